@@ -354,7 +354,7 @@ class Repository:
         *,
         owner: bool = False,
         syncs: bool = True,
-        lanes: int | None = None,
+        workers: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> RestoreResult:
         """Restore a point, or selected paths, into an empty folder `to`.
@@ -365,8 +365,8 @@ class Repository:
         `owner`, neither set-id bits nor capabilities are restored, and `problems` says so.
 
         When it returns, the disk has everything. With `syncs` False it may not, and a background
-        process removes the journal when it has (in a process with threads, the call waits). `lanes`
-        work in parallel, by default one per processor and at most four; they are processes if this
+        process removes the journal when it has (in a process with threads, the call waits). `workers`
+        run in parallel, by default one per processor and at most four; they are processes if this
         process has no other thread and the store is on a disk.
 
         Damaged or missing content costs its files, each named in `problems`, unless another point
@@ -389,7 +389,7 @@ class Repository:
             patterns=patterns,
             owner=owner,
             syncs=syncs,
-            lanes=lanes,
+            workers=workers,
             forks=isinstance(self._vault, DirectoryStore),
         )
         return Restore(

@@ -1,10 +1,9 @@
-"""Writing one stretch of a file straight to the disk, past the page cache.
+"""Direct I/O: writes of a stretch of a file past the page cache.
 
-- For who waits until the disk has everything: writing through the cache copies every byte there,
-  and only then begins to write, when all the reading and unpacking is done and nothing else is left
-  to do meanwhile.
-- What the disk takes begins and ends at a block: what lies before the first and behind the last one
-  goes through the cache.  Where the file system cannot do it, everything does.
+- It is for a caller that waits for the disk. A write through the cache copies every byte, and the
+  disk starts only when all reading and unpacking is done.
+- The disk takes whole blocks. Bytes before the first and behind the last whole block go through
+  the cache, and all bytes where the file system has no direct I/O.
 """
 
 import errno
@@ -16,33 +15,33 @@ from backup.reader.blob_reader import Raw
 from backup.restorer.safe_paths import write_at
 from backup.system.huge_pages import large_memory
 
-WORTHWHILE_BYTES = 512 * 1024  # below, a call that waits for the disk costs more than it spares
+WORTHWHILE_BYTES = 512 * 1024  # below it, the wait for the disk costs more than the copy
 
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # not everywhere
 _BLOCK_BYTES = 4096
 _BUFFER_BYTES = 4 * 1024 * 1024
 
 
-class Straight:
-    """Memory that the disk can take from; for one stretch at a time."""
+class DirectWriter:
+    """Buffer that the disk can read from; writes one stretch at a time."""
 
     def __init__(self) -> None:
         self._buffer = large_memory(_BUFFER_BYTES)
         self._descriptor = -1
         self._at = 0  # the block in the file that the buffer begins with
-        self._head = 0  # so many bytes of it are not ours
+        self._head = 0  # bytes at its start that belong to others
         self._filled = 0
         self._is_direct = False
 
     def begin(self, descriptor: int, start: int) -> None:
-        """Begin at an offset of an open file."""
+        """Begin a stretch at an offset of an open file."""
         self._descriptor = descriptor
         self._head = self._filled = start % _BLOCK_BYTES
         self._at = start - self._head
         self._is_direct = _O_DIRECT != 0
 
     def write(self, content: Raw) -> None:
-        """Take what follows; its memory may be used for something else when this returns."""
+        """Write the next bytes; their memory may be reused afterwards."""
         rest = memoryview(content)
         while rest:
             piece, rest = rest[: _BUFFER_BYTES - self._filled], rest[_BUFFER_BYTES - self._filled :]
@@ -52,7 +51,7 @@ class Straight:
                 self._put()
 
     def end(self) -> None:
-        """Have written everything; nothing is synced."""
+        """Write the rest of the stretch; nothing is synced."""
         self._put()
 
     def _put(self) -> None:
@@ -74,7 +73,7 @@ class Straight:
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
-                self._is_direct = False  # the file system cannot do it
+                self._is_direct = False  # the file system has no direct I/O
             finally:
                 _set_direct(self._descriptor, on=False)
         write_at(self._descriptor, self._buffer[first:last], self._at + first)

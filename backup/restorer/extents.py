@@ -1,4 +1,4 @@
-"""Where a file's content goes: from its start to its size, leaving out the holes."""
+"""Extents of a file: the parts that its content fills, between its holes."""
 
 import errno
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from backup.format.manifest import Entry
 
 
 class Extents:
-    """What of a file is yet to be filled, in order."""
+    """Parts of a file that are still to be filled, in order."""
 
     def __init__(self, entry: Entry) -> None:
         self._left: list[tuple[int, int]] = []  # (start, length)
@@ -20,11 +20,11 @@ class Extents:
 
     @property
     def is_filled(self) -> bool:
-        """Whether all content was taken."""
+        """Whether no part is left."""
         return not self._left
 
     def take(self, length: int) -> Iterator[tuple[int, int]]:
-        """Give the places (start, length) of the next of the content; `OSError` beyond the end."""
+        """Return (start, length) of the next parts; `OSError` beyond the end."""
         while length:
             if not self._left:
                 raise OSError(errno.EFBIG, "has more content than its size says")

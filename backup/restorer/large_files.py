@@ -1,11 +1,11 @@
-"""Large files, brought back in pieces by all lanes at once.
+"""Large files, which all workers restore in pieces.
 
-- A lane that comes to a large file only makes it, empty and private, so that its folder is done;
-  when every stretch is done, its content is handed out in pieces, and then it gets its attributes.
-- A piece is written at its own place, and a path is opened step by step each time, as ever.
-- The first piece that cannot be brought back costs the file.
-- A restore that is cut off leaves a private file with gaps; the next one proves each piece of it,
-  in one lane.
+- A worker that reaches a large file only makes it, empty and private, so that its folder can be
+  left. Its content is handed out in pieces when every unit is done; then it gets its attributes.
+- Each piece is written at its own offset, and the path is opened again step by step.
+- The first piece that cannot be restored costs the whole file.
+- An interrupted restore leaves a private file with gaps. The next restore compares each piece of
+  it, in one worker.
 """
 
 import os
@@ -18,14 +18,14 @@ from backup.format.manifest import BlobRef, Entry
 from backup.restorer.safe_paths import open_folder
 
 SPLIT_BYTES = 64 * 1024 * 1024
-_PIECE_BYTES = 16 * 1024 * 1024  # little, so that all lanes end at about the same time
+_PIECE_BYTES = 16 * 1024 * 1024  # small, so that workers end at about the same time
 
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A part of a file: from an offset on, these blobs one after the other."""
+    """Part of a file: blobs one after the other from an offset."""
 
     entry: Entry  # without its references
     start: int
@@ -33,11 +33,11 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """Where it ends in the file."""
+        """Offset in the file at which the piece ends."""
         return self.start + sum(ref.length for ref in self.refs)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # To a lane it goes with plain tuples: named ones take seven times as long.
+        # Pickle plain tuples: named ones take seven times as long.
         return _piece, (self.entry, self.start, [tuple(ref) for ref in self.refs])
 
 
@@ -46,12 +46,12 @@ def _piece(entry: Entry, start: int, refs: Iterable[tuple[Any, ...]]) -> Piece:
 
 
 def is_split(entry: Entry) -> bool:
-    """Whether a file is brought back in pieces; one with holes is not."""
+    """Return whether a file is restored in pieces; one with holes is not."""
     return entry.size >= SPLIT_BYTES and not entry.holes
 
 
 def pieces_of(entry: Entry, refs: Iterator[BlobRef]) -> Iterator[Piece]:
-    """Cut a file's references; what they do not come to, or go beyond, is for who writes them."""
+    """Cut a file's references into pieces; their sum is not compared with its size."""
     bare = replace(entry, blobs=(), lists=())
     start = end = 0
     taken: list[BlobRef] = []
@@ -67,7 +67,7 @@ def pieces_of(entry: Entry, refs: Iterator[BlobRef]) -> Iterator[Piece]:
 
 @contextmanager
 def opened_again(root: int, entry: Entry) -> Iterator[int]:
-    """Open a file that a lane made; `OSError` when it is not there as it was made."""
+    """Open a file that a worker made; `OSError` if it is not the same kind."""
     with open_folder(root, entry.path) as (folder, name):
         descriptor = os.open(name, _FLAGS, dir_fd=folder)
     try:

@@ -1,6 +1,7 @@
-"""Values between two processes, through a pair of pipes: each arrives whole, or not at all.
+"""Pipe messages: values between two processes, each received whole or not at all.
 
-What `multiprocessing` has for it takes 6 ms to import, a twentieth of the start of a restore.
+`multiprocessing` has the same, but not a `post` that never waits: a worker that is to receive a
+unit may itself wait until its report is read.
 """
 
 import fcntl
@@ -10,29 +11,29 @@ from contextlib import suppress
 from typing import Any
 
 _LENGTH_BYTES = 8
-_PIPE_BYTES = 256 * 1024  # so that who sends what comes next does not wait for it to be read
+_PIPE_BYTES = 256 * 1024  # so that a sender need not wait for the receiver
 
 
-class End:
-    """One end: what the other end sends is received here, and the other way round."""
+class PipeEnd:
+    """End of a pair of pipes; the other end receives its values and sends others."""
 
     def __init__(self, reading: int, writing: int) -> None:
-        self.reading = reading  # shows, by `select`, that there is something to receive
-        self.writing = writing  # and here, that there is room to send
+        self.reading = reading  # readable if there is a value to receive
+        self.writing = writing  # writable if there is room to send
         self._posted = memoryview(b"")
 
     def send(self, value: Any) -> None:
-        """Send a value that pickles; BrokenPipeError when the other end is closed."""
+        """Send a value that pickles; `BrokenPipeError` if the other end is closed."""
         rest = _framed(value)
         while rest:
             rest = rest[os.write(self.writing, rest) :]
 
     def post(self, value: Any) -> None:
-        """Have a value sent without waiting for anybody: it goes by `has_sent_all`."""
+        """Queue a value, which `has_sent_all` sends; never waits."""
         self._posted = memoryview(bytes(self._posted) + _framed(value))
 
     def has_sent_all(self) -> bool:
-        """Send of what was posted as much as there is room for; BrokenPipeError as in `send`."""
+        """Send queued bytes while there is room; return whether all are sent."""
         os.set_blocking(self.writing, False)
         try:
             while self._posted:
@@ -44,12 +45,12 @@ class End:
         return True
 
     def receive(self) -> Any:
-        """Wait for a value; EOFError when the other end is closed."""
+        """Wait for a value; `EOFError` if the other end is closed."""
         length = int.from_bytes(self._read(_LENGTH_BYTES))
         return pickle.loads(self._read(length))  # noqa: S301 - our own
 
     def close(self) -> None:
-        """Close it; the other end notices."""
+        """Close both pipes; the other end then gets errors."""
         os.close(self.reading)
         os.close(self.writing)
 
@@ -68,10 +69,10 @@ def _framed(value: Any) -> memoryview:
     return memoryview(len(data).to_bytes(_LENGTH_BYTES) + data)
 
 
-def open_message_pipe() -> tuple[End, End]:
-    """Make both ends; nothing that is started from here inherits them."""
-    here, there = os.pipe(), os.pipe()
-    for pipe in (here, there):
-        with suppress(OSError):  # a user may have so much, and no more
+def open_message_pipe() -> tuple[PipeEnd, PipeEnd]:
+    """Return two connected ends; programs started later do not inherit them."""
+    first, second = os.pipe(), os.pipe()
+    for pipe in (first, second):
+        with suppress(OSError):  # beyond the limit of this user
             fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    return End(here[0], there[1]), End(there[0], here[1])
+    return PipeEnd(first[0], second[1]), PipeEnd(second[0], first[1])

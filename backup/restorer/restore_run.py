@@ -1,10 +1,9 @@
-"""Restoring a point: the manifest is handed out in stretches; what they leave over is done last.
+"""Run of a restore: workers restore the planned units; what the units leave is done at the end.
 
-- Content and names are the lanes' work (`lane`); large files in `pieces`, hard links between
-  stretches and the attributes of folders that several wrote into come when all of them are done.
-- A target is written from nothing, or gone on with after a crash: `journal`.
-- The journal goes when the disk has everything.  Whether the caller waits for that is its choice;
-  see `afterwards`.
+- Left are large files, hard links between stretches, and folders that several stretches wrote into.
+- A target is empty at the start, or is resumed after an interruption: see `restore_journal`.
+- The journal is removed when the disk has everything. The caller chooses whether it waits for that:
+  see `background_sync`.
 """
 
 import ctypes
@@ -28,27 +27,28 @@ from backup.reader.path_selection import Selection
 from backup.reader.self_healing import BlobHealer
 from backup.records import Problem, Progress, RecoveryPoint, RestoreResult
 from backup.restorer.background_sync import complete_in_background
-from backup.restorer.direct_io import Straight
+from backup.restorer.direct_io import DirectWriter
 from backup.restorer.frame_plan import FramePlan
 from backup.restorer.large_files import Piece, pieces_of
 from backup.restorer.restore_journal import Target, open_target
 from backup.restorer.spool import Spool
 from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.work_units import Report, Unit, damaged, lost_page
-from backup.restorer.worker import Lane
+from backup.restorer.worker import RestoreWorker
 from backup.restorer.worker_pool import Emit, Worker, in_processes, in_threads
-from backup.restorer.worker_process import settle_in
-from backup.restorer.write_lock import Turn
+from backup.restorer.worker_process import tune_worker_process
+from backup.restorer.write_lock import WriteLock
 from backup.system.process_fork import may_fork
 
-_MOST_LANES = 4
-_MOST_FAR_LANES = 2  # each reads several ranges at once, and all are in the memory of one process
+_MOST_WORKERS = 4
+# Each reads several ranges at once, and all are in the memory of one process.
+_MOST_REMOTE_WORKERS = 2
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What is to be restored, and how."""
+    """Request of a restore."""
 
     repository: bytes
     point: RecoveryPoint
@@ -56,11 +56,11 @@ class Request:
     patterns: Sequence[str]
     owner: bool
     syncs: bool
-    lanes: int | None  # None: as many as there are processors, four at most
-    forks: bool  # whether the store may be read by processes forked from this one
+    workers: int | None  # None: as many as there are processors, four at most
+    forks: bool  # whether processes forked from this one may read the store
 
     def as_journal(self) -> dict[str, object]:
-        """What a later call must ask for to go on with this one."""
+        """Return what a later call must ask for to resume this restore."""
         return {
             "format": 1,
             "kind": "restore",
@@ -73,8 +73,8 @@ class Request:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Sum:
-    """What the lanes reported so far."""
+class _Totals:
+    """Sums of all reports so far."""
 
     files: int = 0
     directories: int = 0
@@ -103,7 +103,7 @@ class _Sum:
 
 
 class Restore:
-    """One restore of one point."""
+    """Restore of one recovery point."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Restore:
         progress: Callable[[Progress], None] | None,
         now: Callable[[], datetime],
     ) -> None:
-        """`open_reader` gives a reader of its own to each lane."""
+        """`open_reader` returns a new reader for each worker."""
         if request.owner and os.geteuid() != 0:
             raise UsageError("only root can restore owners; leave that out, or run as root")
         self._request = request
@@ -123,30 +123,30 @@ class Restore:
         self._progress = progress
         self._now = now
         self._selection = Selection(request.patterns)
-        self._sum = _Sum()
-        self._healers: list[BlobHealer] = []  # of what is read here, and not by a lane
-        self._turn = Turn()
+        self._totals = _Totals()
+        self._healers: list[BlobHealer] = []  # of what this process reads outside of workers
+        self._write_lock = WriteLock()
 
     def run(self) -> RestoreResult:
-        """Do it; see `Repository.restore`."""
+        """Restore the point; see `Repository.restore`."""
         try:
             return self._run()
         except Damaged as error:
-            self._sum.damaged.update(error.packs)
+            self._totals.damaged.update(error.packs)
             error.packs = self._damaged_packs()
             raise
 
     def _run(self) -> RestoreResult:
         started = self._now()
         with (
-            closing(self._turn),
+            closing(self._write_lock),
             open_target(self._request.to, self._request.as_journal()) as target,
         ):
             links: Spool[tuple[bytes, bytes]] = Spool()
             put_off: Spool[Entry] = Spool()
             with closing(links), closing(put_off):
                 for report in self._reports(target, self._units(target)):
-                    self._take_note(report)
+                    self._add_report(report)
                     self._selection.note_matched(report.matched)
                     for link in report.links:
                         links.add(link)
@@ -155,89 +155,86 @@ class Restore:
                 if not put_off.is_empty:  # each is many pieces
                     pieces = self._pieces(put_off)
                     for report in self._reports(target, pieces, are_many=True):
-                        self._take_note(report)
+                        self._add_report(report)
                 self._finish(target, put_off, links)
-            is_whole = not any(problem.is_missing for problem in self._sum.problems)
-            is_left = is_whole and not self._request.syncs and may_fork()
-            if is_left:
+            is_whole = not any(problem.is_missing for problem in self._totals.problems)
+            syncs_later = is_whole and not self._request.syncs and may_fork()
+            if syncs_later:
                 complete_in_background(target, _sync)
             elif is_whole or self._request.syncs:
                 _sync(target.root)
-            if is_whole and not is_left:
+            if is_whole and not syncs_later:
                 target.complete()
-        self._tell("")
+        self._show_progress("")
         unmatched = (
             Problem(path=pattern, reason="selects nothing in this point")
             for pattern in self._selection.unmatched()
         )
         return RestoreResult(
-            files=self._sum.files,
-            directories=self._sum.directories,
-            bytes=self._sum.bytes,
-            owners_lost=0 if self._request.owner else self._sum.owners_lost,
-            # A page that several lanes could not read is one problem.
-            problems=(*dict.fromkeys(self._sum.problems), *unmatched),
-            healed=tuple(sorted(self._sum.healed)),
+            files=self._totals.files,
+            directories=self._totals.directories,
+            bytes=self._totals.bytes,
+            owners_lost=0 if self._request.owner else self._totals.owners_lost,
+            # A page that several workers could not read is one problem.
+            problems=(*dict.fromkeys(self._totals.problems), *unmatched),
+            healed=tuple(sorted(self._totals.healed)),
             damaged_packs=self._damaged_packs(),
             is_resumed=target.is_resumed,
-            is_on_disk=self._request.syncs or (is_whole and not is_left),
+            is_on_disk=self._request.syncs or (is_whole and not syncs_later),
             started=started,
             ended=self._now(),
         )
 
     def _damaged_packs(self) -> tuple[str, ...]:
         for healer in self._healers:
-            self._sum.damaged.update(healer.take_damaged())
-        return tuple(sorted(self._sum.damaged))
+            self._totals.damaged.update(healer.take_damaged())
+        return tuple(sorted(self._totals.damaged))
 
-    def _take_note(self, report: Report) -> None:
-        self._sum.add(report)
-        self._tell(report.path)
+    def _add_report(self, report: Report) -> None:
+        self._totals.add(report)
+        self._show_progress(report.path)
 
     def _reports(
         self, target: Target, units: Iterator[Unit | Piece], *, are_many: bool = False
     ) -> Iterator[Report]:
-        """Have the units worked off; where it is known that they are many, they are not waited for.
-
-        So lanes get ready while the first ones are found.
-        """
+        """Restore the units; with `are_many`, workers start before the first one is found."""
         if not are_many:
             first = list(islice(units, 2))
             if not first:
                 return
             units, are_many = chain(first, units), len(first) > 1
-        most = _MOST_LANES if self._request.forks else _MOST_FAR_LANES
-        count = self._request.lanes or min(most, len(os.sched_getaffinity(0)))
+        most = _MOST_WORKERS if self._request.forks else _MOST_REMOTE_WORKERS
+        count = self._request.workers or min(most, len(os.sched_getaffinity(0)))
         if count == 1 or not are_many:
-            yield from self._alone(target, units)
+            yield from self._reports_of_one(target, units)
             return
         forks = self._request.forks and may_fork()
         run = in_processes if forks else in_threads
 
         @contextmanager
-        def lane(emit: Emit) -> Iterator[Worker[Unit | Piece]]:
+        def worker(emit: Emit) -> Iterator[Worker[Unit | Piece]]:
             if forks:
-                settle_in()
-            with self._lane(target, emit) as made:
+                tune_worker_process()
+            with self._worker(target, emit) as made:
                 yield made.work
 
-        yield from run(lane, units, count)
+        yield from run(worker, units, count)
 
-    def _alone(self, target: Target, units: Iterable[Unit | Piece]) -> Iterator[Report]:
+    def _reports_of_one(self, target: Target, units: Iterable[Unit | Piece]) -> Iterator[Report]:
         reports: list[Report] = []
-        with self._lane(target, reports.append) as lane:
+        with self._worker(target, reports.append) as worker:
             for unit in units:
-                lane.work(iter((unit,)))
+                worker.work(iter((unit,)))
                 yield from reports
                 reports.clear()
 
     @contextmanager
-    def _lane(
+    def _worker(
         self,
         target: Target,
         emit: Callable[[Report], None],
         find: Callable[[bytes], Entry | None] | None = None,
-    ) -> Iterator[Lane]:
+    ) -> Iterator[RestoreWorker]:
         reader, healer = self._open_reader()
         with (
             TreeWriter(
@@ -245,14 +242,14 @@ class Restore:
                 owner=self._request.owner,
                 umask=_umask(),
                 is_resumed=target.is_resumed,
-                straight=Straight() if self._request.syncs else None,
-                turn=self._turn,
+                direct=DirectWriter() if self._request.syncs else None,
+                write_lock=self._write_lock,
                 find=find,
             ) as tree,
             reading_threads() as pool,
         ):
             try:
-                yield Lane(
+                yield RestoreWorker(
                     reader=reader,
                     healer=healer,
                     tree=tree,
@@ -271,7 +268,7 @@ class Restore:
         self._healers.append(healer)
 
         def lost(page: Page, error: BackupError) -> None:
-            self._sum.problems.append(lost_page(page, error))
+            self._totals.problems.append(lost_page(page, error))
 
         pages = leaves(reader, top_page(self._body), self._selection, lost)
         with closing(FramePlan(self._body, Selection(self._request.patterns))) as plan:
@@ -282,10 +279,10 @@ class Restore:
             yield from plan.units()
 
     def _pieces(self, put_off: Iterable[Entry]) -> Iterator[Piece]:
-        """Cut the files that were put off; each piece is made only when a lane asks for it."""
+        """Cut the files that were put off, each piece when a worker asks for it."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
-        lost = self._sum.lost
+        lost = self._totals.lost
         for entry in put_off:
             end = 0
             try:
@@ -304,15 +301,15 @@ class Restore:
     def _finish(
         self, target: Target, put_off: Iterable[Entry], links: Iterable[tuple[bytes, bytes]]
     ) -> None:
-        """Finish large files, make the links that had to wait, then finish the folders."""
+        """Finish large files, make late links, then finish the folders."""
         reports: list[Report] = []
-        with self._lane(target, reports.append, find=self._folder) as lane:
-            lane.finish_files(put_off, self._sum.lost)
+        with self._worker(target, reports.append, find=self._folder) as worker:
+            worker.finish_files(put_off, self._totals.lost)
             for path, first in links:
-                lane.link_late(path, first, self._entry)
-            lane.finish_folders(self._sum.made, self._sum.noted)
+                worker.link_late(path, first, self._entry)
+            worker.finish_folders(self._totals.made, self._totals.noted)
         for report in reports:
-            self._sum.add(report)
+            self._totals.add(report)
 
     def _entry(self, path: bytes) -> Entry | None:
         return find_entry(self._open_reader()[0], self._body, path)
@@ -323,9 +320,9 @@ class Restore:
         except StoreUnavailable:
             raise
         except BackupError:
-            return None  # the page that lists it is lost, and that was told
+            return None  # the page that lists it is lost, which was reported
 
-    def _tell(self, path: str) -> None:
+    def _show_progress(self, path: str) -> None:
         if self._progress is None:
             return
         total = 0 if self._request.patterns else self._body.bytes
@@ -333,8 +330,8 @@ class Restore:
             Progress(
                 phase="restoring",
                 path=path,
-                files=self._sum.files,
-                bytes_done=self._sum.bytes_done,
+                files=self._totals.files,
+                bytes_done=self._totals.bytes_done,
                 bytes_new=0,
                 bytes_total=total,
             )
@@ -342,7 +339,7 @@ class Restore:
 
 
 def _umask() -> int:
-    """The process's umask, read without setting it; when unknown, one that hides everything."""
+    """Return the umask without setting it; if unknown, the one that hides all."""
     try:
         found = _UMASK.search(Path("/proc/self/status").read_text())
     except OSError:
@@ -351,7 +348,7 @@ def _umask() -> int:
 
 
 def _sync(root: int) -> None:
-    """Wait until the disk has the file system that the target lies on."""
+    """Wait until the disk has the whole file system of the target."""
     if ctypes.CDLL(None, use_errno=True).syncfs(root) != 0:
         raise NotWritable(
             f"the disk did not take everything: {os.strerror(ctypes.get_errno())}."

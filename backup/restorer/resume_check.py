@@ -1,6 +1,6 @@
-"""Proving what an interrupted restore left: each piece of a file by its id, each hole by the disk.
+"""Comparison of the files of an interrupted restore with the point.
 
-- Nothing is trusted for being there: not its size, not its time, not a note of ours.
+- Each piece is compared by its id and each hole by the disk. Size, time and notes prove nothing.
 """
 
 import errno
@@ -20,7 +20,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """A file that was there, as it was when its content was compared."""
+    """Identity of a file at the time when its content was compared."""
 
     device: int
     inode: int
@@ -28,12 +28,12 @@ class Proof:
 
     @staticmethod
     def of(found: os.stat_result) -> "Proof":
-        """Take down what shows later that nobody touched the file since."""
+        """Return the proof of a file; it differs if anybody changes the file."""
         return Proof(device=found.st_dev, inode=found.st_ino, changed_ns=found.st_ctime_ns)
 
 
-def is_there(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReader) -> bool:
-    """Whether the next piece of a file is there; `extents` goes on behind it either way."""
+def has_piece(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReader) -> bool:
+    """Return whether a file has its next piece; `extents` moves behind it."""
     try:
         places = list(extents.take(ref.length))
         content = b"".join(os.pread(descriptor, length, start) for start, length in places)
@@ -64,7 +64,7 @@ def open_proven(
 
 
 def has_holes(descriptor: int, entry: Entry) -> bool:
-    """Whether nothing lies where the entry has holes."""
+    """Return whether a file has no data where the entry has holes."""
     for start, length in entry.holes:
         try:
             if os.lseek(descriptor, start, os.SEEK_DATA) < start + length:

@@ -1,4 +1,4 @@
-"""Going to a path below an open folder, step by step and without following a symbolic link."""
+"""Safe paths: opening them below a folder without following symbolic links."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from backup.errors import UnsafePath
 from backup.reader.blob_reader import Raw
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-JOURNAL = b".standfast-restore"  # stands beside the sources, whose names begin otherwise
+JOURNAL = b".standfast-restore"  # next to the sources, whose names do not begin with a dot
 
 _GATHERED_BYTES = 1024 * 1024
 _MOST_GATHERED = 256  # a call takes 1,024
@@ -17,13 +17,16 @@ _NO_NAMES = (b"", b".", b"..")
 
 
 def check_name(name: bytes) -> None:
-    """Refuse a component that is no name in its folder: `UnsafePath`."""
+    """Raise `UnsafePath` for a component that is not a name in a folder."""
     if name in _NO_NAMES or b"\0" in name:
         raise UnsafePath("refused: its path would lead out of the target folder")
 
 
 def safe_parts(path: bytes) -> list[bytes]:
-    """The components of a path; `UnsafePath` when it leads out, or to the restore's journal."""
+    """Return the components of a path that stays below the target.
+
+    `UnsafePath` if it leads out, or to the restore's journal.
+    """
     parts = path.split(b"/")
     for part in parts:
         check_name(part)
@@ -34,7 +37,7 @@ def safe_parts(path: bytes) -> list[bytes]:
 
 @contextmanager
 def open_folder(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
-    """Open the folder that a path lies in; gives it and the path's last component."""
+    """Open the folder of a path; yield it and the path's last component."""
     parts = safe_parts(path)
     folder = os.dup(root)
     try:
@@ -48,9 +51,9 @@ def open_folder(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Have the file system find room for a file at once, where it can; its size stays.
+    """Reserve blocks for a file where possible; its size does not change.
 
-    Else it looks for each block of each write: a quarter of what writing takes.
+    Otherwise it looks for blocks at each write, which takes a quarter of the time of writing.
     """
     import ctypes  # only files of many pieces need it
 
@@ -60,7 +63,7 @@ def reserve(descriptor: int, size: int) -> None:
 
 
 def write_at(descriptor: int, content: memoryview, start: int) -> None:
-    """Write all of it at an offset."""
+    """Write all content at an offset."""
     while content:
         count = os.pwrite(descriptor, content, start)
         content = content[count:]
@@ -71,9 +74,9 @@ def write_all_at(
     descriptor: int,
     parts: Iterable[Raw],
     start: int,
-    turn: AbstractContextManager[None],
+    write_lock: AbstractContextManager[None],
 ) -> None:
-    """Write parts one behind the other from an offset on, many with one call, each in turn.
+    """Write parts from an offset, many with one call, under the write lock.
 
     Parts of a dump end anywhere in a page of the kernel's: written alone, each would go through
     its two pages once more, and lock the file for itself.  A call ends where a large page does.
@@ -91,15 +94,15 @@ def write_all_at(
             view = memoryview(rest)
             gathered.append(view[:room])
             rest = view[room:]
-            with turn:
+            with write_lock:
                 start += _write_gathered(descriptor, gathered, start)
             gathered, size = [], 0
-    with turn:
+    with write_lock:
         _write_gathered(descriptor, gathered, start)
 
 
 def _write_gathered(descriptor: int, parts: list[Raw], start: int) -> int:
-    """Write all of them, and give how long they are together."""
+    """Write all parts; return their total length."""
     count = os.pwritev(descriptor, parts, start) if parts else 0
     size = sum(map(len, parts))
     if count < size:  # a disk that is nearly full takes less than all of it

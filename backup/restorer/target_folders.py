@@ -1,13 +1,12 @@
-"""The folders that a restore is in: a path of open ones below the target, made where missing.
+"""Folders that a writer is in: a path of open folders below the target.
 
-- Every step goes through an open folder without following a symbolic link: neither a forged path
-  nor a link that somebody puts there meanwhile leads out of the target.
-- A folder gets its times and mode when it is left. What others may still write into is handed over,
-  and then those give them.
-- However deep it is, few of them are open.
-- A folder that only may be needed is noted, and made once something in it is written.
-- At the end, when links that had to wait are made, folders are complete: each is left as it was
-  found.
+- Each step goes through an open folder without following a symbolic link, so that neither a forged
+  path nor a link that somebody makes meanwhile leads out of the target.
+- A folder gets its times and mode when it is left. Folders that others may still write into are
+  handed over; the end of the restore sets their attributes.
+- Few folders are open at a time, however deep the path is.
+- A folder that may not be needed is noted, and made when something in it is written.
+- With `find`, for late links, folders are complete: each is left as it was found.
 """
 
 import os
@@ -25,13 +24,13 @@ from backup.system.folder_stack import FolderStack
 @dataclass(kw_only=True, slots=True)
 class _Folder:
     path: bytes
-    entry: Entry | None  # None: its attributes are not ours to give
+    entry: Entry | None  # None: this writer does not set its attributes
     gives: Given | None = None  # to a new file in it, once that was asked for
     found: os.stat_result | None = None  # what it is to be again when it is left
 
 
 class TargetFolders:
-    """Where one writer is; its paths come in order, so that each folder is entered once."""
+    """Path of one writer; paths come in order, so each folder is entered once."""
 
     def __init__(
         self,
@@ -40,43 +39,42 @@ class TargetFolders:
         is_resumed: bool,
         give: Callable[[int, Entry], None],
         count: Callable[[], None],
-        tell_merged: Callable[[bytes], None],
+        report_merged: Callable[[bytes], None],
         find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
-        """`give` a folder that is left its attributes; `count` one that was noted and is made.
+        """`give` sets the attributes of a folder; `count` counts a noted one.
 
-        `tell_merged` of one that the target takes for another, and what is in it goes there.
-        With `find`, which gives the entry of one that has to be made, all that are there are left
-        as they were found.
+        `report_merged` gets a folder that the target takes for another. `find` returns the entry
+        of a folder that has to be made; then existing folders are left as they were found.
         """
         self._is_resumed = is_resumed
         self._give = give
         self._count = count
-        self._tell_merged = tell_merged
+        self._report_merged = report_merged
         self._find = find
         self._root = os.dup(root)
         self._open = FolderStack(self._root)
         self._folders = [_Folder(path=b"", entry=None)]
         self._here = b""
         self._noted: dict[bytes, Entry] = {}
-        self._put_off: list[Entry] = []  # folders of files that were
+        self._postponed: list[Entry] = []  # until they are handed over
 
     @property
     def root(self) -> int:
         return self._root
 
     def close(self) -> None:
-        """Leave them all."""
+        """Leave all folders."""
         self.go_back()
         self._open.close()
 
     def go_back(self) -> None:
-        """Leave all but the root."""
+        """Leave all folders but the root."""
         while len(self._folders) > 1:
             self._leave()
 
     def enter(self, path: bytes) -> tuple[int, bytes]:
-        """Open the folder of a path, making what is missing; gives it and the last component."""
+        """Open the folder of a path, made if missing; return it and the name."""
         above, _, name = path.rpartition(b"/")
         if above == self._here and not path.startswith(b"/"):
             check_name(name)
@@ -95,7 +93,7 @@ class TargetFolders:
         return self._open.current, parts[-1]
 
     def step_into(self, name: bytes, path: bytes, entry: Entry | None) -> None:
-        """Make a folder in the one that is open, where it is missing, and open it."""
+        """Open a folder in the current one; make it if it is missing."""
         if self._find is not None:
             self._come_back_to(name, path, self._find)
             return
@@ -113,7 +111,7 @@ class TargetFolders:
             descriptor = _opened_anew(folder, name)
         # Another writer may have made it already, to have room for something behind it.
         if is_there and not self._is_resumed and _is_other(folder, name):
-            self._tell_merged(path)
+            self._report_merged(path)
         self._go_into(descriptor, _Folder(path=path, entry=entry), name)
         if self._is_resumed:
             with suppress(OSError):
@@ -146,23 +144,23 @@ class TargetFolders:
         self._noted[entry.path] = entry
 
     def gives(self) -> Given:
-        """What a new file in the open folder has from the start."""
+        """Return the owner and group that a new file in the open folder gets."""
         folder = self._folders[-1]
         if folder.gives is None:
             folder.gives = given_in(self._open.current)
         return folder.gives
 
-    def put_off(self) -> None:
-        """Keep the attributes of all open folders back, until they are handed over."""
-        self._put_off += self._taken()
+    def postpone(self) -> None:
+        """Postpone the attributes of all open folders until they are handed over."""
+        self._postponed += self._taken()
 
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
-        """Give the folders in which something behind path `last` may lie: made, and only noted.
+        """Return folders that may have paths behind `last`: made, and only noted.
 
-        Their attributes are no longer ours to give.
+        This writer does not set their attributes any more.
         """
-        made = self._taken() + self._put_off
-        self._put_off = []
+        made = self._taken() + self._postponed
+        self._postponed = []
         made_paths = {entry.path for entry in made}
         noted = [
             entry
@@ -192,15 +190,15 @@ class TargetFolders:
 
         def finish(descriptor: int | None) -> None:
             if descriptor is None:
-                # Somebody moved it: whoever the others are handed to looks for it once more.
-                self._put_off += [] if folder.entry is None else [folder.entry]
+                # Somebody moved it: the end of the restore looks for it once more.
+                self._postponed += [] if folder.entry is None else [folder.entry]
                 return
             if folder.entry is not None:
                 self._give(descriptor, folder.entry)
             if folder.found is not None:
                 _make_as_found(descriptor, folder.found)
 
-        with suppress(OSError):  # what is to be written around it is told that it was moved
+        with suppress(OSError):  # writing next to it reports that it was moved
             self._open.leave(finish)
 
 
@@ -211,7 +209,7 @@ def _make_as_found(descriptor: int, found: os.stat_result) -> None:
 
 
 def _is_other(folder: int, name: bytes) -> bool:
-    """Whether what a folder finds by a name has another, since it does not tell case apart."""
+    """Return whether a folder finds a name that differs in its case."""
     swapped = name.swapcase()
     if swapped == name:  # no letter of ASCII is in it
         swapped = os.fsencode(os.fsdecode(name).swapcase())
@@ -223,9 +221,9 @@ def _is_other(folder: int, name: bytes) -> bool:
 
 
 def _opened_anew(folder: int, name: bytes) -> int:
-    """Open a folder that has its final mode from an earlier try, by which not even we may read it.
+    """Open a folder whose final mode, from an earlier try, forbids to read it.
 
-    Not by its name: somebody may put a link there meanwhile.
+    Not by its name: somebody may have put a link in its place.
     """
     place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
     try:

@@ -19,7 +19,7 @@ from backup.format.canonical_json import to_path_text
 from backup.format.manifest import Entry
 from backup.reader.blob_reader import Raw
 from backup.records import Problem
-from backup.restorer.direct_io import WORTHWHILE_BYTES, Straight
+from backup.restorer.direct_io import WORTHWHILE_BYTES, DirectWriter
 from backup.restorer.extents import Extents
 from backup.restorer.file_attributes import Attributes
 from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, open_proven
@@ -38,15 +38,14 @@ class _File:
     name: bytes
     descriptor: int
     extents: Extents
-    is_straight: bool
+    is_direct: bool
 
 
 class TreeWriter:
-    """Writes entries in path order below an open folder; one thread's, several may share a target.
+    """Writer of entries in path order below an open folder, for one thread.
 
-    `umask` is the process's, as `os.umask` has it; with `straight` large content goes past the
-    page cache; stretches of large files are written in turn.  With `find`, which gives the entry
-    of a path, folders are complete, and are left as they are found.
+    With `direct`, large content goes past the page cache. With `find`, which returns the entry of
+    a path, folders are complete and keep their attributes. `umask` is that of the process.
     """
 
     def __init__(
@@ -56,12 +55,12 @@ class TreeWriter:
         owner: bool,
         umask: int,
         is_resumed: bool = False,
-        straight: Straight | None = None,
-        turn: AbstractContextManager[None] | None = None,
+        direct: DirectWriter | None = None,
+        write_lock: AbstractContextManager[None] | None = None,
         find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
-        self._straight = straight
-        self._turn = turn or nullcontext()
+        self._direct = direct
+        self._write_lock = write_lock or nullcontext()
         self._owner = owner
         self._umask = umask
         self._is_resumed = is_resumed
@@ -84,7 +83,7 @@ class TreeWriter:
         self._early_path.close()
 
     def add(self, entry: Entry) -> None:
-        """Write anything but a file."""
+        """Write an entry that is not a file."""
         with self.problems_of(entry):
             folder, name = self._path.enter(entry.path)
             if entry.kind == "directory":
@@ -108,7 +107,7 @@ class TreeWriter:
         self._path.note(entry)
 
     def link(self, path: bytes, first: bytes) -> bool:
-        """Make a path another name of a file that was restored; False when that one is not there.
+        """Link a path to a restored file; return False if that is missing.
 
         The folder's times stay as they were, so it may be complete already.
         """
@@ -127,13 +126,13 @@ class TreeWriter:
                 )
         except (OSError, UnsafePath):
             return False
-        with suppress(OSError):  # where no times can be set, each folder is told as it is finished
+        with suppress(OSError):  # where times cannot be set, finishing the folder reports it
             os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
         self.files += 1
         return True
 
     def write_file(self, entry: Entry, content: Raw) -> None:
-        """Write a file whole; the quick way for one without holes that was not there before."""
+        """Write a whole file, in fewer calls if it is new and has no holes."""
         if entry.size != len(content) or entry.holes or self._is_resumed:
             self.begin(entry)
             self.write(content)
@@ -142,13 +141,13 @@ class TreeWriter:
         descriptor = -1
         try:
             folder, name = self._path.enter(entry.path)
-            # It has its final owner and mode from the start: two calls less for each of a million.
+            # It has its final owner and mode from the start: this saves two calls a file.
             is_given = self._attributes.are_given(self._path.gives(), entry)
             is_plain = is_given and not (entry.xattrs or entry.mode & ~0o777)
             descriptor = os.open(
                 name, _NEW_FILE_FLAGS, entry.mode if is_plain else _PRIVATE, dir_fd=folder
             )
-            if self._straight is not None and len(content) >= WORTHWHILE_BYTES:
+            if self._direct is not None and len(content) >= WORTHWHILE_BYTES:
                 self.write_stretch(descriptor, 0, (content,))
             elif content and os.write(descriptor, content) != len(content):
                 write_at(descriptor, memoryview(content), 0)
@@ -170,7 +169,7 @@ class TreeWriter:
                 os.close(descriptor)
 
     def write_early(self, entry: Entry, content: Raw) -> None:
-        """Write a file whole into a folder of a later stretch, which is made where missing."""
+        """Write a whole file into a folder of a later stretch; make the folder."""
         current, self._path = self._path, self._early_path
         try:
             self.write_file(entry, content)
@@ -181,7 +180,7 @@ class TreeWriter:
         """Keep the folder of a file open, since another writer may yet write the file."""
         with self.problems_of(entry):
             self._path.enter(entry.path)
-            self._path.put_off()
+            self._path.postpone()
 
     def begin(self, entry: Entry, proof: Proof | None = None) -> None:
         """Open a file; its content follows by `write` and `skip`, then `end` or `give_up`.
@@ -197,27 +196,27 @@ class TreeWriter:
                 name=name,
                 descriptor=self._open_file(entry, folder, name, proof),
                 extents=Extents(entry),
-                is_straight=proof is None and not entry.holes and entry.size >= WORTHWHILE_BYTES,
+                is_direct=proof is None and not entry.holes and entry.size >= WORTHWHILE_BYTES,
             )
-            if self._straight is not None and self._file.is_straight:
-                self._straight.begin(self._file.descriptor, 0)
+            if self._direct is not None and self._file.is_direct:
+                self._direct.begin(self._file.descriptor, 0)
 
     def write(self, content: Raw) -> None:
-        """Write the next of the content that holes do not cover; nothing after a problem."""
+        """Write the next content between holes; nothing after a problem."""
         file = self._file
         if file is None:
             return
         with self.problems_of(file.entry):
             view = memoryview(content)
             for start, count in file.extents.take(len(view)):
-                if self._straight is not None and file.is_straight:
-                    self._straight.write(view[:count])
+                if self._direct is not None and file.is_direct:
+                    self._direct.write(view[:count])
                 else:
                     write_at(file.descriptor, view[:count], start)
                 view = view[count:]
 
     def skip(self, length: int) -> None:
-        """Pass over content that a proof has shown to be there."""
+        """Skip content that the file is proven to have."""
         file = self._file
         if file is None:
             return
@@ -226,15 +225,15 @@ class TreeWriter:
                 pass
 
     def end(self) -> None:
-        """Close a file and give it its attributes."""
+        """Close the file and set its attributes."""
         file = self._file
         if file is None:
             return
         with self.problems_of(file.entry):
             if not file.extents.is_filled:
                 raise OSError(errno.EIO, "has less content than its size says")
-            if self._straight is not None and file.is_straight:
-                self._straight.end()
+            if self._direct is not None and file.is_direct:
+                self._direct.end()
             if os.fstat(file.descriptor).st_size != file.entry.size:
                 os.ftruncate(file.descriptor, file.entry.size)
             self._attributes.give(file.descriptor, file.entry)
@@ -243,8 +242,8 @@ class TreeWriter:
             self.files += 1
             self.bytes += file.entry.size
 
-    def put_off(self) -> bool:
-        """Close the open file as it is, to be filled and finished later; False when none is open.
+    def postpone(self) -> bool:
+        """Close the open file, to be filled later; return False if none is open.
 
         The folders that it lies in are left to `finish_folder`: what is opened in them must not
         be shut off before.
@@ -254,21 +253,21 @@ class TreeWriter:
             return False
         reserve(file.descriptor, file.entry.size)
         os.close(file.descriptor)
-        self._path.put_off()
+        self._path.postpone()
         return True
 
     def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
-        """Write one piece after the other from an offset on."""
-        if self._straight is None:
-            write_all_at(descriptor, content, start, self._turn)
+        """Write pieces one after the other from an offset."""
+        if self._direct is None:
+            write_all_at(descriptor, content, start, self._write_lock)
             return
-        self._straight.begin(descriptor, start)
+        self._direct.begin(descriptor, start)
         for part in content:
-            self._straight.write(part)
-        self._straight.end()
+            self._direct.write(part)
+        self._direct.end()
 
     def finish_file(self, entry: Entry) -> None:
-        """Give a file that was put off, and is filled, its attributes."""
+        """Set the attributes of a file that was put off and is filled."""
         with (
             self.problems_of(entry),
             open_folder(self._path.root, entry.path) as (folder, name),
@@ -293,7 +292,7 @@ class TreeWriter:
             os.unlink(name, dir_fd=folder)
 
     def give_up(self, reason: str) -> None:
-        """Leave the open file out, as its content is damaged; nothing when none is open."""
+        """Remove the open file, whose content is damaged; nothing if none is open."""
         if self._file is not None:
             self.problems.append(
                 Problem(path=self._file.entry.text, reason=reason, is_missing=True, is_damage=True)
@@ -301,11 +300,11 @@ class TreeWriter:
             self._drop_file()
 
     def leave_folders(self) -> None:
-        """Leave all folders, before others are given their attributes."""
+        """Leave all folders before the attributes of others are set."""
         self._path.go_back()
 
     def finish_folder(self, entry: Entry) -> bool:
-        """Give a folder that is there its attributes; False when it is not."""
+        """Set the attributes of a folder; return False if it is missing."""
         try:
             with open_folder(self._path.root, entry.path) as (folder, name):
                 descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
@@ -319,14 +318,14 @@ class TreeWriter:
         return True
 
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
-        """Give the folders in which something behind path `last` may lie: made, and only noted.
+        """Return folders that may have paths behind `last`: made, and only noted.
 
-        Their attributes are no longer this writer's to give.
+        This writer does not set their attributes any more.
         """
         return self._path.hand_over(last)
 
     def may_go_on_with(self, found: os.stat_result, entry: Entry) -> bool:
-        """Whether a file that is there is one that this restore may have made, and only here."""
+        """Return whether this restore may have made a file, which has one name."""
         owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
         return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
 
@@ -340,7 +339,7 @@ class TreeWriter:
 
     @contextmanager
     def problems_of(self, entry: Entry) -> Iterator[None]:
-        """Record what ails a path, and go on; a full disk is raised as `NotWritable`."""
+        """Record the problem of a path; raise `NotWritable` for a full disk."""
         try:
             yield
         except OSError as error:
@@ -368,7 +367,7 @@ class TreeWriter:
             is_resumed=self._is_resumed,
             give=self._give_folder,
             count=self._count_folder,
-            tell_merged=self._tell_merged,
+            report_merged=self._report_merged,
             find=find,
         )
 
@@ -379,7 +378,7 @@ class TreeWriter:
     def _count_folder(self) -> None:
         self.directories += 1
 
-    def _tell_merged(self, path: bytes) -> None:
+    def _report_merged(self, path: bytes) -> None:
         reason = (
             "is one folder with another whose name differs only in upper and lower case: the target"
             " does not tell them apart"

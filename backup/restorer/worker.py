@@ -1,10 +1,10 @@
-"""One worker of a restore: takes a stretch of a page of the manifest and brings it onto the disk.
+"""Worker of a restore: restores the stretches and pieces that it is given.
 
-- Content is read ahead while files are written; everything on the disk happens in path order.
-- What others must know is reported: folders that later stretches may still write into, and hard
-  links whose first name another worker may still have to write.
-- In a target that an interrupted restore left, each piece of a file that is there is compared with
-  its id, and only what does not fit is read from the store.
+- Content is read ahead while files are written. Files are written in path order, except early ones.
+- A report says what other workers must know: folders that later stretches may still write into, and
+  hard links whose first name another worker may still have to write.
+- After an interrupted restore each piece of a file is compared with its id, and only pieces that
+  differ are read from the store.
 """
 
 import errno
@@ -26,7 +26,7 @@ from backup.reader.self_healing import BlobHealer
 from backup.records import Problem
 from backup.restorer.extents import Extents
 from backup.restorer.large_files import Piece, is_split, opened_again
-from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, has_holes, is_there
+from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, has_holes, has_piece
 from backup.restorer.safe_paths import open_folder
 from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.work_units import Report, Stretch, Unit, damaged, lost_page
@@ -51,7 +51,7 @@ Action = Literal[
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Entries:
-    """Entries of the current stretch."""
+    """Entries of one stretch."""
 
     entries: Sequence[Entry]
 
@@ -69,8 +69,8 @@ class _Step:
         return self.ref if self.action in ("whole", "early", "blob") else None
 
 
-class Lane:
-    """Brings stretches onto the disk, one after the other."""
+class RestoreWorker:
+    """Restores units and pieces, one after the other."""
 
     def __init__(
         self,
@@ -100,29 +100,29 @@ class Lane:
         self._bytes_done = 0
         self._own = (os.geteuid(), os.getegid())
         self._owners_lost = 0
-        self._told = (0, 0, 0, 0)
-        self._told_at = time.monotonic()
+        self._reported = (0, 0, 0, 0)
+        self._reported_at = time.monotonic()
 
     def work(self, units: Iterator[Unit | Piece]) -> None:
-        """Bring back stretches and pieces; their reports say what is left to do.
+        """Restore units and pieces; their reports say what is left to do.
 
-        What the next one needs is read while the one before is written.
+        Frames of the next unit are read while the current one is written.
         """
         for kind, of_kind in groupby(units, type):
             if kind is Piece:
-                self._fill_all(cast("Iterator[Piece]", of_kind))
+                self._fill_pieces(cast("Iterator[Piece]", of_kind))
             else:
-                self._bring_all(cast("Iterator[Unit]", of_kind))
+                self._restore_units(cast("Iterator[Unit]", of_kind))
         self._report("", [], [])
 
-    def _bring_all(self, units: Iterator[Unit]) -> None:
+    def _restore_units(self, units: Iterator[Unit]) -> None:
         steps = chain.from_iterable(map(self._steps_of_unit, units))
         work = prefetch_frames(self._reader, steps, self._pool)
-        for stretch, of_stretch in groupby(work, lambda one: one[0][0]):
+        for stretch, of_stretch in groupby(work, lambda item: item[0][0]):
             its = ((step, content) for (_, step), content in of_stretch)
-            self._bring_stretch(stretch.entries, its)
+            self._restore_stretch(stretch.entries, its)
 
-    def _fill_all(self, pieces: Iterator[Piece]) -> None:
+    def _fill_pieces(self, pieces: Iterator[Piece]) -> None:
         runs = ((piece, piece.refs) for piece in pieces)
         for piece, content in fetch_runs(self._reader, runs, self._pool):
             self._fill(piece, content)
@@ -143,7 +143,7 @@ class Lane:
         for step in chain.from_iterable(early.values()):
             yield (its, step), step.fetched
 
-    def _bring_stretch(
+    def _restore_stretch(
         self, entries: Sequence[Entry], work: Iterator[tuple[_Step, Raw | BackupError | None]]
     ) -> None:
         first = path_key(entries[0].path) if entries else b""
@@ -182,7 +182,7 @@ class Lane:
             self._report_when_due(entry)
 
     def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:
-        """Give the files that were put off their attributes, or remove what of them is lost."""
+        """Set the attributes of files that were put off; remove those that are lost."""
         for entry in entries:
             if entry.text in lost:
                 self._tree.remove(entry)
@@ -191,31 +191,31 @@ class Lane:
                 self._tree.finish_file(entry)
 
     def link_late(self, path: bytes, first: bytes, find: Callable[[bytes], Entry | None]) -> None:
-        """Make a link whose first name another lane had to write, or else a file of its own."""
+        """Make a link whose first name another worker wrote, or else an own file."""
         if not self._tree.link(path, first):
             entry = find(path)
             if entry is not None:
-                self.bring(entry)
+                self.restore_file(entry)
 
     def finish_folders(self, made: list[Entry], noted: list[Entry]) -> None:
-        """Give folders their attributes, those that are there and those that may be; then report.
+        """Set the attributes of folders, of noted ones if they exist; then report.
 
-        Each is given after what lies in it, which it might shut off.
+        Folders below come first: the mode of a folder might shut them off.
         """
         self._tree.leave_folders()
         both = [(path_key(entry.path), entry, True) for entry in made]
         both += [(path_key(entry.path), entry, False) for entry in noted]
-        for _, entry, is_made in sorted(both, key=lambda one: one[0], reverse=True):
-            is_there = self._tree.finish_folder(entry)
-            if is_there and not is_made:
+        for _, entry, is_made in sorted(both, key=lambda item: item[0], reverse=True):
+            is_found = self._tree.finish_folder(entry)
+            if is_found and not is_made:
                 self._tree.directories += 1
-            elif is_made and not is_there:
+            elif is_made and not is_found:
                 reason = "without its mode and times: somebody moved the folder meanwhile"
                 self._tree.problems.append(Problem(path=entry.text, reason=reason))
         self._report("", [], [])
 
-    def bring(self, entry: Entry) -> None:
-        """Bring back one file by its own references."""
+    def restore_file(self, entry: Entry) -> None:
+        """Restore one file from its own references."""
         steps = ((step, step.fetched) for step in self._steps_of(entry))
         for step, content in prefetch_frames(self._reader, steps, self._pool):
             self._apply(step, content, b"")
@@ -230,7 +230,7 @@ class Lane:
                 if isinstance(error, Damaged):
                     error.packs = tuple(self._healer.take_damaged())
                 raise
-            # By each part: another lane may have read the page when it was still there.
+            # Each part reports it: another worker may have read the page before it was lost.
             self._tree.problems.append(lost_page(stretch.page, error))
             return []
 
@@ -267,25 +267,25 @@ class Lane:
                 yield from self._steps_of(entry)
 
     def _steps_of(self, entry: Entry) -> Iterator[_Step]:
-        there = self._file_there(entry) if self._is_resumed else None
+        existing = self._existing_file(entry) if self._is_resumed else None
         try:
-            proof = None if there is None else Proof.of(os.fstat(there))
+            proof = None if existing is None else Proof.of(os.fstat(existing))
             yield _Step(action="begin", entry=entry, proof=proof)
             extents = Extents(entry)
             for ref in blobs_of(self._reader, entry):
-                is_proven = there is not None and is_there(there, ref, extents, self._reader)
+                is_proven = existing is not None and has_piece(existing, ref, extents, self._reader)
                 yield _Step(action="have" if is_proven else "blob", entry=entry, ref=ref)
         except StoreUnavailable:
             raise
         except BackupError as error:
             yield _Step(action="give up", entry=entry, reason=str(error))
         finally:
-            if there is not None:
-                os.close(there)
+            if existing is not None:
+                os.close(existing)
         yield _Step(action="end", entry=entry)
 
-    def _file_there(self, entry: Entry) -> int | None:
-        """Open a file of the earlier restore; None when there is none that may be gone on with."""
+    def _existing_file(self, entry: Entry) -> int | None:
+        """Open a file of an interrupted restore; None if it may not be resumed."""
         try:
             with open_folder(self._root, entry.path) as (folder, name):
                 descriptor = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
@@ -324,7 +324,7 @@ class Lane:
             case "end":
                 tree.end()
             case "put off":
-                if tree.put_off():
+                if tree.postpone():
                     self._put_off.append(entry)
                     self._put_off_paths.add(entry.path)
             case "give up":
@@ -338,21 +338,21 @@ class Lane:
 
     def _link(self, entry: Entry, first: bytes) -> None:
         earlier = entry.hard_link or b""
-        # What this stretch has passed is there, or never will be; of others we know nothing yet.
-        # A file that is put off has one name until it is whole.
+        # Files of this stretch that come before exist now or never; those of others are unknown.
+        # A file that is put off, or written early, has one name until all units are done.
         if path_key(earlier) < first or earlier in self._put_off_paths:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):
-            self.bring(entry)
+            self.restore_file(entry)
 
     def _report_when_due(self, entry: Entry) -> None:
-        if time.monotonic() - self._told_at > _REPORT_SECONDS:
+        if time.monotonic() - self._reported_at > _REPORT_SECONDS:
             self._report(entry.text, [], [])
 
     def _report(self, path: str, made: list[Entry], noted: list[Entry]) -> None:
         tree = self._tree
         now = (tree.files, tree.directories, tree.bytes, self._bytes_done)
-        files, directories, size, done = (b - a for a, b in zip(self._told, now, strict=True))
+        files, directories, size, done = (b - a for a, b in zip(self._reported, now, strict=True))
         self._emit(
             Report(
                 path=path,
@@ -375,5 +375,5 @@ class Lane:
         tree.problems.clear()
         self._links, self._put_off, self._lost = [], [], {}
         self._owners_lost = 0
-        self._told = now
-        self._told_at = time.monotonic()
+        self._reported = now
+        self._reported_at = time.monotonic()

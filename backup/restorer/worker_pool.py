@@ -1,15 +1,15 @@
-"""Lanes: one kind of work done by several at once, in processes where that is safe or in threads.
+"""Worker pool: several workers with the same kind of work, in processes or in threads.
 
-- Units are handed out one by one, in order, to whoever asks; so a slow one holds up no other.
-- A worker is given all its units as one stream: it may ask for the next before it is done with the
-  one in hand, so that what it reads ahead need not run dry between them.
-- Processes that are as many as there are processors keep to one each.  Left to itself the system
-  now and then has two of them share one while another has nothing to do: 5 to 10 % of a restore.
+- Units are handed out one by one, in order, to each worker that asks; a slow one delays no other.
+- A worker gets its units as one stream and may ask for the next one early, so that it can read
+  ahead across units.
+- If there are as many processes as processors, each is pinned to one. Otherwise the system now and
+  then runs two on one processor while another is idle: 5 to 10 % of a restore.
 - A process is forked only while this one has a single thread: a fork copies no other thread, and
-  what such a thread had locked would stay locked.  Threads do the same where Python is not what is
-  waited for: a store across a network.
-- What a worker raises ends the whole and is raised here.  A worker that dies without a word is an
-  error too.  A worker whose parent is gone ends with its unit.
+  its locks would stay locked. Threads serve a store across a network, where the network is the
+  limit and not Python.
+- An error in a worker ends the whole and is raised here. A worker that dies is an error too. A
+  worker whose parent has died ends with its unit.
 """
 
 import os
@@ -23,10 +23,10 @@ from contextlib import AbstractContextManager, closing, suppress
 from typing import Any, TypeVar
 
 from backup.errors import BackupError
-from backup.restorer.pipe_messages import End, open_message_pipe
+from backup.restorer.pipe_messages import PipeEnd, open_message_pipe
 from backup.system.process_fork import fork
 
-_AHEAD = 1  # units that lie ready for a worker, so that it never waits for us
+_AHEAD = 1  # units that wait for a worker, so that it never waits for this process
 
 U = TypeVar("U")
 Emit = Callable[[Any], None]
@@ -34,16 +34,16 @@ Worker = Callable[[Iterator[U]], None]
 WorkerFactory = Callable[[Emit], AbstractContextManager[Worker[U]]]
 
 
-def in_processes(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
-    """Work units off in forked processes; gives what the workers emit, as it comes.
+def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
+    """Do units in forked processes; return the values that workers emit, as they come.
 
-    A worker made by `make` lives in its process; what it emits is pickled.
+    `make` is called in each process; emitted values are pickled.
     """
     rest = iter(units)
-    pipes: list[End] = []
+    pipes: list[PipeEnd] = []
     pids: list[int] = []
     processors = os.sched_getaffinity(0)
-    own = sorted(processors) if len(processors) == lanes else [None] * lanes
+    own = sorted(processors) if len(processors) == workers else [None] * workers
     try:
         for processor in own:
             ours, theirs = open_message_pipe()
@@ -54,7 +54,7 @@ def in_processes(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iter
                     _child(make, theirs, pipes, processor)
             pids.append(pid)
         working = {pipe.reading: pipe for pipe in pipes}
-        taking = {pipe.writing: pipe for pipe in pipes}
+        sending = {pipe.writing: pipe for pipe in pipes}
         listening = select.poll()
         for number in working:
             listening.register(number, select.POLLIN)
@@ -62,8 +62,8 @@ def in_processes(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iter
             _hand_out(pipe, rest, listening)
         while working:
             for number, _ in listening.poll():
-                if number in taking:
-                    _go_on(taking[number], listening)
+                if number in sending:
+                    _send_more(sending[number], listening)
                     continue
                 kind, value = _received(working[number])
                 if kind == "next":
@@ -83,15 +83,15 @@ def in_processes(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iter
                 os.waitpid(pid, 0)
 
 
-def in_threads(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
-    """The same in threads of this process."""
+def in_threads(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
+    """Do units in threads of this process, as `in_processes`."""
     rest = iter(units)
     guard = threading.Lock()
-    said: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=64)
+    messages: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=64)
     stopped = threading.Event()
 
     def emit(value: Any) -> None:
-        said.put(("say", value))
+        messages.put(("report", value))
 
     def handed_out() -> Iterator[U]:
         while not stopped.is_set():
@@ -105,17 +105,17 @@ def in_threads(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iterat
         try:
             with make(emit) as work:
                 work(handed_out())
-            said.put(("end", None))
+            messages.put(("end", None))
         except BaseException as error:
-            said.put(("raise", error))
+            messages.put(("raise", error))
 
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(lanes)]
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(workers)]
     for thread in threads:
         thread.start()
     working = len(threads)
     try:
         while working:
-            kind, value = said.get()
+            kind, value = messages.get()
             if kind == "end":
                 working -= 1
             elif kind == "raise":
@@ -126,26 +126,26 @@ def in_threads(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iterat
         stopped.set()
         while any(thread.is_alive() for thread in threads):
             with suppress(queue.Empty):
-                said.get(timeout=0.01)
+                messages.get(timeout=0.01)
 
 
-def _hand_out(pipe: End, rest: Iterator[U], listening: select.poll) -> None:
-    # Never waiting for it to be taken: who is to take it may itself wait until we hear its report.
+def _hand_out(pipe: PipeEnd, rest: Iterator[U], listening: select.poll) -> None:
+    # Never wait for the worker to receive it: the worker may wait until its report is read.
     pipe.post(next(rest, None))
     listening.register(pipe.writing, select.POLLOUT)
 
 
-def _go_on(pipe: End, listening: select.poll) -> None:
-    with suppress(BrokenPipeError):  # its death is noticed where it is listened to
+def _send_more(pipe: PipeEnd, listening: select.poll) -> None:
+    with suppress(BrokenPipeError):  # its end is noticed where its messages are received
         if not pipe.has_sent_all():
             return
     listening.unregister(pipe.writing)
 
 
-def _received(pipe: End) -> tuple[str, Any]:
+def _received(pipe: PipeEnd) -> tuple[str, Any]:
     try:
         kind, value = pipe.receive()
-    except (EOFError, OSError):  # the latter in the middle of a word
+    except (EOFError, OSError):  # `OSError` in the middle of a message
         raise BackupError(
             "a process that took part in the work was killed; run the same command again"
         ) from None
@@ -154,25 +154,25 @@ def _received(pipe: End) -> tuple[str, Any]:
 
 def _child(
     make: WorkerFactory[U],
-    pipe: End,
-    others: list[End],
+    pipe: PipeEnd,
+    others: list[PipeEnd],
     processor: int | None,
 ) -> None:
-    """Work until there is nothing left, and leave without any of the parent's clean-up."""
+    """Do units until none is left; end without the parent's clean-up."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and closes the pipe
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and closes the pipe
         for other in others:
             other.close()
         if processor is not None:
-            with suppress(OSError):  # it was taken from us since we asked
+            with suppress(OSError):  # it may not be used any more
                 os.sched_setaffinity(0, [processor])
-        with make(lambda value: pipe.send(("say", value))) as work:
+        with make(lambda value: pipe.send(("report", value))) as work:
             work(_handed_out(pipe))
         pipe.send(("end", None))
         status = 0
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone, or has enough
+        pass  # the parent has died or has ended the restore
     except BaseException as error:
         with suppress(OSError):
             pipe.send(("raise", _portable(error)))
@@ -180,7 +180,7 @@ def _child(
         os._exit(status)
 
 
-def _handed_out(pipe: End) -> Iterator[Any]:
+def _handed_out(pipe: PipeEnd) -> Iterator[Any]:
     while True:
         try:
             unit = pipe.receive()
@@ -188,7 +188,7 @@ def _handed_out(pipe: End) -> Iterator[Any]:
                 return
             pipe.send(("next", None))
         except OSError:
-            raise EOFError from None  # not to be taken for what ails a file
+            raise EOFError from None  # an `OSError` would count as a problem of a file
         yield unit
 
 

@@ -1,4 +1,4 @@
-"""What a process that is nothing but a lane does for itself, and one that is more must not."""
+"""Settings of a process that is nothing but a worker; other processes must not have them."""
 
 import ctypes
 import gc
@@ -11,14 +11,14 @@ _KEPT_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 16 * 1024 * 1024
 
 
-def settle_in() -> None:
-    """Set the process up for much of the same; before it has threads."""
-    os.umask(0)  # spares a call for each file
-    # What is there stays, and of what comes nearly nothing is a cycle.
+def tune_worker_process() -> None:
+    """Tune the process for many similar files; call it before threads start."""
+    os.umask(0)  # saves a call for each file
+    # Existing objects stay, and nearly none of the new ones are cycles.
     gc.freeze()
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
-    # Freed memory is kept for the next frame: else the kernel takes it back and clears it again,
-    # a fifth of what unpacking a dump takes.
+    # Keep freed memory for the next frame. Otherwise the kernel takes it back and clears it again,
+    # which takes a fifth of the time of unpacking a dump.
     with suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _PIECE_BYTES)

@@ -1,10 +1,10 @@
-"""Lanes take turns at writing into large files.
+"""Write lock of large files: one worker at a time writes into them.
 
-The kernel lets one of them at a time into a file, and has the others spin until it is their turn:
-a twentieth of the processor, of which unpacking has none too much.  Who waits here sleeps.
+The kernel admits one writer to a file and lets the others spin, which takes a twentieth of the
+processor from unpacking. A process that waits for this lock sleeps.
 
-- Of processes; threads of one process do not exclude each other, and spin as ever.
-- Whoever dies gives its turn up: the kernel sees to that.
+- The lock is between processes. Threads of one process do not exclude each other, and spin.
+- The lock is released when its process dies.
 """
 
 import fcntl
@@ -14,11 +14,11 @@ from types import TracebackType
 _FROM_MEMORY = getattr(os, "memfd_create", None)  # not everywhere
 
 
-class Turn:
-    """A turn that processes forked later share; `close` when done."""
+class WriteLock:
+    """Lock that is shared with processes forked later; close it at the end."""
 
     def __init__(self) -> None:
-        self._lock = -1 if _FROM_MEMORY is None else _FROM_MEMORY("turn")
+        self._lock = -1 if _FROM_MEMORY is None else _FROM_MEMORY("write-lock")
 
     def __enter__(self) -> None:
         if self._lock >= 0:
@@ -34,7 +34,7 @@ class Turn:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give it back."""
+        """Close the lock's file."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -119,7 +119,7 @@ def pages_of(site: Site) -> int:
 def test_one_path_of_very_many_is_found_by_reading_a_few_pages(many: Site, tmp_path: Path) -> None:
     assert pages_of(many) > 100
     repository, points, store = opened(many)
-    result = repository.restore(points[-1], tmp_path / "out", ["many/123/123456"], lanes=1)
+    result = repository.restore(points[-1], tmp_path / "out", ["many/123/123456"], workers=1)
     assert (result.problems, (tmp_path / "out/many/123/123456").readlink()) == (
         (),
         Path("night 1"),

@@ -12,7 +12,7 @@ from backup.reader.manifest_walk import leaves, top_page
 from backup.reader.path_selection import Selection
 from backup.records import RestoreResult
 from backup.restorer.work_units import Stretch
-from backup.restorer.worker import Lane
+from backup.restorer.worker import RestoreWorker
 from tests.backup.most_refs import most_refs
 from tests.backup.site import Site, TamperedStore
 from tests.backup.trees import KIB, describe, noise, plain_tree
@@ -88,10 +88,10 @@ def check(result: RestoreResult, out: Path, expected: dict[bytes, tuple[object, 
     assert all("healed from desk-1/0000000002" in one for one in result.healed)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("how", ["removed", "flipped", "cut"])
 def test_what_was_sent_again_heals_the_older_point(
-    site: Site, source: Path, tmp_path: Path, how: str, lanes: int
+    site: Site, source: Path, tmp_path: Path, how: str, workers: int
 ) -> None:
     expected = describe(source)
     old = resent(site, source)
@@ -104,7 +104,7 @@ def test_what_was_sent_again_heals_the_older_point(
             case "cut":
                 data = site.vault.get(name)
                 vault_of(site).replace(name, data[: len(data) // 2])
-    check(site.restore("1", tmp_path / "out", lanes=lanes), tmp_path / "out", expected)
+    check(site.restore("1", tmp_path / "out", workers=workers), tmp_path / "out", expected)
     repository = site.repository()
     pieces = repository.stream(repository.resolve("1"), "files/4.wav")
     assert b"".join(pieces) == (source / "4.wav").read_bytes()
@@ -228,7 +228,7 @@ def test_a_list_that_is_lost_everywhere_costs_its_file_and_heals_the_others(
         return real(self, ref)
 
     monkeypatch.setattr(BlobReader, "blob", blob)
-    result = site.restore("1", tmp_path / "out", lanes=1)
+    result = site.restore("1", tmp_path / "out", workers=1)
     assert [problem.path for problem in result.problems] == ["files/big.db"]
     del expected[b"big.db"]
     assert describe(tmp_path / "out/files") == expected
@@ -305,8 +305,8 @@ def test_a_lost_page_costs_what_it_lists_and_nothing_else(site: Site, tmp_path: 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BlobReader, "blob", blob)
-        for lanes in (1, 2):
-            result = site.restore("1", tmp_path / f"out{lanes}", lanes=lanes)
+        for workers in (1, 2):
+            result = site.restore("1", tmp_path / f"out{workers}", workers=workers)
             (problem,) = result.problems
             assert problem.is_damage
             assert f"{lost.entries:,}" in problem.path
@@ -323,19 +323,19 @@ def test_a_page_that_is_lost_in_the_middle_of_a_restore_is_told_once(
         (source / f"{number:04}").write_text(f"{number}")
     site.back_up(source)
     monkeypatch.setattr("backup.restorer.frame_plan._STRETCH_BYTES", 256)  # several parts of a page
-    real = Lane._entries
+    real = RestoreWorker._entries
     gone: set[str] = set()
 
-    def entries(lane: Lane, stretch: Stretch) -> list[Entry]:
-        found = real(lane, stretch)
+    def entries(worker: RestoreWorker, stretch: Stretch) -> list[Entry]:
+        found = real(worker, stretch)
         assert stretch.page.listed is not None
         if stretch.page.listed.first == b"files" and stretch.part in parts_that_lose_it:
             gone.update(entry.text for entry in found if entry.kind == "file")
             raise Damaged("its pack is missing from the store")
         return found
 
-    monkeypatch.setattr(Lane, "_entries", entries)
-    result = site.restore("1", tmp_path / "out", lanes=2)
+    monkeypatch.setattr(RestoreWorker, "_entries", entries)
+    result = site.restore("1", tmp_path / "out", workers=2)
     (problem,) = result.problems
     assert problem.path.startswith("files … ")
     assert problem.is_missing

@@ -177,7 +177,7 @@ class Restored:
             is_resumed=False,
             give=lambda _, folder: self.given.append(folder.path),
             count=lambda: None,
-            tell_merged=lambda _: None,
+            report_merged=lambda _: None,
         )
         os.close(top)
         for depth in range(1, 81):

@@ -78,7 +78,7 @@ def test_copies_cost_no_second_decode(tmp_path: Path, source: Path, workers: int
     site = new_site(tmp_path / "site", MemoryStore())
     site.back_up(source)
     with decodes() as frames:
-        result = site.restore("latest", tmp_path / "out", lanes=workers)
+        result = site.restore("latest", tmp_path / "out", workers=workers)
     assert result.problems == ()
     assert frames.total() <= MOST_DECODES * len(frames)
     assert describe(tmp_path / "out/files") == describe(source)
@@ -90,7 +90,7 @@ def test_scattered_nights_cost_no_second_decode(tmp_path: Path, source: Path) ->
         change_everywhere(source, night)
         site.back_up(source)
     with decodes() as frames:
-        result = site.restore("latest", tmp_path / "out", lanes=1)
+        result = site.restore("latest", tmp_path / "out", workers=1)
     assert result.problems == ()
     assert frames.total() <= MOST_DECODES * len(frames)
     assert describe(tmp_path / "out/files") == describe(source)
@@ -103,7 +103,7 @@ def test_renamed_folders_cost_no_second_decode(tmp_path: Path, source: Path) -> 
         (source / f"{folder:02}").rename(source / f"z{FOLDERS - folder:02}")
     site.back_up(source)
     with decodes() as frames:
-        result = site.restore("latest", tmp_path / "out", lanes=1)
+        result = site.restore("latest", tmp_path / "out", workers=1)
     assert result.problems == ()
     assert frames.total() <= MOST_DECODES * len(frames)
     assert describe(tmp_path / "out/files") == describe(source)
@@ -121,7 +121,7 @@ def test_early_files_keep_modes_and_hard_links(tmp_path: Path, source: Path) -> 
     site.back_up(source)
     for workers in (1, 3):
         out = tmp_path / f"out{workers}"
-        result = site.restore("latest", out, lanes=workers)
+        result = site.restore("latest", out, workers=workers)
         assert result.problems == ()
         assert result.files == FOLDERS * (FILES + 1)
         assert describe(out / "files") == describe(source)
@@ -176,6 +176,6 @@ def test_one_content_in_many_folders_comes_back(tmp_path: Path, site: Site) -> N
             (source / f"{folder:02}/{number:02}").write_text("the same everywhere")
         (source / f"{folder:02}/own").write_text(text(2000 * KIB, folder))
     site.back_up(source)
-    result = site.restore("latest", tmp_path / "out", lanes=2)
+    result = site.restore("latest", tmp_path / "out", workers=2)
     assert result.problems == ()
     assert describe(tmp_path / "out/files") == describe(source)

@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from backup.restorer.pipe_messages import End, open_message_pipe
+from backup.restorer.pipe_messages import PipeEnd, open_message_pipe
 from backup.system.process_fork import fork
 
 LARGE = bytes(range(256)) * 16_384  # 4 MiB: many times what a pipe holds
@@ -83,7 +83,7 @@ def test_half_of_a_value_is_none_when_whoever_sent_it_died() -> None:
     data = pickle.dumps("a value")
     os.write(writing, len(data).to_bytes(8) + data[:-1])
     os.close(writing)
-    end = End(reading, os.open(os.devnull, os.O_WRONLY))
+    end = PipeEnd(reading, os.open(os.devnull, os.O_WRONLY))
     with pytest.raises(EOFError):
         end.receive()
     end.close()

@@ -1,7 +1,7 @@
 """Kill set = trace: a restore, killed at every system call that changes the disk.
 
 Nothing that touches the disk can be missed, and owners are asked for where that is possible. With
-several lanes `test_restore_lanes.py` does it.
+several workers `test_restore_workers.py` does it.
 """
 
 import os
@@ -70,7 +70,7 @@ class Restoring:
         return [self._out.parent]
 
     def act(self) -> None:
-        result = self._site.restore("latest", self._out, lanes=1, owner=self._owner)
+        result = self._site.restore("latest", self._out, workers=1, owner=self._owner)
         assert result.problems == ()
 
     def check(self) -> None:

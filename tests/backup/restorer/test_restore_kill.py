@@ -92,7 +92,7 @@ def killed_restore(
             repository = site.repository()
             point = repository.resolve("latest")
             tracer.install()
-            result = repository.restore(point, out, lanes=1, syncs=syncs)
+            result = repository.restore(point, out, workers=1, syncs=syncs)
             labels = list(tracer.labels)
             status = 0 if result.problems == () else 2
             log.write_text("\n".join(labels))
@@ -184,7 +184,7 @@ def test_killed_at_every_change_to_the_disk_a_restore_goes_on_and_is_whole(
         if is_power_cut and not is_synced and out.exists():
             drop_unsynced(out)
         if (out / os.fsdecode(JOURNAL)).exists() or not out.exists() or not any(out.iterdir()):
-            assert stored.restore("latest", out, lanes=1).problems == ()
+            assert stored.restore("latest", out, workers=1).problems == ()
         else:
             assert is_synced, "the journal goes last"
         assert describe(out / "files") == expected, (at, trace[at - 1])
@@ -193,14 +193,14 @@ def test_killed_at_every_change_to_the_disk_a_restore_goes_on_and_is_whole(
 
 
 def wait_for_group(group: int) -> None:
-    """Until the last lane is gone: until then it holds the journal's lock."""
+    """Until the last worker is gone: until then it holds the journal's lock."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
             return
-    raise AssertionError("a lane outlived its restore")
+    raise AssertionError("a worker outlived its restore")
 
 
 def test_killed_with_all_its_processes_a_restore_goes_on(tmp_path: Path, source: Path) -> None:
@@ -223,15 +223,15 @@ def test_killed_with_all_its_processes_a_restore_goes_on(tmp_path: Path, source:
                 if sum(path.is_file() for path in written.rglob("*")) >= quota:
                     os.killpg(0, signal.SIGKILL)
 
-            assert may_fork(), "so the lanes are processes"
+            assert may_fork(), "so the workers are processes"
             repository = site.repository()
-            repository.restore(repository.resolve("latest"), out, progress=report, lanes=2)
+            repository.restore(repository.resolve("latest"), out, progress=report, workers=2)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (KILLED, ENDED)
         wait_for_group(pid)
         if not (out / os.fsdecode(JOURNAL)).exists():
             break
     if (out / os.fsdecode(JOURNAL)).exists():
-        result = site.restore("latest", out, lanes=2)
+        result = site.restore("latest", out, workers=2)
         assert (result.problems, result.is_resumed) == ((), True)
     assert describe(out / "files") == expected

@@ -1,4 +1,4 @@
-"""Large files come back in pieces, written by all lanes, and no less safely than others."""
+"""Large files come back in pieces, written by all workers, and no less safely than others."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ import pytest
 
 from backup.records import Progress
 from backup.restorer import direct_io, large_files, restore_run, safe_paths, worker
-from backup.restorer.direct_io import Straight
-from backup.restorer.write_lock import Turn
+from backup.restorer.direct_io import DirectWriter
+from backup.restorer.write_lock import WriteLock
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise
@@ -58,10 +58,10 @@ def stored(tmp_path: Path, source: Path) -> Site:
 
 
 @pytest.mark.parametrize("syncs", [True, False], ids=["synced", "through the cache"])
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_what_comes_back_in_pieces_is_what_it_was(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    lanes: int, syncs: bool,
+    workers: int, syncs: bool,
 ) -> None:  # fmt: skip
     handed_out = []
 
@@ -71,7 +71,7 @@ def test_what_comes_back_in_pieces_is_what_it_was(
             yield piece
 
     monkeypatch.setattr(restore_run, "pieces_of", counted)
-    result = stored.restore("latest", tmp_path / "out", lanes=lanes, syncs=syncs)
+    result = stored.restore("latest", tmp_path / "out", workers=workers, syncs=syncs)
     assert result.problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
     assert result.files == 6
@@ -88,7 +88,7 @@ def test_a_damaged_piece_costs_its_file_and_no_other(
     with largest.open("r+b") as pack:
         pack.seek(3000 * KIB)
         pack.write(bytes(64 * KIB))
-    result = stored.restore("latest", tmp_path / "out", lanes=2)
+    result = stored.restore("latest", tmp_path / "out", workers=2)
     assert [problem.path for problem in result.problems] == ["files/calls/long.wav"]
     assert result.problems[0].is_damage
     del expected[b"calls/long.wav"]
@@ -117,7 +117,7 @@ def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to
                 if kind == "pipe that is read":
                     readers.append(os.open(made, os.O_RDONLY | os.O_NONBLOCK))
 
-    result = stored.restore("latest", out, lanes=1, progress=meddle)
+    result = stored.restore("latest", out, workers=1, progress=meddle)
     assert "files/crm-again.sql" in [problem.path for problem in result.problems]
     assert victim.read_text() == "of somebody else"
     assert victim.stat().st_mode & 0o777 != 0o440
@@ -127,12 +127,12 @@ def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to
 
 
 @pytest.mark.parametrize("name", ["crm.sql", "crm-again.sql"])
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_one_of_two_names_alone_is_a_file_of_its_own(
-    stored: Site, source: Path, tmp_path: Path, lanes: int, name: str
+    stored: Site, source: Path, tmp_path: Path, workers: int, name: str
 ) -> None:
     files = tmp_path / "out/files"
-    result = stored.restore("latest", tmp_path / "out", f"files/{name}", lanes=lanes)
+    result = stored.restore("latest", tmp_path / "out", f"files/{name}", workers=workers)
     assert result.problems == ()
     assert [path.name for path in files.iterdir()] == [name]
     assert (files / name).read_bytes() == (source / name).read_bytes()
@@ -146,7 +146,7 @@ def test_where_a_target_takes_no_second_names_both_have_the_content(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    result = stored.restore("latest", tmp_path / "out", lanes=2)
+    result = stored.restore("latest", tmp_path / "out", workers=2)
     assert (result.problems, result.files) == ((), 6)
     for name in ("crm.sql", "crm-again.sql"):
         restored = tmp_path / "out/files" / name
@@ -164,8 +164,8 @@ def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stored.restore("latest", out, lanes=1, progress=stop)
-    result = stored.restore("latest", out, lanes=2)
+        stored.restore("latest", out, workers=1, progress=stop)
+    result = stored.restore("latest", out, workers=2)
     assert (result.is_resumed, result.problems) == (True, ())
     assert describe(out / "files") == describe(source)
 
@@ -194,17 +194,17 @@ def test_parts_are_written_one_behind_the_other_however_much_the_disk_takes_at_o
 
 
 def test_a_turn_is_one_process_s_and_passes_on_when_that_one_is_killed() -> None:
-    with closing(Turn()) as turn:
+    with closing(WriteLock()) as write_lock:
         heard, said = os.pipe()
         pid = os.fork()
         if not pid:
-            with turn:
+            with write_lock:
                 os.write(said, b"mine")
                 signal.pause()
         assert os.read(heard, 4) == b"mine"
         waiting = os.fork()
         if not waiting:
-            with turn:
+            with write_lock:
                 os.write(said, b"next")
             os._exit(0)
         time.sleep(0.2)  # for it to try
@@ -235,7 +235,7 @@ def test_stretches_are_written_where_they_belong_and_nowhere_else(
     elif how == "a part at a time":
         monkeypatch.setattr(os, "pwrite", pwrite)
     monkeypatch.setattr(direct_io, "_BUFFER_BYTES", 4 * BLOCK)
-    pen = Straight()
+    pen = DirectWriter()
     chance = random.Random(3)
     for number in range(60):
         length = chance.choice([1, BLOCK - 1, BLOCK, 3 * BLOCK + 5, 40_000])
@@ -274,7 +274,7 @@ def test_a_file_system_that_cannot_write_directly_is_written_to_all_the_same(
     monkeypatch.setattr(os, "pwrite", pwrite)
     content = noise(100_000, 1)
     descriptor = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
-    pen = Straight()
+    pen = DirectWriter()
     pen.begin(descriptor, 0)
     pen.write(content)
     pen.end()

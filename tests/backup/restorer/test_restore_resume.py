@@ -15,7 +15,7 @@ import pytest
 from backup.errors import BackupError, NotWritable, UnsafePath
 from backup.records import Progress
 from backup.repository import Repository
-from backup.restorer.direct_io import Straight
+from backup.restorer.direct_io import DirectWriter
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise, strange_tree
@@ -56,7 +56,7 @@ def stored(tmp_path: Path, source: Path) -> Site:
 
 def begun(site: Site, out: Path) -> None:
     """As a restore leaves the folder that is killed when all but the last is done."""
-    site.restore("latest", out, lanes=1)
+    site.restore("latest", out, workers=1)
     (out / JOURNAL).write_text(journal_of(site))
 
 
@@ -81,7 +81,7 @@ def read_by(site: Site, out: Path) -> int:
     vault = site.vault
     assert isinstance(vault, CountingStore)
     vault.bytes_read = 0
-    result = site.restore("latest", out, lanes=1)
+    result = site.restore("latest", out, workers=1)
     assert result.problems == ()
     assert result.is_resumed
     assert not (out / JOURNAL).exists()
@@ -186,7 +186,7 @@ def test_a_link_put_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> 
     outside.mkdir()
     shutil.rmtree(out / "files/calls")
     (out / "files/calls").symlink_to(outside)
-    result = stored.restore("latest", out, lanes=1)
+    result = stored.restore("latest", out, workers=1)
     assert {problem.path.split("/")[1] for problem in result.problems} == {"calls"}
     assert list(outside.iterdir()) == []
     assert (out / JOURNAL).exists(), "something lacks: the same command goes on"
@@ -256,10 +256,10 @@ def test_a_folder_that_is_come_back_to_for_a_link_keeps_its_mode_and_time(
 ) -> None:
     site, source = linked_far_off
     out = tmp_path / "out"
-    site.restore("latest", out, lanes=2)
+    site.restore("latest", out, workers=2)
     assert describe(out / "files") == describe(source)
     (out / JOURNAL).write_text(journal_of(site))
-    result = site.restore("latest", out, lanes=2)
+    result = site.restore("latest", out, workers=2)
     assert (result.is_resumed, result.problems) == (True, ())
     assert describe(out / "files") == describe(source)
 
@@ -270,7 +270,7 @@ def test_a_folder_that_is_made_for_a_late_link_only_is_as_in_the_point(
     site, source = linked_far_off
     out = tmp_path / "out"
     patterns = ("files/a/first", "files/m", "files/n/second")
-    assert site.restore("latest", out, *patterns, lanes=2).problems == ()
+    assert site.restore("latest", out, *patterns, workers=2).problems == ()
     expected = {path: one for path, one in describe(source).items() if path[:1] in b"amn"}
     assert describe(out / "files") == expected
 
@@ -285,14 +285,14 @@ def test_who_is_not_root_links_into_a_folder_that_takes_nothing(
     repository = site.repository()
     point = repository.resolve("latest")
     # Who is nobody may not even load what Python has not loaded yet.
-    assert repository.restore(point, tmp_path / "by-us", lanes=2).problems == ()
+    assert repository.restore(point, tmp_path / "by-us", workers=2).problems == ()
 
     def as_nobody() -> None:
         os.chdir(open_to_all)
         if os.geteuid() == 0:
             os.setgid(65534)
             os.setuid(65534)
-        assert repository.restore(point, Path("out"), lanes=2).problems == ()
+        assert repository.restore(point, Path("out"), workers=2).problems == ()
 
     in_a_process(as_nobody)
     assert describe(open_to_all / "out" / "files") == describe(source)
@@ -386,7 +386,7 @@ def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
         if not seen:
             seen.append((out / JOURNAL).read_text())
 
-    result = stored.restore("latest", out, lanes=1, progress=look)
+    result = stored.restore("latest", out, workers=1, progress=look)
     assert seen == [journal_of(stored)], "what an interrupted one is told by"
     assert (result.problems, result.is_resumed) == ((), False)
     assert describe(out / "files") == describe(source)
@@ -395,10 +395,10 @@ def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
 def test_a_restore_of_some_paths_goes_on_too(stored: Site, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Straight, "write", _full)
+        patch.setattr(DirectWriter, "write", _full)
         with pytest.raises(NotWritable):
-            stored.restore("latest", out, "files/long.wav", "files/calls", lanes=1)
-    result = stored.restore("latest", out, "files/long.wav", "files/calls", lanes=1)
+            stored.restore("latest", out, "files/long.wav", "files/calls", workers=1)
+    result = stored.restore("latest", out, "files/long.wav", "files/calls", workers=1)
     assert (result.problems, result.is_resumed) == ((), True)
     assert (out / "files/long.wav").read_bytes() == (source / "long.wav").read_bytes()
     assert sorted(path.name for path in (out / "files").iterdir()) == ["calls", "long.wav"]
@@ -408,9 +408,9 @@ def _full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_what_stops_the_progress_report_stops_the_restore_and_it_goes_on(
-    stored: Site, source: Path, tmp_path: Path, lanes: int
+    stored: Site, source: Path, tmp_path: Path, workers: int
 ) -> None:
     def stop(_: Progress) -> None:
         raise KeyboardInterrupt
@@ -418,8 +418,8 @@ def test_what_stops_the_progress_report_stops_the_restore_and_it_goes_on(
     repository: Repository = stored.repository()
     point = repository.resolve("latest")
     with pytest.raises(KeyboardInterrupt):
-        repository.restore(point, tmp_path / "out", progress=stop, lanes=lanes)
-    result = stored.restore("latest", tmp_path / "out", lanes=lanes)
+        repository.restore(point, tmp_path / "out", progress=stop, workers=workers)
+    result = stored.restore("latest", tmp_path / "out", workers=workers)
     assert result.is_resumed
     assert describe(tmp_path / "out/files") == describe(source)
 
@@ -445,7 +445,7 @@ def test_a_store_that_goes_away_ends_the_restore_which_goes_on_later(
         for way in ("_get_range", "_read_into"):
             patch.setattr(CountingStore, way, counted(getattr(CountingStore, way)))
         with pytest.raises(BackupError, match="run again"):
-            repository.restore(point, tmp_path / "out", lanes=1)
+            repository.restore(point, tmp_path / "out", workers=1)
     result = stored.restore("latest", tmp_path / "out")
     assert (result.problems, result.is_resumed) == ((), True)
     assert describe(tmp_path / "out/files") == describe(source)

@@ -143,9 +143,9 @@ def test_a_hard_link_to_what_was_not_restored_is_not_made(
     assert (outside / "precious").stat().st_nlink == 1
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_where_a_target_takes_no_second_names_each_is_a_file_of_its_own(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanes: int
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     source = tmp_path / "source"
     (source / "later").mkdir(parents=True)
@@ -158,7 +158,7 @@ def test_where_a_target_takes_no_second_names_each_is_a_file_of_its_own(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    result = site.restore("latest", tmp_path / "out", lanes=lanes)
+    result = site.restore("latest", tmp_path / "out", workers=workers)
     assert (result.problems, result.files) == ((), 3)
     for name in ("a", "b", "later/c"):
         restored = tmp_path / "out/files" / name
@@ -559,12 +559,12 @@ def test_two_restores_never_write_into_one_target(site: Site, tmp_path: Path) ->
                 site.restore("latest", out)
             refused.append("yes")
 
-    assert site.restore("latest", out, progress=again, lanes=1).problems == ()
+    assert site.restore("latest", out, progress=again, workers=1).problems == ()
     assert refused
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_many_lanes_restore_what_one_does(tmp_path: Path, lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_many_workers_restore_what_one_does(tmp_path: Path, workers: int) -> None:
     source = strange_tree(tmp_path / "source")
     for number in range(1500):
         folder = source / f"{number // 100:02}"
@@ -578,9 +578,9 @@ def test_many_lanes_restore_what_one_does(tmp_path: Path, lanes: int) -> None:
     site.back_up(source)
     for patterns in ((), ("files/0*/1*", "files/link-*")):
         out = tmp_path / f"out{len(patterns)}"
-        result = site.restore("latest", out, *patterns, lanes=lanes)
+        result = site.restore("latest", out, *patterns, workers=workers)
         assert result.problems == ()
-        alone = site.restore("latest", tmp_path / f"alone{len(patterns)}", *patterns, lanes=1)
+        alone = site.restore("latest", tmp_path / f"alone{len(patterns)}", *patterns, workers=1)
         assert (result.files, result.directories, result.bytes) == (
             alone.files,
             alone.directories,

@@ -61,9 +61,9 @@ def test_what_a_process_ignores_its_child_ignores_too() -> None:
 
 
 @pytest.mark.usefixtures("handled")
-def test_a_lane_that_is_ended_is_named_and_its_command_not_taken_for_ended() -> None:
+def test_a_worker_that_is_ended_is_named_and_its_command_not_taken_for_ended() -> None:
     @contextmanager
-    def lane(emit: Emit) -> Iterator[Worker[int]]:
+    def worker(emit: Emit) -> Iterator[Worker[int]]:
         def work(units: Iterator[int]) -> None:
             for _ in units:
                 emit(os.getpid())
@@ -71,13 +71,13 @@ def test_a_lane_that_is_ended_is_named_and_its_command_not_taken_for_ended() -> 
 
         yield work
 
-    told = in_processes(lane, [1], 1)
+    told = in_processes(worker, [1], 1)
     os.kill(next(told), signal.SIGTERM)
     with pytest.raises(BackupError, match="was killed; run the same command again"):
         next(told)
 
 
-def test_a_lane_that_is_killed_in_the_middle_of_a_word_is_named_too(
+def test_a_worker_that_is_killed_in_the_middle_of_a_word_is_named_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write = os.write
@@ -88,7 +88,7 @@ def test_a_lane_that_is_killed_in_the_middle_of_a_word_is_named_too(
         return 0
 
     @contextmanager
-    def lane(emit: Emit) -> Iterator[Worker[int]]:
+    def worker(emit: Emit) -> Iterator[Worker[int]]:
         def work(_: Iterator[int]) -> None:
             monkeypatch.setattr(os, "write", die_half_way)
             emit(bytes(1000))
@@ -96,36 +96,36 @@ def test_a_lane_that_is_killed_in_the_middle_of_a_word_is_named_too(
         yield work
 
     with pytest.raises(BackupError, match="was killed; run the same command again"):
-        next(in_processes(lane, [1], 1))
+        next(in_processes(worker, [1], 1))
 
 
-def affinities(lanes: int) -> list[set[int]]:
-    """The processors that each of so many lanes may run on."""
+def affinities(workers: int) -> list[set[int]]:
+    """The processors that each of so many workers may run on."""
 
     @contextmanager
-    def lane(emit: Emit) -> Iterator[Worker[int]]:
+    def worker(emit: Emit) -> Iterator[Worker[int]]:
         def work(units: Iterator[int]) -> None:
             assert not list(units)
 
         emit(os.sched_getaffinity(0))
         yield work
 
-    return list(in_processes(lane, [], lanes))
+    return list(in_processes(worker, [], workers))
 
 
-def test_lanes_keep_to_a_processor_each_where_they_are_as_many() -> None:
+def test_workers_keep_to_a_processor_each_where_they_are_as_many() -> None:
     processors = os.sched_getaffinity(0)
     assert sorted(affinities(len(processors)), key=min) == [{one} for one in sorted(processors)]
     assert os.sched_getaffinity(0) == processors
 
 
-def test_lanes_that_are_not_as_many_as_processors_may_run_on_any() -> None:
+def test_workers_that_are_not_as_many_as_processors_may_run_on_any() -> None:
     processors = os.sched_getaffinity(0)
     count = len(processors) + 1
     assert affinities(count) == [processors] * count
 
 
-def test_a_lane_that_tells_much_while_it_is_given_much_holds_up_nobody(
+def test_a_worker_that_tells_much_while_it_is_given_much_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -134,7 +134,7 @@ def test_a_lane_that_tells_much_while_it_is_given_much_holds_up_nobody(
     much = bytes(range(256)) * 4096
 
     @contextmanager
-    def lane(emit: Emit) -> Iterator[Worker[bytes]]:
+    def worker(emit: Emit) -> Iterator[Worker[bytes]]:
         def work(units: Iterator[bytes]) -> None:
             emit(much)  # before the unit that lies ready is taken
             for unit in units:
@@ -145,7 +145,7 @@ def test_a_lane_that_tells_much_while_it_is_given_much_holds_up_nobody(
     signal.signal(signal.SIGALRM, unwind)
     signal.alarm(PATIENCE_SECONDS)
     try:
-        told = list(in_processes(lane, [much[:-1], much[:-2], much[:-3]], 1))
+        told = list(in_processes(worker, [much[:-1], much[:-2], much[:-3]], 1))
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

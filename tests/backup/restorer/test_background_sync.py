@@ -84,7 +84,7 @@ def restored_and_gone(site: Site, out: Path) -> None:
     pid = os.fork()
     if not pid:
         try:
-            result = site.restore("latest", out, lanes=2, syncs=False)
+            result = site.restore("latest", out, workers=2, syncs=False)
             os.write(theirs, f"{result.problems == ()} {result.is_on_disk}".encode())
         finally:
             os._exit(0)

@@ -1,6 +1,6 @@
 """Kill set = trace: a restore by several processes, of which all, one, or all but one are killed.
 
-The order in which lanes come to work is left to chance, so a point is named by what is done: the
+The order in which workers come to work is left to chance, so a point is named by what is done: the
 n-th of a call at a path.  The names that were killed at are those of an undisturbed run.
 """
 
@@ -25,13 +25,13 @@ from tests.backup.restorer.test_restore_disk import Restoring
 from tests.backup.trees import KIB, noise
 
 pytestmark = WHERE_TRACED
-LANES = 2
+WORKERS = 2
 PATIENCE_SECONDS = 120
 FOLDERS, FILES = 3, 3
 
 
-class _ByLanes(Restoring):
-    """A tree of another kind, cut into many stretches and pieces, so that every lane has work."""
+class _ByWorkers(Restoring):
+    """A tree of another kind, cut into many stretches and pieces, so that every worker has work."""
 
     def fill(self) -> None:
         # In the tracing process, which does nothing else.
@@ -48,10 +48,10 @@ class _ByLanes(Restoring):
         (self._source / "2").chmod(0o555)
 
     def act(self) -> None:
-        assert may_fork(), "so the lanes are processes"
+        assert may_fork(), "so the workers are processes"
         signal.alarm(PATIENCE_SECONDS)  # who hangs does not end as is expected here
         try:
-            result = self._site.restore("latest", self._out, lanes=LANES)
+            result = self._site.restore("latest", self._out, workers=WORKERS)
         except BackupError as error:
             if "was killed; run the same command again" not in str(error):
                 raise
@@ -60,10 +60,10 @@ class _ByLanes(Restoring):
 
 
 def _trace(folder: Path) -> None:
-    restoring = _ByLanes(folder)
+    restoring = _ByWorkers(folder)
     trace = DiskTrace(restoring.again(), restoring.act)
-    by_lanes = {one.call for one in trace.operations if one.is_forked}
-    assert {"openat", "write", "pwrite64", "mkdirat", "utimensat"} <= by_lanes
+    by_workers = {one.call for one in trace.operations if one.is_forked}
+    assert {"openat", "write", "pwrite64", "mkdirat", "utimensat"} <= by_workers
     by_the_parent = {one.call for one in trace.operations if not one.is_forked}
     assert {"pwrite64", "fsync", "syncfs", "linkat", "unlinkat", "fchmod"} <= by_the_parent
     in_pieces = [one for one in trace.operations if one.path.endswith("/large.bin")]
@@ -71,7 +71,7 @@ def _trace(folder: Path) -> None:
 
 
 def _kill(folder: Path, phase: Phase, victim: Victim, names_survive: bool | None) -> None:
-    restoring = _ByLanes(folder)
+    restoring = _ByWorkers(folder)
     kill_everywhere(
         roots=restoring.again,
         act=restoring.act,
@@ -84,7 +84,7 @@ def _kill(folder: Path, phase: Phase, victim: Victim, names_survive: bool | None
     )
 
 
-def test_lanes_do_most_of_it(folder: Path) -> None:
+def test_workers_do_most_of_it(folder: Path) -> None:
     in_tracing_process(_trace, folder)
 
 
@@ -96,13 +96,13 @@ def test_when_all_its_processes_are_killed_the_restore_goes_on_and_is_whole(
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_when_one_lane_is_killed_that_is_said_and_the_restore_goes_on_and_is_whole(
+def test_when_one_worker_is_killed_that_is_said_and_the_restore_goes_on_and_is_whole(
     phase: Phase, folder: Path
 ) -> None:
     in_tracing_process(_kill, folder, phase, Victim.LANE, None)
 
 
-def test_when_its_parent_is_killed_lanes_end_and_the_restore_goes_on_and_is_whole(
+def test_when_its_parent_is_killed_workers_end_and_the_restore_goes_on_and_is_whole(
     folder: Path,
 ) -> None:
     in_tracing_process(_kill, folder, Phase.AFTER, Victim.PARENT, None)
