@@ -1,7 +1,11 @@
-"""What reading a recovery point is made of: from references to verified content.
+"""Reading of a recovery point: from references to verified content.
 
-blob_reader   one frame's segments, decrypted and unpacked; `fetching` does so ahead, in threads
-looking       pages from the top, one path, one file; `searching`, `comparing`, `selection`
-branches      where a history forks, so that nobody knows which point is the latest
-healing       a blob whose pack is lost, taken from where else it lies
+blob_reader     blobs: segments of a frame, decrypted, decoded and checked
+frame_prefetch  threads that read frames ahead
+manifest_walk   pages from the top, one path, one file
+path_selection  selection of paths by patterns
+path_search     search for paths in several points
+manifest_diff   difference of two points
+history_forks   forks of a history, where "latest" is ambiguous
+self_healing    blobs of lost packs, read from other points
 """

@@ -1,6 +1,6 @@
-"""Blobs out: from references to verified content, reading only the segments that a frame lies in.
+"""Reader of blobs: from references to verified content, segment by segment.
 
-- Every blob is checked against its keyed hash before it is given to anyone.
+- Every blob is compared with its keyed hash before it is returned.
 - Frames that lie one behind the other are read and decrypted as one range; the newest frames are
   kept (8 MiB) for the blobs that follow in them.
 - A reader that may heal looks for a blob elsewhere when its pack is missing or damaged; one that
@@ -34,7 +34,7 @@ from backup.system.buffer_pool import Buffers, OwnBuffer
 
 _KEPT_BYTES = 8 * 1024 * 1024
 _KEPT_PACKS = 512
-_BUFFER_BYTES = 4 * 1024 * 1024  # a little more than `fetching` reads at once
+_BUFFER_BYTES = 4 * 1024 * 1024  # a little more than `frame_prefetch` reads at once
 _MUCH_BYTES = 512 * 1024
 
 Raw = bytes | bytearray | memoryview
@@ -44,12 +44,12 @@ T = TypeVar("T")
 
 
 def frame_key(ref: BlobRef) -> FrameKey:
-    """What two references to one frame have in common; one that tells another size is wrong."""
+    """Return what identifies the frame of a reference, with its stored size."""
     return ref.pack, ref.offset, ref.stored, ref.next
 
 
 class BlobReader:
-    """Reads one writer's packs of one domain; safe to call from several threads."""
+    """Reader of one writer's packs of one domain, for several threads."""
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class BlobReader:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
         self._is_far = vault.calls_at_once > 1
-        # Where calls are what takes long, a pack's header is read by one call with what lies so far
-        # behind it, and beside what lies farther.
+        # Across a network calls take long: a pack's header is read together with segments
+        # close behind it, and at the same time as segments farther away.
         self._reach = vault.read_over_bytes if self._is_far else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
@@ -83,7 +83,7 @@ class BlobReader:
         self.reached: set[bytes] = set()  # every pack that was opened
 
     def blob(self, ref: BlobRef) -> bytes:
-        """A blob's content; `Damaged` when it is missing, cut, or not what its id says."""
+        """Return a blob's content; `Damaged` if missing, cut, or other content."""
         try:
             return bytes(self.checked(ref, self.frame(ref)))
         except StoreUnavailable:
@@ -103,24 +103,24 @@ class BlobReader:
         return content
 
     def is_content(self, ref: BlobRef, content: Raw) -> bool:
-        """Whether some bytes are what a reference stands for; reads nothing."""
+        """Return whether bytes are the content of a reference; reads nothing."""
         is_long_enough = len(content) == ref.length
         return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
 
     def healed(self, ref: BlobRef, error: BackupError) -> bytes:
-        """The same blob from where else it lies; raises what is given when there is nowhere."""
+        """Return a blob from another place; raise `error` if there is none."""
         content = None if self._heal is None else self._heal(ref)
         if content is None or not self.is_content(ref, content):
             raise error
         return content
 
     def frame(self, ref: BlobRef) -> Raw:
-        """The raw bytes of the frame that a blob lies in."""
+        """Return the raw bytes of the frame of a blob."""
         raw = self.kept(ref)
         return self.unpacked(ref, self._packed_in([ref])[0]) if raw is None else raw
 
     def kept(self, ref: BlobRef) -> Raw | None:
-        """The frame that a blob lies in, if it was read lately."""
+        """Return the frame of a blob if it is among those kept."""
         if not self._frames:
             return None
         key = frame_key(ref)
@@ -131,20 +131,20 @@ class BlobReader:
             return raw
 
     def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
-        """The raw bytes of a frame that was read; `Damaged` when it does not decompress."""
+        """Decode a frame that was read; `Damaged` if it does not decompress."""
         raw = try_decode(packed)
         if raw is None:
             raise frame_error(self._name(ref.pack))
-        if len(raw) <= ref.length:  # of what holds one blob and no more, nothing else will be asked
+        if len(raw) <= ref.length:  # it holds this blob alone, so nobody asks again
             return raw
         view = memoryview(raw)
         self._keep(frame_key(ref), view)
         return view
 
     def packed(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
-        """Read frames that lie one behind the other in one pack, as they were packed.
+        """Read adjacent frames of one pack; return them as stored.
 
-        An error is given, not raised: what ails one does not touch the others.  Only
+        An error is returned in place of its frame and does not affect the others.  Only
         `StoreUnavailable` is raised.
         """
         try:
@@ -186,7 +186,7 @@ class BlobReader:
                 self._kept_bytes -= _held_bytes(dropped)
 
     def open_pack(self, sha256: bytes) -> OpenPack:
-        """A pack's header, opened and checked to be this writer's and domain's."""
+        """Return a pack's header, checked to be this writer's and domain's."""
         return self._opened(sha256) or self._open(
             sha256, self._range(self._name(sha256), 0, HEADER_BYTES)
         )
@@ -245,7 +245,7 @@ class BlobReader:
         return part
 
     def _sealed_range(self, name: str, start: int, length: int) -> bytes | memoryview:
-        """Some segments, in memory that is this thread's until it reads again."""
+        """Return sealed segments, in memory that this thread reuses at its next read."""
         room = self._sealed.take(length) if length >= _MUCH_BYTES else None
         if room is None:
             return self._range(name, start, length)
@@ -273,7 +273,7 @@ class BlobReader:
 
 
 def _held_bytes(view: memoryview) -> int:
-    """How much memory a view holds: of what was stored as it is, all of the buffer it was read to.
+    """Return how much memory a view holds: for stored frames the whole buffer.
 
     Counted by their own size, a few frames of a few hundred KB held 64 MiB.
     """

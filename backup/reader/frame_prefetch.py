@@ -1,13 +1,13 @@
-"""Reading ahead: frames are fetched and decrypted in threads while the caller works.
+"""Prefetch of frames: threads read and decrypt them while the caller works.
 
-- A frame is unpacked by who asks for it, when it does: so what comes out is still near the
-  processor when its id is checked and when it is written.
+- The caller's thread decodes a frame when it asks for it, so that the content is still in the
+  processor's cache when it is hashed and written.
 - Results come in the caller's order, each blob checked against its id.
-- What the next steps need is read pack by pack, each in ranges as long as may be: a file that was
-  changed night after night lies in the packs of many nights, a little here and a little there.
-- What is under way is bounded by an estimate of its raw size, since a frame tells its own only when
-  it is read.
-- What is damaged is given as an error beside its step; a store that does not answer is raised.
+- Frames of the next steps are read pack by pack, in long ranges: a file that changed every night
+  lies in the packs of many nights.
+- Frames in flight are bounded by an estimate of their raw size, which is known only when a frame
+  is read.
+- Damage is returned as an error next to its step; `StoreUnavailable` is raised.
 """
 
 from collections import defaultdict, deque
@@ -52,7 +52,7 @@ _Where = tuple[_Batch, int]  # a frame's batch, and its number in it
 
 @dataclass(slots=True, eq=False)
 class _Frame:
-    """A frame that waiting steps need, and how many of them."""
+    """Frame that waiting steps need, and the number of these steps."""
 
     key: FrameKey
     ref: BlobRef
@@ -63,7 +63,7 @@ class _Frame:
 
 @dataclass(slots=True, eq=False)
 class _Round:
-    """Steps that follow each other, and whose frames are read at the same time."""
+    """Consecutive steps whose frames are read at the same time."""
 
     steps: list[tuple[Any, BlobRef | None, _Frame | None]] = field(default_factory=list)
     wanted: list[_Frame] = field(default_factory=list)  # which no round before it has read
@@ -72,7 +72,7 @@ class _Round:
 
 
 class _Ahead:
-    """The frames that waiting steps need: wanted by the round, and read in batches."""
+    """Frames of waiting steps: wanted by the round and read in batches."""
 
     def __init__(self, reader: BlobReader, pool: ThreadPoolExecutor) -> None:
         self._reader = reader
@@ -80,7 +80,7 @@ class _Ahead:
         self._frames: dict[FrameKey, _Frame] = {}
 
     def rounds(self, steps: Iterable[tuple[T, BlobRef | None]]) -> Iterator[_Round]:
-        """Give all steps, a round at a time, once the reading of what it needs has begun."""
+        """Return steps in rounds; the frames of each are being read by then."""
         most_raw = 2 * self._reader.read_over_bytes
         one = _Round()
         for step, ref in steps:
@@ -115,7 +115,7 @@ class _Ahead:
             frame.where = where
 
     def given(self, one: _Round) -> Iterator[tuple[Any, Raw | BackupError | None]]:
-        """Give the steps of a round with their blobs, once those are there."""
+        """Return the steps of a round, each with its blob."""
         for step, ref, frame in one.steps:
             if ref is None or frame is None:
                 yield step, None
@@ -154,14 +154,14 @@ class _Ahead:
 
 
 def reading_threads() -> ThreadPoolExecutor:
-    """Give the threads that blobs are read ahead by."""
+    """Return the threads that read ahead."""
     return ThreadPoolExecutor(_THREADS)
 
 
 def prefetch_frames(
     reader: BlobReader, steps: Iterable[tuple[T, BlobRef | None]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Raw | BackupError | None]]:
-    """Give each step with its blob, reading a little ahead; None for a step without one.
+    """Return each step with its blob, or None without one, reading ahead.
 
     What is given may be a view of a buffer, which lives as long as the view.
     """
@@ -184,7 +184,7 @@ def prefetch_frames(
 def fetch_runs(
     reader: BlobReader, runs: Iterable[tuple[T, Sequence[BlobRef]]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Iterator[Raw | BackupError]]]:
-    """Give each run with its blobs, reading a little ahead: as `prefetch_frames`, for large files.
+    """Return each run with its blobs, reading ahead: for large files.
 
     Of their blobs nearly each has a frame of its own, and there are so many that what is done for
     each one counts: no more than to read, unpack and check it.  Runs are told apart by what they
@@ -216,7 +216,7 @@ def _contents_by_round(
 def _cut(
     runs: Iterable[tuple[T, Sequence[BlobRef]]], most_raw: int
 ) -> Iterator[tuple[T, Sequence[BlobRef], int]]:
-    """Give the references of runs by the round, and how much each round is.
+    """Return the references of runs by round, with the raw size of each round.
 
     Little of the first round, as a call goes, so that there is something to do soon; of each one
     after it twice as much.
@@ -260,7 +260,7 @@ def _contents(
 def _read_together(
     reader: BlobReader, refs: Sequence[BlobRef], pool: ThreadPoolExecutor
 ) -> list[_Where]:
-    """Have frames read, first of the pack that is needed first; give where each of them comes."""
+    """Start to read frames, pack by pack; return the batch and number of each."""
     places: list[_Where] = [(_UNREAD, 0)] * len(refs)
     packs: defaultdict[bytes, list[int]] = defaultdict(list)
     for at, ref in enumerate(refs):
@@ -309,7 +309,7 @@ def _healed(reader: BlobReader, ref: BlobRef, problem: BackupError) -> Raw | Bac
 
 
 def _raw_bytes(ref: BlobRef) -> int:
-    """What a frame is taken for, by the first blob that is wanted of it."""
+    """Estimate the raw size of a frame from the first blob wanted of it."""
     _, _, stored, inner, length, _, _ = ref
     guess = _SHARED_RAW
     if length >= _SMALL_BYTES and _USUAL_RATIO * stored < guess:

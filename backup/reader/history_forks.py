@@ -1,4 +1,4 @@
-"""Branches of a writer's history, where "latest" is of one of them and nobody knows which counts.
+"""Forks of a writer's history, where "latest" is ambiguous.
 
 - A writer signs the hash of the snapshot before with each one, and goes on behind what it finds. So
   a snapshot that does not follow the one before it is of another who had the key, or of a history
@@ -18,7 +18,7 @@ Forks = Mapping[
 
 
 def leaves_out(slot: Slot, before: Slot) -> bool:
-    """Return whether a snapshot follows an earlier or another one than the valid one before it."""
+    """Return whether a snapshot does not follow the valid one before it."""
     if slot.snapshot is None or slot.snapshot.previous is None:
         return True
     link = slot.snapshot.previous

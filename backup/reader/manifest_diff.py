@@ -1,4 +1,4 @@
-"""Comparing two points: what was added, removed and changed, reading only pages that differ.
+"""Difference of two points: added, removed and changed paths.
 
 - Pages of both points are walked side by side; one that both have, by its id, is passed over with
   all that lies below it.  So two points of a million files that differ in one cost a few pages.
@@ -18,7 +18,7 @@ from backup.records import Aspect, Difference
 
 
 class _Cursor:
-    """A place in a point's tree: before a page that is not opened, or before an entry."""
+    """Cursor in a point's tree: before an unopened page or before an entry."""
 
     def __init__(self, reader: BlobReader, body: Body) -> None:
         self._reader = reader
@@ -29,11 +29,11 @@ class _Cursor:
         return self._ahead[-1] if self._ahead else None
 
     def skip(self) -> None:
-        """Pass over what is next, whatever lies below it."""
+        """Skip the next page or entry, with everything below it."""
         self._ahead.pop()
 
     def open(self, page: Page) -> None:
-        """Go into the page that is next."""
+        """Open the next page."""
         self._ahead.pop()
         below = pages_below if page.depth else entries_of
         self._ahead += reversed(below(self._reader, page))
@@ -42,7 +42,7 @@ class _Cursor:
 def differences(
     reader: BlobReader, before: Body, after: Body
 ) -> Iterator[tuple[Entry | None, Entry | None]]:
-    """Give the entries that are not the same page for page, in path order, old and new.
+    """Return pairs of entries on pages that differ, old and new, in order.
 
     Some of them may be equal: they stand in pages of which something else changed.
     """
@@ -76,7 +76,7 @@ def differences(
 
 
 def difference(reader: BlobReader, a: Entry | None, b: Entry | None) -> Difference | None:
-    """Put in words how two entries of one path differ; None when they do not."""
+    """Describe how two entries of one path differ; None if they do not."""
     change: Literal["added", "removed", "changed"]
     aspects: tuple[Aspect, ...] = ()
     newest = b or a
@@ -128,7 +128,7 @@ def _has_same_blobs(reader: BlobReader, a: Entry, b: Entry) -> bool:
 
 
 def _opens_first(page: Page, other: Page | Entry) -> bool:
-    """Whether a page has to be opened before it is known what stands beside the other."""
+    """Return whether a page has to be opened to find the other's partner."""
     if page.listed is None:
         return True
     first = path_key(page.listed.first)

@@ -1,7 +1,7 @@
-"""Looking into a point: its pages from the top, one path, the pieces of one file.
+"""Walk through the manifest of a point: pages, one path, one file's pieces.
 
-- A page is read only when something asked for may lie below it.
-- What a page holds is compared with what the page above says of it.
+- A page is read only if a requested path may lie below it.
+- The content of a page is compared with what the page above says of it.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ _ZERO_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """A page and where it stands: `depth` levels above the leaves, and what lists it."""
+    """Page of the manifest, `depth` levels above the leaves."""
 
     ref: BlobRef
     depth: int
@@ -37,12 +37,12 @@ class Page:
 
     @property
     def where(self) -> str:
-        """How errors name it."""
+        """Name of the page in errors."""
         return f"page {self.ref.id.hex()[:16]} of the manifest"
 
     @property
     def extent(self) -> str:
-        """What lies below it, for display."""
+        """Paths below the page, for display."""
         if self.listed is None:
             return "everything"
         first, last = to_path_text(self.listed.first), to_path_text(self.listed.last)
@@ -50,12 +50,12 @@ class Page:
 
 
 def top_page(body: Body) -> Page:
-    """The page that everything else lies below."""
+    """Return the top page."""
     return Page(ref=body.root, depth=body.depth, listed=None)
 
 
 def pages_below(reader: BlobReader, page: Page) -> list[Page]:
-    """What a node lists."""
+    """Return the pages that a node lists."""
     children = node_from_bytes(reader.blob(page.ref), page.where, page.listed)
     return [Page(ref=child.page, depth=page.depth - 1, listed=child) for child in children]
 
@@ -63,7 +63,7 @@ def pages_below(reader: BlobReader, page: Page) -> list[Page]:
 def entries_of(
     reader: BlobReader, page: Page, takes: Callable[[bytes], bool] | None = None
 ) -> list[Entry]:
-    """What a leaf lists; with `takes`, of it what that says of its path."""
+    """Return the entries of a leaf; with `takes`, those that it selects."""
     return leaf_from_bytes(reader.blob(page.ref), page.where, page.listed, takes)
 
 
@@ -73,10 +73,10 @@ def leaves(
     selection: Selection,
     on_lost: Callable[[Page, BackupError], None] | None = None,
 ) -> Iterator[Page]:
-    """Give the leaves below a page that may hold something selected, in path order.
+    """Return the leaves below a page that may hold a selected path, in order.
 
-    A node that cannot be read is told to `on_lost`, and what lies beside it is given; without one,
-    and for the top page, the error is raised.
+    `on_lost` gets each node that cannot be read. Without it, and for the top page, the error is
+    raised.
     """
     if not page.depth:
         yield page
@@ -97,13 +97,13 @@ def leaves(
 
 
 def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry]:
-    """Give the entries of every page that may hold something selected, in path order."""
+    """Return the entries of pages that may hold a selected path, in order."""
     for leaf in leaves(reader, top_page(body), selection):
         yield from entries_of(reader, leaf)
 
 
 def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
-    """Give the references of a file in order, its lists being read as they are reached.
+    """Return the references of a file in order; read its lists when reached.
 
     `Damaged` where they go beyond the file's size, or stand for nothing: a small page can name one
     list any number of times.
@@ -123,7 +123,7 @@ def _all_refs(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
 
 
 def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
-    """Find one path by reading only the pages that lead to it; None when it is not there."""
+    """Find one path, reading only the pages that lead to it; None if missing."""
     key = path_key(path)
     page: Page | None = top_page(body)
     while page is not None and page.depth:
@@ -142,7 +142,7 @@ def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
 
 
 def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry]:
-    """Give what lies directly in a folder, b"" being what all sources lie in; a file gives itself.
+    """Return the entries directly in a folder, b"" for the top; or one file.
 
     Pages that hold nothing but what lies deeper are not read.
     """
@@ -176,7 +176,7 @@ def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry
 
 
 def _folder_of(entry: Entry, length: int) -> Entry:
-    """A folder that has no entry of its own, as a restore would make it."""
+    """Return an entry for a folder without one, as a restore would make it."""
     return Entry(
         path=entry.path[:length],
         kind="directory",
@@ -198,7 +198,7 @@ def _folder_of(entry: Entry, length: int) -> Entry:
 
 
 def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
-    """Give a file's content in order, holes as zeros; `Damaged` when the next piece is not right.
+    """Return a file's content in order, holes as zeros; `Damaged` may follow.
 
     The next pieces are read meanwhile.
     """

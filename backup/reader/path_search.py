@@ -1,4 +1,4 @@
-"""Searching points for paths: which of them hold it, in which versions.
+"""Search for paths in several points, with the versions of each.
 
 - A pattern without a slash is looked for in every folder; a folder that fits is given alone, not
   what lies in it.
@@ -20,7 +20,7 @@ from backup.stores.parallel_reads import run_concurrently
 
 
 class Search:
-    """One search through points that are given newest first."""
+    """Search through points, the newest first."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [pattern if "/" in pattern else f"**/{pattern}" for pattern in patterns]
@@ -33,11 +33,11 @@ class Search:
         open_point: Callable[[RecoveryPoint], tuple[Body, BlobReader]],
         at_once: int = 1,
     ) -> list[FoundPath]:
-        """Every version of every path that fits, by path, the newest version first."""
+        """Return each version of each matching path, the newest first."""
 
         def look(point: RecoveryPoint) -> tuple[RecoveryPoint, list[Entry]]:
             body, reader = open_point(point)
-            # One for each: it notes what it met, and that is not for several threads.
+            # A selection notes its matches, so threads do not share one.
             selection = Selection(self._patterns, takes_below=False)
             return point, [*self._fitting(reader, selection, top_page(body))]
 

@@ -1,4 +1,4 @@
-"""Selecting paths of a recovery point by patterns.
+"""Selection of paths of a recovery point by patterns.
 
 - A pattern is matched against the whole path `<source>/<path>`: `*`, `?` and `[…]` as in a shell,
   but `*` crosses slashes; `**/` is any number of folders, none too.  Selecting a folder selects
@@ -25,22 +25,24 @@ _GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
 class Selection:
-    """Which entries a caller wants; remembers which patterns matched something."""
+    """Selection of entries; remembers which patterns matched."""
 
     def __init__(self, patterns: Sequence[str], *, takes_below: bool = True) -> None:
-        """Without `takes_below` a folder that fits is taken alone."""
+        """Without `takes_below` a matching folder is taken alone."""
         below = "(?:/.*)?" if takes_below else ""
         meant = {pattern: _meanings(pattern.strip("/")) for pattern in patterns}
         self._rules = {pattern: _rule(meanings, below) for pattern, meanings in meant.items()}
         self._literals = [
-            os.fsencode(_literal_folder(one)) for meanings in meant.values() for one in meanings
+            os.fsencode(_literal_folder(meaning))
+            for meanings in meant.values()
+            for meaning in meanings
         ]
         self._open = dict(self._rules)  # those that matched nothing yet
         self._met: list[re.Pattern[str]] = []
         self._matched: list[str] = []
 
     def takes(self, path: bytes) -> bool:
-        """Whether a path is selected, by itself or by a folder above it."""
+        """Return whether a path, or a folder above it, is selected."""
         if not self._rules:
             return True
         text = os.fsdecode(path)
@@ -51,7 +53,7 @@ class Selection:
         return bool(first) or any(rule.match(text) for rule in self._met)
 
     def may_lie_between(self, first: bytes, last: bytes) -> bool:
-        """Whether a page from `first` to `last` may hold a selected path or a folder above one."""
+        """Return whether a page may hold a selected path or a folder above one."""
         if not self._literals:
             return True
         low, high = path_key(first), path_key(last)
@@ -65,16 +67,16 @@ class Selection:
         return False
 
     def unmatched(self) -> list[str]:
-        """Patterns that selected nothing so far."""
+        """Return patterns that selected nothing so far."""
         return list(self._open)
 
     def take_matched(self) -> list[str]:
-        """Patterns that matched something since the last call."""
+        """Return patterns that matched since the last call."""
         matched, self._matched = self._matched, []
         return matched
 
     def note_matched(self, patterns: Iterable[str]) -> None:
-        """Take over what another selection of the same patterns saw."""
+        """Note patterns that matched in another selection."""
         for pattern in patterns:
             if pattern in self._open:
                 self._meet(pattern)
@@ -84,7 +86,7 @@ class Selection:
 
 
 def folders_above(path: bytes) -> Iterator[bytes]:
-    """Give the path of each folder that a path lies in, the outermost first."""
+    """Return the path of each folder above a path, the outermost first."""
     at = path.find(b"/")
     while at >= 0:
         yield path[:at]
@@ -92,11 +94,11 @@ def folders_above(path: bytes) -> Iterator[bytes]:
 
 
 def _meanings(pattern: str) -> list[str]:
-    """What a pattern may mean, each as a pattern."""
+    """Return the possible meanings of a pattern, each as a pattern."""
     found = [pattern]
     with suppress(Damaged):  # it is no path text
         found.append(os.fsdecode(from_path_text(pattern, "the pattern")))
-    found += [one.replace("[", "[[]") for one in found]
+    found += [text.replace("[", "[[]") for text in found]
     return list(dict.fromkeys(found))
 
 
@@ -130,6 +132,6 @@ def _inside(translated: str) -> str:
 
 
 def _literal_folder(pattern: str) -> str:
-    """The part of a pattern that every match begins with: a whole path, or whole folders of it."""
+    """Return the path, or the folders, that every match begins with."""
     found = _WILD.search(pattern)
     return pattern if found is None else pattern[: found.start()].rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""Healing on reading: a blob whose pack is missing or damaged, taken from where else it lies.
+"""Self-healing: a blob of a missing or damaged pack is read from another one.
 
 - A writer that was told of a lost pack sends its content again, so another point may name the same
   blob, by the same keyed hash, in another pack.  Points of the same writer, domain and id key are
@@ -22,7 +22,7 @@ _MOST_PLACES = 4
 
 
 class BlobHealer:
-    """Finds the blobs of one point in others; call from one thread at a time."""
+    """Finder of the blobs of one point in others; for one thread at a time."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class BlobHealer:
         reader: BlobReader,
         others: Callable[[], Iterator[tuple[str, Body]]],
     ) -> None:
-        """`reader` must not heal itself; `others` gives points newest first, by their names."""
+        """`reader` must not heal; `others` returns points by name, newest first."""
         self._writer = writer
         self._body = body
         self._reader = reader
@@ -45,7 +45,7 @@ class BlobHealer:
         self._damaged: set[bytes] = set()  # packs that were given
 
     def find(self, ref: BlobRef) -> bytes | None:
-        """The blob's content from another place, or None."""
+        """Return the blob's content from another place, or None."""
         if ref.pack not in self._bad or ref.id not in self._places:
             self._bad |= ref.packs
             self._search(ref)
@@ -65,7 +65,7 @@ class BlobHealer:
             self._search(ref)  # older points, too: at most once for each pack that is doubted
 
     def take_healed(self) -> list[str]:
-        """What was taken from where since the last call, a sentence each."""
+        """Return what was healed since the last call, a sentence each."""
         new = [sentence for sentence, is_given in self._healed.items() if not is_given]
         self._healed.update(dict.fromkeys(new, True))
         return new
@@ -103,7 +103,7 @@ class BlobHealer:
                 return
 
     def _has_room(self, places: dict[BlobRef, str], ref: BlobRef) -> bool:
-        """Whether there are few, or all of them are doubted and this one is not."""
+        """Return whether another place is worth keeping."""
         return len(places) < _MOST_PLACES or (
             self._is_sure(ref) and not any(map(self._is_sure, places))
         )
@@ -112,7 +112,7 @@ class BlobHealer:
         return self._doubted.isdisjoint(ref.packs)
 
     def _refs(self, page: Page, seen: set[bytes | BlobRef]) -> Iterator[BlobRef]:
-        """Every reference to a page and below it; below a page that was read lies nothing new."""
+        """Return references to a page and below it, unless it was read before."""
         yield page.ref
         if page.ref.id in seen or page.ref in seen:
             return

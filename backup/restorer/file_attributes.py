@@ -1,11 +1,11 @@
-"""Owner, mode, time and extended attributes of what was restored.
+"""Owner, mode, times and extended attributes of restored files.
 
-- The owner comes back only when asked, by root.  Set-id bits, and attributes by which a system
-  grants rights (`security.capability`) or keeps them, come back with the owner only: they would
-  give away the restoring user's rights.
-- What a target cannot keep (an owner on FAT, or where root may not give files away) is told, and
-  costs no content.  Without its owner a file gets no set-id bits either.
-- What a new file has from the start need not be given: that spares two calls for each of a million.
+- The owner is restored only on request, by root. Set-id bits, and attributes by which a system
+  grants rights (`security.capability`), are restored only with the owner: otherwise they would
+  grant the rights of the restoring user.
+- An attribute that a target cannot keep (an owner on FAT, or where root may not change owners) is
+  reported and costs no content. A file without its owner gets no set-id bits either.
+- Attributes that a new file has from the start are not set, which saves two calls a file.
 """
 
 import errno
@@ -30,18 +30,18 @@ _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
 class Attributes:
-    """Gives paths their attributes, and adds what could not be given to `problems`."""
+    """Setter of attributes; adds those that could not be set to `problems`."""
 
     def __init__(self, *, owner: bool, problems: list[Problem]) -> None:
         self._owner = owner
         self._problems = problems
 
     def are_given(self, given: Given, entry: Entry) -> bool:
-        """Whether a new file has the entry's owner, where it counts, and its mode."""
+        """Return whether a new file has the entry's mode, and owner if requested."""
         return given == (entry.uid, entry.gid) if self._owner else given != _NOTHING
 
     def give(self, descriptor: int, entry: Entry) -> None:
-        """To an open file or folder."""
+        """Set all attributes of an open file or folder."""
         is_owned = self._owner and self._could(
             entry, "its owner", lambda: os.fchown(descriptor, entry.uid, entry.gid)
         )
@@ -69,12 +69,12 @@ class Attributes:
         self.give_times(descriptor, entry)
 
     def give_times(self, descriptor: int, entry: Entry) -> None:
-        """To an open file or folder that has all else."""
+        """Set the times of an open file or folder."""
         times = (entry.modified_ns, entry.modified_ns)
         self._could(entry, "its time", lambda: os.utime(descriptor, ns=times))
 
     def give_by_name(self, entry: Entry, folder: int, name: bytes) -> None:
-        """To what cannot be opened."""
+        """Set the attributes of a path that cannot be opened."""
         times = (entry.modified_ns, entry.modified_ns)
         if self._owner:
             self._could(
@@ -90,20 +90,20 @@ class Attributes:
             lambda: os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False),
         )
 
-    def _could(self, entry: Entry, what: str, give: Callable[[], None]) -> bool:
+    def _could(self, entry: Entry, name: str, give: Callable[[], None]) -> bool:
         try:
             give()
         except OSError as error:
             if error.errno not in _CANNOT:
                 raise
-            reason = f"without {what}: {error.strerror}"
+            reason = f"without {name}: {error.strerror}"
             self._problems.append(Problem(path=entry.text, reason=reason))
             return False
         return True
 
 
 def given_in(folder: int) -> Given:
-    """What an open folder gives to a new file."""
+    """Return the owner that an open folder gives to a new file."""
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)
     except OSError as error:

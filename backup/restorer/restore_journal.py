@@ -1,13 +1,13 @@
-"""The journal of a restore: what makes a folder the target of this restore, until it is whole.
+"""Journal of a restore: the file that marks a folder as its target until the restore is whole.
 
-- It is the file `.standfast-restore` in the target, made and synced before anything else is
-  written there, and removed last.  So a folder is either empty, whole, or says what is going on.
-- A target that holds something is gone on with only when its journal names the same point and the
-  same request.  The journal says nothing about which files are whole: each proves itself.  What
-  the point does not have stays there, and nobody is told.
-- Where a folder does not tell upper from lower case (it finds the journal in capitals, too) nothing
-  is gone on with: a file would be taken for another one's beginning, and replaced.
-- It is locked while a restore is at work, so two never write into one target.
+- The journal is `.standfast-restore` in the target. It is made and synced before anything else is
+  written, and removed last. So a folder is empty, whole, or marked.
+- A target with content is resumed only if its journal names the same point and the same request.
+  The journal does not say which files are whole: each is compared. Files that the point does not
+  have stay, and are not reported.
+- A folder that does not tell upper from lower case (it finds the journal in capitals too) is not
+  resumed: a file could be taken for the beginning of another one, and replaced.
+- The journal is locked during a restore, so that two restores never write into one target.
 """
 
 import fcntl
@@ -36,20 +36,20 @@ class Target:
     journal: int
 
     def complete(self) -> None:
-        """Say that nothing is left to do here; the journal of another restore stays.
+        """Remove the journal; the journal of another restore stays.
 
-        Somebody may have emptied the folder meanwhile, and restore into it anew.
+        Somebody may have emptied the folder meanwhile and restore into it again.
         """
         with suppress(FileNotFoundError):
-            there = os.stat(JOURNAL, dir_fd=self.root, follow_symlinks=False)
-            if os.path.samestat(os.fstat(self.journal), there):
+            found = os.stat(JOURNAL, dir_fd=self.root, follow_symlinks=False)
+            if os.path.samestat(os.fstat(self.journal), found):
                 os.unlink(JOURNAL, dir_fd=self.root)
         os.fsync(self.root)
 
 
 @contextmanager
 def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
-    """Open a target for what `request` says, a JSON value; what is missing of the path is made.
+    """Open a target for a request, a JSON value; make missing folders.
 
     `UnsafePath` when it is no folder, a symbolic link, or holds anything but an earlier restore of
     the same; `Busy` while that one is still at work; `NotWritable` when it cannot be made.
@@ -78,18 +78,18 @@ def _open_root(path: Path) -> int:
 
 
 def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
-    if os.listdir(root) and not _is_there(root, JOURNAL):
-        raise _not_empty(path)  # and not even its time is changed
+    if os.listdir(root) and not _exists(root, JOURNAL):
+        raise _not_empty(path)  # not even its time is changed
     journal = _open_locked(path, root)
     try:
         found = os.pread(journal, _LARGEST, 0)
         names = [os.fsencode(name) for name in os.listdir(root)]
         others = [name for name in names if name != JOURNAL]
         if found == wanted:
-            is_one = JOURNAL.upper() not in names and _is_there(root, JOURNAL.upper())
-            if is_one and others:
-                _refuse_to_go_on(path)
-            return journal, not is_one
+            ignores_case = JOURNAL.upper() not in names and _exists(root, JOURNAL.upper())
+            if ignores_case and others:
+                _refuse_to_resume(path)
+            return journal, not ignores_case
         if others:
             _refuse(path, root, is_restore=bool(found))
         _write(journal, wanted)
@@ -103,7 +103,7 @@ def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
     return journal, False
 
 
-def _is_there(root: int, name: bytes) -> bool:
+def _exists(root: int, name: bytes) -> bool:
     try:
         os.stat(name, dir_fd=root, follow_symlinks=False)
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def _not_empty(path: Path) -> UnsafePath:
     )
 
 
-def _refuse_to_go_on(path: Path) -> NoReturn:
+def _refuse_to_resume(path: Path) -> NoReturn:
     raise UnsafePath(
         f"{path} does not tell upper from lower case, so what an interrupted restore left there"
         " cannot be told from what is still to come; empty it, or name another folder"
