@@ -61,10 +61,18 @@ def pages_below(reader: BlobReader, page: Page) -> list[Page]:
 
 
 def entries_of(
-    reader: BlobReader, page: Page, takes: Callable[[bytes], bool] | None = None
+    reader: BlobReader,
+    page: Page,
+    takes: Callable[[bytes], bool] | None = None,
+    *,
+    content: bytes | None = None,
 ) -> list[Entry]:
-    """Return the entries of a leaf; with `takes`, those that it selects."""
-    return leaf_from_bytes(reader.blob(page.ref), page.where, page.listed, takes)
+    """Return the entries of a leaf; with `takes`, those that it selects.
+
+    With `content`, which a reader returned before, nothing is read.
+    """
+    data = reader.blob(page.ref) if content is None else content
+    return leaf_from_bytes(data, page.where, page.listed, takes)
 
 
 def leaves(

@@ -37,6 +37,7 @@ _KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps
 _SHARED_FRAME_BYTES = 1024 * 1024
 _MOST_FRAMES = 256 * 1024  # about 40 MB
 _MOST_EARLY_FILES = 4096  # a unit is in memory as a whole
+_KEPT_PAGE_BYTES = 1024 * 1024  # of leaves that workers of a small restore need not read again
 _OFFSET_BITS = 24  # of a frame in its pack
 
 
@@ -66,14 +67,19 @@ class FramePlan:
         self._kept: OrderedDict[int, int] = OrderedDict()  # frames that a reader has now: bytes
         self._kept_bytes = 0
         self._pack_numbers: dict[str, int] = {}
+        self._page_bytes = 0
 
     def add(self, page: Page, content: Raw | None) -> None:
         """Add a leaf; without its content, its files are restored in path order."""
         items, packs = _items(content)
         entries = len(items) or (self._entries if page.listed is None else page.listed.entries)
         parts = self._parts(entries, is_alone=page.listed is None)
+        self._page_bytes += 0 if content is None else len(content)
+        kept = None
+        if content is not None and self._page_bytes <= _KEPT_PAGE_BYTES:
+            kept = bytes(content)
         for part in range(parts):
-            stretch = Stretch(page=page, part=part, parts=parts, early=array("I"))
+            stretch = Stretch(page=page, part=part, parts=parts, early=array("I"), content=kept)
             begin, end = stretch.bounds(entries)
             unit = self._unit_for(end - begin)
             unit.stretches.append(stretch)

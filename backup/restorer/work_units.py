@@ -18,6 +18,7 @@ class Stretch:
     part: int
     parts: int
     early: "array[int]"  # indexes in the leaf of files that some unit writes early
+    content: bytes | None  # of the leaf, if the plan has kept it
 
     def bounds(self, entries: int) -> tuple[int, int]:
         """Return the indexes in the leaf at which the stretch begins and ends."""

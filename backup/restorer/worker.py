@@ -236,7 +236,8 @@ class RestoreWorker:
 
     def _entries(self, stretch: Stretch) -> list[Entry]:
         if self._page is None or self._page[0] != stretch.page:
-            self._page = (stretch.page, entries_of(self._reader, stretch.page))
+            page, content = stretch.page, stretch.content
+            self._page = page, entries_of(self._reader, page, content=content)
         entries = self._page[1]
         begin, end = stretch.bounds(len(entries))
         return entries[begin:end]
