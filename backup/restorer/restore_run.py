@@ -177,7 +177,7 @@ class Restore:
             owners_lost=0 if self._request.owner else self._totals.owners_lost,
             # A page that several workers could not read is one problem.
             problems=(*dict.fromkeys(self._totals.problems), *unmatched),
-            healed=tuple(sorted(self._totals.healed)),
+            healed=self._healed_packs(),
             damaged_packs=self._damaged_packs(),
             is_resumed=target.is_resumed,
             is_on_disk=self._request.syncs or (is_whole and not syncs_later),
@@ -189,6 +189,11 @@ class Restore:
         for healer in self._healers:
             self._totals.damaged.update(healer.take_damaged())
         return tuple(sorted(self._totals.damaged))
+
+    def _healed_packs(self) -> tuple[str, ...]:
+        for healer in self._healers:
+            self._totals.healed.update(dict.fromkeys(healer.take_healed()))
+        return tuple(sorted(self._totals.healed))
 
     def _add_report(self, report: Report) -> None:
         self._totals.add(report)
