@@ -365,9 +365,9 @@ class Repository:
         `owner`, neither set-id bits nor capabilities are restored, and `problems` says so.
 
         When it returns, the disk has everything. With `syncs` False it may not, and a background
-        process removes the journal when it has (in a process with threads, the call waits). `workers`
-        run in parallel, by default one per processor and at most four; they are processes if this
-        process has no other thread and the store is on a disk.
+        process removes the journal when it has (in a process with threads, the call waits).
+        `workers` run in parallel, by default one per processor and at most four; they are processes
+        if this process has no other thread and the store is on a disk.
 
         Damaged or missing content costs its files, each named in `problems`, unless another point
         has the content: see `healed`. A manifest page that cannot be read costs what it lists; only
