@@ -180,8 +180,8 @@ def test_only_what_old_keys_sign_after_the_new_epochs_first_point_is_called_an_a
     before, stolen = owned.vault.copy(), owned.host
     new_epoch(owned.office, writer=WRITER, trusted_through=1, host_dir=owned.folder / "new")
     new = owned.host_of("new")
-    (said,) = [text for text in owned.back_up(source, host=new).warnings if "passed over" in text]
-    assert "2 snapshots, 2 to 3, of writer desk-1" in said
+    (said,) = [text for text in owned.back_up(source, host=new).warnings if "skipped" in text]
+    assert "desk-1: skipped 2 snapshots, 2 to 3," in said
     assert "is expected" in said
     assert "signed with its old keys" not in str(owned.back_up(source, host=new).warnings)
     for _ in range(3):

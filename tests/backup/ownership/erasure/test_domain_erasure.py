@@ -234,7 +234,7 @@ def test_an_order_does_not_hold_for_ever(owned: OwnedSite) -> None:
     data = ordered(owned)
     given = attestations(owned, data)
     owned.clock.forward(days=31)
-    check_refused(owned, read_order(data, "the order"), given, "holds for 30 days")
+    check_refused(owned, read_order(data, "the order"), given, "valid for 30 days")
 
 
 def test_an_order_does_not_outlive_who_the_custodians_were(owned: OwnedSite) -> None:
@@ -260,7 +260,7 @@ def test_an_order_that_is_not_of_today_yet_is_refused(owned: OwnedSite) -> None:
     data = ordered(owned)
     given = attestations(owned, data)
     owned.clock.forward(days=-40)
-    check_refused(owned, read_order(data, "the order"), given, "holds for 30 days")
+    check_refused(owned, read_order(data, "the order"), given, "valid for 30 days")
 
 
 def test_an_order_of_another_repository_erases_nothing_here(
