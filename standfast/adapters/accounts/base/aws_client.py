@@ -1,16 +1,17 @@
-"""Calls to one service of AWS, each with a hard bound and an exact answer to "did it arrive?".
+"""Calls to one AWS service, each with a time limit and an exact outcome.
 
-It owns the SDK's client, its time-outs, and putting AWS's error codes into words. Which operations
-are called, and what they mean for an account, is the connector's business.
+The client owns the SDK, its time-outs, and the meaning of AWS's error codes. The connector decides
+which operations are called, and what they mean for an account.
 
 Rules
-- The SDK retries nothing: what is tried again, and when, is decided where effects are counted.
-- The SDK bounds single reads at best. Every call runs in a thread of its own that can be left
-  behind, and that is called back as long as nothing was sent.
-- A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`; one
-  that AWS turns down for good is `ProviderRefused`; what surely did not happen is `Unavailable`.
-- Errors carry AWS's error code at most, never its message: that names accounts.
-- boto3 takes long to import: it is imported with the first call.
+- The SDK retries nothing: the ledger counts effects and decides about retries.
+- The SDK limits single reads at best. Every call therefore runs in its own thread, which can be
+  abandoned, and which is revoked as long as nothing was sent.
+- A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`. A
+  change
+  that AWS refuses permanently is `ProviderRefused`. What certainly did not happen is `Unavailable`.
+- Errors contain at most AWS's error code, never its message: that contains account names.
+- boto3 is slow to import: it is imported with the first call.
 """
 
 import threading
@@ -67,7 +68,7 @@ _IN_THE_WAY = frozenset(
 
 
 class AwsClient:
-    """One service; safe for many threads."""
+    """Client of one service; safe for many threads."""
 
     def __init__(self, service: str, settings: AwsConfig, context: BuildContext) -> None:
         self._service = service
@@ -80,13 +81,13 @@ class AwsClient:
     def read(
         self, operation: str, deadline: Deadline, *, absent: str = "", **parameters: object
     ) -> AwsAnswer | None:
-        """Call what changes nothing; None when AWS answers with the code `absent`."""
+        """Call an operation that only reads; None for the error code `absent`."""
         return self._call(operation, deadline, parameters, absent=absent, changes=False)
 
     def change(
         self, operation: str, deadline: Deadline, *, absent: str = "", **parameters: object
     ) -> AwsAnswer | None:
-        """Call what changes something; None when AWS answers with the code `absent`."""
+        """Call an operation that changes; None for the error code `absent`."""
         return self._call(operation, deadline, parameters, absent=absent, changes=True)
 
     def pages(
@@ -96,7 +97,7 @@ class AwsClient:
         deadline: Deadline,
         **parameters: str,
     ) -> Iterator[AwsAnswer]:
-        """Give the items of every page of a list that goes on by `Marker`."""
+        """Yield the items of every page of a list that continues by `Marker`."""
         while True:
             page = self.read(operation, deadline, **parameters) or {}
             yield from page.get(key, ())
@@ -105,7 +106,7 @@ class AwsClient:
             parameters["Marker"] = page["Marker"]
 
     def close(self) -> None:
-        """Let go of the connections that idle; the next call opens new ones."""
+        """Close idle connections; the next call opens new ones."""
         with self._guard:
             client, self._client = self._client, None
         if client is not None:
@@ -180,7 +181,7 @@ class AwsClient:
 
 
 class _Errand:
-    """One call on its way: whoever waits may call it back as long as nothing was sent."""
+    """A call in progress; the caller may revoke it while nothing was sent."""
 
     def __init__(self, ask: Any, parameters: Mapping[str, object]) -> None:
         self._ask = ask
@@ -208,7 +209,7 @@ class _Errand:
             self._is_sent = True
 
     def call_back(self) -> bool:
-        """Let it send nothing from now on; tell whether it may have sent something."""
+        """Prevent sending; return whether something may have been sent."""
         with self._guard:
             self._is_called_back = True
             return self._is_sent
@@ -221,7 +222,7 @@ def _not_answered(why: str, *, is_sent: bool, changes: bool) -> NoReturn:
 
 
 def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bool) -> None:
-    """Put what the SDK raised into words; return when it means that there is no such thing."""
+    """Raise the error for an SDK exception; return if the object is absent."""
     from botocore.exceptions import (
         ClientError,
         ConnectTimeoutError,
@@ -253,7 +254,7 @@ def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bo
 
 
 def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
-    """Put an answer that is no success into words; return for the code `absent`."""
+    """Raise the error for an unsuccessful answer; return for code `absent`."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     meta = error.response.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))

@@ -1,4 +1,4 @@
-"""What connectors are built with besides their settings."""
+"""Objects that connectors need besides their settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +11,19 @@ from standfast.secrets import Reveal
 
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
-    """What a connector is built with: secrets by reference, the clock, new passwords."""
+    """Secrets by reference, the clock and new passwords for a connector."""
 
     reveal: Reveal
     clock: Now
     new_secrets: NewPasswords | None = None  # None: nobody is named who may open new passwords
 
     def reveal_optional(self, reference: SecretReference | None) -> str | None:
-        """Return the secret, or None where none is configured."""
+        """Return the secret, or None if none is configured."""
         return None if reference is None else self.reveal(reference)
 
 
 def limits_of(settings: Any, *, batch: int = 1) -> Limits:
-    """Return how a directory is to be called, by its settings."""
+    """Return the call limits of a directory from its settings."""
     return Limits(
         batch=batch,
         workers=settings.workers,

@@ -1,15 +1,17 @@
-"""A connector's side of a directory with an HTTP interface of its own that speaks JSON.
+"""Base class of connectors for directories with a JSON API over HTTP.
 
-It owns sending with the credential, and what each status means for a read and for a change. The
-paths, the fields and their meaning belong to the provider's module.
+It sends requests with the credential, and knows what each status means for a read and for a change.
+The
+provider's module knows paths, fields and their meaning.
 
 Rules
-- A read gives JSON, or None for 404; everything else raises `Unavailable`.
+- A read returns JSON, or None for 404; any other status raises `Unavailable`.
 - A change that was sent and not answered, or answered by a failure of the server, is
-  `OutcomeUnknown`; one that the provider turns down is `ProviderRefused`; what surely did not
-  happen is `Unavailable`.
-- 401 with a short-lived credential is answered by a new one, once: nothing was done before it.
-- A name or id from outside is one segment of a path, and never one that climbs.
+  `OutcomeUnknown`. A
+  change that the provider refuses is `ProviderRefused`. What certainly did not happen is
+  `Unavailable`.
+- After 401 a short-lived credential is renewed once: nothing was done before it.
+- A name or id from outside is one segment of a path, and can never lead to another path.
 """
 
 import json
@@ -31,7 +33,7 @@ from standfast.retry_rules import RETRY_SECONDS
 
 
 class HttpConnector(PerAccountConnector):
-    """One directory behind HTTP; `credential` may be made by the subclass after this."""
+    """One directory over HTTP; a subclass may set `credential` later."""
 
     credential: Credential
 
@@ -57,12 +59,12 @@ class HttpConnector(PerAccountConnector):
     def _get(
         self, path: str, deadline: Deadline, params: Mapping[str, str] | None = None
     ) -> object | None:
-        """Read; None when there is no such thing."""
+        """Read a path; None if it does not exist."""
         answer = self._ask("GET", path, deadline, params=params)
         return None if answer.status == 404 else self._read_json(answer)
 
     def _read_json(self, answer: Answer) -> object:
-        """Give what a read was answered with, or raise what its status means."""
+        """Return the JSON of an answer, or raise the error of its status."""
         if not answer.is_success:
             raise self._status_error(answer)
         try:
@@ -79,7 +81,7 @@ class HttpConnector(PerAccountConnector):
         params: Mapping[str, str] | None = None,
         body: Json = None,
     ) -> bool:
-        """Change; False when there is no such thing (404), True when the provider says done."""
+        """Send a change; False for 404, True if the provider reports success."""
         try:
             answer = self._ask(method, path, deadline, params=params, body=body)
         except NoAnswer as error:
@@ -96,7 +98,7 @@ class HttpConnector(PerAccountConnector):
         raise why
 
     def _status_error(self, answer: Answer) -> Unavailable:
-        """Put a status into words; a provider with statuses of its own overrides it."""
+        """Return the error for a status; providers with own statuses override it."""
         return status_error(answer)
 
     def _ask(
@@ -108,7 +110,7 @@ class HttpConnector(PerAccountConnector):
         params: Mapping[str, str] | None = None,
         body: Json = None,
     ) -> Answer:
-        """Send with the credential, anew when it had ended."""
+        """Send a request with the credential, again if it had expired."""
         credential = self.credential.headers(deadline)
         answer = self._send(method, path, deadline, credential, params, body)
         if answer.status == 401 and self.credential.is_renewed_after(credential):
@@ -141,14 +143,14 @@ class HttpConnector(PerAccountConnector):
 
 
 def segment(name: str) -> str:
-    """Write a name as one segment of a path; raise ValueError for one that cannot be."""
+    """Encode a name as one segment of a path; ValueError if impossible."""
     if name in ("", ".", ".."):
         raise ValueError("no path has such a segment")
     return quote(name, safe="")
 
 
 def garbled() -> Unavailable:
-    """Give the error for an answer that is not what the provider's description promises."""
+    """Return the error for an answer that contradicts the provider's API."""
     return Unavailable(
         "the directory's answer makes no sense; check its address",
         retry_after_seconds=RETRY_SECONDS,

@@ -1,18 +1,24 @@
-"""What every LDAP directory's connector shares: finding an entry, changing it, reading it back.
+"""Base class of connectors for LDAP directories.
 
-It owns the order of steps and what is made of each answer. A subclass says which attributes hold
-the lock, and how they read.
+It finds entries, changes them and reads them back. A subclass knows which attributes contain the
+lock,
+and what they mean.
 
 Rules
-- Somebody is found by name, and changed or proven shut only while the entry's id is still the one
-  that the prior state was kept of. An undo goes by the id alone.
-- An account is locked by its own name alone: an entry may have several, and a matching rule may let
-  more through than case. Its own is the one in its DN, else the first that the directory gives.
-- Nothing is written unless something differs. What the directory says it did is not
-  believed: it is read back, and a success without effect is FAILED.
-- LDAP ends nobody's connection, so there is no `revoke`.
-- A call carries many accounts, over several connections: they are looked up and read back by few
-  searches, and changed one after the other. What breaks leaves those in doubt that were begun.
+- An account is found by name, and changed or proven only while its entry has the id that the prior
+  state
+  was read from. An undo goes by the id alone.
+- An account is locked by its own name only: an entry may have several names, and a matching rule
+  may
+  ignore more than case. The own name is the one in the DN, or else the first that the directory
+  returns.
+- Nothing is written unless a value differs. The directory's report of success is not believed: the
+  entry
+  is read back, and a success without effect is FAILED.
+- LDAP cannot end connections of others, so there is no `revoke`.
+- A call has many accounts, over several connections: they are looked up and read back by few
+  searches,
+  and changed one after the other. After a failure only the changes that were begun are in doubt.
 - The account that we sign in with is refused: it would lock itself out.
 """
 
@@ -81,7 +87,7 @@ OURS = "this is the account that locks the others; it would lock itself out"
 
 @dataclass(frozen=True, kw_only=True)
 class _Change:
-    """What is to be written into one entry, and how it reads once it stands."""
+    """A change of one entry, and the test that it is in effect."""
 
     entry: LdapEntry
     modifies: Changes
@@ -90,7 +96,7 @@ class _Change:
 
 
 def server_of(settings: LdapAccountsConfig, reveal: Reveal) -> LdapServer:
-    """Return how an LDAP directory is reached."""
+    """Return the address and account of an LDAP directory."""
     return LdapServer(
         host=settings.host,
         port=settings.port,
@@ -105,7 +111,7 @@ def server_of(settings: LdapAccountsConfig, reveal: Reveal) -> LdapServer:
 
 
 class LdapConnector(PooledConnector[LdapConnection]):
-    """One directory; a subclass knows its kind."""
+    """One directory; a subclass defines the attributes of its kind."""
 
     identity = ("id",)
     verbs = frozenset({"lock", "prove", "undo"})
@@ -140,36 +146,36 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
     @abstractmethod
     def _prior(self, entry: LdapEntry) -> JsonObject:
-        """Give what an undo needs besides the id."""
+        """Return the prior state without the id."""
 
     @abstractmethod
     def _to_lock(self, entry: LdapEntry) -> Changes:
-        """Give what a lock writes; nothing when it stands."""
+        """Return the changes of a lock; empty if the entry is locked."""
 
     @abstractmethod
     def _to_undo(self, entry: LdapEntry, prior: JsonObject) -> Changes | None:
-        """Give what an undo writes; None when the prior state does not tell."""
+        """Return the changes of an undo; None if the prior state is incomplete."""
 
     @abstractmethod
     def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
-        """Give what makes this the password and leaves a lock as it is."""
+        """Return the changes that set a password and preserve a lock."""
 
     @abstractmethod
     def _prove_locked(
         self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
-        """Prove it of an entry that reads as locked."""
+        """Prove the lock of an entry that reads as locked."""
 
     @abstractmethod
     def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
-        """Tell of an open account that it was turned away for another reason than its password."""
+        """Return whether the sign-in failed for another reason than its password."""
 
     def _obstacle(self, entry: LdapEntry) -> str:
-        """Say why a lock of this entry is refused; empty when it is not."""
+        """Return why a lock of this entry is refused; empty if it is not."""
         return OURS if folded_dn(entry.dn) == folded_dn(self._server.bind_dn) else ""
 
     def _live_sessions(self, connection: LdapConnection, entry: LdapEntry) -> int | None:
-        """Count what the holder has open; None when the directory does not tell."""
+        """Count the holder's connections; None if the directory hides them."""
         return None
 
     # The same for all.
@@ -191,7 +197,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         return states
 
     def _shortcomings_on(self, connection: LdapConnection) -> list[str]:
-        """Read every account that may be asked for, and count those that are not ours to lock."""
+        """Read every account in scope, and count those that we may not lock."""
         server = self._server
         wanted = [server.attribute, self.id_attribute, *self.attributes]
         found = connection.search(server.base, server.filter, wanted)
@@ -286,7 +292,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
-        entries = {name: clear(one) for name, one in found.items()}
+        entries = {name: clear(entry) for name, entry in found.items()}
 
         def give(order: Order, new: NewPassword) -> Result:
             return self._rotate_one(connection, errand, order, entries[order.target], new)
@@ -341,7 +347,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         )
 
     def _stop(self, entry: LdapEntry | None, order: Order) -> str:
-        """Say why this order is not carried out; empty when it is."""
+        """Return why this order is not executed; empty if it is."""
         if entry is None:
             return ABSENT
         if self._is_someone_else(entry, order):
@@ -359,9 +365,9 @@ class LdapConnector(PooledConnector[LdapConnection]):
         orders: Sequence[Order],
         decide: Callable[[Order], "Result | _Change"],
     ) -> list[Result]:
-        """Write what differs, one account after the other, and believe only what is read back.
+        """Write the differences, one account after the other, and read them back.
 
-        What there is no time for is left, so that what was written can still be read back.
+        Orders without enough time are not begun, so that the others can still be read back.
         """
         results: dict[str, Result] = {}
         written: dict[str, _Change] = {}
@@ -397,7 +403,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         return done(order, was_changed=True, id=self._id(change.entry))
 
     def _is_late(self, errand: BoundedCall) -> bool:
-        """Is what is left of the call's time needed for what was begun?"""
+        """Return whether the remaining time is needed for changes already begun."""
         return errand.deadline.left_seconds() < self.limits.timeout_seconds / 3
 
     def _parts_of(self, count: int) -> tuple[int, int]:
@@ -410,7 +416,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     def _by_ids(
         self, connection: LdapConnection, ids: Sequence[str]
     ) -> dict[str, LdapEntry | None]:
-        """Give the entries of these ids; what is no id has none."""
+        """Return the entries of these ids; an invalid id has none."""
         values: dict[str, bytes] = {}
         for entry_id in ids:
             with suppress(ValueError):
@@ -422,7 +428,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         return partial(connection.find, self._server.base, wanted, among=among)
 
     def _alias(self, entry: LdapEntry, name: str) -> str:
-        """Say that this is not the account's own name; nothing when it is."""
+        """Return a reason if the name is an alias of the account; else empty."""
         own = own_name(entry, self._server.attribute)
         return "" if folded(own) == folded(name) else ANOTHER_NAME
 
@@ -441,7 +447,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
 
 def _write(connection: LdapConnection, order: Order, change: _Change) -> Result | None:
-    """Write it, one modify after the other; give what the directory said against it."""
+    """Write a change, one modify after the other; return a refusal or None."""
     for modify in change.modifies:
         code = connection.replace(change.entry.dn, modify, anew=change.anew)
         if code == NO_SUCH_OBJECT:

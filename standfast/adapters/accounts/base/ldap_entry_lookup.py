@@ -1,13 +1,11 @@
-"""Looking many LDAP entries up by few searches: which entry answers to which name, or has which id.
-
-It owns how many are asked for at once, and telling the answers apart. What is read of an entry, and
-on which connection, is its caller's business.
+"""Look-up of many LDAP entries, by name or id, with few searches.
 
 Rules
-- A name's entry is the one that a search for this name alone would give. Entries are told apart by
-  names without their case; a name that this leaves without one is asked for by itself, since a
-  matching rule of the directory may let more through.
-- One name that is not clear keeps nobody from the others: it comes with its error.
+- The entry of a name is the one that a search for this name alone would return. Entries are matched
+  by
+  their names without case. A name without a match is searched alone, because a matching rule of the
+  directory may ignore more than case.
+- One ambiguous name does not affect the others: its result is an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +23,7 @@ Found = LdapEntry | Unavailable | None  # None: there is none
 
 
 def by_names(search: Search, attribute: str, names: Sequence[str]) -> dict[str, Found]:
-    """Give the account of each name; `attribute` holds the names."""
+    """Return the account of each name; `attribute` contains the names."""
     asked = [name for name in dict.fromkeys(names) if is_text(name)]
     known: dict[str, dict[str, LdapEntry]] = {}
     for part in _parts(asked):
@@ -44,7 +42,7 @@ def by_names(search: Search, attribute: str, names: Sequence[str]) -> dict[str, 
 def by_ids(
     search: Search, attribute: str, values: Mapping[str, bytes]
 ) -> dict[str, LdapEntry | None]:
-    """Give the entry of each id; `values` has how the directory holds it."""
+    """Return the entry of each id; `values` are the ids in directory form."""
     known: dict[bytes, LdapEntry] = {}
     for part in _parts([*values.values()]):
         for entry in search(attribute, part):
@@ -56,7 +54,7 @@ def by_ids(
 
 
 def clear(found: Found) -> LdapEntry | None:
-    """Give the entry, or raise what kept it from being found."""
+    """Return the entry, or raise the error of its look-up."""
     if isinstance(found, Unavailable):
         raise found
     return found
@@ -70,7 +68,7 @@ def _meant(entries: Sequence[LdapEntry], attribute: str, name: str) -> Found:
 
 
 def _parts(asked: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Share them out over searches; one alone is asked for by itself anyhow."""
+    """Yield groups of values, one for each search."""
     if len(asked) > 1:
         for start in range(0, len(asked), _MOST_A_SEARCH):
             yield asked[start : start + _MOST_A_SEARCH]

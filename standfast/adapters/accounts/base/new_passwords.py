@@ -1,13 +1,18 @@
-"""New passwords for accounts whose old ones may be known: made here, sealed, never shown.
+"""New passwords for accounts with exposed ones: generated and sealed.
 
-It owns making one and having it on the disk, sealed, before a connector sets it. To whom it is
-sealed and where it lies is the configuration's business; setting it is the connector's.
+A password is written to disk, sealed, before a connector sets it. The configuration defines
+recipients
+and folder.
 
 Rules
-- It is written and synced before the directory hears of it. Whatever breaks afterwards, the
-  password that holds is in one of the files: every try makes another, and no file is removed.
-- Who seals cannot open. A password stands in no receipt, reason, log or exception; its place does.
-- A file is named after its effect (`TOKEN-TRY.age`), not after a person. Whose it is stands inside.
+- A password is written and synchronised before the directory receives it. Whatever fails
+  afterwards, the
+  valid password is in one of the files: every attempt makes another, and no file is removed.
+- This program cannot open what it sealed. No receipt, reason, log or exception contains a password;
+  they
+  contain the path of its file.
+- A file is named after its effect (`TOKEN-TRY.age`), not after a person. The account is named
+  inside.
 """
 
 import json
@@ -24,14 +29,14 @@ from standfast.records import EffectState, Now, Order, Proof, Result, timestamp
 
 @dataclass(frozen=True, kw_only=True)
 class NewPassword:
-    """A password that is on the disk and not yet set; `place` is its file."""
+    """A password on disk that is not set yet; `place` is its file."""
 
     secret: str = field(repr=False)
     place: Path
 
 
 class NewPasswords:
-    """Where new passwords are sealed; `seal` encrypts to those who may open them."""
+    """Store of new passwords; `seal` encrypts to their recipients."""
 
     def __init__(self, folder: Path, seal: Callable[[bytes], bytes], clock: Now) -> None:
         self._folder = folder
@@ -39,7 +44,7 @@ class NewPasswords:
         self._clock = clock
 
     def make(self, directory: str, order: Order) -> NewPassword:
-        """Make one for the order's account and seal it; `Unavailable` when it cannot be kept."""
+        """Generate and seal a password for an order; `Unavailable` on failure."""
         # Four kinds of letter, since many a rule wants them; none that a shell or an address reads.
         secret = f"{secrets.token_urlsafe(24)}-aA1"
         sealed = self._seal(
@@ -62,7 +67,7 @@ class NewPasswords:
             ) from None
 
     def _keep(self, token: str, sealed: bytes) -> Path:
-        """Write it beside those of earlier tries, and give its path once it would outlive us."""
+        """Write it next to those of earlier attempts, durably; return its path."""
         _make_private(self._folder)
         for number in count(1):
             path = self._folder / f"{token}-{number}.age"
@@ -80,7 +85,7 @@ class NewPasswords:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder and each missing one above it, of mode 0700 and there after the power went."""
+    """Create a folder of mode 0700 and its missing parents, durably."""
     if not folder.is_dir():
         _make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -96,7 +101,7 @@ def _sync(folder: Path) -> None:
 
 
 def rotated(order: Order, new: NewPassword, proof: Proof = Proof.NONE) -> Result:
-    """The new password is set, and the old one is useless."""
+    """Return the result of a new password that is set."""
     return Result(
         target=order.target,
         state=EffectState.DONE,

@@ -1,16 +1,20 @@
-"""Ending and probing the OAuth tokens of a holder, for directories that hand them out.
+"""Revocation (RFC 7009) and probes of OAuth tokens.
 
-It owns RFC 7009 revocation and the probe. Which tokens a holder has is told by the order, in
-`details["tokens"]`: a list of strings from the application's session store or from the evidence.
+The order names the holder's tokens in `details["tokens"]`: strings from the application's session
+store
+or from the evidence.
 
 Rules
-- Revocation is idempotent, and a server answers 200 for a token that it does not know (RFC 7009
-  2.2): "revoked" is what it says, and only a probe shows it.
-- A server lets only the client that a token was issued to revoke it (RFC 7009 2.1).
-- Only 401 turns a token away. 403 may mean a good token with too narrow a scope (RFC 6750 3.1).
-- A probe counts only when its control token is let in at the same moment: otherwise a broken probe
-  would look like a closed door.
-- Every token is tried, whatever became of the one before.
+- Revocation is idempotent, and a server answers 200 for an unknown token (RFC 7009 2.2): its answer
+  proves nothing, and only a probe does.
+- A server accepts a revocation only from the client that the token was issued to (RFC 7009 2.1).
+- Only 401 means that a token is invalid. 403 may mean a valid token with too narrow a scope (RFC
+  6750
+  3.1).
+- A probe counts only if its control token is accepted at the same time: otherwise a broken probe
+  would
+  look like a revoked token.
+- Every token is tried, whatever the result of the one before.
 """
 
 import base64
@@ -34,7 +38,7 @@ _GRAVEST_FIRST = (
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRevocation:
-    """A token revocation end point and the client that the tokens were issued to."""
+    """A revocation end point, and the client that the tokens were issued to."""
 
     url: str
     client_id: str
@@ -43,14 +47,14 @@ class TokenRevocation:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenProbe:
-    """A resource that lets a good token in, and a token that must be let in."""
+    """A resource that accepts valid tokens, and a valid control token."""
 
     url: str
     control_token: str = field(repr=False)
 
 
 def revocation_of(settings: ScimRevocationConfig | None, reveal: Reveal) -> TokenRevocation | None:
-    """Return how tokens are ended, where that is configured."""
+    """Return the revocation end point, if it is configured."""
     if settings is None:
         return None
     return TokenRevocation(
@@ -61,14 +65,14 @@ def revocation_of(settings: ScimRevocationConfig | None, reveal: Reveal) -> Toke
 
 
 def probe_of(settings: ScimProbeConfig | None, reveal: Reveal) -> TokenProbe | None:
-    """Return where a token must be refused, where that is configured."""
+    """Return the probe, if it is configured."""
     if settings is None:
         return None
     return TokenProbe(url=settings.url, control_token=reveal(settings.control_token))
 
 
 class Door(Enum):
-    """How a probe found the door."""
+    """Result of a probe."""
 
     CLOSED = "closed"  # every token was turned away
     OPEN = "open"  # one was let in
@@ -76,7 +80,7 @@ class Door(Enum):
 
 
 def known_tokens(order: Order) -> tuple[str, ...]:
-    """Give the holder's tokens that the order names, without empty ones."""
+    """Return the holder's tokens that the order names, without empty ones."""
     tokens = order.details.get("tokens")
     if not isinstance(tokens, list | tuple):
         return ()
@@ -86,7 +90,7 @@ def known_tokens(order: Order) -> tuple[str, ...]:
 def revoke_tokens(
     http: HttpClient, revocation: TokenRevocation, order: Order, deadline: Deadline
 ) -> Result:
-    """Revoke every token that the order names; the gravest outcome is the result."""
+    """Revoke every token of an order; the most severe outcome is the result."""
     results = [
         _revoke(http, revocation, order.target, token, deadline) for token in known_tokens(order)
     ]
@@ -94,12 +98,12 @@ def revoke_tokens(
 
 
 def gravest(results: list[Result]) -> Result:
-    """Give the result that says most about what is still to do; raise ValueError without any."""
+    """Return the most severe result; ValueError if there is none."""
     return min(results, key=lambda result: _GRAVEST_FIRST.index(result.state))
 
 
 def probe_tokens(http: HttpClient, probe: TokenProbe, order: Order, deadline: Deadline) -> Door:
-    """Try the holder's tokens at the probe; raise `Unavailable` when it does not answer."""
+    """Try the holder's tokens; `Unavailable` if the probe does not answer."""
     tokens = known_tokens(order)
     # What no header can carry is turned away everywhere, so it shows nothing.
     if not tokens or not all(fits_a_header(token) for token in tokens):

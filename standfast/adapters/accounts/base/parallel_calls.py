@@ -1,4 +1,4 @@
-"""Doing many things at once, and looking at many accounts of which some cannot be read."""
+"""Parallel calls, and parallel look-ups in which single accounts may fail."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ _Out = TypeVar("_Out")
 
 
 def run_parallel(do: Callable[[_In], _Out], items: Sequence[_In], *, workers: int) -> list[_Out]:
-    """Do each item, at most `workers` at once; the answers are in the items' order."""
+    """Process the items, at most `workers` at once; results keep their order."""
     if len(items) < 2:
         return [do(item) for item in items]
     with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
@@ -22,9 +22,9 @@ def run_parallel(do: Callable[[_In], _Out], items: Sequence[_In], *, workers: in
 def observe_accounts(
     directory: str, look: Callable[[str], AccountState], names: Sequence[str], *, workers: int
 ) -> list[AccountState]:
-    """Look at each name; where `look` raises Unavailable, the state says why.
+    """Look up each name; where `look` raises Unavailable, record the reason.
 
-    Raises Unavailable when not one could be read.
+    Raises Unavailable if no account could be read.
     """
     errors: list[Unavailable] = []
 

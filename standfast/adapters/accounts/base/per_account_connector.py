@@ -1,20 +1,26 @@
-"""What connectors share whose provider takes one account a call.
+"""Base class of connectors for providers that take one account a call.
 
-It owns the order of steps of each verb, the hard time-out of one account's call, and turning what
-went wrong into results. How one account is found, shut and read is the connector's business.
+It defines the steps of each verb, the time limit of one account's call, and the results of errors.
+The
+connector knows how an account is found, locked and read.
 
 Rules
-- Lock: find, shut, read back, then end sessions. What the provider says it did is not believed:
-  a success without effect is FAILED.
-- Whoever the name belongs to now must be whom the prior state was kept of; a lock or a proof of a
-  name that was given to somebody else meanwhile is refused, an undo goes by the id.
-- An account is locked by its own name alone. By an alias, one that is protected, that another
-  incident holds, or whose holder approves would not be known for what it is.
-- An undo ends what is left of the old sessions before it lets the account in again: a session or a
-  refresh token that was only idle while the account was locked would work once more.
-- `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, `Unavailable` FAILED; in a proof,
-  which changes nothing, doubt is FAILED too.
-- One account's call, with all its requests, shares the hard time-out of `limits`.
+- Lock: find, lock, read back, then end sessions. The provider's report of success is not believed:
+  a
+  success without effect is FAILED.
+- The account of a name must be the one that the prior state was read from. If the name now belongs
+  to
+  another account, a lock or a proof is refused. An undo goes by the id.
+- An account is locked by its own name only. By an alias it would not be recognised as protected, as
+  held
+  by another incident, or as the account of an approver.
+- An undo ends what remains of the old sessions before it enables the account: a session or refresh
+  token
+  that was idle while the account was locked would work again.
+- `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,
+  which
+  changes nothing, an unknown outcome is FAILED too.
+- One account's call, with all its requests, shares the time limit of `limits`.
 """
 
 from abc import abstractmethod
@@ -46,16 +52,16 @@ class OutcomeUnknown(StandfastError):
 
 
 class ProviderRefused(Refused):
-    """A change that the provider will not make, however often it is asked."""
+    """A change that the provider refuses permanently."""
 
 
 class SessionsRemain(StandfastError):
-    """A proof that did not succeed: the account still admits."""
+    """A failed proof: the account still admits its holder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One account as the provider shows it; `prior` is what an undo needs besides."""
+    """An account as the provider shows it; `prior` is for the undo."""
 
     id: str  # names this account for good, where the provider has such a thing
     is_enabled: bool | None  # None when the provider does not show it
@@ -70,7 +76,10 @@ class Account:
 
 
 class PerAccountConnector(Connector):
-    """A connector that carries each order out by itself, `limits.workers` at once."""
+    """Base class of connectors that execute each order by itself.
+
+    At most `limits.workers` orders run at once.
+    """
 
     identity = ("id",)
 
@@ -83,34 +92,34 @@ class PerAccountConnector(Connector):
 
     @abstractmethod
     def _find(self, name: str, deadline: Deadline) -> Account | None:
-        """Find the account of exactly this name; None when there is none."""
+        """Return the account of exactly this name; None if there is none."""
 
     @abstractmethod
     def _read(self, account_id: str, deadline: Deadline) -> Account | None:
-        """Read the account of this id; None when there is none."""
+        """Return the account of this id; None if there is none."""
 
     @abstractmethod
     def _shut(self, account: Account, deadline: Deadline) -> bool:
-        """Keep the holder out; tell whether anything had to be changed."""
+        """Keep the holder out; return whether anything was changed."""
 
     @abstractmethod
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
-        """End sessions, refresh tokens and keys; tell whether any may have been there."""
+        """End sessions, refresh tokens and keys; return whether any may exist."""
 
     @abstractmethod
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
-        """Bring back `prior`, what `Account.state_before` was; tell whether anything changed."""
+        """Restore `prior` (an `Account.state_before`); return whether it differed."""
 
     def _before_undo(self, account: Account, order: Order, deadline: Deadline) -> bool:
-        """End what would come back to life with the account; tell whether there was any."""
+        """End sessions that the undo would revive; return whether any existed."""
         return self._end_sessions(account, order, deadline)
 
     def _objection(self, account: Account, prior: JsonObject) -> str:
-        """Say what somebody gave the account since the lock that an undo would take; or nothing."""
+        """Return a change since the lock that an undo would destroy; else empty."""
         return ""
 
     def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
-        """Give the level that holds for an account that reads as shut; raise when it admits."""
+        """Return the proof level of a locked account; raise if it admits."""
         if account.live_sessions is None:
             return Proof.READ_BACK
         if account.live_sessions:
@@ -118,7 +127,7 @@ class PerAccountConnector(Connector):
         return Proof.SESSIONS_GONE
 
     def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
-        """Say what of a locked account a person should look at: MFA devices, grants, forwarding."""
+        """Return what a person should review: MFA devices, grants, forwarding."""
         return ()
 
     # The verbs.
@@ -191,7 +200,7 @@ class PerAccountConnector(Connector):
     # Inside.
 
     def _bearer(self, order: Order, deadline: Deadline) -> Account:
-        """Find who bears the name, and see that it is whom the prior state was kept of."""
+        """Find the account of a name; ensure that the prior state is of it."""
         account = _understood(self._find, order.target, deadline)
         if account is None:
             raise ProviderRefused(ABSENT)
@@ -207,12 +216,15 @@ class PerAccountConnector(Connector):
         return account
 
     def _alias(self, account: Account, name: str) -> str:
-        """Say that this is not the account's own name; nothing when it is."""
+        """Return a reason if the name is an alias of the account; else empty."""
         is_own = not account.name or self.canonical(account.name) == self.canonical(name)
         return "" if is_own else ANOTHER_NAME
 
     def _look_around(self, account: Account, deadline: Deadline) -> Sequence[str]:
-        """The account is locked already: what cannot be looked at now spoils nothing."""
+        """Return the review notes; a failure to read them is ignored.
+
+        The account is locked already.
+        """
         try:
             return self._to_look_at(account, deadline)
         except Unavailable:
@@ -221,7 +233,7 @@ class PerAccountConnector(Connector):
     def _change(
         self, account: Account, is_enabled: bool, act: Callable[[], bool], deadline: Deadline
     ) -> bool:
-        """Act, and believe only what is read back."""
+        """Make a change, and report only what is read back."""
         trouble: OutcomeUnknown | ProviderRefused | None = None
         changed = True
         try:
@@ -270,7 +282,7 @@ class PerAccountConnector(Connector):
 def _understood(
     read: Callable[[str, Deadline], Account | None], key: str, deadline: Deadline
 ) -> Account | None:
-    """Read an account; an answer that is not of the provider's form is no answer."""
+    """Read an account; Unavailable if the answer has an invalid form."""
     try:
         return read(key, deadline)
     except (LookupError, TypeError, ValueError, AttributeError):

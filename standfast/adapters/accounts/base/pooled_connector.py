@@ -1,15 +1,18 @@
-"""A connector that talks over connections of its own: databases and LDAP, not HTTP.
+"""Base class of connectors with persistent connections (databases, LDAP).
 
-It owns what is the same for all of them: a call of up to `limits.batch` targets, calls side by
-side, and what a broken call means for each of its targets. A subclass says what is said.
+It handles calls of up to `limits.batch` targets, parallel calls, and the meaning of a broken call
+for
+each of its targets. A subclass sends the statements.
 
 Rules
-- A call that may have changed something and broke is UNKNOWN for each of its targets; one that
-  changed nothing is FAILED for each, worth another try where the error says so.
-- A subclass calls `errand.begin()` right before its first change, and never says of a target that
-  it was changed before the change stands. One that changes its targets one after the other begins
-  each by its token: a call that breaks then leaves those in doubt that were begun, and no other.
-- What a call is given has the call's bound, over however many connections it goes.
+- A broken call that may have changed something is UNKNOWN for each of its targets. One that changed
+  nothing is FAILED for each, with a retry if the error permits it.
+- A subclass calls `errand.begin()` right before its first change, and never reports a target as
+  changed
+  before the change is in effect. A subclass that changes targets one after the other begins each by
+  its
+  token: after a break only those that were begun are in doubt.
+- The time limit of a call covers all connections that it uses.
 """
 
 import time
@@ -36,7 +39,7 @@ _Out = TypeVar("_Out")
 
 
 class PooledConnector(Connector, Generic[_C]):
-    """A directory behind connections that stay open between calls."""
+    """A directory over connections that stay open between calls."""
 
     rotates = False  # the kind has `_rotate_on`
 
@@ -49,7 +52,7 @@ class PooledConnector(Connector, Generic[_C]):
         *,
         connections: int | None = None,
     ) -> None:
-        """`connections` are kept open; as many as there are workers, when it is not said."""
+        """Set the pool; `connections` is by default the number of workers."""
         self.name = name
         self.limits = limits
         self._calls = ConnectionPool(dialect, most_idle=connections or limits.workers)
@@ -68,12 +71,12 @@ class PooledConnector(Connector, Generic[_C]):
         )
 
     def _shortcomings_on(self, connection: _C) -> list[str]:
-        """Look at our own rights; left out where the server does not tell them."""
+        """Return the missing rights of our account; override if they are readable."""
         return []
 
     @abstractmethod
     def _look_on(self, connection: _C, names: Sequence[str]) -> list[AccountState]:
-        """Read up to a batch of accounts."""
+        """Read at most one batch of accounts."""
 
     @abstractmethod
     def _lock_on(
@@ -83,7 +86,7 @@ class PooledConnector(Connector, Generic[_C]):
     def _revoke_on(
         self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
-        """Left out where `verbs` has no revoke."""
+        """Revoke sessions; not overridden if `verbs` has no revoke."""
         raise Unsupported(f"directory {self.name!r} cannot revoke")
 
     @abstractmethod
@@ -99,7 +102,7 @@ class PooledConnector(Connector, Generic[_C]):
     def _rotate_on(
         self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
-        """Left out where the kind does not rotate."""
+        """Set new passwords; not overridden if the kind does not rotate."""
         raise Unsupported(f"directory {self.name!r} cannot rotate")
 
     def _rotate_each(
@@ -109,7 +112,10 @@ class PooledConnector(Connector, Generic[_C]):
         stop: Callable[[Order], str],
         give: Callable[[Order, NewPassword], Result],
     ) -> list[Result]:
-        """Give each a new password unless `stop` says why not; all are sealed before any is set."""
+        """Set a new password for each order unless `stop` returns a reason.
+
+        All passwords are sealed before any is set.
+        """
         if self._new_secrets is None:
             raise Unsupported(f"directory {self.name!r} cannot rotate")
         stopped = [stop(order) for order in orders]
@@ -169,7 +175,7 @@ class PooledConnector(Connector, Generic[_C]):
         *,
         most: int | None = None,
     ) -> list[Result]:
-        """Let `act` carry out all, and not more than `most` of them in one go."""
+        """Execute all orders with `act`, at most `most` in one call."""
         deadline = Deadline(self.limits.timeout_seconds)
 
         def call(some: Sequence[Order]) -> list[Result]:
@@ -203,7 +209,7 @@ class PooledConnector(Connector, Generic[_C]):
         items: Sequence[_In],
         most: int | None = None,
     ) -> list[_Out]:
-        """Do them in parts, some at once; answers in order."""
+        """Process items in parts, some at once; results keep their order."""
         size, at_once = self._parts_of(len(items))
         size = min(size, most or size)
         parts = [items[start : start + size] for start in range(0, len(items), size)]
@@ -211,12 +217,15 @@ class PooledConnector(Connector, Generic[_C]):
         return [answer for answers in answered for answer in answers]
 
     def _parts_of(self, count: int) -> tuple[int, int]:
-        """Say how many of so many go over one connection, and over how many at once."""
+        """Return the size of a part, and the number of parts at once."""
         return self.limits.batch, self.limits.workers
 
 
 def not_begun(order: Order) -> Result:
-    """It was not done: the call had no time left for it, or broke before its turn."""
+    """Return the result of an order that was not begun, for lack of time.
+
+    The call may also have broken before the order's turn.
+    """
     return Result(
         target=order.target,
         state=EffectState.FAILED,
@@ -234,9 +243,9 @@ def end_sessions(
     *,
     is_final: bool,
 ) -> None:
-    """End what these have open: `live` tells who has, `end` ends it all for one.
+    """End the sessions of names: `live` lists the holders, `end` ends one's.
 
-    Where nobody can be let in any more (`is_final`), until none is left or the time is over.
+    If no new session can start (`is_final`), repeat until none is left or the time is over.
     """
     while names and errand.deadline.left_seconds() > LEAST_LEFT_SECONDS:
         left = sorted(set(live()).intersection(names))
@@ -250,7 +259,7 @@ def end_sessions(
 
 
 def is_text(name: str) -> bool:
-    """Tell whether a server can be asked for this name at all."""
+    """Return whether a name can be sent to a server at all."""
     try:
         return bool(name.encode())
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The answers that a connector gives, each in one line where it is given; pure."""
+"""Constructors of a connector's results."""
 
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, Order, Proof, Result
@@ -17,7 +17,7 @@ SOMEONE_ELSE = (
 
 
 def done(order: Order, *, was_changed: bool, **facts: Json) -> Result:
-    """It stands as asked, and was read back."""
+    """Return that the state is as requested, and was read back."""
     return Result(
         target=order.target,
         state=EffectState.DONE,
@@ -27,17 +27,17 @@ def done(order: Order, *, was_changed: bool, **facts: Json) -> Result:
 
 
 def proven(order: Order, level: Proof, reason: str = "") -> Result:
-    """The holder is kept out, shown to this level."""
+    """Return that the holder is kept out, proven to this level."""
     return Result(target=order.target, state=EffectState.DONE, reason=reason, proof=level)
 
 
 def refused(order: Order, reason: str) -> Result:
-    """A rule or the directory said no; trying again will not help."""
+    """Return that a rule or the directory refused; a retry does not help."""
     return Result(target=order.target, state=EffectState.REFUSED, reason=reason)
 
 
 def failed(order: Order, error: Unavailable | str) -> Result:
-    """It surely did not happen; the error says whether another try is worth it."""
+    """Return that it did not happen; the error says whether a retry helps."""
     return Result(
         target=order.target,
         state=EffectState.FAILED,
@@ -47,5 +47,5 @@ def failed(order: Order, error: Unavailable | str) -> Result:
 
 
 def unknown(order: Order, reason: str) -> Result:
-    """It may have happened; whoever gets this looks before acting again."""
+    """Return that it may have happened; it must be looked up before a retry."""
     return Result(target=order.target, state=EffectState.UNKNOWN, reason=reason)

@@ -1,11 +1,14 @@
-"""Second factors in a directory that tells them one account a request, or page by page.
+"""Bounded queries of second factors, one account a request or by page.
 
-It owns the bounds: how many accounts are listed, how many are asked about one by one, and how long
-all of it may take. What a factor is belongs to the provider's module.
+It limits how many accounts are listed, how many are queried, and the total time. The provider's
+module
+defines what a factor is.
 
 Rules
-- Beyond the bounds nobody is asked about, and the answer says so.
-- Who could not be read in time counts as not asked; where it is everybody, the error comes out.
+- Accounts beyond the limits are not queried, and the result says so.
+- An account that could not be read in time counts as not queried. If that is every account, the
+  error is
+  raised.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +26,7 @@ _CALLS = 4  # so many calls' time
 
 
 def second_factor_deadline(limits: Limits) -> Deadline:
-    """Give the moment by which all the requests together must be over."""
+    """Return the deadline of all requests together."""
     return Deadline(_CALLS * limits.timeout_seconds)
 
 
@@ -34,7 +37,7 @@ def query_second_factors(
     *,
     name_of: Callable[[str], str] = lambda account: account,
 ) -> SecondFactors:
-    """Ask about the first of `accounts`; None from `has_factor` is that nobody can say."""
+    """Query the first of `accounts`; `has_factor` returns None if unknown."""
     listed = list(islice(accounts, MOST_ASKED + 1))
     asked = listed[:MOST_ASKED]
 
@@ -63,7 +66,7 @@ def query_second_factors(
 def count_second_factors(
     accounts: Sequence[tuple[str, bool | None, bool]], *, is_whole: bool
 ) -> SecondFactors:
-    """Count accounts of a list, each with whether it has a factor and whether it is privileged."""
+    """Count accounts, each with whether it has a factor and is privileged."""
     return SecondFactors(
         without=tuple(
             WithoutFactor(name=name, is_privileged=is_privileged)

@@ -1,19 +1,22 @@
-"""The users of one MariaDB server (10.5 and newer).
+"""Connector for the users of a MariaDB server (10.5 and newer).
 
-It owns looking users up, locking and unlocking them, ending their sessions, and giving them new
-passwords, all through the routines and the view of docs/accounts.md: our own user may call those
-and nothing else.
+It uses only the routines and the view of docs/accounts.md: our own user may call those and nothing
+else.
 
 Rules
-- A user is a name at a host, and one name may stand at several. Whoever is asked for by name is
-  meant at each of them: a lock locks every pair, and the name is disabled when all are locked.
-- A lock ends no session by itself. Sessions are ended once it stands, again and again until none
-  is left: one may just have been let in.
-- The prior state is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were open
-  and leaves alone a pair that is new since.
-- Users with SUPER and our own are refused, by the routines as well.
-- A new password leaves this host as its hash, the same at each host of the name. A user who signs
-  in by other means than `mysql_native_password` alone has none to replace, and is refused.
+- A user is a name at a host, and one name may exist at several hosts. A name in an order means all
+  of
+  them: a lock locks every pair, and the name is disabled when all pairs are locked.
+- A lock itself ends no session. Sessions are ended after it, repeatedly until none is left, because
+  one
+  may have been accepted just before.
+- The prior state is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
+  unlocked, and
+  does not change a pair that was created since.
+- Users with SUPER, and our own user, are refused, also by the routines.
+- A new password leaves this host as its hash, the same for each host of the name. A user that signs
+  in by
+  another method than `mysql_native_password` alone has no such password, and is refused.
 - There is no transaction over users: each pair is changed by itself, and read back.
 """
 

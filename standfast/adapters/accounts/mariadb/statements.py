@@ -1,11 +1,12 @@
-"""What is said to a MariaDB server about its users, and nothing of what it means.
+"""Statements about the users of a MariaDB server.
 
-It owns the calls of the routines and the look through the view of docs/accounts.md.
+They call the routines and read the view of docs/accounts.md. `connector` interprets the results.
 
 Rules
-- A name is exact: the server's own comparison ignores blanks at the end, and what it lets through
-  besides is left out.
-- A password leaves this host as its hash alone.
+- Names are matched exactly: the server's own comparison ignores blanks at the end, and its
+  additional
+  matches are left out.
+- A password leaves this host as its hash only.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ Connection = Any  # pymysql has no types
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """One name, at every host where it stands."""
+    """One name, at each host that it exists for."""
 
     name: str
     pairs: tuple[tuple[str, bool], ...]  # host, and whether it is locked there
@@ -34,7 +35,7 @@ class User:
 
 
 def users_by_name(connection: Connection, names: Sequence[str]) -> dict[str, User]:
-    """Read those of these names that are there."""
+    """Return the users with these names that exist."""
     askable = sorted({name for name in names if is_text(name) and "\0" not in name})
     if not askable:
         return {}
@@ -61,18 +62,24 @@ def users_by_name(connection: Connection, names: Sequence[str]) -> dict[str, Use
 
 
 def set_lock(connection: Connection, name: str, host: str, is_locked: bool) -> None:
-    """Lock or unlock one pair; the routine leaves a user with SUPER alone."""
+    """Lock or unlock one pair; the routine refuses a user with SUPER."""
     ask(connection, "CALL standfast.set_lock(%s, %s, %s)", (name, host, is_locked))
 
 
 def set_password(connection: Connection, name: str, host: str, verifier: str) -> bool:
-    """Set it by its hash; True when it reads back, False when the routine does not take it."""
+    """Set a password by its hash; return whether it reads back.
+
+    False means that the routine does not accept it.
+    """
     rows = ask(connection, "CALL standfast.set_password(%s, %s, %s)", (name, host, verifier))
     return bool(rows) and int(rows[0][0]) == 1
 
 
 def hashed(secret: str) -> str:
-    """Hash it as `mysql_native_password` does; what is random and this long is not guessed."""
+    """Return the hash of a password as `mysql_native_password` computes it.
+
+    A random password of this length cannot be guessed from it.
+    """
     inner = hashlib.sha1(secret.encode()).digest()  # noqa: S324 - the server's scheme
     return "*" + hashlib.sha1(inner).hexdigest().upper()  # noqa: S324 - likewise
 
@@ -80,7 +87,7 @@ def hashed(secret: str) -> str:
 def end_sessions_of(
     connection: Connection, errand: BoundedCall, users: Sequence[User], *, is_final: bool
 ) -> None:
-    """End what these have open, as `connected.end_sessions` does."""
+    """End the sessions of users; arguments as `pooled_connector.end_sessions`."""
     end_sessions(
         errand,
         [user.name for user in users],
@@ -91,14 +98,14 @@ def end_sessions_of(
 
 
 def _live(connection: Connection) -> dict[str, int]:
-    """Count the sessions of each user that has any."""
+    """Return the number of sessions of each user that has any."""
     return {name: int(count) for name, count in ask(connection, "CALL standfast.sessions()")}
 
 
 def ask(
     connection: Connection, statement: str, values: Sequence[object] = ()
 ) -> Sequence[tuple[Any, ...]]:
-    """Run one statement and give its rows."""
+    """Run one statement and return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(statement, tuple(values))
         rows: Sequence[tuple[Any, ...]] = cursor.fetchall()

@@ -1,20 +1,24 @@
-"""The roles of one PostgreSQL server (14 and newer).
+"""Connector for the roles of a PostgreSQL server (14 and newer).
 
-It owns looking roles up, taking LOGIN from them and giving it back, ending their sessions, and
-giving them new passwords: what each answer means. The statements are in `postgresql_wire.py`.
+`statements` has the statements, and this module interprets their results.
 
 Rules
-- A lock is one transaction a batch; where one role in it fails, they go one by one, each in a
-  savepoint. Only when that stands are sessions ended, again and again until none is left: one may
-  just have been let in.
-- Superusers, the server's own `pg_` roles and our own role are refused, and so is a role over which
-  ours has no ADMIN option (since PostgreSQL 16): `observe` says it before anyone presses Enter.
-- The prior state is `{"oid", "login"}`. An undo goes by the oid, so that a name that was given to
-  another role meanwhile lets nobody in. A lock changes LOGIN alone, and so does an undo: password,
-  VALID UNTIL and CONNECTION LIMIT are as an administrator left them.
+- A lock is one transaction a batch. If one role in it fails, the roles are changed one by one, each
+  in a
+  savepoint. Sessions are ended after the lock is in effect, repeatedly until none is left, because
+  one
+  may have been accepted just before.
+- Superusers, the server's own `pg_` roles and our own role are refused. So is a role over which
+  ours has
+  no ADMIN option (since PostgreSQL 16): `observe` reports it before the approval.
+- The prior state is `{"oid", "login"}`. An undo goes by the oid, so that a name that now belongs to
+  another role enables nobody. A lock and an undo change LOGIN only: password, VALID UNTIL and
+  CONNECTION
+  LIMIT stay as an administrator set them.
 - A new password leaves this host as its SCRAM verifier (RFC 5803), so that neither the server nor
-  its log ever has it.
-- The server gives up by itself (`statement_timeout`) when we do.
+  its log
+  ever contains it.
+- The server cancels by itself (`statement_timeout`) when our time limit ends.
 """
 
 import os
@@ -228,7 +232,7 @@ def _state(name: str, role: Role | None) -> AccountState:
 
 
 def _stop(role: Role | None, order: Order) -> str:
-    """Say why this order is not carried out; empty when it is."""
+    """Return why this order is not executed; empty if it is."""
     if role is None:
         return ABSENT
     if _is_someone_else(role, order):
@@ -303,7 +307,10 @@ def _undone(
 
 
 def _cut(connection: "Connection") -> None:
-    """Close its socket under it: its thread wakes up, and the server drops what was not done."""
+    """Close the socket of a connection.
+
+    Its thread wakes, and the server rolls back what was not committed.
+    """
     with socket.socket(fileno=os.dup(connection.fileno())) as ours:
         ours.shutdown(socket.SHUT_RDWR)
 

@@ -1,11 +1,13 @@
-"""What is said to a PostgreSQL server about its roles, and nothing of what it means.
+"""Statements about the roles of a PostgreSQL server.
 
-It owns the statements: reading roles with what stands in the way of each, changing LOGIN, setting a
-password by its verifier, and ending sessions.
+They read roles with the obstacles to a lock, change LOGIN, set passwords by their verifiers, and
+end
+sessions. `connector` interprets the results.
 
 Rules
-- A change is one transaction; where one role in it fails, they go one by one, each in a savepoint.
-- A name is compared as text, and quoted by the driver: nobody else's is ever meant.
+- A change is one transaction; if one role in it fails, the roles are changed one by one, each in a
+  savepoint.
+- A name is compared as text, and quoted by the driver: it can never match another role.
 """
 
 import contextlib
@@ -54,7 +56,7 @@ _OUT_OF_REACH = "WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolname = curr
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """One role, with why ours may not lock it: a key of the connector's words, or nothing."""
+    """One role; `obstacle` is the key of a reason not to lock it, or empty."""
 
     oid: int
     name: str
@@ -64,7 +66,7 @@ class Role:
 
 
 def roles_by_name(connection: "Connection", names: Sequence[str]) -> dict[str, Role]:
-    """Read those of these names that are there."""
+    """Return the roles with these names that exist."""
     askable = [name for name in set(names) if is_text(name) and "\0" not in name]
     # Compared as text: a cast to `name` would cut a long one down to somebody else's.
     return {
@@ -73,7 +75,7 @@ def roles_by_name(connection: "Connection", names: Sequence[str]) -> dict[str, R
 
 
 def roles_by_oid(connection: "Connection", oids: Sequence[int]) -> dict[int, Role]:
-    """Read those of these ids that are there."""
+    """Return the roles with these oids that exist."""
     rows = _read(connection, "WHERE r.oid::bigint = ANY(%s)", list(oids)) if oids else []
     return {role.oid: role for role in rows}
 
@@ -87,7 +89,10 @@ def _read(connection: "Connection", where: str, wanted: Sequence[object]) -> lis
 
 
 def change_login(connection: "Connection", roles: Sequence[Role], word: str) -> None:
-    """Change them in one transaction; where one fails, each by itself. Who looks sees which."""
+    """Change LOGIN of roles in one transaction; after a failure, one by one.
+
+    Read the roles again to see which were changed.
+    """
     import psycopg
     from psycopg import sql
 
@@ -110,7 +115,10 @@ def change_login(connection: "Connection", roles: Sequence[Role], word: str) -> 
 
 
 def set_password(connection: "Connection", name: str, secret: str) -> bool:
-    """Set it by its verifier, which libpq computes here; False when the server refuses."""
+    """Set a password by its verifier; False if the server refuses.
+
+    libpq computes the verifier on this host.
+    """
     import psycopg
     from psycopg import sql
 
@@ -128,7 +136,10 @@ def set_password(connection: "Connection", name: str, secret: str) -> bool:
 
 
 def end_sessions(connection: "Connection", errand: BoundedCall, roles: Sequence[Role]) -> bool:
-    """End those that are there and wait for it; True when none was there, or no time is left."""
+    """End the sessions of roles and wait.
+
+    True if there was none, or if no time is left.
+    """
     oids = [role.oid for role in roles]
     pids = [pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()]
     left = pids
@@ -143,6 +154,9 @@ def end_sessions(connection: "Connection", errand: BoundedCall, roles: Sequence[
 
 
 def out_of_reach(connection: "Connection") -> tuple[Counter[str], int]:
-    """Count the roles that may sign in and are not ours to lock, by why; and those that may."""
+    """Count the roles that can sign in but that we may not lock, by reason.
+
+    The second value counts all roles that can sign in.
+    """
     rows = connection.execute((_ROLES + _OUT_OF_REACH).encode()).fetchall()
     return Counter(obstacle for _, _, _, obstacle, _ in rows if obstacle), len(rows)

@@ -1,13 +1,15 @@
-"""Changing many SCIM accounts by one request (RFC 7644 3.7), as far as the directory offers it.
+"""Bulk changes of SCIM accounts in one request (RFC 7644 3.7).
 
-It owns splitting by what ServiceProviderConfig allows, and the answer of each operation. What an
-answer means for its account is the connector's business (`scim.py`).
+It splits the changes by the limits of ServiceProviderConfig, and returns the answer of each
+operation.
+`connector` decides what an answer means for its account.
 
 Rules
-- The offer is read once and kept; a directory that does not offer Bulk, or takes none after all
-  (400, 404, 405, 413, 501), gets the accounts one by one, and is not asked for Bulk again.
-- An operation that the answer does not mention may have happened: it counts as a broken answer,
-  which only reading back settles.
+- The directory's offer is read once and stored. A directory that does not offer Bulk, or refuses it
+  (400, 404, 405, 413, 501), gets the accounts one by one, and no further Bulk request.
+- An operation that the answer does not contain may have happened: it counts as a broken answer,
+  which
+  only reading back can settle.
 """
 
 import contextlib
@@ -24,7 +26,7 @@ _NOT_MENTIONED = 500
 
 
 class ScimBulk:
-    """The /Bulk of one directory; safe for many threads."""
+    """The /Bulk end point of one directory; safe for many threads."""
 
     def __init__(self, client: ScimClient) -> None:
         self._client = client
@@ -33,7 +35,10 @@ class ScimBulk:
         self._is_asked = False
 
     def is_offered(self, deadline: Deadline) -> bool:
-        """Tell whether the directory offers Bulk; one that does not say now is asked again."""
+        """Return whether the directory offers Bulk.
+
+        If it cannot be read now, the next call asks again.
+        """
         with self._guard:
             if not self._is_asked:
                 try:
@@ -46,9 +51,9 @@ class ScimBulk:
     def change(
         self, wanted: Mapping[str, bool], deadline: Deadline
     ) -> dict[str, Answer | NotSent | NoAnswer]:
-        """Ask for all the changes, id to flag, and give what became of each.
+        """Request the changes, id to flag; return the answer for each.
 
-        Who is missing in the answer was not asked for: ask for those one by one.
+        An account without an answer was not requested: request it alone.
         """
         became: dict[str, Answer | NotSent | NoAnswer] = {}
         for part in self._parts(wanted):
@@ -83,7 +88,7 @@ class ScimBulk:
 
 
 def _each(part: Mapping[str, bool], answer: Answer) -> dict[str, Answer]:
-    """Give each account the answer to its own operation."""
+    """Return for each account the answer to its own operation."""
     statuses: Mapping[str, int] = {}
     if answer.is_success:
         with contextlib.suppress(Unavailable):  # garbled: as if it mentioned nobody

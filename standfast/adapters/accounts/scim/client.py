@@ -1,14 +1,14 @@
-"""The requests that one SCIM directory is asked: look up, read, change, one or many at once.
+"""Requests to a SCIM directory: find, read and change, alone or in bulk.
 
-It owns sending and the reading of answers. What a change's outcome means is the connector's
-business (`scim.py`).
+`connector` decides what the outcome of a change means.
 
 Rules
-- An account is believed only when the answer carries the very name or id that was asked for.
-- Many are looked up by one filter with `or`; whoever is not found by it is looked up alone, and a
-  directory that refuses such a filter is asked one by one. So is one that ignores filters: the
-  names in its answer are compared, page by page.
-- `/Bulk` is asked only within what ServiceProviderConfig offers (RFC 7644 3.7.4).
+- An account is accepted only if the answer contains the very name or id that was requested.
+- Many accounts are searched with one filter of `or`; each that is not found is searched alone. A
+  directory that refuses such a filter is asked one by one, and so is one that ignores filters: the
+  names
+  in its answer are compared, page by page.
+- `/Bulk` is used only within the offer of ServiceProviderConfig (RFC 7644 3.7.4).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ LONGEST_FILTER = 1500  # characters; percent-encoded and in an address, still fa
 
 
 class ScimClient:
-    """The requests to one directory; `base_url` is what stands before /Users."""
+    """Client of one directory; `base_url` is the part before /Users."""
 
     def __init__(self, http: HttpClient, base_url: str, token: str) -> None:
         self._http = http
@@ -44,7 +44,7 @@ class ScimClient:
         }
 
     def find(self, name: str, deadline: Deadline) -> ScimAccount | None:
-        """Find the account of exactly this name; None when there is none."""
+        """Return the account of exactly this name; None if there is none."""
         alike: list[ScimAccount] = []
         for account in self._list(name_filter(name), deadline):
             if account.name == name:
@@ -57,7 +57,7 @@ class ScimClient:
         return alike[0] if alike else None
 
     def read(self, account_id: str, deadline: Deadline) -> ScimAccount | None:
-        """Read the account of this id; None when there is none."""
+        """Return the account of this id; None if there is none."""
         answer = self._get(account_path(account_id), deadline)
         if answer.status == 404:
             return None
@@ -67,7 +67,10 @@ class ScimClient:
         return account
 
     def find_many(self, names: Sequence[str], deadline: Deadline) -> dict[str, ScimAccount]:
-        """Find what can be found together, by exact name; who is missing may still be there."""
+        """Return the accounts that one search finds by their exact names.
+
+        A missing account may exist nevertheless.
+        """
         wanted = frozenset(names)
         return {
             account.name: account
@@ -76,7 +79,10 @@ class ScimClient:
         }
 
     def read_many(self, ids: Sequence[str], deadline: Deadline) -> dict[str, ScimAccount]:
-        """Read what can be read together, by id; who is missing may still be there."""
+        """Return the accounts that one search finds by their ids.
+
+        A missing account may exist nevertheless.
+        """
         wanted = frozenset(ids)
         return {
             account.id: account
@@ -85,16 +91,16 @@ class ScimClient:
         }
 
     def patch(self, account_id: str, is_active: bool, deadline: Deadline) -> Answer:
-        """Ask for the change of one account."""
+        """Request the change of one account."""
         return self._send("PATCH", account_path(account_id), set_active(is_active), deadline)
 
     def bulk_offer(self, deadline: Deadline) -> BulkOffer | None:
-        """Read what /Bulk may carry; None when the directory does not offer it."""
+        """Return the limits of /Bulk; None if the directory does not offer it."""
         answer = self._get("/ServiceProviderConfig", deadline)
         return None if answer.status == 404 else read_bulk_offer(answer.body)
 
     def bulk(self, wanted: Mapping[str, bool], deadline: Deadline) -> Answer:
-        """Ask for the change of many accounts, by id, in one request."""
+        """Request the change of many accounts, by id, in one request."""
         return self._send("POST", "/Bulk", bulk_request(wanted), deadline)
 
     def _together(
@@ -125,7 +131,7 @@ class ScimClient:
     def _get(
         self, path: str, deadline: Deadline, params: Mapping[str, str] | None = None
     ) -> Answer:
-        """Read; the answer is a success or 404, everything else raises `Unavailable`."""
+        """Send a GET; return a success or 404, raise `Unavailable` otherwise."""
         answer = self._http.exchange(
             "GET", self._base_url + path, deadline, headers=self._headers, params=params
         )
@@ -144,7 +150,7 @@ class ScimClient:
 
 
 def _filters(attribute: str, values: Sequence[str]) -> Iterator[str]:
-    """Write filters for any of the values, none of them too long for an address."""
+    """Yield filters for the values, each short enough for a URL."""
     some: list[str] = []
     length = 0
     for value in values:

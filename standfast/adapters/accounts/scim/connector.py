@@ -1,19 +1,23 @@
-"""A directory that speaks SCIM 2.0 (RFC 7643, RFC 7644) over HTTP.
+"""Connector for directories that speak SCIM 2.0 (RFC 7643, RFC 7644).
 
-It owns looking an account up, changing its `active` flag and reading it back. Tokens are ended and
-probed by `oauth_tokens`, where the configuration names the end points: SCIM itself has no sessions.
+It changes the `active` flag of accounts. If end points are configured, tokens are revoked and
+probed by
+`base.oauth_token_revocation`: SCIM itself has no sessions.
 
 Rules
-- An account is found by a `userName eq` filter, and believed only when the answer carries that very
-  name: some servers ignore filters and answer with everybody. Then the list is paged through.
-- What the directory says it did is not believed: every change is read back by another request. A
-  success without effect is FAILED; a garbled answer is settled by reading back, or else UNKNOWN.
+- An account is found by a `userName eq` filter, and accepted only if the answer contains that very
+  name:
+  some servers ignore filters and return every user. Then the list is searched page by page.
+- The directory's report of success is not believed: every change is read back by another request. A
+  success without effect is FAILED; an invalid answer is settled by reading back, or else UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
-- The prior state is `{"id", "active"}`. An undo goes by the id, so that a name that was given to
-  somebody else meanwhile is not enabled in the holder's stead; a lock and a proof refuse it.
+- The prior state is `{"id", "active"}`. An undo goes by the id, so that another account that now
+  has the
+  name is not enabled; a lock and a proof refuse such an account.
 - Names come from people and ids from the directory: neither is trusted in a filter or a path.
-- One account's call, with all its requests, shares the hard time-out of `limits`; so do all the
-  accounts of one call where `limits.batch` lets /Bulk carry many.
+- One account's call, with all its requests, shares the time limit of `limits`; so do all accounts
+  of one
+  call if `limits.batch` lets /Bulk carry many.
 """
 
 import contextlib
@@ -167,7 +171,7 @@ class ScimConnector(Connector):
     def _change_together(
         self, orders: Sequence[Order], key: _Key, look_up: _LookUp, wants: _Wants, bulk: ScimBulk
     ) -> list[Result]:
-        """Change all within one time-out, by as few requests as the directory allows."""
+        """Change all accounts in one time limit, with as few requests as possible."""
         deadline = self._deadline()
         is_offered = bulk.is_offered(deadline)
         try:
@@ -184,7 +188,9 @@ class ScimConnector(Connector):
         decided = self._side_by_side(decide, orders)
         differing = {
             account.id: is_active
-            for account, is_active in (one for one in decided if not isinstance(one, Result))
+            for account, is_active in (
+                decision for decision in decided if not isinstance(decision, Result)
+            )
             if account.is_active is not is_active
         }
         became = bulk.change(differing, deadline) if is_offered else {}
@@ -193,10 +199,10 @@ class ScimConnector(Connector):
             with contextlib.suppress(Unavailable):  # then each is read back alone
                 after = self._client.read_many(list(became), deadline)
 
-        def settle(order: Order, one: tuple[ScimAccount, bool] | Result) -> Result:
-            if isinstance(one, Result):
-                return one
-            account, is_active = one
+        def settle(order: Order, decision: tuple[ScimAccount, bool] | Result) -> Result:
+            if isinstance(decision, Result):
+                return decision
+            account, is_active = decision
             answer = became.get(account.id)
             return self._make(order, account, is_active, deadline, answer, after.get(account.id))
 
@@ -213,7 +219,7 @@ class ScimConnector(Connector):
         became: _Became = None,
         after: ScimAccount | None = None,
     ) -> Result:
-        """Bring the flag about, and end the tokens that a lock names."""
+        """Set the flag, and revoke the tokens that a lock names."""
         made = self._set_active(order, account, is_active, deadline, became, after)
         if is_active or self._revocation is None or not known_tokens(order):
             return made
@@ -265,7 +271,7 @@ class ScimConnector(Connector):
         became: _Became,
         after: ScimAccount | None,
     ) -> Result:
-        """Change the flag when it differs, unless that was asked for; believe what is read back."""
+        """Set the flag if it differs and was not requested yet; read it back."""
         if account.is_active is is_active:
             return _changed(order, account, was_changed=False)
         try:
@@ -293,7 +299,7 @@ class ScimConnector(Connector):
         return failed(order, Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS))
 
     def _found_together(self, names: Sequence[str]) -> _Known:
-        """Look up what can be looked up together; who is missing is to be looked up alone."""
+        """Return the accounts that one search finds; search the others alone."""
         if self._bulk is None or len(names) < 2:
             return {}
         try:
@@ -325,7 +331,7 @@ def _is_someone_else(account: ScimAccount, order: Order) -> bool:
 
 
 def _turned_down(order: Order, answer: Answer) -> Result:
-    """Judge a change that the directory says it did not make."""
+    """Return the result of a change that the directory refused."""
     error = status_error(answer)
     if is_declined(answer):
         return refused(order, str(error))

@@ -1,11 +1,11 @@
-"""What SCIM 2.0 puts on the wire, as far as locking accounts needs it; pure.
-
-It owns the filters, the path, the changes, and the reading of what a directory answers.
+"""SCIM 2.0 messages for locking accounts: encoding and parsing.
 
 Rules
-- A name comes from a person: in a filter it is a JSON string (RFC 7644 3.4.2.2), whatever it holds.
-- An id comes from the directory: in a path it is one segment, and never one that climbs.
-- An answer that is not SCIM raises `Unavailable`; an `active` that is not a boolean is "not shown".
+- A name comes from a person: in a filter it is a JSON string (RFC 7644 3.4.2.2), whatever it
+  contains.
+- An id comes from the directory: in a path it is one segment, and cannot lead to a parent path.
+- An answer that is not SCIM raises `Unavailable`; an `active` that is not a boolean counts as not
+  shown.
 """
 
 import json
@@ -30,7 +30,7 @@ class ScimAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class BulkOffer:
-    """What one request to /Bulk may carry."""
+    """The limits of one request to /Bulk."""
 
     operations: int
     payload_bytes: int
@@ -38,40 +38,40 @@ class BulkOffer:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A part of a list; `total` counts the whole, as far as the directory says."""
+    """A part of a list; `total` is the length of the whole, if reported."""
 
     accounts: tuple[ScimAccount, ...]
     total: int
 
 
 def name_filter(name: str) -> str:
-    """Write the filter for exactly this user name."""
+    """Return the filter for exactly this user name."""
     return any_filter("userName", [name])
 
 
 def any_filter(attribute: str, values: Sequence[str]) -> str:
-    """Write the filter for any of these values of one attribute."""
+    """Return the filter for any of these values of one attribute."""
     return " or ".join(
         f"{attribute} eq {json.dumps(value, ensure_ascii=False)}" for value in values
     )
 
 
 def account_path(account_id: str) -> str:
-    """Write the path of one account; raise `Unavailable` for an id that would name another."""
+    """Return the path of an account; `Unavailable` for an unsafe id."""
     if account_id in ("", ".", ".."):
         raise _garbled()
     return f"/Users/{quote(account_id, safe='')}"
 
 
 def set_active(is_active: bool) -> bytes:
-    """Write the change of the one flag (RFC 7644 3.5.2.3)."""
+    """Return the body that changes the flag (RFC 7644 3.5.2.3)."""
     return json.dumps(_change(is_active)).encode()
 
 
 def bulk_request(wanted: Mapping[str, bool]) -> bytes:
-    """Write the change of many accounts, id to flag (RFC 7644 3.7).
+    """Return the body that changes many accounts, id to flag (RFC 7644 3.7).
 
-    There is no `failOnErrors`: one that fails must not keep the others from being locked.
+    There is no `failOnErrors`: a failed operation must not prevent the others.
     """
     return json.dumps(
         {
@@ -90,9 +90,9 @@ def bulk_request(wanted: Mapping[str, bool]) -> bytes:
 
 
 def read_bulk(body: bytes, wanted: Mapping[str, bool]) -> dict[str, int]:
-    """Read the status of each operation, by the account's id; whoever is missing has none.
+    """Return the status of each operation, by account id; some may be missing.
 
-    Servers echo the `bulkId`, or only name the account's address (RFC 7644 3.7: `location`).
+    Servers echo the `bulkId`, or contain only the account's address (RFC 7644 3.7: `location`).
     """
     value = _json(body)
     operations = value.get("Operations") if isinstance(value, dict) else None
@@ -114,7 +114,7 @@ def read_bulk(body: bytes, wanted: Mapping[str, bool]) -> dict[str, int]:
 
 
 def read_bulk_offer(body: bytes) -> BulkOffer | None:
-    """Read what /Bulk may carry (RFC 7643 5); None when it is not supported."""
+    """Return the limits of /Bulk (RFC 7643 5); None if it is not supported."""
     value = _json(body)
     bulk = value.get("bulk") if isinstance(value, dict) else None
     if not isinstance(bulk, dict) or bulk.get("supported") is not True:
@@ -126,7 +126,10 @@ def read_bulk_offer(body: bytes) -> BulkOffer | None:
 
 
 def read_page(body: bytes) -> Page:
-    """Read a list of accounts; a list without `Resources` is empty (RFC 7644 3.4.2)."""
+    """Parse a list of accounts; without `Resources` it is empty.
+
+    RFC 7644 3.4.2 permits that.
+    """
     value = _json(body)
     if not isinstance(value, dict):
         raise _garbled()
@@ -137,7 +140,7 @@ def read_page(body: bytes) -> Page:
 
 
 def read_account(body: bytes) -> ScimAccount:
-    """Read one account."""
+    """Parse one account."""
     return _account(_json(body))
 
 
@@ -149,7 +152,7 @@ def _change(is_active: bool) -> dict[str, object]:
 
 
 def _status(value: object) -> int | None:
-    """Read a status: a string of digits by the RFC's own example, a number or an object by some."""
+    """Parse a status: digits as in the RFC's example, a number or an object."""
     if isinstance(value, dict):
         value = value.get("code")
     text = str(value)

@@ -1,7 +1,7 @@
-"""Everybody in a SCIM directory, page by page (RFC 7644 3.4.2.4).
+"""List of all users of a SCIM directory, page by page (RFC 7644 3.4.2.4).
 
 Rules
-- A list that is shorter than the directory says is no list: somebody would be missed in silence.
+- A list that is shorter than its reported total is refused: users would be missing unnoticed.
 """
 
 import json
@@ -17,10 +17,11 @@ _LIST_SECONDS = 300.0
 
 
 def list_users(name: str, url: str, token: str, http: HttpClient) -> list[Mapping[str, object]]:
-    """Give the users as the directory writes them, each once, by its id.
+    """Return the users as the directory returns them, each once by id.
 
-    `name` is what the directory is called here, `url` what stands before `/Users`. Unavailable when
-    it does not answer with all of them.
+    `name` is the directory's name in the configuration, `url` the part before `/Users`. Unavailable
+    if the
+    directory does not return all users.
     """
     headers = {
         "Authorization": f"Bearer {token}",
@@ -66,7 +67,7 @@ def _page(name: str, body: bytes) -> tuple[list[Mapping[str, object]], int]:
         resources, total = page.get("Resources", []), page["totalResults"]
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         raise Unavailable(f"directory {name!r} answered what is no SCIM list") from None
-    is_list = isinstance(resources, list) and all(isinstance(one, dict) for one in resources)
+    is_list = isinstance(resources, list) and all(isinstance(user, dict) for user in resources)
     if not is_list or not isinstance(total, int) or not 0 <= total <= _MOST_PEOPLE:
         raise Unavailable(f"directory {name!r} answered what is no SCIM list")
     return cast("list[Mapping[str, object]]", resources), total
