@@ -110,7 +110,7 @@ def test_once_a_place_is_set_up_one_of_its_people_signs_for_whoever_comes(
 @pytest.mark.parametrize(
     ("name", "more", "why"),
     [
-        ("Erin Vale", (), "small letters"),
+        ("Erin Vale", (), "lower-case letters"),
         ("erin", ("--role", "Duty Manager"), "not valid"),
         ("erin", ("--role", "duty-manger"), "did you mean `duty-manager`?"),
         ("erin", ("--account", "erin"), "DIRECTORY:ACCOUNT"),

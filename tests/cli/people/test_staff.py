@@ -262,7 +262,7 @@ def test_a_list_is_read_as_a_spreadsheet_wrote_it(
         rows.writerow(["3", "", "", ""])
     answer = desk.run("people", "import", file)
     lines = first.count("\n") + 1
-    assert f"{file}:{lines + 1}: name: holds control characters" in answer.err, answer
+    assert f"{file}:{lines + 1}: name: contains control characters" in answer.err, answer
     assert f"{file}:{lines + 5}: name: is empty" in answer.err
     assert answer.err.count(str(file)) == 2
     file.write_bytes(

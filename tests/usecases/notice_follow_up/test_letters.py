@@ -12,7 +12,7 @@ import pytest
 
 from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import ApprovalRefused, UsageError
-from standfast.ledger.effects import effect_store
+from standfast.ledger.effects import effect_rows
 from standfast.ledger.effects.effect_rows import EffectQueue, effect_token
 from standfast.ledger.incidents import step_plans
 from standfast.ledger.messages.delivery_reports import Deliveries
@@ -63,7 +63,7 @@ def give_one_mark_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def alike(*identity: Any) -> str:
         return f"abcdef12{effect_token(*identity)[8:]}"
 
-    for module in (step_plans, effect_store, lifecycle):
+    for module in (step_plans, effect_rows, lifecycle):
         monkeypatch.setattr(module, "effect_token", alike)
 
 
