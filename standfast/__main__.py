@@ -1,4 +1,4 @@
-"""`python -m standfast`: the command line, where its script is not on the path."""
+"""Entry point of `python -m standfast`, if the script is not on the path."""
 
 import sys
 

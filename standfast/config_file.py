@@ -1,6 +1,6 @@
-"""Which configuration file a command means.
+"""Choice of the configuration file of a command.
 
-Apart from `standfast/config/`, so that what only finds the file does not import its whole schema.
+It is separate from `standfast/config/`, so that finding the file does not import the whole schema.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,11 @@ DEFAULT_FILE: Final = "standfast.toml"
 
 
 def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
-    """Find the file: `explicit` (from `-c`), then `STANDFAST_CONFIG`, then `./standfast.toml`.
+    """Return the path of the configuration file.
 
-    Raises `ConfigurationError` when the first of these that is given is not a file, or lies where
-    this user may not look.
+    In order: `explicit` (from `-c`), `STANDFAST_CONFIG`, `./standfast.toml`. Raises
+    `ConfigurationError` if the first of these that is given is not a file, or is in a folder that
+    this user may not read.
     """
     if explicit is not None:
         path, origin = explicit, "given with -c"

@@ -1,4 +1,4 @@
-"""Every error that Standfast lets a caller see, split by what the caller does next.
+"""Errors that callers can see, by the action that they require.
 
     StandfastError            1  stop: say it and end
     ├── ConfigurationError    2  mend the configuration or the command, then run again
@@ -29,7 +29,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """What the process says to its caller; `--help` lists them."""
+    """Exit statuses of the process; `--help` lists them."""
 
     DONE = 0
     FAILED = 1
@@ -52,13 +52,13 @@ EXIT_STATUS_MEANING = {
 
 
 class StandfastError(Exception):
-    """The root of the tree; a bare one means: it failed, and trying again will not help."""
+    """Base class of all errors; raised itself if a retry will not help."""
 
     exit_status = ExitStatus.FAILED
 
 
 class ConfigurationError(StandfastError):
-    """The configuration or the command must be mended first."""
+    """The configuration or the command must be corrected first."""
 
     exit_status = ExitStatus.USAGE
 
@@ -68,7 +68,7 @@ class UsageError(ConfigurationError):
 
 
 class SecretMissing(ConfigurationError):
-    """A reference such as `env:NAME` or `file:PATH` resolves to nothing."""
+    """A reference such as `env:NAME` or `file:PATH` has no value."""
 
 
 class TemplateInvalid(ConfigurationError):
@@ -76,16 +76,19 @@ class TemplateInvalid(ConfigurationError):
 
 
 class OnlyReadable(ConfigurationError):
-    """This has to be written down, and who asks may only read: an auditor has a copy."""
+    """The command must write, and its user may only read, such as an auditor."""
 
 
 class ExtraMissing(ConfigurationError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names its extra."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing wrong in a file that a person wrote. Lines count from 1; 0 means the whole file."""
+    """One problem in a file that a person wrote.
+
+    Lines count from 1; 0 means the whole file.
+    """
 
     file: str
     line: int
@@ -98,7 +101,7 @@ class Problem:
 
 
 class FileInvalid(ConfigurationError):
-    """A file that a person wrote is not acceptable; `problems` has every reason, by line."""
+    """A file that a person wrote is invalid; `problems` has every reason."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -106,31 +109,31 @@ class FileInvalid(ConfigurationError):
 
 
 class PlaybookInvalid(FileInvalid):
-    """A playbook is not acceptable."""
+    """A playbook is invalid."""
 
 
 class Refused(StandfastError):
-    """A rule forbids this as it was asked; the message names the rule and who may change it."""
+    """A rule forbids the request; the message names it and its owner."""
 
     exit_status = ExitStatus.REFUSED
 
 
 class ApprovalRefused(Refused):
-    """An approval that does not count: wrong signature, role, person, plan or age."""
+    """An invalid approval: wrong signature, role, person, plan or age."""
 
 
 class UnderWay(Refused):
-    """The same run is under way: nothing is wrong, and nothing was begun."""
+    """The same run is in progress: nothing is wrong, and nothing was begun."""
 
 
 class Unsupported(Refused):
-    """The provider cannot do this; planning shows it before anyone presses Enter."""
+    """The provider cannot do this; planning shows it before an approval."""
 
 
 class Unavailable(StandfastError):
-    """The other side does not answer, or answers that it cannot now; the same call may work later.
+    """The other side does not answer now; the same call may work later.
 
-    `retry_after_seconds` is what the other side asked for, or None.
+    `retry_after_seconds` is the pause that the other side requested, or None.
     """
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
@@ -139,6 +142,6 @@ class Unavailable(StandfastError):
 
 
 class Damaged(StandfastError):
-    """What is stored is not what was written: history, evidence or a backup."""
+    """Stored history, evidence or backup differs from what was written."""
 
     exit_status = ExitStatus.DAMAGED

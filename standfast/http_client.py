@@ -1,17 +1,17 @@
-"""One HTTP exchange with a hard bound, and the exact answer to "did it arrive?".
+"""HTTP requests with a time limit and an exact outcome.
 
-It owns the connection pool, the time-outs, the size limit and the reading of `Retry-After`. What a
-status means is the caller's business.
+The client owns the connection pool, the time-outs, the size limit and the parsing of `Retry-After`.
+The caller interprets the status.
 
 Rules
-- `NotSent` means that no byte of the request left, and none will; `NoAnswer` means that it may have
+- `NotSent` means that no byte of the request left, and none will. `NoAnswer` means that it may have
   arrived. A caller turns the first into FAILED and the second, for a write, into UNKNOWN.
-- The bound covers everything: name look-up, connecting, TLS, a server that drips its headers. The
-  client library bounds only each single read, so every exchange runs in a thread of its own that
-  can be left behind, and that is called back if it has sent nothing yet.
-- Redirects are not followed, cookies are not kept, and proxies or netrc files of the environment
-  are not used: where a token travels is written in the configuration.
-- Errors carry no address with parameters, no body and no server's text.
+- The limit covers everything: name resolution, connecting, TLS, a server that sends its headers
+  slowly. The library limits single reads only, so every request runs in its own thread, which can
+  be abandoned, and which is revoked if it has sent nothing yet.
+- Redirects are not followed, cookies are not stored, and proxies and netrc files of the environment
+  are not used: the configuration alone decides which hosts receive a token.
+- Errors contain no URL with parameters, no body and no text of the server.
 """
 
 import json
@@ -40,20 +40,20 @@ _FIRST_BYTE_LEAVES = "send_request_headers.started"  # httpcore's name for it, i
 
 
 class NotSent(Unavailable):
-    """The request surely did not reach the other side."""
+    """The request certainly did not reach the other side."""
 
 
 class NoAnswer(Unavailable):
-    """The request may have reached the other side, which gave no answer in time or none at all."""
+    """The request may have reached the other side, which did not answer."""
 
 
 def fits_a_header(token: str) -> bool:
-    """Tell whether a bearer token can travel in a header: one word of visible ASCII."""
+    """Return whether a bearer token is one word of visible ASCII."""
     return token != "" and token.isascii() and token.isprintable() and " " not in token
 
 
 class Deadline:
-    """A moment by which everything that shares it must be over."""
+    """A moment by which all calls that share it must end."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -64,7 +64,7 @@ class Deadline:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back; `body` is empty when it was larger than we read."""
+    """An HTTP answer; `body` is empty if it exceeded the size limit."""
 
     status: int
     body: bytes = b""
@@ -77,16 +77,16 @@ class Answer:
 
     @property
     def is_busy(self) -> bool:
-        """The other side did not take the request on, and will later."""
+        """Return whether the other side refused the request temporarily."""
         return self.status in (429, 503)
 
     def json(self) -> object:
-        """Read the body as JSON; raise ValueError when it is not."""
+        """Parse the body as JSON; ValueError if it is invalid."""
         return json.loads(self.body)
 
 
 class HttpClient:
-    """A connection pool for one other side; safe for many threads."""
+    """A connection pool for one server; safe for many threads."""
 
     def __init__(
         self,
@@ -113,10 +113,10 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
     ) -> Answer:
-        """Send one request and give its answer, whatever its status.
+        """Send a request and return its answer, whatever the status.
 
-        Raises `NotSent` or `NoAnswer` at the deadline or when the connection fails, and
-        `ConfigurationError` when the certificate file cannot be used.
+        Raises `NotSent` or `NoAnswer` at the deadline or if the connection fails, and
+        `ConfigurationError` if the certificate file cannot be used.
         """
         client = self._open()
         seconds = deadline.left_seconds()
@@ -135,7 +135,7 @@ class HttpClient:
         return errand.outcome(seconds)
 
     def close(self) -> None:
-        """Close the connections that idle; the next exchange opens new ones."""
+        """Close idle connections; the next request opens new ones."""
         with self._guard:
             client, self._client = self._client, None
         if client is not None:
@@ -168,14 +168,14 @@ class HttpClient:
 
 @cache
 def _public_authorities() -> ssl.SSLContext:
-    """Load them once a process: it takes longer than a lock does."""
+    """Load the public certificates once: it takes longer than a lock."""
     import httpx
 
     return httpx.create_ssl_context(trust_env=False)
 
 
 class _Errand:
-    """One request on its way: whoever waits may call it back as long as nothing was sent."""
+    """A request in progress; the caller may revoke it while nothing was sent."""
 
     def __init__(
         self,
@@ -253,7 +253,10 @@ class _Errand:
 
 
 def _retry_after(value: str, now: datetime) -> float | None:
-    """Read `Retry-After` (RFC 9110 10.2.3): seconds or a date; None when absent or unreadable."""
+    """Parse `Retry-After` (RFC 9110 10.2.3): seconds or a date.
+
+    None if it is absent or invalid.
+    """
     text = value.strip()
     if text.isascii() and text.isdigit():
         seconds = float(text)

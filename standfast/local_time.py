@@ -1,4 +1,4 @@
-"""Moments as people of one time zone read them. What is stored, and what `--json` says, is UTC."""
+"""Moments in the time zone of people; storage and `--json` use UTC."""
 
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -8,22 +8,22 @@ if TYPE_CHECKING:
 
 
 def minute(moment: datetime, time_zone: str) -> str:
-    """Write a moment with its zone: `2026-03-02 14:20 CET`."""
+    """Return a moment with its zone: `2026-03-02 14:20 CET`."""
     return _written(moment, time_zone, "%Y-%m-%d %H:%M")
 
 
 def second(moment: datetime, time_zone: str) -> str:
-    """Write a moment to the second, with its zone: `2026-03-02 14:20:05 CET`."""
+    """Return a moment to the second, with its zone: `2026-03-02 14:20:05 CET`."""
     return _written(moment, time_zone, "%Y-%m-%d %H:%M:%S")
 
 
 def day(moment: datetime, time_zone: str) -> date:
-    """Give the day that it is then where people of the zone are."""
+    """Return the date of a moment in a zone."""
     return in_zone(moment, _zone(time_zone)).date()
 
 
 def is_zone(name: str) -> bool:
-    """Is there a time zone of that name?"""
+    """Return whether a time zone has this name."""
     try:
         _zone(name)
     except (KeyError, ValueError, OSError):  # OSError: a folder of zones
@@ -32,7 +32,7 @@ def is_zone(name: str) -> bool:
 
 
 def in_zone(moment: datetime, zone: "ZoneInfo") -> datetime:
-    """Turn a moment into a zone's; a host may claim the first or the last there is, which stay."""
+    """Convert a moment to a zone; the first and last possible ones stay."""
     try:
         return moment.astimezone(zone)
     except OverflowError:

@@ -1,6 +1,6 @@
-"""How many of something, as a person says it."""
+"""Numbers with the right form of their noun."""
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """Say how many: 1 file, 2,000 files."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun: 1 file, 2,000 files."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

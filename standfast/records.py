@@ -1,10 +1,11 @@
-"""The frozen records that rooms hand to each other, and the one way to write them down.
+"""Frozen records that all layers share, and their canonical JSON.
 
 Rules
-- Frozen and keyword-only; a raw dictionary lives only where TOML, YAML, JSON or rows are parsed.
-- Datetimes are aware and UTC; anything else is rejected at the door (`utc`).
-- `canonical` is RFC 8785 for the values we allow: strings, whole numbers below 2^53, true, false,
-  null, lists and objects with ASCII keys. Floats are refused: two writers print them differently.
+- Records are frozen and keyword-only; a raw dictionary exists only where TOML, YAML, JSON or rows
+  are parsed.
+- Datetimes are aware and UTC; anything else is rejected at the boundary (`utc`).
+- `canonical` is RFC 8785 for the permitted values: strings, whole numbers below 2^53, true, false,
+  null, lists, and objects with ASCII keys. Floats are refused: two programs print them differently.
 """
 
 import json
@@ -26,27 +27,31 @@ _LARGEST_EXACT_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: what an IEEE 754 double 
 
 
 def utc(moment: datetime) -> datetime:
-    """Give `moment` back in UTC; raise ValueError when it has no time zone."""
+    """Convert a moment to UTC; ValueError if it has no time zone."""
     if moment.tzinfo is None:
         raise ValueError(f"a time without a zone is refused: {moment.isoformat()}")
     return moment.astimezone(UTC)
 
 
 def timestamp(moment: datetime) -> str:
-    """Write a moment in UTC with microseconds and `Z`, so that text order is time order."""
+    """Format a moment in UTC with microseconds and `Z`.
+
+    The order of the texts is the order of the moments.
+    """
     # Not strftime, whose %Y has as many digits as the year: `moment` could not read it again.
     return utc(moment).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def moment(text: str) -> datetime:
-    """Read what `timestamp` wrote."""
+    """Parse the output of `timestamp`."""
     return utc(datetime.fromisoformat(text))
 
 
 def meant(moment: datetime) -> datetime:
-    """Give a moment that somebody typed back in UTC; raise ValueError when it is surely a slip.
+    """Convert a moment that a person typed to UTC; ValueError if implausible.
 
-    From year 26 or 9999, a zone or a period soon leads off the calendar, where nothing is counted.
+    In year 26 or 9999, a zone or a period would soon exceed the calendar, where nothing can be
+    computed.
     """
     if moment.year not in _YEARS_MEANT:
         raise ValueError(f"the year {moment.year} is surely not meant")
@@ -54,13 +59,13 @@ def meant(moment: datetime) -> datetime:
 
 
 def canonical(value: Json) -> bytes:
-    """Write `value` as canonical JSON (RFC 8785); raise ValueError for what has no one form."""
+    """Encode a value as canonical JSON (RFC 8785); ValueError if impossible."""
     _refuse_what_has_no_one_form(value)
     return _WRITER.encode(value).encode()
 
 
 def digest(value: Json) -> str:
-    """Give the SHA-256 of the canonical form, in hex."""
+    """Return the SHA-256 of the canonical form, in hex."""
     import hashlib  # loads OpenSSL, which `--help` and `status` do without
 
     return hashlib.sha256(canonical(value)).hexdigest()
@@ -98,7 +103,7 @@ def _refuse_what_has_no_one_form(value: Json) -> None:
 
 
 class Mode(StrEnum):
-    """How much of the outside an incident reaches; fixed when it opens."""
+    """The systems that an incident can reach; fixed when it is opened."""
 
     PLAN = "plan"  # reads only
     EXERCISE = "exercise"  # twins; nothing live can be reached
@@ -106,7 +111,7 @@ class Mode(StrEnum):
 
 
 class EffectState(StrEnum):
-    """Where one outside act stands. UNKNOWN is not a failure: it may have happened."""
+    """State of one effect. UNKNOWN is not a failure: it may have happened."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -117,7 +122,7 @@ class EffectState(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where one step of a playbook stands."""
+    """State of one step of a playbook."""
 
     ASKING = "asking"  # effects are planned and wait for approvals
     PROMPTED = "prompted"  # a person must act or decide
@@ -140,7 +145,7 @@ _FINAL = frozenset(
 
 
 class Proof(StrEnum):
-    """How far a connector can show that a lock holds, weakest first."""
+    """Proof levels of a lock, weakest first."""
 
     NONE = "none"
     READ_BACK = "read_back"  # the directory says so
@@ -154,13 +159,13 @@ class Proof(StrEnum):
 
     @staticmethod
     def weakest(found: Iterable["Proof"]) -> "Proof":
-        """Return the level that each of them reaches; NONE where there is none."""
+        """Return the level that all of them reach; NONE if there are none."""
         return min(found, key=list(Proof).index, default=Proof.NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a provider bears: how an adapter is to be called."""
+    """Call limits of an adapter, from the limits of its provider."""
 
     batch: int = 1  # targets that one outside call carries, 1 to 1,000
     workers: int = 16  # calls at once
@@ -172,7 +177,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One effect as an adapter is handed it."""
+    """One effect, as an adapter receives it."""
 
     token: str  # the same at every try of this effect: idempotency key, Message-ID
     verb: str  # "accounts.lock"
@@ -183,9 +188,9 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one outside act came to, for one target.
+    """Result of one effect, for one target.
 
-    `reason` is for people and free of personal data; `facts` may be personal and are sealed.
+    `reason` is for people and has no personal data; `facts` may be personal and are sealed.
     """
 
     target: str
@@ -201,11 +206,11 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What a look at one target showed, without changing it.
+    """Result of looking up one target without changing it.
 
-    `happened` answers whether the order has taken effect: None when nobody can tell.
-    `state` is what an undo needs; it is kept as the prior state before the first act. `identity`
-    is what of it names the target for good, whatever it is called meanwhile; empty if nothing does.
+    `happened` says whether the order has taken effect, or is None if it cannot be known. `state` is
+    stored as the prior state before the first act, and an undo needs it. `identity` is the
+    permanent part of it that identifies the target whatever its name; empty if there is none.
     """
 
     target: str
@@ -217,13 +222,13 @@ class Observed:
     reason: str = ""
 
     def is_another_than(self, prior: JsonObject) -> bool:
-        """Is this another target than the one whose prior state is given, under its name?"""
+        """Return whether the name now belongs to another target than `prior`."""
         known = [key for key in self.identity if key in self.state and key in prior]
         return any(self.state[key] != prior[key] for key in known)
 
 
 class DeliveryState(StrEnum):
-    """What became of a message after it was handed over, as far as its provider says."""
+    """State of a message after it was sent, as far as its provider reports it."""
 
     TAKEN = "taken"  # on its way
     DEFERRED = "deferred"  # the mailbox puts it off; the provider tries again
@@ -234,7 +239,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryEvent:
-    """What a provider tells about one message that it took on."""
+    """A provider's report about one message that it accepted."""
 
     token: str
     state: DeliveryState

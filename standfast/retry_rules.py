@@ -1,4 +1,4 @@
-"""Retry rules: how often and when calls and observations of effects are repeated. Pure.
+"""Retry rules for calls and observations of effects: number and pauses.
 
     verdict = after_call(result, tries=2, now=now, has_failover=False)
     verdict.state, verdict.not_before
@@ -76,7 +76,7 @@ def after_call(result: Result, *, tries: int, now: datetime, has_failover: bool)
 def after_observation(
     seen: Observed, *, tries: int, submitted_at: datetime, now: datetime, is_parked: bool
 ) -> Verdict:
-    """Return what follows an observation of an effect whose outcome is unknown.
+    """Return what follows an observation of an unknown outcome.
 
     `is_parked` says that a person answered: then the number of tries does not count.
     """
@@ -98,7 +98,7 @@ def after_observation(
 
 
 def after_failed_prior_observation(*, tries: int, now: datetime) -> Verdict:
-    """Return what follows when the prior state could not be read before the first call."""
+    """Return what follows a failure to read the prior state."""
     tries += 1
     if tries < MOST_TRIES:
         return Verdict(state=EffectState.PLANNED, tries=tries, not_before=now + OBSERVE_AGAIN)

@@ -1,13 +1,14 @@
-"""Secrets by reference: the one place where a name in the configuration becomes a value.
+"""Resolution of secret references, and the wrapper of their values.
 
-Owns reading `env:`, `file:` and `keyring:` references and the wrapper that keeps a value out of
-logs. The form of a reference is in `standfast/config/value_types.py`; `standfast/adapters/factory/`
-decides when to resolve one.
+It reads `env:`, `file:` and `keyring:` references. `standfast/config/value_types.py` defines their
+form, and `standfast/adapters/factory/` decides when one is resolved.
 
 Rules
-- A secret is resolved as late as possible and handed on wrapped; `reveal` stands where it is used.
-- No message, repr, pickle or copy shows a value; a message names the reference.
-- A file that every user of the machine may open is refused, since it is no secret any more.
+- A secret is resolved as late as possible and passed on wrapped; `reveal` is called where it is
+  used.
+- No message, repr, pickle or copy contains a value; a message names the reference.
+- A file that every user of the machine may open is refused, because its content is not secret any
+  more.
 """
 
 import os
@@ -25,7 +26,7 @@ _LARGEST_BYTES = 64 * 1024
 
 @final
 class Secret:
-    """A value that does not show itself."""
+    """A value that no text representation contains."""
 
     __slots__ = ("_value",)
 
@@ -33,7 +34,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Give the value, to be used at once and kept nowhere."""
+        """Return the value, for immediate use; do not store it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -47,18 +48,18 @@ Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing when there
 
 
 class Resolver(Protocol):
-    """Turns references into secrets."""
+    """Base class for the resolution of references."""
 
     def resolve(self, reference: SecretReference) -> Secret:
-        """Read the secret anew at each call. Raises `SecretMissing` naming the reference."""
+        """Read the secret again at each call; `SecretMissing` names the reference."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemResolver:
-    """Reads this machine's environment, files and keyring.
+    """Resolver for this machine's environment, files and keyring.
 
-    `base_dir` is where relative `file:` paths start: the configuration's folder.
+    Relative `file:` paths start at `base_dir`: the configuration's folder.
     """
 
     env: Mapping[str, str]
@@ -67,8 +68,8 @@ class SystemResolver:
     def resolve(self, reference: SecretReference) -> Secret:
         """Read the secret that `reference` names.
 
-        One line end after a file's text is not part of it. Raises `SecretMissing`, `Refused` for
-        a file that others may open, `ExtraMissing` when the keyring package is not installed.
+        One line end after a file's text is removed. Raises `SecretMissing`, `Refused` for a file
+        that others may open, `ExtraMissing` if the keyring package is not installed.
         """
         match reference.scheme:
             case "env":
@@ -105,12 +106,18 @@ def _from_file(reference: SecretReference, base_dir: Path) -> str:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a named pipe without waiting for its writer, which would be for ever."""
+    """Open a named pipe without waiting for its writer.
+
+    The wait might never end.
+    """
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _decoded(content: bytes) -> str | None:
-    """Decode, or give None: a UnicodeDecodeError holds the bytes, and an exception travels far."""
+    """Decode bytes, or return None if they are not UTF-8.
+
+    A UnicodeDecodeError would contain the bytes, and exceptions are logged.
+    """
     try:
         return content.decode()
     except UnicodeDecodeError:

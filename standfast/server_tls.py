@@ -1,7 +1,7 @@
-"""TLS to servers that are spoken to by a driver: which kind is wanted, and in the driver's words.
+"""TLS settings for database servers, in the form of each driver.
 
-It owns what "left out" means: certificate and name are verified, except for a server on this very
-machine. Connecting, and what is said then, is the caller's business.
+Without a setting, certificate and name are verified, except for a server on this machine. The
+caller connects.
 """
 
 import ssl
@@ -12,14 +12,15 @@ from standfast.errors import ConfigurationError
 
 
 def is_this_machine(host: str) -> bool:
-    """Tell whether a server is reached by a socket's file or over loopback."""
+    """Return whether a server is reached by a socket file or loopback."""
     return host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
 
 
 def verified(ca_file: Path | None) -> ssl.SSLContext:
-    """Give a context that verifies certificate and name; by this machine's authorities without one.
+    """Return a context that verifies certificate and name.
 
-    Raises ConfigurationError when the file is none of certificates.
+    Without `ca_file` the authorities of this machine apply. ConfigurationError if the file has no
+    certificates.
     """
     try:
         return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
@@ -31,7 +32,7 @@ def verified(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def postgresql_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
-    """Give libpq's words for one of its modes."""
+    """Return the options of libpq for a mode."""
     mode = tls or ("prefer" if is_this_machine(host) else "verify-full")
     # `system` is refused by libpq where it would not be used to verify.
     authorities = str(ca_file or "system") if mode.startswith("verify") else None
@@ -39,7 +40,10 @@ def postgresql_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str
 
 
 def mariadb_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
-    """Give pymysql's words for it; left out, on this machine whatever the server offers."""
+    """Return the options of pymysql for a mode.
+
+    Without a mode, on this machine, whatever the server offers is accepted.
+    """
     if tls == "disable":
         return {"ssl_disabled": True}
     if tls is None and is_this_machine(host):

@@ -1,11 +1,11 @@
-"""CSV as spreadsheets write it: which encoding, and what stands between the fields.
+"""CSV files of spreadsheets: detection of encoding and separator.
 
-Owns how a file is told apart into rows. Leaves what its columns mean to whoever reads them.
+The caller interprets the columns.
 
 Rules
 - UTF-8 with or without a byte order mark; UTF-16 with one, as Excel's "Unicode text" has.
-- A first line `sep=;`, which Excel writes and reads, is no header: it names the separator.
-- Without it, the separator is what the header has most of: comma, semicolon or tab.
+- A first line `sep=;`, which Excel writes and reads, is not a header: it names the separator.
+- Without it, the separator is the most frequent of comma, semicolon and tab in the header.
 """
 
 import codecs
@@ -23,7 +23,7 @@ _SEPARATOR = re.compile(r'"?sep=(?P<mark>[,;\t])"?[\r\n]*', re.IGNORECASE)
 
 
 class CsvRows:
-    """The rows of a file that can be sought in, its header first; csv.Error as `csv` raises it.
+    """Rows of a seekable file, the header first; csv.Error as `csv` raises it.
 
     A byte that does not fit the encoding raises UnicodeDecodeError, unless `errors` says otherwise.
     """
@@ -52,5 +52,5 @@ class CsvRows:
 
     @property
     def line(self) -> int:
-        """The number of the line that was read last, from 1."""
+        """Return the number of the line that was read last, from 1."""
         return self._lines_before + self._reader.line_num

@@ -1,4 +1,4 @@
-"""What to say to a name that is not known: which there are, and which was probably meant."""
+"""Hints for unknown names: the known names, and the nearest one."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,18 +8,18 @@ _LONGEST = 100  # characters that are compared: what somebody pasted may be a wh
 
 
 def known_names_hint(word: str, known: Iterable[str]) -> str:
-    """Say which names there are, and the nearest: `there are: a, b; did you mean 'a'?`."""
+    """Return the known names and the nearest one, as text."""
     names = sorted(known)
     if not names:
         return "there is none"
-    told = f"there are: {', '.join(names[:_MOST_NAMED])}"
+    hint = f"there are: {', '.join(names[:_MOST_NAMED])}"
     if more := names[_MOST_NAMED:]:
-        told += f" and {len(more):,} more"
-    return told + nearest_name_hint(word, names)
+        hint += f" and {len(more):,} more"
+    return hint + nearest_name_hint(word, names)
 
 
 def nearest_name_hint(word: str, known: Iterable[str]) -> str:
-    """Give `; did you mean 'a'?` for the name that is nearest, or nothing when none is near."""
+    """Return `; did you mean 'a'?` for the nearest name, or an empty text."""
     near = nearest_name(word, known)
     return f"; did you mean {near!r}?" if near else ""
 

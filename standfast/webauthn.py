@@ -1,4 +1,4 @@
-"""Passkeys (W3C Web Authentication): reading and verifying answers of browsers.
+"""Passkeys (W3C Web Authentication): verification of browser answers.
 
 Owns the checks of an answer. Leaves whose a passkey is to `ledger`, and who is asked for one to
 `console`.
@@ -104,18 +104,21 @@ def read_registration(said: str, *, challenge: bytes, origin: str) -> NewPasskey
 
 
 def credential_of(said: str) -> str:
-    """Return the id of the passkey that an answer names; ApprovalRefused if unreadable."""
+    """Return the passkey id in an answer; ApprovalRefused if unreadable."""
     return encoded(_read(said, _ASSERTION)["id"])
 
 
 def origin_of_signing(said: str) -> str:
-    """Return the origin that an answer names, unverified; ApprovalRefused if unreadable."""
+    """Return the unverified origin of an answer; ApprovalRefused if invalid."""
     with _refusing_faults():
         return str(CollectedClientData(_read(said, _ASSERTION)["client"]).origin)
 
 
 def check(said: str, *, public_key: str, challenge: bytes, origin: str) -> None:
-    """ApprovalRefused unless the passkey of `public_key` signed `challenge`, at `origin`."""
+    """Verify that the passkey of `public_key` signed `challenge` at `origin`.
+
+    ApprovalRefused if it did not.
+    """
     given = _read(said, _ASSERTION)
     with _refusing_faults():
         _refuse_other_site(given["client"], origin)
@@ -169,7 +172,10 @@ def _refuse_other_site(client: bytes, origin: str) -> None:
 
 @contextmanager
 def _refusing_faults() -> Iterator[None]:
-    """Refuse an answer in which fido2 finds any fault; untrusted input fails in many ways."""
+    """Refuse an answer in which fido2 finds any fault.
+
+    Untrusted input fails in many ways.
+    """
     try:
         yield
     except ApprovalRefused:

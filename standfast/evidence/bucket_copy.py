@@ -13,16 +13,14 @@ Rules
 - No object is written twice or replaced. An object that already exists, from an interrupted copy or
   from somebody else, is read back and must be identical.
 - The seal is written after the pieces, and the chain last: once the chain exists, everything that
-  it
-  covers exists.
+  it covers exists.
 - The folder's own chain then receives a line TRANSFERRED that names the store. The next copy of the
   chain contains that line. A copy is complete if its chain equals an earlier state of the chain
   here.
 - A time stamp may be obtained after the copy. It is then written with the chain, and has a line of
   its own.
 - An inspection reads the manifest, the seal and the chain, and compares the sizes of the pieces.
-  The
-  store checked the bytes of the pieces when it received them, and has locked them since.
+  The store checked the bytes of the pieces when it received them, and has locked them since.
 """
 
 import os
@@ -99,8 +97,8 @@ def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clo
     """Copy the missing objects of a sealed folder; return how many were put.
 
     `name` is the prefix of the objects. Call it again after any error or crash: it continues.
-    Raises
-    Damaged if an object of the same name has other content; otherwise the store's own errors.
+    Raises Damaged if an object of the same name has other content; otherwise the store's own
+    errors.
     """
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
     existing = {stat.name for stat in store.list(f"{name}/")}

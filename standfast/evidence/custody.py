@@ -8,8 +8,7 @@ Rules
   ever rewritten.
 - Each line contains the hash of the line before it, and the first contains the hash of the seal: a
   changed, moved or removed line is detected. Lines that were cut from the end are not detected
-  here:
-  the ledger records the hash of the last line of each act, and the chain must contain those.
+  here: the ledger records the hash of the last line of each act, and the chain must contain those.
 - No line is added to a chain that does not verify: a person must examine it first.
 """
 

@@ -1,9 +1,8 @@
 """Files that are written atomically, durably and with private modes.
 
 Order of writing: bytes, fsync, rename, fsync of the folder. Modes: 0600 for files, 0700 for
-folders.
-If root freezes evidence in the installation of another user, that user becomes the owner of the
-files, because that user continues the incident.
+folders. If root freezes evidence in the installation of another user, that user becomes the owner
+of the files, because that user continues the incident.
 """
 
 import os

@@ -6,11 +6,9 @@ the result is stored.
 Rules
 - The copies are read, never the live logs. Nothing in a sealed folder is changed.
 - A copy is hashed while it is read. A copy that differs from what was sealed, is not in the
-  manifest
-  or is missing is named, and its content is excluded: an intruder may have written it.
+  manifest or is missing is named, and its content is excluded: an intruder may have written it.
 - A line counts once for each indicator that it contains. An indicator that is in a file, but in
-  none
-  of its lines, counts for the file as a whole.
+  none of its lines, counts for the file as a whole.
 - A time is read from the line if it is written as ISO 8601 or in the form of web servers. A time
   without a zone is taken as UTC, and marked. Lines without a time come last, in the order of the
   file.

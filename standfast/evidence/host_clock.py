@@ -1,8 +1,7 @@
 """Offset of this host's clock, as its time service reports it.
 
 The times in a log are those of the clock that wrote them. The manifest therefore records the
-offset,
-the program that reported it, and its whole answer.
+offset, the program that reported it, and its whole answer.
 
 Rules
 - The first program that reports an offset is believed. Nothing is asked over the network.

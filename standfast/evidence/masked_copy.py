@@ -8,8 +8,7 @@ Rules
   for the original by that hash.
 - A file is text if it has no control characters except those of text and terminals. It is UTF-16 if
   it begins with the mark of UTF-16. gzip data are unpacked. Other files have no masked copy,
-  because
-  nobody could see what must be masked in them.
+  because nobody could see what must be masked in them.
 - A file of any size is processed in pieces, which end where no masked text can continue.
 """
 

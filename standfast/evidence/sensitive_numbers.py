@@ -5,15 +5,11 @@ This module defines which digits count as such a number, for counting and for `t
 Rules
 - Numbers are counted and never shown: neither a number nor its line leaves this module.
 - A card number has 13 to 19 digits, begins with the prefix of an issuer, and has a valid check
-  digit
-  (ISO/IEC 7812-1, Annex B). Its digits may be in groups, all of one length or each of four and
-  more.
-  One in ten other numbers with such a prefix passes these tests too: a match is a reason to look,
-  and
-  not a proof.
+  digit (ISO/IEC 7812-1, Annex B). Its digits may be in groups, all of one length or each of four
+  and more. One in ten other numbers with such a prefix passes these tests too: a match is a reason
+  to look, and not a proof.
 - A social-security number is written as 123-45-6789. Areas, groups and serials that are never
-  issued
-  do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
+  issued do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
 - Only the end of the newest files is read, so that it takes a second: the programs that write today
   show there. Links are not followed, and devices and pipes are not opened.
 """
@@ -92,8 +88,7 @@ def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
     """Return the spans of payment card numbers, in order, without overlaps.
 
     With `is_alone` only numbers that are not part of a longer word or number are returned, as
-    counting
-    needs it. Masking needs all of them. Decode bytes as latin-1.
+    counting needs it. Masking needs all of them. Decode bytes as latin-1.
     """
     found: list[Span] = []
     resume = 0

@@ -6,12 +6,10 @@ and `masked_copy` works on files.
 Rules
 - When in doubt, mask: a number counts also within a word or an address.
 - The last four digits of a card number stay (PCI DSS 4.0.1, requirement 3.4.1: at most these and
-  the
-  issuer's). No digit of a social-security number stays, because people prove their identity by its
-  end. Nine digits without hyphens count if the words before them say so.
+  the issuer's). No digit of a social-security number stays, because people prove their identity by
+  its end. Nine digits without hyphens count if the words before them say so.
 - The first letter and the domain of a mail address stay, whether its @ is written plainly or
-  escaped
-  as in a URL, HTML or JSON.
+  escaped as in a URL, HTML or JSON.
 - UTF-16 within a text is masked too, as far as it is Latin. Names, other numbers and passwords are
   not masked, nor is encoded (base64) or encrypted content.
 - Masking a masked text changes nothing.

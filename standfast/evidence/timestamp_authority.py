@@ -83,10 +83,8 @@ class Authority:
         """Request a time stamp for `message`; return the response and its content.
 
         Only the hash of the message is sent. Raises Unavailable if the authority does not answer as
-        one,
-        and Refused if it refuses or its answer does not verify. Nothing is stored, so the request
-        may be
-        repeated.
+        one, and Refused if it refuses or its answer does not verify. Nothing is stored, so the
+        request may be repeated.
         """
         from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
@@ -189,9 +187,8 @@ def _signing_certificate(response: "TimeStampResponse") -> x509.Certificate:
     """Return the certificate that signed the time stamp.
 
     Raises Damaged unless exactly one certificate has the issuer and number that the stamp names,
-    and it
-    is for time stamping only. With two of them it would be unknown which one the signature verifies
-    with.
+    and it is for time stamping only. With two of them it would be unknown which one the signature
+    verifies with.
     """
     (info,) = response.signed_data.signer_infos
     named = [

@@ -79,11 +79,9 @@ def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) ->
     """Obtain and store the time stamp of a seal, or record a stored one.
 
     A stamp without a line in the chain of custody was left by a crash; it gets its line. Returns
-    None if
-    another process is stamping the folder. Call it again after any error or crash. Raises Damaged
-    if the
-    stored file is not a stamp of this seal; otherwise the authority's errors, or OSError of the
-    disk.
+    None if another process is stamping the folder. Call it again after any error or crash. Raises
+    Damaged if the stored file is not a stamp of this seal; otherwise the authority's errors, or
+    OSError of the disk.
     """
     with _folder_lock(folder) as is_alone:
         if not is_alone:
@@ -214,8 +212,7 @@ def _clock_contradictions(
     """Return the contradictions between the stamp's time and the host's clock.
 
     The first tuple has problems, for a clock whose offset is known. If the offset is unknown, the
-    stamp
-    may still be right: the contradictions are in the second tuple, as unchecked.
+    stamp may still be right: the contradictions are in the second tuple, as unchecked.
     """
     known = manifest.clock.offset_microseconds if manifest.clock else None
     off = timedelta(microseconds=known or 0)

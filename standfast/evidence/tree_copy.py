@@ -5,11 +5,9 @@ and the seal.
 
 Rules
 - Folders are opened relative to their parent, and nothing below a root is reached through a link.
-  An
-  intruder who swaps a path between two calls cannot lead the walk out of the tree.
+  An intruder who swaps a path between two calls cannot lead the walk out of the tree.
 - A file is read once: it is hashed while it is copied, up to its size at opening. An item whose
-  size
-  or times differ afterwards is marked as changed while it was copied.
+  size or times differ afterwards is marked as changed while it was copied.
 - Access times are preserved if the system allows it: they are evidence too.
 - Names are in byte order, so that two walks of one tree agree.
 - A failure to read the original becomes an item with a reason. A failure to write the copy is

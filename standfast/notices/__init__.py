@@ -6,6 +6,5 @@
 
 `audience` decides which rows of a source are notified. `readability` and `banned_phrases` check the
 wording. Senders are in `standfast.adapters.senders`. The time of sending, its approval and the
-states
-of recipients do not belong here.
+states of recipients do not belong here.
 """

@@ -4,9 +4,8 @@ The renderer escapes values; this module checks the result.
 
 Rules
 - Text and its structure only: no link, picture, form, script or address to fetch from. A notice of
-  a
-  breach that asks for a click teaches people to trust the next phishing mail, and a picture reveals
-  which recipients opened the notice.
+  a breach that asks for a click teaches people to trust the next phishing mail, and a picture
+  reveals which recipients opened the notice.
 - A slot must be in text, never within a tag, where escaping alone would not contain its value.
 - The rendered text is checked, not the template: no condition can hide a tag from the check.
 """

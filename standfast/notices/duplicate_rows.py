@@ -2,11 +2,10 @@
 
 Rules
 - Only digests are stored, under a key that belongs to this one reading: the remains on a disk
-  cannot
-  be searched for a person. A digest has 128 bits, so that no two of a billion people collide.
+  cannot be searched for a person. A digest has 128 bits, so that no two of a billion people
+  collide.
 - The store is a private file of SQLite that has no name and ends with the connection. A few
-  megabytes
-  of it are in memory.
+  megabytes of it are in memory.
 """
 
 import hashlib

@@ -11,8 +11,7 @@ Rules
 - The local part keeps its case for sending; two addresses that differ in case only are one person.
 - Reasons do not repeat the address.
 - A list that people wrote is read for every mailbox that it may mean: an address that is missing
-  from
-  a do-not-contact list would receive mail.
+  from a do-not-contact list would receive mail.
 """
 
 import re
@@ -82,8 +81,7 @@ def addresses_in(text: str) -> Sequence[Sequence[Address]]:
     """Return the possible mailboxes of each word that contains an @.
 
     A word that means no mailbox has an empty tuple. For lists that people write: `Ana
-    <ana@x.test>`,
-    `mailto:ana@x.test`, two addresses with a semicolon.
+    <ana@x.test>`, `mailto:ana@x.test`, two addresses with a semicolon.
     """
     words = [word for word in _BETWEEN.split(text) if "@" in word]
     return [_readings(word) for word in words]

@@ -1,8 +1,7 @@
 """Notice that is rendered in every language and awaits its recipients.
 
 This module does the second stage: slots, digests, the choice of a language, and the Merkle root
-over
-all recipients. `template_renderer` does the first stage; the use-cases record approvals.
+over all recipients. `template_renderer` does the first stage; the use-cases record approvals.
 
 Rules
 - An approval covers exact bytes: the digest of the prepared notice, the digest of each recipient's
@@ -11,11 +10,9 @@ Rules
 - Slots are filled in one pass over a list of pieces. A value is never parsed again: a value that
   looks like a slot or a template remains text.
 - In HTML a value is escaped and isolated for direction (`<bdi>`), so that a name that is written
-  from
-  right to left does not reverse the sentence around it.
+  from right to left does not reverse the sentence around it.
 - The notice is written to JSON and read back unchanged, so that a later edit of the template
-  changes
-  nothing that was planned.
+  changes nothing that was planned.
 """
 
 import hashlib
@@ -64,8 +61,7 @@ class Bound:
     """A recipient's own part of a message.
 
     `digest` is its leaf under the root. `shown` and `escaped` are the contents of each slot, in
-    plain
-    text and in HTML.
+    plain text and in HTML.
     """
 
     digest: str
@@ -87,8 +83,7 @@ class Prepared:
     """A template with the values of one incident, in all its languages.
 
     `when_empty` is the text, by slot and language, for a recipient without a value. `warnings` name
-    prose
-    that some readers get untranslated; they are not part of the digest.
+    prose that some readers get untranslated; they are not part of the digest.
     """
 
     template: str
@@ -124,10 +119,8 @@ class Prepared:
         """Return a recipient's own part; equal arguments give an equal digest.
 
         Values are cleaned to one visible line first. Raises `Refused`, which names the slot and not
-        the
-        value, if a value is longer than LONGEST_VALUE, if it is empty and the template has no text
-        for that,
-        or if the notice does not have the language (see `pick_language`).
+        the value, if a value is longer than LONGEST_VALUE, if it is empty and the template has no
+        text for that, or if the notice does not have the language (see `pick_language`).
         """
         if language not in self.languages:
             raise Refused(
@@ -229,8 +222,7 @@ def pick_language(wanted: str, available: Iterable[str], default: str) -> Langua
     """Return the nearest language that a notice has.
 
     In order: the same tag, the same language in another region, `default`, English, the first by
-    name.
-    Raises ValueError if nothing is available.
+    name. Raises ValueError if nothing is available.
     """
     offered = {language.lower(): language for language in sorted(available)}
     if not offered:
@@ -253,8 +245,7 @@ def merkle_root(digests: Sequence[str]) -> str:
     """Return the root over SHA-256 digests in hex, in their order.
 
     Built as in RFC 6962 2.1: leaves are hashed after 0x00 and nodes after 0x01, so that no node
-    passes
-    for a leaf. The root of no leaves is the SHA-256 of the empty string.
+    passes for a leaf. The root of no leaves is the SHA-256 of the empty string.
     """
     tree = MerkleTree()
     for leaf in digests:

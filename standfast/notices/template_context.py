@@ -1,16 +1,14 @@
 """The `context.toml` of a template: its variables and slots.
 
 This module defines the form of that file and checks the values of an incident. The texts of
-templates
-are the task of `template_grammar` and `template_renderer`.
+templates are the task of `template_grammar` and `template_renderer`.
 
 Rules
 - A variable is the same for all recipients; a slot belongs to one recipient.
 - Prose can be given for each language, as an object `{"en": "…", "es": "…"}`; plain text is used in
   every language unchanged.
 - `labels` translate the codes that an operator enters (`phone`) into words of each language; a
-  value
-  that is not a code is used as written.
+  value that is not a code is used as written.
 - A list may also be given as one text with commas, the form of a playbook's input.
 - A list that follows another one, and is not given, takes those codes of the other for which it has
   words: the advice about the data follows from the data concerned.
@@ -55,8 +53,7 @@ class Variable(Section):
     `text` is one line. `date` is a day (2025-03-04) or a moment (2025-03-04 09:30 UTC), which each
     language writes in its own form, or words. `lines` may have several lines and must not be in a
     subject. `list` has one line an entry. `number` is a whole number. `flag` is true or false. A
-    variable
-    without `default` is required.
+    variable without `default` is required.
     """
 
     type: Kind = Field()

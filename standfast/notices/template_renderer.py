@@ -97,8 +97,7 @@ def load(files: Mapping[str, str], name: str) -> Template:
     """Check a template and return it.
 
     `files` maps "context.toml", "en/subject.txt" and so on to their texts. TemplateInvalid has
-    every
-    problem found, each with its file, line and a hint.
+    every problem found, each with its file, line and a hint.
     """
     if SPEC_FILE not in files:
         message = f"there is no {SPEC_FILE}"
@@ -141,8 +140,7 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
 
     With `banner` the subject and the bodies begin with a line that says this is an exercise.
     TemplateInvalid names every value that is missing, unknown or invalid, and is also raised if a
-    part
-    is too large or has markup that a notice may not contain.
+    part is too large or has markup that a notice may not contain.
     """
     values = _complete(template, context)
     sandbox = environment()

@@ -6,33 +6,25 @@ here, and `simulator` passes the same contract tests.
 Promises
 - Results have the order of the targets, whatever the provider did.
 - An unknown account is a result (`exists=False`, `REFUSED`), never an exception. An account that
-  could
-  not be read is `exists=False` too, and only then has a `reason`.
+  could not be read is `exists=False` too, and only then has a `reason`.
 - Every verb is idempotent: a second lock or undo changes nothing.
 - `lock` keeps the holders out: it disables the account, revokes sessions and refresh tokens, and
   deactivates keys, as far as the directory can. It never enables an account, and never deletes what
-  it
-  cannot restore.
+  it cannot restore.
 - `undo` restores `order.prior` and nothing else: an account that was disabled before stays
   disabled.
 - An order with a prior state means the account that the state was read from, not its name: if the
-  name
-  now belongs to another account, the order is refused, also in a proof, if `identity` distinguishes
-  the
-  two. An order without a prior state goes by the name.
+  name now belongs to another account, the order is refused, also in a proof, if `identity`
+  distinguishes the two. An order without a prior state goes by the name.
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
-  locked
-  account stays locked. The new password is sealed before it is set (`base.new_passwords`).
+  locked account stays locked. The new password is sealed before it is set (`base.new_passwords`).
 - `prove` changes nothing. It reports the proof level that it reached, or FAILED if the account
-  still
-  admits its holder.
+  still admits its holder.
 - What certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help). What may
   have happened (time-out after sending, lost connection) is UNKNOWN. Only declared errors escape.
 - `second_factors` reports which accounts can sign in without a second factor, privileged ones
-  first,
-  with a bounded number of requests, and whether the list is complete. It changes nothing. A
-  directory
-  without second factors raises `Unsupported`.
+  first, with a bounded number of requests, and whether the list is complete. It changes nothing. A
+  directory without second factors raises `Unsupported`.
 - A verb that a provider cannot do raises `Unsupported` when it is planned, and is never skipped.
 - Messages and reasons contain no account name, no secret, and no text of a server.
 - Two names mean one account if `canonical` returns the same for both; it sends no request.
@@ -114,8 +106,7 @@ class Connector(ABC):
         """Return the missing rights of our account that break a promise here.
 
         Raises `Unavailable` if nothing could be read. A provider that does not report the rights of
-        our
-        credential returns nothing, which proves nothing.
+        our credential returns nothing, which proves nothing.
         """
         return []
 
@@ -123,8 +114,7 @@ class Connector(ABC):
         """Return the accounts without a second factor, privileged ones first.
 
         Raises `Unsupported` if the directory has no second factors, and `Unavailable` if nothing
-        could be
-        read.
+        could be read.
         """
         try:
             found = self._second_factors()

@@ -4,8 +4,7 @@ A lock is the bit ACCOUNTDISABLE of `userAccountControl` and, if configured, a r
 
 Rules
 - The directory has no compare-and-swap (an outdated one was answered "success"). The value is read
-  just
-  before, only the one bit is set or cleared in it, and the result is read back.
+  just before, only the one bit is set or cleared in it, and the result is read back.
 - `reset_password` writes two random passwords, the second together with the bit: domain controllers
   accept the previous password for an hour. It cannot be undone, and the plan says so.
 - A rotation writes two passwords too: a random one, and then the new one.
@@ -113,8 +112,8 @@ class ActiveDirectory(LdapConnector):
         r"""Return whether an entry is the account that we sign in with.
 
         We may sign in by DN, by a principal name or as DOMAIN\name. Besides its written principal
-        name, an
-        account has an implicit one: its account name at the domain's ([MS-ADTS] 5.1.1.1.1).
+        name, an account has an implicit one: its account name at the domain's ([MS-ADTS]
+        5.1.1.1.1).
         """
         we = folded(self._server.bind_dn)
         account_names = entry.texts(ACCOUNT_NAME)

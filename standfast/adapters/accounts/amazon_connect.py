@@ -1,19 +1,16 @@
 """Connector for the agents of an Amazon Connect instance.
 
 A lock replaces the security profiles by one without permissions, and the routing profile by one
-without
-queues, and sets the status. Calls go through `base.aws_client`.
+without queues, and sets the status. Calls go through `base.aws_client`.
 
 Rules
 - Connect has no "disabled", and a user must have a security profile: a profile that grants nothing
-  is
-  created, and is verified before use. A user that has only this profile counts as disabled.
+  is created, and is verified before use. A user that has only this profile counts as disabled.
 - No operation ends a session: an open page loses its rights when it is reloaded, and a contact in
   progress continues. The plan says so.
 - The search uses an index with a delay: it supplies the id, and `DescribeUser` the state.
 - Connect accepts two requests a second of each operation, five at once, for the whole AWS account.
-  The
-  connector limits itself to that, so that reading many agents is not refused.
+  The connector limits itself to that, so that reading many agents is not refused.
 - The status is not restored: the agent chooses it at the next sign-in.
 """
 

@@ -5,15 +5,12 @@ A lock uses inline policies, access keys and the console password. Calls go thro
 
 Rules
 - The deny-all policy is set first: it applies to every key, session and certificate at once, so
-  that no
-  later step can be raced. Then keys are made Inactive and the password is deleted.
+  that no later step can be raced. Then keys are made Inactive and the password is deleted.
 - Temporary credentials and console sessions outlive a key. A second policy denies everything that
-  was
-  issued before the lock (`aws:TokenIssueTime`). It stays after the undo, and does not affect newer
-  ones.
+  was issued before the lock (`aws:TokenIssueTime`). It stays after the undo, and does not affect
+  newer ones.
 - The time of a lock is in the statement id of its policy, so that a later call can check whether
-  the
-  second policy is from after the lock.
+  the second policy is from after the lock.
 - IAM propagates changes within seconds: a value that is read back may not be in effect everywhere
   yet.
 - Second factors are those of the credential report, which AWS renews every four hours at most: for

@@ -4,19 +4,16 @@ A lock disables the user and signs out everywhere. Calls go through `base.aws_cl
 
 Rules
 - A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day:
-  an
-  application that checks only the signature accepts it. Only Cognito's own end points check the
+  an application that checks only the signature accepts it. Only Cognito's own end points check the
   sign-out. The plan says so.
 - The global sign-out revokes every refresh token, so that none works after the undo. Its answer
-  does not
-  depend on whether there were any, and nothing counts them.
+  does not depend on whether there were any, and nothing counts them.
 - A user's `sub` is permanent; a user name can be reassigned.
 - A pool requires a second factor of everybody, of nobody, or of users that have one. Only in the
-  last
-  case each user is queried. Users of an external identity provider have a factor there, or none.
+  last case each user is queried. Users of an external identity provider have a factor there, or
+  none.
 - Cognito may answer a query by user name for the alias of another user: an answer is accepted only
-  if it
-  contains the name, in the case that the pool distinguishes.
+  if it contains the name, in the case that the pool distinguishes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,16 +6,13 @@ Rules
 - Disabling stops new sign-ins and renewals. An access token remains valid for about an hour if the
   application does not support continuous access evaluation. The plan says so.
 - `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that none works
-  after
-  the undo.
+  after the undo.
 - A user that is synchronised from on premises is enabled again by the next synchronisation: the
-  result
-  says to lock the user there too.
+  result says to lock the user there too.
 - The answer must contain the requested name: Graph also finds users by id.
 - Second factors are those of the registration report: enabled users only, sometimes hours old, and
-  only
-  with Entra ID P1. A guest's factor is registered in the home tenant, so the report does not have
-  it.
+  only with Entra ID P1. A guest's factor is registered in the home tenant, so the report does not
+  have it.
 """
 
 from collections.abc import Sequence

@@ -1,20 +1,16 @@
 """Connector for Glewlwyd, an OpenID Connect provider.
 
 It uses the `enabled` flag, the browser sessions, and the refresh tokens of Glewlwyd's OpenID
-Connect
-plugin. `base.oauth_token_revocation` revokes and probes known access tokens.
+Connect plugin. `base.oauth_token_revocation` revokes and probes known access tokens.
 
 Rules
 - Glewlwyd replaces a user as a whole (PUT): the record that was read is sent back with one field
   changed.
 - The browser sessions and refresh tokens of a disabled user become valid again when the user is
-  enabled,
-  and a refresh token works even while disabled. Each is therefore ended by its hash, and the rest
-  is
-  counted by reading.
+  enabled, and a refresh token works even while disabled. Each is therefore ended by its hash, and
+  the rest is counted by reading.
 - Glewlwyd's API keys permit the administration of users, not of sessions: the connector signs in
-  with an
-  administrator's name and password, and again when that session has expired.
+  with an administrator's name and password, and again when that session has expired.
 - Names are not case-sensitive. An answer is accepted only if it contains the requested name.
 """
 

@@ -7,14 +7,12 @@ Rules
 - `users.update` changes only the fields that it receives (patch semantics, in Google's
   description).
 - OAuth tokens and application-specific passwords outlive a sign-out, so each is deleted, and the
-  lists
-  are read again. Browser sessions cannot be counted.
+  lists are read again. Browser sessions cannot be counted.
 - The service account acts for an administrator (domain-wide delegation), whose rights limit ours.
 - The answer must contain the requested address, as the primary one or an alias.
 - Second factors are Google's own; users that sign in elsewhere (SAML) may have one there.
 - Google reports a rate limit with 403 too: only the reason in the body distinguishes it from
-  missing
-  rights.
+  missing rights.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,26 +1,19 @@
 """Connector for the local accounts of one Linux host.
 
 It talks to `deploy/linux/standfast-accounts`, the only program that the host permits us to run as
-root,
-through a configured command: ssh as a restricted user, or sudo on this host.
+root, through a configured command: ssh as a restricted user, or sudo on this host.
 
 Rules
 - A lock is a locked password and an expired account: the first alone still admits SSH keys. Then
-  every
-  process of the account is ended.
+  every process of the account is ended.
 - Root, system accounts, the account that we sign in with, and accounts from elsewhere (LDAP, SSSD)
-  are
-  refused; the program on the host refuses them too.
+  are refused; the program on the host refuses them too.
 - The prior state is `{"uid", "born", "locked", "expires"}`. An undo goes by the uid, which survives
-  a
-  new name, and restores the last two and nothing else. Of several names with one uid it is the one
-  that
-  was locked.
+  a new name, and restores the last two and nothing else. Of several names with one uid it is the
+  one that was locked.
 - A uid can be reassigned too: an account is the same as before if its home was created at the same
-  time
-  (`born`) or, if that is not known, if the name is the same as well. Otherwise it is neither
-  locked,
-  proven nor unlocked.
+  time (`born`) or, if that is not known, if the name is the same as well. Otherwise it is neither
+  locked, proven nor unlocked.
 - If another administrator set an expiry day after the lock, an undo never postpones it.
 - A name that could not be in a line of /etc/passwd matches no account.
 """

@@ -6,16 +6,13 @@ Rules
 - Users are suspended, never deactivated: deactivation removes their applications and cannot be
   undone.
 - Okta suspends only ACTIVE users. For any other user that could still sign in (LOCKED_OUT,
-  RECOVERY,
-  PASSWORD_EXPIRED, …) the sessions are ended, and the lock is declined with the reason.
+  RECOVERY, PASSWORD_EXPIRED, …) the sessions are ended, and the lock is declined with the reason.
 - Sessions are cleared with `oauthTokens=true`; otherwise refresh tokens would stay valid.
 - The answer must contain the requested login: Okta also finds users by id and by the short name,
-  and
-  `me` is the owner of our own token.
+  and `me` is the owner of our own token.
 - Second factors are queried with one request a user. Administrators could be recognised only with a
   scope of its own, which is not requested. A security question is not a second factor: it is
-  knowledge,
-  as the password is.
+  knowledge, as the password is.
 - Okta reports the time for a retry in `X-Rate-Limit-Reset`, as a moment, and not in `Retry-After`.
 """
 

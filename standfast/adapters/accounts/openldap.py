@@ -6,19 +6,14 @@ Rules
 - A lock is the value 000001010000Z: locked until an administrator unlocks it (draft
   behera-ldap-password-policy-10, 5.3.3). A later password reset clears it: prove again after one.
 - A lock ends no open connection. With `monitor`, open connections are counted, and a proof waits
-  until
-  there is none. They are connections to the directory itself: sessions of applications are not
-  visible,
-  so the level is `connections_gone`.
+  until there is none. They are connections to the directory itself: sessions of applications are
+  not visible, so the level is `connections_gone`.
 - The prior state is the previous values. An undo writes exactly those: a temporary lock after
-  failed
-  sign-ins is restored with its start time.
+  failed sign-ins is restored with its start time.
 - A new password leaves this host as its hash, so that the server never stores or logs it
-  unencrypted.
-  The lock is part of the same modify.
+  unencrypted. The lock is part of the same modify.
 - A proof also tests the server: for a wrong password it must report "account locked". A policy
-  without
-  pwdLockout ignores the lock silently, and this test detects it.
+  without pwdLockout ignores the lock silently, and this test detects it.
 """
 
 import hashlib

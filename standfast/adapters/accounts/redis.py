@@ -3,14 +3,12 @@
 Rules
 - `ACL SETUSER` creates a missing user: only a user that was just read is changed.
 - Switching a user off ends no connection. Connections are ended after it, repeatedly until none is
-  left,
-  because one may have been accepted just before.
+  left, because one may have been accepted just before.
 - A lock and an undo change on and off only: passwords, keys and commands stay. The prior state is
   `{"on"}`.
 - A new password leaves this host as its SHA-256, and replaces all others.
 - After a change the server is asked to write its ACL file. A server without one forgets the lock
-  when it
-  restarts, and each result says so.
+  when it restarts, and each result says so.
 - `default`, which is used by every connection without a user of its own, and our own user are
   refused.
 """

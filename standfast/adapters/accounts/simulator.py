@@ -9,8 +9,7 @@ Rules
 - An account keeps its id under another name. Simulators that are built equally have equal ids: an
   exercise that waited for people builds them again.
 - A fault affects one order once, in the scripted order. Its consequences are exact (`Fault`), so a
-  test
-  can distinguish a lost answer from a lost request.
+  test can distinguish a lost answer from a lost request.
 - Safe for many threads: a runner calls it from as many workers as `limits` allows.
 """
 
@@ -58,8 +57,8 @@ class SimulatedConnector(Connector):
     """A directory of accounts in memory.
 
     `accounts` maps each name to whether it is enabled; `passwords` has those for signing in.
-    `factors` says
-    which accounts have a second factor; without it the simulator does not support them.
+    `factors` says which accounts have a second factor; without it the simulator does not support
+    them.
     """
 
     proof = Proof.REFUSED

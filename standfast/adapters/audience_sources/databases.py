@@ -61,8 +61,7 @@ def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_
     """Run one SELECT; columns have our names, and others become slots.
 
     Raises ConfigurationError if the role may write, or if the query fails or runs too long;
-    Unavailable
-    if the server does not answer.
+    Unavailable if the server does not answer.
     """
     with _postgresql(options, query) as (names, rows):
         check_columns(names)

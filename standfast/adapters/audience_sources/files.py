@@ -2,8 +2,7 @@
 
 Rules
 - A row that cannot be read is rejected alone. A file whose rows cannot be separated (a quote that
-  is
-  never closed) is refused as a whole, because the next row might be the text of a customer.
+  is never closed) is refused as a whole, because the next row might be the text of a customer.
 - A suppression list is read completely or not at all: the person of an unreadable entry would be
   contacted.
 - Files are opened for reading. The query runs under an authorizer that permits reading only, and is
@@ -46,10 +45,8 @@ def csv_audience(
     """Read a CSV file with a header; `columns` maps our names to the file's.
 
     `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, only an address must be
-    among
-    the columns, and columns that have our own names in the header (`is_minor`, `postal_1`) are read
-    too.
-    Raises ConfigurationError if the file, a column or a closing quote is missing.
+    among the columns, and columns that have our own names in the header (`is_minor`, `postal_1`)
+    are read too. Raises ConfigurationError if the file, a column or a closing quote is missing.
     """
     check_columns(columns)
     with _csv(path) as (reader, header):
@@ -79,8 +76,7 @@ def read_suppressed(path: Path) -> dict[str, str]:
     """Read a suppression list: on each line an address or key, and a reason.
 
     The first line is a heading. Raises ConfigurationError if the file or an entry cannot be read:
-    then
-    nobody may be contacted.
+    then nobody may be contacted.
     """
     with _csv(path) as (reader, header):
         if header and any(addresses_in(one_line(header[0]))):
@@ -103,8 +99,7 @@ def sqlite_audience(
     """Run one SELECT on SQLite; columns have our names, others become slots.
 
     Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
-    or if
-    it runs longer than `timeout_seconds`; Unavailable while another program has locked the
+    or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the
     database.
     """
     with _selected(path, query, timeout_seconds, monotonic) as (cursor, names):
@@ -201,8 +196,7 @@ def _selected(
     """Run a read-only query; yield its rows and the names of its columns.
 
     Only the time of the database counts towards the limit: the processing of a long audience may
-    take
-    longer.
+    take longer.
     """
     watch = _Watch(timeout_seconds, monotonic)
     try:

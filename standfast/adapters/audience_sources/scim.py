@@ -20,8 +20,7 @@ def scim_audience(
     """Return everybody with a mail address: the primary one, else the first.
 
     The key is the user's id, and the language is `preferredLanguage` or `locale`. Disabled accounts
-    are
-    rejected with that reason unless they are included.
+    are rejected with that reason unless they are included.
     """
     return gather(_rows(users, includes_disabled), rules)
 

@@ -5,16 +5,12 @@ The connector decides what is sent on a connection.
 
 Rules
 - `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
-  have
-  arrived. A connector turns the first into FAILED and the second into UNKNOWN.
+  have arrived. A connector turns the first into FAILED and the second into UNKNOWN.
 - The limit covers everything: name resolution, connecting, TLS, sign-in, a slow server. A driver
-  limits
-  single reads at best, so every call runs in another thread that can be abandoned. Its connection
-  is
-  then cut, and the call is revoked if it has changed nothing yet.
+  limits single reads at best, so every call runs in another thread that can be abandoned. Its
+  connection is then cut, and the call is revoked if it has changed nothing yet.
 - An idle connection may be dead. A call that met a dead one, and had changed nothing, is repeated
-  once
-  on a new one.
+  once on a new one.
 - Errors contain the connector's own text or a class name, never a driver's text.
 """
 
@@ -47,8 +43,7 @@ class BoundedCall:
         """Announce a change; raise if the caller has stopped waiting.
 
         With the token of an order: the change affects the target of this order, and only those
-        announced
-        before.
+        announced before.
         """
         with self._guard:
             if self._is_called_back:
@@ -88,8 +83,7 @@ class ConnectionPool(Generic[_Connection]):
         """Run a function on a connection and return its value.
 
         Raises `NotSent` or `NoAnswer` at the deadline or if the connection fails. A declared error
-        of `do` is
-        not translated; `do` must not raise one after a change.
+        of `do` is not translated; `do` must not raise one after a change.
         """
         call = _Call(self, self._dialect, do, BoundedCall(Deadline(seconds)))
         self._hands.give(call.run)

@@ -5,8 +5,7 @@ sign-in of its own).
 
 Rules
 - A credential is renewed shortly before it ends, and after the provider refused it. If another
-  worker
-  has renewed it meanwhile, the renewal is not repeated.
+  worker has renewed it meanwhile, the renewal is not repeated.
 - Credentials are never written anywhere, and no text of an object contains them.
 """
 

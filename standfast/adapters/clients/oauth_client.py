@@ -1,8 +1,7 @@
 """OAuth access tokens for the connector itself, without a browser.
 
 Three ways are supported: a client secret (RFC 6749 4.4), a JWT for the client (RFC 7523 2.2), and a
-JWT
-for a service account (RFC 7523 2.1).
+JWT for a service account (RFC 7523 2.1).
 
 Rules
 - A JWT is signed for one token request, with a short lifetime and its own id.

@@ -1,18 +1,15 @@
 """Evidence sources: freezing of file trees, journals and provider logs.
 
 A source freezes the present content in one pass, into a folder of its own. The content is hashed
-while
-it is copied, and sealed with a signed manifest.
+while it is copied, and sealed with a signed manifest.
 
 Promises
 - `collect` is idempotent by the token of its order: a repeated call after a crash finds its sealed
   manifest and returns the same result, or starts over. An incomplete copy is never sealed.
 - The manifest has each item with source, path, size, SHA-256 and times, the collector, the tool
-  with
-  its version, and the reason. It is written last, atomically, after every byte is on disk.
+  with its version, and the reason. It is written last, atomically, after every byte is on disk.
 - An item that vanished or cannot be read is in the manifest with its reason. The result is FAILED
-  only
-  if nothing could be frozen; otherwise it is DONE, and `facts["unread"]` counts such items.
+  only if nothing could be frozen; otherwise it is DONE, and `facts["unread"]` counts such items.
 - `find` returns whether a sealed manifest exists for a token; it changes nothing.
 """
 

@@ -10,13 +10,11 @@
 
 Rules
 - Everything is written and synchronised under `.partial`; one rename turns it into evidence. A
-  folder
-  without `.partial` is complete.
+  folder without `.partial` is complete.
 - The `.partial` of a dead collector is removed by the next one. A running collector holds a lock on
   it, and a second one is asked to try again later.
 - If a store for copies is configured, the sealed folder is copied there before it counts as
-  collected.
-  A failed copy fails the collection, which is repeated; the sealed folder here stays.
+  collected. A failed copy fails the collection, which is repeated; the sealed folder here stays.
 - If nothing could be read, the result is FAILED, and nothing stays behind. If the copy cannot be
   written, the result is FAILED with that reason, not with one of the original.
 """
@@ -76,8 +74,7 @@ class FilesEvidence(EvidenceSource):
         """Set the paths and the excluded patterns.
 
         `exclude` contains shell patterns, matched against the whole path and its last name. With
-        `elsewhere`
-        the evidence counts as collected only after it was copied there too.
+        `elsewhere` the evidence counts as collected only after it was copied there too.
         """
         if not _FOLDER_NAME.fullmatch(name):
             raise ConfigurationError(f"evidence source {name!r} needs a name that fits a folder")

@@ -1,18 +1,14 @@
 """Adapters of an incident by its mode: plan, exercise or live.
 
 A plan gets readers, an exercise gets simulators. `live_adapters` and `exercise_adapters` build
-them.
-This module knows which adapter serves which effect queue, and converts an effect to a call and
-back. It
-decides nothing and stores nothing.
+them. This module knows which adapter serves which effect queue, and converts an effect to a call
+and back. It decides nothing and stores nothing.
 
 Rules
 - Adapters are built when first needed: a missing mail password must not prevent a lock. Each is
-  built
-  once: two would have twice the connections, and count a provider's limit twice.
+  built once: two would have twice the connections, and count a provider's limit twice.
 - The adapters of a plan refuse every act. An exercise has no resolver of secrets and builds
-  simulators
-  only, so it can reach nothing live, whatever a playbook contains.
+  simulators only, so it can reach nothing live, whatever a playbook contains.
 - A notice is sent only as it was approved: its digest is compared again before it leaves.
 - Orders and results are matched by order, never by a name that a provider returned.
 """

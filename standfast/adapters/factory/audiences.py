@@ -1,8 +1,7 @@
 """Readers of audiences, built from settings.
 
 The module of each kind is imported when an audience is read: a command that notifies nobody loads
-none
-of them.
+none of them.
 
 Rules
 - The suppression list is read first: without it nobody is in the audience.

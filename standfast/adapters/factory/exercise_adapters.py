@@ -3,12 +3,10 @@
 Rules
 - No secret is resolved and no adapter of a provider is built: nothing here could leak.
 - Every account that the incident names exists, and is as locked as the exercise has made it so far,
-  so
-  that a run that waited for people continues from the same state.
+  so that a run that waited for people continues from the same state.
 - Audiences are invented people: an exercise reads no customer.
 - Missing configuration is replaced by stand-ins, so that a playbook can be rehearsed before
-  everything
-  is set up. The use-cases report the stand-ins.
+  everything is set up. The use-cases report the stand-ins.
 """
 
 from collections.abc import Sequence
@@ -38,8 +36,7 @@ class Exercise(Outside):
     """Simulators for all configured adapters, and stand-ins for missing ones.
 
     `accounts` are those that the incident's inputs name, `locked` those that it locked so far; both
-    as
-    people write them, with or without their directory.
+    as people write them, with or without their directory.
     """
 
     mode = Mode.EXERCISE

@@ -47,8 +47,7 @@ class Live(Outside):
         """Set the configuration and the services of the installation.
 
         `own` has the built-in procedures. `restored` returns a file of a backup set as it was
-        before the
-        incident. `elsewhere` is the store for copies of frozen folders.
+        before the incident. `elsewhere` is the store for copies of frozen folders.
         """
         super().__init__(config, custody, notice_of, configured=configured)
         self.mode = mode

@@ -4,14 +4,11 @@ An approval covers this digest.
 
 Rules
 - Each setting counts, and so do the other inputs of the adapter: for a sender the organisation's
-  name,
-  for new passwords their recipients, for evidence its folder.
+  name, for new passwords their recipients, for evidence its folder.
 - A sender that takes over from another one is included: it carries the messages that were approved
-  for
-  the first.
+  for the first.
 - Secrets are named in the configuration, never written; their values do not count. Nor does the
-  content
-  of a program or file that a setting names.
+  content of a program or file that a setting names.
 """
 
 from collections.abc import Mapping, Sequence

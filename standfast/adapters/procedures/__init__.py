@@ -1,31 +1,24 @@
 """Procedures: configured calls that playbooks may use, and their contract.
 
 A procedure is a command or an HTTP request that the configuration names. It has typed parameters,
-and
-perhaps a check of its effect and an undo. `command` and `http_request` implement it, and
-`simulator`
-passes the same contract tests.
+and perhaps a check of its effect and an undo. `command` and `http_request` implement it, and
+`simulator` passes the same contract tests.
 
 Promises
 - A playbook selects a procedure by name and supplies its parameters; it never writes the command.
 - `fit` checks the parameters of an order when it is planned, and again before it is sent.
-  Parameters
-  that do not fit are never sent.
+  Parameters that do not fit are never sent.
 - Results have the order of the orders. A call that certainly did not happen is FAILED (with
   `retry_after_seconds` if a retry may help); a call that may have happened is UNKNOWN. Only
-  declared
-  errors escape.
+  declared errors escape.
 - `observe` changes nothing. It returns whether the effect exists now: None if it cannot be known,
-  and
-  `is_readable=False` if a repeated call may help.
+  and `is_readable=False` if a repeated call may help.
 - The prior state is `{"was_in_effect": …}`. An effect that existed before is not undone: `undo`
-  leaves
-  it and says so.
+  leaves it and says so.
 - Every call has the effect's token, the same in every attempt, so that the target can recognise a
   repetition.
 - Reasons contain no parameter, no secret and no text of the target; its output is kept in the
-  receipt,
-  bounded and without secrets.
+  receipt, bounded and without secrets.
 """
 
 from abc import ABC, abstractmethod

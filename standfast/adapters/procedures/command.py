@@ -7,14 +7,11 @@ Rules
 - The environment has PATH, LANG, the effect's token as STANDFAST_TOKEN, and the variables that the
   configuration names. No other secret of this process is passed on.
 - The command runs under `timeout` of coreutils, so that it ends at its time limit even if this
-  process
-  has died: after `settle_after` it can have no effect any more.
+  process has died: after `settle_after` it can have no effect any more.
 - A status in `succeeds_with` is DONE, any other is FAILED. A command that was cut off, killed or
-  not
-  observed to its end is UNKNOWN. A command that was not started is FAILED.
+  not observed to its end is UNKNOWN. A command that was not started is FAILED.
 - For `observe`, status 0 means in effect, 1 means not in effect, and any other that the check must
-  be
-  repeated.
+  be repeated.
 """
 
 import os

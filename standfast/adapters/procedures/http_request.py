@@ -1,22 +1,18 @@
 """A configured HTTP request.
 
 This module owns address, headers and body, and the meaning of a status. `http_client` bounds the
-call
-and reports whether the request may have arrived.
+call and reports whether the request may have arrived.
 
 Rules
 - The configuration sets scheme and host. A parameter fills a part of the path, the query or the
-  body,
-  and is encoded so that it cannot leave that part.
+  body, and is encoded so that it cannot leave that part.
 - The effect's token is the idempotency key, the same in every attempt.
 - An expected status is DONE. 429 or 503 is FAILED with a retry at the requested time. Another 4xx,
-  or
-  a redirect, is FAILED: the request was refused. 5xx, or no answer after it was sent, is UNKNOWN.
+  or a redirect, is FAILED: the request was refused. 5xx, or no answer after it was sent, is
+  UNKNOWN.
 - For `observe`, a status in `is_in_effect_with` means in effect; if a field is configured, it must
-  then
-  have the configured value. A status in `is_not_with` means not in effect. Any other status means
-  that
-  the check must be repeated.
+  then have the configured value. A status in `is_not_with` means not in effect. Any other status
+  means that the check must be repeated.
 """
 
 import json

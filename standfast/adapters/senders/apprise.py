@@ -2,12 +2,10 @@
 
 Rules
 - The address is a channel that staff read, such as a chat room. Every message is posted there as
-  plain
-  text below its subject. The text names the recipient; the mail address is not sent.
+  plain text below its subject. The text names the recipient; the mail address is not sent.
 - Equal messages of one batch are posted once.
 - apprise reports only success or failure. After a failure or a timeout the message may have
-  arrived:
-  it is UNKNOWN, and nothing is posted again.
+  arrived: it is UNKNOWN, and nothing is posted again.
 - The address is a secret, and the logs of apprise and of its HTTP client quote it: they are
   disabled.
 """

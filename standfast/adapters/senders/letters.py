@@ -5,8 +5,7 @@ envelope shows it. `usecases` record what people report as posted.
 
 Rules
 - A batch is one HTML file that loads nothing from outside, and a CSV list of its addresses for
-  labels
-  or a print shop. Both contain personal data: they are private files in a private folder.
+  labels or a print shop. Both contain personal data: they are private files in a private folder.
 - A written letter is not yet posted, and this program cannot know when it is: its result is UNKNOWN
   until a person settles it. A letter is never written a second time automatically.
 - Each letter begins a page, is in its reader's language, and has a mark at its foot by which people

@@ -2,8 +2,7 @@
 
 Rules
 - Its result is DONE unless `answer` decides otherwise, and it can look up the accepted messages, as
-  an
-  HTTP provider can.
+  an HTTP provider can.
 - A message with the result REFUSED or FAILED is not stored. A message with the result UNKNOWN is
   stored if the answer says so, as after a broken connection.
 """
@@ -44,8 +43,7 @@ class SimulatedSender(Sender):
         """Set the function that decides about each message.
 
         An exception in it escapes, as a bug would. With `is_postal` it simulates a channel of
-        letters: it
-        takes lines of an address, and no mail address.
+        letters: it takes lines of an address, and no mail address.
         """
         self.name = name
         self.limits = limits or Limits(batch=10, is_local=True)

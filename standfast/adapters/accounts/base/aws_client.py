@@ -8,8 +8,8 @@ Rules
 - The SDK limits single reads at best. Every call therefore runs in its own thread, which can be
   abandoned, and which is revoked as long as nothing was sent.
 - A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`. A
-  change
-  that AWS refuses permanently is `ProviderRefused`. What certainly did not happen is `Unavailable`.
+  change that AWS refuses permanently is `ProviderRefused`. What certainly did not happen is
+  `Unavailable`.
 - Errors contain at most AWS's error code, never its message: that contains account names.
 - boto3 is slow to import: it is imported with the first call.
 """

@@ -1,24 +1,20 @@
 """Base class of connectors for LDAP directories.
 
 It finds entries, changes them and reads them back. A subclass knows which attributes contain the
-lock,
-and what they mean.
+lock, and what they mean.
 
 Rules
 - An account is found by name, and changed or proven only while its entry has the id that the prior
-  state
-  was read from. An undo goes by the id alone.
+  state was read from. An undo goes by the id alone.
 - An account is locked by its own name only: an entry may have several names, and a matching rule
-  may
-  ignore more than case. The own name is the one in the DN, or else the first that the directory
+  may ignore more than case. The own name is the one in the DN, or else the first that the directory
   returns.
 - Nothing is written unless a value differs. The directory's report of success is not believed: the
-  entry
-  is read back, and a success without effect is FAILED.
+  entry is read back, and a success without effect is FAILED.
 - LDAP cannot end connections of others, so there is no `revoke`.
 - A call has many accounts, over several connections: they are looked up and read back by few
-  searches,
-  and changed one after the other. After a failure only the changes that were begun are in doubt.
+  searches, and changed one after the other. After a failure only the changes that were begun are in
+  doubt.
 - The account that we sign in with is refused: it would lock itself out.
 """
 

@@ -1,16 +1,14 @@
 """New passwords for accounts with exposed ones: generated and sealed.
 
 A password is written to disk, sealed, before a connector sets it. The configuration defines
-recipients
-and folder.
+recipients and folder.
 
 Rules
 - A password is written and synchronised before the directory receives it. Whatever fails
-  afterwards, the
-  valid password is in one of the files: every attempt makes another, and no file is removed.
+  afterwards, the valid password is in one of the files: every attempt makes another, and no file is
+  removed.
 - This program cannot open what it sealed. No receipt, reason, log or exception contains a password;
-  they
-  contain the path of its file.
+  they contain the path of its file.
 - A file is named after its effect (`TOKEN-TRY.age`), not after a person. The account is named
   inside.
 """

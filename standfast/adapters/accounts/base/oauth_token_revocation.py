@@ -1,19 +1,16 @@
 """Revocation (RFC 7009) and probes of OAuth tokens.
 
 The order names the holder's tokens in `details["tokens"]`: strings from the application's session
-store
-or from the evidence.
+store or from the evidence.
 
 Rules
 - Revocation is idempotent, and a server answers 200 for an unknown token (RFC 7009 2.2): its answer
   proves nothing, and only a probe does.
 - A server accepts a revocation only from the client that the token was issued to (RFC 7009 2.1).
 - Only 401 means that a token is invalid. 403 may mean a valid token with too narrow a scope (RFC
-  6750
-  3.1).
+  6750 3.1).
 - A probe counts only if its control token is accepted at the same time: otherwise a broken probe
-  would
-  look like a revoked token.
+  would look like a revoked token.
 - Every token is tried, whatever the result of the one before.
 """
 

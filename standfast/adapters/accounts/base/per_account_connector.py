@@ -1,25 +1,19 @@
 """Base class of connectors for providers that take one account a call.
 
 It defines the steps of each verb, the time limit of one account's call, and the results of errors.
-The
-connector knows how an account is found, locked and read.
+The connector knows how an account is found, locked and read.
 
 Rules
 - Lock: find, lock, read back, then end sessions. The provider's report of success is not believed:
-  a
-  success without effect is FAILED.
+  a success without effect is FAILED.
 - The account of a name must be the one that the prior state was read from. If the name now belongs
-  to
-  another account, a lock or a proof is refused. An undo goes by the id.
+  to another account, a lock or a proof is refused. An undo goes by the id.
 - An account is locked by its own name only. By an alias it would not be recognised as protected, as
-  held
-  by another incident, or as the account of an approver.
+  held by another incident, or as the account of an approver.
 - An undo ends what remains of the old sessions before it enables the account: a session or refresh
-  token
-  that was idle while the account was locked would work again.
+  token that was idle while the account was locked would work again.
 - `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,
-  which
-  changes nothing, an unknown outcome is FAILED too.
+  which changes nothing, an unknown outcome is FAILED too.
 - One account's call, with all its requests, shares the time limit of `limits`.
 """
 

@@ -1,17 +1,14 @@
 """Base class of connectors with persistent connections (databases, LDAP).
 
 It handles calls of up to `limits.batch` targets, parallel calls, and the meaning of a broken call
-for
-each of its targets. A subclass sends the statements.
+for each of its targets. A subclass sends the statements.
 
 Rules
 - A broken call that may have changed something is UNKNOWN for each of its targets. One that changed
   nothing is FAILED for each, with a retry if the error permits it.
 - A subclass calls `errand.begin()` right before its first change, and never reports a target as
-  changed
-  before the change is in effect. A subclass that changes targets one after the other begins each by
-  its
-  token: after a break only those that were begun are in doubt.
+  changed before the change is in effect. A subclass that changes targets one after the other begins
+  each by its token: after a break only those that were begun are in doubt.
 - The time limit of a call covers all connections that it uses.
 """
 

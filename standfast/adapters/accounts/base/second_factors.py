@@ -1,14 +1,12 @@
 """Bounded queries of second factors, one account a request or by page.
 
 It limits how many accounts are listed, how many are queried, and the total time. The provider's
-module
-defines what a factor is.
+module defines what a factor is.
 
 Rules
 - Accounts beyond the limits are not queried, and the result says so.
 - An account that could not be read in time counts as not queried. If that is every account, the
-  error is
-  raised.
+  error is raised.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -5,18 +5,14 @@ else.
 
 Rules
 - A user is a name at a host, and one name may exist at several hosts. A name in an order means all
-  of
-  them: a lock locks every pair, and the name is disabled when all pairs are locked.
+  of them: a lock locks every pair, and the name is disabled when all pairs are locked.
 - A lock itself ends no session. Sessions are ended after it, repeatedly until none is left, because
-  one
-  may have been accepted just before.
+  one may have been accepted just before.
 - The prior state is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
-  unlocked, and
-  does not change a pair that was created since.
+  unlocked, and does not change a pair that was created since.
 - Users with SUPER, and our own user, are refused, also by the routines.
 - A new password leaves this host as its hash, the same for each host of the name. A user that signs
-  in by
-  another method than `mysql_native_password` alone has no such password, and is refused.
+  in by another method than `mysql_native_password` alone has no such password, and is refused.
 - There is no transaction over users: each pair is changed by itself, and read back.
 """
 

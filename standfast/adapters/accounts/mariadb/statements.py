@@ -4,8 +4,7 @@ They call the routines and read the view of docs/accounts.md. `connector` interp
 
 Rules
 - Names are matched exactly: the server's own comparison ignores blanks at the end, and its
-  additional
-  matches are left out.
+  additional matches are left out.
 - A password leaves this host as its hash only.
 """
 

@@ -1,15 +1,13 @@
 """Bulk changes of SCIM accounts in one request (RFC 7644 3.7).
 
 It splits the changes by the limits of ServiceProviderConfig, and returns the answer of each
-operation.
-`connector` decides what an answer means for its account.
+operation. `connector` decides what an answer means for its account.
 
 Rules
 - The directory's offer is read once and stored. A directory that does not offer Bulk, or refuses it
   (400, 404, 405, 413, 501), gets the accounts one by one, and no further Bulk request.
 - An operation that the answer does not contain may have happened: it counts as a broken answer,
-  which
-  only reading back can settle.
+  which only reading back can settle.
 """
 
 import contextlib

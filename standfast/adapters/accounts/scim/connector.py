@@ -1,23 +1,19 @@
 """Connector for directories that speak SCIM 2.0 (RFC 7643, RFC 7644).
 
 It changes the `active` flag of accounts. If end points are configured, tokens are revoked and
-probed by
-`base.oauth_token_revocation`: SCIM itself has no sessions.
+probed by `base.oauth_token_revocation`: SCIM itself has no sessions.
 
 Rules
 - An account is found by a `userName eq` filter, and accepted only if the answer contains that very
-  name:
-  some servers ignore filters and return every user. Then the list is searched page by page.
+  name: some servers ignore filters and return every user. Then the list is searched page by page.
 - The directory's report of success is not believed: every change is read back by another request. A
   success without effect is FAILED; an invalid answer is settled by reading back, or else UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
 - The prior state is `{"id", "active"}`. An undo goes by the id, so that another account that now
-  has the
-  name is not enabled; a lock and a proof refuse such an account.
+  has the name is not enabled; a lock and a proof refuse such an account.
 - Names come from people and ids from the directory: neither is trusted in a filter or a path.
 - One account's call, with all its requests, shares the time limit of `limits`; so do all accounts
-  of one
-  call if `limits.batch` lets /Bulk carry many.
+  of one call if `limits.batch` lets /Bulk carry many.
 """
 
 import contextlib

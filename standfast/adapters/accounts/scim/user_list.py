@@ -20,8 +20,7 @@ def list_users(name: str, url: str, token: str, http: HttpClient) -> list[Mappin
     """Return the users as the directory returns them, each once by id.
 
     `name` is the directory's name in the configuration, `url` the part before `/Users`. Unavailable
-    if the
-    directory does not return all users.
+    if the directory does not return all users.
     """
     headers = {
         "Authorization": f"Bearer {token}",

@@ -1,19 +1,15 @@
 """LDAP client (RFC 4511) for locking accounts, based on ldap3.
 
 The client connects, signs in, searches in pages, replaces attributes, and knows the meaning of
-result
-codes. The connector decides which attribute gets which value.
+result codes. The connector decides which attribute gets which value.
 
 Rules
 - A name comes from a person: each of its bytes is escaped in a filter. A DN comes from the
-  directory
-  and is sent back unchanged.
+  directory and is sent back unchanged.
 - A password is never sent unencrypted, except to this machine. An empty password is refused:
-  servers
-  treat it as an anonymous sign-in and accept it (RFC 4513 5.1.2).
+  servers treat it as an anonymous sign-in and accept it (RFC 4513 5.1.2).
 - Lists are read in pages (RFC 2696), so that a server's size limit truncates nothing. Referrals are
-  not
-  followed: the configuration alone decides which servers receive our password.
+  not followed: the configuration alone decides which servers receive our password.
 - A server's text is never repeated; its result code is.
 """
 
@@ -145,8 +141,7 @@ class LdapConnection:
         """Return the entries with one of the values in `attribute`.
 
         They are searched below `base`, with the requested `attributes`, and only among those that
-        the filter
-        `among` matches, if it is given.
+        the filter `among` matches, if it is given.
         """
         from ldap3.utils.conv import escape_bytes
 
@@ -159,8 +154,7 @@ class LdapConnection:
         """Replace each attribute's values in one modify; return the result code.
 
         An empty list removes the attribute, and a missing attribute is not an error. The attributes
-        in `anew`
-        are removed and added instead: they must exist.
+        in `anew` are removed and added instead: they must exist.
         """
         modifies = {
             name: [("MODIFY_DELETE", []), ("MODIFY_ADD", list(values))]
@@ -228,8 +222,8 @@ def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: floa
     """Try to sign in; return whether the server reports the account locked.
 
     The password policy control (draft-behera-ldap-password-policy-10, 6.2) asks the server to
-    report it. A
-    server may report nothing, and then the result is False. Raises if the sign-in succeeds.
+    report it. A server may report nothing, and then the result is False. Raises if the sign-in
+    succeeds.
     """
     raw = _connection(server, dn, password, seconds)
     try:

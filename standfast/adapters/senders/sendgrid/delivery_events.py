@@ -2,8 +2,7 @@
 
 Rules
 - Nothing is parsed before the signature over time and bytes is verified, and the time must be
-  recent:
-  SendGrid repeats for a day, so a genuine message may be that old.
+  recent: SendGrid repeats for a day, so a genuine message may be that old.
 - An id that occurs twice in a message counts once. Across messages no memory is needed: the ledger
   merges events so that a repeated one changes nothing (`ledger.deliveries`).
 - An event that cannot be parsed, or that is not about a mail of ours, is counted; the others apply.

@@ -6,16 +6,13 @@ Rules
 - One request has one content for at most 1,000 people. Messages that share their pieces are sent
   together: the pieces once, and each person's values as substitutions, which SendGrid inserts at a
   mark. The mark is random and new for each request, and occurs in no piece, value or subject;
-  values
-  for HTML are already escaped. Other messages get requests of their own.
+  values for HTML are already escaped. Other messages get requests of their own.
 - SendGrid accepts or refuses a request as a whole. If a 400 names recipients, those are refused and
   the others are sent again. If it names none, the request is halved until the cause is found; so it
-  is
-  after a 413.
+  is after a 413.
 - 401 and 403 concern the account and apply to all messages. After 429 and 503 nothing was accepted.
   After any other 5xx, and if no answer comes after the request left, the result is UNKNOWN: nothing
-  is
-  sent a second time.
+  is sent a second time.
 - The token is a custom argument and is part of every event; no other value is.
 - Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
 """

@@ -1,13 +1,11 @@
 """Delivery status notifications of a relay, read from files.
 
 The meaning of a report is that of RFC 3464, and of RFC 6533 if an address is not ASCII. Fetching
-the
-mailbox is the task of its owner.
+the mailbox is the task of its owner.
 
 Rules
 - A report belongs to the message whose token is its envelope id, which we set (RFC 3461), or else
-  the
-  token in the Message-ID of the returned headers.
+  the token in the Message-ID of the returned headers.
 - A report is a mail, and anybody can write one. Only a recipient of a message knows its token, so a
   forged report can misstate the forger's own delivery only. A person supplies the files.
 - If a report names several recipients, the worst result counts: our mail had one recipient, and the

@@ -7,9 +7,8 @@ Rules
   with "=_", so no body can contain the boundary.
 - No recipient's data shape a header. Auto-Submitted prevents automatic replies (RFC 3834).
 - No header is written by EmailMessage: it decodes an encoded word (RFC 2047) and writes the CR and
-  LF
-  in it unescaped, and it loses spaces where it folds. Addresses are dot-atoms and A-labels and are
-  written unchanged; a subject or name that is not plain is encoded as a whole.
+  LF in it unescaped, and it loses spaces where it folds. Addresses are dot-atoms and A-labels and
+  are written unchanged; a subject or name that is not plain is encoded as a whole.
 - A header that many mails share is folded once.
 """
 

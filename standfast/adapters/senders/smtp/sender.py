@@ -4,19 +4,16 @@
 
 Rules
 - One connection carries all messages of a call; RSET follows a refused message. The connection is
-  kept
-  for the next call for a short time, and is tested before it is used again. If it breaks after some
-  messages, another one is opened: many relays limit the messages on one connection.
+  kept for the next call for a short time, and is tested before it is used again. If it breaks after
+  some messages, another one is opened: many relays limit the messages on one connection.
 - If the relay offers PIPELINING, then MAIL, RCPT and DATA are sent together (RFC 2920); the message
   itself is never sent before the relay asks for it. If it offers DSN, it is asked to report
-  failures,
-  with our token as the envelope id and the headers only (RFC 3461).
+  failures, with our token as the envelope id and the headers only (RFC 3461).
 - If the connection breaks before the relay asked for the message, the message was not accepted:
-  FAILED.
-  From its first byte until the relay's answer, a break makes this message, and no other, UNKNOWN.
+  FAILED. From its first byte until the relay's answer, a break makes this message, and no other,
+  UNKNOWN.
 - 5xx to RCPT or after DATA concerns this message: REFUSED. 4xx, and an error that stops the whole
-  call
-  (no connection, sign-in, MAIL FROM), is FAILED, with a time for a retry if that may help.
+  call (no connection, sign-in, MAIL FROM), is FAILED, with a time for a retry if that may help.
 - STARTTLS never falls back to plain text, and no password is sent without TLS.
 - An address with non-ASCII letters before the @ is sent only to a relay that offers SMTPUTF8.
 - The call ends at its deadline; messages that were not begun were not sent.
