@@ -1,4 +1,4 @@
-"""The command line: a folder for each domain, and thin commands that call one use-case each.
+"""The command line: one folder for each domain, thin commands.
 
     app.py      the lazily loaded tree of commands; `main`, which turns errors into exit statuses
     parsing/    commands, groups and parameter types, on top of click
@@ -6,9 +6,9 @@
 
 Rules
 - A command parses, calls one use-case, and prints its result.
-- Heavy imports wait inside the commands: `--help` and `status` start within 0.5 s.
-- With `--json` standard output has one JSON document and nothing else, errors included.
-- Personal data is printed only where an option asks for it.
+- Heavy imports are inside the commands, so that `--help` and `status` start within 0.5 s.
+- With `--json`, standard output is exactly one JSON document, also on an error.
+- Personal data is printed only if an option asks for it.
 """
 
 from standfast.cli.app import main

@@ -1,14 +1,14 @@
 """The tree of commands, and `main`, which maps errors to exit statuses.
 
 Rules
-- A StandfastError ends with its own status, a mistyped command with 2, Ctrl-C with 130, anything
-  else with 1 and one line; `STANDFAST_DEBUG=1` shows where it came from.
-- Who is told to end by `kill`, a shutdown or a line that was cut ends as by Ctrl-C: what a drill
-  restored is destroyed, and the ledger knows. The status is what a shell makes of such a death.
-- Who stops a command is told where it is gone on with: `standfast status` has what is in the
-  ledger, and a command that is gone on with otherwise says so in a note (PEP 678).
-- With `--json` the error is the one document on standard output.
-- What was done and could not be told ends with 1, never with 0; any other status stays.
+- A StandfastError has its own exit status. A mistyped command exits with 2, Ctrl-C with 130, and
+  any other error with 1 and one line; `STANDFAST_DEBUG=1` shows the traceback.
+- SIGTERM and SIGHUP are handled like Ctrl-C: the data that a drill restored is destroyed, and the
+  ledger records the end. The exit status is 128 plus the number of the signal, as in a shell.
+- The message of an interrupted command names how to continue: `standfast status`, or the command
+  in a note of the error (PEP 678).
+- With `--json`, the error is the one document on standard output.
+- If the result cannot be written, the exit status is 1 instead of 0; any other status stays.
 """
 
 import os
@@ -103,7 +103,7 @@ app = LazyGroup(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit status."""
+    """Run one command; return its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     _open_closed_streams()
     if sys.platform.startswith("win"):
@@ -170,9 +170,9 @@ def _pass(_number: int, _frame: FrameType | None) -> None:
 
 
 def _open_closed_streams() -> None:
-    """Give a stream that whoever started us had closed (`<&-`): nothing to read, nowhere to tell.
+    """Open standard streams that the parent process closed (`<&-`).
 
-    Python has None in its place, on which every question and every answer would end in an error.
+    Python sets a closed stream to None, and every read or print would then raise an error.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -244,7 +244,7 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _notes(error: BaseException) -> list[str]:
-    """Return what was added to an error about going on (PEP 678)."""
+    """Return the notes of an error (PEP 678)."""
     return [*getattr(error, "__notes__", ())]
 
 

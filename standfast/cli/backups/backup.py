@@ -1,4 +1,4 @@
-"""`standfast backup`: make recovery points, list, restore and verify them."""
+"""`standfast backup`: create, list, restore and verify recovery points."""
 
 from pathlib import Path
 
@@ -57,10 +57,10 @@ from standfast.records import Json
 )
 @click.pass_obj
 def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
-    """Back a set up, or all of them.
+    """Back up one backup set or all of them.
 
-    Packs that a verification, a drill or a restore with the same ledger found damaged are not built
-    on: what lay in them is sent again, where the source still has it.
+    Packs that a verification, a drill or a restore with the same ledger found damaged are not
+    reused: their data is uploaded again if the source still contains it.
     """
     from standfast.usecases.backups.backup_run import run_backup
     from standfast.usecases.backups.damaged_packs import read_report
@@ -121,7 +121,10 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
 @identity_option
 @click.pass_obj
 def list_points(call: Call, set_name: str | None, identity: Path | None) -> ExitStatus:
-    """List the recovery points, newest last. With an identity also what is sealed in each."""
+    """List the recovery points, newest last.
+
+    With an identity, the list also shows the number of files.
+    """
     from standfast.usecases.backups import recovery_point_contents as contents
 
     with call.installation(needs_ledger=False) as installation:
@@ -228,7 +231,7 @@ def restore(
     replaces: bool,
     has_globals: bool,
 ) -> ExitStatus:
-    """Restore a point, or part of it, to a folder or into a database server."""
+    """Restore a recovery point to a folder or into a database server."""
     if (to is None) == (into is None):
         raise UsageError(
             "say where to: --to DIR for a folder, or --into NAME for a server, and not both"
@@ -325,10 +328,10 @@ def verify(
     confidence: float | None,
     damage: float | None,
 ) -> ExitStatus:
-    """Check the repository.
+    """Verify the vault.
 
-    Signatures, sequence, packs, and the witness of the last time; with --read every byte, with an
-    identity what is sealed, all of it or a sample.
+    Checks signatures, sequence numbers, packs and the witness of the last verification. With --read
+    it reads every byte. With an identity it also decrypts the content, all of it or a sample.
     """
     from standfast.usecases.backups import verification
 

@@ -1,4 +1,4 @@
-"""Lines of `standfast backup run` on the backup of one set."""
+"""Output of `standfast backup run` on one backup set."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ _SHOWN = 20  # what could not be read is all in the document; a person sees the 
 
 
 def backup_lines(outcome: "BackupOutcome") -> list[Line]:
-    """Return the lines on one set: its point, what it lacks, what is unusual."""
+    """Return the lines on one set: recovery point, gaps and warnings."""
     result = outcome.result
     lines: list[Line] = []
     if outcome.died_before:

@@ -1,4 +1,4 @@
-"""What `standfast backup restore --into` says."""
+"""Output of `standfast backup restore --into`."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def lines_of(outcome: "DatabaseRestoreOutcome") -> list[Line]:
-    """Say what the server took, what it did not, and what to do about it."""
+    """Return the lines on restored and failed dumps, and the next step."""
     lines: list[Line] = [
         f"{outcome.point.name} ({outcome.point.set_name}) into {outcome.into}:",
         Table(rows=[_row(dump) for dump in outcome.dumps], indent=2),

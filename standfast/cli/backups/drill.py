@@ -1,4 +1,4 @@
-"""`standfast drill`: restore apart, check, measure, destroy."""
+"""`standfast drill`: restore, check, measure and destroy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,10 +59,10 @@ _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
 def run(
     call: Call, set_name: str, identity: Path | None, point: str, keep: bool, compare: bool
 ) -> ExitStatus:
-    """Restore apart, check, measure, destroy.
+    """Restore to a separate folder, check, measure and destroy.
 
-    RTO is measured from the declaration until usable, RPO from the last change that came back; the
-    report is signed and chained to the last one.
+    The RTO is measured from the start of the drill until the service is usable, the RPO from the
+    last restored change. The report is signed and contains the hash of the previous one.
     """
     from standfast.usecases.drills.restore_drill import run_drill
 
@@ -90,7 +90,7 @@ def run(
 @click.option("--set", "set_name", metavar="SET", help="Of one set.")
 @click.pass_obj
 def list_drills(call: Call, set_name: str | None) -> ExitStatus:
-    """List the drills, and check their reports."""
+    """List the drills and verify their reports."""
     from standfast.usecases.drills.drill_history import list_drills as listed_drills
 
     with call.installation() as installation:
@@ -117,7 +117,7 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
 
 
 def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
-    """Say what was measured, and why not where nothing was."""
+    """Return the cells of RTO, RPO and problem of a drill."""
     if state == "running":
         return []
     told = ["not measured", ""]
@@ -130,7 +130,7 @@ def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
 
 
 def lines_of(outcome: "DrillOutcome") -> list[Line]:
-    """Say what came back, how long it took and how much was lost, and whether promises are kept."""
+    """Return the lines on restored data, RTO, RPO, checks and next steps."""
     files = outcome.restored.files if outcome.restored else 0
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
@@ -190,7 +190,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
 
 
 def _judged(one: "ObjectiveResult") -> str:
-    """Say which of the two promises of a service was kept."""
+    """Return whether RTO and RPO of a service were met."""
     beyond = ""
     if one.mtpd_ms is not None and one.is_beyond_mtpd:
         beyond = f", beyond the MTPD of {measured(one.mtpd_ms)}"

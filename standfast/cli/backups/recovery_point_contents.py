@@ -1,4 +1,4 @@
-"""`standfast backup ls`, `find` and `diff`: what recovery points hold."""
+"""`standfast backup ls`, `find` and `diff`: content of recovery points."""
 
 import sys
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def find(
     set_name: str | None,
     in_all_points: bool,
 ) -> ExitStatus:
-    """Find which recovery points hold a file, in which versions."""
+    """Find the recovery points and versions of a file."""
     from standfast.usecases.backups import recovery_point_contents as contents
 
     with call.installation(needs_ledger=False) as installation:
@@ -172,7 +172,7 @@ def diff(
 def to_standard_output(
     call: Call, point: str, patterns: Sequence[str], identity: Path | None, set_name: str | None
 ) -> ExitStatus:
-    """Write one file of a point to standard output, and nothing else there."""
+    """Write one file of a recovery point to standard output."""
     from standfast.usecases.backups.recovery_point_contents import write_file_to
 
     if call.as_json:

@@ -1,4 +1,4 @@
-"""`standfast backup copy` and `standfast backup card`: what survives when this site does not."""
+"""`standfast backup copy` and `card`: second copy and recovery card."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--keys", is_flag=True, help="The domain keys, too; each needs a custodian to open.")
 @click.pass_obj
 def copy(call: Call, to: str, keys: bool) -> ExitStatus:
-    """Copy the vault to a second site, without any key; only what is new is read."""
+    """Copy new objects of the vault to a second site; needs no key."""
     from standfast.usecases.backups.replication import replicate_to_second_site
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
@@ -62,7 +62,7 @@ def copy(call: Call, to: str, keys: bool) -> ExitStatus:
 @click.option("--html", type=FilePath(), metavar="FILE", help="Write it as a page to print.")
 @click.pass_obj
 def card(call: Call, html: Path | None) -> ExitStatus:
-    """Make the recovery card: where the backups are, who opens them, and how to restore."""
+    """Show the recovery card: vault, custodians and steps of a restore."""
     from backup.ownership.recovery_card import card_text
     from backup.ownership.recovery_card_page import card_page
     from standfast.reports.html_page import write_page

@@ -1,4 +1,4 @@
-"""What `standfast backup restore` says of a folder that it filled."""
+"""Output of `standfast backup restore` to a folder."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ _SHOWN = 20  # what could not be restored is all in the document; a person sees 
 
 
 def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
-    """Say what came back, from where else it had to be taken, and what did not come."""
+    """Return the lines on restored files, repairs and problems."""
     result = outcome.result
     if outcome.has_found_nothing:
         return [
@@ -69,7 +69,7 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
 
 
 def incomplete_lines(lacking: "IncompletePoint") -> list[Line]:
-    """Say what the point itself lacks of what was asked for."""
+    """Return the lines on files that the recovery point does not contain."""
     lines: list[Line] = []
     if lacking.is_interim:
         lines.append("The point is interim: what came later in its backup is not in it.")
@@ -92,7 +92,7 @@ def incomplete_lines(lacking: "IncompletePoint") -> list[Line]:
 
 
 def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
-    """Say that the latest may not be the latest."""
+    """Return the warning about damaged newer recovery points."""
     if not newer_damaged:
         return []
     names = ", ".join(newer_damaged[:_SHOWN])
@@ -100,7 +100,7 @@ def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
 
 
 def clock_ahead_lines(point: "RecoveryPoint", *, is_dated_ahead: bool) -> list[Line]:
-    """Say that the latest may be so by a wrong clock only."""
+    """Return the warning about a recovery point with a future date."""
     if not is_dated_ahead:
         return []
     told = (
@@ -112,7 +112,7 @@ def clock_ahead_lines(point: "RecoveryPoint", *, is_dated_ahead: bool) -> list[L
 
 
 def unrecorded_lines(unrecorded: str) -> list[Line]:
-    """Say that the ledger, and with it the timeline, has nothing of a restore."""
+    """Return the warning about a restore that the ledger did not record."""
     if not unrecorded:
         return []
     return [f"The ledger has not, or not to its end, that this was restored: {unrecorded}."]

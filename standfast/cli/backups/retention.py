@@ -1,4 +1,4 @@
-"""`standfast backup keep`: let points expire, free what none needs, keep locks long enough."""
+"""`standfast backup keep`: expire recovery points and delete packs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,11 +67,11 @@ def keep(
     most: int | None,
     distrust: Path | None,
 ) -> ExitStatus:
-    """Let recovery points expire by the rules, and free what none needs any more.
+    """Expire recovery points by the rules, and delete unneeded packs.
 
-    A point expires by the time that it was kept. What only expired points needed is marked, and
-    dropped a week later at the earliest. Runs on the keeper's machine, with its key; needs no key
-    that opens a backup.
+    Packs that only expired recovery points needed are marked, and deleted a week later at the
+    earliest. The command runs on the keeper's machine with the keeper's key. It needs no key that
+    opens backups.
     """
     from standfast.usecases.backups import retention
 

@@ -1,4 +1,4 @@
-"""What `standfast backup verify` says."""
+"""Output of `standfast backup verify`."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
-    """Say how deep it looked, what it found and what to do about it."""
+    """Return the lines on depth, findings and next steps."""
     report = outcome.report
     depth = "every byte read" if outcome.is_read else "signatures and sizes"
     if outcome.is_keyed:

@@ -1,4 +1,4 @@
-"""`standfast deadline feed`: who may subscribe to what is due, each by an address of their own."""
+"""`standfast deadline feed`: calendar subscriptions to due dates."""
 
 import click
 
@@ -21,10 +21,11 @@ from standfast.records import timestamp
 @click.option("--revoke", is_flag=True, help="Let the address of NAME open nothing any more.")
 @click.pass_obj
 def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
-    """Make the address at which a calendar programme subscribes to what is due.
+    """Create the address of a calendar subscription to the due dates.
 
-    `standfast serve` answers it with the due dates of every live incident. Whoever has the address
-    can read them, so each subscriber has their own; made anew, the one before opens nothing.
+    `standfast serve` publishes the due dates of every live incident at that address. Anybody that
+    has the address can read them, so each subscriber has an own one. A new address replaces the old
+    one.
     """
     if name is None:
         return _listed(call, revoke)

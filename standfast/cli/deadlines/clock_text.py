@@ -1,4 +1,4 @@
-"""Legal clocks in words: what is due, by which rule, and what is still to be found out."""
+"""Text of legal clocks: due dates, rules and open questions."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
-    """Give one clock as a person reads it: a heading and what is known below it."""
+    """Return the lines of one clock: a heading and a table."""
     one = clock.obligation
     rows = [["due", due_text(clock, now, zone)]]
     if clock.started_at is not None:
@@ -37,12 +37,12 @@ def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
 
 
 def standing_words(clock: "Clock") -> str:
-    """Say where a duty stands."""
+    """Return the state of a clock."""
     return clock.standing.value.replace("_", " ")
 
 
 def limit_text(one: "Obligation") -> str:
-    """Say a rule's number and what it counts from."""
+    """Return the limit of a rule and the event that it counts from."""
     limit = one.limit
     number = f"{limit.value} {limit.unit.replace('_', ' ')}" if limit.value and limit.unit else ""
     start = f"from {limit.start}" if number else limit.start
@@ -50,7 +50,7 @@ def limit_text(one: "Obligation") -> str:
 
 
 def due_text(clock: "Clock", now: datetime, zone: str) -> str:
-    """Say when a duty is due, strictly first, in the time of a zone."""
+    """Return when an obligation is due, strict date first, in a time zone."""
     from standfast.deadlines.obligations import Kind
 
     if clock.open_delay is not None:
@@ -77,7 +77,7 @@ def _block(reason: str, until: datetime | None, zone: str) -> str:
 
 
 def clock_document(clock: "Clock") -> JsonObject:
-    """Give one clock as part of a JSON document."""
+    """Return the JSON document of one clock."""
     one = clock.obligation
     due: Json = None
     if clock.due is not None:

@@ -1,4 +1,4 @@
-"""`standfast deadline`: what is due to whom, by when; and stating the facts that decide it."""
+"""`standfast deadline`: legal clocks and the facts that decide them."""
 
 from pathlib import Path
 
@@ -41,9 +41,9 @@ from standfast.suggestions import nearest_name_hint
 )
 @click.pass_obj
 def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitStatus:
-    """Show what is due to whom, by when, from which fact, and what is still to be found out.
+    """List legal duties with their recipients, due dates and open questions.
 
-    The strict date is first: nobody can call it late. The lenient one stands beside it.
+    The strict date comes first, because nobody can call it late. The lenient date follows it.
     """
     from standfast.deadlines import NOT_ADVICE
     from standfast.deadlines.legal_clocks import Standing
@@ -98,7 +98,10 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
 @click.option("--to", type=FilePath(), metavar="FILE", help="Where to; DUTY.html without.")
 @click.pass_obj
 def form(call: Call, incident: str | None, duty: str | None, to: Path | None) -> ExitStatus:
-    """Write the notice that a duty asks for, its gaps marked. It is never sent from here."""
+    """Write the form of a duty as a page, with its gaps marked.
+
+    Standfast never sends a form.
+    """
     from standfast.reports.authority_form_page import form_page
     from standfast.reports.html_page import write_page
     from standfast.usecases.deadlines.legal_clocks import filled_form
@@ -142,7 +145,10 @@ def form(call: Call, incident: str | None, duty: str | None, to: Path | None) ->
 @click.option("--to", type=FilePath(), metavar="FILE", help="Where to; INCIDENT.ics without.")
 @click.pass_obj
 def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
-    """Write what is due as a calendar (iCalendar), to be imported. See `deadline feed` too."""
+    """Write the due dates as a calendar file (iCalendar), to import it.
+
+    For a subscription, see `standfast deadline feed`.
+    """
     from standfast.reports.html_page import write_page
     from standfast.usecases.deadlines.calendar_feed import due_calendar
 
@@ -167,7 +173,7 @@ def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
 @click.argument("duty", help="The duty's id.")
 @click.pass_obj
 def show(call: Call, duty: str) -> ExitStatus:
-    """Show a duty: whom it binds, what it asks for, where it is written, how sure that is."""
+    """Show a legal duty: its rule, its content and its sources."""
     from standfast.deadlines import NOT_ADVICE
     from standfast.usecases.deadlines.obligations import shipped
 
@@ -210,7 +216,7 @@ def show(call: Call, duty: str) -> ExitStatus:
 )
 @click.pass_obj
 def places(call: Call) -> ExitStatus:
-    """List the places, trades and facts that clocks know."""
+    """List the jurisdictions, sectors, facts and form topics."""
     from collections import Counter
 
     from standfast.deadlines.applicability import Sector

@@ -1,4 +1,4 @@
-"""`standfast deadline fact` and its neighbours: stating what decides which duties run."""
+"""`standfast deadline fact`, `answer`, `told` and the like."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -57,7 +57,10 @@ first_at_option = click.option(
 def fact(
     call: Call, incident: str | None, name: str | None, at: str | None, because: str
 ) -> ExitStatus:
-    """State when something happened that a clock starts from. What was stated stays in view."""
+    """State the time of a fact that starts clocks.
+
+    Earlier statements stay visible.
+    """
     from standfast.deadlines.incident_facts import FactKind
     from standfast.ledger.incidents.incident_facts import Statement
 
@@ -87,7 +90,7 @@ def fact(
 def affected(
     call: Call, incident: str | None, installation: str | None, people: str | None, because: str
 ) -> ExitStatus:
-    """State how many people of a place are affected, as far as is known now."""
+    """State how many people of a jurisdiction are affected."""
     from standfast.deadlines.incident_facts import FactKind
     from standfast.ledger.incidents.incident_facts import Statement
 
@@ -125,7 +128,10 @@ def answer(
     threshold: bool,
     because: str,
 ) -> ExitStatus:
-    """Judge a test that decides whether a duty is owed. Until then it counts as owed."""
+    """Answer the legal test that decides whether a duty is owed.
+
+    Until then the duty counts as owed.
+    """
     from standfast.deadlines.incident_facts import FactKind
     from standfast.ledger.incidents.incident_facts import Statement
 
@@ -159,7 +165,7 @@ def told(
     at: str | None,
     mistaken: bool,
 ) -> ExitStatus:
-    """State that somebody was told, with the receipt. It ends the clock."""
+    """State that a duty was fulfilled, with the receipt; ends its clock."""
     from standfast.deadlines.incident_facts import FactKind
     from standfast.ledger.incidents.incident_facts import Statement
 
@@ -210,9 +216,10 @@ def delay(
     because: str,
     mistaken: bool,
 ) -> ExitStatus:
-    """State that law enforcement asked to wait. Only its document stops a clock.
+    """State that law enforcement requested a delay.
 
-    And only of a duty whose own rule lets it; `standfast deadline show DUTY` has what it says.
+    Only its document stops a clock, and only if the rule of the duty allows a delay; see
+    `standfast deadline show DUTY`.
     """
     from standfast.deadlines.incident_facts import FactKind
     from standfast.ledger.incidents.incident_facts import Statement
@@ -246,7 +253,7 @@ def delay(
 @click.argument("text", required=False, help="What the forms say about it.")
 @click.pass_obj
 def content(call: Call, incident: str | None, topic: str | None, text: str | None) -> ExitStatus:
-    """State what the forms say about a topic; it stands in every form that asks for it."""
+    """Set the text of a topic in every form that asks for it."""
     from standfast.deadlines.incident_facts import FactKind
     from standfast.ledger.incidents.incident_facts import Statement
 
@@ -264,9 +271,9 @@ def _state(
     takes: str,
     make: "Callable[[datetime, Sequence[str]], Statement]",
 ) -> ExitStatus:
-    """State a fact of the incident that `words` begin with, where they do not leave it out.
+    """Record a statement on the incident that `words` begin with.
 
-    `takes` is what its other words are called.
+    The incident is optional; `takes` describes the other words in messages.
     """
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state
 

@@ -1,4 +1,4 @@
-"""`standfast evidence`: what was frozen, and whether it still is what was sealed."""
+"""`standfast evidence`: list, verify, stamp, copy and export evidence."""
 
 from datetime import datetime
 
@@ -31,7 +31,7 @@ _NOBODY_KNOWS = "Whether one is gone, nobody can say: "
 @click.argument("incident", required=False, help="Of one incident; all without.")
 @click.pass_obj
 def list_evidence(call: Call, incident: str | None) -> ExitStatus:
-    """List what was frozen: by incident and source, with its counts."""
+    """List the evidence by incident and source."""
     from standfast.usecases.evidence.frozen_folders import list_frozen, seal_key
 
     with call.installation(needs_ledger=False) as installation:
@@ -91,7 +91,7 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
 @click.argument("incident")
 @click.pass_obj
 def verify(call: Call, incident: str) -> ExitStatus:
-    """Hold every copy against its seal, and the seals against the ledger."""
+    """Compare the evidence with its seals, and the seals with the ledger."""
     from standfast.usecases.evidence.frozen_folders import verify_frozen
 
     with call.installation(needs_ledger=False) as installation:
@@ -142,10 +142,11 @@ def verify(call: Call, incident: str) -> ExitStatus:
 @click.argument("incident")
 @click.pass_obj
 def stamp(call: Call, incident: str) -> ExitStatus:
-    """Have stamped what the authority of `[custody.timestamp]` has not stamped yet.
+    """Request the missing time stamps of the evidence.
 
-    `standfast serve` does so by itself, soon after it was sealed; this is for where none runs, or
-    the authority did not answer then. The stamp has the time at which it is made.
+    `standfast serve` does so automatically, soon after the evidence was sealed. Use this command if
+    `serve` is not running, or if the authority of `[custody.timestamp]` did not respond. A stamp
+    shows the time at which it is made.
     """
     from standfast.usecases.evidence.time_stamps import stamp_frozen
 
@@ -179,10 +180,10 @@ def stamp(call: Call, incident: str) -> ExitStatus:
 @click.argument("incident")
 @click.pass_obj
 def copy(call: Call, incident: str) -> ExitStatus:
-    """Copy what was frozen into the bucket of `[custody.s3]`, where it is not there yet.
+    """Copy missing evidence into the bucket of `[custody.s3]`.
 
-    An incident does so by itself as it freezes; this is for what was frozen before, or could not
-    be copied then.
+    An incident copies its evidence automatically when it is frozen. Use this command for evidence
+    that was frozen earlier or could not be copied.
     """
     from standfast.usecases.evidence.frozen_folders import copy_frozen
 

@@ -1,4 +1,4 @@
-"""`standfast evidence export`: what was frozen, for others to read or to examine."""
+"""`standfast evidence export`: evidence for readers and examiners."""
 
 from pathlib import Path
 
@@ -34,10 +34,10 @@ _MOST_NAMED = 20
 @click.option("--reason", default="", help="Why in clear, naming nobody; the timeline keeps it.")
 @click.pass_obj
 def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> ExitStatus:
-    """Write what was frozen for others: as masked copies to read.
+    """Export the evidence of an incident as masked copies.
 
-    Card numbers, social-security numbers and mail addresses are masked in them. Each names the
-    hash of its sealed original, which stays as it is.
+    Card numbers, social-security numbers and mail addresses are masked. The index names the hash of
+    each sealed original, which is not changed.
     """
     from standfast.usecases.evidence.export import INDEX_FILE, export_evidence
 

@@ -1,4 +1,4 @@
-"""`standfast check`: try every part of the place."""
+"""`standfast check`: test every part of the installation."""
 
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,10 @@ _CONTAINMENT = frozenset({"accounts", "people", "roles", "playbooks"})
 )
 @click.pass_obj
 def check(call: Call) -> ExitStatus:
-    """Try every part of a place; show what to fix.
+    """Test every part of the installation and show what to fix.
 
-    What would not work tonight fails; a gap is a warning: a part that is not set up, or a risk that
-    you may accept. Nothing is sent, locked, frozen or backed up.
+    A part that does not work is a failure. A part that is not configured, and a risk that you may
+    accept, are warnings. Nothing is sent, locked, frozen or backed up.
     """
     from standfast.usecases.health.check_results import Verdict
     from standfast.usecases.health.installation_check import check_installation
@@ -60,7 +60,7 @@ def check(call: Call) -> ExitStatus:
 
 
 def _summary(report: "Report") -> str:
-    """Return how many errors and gaps there are, and how many of them affect containment."""
+    """Return the number of errors and gaps, and how many affect containment."""
     from standfast.usecases.health.check_results import Verdict
 
     found = [one for one in report.checks if one.verdict is not Verdict.OK]

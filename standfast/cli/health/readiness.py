@@ -1,4 +1,4 @@
-"""`standfast readiness`: could we take a breach tonight?"""
+"""`standfast readiness`: could we respond to a breach tonight?"""
 
 from pathlib import Path
 
@@ -30,12 +30,12 @@ from standfast.errors import ExitStatus
 )
 @click.pass_obj
 def readiness(call: Call, to: Path | None) -> ExitStatus:
-    """Say whether this place could take a breach tonight.
+    """Answer whether the organisation could respond to a breach tonight.
 
-    All that `standfast check` tries, and what only practice keeps alive: how old recovery points
-    and drills are, which playbooks nobody tried for a year, leavers who still get in, accounts
-    without a second factor, and card numbers in clear at the end of the logs. Nothing is sent,
-    locked, frozen or backed up.
+    Includes the tests of `standfast check`, and facts that only regular practice keeps current: the
+    age of recovery points and drills, playbooks that nobody tried for a year, people that have left
+    and can still sign in, accounts without a second factor, and unmasked card numbers in recent log
+    lines. Nothing is sent, locked, frozen or backed up.
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict

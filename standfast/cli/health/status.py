@@ -1,4 +1,4 @@
-"""`standfast status`: where everything stands, at once."""
+"""`standfast status`: backups, drills, incidents and the next step."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,9 +41,10 @@ PLAN, EXERCISE = "plan", "exercise"
 )
 @click.pass_obj
 def status(call: Call, live: bool) -> ExitStatus:
-    """Say where everything stands, at once.
+    """Show the state of backups, drills and incidents.
 
-    Last backups and drills, open incidents, who is untold, and one next step.
+    Shows the last backups and drills, open incidents, how many people are not notified yet, and one
+    next step.
     """
     from standfast.usecases.health.status import look
 
@@ -125,7 +126,7 @@ def _row(one: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
 
 
 def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
-    """Return each headline and next step; the first incident's next step ends the output."""
+    """Return the headlines and next steps; the first next step comes last."""
     lines: list[Line] = []
     for one in of_mode:
         lines.append(f"{one.id}: {one.headline}.")
@@ -134,7 +135,7 @@ def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line
 
 
 def _untold(one: "IncidentStatus") -> str:
-    """Say how many were not told, of how many a person has to decide, and whom nobody counted."""
+    """Return how many recipients are not notified, held, or not counted."""
     if one.is_closed:
         return "-"  # not counted any more; `notice accounting` has it
     told = [f"{one.untold:,}"] if one.untold or not one.uncounted else []
@@ -143,7 +144,7 @@ def _untold(one: "IncidentStatus") -> str:
 
 
 def _clocks(one: "IncidentStatus", seen: "Status") -> str:
-    """Say how many are missed or due now, and when the next one ends, where they are counted."""
+    """Return how many clocks are missed or due now, and when the next ends."""
     if one.clocks is None:
         return "UNKNOWN: `standfast check`" if one.lacks_clocks else "not set up"
     told = [f"{one.clocks.missed} MISSED"] if one.clocks.missed else []

@@ -1,8 +1,9 @@
-"""What an approval would sign, shown to whoever is about to give it.
+"""Confirmation prompt of an approval.
 
 Rules
-- What is signed was looked at: on a terminal it is shown and asked about, and elsewhere the command
-  has to name it by its digest, as the page to the approver, `incident status` and the hand-over do.
+- An approver sees what the signature covers. On a terminal the plan is shown and must be confirmed.
+  Elsewhere the command must name its digest, which the page to the approver, `incident status` and
+  the handover show.
 """
 
 import sys
@@ -25,11 +26,10 @@ def confirm_signature(
     person: str,
     digest: str,
 ) -> str:
-    """Show what would be signed; give its digest when whoever sits here agrees to exactly that.
+    """Show what would be signed, ask for confirmation, return the digest.
 
-    Who gives the `digest` has agreed, and is shown it all the same before they sign. Where nobody
-    can be asked, ApprovalRefused names the command that signs it: a signature for what nobody
-    looked at is none.
+    With a `digest` the plan is shown without a question. Without a terminal, ApprovalRefused names
+    the command that approves exactly this plan, because nobody has seen it.
     """
     from standfast.playbook.status.next_step import SHOWN
     from standfast.usecases.approvals.step_decisions import signable_decisions

@@ -1,4 +1,4 @@
-"""`standfast incident close`, which says what it does not end, and `reopen`."""
+"""`standfast incident close`, which lists what remains open, and `reopen`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,9 +47,9 @@ _STAYS = {
 def close(
     call: Call, incident: str | None, as_person: str | None, passphrase_file: Path | None
 ) -> ExitStatus:
-    """Close an incident; accounts stay as they are, and legal clocks go on.
+    """Close an incident; accounts stay as they are, legal clocks continue.
 
-    A live one takes --as, by somebody who has a role.
+    A live incident needs --as, with a person that has a role.
     """
     from standfast.usecases.incidents.lifecycle import close as end
     from standfast.usecases.incidents.lifecycle import look
@@ -125,10 +125,10 @@ def close(
 def reopen(
     call: Call, incident: str, as_person: str | None, passphrase_file: Path | None
 ) -> ExitStatus:
-    """Open a closed incident again, to undo or correct what it did.
+    """Open a closed incident again, to undo or correct its effects.
 
-    It is as it was: what waited in it waits again, and what was stopped is stopped. A live one
-    takes --as, by somebody who has a role.
+    The incident continues in its former state: steps that waited wait again, and a stopped incident
+    stays stopped. A live incident needs --as, with a person that has a role.
     """
     from standfast.usecases.incidents.lifecycle import look
     from standfast.usecases.incidents.lifecycle import reopen as open_again

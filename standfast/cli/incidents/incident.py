@@ -1,4 +1,4 @@
-"""`standfast incident`: plan, open, decide, watch, undo and close."""
+"""`standfast incident`: plan, open, approve, watch, undo and close."""
 
 from pathlib import Path
 
@@ -56,10 +56,10 @@ inputs_option = click.option(
 @as_person_option
 @click.pass_obj
 def plan(call: Call, scenario: str, given: tuple[str, ...], as_person: str | None) -> ExitStatus:
-    """Show what an incident would touch.
+    """Show what an incident would do.
 
-    Everything is read and nothing changed: who and what, what would be refused, what cannot be
-    taken back, who must approve.
+    Reads all targets and changes nothing. Shows each step with its targets, refusals, the steps
+    that cannot be undone, and the approvals that it needs.
     """
     from standfast.usecases.incidents.plan import as_lines, plan_incident
 
@@ -112,9 +112,9 @@ def open_(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Open an incident and carry it on.
+    """Open an incident and run its steps.
 
-    It ends when the incident is over or needs a person.
+    The command ends when the incident is done or a step waits for a person.
     """
     return open_and_run_incident(
         call,
@@ -182,7 +182,7 @@ def list_incidents(call: Call, open_only: bool) -> ExitStatus:
 @click.option("--timeline", is_flag=True, help="What happened, in order.")
 @click.pass_obj
 def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> ExitStatus:
-    """Say where an incident stands, and the one next step."""
+    """Show the state of an incident and its next step."""
     from standfast.usecases.incidents import result_summary
     from standfast.usecases.incidents.lifecycle import look
 

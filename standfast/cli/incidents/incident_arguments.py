@@ -1,4 +1,4 @@
-"""The words of an incident's commands: which incident is meant, and what it is given."""
+"""Arguments of incident commands: the incident, times and inputs."""
 
 import re
 from collections.abc import Sequence
@@ -39,11 +39,11 @@ _LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory h
 def resolve_incident(
     installation: "Installation", *words: str | None, least: int = 0, most: int = 0, takes: str = ""
 ) -> tuple[str, list[str]]:
-    """Give the incident that is meant, and the words after it, `least` to `most` of them.
+    """Return the incident and the `least` to `most` words after it.
 
-    The id may be left out when exactly one incident is open; what a trigger or a list only planned
-    does not count beside one that acts. Raises UsageError otherwise, and for a wrong number of
-    words: `takes` is what they are called.
+    The id is optional if exactly one incident is open; plans do not count next to a live incident
+    or an exercise. Raises UsageError otherwise, and for a wrong number of words; `takes` describes
+    the words in that message.
     """
     rest = [word for word in words if word is not None]
     named = rest.pop(0) if rest and (is_incident_id(rest[0]) or len(rest) > most) else None
@@ -68,12 +68,12 @@ def resolve_incident(
 
 
 def is_incident_id(word: str) -> bool:
-    """Is it of the form of an incident's id, whether there is such an incident or not?"""
+    """Return whether a word has the form of an incident id."""
     return _ID.fullmatch(word) is not None
 
 
 def parse_moment(text: str | None) -> datetime | None:
-    """Read a moment with its zone; None for none. UsageError for another form or age."""
+    """Parse a time with its zone; UsageError for another form or age."""
     if text is None:
         return None
     try:
@@ -89,7 +89,7 @@ def parse_moment(text: str | None) -> datetime | None:
 
 
 def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:
-    """Read `NAME=VALUE` and `NAME=@FILE`; UsageError for another form, or a name given twice."""
+    """Parse `NAME=VALUE` and `NAME=@FILE`; UsageError for other forms."""
     inputs: dict[str, str | list[str]] = {}
     for number, text in enumerate(given, 1):
         name, equals, value = text.partition("=")
@@ -106,7 +106,7 @@ def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:
 
 
 def lines_of(file: Path, said_of: str = "") -> list[str]:
-    """Read a file with one a line; UsageError, which begins with `said_of`, when it is none."""
+    """Read the lines of a file; UsageError, with the prefix `said_of`."""
     try:
         with file.open("rb") as lines:  # a pipe as well, which has no size
             content = lines.read(_LARGEST_FILE_BYTES + 1)

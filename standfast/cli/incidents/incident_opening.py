@@ -1,4 +1,4 @@
-"""Opening an incident and carrying it on: what `incident open` and `lock` have in common."""
+"""Opening of an incident, shared by `incident open` and `lock`."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -43,10 +43,10 @@ def open_and_run_incident(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Open an incident in one commit; then follow or run it, unless nobody waits for it.
+    """Open an incident in one commit, then follow or run it.
 
-    Where nobody signs in, a warm `serve` of this machine is let to open it: it has begun before
-    this process has loaded the ledger.
+    Without a sign-in, a running `serve` of this machine opens it, which is faster than loading the
+    ledger in this process. With `no_wait` the command ends after the opening.
     """
     from standfast.usecases.core.installation import os_user
     from standfast.usecases.incidents import control_socket_client
@@ -89,7 +89,7 @@ def open_and_run_incident(
 
 @contextmanager
 def _noted_as_open(incident_id: str) -> Iterator[None]:
-    """Add to what fails after the opening that the same command would open a second incident."""
+    """Add a note to later errors: the incident is open already."""
     try:
         yield
     except Exception as error:
@@ -115,7 +115,10 @@ def _signed_in(
 def _opened_here(
     installation: "Installation", wanted: "OpenRequest", opened_by: str | None, *, is_asked: bool
 ) -> tuple[str, bool]:
-    """Open it in this process; a `serve` that was asked first may have, and then it is the same."""
+    """Open the incident in this process.
+
+    If a `serve` that was asked first has opened it already, this is the same incident.
+    """
     from standfast.ledger.incidents.trigger_messages import TriggerMessage
     from standfast.records import Mode
     from standfast.usecases.incidents.control_socket_client import SOURCE
@@ -136,7 +139,7 @@ def _opened_here(
 
 
 def _meanwhile(wanted: "OpenRequest") -> Problem:
-    """Say what can be done tonight although the playbook cannot be carried out here."""
+    """Return the problem that names alternatives to the playbook."""
     rehearse = "; to rehearse with stand-ins: add --exercise" * (wanted.mode != "exercise")
     return Problem(
         file=wanted.scenario,

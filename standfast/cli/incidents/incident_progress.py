@@ -1,12 +1,12 @@
-"""Carrying an incident on from the command line, and saying what came of it.
+"""Running of an incident from the command line, and its result.
 
 Rules
-- A `standfast serve` that is alive gets a second to pick the incident up; then its work is
-  followed. When none does, or when it dies, this process does the work itself.
-- Nobody is kept from a question while a message is only tried again later: `serve` goes on.
-- What is said afterwards: counts a step, why targets were not done, and one next step.
-- What was sealed is time-stamped once all is said, where this process did the work: no answer waits
-  for an authority.
+- A running `standfast serve` gets one second to pick the incident up, and this process then follows
+  it. If none picks it up, or if it dies, this process runs the steps itself.
+- The command does not wait for messages that are only retried later: `serve` retries them.
+- The result shows counts for each step, why targets were not done, and one next step.
+- Evidence that this process sealed is time-stamped after the result is printed, so that the result
+  does not wait for the authority.
 """
 
 import sys
@@ -40,7 +40,7 @@ def carry_on(
     before: list[Line],
     undo_came_to: StepState | None = None,
 ) -> ExitStatus:
-    """Carry an incident on and print what came of it, after `told` and the lines `before`."""
+    """Run an incident and print the result after the lines `before`."""
     from standfast.usecases.incidents.lifecycle import advance
 
     with call.progress() as tell:
@@ -58,7 +58,7 @@ def carry_on(
 
 
 def _stamp(installation: "Installation", incident_id: str) -> None:
-    """Have what was sealed stamped, in one short try; `status` names what is left."""
+    """Time-stamp new seals in one short attempt; `status` names the rest."""
     from standfast.usecases.evidence.time_stamps import stamp_pending
 
     with suppress(OSError):  # who reads it may have gone; the end of the process says so
@@ -78,7 +78,7 @@ def go_on(
     before: list[Line] | None = None,
     undo_came_to: StepState | None = None,
 ) -> ExitStatus:
-    """Carry on what somebody's word has moved; with `no_wait`, only say where it stands."""
+    """Run an incident after a decision; with `no_wait` only print its state."""
     from standfast.usecases.incidents.lifecycle import look
 
     if no_wait:
@@ -109,7 +109,7 @@ def print_outcome(
     before: list[Line],
     status: ExitStatus | None = None,
 ) -> ExitStatus:
-    """Print where an incident stands, and give that as an exit status, unless it is another one."""
+    """Print the state of an incident; return its exit status, or `status`."""
     from standfast.cli.incidents.incident_status import status_lines
     from standfast.usecases.reports.incident_status import incident_status
 
@@ -123,7 +123,7 @@ def print_outcome(
 
 
 def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Outcome | None":
-    """Watch a `serve` do it; None when there is none, or it leaves work undone."""
+    """Follow a running `serve`; None if there is none, or if it stops early."""
     from standfast.retry_rules import LONGEST_WHILE_ASKED
     from standfast.usecases.incidents.lifecycle import has_work, look
     from standfast.usecases.incidents.runner_waiting import (

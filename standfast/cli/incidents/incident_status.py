@@ -1,4 +1,4 @@
-"""The lines in which the command line prints the status of an incident."""
+"""Output of the status of an incident."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ _WHY = {EffectState.SUBMITTING: "it may have happened already"}
 
 
 def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
-    """Return the status as lines: a table of steps, what was not done, and the next step."""
+    """Return the lines of the status: steps, problems and the next step."""
     incident, state, position = status.outcome.incident, status.state, status.outcome.standing
     lines: list[Line] = [
         f"{incident}: {state.playbook.title} ({_mode_words(state)})",
@@ -68,7 +68,7 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
 
 
 def _clocks_lines(incident: str, duties: Duties | None, zone: str) -> list[str]:
-    """Return how many legal clocks are missed or due now, and when the next one ends."""
+    """Return one line: clocks missed, clocks due now, the next due time."""
     if duties is not None and duties.trouble:
         return [f"Warning: no legal clock can be counted: {duties.trouble}"]
     if duties is None or not (duties.missed or duties.due_now or duties.next_due):
@@ -81,7 +81,7 @@ def _clocks_lines(incident: str, duties: Duties | None, zone: str) -> list[str]:
 
 
 def _missing_part_lines(missing_parts: Sequence[str]) -> list[str]:
-    """Return what an exercise had to make up, and what a live run would stop at."""
+    """Return the lines on what the installation lacks for a live run."""
     if not missing_parts:
         return []
     return [
@@ -91,13 +91,13 @@ def _missing_part_lines(missing_parts: Sequence[str]) -> list[str]:
 
 
 def _mode_words(state: State) -> str:
-    """Return the mode of an incident, and that it is stopped or closed: nothing of it is live."""
+    """Return the mode of an incident, and whether it is stopped or closed."""
     end = "closed" if state.is_closed else "stopped" if state.is_halted else ""
     return f"{state.mode.value}, {end}" if end else state.mode.value
 
 
 def _state_words(state: State, view: StepView) -> str:
-    """Return the state of a step; one that is held or interrupted is not said to run."""
+    """Return the state of a step, such as `stopped` or `interrupted`."""
     reached = standing_state(view)
     if view in interrupted(state):
         return INTERRUPTED
@@ -108,7 +108,7 @@ def _state_words(state: State, view: StepView) -> str:
 
 
 def _waiting_words(state: State, view: StepView) -> str:
-    """Return what a step needs of a person; empty if it needs nothing."""
+    """Return the action that a step needs from a person, or an empty text."""
     if view.state is StepState.ASKING:
         return "needs approval"
     if view.state is not StepState.PROMPTED:
@@ -118,7 +118,7 @@ def _waiting_words(state: State, view: StepView) -> str:
 
 
 def _missed_rows(one: Tally) -> list[list[str]]:
-    """Return for each reason the number of targets, the first of them, and what to do."""
+    """Return a row for each reason: count, state, reason, first targets."""
     rows: list[list[str]] = []
     for missed in one.missed:
         why = missed.reason or _WHY.get(missed.state, "")
@@ -130,7 +130,7 @@ def _missed_rows(one: Tally) -> list[list[str]]:
 
 
 def _to_be_done(position: Standing) -> list[Line]:
-    """Return the instructions of the next step, or what to find out before its decision."""
+    """Return the instructions or facts for the person that decides next."""
     step = position.asked
     if step is None or not (step.instructions or step.facts):
         return []
@@ -141,7 +141,7 @@ def _to_be_done(position: Standing) -> list[Line]:
 
 
 def _answered(state: State, view: StepView) -> str:
-    """Return the decision. A text about a step by hand may be personal, and is not shown."""
+    """Return the chosen option; a free text may be personal and is hidden."""
     if view.answer is None:
         return ""
     asked = next((step for step in state.playbook.steps if step.name == view.step), None)

@@ -1,4 +1,4 @@
-"""`standfast lock`: the one step for the hurried."""
+"""`standfast lock`: lock accounts with one command."""
 
 import tomllib
 from pathlib import Path
@@ -51,9 +51,10 @@ def lock(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Lock accounts everywhere, now. `standfast incident undo` gives them back.
+    """Lock accounts in all directories, now.
 
-    Nothing here proves the lock, so an undo of it takes an approval.
+    `standfast incident undo` unlocks them. This command does not prove the locks, so their undo
+    needs an approval.
     """
     names: list[str] = []
     for number, word in enumerate(accounts, 1):
@@ -87,7 +88,7 @@ def lock(
 
 
 def _refuse_misspelt(number: int, word: str) -> None:
-    """Raise UsageError for what can only be a slip: it would open an incident and lock nobody."""
+    """Raise UsageError for an obvious mistake, before an incident is opened."""
     if "," in word:
         raise UsageError(
             f"account {number} holds a comma: write names with blanks between; one that has a "
@@ -101,9 +102,10 @@ def _refuse_misspelt(number: int, word: str) -> None:
 
 
 def _has_directory(config_file: Path) -> bool:
-    """Whether any directory is written down; a file that cannot be read is told of later.
+    """Return whether any directory is configured.
 
-    Only parsed: checking the whole of it would take longer than a warm `serve` needs to begin.
+    Only parses the file, because a full check takes longer than a running `serve` needs to start
+    the lock. An unreadable file is reported later.
     """
     try:
         return bool(tomllib.loads(config_file.read_text(encoding="utf-8-sig")).get("accounts"))

@@ -1,4 +1,4 @@
-"""`standfast incident carry-out`: open live what a trigger only planned."""
+"""`standfast incident carry-out`: open live the plan of a trigger."""
 
 import sys
 from pathlib import Path
@@ -43,11 +43,11 @@ from standfast.records import JsonObject
 def carry_out(
     call: Call, plan: str, as_person: str | None, digest: str, passphrase_file: Path | None
 ) -> ExitStatus:
-    """Carry out what was only planned, with the same inputs.
+    """Open a plan live, with the same inputs.
 
-    The plan is closed, and the incident that acts is another one. Typed again, it goes on with
-    that one. A plan that further messages were added to, or whose playbook was edited, is shown
-    anew, and asked about.
+    The plan is closed and a new incident is opened. The same command again continues that incident.
+    If further messages were added to the plan, or if its playbook was edited, the plan is shown
+    again and must be confirmed.
     """
     from standfast.playbook.status.next_step import SHOWN
     from standfast.usecases.approvals.step_decisions import authenticated_person

@@ -1,4 +1,4 @@
-"""`standfast incident handover` and `after-action`: pages for who takes over, and for the end."""
+"""`standfast incident handover` and `after-action`: pages for people."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -39,9 +39,10 @@ to_option = click.option(
 @to_option
 @click.pass_obj
 def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
-    """Write the page for whoever takes over.
+    """Write the page for the person that takes over.
 
-    What is open and whose it is, clocks that run, what nobody knows, who decided what. It prints.
+    The page lists open steps and who must act, running clocks, unknown outcomes and all decisions.
+    It can be printed.
     """
     from standfast.usecases.reports.shift_handover import hand_over, write_handover
 
@@ -60,7 +61,7 @@ def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
 
 
 def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]:
-    """Return one line a reason, with how many acts share it."""
+    """Return one line for each reason, with its number of acts."""
     lines = []
     for (step, is_message, reason), number in Counter(
         (one.step, one.is_message, one.reason) for one in unknowns
@@ -82,9 +83,10 @@ def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]
 @to_option
 @click.pass_obj
 def after_action(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
-    """Write the draft of the review.
+    """Write the draft of the after-action review.
 
-    What the ledger knows of how it went, and the questions that only people can answer.
+    The draft contains the facts that the ledger recorded, and the questions that only people can
+    answer.
     """
     from standfast.usecases.reports.shift_handover import after_action as drafted
     from standfast.usecases.reports.shift_handover import write_after_action

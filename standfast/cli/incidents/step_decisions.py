@@ -1,7 +1,4 @@
-"""What people say about an incident: approve, answer, accept, settle, retry.
-
-Adds what `stopping`, `undoing` and `closing` have to the group, too.
-"""
+"""Decisions on steps: `approve`, `answer`, `accept`, `settle` and `retry`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,9 +71,9 @@ def approve(
 ) -> ExitStatus:
     """Approve a step as planned, or refuse it.
 
-    Your passphrase makes the signature; it holds for this plan and no other. Without --digest, what
-    would be signed is shown first, and asked about. With --break-glass everybody is told, may still
-    refuse it, and somebody else looks at it before the incident can be closed.
+    Your passphrase signs exactly this plan. Without --digest, the plan is shown first and must be
+    confirmed. With --break-glass all other approvers are notified and may still refuse, and another
+    person must review the approval before the incident can be closed.
     """
     from standfast.usecases.approvals.break_glass import break_glass as break_its_glass
     from standfast.usecases.approvals.step_decisions import decide
@@ -164,8 +161,8 @@ def answer(
 ) -> ExitStatus:
     """Answer a question, or report on a step.
 
-    A step that is done by hand takes any text: what came of it. With --again, steps that the
-    earlier answer had left out are looked at again.
+    For a step that is done by hand, TEXT is your report on it. With --again, the conditions of
+    steps that were skipped after the earlier answer are evaluated again.
     """
     from standfast.usecases.approvals.step_decisions import answer as keep_answer
 
@@ -184,7 +181,7 @@ def answer(
 
 
 def _begun_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
-    """Say what had begun by an answer that is corrected, and what to do if it should not be."""
+    """Return the lines on steps that a corrected answer had started."""
     asking = [view.step for view in views if view.state is StepState.ASKING]
     others = [view.step for view in views if view.step not in asking]
     lines: list[Line] = [
@@ -215,10 +212,10 @@ def accept(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Go on with what is done of a step.
+    """Continue although a step is not fully done.
 
-    What needs the step may begin, although some of its targets were not done, or cannot be looked
-    up now: that goes on by itself.
+    Steps that depend on it may begin, although some of its targets failed or their outcome is
+    unknown. Unknown outcomes are still looked up.
     """
     from standfast.usecases.approvals.step_decisions import accept as keep_accepted
 
@@ -252,9 +249,10 @@ def settle(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Say whether an unknown effect happened.
+    """Record whether an unknown effect happened.
 
-    Nobody could look it up. EFFECT is its name, or how it begins, from `incident status --targets`.
+    Use this if Standfast cannot look the effect up. EFFECT is its name from `incident status
+    --targets`, or the beginning of that name.
     """
     from standfast.usecases.approvals.step_decisions import settle as keep_settled
     from standfast.usecases.approvals.step_decisions import settle_step
@@ -299,7 +297,7 @@ def retry(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Try again what failed, of a step or of all."""
+    """Retry failed targets of one step or of all steps."""
     from standfast.usecases.approvals.step_decisions import retry as plan_again
 
     with call.installation() as installation:

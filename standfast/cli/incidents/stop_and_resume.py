@@ -1,4 +1,4 @@
-"""Stopping an incident, or all of them, and letting one go on again."""
+"""`standfast incident stop` and `resume`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,10 +49,10 @@ def stop(
     as_person: str | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Stop everything that is not under way.
+    """Stop an incident: no further act begins.
 
-    A live one takes --as, by anybody who is enrolled. What is under way ends, is looked up where
-    nobody saw its end, and is written down.
+    Acts that are under way are completed, looked up if their outcome is unknown, and recorded. A
+    live incident needs --as, with any enrolled person.
     """
     from standfast.usecases.incidents.lifecycle import look, wait_until_still
     from standfast.usecases.incidents.lifecycle import stop as halt
@@ -108,7 +108,7 @@ def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str,
 
 
 def _still_ends(left: Mapping[str, int]) -> str:
-    """Say where a stop left the acts: nothing is half known, or it is named."""
+    """Return how many acts are done, not begun, under way or unknown."""
     told = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
     if left["under_way"]:
         told.append(f"{left['under_way']:,} still under way, brought to their end")
@@ -130,10 +130,10 @@ def resume(
     as_person: str | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Let a stopped incident go on, and say first what that carries out.
+    """Resume a stopped incident, after a list of what will run.
 
-    A live one takes --as, by somebody who has a role. Notices begin their abort window again. One
-    that nobody carries on is carried on, too, and that takes no sign-in.
+    A live incident needs --as, with a person that has a role. Notices begin their abort window
+    again. The command also runs an interrupted incident that was not stopped, without a sign-in.
     """
     from standfast.usecases.incidents.lifecycle import resume as let_go_on
 
@@ -148,7 +148,7 @@ def resume(
 
 
 def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":
-    """Return what resuming carries out, after saying so, and how to give a notice up alone."""
+    """Print and return what resuming runs, and how to cancel a notice."""
     from standfast.playbook.status.unstarted_work import not_begun
     from standfast.usecases.incidents.lifecycle import look
 

@@ -1,4 +1,4 @@
-"""Giving back what an incident changed: what would come back first, and then that it is begun."""
+"""`standfast incident undo`: restore the prior state of targets."""
 
 from collections import Counter
 from dataclasses import replace
@@ -65,10 +65,10 @@ def undo(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Give accounts back the state they had.
+    """Unlock accounts: restore the state before the incident.
 
-    In a live incident that takes --as, and somebody else's approval. Those that are named, those of
-    one step, or with --all everything; --plan shows it first.
+    A live incident needs --as, and the approval of another person. Give accounts with --target, a
+    step with --step, or --all. --plan shows what would be restored.
     """
     from standfast.usecases.incidents.effect_undo import plan_undo
     from standfast.usecases.incidents.effect_undo import undo as start_undo

@@ -1,4 +1,4 @@
-"""What the owner's commands share: the keys that they take, and how they say what is next."""
+"""Options, keys and results that the commands of key ceremonies share."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ identity_passphrase_file_option = click.option(
 
 
 def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "OwnerSession":
-    """Open the owner's key, asking for its passphrase only when it is locked."""
+    """Open the owner's key; ask for its passphrase only if it is locked."""
     from standfast.usecases.key_ceremonies.owner_operations import open_owner_session, open_stores
 
     stores = open_stores(call.config_file, call.env)
@@ -48,7 +48,7 @@ def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "OwnerS
 
 
 def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
-    """Open a custodian's identity, asking for its passphrase only when it is locked."""
+    """Open a custodian's identity; ask for a passphrase only if locked."""
     from standfast.usecases.key_ceremonies.owner_operations import open_custodian
 
     return open_custodian(identity, lambda who: passphrase(call, passphrase_file, who))
@@ -57,9 +57,9 @@ def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Ident
 def print_ceremony_result(
     call: Call, told: Mapping[str, Any], lines: Sequence[Line], next_steps: Sequence[str]
 ) -> ExitStatus:
-    """Print what was done, and what people do next.
+    """Print the result and the next steps.
 
-    PARTIAL when a copy of the key records could not be made equal to the key store.
+    Returns PARTIAL if a copy of the key records could not be updated.
     """
     shown: list[Line] = [*lines]
     failed: Sequence[str] = told.get("copies_failed", ())

@@ -1,7 +1,7 @@
-"""`standfast backup custodian`: what is asked of who can open the backups.
+"""`standfast backup custodian`: challenges and attestations of custodians.
 
-What a custodian does himself (`challenge answer`, `attest`) needs no configuration: it runs on the
-machine where the identity is, which may be offline.
+The commands of a custodian (`challenge answer`, `attest`) need no configuration. They run on the
+machine with the recovery identity, which may be offline.
 """
 
 import sys
@@ -38,7 +38,7 @@ mine_option = click.option(
 @click.option("--to", type=FilePath(), required=True, metavar="FILE", help="A new file for it.")
 @click.pass_obj
 def new(call: Call, to: Path) -> ExitStatus:
-    """Make a challenge that every custodian is to answer."""
+    """Create a challenge that every custodian answers."""
     from standfast.usecases.key_ceremonies.custodian_requests import ask_custodians
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
@@ -87,7 +87,7 @@ def new(call: Call, to: Path) -> ExitStatus:
 def answer(
     call: Call, challenge: Path, identity: Path, to: Path, passphrase_file: Path | None
 ) -> ExitStatus:
-    """Show that you still hold your recovery identity, and that it opens; needs no network."""
+    """Prove that you have your recovery identity; needs no network."""
     from standfast.usecases.key_ceremonies import custodian_requests
 
     opened = attended(call, identity, passphrase_file)
@@ -124,7 +124,7 @@ def answer(
 @click.argument("file", type=FilePath(), metavar="ANSWER", help="What a custodian sent back.")
 @click.pass_obj
 def accept(call: Call, file: Path) -> ExitStatus:
-    """Compare an answer with its challenge, and record that the key is there."""
+    """Compare an answer with its challenge and record the result."""
     from standfast.usecases.key_ceremonies import custodian_requests
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
@@ -179,7 +179,7 @@ def attest(
     yes: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Agree to the erasure that an order names; needs no network."""
+    """Attest the order to erase a domain; needs no network."""
     from backup.ownership.recovery_card import group_digits
     from standfast.usecases.key_ceremonies import custodian_requests
 

@@ -1,4 +1,4 @@
-"""`standfast backup owner …`: domains, their generations, and who can open them."""
+"""`standfast backup owner …`: domains, their generations and custodians."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ _CARD = "Print the recovery card again: `standfast backup card --html card.html`
 def add_domain(
     call: Call, name: str, owner_key: Path, recipient: tuple[str, ...], passphrase_file: Path | None
 ) -> ExitStatus:
-    """Add an erasure domain: what is encrypted to one key, and erased together."""
+    """Add an erasure domain: data with one key, erased together."""
     from standfast.usecases.key_ceremonies.owner_operations import domain_added
 
     told = domain_added(office(call, owner_key, passphrase_file), name, recipient)
@@ -82,7 +82,7 @@ def add_domain(
 def new_generation(
     call: Call, domain: str, owner_key: Path, passphrase_file: Path | None
 ) -> ExitStatus:
-    """Give a domain a new key for what comes; the custodians stay, and open old and new."""
+    """Start a new key of a domain, for the same custodians."""
     from standfast.usecases.key_ceremonies.owner_operations import generation_begun
 
     told = generation_begun(office(call, owner_key, passphrase_file), domain)
@@ -128,9 +128,10 @@ def add_custodian(
     passphrase_file: Path | None,
     identity_passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Let one more person open every backup; a custodian who is here opens the keys for it.
+    """Add a custodian: a person that can open every backup.
 
-    Whoever is one already gets the name that is given.
+    A present custodian opens the keys for that. For an existing custodian, the command sets the
+    name.
     """
     from standfast.usecases.key_ceremonies.owner_operations import custodian_added
 
@@ -178,9 +179,10 @@ def retire_custodian(
     passphrase_file: Path | None,
     identity_passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Let a custodian open nothing of what comes; a custodian who stays opens the keys for it.
+    """Retire a custodian: new keys, which that person cannot open.
 
-    Nobody unlearns a key: what was backed up so far opens for them wherever they still get at it.
+    A remaining custodian opens the keys for that. A retired custodian that kept a copy of the old
+    keys can still open earlier recovery points, if the person can still read the packs.
     """
     from standfast.usecases.key_ceremonies.owner_operations import custodian_retired
 

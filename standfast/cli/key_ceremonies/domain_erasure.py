@@ -1,4 +1,4 @@
-"""`standfast backup owner …`: the erasure of a domain, which takes two persons."""
+"""`standfast backup owner …`: the erasure of a domain by two people."""
 
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def erase(
     owner_key: Path,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Erase a domain for good: its keys go, and nobody opens its points again."""
+    """Erase a domain permanently by deleting its keys."""
     from standfast.usecases.key_ceremonies.domain_erasure import erased
 
     at = office(call, owner_key, passphrase_file)

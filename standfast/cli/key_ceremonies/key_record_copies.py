@@ -1,4 +1,4 @@
-"""`standfast backup keys`: copies of the key records, without which no identity opens anything."""
+"""`standfast backup keys`: copies of the key records."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="NAME", help="Where it is kept; only a new copy needs it.")
 @click.pass_obj
 def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
-    """Make a folder a copy of the key records, or bring the copy that it is up to date.
+    """Create or update a copy of the key records in a folder.
 
-    A key record that the key store lost comes back from the copy. Records of erased domains and
-    of custodians who left are removed from it. No key is needed.
+    A key record that is missing in the key store is restored from the copy. Records of erased
+    domains and of retired custodians are deleted from the copy. No key is needed.
     """
     from standfast.usecases.key_ceremonies.key_record_copies import copy_keys
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
@@ -59,7 +59,7 @@ def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
 )
 @click.pass_obj
 def list_copies(call: Call) -> ExitStatus:
-    """List the copies of the key records, with when each was last seen and what it lacks."""
+    """List the copies of the key records and what each of them lacks."""
     from backup.trust.root_chain import load_root_chain
     from standfast.usecases.core.backup_repository import translated_errors
     from standfast.usecases.key_ceremonies.key_record_copies import standings
@@ -92,7 +92,7 @@ def list_copies(call: Call) -> ExitStatus:
 @click.argument("name", help="The copy, as `list` has it.")
 @click.pass_obj
 def forget(call: Call, name: str) -> ExitStatus:
-    """Take a copy off the list, after it was destroyed."""
+    """Remove a destroyed copy from the list."""
     from standfast.usecases.key_ceremonies.key_record_copies import forget_copy
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 

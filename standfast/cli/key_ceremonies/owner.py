@@ -1,8 +1,4 @@
-"""`standfast backup owner`: who may do what, and the owner's own key.
-
-Leaves the deeds on writers, on keys and on erasure to `owner_writers`, `owner_keys` and
-`owner_erasure`.
-"""
+"""`standfast backup owner`: writers, domains, custodians and keepers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def show(call: Call) -> ExitStatus:
-    """Show the roots, writers, domains, custodians and keepers; no key is needed."""
+    """Show writers, domains, custodians and keepers; no key is needed."""
     from standfast.usecases.key_ceremonies.owner_operations import open_stores, roster
     from standfast.usecases.key_ceremonies.roster_document import roster_json
 
@@ -70,7 +66,7 @@ def show(call: Call) -> ExitStatus:
 )
 @click.pass_obj
 def publish(call: Call) -> ExitStatus:
-    """Put this version's FORMAT.md and break_glass.py into the vault; older copies stay."""
+    """Copy FORMAT.md and break_glass.py of this version into the vault."""
     from standfast.usecases.key_ceremonies.owner_operations import documents_published, open_stores
 
     new = documents_published(open_stores(call.config_file, call.env))
@@ -97,7 +93,7 @@ def publish(call: Call) -> ExitStatus:
 @passphrase_file_option
 @click.pass_obj
 def lock_key(call: Call, owner_key: Path, to: Path, passphrase_file: Path | None) -> ExitStatus:
-    """Write the owner's key under a passphrase, into a new file."""
+    """Encrypt the owner's key with a passphrase, into a new file."""
     from standfast.usecases.key_ceremonies.owner_operations import key_locked
 
     key_locked(owner_key, to, lambda who: passphrase(call, passphrase_file, who, is_new=True))
@@ -116,7 +112,7 @@ def lock_key(call: Call, owner_key: Path, to: Path, passphrase_file: Path | None
 
 
 def _newest(one: "RosterWriter") -> str:
-    """What the host wrote last; nothing where that was written under a later epoch's keys."""
+    """Return the newest point of a host; empty if a later epoch wrote it."""
     if one.newest is None:
         return "none"
     if one.trusted_through is not None and one.newest.sequence > one.trusted_through:

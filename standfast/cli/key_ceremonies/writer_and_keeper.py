@@ -1,4 +1,4 @@
-"""`standfast backup owner …`: backup hosts, and the keeper."""
+"""`standfast backup owner …`: writers and the keeper."""
 
 import sys
 from pathlib import Path
@@ -70,7 +70,7 @@ def add_writer(
     owner_key: Path,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Let one more host write backups, with keys of its own."""
+    """Allow one more host to write backups, with its own keys."""
     from standfast.usecases.key_ceremonies.owner_operations import add_writer_as_owner
 
     told = add_writer_as_owner(office(call, owner_key, passphrase_file), name, domain, host_dir)
@@ -117,9 +117,10 @@ def new_epoch(
     witness: Path | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """After a compromise: give a host new keys, and believe the old ones no further.
+    """Replace the keys of a host after a compromise.
 
-    Its next run sends everything anew.
+    The old keys are trusted only up to a recovery point that you name. The next backup of the host
+    uploads everything again.
     """
     from standfast.usecases.key_ceremonies.owner_operations import epoch_begun
 
@@ -170,7 +171,7 @@ def remove_writer(
     witness: Path | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Let a host write no more; what it wrote so far stays and restores."""
+    """Remove a writer; its recovery points stay restorable."""
     from standfast.usecases.key_ceremonies.owner_operations import writer_removed
 
     at = office(call, owner_key, passphrase_file)
@@ -212,7 +213,7 @@ def set_keeper(
     key: str | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Say who frees what is no longer needed."""
+    """Set the keeper, which lets recovery points expire."""
     from standfast.usecases.key_ceremonies.owner_operations import keeper_set
 
     if (keeper_file is None) == (key is None):
@@ -261,7 +262,7 @@ def retire_keeper(
     believe_none: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Trust the keeper no further than one of its records."""
+    """Retire the keeper; trust its records only up to a number."""
     from standfast.usecases.key_ceremonies.owner_operations import keeper_retired
 
     if (trusted_through is None) != believe_none:
@@ -288,7 +289,7 @@ def retire_keeper(
 def _through(
     at: "OwnerSession", writer: str, trusted_through: int | None, witness: Path | None
 ) -> int:
-    """How far a writer is believed: as it was said, as a witness saw it, or as is typed now."""
+    """Return the last trusted sequence number of a writer."""
     from standfast.usecases.key_ceremonies.owner_operations import last_witnessed
 
     if trusted_through is not None and witness is not None:

@@ -1,4 +1,4 @@
-"""`standfast notice correct`: to those who got a wrong notice, and to nobody else."""
+"""`standfast notice correct`: a correction to the same recipients."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from standfast.records import Json
 
 
 def values_of(given: Sequence[str]) -> dict[str, str]:
-    """Read what was given as --value."""
+    """Parse the texts of --value."""
     values: dict[str, str] = {}
     for one in given:
         name, equals, text = one.partition("=")
@@ -62,9 +62,9 @@ def correct(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Correct a notice, to exactly those who got it, or may have.
+    """Send a correction to everybody that may have received a notice.
 
-    Whoever is to approve it is asked at once; it leaves once it is approved.
+    Its approvers are asked immediately. It is sent after the approval.
     """
     from standfast.usecases.notice_follow_up.corrections import correct as plan_correction
 

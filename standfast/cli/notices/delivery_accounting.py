@@ -1,4 +1,4 @@
-"""`standfast notice accounting`: who was told what, when, by which channel, how it ended."""
+"""`standfast notice accounting`: recipients and delivery of each notice."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--reason", default="", help="Show addresses in clear; the timeline keeps why.")
 @click.pass_obj
 def accounting(call: Call, incident: str | None, export: Path | None, reason: str) -> ExitStatus:
-    """Say of each notice who was told, and how it ended; the numbers add up to the audience."""
+    """Show the delivery of each notice; the numbers sum up to the audience."""
     from standfast.usecases.notices.accounting_export import export as written
     from standfast.usecases.notices.delivery_accounting import End, account
 

@@ -1,4 +1,4 @@
-"""`standfast notice posted`, `held`, `tell`, `leave-out`: what people do and decide by hand."""
+"""`standfast notice posted`, `held`, `tell` and `leave-out`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,9 +81,10 @@ def posted(
     as_person: str | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Say that letters of a notice were posted: their readers count as told from then on.
+    """Record that letters of a notice were posted, so that they count.
 
-    All that are written, or those of --letter. Or that they came back, or were thrown away.
+    From then on their recipients count as notified. Applies to all written letters, or to those of
+    --letter. With --came-back or --thrown-away it records that instead.
     """
     from standfast.usecases.notice_follow_up import letters
 
@@ -127,9 +128,10 @@ def posted(
 @incident_argument
 @click.pass_obj
 def list_held(call: Call, incident: str | None) -> ExitStatus:
-    """List whom a notice was held for: minors, and whoever has died; a person decides.
+    """List held recipients, such as minors, and unreached recipients.
 
-    Whose message did not arrive is named as well: only a letter or another address reaches them.
+    A person decides whether and how a held recipient is notified. A recipient that no message
+    reached needs a letter or another address.
     """
     from standfast.usecases.notice_follow_up.held_recipients import held, unreached
 
@@ -227,10 +229,10 @@ def tell(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Tell somebody who was held, or whom no message reached, at an address that you name.
+    """Notify one held or unreached recipient at an address that you give.
 
-    Whoever is to approve it is asked at once; it leaves once it is approved. Of a notice that was
-    corrected since, the first words go to nobody any more: --value says what holds instead.
+    Its approvers are asked immediately, and it is sent after the approval. If the notice was
+    corrected in the meantime, give the correct texts with --value.
     """
     from standfast.usecases.notice_follow_up.held_recipients import tell as plan_to_tell
 
@@ -284,7 +286,7 @@ def leave_out(
     as_person: str | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Decide that somebody who was held is not told, with the reason."""
+    """Decide not to notify a held recipient, with the reason."""
     from standfast.usecases.notice_follow_up.held_recipients import leave_out as keep_left_out
 
     with call.installation() as installation:

@@ -1,4 +1,4 @@
-"""`standfast notice`: what would be written to people: listed, checked, shown."""
+"""`standfast notice`: notices to staff and customers."""
 
 import click
 
@@ -28,7 +28,7 @@ from standfast.records import Json
 )
 @click.pass_obj
 def list_notices(call: Call) -> ExitStatus:
-    """List the notices: the shipped ones, and your own."""
+    """List all notices, those of Standfast and your own."""
     from standfast.notices.template_folder import read_templates
 
     config = call.config_if_any()

@@ -1,4 +1,4 @@
-"""`standfast notice read`: the very words of a notice of an incident, as an approval signs them."""
+"""`standfast notice read`: the text of a notice that an approval signs."""
 
 import click
 
@@ -25,9 +25,10 @@ from standfast.suggestions import known_names_hint
 @click.option("--lang", metavar="LANG", help="In this language only.")
 @click.pass_obj
 def read(call: Call, incident: str | None, step: str | None, lang: str | None) -> ExitStatus:
-    """Read what a notice of an incident says, in each language: the words that are approved.
+    """Show the text of a notice of an incident in each language.
 
-    A name in brackets stands for what is each reader's own. Nobody is named, and nothing is sent.
+    This is the text that an approval signs. A name in brackets stands for a value of each
+    recipient. The output names nobody, and nothing is sent.
     """
     from standfast.usecases.notices.preview import planned_words
 

@@ -1,4 +1,4 @@
-"""`standfast notice preview`: a notice as it would arrive, in the terminal or as a page."""
+"""`standfast notice preview`: a notice in the terminal or as a page."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -69,7 +69,7 @@ def preview(
     reason: str | None,
     html: Path | None,
 ) -> ExitStatus:
-    """Show what people would get, with made-up values or with the first of an audience."""
+    """Show a notice with example values or with those of an audience."""
     from standfast.usecases.core.installation import system_clock
     from standfast.usecases.notices.preview import draft, look_at_audience, write_preview
 

@@ -1,6 +1,6 @@
-"""`standfast notice check`: whether notices are easy to read, and say nothing they should not.
+"""`standfast notice check`: readability and banned phrases of notices.
 
-Owns the words of the answer. Scores are texts in JSON, as elsewhere what is no whole number.
+Scores are texts in JSON, as are all numbers of Standfast that are not integers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.argument("name", nargs=-1, metavar="[TEMPLATE]...")
 @click.pass_obj
 def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
-    """Check that notices are easy to read and say nothing they should not: all, or those named."""
+    """Check the readability and banned phrases of notices."""
     from standfast.notices.banned_phrases import banned
     from standfast.notices.readability import measure
 
@@ -77,7 +77,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
 
 
 def selected_templates(call: Call, names: Sequence[str]) -> Mapping[str, "Template"]:
-    """Load all notices of this place, or those named; UsageError when one is not there."""
+    """Load all notices or those named; UsageError for an unknown one."""
     from standfast.notices.template_folder import read_templates
 
     config = call.config_if_any()

@@ -1,4 +1,4 @@
-"""`standfast notice status`, `pause`, `resume`, `go`, `stop`: one notice while it goes out."""
+"""`standfast notice status`, `pause`, `resume`, `go` and `stop`."""
 
 import click
 
@@ -42,7 +42,7 @@ _MOVED: dict[ExitStatus, str] = {
 @incident_argument
 @click.pass_obj
 def status(call: Call, incident: str | None) -> ExitStatus:
-    """Show how far each notice of an incident is, and what is left of its abort window."""
+    """Show the progress and the abort window of each notice."""
     from standfast.reports.report_sentences import state_words
     from standfast.usecases.incidents.result_summary import tallies
 
@@ -121,7 +121,7 @@ def status(call: Call, incident: str | None) -> ExitStatus:
 @step_argument
 @click.pass_obj
 def pause(call: Call, incident: str | None, step: str | None) -> ExitStatus:
-    """Let nothing more of one notice leave; the rest of the incident goes on."""
+    """Pause one notice; the rest of the incident continues."""
     from standfast.usecases.notices import staged_sending
 
     with call.installation() as installation:
@@ -146,7 +146,10 @@ def pause(call: Call, incident: str | None, step: str | None) -> ExitStatus:
 @no_wait_option
 @click.pass_obj
 def resume(call: Call, incident: str | None, step: str | None, no_wait: bool) -> ExitStatus:
-    """Let a paused notice go on; one of which nothing left has its abort window anew."""
+    """Resume a paused notice.
+
+    If no message was sent yet, its abort window begins again.
+    """
     from standfast.usecases.notices import staged_sending
 
     with call.installation() as installation:
@@ -165,7 +168,7 @@ def resume(call: Call, incident: str | None, step: str | None, no_wait: bool) ->
 @no_wait_option
 @click.pass_obj
 def go(call: Call, incident: str | None, step: str | None, no_wait: bool) -> ExitStatus:
-    """Write to those after the canary now."""
+    """Send a notice to the remaining recipients after the canary, now."""
     from standfast.usecases.notices import staged_sending
 
     with call.installation() as installation:
@@ -190,7 +193,7 @@ def go(call: Call, incident: str | None, step: str | None, no_wait: bool) -> Exi
 @click.option("--why", default="", help="Kept with each who is not told.")
 @click.pass_obj
 def stop(call: Call, incident: str | None, step: str | None, why: str) -> ExitStatus:
-    """Give up what of one notice has not left, for good."""
+    """Cancel the messages of a notice that were not sent yet."""
     from standfast.usecases.notices import staged_sending
 
     with call.installation() as installation:

@@ -1,4 +1,4 @@
-"""`standfast notice reports`: what the relay told of mails that it could not deliver."""
+"""`standfast notice reports`: delivery reports of the mail relay."""
 
 from pathlib import Path
 
@@ -30,9 +30,10 @@ from standfast.plurals import counted
 )
 @click.pass_obj
 def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
-    """Take in the delivery reports that came back to the sender's mailbox (DSN, RFC 3464).
+    """Import delivery reports of the sender's mailbox (DSN, RFC 3464).
 
-    Whose mail bounced or is put off then counts as not told. Again changes nothing.
+    A recipient whose mail bounced or was delayed then counts as not notified. Importing a report
+    again changes nothing.
     """
     from standfast.adapters.senders.smtp.delivery_reports import read_reports
     from standfast.records import DeliveryState

@@ -1,4 +1,4 @@
-"""`standfast people`: who may approve."""
+"""`standfast people`: enrolled people, their roles and passkeys."""
 
 import sys
 from dataclasses import replace
@@ -79,11 +79,13 @@ def add(
     as_passphrase_file: Path | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Enrol a person.
+    """Enrol a person that may approve.
 
-    On the first day of a place, before its first live incident, they may approve at once. Later
-    somebody signs for it: a person, who grants no role that they lack and counts as one with whom
-    they enrol, who may approve after a day; or the owner, whose signature counts at once.
+    On the first day of an installation, before its first live incident, the person may approve
+    immediately. Later, an enrolled person or the owner must sign. After the signature of a person,
+    the new person may approve after one day, has only roles that the signer has, and does not count
+    as a second approver next to the signer. After the signature of the owner, the person may
+    approve immediately.
     """
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit, refuse_unsigned
 
@@ -135,7 +137,7 @@ def add(
 
 
 def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, str]:
-    """Give both as they are; what was left out is asked for, where somebody can answer."""
+    """Return full name and mail address; ask for missing ones on a terminal."""
     given = {"--full-name": full_name, "--mail": mail}
     missing = [option for option, value in given.items() if value is None]
     if missing and (call.as_json or not sys.stdin.isatty()):
@@ -157,7 +159,7 @@ def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, 
 @click.option("--contacts", is_flag=True, help="Show names and addresses; the look is noted.")
 @click.pass_obj
 def list_people(call: Call, contacts: bool) -> ExitStatus:
-    """List who may approve, by sign-in name and role."""
+    """List the people that may approve, with their roles."""
     from standfast.usecases.incidents.result_summary import FRESH, people
 
     with call.installation() as installation:
@@ -214,10 +216,10 @@ def remove(
     owner_key: Path | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Take a person's right to approve away.
+    """Remove a person's right to approve.
 
-    For good; what they approved stays readable. Everybody is notified. One person does not remove
-    the last approver, of all or of a role: that takes the owner's key.
+    The removal is permanent; earlier approvals stay readable. All enrolled people are notified.
+    Only the owner's key can remove the last approver, or the last one of a role.
     """
     from standfast.usecases.people.enrolment import remove_person
 
@@ -258,7 +260,8 @@ def grant(
 ) -> ExitStatus:
     """Give a person more roles.
 
-    Everybody is notified. Once a place is set up, nobody grants a role that they lack.
+    All enrolled people are notified. After the first day of an installation, a signer can grant
+    only roles that the signer has.
     """
     from standfast.usecases.people.enrolment import grant_roles
 
@@ -281,7 +284,7 @@ def _signer(
     owner_key: Path | None,
     passphrase_file: Path | None,
 ) -> "Signer":
-    """Sign in the person or open the owner's key; UsageError unless exactly one is named."""
+    """Sign in a person or open the owner's key; UsageError for both or none."""
     from standfast.usecases.people.enrolment import owner_signer, person_signer
 
     if owner_key is not None and as_person is None:
@@ -321,9 +324,10 @@ def _untold(why: str) -> list[str]:
 def remove_passkey(
     call: Call, name: str, passkey: str, as_person: str | None, passphrase_file: Path | None
 ) -> ExitStatus:
-    """Take the right to sign from a passkey, such as that of a lost phone.
+    """Remove a passkey, such as that of a lost phone.
 
-    What it signed for a step that is not done yet counts no more, and is asked again.
+    Its approvals of steps that are not done yet no longer count; these steps ask for approval
+    again.
     """
     from standfast.usecases.people import passkeys
 

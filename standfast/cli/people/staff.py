@@ -1,4 +1,4 @@
-"""`standfast people import`, `leavers` and `factors`: who works here, and who gets in how."""
+"""`standfast people import`, `leavers` and `factors`: the list of staff."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,11 +56,11 @@ def import_staff(
     yes: bool,
     names: bool,
 ) -> ExitStatus:
-    """Take over who works here, with which accounts, and who leaves.
+    """Import the list of staff, their accounts and leaving dates.
 
-    A CSV file has the columns key, name, mail, phone, accounts, roles and left. Of a directory,
-    roles (SCIM) and groups (LDAP) become roles. Who has left and still gets in somewhere is planned
-    for the playbook `leaver`. The same list again changes nothing.
+    A CSV file has the columns key, name, mail, phone, accounts, roles and left. In a directory,
+    roles (SCIM) and groups (LDAP) become roles. For each person that has left and can still sign
+    in, the command plans the playbook `leaver`. Importing the same list again changes nothing.
     """
     from standfast.usecases.people import staff_access
 
@@ -115,9 +115,9 @@ def import_staff(
 @click.option("--names", is_flag=True, help="Show names; the look is noted.")
 @click.pass_obj
 def list_leavers(call: Call, names: bool) -> ExitStatus:
-    """Say who has left and still gets in, and where.
+    """List people that have left and can still sign in.
 
-    Every directory is asked, also for names that the list does not give there.
+    Every directory is asked, also for account names that are not in the list of staff.
     """
     from standfast.usecases.people import staff_access
 
@@ -175,9 +175,9 @@ def list_leavers(call: Call, names: bool) -> ExitStatus:
 @click.option("--names", is_flag=True, help="Show names; the look is noted.")
 @click.pass_obj
 def list_factors(call: Call, names: bool) -> ExitStatus:
-    """Say which accounts may be signed in to without a second factor.
+    """List accounts that need no second factor to sign in.
 
-    Every directory is asked; administrators come first where it says who they are.
+    Every directory is asked; privileged accounts come first if the directory names them.
     """
     from standfast.usecases.people import staff_access
     from standfast.usecases.people.second_factors import exit_status, second_factors

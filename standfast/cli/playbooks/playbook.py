@@ -1,4 +1,4 @@
-"""`standfast playbook`: what there is, what it says, and whether it can be carried out here."""
+"""`standfast playbook`: list, show, check, exchange and print playbooks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ _NO_PLAYBOOK = "there is no playbook of that name, or another file is there"
 )
 @click.pass_obj
 def list_playbooks(call: Call) -> ExitStatus:
-    """List the playbooks: the shipped ones, and your own, by the names that open them."""
+    """List all playbooks, those of Standfast and your own."""
     from standfast.usecases.playbooks import library
 
     found: dict[str, Playbook] = {}
@@ -74,10 +74,10 @@ def list_playbooks(call: Call) -> ExitStatus:
 )
 @click.pass_obj
 def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
-    """Show a playbook: what waits for what, and then all of it as text.
+    """Show a playbook: the order of its steps, then its text.
 
-    In the drawing a square is the program, a circle a person, a diamond a decision, a clock a wait;
-    what stands side by side goes on side by side.
+    In the drawing, a square is a step of the program, a circle a step of a person, a diamond a
+    decision, and a clock a wait. Steps next to each other run in parallel.
     """
     from standfast.playbook.rendering.plain_text import as_text
     from standfast.playbook.rendering.text_graph import as_graph
@@ -140,7 +140,10 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
 @click.argument("names", nargs=-1, required=True, metavar="NAME|FILE...")
 @click.pass_obj
 def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
-    """Check whether they can be carried out here; all that is wrong is told, with its line."""
+    """Check whether playbooks can run in this installation.
+
+    Every problem is shown with its line.
+    """
     from standfast.usecases.playbooks.validation import check_files
 
     config = call.config_if_any()
@@ -176,10 +179,10 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
 )
 @click.pass_obj
 def import_(call: Call, source: Path, to: Path) -> ExitStatus:
-    """Bring a CACAO v2.0 playbook in as one of yours.
+    """Import a CACAO v2.0 playbook.
 
-    What its commands would run is never taken over: each becomes the name of a command or a request
-    that this place must allow, and asks for an approval.
+    The commands in it are never imported. Each becomes the name of a command or request that your
+    configuration must allow, and needs an approval.
     """
     from standfast.usecases.playbooks.cacao_exchange import import_cacao_playbook
 
@@ -215,9 +218,9 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
 )
 @click.pass_obj
 def export(call: Call, name: str, to: Path) -> ExitStatus:
-    """Hand a playbook out as CACAO v2.0, for another tool or another place.
+    """Export a playbook as CACAO v2.0, for another tool or installation.
 
-    Another tool sees steps to be done by hand; brought in again here, it is the same playbook.
+    Another tool sees steps to be done by hand. Standfast imports the file as the same playbook.
     """
     from standfast.usecases.core.installation import system_clock
     from standfast.usecases.playbooks.cacao_exchange import export_cacao_playbook
@@ -248,9 +251,10 @@ def export(call: Call, name: str, to: Path) -> ExitStatus:
 )
 @click.pass_obj
 def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
-    """Write playbooks as pages to print: boxes to tick, people to call. All of them without a name.
+    """Write playbooks as pages to print, with boxes to tick.
 
-    Print them today: they are for the night when this very machine is the victim.
+    Without a name, it writes all playbooks. Print the pages in advance: you need them if this
+    machine fails.
     """
     from standfast.usecases.playbooks import library
     from standfast.usecases.playbooks.printed_pages import write_pages

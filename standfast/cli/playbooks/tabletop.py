@@ -1,4 +1,4 @@
-"""`standfast tabletop`: rehearse a breach at a table, with injects, questions and a score."""
+"""`standfast tabletop`: tabletop exercises with injects and a score."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ _NOT_ONE = "there is no such exercise, or not exactly one is open"
 )
 @click.pass_obj
 def list_exercises(call: Call) -> ExitStatus:
-    """List the exercises."""
+    """List the tabletop exercises."""
     from standfast.usecases.exercises.tabletop import exercises
 
     found = exercises()
@@ -62,9 +62,10 @@ def list_exercises(call: Call) -> ExitStatus:
 @click.argument("name", metavar="NAME|FILE")
 @click.pass_obj
 def start(call: Call, name: str) -> ExitStatus:
-    """Start an exercise: its briefing, and the first inject.
+    """Start an exercise: show its briefing and the first inject.
 
-    Read the inject aloud, let the table talk, and type what it decides. Nothing live is reached.
+    Read the inject aloud, let the participants discuss, and enter their decision with `answer`.
+    Nothing live is reached.
     """
     from standfast.usecases.exercises.tabletop import find_exercise
     from standfast.usecases.exercises.tabletop import start as begin
@@ -95,7 +96,7 @@ def start(call: Call, name: str) -> ExitStatus:
 @incident_argument
 @click.pass_obj
 def next_inject(call: Call, incident: str | None) -> ExitStatus:
-    """Show what is on the table, for the facilitator to read out."""
+    """Show the current inject, for the facilitator to read aloud."""
     from standfast.usecases.exercises.tabletop import turn
 
     with call.installation() as installation:
@@ -117,7 +118,7 @@ def next_inject(call: Call, incident: str | None) -> ExitStatus:
 @click.option("--incident", metavar="ID", help="May be left out when one is open.")
 @click.pass_obj
 def answer(call: Call, text: str, met: str | None, incident: str | None) -> ExitStatus:
-    """Keep the table's answer to what was asked, and show what it is worth and what comes next."""
+    """Record an answer; show its points and the next inject."""
     from standfast.usecases.exercises.tabletop import answer as keep
     from standfast.usecases.exercises.tabletop import turn
 
@@ -152,7 +153,7 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
 @incident_argument
 @click.pass_obj
 def finish(call: Call, incident: str | None) -> ExitStatus:
-    """End the exercise, and show the score. What was not asked is named in the report."""
+    """Finish the exercise and show the score."""
     from standfast.usecases.exercises.tabletop import as_json
     from standfast.usecases.exercises.tabletop import finish as end
 
@@ -186,7 +187,7 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
 )
 @click.pass_obj
 def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
-    """Write the report as one HTML page: score, answers, what to work on."""
+    """Write the report as an HTML page: score, answers and gaps."""
     from standfast.usecases.exercises.tabletop import as_json, write
     from standfast.usecases.exercises.tabletop import report as gather
 
@@ -198,7 +199,7 @@ def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
 
 
 def _meant(installation: "Installation", named: str | None) -> str:
-    """Give the exercise that is meant: the one that is named, or the only one that is open."""
+    """Return the named exercise, or the only one that is open."""
     from standfast.usecases.exercises.tabletop import SCENARIO
 
     if named:
@@ -223,7 +224,7 @@ def _numbers(met: str | None) -> tuple[int, ...]:
 
 
 def _lines(now: "Turn") -> list[Line]:
-    """Show what is on the table as the facilitator needs it."""
+    """Return the lines of the current inject for the facilitator."""
     inject = now.inject
     if not now.is_open:
         return [f"It is ended. What came of it: standfast tabletop report {now.incident}"]

@@ -1,4 +1,4 @@
-"""`standfast audit`: the timeline, and whether it is whole."""
+"""`standfast audit`: the timeline and its verification."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from standfast.suggestions import nearest_name_hint
 )
 @click.pass_obj
 def verify(call: Call) -> ExitStatus:
-    """Verify every link, row, head and witness line."""
+    """Verify the audit chain, its rows, signed heads and witness."""
     with call.installation() as installation, call.progress() as tell:
         report = installation.ledger.audit.verify(
             lambda events: tell("verifying events", events, 0), now=installation.clock()
@@ -88,7 +88,7 @@ def verify(call: Call) -> ExitStatus:
 )
 @click.pass_obj
 def show(call: Call, subject: str | None) -> ExitStatus:
-    """Show the timeline: who did what, and when. It holds no personal data."""
+    """Show the timeline, which contains no personal data."""
     with call.installation() as installation:
         zone = installation.config.organisation.time_zone
         is_incident = subject is not None and is_incident_id(subject)
@@ -145,10 +145,10 @@ def show(call: Call, subject: str | None) -> ExitStatus:
 @click.option("--to", type=FilePath(), required=True, help="A new folder for it.")
 @click.pass_obj
 def export(call: Call, incident: str, to: Path) -> ExitStatus:
-    """Write an incident's signed timeline, and the one file that checks it and its evidence.
+    """Export the signed timeline of an incident, with its verifier.
 
-    For an examiner, who needs nothing else of this program. It holds no personal data, and the
-    events of other incidents between.
+    The export is for an examiner, who needs no other part of Standfast. It contains no personal
+    data. It also contains the events of other incidents from the same time.
     """
     from standfast.usecases.reports.audit_export import export_timeline
 

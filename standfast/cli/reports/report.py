@@ -1,4 +1,4 @@
-"""`standfast report`: one page for who was not there, of an incident or of the whole place."""
+"""`standfast report`: one page on an incident or on the installation."""
 
 from pathlib import Path
 
@@ -28,9 +28,10 @@ from standfast.errors import ExitStatus
 )
 @click.pass_obj
 def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
-    """Write one HTML page: what happened, who was told, drills, and the record behind it.
+    """Write an HTML page on an incident or on the installation.
 
-    It needs nothing from outside, prints, and masks names and addresses.
+    The page shows what happened, who was notified, drills, and the audit record. It needs no other
+    files, can be printed, and masks names and addresses.
     """
     from standfast.usecases.reports.result_pages import write_incident_page, write_installation_page
 

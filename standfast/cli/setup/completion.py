@@ -25,7 +25,8 @@ _SHELLS: dict[str, type[ShellComplete]] = {
 def completion(context: click.Context, shell: str) -> ExitStatus:
     """Print a script that completes commands and options in a shell.
 
-    Evaluate it in the start-up file of the shell, or save it where the shell looks for completions.
+    Evaluate the script in the start-up file of the shell, or save it in the shell's folder of
+    completions.
     """
     call: Call = context.obj
     completer = _SHELLS[shell](context.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE)

@@ -1,4 +1,4 @@
-"""`standfast demo`: a made-up contact centre, its backups and its breach."""
+"""`standfast demo`: a fictional contact centre and its breach."""
 
 import importlib
 from pathlib import Path
@@ -36,9 +36,10 @@ from standfast.errors import ExitStatus, ExtraMissing, UsageError
 @click.option("--again", is_flag=True, help="Delete an earlier one, with all that is in it, first.")
 @click.pass_obj
 def demo(call: Call, folder: Path | None, stop: bool, serve: bool, again: bool) -> ExitStatus:
-    """Show it all on a made-up contact centre.
+    """Show backup, drill, breach and containment in a fictional company.
 
-    It is backed up, drilled, breached, contained, and what was wrong is undone.
+    The demo backs up a contact centre, restores it in a drill, contains a breach and undoes a wrong
+    lock.
     """
     if stop + serve + again > 1:
         raise UsageError("--stop, --serve and --again exclude each other; name one")

@@ -1,4 +1,4 @@
-"""`standfast init`: make a place."""
+"""`standfast init`: create an installation."""
 
 import sys
 from pathlib import Path
@@ -49,11 +49,11 @@ def init(
     organisation: str | None,
     contact_line: str | None,
 ) -> ExitStatus:
-    """Make a place: configuration, keys, ledger, store.
+    """Create an installation: configuration, keys, ledger and vault.
 
-    The configuration is written last. If something comes between, run the same command again: it
-    completes what it began. Of a place that is set up it makes the ledger that ledger.url names,
-    where there was none yet, and nothing else.
+    The configuration is written last. After an interruption, run the same command again to complete
+    the installation. In an existing installation, the command only creates the ledger that
+    ledger.url names, if that ledger does not exist yet.
     """
     from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
     from standfast.usecases.core.installation import system_clock
@@ -118,7 +118,7 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
 
 
 def _enrol_people(call: Call, made: "SetUp") -> None:
-    """Offer to enrol the first people: on this day they may approve at once."""
+    """Offer to enrol the first people, which may approve immediately."""
     from standfast.cli.terminal.passphrase import passphrase
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit
 

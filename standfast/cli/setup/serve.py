@@ -1,4 +1,4 @@
-"""`standfast serve`: the warm process that schedules, watches and responds."""
+"""`standfast serve`: schedules, triggers, console and open incidents."""
 
 import os
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def serve(call: Call) -> ExitStatus:
-    """Schedule, watch, answer, pick up incidents.
+    """Run schedules, triggers, the console and open incidents.
 
-    Backups run by their schedule, triggers are listened for at serve.host and serve.port, and an
-    incident is picked up within a second, also while Prefect does not answer. It runs until it is
-    told to end.
+    Backups run on their schedule. Triggers and the console listen on serve.host and serve.port. An
+    incident is picked up within a second, even if Prefect does not respond. The command runs until
+    SIGTERM or Ctrl-C ends it.
     """
     from flows.serve_loop import serve as serve_until_told
     from standfast.console import beside

@@ -31,12 +31,15 @@ class Call:
 
     @property
     def config_file(self) -> Path:
-        """The configuration that is meant; ConfigurationError when there is none."""
+        """The path of the configuration; ConfigurationError if there is none."""
         return find_config(self.config, self.env)
 
     @contextmanager
     def installation(self, *, needs_ledger: bool = True) -> Iterator["Installation"]:
-        """Open the place that is meant; what needs no ledger meets what ails it only as it asks."""
+        """Open the installation.
+
+        Without `needs_ledger`, an error of the ledger is raised at the first query.
+        """
         from standfast.usecases.setup.installation_opening import open_installation
 
         with open_installation(
@@ -45,7 +48,7 @@ class Call:
             yield installation
 
     def config_if_any(self) -> "Config | None":
-        """The configuration where one is named or lies here; what is shipped works without."""
+        """Load the configuration; None if none is named or in this folder."""
         from standfast.config import load
         from standfast.config_file import DEFAULT_FILE, VARIABLE
 
@@ -54,7 +57,7 @@ class Call:
         return load(self.config_file)
 
     def say(self, document: JsonObject, lines: Iterable[Line]) -> None:
-        """Print the answer: the document with `--json`, the lines otherwise."""
+        """Print the document with `--json`, the lines otherwise."""
         if self.as_json:
             print_json(document)
         else:
@@ -62,6 +65,6 @@ class Call:
 
     @contextmanager
     def progress(self) -> Iterator[Tell]:
-        """Show long work to a person who watches."""
+        """Show the progress of long work on a terminal."""
         with progress() as tell:
             yield tell

@@ -1,15 +1,15 @@
-"""What a command prints: one JSON document, or calm lines for a person.
+"""Output of a command: one JSON document, or lines for a person.
 
 Rules
-- Standard output has the result; progress and errors go to standard error.
-- Colours only on a terminal, not with NO_COLOR, and never as the only sign of anything.
-- Text that came from outside cannot steer the terminal, nor turn the direction in which it is read:
-  control characters and marks that do are shown as `?`.
-- What the locale's encoding has no letter for is shown as an escape: it ends no command.
-- Where standard output is no terminal, no line is cut or folded.
-- Tables are laid out here: rich takes a tenth of a second to import, and is kept for progress.
-- A stream that takes no more (its disk is full) does not undo what was done: the rest of the answer
-  is dropped, and `lost_answer` says why, once the command has ended as it would have.
+- The result goes to standard output; progress and errors go to standard error.
+- Colours are used only on a terminal and without NO_COLOR, and never as the only sign.
+- External text cannot control the terminal or reverse the reading direction: such control
+  characters are shown as `?`.
+- A character that the locale cannot encode is shown as an escape and never ends a command.
+- Lines are cut or folded only on a terminal.
+- Tables are laid out here, because importing rich takes a tenth of a second; progress uses rich.
+- A stream that cannot be written (a full disk) does not change the command's work: the rest of the
+  output is dropped, and `lost_answer` returns the reason after the command has ended.
 """
 
 import codecs
@@ -58,9 +58,9 @@ Tell = Callable[[str, int, int], None]  # what is being done, how much is done, 
 
 
 def print_json(document: JsonObject) -> None:
-    """Print the one document; what is no UTF-8 in a path stays readable as an escape.
+    """Print the document as JSON, with escapes for what is not UTF-8.
 
-    So does every letter beyond ASCII where standard output is not UTF-8, as JSON must be.
+    If standard output is not UTF-8, every character beyond ASCII becomes an escape too.
     """
     is_utf8 = codecs.lookup(_encoding(sys.stdout)).name == "utf-8"
     _answer(json.dumps(document, ensure_ascii=not is_utf8, indent=2))
@@ -76,7 +76,7 @@ def print_lines(lines: Iterable[Line]) -> None:
 
 
 def print_error(message: str) -> None:
-    """Print why nothing more happens; where that cannot be told, the exit status says it alone."""
+    """Print an error message; ignore a standard error that cannot be written."""
     try:
         _print(_plain(message), sys.stderr)
     except OSError:
@@ -84,9 +84,9 @@ def print_error(message: str) -> None:
 
 
 def lost_answer() -> str | None:
-    """Write out what was printed; say why standard output did not take it, or None when it did.
+    """Flush standard output; return why output was lost, or None.
 
-    Whoever read us and has enough is a BrokenPipeError, and no answer that was lost.
+    A reader that closed the pipe raises BrokenPipeError; its output does not count as lost.
     """
     try:
         sys.stdout.flush()
@@ -100,7 +100,7 @@ def lost_answer() -> str | None:
 
 
 def discard_output(stream: TextIO) -> None:
-    """Let a stream lead nowhere, so that the interpreter's own flush at the end cannot complain."""
+    """Redirect a stream to the null device, so that its last flush succeeds."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -108,7 +108,7 @@ def discard_output(stream: TextIO) -> None:
 
 @contextmanager
 def progress() -> Iterator[Tell]:
-    """Show long work on a terminal's standard error; elsewhere say nothing."""
+    """Show progress on standard error if it is a terminal."""
     if not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
@@ -155,7 +155,7 @@ def _print_table(table: Table) -> None:
 
 
 def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]:
-    """Lay a row out; on a terminal its last cell, which holds sentences, is folded under itself."""
+    """Return the lines of a row; on a terminal, wrap its last cell."""
     before = " " * indent + "".join(
         cell.ljust(width) + "  " for cell, width in zip(row[:-1], widths, strict=False)
     )
@@ -211,7 +211,7 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def _encoding(stream: TextIO) -> str:
-    """Give what the locale makes of a stream: not every one knows our arrows and dots."""
+    """Return the encoding of a stream, which may lack arrows and dots."""
     return stream.encoding or "utf-8"
 
 

@@ -1,6 +1,6 @@
-"""Passphrases: from a file, from the environment, or typed where nobody sees them; no argument.
+"""Passphrases from a file, from the environment, or typed without echo.
 
-An argument would stand in the process list and in the shell's history.
+A passphrase is never an argument: arguments appear in the process list and in the shell's history.
 """
 
 import sys
@@ -17,10 +17,10 @@ VARIABLE = "STANDFAST_PASSPHRASE"
 
 
 def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False) -> str:
-    """Give the passphrase of `who`; a new one is typed twice.
+    """Return the passphrase of a person; a new passphrase is typed twice.
 
-    Raises UsageError where there is none to read and no terminal to ask on, or the file is one
-    that every user may read; SecretMissing for a file that cannot be read.
+    Raises UsageError if there is no file, no variable and no terminal, or if every user may read
+    the file; SecretMissing for a file that cannot be read.
     """
     if file is not None:
         return _from_file(call, file)
@@ -43,7 +43,7 @@ def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False)
 
 
 def _text(given: str, what: str) -> str:
-    """Give it back; UsageError where bytes stand in it that are no text."""
+    """Return the passphrase; UsageError if it is not UTF-8."""
     try:
         given.encode()
     except UnicodeEncodeError:
@@ -69,7 +69,7 @@ def _from_file(call: Call, file: Path) -> str:
 def signed_in(
     call: Call, installation: "Installation", as_person: str | None, passphrase_file: Path | None
 ) -> str | None:
-    """Give the name of whoever signs in; None when nobody does."""
+    """Return the name of the person that signed in; None without a name."""
     from standfast.usecases.approvals.step_decisions import authenticated_person
 
     if as_person is None:

@@ -1,19 +1,20 @@
-"""Questions to the person at the terminal, on standard error: standard output has the result.
+"""Questions on the terminal, on standard error.
 
 Rules
-- Where nobody answers any more, or Ctrl-C is typed, the command ends as interrupted.
+- Standard output has only the result of a command.
+- At the end of the input, or after Ctrl-C, the command ends as interrupted.
 """
 
 import sys
 
 
 def tell(line: str) -> None:
-    """Say something that belongs to a question."""
+    """Print a line that belongs to a question."""
     print(line, file=sys.stderr)
 
 
 def ask(question: str, usual: str = "") -> str:
-    """Ask until something is answered; Enter alone means `usual`."""
+    """Ask until the answer is not empty; Enter alone returns `usual`."""
     while True:
         if answer := _answer(f"{question} [{usual}]: " if usual else f"{question}: ") or usual:
             return answer

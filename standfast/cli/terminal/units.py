@@ -1,4 +1,4 @@
-"""Amounts as a person reads them: sizes, lengths of time, and one status out of several."""
+"""Text of sizes and durations, and the joint exit status of several acts."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -7,7 +7,7 @@ from standfast.errors import ExitStatus
 
 
 def size(count: int) -> str:
-    """Say a number of bytes: 512 B, 1.4 MiB."""
+    """Format a number of bytes: 512 B, 1.4 MiB."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
@@ -17,7 +17,7 @@ def size(count: int) -> str:
 
 
 def age(past: timedelta) -> str:
-    """Say how long ago: 40 s, 12 min, 5 h, 3 days."""
+    """Format an age: 40 s, 12 min, 5 h, 3 days."""
     seconds = max(0, int(past.total_seconds()))
     for unit, length, most in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
         if seconds < most:
@@ -26,7 +26,10 @@ def age(past: timedelta) -> str:
 
 
 def left(ahead: timedelta) -> str:
-    """Say how long is left: 12 min, 71 h 55 min, 12 days; hours as long as a law counts in them."""
+    """Format the time that is left: 12 min, 71 h 55 min, 12 days.
+
+    Up to 96 hours it is in hours, because laws count in hours.
+    """
     minutes = max(0, int(ahead.total_seconds())) // 60
     if minutes < 60:
         return f"{minutes} min"
@@ -36,7 +39,7 @@ def left(ahead: timedelta) -> str:
 
 
 def measured(milliseconds: int | None) -> str:
-    """Say a measured time as pages do: 840 ms, 4 h 50 min; never when it did not come to that."""
+    """Format a measured time: 840 ms, 4 h 50 min; `never` for None."""
     from standfast.reports.report_sentences import duration
 
     if milliseconds is None:
@@ -47,7 +50,7 @@ def measured(milliseconds: int | None) -> str:
 
 
 def together(statuses: Iterable[ExitStatus]) -> ExitStatus:
-    """Give one status for several acts: damage first; done and not done together are partial."""
+    """Return the joint status of several acts: damage first, then partial."""
     found = set(statuses)
     if len(found) <= 1:
         return next(iter(found), ExitStatus.DONE)
