@@ -33,7 +33,7 @@ def lines_of(outcome: "DatabaseRestoreOutcome") -> list[Line]:
         elif dump.taken.problems_total:
             problems = counted(dump.taken.problems_total, "statement")
             lines.append(f"{dump.path}: {problems} refused by the server:")
-            lines.append(Table(rows=[[one] for one in dump.taken.problems], indent=2))
+            lines.append(Table(rows=[[problem] for problem in dump.taken.problems], indent=2))
         if dump.taken is not None and dump.taken.kept_as is not None:
             lines.append(f"What stood there before is kept as {dump.taken.kept_as}.")
     lines += incomplete_lines(outcome.lacking)
@@ -61,7 +61,9 @@ def _next(outcome: "DatabaseRestoreOutcome") -> str:
         return "Next: let the application look, before anybody is let in."
     if status is ExitStatus.DAMAGED:
         return "Next: `standfast backup verify --read` names what is damaged in the vault."
-    if any("role" in one for dump in outcome.dumps if dump.taken for one in dump.taken.problems):
+    if any(
+        "role" in problem for dump in outcome.dumps if dump.taken for problem in dump.taken.problems
+    ):
         return "Next: --globals restores the roles that lack; or make them, and restore again."
     if all(dump.exit_status is ExitStatus.DONE for dump in outcome.dumps):
         return WHERE_ELSE

@@ -106,7 +106,7 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
         for run in listed.runs
     ]
     lines: list[Line] = [Table(rows=rows)] if rows else ["There was no drill yet."]
-    lines += [f"{one.where}: {one.problem}" for one in listed.problems]
+    lines += [f"{problem.where}: {problem.problem}" for problem in listed.problems]
     if listed.elsewhere:
         lines.append(
             f"Reports of drills on {', '.join(listed.elsewhere)} lie there: `standfast drill list` "
@@ -120,13 +120,13 @@ def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
     """Return the cells of RTO, RPO and problem of a drill."""
     if state == "running":
         return []
-    told = ["not measured", ""]
+    cells = ["not measured", ""]
     if "rto_ms" in summary:
         rto = measured(summary["rto_ms"])
         if summary["rto_ms"] is None and state != "failed":
             rto = "not measured"
-        told = [f"RTO {rto}", f"RPO {_work_lost(summary['rpo_ms'])}"]
-    return [*told, str(summary.get("problem", ""))]
+        cells = [f"RTO {rto}", f"RPO {_work_lost(summary['rpo_ms'])}"]
+    return [*cells, str(summary.get("problem", ""))]
 
 
 def lines_of(outcome: "DrillOutcome") -> list[Line]:
@@ -151,7 +151,10 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
             indent=2,
         ),
         Table(
-            rows=[[one.state.value, one.service, one.name, one.reason] for one in outcome.checks],
+            rows=[
+                [check.state.value, check.service, check.name, check.reason]
+                for check in outcome.checks
+            ],
             indent=2,
         ),
     ]
@@ -159,13 +162,20 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         lines.append(f"  {check.name} printed, at its end:")
         lines += [f"    {line}" for line in check.output.splitlines()[-_MOST_NAMED:]]
     if outcome.comparison:
-        lines += [f"  differs: {one}" for one in outcome.comparison.differences[:_MOST_NAMED]]
-    lines += [f"  {_judged(one)}" for one in outcome.services]
+        lines += [
+            f"  differs: {difference}"
+            for difference in outcome.comparison.differences[:_MOST_NAMED]
+        ]
+    lines += [f"  {_judged(service)}" for service in outcome.services]
     if outcome.problem:
         lines.append(f"  {outcome.problem}")
     lines += [f"  {shortfall}" for shortfall in outcome.shortfalls]
     if outcome.problems:
-        lines.append(Table(rows=[[one.path, one.reason] for one in outcome.problems[:_MOST_NAMED]]))
+        lines.append(
+            Table(
+                rows=[[problem.path, problem.reason] for problem in outcome.problems[:_MOST_NAMED]]
+            )
+        )
     if outcome.target.is_kept:
         lines.append(f"The restored tree is kept in {outcome.target.folder}.")
     elif outcome.target.is_gone:
@@ -189,20 +199,20 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     return lines
 
 
-def _judged(one: "ObjectiveResult") -> str:
+def _judged(result: "ObjectiveResult") -> str:
     """Return whether RTO and RPO of a service were met."""
     beyond = ""
-    if one.mtpd_ms is not None and one.is_beyond_mtpd:
-        beyond = f", beyond the MTPD of {measured(one.mtpd_ms)}"
+    if result.mtpd_ms is not None and result.is_beyond_mtpd:
+        beyond = f", beyond the MTPD of {measured(result.mtpd_ms)}"
     rto = "RTO not measured"
-    if one.is_checked:
-        kept = "kept" if one.is_rto_met else "MISSED"
-        actual, promised = measured(one.rto_actual_ms), measured(one.rto_promised_ms)
+    if result.is_checked:
+        kept = "kept" if result.is_rto_met else "MISSED"
+        actual, promised = measured(result.rto_actual_ms), measured(result.rto_promised_ms)
         rto = f"RTO {kept} ({actual} of {promised}{beyond})"
-    rpo = "kept" if one.is_rpo_met else "MISSED"
+    rpo = "kept" if result.is_rpo_met else "MISSED"
     return (
-        f"{one.service}: {rto}, "
-        f"RPO {rpo} ({_work_lost(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
+        f"{result.service}: {rto}, "
+        f"RPO {rpo} ({_work_lost(result.rpo_actual_ms)} of {measured(result.rpo_promised_ms)})"
     )
 
 

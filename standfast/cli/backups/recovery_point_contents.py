@@ -113,12 +113,12 @@ def find(
     if findings.found:
         rows = [
             [
-                one.path + ("/" if one.kind == "directory" else ""),
-                size(one.size) if one.kind == "file" else one.kind,
-                second(contents.moment(one.modified_ns), zone),
-                one.points[0] + (f" and {len(one.points) - 1} more" if one.points[1:] else ""),
+                file.path + ("/" if file.kind == "directory" else ""),
+                size(file.size) if file.kind == "file" else file.kind,
+                second(contents.moment(file.modified_ns), zone),
+                file.points[0] + (f" and {len(file.points) - 1} more" if file.points[1:] else ""),
             ]
-            for one in findings.found
+            for file in findings.found
         ]
         lines += [Table(rows=rows), "", "Next: `standfast backup restore POINT --to DIR PATH`."]
     else:
@@ -156,12 +156,17 @@ def diff(
             installation, before, after, identity, patterns, set_name
         )
     rows = [
-        [_SIGNS[one.change], _sizes(one), one.path, ", ".join(one.aspects)]
-        for one in compared.differences
+        [
+            _SIGNS[difference.change],
+            _sizes(difference),
+            difference.path,
+            ", ".join(difference.aspects),
+        ]
+        for difference in compared.differences
     ]
     lines: list[Line] = [Table(rows=rows)] if rows else []
     totals = [
-        f"{sum(one.change == change for one in compared.differences):,} {change}"
+        f"{sum(difference.change == change for difference in compared.differences):,} {change}"
         for change in _SIGNS
     ]
     lines.append(f"{compared.before.name} → {compared.after.name}: {', '.join(totals)}.")
@@ -199,8 +204,12 @@ def _write(piece: bytes) -> None:
         raise
 
 
-def _sizes(one: "Difference") -> str:
-    if one.kind != "file":
-        return one.kind
-    sizes = [size(value) for value in (one.size_before, one.size_after) if value is not None]
+def _sizes(difference: "Difference") -> str:
+    if difference.kind != "file":
+        return difference.kind
+    sizes = [
+        size(value)
+        for value in (difference.size_before, difference.size_after)
+        if value is not None
+    ]
     return " → ".join(dict.fromkeys(sizes))

@@ -90,7 +90,7 @@ def card(call: Call, html: Path | None) -> ExitStatus:
     lines += problems or [
         "Next: print it twice, and keep it in two places apart from the recovery identities."
     ]
-    if not all(one.name for one in made.roster.custodians):
+    if not all(custodian.name for custodian in made.roster.custodians):
         lines.append(
             "First: name who has no name on it, so that at night it says whom to call: `standfast "
             "backup owner add-custodian` with their own key and --name."
@@ -103,9 +103,9 @@ def card(call: Call, html: Path | None) -> ExitStatus:
 
 def _copy_lines(outcome: "CopyOutcome") -> list[Line]:
     rows = [
-        [kind, f"{one.copied:,} copied", size(one.bytes), f"{one.already:,} there already"]
-        for kind, one in outcome.report.counts.items()
-        if one.copied or one.already
+        [kind, f"{count.copied:,} copied", size(count.bytes), f"{count.already:,} there already"]
+        for kind, count in outcome.report.counts.items()
+        if count.copied or count.already
     ]
     lines: list[Line] = [Table(rows=rows)]
     for finding in outcome.report.findings:
@@ -118,7 +118,7 @@ def _copy_lines(outcome: "CopyOutcome") -> list[Line]:
         if not outcome.has_keys:
             lines.append("Next: see that the domain keys are elsewhere, too; --keys copies them.")
     else:
-        errors = sum(one.severity == "error" for one in outcome.report.findings)
+        errors = sum(finding.severity == "error" for finding in outcome.report.findings)
         lines.append(
             f"{counted(errors, 'object')} not copied. Next: `standfast backup verify --read`, mend "
             "what it names, and copy again."

@@ -53,7 +53,10 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
     if result.problems:
         lines += [
             f"{counted(len(result.problems), 'path')} not, or not exactly:",
-            Table(rows=[[one.path, one.reason] for one in result.problems[:_SHOWN]], indent=2),
+            Table(
+                rows=[[problem.path, problem.reason] for problem in result.problems[:_SHOWN]],
+                indent=2,
+            ),
         ]
         more = len(result.problems) - _SHOWN
         lines += [f"  … and {more:,} more; --json has them"] if more > 0 else []
@@ -84,7 +87,7 @@ def incomplete_lines(lacking: "IncompletePoint") -> list[Line]:
         paths = counted(lacking.total, "path")
         lines += [
             f"The backup could not read {paths} whole, so the point lacks:",
-            Table(rows=[[one.path, one.reason] for one in lacking.named[:_SHOWN]], indent=2),
+            Table(rows=[[path.path, path.reason] for path in lacking.named[:_SHOWN]], indent=2),
         ]
         more = lacking.total - min(_SHOWN, len(lacking.named))
         lines += [f"  … and {more:,} more; --json has those that are known"] if more else []
@@ -103,12 +106,12 @@ def clock_ahead_lines(point: "RecoveryPoint", *, is_dated_ahead: bool) -> list[L
     """Return the warning about a recovery point with a future date."""
     if not is_dated_ahead:
         return []
-    told = (
+    warning = (
         f"The point is dated {point.time:%Y-%m-%d %H:%M} UTC, which is still to come: the clock of "
         f"{point.writer} stood ahead, and a point of another host may be newer; `standfast backup "
         "list` shows all, and a restore by name takes the one you mean."
     )
-    return [told]
+    return [warning]
 
 
 def unrecorded_lines(unrecorded: str) -> list[Line]:

@@ -106,18 +106,18 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
     from standfast.usecases.backups import retention_holds
 
     elsewhere = {
-        one.name: one.machine for one in retention_holds.standing(installation) if one.machine
+        hold.name: hold.machine for hold in retention_holds.standing(installation) if hold.machine
     }
     if action == _HOLD:
         retention_holds.create_hold(installation, name)
     elif retention_holds.stands(installation, name):
         retention_holds.release_hold(installation, name)
     else:
-        standing = [one.name for one in retention_holds.standing(installation)]
+        standing = [hold.name for hold in retention_holds.standing(installation)]
         raise UsageError(f"there is no hold {name}; {known_names_hint(name, standing)}")
-    standing = [one.name for one in retention_holds.standing(installation)]
-    told = f"Held for {', '.join(standing)}: nothing expires." if standing else "Nothing is held."
-    lines: list[Line] = [told]
+    standing = [hold.name for hold in retention_holds.standing(installation)]
+    state = f"Held for {', '.join(standing)}: nothing expires." if standing else "Nothing is held."
+    lines: list[Line] = [state]
     if action == _RELEASE and name in elsewhere:
         lines.append(
             f"It was put on {elsewhere[name]}: if its keeper runs again, it holds again until it "
@@ -130,7 +130,7 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
 def _lines(outcome: "KeepOutcome") -> list[Line]:
     result = outcome.result
     would = "would be " if result.is_plan else ""
-    marked = size(sum(one.size_bytes for one in result.marked))
+    marked = size(sum(pack.size_bytes for pack in result.marked))
     lines: list[Line] = [
         f"{counted(len(result.expired), 'recovery point')} {would}expired.",
         f"{counted(len(result.marked), 'pack')} {would}marked: {marked} to be dropped in a week.",
@@ -163,11 +163,11 @@ def _lines(outcome: "KeepOutcome") -> list[Line]:
 def _locked_lines(result: "RetentionResult") -> list[Line]:
     if not result.locked:
         return []
-    last = max(one.until for one in result.locked)
-    what = (
+    last = max(pack.until for pack in result.locked)
+    amount = (
         f"{counted(len(result.locked), 'pack')}, {size(sum(o.size_bytes for o in result.locked))}"
     )
-    return [f"Still locked: {what}, the last until {last:%Y-%m-%d}; each run tries again."]
+    return [f"Still locked: {amount}, the last until {last:%Y-%m-%d}; each run tries again."]
 
 
 def _status_lines(outcome: "KeepOutcome") -> list[Line]:
@@ -214,8 +214,8 @@ def _forecast(stock: "StorageForecast") -> list[Line]:
     return ["If nothing were added, this would come free:", Table(rows=rows, indent=2)]
 
 
-def _row(what: str, share: "Share") -> list[str]:
-    return [what, size(share.size_bytes), counted(share.packs, "pack")]
+def _row(label: str, share: "Share") -> list[str]:
+    return [label, size(share.size_bytes), counted(share.packs, "pack")]
 
 
 def _and_more(total: int) -> list[Line]:

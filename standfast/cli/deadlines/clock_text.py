@@ -14,24 +14,31 @@ if TYPE_CHECKING:
 
 def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
     """Return the lines of one clock: a heading and a table."""
-    one = clock.obligation
+    obligation = clock.obligation
     rows = [["due", due_text(clock, now, zone)]]
     if clock.started_at is not None:
         rows.append(["from", f"{clock.started_by}, {minute(clock.started_at, zone)}"])
-    rows.append(["rule", f"{one.citation}: {limit_text(one)}"])
+    rows.append(["rule", f"{obligation.citation}: {limit_text(obligation)}"])
     if clock.because:
         rows.append(["because", clock.because])
     rows += [["may not go yet", _block(block.reason, block.until, zone)] for block in clock.blocks]
     for was in clock.was:
-        who, what = was.replaced_by.author, was.replaced_by.name
-        rows.append(["was due", f"{minute(was.due.strict, zone)}, until {who} stated {what} anew"])
-    if one.content:
-        rows.append(["must hold", "; ".join(one.content)])
+        who, action = was.replaced_by.author, was.replaced_by.name
+        rows.append(
+            ["was due", f"{minute(was.due.strict, zone)}, until {who} stated {action} anew"]
+        )
+    if obligation.content:
+        rows.append(["must hold", "; ".join(obligation.content)])
     rows += [["to find out", f"{question.text} ({question.name})"] for question in clock.questions]
-    if one.confidence != "high":
-        rows.append(["sure?", f"{one.confidence} confidence; {one.notes or 'see its sources'}"])
+    if obligation.confidence != "high":
+        rows.append(
+            [
+                "sure?",
+                f"{obligation.confidence} confidence; {obligation.notes or 'see its sources'}",
+            ]
+        )
     return [
-        f"{standing_words(clock)}: tell {one.recipient_name} [{one.id}]",
+        f"{standing_words(clock)}: tell {obligation.recipient_name} [{obligation.id}]",
         Table(rows=rows, indent=2),
     ]
 
@@ -41,9 +48,9 @@ def standing_words(clock: "Clock") -> str:
     return clock.standing.value.replace("_", " ")
 
 
-def limit_text(one: "Obligation") -> str:
+def limit_text(obligation: "Obligation") -> str:
     """Return the limit of a rule and the event that it counts from."""
-    limit = one.limit
+    limit = obligation.limit
     number = f"{limit.value} {limit.unit.replace('_', ' ')}" if limit.value and limit.unit else ""
     start = f"from {limit.start}" if number else limit.start
     return ", ".join(part for part in (number, start, limit.also) if part)
@@ -78,21 +85,21 @@ def _block(reason: str, until: datetime | None, zone: str) -> str:
 
 def clock_document(clock: "Clock") -> JsonObject:
     """Return the JSON document of one clock."""
-    one = clock.obligation
+    obligation = clock.obligation
     due: Json = None
     if clock.due is not None:
         due = {"strict": timestamp(clock.due.strict), "lenient": timestamp(clock.due.lenient)}
     return {
-        "id": one.id,
+        "id": obligation.id,
         "standing": clock.standing.value,
-        "to": one.recipient_name,
-        "kind": one.limit.kind.value,
+        "to": obligation.recipient_name,
+        "kind": obligation.limit.kind.value,
         "due": due,
         "started_at": timestamp(clock.started_at) if clock.started_at else None,
         "started_by": clock.started_by,
         "because": clock.because,
-        "citation": one.citation,
-        "content": list(one.content),
+        "citation": obligation.citation,
+        "content": list(obligation.content),
         "questions": [
             {"kind": each.kind.value, "name": each.name, "text": each.text}
             for each in clock.questions
@@ -105,5 +112,5 @@ def clock_document(clock: "Clock") -> JsonObject:
             {"reason": block.reason, "until": timestamp(block.until) if block.until else None}
             for block in clock.blocks
         ],
-        "confidence": one.confidence.value,
+        "confidence": obligation.confidence.value,
     }

@@ -43,15 +43,17 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
     found, status = listed.evidence, listed.exit_status
     rows = [
         [
-            one.incident,
-            one.source,
-            second(datetime.fromisoformat(one.collected_at), zone) if one.collected_at else "",
-            "DAMAGED" if one.problems else counted(one.files, "file"),
-            f"clock {one.clock}" if one.clock else "",
-            f"time stamp: {one.stamp}" if one.stamp else "",
-            str(one.folder),
+            folder.incident,
+            folder.source,
+            second(datetime.fromisoformat(folder.collected_at), zone)
+            if folder.collected_at
+            else "",
+            "DAMAGED" if folder.problems else counted(folder.files, "file"),
+            f"clock {folder.clock}" if folder.clock else "",
+            f"time stamp: {folder.stamp}" if folder.stamp else "",
+            str(folder.folder),
         ]
-        for one in found
+        for folder in found
     ]
     of = f"for {incident} " if incident else ""
     lines: list[Line] = (
@@ -59,12 +61,12 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
         if rows
         else [f"Nothing was frozen {of}yet."]
     )
-    lines += [f"{one.folder}: {problem}" for one in found for problem in one.problems]
+    lines += [f"{folder.folder}: {problem}" for folder in found for problem in folder.problems]
     if listed.unrecorded:
         lines.append(f"{_NOBODY_KNOWS}{listed.unrecorded}")
     call.say(
         {
-            "evidence": [one.as_json() for one in found],
+            "evidence": [folder.as_json() for folder in found],
             "seal_key": key,
             "unrecorded": listed.unrecorded,
             "exit_status": int(status),
@@ -97,16 +99,16 @@ def verify(call: Call, incident: str) -> ExitStatus:
     with call.installation(needs_ledger=False) as installation:
         verified = verify_frozen(installation, incident)
     found = verified.evidence
-    damaged = [one for one in found if one.problems]
+    damaged = [folder for folder in found if folder.problems]
     status = verified.exit_status
     lines: list[Line] = []
-    for one in found:
-        lines.append(f"{one.folder}: {'DAMAGED' if one.problems else 'whole'}")
-        lines += [f"  {problem}" for problem in one.problems]
-        lines += [f"  time stamp: {one.stamp}"] if one.stamp else []
-        lines += [f"  time stamp: {why}" for why in one.stamp_unchecked]
-        lines += [f"  copy: {one.copy}"] if one.copy else []
-        lines += [f"  copy: {problem}" for problem in one.copy_problems]
+    for evidence in found:
+        lines.append(f"{evidence.folder}: {'DAMAGED' if evidence.problems else 'whole'}")
+        lines += [f"  {problem}" for problem in evidence.problems]
+        lines += [f"  time stamp: {evidence.stamp}"] if evidence.stamp else []
+        lines += [f"  time stamp: {why}" for why in evidence.stamp_unchecked]
+        lines += [f"  copy: {evidence.copy}"] if evidence.copy else []
+        lines += [f"  copy: {problem}" for problem in evidence.copy_problems]
     lines += [
         "",
         f"{counted(len(damaged), 'folder')} of {len(found)} is not what was sealed."
@@ -119,7 +121,7 @@ def verify(call: Call, incident: str) -> ExitStatus:
         {
             "incident": incident,
             "is_whole": not damaged,
-            "evidence": [one.as_json() for one in found],
+            "evidence": [folder.as_json() for folder in found],
             "unrecorded": verified.unrecorded,
             "exit_status": int(status),
         },
@@ -152,12 +154,12 @@ def stamp(call: Call, incident: str) -> ExitStatus:
 
     with call.installation(needs_ledger=False) as installation:
         stamped = stamp_frozen(installation, incident)
-    status = ExitStatus.PARTIAL if any(one.problem for one in stamped) else ExitStatus.DONE
-    lines = [f"{one.folder}: {one.sentence}" for one in stamped]
+    status = ExitStatus.PARTIAL if any(folder.problem for folder in stamped) else ExitStatus.DONE
+    lines = [f"{folder.folder}: {folder.sentence}" for folder in stamped]
     call.say(
         {
             "incident": incident,
-            "stamps": [one.as_json() for one in stamped],
+            "stamps": [folder.as_json() for folder in stamped],
             "exit_status": int(status),
         },
         lines or ["All of it was stamped before."],
@@ -189,17 +191,18 @@ def copy(call: Call, incident: str) -> ExitStatus:
 
     with call.installation(needs_ledger=False) as installation:
         copied = copy_frozen(installation, incident)
-    status = ExitStatus.PARTIAL if any(one.problem for one in copied) else ExitStatus.DONE
+    status = ExitStatus.PARTIAL if any(folder.problem for folder in copied) else ExitStatus.DONE
     lines = [
-        f"{one.folder}: {one.problem or counted(one.objects, 'object') + ' put, all is there'}"
-        for one in copied
+        f"{folder.folder}: "
+        f"{folder.problem or counted(folder.objects, 'object') + ' put, all is there'}"
+        for folder in copied
     ]
     call.say(
         {
             "incident": incident,
             "copies": [
-                {"folder": str(one.folder), "put": one.objects, "problem": one.problem}
-                for one in copied
+                {"folder": str(folder.folder), "put": folder.objects, "problem": folder.problem}
+                for folder in copied
             ],
             "exit_status": int(status),
         },

@@ -68,7 +68,7 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
         f"LEFT OUT: {source}, of which a folder does not hold, or is gone"
         for source in exported.unsound
     ]
-    lines += [f"DAMAGED: {one}" for one in exported.altered[:_MOST_NAMED]]
+    lines += [f"DAMAGED: {file}" for file in exported.altered[:_MOST_NAMED]]
     if len(exported.altered) > _MOST_NAMED:
         lines.append(f"and {len(exported.altered) - _MOST_NAMED:,} more")
     if exported.altered or exported.unsound:

@@ -67,9 +67,9 @@ def close(
         clocks = _go_on(duties)
     lines: list[Line] = [f"{incident_id} is closed; {_STAYS[mode]}."]
     if short:
-        told = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
+        text = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
         lines.append(
-            f"Not fully done: {told}; `standfast incident status {incident_id} --targets`."
+            f"Not fully done: {text}; `standfast incident status {incident_id} --targets`."
         )
     if undone and mode is not Mode.PLAN:
         lines.append(f"Not finished: {', '.join(undone)}.")
@@ -79,9 +79,9 @@ def close(
         lines.append(f"Warning: no legal clock can be counted: {duties.trouble}")
     if clocks:
         verb = "goes on" if len(clocks) == 1 else "go on"
-        told = ", ".join(_clock(one, zone) for one in clocks)
+        text = ", ".join(_clock(duty, zone) for duty in clocks)
         lines.append(
-            f"{counted(len(clocks), 'clock')} {verb}: {told}; "
+            f"{counted(len(clocks), 'clock')} {verb}: {text}; "
             f"`standfast deadline list {incident_id}`."
         )
     again = {
@@ -92,8 +92,8 @@ def close(
         f"Next: `standfast audit show {incident_id}` is its timeline{again.get(mode, '')}."
     )
     running: list[Json] = [
-        {"to": one.to, "standing": one.standing, "due": timestamp(one.due) if one.due else None}
-        for one in clocks
+        {"to": duty.to, "standing": duty.standing, "due": timestamp(duty.due) if duty.due else None}
+        for duty in clocks
     ]
     call.say(
         {
@@ -154,12 +154,12 @@ def _go_on(duties: "Duties | None") -> "Sequence[DutyLine]":
     if duties is None:
         return ()
     return [
-        one
-        for one in duties.lines
-        if one.standing == "missed" or (one.standing == "running" and not one.is_earliest)
+        duty
+        for duty in duties.lines
+        if duty.standing == "missed" or (duty.standing == "running" and not duty.is_earliest)
     ]
 
 
-def _clock(one: "DutyLine", zone: str) -> str:
-    due = f"due {minute(one.due, zone)}" if one.due else "due now"
-    return f"{one.to} {'missed, ' if one.standing == 'missed' else ''}{due}"
+def _clock(duty: "DutyLine", zone: str) -> str:
+    due = f"due {minute(duty.due, zone)}" if duty.due else "due now"
+    return f"{duty.to} {'missed, ' if duty.standing == 'missed' else ''}{due}"

@@ -78,7 +78,7 @@ def plan(call: Call, scenario: str, given: tuple[str, ...], as_person: str | Non
         )
     status = report.exit_status
     lines: list[Line] = [*as_lines(report)]
-    stuck = [one.name for one in report.steps if one.impossible]
+    stuck = [step.name for step in report.steps if step.impossible]
     if stuck:
         lines.append(
             f"Next: fix what prevents {', '.join(stuck)}, or do that by hand: "
@@ -144,27 +144,27 @@ def list_incidents(call: Call, open_only: bool) -> ExitStatus:
         zone = installation.config.organisation.time_zone
     document: list[Json] = [
         {
-            "incident": one.id,
-            "scenario": one.scenario,
-            "mode": one.mode.value,
-            "state": one.state,
-            "is_stopped": one.is_halted,
-            "opened_at": timestamp(one.opened_at),
-            "opened_by": one.opened_by,
-            "closed_at": timestamp(one.closed_at) if one.closed_at else None,
+            "incident": row.id,
+            "scenario": row.scenario,
+            "mode": row.mode.value,
+            "state": row.state,
+            "is_stopped": row.is_halted,
+            "opened_at": timestamp(row.opened_at),
+            "opened_by": row.opened_by,
+            "closed_at": timestamp(row.closed_at) if row.closed_at else None,
         }
-        for one in found
+        for row in found
     ]
     rows = [
         [
-            one.id,
-            one.scenario,
-            one.mode.value,
-            "stopped" if one.is_open and one.is_halted else one.state,
-            minute(one.opened_at, zone),
-            one.opened_by,
+            row.id,
+            row.scenario,
+            row.mode.value,
+            "stopped" if row.is_open and row.is_halted else row.state,
+            minute(row.opened_at, zone),
+            row.opened_by,
         ]
-        for one in found
+        for row in found
     ]
     call.say({"incidents": document}, [Table(rows=rows)] if rows else ["There is none."])
     return ExitStatus.DONE
@@ -188,11 +188,11 @@ def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> E
 
     with call.installation() as installation:
         incident_id, _ = resolve_incident(installation, incident)
-        told: dict[str, Json] = {}
+        details: dict[str, Json] = {}
         before: list[Line] = []
         if targets:
             rows = result_summary.targets(installation, incident_id)
-            told["targets"] = [
+            details["targets"] = [
                 {
                     "effect": row.token,
                     "step": row.step,
@@ -217,7 +217,7 @@ def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> E
                 for row in rows
             ]
             inputs = installation.ledger.incidents.state(incident_id).inputs
-            told["inputs"] = dict(inputs)
+            details["inputs"] = dict(inputs)
             given = [[name, _shown(value)] for name, value in inputs.items() if value is not None]
             if given:
                 before += ["Given:", Table(rows=given, indent=2), ""]
@@ -225,7 +225,7 @@ def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> E
                 before += [Table(headings=("effect", "step", "", "target", ""), rows=shown), ""]
         if timeline:
             events = installation.ledger.timeline(incident_id)
-            told["timeline"] = [
+            details["timeline"] = [
                 {
                     "sequence": event.sequence,
                     "at": timestamp(event.at),
@@ -246,13 +246,13 @@ def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> E
             ]
             before += [Table(rows=told_rows), ""]
         return print_outcome(
-            call, installation, look(installation, incident_id), told=told, before=before
+            call, installation, look(installation, incident_id), details=details, before=before
         )
 
 
 def _shown(value: Json) -> str:
     if isinstance(value, list):
-        return ", ".join(str(one) for one in value)
+        return ", ".join(str(item) for item in value)
     return str(value)
 
 

@@ -55,16 +55,18 @@ def resolve_incident(
     if named is not None:
         return installation.ledger.incidents.get(named).id, rest
     opened = installation.ledger.incidents.all(only_open=True)
-    acting = [one for one in opened if one.mode is not Mode.PLAN]
-    there = sorted(acting or opened, key=lambda one: one.mode is not Mode.LIVE)
-    if len(there) != 1:
-        named_with = [f"{one.id} ({one.scenario}, {one.mode.value})" for one in there]
-        count = f"{len(there)} incidents are open" if there else "no incident is open"
-        known = f": {', '.join(named_with)}" if there else ""
+    acting = [incident for incident in opened if incident.mode is not Mode.PLAN]
+    candidates = sorted(acting or opened, key=lambda incident: incident.mode is not Mode.LIVE)
+    if len(candidates) != 1:
+        named_with = [
+            f"{incident.id} ({incident.scenario}, {incident.mode.value})" for incident in candidates
+        ]
+        count = f"{len(candidates)} incidents are open" if candidates else "no incident is open"
+        known = f": {', '.join(named_with)}" if candidates else ""
         raise UsageError(
             f"{count}{known}; name the one that you mean, `standfast incident list` shows them all"
         )
-    return there[0].id, rest
+    return candidates[0].id, rest
 
 
 def is_incident_id(word: str) -> bool:

@@ -62,10 +62,10 @@ def open_and_run_incident(
         mode="exercise" if exercise else "live",
         actor=os_user(),
     )
-    there = control_socket_client.ask(door.home, wanted) if door else None
+    answer = control_socket_client.ask(door.home, wanted) if door else None
     with call.installation() as installation:
-        if there is not None:
-            incident_id, has_joined = there.incident, there.has_joined
+        if answer is not None:
+            incident_id, has_joined = answer.incident, answer.has_joined
         else:
             who = _signed_in(call, installation, as_person, passphrase_file)
             incident_id, has_joined = _opened_here(
@@ -73,8 +73,8 @@ def open_and_run_incident(
             )
         with _noted_as_open(incident_id):
             if not no_wait:
-                told: dict[str, Json] = {"has_joined": has_joined}
-                return carry_on(call, installation, incident_id, told=told, before=[])
+                details: dict[str, Json] = {"has_joined": has_joined}
+                return carry_on(call, installation, incident_id, details=details, before=[])
             has_serve = bool(installation.ledger.runners.alive(None, installation.clock()))
     next_step = (
         f"Next: `standfast incident status {incident_id}`; `standfast serve` works on it."

@@ -36,7 +36,7 @@ def carry_on(
     installation: "Installation",
     incident_id: str,
     *,
-    told: JsonObject,
+    details: JsonObject,
     before: list[Line],
     undo_came_to: StepState | None = None,
 ) -> ExitStatus:
@@ -51,7 +51,7 @@ def carry_on(
         followed = _followed(installation, incident_id, tell)
         outcome = followed or advance(installation, incident_id, "direct", show)
     outcome = replace(outcome, undo_came_to=undo_came_to)
-    status = print_outcome(call, installation, outcome, told=told, before=before)
+    status = print_outcome(call, installation, outcome, details=details, before=before)
     if followed is None and installation.config.custody.timestamp is not None:
         _stamp(installation, incident_id)
     return status
@@ -74,7 +74,7 @@ def go_on(
     incident_id: str,
     *,
     no_wait: bool,
-    told: dict[str, Json] | None = None,
+    details: dict[str, Json] | None = None,
     before: list[Line] | None = None,
     undo_came_to: StepState | None = None,
 ) -> ExitStatus:
@@ -86,7 +86,7 @@ def go_on(
             call,
             installation,
             look(installation, incident_id),
-            told=told or {},
+            details=details or {},
             before=before or [],
             status=ExitStatus.DONE,  # it is noted, whatever the incident waits for
         )
@@ -94,7 +94,7 @@ def go_on(
         call,
         installation,
         incident_id,
-        told=told or {},
+        details=details or {},
         before=before or [],
         undo_came_to=undo_came_to,
     )
@@ -105,7 +105,7 @@ def print_outcome(
     installation: "Installation",
     outcome: "Outcome",
     *,
-    told: JsonObject,
+    details: JsonObject,
     before: list[Line],
     status: ExitStatus | None = None,
 ) -> ExitStatus:
@@ -117,7 +117,7 @@ def print_outcome(
     status = outcome.exit_status if status is None else status
     lines = status_lines(report, installation.config.organisation.time_zone)
     played = [_EXERCISE] if report.state.mode is Mode.EXERCISE else []
-    document = {**told, **report.as_json(), "exit_status": int(status)}
+    document = {**details, **report.as_json(), "exit_status": int(status)}
     call.say(document, [*played, *before, *lines])
     return status
 

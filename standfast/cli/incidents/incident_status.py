@@ -29,10 +29,14 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
         f"State: {position.headline}.",
         Table(rows=_step_rows(status), indent=2),
     ]
-    for one in status.tallies:
-        if one.missed:
-            lines += ["", f"{one.step}: {one.sentence}", Table(rows=_missed_rows(one), indent=2)]
-    if any(missed.who for one in status.tallies for missed in one.missed):
+    for tally in status.tallies:
+        if tally.missed:
+            lines += [
+                "",
+                f"{tally.step}: {tally.sentence}",
+                Table(rows=_missed_rows(tally), indent=2),
+            ]
+    if any(missed.who for tally in status.tallies for missed in tally.missed):
         lines.append(f"Each by name: `standfast incident status {incident} --targets`")
     lines += [f"`{view.step}` asks: {view.why}." for view in status.begun if view.why]
     lines += [f"Error: {trouble}" for trouble in status.outcome.troubles]
@@ -43,7 +47,7 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
     ]
     warned = [
         *_clocks_lines(incident, status.duties, zone),
-        *(f"Warning: {one}" for one in status.missing_approvers),
+        *(f"Warning: {warning}" for warning in status.missing_approvers),
         *_missing_part_lines(status.missing_parts),
     ]
     if warned:
@@ -56,7 +60,7 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
     titles = {step.name: step.title for step in state.playbook.steps}
     rows: list[list[str]] = []
     for view in status.begun:
-        results = "; ".join(one.sentence for one in status.tallies if one.step == view.step)
+        results = "; ".join(tally.sentence for tally in status.tallies if tally.step == view.step)
         results = results or _answered(state, view)
         title = titles.get(view.step) or additional_step_title(view.step)
         # In the last cell, the only one that is folded on a terminal.
@@ -117,10 +121,10 @@ def _waiting_words(state: State, view: StepView) -> str:
     return "needs an answer" if step and step.kind is StepKind.DECIDE else "by hand"
 
 
-def _missed_rows(one: Tally) -> list[list[str]]:
+def _missed_rows(tally: Tally) -> list[list[str]]:
     """Return a row for each reason: count, state, reason, first targets."""
     rows: list[list[str]] = []
-    for missed in one.missed:
+    for missed in tally.missed:
         why = missed.reason or _WHY.get(missed.state, "")
         # In the last cell, the only one that is folded on a terminal.
         reason = f"{why} → {missed.what_to_do}" if why else missed.what_to_do

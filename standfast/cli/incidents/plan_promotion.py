@@ -82,5 +82,5 @@ def carry_out(
             if not agrees("Carry out exactly this?"):
                 raise
             opened = open_live(installation, plan, opened_by, as_shown=now.digest)
-        told: JsonObject = {"plan": plan, "has_joined": opened.has_joined}
-        return carry_on(call, installation, opened.incident, told=told, before=[])
+        details: JsonObject = {"plan": plan, "has_joined": opened.has_joined}
+        return carry_on(call, installation, opened.incident, details=details, before=[])

@@ -52,7 +52,7 @@ def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     out = write_handover(handed, (to or Path(f"{incident_id}-handover.html")).absolute())
     lines = [
         f"The page is written: {out}",
-        f"Open: {', '.join(one.step for one in handed.open_steps) or 'nothing'}.",
+        f"Open: {', '.join(step.step for step in handed.open_steps) or 'nothing'}.",
         *_unknown_lines(incident_id, handed.unknowns),
         f"Next: {handed.report.next_step}",
     ]
@@ -64,7 +64,7 @@ def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]
     """Return one line for each reason, with its number of acts."""
     lines = []
     for (step, is_message, reason), number in Counter(
-        (one.step, one.is_message, one.reason) for one in unknowns
+        (unknown.step, unknown.is_message, unknown.reason) for unknown in unknowns
     ).items():
         noun, happened = ("message", "arrived") if is_message else ("act", "happened")
         lines.append(

@@ -120,7 +120,7 @@ def approve(
                 f"{incident_id}` stops everything."
             )
         asked_for = "approve" if break_glass is None else "break-glass"
-        told: dict[str, Json] = {
+        details: dict[str, Json] = {
             "approval": {
                 "step": asked.step,
                 "person": as_person,
@@ -131,7 +131,9 @@ def approve(
                 "opens_at": None if asked.opens_at is None else timestamp(asked.opens_at),
             }
         }
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, details=details, before=before
+        )
 
 
 @command(
@@ -174,10 +176,12 @@ def answer(
         begun = keep_answer(installation, incident_id, asked, said, by=by, again=again)
         before: list[Line] = [f"{asked}: {'corrected' if again else 'noted'}."]
         before += _begun_before(incident_id, begun)
-        told: dict[str, Json] = (
+        details: dict[str, Json] = (
             {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}
         )
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, details=details, before=before
+        )
 
 
 def _begun_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
@@ -278,8 +282,10 @@ def settle(
             before.append(
                 f"{counted(settled.left, 'other')} may still happen, and will be looked up again."
             )
-        told: dict[str, Json] = {"settled": settled.count, "left": settled.left}
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+        details: dict[str, Json] = {"settled": settled.count, "left": settled.left}
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, details=details, before=before
+        )
 
 
 @command("retry", exits=PROGRESS_EXIT_STATUSES, example="standfast incident retry lock")
@@ -323,9 +329,9 @@ def retry(
             installation,
             incident_id,
             no_wait=no_wait,
-            told={
+            details={
                 "tried_again": again.count,
-                "not_begun": [one.as_json() for one in again.not_begun],
+                "not_begun": [work.as_json() for work in again.not_begun],
                 "left": [*again.left],
                 "corrected": [*again.corrected],
             },

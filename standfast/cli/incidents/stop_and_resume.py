@@ -61,7 +61,7 @@ def stop(
         raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
     with call.installation() as installation:
         if everything:
-            stopped = [one.id for one in installation.ledger.incidents.all(only_open=True)]
+            stopped = [opened.id for opened in installation.ledger.incidents.all(only_open=True)]
         else:
             stopped = [resolve_incident(installation, incident)[0]]
         by = signed_in(call, installation, as_person, passphrase_file)
@@ -109,12 +109,12 @@ def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str,
 
 def _still_ends(left: Mapping[str, int]) -> str:
     """Return how many acts are done, not begun, under way or unknown."""
-    told = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
+    parts = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
     if left["under_way"]:
-        told.append(f"{left['under_way']:,} still under way, brought to their end")
+        parts.append(f"{left['under_way']:,} still under way, brought to their end")
     if left["unknown"]:
-        told.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
-    return ", ".join(told)
+        parts.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
+    return ", ".join(parts)
 
 
 @command("resume", exits=PROGRESS_EXIT_STATUSES, example="standfast incident resume --as dana")
@@ -143,8 +143,8 @@ def resume(
         let_go_on(
             installation, incident_id, by=signed_in(call, installation, as_person, passphrase_file)
         )
-        told: dict[str, Json] = {"resumes": [one.as_json() for one in left]}
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told)
+        details: dict[str, Json] = {"resumes": [work.as_json() for work in left]}
+        return go_on(call, installation, incident_id, no_wait=no_wait, details=details)
 
 
 def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":
@@ -159,9 +159,9 @@ def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence
     seconds = {
         row.step: row.hold_seconds for row in installation.ledger.notices.of_incident(incident_id)
     }
-    for one in left:
-        wait = seconds.get(one.step, 0)
-        after = f" after {wait} s" if one.is_notice and wait else ""
-        give_up = f"; `standfast notice stop {incident_id} {one.step}` gives it up alone"
-        tell(f"Goes on{after}: {one}{give_up if one.is_notice and one.planned else ''}")
+    for work in left:
+        wait = seconds.get(work.step, 0)
+        after = f" after {wait} s" if work.is_notice and wait else ""
+        give_up = f"; `standfast notice stop {incident_id} {work.step}` gives it up alone"
+        tell(f"Goes on{after}: {work}{give_up if work.is_notice and work.planned else ''}")
     return left

@@ -83,12 +83,12 @@ def undo(
         planned = do(
             installation, incident_id, step=step, targets=target, requested_by=requested_by
         )
-        told: dict[str, Json] = {"undo": planned.as_json()}
+        details: dict[str, Json] = {"undo": planned.as_json()}
         before = _undo_lines(planned)
         if only_plan:
             status = _OF_A_PLAN[planned.keeps]
             document: dict[str, Json] = {
-                "incident": incident_id, **told, "exit_status": int(status)
+                "incident": incident_id, **details, "exit_status": int(status)
             }  # fmt: skip
             call.say(document, [*before, "Nothing was changed."])
             return status
@@ -100,13 +100,13 @@ def undo(
                 state=replace(outcome.state, kept=len(planned.kept)),
                 undo_came_to=planned.keeps,
             )
-            return print_outcome(call, installation, outcome, told=told, before=before)
+            return print_outcome(call, installation, outcome, details=details, before=before)
         return go_on(
             call,
             installation,
             incident_id,
             no_wait=no_wait,
-            told=told,
+            details=details,
             before=before,
             undo_came_to=planned.keeps,
         )
@@ -121,7 +121,7 @@ def _undo_lines(planned: "UndoPlan") -> list[Line]:
     if not (planned.restores or planned.kept):
         lines = ["Nothing to restore: nothing was locked, or all of it is restored already."]
     lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
-    lines += [f"  not restored: {what}" for what in planned.stays]
+    lines += [f"  not restored: {change}" for change in planned.stays]
     if planned.needs_approvals and not planned.unproven:
         lines.append(f"{planned.needs_approvals} must approve that they are given back.")
     elif planned.needs_approvals:

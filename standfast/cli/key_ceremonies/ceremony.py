@@ -55,15 +55,15 @@ def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Ident
 
 
 def print_ceremony_result(
-    call: Call, told: Mapping[str, Any], lines: Sequence[Line], next_steps: Sequence[str]
+    call: Call, result: Mapping[str, Any], lines: Sequence[Line], next_steps: Sequence[str]
 ) -> ExitStatus:
     """Print the result and the next steps.
 
     Returns PARTIAL if a copy of the key records could not be updated.
     """
     shown: list[Line] = [*lines]
-    failed: Sequence[str] = told.get("copies_failed", ())
-    shown += [f"A copy of the key records was not brought up to date: {one}" for one in failed]
+    failed: Sequence[str] = result.get("copies_failed", ())
+    shown += [f"A copy of the key records was not brought up to date: {copy}" for copy in failed]
     if failed:
         next_steps = ["`standfast backup keys copy FOLDER` for each such copy.", *next_steps]
     if len(next_steps) == 1:
@@ -71,5 +71,5 @@ def print_ceremony_result(
     elif next_steps:
         shown += ["", "Next:", *(f"  {n}. {step}" for n, step in enumerate(next_steps, 1))]
     status = ExitStatus.PARTIAL if failed else ExitStatus.DONE
-    call.say({**told, "next": list(next_steps), "exit_status": int(status)}, shown)
+    call.say({**result, "next": list(next_steps), "exit_status": int(status)}, shown)
     return status

@@ -43,14 +43,16 @@ def new(call: Call, to: Path) -> ExitStatus:
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
     asked = ask_custodians(open_stores(call.config_file, call.env), to)
-    people: list[Json] = [one.text for one in asked.custodians]
+    people: list[Json] = [person.text for person in asked.custodians]
     return print_ceremony_result(
         call,
         {"challenge": str(to), "sha256": asked.challenge, "custodians": people},
         [
             f"{to} is a challenge for {counted(len(people), 'custodian')}:",
             Table(
-                rows=[[one.name or "(no name)", one.fingerprint] for one in asked.custodians],
+                rows=[
+                    [person.name or "(no name)", person.fingerprint] for person in asked.custodians
+                ],
                 indent=2,
             ),
         ],
@@ -92,16 +94,16 @@ def answer(
 
     opened = attended(call, identity, passphrase_file)
     answers = custodian_requests.answer(challenge, opened, to, datetime.now(UTC))
-    opens = sorted({custodian_requests.key_text(one) for each in answers for one in each.opens})
-    lacks = sorted({custodian_requests.key_text(one) for each in answers for one in each.lacks})
+    opens = sorted({custodian_requests.key_text(key) for each in answers for key in each.opens})
+    lacks = sorted({custodian_requests.key_text(key) for each in answers for key in each.lacks})
     status = ExitStatus.PARTIAL if lacks else ExitStatus.DONE
     lines: list[Line] = [f"You opened {', '.join(opens) or 'nothing'}; {to} says so."]
-    lines += [f"The key of {one} does not open with this identity." for one in lacks]
+    lines += [f"The key of {key} does not open with this identity." for key in lacks]
     lines += ["", f"Next: send {to} back. It holds nothing that opens anything."]
     call.say(
         {
             "answer": str(to),
-            "custodians": [one.custodian.text for one in answers],
+            "custodians": [response.custodian.text for response in answers],
             "opens": list(opens),
             "lacks": list(lacks),
             "exit_status": int(status),
@@ -129,20 +131,20 @@ def accept(call: Call, file: Path) -> ExitStatus:
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
     answers = custodian_requests.accept(open_stores(call.config_file, call.env), file)
-    lacks = sorted({custodian_requests.key_text(one) for each in answers for one in each.lacks})
+    lacks = sorted({custodian_requests.key_text(key) for each in answers for key in each.lacks})
     status = ExitStatus.PARTIAL if lacks else ExitStatus.DONE
     lines: list[Line] = []
-    for one in answers:
-        opens = ", ".join(map(custodian_requests.key_text, one.opens))
-        lines.append(f"{one.custodian.title} answered rightly and opens {opens or 'nothing'}.")
+    for response in answers:
+        opens = ", ".join(map(custodian_requests.key_text, response.opens))
+        lines.append(f"{response.custodian.title} answered rightly and opens {opens or 'nothing'}.")
     lines += [
-        f"The key of {one} does not open for them: `standfast backup owner add-custodian` wraps it."
-        for one in lacks
+        f"The key of {key} does not open for them: `standfast backup owner add-custodian` wraps it."
+        for key in lacks
     ]
     lines += ["", "Next: `standfast check` says whose sign is missing or over 100 days old."]
     call.say(
         {
-            "custodians": [one.custodian.text for one in answers],
+            "custodians": [response.custodian.text for response in answers],
             "lacks": list(lacks),
             "exit_status": int(status),
         },

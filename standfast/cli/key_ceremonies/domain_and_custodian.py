@@ -52,14 +52,14 @@ def add_domain(
     """Add an erasure domain: data with one key, erased together."""
     from standfast.usecases.key_ceremonies.owner_operations import domain_added
 
-    told = domain_added(office(call, owner_key, passphrase_file), name, recipient)
+    result = domain_added(office(call, owner_key, passphrase_file), name, recipient)
     return print_ceremony_result(
         call,
-        told,
+        result,
         [
             (
-                f"Domain {name} is there (root record {told['root']}), opened by "
-                f"{counted(len(told['custodians']), 'custodian')}."
+                f"Domain {name} is there (root record {result['root']}), opened by "
+                f"{counted(len(result['custodians']), 'custodian')}."
             )
         ],
         [f"`standfast backup owner add-writer NAME --domain {name} …` lets a host write for it."],
@@ -85,11 +85,16 @@ def new_generation(
     """Start a new key of a domain, for the same custodians."""
     from standfast.usecases.key_ceremonies.owner_operations import generation_begun
 
-    told = generation_begun(office(call, owner_key, passphrase_file), domain)
+    result = generation_begun(office(call, owner_key, passphrase_file), domain)
     return print_ceremony_result(
         call,
-        told,
-        [f"Domain {domain} is in generation {told['generation']} (root record {told['root']})."],
+        result,
+        [
+            (
+                f"Domain {domain} is in generation {result['generation']} (root record "
+                f"{result['root']})."
+            )
+        ],
         [
             "`standfast backup keys copy FOLDER` with each other copy of the key records.",
             "`standfast backup run` on its hosts: the first run sends everything again.",
@@ -137,14 +142,14 @@ def add_custodian(
 
     at = office(call, owner_key, passphrase_file)
     opened = attended(call, identity, identity_passphrase_file)
-    told = custodian_added(at, recipient, name, opened)
+    result = custodian_added(at, recipient, name, opened)
     return print_ceremony_result(
         call,
-        told,
+        result,
         [
             (
                 f"{name or 'The new custodian'} opens every domain "
-                f"({counted(len(told['key_records']), 'key record')} written)."
+                f"({counted(len(result['key_records']), 'key record')} written)."
             )
         ],
         [
@@ -188,16 +193,16 @@ def retire_custodian(
 
     at = office(call, owner_key, passphrase_file)
     opened = attended(call, identity, identity_passphrase_file)
-    told = custodian_retired(at, which, opened)
-    generations = ", ".join(f"{name} {n}" for name, n in told["generations"].items())
+    result = custodian_retired(at, which, opened)
+    generations = ", ".join(f"{name} {n}" for name, n in result["generations"].items())
     return print_ceremony_result(
         call,
-        told,
+        result,
         [
-            f"{told['custodian']}",
+            f"{result['custodian']}",
             (
                 f"opens nothing that is backed up from now on (new generations: {generations}; "
-                f"root record {told['root']})."
+                f"root record {result['root']})."
             ),
             "The key records that opened for them are gone from the key store and its copies.",
             (
@@ -208,8 +213,8 @@ def retire_custodian(
         [
             "Take away their access to the vault and to every copy of it.",
             *(
-                f"Clean {one} with `standfast backup keys copy FOLDER`: it still opens for them."
-                for one in told.get("copies_to_clean", ())
+                f"Clean {copy} with `standfast backup keys copy FOLDER`: it still opens for them."
+                for copy in result.get("copies_to_clean", ())
             ),
             "Remove copies of the key store that this program does not know: archives, sticks.",
             "`standfast backup run` on every host: the first run sends everything anew.",

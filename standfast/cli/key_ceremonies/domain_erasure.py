@@ -52,7 +52,7 @@ def order_erasure(
 
     at = office(call, owner_key, passphrase_file)
     order = erasure_ordered(at, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
-    people = [one.custodian for one in order.challenges]
+    people = [challenge.custodian for challenge in order.challenges]
     return print_ceremony_result(
         call,
         {
@@ -60,12 +60,15 @@ def order_erasure(
             "sha256": order.sha256,
             "domain": domain,
             "text": order.text,
-            "custodians": [one.text for one in people],
+            "custodians": [person.text for person in people],
         },
         [
             f"{to} orders the erasure of domain {domain}. Nothing is erased yet.",
             "Every one of its custodians has to attest:",
-            Table(rows=[[one.name or "(no name)", one.fingerprint] for one in people], indent=2),
+            Table(
+                rows=[[person.name or "(no name)", person.fingerprint] for person in people],
+                indent=2,
+            ),
         ],
         [
             (
@@ -123,33 +126,36 @@ def erase(
     from standfast.usecases.key_ceremonies.domain_erasure import erased
 
     at = office(call, owner_key, passphrase_file)
-    told = erased(
+    result = erased(
         at, domain=domain, order=order, attestations=attestations, certificate=certificate
     )
-    left = told.get("copies_to_destroy", ())
+    left = result.get("copies_to_destroy", ())
     return print_ceremony_result(
         call,
-        told,
+        result,
         [
             (
-                f"Domain {domain} is erased: {counted(told['points'], 'recovery point')} of it can "
-                f"never be opened again (root record {told['root']})."
+                f"Domain {domain} is erased: {counted(result['points'], 'recovery point')} of it "
+                f"can never be opened again (root record {result['root']})."
             ),
             (
-                f"{counted(len(told['key_records']), 'key record')} gone from the key store and "
+                f"{counted(len(result['key_records']), 'key record')} gone from the key store and "
                 "each copy that could be reached."
             ),
             *(
-                f"May still hold them: {one['copy']}, last seen: {one['seen'][:10]}."
-                for one in left
+                f"May still hold them: {copy['copy']}, last seen: {copy['seen'][:10]}."
+                for copy in left
             ),
-            f"The certificate is {told['certificate']}, and as text {told['certificate_text']}.",
+            (
+                f"The certificate is {result['certificate']}, and as text "
+                f"{result['certificate_text']}."
+            ),
         ],
         [
             *(
-                f"Clean {one['copy']} with `standfast backup keys copy FOLDER`, or destroy it; "
+                f"Clean {copy['copy']} with `standfast backup keys copy FOLDER`, or destroy it; "
                 "until then a custodian can open the domain with it."
-                for one in left
+                for copy in left
             ),
             (
                 "Remove copies of the key store that this program does not know: archives, sticks, "

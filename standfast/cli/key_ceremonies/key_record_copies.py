@@ -69,13 +69,13 @@ def list_copies(call: Call) -> ExitStatus:
     with translated_errors("listing the copies of the key records"):
         root = load_root_chain(stores.vault, owner=stores.known_owner).root
         found = standings(stores.config.backup, root)
-    rows = [[one.name, f"seen {one.seen:%Y-%m-%d}", _state(one)] for one in found]
+    rows = [[copy.name, f"seen {copy.seen:%Y-%m-%d}", _state(copy)] for copy in found]
     lines: list[Line] = [
         Table(rows=rows),
         "",
         "A restore takes three things: the vault, one copy of these, and a recovery identity.",
     ]
-    call.say({"copies": [one.as_json() for one in found]}, lines)
+    call.say({"copies": [copy.as_json() for copy in found]}, lines)
     return ExitStatus.DONE
 
 
@@ -124,9 +124,9 @@ def _lines(done: "KeyCopyOutcome") -> list[Line]:
     ]
 
 
-def _state(one: "KeyCopyStatus") -> str:
-    found = [f"lacks {', '.join(one.lacks)}"] if one.lacks else []
-    found += [f"still holds {', '.join(one.erased)}, erased"] if one.erased else []
+def _state(status: "KeyCopyStatus") -> str:
+    found = [f"lacks {', '.join(status.lacks)}"] if status.lacks else []
+    found += [f"still holds {', '.join(status.erased)}, erased"] if status.erased else []
     return "; ".join(found) or "complete"
 
 

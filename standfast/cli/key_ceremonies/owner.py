@@ -111,13 +111,13 @@ def lock_key(call: Call, owner_key: Path, to: Path, passphrase_file: Path | None
     return ExitStatus.DONE
 
 
-def _newest(one: "RosterWriter") -> str:
+def _newest(writer: "RosterWriter") -> str:
     """Return the newest point of a host; empty if a later epoch wrote it."""
-    if one.newest is None:
+    if writer.newest is None:
         return "none"
-    if one.trusted_through is not None and one.newest.sequence > one.trusted_through:
+    if writer.trusted_through is not None and writer.newest.sequence > writer.trusted_through:
         return ""
-    return f"{one.newest.sequence}, {one.newest.time:%Y-%m-%d %H:%M}Z"
+    return f"{writer.newest.sequence}, {writer.newest.time:%Y-%m-%d %H:%M}Z"
 
 
 def _lines(seen: "Roster") -> list[Line]:
@@ -136,17 +136,17 @@ def _lines(seen: "Roster") -> list[Line]:
             headings=("writer", "epoch", "domains", "believed", "newest point of the host"),
             rows=[
                 [
-                    one.id,
-                    str(one.epoch),
-                    ", ".join(one.domains),
+                    writer.id,
+                    str(writer.epoch),
+                    ", ".join(writer.domains),
                     "yes"
-                    if one.trusted_through is None
-                    else f"through {one.trusted_through}"
-                    if one.trusted_through
+                    if writer.trusted_through is None
+                    else f"through {writer.trusted_through}"
+                    if writer.trusted_through
                     else "no",
-                    _newest(one),
+                    _newest(writer),
                 ]
-                for one in seen.writers
+                for writer in seen.writers
             ],
         ),
         "",
@@ -159,7 +159,7 @@ def _lines(seen: "Roster") -> list[Line]:
                 rows=[
                     [
                         f"generation {generation.number}",
-                        "; ".join(one.title for one in generation.custodians)
+                        "; ".join(custodian.title for custodian in generation.custodians)
                         or ("nobody opens it" if domain.erased else "its key record is not there"),
                     ]
                     for generation in domain.generations
@@ -169,9 +169,9 @@ def _lines(seen: "Roster") -> list[Line]:
         )
     lines.append("")
     lines += [
-        f"Keeper {one.key.hex()[:16]}…, "
-        + ("trusted" if one.trusted_through is None else f"through {one.trusted_through}")
-        for one in seen.keepers
+        f"Keeper {keeper.key.hex()[:16]}…, "
+        + ("trusted" if keeper.trusted_through is None else f"through {keeper.trusted_through}")
+        for keeper in seen.keepers
     ] or ["Nobody keeps: nothing is ever freed. `standfast backup owner set-keeper` grants one."]
     if seen.keep_number is not None:
         lines.append(f"Keep records through {seen.keep_number}.")

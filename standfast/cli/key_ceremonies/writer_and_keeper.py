@@ -73,15 +73,15 @@ def add_writer(
     """Allow one more host to write backups, with its own keys."""
     from standfast.usecases.key_ceremonies.owner_operations import add_writer_as_owner
 
-    told = add_writer_as_owner(office(call, owner_key, passphrase_file), name, domain, host_dir)
+    result = add_writer_as_owner(office(call, owner_key, passphrase_file), name, domain, host_dir)
     return print_ceremony_result(
         call,
-        told,
-        [f"{name} may write for domain {domain} (root record {told['root']})."],
+        result,
+        [f"{name} may write for domain {domain} (root record {result['root']})."],
         [
             (
-                f"Carry {told['host_file']} to that host, into the folder that backup.host names, "
-                "and delete it here."
+                f"Carry {result['host_file']} to that host, into the folder that backup.host "
+                "names, and delete it here."
             ),
             f"Set backup.writer to {name} and backup.domain to {domain} there.",
             "`standfast backup keys copy FOLDER` there, with a copy of the key records.",
@@ -126,18 +126,18 @@ def new_epoch(
 
     at = office(call, owner_key, passphrase_file)
     through = _through(at, writer, trusted_through, witness)
-    told = epoch_begun(at, writer, through, host_dir)
+    result = epoch_begun(at, writer, through, host_dir)
     lines: list[Line] = [
-        f"{writer} is in epoch {told['epoch']} (root record {told['root']}).",
-        *_doubted(told),
+        f"{writer} is in epoch {result['epoch']} (root record {result['root']}).",
+        *_doubted(result),
     ]
     return print_ceremony_result(
         call,
-        told,
+        result,
         lines,
         [
             f"Revoke the old host's identity at the store, and make a new one for writer {writer}.",
-            f"Carry {told['host_file']} to the rebuilt host, and delete it here.",
+            f"Carry {result['host_file']} to the rebuilt host, and delete it here.",
             (
                 "`standfast backup run` there: everything is sent anew, nothing that the old host "
                 "claimed to have stored is built on."
@@ -175,11 +175,11 @@ def remove_writer(
     from standfast.usecases.key_ceremonies.owner_operations import writer_removed
 
     at = office(call, owner_key, passphrase_file)
-    told = writer_removed(at, writer, _through(at, writer, trusted_through, witness))
+    result = writer_removed(at, writer, _through(at, writer, trusted_through, witness))
     return print_ceremony_result(
         call,
-        told,
-        [f"{writer} writes no more (root record {told['root']}).", *_doubted(told)],
+        result,
+        [f"{writer} writes no more (root record {result['root']}).", *_doubted(result)],
         [
             f"Revoke the identity of writer {writer} at the store.",
             "Print the recovery card again.",
@@ -220,19 +220,22 @@ def set_keeper(
         raise UsageError(
             "give either --keeper-file FILE, for a new keeper's key, or --key HEX of one who is"
         )
-    told = keeper_set(office(call, owner_key, passphrase_file), keeper_file, key)
+    result = keeper_set(office(call, owner_key, passphrase_file), keeper_file, key)
     steps = [
         "Give the keeper an identity at the store of its own: deploy/s3, keeper.",
         "Print the recovery card again.",
     ]
-    if told["keeper_file"]:
+    if result["keeper_file"]:
         steps.insert(
             0,
-            f"Carry {told['keeper_file']} to the keeper's machine, which is not a backup host, and "
-            "delete it here.",
+            f"Carry {result['keeper_file']} to the keeper's machine, which is not a backup host, "
+            "and delete it here.",
         )
     return print_ceremony_result(
-        call, told, [f"Keeper {told['key'][:16]}… is granted (root record {told['root']})."], steps
+        call,
+        result,
+        [f"Keeper {result['key'][:16]}… is granted (root record {result['root']})."],
+        steps,
     )
 
 
@@ -269,12 +272,12 @@ def retire_keeper(
         raise UsageError(
             "say how far it is believed: --trusted-through N, or --believe-none, and not both"
         )
-    told = keeper_retired(office(call, owner_key, passphrase_file), trusted_through)
-    said = counted(told["no_longer_believed"], "record")
+    result = keeper_retired(office(call, owner_key, passphrase_file), trusted_through)
+    said = counted(result["no_longer_believed"], "record")
     return print_ceremony_result(
         call,
-        told,
-        [f"The keeper is retired (root record {told['root']}); {said} of it no longer believed."],
+        result,
+        [f"The keeper is retired (root record {result['root']}); {said} of it no longer believed."],
         [
             "Revoke the keeper's identity at the store.",
             (
@@ -309,8 +312,8 @@ def _through(
     return int(typed)
 
 
-def _doubted(told: Any) -> list[Line]:
-    through, doubted = told["trusted_through"], told["no_longer_believed"]
+def _doubted(result: Any) -> list[Line]:
+    through, doubted = result["trusted_through"], result["no_longer_believed"]
     known = "none of its points is" if not through else f"its points through {through} are"
     lines: list[Line] = [f"Of the old keys {known} believed."]
     if doubted:
@@ -318,8 +321,8 @@ def _doubted(told: Any) -> list[Line]:
             f"{counted(len(doubted), 'point')} no longer believed:",
             Table(
                 rows=[
-                    [one["point"], one["set"], one["time"][:16].replace("T", " ") + "Z"]
-                    for one in doubted[:_SHOWN]
+                    [point["point"], point["set"], point["time"][:16].replace("T", " ") + "Z"]
+                    for point in doubted[:_SHOWN]
                 ],
                 indent=2,
             ),

@@ -26,8 +26,8 @@ from standfast.records import Json
 def values_of(given: Sequence[str]) -> dict[str, str]:
     """Parse the texts of --value."""
     values: dict[str, str] = {}
-    for one in given:
-        name, equals, text = one.partition("=")
+    for assignment in given:
+        name, equals, text = assignment.partition("=")
         if not equals or not name:
             raise UsageError("a --value is of the form NAME=TEXT")
         values[name] = text
@@ -79,7 +79,7 @@ def correct(
         )
         people = counted(planned.recipients, "person", "people")
         needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
-        told: dict[str, Json] = {
+        details: dict[str, Json] = {
             "correction": {
                 "step": planned.step,
                 "corrects": wrong,
@@ -93,4 +93,6 @@ def correct(
             f"{planned.step} is planned: to the {people} who got `{wrong}`; {needs}.",
             *(f"Warning: {warning}." for warning in planned.warnings),
         ]
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, details=details, before=before
+        )

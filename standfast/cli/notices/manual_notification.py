@@ -105,11 +105,11 @@ def posted(
             number = letters.posted(
                 installation, incident_id, name, at=parse_moment(at), marks=marks, by=by
             )
-    what = "came back" if came_back else "thrown away" if thrown_away else "posted"
+    outcome = "came back" if came_back else "thrown away" if thrown_away else "posted"
     call.say(
-        {"incident": incident_id, "step": name, what.replace(" ", "_"): number},
+        {"incident": incident_id, "step": name, outcome.replace(" ", "_"): number},
         [
-            f"{counted(number, 'letter')} of {name}: {what}.",
+            f"{counted(number, 'letter')} of {name}: {outcome}.",
             f"Next: `standfast notice accounting {incident_id}` says who is told, and who is not.",
         ],
     )
@@ -140,7 +140,7 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
         found = held(installation, incident_id)
         lost = unreached(installation, incident_id)
         is_open = installation.ledger.incidents.get(incident_id).is_open
-    waiting = [one for one in found if not one.decision]
+    waiting = [recipient for recipient in found if not recipient.decision]
     status = ExitStatus.WAITS_FOR_PEOPLE if waiting and is_open else ExitStatus.DONE
     lines: list[Line] = [
         _listed(found, "to be decided") if found else f"Nobody is held in {incident_id}."
@@ -155,7 +155,7 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
             f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`, or "
             f"`standfast notice leave-out {incident_id} MARK --because WHY`."
         )
-    elif is_open and any(not one.decision for one in lost):
+    elif is_open and any(not recipient.decision for recipient in lost):
         lines.append(
             f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`; a "
             "postal address line by line."
@@ -163,8 +163,8 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
     call.say(
         {
             "incident": incident_id,
-            "held": [one.as_json() for one in found],
-            "not_reached": [one.as_json() for one in lost],
+            "held": [recipient.as_json() for recipient in found],
+            "not_reached": [recipient.as_json() for recipient in lost],
             "exit_status": int(status),
         },
         lines,
@@ -175,8 +175,13 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
 def _listed(found: "Sequence[Held]", undecided: str) -> Table:
     return Table(
         rows=[
-            [one.mark, one.step, one.why, f"{one.decision or undecided} {one.by}".strip()]
-            for one in found
+            [
+                recipient.mark,
+                recipient.step,
+                recipient.why,
+                f"{recipient.decision or undecided} {recipient.by}".strip(),
+            ]
+            for recipient in found
         ],
         headings=["mark", "step", "why", "decided"],
     )
@@ -256,7 +261,7 @@ def tell(
             by=by,
         )
         needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
-        told: dict[str, Json] = {
+        details: dict[str, Json] = {
             "told_apart": {
                 "mark": who,
                 "step": planned.step,
@@ -264,7 +269,9 @@ def tell(
             }
         }
         before: list[Line] = [f"{planned.step} is planned; {needs}."]
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, details=details, before=before
+        )
 
 
 @command(

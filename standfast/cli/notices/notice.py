@@ -35,15 +35,16 @@ def list_notices(call: Call) -> ExitStatus:
     templates = read_templates(config.notices.templates if config else None)
     document: list[Json] = [
         {
-            "notice": one.name,
-            "description": one.description,
-            "languages": sorted(one.languages),
-            "needs": sorted(one.required),
+            "notice": template.name,
+            "description": template.description,
+            "languages": sorted(template.languages),
+            "needs": sorted(template.required),
         }
-        for one in templates.values()
+        for template in templates.values()
     ]
     rows = [
-        [one.name, ", ".join(sorted(one.languages)), one.description] for one in templates.values()
+        [template.name, ", ".join(sorted(template.languages)), template.description]
+        for template in templates.values()
     ]
     call.say({"notices": document}, [Table(rows=rows)])
     return ExitStatus.DONE

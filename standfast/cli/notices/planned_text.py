@@ -37,13 +37,18 @@ def read(call: Call, incident: str | None, step: str | None, lang: str | None) -
             installation, incident, step, least=1, most=1, takes=STEP_METAVAR
         )
         planned = planned_words(installation, incident_id, name)
-    shown = [one for one in planned.messages if lang in (None, one.language)]
+    shown = [message for message in planned.messages if lang in (None, message.language)]
     if lang is not None and not shown:
-        known = known_names_hint(lang, [one.language for one in planned.messages])
+        known = known_names_hint(lang, [message.language for message in planned.messages])
         raise UsageError(f"the notice of {name!r} has no language {lang!r}; {known}")
     lines: list[Line] = [f"{planned.step}: {planned.template} to {planned.audience}"]
-    for one in shown:
-        lines += ["", f"({one.language}) Subject: {one.subject}", "", one.text.rstrip("\n")]
+    for message in shown:
+        lines += [
+            "",
+            f"({message.language}) Subject: {message.subject}",
+            "",
+            message.text.rstrip("\n"),
+        ]
     call.say(
         {
             "incident": incident_id,
@@ -53,8 +58,12 @@ def read(call: Call, incident: str | None, step: str | None, lang: str | None) -
             "audience": planned.audience,
             "digest": planned.digest,
             "languages": {
-                one.language: {"subject": one.subject, "text": one.text, "html": one.html}
-                for one in shown
+                message.language: {
+                    "subject": message.subject,
+                    "text": message.text,
+                    "html": message.html,
+                }
+                for message in shown
             },
         },
         lines,

@@ -102,7 +102,7 @@ def preview(
     for message in look.messages if look else [example]:
         lines += _shown(message, with_title=look is not None)
     if look:
-        lines.append(", ".join(f"{many:,} {what}" for what, many in look.counts.items()) + ".")
+        lines.append(", ".join(f"{many:,} {label}" for label, many in look.counts.items()) + ".")
     lines += [f"Warning: {warning}." for warning in warnings]
     if written:
         lines.append(f"The page is in {written}.")
@@ -110,7 +110,9 @@ def preview(
         {
             "notice": name,
             **_message_json(example),
-            "languages": {one.language: _message_json(one) for one in drafted.examples()},
+            "languages": {
+                example.language: _message_json(example) for example in drafted.examples()
+            },
             "warnings": warnings,
             "audience": _look_json(look) if look else None,
             "page": str(written) if written else None,
@@ -122,10 +124,10 @@ def preview(
 
 def _values(given: Sequence[str]) -> dict[str, str]:
     values = {}
-    for one in given:
-        name, equals, text = one.partition("=")
+    for assignment in given:
+        name, equals, text = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--value takes NAME=TEXT, not {one!r}")
+            raise UsageError(f"--value takes NAME=TEXT, not {assignment!r}")
         values[name] = text
     return values
 
@@ -133,13 +135,15 @@ def _values(given: Sequence[str]) -> dict[str, str]:
 def _language(template: "Template", asked: str | None, spoken: Sequence[str]) -> str:
     from standfast.notices.prepared_notice import pick_language
 
-    there = sorted(template.languages)
-    if asked and asked not in there:
+    available = sorted(template.languages)
+    if asked and asked not in available:
         raise UsageError(
-            f"the notice {template.name!r} has no language {asked!r}; it has: {', '.join(there)}"
+            f"the notice {template.name!r} has no language {asked!r}; it has: "
+            f"{', '.join(available)}"
         )
     return asked or next(
-        (one for one in spoken if one in there), pick_language("", there, "").language
+        (language for language in spoken if language in available),
+        pick_language("", available, "").language,
     )
 
 

@@ -45,11 +45,15 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
         for number, template in enumerate(chosen.values(), 1):
             tell("reading notices", number, len(chosen))
             found.append((template.name, measure(template), banned(template)))
-    bad = [name for name, measured, said in found if said or any(one.problems for one in measured)]
+    bad = [
+        name
+        for name, measured, said in found
+        if said or any(result.problems for result in measured)
+    ]
     rows = [
-        [shown, one.language, *_scored(one), f"{one.longest_words} words at most"]
+        [shown, result.language, *_scored(result), f"{result.longest_words} words at most"]
         for shown, measured, _ in found
-        for one in measured
+        for result in measured
     ]
     lines: list[Line] = [Table(rows=rows)]
     for shown, measured, said in found:
@@ -63,8 +67,8 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
             "notices": [
                 {
                     "notice": shown,
-                    "languages": [_measured_json(one) for one in measured],
-                    "banned": [_said_json(one) for one in said],
+                    "languages": [_measured_json(result) for result in measured],
+                    "banned": [_said_json(phrase) for phrase in said],
                 }
                 for shown, measured, said in found
             ],
@@ -81,52 +85,52 @@ def selected_templates(call: Call, names: Sequence[str]) -> Mapping[str, "Templa
     from standfast.notices.template_folder import read_templates
 
     config = call.config_if_any()
-    there = read_templates(config.notices.templates if config else None)
+    templates = read_templates(config.notices.templates if config else None)
     for name in names:
-        if name not in there:
-            raise UsageError(f"there is no notice {name!r}; {known_names_hint(name, there)}")
-    return {name: there[name] for name in names} if names else there
+        if name not in templates:
+            raise UsageError(f"there is no notice {name!r}; {known_names_hint(name, templates)}")
+    return {name: templates[name] for name in names} if names else templates
 
 
-def _scored(one: "Measured") -> list[str]:
-    if one.formula is None or one.score is None:
+def _scored(measured: "Measured") -> list[str]:
+    if measured.formula is None or measured.score is None:
         return ["no formula for this language", ""]
-    side = "at most" if one.formula.is_grade else "at least"
-    return [one.formula.name, f"{one.score:.1f}, {side} {one.formula.limit:g}"]
+    side = "at most" if measured.formula.is_grade else "at least"
+    return [measured.formula.name, f"{measured.score:.1f}, {side} {measured.formula.limit:g}"]
 
 
 def _too_hard(measured: "list[Measured]") -> list[str]:
     return [
-        f"{one.language}: {problem}; the hardest sentence: {one.hardest}"
-        for one in measured
-        for problem in one.problems
+        f"{result.language}: {problem}; the hardest sentence: {result.hardest}"
+        for result in measured
+        for problem in result.problems
     ]
 
 
-def _banned_line(one: "Said") -> str:
-    return f"{one.file}: {one.words!r} {one.rule}: {one.why}"
+def _banned_line(phrase: "Said") -> str:
+    return f"{phrase.file}: {phrase.words!r} {phrase.rule}: {phrase.why}"
 
 
-def _measured_json(one: "Measured") -> JsonObject:
-    problems: list[Json] = [*one.problems]
+def _measured_json(measured: "Measured") -> JsonObject:
+    problems: list[Json] = [*measured.problems]
     return {
-        "language": one.language,
-        "formula": one.formula.name if one.formula else None,
-        "score": None if one.score is None else f"{one.score:.1f}",
-        "limit": f"{one.formula.limit:g}" if one.formula else None,
-        "lower_is_easier": one.formula.is_grade if one.formula else None,
-        "hardest_sentence": one.hardest,
-        "longest_sentence": one.longest,
-        "longest_sentence_words": one.longest_words,
+        "language": measured.language,
+        "formula": measured.formula.name if measured.formula else None,
+        "score": None if measured.score is None else f"{measured.score:.1f}",
+        "limit": f"{measured.formula.limit:g}" if measured.formula else None,
+        "lower_is_easier": measured.formula.is_grade if measured.formula else None,
+        "hardest_sentence": measured.hardest,
+        "longest_sentence": measured.longest,
+        "longest_sentence_words": measured.longest_words,
         "problems": problems,
     }
 
 
-def _said_json(one: "Said") -> JsonObject:
+def _said_json(phrase: "Said") -> JsonObject:
     return {
-        "file": one.file,
-        "language": one.language,
-        "words": one.words,
-        "rule": one.rule,
-        "why": one.why,
+        "file": phrase.file,
+        "language": phrase.language,
+        "words": phrase.words,
+        "rule": phrase.rule,
+        "why": phrase.why,
     }

@@ -77,14 +77,14 @@ def status(call: Call, incident: str | None) -> ExitStatus:
                 "runs_from": None if row.runs_from is None else timestamp(row.runs_from),
             }
         )
-        told = ", ".join(
+        text = ", ".join(
             f"{number:,} {state_words(EffectState(name))}"
             for name, number in counts.items()
             if number
         )
         held = is_stopped and not row.state.is_final
         shown = "stopped with the incident" if held else row.state.value
-        lines.append(f"{row.step}: {row.template} to {row.audience}, {shown}: {told}")
+        lines.append(f"{row.step}: {row.template} to {row.audience}, {shown}: {text}")
         lines += [
             f"    {missed.count:,} {missed.state.value}, {missed.reason}: {missed.named}"
             for tally in short
@@ -157,9 +157,11 @@ def resume(call: Call, incident: str | None, step: str | None, no_wait: bool) ->
             installation, incident, step, least=1, most=1, takes=STEP_METAVAR
         )
         staged_sending.resume(installation, incident_id, name)
-        told: dict[str, Json] = {"step": name, "is_paused": False}
+        details: dict[str, Json] = {"step": name, "is_paused": False}
         before: list[Line] = [f"{name} goes on."]
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, details=details, before=before
+        )
 
 
 @command("go", exits=_MOVED, example="standfast notice go inc-2026-0001 tell_customers")
@@ -176,11 +178,13 @@ def go(call: Call, incident: str | None, step: str | None, no_wait: bool) -> Exi
             installation, incident, step, least=1, most=1, takes=STEP_METAVAR
         )
         number = staged_sending.go(installation, incident_id, name)
-        told: dict[str, Json] = {"step": name, "released": number}
+        details: dict[str, Json] = {"step": name, "released": number}
         before: list[Line] = [
             f"{counted(number, 'more recipient')} of {name} may be written to now."
         ]
-        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, details=details, before=before
+        )
 
 
 @command(

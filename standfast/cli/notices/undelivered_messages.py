@@ -49,7 +49,7 @@ def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
         lines.append(f"{counted(heard.settled, 'mail')} in doubt: the relay had taken it on.")
     if aside := found.unread + heard.foreign:
         lines.append(f"{counted(aside, 'mail')} left aside: no report, or about no mail of ours.")
-    if any(one.state is DeliveryState.BOUNCED for one in found.events):
+    if any(event.state is DeliveryState.BOUNCED for event in found.events):
         lines.append("`standfast notice held` names whom no mail reached: they need a letter.")
     lines.append("Next: `standfast notice accounting` says who is told, and who is not.")
     call.say(

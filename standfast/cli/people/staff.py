@@ -85,7 +85,7 @@ def import_staff(
     would = "would be " if dry_run else ""
     lines: list[Line] = [f"The list {source}: {counted(len(listed), 'person', 'people')}."]
     for word, members in groups.items():
-        shown = [staff_access.shown(one, is_masked=not names) for one in members]
+        shown = [staff_access.shown(member, is_masked=not names) for member in members]
         document[word] = {"count": len(shown), "names": [*shown]}
         if shown:
             more = f", and {len(shown) - 8} more" if len(shown) > 8 and not names else ""
@@ -219,7 +219,7 @@ def _listed(
 ) -> "tuple[str, list[Listed]]":
     from standfast.usecases.people.staff_lists import COLUMNS, read_csv, read_ldap, read_scim
 
-    if sum(one is not None for one in (file, scim, ldap)) != 1:
+    if sum(source is not None for source in (file, scim, ldap)) != 1:
         raise UsageError("name one list: FILE.csv, --scim NAME or --ldap NAME")
     names: dict[str, str] = {}
     for pair in columns:
@@ -246,4 +246,4 @@ def _listed(
 
 
 def _texts(value: Json) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else []
+    return [str(item) for item in value] if isinstance(value, list) else []

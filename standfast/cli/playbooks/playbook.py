@@ -43,14 +43,14 @@ def list_playbooks(call: Call) -> ExitStatus:
     document: list[Json] = [
         {
             "playbook": name,
-            "title": one.title,
-            "version": one.version,
-            "use_when": one.use_when,
-            "digest": one.digest,
+            "title": playbook.title,
+            "version": playbook.version,
+            "use_when": playbook.use_when,
+            "digest": playbook.digest,
         }
-        for name, one in found.items()
+        for name, playbook in found.items()
     ]
-    rows = [[name, one.use_when] for name, one in found.items()]
+    rows = [[name, playbook.use_when] for name, playbook in found.items()]
     if not (problems and call.as_json):
         call.say({"playbooks": document}, [Table(rows=rows)])
     if problems:
@@ -99,24 +99,24 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
             "use_when": playbook.use_when,
             "inputs": [
                 {
-                    "name": one.name,
-                    "type": one.type.value,
-                    "required": one.required,
-                    "description": one.description,
+                    "name": item.name,
+                    "type": item.type.value,
+                    "required": item.required,
+                    "description": item.description,
                 }
-                for one in playbook.inputs
+                for item in playbook.inputs
             ],
             "steps": [
                 {
-                    "step": one.name,
-                    "title": one.title,
-                    "kind": one.kind.value,
-                    "needs": list(one.needs),
-                    "action": one.action,
-                    "by": list(one.by or one.roles),
-                    "approvals": one.approval.count if one.approval else 0,
+                    "step": step.name,
+                    "title": step.title,
+                    "kind": step.kind.value,
+                    "needs": list(step.needs),
+                    "action": step.action,
+                    "by": list(step.by or step.roles),
+                    "approvals": step.approval.count if step.approval else 0,
                 }
-                for one in playbook.steps
+                for step in playbook.steps
             ],
             "digest": playbook.digest,
             "graph": graph,
@@ -152,11 +152,13 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
     call.say(
         {
             "is_sound": True,
-            "playbooks": [{"playbook": one.name, "digest": one.digest} for one in sound],
+            "playbooks": [
+                {"playbook": playbook.name, "digest": playbook.digest} for playbook in sound
+            ],
         },
         [
-            f"{one.name} can be carried out {where}: {counted(len(one.steps), 'step')}."
-            for one in sound
+            f"{playbook.name} can be carried out {where}: {counted(len(playbook.steps), 'step')}."
+            for playbook in sound
         ],
     )
     return ExitStatus.DONE
@@ -262,7 +264,7 @@ def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
     config = call.config_if_any()
     paths = [library.find_file(config, name) for name in names or library.files(config)]
     written = write_pages([library.read(path) for path in paths], to.absolute())
-    call.say({"pages": [str(one) for one in written]}, [f"Written: {one}" for one in written])
+    call.say({"pages": [str(page) for page in written]}, [f"Written: {page}" for page in written])
     return ExitStatus.DONE
 
 

@@ -37,16 +37,22 @@ def list_exercises(call: Call) -> ExitStatus:
         {
             "exercises": [
                 {
-                    "exercise": one.name,
-                    "title": one.title,
-                    "playbook": one.playbook,
-                    "minutes": one.minutes,
-                    "injects": len(one.injects),
+                    "exercise": exercise.name,
+                    "title": exercise.title,
+                    "playbook": exercise.playbook,
+                    "minutes": exercise.minutes,
+                    "injects": len(exercise.injects),
                 }
-                for one in found
+                for exercise in found
             ]
         },
-        [Table(rows=[[one.name, f"{one.minutes} min", one.title] for one in found])],
+        [
+            Table(
+                rows=[
+                    [exercise.name, f"{exercise.minutes} min", exercise.title] for exercise in found
+                ]
+            )
+        ],
     )
     return ExitStatus.DONE
 
@@ -127,10 +133,10 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
         incident_id = _meant(installation, incident)
         inject, result = keep(installation, incident_id, text, numbers)
         now = turn(installation, incident_id)
-    told: list[Line] = [
+    result_lines: list[Line] = [
         f"{inject.title}: {result.points} of {result.most}. {result.because}".strip()
     ]
-    told += [f"  not heard: {missed}" for missed in result.missed]
+    result_lines += [f"  not heard: {missed}" for missed in result.missed]
     call.say(
         {
             **now.as_json(),
@@ -140,7 +146,7 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
             "because": result.because,
             "missed": list(result.missed),
         },
-        [*told, "", *_lines(now)],
+        [*result_lines, "", *_lines(now)],
     )
     return ExitStatus.DONE
 
@@ -204,16 +210,20 @@ def _meant(installation: "Installation", named: str | None) -> str:
 
     if named:
         return installation.ledger.incidents.get(named).id
-    there = [
-        one.id
-        for one in installation.ledger.incidents.all(only_open=True)
-        if one.scenario.startswith(SCENARIO)
+    candidates = [
+        incident.id
+        for incident in installation.ledger.incidents.all(only_open=True)
+        if incident.scenario.startswith(SCENARIO)
     ]
-    if len(there) != 1:
-        known = f": {', '.join(there)}" if there else "; start one: `standfast tabletop start NAME`"
-        many = "; name the one that you mean, with `answer` as --incident ID" if there else ""
-        raise UsageError(f"{len(there) or 'no'} exercises are open{known}{many}")
-    return there[0]
+    if len(candidates) != 1:
+        known = (
+            f": {', '.join(candidates)}"
+            if candidates
+            else "; start one: `standfast tabletop start NAME`"
+        )
+        many = "; name the one that you mean, with `answer` as --incident ID" if candidates else ""
+        raise UsageError(f"{len(candidates) or 'no'} exercises are open{known}{many}")
+    return candidates[0]
 
 
 def _numbers(met: str | None) -> tuple[int, ...]:
@@ -247,7 +257,7 @@ def _lines(now: "Turn") -> list[Line]:
     else:
         looked_for = enumerate(inject.look_for, 1)
         lines.append("For the facilitator alone, to look for:")
-        lines.append(Table(indent=2, rows=[[str(number), what] for number, what in looked_for]))
+        lines.append(Table(indent=2, rows=[[str(number), item] for number, item in looked_for]))
         how = '"what the table said" --met 1,3'
     if inject.hint:
         lines += [f"For the facilitator alone: {inject.hint}"]

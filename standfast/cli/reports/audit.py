@@ -45,13 +45,13 @@ def verify(call: Call) -> ExitStatus:
         "witnessed": report.witnessed,
         "untold": report.untold,
     }
-    findings = [{"where": one.where, "problem": one.problem} for one in report.findings]
-    told = (
+    findings = [{"where": finding.where, "problem": finding.problem} for finding in report.findings]
+    text = (
         f"{counted(report.events, 'event')}, {counted(report.rows, 'row')}, "
         f"{counted(report.heads, 'signed head')}, {report.witnessed:,} of them confirmed by the "
         "witness"
     )
-    lines: list[Line] = [f"Whole: {told}."]
+    lines: list[Line] = [f"Whole: {text}."]
     if report.untold:
         lines.append(
             f"{witness} says nothing of {counted(report.untold, 'signed head')}: it was cut, or it "
@@ -60,9 +60,9 @@ def verify(call: Call) -> ExitStatus:
         )
     if not report.is_whole:
         lines = [
-            Table(rows=[[one.where, one.problem] for one in report.findings]),
+            Table(rows=[[finding.where, finding.problem] for finding in report.findings]),
             "",
-            f"{counted(len(findings), 'thing does', 'things do')} not agree, of {told}.",
+            f"{counted(len(findings), 'thing does', 'things do')} not agree, of {text}.",
             "Next: copy the ledger, its keys and its witness as they are; then look at line 1.",
         ]
     call.say(
@@ -95,7 +95,9 @@ def show(call: Call, subject: str | None) -> ExitStatus:
         events = installation.ledger.timeline(subject, or_by=None if is_incident else subject)
         if subject is not None and not events:
             known = {
-                name for one in installation.ledger.timeline() for name in (one.subject, one.actor)
+                name
+                for event in installation.ledger.timeline()
+                for name in (event.subject, event.actor)
             }
             raise UsageError(
                 f"the timeline has no event of {subject!r}; without a subject `standfast audit "
