@@ -36,6 +36,7 @@ _NAMED = re.compile(
 _DATABASE_ENTRY = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
+# The last term counts types and everything else that users created.
 _CONTENT = """
 SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
@@ -45,7 +46,6 @@ SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relname
         AND n.nspname NOT IN ('information_schema', 'public'))
      + (SELECT count(*) FROM pg_largeobject_metadata)
      + (SELECT count(*) FROM pg_publication)
-     # Types and everything else of users.
      + (SELECT count(*) FROM pg_depend WHERE objid >= 16384)"""
 
 

@@ -182,7 +182,7 @@ def test_evidence_is_handed_out_masked_unless_there_is_a_reason(
     (copy,) = Path("clear").rglob("sign-in.log")
     assert "4111 1111 1111 1111" in copy.read_text()
     assert "reason=court order" in desk.run("audit", "show", incident_id).out
-    assert "is there already" in desk.run(*export, "clear").err
+    assert "exists already" in desk.run(*export, "clear").err
 
 
 def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(

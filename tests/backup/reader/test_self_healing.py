@@ -73,8 +73,8 @@ def resent(site: Site, source: Path) -> list[str]:
     kept = {name: site.vault.get(name) for name in old}
     for name in old:
         vault_of(site).remove(name)
-    # The writer finds that they are gone, and sends their content again.
-    assert any("gone" in warning for warning in site.back_up(source).warnings)
+    # The writer finds that they are missing, and sends their content again.
+    assert any("missing" in warning for warning in site.back_up(source).warnings)
     for name, data in kept.items():
         site.vault.put(name, data)
     assert not set(old) & set(data_packs(site, "2"))
@@ -151,7 +151,7 @@ def test_where_the_newer_copies_are_damaged_too_the_oldest_heals(
         for name in packs:
             kept[name] = site.vault.get(name)
             vault_of(site).remove(name)
-        assert any("gone" in warning for warning in site.back_up(source).warnings)
+        assert any("missing" in warning for warning in site.back_up(source).warnings)
     for name, data in kept.items():
         site.vault.put(name, data)
     for number in range(1, copies + 2):

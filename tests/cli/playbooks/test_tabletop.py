@@ -61,7 +61,7 @@ def test_all_answered_it_asks_to_be_ended(desk: Desk, installation: Path) -> Non
     assert "One: 1 of 1." in done.out
     assert "All is answered. End it: standfast tabletop finish inc-" in done.out
     nothing = desk.run("tabletop", "answer", "more")
-    assert (nothing.status, "nothing is asked" in nothing.err) == (2, True)
+    assert nothing.status == 2
     assert "1 of 1 points, 1 of 1 inject answered." in desk.run("tabletop", "finish").out
 
 

@@ -260,7 +260,7 @@ def test_a_person_settles_all_of_a_step_at_once(
     )
     with pytest.raises(UsageError, match="no unknown effect"):
         step_decisions.settle_step(installation, case, "tell_staff", happened=happened)
-    with pytest.raises(UsageError, match=r"has no step 'tell_stuff'.*; did you mean"):
+    with pytest.raises(UsageError, match=r"tell_stuff.*did you mean"):
         step_decisions.settle_step(installation, case, "tell_stuff", happened=happened)
 
 
@@ -268,7 +268,7 @@ def test_of_a_step_only_what_can_no_longer_happen_takes_a_persons_no(
     installation: SimulatedInstallation,
 ) -> None:
     case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
-    with pytest.raises(Refused, match=r"2 unknown effects of step 'tell_staff'.*may still happen"):
+    with pytest.raises(Refused, match=r"2 unknown effects.*may still happen"):
         step_decisions.settle_step(installation, case, "tell_staff", happened=False)
     assert len(_unknown(installation, case)) == 2
     assert step_decisions.settle_step(installation, case, "tell_staff", happened=True).count == 2

@@ -295,7 +295,7 @@ def test_an_answer_that_is_no_option_is_refused(centre: Centre) -> None:
     centre.advance(case)
     with pytest.raises(UsageError, match="yes"):
         step_decisions.answer(centre.installation, case, "customers_affected", "perhaps", by="lee")
-    with pytest.raises(UsageError, match="has no step"):
+    with pytest.raises(UsageError, match="no_such_step"):
         step_decisions.answer(centre.installation, case, "no_such_step", "yes")
 
 
@@ -348,7 +348,7 @@ def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
 
 def test_a_step_that_is_none_is_not_tried_again(centre: Centre) -> None:
     case = centre.open("lock", "agent01")
-    with pytest.raises(UsageError, match="has no step 'lok'; its steps are: lock"):
+    with pytest.raises(UsageError, match="'lok'.*steps are: lock"):
         step_decisions.retry(centre.installation, case, "lok")
 
 
