@@ -127,7 +127,8 @@ def _page(desk: Desk) -> str:
 def test_a_step_that_is_mistyped_is_named_and_not_waited_for(desk: Desk, asking: str) -> None:
     answer = desk.run("incident", "approve", asking, "tell_custmers", "--as", "lee")
     assert (answer.status, state(desk)) == (2, "asking")
-    assert asking in answer.err and "'tell_custmers'" in answer.err
+    assert asking in answer.err
+    assert "'tell_custmers'" in answer.err
     assert "did you mean 'tell_customers'?" in answer.err
 
 

@@ -348,7 +348,7 @@ def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
 
 def test_a_step_that_is_none_is_not_tried_again(centre: Centre) -> None:
     case = centre.open("lock", "agent01")
-    with pytest.raises(UsageError, match="'lok'.*steps are: lock"):
+    with pytest.raises(UsageError, match=r"'lok'.*steps are: lock"):
         step_decisions.retry(centre.installation, case, "lok")
 
 
