@@ -1,4 +1,6 @@
-"""Playbooks: model, parser, validation, actions, and the next transitions of an incident. Pure.
+"""Playbook model, parser, validation, actions and incident transitions.
+
+Pure: no input or output.
 
     model.py               the frozen records of a playbook
     actions/               one module for each action that a playbook may name

@@ -1,4 +1,6 @@
-"""The arguments of a `do` step: from literals and expressions to what its action is given.
+"""Evaluation of the arguments of a `do` step for its action.
+
+Arguments are literals and expressions.
 
 Rules
 - A text that is exactly `{{ … }}`, at any depth, is replaced by what it comes to. All else stays.
@@ -28,7 +30,9 @@ _WANTED = {
 
 
 def arguments_of(step: Step, state: State) -> dict[str, Json]:
-    """Give every argument of the step's action; raise UsageError naming the one that does not fit.
+    """Return every argument of the step's action.
+
+    Raise UsageError that names the argument that is not valid.
 
     Deterministic: the same state gives the same arguments, in the action's order.
     """
@@ -53,7 +57,10 @@ def arguments_of(step: Step, state: State) -> dict[str, Json]:
 
 
 def evaluated(value: Json, names: JsonObject) -> Json:
-    """Replace every `{{ … }}` in the value by what it comes to; raise ValueError as it does."""
+    """Replace every `{{ … }}` in the value by the value of its expression.
+
+    Raise ValueError if an expression cannot be evaluated.
+    """
     if isinstance(value, Mapping):
         return {key: evaluated(inner, names) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -63,7 +70,10 @@ def evaluated(value: Json, names: JsonObject) -> Json:
 
 
 def fits(kind: ArgumentType, value: Json) -> bool:
-    """Is the value of this type? Whether what it names exists is another question."""
+    """Return whether the value has this type.
+
+    Whether the named thing exists is checked elsewhere.
+    """
     match kind:
         case ArgumentType.ACCOUNTS | ArgumentType.NAMES:
             return _is_list_of_texts(value) and bool(value)

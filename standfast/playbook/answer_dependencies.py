@@ -1,4 +1,4 @@
-"""Which answers a step depends on: what its condition and its arguments come down to."""
+"""Answers on which the condition and the arguments of a step depend."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,9 @@ ASKS = (StepKind.MANUAL, StepKind.DECIDE)
 
 
 def answers_behind(playbook: Playbook, step: Step) -> frozenset[str]:
-    """Give the steps whose answers it depends on, also by what another step came to by them.
+    """Return the steps with answers on which it depends.
+
+    Include answers that decide it through the result of another step.
 
     Expects a playbook that `check` found sound: a step names only what it needs.
     """

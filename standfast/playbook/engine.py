@@ -1,4 +1,6 @@
-"""What comes next in a run of a playbook: from facts to moves, without a clock, a disk or a person.
+"""Next moves in a run of a playbook, computed from facts.
+
+Without a clock, a disk or a person.
 
 Owns the rules of progress. Leaves keeping the facts to the ledger, carrying moves out to
 operations, and the words for the operator to `standing`.
@@ -51,7 +53,7 @@ class Expand:
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """Page the approvers, who have not been paged for this round yet."""
+    """Page the approvers that have not been paged for this round yet."""
 
     step: str
     round: int
@@ -59,7 +61,7 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Escalate:
-    """Page the next people, since those who were paged have not answered in time."""
+    """Page the next people: the paged ones have not answered in time."""
 
     step: str
     round: int
@@ -68,7 +70,10 @@ class Escalate:
 
 @dataclass(frozen=True, kw_only=True)
 class Open:
-    """Let the step run without further approvals: its glass was broken, and nobody refused it."""
+    """Run the step without further approvals after a break-glass approval.
+
+    Only if nobody has refused the step.
+    """
 
     step: str
     round: int
@@ -93,7 +98,10 @@ class Wake:
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    """Close the round in a final state; a skipped step is closed without ever being opened."""
+    """Close the round in a final state.
+
+    A skipped step is closed without ever being opened.
+    """
 
     step: str
     round: int
@@ -105,7 +113,9 @@ Move: TypeAlias = Expand | Ask | Escalate | Open | Prompt | Wake | Finish
 
 
 def next_moves(state: State, now: datetime) -> list[Move]:
-    """Give every move that can be made now, in the order of the file, extra steps last.
+    """Return every move that can be made now.
+
+    The order is that of the file, with extra steps last.
 
     An empty list means: nothing to do until an effect, an answer, an approval or the clock changes
     something. Expects a playbook that `check` found sound.
@@ -133,7 +143,9 @@ def next_moves(state: State, now: datetime) -> list[Move]:
 
 
 def merged(rounds: Sequence[StepView]) -> StepView:
-    """Give one view of all rounds of a step, in order: the latest, with the targets of each.
+    """Return one view of all rounds of a step, in order.
+
+    It is the latest view, with the targets of each round.
 
     What an approver refused, and what was asked again since, does not count.
     """
@@ -160,7 +172,9 @@ def merged(rounds: Sequence[StepView]) -> StepView:
 
 
 def is_behind(step: Step, state: State) -> bool:
-    """Were targets added to the incident that this step, which has begun, does not cover yet?
+    """Return whether a begun step does not cover targets added since.
+
+    The targets were added to the incident.
 
     What a person does or decides is not asked again, and what was not wanted stays unwanted.
     """
@@ -187,15 +201,16 @@ def is_overtaken(step: Step, state: State) -> bool:
 
 
 def _round_by_answers(step: Step, state: State) -> int:
-    """Give the round in which a step that was skipped heeds every correction that there was."""
+    """Return the round in which a skipped step heeds every correction."""
     asked = (state.steps.get(name) for name in answers_behind(state.playbook, step))
     return 1 + sum(view.round - 1 for view in asked if view is not None)
 
 
 def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
-    """Look again at a step that was skipped, once all that hangs on answers before it is through.
+    """Check a skipped step again after all earlier work on answers is done.
 
-    What hangs on none keeps it waiting as far as it ever did.
+    Only earlier steps that depend on answers are checked here. The other earlier steps delay it
+    under the usual rules.
     """
     asked = answers_behind(state.playbook, step)
     for name in behind(state.playbook)[step.name]:
@@ -208,7 +223,9 @@ def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
 
 
 def _may_widen(step: Step, state: State, now: datetime) -> bool:
-    """May a further round begin? Not before the steps that it needs have had theirs.
+    """Return whether a further round may begin.
+
+    It may not before the steps that it needs have had theirs.
 
     A round that asks for approval is not overtaken: what is signed is the newest.
     """
@@ -242,7 +259,10 @@ def namespace(state: State) -> JsonObject:
 
 
 def is_wanted(step: Step, state: State) -> bool:
-    """Evaluate the step's condition; raise ValueError when it is not true or false."""
+    """Evaluate the step's condition.
+
+    Raise ValueError if the result is not true or false.
+    """
     if step.when is None:
         return True
     value = expressions.parse(step.when).evaluate(namespace(state))
@@ -271,9 +291,10 @@ def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool
 
 
 def _is_stuck(view: StepView, now: datetime) -> bool:
-    """Does it run, and was nothing more of it done for as long as what comes after waits?
+    """Return whether a running step made no progress for `PATIENCE`.
 
-    A person who paused a notice, or its first few that are waited for, hold it on purpose.
+    Later steps wait at most that long. A notice that a person paused, or whose canary has no
+    result yet, is held on purpose and is not stuck.
     """
     if view.state is not StepState.RUNNING or view.moved_at is None:
         return False
@@ -282,7 +303,7 @@ def _is_stuck(view: StepView, now: datetime) -> bool:
 
 
 def is_met(step: Step, needed: Step, view: StepView) -> bool:
-    """Return whether a step that this one needs, or comes after, lets it begin."""
+    """Return whether `needed`, a need or predecessor, lets the step begin."""
     if not view.state.is_final:
         return False
     if view.is_accepted:
@@ -298,20 +319,26 @@ def is_met(step: Step, needed: Step, view: StepView) -> bool:
 
 
 def waits_for_lock(step: Step, needed: Step) -> bool:
-    """Return whether a notice that nobody approves depends on the outcome of a lock."""
+    """Return whether an unapproved notice depends on the outcome of a lock."""
     is_notice = step.action == SEND and step.approval is None
     return is_notice and needed.action == LOCK
 
 
 def standing_state(view: StepView) -> StepState:
-    """Give the state, bettered by what became known of the effects after the step had finished."""
+    """Return the state, improved by effects that became known later.
+
+    They became known after the step had finished.
+    """
     if view.state in (StepState.PARTIAL, StepState.FAILED) and view.counts.total:
         return outcome(view) or view.state
     return view.state
 
 
 def outcome(view: StepView) -> StepState | None:
-    """Give what the effects came to, or None while one of them is under way or to be looked up."""
+    """Return the result of the effects.
+
+    Return None while one of them is in progress or has to be looked up.
+    """
     counts = view.counts
     if counts.under_way or min(view.settling, counts.unknown):
         return None
@@ -321,7 +348,10 @@ def outcome(view: StepView) -> StepState | None:
 
 
 def is_approved(step: Step | None, view: StepView) -> bool:
-    """Does an asking step have the signatures it needs? At least one, or it would not be asking."""
+    """Return whether an asking step has the signatures that it needs.
+
+    It needs at least one; otherwise it would not ask.
+    """
     by_playbook = step.approval.count if step and step.approval else 0
     return view.approvals >= max(view.approvals_needed, by_playbook, 1)
 
@@ -335,8 +365,8 @@ def tally(counts: Counts) -> str:
         "under way": counts.submitting,
         "not begun": counts.planned,
     }
-    told = [f"{number} {name}" for name, number in others.items() if number]
-    return ", ".join([f"{counts.done} of {counts.total} done", *told])
+    parts = [f"{number} {name}" for name, number in others.items() if number]
+    return ", ".join([f"{counts.done} of {counts.total} done", *parts])
 
 
 def _begin(step: Step, state: State, now: datetime, *, round_: int) -> Move | None:
@@ -360,7 +390,10 @@ def _begin(step: Step, state: State, now: datetime, *, round_: int) -> Move | No
 
 
 def _carry_on(step: Step | None, view: StepView, now: datetime) -> Move | None:
-    """Give the move of a step that has begun; `step` is None for one outside the playbook."""
+    """Return the move of a step that has begun.
+
+    `step` is None for a step outside the playbook.
+    """
     match view.state:
         case StepState.ASKING if view.is_refused:
             return _finish(view, StepState.REFUSED, "an approver said no")

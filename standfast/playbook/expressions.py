@@ -1,4 +1,4 @@
-"""The expressions of `when` and of `{{ … }}`: a whitelist over Python's own grammar.
+"""Expressions of `when` and `{{ … }}`: a whitelist of Python's grammar.
 
 Owns parsing, the names that an expression depends on, and evaluating. Leaves to `check` whether the
 names exist, and to `engine` what they stand for.
@@ -45,7 +45,10 @@ _HINTS: Mapping[type[ast.AST], str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A name that is compared with a fixed value by `==` or `!=`: what `check` can judge."""
+    """Comparison of a name with a fixed value by `==` or `!=`.
+
+    `check` can judge it.
+    """
 
     path: Path
     value: Json
@@ -71,11 +74,14 @@ class Expression:
         return list(_equalities(self._root))
 
     def claims(self) -> list[Path]:
-        """Give every name that must itself be true or false, because nothing compares it."""
+        """Return every name that must be boolean because nothing compares it."""
         return [path for node in _claims(self._root) if (path := _path(node))]
 
     def rules_out_null(self, path: Path) -> bool:
-        """Is it false whenever the name is null, because it says `… != None` of it, and `and`?"""
+        """Return whether the expression is false whenever the name is null.
+
+        It is if it contains `… != None` for the name, joined by `and`.
+        """
         sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
         is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)
         return is_all and any(_is_not_null(side) == path for side in sides)
@@ -97,12 +103,18 @@ class Expression:
                 _evaluate(node, namespace)
 
     def evaluate(self, namespace: JsonObject) -> Json:
-        """Give its value; raise ValueError for a missing name or values that do not compare."""
+        """Return the value of the expression.
+
+        Raise ValueError for a missing name or values that cannot be compared.
+        """
         return _evaluate(self._root, namespace)
 
 
 def parse(text: str) -> Expression:
-    """Read an expression; raise ValueError that says what is not allowed and what is."""
+    """Parse an expression.
+
+    Raise ValueError that names the part that is not allowed and the allowed forms.
+    """
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"an expression has at most {LONGEST_TEXT} characters")
     if "\\" in text:
@@ -120,7 +132,9 @@ def parse(text: str) -> Expression:
 
 
 def embedded(value: Json) -> Expression | None:
-    """Give the expression of a text that is exactly `{{ … }}`; None for anything literal.
+    """Return the expression of a text that is exactly `{{ … }}`.
+
+    Return None for anything literal.
 
     Raises ValueError when the expression does not parse, or stands inside a longer text: that would
     be sent as it is, braces and all.
@@ -223,8 +237,8 @@ def _equalities(root: ast.expr) -> Iterator[Comparison]:
         for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
             if not isinstance(op, ast.Eq | ast.NotEq):
                 continue
-            for one, other in ((left, right), (right, left)):
-                path = _path(one)
+            for side, other in ((left, right), (right, left)):
+                path = _path(side)
                 if path is not None and isinstance(other, ast.Constant):
                     yield Comparison(path=path, value=_fixed(other))
 

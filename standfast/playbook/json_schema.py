@@ -1,4 +1,4 @@
-"""The format of a playbook as JSON Schema (draft 2020-12), for editors and other programs.
+"""Playbook format as JSON Schema (draft 2020-12), for editors and tools.
 
 Owns what a schema can say: keys, types, lengths, names, actions and their arguments. Leaves to
 `load` and `check` what it cannot: needs that exist, cycles, expressions, what is in this place.
@@ -72,7 +72,7 @@ def schema() -> JsonObject:
 
 
 def as_text() -> str:
-    """Give the schema as it lies in `playbooks/schema.json`, ending in a new line."""
+    """Return the text of `playbooks/schema.json`, with a final newline."""
     return json.dumps(schema(), ensure_ascii=False, indent=2) + "\n"
 
 
@@ -91,7 +91,7 @@ def _input() -> JsonObject:
         "additionalProperties": False,
         "required": ["type"],
         "properties": {
-            "type": _about({"enum": [one.value for one in InputType]}, "What it holds."),
+            "type": _about({"enum": [kind.value for kind in InputType]}, "What it holds."),
             "description": _paragraph("What to give, said to a person.", may_be_empty=True),
             "required": _about({"type": "boolean"}, "Without it the incident does not open."),
             "default": _about({}, "What it is when it is left out."),
@@ -111,7 +111,7 @@ def _step() -> JsonObject:
             "What takes it back; the action's own when it is left out.",
         ),
         "on_partial": _about(
-            {"enum": [one.value for one in OnPartial]},
+            {"enum": [choice.value for choice in OnPartial]},
             "Whether the rest goes on when some targets could not be done.",
         ),
         "manual": _text("What a person does by hand."),
@@ -211,9 +211,12 @@ def _usable() -> list[Action]:
 
 
 def _texts() -> JsonObject:
-    one: Json = {"type": "string", "pattern": r"\S"}
+    text: Json = {"type": "string", "pattern": r"\S"}
     return {
-        "anyOf": [one, {"type": "array", "items": one, "uniqueItems": True, "maxItems": MOST_ITEMS}]
+        "anyOf": [
+            text,
+            {"type": "array", "items": text, "uniqueItems": True, "maxItems": MOST_ITEMS},
+        ]
     }
 
 

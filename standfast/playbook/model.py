@@ -1,4 +1,6 @@
-"""The frozen records of a playbook: what `load` gives and everything else reads.
+"""Frozen records of a playbook: the result of `load`.
+
+Everything else reads them.
 
 Owns the words of a playbook. Leaves reading YAML to `load`, and soundness to `check`: a record here
 may still name a step or an action that does not exist.
@@ -27,7 +29,7 @@ AT_A_TABLE = "tabletop-"  # how the playbook is called that a tabletop exercise 
 
 
 class InputType(StrEnum):
-    """What an input holds once it is read."""
+    """Value of an input after parsing."""
 
     ACCOUNTS = "accounts"  # a list of account names
     TEXT = "text"
@@ -38,7 +40,7 @@ class InputType(StrEnum):
 
 
 class StepKind(StrEnum):
-    """Who carries a step out."""
+    """Kind of a step, which determines how it is carried out."""
 
     DO = "do"  # this program, by an action of the registry
     MANUAL = "manual"  # a person acts, and says what came of it
@@ -47,7 +49,7 @@ class StepKind(StrEnum):
 
 
 class OnPartial(StrEnum):
-    """What follows when some targets were done and some were not."""
+    """Consequence of a result in which only some targets were done."""
 
     GO_ON = "go_on"  # containment: what is locked must be proven, whatever the rest says
     HOLD = "hold"  # the irreversible: a person looks first
@@ -68,7 +70,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """How many other people must sign a step, and who they may be."""
+    """Number and roles of the other people that must sign a step."""
 
     count: int  # at least 1
     roles: tuple[str, ...] = ()  # any of them; empty = any approver
@@ -103,7 +105,10 @@ class Step:
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def line_of(self, key: str) -> int:
-        """Give the line of a key such as `when` or `with.template`, or that of the step."""
+        """Return the line of a key, or that of the step.
+
+        Keys are such as `when` or `with.template`.
+        """
         return self.lines.get(key, self.line)
 
 

@@ -1,4 +1,4 @@
-"""Records of a planned step: its effects, its notice and the approvals that it needs.
+"""Records of a planned step: its effects, its notice, its approvals.
 
 Planners create them, the ledger seals and stores them.
 """
@@ -21,7 +21,10 @@ def NO_SETTINGS(_verb: str, _connector: str) -> Mapping[str, str]:  # noqa: N802
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """An effect to be planned. `target` and `details` are personal and will be sealed."""
+    """An effect to be planned.
+
+    `target` and `details` are personal and will be sealed.
+    """
 
     verb: str
     connector: str
@@ -37,7 +40,10 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenNotice:
-    """A notice as it was approved: one body a language, and what binds it to its recipients."""
+    """An approved notice: one body a language, and its recipient binding.
+
+    The binding ties the notice to its recipients.
+    """
 
     template: str
     body: JsonObject  # language → parts with their slots
@@ -48,7 +54,7 @@ class FrozenNotice:
 
 
 class StreamedNotice(Protocol):
-    """A notice to more people than fit in memory, read in order and by the page."""
+    """A notice to more people than fit in memory, read in order, by page."""
 
     def pages(self) -> Iterator[Sequence[Draft]]:
         """Yield its effects; each time from the start."""
@@ -59,7 +65,10 @@ class StreamedNotice(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
-    """The plan of one step; `telling` replaces drafts and notice where it is set."""
+    """The plan of one step.
+
+    `telling` replaces drafts and notice where it is set.
+    """
 
     drafts: tuple[Draft, ...] = ()
     telling: StreamedNotice | None = None

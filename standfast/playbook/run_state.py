@@ -1,4 +1,6 @@
-"""The facts about a run of a playbook, as the engine reads them: an incident at one moment.
+"""Facts about a run of a playbook: an incident at one moment.
+
+The engine reads them.
 
 Owns their shape. Leaves keeping them to the ledger, and what follows from them to `engine`.
 """
@@ -37,7 +39,10 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """One step's latest round as the ledger has it; a step without a view is pending."""
+    """Latest round of one step, from the ledger.
+
+    A step without a view is pending.
+    """
 
     step: str
     round: int  # from 1; a retry is a round of its own
@@ -100,7 +105,9 @@ class State:
 
     @property
     def uncounted(self) -> tuple[str, ...]:
-        """The notices that found nobody to count: their audience could not be read, or is empty.
+        """Return the notices without recipients to count.
+
+        Their audience could not be read, or is empty.
 
         What a person went on without is not among them: they saw to it by hand.
         """

@@ -12,7 +12,7 @@ from standfast.playbook.model import Playbook, Step
 
 
 def in_order(playbook: Playbook) -> tuple[Step, ...]:
-    """Give the steps, each after all that it needs, otherwise as they stand in the file."""
+    """Return the steps, each after its needs, otherwise in file order."""
     placed: dict[str, Step] = {}
     names = {step.name for step in playbook.steps}
     left = list(playbook.steps)
@@ -38,7 +38,10 @@ def behind(playbook: Playbook, *, without_after: bool = False) -> Mapping[str, f
 
 
 def direct_needs(playbook: Playbook) -> Mapping[str, frozenset[str]]:
-    """Give for each step what it needs with no other need standing between: for drawings."""
+    """Return the direct needs of each step, for drawings.
+
+    A need that another need implies is left out.
+    """
     far = behind(playbook)
     return {
         step.name: frozenset(
@@ -51,7 +54,10 @@ def direct_needs(playbook: Playbook) -> Mapping[str, frozenset[str]]:
 
 
 def cycles(playbook: Playbook) -> list[tuple[str, ...]]:
-    """Give cycles that share no step, each as the path that closes it: in (a, b, a) a needs b."""
+    """Return cycles that share no step, each as its closed path.
+
+    In (a, b, a), a needs b.
+    """
     needs = {step.name: step.needs for step in playbook.steps}
     found: list[tuple[str, ...]] = []
     while True:

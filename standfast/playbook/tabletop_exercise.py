@@ -1,4 +1,4 @@
-"""A tabletop exercise: injects with times, questions, and what each answer is worth.
+"""A tabletop exercise: timed injects, questions, and answer scores.
 
 Owns the format and the score. Leaves asking, and keeping the answers, to the ledger: to it this is
 an incident in exercise mode, each inject a step that needs the one before.
@@ -41,7 +41,7 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Inject:
-    """What is read out at one moment, and what is asked about it."""
+    """Text read out at one moment, and its questions."""
 
     name: str
     minute: int  # from the start
@@ -78,8 +78,8 @@ class Exercise:
     source: str
 
     def inject(self, name: str) -> Inject:
-        """Give the inject of that name; KeyError when there is none."""
-        return next(one for one in self.injects if one.name == name)
+        """Return the inject of that name; raise KeyError if there is none."""
+        return next(inject for inject in self.injects if inject.name == name)
 
     @property
     def most(self) -> int:
@@ -89,7 +89,7 @@ class Exercise:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What an answer was worth, and why."""
+    """Score of an answer, with the reason."""
 
     points: int
     most: int
@@ -126,7 +126,10 @@ def load_exercise(text: str, file: str) -> Exercise:
 
 
 def as_playbook(exercise: Exercise) -> str:
-    """Give the playbook that an incident freezes: one step for each inject, in order."""
+    """Return the playbook that an incident freezes: one step per inject.
+
+    The steps are in the order of the injects.
+    """
     lines = [
         f"playbook: {AT_A_TABLE}{exercise.name}"[: len("playbook: ") + 40],
         f"version: {exercise.version}",
@@ -148,7 +151,10 @@ def as_playbook(exercise: Exercise) -> str:
 
 
 def carried(playbook_source: str) -> Exercise:
-    """Give the exercise that a frozen playbook carries; UsageError when it carries none."""
+    """Return the exercise of a frozen playbook.
+
+    Raise UsageError if it has none.
+    """
     *_, last = playbook_source.rstrip("\n").split("\n")
     if not last.startswith(_CARRIED):
         raise UsageError(
@@ -186,14 +192,14 @@ def scored(inject: Inject, kept: str | None) -> Scored:
             because=option.because,
         )
     match = _HELD.fullmatch(kept)
-    numbers = {int(one) for one in re.findall("[0-9]+", match[1])} if match else set()
-    met = tuple(what for place, what in enumerate(inject.look_for, 1) if place in numbers)
+    numbers = {int(digits) for digits in re.findall("[0-9]+", match[1])} if match else set()
+    met = tuple(point for place, point in enumerate(inject.look_for, 1) if place in numbers)
     return Scored(
         points=len(met),
         most=inject.most,
         answer=match[2] if match else kept,
         met=met,
-        missed=tuple(what for what in inject.look_for if what not in met),
+        missed=tuple(point for point in inject.look_for if point not in met),
     )
 
 
@@ -208,10 +214,10 @@ def _seats(fields: Fields, notes: Notes) -> dict[str, str]:
 
 
 def _inject(name: str, node: Node, notes: Notes) -> Inject:
-    what = f"inject `{name}`"
+    subject = f"inject `{name}`"
     if not IDENTIFIER.fullmatch(name):
         notes.add(node.line, f"`{name}` is no name for an inject", "small letters, digits and _")
-    fields = Fields(node, what, notes)
+    fields = Fields(node, subject, notes)
     inject = Inject(
         name=name,
         minute=fields.number("minute", 0, 0, 600),
@@ -221,33 +227,35 @@ def _inject(name: str, node: Node, notes: Notes) -> Inject:
         look_for=fields.texts("look_for"),
         hint=fields.text("hint", longest=LONGEST_TEXT),
     )
-    inject = replace(inject, options=_options(what, fields, notes))
+    inject = replace(inject, options=_options(subject, fields, notes))
     if bool(inject.options) is bool(inject.look_for):
-        notes.add(node.line, f"{what} has neither or both", "exactly one of options, look_for")
+        notes.add(node.line, f"{subject} has neither or both", "exactly one of options, look_for")
     fields.end()
     return inject
 
 
-def _options(what: str, fields: Fields, notes: Notes) -> tuple[Option, ...]:
+def _options(subject: str, fields: Fields, notes: Notes) -> tuple[Option, ...]:
     node = fields.node("options")
     if node is None:
         return ()
     if not isinstance(node.value, list) or not 2 <= len(node.value) <= len(_LETTERS):
-        notes.add(node.line, f"`options` of {what} must be a list of 2 to {len(_LETTERS)}")
+        notes.add(node.line, f"`options` of {subject} must be a list of 2 to {len(_LETTERS)}")
         return ()
     found = []
     for item in node.value:
-        one = Fields(item, f"an option of {what}", notes)
+        option_fields = Fields(item, f"an option of {subject}", notes)
         found.append(
             Option(
-                answer=one.text("answer", required=True, longest=1_000),
-                points=one.number("points", 0, 0, MOST_POINTS),
-                because=one.text("because", required=True, longest=1_000),
+                answer=option_fields.text("answer", required=True, longest=1_000),
+                points=option_fields.number("points", 0, 0, MOST_POINTS),
+                because=option_fields.text("because", required=True, longest=1_000),
             )
         )
-        one.end()
+        option_fields.end()
     if found and not max(option.points for option in found):
-        notes.add(node.line, f"no option of {what} is worth a point", "add `points:` to the best")
+        notes.add(
+            node.line, f"no option of {subject} is worth a point", "add `points:` to the best"
+        )
     return tuple(found)
 
 

@@ -1,4 +1,6 @@
-"""Actions that a playbook may name: one module an action, which owns all facts about it.
+"""Actions that a playbook may name.
+
+Each module is one action and owns all facts about it.
 
     ACTIONS["accounts.lock"].undo   # "accounts.unlock"
 
@@ -25,7 +27,7 @@ from importlib import import_module
 
 from standfast.playbook.actions.action import Action
 
-_modules = [import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
+_modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 ACTIONS: Mapping[str, Action] = {
     action.verb: action
     for module in _modules

@@ -1,4 +1,4 @@
-"""Lock accounts and end their sessions; unlock them to the state that they had before."""
+"""Lock accounts and end their sessions; undo restores the prior state."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def _notes(adapter: str, planner: Planner) -> Iterator[str]:
     directory = planner.directory(adapter)
     if "revoke" not in directory.verbs:
         yield f"{adapter}: sessions that are open there cannot be ended"
-    yield from (f"{adapter}: {what}" for what in directory.irreversible)
+    yield from (f"{adapter}: {loss}" for loss in directory.irreversible)
 
 
 ACTION = Action(

@@ -1,4 +1,4 @@
-"""Prove that the holders of locked accounts are kept out, changing nothing."""
+"""Prove that holders of locked accounts cannot sign in; change nothing."""
 
 from collections.abc import Iterator
 

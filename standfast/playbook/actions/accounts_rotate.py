@@ -1,4 +1,4 @@
-"""Set new passwords, sealed to the keys of those who may open them."""
+"""Set new passwords, sealed to the keys of the people allowed to read."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The record of an action, and the interface through which its planner reads."""
+"""Record of an action, and the interface through which its planner reads."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class ArgumentType(StrEnum):
 
 
 class Use(StrEnum):
-    """Where a verb may appear."""
+    """Places where a verb may appear."""
 
     STEP = "step"  # as `do:` of a step
     UNDO = "undo"  # only as the undo of another
@@ -82,7 +82,10 @@ class Planner(Protocol):
 
     @property
     def incident(self) -> str:
-        """Return the name for commands that people type: `INCIDENT` before it is opened."""
+        """Return the incident name for typed commands.
+
+        It is `INCIDENT` before the incident is opened.
+        """
 
     @property
     def is_keeper_machine(self) -> bool:
@@ -114,7 +117,9 @@ class Planner(Protocol):
         *,
         refusal: str = "",
     ) -> Draft:
-        """Plan one call: refused for a parameter that does not fit or a protected account.
+        """Plan one call.
+
+        Refuse a parameter that is not valid, or a protected account.
 
         Raises Refused when nothing takes the call back and no approval is asked for.
         """

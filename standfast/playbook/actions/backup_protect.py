@@ -1,4 +1,7 @@
-"""Keep every recovery point of the repository; release them to their retention rules again."""
+"""Keep every recovery point of the repository.
+
+Undo returns them to their retention rules.
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Find the newest recovery point of each backup set without the indicators."""
+"""Find each backup set's newest recovery point without the indicators."""
 
 from collections.abc import Sequence
 from dataclasses import replace

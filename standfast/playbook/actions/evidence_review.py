@@ -1,4 +1,4 @@
-"""Review the frozen evidence: search it, and list the findings in order of time."""
+"""Review the frozen evidence: search it, list findings in time order."""
 
 from collections.abc import Sequence
 from typing import cast

@@ -40,10 +40,13 @@ def _approval_reason(arguments: JsonObject, staff: Collection[str]) -> str:
 
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
-    """Name the channels that remain if an attacker controls the company's own mail relay."""
+    """Return the channels that do not use the company's own mail relay.
+
+    They remain if an attacker controls that relay.
+    """
     senders = planner.config.senders
     if senders[adapter].kind == "smtp":
-        around = [name for name, one in senders.items() if one.kind != "smtp"]
+        around = [name for name, sender in senders.items() if sender.kind != "smtp"]
         stays = f"use {', '.join(around)}" if around else "there is no other channel here"
         yield f"{adapter}: if an attacker may control this mail relay, {stays}"
 

@@ -1,4 +1,7 @@
-"""Page the approvers of a step; planned by the program itself, never by a playbook."""
+"""Page the approvers of a step.
+
+Only the program plans this action, never a playbook.
+"""
 
 from standfast.playbook.actions.action import Action, Carrier, Use
 

@@ -1,4 +1,6 @@
-"""The text of a CACAO file to a document that the schema and the semantics let through.
+"""Parser from the text of a CACAO file to a validated document.
+
+The document has passed the schema and the semantic checks.
 
 Rules
 - Told by its content: an object whose `spec_version` is `cacao-2.0`, or whose `type` is `playbook`.
@@ -26,7 +28,10 @@ Document = Mapping[str, Any]  # what the schema describes
 
 
 def is_cacao(text: str) -> bool:
-    """Does the text claim to be a CACAO playbook? Says nothing about whether it is a sound one."""
+    """Return whether the text claims to be a CACAO playbook.
+
+    The playbook may still be invalid.
+    """
     if not text.lstrip().startswith("{") or len(text) > LARGEST_BYTES:
         return False
     try:
@@ -39,7 +44,10 @@ def is_cacao(text: str) -> bool:
 
 
 def read_document(text: str, file: str) -> Document:
-    """Read a document; PlaybookInvalid has every reason why it is none, each with its path."""
+    """Read a document.
+
+    Raise PlaybookInvalid with every reason why it is invalid, each with its path.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > LARGEST_BYTES:
         raise _invalid(file, "is larger than 1 MiB")
     try:
@@ -68,15 +76,17 @@ def read_document(text: str, file: str) -> Document:
 
 
 def refused(text: str, file: str, path: str, message: str) -> PlaybookInvalid:
-    """That something at a JSON path keeps a file from being what is needed."""
+    """Return the error for a problem at a JSON path of an unusable file."""
     return PlaybookInvalid(_problems([Unsound(path=path, message=message)], text, file))
 
 
 def _problems(found: Sequence[Unsound], text: str, file: str) -> list[Problem]:
-    lines = lines_of(text, (one.path for one in found))
+    lines = lines_of(text, (problem.path for problem in found))
     return [
-        Problem(file=file, line=line, message=f"{one.path}: {one.message}", hint=one.hint)
-        for line, one in zip(lines, found, strict=True)
+        Problem(
+            file=file, line=line, message=f"{problem.path}: {problem.message}", hint=problem.hint
+        )
+        for line, problem in zip(lines, found, strict=True)
     ]
 
 
@@ -116,12 +126,12 @@ def _whole(digits: str) -> int:
 def _depth(value: object) -> int:
     deepest, left = 0, [(value, 1)]
     while left:
-        one, depth = left.pop()
+        value, depth = left.pop()
         deepest = max(deepest, depth)
-        if isinstance(one, dict):
-            left.extend((inner, depth + 1) for inner in one.values())
-        elif isinstance(one, list):
-            left.extend((inner, depth + 1) for inner in one)
+        if isinstance(value, dict):
+            left.extend((inner, depth + 1) for inner in value.values())
+        elif isinstance(value, list):
+            left.extend((inner, depth + 1) for inner in value)
     return deepest
 
 

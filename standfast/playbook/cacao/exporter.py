@@ -39,7 +39,9 @@ _NAME = re.compile(r"\b(?:inputs|answers|steps)(?:\.\w+|\[\"\w+\"\])+")
 
 
 def export_cacao(playbook: Playbook, now: datetime) -> str:
-    """Write a playbook as a CACAO document; the same at the same moment is the same.
+    """Write a playbook as a CACAO document.
+
+    The same playbook at the same moment gives the same document.
 
     Raises `PlaybookInvalid` where its steps have no order: it could not be drawn as a workflow.
     """
@@ -120,7 +122,7 @@ def _one(
     workflow: dict[str, dict[str, Any]],
     after: str,
 ) -> str:
-    """Add one step that goes on to `after`; give the identifier of where it begins."""
+    """Add one step that continues at `after`; return the identifier of its start."""
     action = identifier("action", playbook.name, step.name)
     body: dict[str, Any] = {
         "type": "action",
@@ -166,10 +168,10 @@ def _words(step: Step) -> str:
 def _variables(playbook: Playbook) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for given in playbook.inputs:
-        one: dict[str, Any] = {"type": _TYPES.get(given.type, "string"), "external": True}
+        variable: dict[str, Any] = {"type": _TYPES.get(given.type, "string"), "external": True}
         if given.description:
-            one["description"] = given.description
-        found[_variable(f"inputs.{given.name}")] = one
+            variable["description"] = given.description
+        found[_variable(f"inputs.{given.name}")] = variable
     for step in playbook.steps:
         for name in _NAME.findall(step.when or ""):
             found.setdefault(_variable(name), {"type": "string", "external": True})
@@ -177,7 +179,7 @@ def _variables(playbook: Playbook) -> dict[str, dict[str, Any]]:
 
 
 def _condition(when: str) -> str:
-    """Write a condition as a STIX pattern would compare: variables, =, AND, OR and NOT."""
+    """Write a condition as a STIX pattern: variables, =, AND, OR and NOT."""
     parts: Sequence[str] = re.split(r"(\"[^\"]*\"|'[^']*')", when)
     return "".join(
         part if number % 2 else _outside_texts(part) for number, part in enumerate(parts)

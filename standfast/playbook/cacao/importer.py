@@ -1,4 +1,6 @@
-"""A CACAO document to a playbook of ours, with a warning for all that cannot be carried over.
+"""Conversion of a CACAO document to a playbook of Standfast.
+
+Everything that cannot be converted gets a warning.
 
 Rules
 - A playbook that this program exported comes back from its extensions, as it was. Where these do
@@ -64,7 +66,10 @@ class Imported:
 
 
 def import_cacao(text: str, file: str) -> Imported:
-    """Turn a CACAO file into a playbook; PlaybookInvalid says why it cannot be one."""
+    """Convert a CACAO file to a playbook.
+
+    Raise PlaybookInvalid with the reasons why it cannot be converted.
+    """
     document = read_document(text, file)
     head = document.get("playbook_extensions", {}).get(EXTENSION)
     own = None if head is None else _written(_own(document, head, text, file))
@@ -90,7 +95,7 @@ def import_cacao(text: str, file: str) -> Imported:
 
 def _by_no_line(error: PlaybookInvalid) -> PlaybookInvalid:
     """Leave out the lines: they are those of what came of the file."""
-    return PlaybookInvalid([replace(one, line=0) for one in error.problems])
+    return PlaybookInvalid([replace(problem, line=0) for problem in error.problems])
 
 
 def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> dict[str, Any]:
@@ -116,7 +121,10 @@ def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> d
 
 
 def _shows(document: Document, own: str, file: str) -> bool:
-    """Tell whether a document shows, step by step, what its extensions would have carried out."""
+    """Return whether a document shows the same steps as its extensions.
+
+    The extensions hold the steps that would be carried out.
+    """
     try:
         shown = json.loads(export_cacao(load(own, file), datetime.now(UTC)))
     except PlaybookInvalid as error:
@@ -158,7 +166,7 @@ class _Maker:
             or "-",
         }
         if self._inputs:
-            body["inputs"] = {one.name: one.as_yaml() for one in self._inputs.values()}
+            body["inputs"] = {given.name: given.as_yaml() for given in self._inputs.values()}
         return {**body, "steps": self.steps}
 
     def _add(self, name: str, place: Place) -> None:
@@ -192,10 +200,10 @@ class _Maker:
         self._note_ways(name, step)
 
     def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Give what is to be done for one step of the document; nothing for a plain condition."""
+        """Return the work for one document step; nothing for a plain condition."""
         match step["type"]:
             case "action":
-                bodies = [self._command(name, one) for one in step["commands"]]
+                bodies = [self._command(name, command) for command in step["commands"]]
                 if self._flow.decides(name) and "manual" in bodies[-1]:
                     question = self._cut(name, bodies[-1]["manual"], 900)
                     bodies[-1] = {"decide": f"{question} Done?", "options": ["done", "failed"]}
@@ -282,7 +290,10 @@ class _Maker:
         return ways
 
     def _equality(self, condition: str) -> str | None:
-        """Give a condition that compares one input with a fixed value; None for any other."""
+        """Return a condition that compares one input with a fixed value.
+
+        Return None for any other condition.
+        """
         match = _EQUALS.fullmatch(condition)
         if match is None or match[1] not in self._inputs:
             return None
@@ -310,14 +321,16 @@ class _Maker:
             if inner in seen:
                 continue
             seen.add(inner)
-            one = self._workflow[inner]
-            if one["type"] not in ("start", "end"):
-                said = (clean(said_by(command)) for command in one.get("commands", ()))
+            inner_step = self._workflow[inner]
+            if inner_step["type"] not in ("start", "end"):
+                said = (clean(said_by(command)) for command in inner_step.get("commands", ()))
                 words = "; ".join(" ".join(text.split()) for text in said)
-                lines.append(f"- {one_line(one.get('name', '')) or one['type']}: {words}")
-            left += [other for _, other in edges(one)]
-        what = self._cut(name, step["condition"], 900)
-        return f"As long as this is so: {what}\n" + self._cut(name, "\n".join(lines), 8000)
+                lines.append(
+                    f"- {one_line(inner_step.get('name', '')) or inner_step['type']}: {words}"
+                )
+            left += [other for _, other in edges(inner_step)]
+        condition = self._cut(name, step["condition"], 900)
+        return f"As long as this is so: {condition}\n" + self._cut(name, "\n".join(lines), 8000)
 
     def _cut(self, name: str, text: str, most: int) -> str:
         """Give a text as a playbook can hold it, and say what that leaves out."""

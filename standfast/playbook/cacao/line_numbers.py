@@ -1,4 +1,6 @@
-"""Where the values of a JSON text stand: the line of each, which Python's reader does not keep.
+"""Line numbers of the values of a JSON text.
+
+Python's JSON reader does not keep them.
 
 A value that has a name stands where its name stands.
 """
@@ -14,7 +16,10 @@ _STEP = re.compile(r"\.([A-Za-z]\w*)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]")
 
 
 def places(text: str) -> Iterator[tuple[JsonPath, int]]:
-    """Give the path and the line of each value, as they come; the text is JSON."""
+    """Yield the path and the line of each value, in the order of the text.
+
+    The text is valid JSON.
+    """
     path: list[str | int] = []
     awaits_name: list[bool] = []  # of each object or list that is open; of a list never
     line, at = 1, 0
@@ -45,7 +50,10 @@ def places(text: str) -> Iterator[tuple[JsonPath, int]]:
 
 
 def lines_of(text: str, json_paths: Iterable[str]) -> list[int]:
-    """The lines of what paths such as `$.workflow['a'].cases` lead to, or lead nearest to."""
+    """Return the lines of paths such as `$.workflow['a'].cases`.
+
+    If a path does not exist, its nearest existing parent counts.
+    """
     wanted = [tuple(_steps(path)) for path in json_paths]
     on_the_way = {step for path in wanted for step in _towards(path)}
     found: dict[JsonPath, int] = {(): 1}

@@ -1,4 +1,4 @@
-"""The JSON schema of a CACAO v2.0 playbook, as far as this program reads one.
+"""JSON schema of a CACAO v2.0 playbook, for the parts that are read.
 
 Written from the property tables of the specification (sections 3 to 10); its text is our own, and
 so are its gaps: what this program does not read (signatures, markings, summaries) is let through.

@@ -1,4 +1,4 @@
-"""What the schema finds wrong with a document, each with what to do about it."""
+"""Schema violations of a document, each with the corrective action."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ _KINDS = {
 
 
 def misfits(document: object) -> Iterator[Unsound]:
-    """Find everything that the schema does not let through, in the order of the paths."""
+    """Return every schema violation, in the order of the paths."""
     from jsonschema import Draft202012Validator
 
     errors = Draft202012Validator(SCHEMA).iter_errors(document)
@@ -45,7 +45,7 @@ def _of_pattern(error: "ValidationError") -> str:
 
 
 def _of_choice(error: "ValidationError") -> str:
-    """Of commands, which have one of several keys."""
+    """Describe commands, which have one of several keys."""
     keys = [key for choice in error.validator_value for key in choice.get("required", ())]
     return f"add {' or '.join(keys)}"
 

@@ -1,4 +1,6 @@
-"""What no schema can say of a CACAO document: whether its steps and variables hang together.
+"""Semantic checks that no schema can express for a CACAO document.
+
+They check that its steps and variables are consistent.
 
 Rules
 - A reference to a step, an agent or a target must lead to one; the start is a `start` step.
@@ -41,7 +43,7 @@ def edges(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def unsound(document: Mapping[str, Any]) -> Iterator[Unsound]:
-    """Find everything that does not hang together; the schema has let the document through."""
+    """Return every inconsistency of a document that passed the schema."""
     workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
     dangling = list(_dangling(document, workflow))
     yield from dangling
@@ -73,23 +75,23 @@ def _dangling(
         for key, other in edges(step):
             if other not in workflow:
                 hint = close_to(other, workflow)
-                yield Unsound(path=f"{_at(name)}.{key}", message="leads to no step", hint=hint)
+                yield Unsound(path=f"{_path(name)}.{key}", message="leads to no step", hint=hint)
         if "agent" in step and step["agent"] not in agents:
             yield Unsound(
-                path=f"{_at(name)}.agent",
+                path=f"{_path(name)}.agent",
                 message="names no agent of this playbook",
                 hint=close_to(step["agent"], agents),
             )
         for number, target in enumerate(step.get("targets", ())):
             if target not in targets and target not in agents:
                 yield Unsound(
-                    path=f"{_at(name)}.targets[{number}]",
+                    path=f"{_path(name)}.targets[{number}]",
                     message="names no target of this playbook",
                     hint=close_to(target, targets),
                 )
         if step["type"] not in ("start", "end") and not _goes_on(step):
             yield Unsound(
-                path=_at(name),
+                path=_path(name),
                 message="leads nowhere",
                 hint="every branch ends in a step of type end; add on_completion",
             )
@@ -102,7 +104,10 @@ def _goes_on(step: Mapping[str, Any]) -> bool:
 
 
 def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
-    """Tell each edge that leads back, without recursion: a file may be a thousand steps long."""
+    """Yield each edge that leads back.
+
+    Without recursion: a file may be a thousand steps long.
+    """
     state: dict[str, int] = {}
     for root in workflow:
         if root in state:
@@ -117,7 +122,7 @@ def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
                 path.pop()
             elif other in workflow and state.get(other) == 1:
                 yield Unsound(
-                    path=f"{_at(name)}.{key}",
+                    path=f"{_path(name)}.{key}",
                     message="leads back to a step that led here",
                     hint="repeat by a step of type while-condition, whose branch ends in `end`",
                 )
@@ -139,7 +144,7 @@ def _unreachable(
     for name in workflow:
         if name not in seen:
             yield Unsound(
-                path=_at(name),
+                path=_path(name),
                 message="nothing leads to this step",
                 hint="remove it, or lead to it",
             )
@@ -158,14 +163,17 @@ def _undefined(
             for variable in sorted(used_variables(step.get(key), bare=key.endswith("_args"))):
                 if variable not in known:
                     yield Unsound(
-                        path=f"{_at(name)}.{key}",
+                        path=f"{_path(name)}.{key}",
                         message=f"uses the variable {variable}, which nothing declares",
                         hint=close_to(variable, known),
                     )
 
 
 def used_variables(value: Any, *, bare: bool = False) -> set[str]:
-    """Name the variables that a value refers to; `bare` ones stand by their name alone."""
+    """Return the variables to which a value refers.
+
+    With `bare`, a name alone is also a reference.
+    """
     if isinstance(value, str):
         found = set(_REFERENCE.findall(value))
         if bare and re.fullmatch(r"__[a-zA-Z0-9_-]{1,199}__", value):
@@ -178,5 +186,5 @@ def used_variables(value: Any, *, bare: bool = False) -> set[str]:
     return set()
 
 
-def _at(name: str) -> str:
+def _path(name: str) -> str:
     return f"$.workflow['{name}']"

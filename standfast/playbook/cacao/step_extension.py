@@ -1,4 +1,4 @@
-"""The step extension under which our playbooks travel: what CACAO has no word for.
+"""Step extension that carries playbook facts for which CACAO has no term.
 
 It holds each step, and the head of the playbook, as the file says them: approval, undo, roles,
 `needs`, and how a partial result goes on. Another tool sees manual steps with the same words.
@@ -10,7 +10,10 @@ _NAMESPACE = uuid.UUID("6f1c0c9e-8f0b-5d5c-9b1a-7c2d5f3e4a10")
 
 
 def identifier(kind: str, *names: str) -> str:
-    """Give an identifier that is the same for the same names, whoever makes it (UUID version 5)."""
+    """Return an identifier derived from the names alone (UUID version 5).
+
+    The same names give the same identifier on every machine.
+    """
     return f"{kind}--{uuid.uuid5(_NAMESPACE, '/'.join((kind, *names)))}"
 
 

@@ -1,4 +1,4 @@
-"""How the steps of a CACAO document follow each other, as our graph says it: needs and conditions.
+"""Order of CACAO steps as a graph of needs and conditions.
 
 CACAO nests blocks, whose branches end in `end` steps and then come back to what follows the block.
 Our steps only name what they need. This file turns the one into the other, and knows no names of
@@ -25,7 +25,7 @@ _AFTER = ("on_completion", "on_success", "on_failure")
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Choice:
-    """That one branch of a step was taken."""
+    """One branch of a step, as taken."""
 
     step: str
     branch: str  # "on_true", "on_false", "cases['x']", "on_success", "on_failure"
@@ -33,7 +33,7 @@ class Choice:
 
 @dataclass(kw_only=True)
 class Place:
-    """Where a step stands."""
+    """Position of a step."""
 
     needs: dict[str, None] = field(default_factory=dict)  # steps that must have ended, in order
     choices: tuple[Choice, ...] | None = None  # that must have been made; None: not reached yet
@@ -48,7 +48,7 @@ class Flow:
         self._ends: dict[str, tuple[str, ...]] = {}
 
     def in_order(self) -> Iterator[tuple[str, Place]]:
-        """Give every step that is carried out, each after what it needs, and where it stands."""
+        """Return every executed step with its position, each after its needs."""
         order = self._order()
         places = {name: Place() for name in order}
         places[self._start].choices = ()
@@ -66,22 +66,22 @@ class Flow:
             "on_success" in step and "on_failure" in step
         )
 
-    def _lead(self, name: str, key: str, there: Place, here: Place) -> None:
+    def _lead(self, name: str, key: str, target: Place, here: Place) -> None:
         """Note what one way to a step asks for."""
         choices = here.choices or ()
         is_after = key in _AFTER
         if self._kind(name) in BLOCKS and is_after:
-            there.needs |= dict.fromkeys(self._last_of(name) or here.needs)
+            target.needs |= dict.fromkeys(self._last_of(name) or here.needs)
         elif self._kind(name) in _PASSED_THROUGH:
-            there.needs |= here.needs
+            target.needs |= here.needs
         else:
-            there.needs[name] = None
+            target.needs[name] = None
         if self.decides(name) and not (self._kind(name) in BLOCKS and is_after):
             choices = (*choices, Choice(step=name, branch=key))
-        there.choices = choices if there.choices is None else _common(there.choices, choices)
+        target.choices = choices if target.choices is None else _common(target.choices, choices)
 
     def _last_of(self, name: str) -> tuple[str, ...]:
-        """Give the steps with which a block, or what follows a step, comes to an end."""
+        """Return the last steps of a block, or of the steps after a step."""
         if name not in self._ends:
             step, found = self._workflow[name], dict[str, None]()
             branches = [other for _, other in self._branches(step)]
@@ -94,21 +94,23 @@ class Flow:
         return self._ends[name]
 
     def _tail(self, name: str, stop: Set[str]) -> tuple[str, ...]:
-        """Give the last steps of the branch that begins with a step; none when it is empty.
+        """Return the last steps of the branch that begins with a step.
+
+        An empty branch has none.
 
         `stop` has what comes after the block: some files lead there instead of to an `end`.
         """
         found: dict[str, None] = {}
         left, seen = [name], {name}
         while left:
-            one = left.pop()
-            kind = self._kind(one)
-            if kind == "end" or one in stop:
+            current = left.pop()
+            kind = self._kind(current)
+            if kind == "end" or current in stop:
                 continue
-            after = [other for key, other in edges(self._workflow[one]) if key in _AFTER]
+            after = [other for key, other in edges(self._workflow[current]) if key in _AFTER]
             goes_on = [o for o in after if self._kind(o) != "end" and o not in stop]
             if len(goes_on) < len(after) or not after:
-                own = self._last_of(one) if kind in BLOCKS else (one,)
+                own = self._last_of(current) if kind in BLOCKS else (current,)
                 found |= dict.fromkeys(own)
             for other in goes_on:
                 if other not in seen:
@@ -153,9 +155,9 @@ class Flow:
         return str(self._workflow[name]["type"])
 
 
-def _common(one: Sequence[Choice], other: Sequence[Choice]) -> tuple[Choice, ...]:
+def _common(first: Sequence[Choice], other: Sequence[Choice]) -> tuple[Choice, ...]:
     found = []
-    for left, right in zip(one, other, strict=False):
+    for left, right in zip(first, other, strict=False):
         if left != right:
             break
         found.append(left)

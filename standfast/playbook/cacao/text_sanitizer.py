@@ -1,4 +1,4 @@
-"""What strangers wrote, as it may stand in a playbook of ours: texts, names, and values.
+"""Sanitizer of foreign texts, names and values for use in a playbook.
 
 Rules
 - Nothing in it is taken for one of our placeholders, and nothing that does not print is kept.
@@ -28,7 +28,10 @@ def said_by(command: Mapping[str, Any]) -> str:
 
 
 def literal(text: str) -> str:
-    """Write it as a value in a condition; `is_plain` says whether it is the same there."""
+    """Write the text as a value in a condition.
+
+    `is_plain` tells whether the value is unchanged there.
+    """
     return '"' + text.replace('"', "'") + '"'
 
 
@@ -38,8 +41,13 @@ def is_plain(text: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """Take out what would not stand in a playbook: control characters, and braces of ours."""
-    shown = "".join(one if one.isprintable() or one == "\n" else " " for one in text)
+    """Remove control characters and the braces of playbook expressions.
+
+    A playbook accepts neither.
+    """
+    shown = "".join(
+        character if character.isprintable() or character == "\n" else " " for character in text
+    )
     return re.sub(r"\{(?=\{)", "{ ", shown).strip()
 
 
@@ -56,7 +64,7 @@ def slug(text: str, joint: str) -> str:
 
 
 def unique(name: str, taken: set[str]) -> str:
-    """Make it a name that nothing has and that means nothing, and note that it is taken."""
+    """Return an unused name without another meaning, and mark it as taken."""
     if keyword.iskeyword(name) or name in ("true", "false", "null", "none"):
         name = f"{name}_"
     own, number = name, 2

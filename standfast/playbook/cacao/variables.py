@@ -1,4 +1,7 @@
-"""The variables of a document, as inputs of a playbook of ours: texts, whole numbers, and flags."""
+"""Conversion of document variables to playbook inputs.
+
+The inputs are texts, whole numbers and flags.
+"""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""One mapping of a playbook's file, taken key by key, with every problem noted on the way.
+"""Reader of one mapping of a playbook's file.
+
+It takes key by key and notes every problem.
 
 Rules
 - A key that nobody took is unknown, and its problem names the closest key that exists.
@@ -25,7 +27,10 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def close_to(word: str, known: Iterable[str]) -> str:
-    """Give the hint for a word that is not known: the closest that is, or all when they are few."""
+    """Return the hint for an unknown word.
+
+    The hint is the closest known word, or all words if they are few.
+    """
     words = sorted(known)
     if near := nearest_name(word, words):
         return f"did you mean `{near}`?"
@@ -55,18 +60,21 @@ class Notes:
 
 
 class Fields:
-    """A mapping whose keys are taken one by one; `end` notes those that were not."""
+    """A mapping from which keys are taken one by one.
 
-    def __init__(self, node: Node, what: str, notes: Notes) -> None:
+    `end` notes the keys that were not taken.
+    """
+
+    def __init__(self, node: Node, subject: str, notes: Notes) -> None:
         self.line = node.line
-        self._what = what
+        self._what = subject
         self._notes = notes
         self._taken: set[str] = set()
         self._nodes: dict[str, Node] = {}
         if isinstance(node.value, dict):
             self._nodes = node.value
         else:
-            notes.add(node.line, f"{what} must be a mapping of keys to values")
+            notes.add(node.line, f"{subject} must be a mapping of keys to values")
 
     def has(self, key: str) -> bool:
         return key in self._nodes
@@ -82,7 +90,10 @@ class Fields:
         return self._nodes.get(key)
 
     def text(self, key: str, *, required: bool = False, longest: int = LONGEST_LINE) -> str:
-        """Take a text without the space around it; unless `longest` allows more, one line."""
+        """Take a text without surrounding space.
+
+        It has one line, unless `longest` allows more.
+        """
         node = self.node(key)
         if node is None:
             if required:
@@ -171,7 +182,10 @@ class Fields:
         return node.value
 
     def end(self, *, elsewhere: Iterable[str] = ()) -> None:
-        """Note every key that was not taken; `elsewhere` are keys that other kinds have."""
+        """Note every key that was not taken.
+
+        `elsewhere` are keys that other kinds have.
+        """
         for key, node in self._nodes.items():
             if key in self._taken:
                 continue

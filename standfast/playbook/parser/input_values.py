@@ -1,4 +1,4 @@
-"""What people hand over, as text, turned into what a playbook declares.
+"""Conversion of input texts to the types that a playbook declares.
 
 Rules
 - Every input of the playbook is in the result: given, or its default, or null.
@@ -28,7 +28,10 @@ _FLAGS |= {"no": False, "false": False, "off": False, "0": False}
 
 
 def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[str, Json]:
-    """Read the inputs of an incident; raise UsageError that names everything that does not fit."""
+    """Read the inputs of an incident.
+
+    Raise UsageError that names everything that is not valid.
+    """
     known = {given.name: given for given in playbook.inputs}
     problems = [
         f"playbook `{playbook.name}` has no input `{name}`; {close_to(name, known)}"
@@ -39,7 +42,7 @@ def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[
     for given in playbook.inputs:
         if given.name not in raw:
             if given.required:
-                problems.append(f"input `{given.name}` is missing: {_what(given)}")
+                problems.append(f"input `{given.name}` is missing: {_describe_value(given)}")
             typed[given.name] = given.default
             continue
         try:
@@ -52,7 +55,9 @@ def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[
 
 
 def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
-    """Give the value as the input's type; raise ValueError that says what it takes.
+    """Return the value as the input's type.
+
+    Raise ValueError that describes the accepted values.
 
     Takes text as people type it, and the values that YAML knows by themselves.
     """
@@ -85,7 +90,9 @@ def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
 
 
 def read_answer(step: Step, text: str) -> str:
-    """Give a person's answer to a step as it is kept; raise UsageError when it is none.
+    """Return a person's answer to a step in its stored form.
+
+    Raise UsageError if it is not a valid answer.
 
     A decision takes one of the options, in any case; a manual step takes any text.
     """
@@ -156,5 +163,5 @@ def _has_controls(text: str) -> bool:
     return any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
 
 
-def _what(given: Input) -> str:
+def _describe_value(given: Input) -> str:
     return given.description or f"takes {given.type}"

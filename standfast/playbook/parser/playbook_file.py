@@ -1,4 +1,6 @@
-"""The text of a playbook to its records, with every structural problem named by line.
+"""Parser from the text of a playbook to its records.
+
+Every structural problem is named by line.
 
 Owns the keys of the format. Leaves YAML to `yaml_tree`, and whether what is named exists, and fits
 together, to `check`.
@@ -52,7 +54,9 @@ DASHED_HINT = "small letters, digits and hyphens, at most 40"
 
 @lru_cache(maxsize=64)  # a runner reads its incident's many times a second, `serve` those of all
 def load(text: str, file: str) -> Playbook:
-    """Read a playbook; raise PlaybookInvalid with every structural problem, in line order.
+    """Read a playbook.
+
+    Raise PlaybookInvalid with every structural problem, in line order.
 
     `file` is what problems call it; nothing is opened. Whether the playbook is sound is not known
     before `check` says so.
@@ -64,7 +68,9 @@ def load(text: str, file: str) -> Playbook:
 
 
 def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
-    """Read a playbook; give what of it could be read, and every structural problem, in line order.
+    """Read a playbook; return its readable part and all structural problems.
+
+    The problems are in line order.
 
     With problems it is only good to look for more of them: what did not fit is left out.
     """
@@ -107,7 +113,7 @@ def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
 
 
 def _sayings(key: str, fields: Fields, lines: dict[str, int], notes: Notes) -> dict[str, str]:
-    """Take a mapping of names to what is said of each; add the line of each to `lines`."""
+    """Take a mapping of names to values; add the line of each to `lines`."""
     said: dict[str, str] = {}
     for name, node in fields.mapping(key).items():
         if not DASHED_NAME.fullmatch(name):
@@ -162,12 +168,12 @@ def _default(declared: Input, fields: Fields, notes: Notes) -> Json:
 
 def _step(name: str, node: Node, notes: Notes) -> Step:
     _judge_name(name, "a step", node.line, notes)
-    what = f"step `{name}`"
-    fields = Fields(node, what, notes)
+    subject = f"step `{name}`"
+    fields = Fields(node, subject, notes)
     kinds = [kind for kind in StepKind if fields.has(kind)]
     if len(kinds) != 1:
         hint = "exactly one of do, manual, decide, wait"
-        notes.add(node.line, f"{what} does not say what it is", hint)
+        notes.add(node.line, f"{subject} does not say what it is", hint)
     kind = kinds[0] if kinds else StepKind.MANUAL
     needs, after = fields.texts("needs"), fields.texts("after")
     step = Step(
@@ -181,11 +187,11 @@ def _step(name: str, node: Node, notes: Notes) -> Step:
         lines=fields.lines(),
     )
     for twice in sorted({*needs} & {*after}):
-        message = f"{what} names `{twice}` under `needs` and under `after`"
+        message = f"{subject} names `{twice}` under `needs` and under `after`"
         hint = "`needs` waits until it is done, `after` until it is over, whatever it came to"
         notes.add(fields.line_of("after"), message, hint)
     if fields.has("when") and not step.when:
-        notes.add(fields.line_of("when"), f"`when` of {what} is empty", "remove it")
+        notes.add(fields.line_of("when"), f"`when` of {subject} is empty", "remove it")
     if not kinds:
         return step
     step = _of_its_kind(step, fields, notes)
@@ -264,10 +270,10 @@ def _approval(step: str, fields: Fields, notes: Notes) -> tuple[Approval | None,
     return approval, ""
 
 
-def _judge_name(name: str, what: str, line: int, notes: Notes) -> None:
+def _judge_name(name: str, subject: str, line: int, notes: Notes) -> None:
     if not IDENTIFIER.fullmatch(name) or keyword.iskeyword(name):
         hint = "small letters, digits and _, at most 40; not a word such as `in` or `not`"
-        notes.add(line, f"`{name}` is no name for {what}", hint)
+        notes.add(line, f"`{name}` is no name for {subject}", hint)
 
 
 def _judge_keys(key: str, node: Node, notes: Notes) -> None:

@@ -1,4 +1,6 @@
-"""YAML text to a tree of plain values, each with its line; what YAML can do beyond that is refused.
+"""Parser from YAML text to a tree of plain values, each with its line.
+
+All other features of YAML are refused.
 
 Owns the caps and the subset. Leaves what the keys mean to `load`.
 
@@ -87,7 +89,9 @@ class _Stop(Exception):
 
 
 def read_tree(text: str, file: str) -> tuple[Node, list[Problem]]:
-    """Read a document; give its tree, and the problems that did not keep it from being read.
+    """Read a document; return its tree and its tolerable problems.
+
+    These are the problems that did not prevent reading.
 
     Raises PlaybookInvalid when there is no tree at all: too large, too deep, not YAML.
     """
@@ -180,7 +184,10 @@ class _Builder:
             self.note(line, "tags (!name) are not allowed", "remove it; quote what must be text")
 
     def _place(self, value: Value, line: int) -> None:
-        """Put a finished value where it belongs: the root, a list's item, a key, a key's value."""
+        """Add a finished value to the tree.
+
+        It is the root, an item of a list, a key, or the value of a key.
+        """
         if not self._open:
             self.root = Node(value=value, line=line)
             return
@@ -204,7 +211,10 @@ class _Builder:
         return value
 
     def _scalar(self, event: ScalarEvent, line: int) -> bool | int | str | None:
-        """Give the value; what is not allowed is noted and stays a text, so that all is read."""
+        """Return the value; keep one that is not allowed as a text and note it.
+
+        Reading continues, so that every problem is found.
+        """
         text: str = event.value
         tag = str(self._yaml.resolver.resolve(ScalarNode, text, event.implicit))
         match tag.removeprefix(_TAG):

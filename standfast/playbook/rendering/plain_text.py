@@ -1,4 +1,4 @@
-"""A playbook as plain text: for a person who must choose, and for the night when only paper works.
+"""Playbook as plain text, for choosing one and for use on paper.
 
 Rules
 - Steps come in an order in which they can be done by hand, one after the other.
@@ -21,7 +21,10 @@ _WIDTH = 80
 
 
 def as_text(playbook: Playbook) -> str:
-    """Write the playbook out, ending in a new line; the same playbook gives the same text."""
+    """Write a playbook as text with a final newline.
+
+    The same playbook gives the same text.
+    """
     heading = f"{playbook.title} ({playbook.name}, version {playbook.version})"
     lines = [heading, "=" * min(len(heading), _WIDTH)]
     lines += _wrapped(f"Use it when: {playbook.use_when}", "")

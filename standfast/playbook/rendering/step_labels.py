@@ -1,4 +1,4 @@
-"""What a person reads of a step, the same on paper, in a drawing and in the terminal."""
+"""Labels of a step, the same on paper, in a drawing and in the terminal."""
 
 import re
 from collections.abc import Mapping
@@ -7,19 +7,25 @@ from standfast.playbook.model import Step, StepKind
 
 
 def who_acts(step: Step) -> str:
-    """Say who carries the step out: `program`, `person (it-lead)`, `decision (duty-manager)`."""
+    """Return the executor of the step, such as `person (it-lead)`.
+
+    Other examples: `program`, `decision (duty-manager)`.
+    """
     match step.kind:
         case StepKind.DO:
             return "program"
         case StepKind.WAIT:
             return "wait"
-    what = "decision" if step.kind is StepKind.DECIDE else "person"
+    label = "decision" if step.kind is StepKind.DECIDE else "person"
     who = " or ".join(step.by or step.roles)
-    return f"{what} ({who})" if who else what
+    return f"{label} ({who})" if who else label
 
 
 def whatever(step: Step, numbers: Mapping[str, int]) -> str:
-    """Say which of the steps before it only have to be over: `, whatever step 3 came to`."""
+    """Return the earlier steps that only have to be over, with any result.
+
+    Example: `, whatever step 3 came to`.
+    """
     over = sorted(numbers[need] for need in step.after if need in numbers)
     if not over:
         return ""
@@ -47,7 +53,10 @@ def paragraphs(text: str) -> list[str]:
 
 
 def condition(when: str) -> str:
-    """Say a condition in words as far as it is of the usual kinds; else give it as it stands."""
+    """Describe a condition of a usual kind in words.
+
+    Return any other condition unchanged.
+    """
     answered = re.fullmatch(r'answers\.(\w+) == "([^"]+)"', when)
     if answered:
         return f"the answer to {answered[1]} is “{answered[2]}”"

@@ -1,4 +1,6 @@
-"""The graph of a playbook as one SVG file: readable by day, in the dark, and without colour.
+"""Graph of a playbook as one SVG file.
+
+It is readable by day, in the dark, and without colour.
 
 Rules
 - Steps stand in rows, each below all that it needs; an arrow that passes a row has a place in it.
@@ -95,7 +97,10 @@ def as_svg(playbook: Playbook) -> str:
 
 
 def _rows(playbook: Playbook) -> list[list[_Spot]]:
-    """Put each step into the first row below all that it needs, and arrows into rows between."""
+    """Assign each step to the first row below its needs.
+
+    Arrows use the rows between.
+    """
     needs = direct_needs(playbook)
     spots: dict[str, _Spot] = {}
     for step in in_order(playbook):
@@ -120,7 +125,10 @@ def _rows(playbook: Playbook) -> list[list[_Spot]]:
 
 
 def _sort(rows: Sequence[list[_Spot]]) -> None:
-    """Order each row so that arrows cross little: by the middle of what is above, then below."""
+    """Order each row to reduce crossings of arrows.
+
+    Use the mean position of the row above, then of the row below.
+    """
     for _ in range(_SWEEPS):
         for row in rows[1:]:
             _by_neighbours(row, rows, is_down=True)
@@ -135,7 +143,7 @@ def _by_neighbours(row: list[_Spot], rows: Sequence[list[_Spot]], *, is_down: bo
         near = spot.above if is_down else spot.below
         if not near:
             return places[id(spot)]
-        return sum(places[id(one)] for one in near) / len(near)
+        return sum(places[id(node)] for node in near) / len(near)
 
     row.sort(key=middle)
 
@@ -168,8 +176,8 @@ def _lines(step: Step) -> list[tuple[str, str]]:
         found += [("kind", part) for part in textwrap.wrap(" / ".join(step.options), 34)]
     if step.approval:
         roles = " or ".join(step.approval.roles) or "anyone else"
-        told = f"✍ {step.approval.count} approval: {roles}"
-        found += [("kind", part) for part in textwrap.wrap(told, 34)]
+        label = f"✍ {step.approval.count} approval: {roles}"
+        found += [("kind", part) for part in textwrap.wrap(label, 34)]
     if step.when:
         found += [("kind", part) for part in textwrap.wrap(f"Only if {condition(step.when)}", 34)]
     return found
@@ -229,7 +237,7 @@ def _arrow(start: _Spot, towards: _Spot) -> str:
 
 
 def _row_height(spot: _Spot) -> float:
-    """How far down the row reaches in which an arrow passes: to just above the next."""
+    """Return the lower edge of the row of an arrow: just above the next row."""
     return max(spot.below[0].y - spot.y - _BETWEEN + 6, 0)
 
 
@@ -240,10 +248,10 @@ def _legend(playbook: Playbook) -> list[str]:
         StepKind.DECIDE: "a decision",
         StepKind.WAIT: "a wait",
     }
-    there = {step.kind for step in playbook.steps}
+    present = {step.kind for step in playbook.steps}
     parts: list[str] = []
     x = _EDGE
-    for kind in [kind for kind in kinds if kind in there]:
+    for kind in [kind for kind in kinds if kind in present]:
         shape = {
             StepKind.DO: '<rect class="box" width="22" height="14"/>',
             StepKind.MANUAL: '<rect class="box" width="22" height="14" rx="5"/>',

@@ -1,4 +1,6 @@
-"""The graph of a playbook as lines of text: one row a step, one column for each branch under way.
+"""Graph of a playbook as lines of text.
+
+One row a step, one column for each branch in progress.
 
 Rules
 - Steps stand in the order of `in_order`. A column belongs to a step until all that need it are
@@ -39,7 +41,7 @@ def as_graph(playbook: Playbook) -> str:
 
 @dataclass
 class _Columns:
-    """Whose column each is; None: free."""
+    """Owner of each column; None means free."""
 
     owners: list[str | None] = field(default_factory=list)
 

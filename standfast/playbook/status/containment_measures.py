@@ -1,4 +1,6 @@
-"""Measures that an incident has taken and proven, as the codes that notices have words for.
+"""Measures that an incident has taken and proven, as codes.
+
+Notices have texts for these codes.
 
 Rules
 - A code stands only for what every step of its kind has done, to the last target. What is under
@@ -25,7 +27,7 @@ _BY_PROOF = {Proof.SESSIONS_GONE: SESSIONS_ENDED, Proof.REFUSED: SIGN_IN_REFUSED
 
 
 def measures_taken(state: State) -> list[str]:
-    """Return the codes of what was done, in the order in which a reader expects them."""
+    """Return the codes of the measures, in the order that a reader expects."""
     found = []
     if _are_done(state, LOCK):
         found.append(ACCOUNTS_LOCKED)

@@ -1,4 +1,6 @@
-"""Headline of an incident: how far it is contained, what is open, and whether somebody works on it.
+"""Headline of an incident: containment, open work and current activity.
+
+It shows how far the incident is contained, what is open, and whether somebody works on it.
 
 Rules
 - One line: accounts contained, undo, people not notified, activity.
@@ -67,8 +69,8 @@ def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[st
     nobody = f"{INTERRUPTED}, nobody is working on it, no `serve` runs"
     if state.is_halted:
         is_left = bool(interrupted(state))
-        told = f"stopped, undo {nobody}" if is_left else "stopped"
-        return told, Severity.INTERRUPTED if is_left else Severity.WAITING
+        text = f"stopped, undo {nobody}" if is_left else "stopped"
+        return text, Severity.INTERRUPTED if is_left else Severity.WAITING
     if is_over:
         return "finished", Severity.FINISHED
     if interrupted(state) or (not state.is_carried and any(can_begin(state, causes))):
@@ -87,7 +89,10 @@ def _is_lock(state: State, view: StepView) -> bool:
 
 
 def _left(view: StepView) -> int:
-    """Return how many targets may still be open; what a rule refused is not among them."""
+    """Return how many targets may still be open, without refused ones.
+
+    A rule refused those.
+    """
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 
 
@@ -107,7 +112,10 @@ def _unnotified(state: State) -> str:
 
 
 def _waits(state: State) -> str:
-    """Return how many steps wait for an approval, an answer, a task or a paused notice."""
+    """Return the number of steps that wait for a person.
+
+    They wait for an approval, an answer, a task or a paused notice.
+    """
     kinds = {"approval": 0, "answer": 0, "task": 0, "paused notice": 0}
     for view in every_view(state):
         if not waits_for_a_person(state, view):

@@ -1,4 +1,6 @@
-"""Where an incident stands, in words: whether it is over, whom it waits for, the one next step.
+"""Status of an incident in words: final state, waits, next step.
+
+It says whether the incident is over, for which people it waits, and the one next step.
 
 Owns the sentence that the operator reads at 3 a.m. Leaves the rules of progress to `engine`.
 
@@ -58,7 +60,10 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class LegalClocks:
-    """What a live incident owes by law or agreement, as far as the next step depends on it."""
+    """Legal and contractual duties of a live incident.
+
+    Only as far as the next step depends on them.
+    """
 
     missed: int = 0
     due_now: int = 0  # they run without a number: "without delay"
@@ -72,9 +77,9 @@ class LegalClocks:
     @property
     def owed(self) -> list[str]:
         """Say how many are missed, and due now, in words."""
-        told = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
+        parts = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
         now = f"{counted(self.due_now, 'legal clock')} due now (without delay)"
-        return [*told, now] if self.due_now else told
+        return [*parts, now] if self.due_now else parts
 
 
 SHOWN = 16  # characters of a digest: enough to be typed, and not to be met by chance
@@ -83,7 +88,9 @@ _BY_HAND = 2  # the urgency of what a person does by hand
 
 
 def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
-    """Say where the incident stands. Needs no clock: what the next move will be is not its affair.
+    """Describe the status of the incident.
+
+    No clock is needed: the next move is computed elsewhere.
 
     `is_busy` and `waits_for_people` may both be true: one branch runs while another one asks.
     `clocks` change only the severity and the next step: a missed one goes before closing.
@@ -163,9 +170,12 @@ def _next_step(
 
 
 def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]) -> str:
-    """Return how to continue what no runner works on; empty if something else comes first."""
+    """Return how to continue work without a runner.
+
+    Empty if something else comes first.
+    """
     for view in interrupted(state):
-        if is_notice(state, view) and any(urgency(state, one) < _BY_HAND for one in waits):
+        if is_notice(state, view) and any(urgency(state, wait) < _BY_HAND for wait in waits):
             return ""
         if view.after_canary and view.after_canary == view.counts.under_way:
             return _while_canary(state, view)
@@ -186,24 +196,27 @@ def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]
 
 
 def _when_stopped(state: State) -> str:
-    """Say what goes on after a stop, how to give back, and what resuming would do."""
+    """Describe the work left after a stop, the undo, and a resume."""
     undos = [view for view in state.extra if view.is_undo]
     for view in undos:
         if waits_for_a_person(state, view) and not view.is_paused:
             return asked_of_a_person(state, view)
-    if told := _when_interrupted(state, [], []):
-        return told
+    if text := _when_interrupted(state, [], []):
+        return text
     if moving := tuple(view for view in undos if _is_moving(state, view)):
         return _while_busy(replace(state, steps={}, extra=moving))
     return next_step_when_stopped(state)
 
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
-    """Say that legal clocks of a closed incident are missed, or go on, with the command to type."""
-    told = clocks.owed
+    """Describe missed or running legal clocks of a closed incident.
+
+    Include the command to type.
+    """
+    text = clocks.owed
     if clocks.next_due:
-        told.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
-    return f"Closed, but not its duties: {', '.join(told)}. {_tell_them(incident)}"
+        text.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
+    return f"Closed, but not its duties: {', '.join(text)}. {_tell_them(incident)}"
 
 
 def _tell_them(incident: str) -> str:
@@ -231,11 +244,11 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     show = f"`standfast incident status {state.incident} --targets`"
     speaker = as_whom(state, worst.step)
     again = f"`standfast incident retry {state.incident} {worst.step}{speaker}`"
-    told = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
+    text = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
     if _is_worth_another_try(worst):
-        return told + f"Try the rest again: {again}. See each one and why: {show}."
+        return text + f"Try the rest again: {again}. See each one and why: {show}."
     posting = "".join(dict.fromkeys(letter_instructions(state, view) for view in short))
-    return told + f"{owed}{posting}See each one and why: {show}; then close it: {close}."
+    return text + f"{owed}{posting}See each one and why: {show}; then close it: {close}."
 
 
 def _review(state: State, view: StepView) -> str:
@@ -246,7 +259,10 @@ def _review(state: State, view: StepView) -> str:
 
 
 def _kept_by_an_undo(state: State) -> str:
-    """Say what an undo did not give back, with the commands to type; or nothing."""
+    """Describe what an undo did not restore, with the commands to type.
+
+    Empty if it restored everything.
+    """
     if not state.kept:
         return ""
     undo = f"standfast incident undo {state.incident} --all"
@@ -260,13 +276,16 @@ def _kept_by_an_undo(state: State) -> str:
 
 
 def _is_worth_another_try(view: StepView) -> bool:
-    """Did something fail that nobody has accepted? What a rule refused fails the same way again."""
+    """Return whether a failure remains that nobody has accepted.
+
+    A target that a rule refused fails the same way again.
+    """
     could_not_begin = standing_state(view) is StepState.FAILED and not view.counts.total
     return not view.is_accepted and (view.counts.failed > 0 or could_not_begin)
 
 
 def asked_of_a_person(state: State, view: StepView) -> str:
-    """Say what a person is to do about a step that waits for one, with the command to type."""
+    """Describe the task of a person at a waiting step, with the command."""
     step = step_of(state.playbook, view)
     if view.is_paused:
         notice = f"standfast notice {{}} {state.incident} {view.step}"
@@ -283,10 +302,10 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         if step.kind is StepKind.DECIDE:
             options = " | ".join(step.options)
             return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
-        told = f'`{answer} "what came of it"{speaker}`'
+        command = f'`{answer} "what came of it"{speaker}`'
         says = who if step.by else ""  # who does it, and who alone may say so, may be two
         by = f" ({' or '.join(step.by)})" if step.by else who
-        return f"By hand{by}: {step.title}. When it is done{says}: {told}."
+        return f"By hand{by}: {step.title}. When it is done{says}: {command}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""
     if view.asked:
         paged = _who_is_next(state, view)
@@ -353,7 +372,10 @@ def _while_canary(state: State, view: StepView) -> str:
 
 
 def _nobody(state: State) -> str:
-    """Return the sentences that no runner works on the incident, and how to continue it."""
+    """Return the sentences for an incident without a runner.
+
+    They include how to continue it.
+    """
     if state.is_halted:  # only an undo goes on, and resuming would let everything else go on
         undo = f"`standfast incident undo {state.incident} --all`"
         return f"Nobody is working on it. Continue: {undo}, or start `standfast serve`."
@@ -364,7 +386,10 @@ def _nobody(state: State) -> str:
 
 
 def _looked_up(state: State, view: StepView) -> str:
-    """Say how to go on where a directory that may have done something says nothing any more."""
+    """Describe how to continue if a directory no longer answers.
+
+    The directory may have carried out the call.
+    """
     looked_up = f"What is unknown is looked up again {'by itself' if state.is_carried else 'then'}"
     if view.state is not StepState.RUNNING:
         return f"{looked_up}."
@@ -383,8 +408,10 @@ def _is_moving(state: State, view: StepView) -> bool:
 
 
 def urgency(state: State, view: StepView) -> int:
-    """Questions first, since they decide what follows; then approvals, which are a moment's work;
-    then what is done by hand, which may take days.
+    """Return the rank of a waiting step, the most urgent first.
+
+    Questions come first, since they decide what follows. Approvals are next: they take a moment.
+    Manual work is last, since it may take days.
     """
     step = step_of(state.playbook, view)
     if view.state is StepState.PROMPTED:

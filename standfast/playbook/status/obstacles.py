@@ -1,4 +1,6 @@
-"""What keeps a step from beginning, and what a person can do about it, with the command to type.
+"""Obstacles that keep a step from beginning, and how to remove them.
+
+Each has the command that a person types.
 
 Owns the reading of a state that stands still. Leaves the rules of progress to `engine`.
 
@@ -26,7 +28,7 @@ from standfast.records import StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Blocked:
-    """A pending step that will not begin unless a person does something about `by`."""
+    """A pending step that does not begin until a person acts on `by`."""
 
     step: str
     by: str  # the step that is the cause; the step itself when its condition cannot be evaluated
@@ -35,7 +37,7 @@ class Blocked:
 
 
 def blocked(state: State) -> list[Blocked]:
-    """Give the pending steps that wait in vain, each with every step that is the cause."""
+    """Return the pending steps that wait in vain, each with all its causes."""
     causes: dict[str, list[Blocked]] = {}
     for step in in_order(state.playbook):
         if not is_pending(step, state):
@@ -67,7 +69,10 @@ def blocked(state: State) -> list[Blocked]:
 
 
 def came_to(view: StepView) -> str:
-    """Say in a few words what a step came to: `partial: 487 of 500 done, 13 failed`."""
+    """Return a short result of a step, as in `487 of 500 done, 13 failed`.
+
+    The text begins with the state: `partial: 487 of 500 done, 13 failed`.
+    """
     state = standing_state(view)
     if state is StepState.REFUSED:
         return "refused: an approver said no"
@@ -75,14 +80,19 @@ def came_to(view: StepView) -> str:
 
 
 def as_whom(state: State, step_name: str) -> str:
-    """Give what a command about a step needs beside it: a sign-in where the step names roles."""
+    """Return the further arguments of a command about a step.
+
+    It needs a sign-in where the step names roles.
+    """
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     has_roles = step and (step.roles or (step.approval and step.approval.roles))
     return " --as PERSON" if has_roles else ""
 
 
 def letter_instructions(state: State, view: StepView) -> str:
-    """Say what to do first about what a notice left unknown: a written letter waits for the post.
+    """Describe the first action for unknown outcomes of a notice.
+
+    A written letter waits for the post.
 
     Empty for another step. Which of them are letters is sealed: whoever has not opened them cannot
     say how many there are, and `--targets` names each.
@@ -90,9 +100,9 @@ def letter_instructions(state: State, view: StepView) -> str:
     speaker = as_whom(state, view.step)
     posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"
     if view.letters:
-        there = f"{counted(view.letters, 'letter')} to be posted, in {view.letters_in}"
+        letters = f"{counted(view.letters, 'letter')} to be posted, in {view.letters_in}"
         others = "For the others: " if view.counts.unknown > view.letters else ""
-        return f"{there}: print and post them, then {posted}. {others}"
+        return f"{letters}: print and post them, then {posted}. {others}"
     step = next((step for step in state.playbook.steps if step.name == view.step), None)
     if not view.counts.unknown or step is None or step.action != SEND:
         return ""

@@ -1,4 +1,4 @@
-"""Progress of the steps: which run, which wait for a person, which were interrupted.
+"""Progress of the steps: running, waiting for a person, interrupted.
 
 Rules
 - A step is interrupted if something of it is left to do and no runner works on the incident.
@@ -29,12 +29,15 @@ def every_view(state: State) -> list[StepView]:
 
 
 def step_of(playbook: Playbook, view: StepView) -> Step | None:
-    """Return the step as the playbook describes it; None for one outside the playbook."""
+    """Return the step of the playbook; None for one outside the playbook."""
     return next((step for step in playbook.steps if step.name == view.step), None)
 
 
 def is_under_way(view: StepView) -> bool:
-    """May effects still move by themselves? Those of a refused or unapproved step may not."""
+    """Return whether effects may still proceed without a person.
+
+    Those of a refused or unapproved step may not.
+    """
     if view.state in (StepState.ASKING, StepState.REFUSED, StepState.SKIPPED):
         return False
     return view.counts.under_way > 0 or min(view.settling, view.counts.unknown) > 0

@@ -1,4 +1,4 @@
-"""Work that an incident has not begun, and what follows while it is stopped.
+"""Work that an incident has not begun, and its next step while stopped.
 
 Rules
 - A pure reading of the state, without a clock: an abort window may delay what is named here.
@@ -38,7 +38,7 @@ class Left:
 
 
 def not_begun(state: State) -> tuple[Left, ...]:
-    """Return the steps of which something is to be begun, in the order of the playbook.
+    """Return the steps with work to begin, in the order of the playbook.
 
     Steps that people asked for beside it come last. In a stopped incident resuming begins them.
     """
@@ -59,7 +59,10 @@ def not_begun(state: State) -> tuple[Left, ...]:
 
 
 def _is_to_be_undone(state: State) -> bool:
-    """Did a step change something that an undo restores, as far as no undo has begun?"""
+    """Return whether a step made changes that an undo restores.
+
+    Effects whose undo has begun do not count.
+    """
     return any(
         view.counts.done and ACTIONS[step.action].undo
         for step in state.playbook.steps
@@ -74,33 +77,33 @@ def is_given_back(state: State) -> bool:
 
 
 def next_step_when_stopped(state: State) -> str:
-    """Return the next step of a stopped incident of which no undo is under way."""
+    """Return the next step of a stopped incident without an undo in progress."""
     if is_given_back(state):
         close = f"`standfast incident close {state.incident}{signed(state)}`"
-        told = f"Stopped, and all that it changed is given back. Close it: {close}."
+        text = f"Stopped, and all that it changed is given back. Close it: {close}."
     elif any(is_behind(step, state) for step in state.playbook.steps):
-        told = (
+        text = (
             "Stopped, and a trigger has brought it more targets, to which nothing is done. See "
             f"them: `standfast incident status {state.incident} --targets`."
         )
     elif _is_to_be_undone(state):
         undo = f"`standfast incident undo {state.incident} --all{signed(state)}`"
-        told = f"Stopped. To give back what it changed, without going on: {undo}."
+        text = f"Stopped. To give back what it changed, without going on: {undo}."
     else:
-        told = "Stopped."
+        text = "Stopped."
     left = not_begun(state)
     acts = f", which carries out {joined(map(str, left))}" if left else ""
     give_up = "".join(
-        f" To give up that notice alone: `standfast notice stop {state.incident} {one.step}`."
-        for one in left
-        if one.is_notice and one.planned
+        f" To give up that notice alone: `standfast notice stop {state.incident} {step.step}`."
+        for step in left
+        if step.is_notice and step.planned
     )
     resume = f"`standfast incident resume {state.incident}{signed(state)}`"
-    return f"{told} To go on: {resume}{acts}.{give_up}"
+    return f"{text} To go on: {resume}{acts}.{give_up}"
 
 
 def signed(state: State) -> str:
-    """Return the option that a command needs to move a live incident as a whole."""
+    """Return the option of a command to move a live incident as a whole."""
     return " --as PERSON" if state.mode is Mode.LIVE else ""
 
 

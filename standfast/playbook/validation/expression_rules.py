@@ -1,4 +1,4 @@
-"""Whether the expressions of a playbook can be evaluated, and can ever come to what they say.
+"""Checks that expressions can be evaluated and can reach their values.
 
 Rules
 - A name must be an input, the answer of a step that asks, or a fact of a step; and that step must
@@ -58,7 +58,7 @@ def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
 def judge_argument(
     playbook: Playbook, step: Step, key: str, spec: ArgumentSpec, notes: Notes
 ) -> bool:
-    """Note everything wrong with the expressions of an argument; say whether they are sound."""
+    """Note all problems of an argument's expressions; return validity."""
     judge = _Judge(playbook=playbook, step=step, line=step.line_of(f"with.{key}"), notes=notes)
     value = step.arguments[key]
     is_sound = True
@@ -112,7 +112,10 @@ class _Judge:
         return not unsound
 
     def is_comparable(self, found: Expression) -> bool:
-        """Judge every comparison: what can never be met, and what does not compare at all."""
+        """Check every comparison.
+
+        Report those that can never be met and those of values that cannot be compared.
+        """
         is_sound = True
         for comparison in found.comparisons():
             if not self._can_be(comparison.path, comparison.value):
@@ -153,8 +156,8 @@ class _Judge:
         names = {s.name for s in self.playbook.steps if not is_answer or s.kind in asking}
         other = path[1] if len(path) > 1 else ""
         if other not in names:
-            what = "a step that asks a person" if is_answer else "a step"
-            return self.note(f"`{shown}` does not name {what}", close_to(other, names))
+            asker = "a step that asks a person" if is_answer else "a step"
+            return self.note(f"`{shown}` does not name {asker}", close_to(other, names))
         if is_answer and len(path) != 2:
             return self.note(f"`{shown}`: an answer is a text and has no parts")
         facts = ("state", *COUNTS)
@@ -174,7 +177,10 @@ class _Judge:
         return InputType.TEXT
 
     def _options_of(self, path: Path) -> tuple[str, ...]:
-        """Give all that a sound name can be, when that is a fixed list; otherwise nothing."""
+        """Return all values of a valid name if they are a fixed list.
+
+        Otherwise return nothing.
+        """
         match path:
             case ("inputs", name):
                 return self.playbook.input(name).options
@@ -212,7 +218,10 @@ class _Judge:
         return not given.required and given.default is None
 
     def _do_samples_compare(self, found: Expression) -> bool:
-        """Make every comparison with sample values: all there, then all left out that can be."""
+        """Evaluate every comparison with sample values.
+
+        First with all values present, then without all optional ones.
+        """
         steps = self.playbook.steps
         facts = {step.name: {"state": "done"} | dict.fromkeys(COUNTS, 1) for step in steps}
         for is_given in (True, False):

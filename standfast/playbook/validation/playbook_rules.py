@@ -1,4 +1,6 @@
-"""Whether a playbook can be carried out, asked before it is accepted and not at 3 a.m.
+"""Checks that a playbook can be carried out, before it is accepted.
+
+Nobody should discover a problem at 3 a.m.
 
 Owns the rules of soundness: the graph, the actions and their arguments, what exists in this
 installation. The expressions are judged by `check_expressions`, the structure by `load`.
@@ -33,7 +35,7 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What exists in this installation, by name; None = not to be checked."""
+    """Names that exist in this installation; None means not to be checked."""
 
     templates: frozenset[str] | None = None
     audiences: frozenset[str] | None = None
@@ -76,7 +78,7 @@ _ADD: Mapping[ArgumentType, str] = {
 
 
 def check(playbook: Playbook, known: Known) -> list[Problem]:
-    """Give every reason why the playbook cannot be carried out here, in line order."""
+    """Return all reasons why the playbook cannot run here, in line order."""
     notes = Notes(playbook.file)
     _judge_instead(playbook, known, notes)
     _judge_graph(playbook, notes)
@@ -90,14 +92,19 @@ def check(playbook: Playbook, known: Known) -> list[Problem]:
 
 
 def judge_order(playbook: Playbook) -> list[Problem]:
-    """Give every reason why its steps have no order, in line order; whatever else may be wrong."""
+    """Return all reasons why its steps have no order, in line order.
+
+    Other problems do not prevent this check.
+    """
     notes = Notes(playbook.file)
     _judge_graph(playbook, notes)
     return notes.in_line_order()
 
 
 def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, list[Problem]]:
-    """Give the playbook as far as it could be read, and all that is wrong with it, in line order.
+    """Return the readable part of the playbook and all its problems.
+
+    The problems are in line order.
 
     Soundness is judged although the structure is not right: the author sees both at once.
     """
@@ -110,7 +117,9 @@ def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, lis
 
 
 def _unapproved(playbook: Playbook, known: Known) -> list[Problem]:
-    """Return the steps that a run asks approvals for, or refuses, though the playbook has none.
+    """Return the steps that a run refuses or asks approvals for.
+
+    The playbook itself has no approval for them.
 
     Not part of `check`, which decides at night whether an incident may be opened at all.
     """
@@ -213,9 +222,12 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
 
 
 def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
-    """Report a notice that is sent whatever came of a lock, and that no person decides about."""
+    """Report a notice sent after any result of a lock, without a decision.
+
+    No person decides about it.
+    """
     needed = behind(playbook, without_after=True)[step.name]
-    if any(one.name in needed and one.kind in ASKS for one in playbook.steps):
+    if any(other.name in needed and other.kind in ASKS for other in playbook.steps):
         return
     for lock in playbook.steps:
         if lock.action == LOCK and lock.name not in needed:
@@ -250,13 +262,13 @@ def _judge_arguments(
         names = known.of(spec.type)
         for name in _named(playbook, value) if names is not None else ():
             if names is not None and name not in names:
-                what = f"there is no {spec.type.removesuffix('s')} `{name}`"
+                problem = f"there is no {spec.type.removesuffix('s')} `{name}`"
                 if spec.type is ArgumentType.SOURCES:
-                    what = f"there is no evidence source `{name}`"
+                    problem = f"there is no evidence source `{name}`"
                 if spec.type is ArgumentType.SETS:
-                    what = f"there is no backup set `{name}`"
+                    problem = f"there is no backup set `{name}`"
                 hint = close_to(name, names) if names else _ADD.get(spec.type, "")
-                notes.add(line, f"step `{step.name}`: {what}", hint.format(name=name))
+                notes.add(line, f"step `{step.name}`: {problem}", hint.format(name=name))
 
 
 def _is_expression(value: Json) -> bool:
@@ -264,7 +276,7 @@ def _is_expression(value: Json) -> bool:
 
 
 def _named(playbook: Playbook, value: Json) -> Iterable[str]:
-    """Give every name that the argument can come to, as far as that is known beforehand."""
+    """Return every name that the argument can have, as far as known before."""
     if isinstance(value, list | tuple):
         return [name for item in value for name in _named(playbook, item)]
     found = embedded(value)
