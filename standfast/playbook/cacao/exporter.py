@@ -122,7 +122,7 @@ def _one(
     workflow: dict[str, dict[str, Any]],
     after: str,
 ) -> str:
-    """Add one step that continues at `after`; return the identifier of its start."""
+    """Add one step before `after`; return the identifier of its start."""
     action = identifier("action", playbook.name, step.name)
     body: dict[str, Any] = {
         "type": "action",
