@@ -236,7 +236,7 @@ def _may_widen(step: Step, state: State, now: datetime) -> bool:
 
 
 def namespace(state: State) -> JsonObject:
-    """Give the names that expressions see: `inputs`, `answers` and `steps`.
+    """Return the names that expressions see: `inputs`, `answers` and `steps`.
 
     A step that was skipped has the answer null. One that was not answered yet has none, so that
     naming it is an error.

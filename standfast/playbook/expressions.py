@@ -62,15 +62,15 @@ class Expression:
     _root: ast.expr = field(repr=False, compare=False)
 
     def names(self) -> frozenset[Path]:
-        """Give every name that it looks up, as `("steps", "lock", "done")`."""
+        """Return every name that it looks up, as `("steps", "lock", "done")`."""
         return frozenset(_paths(self._root))
 
     def path(self) -> Path | None:
-        """Give the name, when the whole expression is just one."""
+        """Return the name, when the whole expression is just one."""
         return _path(self._root)
 
     def comparisons(self) -> list[Comparison]:
-        """Give every equality between a name and a fixed value."""
+        """Return every equality between a name and a fixed value."""
         return list(_equalities(self._root))
 
     def claims(self) -> list[Path]:
@@ -148,7 +148,7 @@ def embedded(value: Json) -> Expression | None:
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """Give every text in a value, where an expression may stand."""
+    """Return every text in a value, where an expression may stand."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -244,7 +244,7 @@ def _equalities(root: ast.expr) -> Iterator[Comparison]:
 
 
 def _is_not_null(node: ast.expr) -> Path | None:
-    """Give the name of which this says `… != None`."""
+    """Return the name of which this says `… != None`."""
     match node:
         case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[ast.Constant(value=None)]):
             return _path(left)

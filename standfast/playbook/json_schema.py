@@ -31,7 +31,7 @@ _EXPRESSION = r"^\s*\{\{[\s\S]*\}\}\s*$"
 
 
 def schema() -> JsonObject:
-    """Give the schema of a playbook."""
+    """Return the schema of a playbook."""
     return {
         "$schema": _DRAFT,
         "title": "Standfast playbook",

@@ -131,14 +131,14 @@ class Playbook:
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def step(self, name: str) -> Step:
-        """Give the step of that name; raise KeyError when there is none."""
+        """Return the step of that name; raise KeyError when there is none."""
         for step in self.steps:
             if step.name == name:
                 return step
         raise KeyError(f"playbook {self.name!r} has no step {name!r}")
 
     def input(self, name: str) -> Input:
-        """Give the input of that name; raise KeyError when there is none."""
+        """Return the input of that name; raise KeyError when there is none."""
         for given in self.inputs:
             if given.name == name:
                 return given

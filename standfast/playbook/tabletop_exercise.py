@@ -164,7 +164,7 @@ def carried(playbook_source: str) -> Exercise:
 
 
 def held(inject: Inject, text: str, met: tuple[int, ...]) -> str:
-    """Give an answer as it is kept; UsageError says what it takes.
+    """Return an answer as it is kept; UsageError says what it takes.
 
     `met` counts, from 1, what the facilitator heard of what was to be looked for.
     """

@@ -147,7 +147,7 @@ class _Maker:
         self.steps: dict[str, dict[str, Any]] = {}
 
     def playbook(self) -> dict[str, Any]:
-        """Give the playbook as YAML has it."""
+        """Return the playbook as YAML has it."""
         for name, place in self._flow.in_order():
             self._add(name, place)
         if not self.steps:
@@ -333,7 +333,7 @@ class _Maker:
         return f"As long as this is so: {condition}\n" + self._cut(name, "\n".join(lines), 8000)
 
     def _cut(self, name: str, text: str, most: int) -> str:
-        """Give a text as a playbook can hold it, and say what that leaves out."""
+        """Return a text as a playbook can hold it, and say what that leaves out."""
         whole = clean(text)
         if len(whole) > most:
             self._warn(name, f"its text is cut after {most:,} characters; the rest is in the file")

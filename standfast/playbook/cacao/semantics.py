@@ -32,7 +32,7 @@ class Unsound:
 
 
 def edges(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give every step that a step leads to, each with the key that says so."""
+    """Return every step that a step leads to, each with the key that says so."""
     for key in _NEXT:
         if key in step:
             yield key, step[key]

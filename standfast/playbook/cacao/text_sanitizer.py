@@ -15,7 +15,7 @@ from typing import Any
 
 
 def said_by(command: Mapping[str, Any]) -> str:
-    """Give what a command says, decoded where it stands in base64."""
+    """Return what a command says, decoded where it stands in base64."""
     for key in ("command", "content"):
         if isinstance(command.get(key), str):
             return str(command[key])

@@ -30,7 +30,7 @@ class Variable:
 
 
 def inputs_of(document: Document) -> dict[str, Variable]:
-    """Give the inputs by the variables that they stand for."""
+    """Return the inputs by the variables that they stand for."""
     names: set[str] = set()
     found = {}
     for variable, declared in document.get("playbook_variables", {}).items():

@@ -58,7 +58,7 @@ class Node:
     line: int
 
     def plain(self) -> Json:
-        """Give the value without its lines."""
+        """Return the value without its lines."""
         if isinstance(self.value, list):
             return [item.plain() for item in self.value]
         if isinstance(self.value, dict):

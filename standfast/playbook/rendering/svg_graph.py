@@ -149,7 +149,7 @@ def _by_neighbours(row: list[_Spot], rows: Sequence[list[_Spot]], *, is_down: bo
 
 
 def _place(rows: Sequence[Sequence[_Spot]]) -> tuple[int, int]:
-    """Give every spot its place; give width and height of the drawing."""
+    """Return every spot its place; give width and height of the drawing."""
     widths = [sum(spot.width for spot in row) + _GAP * (len(row) - 1) for row in rows]
     width = max(*widths, 3 * _BOX)
     y = _EDGE + 70.0
@@ -167,7 +167,7 @@ def _place(rows: Sequence[Sequence[_Spot]]) -> tuple[int, int]:
 
 
 def _lines(step: Step) -> list[tuple[str, str]]:
-    """Give class and text of each line in a step's box."""
+    """Return class and text of each line in a step's box."""
     kind = f"WAIT {length(step.wait_seconds)}" if step.kind is StepKind.WAIT else who_acts(step)
     first = kind[:1].upper() + kind[1:]
     found = [("kind", part) for part in textwrap.wrap(first, 34)]

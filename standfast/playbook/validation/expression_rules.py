@@ -169,7 +169,7 @@ class _Judge:
         return True
 
     def _type_of(self, path: Path) -> InputType:
-        """Give what a sound name stands for, as the input type that is like it."""
+        """Return what a sound name stands for, as the input type that is like it."""
         if path[0] == "inputs":
             return self.playbook.input(path[1]).type
         if path[0] == "steps" and path[2] != "state":

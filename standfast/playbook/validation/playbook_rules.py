@@ -51,7 +51,7 @@ class Known:
     irreversible: frozenset[str] = frozenset()  # `commands.NAME` that nothing takes back
 
     def of(self, kind: ArgumentType) -> frozenset[str] | None:
-        """Give what an argument of this type may name."""
+        """Return what an argument of this type may name."""
         by_type: Mapping[ArgumentType, frozenset[str] | None] = {
             ArgumentType.TEMPLATE: self.templates,
             ArgumentType.AUDIENCE: self.audiences,
