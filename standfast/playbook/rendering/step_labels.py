@@ -43,7 +43,7 @@ def length(seconds: int) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Return paragraphs and `- ` items, each as one line to be wrapped anew."""
+    """Return paragraphs and `- ` items, each as one line to be wrapped again."""
     parts: list[str] = [""]
     for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("- "):

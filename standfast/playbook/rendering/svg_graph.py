@@ -149,7 +149,7 @@ def _by_neighbours(row: list[_Spot], rows: Sequence[list[_Spot]], *, is_down: bo
 
 
 def _place(rows: Sequence[Sequence[_Spot]]) -> tuple[int, int]:
-    """Return every spot its place; give width and height of the drawing."""
+    """Set the place of every spot; return the width and height in total."""
     widths = [sum(spot.width for spot in row) + _GAP * (len(row) - 1) for row in rows]
     width = max(*widths, 3 * _BOX)
     y = _EDGE + 70.0
