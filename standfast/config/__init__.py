@@ -1,13 +1,13 @@
-"""`standfast.toml`: its schema, how it is found and read, and how it is written down for people.
+"""Schema, loading and documentation of `standfast.toml`.
 
-Owns the shape of the file and every message about it. Leaves the secrets it names to
-`standfast/secrets.py`, and what the settings do to the rooms they configure.
+This package defines the format of the file and every message about it. `standfast/secrets.py`
+resolves the secrets that the file names; the configured packages implement the settings.
 
 Rules
-- One schema is the only truth: the reference in `docs/` and the file that `standfast init` writes
-  are made from it.
-- Unknown keys are refused with the nearest known one.
-- Nothing in a loaded configuration is secret, and all of it is frozen.
+- The schema is the only source: the reference in `docs/` and the file that `standfast init` writes
+  are generated from it.
+- Unknown keys are refused; the message names the nearest known key.
+- A loaded configuration contains no secret and cannot be changed.
 """
 
 from standfast.config.load import load

@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """One table of a file: each field is a key, with its type, default, description and example."""
+    """One table of a file, with one field for each key.
+
+    A field has the type, default, description and example of its key.
+    """
 
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", validate_default=True, defer_build=True
@@ -25,7 +28,7 @@ class Section(BaseModel):
     def settings_digest(self, folder: Path) -> str:
         """Return a SHA-256 of every setting, defaults included, in hex.
 
-        Paths below `folder` count by their relative part, so that hosts may place it apart.
+        Paths below `folder` are hashed relative to it, so the folder may differ between hosts.
         """
         from standfast.records import digest  # loads OpenSSL
 
@@ -33,11 +36,11 @@ class Section(BaseModel):
 
 
 def _plain(value: Any, folder: Path) -> Any:
-    """Return a value as JSON has it."""
+    """Return a value as a JSON value."""
     match value:
         case Section():
             return {name: _plain(inner, folder) for name, inner in value}
-        case Mapping():  # names of accounts are no keys of canonical JSON, which are ASCII
+        case Mapping():  # keys of canonical JSON are ASCII; account names need not be
             return [[str(name), _plain(inner, folder)] for name, inner in sorted(value.items())]
         case list() | tuple():
             return [_plain(inner, folder) for inner in value]

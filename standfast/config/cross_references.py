@@ -1,6 +1,6 @@
-"""The names in a configuration that should name something else in it, and do not.
+"""Check of names in a configuration that refer to other sections of it.
 
-Leaves what a value may be to `validation.py`, lines and files to `load.py`.
+`validation.py` checks the values, `load.py` adds the file and the lines.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from standfast.config.validation import Finding, nearest
 
 
 def dangling(config: Config) -> Iterator[Finding]:
-    """Find the names that should name something else in the file, and do not."""
+    """Yield a finding for each name that refers to a missing section."""
     services, sets = config.services, config.backup.sets
     for name, service in services.items():
         key = ("services", name)
@@ -65,7 +65,7 @@ def dangling(config: Config) -> Iterator[Finding]:
 
 
 def _failovers(config: Config) -> Iterator[Finding]:
-    """Name the senders that hand on to one that is not there, or in a circle to themselves."""
+    """Find failovers to missing or unsuitable senders, and failover cycles."""
     senders = config.senders
     for name, sender in senders.items():
         if sender.failover is None:
@@ -92,16 +92,18 @@ def _failovers(config: Config) -> Iterator[Finding]:
 
 
 def _named_by_parameters(config: Config) -> Iterator[str]:
-    """Give the systems whose accounts a parameter of a command or a request names."""
+    """Yield the systems with accounts that procedures have as parameters."""
     for parameters in (
         *(command.parameters for command in config.commands.values()),
         *(request.parameters for request in config.requests.values()),
     ):
-        yield from (one.account_of for one in parameters.values() if one.account_of)
+        yield from (
+            parameter.account_of for parameter in parameters.values() if parameter.account_of
+        )
 
 
 def _audiences(config: Config) -> Iterator[Finding]:
-    """Name the directories and sets that audiences are read from and that are not there."""
+    """Find missing directories and backup sets that audiences are read from."""
     for name, audience in config.audiences.items():
         if audience.kind == "scim":
             where = ("audiences", name, "directory")

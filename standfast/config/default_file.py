@@ -1,11 +1,12 @@
-"""The `standfast.toml` that `standfast init` writes: what is known, and the rest as comments.
+"""Default `standfast.toml`, as `standfast init` writes it.
 
-Owns its layout; every key, explanation and example comes from the schema, so the two cannot drift.
+Known settings are written as values, all others as comments. This module defines the layout; every
+key, explanation and example comes from the schema, so that file and schema always agree.
 
 Rules
-- A line that begins with `# ` explains; `#key = value` is a setting to be switched on.
+- A line that begins with `# ` is an explanation; `#key = value` is a setting that is not active.
 - A key that is not set is shown with its default, or with an example where it has none.
-- An adapter that is not set up is shown with what it needs at least; the rest is in the reference.
+- An adapter that is not set up is shown with its required keys only; the reference has the others.
 """
 
 import textwrap
@@ -28,9 +29,10 @@ _HEAD = """\
 
 
 def render_default(values: JsonObject) -> str:
-    """Write the file around `values`, the settings known so far, nested as in the file.
+    """Return the text of the file with the settings of `values`.
 
-    The text loads when `values` has what the schema requires; `parse` it before it is kept.
+    `values` is nested as in the file. The text is valid only if `values` contains every required
+    setting; the caller validates it with `parse` before writing it.
     """
     blocks = [_HEAD]
     for table in tables():
@@ -40,7 +42,7 @@ def render_default(values: JsonObject) -> str:
 
 
 def _blocks(table: Table, values: JsonObject) -> Iterator[str]:
-    """Write a table each time that it is set, or once as an example when it could be set."""
+    """Yield the text of each instance of a table, or of one example."""
     found = [
         (path, here)
         for path, here in _instances((), table.path, values)
@@ -49,7 +51,7 @@ def _blocks(table: Table, values: JsonObject) -> Iterator[str]:
     for path, here in found:
         yield _live(path, table, here)
     if found or NAME in table.path[:-1]:
-        return  # what stands below an adapter is shown where it is set, else only in the reference
+        return  # tables of an adapter are shown if it is set up, else only in the reference
     if table.path[-1] == NAME:
         yield _example((*table.path[:-1], table.kind or "main"), table)
     elif table.is_optional:
@@ -100,7 +102,7 @@ def _setting(key: str, value: object) -> list[str]:
 
 
 def _shown(field: FieldInfo) -> object:
-    """The default where it says something, an example otherwise."""
+    """Return the default of a field, or an example if that is empty."""
     has_default = not field.is_required() and field.default not in (None, (), {})
     examples = field.examples or [""]
     return field.default if has_default else examples[0]
@@ -111,5 +113,5 @@ def _dotted(path: tuple[str, ...]) -> str:
 
 
 def _prose(text: str) -> str:
-    words = " ".join(text.split())  # how a docstring is indented depends on Python's version
+    words = " ".join(text.split())  # the indentation of docstrings depends on the Python version
     return textwrap.fill(words, width=98, initial_indent="# ", subsequent_indent="# ")

@@ -1,11 +1,11 @@
-"""JSON Schema of `standfast.toml`, for editors: `docs/standfast.schema.json`.
+"""JSON Schema of `standfast.toml` for editors.
 
     python -m standfast.config.json_schema > docs/standfast.schema.json
 
 Rules
-- The file in the repository is what this module writes; a test fails when it is not.
-- It has the types, keys, words, bounds and descriptions. Rules across keys, and the forms of texts,
-  are checked by `standfast check` alone.
+- The file in the repository is the output of this module; a test fails if they differ.
+- The schema contains the keys, types, allowed words, bounds and descriptions. Only
+  `standfast check` checks rules across keys and the formats of texts.
 """
 
 import json
@@ -15,7 +15,7 @@ from standfast.config.schema import Config
 
 
 def json_schema() -> str:
-    """Return the whole schema as JSON text."""
+    """Return the schema as JSON text."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Config.model_json_schema(),

@@ -1,11 +1,11 @@
-"""Where each key of a TOML file stands: what `tomllib` reads and then forgets.
+"""Line numbers of the keys of a TOML file; `tomllib` returns none.
 
-Owns a scanner that follows keys, tables, lists and inline tables of a text that `tomllib` has
-accepted, and notes the line of each. Leaves every judgement of the text to `tomllib`.
+The scanner follows keys, tables, lists and inline tables of a text that `tomllib` has accepted, and
+records the line of each. Only `tomllib` validates the text.
 
 Rules
-- A path is the one by which the parsed value is reached: names, and numbers for items of a list.
-- What was not found has the line of the nearest table around it; the whole file is line 1.
+- A path leads to the parsed value: names of keys, and numbers of list items.
+- A key that was not found has the line of the nearest table around it; the whole file is line 1.
 """
 
 import re
@@ -27,12 +27,12 @@ _PLAIN = re.compile(r"[^,\]}#\r\n]+")
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """Give the line (from 1) of every key and list item of `text`, which `tomllib` accepts."""
+    """Return the line (from 1) of every key and list item of valid TOML."""
     return _Scanner(text).scan()
 
 
 def line_of(path: KeyPath, lines: dict[KeyPath, int]) -> int:
-    """Give the line of a path, or of the nearest table around it."""
+    """Return the line of a path, or of the nearest table around it."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
@@ -43,7 +43,7 @@ class _Scanner:
         self.text = text
         self.at = 0
         self.lines: dict[KeyPath, int] = {}
-        self.items: dict[KeyPath, int] = {}  # arrays of tables: how many there are so far
+        self.items: dict[KeyPath, int] = {}  # index of the last item of each array of tables
 
     def scan(self) -> dict[KeyPath, int]:
         table: KeyPath = ()
@@ -125,7 +125,7 @@ class _Scanner:
 
     def _name(self) -> str:
         raw = self._match(_KEY)
-        # A quoted key has the escapes of a string, and tomllib knows them all.
+        # A quoted key may contain the escapes of a string; tomllib decodes them.
         return str(tomllib.loads(f"key = {raw}")["key"]) if raw[0] in "\"'" else raw
 
     def _comma(self) -> None:

@@ -1,13 +1,13 @@
-"""Read `standfast.toml`, and say everything that is wrong with it at once.
+"""Loading of `standfast.toml`, with all of its problems reported at once.
 
-Owns the way from a file to a `Config`, and the names in it that must name something. Leaves the
-shape to `schema.py`, finding the file to `standfast/config_file.py`, the secrets to
-`standfast/secrets.py`.
+This module turns a file into a `Config` and checks the names that refer to other sections.
+`schema.py` defines the format, `standfast/config_file.py` finds the file, `standfast/secrets.py`
+resolves the secrets.
 
 Rules
-- Each problem has the file, the line, the key and what to do; none has a value that was written.
-- Relative paths start at the file's folder, whatever folder the command runs in.
-- Reading changes nothing and reaches nothing but the file.
+- Each problem has the file, the line, the key and an action; none repeats a value of the file.
+- Relative paths start at the file's folder, not at the folder that the command runs in.
+- Loading changes nothing and reads no other file.
 """
 
 import re
@@ -26,10 +26,10 @@ _LARGEST_FILE_BYTES = 1024 * 1024
 
 
 def load(path: Path) -> Config:
-    """Read and check a configuration file.
+    """Read and validate a configuration file.
 
-    Raises `FileInvalid`, a `ConfigurationError`, with every problem found, in line order, and a
-    bare `ConfigurationError` when the file cannot be read at all.
+    Raises `FileInvalid`, a subclass of `ConfigurationError`, with every problem found, in line
+    order, and a plain `ConfigurationError` if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -42,7 +42,7 @@ def load(path: Path) -> Config:
 
 
 def parse(content: bytes, path: Path) -> Config:
-    """Check the content of a configuration file that lies, or will lie, at `path`."""
+    """Validate the content of a configuration file; it need not exist yet."""
     text, raw = _read(content, path)
     config = validate(Config, raw, path.absolute().parent)
     if not isinstance(config, Config):
@@ -54,7 +54,7 @@ def parse(content: bytes, path: Path) -> Config:
 
 
 def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
-    """Decode and parse; a problem here is the only one that can be told."""
+    """Decode and parse the file; a problem here is the only one reported."""
     if len(content) > _LARGEST_FILE_BYTES:
         raise _sole(path, 0, "the file is larger than 1 MiB", "is this the right file?")
     try:
@@ -72,7 +72,10 @@ def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _syntax_hint(message: str) -> str:
-    """Say what to do about what tomllib found; only a bad value may be text without its marks."""
+    """Return a hint for an error of tomllib.
+
+    Only an invalid value may be a text without quotation marks.
+    """
     if message.startswith("Cannot declare "):
         return "this table stands above already; write below it"
     if message.startswith("Cannot overwrite a value"):
@@ -85,7 +88,10 @@ def _syntax_hint(message: str) -> str:
 
 
 def _located(message: str, text: str) -> tuple[str, int]:
-    """Split tomllib's message into what and where; it may quote a single character, no value."""
+    """Return the message of tomllib without its position, and the line.
+
+    The message may quote a single character, never a value.
+    """
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
     if found is None:
         return message, 0

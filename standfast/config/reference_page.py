@@ -1,11 +1,11 @@
-"""The reference of every setting, written from the schema: `docs/configuration.md`.
+"""Reference page of every setting, generated from the schema.
 
     python -m standfast.config.reference_page > docs/configuration.md
 
-Owns the page's layout; every word about a setting stands in the schema beside it.
+This module defines the layout of the page; the schema contains every text about a setting.
 
 Rules
-- The page in the repository is what this module writes; a test fails when it is not.
+- The page in the repository is the output of this module; a test fails if they differ.
 """
 
 import sys
@@ -46,14 +46,17 @@ explained; `standfast check` tries every part of it and says what to do.
 
 
 def page() -> str:
-    """Write the whole page."""
+    """Return the whole page."""
     parts = [_HEAD]
     parts.extend(_section(table) for table in tables() if table.path)
     return "\n".join(parts)
 
 
 def heading(table: Table) -> str:
-    """Name a table as the file does: `[services.NAME]`, and `checks` for the items of a list."""
+    """Return the heading of a table, as its name is written in the file.
+
+    Examples: `[services.NAME]`, and `checks` in `[services.NAME]` for the items of a list.
+    """
     if ITEM in table.path:
         place = table.path.index(ITEM)
         name = f"`{table.path[place - 1]}` in `[{'.'.join(table.path[: place - 1])}]`"
@@ -82,7 +85,7 @@ def _key(key: str, field: FieldInfo) -> str:
 
 
 def type_in_words(annotation: object) -> str:
-    """Say what a key takes, as a person would."""
+    """Return the description of a type in plain words."""
     if isinstance(annotation, type):
         return next((words for kind, words in _WORDS.items() if issubclass(annotation, kind)), "")
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -100,7 +103,7 @@ def type_in_words(annotation: object) -> str:
     return ""
 
 
-_WORDS: Mapping[type, str] = {  # the first that fits: a truth is an int too, to Python
+_WORDS: Mapping[type, str] = {  # the first match counts: bool is a subclass of int
     SecretReference: "secret by reference",
     PurePath: "path",
     Section: "table",

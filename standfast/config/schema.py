@@ -1,13 +1,13 @@
-"""`standfast.toml` as one type: `Config` and the sections that belong to no adapter.
+"""Schema of `standfast.toml`: `Config` and sections without an adapter.
 
-Owns the shape of the file; `load.py` reads it, `reference_page.py`, `json_schema.py` and
-`default_file.py` write it down.
+`load.py` reads the file; `reference_page.py`, `json_schema.py` and `default_file.py` generate
+their output from this schema.
 
 Rules
 - Every key has a description and an example, since the documentation and the file that
-  `standfast init` writes are made from them.
-- Nothing here is secret: a secret is a `SecretReference`.
-- Keys that name something of this file (a set, a service, a sender) are checked by `load.py`.
+  `standfast init` writes are generated from them.
+- No value here is a secret: secrets are named by a `SecretReference`.
+- `load.py` checks the keys that name another section of the file (a set, a service, a sender).
 """
 
 import os
@@ -46,13 +46,13 @@ from standfast.config.value_types import (
     WebAddress,
 )
 
-# What `standfast init` writes where nobody told it better; no customer may ever read it.
+# `standfast init` writes these if no value is given; they must never reach a customer.
 NAME_PLACEHOLDER = "Our contact centre"
 CONTACT_PLACEHOLDER = "the telephone number that you already have from us"
 
 
 class OrganisationConfig(Section):
-    """Who you are, as notices and reports say it."""
+    """Your organisation, as notices and reports name it."""
 
     name: Line = Field(
         description="The name that people know you by.", examples=["Example Contact Centres"]
@@ -82,18 +82,21 @@ class OrganisationConfig(Section):
 
     @property
     def contact_by_language(self) -> str | Mapping[str, str]:
-        """How people reach you, as a notice takes it: one line for all, or one a language."""
+        """Return one contact line for all recipients, or one for each language."""
         if not self.contact_lines:
             return self.contact_line
         return {self.languages[0]: self.contact_line, **self.contact_lines}
 
     def contact_for(self, language: str) -> str:
-        """How people reach you, for a reader of one language."""
+        """Return the contact line for a language."""
         return self.contact_lines.get(language, self.contact_line)
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """What still stands as `standfast init` wrote it: the value of a notice, and its key."""
+        """Return the settings that still have the value of `standfast init`.
+
+        The result maps the name of a value in notices to the key of its setting.
+        """
         found = {}
         if self.name.casefold() == NAME_PLACEHOLDER.casefold():
             found["organisation"] = "organisation.name"
@@ -105,7 +108,7 @@ class OrganisationConfig(Section):
 
 
 class LedgerConfig(Section):
-    """The record of what was decided, done and proven."""
+    """The record of decisions, actions and evidence."""
 
     url: DatabaseUrl = Field(
         default="sqlite:///ledger.db",
@@ -133,7 +136,7 @@ class LedgerConfig(Section):
 
 
 class DrillsConfig(Section):
-    """Where restore drills run, and with which identity."""
+    """The folder and the identity of restore drills."""
 
     folder: Place = Field(
         default=Path("drills"),
@@ -150,7 +153,7 @@ class DrillsConfig(Section):
 
 
 class PlaybooksConfig(Section):
-    """Your own playbooks, beside the shipped ones."""
+    """Your own playbooks, in addition to the shipped ones."""
 
     folder: Place | None = Field(
         default=None,
@@ -160,7 +163,7 @@ class PlaybooksConfig(Section):
 
 
 class ProtectedConfig(Section):
-    """Accounts that no playbook may lock, whoever asks."""
+    """Accounts that no playbook may ever lock."""
 
     accounts: Mapping[AccountName, Line] = Field(
         default={},
@@ -171,7 +174,7 @@ class ProtectedConfig(Section):
 
 
 class LimitsConfig(Section):
-    """How much one person may do without a second."""
+    """Limits of the actions that one person may do without a second."""
 
     accounts_without_second_person: Count = Field(
         default=200,
@@ -188,7 +191,7 @@ class LimitsConfig(Section):
 
 
 class ApprovalsConfig(Section):
-    """Who is reached when nobody answers a step that waits for approval."""
+    """Escalation of steps that wait for approval and get no answer."""
 
     ladder: Items[Rung] = Field(
         default=(),
@@ -207,7 +210,7 @@ class ApprovalsConfig(Section):
 
 
 class ServeConfig(Section):
-    """`standfast serve`: the warm process, its console and Prefect."""
+    """Settings of `standfast serve`, its console and Prefect."""
 
     host: Line = Field(
         default="127.0.0.1",
@@ -306,16 +309,16 @@ class Config(Section):
 
     @property
     def folder(self) -> Path:
-        """The folder that relative paths and `file:` references start from."""
+        """The folder that relative paths and `file:` references start at."""
         return self._folder
 
     @property
     def fingerprint(self) -> str:
-        """Tell this file in this folder, as it was read, from every other; empty without a file."""
+        """Identifier of this content in this folder; empty without a file."""
         return self._fingerprint
 
     def read_from(self, content: bytes, path: Path) -> None:
-        """Note the file that this was read from."""
+        """Record the file that the configuration was read from."""
         file = path.absolute()
         self._folder = file.parent
         self._fingerprint = sha256(os.fsencode(file) + b"\0" + content).hexdigest()

@@ -1,11 +1,11 @@
-"""The schema as a list of tables: which keys stand where in `standfast.toml`.
+"""List of the tables of `standfast.toml` and their keys, from the schema.
 
-Owns the walk through `Config`; hints for unknown keys, the reference in `docs/` and the file that
-`standfast init` writes all read the same list.
+Hints for unknown keys, the reference in `docs/` and the file that `standfast init` writes all use
+this list.
 
 Rules
-- A part of a path that the file's writer chooses is `NAME`; an item of a list is `ITEM`.
-- Where a table may be of several kinds, each kind is listed, one after the other.
+- A part of a path that the user chooses is `NAME`; an item of a list is `ITEM`.
+- If a table may be of several kinds, each kind is listed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,9 +26,9 @@ ITEM: Final = "ITEM"
 class Table:
     """One table of the file.
 
-    `kind` is what its key `kind` says, empty when it has none. `keys` are those that are written
-    in this table, required ones first; a key that is a table of its own is listed as one instead.
-    `is_optional`: without the table something is switched off, which no default could say.
+    `kind` is the value of the key `kind`, empty without such a key. `keys` are the keys that are
+    written in this table, required ones first; a key whose value is a table is listed as a table
+    instead. `is_optional` means that a feature is off without the table, so no default exists.
     """
 
     path: tuple[str, ...]
@@ -39,7 +39,7 @@ class Table:
 
 
 def tables() -> Iterator[Table]:
-    """List every table, each after the one it stands in, in the order in which a file is read."""
+    """Yield every table in file order, each after the table around it."""
     yield from _below((), Config)
 
 
@@ -63,11 +63,11 @@ def _below(
 
 
 def _sections(annotation: object) -> Iterator[tuple[tuple[str, ...], type[Section]]]:
-    """Yield the tables that a field may hold, and the steps from its key to each."""
-    for one in choices_of(annotation):
-        if isinstance(one, type) and issubclass(one, Section):
-            yield (), one
-        elif get_origin(one) is Mapping:
-            yield from (((NAME, *steps), inner) for steps, inner in _sections(get_args(one)[1]))
-        elif get_origin(one) is tuple:
-            yield from (((ITEM, *steps), inner) for steps, inner in _sections(get_args(one)[0]))
+    """Yield the tables that a field may contain, with the path to each."""
+    for choice in choices_of(annotation):
+        if isinstance(choice, type) and issubclass(choice, Section):
+            yield (), choice
+        elif get_origin(choice) is Mapping:
+            yield from (((NAME, *steps), inner) for steps, inner in _sections(get_args(choice)[1]))
+        elif get_origin(choice) is tuple:
+            yield from (((ITEM, *steps), inner) for steps, inner in _sections(get_args(choice)[0]))

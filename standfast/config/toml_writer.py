@@ -1,7 +1,7 @@
-"""Values written as TOML, which `tomllib` reads and does not write.
+"""Encoder of values as TOML; `tomllib` only reads TOML.
 
 Rules
-- What is written here, `tomllib` reads back as the same value.
+- `tomllib` reads each encoded value back as the same value.
 - Lists and tables are written inline.
 """
 
@@ -15,7 +15,10 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 def toml(value: object) -> str:
-    """Write a text, number, truth, path, list or mapping; raise ValueError for anything else."""
+    """Encode a value as TOML.
+
+    Raises ValueError unless it is a text, number, bool, path, list or mapping.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -32,12 +35,12 @@ def toml(value: object) -> str:
 
 
 def toml_key(key: str) -> str:
-    """Write a key, quoted where it must be."""
+    """Encode a key, in quotation marks if necessary."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml(key)
 
 
 def key_text(path: KeyPath) -> str:
-    """Write the way to a key as a person reads it: `backup.sets.crm.sources[0].path`."""
+    """Return the path of a key as text: `backup.sets.crm.sources[0].path`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -48,7 +51,7 @@ def key_text(path: KeyPath) -> str:
 
 
 def toml_lines(value: object) -> list[str]:
-    """Write a value as `toml` does, but a list of tables with one line a table."""
+    """Encode a value as TOML lines; a list of tables has one line per table."""
     if isinstance(value, list | tuple) and value and all(isinstance(x, Mapping) for x in value):
         return ["[", *(f"  {toml(item)}," for item in value), "]"]
     return [toml(value)]

@@ -1,11 +1,11 @@
-"""Validation of a file's values, with every problem in the words of the file.
+"""Validation of the values of a file, with findings by key.
 
     found = validate(Config, tomllib.loads(text), folder)   # a Config, or a list of findings
 
 Rules
-- All findings are collected; rules across keys are judged only when each key fits by itself.
-- A finding never repeats a value: it may be a secret written where its name belongs.
-- An unknown name is answered with the nearest known one.
+- All findings are collected; rules across keys are checked only if each key is valid by itself.
+- A finding never repeats a value: it may be a secret that was written in the place of its name.
+- The finding of an unknown name suggests the nearest known name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ S = TypeVar("S", bound=Section)
 
 
 class Finding(NamedTuple):
-    """One thing that does not fit, at the key where it stands or is missing."""
+    """One problem of the file, at the key that is wrong or missing."""
 
     key: KeyPath
     message: str
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def validate(kind: type[S], raw: object, folder: Path) -> S | list[Finding]:
-    """Validate a whole file's values as one section; return it, or everything that does not fit.
+    """Return the validated values of a whole file, or all findings.
 
     Relative paths start at `folder`.
     """
@@ -45,7 +45,7 @@ def validate(kind: type[S], raw: object, folder: Path) -> S | list[Finding]:
 
 
 def _is_repeated(error: ErrorDetails, others: Iterable[ErrorDetails]) -> bool:
-    """Does a list count as too short only because items of it do not fit?"""
+    """Return whether a list is too short only because of its invalid items."""
     start = error["loc"]
     return error["type"] == "too_short" and any(
         other["loc"][: len(start)] == start and other["loc"] != start for other in others
@@ -53,15 +53,17 @@ def _is_repeated(error: ErrorDetails, others: Iterable[ErrorDetails]) -> bool:
 
 
 def kinds_of(section: type[Section]) -> tuple[str, ...]:
-    """Return the values of the key `kind` that mean this section; none where it has no such key."""
+    """Return the values of the key `kind` of a section; empty without it."""
     kind = section.model_fields.get("kind")
     return get_args(kind.annotation) if kind else ()
 
 
 def sections_in(annotation: object) -> list[type[Section]]:
-    """Return the tables that a value may be: several where its key `kind` decides."""
+    """Return the tables that a value may be; its key `kind` selects one."""
     return [
-        one for one in choices_of(annotation) if isinstance(one, type) and issubclass(one, Section)
+        choice
+        for choice in choices_of(annotation)
+        if isinstance(choice, type) and issubclass(choice, Section)
     ]
 
 
@@ -71,14 +73,14 @@ def choices_of(annotation: object) -> Iterator[object]:
     if origin is Annotated:
         yield from choices_of(arguments[0])
     elif origin in (Union, UnionType):
-        for one in arguments:
-            yield from choices_of(one)
+        for argument in arguments:
+            yield from choices_of(argument)
     else:
         yield annotation
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown word: the nearest known one, else all that are known."""
+    """Return a hint for an unknown word: the nearest known word, or all."""
     known = list(known)
     if near := nearest_name_hint(word, known):
         return near.removeprefix("; ")
@@ -86,7 +88,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 class _Spot(NamedTuple):
-    """Where an error is: its key in the file, the type there, and the field that it belongs to."""
+    """Location of an error: its key, its type and its field."""
 
     key: KeyPath
     annotation: object
@@ -95,12 +97,15 @@ class _Spot(NamedTuple):
 
 
 def _spot(kind: type[Section], location: Iterable[str | int]) -> _Spot:
-    """Follow pydantic's location, which also names the kinds of tables and "[key]"."""
+    """Return the location of an error from the location of pydantic.
+
+    The latter also contains the kinds of tables and "[key]".
+    """
     spot = _Spot((), kind, "", None)
     for step in location:
         sections = sections_in(spot.annotation)
         if len(sections) > 1:  # the step is a kind
-            (section,) = (one for one in sections if step in kinds_of(one))
+            (section,) = (candidate for candidate in sections if step in kinds_of(candidate))
             spot = spot._replace(annotation=section)
         elif step == "[key]":
             break
@@ -115,9 +120,9 @@ def _spot(kind: type[Section], location: Iterable[str | int]) -> _Spot:
 
 def _inner(annotation: object) -> object:
     """Return the type of the items of a list or a mapping."""
-    for one in choices_of(annotation):
-        if get_origin(one) in (tuple, Mapping):
-            return get_args(one)[0 if get_origin(one) is tuple else 1]
+    for choice in choices_of(annotation):
+        if get_origin(choice) in (tuple, Mapping):
+            return get_args(choice)[0 if get_origin(choice) is tuple else 1]
     return annotation
 
 
@@ -132,7 +137,7 @@ def _finding(kind: type[Section], error: ErrorDetails) -> Finding:
             message = "is missing" if error["type"] == "union_tag_not_found" else "unknown kind"
             return Finding((*key, "kind"), message, nearest(str(context.get("tag", "")), kinds))
         case "literal_error":
-            words = [word for one in choices_of(spot.annotation) for word in get_args(one)]
+            words = [word for choice in choices_of(spot.annotation) for word in get_args(choice)]
             return Finding(
                 key, "not one of the words that fit", nearest(str(error["input"]), words)
             )
@@ -144,7 +149,7 @@ def _finding(kind: type[Section], error: ErrorDetails) -> Finding:
 
 
 def _example(spot: _Spot) -> str:
-    """Return the hint that shows how a value may be written."""
+    """Return a hint with an example of the value."""
     if spot.field is None:
         return ""
     if sections := sections_in(spot.field.annotation):
@@ -161,7 +166,9 @@ _LIST = "a list belongs here"
 _TEXT = "text belongs here, in quotation marks"
 _NUMBER = "a number belongs here"
 _WHOLE_NUMBER = "a whole number belongs here"
-_MESSAGES: Mapping[str, str] = {  # pydantic's types of errors; any other has pydantic's own words
+_MESSAGES: Mapping[
+    str, str
+] = {  # by error type of pydantic; other types have the message of pydantic
     "missing": "is missing",
     "model_type": _TABLE,
     "model_attributes_type": _TABLE,

@@ -1,12 +1,12 @@
-"""The kinds of value that a setting may have, each refused at the door when it does not fit.
+"""Types of the values of settings, each with its validation.
 
-Owns the types; `schema.py` and its neighbours say where they stand, `standfast/secrets.py` resolves
-the references.
+`schema.py` and the modules in `sections/` use the types; `standfast/secrets.py` resolves the
+references.
 
 Rules
 - A secret is named, never written: `SecretReference` refuses a plain value and does not repeat it.
 - A relative path is relative to the file's folder; it is made absolute once, while loading.
-- A message says what would fit. It repeats what was written only where that cannot be a secret.
+- A message describes a valid value. It repeats the given value only if that cannot be a secret.
 """
 
 import re
@@ -28,14 +28,15 @@ from pydantic_core import CoreSchema, core_schema
 
 Item = TypeVar("Item")
 
-# A list of the file, frozen once it is read.
+# A list of the file, as an immutable tuple.
 Items = Annotated[tuple[Item, ...], Strict(False)]
 
 
 class SecretReference(str):
-    """Where a secret lies: `env:NAME`, `file:PATH` or `keyring:SERVICE/USER`; never the secret.
+    """Reference to a secret; never the secret itself.
 
-    Raises ValueError for anything else, without repeating it: it may be the secret itself.
+    Valid forms are `env:NAME`, `file:PATH` and `keyring:SERVICE/USER`. Raises ValueError for any
+    other text, without repeating it: it may be the secret itself.
     """
 
     __slots__ = ()
@@ -59,7 +60,7 @@ class SecretReference(str):
 
     @property
     def place(self) -> str:
-        """What stands after the scheme: a variable, a path, or `SERVICE/USER`."""
+        """The part after the scheme: a variable, a path, or `SERVICE/USER`."""
         return self.partition(":")[2]
 
 
@@ -74,7 +75,7 @@ def _written_path(value: object) -> object:
 
 
 def _placed(path: Path, info: ValidationInfo) -> Path:
-    """Return the path from the file's folder on, where there is a file."""
+    """Return a path joined to the file's folder, if there is a file."""
     try:
         return (info.context or Path()) / path.expanduser()
     except RuntimeError as error:
@@ -119,7 +120,10 @@ DatabaseUrl = Annotated[str, AfterValidator(_database)]
 
 
 def web_address(url: str) -> str:
-    """Refuse what would send a token unencrypted, or keep a secret in the address."""
+    """Return a valid web address, without a slash at its end.
+
+    Refuses an address that would send a token unencrypted or that may contain a secret.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -148,7 +152,7 @@ WebAddress = Annotated[str, AfterValidator(web_address)]
 
 
 def _known_zone(name: str) -> str:
-    if name == "UTC":  # which every machine has, and most places are set to
+    if name == "UTC":  # needs no time zone database, and most installations use it
         return name
     from zoneinfo import ZoneInfo
 
@@ -161,7 +165,7 @@ def _known_zone(name: str) -> str:
 
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
-# L and # of other crons, which crontab(5) does not have.
+# Extensions L and # of other cron programs; crontab(5) does not define them.
 _CRON_EXTENSIONS = re.compile(r"#|(?<![a-z])l", re.IGNORECASE)
 _CRON_FIELDS = "minute 0-59, hour 0-23, day 1-31, month 1-12 or jan-dec, weekday 0-7 or sun-sat"
 
@@ -185,7 +189,10 @@ CronSchedule = Annotated[str, AfterValidator(_cron)]
 
 
 def like(pattern: str, meaning: str) -> AfterValidator:
-    """Return the rule that a text matches `pattern`; `meaning` describes the form to a person."""
+    """Return a validator for texts that match `pattern`.
+
+    `meaning` is the message that describes the valid form.
+    """
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):

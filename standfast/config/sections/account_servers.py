@@ -1,7 +1,7 @@
-"""The settings of directories that are spoken to over a connection of their own: databases, LDAP,
-and the hosts themselves.
+"""Settings of directories on servers: databases, LDAP and Linux hosts.
 
-The behaviour is in `standfast/adapters/accounts/<kind>.py`, the other fields in `accounts.py`.
+Standfast opens a connection of its own to each of them. The
+behaviour is in `standfast/adapters/accounts/<kind>.py`, the other kinds in `accounts.py`.
 """
 
 from typing import Annotated, Literal
@@ -33,7 +33,7 @@ from standfast.config.value_types import (
 
 
 class CalledConfig(Section):
-    """How a directory is to be called."""
+    """Settings of the calls to a directory."""
 
     timeout_seconds: Annotated[float, Field(gt=0, le=120)] = Field(
         default=10.0,
@@ -46,7 +46,7 @@ class CalledConfig(Section):
 
 
 class ServerCalledConfig(CalledConfig):
-    """How a server is to be called that takes many accounts in one call."""
+    """Settings of the calls to a server that accepts many accounts at once."""
 
     workers: Workers = Field(default=4, description="Calls at once.", examples=[4])
     batch: Annotated[int, Field(ge=1, le=1000)] = Field(
@@ -132,7 +132,7 @@ class RedisDirectoryConfig(ServerCalledConfig):
 
 
 class LdapServerConfig(CalledConfig):
-    """How an LDAP directory is reached."""
+    """Connection to an LDAP directory."""
 
     host: Line = Field(
         description="The directory's name, as it stands in its certificate.",

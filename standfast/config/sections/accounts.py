@@ -1,11 +1,11 @@
-"""The settings of each kind of directory that `[accounts.NAME]` may be.
+"""Settings of each kind of account directory, `[accounts.NAME]`.
 
-Owns the fields; what they do stands in `standfast/adapters/accounts/<kind>.py`.
+The behaviour is in `standfast/adapters/accounts/<kind>.py`.
 
-To add a kind: a class with `kind: Literal["NAME"]`, NAME being the connector's module, and a
-`Field` with description and example for each key (kinds of value: `value_types.py`; rules across
-keys: a model validator); then the class joins the union `AccountsConfig`, and `make docs` writes
-its page.
+To add a kind, write a class with `kind: Literal["NAME"]`, where NAME is the connector's module, and
+a `Field` with description and example for each key. `value_types.py` has the types of values; a
+model validator checks rules across keys. Then add the class to the union `AccountsConfig` and run
+`make docs` to generate its documentation.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -43,7 +43,7 @@ from standfast.config.value_types import (
 
 
 class ScimDirectoryConfig(Section):
-    """A directory of accounts that speaks SCIM 2.0 (RFC 7643, RFC 7644)."""
+    """A directory of accounts with SCIM 2.0 (RFC 7643, RFC 7644)."""
 
     kind: Literal["scim"] = Field(description="SCIM 2.0 over HTTP.", examples=["scim"])
     url: WebAddress = Field(

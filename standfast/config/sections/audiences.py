@@ -1,9 +1,9 @@
-"""The settings of audiences: whom notices reach, and who is never written to.
+"""Settings of audiences: recipients of notices, and exclusions.
 
-Owns the fields; what they do stands in `standfast/notices/audience*.py`.
+The behaviour is in `standfast/notices/audience*.py`.
 
 Rules
-- An audience is read when a notice is prepared, and never kept in clear.
+- An audience is read when a notice is prepared, and never stored unencrypted.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def _refuse_without_address(columns: Mapping[str, str]) -> None:
 
 
 class _Audience(Section):
-    """What every audience may say about people whose row does not."""
+    """Settings of every audience, with defaults for missing columns."""
 
     language: Language | None = Field(
         default=None,
@@ -127,7 +127,7 @@ class SqliteAudienceConfig(_QueriedAudience):
 
 
 class _ServedAudience(_QueriedAudience):
-    """People found by a query on a database server, by a role that may only read."""
+    """People found by a query on a database server, by a read-only role."""
 
     host: Line = Field(
         description="The server's name, or its socket: the folder for PostgreSQL, the file for "
@@ -194,7 +194,7 @@ class ScimAudienceConfig(_Audience):
 
 
 class BackupAudienceConfig(_Audience):
-    """People as a recovery point has them: the newest from before the incident."""
+    """People in the newest recovery point from before the incident."""
 
     kind: Literal["backup"] = Field(
         description="A file of a backup set, as it was before the incident. It is restored into a "

@@ -1,11 +1,12 @@
-"""The settings under `[backup]`: where backups go, and what is in each set.
+"""Settings under `[backup]`: the vault and the content of each set.
 
-Owns the fields; `backup/` and `standfast/usecases/backups/backup_run.py` act on them.
+The behaviour is in `backup/` and `standfast/usecases/backups/backup_run.py`.
 
 Rules
-- A source's `kind` is the name of its module in `backup/sources/`; servers in `backup_sources.py`.
-- The backup host needs `vault`, `keys` and `host`; none of them holds a key that opens a backup.
-- `s3`, where it is set, is the vault in place of the folder; the key store stays a folder.
+- A source's `kind` is the name of its module in `backup/sources/`; `backup_sources.py` has the
+  settings of servers.
+- The backup host needs `vault`, `keys` and `host`; none of them contains a key that opens a backup.
+- If `s3` is set, it is the vault instead of the folder; the key store is always a folder.
 """
 
 from collections.abc import Mapping
@@ -101,7 +102,7 @@ BackupSourceConfig: TypeAlias = Annotated[
 
 
 class BackupSetConfig(Section):
-    """What is backed up together, and when."""
+    """Sources that are backed up together, and their schedule."""
 
     sources: Annotated[Items[BackupSourceConfig], Field(min_length=1)] = Field(
         description="What goes into each recovery point of this set; one table a source.",
@@ -141,7 +142,10 @@ class BackupSetConfig(Section):
 
 
 class S3Config(Section):
-    """An S3 bucket as the vault, in place of the folder; deploy/s3/README.md sets one up."""
+    """An S3 bucket as the vault, instead of the folder.
+
+    deploy/s3/README.md describes its setup.
+    """
 
     bucket: Line = Field(
         description="The bucket, with versions and a default Object Lock.",

@@ -1,11 +1,11 @@
-"""The settings of sources that are servers: databases, and objects below a prefix of S3.
+"""Settings of sources on servers: databases and S3 buckets.
 
-Owns the fields; `backup/sources/` reads what they name, and docs/sources.md says for each which
-role it takes, what it cannot do and what may be lost.
+The behaviour is in `backup/sources/`. docs/sources.md describes for each source the role it needs,
+its limits and possible losses.
 
 Rules
 - A source's `kind` is the name of its module in `backup/sources/`.
-- A password is named, never written, and read when a run begins.
+- A password is named, never written; it is read when a run begins.
 """
 
 from typing import Annotated, Literal
@@ -41,7 +41,7 @@ KeyPrefix = Annotated[str, Field(max_length=1024)]
 
 
 class PostgresqlServerConfig(Section):
-    """How a PostgreSQL server is reached."""
+    """Connection to a PostgreSQL server."""
 
     name: Name = Field(description="The folder's name in the restored tree.", examples=["crm"])
     host: Line = Field(
@@ -90,7 +90,10 @@ class PostgresqlSourceConfig(PostgresqlServerConfig):
 
 
 class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
-    """A PostgreSQL server as a whole, to be restored to any moment: a base backup and its log."""
+    """A whole PostgreSQL server, as a base backup and its log.
+
+    It can be restored to any moment.
+    """
 
     kind: Literal["postgresql_base"] = Field(
         description="A base backup of a PostgreSQL server, streamed from pg_basebackup.",
@@ -105,7 +108,7 @@ class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
 
 
 class PostgresqlWalSourceConfig(PostgresqlServerConfig):
-    """The archived log of a PostgreSQL server by itself, for a set that runs often."""
+    """The archived log of a PostgreSQL server, for a set that runs often."""
 
     kind: Literal["postgresql_wal"] = Field(
         description="What was archived since the last base backup; nothing is removed.",
@@ -162,7 +165,7 @@ class MariadbSourceConfig(Section):
 
 
 class S3SourceConfig(Section):
-    """What lies below a prefix of an S3 bucket, each object as one file."""
+    """Objects below a prefix of an S3 bucket, each as one file."""
 
     kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.", examples=["s3"])
     name: Name = Field(

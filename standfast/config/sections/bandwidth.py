@@ -1,10 +1,11 @@
-"""Bandwidth as it is written in the file: "08:00-20:00" = "20 MB/s".
+"""Parser of bandwidth settings: "08:00-20:00" = "20 MB/s".
 
-Owns the two texts and what they mean in numbers; `backup/stores/bandwidth_limit.py` acts on them.
+`backup/stores/bandwidth_limit.py` applies the limits.
 
 Rules
-- A span ends before its end; one that ends before it begins goes over midnight; 24:00 is midnight.
-- KB, MB and GB are powers of a thousand, as networks are measured.
+- A span excludes its end. A span with its end before its start includes midnight, and 24:00 is
+  midnight.
+- KB, MB and GB are powers of a thousand, as is usual for networks.
 """
 
 import re
@@ -21,7 +22,10 @@ _SLOWEST = 100 * 10**3
 
 
 def span_minutes(text: str) -> tuple[int, int]:
-    """Give start and end of a span in minutes after midnight, the end from 1 to 1,440."""
+    """Return start and end of a span in minutes after midnight.
+
+    The end is from 1 to 1,440.
+    """
     found = re.fullmatch(_SPAN, text)
     if found is None:
         raise ValueError("hours are written as HH:MM-HH:MM, from 00:00 to 24:00")
@@ -34,7 +38,7 @@ def span_minutes(text: str) -> tuple[int, int]:
 
 
 def bytes_per_second(text: str) -> int:
-    """Give a rate as a number."""
+    """Return a rate in bytes per second."""
     found = re.fullmatch(_RATE, text)
     if found is None:
         raise ValueError("a bandwidth is written as a number and KB/s, MB/s or GB/s: 20 MB/s")
@@ -45,7 +49,7 @@ def bytes_per_second(text: str) -> int:
 
 
 def overlapping(spans: Iterable[str]) -> tuple[str, str] | None:
-    """Find two spans that have a minute in common."""
+    """Return two spans that overlap, or None."""
     taken: dict[int, str] = {}
     for span in spans:
         start, end = span_minutes(span)

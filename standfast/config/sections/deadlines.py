@@ -1,7 +1,7 @@
-"""The settings of legal clocks: which laws may bind you, and what your clients' agreements say.
+"""Settings of legal clocks: applicable laws and client agreements.
 
 Rules
-- Without `[deadlines]` no law is counted: which places and trades are yours, nobody can guess.
+- Without `[deadlines]` no law applies: the places and trades of an organisation cannot be guessed.
 """
 
 from typing import Annotated, Literal
@@ -40,7 +40,10 @@ Sector = Literal[
 
 
 class DeadlinesConfig(Section):
-    """Which laws on telling of a breach may bind you. Facts, not legal advice."""
+    """Facts that decide which breach notification laws may bind you.
+
+    They are not legal advice.
+    """
 
     jurisdictions: Items[Line] = Field(
         default=(),
@@ -75,7 +78,7 @@ class DeadlinesConfig(Section):
 
 
 class ContractConfig(Section):
-    """A client's agreement that says how soon the client is to be told."""
+    """A client's agreement with a time limit for notifying the client."""
 
     client: Line = Field(description="The client.", examples=["Acme Bank"])
     section: Line = Field(

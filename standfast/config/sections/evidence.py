@@ -1,6 +1,6 @@
-"""The settings of evidence: what is frozen (`[evidence.NAME]`) and where it lies (`[custody]`).
+"""Settings of evidence: sources (`[evidence.NAME]`) and `[custody]`.
 
-Owns the fields; what they do stands in `standfast/evidence/`.
+The behaviour is in `standfast/evidence/`.
 
 Rules
 - A source's `kind` is the name of its module in `standfast/evidence/`.
@@ -45,7 +45,10 @@ EvidenceConfig: TypeAlias = FilesEvidenceConfig
 
 
 class EvidenceBucketConfig(S3Config):
-    """A bucket with Object Lock that frozen folders are copied into; see docs/evidence.md."""
+    """A bucket with Object Lock for copies of frozen folders.
+
+    See docs/evidence.md.
+    """
 
     bucket: Line = Field(
         description="The bucket, with versions and a default Object Lock for as long as evidence "
@@ -72,7 +75,7 @@ class EvidenceBucketConfig(S3Config):
 
 
 def _authority(url: str) -> str:
-    """Take http as well: a stamp is signed, and the question has nothing but a hash in it."""
+    """Accept http as well: a stamp is signed, and a request is only a hash."""
     try:
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -89,9 +92,9 @@ AuthorityAddress = Annotated[str, AfterValidator(_authority)]
 
 
 class TimestampConfig(Section):
-    """A time stamp authority (RFC 3161) that says of each seal when it was there.
+    """A time stamp authority (RFC 3161) that proves the time of each seal.
 
-    It is asked for as soon as something is sealed, which never waits for it; see docs/evidence.md.
+    A stamp is requested after each seal; sealing never waits for it. See docs/evidence.md.
     """
 
     url: AuthorityAddress = Field(
@@ -115,7 +118,7 @@ class TimestampConfig(Section):
 
 
 class CustodyConfig(Section):
-    """Where evidence lies, and the key that seals it."""
+    """The folder of the evidence, and the key that seals it."""
 
     folder: Place = Field(
         default=Path("evidence"),

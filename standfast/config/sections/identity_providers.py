@@ -1,6 +1,6 @@
-"""The settings of identity providers and clouds that `[accounts.NAME]` may be.
+"""Settings of identity providers and clouds, `[accounts.NAME]`.
 
-The behaviour is in `standfast/adapters/accounts/<kind>.py`. `accounts.py` joins them to the other
+The behaviour is in `standfast/adapters/accounts/<kind>.py`. `accounts.py` adds them to the other
 kinds.
 """
 
@@ -23,7 +23,7 @@ from standfast.config.value_types import (
 
 
 class ScimRevocationConfig(Section):
-    """How access tokens that are known are ended (RFC 7009)."""
+    """Revocation of known access tokens (RFC 7009)."""
 
     url: WebAddress = Field(
         description="The OAuth token revocation end point (RFC 7009).",
@@ -40,7 +40,7 @@ class ScimRevocationConfig(Section):
 
 
 class ScimProbeConfig(Section):
-    """A resource that must turn a locked holder's own token away."""
+    """A resource that must refuse the token of a locked account."""
 
     url: WebAddress = Field(
         description="A resource that lets a valid token in and answers 401 otherwise, such as the "
@@ -55,7 +55,7 @@ class ScimProbeConfig(Section):
 
 
 class ProviderCalledConfig(CalledConfig):
-    """How a provider is to be called that takes one account a call."""
+    """Settings of the calls to a provider that accepts one account a call."""
 
     workers: Workers = Field(default=16, description="Calls at once.", examples=[16])
 
@@ -107,7 +107,7 @@ class GlewlwydConfig(ProviderCalledConfig):
 
 
 class AwsConfig(CalledConfig):
-    """Where in AWS, and as whom."""
+    """Region, credentials and other settings of calls to AWS."""
 
     region: Line = Field(
         default="us-east-1",

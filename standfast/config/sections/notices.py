@@ -1,6 +1,6 @@
-"""The settings of notices: when they go.
+"""Settings of notices.
 
-Whom they reach: `audiences.py`; through what: `senders.py`. Owns the fields; what they do stands in
+`audiences.py` has the recipients, `senders.py` the senders. The behaviour is in
 `standfast/notices/`.
 """
 
@@ -17,7 +17,7 @@ from standfast.config.value_types import (
 
 
 class NoticesConfig(Section):
-    """How notices go out when a playbook does not say."""
+    """Defaults for notices; a playbook may override them."""
 
     sender: Name | None = Field(
         default=None,

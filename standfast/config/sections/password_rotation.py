@@ -1,6 +1,7 @@
-"""The settings of rotation (`[rotation]`): who may open the passwords that `accounts.rotate` gives.
+"""Settings of password rotation (`[rotation]`).
 
-Owns the fields; what they do stands in `standfast/adapters/accounts/base/new_passwords.py`.
+They name the recipients that can open the passwords of `accounts.rotate`.
+The behaviour is in `standfast/adapters/accounts/base/new_passwords.py`.
 """
 
 from pathlib import Path
@@ -25,7 +26,7 @@ _PublicKey = Annotated[
 
 
 class RotationConfig(Section):
-    """Where new passwords go. Without this section no account is given one."""
+    """Destination of new passwords; without it no account gets one."""
 
     recipients: Annotated[Items[_PublicKey], Field(min_length=1)] = Field(
         description="The public keys of the people who may open them; one is enough to open. This "

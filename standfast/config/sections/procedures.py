@@ -1,10 +1,10 @@
-"""The settings under `[commands.NAME]` and `[requests.NAME]`: all that playbooks may call.
+"""Settings of procedures: `[commands.NAME]` and `[requests.NAME]`.
 
-Owns the fields; `standfast/adapters/procedures/` acts on them.
+The behaviour is in `standfast/adapters/procedures/`.
 
 Rules
-- What is not here cannot be called: a playbook names one of these and fills its parameters.
-- `{parameter}` in an argument, an address or a body stands for a declared parameter, `{{` for a
+- A playbook can call only these procedures: it names one and sets its parameters.
+- `{parameter}` in an argument, an address or a body is replaced by a declared parameter, `{{` by a
   brace. A program, a scheme and a host are never parameters.
 """
 
@@ -43,7 +43,7 @@ Status = Annotated[int, Field(ge=100, le=599)]
 
 
 def _address(text: str) -> str:
-    """Hold a template to the rules of a web address, whatever stands in its path and query."""
+    """Validate a template as a web address, except for its path and query."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -172,7 +172,7 @@ class CallConfig(Section):
 
 
 class LookConfig(Section):
-    """A GET request that shows whether the thing is in effect."""
+    """A GET request that shows whether the request has taken effect."""
 
     url: AddressTemplate = Field(
         description="The address.", examples=["https://pbx.example.com/api/routes/{route}"]
@@ -259,9 +259,9 @@ class RequestConfig(CallConfig):
 
 
 class ServiceModeConfig(Section):
-    """A mode that a service can be switched to while it, or what it stands on, is not there.
+    """A mode of a service while it or a dependency is unavailable.
 
-    Its command or request is what switches it, and that one's undo is what switches it back.
+    Its command or request switches to the mode; the undo of that switches back.
     """
 
     command: ProcedureName | None = Field(
@@ -287,5 +287,5 @@ class ServiceModeConfig(Section):
 
     @property
     def procedure(self) -> str:
-        """What switches it, with its section: `commands.ivr-mode`."""
+        """The procedure that switches the mode: `commands.ivr-mode`."""
         return f"commands.{self.command}" if self.command else f"requests.{self.request}"

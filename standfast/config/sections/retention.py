@@ -1,11 +1,13 @@
-"""The settings under `[backup.keeping]`: how long recovery points are kept, and who frees the rest.
+"""Settings of retention, `[backup.keeping]`.
 
-Owns the fields; `backup/retention/rules.py` has the rules, and
-`standfast/usecases/backups/retention.py` acts on them.
+`backup/retention/rules.py` has the rules, and `standfast/usecases/backups/retention.py` applies
+them.
 
 Rules
-- By time kept only, never by count: a count lets whoever can add points push others out.
-- The keeper's key belongs on another machine than the backup host, which needs none of this.
+- Points are kept by time, never by count: with a count, somebody who can add points could make
+  others expire.
+- The keeper's key belongs on another machine than the backup host, which needs none of these
+  settings.
 """
 
 from pathlib import Path
@@ -23,7 +25,7 @@ KeptFor = Annotated[
 
 
 class KeepingConfig(Section):
-    """How long recovery points are kept; a month counts 31 days and a year 366."""
+    """Retention of recovery points; a month has 31 days and a year 366."""
 
     key: Place = Field(
         default=Path("keys/keeper.json"),

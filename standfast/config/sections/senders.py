@@ -1,6 +1,6 @@
-"""The settings of each kind of sender that `[senders.NAME]` may be.
+"""Settings of each kind of sender, `[senders.NAME]`.
 
-The behaviour is in `standfast/adapters/senders/<kind>`: the module or package has the kind as name.
+The behaviour is in `standfast/adapters/senders/<kind>`, a module or package.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ _REPLY_TO: Any = Field(
 
 
 class _Sender(Section):
-    """What every sender may say."""
+    """Settings of every sender."""
 
     failover: Name | None = Field(
         default=None,
@@ -227,7 +227,7 @@ class LettersSenderConfig(Section):
     kind: Literal["letters"] = Field(
         description="Letters to print, written into a folder.", examples=["letters"]
     )
-    failover: ClassVar[None] = None  # a letter waits for a person; nothing else takes over
+    failover: ClassVar[None] = None  # a letter waits for a person; no other sender replaces it
     folder: Place = Field(
         default=Path("letters"),
         description="Where the letters are written, for nobody else to read. They hold personal "

@@ -1,6 +1,6 @@
-"""The settings of every table that names a database server, a bucket, or a directory to be called.
+"""Shared settings of database servers, buckets and called directories.
 
-Owns their words, so that the same key never has two explanations. A table gives each its place.
+Each key has one description here for all tables that use it, so that it never has two.
 """
 
 from typing import Literal

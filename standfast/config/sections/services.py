@@ -1,6 +1,6 @@
-"""The settings under `[services.NAME]`: what the business needs back, how soon, and how one knows.
+"""Settings of services, `[services.NAME]`: recovery times and checks.
 
-Owns the fields; `standfast/continuity/` holds the rules that bind services to each other.
+`standfast/continuity/` has the rules for dependencies between services.
 
 Rules
 - Recovery times are whole minutes, so that they can be compared and printed without rounding.
@@ -27,7 +27,10 @@ from standfast.config.value_types import (
 
 
 class SqliteCheckConfig(Section):
-    """A restored SQLite database opens, passes its integrity check and holds what it should."""
+    """Check of a restored SQLite database.
+
+    It opens, passes its integrity check and has the expected content.
+    """
 
     kind: Literal["sqlite"] = Field(
         description="A SQLite database in the restored tree.", examples=["sqlite"]
@@ -51,7 +54,7 @@ class SqliteCheckConfig(Section):
 
 
 class CommandCheckConfig(Section):
-    """Your own probe, which ends with 0 when the restored service is usable."""
+    """Your own probe; it exits with 0 if the restored service is usable."""
 
     kind: Literal["command"] = Field(
         description="A command of your own, run without a shell. When it fails, the end of what it "
@@ -73,7 +76,7 @@ CheckConfig: TypeAlias = Annotated[
 
 
 class ServiceConfig(Section):
-    """One thing that the business needs back, with what was promised for it."""
+    """A service that the business needs, with its recovery objectives."""
 
     owner: Line = Field(
         description="Who answers for it: a role or a name.", examples=["Head of operations"]

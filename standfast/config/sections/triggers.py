@@ -1,10 +1,10 @@
-"""The settings of each kind of trigger that `[triggers.NAME]` may be.
+"""Settings of each kind of trigger, `[triggers.NAME]`.
 
-Owns the fields; what they do stands in `standfast/triggers/` and `operations/triggers.py`, which
-also reads the places in messages (`{/data/user}`).
+The behaviour is in `standfast/triggers/` and `standfast/usecases/triggers/`. Triggers also read
+values from messages (`{/data/user}`).
 
 Rules
-- Only a kind whose messages are signed has a `mode`: whatever cannot sign plans and pages.
+- Only a kind with signed messages has a `mode`; every other kind plans and pages.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ HeaderName = Annotated[str, like(r"[A-Za-z][A-Za-z0-9-]{0,63}", "a header has le
 
 
 class TriggerConfig(Section):
-    """What every trigger has."""
+    """Settings of every trigger."""
 
     scenario: Name = Field(description="The playbook that it opens.", examples=["account-takeover"])
     inputs: Mapping[Name, Text] = Field(
@@ -95,7 +95,10 @@ class WebhookTriggerConfig(TriggerConfig):
 
 
 class AlertmanagerTriggerConfig(TriggerConfig):
-    """Alerts of Prometheus' Alertmanager, by `POST /triggers/NAME`; it plans and pages."""
+    """Alerts of Prometheus Alertmanager; the trigger plans and pages.
+
+    They arrive by `POST /triggers/NAME`.
+    """
 
     kind: Literal["alertmanager"] = Field(
         description="Alertmanager's webhook, version 4.", examples=["alertmanager"]
@@ -166,7 +169,10 @@ class SuricataTriggerConfig(TriggerConfig):
 
 
 class ReportTriggerConfig(TriggerConfig):
-    """The form for staff, "report something suspicious", at `/report`; it plans and pages."""
+    """The form for staff, "report something suspicious", at `/report`.
+
+    It plans and pages.
+    """
 
     kind: Literal["report"] = Field(
         description="A form: `{/what}`, `{/account}` and `{/contact}` are what was written in it.",
