@@ -126,15 +126,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ending_as_by_ctrl_c() -> Iterator[None]:
-    """Raise `KeyboardInterrupt`, with its number, for other signals that end a command.
+    """Raise `KeyboardInterrupt` for other signals that end a command.
 
-    Only the first of those counts: a shutdown and a closing terminal send several, and none may
-    break off the tidying that the first began.
+    The argument of the exception is the signal number. Only the first signal counts: a shutdown and
+    a closing terminal send several, and none may interrupt the clean-up that the first started.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
-        for one in taken:
-            signal.signal(one, _pass)  # not SIG_IGN, which a program started from here would keep
+        for signal_number in replaced:
+            signal.signal(signal_number, _pass)  # not SIG_IGN: child programs would inherit it
         _end_what_waits()
         raise KeyboardInterrupt(number)
 
@@ -142,31 +142,34 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
         _end_what_waits()
         raise KeyboardInterrupt
 
-    # One that is not as usual is so on purpose, as SIGHUP under `nohup`.
+    # A changed handler was set on purpose, for example SIGHUP by `nohup`; keep it.
     endings = (signal.SIGTERM, signal.SIGHUP)
-    taken = [one for one in endings if signal.getsignal(one) is signal.SIG_DFL]
-    for one in taken:
-        signal.signal(one, end)
+    replaced = [number for number in endings if signal.getsignal(number) is signal.SIG_DFL]
+    for signal_number in replaced:
+        signal.signal(signal_number, end)
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_usual:
         signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        for one in taken:
-            signal.signal(one, signal.SIG_DFL)
+        for signal_number in replaced:
+            signal.signal(signal_number, signal.SIG_DFL)
         if is_usual:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end_what_waits() -> None:
-    """Let nothing across a network be waited for much longer: no such thing without the module."""
+    """End waits for the network soon.
+
+    Without the module, nothing waits for the network.
+    """
     if ending := sys.modules.get("backup.system.network_shutdown"):
         ending.NETWORK_SHUTDOWN.begin(print_error)
 
 
 def _pass(_number: int, _frame: FrameType | None) -> None:
-    """Hear a signal and do nothing."""
+    """Ignore a signal."""
 
 
 def _open_closed_streams() -> None:
@@ -249,7 +252,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _is_somewhere() -> bool:
-    """Say whether the folder that this runs in is still there: relative paths start at it."""
+    """Return whether the current folder, base of relative paths, exists."""
     try:
         Path.cwd()
     except FileNotFoundError:

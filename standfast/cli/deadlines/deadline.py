@@ -177,34 +177,41 @@ def show(call: Call, duty: str) -> ExitStatus:
     from standfast.deadlines import NOT_ADVICE
     from standfast.usecases.deadlines.obligations import shipped
 
-    for one in shipped():
-        if one.id == duty:
+    for obligation in shipped():
+        if obligation.id == duty:
             break
     else:
         raise UsageError(
             f"no duty is known as {duty!r}; `standfast deadline list INCIDENT --all` names those"
-            f" that concern this place{nearest_name_hint(duty, [one.id for one in shipped()])}"
+            f" that concern this place{nearest_name_hint(duty, [known.id for known in shipped()])}"
         )
-    limit = one.limit
+    limit = obligation.limit
     rows = [
-        ["where", one.jurisdiction],
-        ["written in", f"{one.instrument}, {one.section}"],
-        ["binds", one.duty_holder],
-        ["to tell", f"{one.recipient_name} ({one.recipient.value.replace('_', ' ')})"],
-        ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_text(one)}"],
-        ["threshold", one.threshold],
-        ["test", one.risk_test],
-        ["must hold", "; ".join(one.content)],
-        ["by", one.channels],
-        ["delay", one.delay],
-        ["notes", one.notes],
-        ["state", one.status.value.replace("_", " ")],
-        ["sources", "; ".join(one.sources)],
-        ["read on", f"{one.read_on}, confidence {one.confidence.value}"],
+        ["where", obligation.jurisdiction],
+        ["written in", f"{obligation.instrument}, {obligation.section}"],
+        ["binds", obligation.duty_holder],
+        [
+            "to tell",
+            f"{obligation.recipient_name} ({obligation.recipient.value.replace('_', ' ')})",
+        ],
+        ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_text(obligation)}"],
+        ["threshold", obligation.threshold],
+        ["test", obligation.risk_test],
+        ["must hold", "; ".join(obligation.content)],
+        ["by", obligation.channels],
+        ["delay", obligation.delay],
+        ["notes", obligation.notes],
+        ["state", obligation.status.value.replace("_", " ")],
+        ["sources", "; ".join(obligation.sources)],
+        ["read on", f"{obligation.read_on}, confidence {obligation.confidence.value}"],
     ]
     document: JsonObject = {name.replace(" ", "_"): text for name, text in rows}
-    lines: list[Line] = [one.id, Table(rows=[row for row in rows if row[1]], indent=2), NOT_ADVICE]
-    call.say({"id": one.id, **document, "note": NOT_ADVICE}, lines)
+    lines: list[Line] = [
+        obligation.id,
+        Table(rows=[row for row in rows if row[1]], indent=2),
+        NOT_ADVICE,
+    ]
+    call.say({"id": obligation.id, **document, "note": NOT_ADVICE}, lines)
     return ExitStatus.DONE
 
 

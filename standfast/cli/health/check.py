@@ -44,10 +44,10 @@ def check(call: Call) -> ExitStatus:
             progress=lambda done, total: tell("trying each part", done, total),
         )
     rows: list[list[str]] = []
-    for one in report.checks:
-        rows.append([one.verdict.value, one.part, one.found])
-        if one.what_to_do:
-            rows.append(["", "", f"→ {one.what_to_do}"])
+    for check in report.checks:
+        rows.append([check.verdict.value, check.part, check.found])
+        if check.what_to_do:
+            rows.append(["", "", f"→ {check.what_to_do}"])
     failed, warned = report.count(Verdict.FAIL), report.count(Verdict.WARN)
     lines: list[Line] = [
         Table(rows=rows),
@@ -63,13 +63,13 @@ def _summary(report: "Report") -> str:
     """Return the number of errors and gaps, and how many affect containment."""
     from standfast.usecases.health.check_results import Verdict
 
-    found = [one for one in report.checks if one.verdict is not Verdict.OK]
-    contains = sum(one.part in _CONTAINMENT for one in found)
-    told = (
+    found = [check for check in report.checks if check.verdict is not Verdict.OK]
+    contains = sum(check.part in _CONTAINMENT for check in found)
+    counts = (
         f"{counted(report.count(Verdict.FAIL), 'error')}, "
         f"{counted(report.count(Verdict.WARN), 'gap')}"
     )
-    return f"{told}; {contains} of them affect containment." if contains else f"{told}."
+    return f"{counts}; {contains} of them affect containment." if contains else f"{counts}."
 
 
 def _next_step(failed: int, warned: int) -> str:

@@ -54,13 +54,13 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     for question, parts in seen.by_question.items():
         if not parts:
             continue
-        told = [one for one in parts if one.verdict is not Verdict.OK]
-        lines.append(question if told else f"{question} Yes.")
+        problems = [part for part in parts if part.verdict is not Verdict.OK]
+        lines.append(question if problems else f"{question} Yes.")
         rows: list[list[str]] = []
-        for one in told:
-            rows.append([f"  {one.verdict.value}", one.part, one.found])
-            if one.what_to_do:
-                rows.append(["", "", f"→ {one.what_to_do}"])
+        for problem in problems:
+            rows.append([f"  {problem.verdict.value}", problem.part, problem.found])
+            if problem.what_to_do:
+                rows.append(["", "", f"→ {problem.what_to_do}"])
         lines += [Table(rows=rows)] if rows else []
     lines += ["", f"First: {seen.next_step}"]
     lines += [f"The page is written: {out}"] if out else []

@@ -50,36 +50,41 @@ def status(call: Call, live: bool) -> ExitStatus:
 
     seen = look(call.config_file, call.env, datetime.now(UTC))
     if live:
-        seen = replace(seen, incidents=tuple(one for one in seen.incidents if one.is_live))
+        seen = replace(
+            seen, incidents=tuple(incident for incident in seen.incidents if incident.is_live)
+        )
     call.say(seen.as_json(), _lines(seen, is_live_only=live))
     return ExitStatus.DONE
 
 
 def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
-    live = [one for one in seen.incidents if one.is_live]
+    live = [incident for incident in seen.incidents if incident.is_live]
     lines: list[Line] = []
     if live:
         headings = ("live incident", "playbook", "open for", "not notified", "legal clocks")
-        rows = [[*_row(one, seen.at), _untold(one), _clocks(one, seen)] for one in live]
+        rows = [
+            [*_row(incident, seen.at), _untold(incident), _clocks(incident, seen)]
+            for incident in live
+        ]
         lines += [Table(headings=headings, rows=rows), *_headlines(live, seen)]
     elif is_live_only:
         lines.append("No live incident is open.")
     else:
         lines.append("No live incident is open." if seen.incidents else "No incident is open.")
     lines += [
-        f"Trigger {one.name}: its page of {age(seen.at - one.since)} ago reached nobody. See why: "
+        f"Trigger {row.name}: its page of {age(seen.at - row.since)} ago reached nobody. See why: "
         "`standfast check`."
-        for one in seen.untold_triggers
+        for row in seen.untold_triggers
     ]
     lines += [
-        f"Trigger {one.trigger}: {counted(one.count, 'alert')} set aside, the last "
-        f"{age(seen.at - one.last)} ago; `standfast check` says why and where."
-        for one in seen.set_aside
+        f"Trigger {letters.trigger}: {counted(letters.count, 'alert')} set aside, the last "
+        f"{age(seen.at - letters.last)} ago; `standfast check` says why and where."
+        for letters in seen.set_aside
     ]
     for mode, heading in ((PLAN, "planned, not acted on"), (EXERCISE, "exercise")):
-        of_mode = [one for one in seen.incidents if one.mode == mode]
+        of_mode = [incident for incident in seen.incidents if incident.mode == mode]
         if of_mode:
-            rows = [[*_row(one, seen.at)] for one in of_mode]
+            rows = [[*_row(incident, seen.at)] for incident in of_mode]
             lines += ["", Table(headings=(heading, "playbook", "open for"), rows=rows)]
             lines += _headlines(of_mode, seen)
     lines.append("")
@@ -87,7 +92,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         lines.append(
             Table(
                 headings=("set", "last backup", "last drill"),
-                rows=[[one.name, _backup(one, seen.at), _drill(one, seen.at)] for one in seen.sets],
+                rows=[[row.name, _backup(row, seen.at), _drill(row, seen.at)] for row in seen.sets],
             )
         )
     else:
@@ -103,8 +108,8 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         ago = age(seen.at - seen.verify_failed)
         lines.append(f"The vault: the last verification, {ago} ago, did not end well.")
     for alarm in seen.alarms:
-        told = "" if alarm.is_told else "; nobody could be notified"
-        lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{told}).")
+        suffix = "" if alarm.is_told else "; nobody could be notified"
+        lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{suffix}).")
     if seen.unstamped:
         lines.append(
             f"Evidence: {counted(seen.unstamped.count, 'sealed folder')} without a time stamp, the "
@@ -115,59 +120,63 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         lines.append(
             f"Every other command refuses the configuration: {seen.misconfigured}. Mend it now."
         )
-    lines += [_sign(one, seen.at) for one in seen.custodians]
+    lines += [_sign(custodian, seen.at) for custodian in seen.custodians]
     lines.append(_restore_takes(seen))
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines
 
 
-def _row(one: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
-    return one.id, one.scenario, "closed" if one.is_closed else age(now - one.opened_at)
+def _row(incident: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
+    return (
+        incident.id,
+        incident.scenario,
+        "closed" if incident.is_closed else age(now - incident.opened_at),
+    )
 
 
 def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
     """Return the headlines and next steps; the first next step comes last."""
     lines: list[Line] = []
-    for one in of_mode:
-        lines.append(f"{one.id}: {one.headline}.")
-        lines += [f"  Next: {one.next_step}"] if one is not seen.incidents[0] else []
+    for incident in of_mode:
+        lines.append(f"{incident.id}: {incident.headline}.")
+        lines += [f"  Next: {incident.next_step}"] if incident is not seen.incidents[0] else []
     return lines
 
 
-def _untold(one: "IncidentStatus") -> str:
+def _untold(incident: "IncidentStatus") -> str:
     """Return how many recipients are not notified, held, or not counted."""
-    if one.is_closed:
+    if incident.is_closed:
         return "-"  # not counted any more; `notice accounting` has it
-    told = [f"{one.untold:,}"] if one.untold or not one.uncounted else []
-    told += [f"{one.held} for a person to decide"] if one.held else []
-    return ", ".join([*told, *(f"all of {step}" for step in one.uncounted)])
+    parts = [f"{incident.untold:,}"] if incident.untold or not incident.uncounted else []
+    parts += [f"{incident.held} for a person to decide"] if incident.held else []
+    return ", ".join([*parts, *(f"all of {step}" for step in incident.uncounted)])
 
 
-def _clocks(one: "IncidentStatus", seen: "Status") -> str:
+def _clocks(incident: "IncidentStatus", seen: "Status") -> str:
     """Return how many clocks are missed or due now, and when the next ends."""
-    if one.clocks is None:
-        return "UNKNOWN: `standfast check`" if one.lacks_clocks else "not set up"
-    told = [f"{one.clocks.missed} MISSED"] if one.clocks.missed else []
-    told += [f"{one.clocks.due_now} due now"] if one.clocks.due_now else []
-    if due := one.clocks.next_due:
-        told.append(f"next in {left(due - seen.at)}, {minute(due, seen.time_zone)}")
-    return "; ".join(told) or "none runs"
+    if incident.clocks is None:
+        return "UNKNOWN: `standfast check`" if incident.lacks_clocks else "not set up"
+    parts = [f"{incident.clocks.missed} MISSED"] if incident.clocks.missed else []
+    parts += [f"{incident.clocks.due_now} due now"] if incident.clocks.due_now else []
+    if due := incident.clocks.next_due:
+        parts.append(f"next in {left(due - seen.at)}, {minute(due, seen.time_zone)}")
+    return "; ".join(parts) or "none runs"
 
 
-def _backup(one: "SetStatus", now: datetime) -> str:
-    told = _ago(one.last_backup, now)
-    if one.running_since:
-        told += f"; one runs since {age(now - one.running_since)}"
-    if one.last_failed:
-        told += f"; failed {age(now - one.last_failed)} ago"
-    return told
+def _backup(backup_set: "SetStatus", now: datetime) -> str:
+    text = _ago(backup_set.last_backup, now)
+    if backup_set.running_since:
+        text += f"; one runs since {age(now - backup_set.running_since)}"
+    if backup_set.last_failed:
+        text += f"; failed {age(now - backup_set.last_failed)} ago"
+    return text
 
 
-def _drill(one: "SetStatus", now: datetime) -> str:
-    told = _ago(one.last_drill, now)
-    if one.drill_failed:
-        told += f"; failed {age(now - one.drill_failed)} ago"
-    return told
+def _drill(backup_set: "SetStatus", now: datetime) -> str:
+    text = _ago(backup_set.last_drill, now)
+    if backup_set.drill_failed:
+        text += f"; failed {age(now - backup_set.drill_failed)} ago"
+    return text
 
 
 def _ago(run: "LastRun | None", now: datetime) -> str:
@@ -177,13 +186,15 @@ def _ago(run: "LastRun | None", now: datetime) -> str:
     return f"{age(now - run.started_at)} ago{partly}"
 
 
-def _sign(one: "Standing", now: datetime) -> str:
-    who = one.name or one.fingerprint
-    if one.lacks:
-        return f"Custodian {who} does not open {', '.join(one.lacks)}."
-    if one.answered_at is None:
-        return f"Custodian {who} was asked {age(now - one.asked_at)} ago, and has not answered."
-    return f"Custodian {who}: the last sign of the key is {age(now - one.answered_at)} old."
+def _sign(custodian: "Standing", now: datetime) -> str:
+    who = custodian.name or custodian.fingerprint
+    if custodian.lacks:
+        return f"Custodian {who} does not open {', '.join(custodian.lacks)}."
+    if custodian.answered_at is None:
+        return (
+            f"Custodian {who} was asked {age(now - custodian.asked_at)} ago, and has not answered."
+        )
+    return f"Custodian {who}: the last sign of the key is {age(now - custodian.answered_at)} old."
 
 
 def _restore_takes(seen: "Status") -> str:

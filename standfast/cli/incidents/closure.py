@@ -150,7 +150,7 @@ def reopen(
 
 
 def _go_on(duties: "Duties | None") -> "Sequence[DutyLine]":
-    """Give what is missed, what has an end to come, and what is owed now, without a number."""
+    """Return the duties that are missed, running or due now."""
     if duties is None:
         return ()
     return [

@@ -55,21 +55,21 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
                 installation, incident_id, export, unmasked_because=reason, each=each
             )
     lines: list[Line] = []
-    for one in accounts:
-        people = counted(one.audience, "person", "people")
-        told = ", ".join(f"{number:,} {end}" for end, number in one.counts.items())
-        lines.append(f"{one.step} ({one.template}), {people}: {told}")
+    for notice in accounts:
+        people = counted(notice.audience, "person", "people")
+        endings = ", ".join(f"{number:,} {end}" for end, number in notice.counts.items())
+        lines.append(f"{notice.step} ({notice.template}), {people}: {endings}")
         lines += [
             f"    {line.address}: {line.end} {line.reason}".rstrip()
             for line in shown
-            if line.step == one.step
+            if line.step == notice.step
         ]
     lines += [
         f"{step}: nobody was notified: its audience could not be read, or is empty. See why: "
         f"`standfast incident status {incident_id}`."
         for step in uncounted
     ]
-    untold = sum(one.untold for one in accounts)
+    untold = sum(notice.untold for notice in accounts)
     lines.append(
         f"{counted(untold, 'person', 'people')} not notified. See why: `standfast notice status "
         f"{incident_id}`; each by name: --reason TEXT."
@@ -78,13 +78,13 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
         if uncounted
         else "Nobody is left to notify."
     )
-    if any(one.counts.get(end) for one in accounts for end in (End.BOUNCED, End.DROPPED)):
+    if any(notice.counts.get(end) for notice in accounts for end in (End.BOUNCED, End.DROPPED)):
         lines.append(f"People whom no message reached: `standfast notice held {incident_id}`.")
     if digest is not None:
         lines.append(f"{export} is written; SHA-256 {digest}, in the timeline as well.")
     document: dict[str, Json] = {
         "incident": incident_id,
-        "notices": [one.as_json() for one in accounts],
+        "notices": [notice.as_json() for notice in accounts],
         "untold": untold,
         "uncounted": [*uncounted],
         "sha256": digest,

@@ -164,28 +164,32 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
 
     with call.installation() as installation:
         now, zone = installation.clock(), installation.config.organisation.time_zone
-        there = people(installation, with_contacts=contacts)
-        passkeys = {one.name: installation.ledger.passkeys.of(one.name) for one in there}
+        members = people(installation, with_contacts=contacts)
+        passkeys = {member.name: installation.ledger.passkeys.of(member.name) for member in members}
     document: list[Json] = []
     rows: list[list[str]] = []
-    for one in there:
+    for member in members:
         entry: dict[str, Json] = {
-            "person": one.name,
-            "roles": list(one.roles),
-            "enrolled_at": timestamp(one.enrolled_at),
-            "enrolled_by": one.enrolled_by,
+            "person": member.name,
+            "roles": list(member.roles),
+            "enrolled_at": timestamp(member.enrolled_at),
+            "enrolled_by": member.enrolled_by,
             "passkeys": [
-                {"id": key.id, "added_at": timestamp(key.added_at)} for key in passkeys[one.name]
+                {"id": key.id, "added_at": timestamp(key.added_at)} for key in passkeys[member.name]
             ],
         }
-        row = [one.name, ", ".join(one.roles) or "no role", f"since {one.enrolled_at:%Y-%m-%d}"]
-        if not one.is_founding and now < one.enrolled_at + FRESH:
-            row[-1] = f"may approve from {minute(one.enrolled_at + FRESH, zone)}"
-        ids = [key.id[:8] for key in passkeys[one.name]]
+        row = [
+            member.name,
+            ", ".join(member.roles) or "no role",
+            f"since {member.enrolled_at:%Y-%m-%d}",
+        ]
+        if not member.is_founding and now < member.enrolled_at + FRESH:
+            row[-1] = f"may approve from {minute(member.enrolled_at + FRESH, zone)}"
+        ids = [key.id[:8] for key in passkeys[member.name]]
         row.append(f"{counted(len(ids), 'passkey')}: {', '.join(ids)}" if ids else "no passkey")
         if contacts:
-            entry |= {"full_name": one.full_name, "mail": one.mail}
-            row += [one.full_name, one.mail]
+            entry |= {"full_name": member.full_name, "mail": member.mail}
+            row += [member.full_name, member.mail]
         document.append(entry)
         rows.append(row)
     call.say(

@@ -127,20 +127,20 @@ def list_leavers(call: Call, names: bool) -> ExitStatus:
         if names:
             staff_access.record_personal_data_view(installation, len(found.everybody))
     rows: list[list[str]] = []
-    for one in found.everybody:
-        told = one.as_json(is_masked=not names)
+    for leaver in found.everybody:
+        entry = leaver.as_json(is_masked=not names)
         rows += [
-            [str(told["name"]), "still in", str(account), "" if access.is_listed else "not listed"]
-            for access, account in zip(one.still_in, _texts(told["still_in"]), strict=True)
+            [str(entry["name"]), "still in", str(account), "" if access.is_listed else "not listed"]
+            for access, account in zip(leaver.still_in, _texts(entry["still_in"]), strict=True)
         ]
         rows += [
-            [str(told["name"]), "unclear", access.account.partition(":")[0], access.problem]
-            for access in one.unclear
+            [str(entry["name"]), "unclear", access.account.partition(":")[0], access.problem]
+            for access in leaver.unclear
         ]
     document: dict[str, Json] = {
-        "leavers": [one.as_json(is_masked=not names) for one in found.everybody],
-        "still_in": sum(bool(one.still_in) for one in found.everybody),
-        "unclear": sum(bool(one.unclear) for one in found.everybody),
+        "leavers": [leaver.as_json(is_masked=not names) for leaver in found.everybody],
+        "still_in": sum(bool(leaver.still_in) for leaver in found.everybody),
+        "unclear": sum(bool(leaver.unclear) for leaver in found.everybody),
         "exit_status": int(found.exit_status),
     }
     gone = len(found.everybody)
@@ -185,24 +185,24 @@ def list_factors(call: Call, names: bool) -> ExitStatus:
     with call.installation() as installation:
         everywhere = second_factors(installation)
         if names:
-            without = (one.found.without for one in everywhere if one.found)
+            without = (result.found.without for result in everywhere if result.found)
             staff_access.record_personal_data_view(installation, sum(map(len, without)))
     status, lines = exit_status(everywhere), list[Line]()
-    for one in everywhere:
-        lines.append(f"{one.directory}: {one.sentence}")
-        if names and one.found:
+    for result in everywhere:
+        lines.append(f"{result.directory}: {result.sentence}")
+        if names and result.found:
             lines.append(
                 Table(
                     rows=[
                         [account.name, "privileged" if account.is_privileged else ""]
-                        for account in one.found.without
+                        for account in result.found.without
                     ],
                     indent=2,
                 )
             )
     call.say(
         {
-            "directories": [one.as_json(is_masked=not names) for one in everywhere],
+            "directories": [result.as_json(is_masked=not names) for result in everywhere],
             "exit_status": int(status),
         },
         lines or ["There is no directory to ask: [accounts.NAME] names one."],

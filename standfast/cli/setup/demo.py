@@ -55,7 +55,7 @@ def demo(call: Call, folder: Path | None, stop: bool, serve: bool, again: bool) 
         call.say({"ended": ended}, [f"{ended} of its servers ran, and are ended."])
         return ExitStatus.DONE
     if serve:
-        running = {one.name: one.port for one in tour.serve(folder)}
+        running = {server.name: server.port for server in tour.serve(folder)}
         lines = [f"{name} answers at 127.0.0.1:{port}." for name, port in running.items()]
         call.say({"ports": running}, lines)
         return ExitStatus.DONE

@@ -110,7 +110,7 @@ def discard_output(stream: TextIO) -> None:
 def progress() -> Iterator[Tell]:
     """Show progress on standard error if it is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda what, done, total: None
+        yield lambda label, done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -125,11 +125,11 @@ def progress() -> Iterator[Tell]:
         transient=True,
     ) as shown:
 
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                bars[what] = shown.add_task(_plain(what), total=total or None, counted="")
+        def tell(label: str, done: int, total: int) -> None:
+            if label not in bars:
+                bars[label] = shown.add_task(_plain(label), total=total or None, counted="")
             counted = f"{done:,} of {total:,}" if total else f"{done:,}" if done else ""
-            shown.update(bars[what], completed=done, total=total or None, counted=counted)
+            shown.update(bars[label], completed=done, total=total or None, counted=counted)
 
         yield tell
 

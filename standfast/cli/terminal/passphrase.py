@@ -42,17 +42,17 @@ def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False)
     return _text(typed, "what was typed")
 
 
-def _text(given: str, what: str) -> str:
+def _text(given: str, source: str) -> str:
     """Return the passphrase; UsageError if it is not UTF-8."""
     try:
         given.encode()
     except UnicodeEncodeError:
-        raise _no_text(what) from None
+        raise _no_text(source) from None
     return given
 
 
-def _no_text(what: str) -> UsageError:
-    return UsageError(f"the passphrase is not UTF-8 ({what}); set the terminal to UTF-8")
+def _no_text(source: str) -> UsageError:
+    return UsageError(f"the passphrase is not UTF-8 ({source}); set the terminal to UTF-8")
 
 
 def _from_file(call: Call, file: Path) -> str:

@@ -1,4 +1,4 @@
-"""The status of one incident as a record: its steps, results, warnings and legal clocks.
+"""Status of one incident: its steps, results, warnings and legal clocks.
 
 incident_status(installation, look(installation, incident_id)).as_json()
 """
@@ -28,7 +28,7 @@ from standfast.usecases.reports.legal_duties import duties_of
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentStatus:
-    """One incident: the state of each step, its results, and what people have to do."""
+    """State of an incident: its steps, results and open tasks of people."""
 
     outcome: Outcome
     tallies: tuple[Tally, ...]
@@ -43,7 +43,7 @@ class IncidentStatus:
 
     @property
     def begun(self) -> list[StepView]:
-        """Return the steps that began, in the order of the playbook, then those outside it."""
+        """Return the started steps in playbook order, then those outside it."""
         return begun_steps(self.state)
 
     @property
@@ -109,7 +109,7 @@ class IncidentStatus:
             "approvals": view.approvals,
             "approvals_needed": view.approvals_needed,
             "digest": view.digest,
-            "results": [one.as_json() for one in self.tallies if one.step == view.step],
+            "results": [tally.as_json() for tally in self.tallies if tally.step == view.step],
         }
 
 
@@ -133,6 +133,6 @@ def incident_status(installation: Installation, outcome: Outcome) -> IncidentSta
 
 
 def begun_steps(state: State) -> list[StepView]:
-    """Return the steps that began, in the order of the playbook, then those outside it."""
+    """Return the started steps in playbook order, then those outside it."""
     begun = [state.steps[s.name] for s in state.playbook.steps if not is_pending(s, state)]
     return [*begun, *state.extra]
