@@ -63,7 +63,7 @@ class Frame:
 
 @dataclass(slots=True, eq=False)
 class PendingBlob:
-    """A blob whose frame may not be in a pack yet."""
+    """A blob with a frame that may not be in a pack yet."""
 
     frame: Frame
     inner: int

@@ -169,7 +169,7 @@ class ManifestBuilder:
             self._move_to_list(row)
 
     def settle(self) -> None:
-        """Encode waiting pages, and store those whose packs are stored.
+        """Encode waiting pages, and store those with all packs stored.
 
         A page can be encoded when its blobs have locations.
         """

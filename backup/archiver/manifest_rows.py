@@ -64,7 +64,7 @@ def metadata_text(
 
 
 def plain_text(path: bytes, vector: Vector) -> str:
-    """Return the metadata of a file whose stat vector is complete."""
+    """Return the metadata of a file with a complete stat vector."""
     _, size, modified_ns, _, mode, uid, gid = vector
     return fill_metadata(_common_of_file(mode, uid, gid), path, modified_ns, size)
 

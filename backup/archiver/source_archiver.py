@@ -89,7 +89,7 @@ class Readable(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class _SamePage:
-    """A page of the last run whose rows were all found again so far."""
+    """A page of the last run; so far, all of its rows were found again."""
 
     kept: ReusedPage
     outline: Outline

@@ -44,7 +44,7 @@ class _Page:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tree:
-    """The tree of a recovery point whose pages were checked."""
+    """The tree of a recovery point with checked pages."""
 
     point: RecoveryPoint
     reader: BlobReader

@@ -321,7 +321,7 @@ def _page(data: bytes, kind: str, where: str) -> tuple[list[Any], list[bytes]]:
 
 
 def entry_from_item(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
-    """Decode an item of a leaf page whose path is decoded already."""
+    """Decode an item of a leaf page; its path is decoded already."""
     usual = _plain_entry(value, path, packs, where)
     return _full_entry(value, path, packs, where) if usual is None else usual
 

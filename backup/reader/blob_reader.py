@@ -1,4 +1,4 @@
-"""Reader of blobs: from references to verified content, segment by segment.
+"""Reader of blobs: verified content of references, segment by segment.
 
 - Every blob is compared with its keyed hash before it is returned.
 - Frames that lie one behind the other are read and decrypted as one range; the newest frames are
@@ -245,7 +245,7 @@ class BlobReader:
         return part
 
     def _sealed_range(self, name: str, start: int, length: int) -> bytes | memoryview:
-        """Return sealed segments, in memory that this thread reuses at its next read."""
+        """Return sealed segments; the next read of this thread reuses the memory."""
         room = self._sealed.take(length) if length >= _MUCH_BYTES else None
         if room is None:
             return self._range(name, start, length)

@@ -1,4 +1,4 @@
-"""Prefetch of frames: threads read and decrypt them while the caller works.
+"""Prefetch of frames: threads read and decrypt while the caller works.
 
 - The caller's thread decodes a frame when it asks for it, so that the content is still in the
   processor's cache when it is hashed and written.
@@ -63,7 +63,7 @@ class _Frame:
 
 @dataclass(slots=True, eq=False)
 class _Round:
-    """Consecutive steps whose frames are read at the same time."""
+    """Consecutive steps with frames that are read at the same time."""
 
     steps: list[tuple[Any, BlobRef | None, _Frame | None]] = field(default_factory=list)
     wanted: list[_Frame] = field(default_factory=list)  # which no round before it has read

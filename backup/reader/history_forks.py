@@ -28,7 +28,7 @@ def leaves_out(slot: Slot, before: Slot) -> bool:
 def require_unforked_history(
     latest: RecoveryPoint, points: Sequence[RecoveryPoint], forks: Forks
 ) -> None:
-    """Raise `Damaged` where the writer's history forks; it names the point of each branch.
+    """Raise `Damaged` if the writer's history forks, with each branch's point.
 
     `points` are those among which `latest` was chosen.
     """

@@ -1,4 +1,4 @@
-"""Walk through the manifest of a point: pages, one path, one file's pieces.
+"""Walk through the manifest of a point: pages, a path, a file's pieces.
 
 - A page is read only if a requested path may lie below it.
 - The content of a page is compared with what the page above says of it.

@@ -1,4 +1,4 @@
-"""Self-healing: a blob of a missing or damaged pack is read from another one.
+"""Self-healing: reads a blob of a missing or damaged pack from another.
 
 - A writer that was told of a lost pack sends its content again, so another point may name the same
   blob, by the same keyed hash, in another pack.  Points of the same writer, domain and id key are

@@ -1,4 +1,4 @@
-"""Background sync: a process that syncs a whole restore after its caller has ended.
+"""Background sync: a process that syncs a restore after its caller ended.
 
 - The end of a process loses nothing of the page cache; a power cut does. So the caller need not
   wait for the disk, but the journal must stay until the disk has everything.

@@ -20,7 +20,7 @@ class Extents:
 
     @property
     def is_filled(self) -> bool:
-        """Whether no part is left."""
+        """Return whether no part is left."""
         return not self._left
 
     def take(self, length: int) -> Iterator[tuple[int, int]]:

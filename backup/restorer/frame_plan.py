@@ -51,7 +51,7 @@ class _PlannedUnit:
 
 
 class FramePlan:
-    """Units of work for the leaves of one restore; leaves are added in path order."""
+    """Units of work for the leaves of a restore, added in path order."""
 
     def __init__(self, body: Body, selection: Selection) -> None:
         self._entries = body.files + body.directories
@@ -91,7 +91,7 @@ class FramePlan:
                 items = []  # its worker reports it
 
     def units(self) -> Iterator[Unit]:
-        """Return the units in path order, each with the entries that it writes early."""
+        """Return the units in path order, each with the entries it writes early."""
         for unit in self._units:
             early = [self._early.at(position) for position in unit.early]
             yield Unit(stretches=unit.stretches, early=early)
@@ -155,7 +155,7 @@ class FramePlan:
 
 
 def _items(content: Raw | None) -> tuple[list[Any], list[str]]:
-    """Return the items of a leaf and its packs, not validated: its worker does that."""
+    """Return the items of a leaf and its packs; its worker validates them."""
     try:
         page = orjson.loads(b"" if content is None else content)
         return list(page["items"]), list(page["packs"])

@@ -51,7 +51,7 @@ def is_split(entry: Entry) -> bool:
 
 
 def pieces_of(entry: Entry, refs: Iterator[BlobRef]) -> Iterator[Piece]:
-    """Cut a file's references into pieces; their sum is not compared with its size."""
+    """Cut a file's references into pieces; do not compare sum and file size."""
     bare = replace(entry, blobs=(), lists=())
     start = end = 0
     taken: list[BlobRef] = []

@@ -1,4 +1,4 @@
-"""Pipe messages: values between two processes, each received whole or not at all.
+"""Pipe messages: values between processes, received whole or not at all.
 
 `multiprocessing` has the same, but not a `post` that never waits: a worker that is to receive a
 unit may itself wait until its report is read.
@@ -15,7 +15,7 @@ _PIPE_BYTES = 256 * 1024  # so that a sender need not wait for the receiver
 
 
 class PipeEnd:
-    """End of a pair of pipes; the other end receives its values and sends others."""
+    """End of a pair of pipes; values go in both directions."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self.reading = reading  # readable if there is a value to receive

@@ -1,4 +1,4 @@
-"""Journal of a restore: the file that marks a folder as its target until the restore is whole.
+"""Journal: the file that marks a folder as target of unfinished restore.
 
 - The journal is `.standfast-restore` in the target. It is made and synced before anything else is
   written, and removed last. So a folder is empty, whole, or marked.
@@ -29,7 +29,7 @@ _MEND = "see that it may be written and has room, or name another folder"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """An open and locked target; `is_resumed` when an earlier restore had begun in it."""
+    """An open, locked target; `is_resumed` if an earlier restore began in it."""
 
     root: int
     is_resumed: bool

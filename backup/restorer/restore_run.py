@@ -1,4 +1,4 @@
-"""Run of a restore: workers restore the planned units; what the units leave is done at the end.
+"""Run of a restore: planned units in workers, then the remaining work.
 
 - Left are large files, hard links between stretches, and folders that several stretches wrote into.
 - A target is empty at the start, or is resumed after an interruption: see `restore_journal`.
@@ -202,7 +202,7 @@ class Restore:
     def _reports(
         self, target: Target, units: Iterator[Unit | Piece], *, are_many: bool = False
     ) -> Iterator[Report]:
-        """Restore the units; with `are_many`, workers start before the first one is found."""
+        """Restore the units; `are_many` starts workers before the first is found."""
         if not are_many:
             first = list(islice(units, 2))
             if not first:
@@ -268,7 +268,7 @@ class Restore:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _units(self, target: Target) -> Iterator[Unit]:
-        """Plan the leaves by frame; after an interruption files are compared in path order."""
+        """Plan the leaves by frame; a resumed restore compares in path order."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
 

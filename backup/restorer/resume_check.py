@@ -45,7 +45,7 @@ def has_piece(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReade
 def open_proven(
     folder: int, name: bytes, proof: Proof, is_ours: Callable[[os.stat_result], bool]
 ) -> int:
-    """Open a file to read and write; `OSError` if it is not the one that was compared."""
+    """Open a file to read and write; `OSError` if it is not the compared file."""
     found = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
     try:
         status = os.fstat(found)

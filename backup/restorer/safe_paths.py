@@ -1,4 +1,4 @@
-"""Safe paths: opening them below a folder without following symbolic links."""
+"""Safe paths: opened below a folder without following symbolic links."""
 
 import os
 from collections.abc import Iterable, Iterator

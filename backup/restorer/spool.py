@@ -1,4 +1,4 @@
-"""Spool of values for later: in memory while they are few, beyond that in a file without a name."""
+"""Spool of values for later: a few in memory, more in an unnamed file."""
 
 import pickle
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class Spool(Generic[T]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was added."""
+        """Return whether nothing was added."""
         return self._end == 0
 
     def add(self, value: T) -> int:

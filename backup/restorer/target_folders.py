@@ -221,7 +221,7 @@ def _is_other(folder: int, name: bytes) -> bool:
 
 
 def _opened_anew(folder: int, name: bytes) -> int:
-    """Open a folder whose final mode, from an earlier try, forbids to read it.
+    """Open a folder with an unreadable final mode, set by an earlier try.
 
     Not by its name: somebody may have put a link in its place.
     """

@@ -177,13 +177,13 @@ class TreeWriter:
             self._path = current
 
     def leave_open(self, entry: Entry) -> None:
-        """Keep the folder of a file open, since another writer may yet write the file."""
+        """Keep the folder of a file open: another writer may still write the file."""
         with self.problems_of(entry):
             self._path.enter(entry.path)
             self._path.postpone()
 
     def begin(self, entry: Entry, proof: Proof | None = None) -> None:
-        """Open a file; its content follows by `write` and `skip`, then `end` or `give_up`.
+        """Open a file for `write` and `skip`, then `end` or `give_up`.
 
         With a proof the file of an earlier restore is gone on with, if it is still that one.
         """
@@ -292,7 +292,7 @@ class TreeWriter:
             os.unlink(name, dir_fd=folder)
 
     def give_up(self, reason: str) -> None:
-        """Remove the open file, whose content is damaged; nothing if none is open."""
+        """Remove the open file because of damaged content, if a file is open."""
         if self._file is not None:
             self.problems.append(
                 Problem(path=self._file.entry.text, reason=reason, is_missing=True, is_damage=True)

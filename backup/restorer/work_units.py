@@ -55,13 +55,13 @@ class Report:
 
 
 def lost_page(page: Page, error: BackupError) -> Problem:
-    """Return the problem of a page that cannot be read: everything it lists is missing."""
+    """Return the problem of an unreadable page: all it lists is missing."""
     reason = f"not restored: the list of it is lost: {error}"
     return Problem(path=page.extent, reason=reason, is_missing=True, is_damage=True)
 
 
 def damaged(entry: Entry, reason: str) -> Problem:
-    """Return the problem of a file whose content is damaged."""
+    """Return the problem of a file with damaged content."""
     return Problem(
         path=entry.text, reason=f"not restored: {reason}", is_missing=True, is_damage=True
     )

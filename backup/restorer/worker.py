@@ -182,7 +182,7 @@ class RestoreWorker:
             self._report_when_due(entry)
 
     def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:
-        """Set the attributes of files that were put off; remove those that are lost."""
+        """Set the attributes of postponed files; remove those that are lost."""
         for entry in entries:
             if entry.text in lost:
                 self._tree.remove(entry)
@@ -191,7 +191,7 @@ class RestoreWorker:
                 self._tree.finish_file(entry)
 
     def link_late(self, path: bytes, first: bytes, find: Callable[[bytes], Entry | None]) -> None:
-        """Make a link whose first name another worker wrote, or else an own file."""
+        """Make a link to a file that another worker wrote, or else an own file."""
         if not self._tree.link(path, first):
             entry = find(path)
             if entry is not None:

@@ -1,4 +1,4 @@
-"""Worker pool: several workers with the same kind of work, in processes or in threads.
+"""Worker pool: workers with the same work, in processes or threads.
 
 - Units are handed out one by one, in order, to each worker that asks; a slow one delays no other.
 - A worker gets its units as one stream and may ask for the next one early, so that it can read
@@ -35,7 +35,7 @@ WorkerFactory = Callable[[Emit], AbstractContextManager[Worker[U]]]
 
 
 def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
-    """Do units in forked processes; return the values that workers emit, as they come.
+    """Do units in forked processes; return emitted values as they arrive.
 
     `make` is called in each process; emitted values are pickled.
     """

@@ -1,4 +1,4 @@
-"""Settings of a process that is nothing but a worker; other processes must not have them."""
+"""Settings of a worker process; other processes must not have them."""
 
 import ctypes
 import gc

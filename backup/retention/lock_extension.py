@@ -30,7 +30,7 @@ def find_expiring_locks(
     clock: datetime,
     progress: Watch = no_progress,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names whose lock has less than half left, and problems."""
+    """Return the names with less than half of their lock left, and problems."""
     half = _half(vault)
     if half is None:
         return (), ()

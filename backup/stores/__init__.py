@@ -141,7 +141,7 @@ class Store(ABC):
         return self._translate_errors("looking up", name, lambda: self._stat(name))
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """Yield every object whose name starts with `prefix`, in name order."""
+        """Yield every object with a name that starts with `prefix`, in name order."""
         _check(prefix, _PREFIX)
         where = prefix or "the store"
         iterator = self._translate_errors("listing", where, lambda: self._list(prefix))

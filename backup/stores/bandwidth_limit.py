@@ -58,7 +58,7 @@ class Bandwidth:
 
 
 class BandwidthLimitedStore(Store):
-    """A store whose puts respect a bandwidth."""
+    """A store with a bandwidth limit for puts."""
 
     def __init__(
         self,

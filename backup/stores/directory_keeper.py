@@ -14,7 +14,7 @@ from backup.system.durable_files import sync_folder
 
 
 class DirectoryKeeperStore(DirectoryStore, KeeperStore):
-    """A directory whose files the keeper may unlink."""
+    """A directory with files that the keeper may unlink."""
 
     def _clock(self) -> datetime:
         self.make_folder(self.path / INCOMING)

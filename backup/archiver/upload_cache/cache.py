@@ -247,7 +247,7 @@ class UploadCache(LogDatabase):
             database.execute("UPDATE run SET started_ns = ? WHERE number = ?", (started_ns, run))
 
     def store_page(self, run: int, ordinal: int, page: PageText, leaf: str) -> None:
-        """Store a page whose blobs are all acknowledged; replace its ordinal.
+        """Store a page with acknowledged blobs only; replace its ordinal.
 
         `leaf` is the id of the blob that contains the page.
         """

@@ -59,7 +59,7 @@ class BucketListing:
         return bool(self._objects.execute(select, (path,)).fetchone()[0] == item.key)
 
     def settle(self) -> list[str]:
-        """Rename objects whose path is a folder; return the keys dropped."""
+        """Rename objects with the path of a folder; return the keys dropped."""
         conflicting: list[bytes] = []
         previous = b""
         for (path,) in self._objects.execute("SELECT path FROM objects ORDER BY path"):

@@ -55,7 +55,7 @@ _MOST_IDLE_PAGES = 100  # a store may return empty pages after many deletions
 
 
 class S3Source(Source):
-    """Objects whose keys start with `prefix`."""
+    """Objects with keys that start with `prefix`."""
 
     kind = "s3"
 
@@ -123,7 +123,7 @@ class _Bucket:
         self._calls = calls
 
     def list_into(self, listing: BucketListing, prefix: str) -> list[str]:
-        """List the objects; return the keys whose path is taken."""
+        """List the objects; return the keys with a path that is taken."""
         dropped = []
         request = {"Prefix": prefix}
         idle_pages = 0
