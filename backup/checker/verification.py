@@ -275,7 +275,7 @@ class _Check:
                 )
             if stat.later_versions:
                 self._found.warning(
-                    f"{stat.later_versions} later versions were put over it; the first one is read",
+                    stat.name,
                     f"{stat.later_versions} later versions were put over it; the first is read",
                     TAKE_THE_RIGHT,
                 )

@@ -93,15 +93,15 @@ def _statements(text: str, dialect: Dialect) -> Iterator[str]:
         found = dialect.token.match(text, position)
         if found is None:
             raise UnexpectedStatement(f"line {line} has a character or a comment out of place")
-        kind, text = found.lastgroup, found.group()
-        position, line = found.end(), line + text.count("\n")
+        kind, token = found.lastgroup, found.group()
+        position, line = found.end(), line + token.count("\n")
         if kind == "space":
             tokens += [(kind, " ")] if tokens and tokens[-1][0] != "space" else []
         elif kind != "end":
-            tokens.append((kind, text))
+            tokens.append((kind, token))
         else:
             if dialect.allowed.match(shape := _shape(tokens, line)):
-                yield "".join(text for _, text in tokens)
+                yield "".join(token for _, token in tokens)
             elif not dialect.omitted.match(shape):
                 raise UnexpectedStatement(f"line {line} has a statement of another kind")
             tokens = []

@@ -198,7 +198,7 @@ class TestOnAStoreThatLocks:
     ) -> None:
         captured = bucket.captured
         bucket.put(NEXT, captured.site.vault.get(snapshot_name(WRITER, 1)))
-        assert "holds snapshot 1" in captured.named()[NEXT]
+        assert "snapshot 1 of" in captured.named()[NEXT]
         captured.assert_every_earlier_point_comes_back(tmp_path)
 
     def test_writing_into_what_the_owner_and_the_keeper_say_is_refused(
@@ -241,7 +241,7 @@ class TestOnAStoreThatLocks:
             captured.site.vault = reading
             assert made.point == f"{WRITER}/{night:010d}"
             assert made.is_intruded == (night == 4), "it is told once"
-            assert any("slot 3 of" in one for one in made.warnings) == (night == 4)
+            assert any("slot 3 holds" in one for one in made.warnings) == (night == 4)
         assert captured.named() == {f"{NEXT}/x": "is not an object of this format"}
         captured.site.restore("latest", tmp_path / "new")
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
@@ -264,7 +264,7 @@ class TestOnAStoreThatLocks:
             assert made.point == f"{WRITER}/{night:010d}"
             assert not made.is_store_damaged
             assert made.is_intruded == (night == 3), "it is told once"
-            assert any(f"slot {MAX_NUMBER} of" in one for one in made.warnings) == (night == 3)
+            assert any(f"slot {MAX_NUMBER} holds" in one for one in made.warnings) == (night == 3)
             captured.site.restore("latest", tmp_path / f"new-{night}")
             assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
         assert captured.named() == {last: "contains junk, which the writer skipped"}

@@ -161,7 +161,7 @@ def test_that_another_host_serves_is_not_taken_for_this_one_serving(
         one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test"
     ) as installation:
         installation.ledger.runners.register(None, "serve", installation.clock())
-    no_serve = "no `standfast serve` runs on this host: nothing is backed up by schedule"
+    no_serve = "no `standfast serve` runs on this host: nothing is backed up on schedule"
     assert no_serve not in verdicts(one, Verdict.WARN, part="serve")
     be_another_machine(monkeypatch)
     assert no_serve in verdicts(other, Verdict.WARN, part="serve")
@@ -202,7 +202,7 @@ def test_evidence_that_another_host_froze_is_looked_for_there(
         advance(here, case, "direct")
         assert verify_frozen(here, case).exit_status is ExitStatus.DONE
         (gone,) = verify_frozen(there, case).evidence
-        assert gone.problems == ("missing, although the ledger records it",)
+        assert gone.problems == ("missing, although the ledger records it as frozen and sealed",)
         was = be_another_machine(monkeypatch)
         (gone,) = verify_frozen(there, case).evidence
     assert f"frozen and sealed on {was}; verify it there" in gone.problems[0]

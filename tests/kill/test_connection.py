@@ -235,7 +235,7 @@ def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
     postgres_server: Postgres,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(effect_queues, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
+    monkeypatch.setattr(effect_queues, "RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
     for module in (run_store, lifecycle):
         monkeypatch.setattr(module, "LEASE", LEASE)
     monkeypatch.setattr(passphrase_keys, "_derive", functools.cache(passphrase_keys._derive))

@@ -113,7 +113,7 @@ class PostgresqlBaseSource(Source):
             for problem in findings
         ]
         if self._spool is not None and not self._spool.folder.is_dir():
-            problems.append(Obstacle(problem=f"folder {self._spool.folder}: not findings"))
+            problems.append(Obstacle(problem=f"folder {self._spool.folder}: not found"))
         return problems
 
 

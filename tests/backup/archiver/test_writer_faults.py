@@ -143,7 +143,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_pack_leaves_a_whole_store(tmp_pa
         first = describe(source)
         for number in range(10):
             (source / f"{number}.wav").write_bytes(noise(4000 * KIB, number + 1))
-        with pytest.raises(StoreUnavailable, match="has room"):
+        with pytest.raises(StoreUnavailable, match="has space"):
             site.back_up(source)
         assert list((disk / "vault/.incoming").iterdir()) == [], "no half of a pack is left"
         assert site.restore("latest", tmp_path / "first").problems == ()

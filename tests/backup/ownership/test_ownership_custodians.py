@@ -179,7 +179,7 @@ def test_a_second_domain_has_a_key_of_its_own(owned: OwnedSite, tmp_path: Path) 
         assert restores(owned, owned.identity, point, source, tmp_path / point.replace("/", "-"))
     first, second = load_root_chain(owned.vault).root.domains
     assert first.recipient != second.recipient
-    with pytest.raises(UsageError, match="already"):
+    with pytest.raises(UsageError, match="exists"):
         add_domain(owned.office, name="hr")
     with pytest.raises(UsageError, match="not a valid name"):
         add_domain(owned.office, name="H R")

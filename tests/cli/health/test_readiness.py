@@ -12,7 +12,7 @@ def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do
     assert answer.status == 3
     first, *_ = answer.out.splitlines()
     assert first.startswith("Could we take a breach tonight? No: 1 error, ")
-    assert "First: `standfast backup run main` (recovery points: main: there is no" in answer.out
+    assert "First: `standfast backup run main` (recovery points: main" in answer.out
     identity = installation / "offline" / "identity.txt"
     assert desk.run("backup", "run").status == 0
     assert desk.run("drill", "run", "main", "--identity", identity).status == 0

@@ -56,7 +56,7 @@ def test_unmasked_people_are_shown_and_the_look_is_one_event_with_its_reason(
         "2. customer2@example.net, en",
     ]
     assert "Dear Customer 1," in look["messages"][0]["text"]
-    assert "told because: their record was open" in look["messages"][0]["notes"]
+    assert "reason: their record was open" in look["messages"][0]["notes"]
     assert looks(desk) == [
         {
             "notice": "customers-data-theft",
@@ -128,5 +128,5 @@ def test_how_many_are_told_since_their_entry_cannot_be_read_is_said(
     (customers / "never.csv").write_text("who\n<customer1@example.net>\nCustomer 2\n")
     shown = desk.json(*WORDS)
     assert shown["audience"]["rows"]["suppressed"] == 1
-    warned = [one for one in shown["warnings"] if "never to be written to" in one]
+    warned = [one for one in shown["warnings"] if "suppression list" in one]
     assert [one.partition(" ")[0] for one in warned] == ["1"]

@@ -300,7 +300,7 @@ def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
             if not is_full:
                 refused_to_root("no file system may be mounted here")
             (tmp_path / "recordings" / "new.wav").write_bytes(os.urandom(900_000))
-            with pytest.raises(Unavailable, match="has room"):
+            with pytest.raises(Unavailable, match="has space"):
                 run_backup(installation, "main", "direct")
         packs.rmdir()
         kept.rename(packs)

@@ -78,15 +78,6 @@ def test_a_night_that_did_not_come_is_named_after_an_hour(tmp_path: Path) -> Non
         assert late.exit_status is ExitStatus.PARTIAL
 
 
-def test_a_schedule_that_never_comes_is_named_and_stops_nothing(tmp_path: Path) -> None:
-    config_file = furnish(tmp_path)
-    config_file.write_text(config_file.read_text().replace("30 2 * * *", "0 0 30 2 *"))
-    with installation_at(config_file) as installation:
-        outcome = keep_watch(installation, "direct")
-    assert [age.set_name for age in outcome.sets] == ["other"]
-    assert "never comes" in outcome.troubles[0]
-
-
 def test_a_run_under_way_is_not_buried(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         with recorded(installation, "backup", "main", "direct") as run:

@@ -66,5 +66,5 @@ def test_a_line_that_was_cut_off_never_counted(tmp_path: Path) -> None:
     answered(tmp_path, "age1lee", "a", NOW)
     assert [one.answered_at for one in standings(tmp_path)] == [None, NOW]
     file.write_bytes(b"{}\n")
-    with pytest.raises(StandfastError, match="mend it"):
+    with pytest.raises(StandfastError, match="neither a challenge nor an answer"):
         standings(tmp_path)
