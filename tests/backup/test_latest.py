@@ -49,7 +49,7 @@ def test_the_latest_of_another_host_is_to_be_had_by_name(site: OwnedSite, tmp_pa
 def test_elsewhere_nobody_guesses_of_which_of_several_hosts(
     site: OwnedSite, own_writer: str | None
 ) -> None:
-    with pytest.raises(UsageError, match="[Nn]ame one of desk-1/latest, desk-2/latest"):
+    with pytest.raises(UsageError, match=r"[Nn]ame one of desk-1/latest, desk-2/latest"):
         opened(site, own_writer).resolve("latest")
     assert opened(site).resolve("latest", of_any_host=True).name == "desk-2/0000000002"
 

@@ -232,7 +232,7 @@ def test_the_files_own_names_of_columns_are_told(
         rows.writerow(["1", "Ada Quill", "agents:ada"])
     answer = desk.run("people", "import", file)
     assert answer.status == 2
-    assert "column 1 is not known" in answer.err
+    assert "column 1 is unknown" in answer.err
     columns = ("--column", "key=Nr", "--column", "name=Name", "--column", "accounts=Konto")
     assert desk.run("people", "import", file, *columns).status == 0
     assert desk.run("people", "import", file, "--column", "nr=Nr").status == 2

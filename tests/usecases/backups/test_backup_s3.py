@@ -276,7 +276,7 @@ def locks_of(outcome: verification.VerifyOutcome) -> LockSummary:
 
 def said(outcome: verification.VerifyOutcome) -> str:
     (line,) = [
-        line for line in verification_summary_lines(outcome) if str(line).startswith("The locks of")
+        line for line in verification_summary_lines(outcome) if "locks were checked" in str(line)
     ]
     return str(line)
 

@@ -94,7 +94,9 @@ def freeze(installation: Installation) -> str:
 def copies_checked(folder: Path) -> list[Check]:
     """What `check` says of copies."""
     report = check_installation(folder / "standfast.toml", env={})
-    return [one for one in report.checks if "copied" in one.found or "copy" in one.found]
+    words = ("copied", "second copy")
+    evidence = [check for check in report.checks if check.part == "evidence"]
+    return [check for check in evidence if any(word in check.found for word in words)]
 
 
 def folder_of(installation: Installation, incident: str) -> Path:

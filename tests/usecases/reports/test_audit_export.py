@@ -129,7 +129,7 @@ def test_the_one_file_works_where_nothing_of_this_program_is(
 ) -> None:
     text = handed.exported.program.read_text()
     assert text == Path(standfast_verify.__file__).read_text()
-    assert len(text.splitlines()) < 400  # an examiner reads it in an hour
+    assert len(text.splitlines()) <= 400  # an examiner reads it in an hour
     alone = re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)
     assert set(alone) - sys.stdlib_module_names == {"cryptography"}
     words = [sys.executable, "-I", handed.exported.program, handed.evidence]
