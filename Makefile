@@ -40,11 +40,12 @@ test: lint ## what a change can break; SAMPLE=N and SEED=S choose the part of th
 test-all: SAMPLE = 1
 test-all: test ## every test, with the complete sets
 
-lint: .venv/installed-dev ## format, lint, types, layers
+lint: .venv/installed-dev ## format, lint, types, layers, language
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.project.language
 
 format: .venv/installed-dev ## write the code as `make lint` wants it
 	$(BIN)/ruff format .

@@ -444,7 +444,7 @@ class _Run:
             time=ended,
             state=state,
             prunes=prunes,
-            filled=[one.name for one in self._outcomes if one.files],
+            filled=[outcome.name for outcome in self._outcomes if outcome.files],
         )
         self.bytes_new += committed.size_bytes
         self._since_commit.clear()

@@ -82,20 +82,20 @@ class _Ahead:
     def rounds(self, steps: Iterable[tuple[T, BlobRef | None]]) -> Iterator[_Round]:
         """Return steps in rounds; the frames of each are being read by then."""
         most_raw = 2 * self._reader.read_over_bytes
-        one = _Round()
+        round_ = _Round()
         for step, ref in steps:
-            one.steps.append((step, ref, None if ref is None else self._wanted(ref, one)))
-            if one.raw_bytes >= most_raw or one.stored_bytes >= _BATCH_STORED:
+            round_.steps.append((step, ref, None if ref is None else self._wanted(ref, round_)))
+            if round_.raw_bytes >= most_raw or round_.stored_bytes >= _BATCH_STORED:
                 most_raw = min(2 * most_raw, _ROUND_RAW)
-            elif len(one.steps) < _ROUND_STEPS:
+            elif len(round_.steps) < _ROUND_STEPS:
                 continue
-            self._send(one.wanted)
-            yield one
-            one = _Round()
-        self._send(one.wanted)
-        yield one
+            self._send(round_.wanted)
+            yield round_
+            round_ = _Round()
+        self._send(round_.wanted)
+        yield round_
 
-    def _wanted(self, ref: BlobRef, one: _Round) -> _Frame:
+    def _wanted(self, ref: BlobRef, round_: _Round) -> _Frame:
         key = frame_key(ref)
         frame = self._frames.get(key)
         if frame is not None:
@@ -103,10 +103,10 @@ class _Ahead:
             return frame
         frame = self._frames[key] = _Frame(key, ref)
         frame.raw = self._reader.kept(ref)
-        one.raw_bytes += _raw_bytes(ref)
+        round_.raw_bytes += _raw_bytes(ref)
         if frame.raw is None:
-            one.wanted.append(frame)
-            one.stored_bytes += ref.stored
+            round_.wanted.append(frame)
+            round_.stored_bytes += ref.stored
         return frame
 
     def _send(self, wanted: list[_Frame]) -> None:
@@ -114,9 +114,9 @@ class _Ahead:
         for frame, where in zip(wanted, places, strict=True):
             frame.where = where
 
-    def given(self, one: _Round) -> Iterator[tuple[Any, Raw | BackupError | None]]:
+    def given(self, round_: _Round) -> Iterator[tuple[Any, Raw | BackupError | None]]:
         """Return the steps of a round, each with its blob."""
-        for step, ref, frame in one.steps:
+        for step, ref, frame in round_.steps:
             if ref is None or frame is None:
                 yield step, None
                 continue
@@ -143,12 +143,12 @@ class _Ahead:
     def _unpacked(self, frame: _Frame) -> Raw | BackupError:
         batch, number = frame.where
         packed = _packed(batch)
-        one = packed[number]
+        chunk = packed[number]
         packed[number] = _NOTHING  # the buffer is free when this was the last of it
-        if isinstance(one, BackupError):
-            return one
+        if isinstance(chunk, BackupError):
+            return chunk
         try:
-            return self._reader.unpacked(frame.ref, one)
+            return self._reader.unpacked(frame.ref, chunk)
         except BackupError as error:
             return error
 
@@ -245,10 +245,10 @@ def _contents(
         try:
             raw = kept(ref)  # one that several blobs share
             if raw is None:
-                one = packed[number]
-                if isinstance(one, BackupError):
-                    raise one
-                raw = unpacked(ref, one)
+                chunk = packed[number]
+                if isinstance(chunk, BackupError):
+                    raise chunk
+                raw = unpacked(ref, chunk)
             content: Raw | BackupError = checked(ref, raw)
         except StoreUnavailable:
             raise

@@ -35,7 +35,9 @@ def require_unforked_history(
     for (writer, left_out), by in forks.items():
         if writer != latest.writer:
             continue
-        before = [one.sequence for one in points if one.writer == writer and one.sequence < by]
+        before = [
+            point.sequence for point in points if point.writer == writer and point.sequence < by
+        ]
         names = {f"{writer}/{max(before):010d}" if before else "", latest.name} - {""}
         raise Damaged(
             f"latest of {writer}: its history forks, since {writer}/{by:010d} does not follow"

@@ -124,7 +124,9 @@ def _has_same_blobs(reader: BlobReader, a: Entry, b: Entry) -> bool:
     if a.lists == b.lists:
         return [ref.id for ref in a.blobs] == [ref.id for ref in b.blobs]
     both = zip_longest(blobs_of(reader, a), blobs_of(reader, b))
-    return all(one is not None and two is not None and one.id == two.id for one, two in both)
+    return all(
+        first is not None and second is not None and first.id == second.id for first, second in both
+    )
 
 
 def _opens_first(page: Page, other: Page | Entry) -> bool:

@@ -310,6 +310,8 @@ class _Connections:
         note = self._record
 
         class Recording(pool):  # type: ignore[misc]
+            """Connection pool that records its connections."""
+
             def _new_conn(self, *given: Any, **named: Any) -> Any:
                 return note(super()._new_conn(*given, **named))
 

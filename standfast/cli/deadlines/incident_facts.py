@@ -191,7 +191,9 @@ def told(
     example="standfast deadline delay inc-2026-0001 US-FL --document 'letter of 2 March'",
 )
 @incident_argument
-@click.argument("what", required=False, help="A duty's id, or a place for all of its duties.")
+@click.argument(
+    "scope", required=False, metavar="[WHAT]", help="A duty's id, or a place for all of its duties."
+)
 @click.option(
     "--document", default="", help="The document in which they asked for it. It must be there."
 )
@@ -210,7 +212,7 @@ def told(
 def delay(
     call: Call,
     incident: str | None,
-    what: str | None,
+    scope: str | None,
     document: str,
     until: str | None,
     because: str,
@@ -231,7 +233,7 @@ def delay(
     is_judged = True if because.strip() else None
     return _state(
         call,
-        (incident, what),
+        (incident, scope),
         "WHAT",
         lambda now, words: Statement(
             kind=FactKind.DELAY,
