@@ -1,4 +1,6 @@
-"""Measurements, each beside what one would use otherwise; `python -m benchmarks` prints one table.
+"""Measurements of Standfast next to other tools.
+
+`python -m benchmarks` prints them as one table.
 
 Owns the rounds, the table and the comparisons. Leaves real servers to `tests/servers`, which it
 borrows, so it runs from a checkout with the development requirements.

@@ -38,7 +38,10 @@ _FEWEST_ROUNDS = 3
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what was asked for, print one table or one document; give the exit status."""
+    """Run the chosen benchmarks and return the exit status.
+
+    Print one table, or one JSON document.
+    """
     parser = _parser()
     asked = parser.parse_args(arguments)
     names = [one for name in asked.names for one in GROUPS.get(name, (name,))] or NAMES

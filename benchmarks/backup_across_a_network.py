@@ -1,4 +1,6 @@
-"""Backup and restore in a bucket 30 ms away, beside restic: what is waited for is the network.
+"""Backup and restore in a bucket 30 ms away, next to restic.
+
+The time that is spent is mostly waiting for the network.
 
 `python -m benchmarks backup_across_a_network [--rounds N] [--quick] [--all]`.
 
@@ -68,11 +70,14 @@ class _Program(ABC):
 
     @abstractmethod
     def restored(self, target: Path) -> Path:
-        """Where below the target the source is then."""
+        """Return the path of the source below the target of a restore."""
 
     @abstractmethod
     def later(self, path: Path) -> dict[str, Callable[[], Usage]]:
-        """What is done with a repository of many nights; `path` is the file that is sought."""
+        """Return the commands for a repository of many nights.
+
+        `path` is the file that they search for.
+        """
 
     def _new_folder(self) -> Path:
         self._outputs += 1
@@ -242,7 +247,10 @@ def _fresh(
 def _after(
     nights: int, setting: Setting, corpus: corpora.Corpus, server: SeaweedFs, network: Network
 ) -> Callable[[str, int], Mapping[str, float]]:
-    """What a person and a timer do once there have been so many nights, of ten changed files."""
+    """Run the daily commands on a repository of many nights.
+
+    Each night changed ten files.
+    """
     path = next(path for path in sorted(corpus.source.rglob("*.eml")))
     made: dict[str, _Program] = {}
 

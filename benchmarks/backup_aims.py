@@ -1,4 +1,6 @@
-"""What the backup engine aims at, as ratios to restic at its default settings on two cores.
+"""Aims of the backup engine, as ratios to restic.
+
+restic runs at its default settings, on two cores.
 
 - `times_faster` is a least: restic's figure over ours. `share` is a most: ours over restic's.
   Shares are held to two digits behind the point: what is encrypted is never exactly as
@@ -31,7 +33,10 @@ class Aim:
     def is_reached(
         self, ours: float | None, restic: float | None, borg: float | None
     ) -> bool | None:
-        """Whether these medians reach it; None when what it needs was not measured."""
+        """Return whether the medians reach the aim.
+
+        None if a figure that the aim needs was not measured.
+        """
         if ours is None:
             return None
         if self.at_most is not None:

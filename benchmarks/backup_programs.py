@@ -1,4 +1,6 @@
-"""The programs that are compared: how each makes a repository, backs up, and restores.
+"""Backup programs that are compared.
+
+Each creates a repository, backs up and restores.
 
 - Each is started as a person or a timer starts it, at its default settings, in a folder of its own:
   repository, keys and caches lie there.
@@ -56,7 +58,7 @@ class Program(ABC):
 
     @abstractmethod
     def restored(self, target: Path) -> Path:
-        """Where below the target the source is then."""
+        """Return the path of the source below the target of a restore."""
 
     @abstractmethod
     def _prepare(self) -> None: ...

@@ -1,4 +1,6 @@
-"""Backup and restore beside restic and borg: whole processes, on the same corpora, in turn.
+"""Backup and restore next to restic and borg.
+
+Whole processes are measured, in turn, on the same corpora.
 
 `python -m benchmarks.backup_vs_peers [--rounds N] [--corpus NAME|all] [--scale F] [--json FILE]`
 prints a table with what we aim at beside each figure. A run at full size takes an hour and 50 GB.
@@ -52,7 +54,10 @@ _MEMORY_BYTES = 256 << 20  # of a program itself
 
 @dataclass(kw_only=True)
 class Figures:
-    """All rounds of one program on one corpus, by what was measured; each in its unit."""
+    """All rounds of one program on one corpus.
+
+    Each figure has its own unit.
+    """
 
     program: str
     values: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (what, unit)
@@ -190,7 +195,10 @@ def _take(step: str, program: Program, figures: Figures, is_cold: bool) -> None:
 
 
 def expect_same(source: Path, restored: Path) -> None:
-    """Raise Wrong unless both folders hold the same: names, kinds, modes, times and every byte."""
+    """Raise Wrong unless two folders are equal.
+
+    Names, kinds, modes, times and every byte are compared.
+    """
     names = [
         sorted(str(path.relative_to(root)) for path in root.rglob("*"))
         for root in (source, restored)
@@ -296,7 +304,10 @@ def _empty_caches() -> None:
 
 
 def _have_memory(program: Program) -> None:
-    """Make the machine have as much free memory as any step takes, and not only be promised it."""
+    """Claim as much free memory as the largest step needs.
+
+    The memory is written, because a host may only promise it.
+    """
     content = sum(path.stat().st_size for path in program.source.rglob("*") if path.is_file())
     # Through the page cache, because that is where it is taken from; it never comes to the disk.
     page = bytes(_BUFFER_BYTES)

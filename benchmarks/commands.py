@@ -1,4 +1,4 @@
-"""The commands that answer at once, as whole processes, beside a Python that does nothing."""
+"""Start-up of short commands, next to an empty Python process."""
 
 import subprocess
 import sys

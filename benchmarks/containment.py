@@ -1,4 +1,6 @@
-"""Locking many accounts of a real SCIM directory: the whole incident, beside bare requests.
+"""Locking many accounts of a real SCIM directory.
+
+The whole incident is measured next to bare requests.
 
 A bare client sends two requests an account, PATCH and GET. Standfast sends five: it finds the
 account by its name, keeps the state before, finds it again before it acts (a name may have changed

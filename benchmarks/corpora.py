@@ -1,4 +1,6 @@
-"""What is backed up: five corpora and the next day's version of each, the same in every run.
+"""Five corpora, and the next day's version of each.
+
+They are the same in every run.
 
 - `recordings`: calls as a codec leaves them, in a folder a day; nothing in them compresses. The
   next day brings a folder of new calls and takes the oldest folder.
@@ -72,7 +74,7 @@ class Corpus:
 
     @property
     def source(self) -> Path:
-        """What is backed up."""
+        """One corpus to back up."""
         return self.folder / "source"
 
     def turn_to_next_day(self) -> None:
@@ -101,7 +103,7 @@ class Corpus:
 
 
 def make(name: str, folder: Path, scale: float) -> Corpus:
-    """Make a corpus in a process of its own, unless one of that scale is there already."""
+    """Create a corpus of a scale in its own process if it is missing."""
     done = folder / "made.json"
     wanted = json.dumps({"name": name, "scale": scale})
     if not done.exists() or done.read_text() != wanted:
@@ -310,7 +312,10 @@ def _statement(rows: list[str]) -> bytes:
 
 
 class _Prose:
-    """Something that compresses like what people write: made-up words, few of them frequent."""
+    """Return text that compresses like natural language.
+
+    It has made-up words, few of them frequent.
+    """
 
     def __init__(self, chance: random.Random) -> None:
         letters = "eeeeeetttaaaooiinnsshhrrddlucmwfgypbvk"

@@ -1,4 +1,4 @@
-"""The real SCIM directory that accounts are locked in, and what a bare client does to it."""
+"""A real SCIM directory, and a bare client of it."""
 
 import uuid
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ class Agents:
         expect(not any(active), f"all {len(active)} are locked, not {active.count(False)}")
 
     def first_change(self) -> datetime:
-        """Give the moment at which the directory made its first change after creating them."""
+        """Return the time of the first change to the created accounts."""
         return min(
             datetime.fromisoformat(account["meta"]["lastModified"])
             for account in self.read()
@@ -84,7 +84,7 @@ def new_agents(server: ScimServer, count: int) -> Agents:
 
 
 def more_agents(tenant: ScimServer, count: int, prefix: str) -> Agents:
-    """Add active accounts whose names begin so to a tenant."""
+    """Add active accounts with a name prefix to a tenant."""
     names = tuple(f"{prefix}{number:04}" for number in range(count))
     agents = Agents(server=tenant, ids=(), names=names)
     with agents.client() as client:
@@ -98,7 +98,10 @@ def more_agents(tenant: ScimServer, count: int, prefix: str) -> Agents:
 
 
 def lock_bare(agents: Agents, threads: int) -> None:
-    """Lock each account and read it back, with a bare client and nothing written down."""
+    """Lock each account and read it back with a bare client.
+
+    The client records nothing.
+    """
 
     def lock(account_id: str) -> None:
         client.patch(f"/Users/{account_id}", json=LOCK).raise_for_status()

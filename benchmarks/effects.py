@@ -1,4 +1,6 @@
-"""What the ledger adds to each outside act: planning it, and the two commits around it.
+"""Cost of the ledger for each effect.
+
+It is the cost of its plan and of the two commits around the call.
 
 The act itself is a pause of 0 or 20 ms, carried by the queues and threads that carry a real one.
 The peer does with the bare driver what no program can leave out that must not forget an intent:
@@ -85,7 +87,10 @@ def rows(setting: Setting) -> list[Row]:
 def _growth(
     setting: Setting, subject: str, ours: Callable[[int, Sequence[_Case]], Mapping[str, float]]
 ) -> list[Row]:
-    """Measure how the cost of one effect grows with how many an incident has: it should not."""
+    """Measure the cost of one effect by the size of its incident.
+
+    It should not grow.
+    """
     sizes = (100, setting.size(10_000, 1_000), setting.size(100_000, 3_000))
     cases = [
         _Case(what=f"claim + receipt, {count:,} effects", batch=1000, pause_seconds=0, count=count)
@@ -139,7 +144,7 @@ def _on_postgresql(
 
 @contextmanager
 def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
-    """Carry cases, ours and bare, on a real server whose commits reach the disk.
+    """Run our cases and bare ones on a server that commits to disk.
 
     The tests' own server does without.
     """
@@ -172,7 +177,10 @@ def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
 
 
 def _syncs(url: str) -> bool:
-    """Tell whether commits reach the disk; the server takes a moment to read its settings."""
+    """Return whether commits reach the disk.
+
+    The server takes a moment to read its settings.
+    """
     import psycopg
 
     give_up_at = time.monotonic() + 10
@@ -201,7 +209,10 @@ def _ours(folder: Path, url: str, cases: Sequence[_Case]) -> Mapping[str, float]
 
 
 def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
-    """Plan and carry out one step of an incident of its own; give the seconds of both."""
+    """Plan and run one step of a new incident; return both durations.
+
+    In seconds.
+    """
     ledger, clock = installation.ledger, installation.clock
     case_id = lifecycle.open_incident(
         installation, "lock", {"accounts": ["agents:someone"]}, mode=Mode.LIVE, opened_by="dana"
@@ -289,7 +300,10 @@ def _no_notice(_incident: str, _step: str, _round: int) -> FrozenNotice:
 def _bare(
     connect: Callable[[], Any], begin: str, mark: str, cases: Sequence[_Case]
 ) -> Mapping[str, float]:
-    """Commit the intent, pause, commit the receipt: `Any` is whichever driver's connection."""
+    """Commit the intent, pause, and commit the receipt.
+
+    The connection belongs to any driver.
+    """
     figures: dict[str, float] = {}
     setup = connect()
     for number, case in enumerate(cases):

@@ -1,4 +1,6 @@
-"""From opening an incident to the first change that the directory made, by the directory's clock.
+"""Time from opening an incident to the directory's first change.
+
+The directory's clock measures it.
 
 The directory's own `lastModified` is what counts: a request that was only sent has locked nobody.
 """
@@ -30,7 +32,7 @@ with httpx.Client(headers={"Authorization": "Bearer " + token}, trust_env=False)
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Measure a warm process, then whole commands, beside a script of five lines."""
+    """Measure a warm process, then commands, next to a short script."""
     with running_directory() as server:
 
         def warm(number: int) -> Mapping[str, float]:

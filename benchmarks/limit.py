@@ -1,4 +1,6 @@
-"""The limit of the machine: what a backup of bytes that do not compress cannot be quicker than.
+"""Lower limit of a backup's time on this machine.
+
+It is the limit for bytes that do not compress.
 
 `python -m benchmarks.limit [FOLDER]` does to 1 GiB of noise what the format demands, and nothing
 else: read (from the page cache), BLAKE3 for ids and again for the salt, AES-256-GCM in segments,

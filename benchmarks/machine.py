@@ -1,4 +1,4 @@
-"""On what was measured: without it a figure means nothing."""
+"""Description of the machine: a figure means nothing without it."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ _POLICIES = {os.SCHED_OTHER: "usual", os.SCHED_BATCH: "batch", os.SCHED_IDLE: "i
 
 
 def describe(folder: Path) -> dict[str, str]:
-    """Say what this machine is, what is installed, and how long a small write to disk takes."""
+    """Describe the machine, its programs and a small disk write."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _first_line("git", "describe", "--always", "--dirty"),
@@ -50,7 +50,7 @@ def _memory_bytes() -> int:
 
 
 def _sync_seconds(folder: Path) -> float:
-    """A commit cannot be quicker than this, whoever makes it."""
+    """Measure a small write to disk: the lower limit of a commit."""
     times = []
     with (folder / "synced").open("wb", buffering=0) as file:
         for _ in range(_SYNCS):

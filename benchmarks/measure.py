@@ -1,4 +1,6 @@
-"""Rounds and rows: contenders take turns, and every row keeps all that was measured.
+"""Rounds and rows of a measurement.
+
+Contenders take turns, and every row keeps all figures.
 
 Rules
 - One round of a contender gives every figure of that round, or raises and fails its rows.
@@ -24,7 +26,7 @@ class Missing(Exception):
 
 
 class Wrong(Exception):
-    """What came out is not what had to, so the time it took means nothing."""
+    """A wrong result, so its time means nothing."""
 
 
 class _TookTooLong(Exception):
@@ -33,7 +35,7 @@ class _TookTooLong(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How one run of the benchmarks is to be."""
+    """Options of one run of the benchmarks."""
 
     folder: Path  # empty, and removed by the caller
     rounds: int
@@ -54,7 +56,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """Who is measured: `run` does one round and gives its figures by what was done."""
+    """A measured program; `run` returns one round's figures by action."""
 
     subject: str
     run: Callable[[int], Mapping[str, float]]
@@ -98,7 +100,7 @@ class Row:
 
 @dataclass(kw_only=True)
 class _Turns:
-    """What a contender has shown so far."""
+    """Figures of a contender up to now."""
 
     contender: Contender
     figures: dict[str, list[float]] = field(default_factory=dict)
@@ -130,7 +132,7 @@ def compare(
     seconds_a_round: float = 120,
     rounds: int | None = None,
 ) -> list[Row]:
-    """Let the contenders take turns; give one row a figure and contender, ours first.
+    """Measure contenders in turn; return a row per figure, ours first.
 
     `units` names every figure and its unit; a unit that ends in `/s` is a rate, where more is
     better. `ours_to_this` is how many times the first contender's time was another's.
@@ -173,7 +175,10 @@ def _row(benchmark: str, what: str, unit: str, one: _Turns, first: _Turns) -> Ro
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """End the block with an exception when it takes longer; main thread only, not nested."""
+    """Raise an exception if the block takes longer.
+
+    Only for the main thread, and not nested.
+    """
 
     def interrupt(_number: int, _frame: object) -> None:
         raise _TookTooLong

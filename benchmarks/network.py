@@ -1,4 +1,6 @@
-"""A network on loopback: a proxy that lets what passes wait as a distance would, and counts calls.
+"""Proxy on loopback that delays traffic and counts requests.
+
+The delay is that of a distant server.
 
 - Each byte waits half a round trip in its direction, and a new connection one more, as TCP's
   beginning does.  There is no limit of bandwidth, no loss and no slow start: what is measured is
@@ -28,7 +30,7 @@ _KINDS = (
 
 @dataclass(kw_only=True)
 class Network:
-    """What stands between: `round_trip_seconds` may be set at any time."""
+    """The delaying proxy; `round_trip_seconds` may change at any time."""
 
     round_trip_seconds: float = 0.0
     port: int = 0
@@ -47,7 +49,10 @@ class Network:
         self.connections = 0
 
     def in_series(self) -> int:
-        """The most requests of which none was made before the one before it was answered."""
+        """Return the length of the longest chain of dependent requests.
+
+        Each was sent after the previous answer.
+        """
         count, last = 0, 0.0
         for asked, answered in sorted(self.spans, key=lambda span: span[1]):
             if asked >= last:
@@ -160,7 +165,7 @@ async def _pass_on(
 
 
 class _Requests:
-    """The requests in what one client sends over one connection, and when each was answered."""
+    """Requests of one connection, and the time of each answer."""
 
     def __init__(self, network: Network) -> None:
         self._network = network

@@ -1,4 +1,4 @@
-"""Telling people: the whole step, from opening the incident to every receipt.
+"""Notification of many people, from opening to the last receipt.
 
 By mail, and through an imitation of SendGrid that runs apart, for growing numbers of people. For
 the latter, planning (reading, rendering, digesting, writing down) and sending (from then until each
@@ -74,7 +74,7 @@ _LISTMONK_A_SECOND = 7_200_000 / (144 * 60)
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Send mails through Standfast and through bare smtplib, then many through SendGrid."""
+    """Send by Standfast, by bare smtplib, then many by SendGrid."""
     found = _mail_rows(setting)
     sizes = [1_000, 3_000] if setting.is_quick else [10_000, 100_000]
     for count in [*sizes, *([1_000_000] if setting.is_all else [])]:
@@ -143,7 +143,7 @@ def _sendgrid_rows(setting: Setting, count: int) -> list[Row]:
 
 @contextmanager
 def _progress(ledger: Path, count: int, tell: Callable[[str], None]) -> Iterator[None]:
-    """Say now and then how many stand in the ledger, and how many are handed over."""
+    """Print periodically how many messages are planned and sent."""
     is_over = threading.Event()
 
     def watch() -> None:
@@ -221,7 +221,10 @@ def _send(port: int, mails: Sequence[tuple[str, bytes]]) -> None:
 
 
 def _mail(address: str) -> tuple[str, bytes]:
-    """Write a mail of about the size of a real notice: 1.5 kB of text, 4 kB of HTML."""
+    """Write a mail as large as a real notice.
+
+    It has 1.5 kB of text and 4 kB of HTML.
+    """
     mail = EmailMessage(policy=SMTP)
     mail["From"], mail["To"], mail["Subject"] = "security@example.com", address, "Please read"
     mail.set_content("Please call the number on your card if you see this.\n" * 28)

@@ -1,4 +1,6 @@
-"""Locking many accounts of a real OpenLDAP, by 16 workers, beside a bare client with 16 threads.
+"""Locking many accounts of a real OpenLDAP.
+
+16 workers are measured next to a bare client with 16 threads.
 
 The bare client does the same operations an account over as many connections with TLS: find it by
 its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. It writes nothing
@@ -46,7 +48,10 @@ _Run = Callable[[int], Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class _Taken:
-    """What locking all took of time, and of the processor in this process."""
+    """Wall time and processor time of locking all accounts.
+
+    The processor time is that of this process.
+    """
 
     seconds: float
     processor_seconds: float
@@ -92,7 +97,7 @@ class _House:
         return names
 
     def expect_all_locked(self, names: Sequence[str]) -> None:
-        """Raise Wrong unless each of them is locked for good, as an administrator sees it."""
+        """Raise Wrong unless an administrator sees each account locked."""
         found = self.slapd.ask(
             lambda admin: admin.search(
                 PEOPLE, f"({_LOCKED}={_FOR_GOOD.decode()})", attributes=["uid"], size_limit=0
@@ -155,7 +160,7 @@ def rows(setting: Setting) -> list[Row]:
 
 
 def _round_by_round(ours: Row, other: Row) -> Row:
-    """Give the incident's rate as a part of another's, of each round by itself."""
+    """Return the incident's rate relative to another's, per round."""
     pairs = zip(ours.values, other.values, strict=False)  # one that failed has none
     return Row(
         benchmark=ours.benchmark,
@@ -269,7 +274,7 @@ def _running() -> Iterator[_House]:
 
 @contextmanager
 def _installation(folder: Path, directory: OpenldapConnector) -> Iterator[SimulatedInstallation]:
-    """Furnish a place whose directory of agents this is."""
+    """Create an installation that uses this directory of agents."""
     config_file = furnish(folder)
     with config_file.open("a") as file:
         file.write("\n[limits]\naccounts_without_second_person = 10000\n")

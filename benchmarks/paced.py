@@ -1,4 +1,6 @@
-"""500 accounts, each disabled and signed out, on a directory that takes 20 writes a second.
+"""Locking 500 accounts of a directory limited to 20 writes a second.
+
+Each account is disabled and signed out.
 
 The directory is a fake: it has a token bucket of its own (20 a second, 20 at once) and refuses what
 is too soon, as a provider does with 429. Both steps of the incident share its limit. The peer is

@@ -1,4 +1,4 @@
-"""Whole processes: how long one took, of the processor and by the clock, and how much memory.
+"""Wall time, processor time and memory of whole processes.
 
 - Processor time is that of the process and of every child it waited for, as the kernel counts it.
 - What is Python finds its modules compiled, as an installation has them, even where the shell that
@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What one process took."""
+    """Time and memory of one process."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -37,7 +37,10 @@ def run(
     cwd: Path | None = None,
     seconds: float = 1800,
 ) -> Usage:
-    """Run to the end; `Wrong`, with the program's last words, unless it ends with 0."""
+    """Run a program to its end; raise Wrong unless it ends with 0.
+
+    The error has the program's last line.
+    """
     with tempfile.TemporaryFile() as said:
         watch = Stopwatch()
         process = subprocess.Popen(
@@ -73,7 +76,7 @@ def _as_installed(env: Mapping[str, str]) -> dict[str, str]:
 
 
 class _Looking:
-    """Looks at what the tree of a process holds, in a thread, until it is stopped."""
+    """Thread that samples the memory of a process tree until stopped."""
 
     def __init__(self, pid: int) -> None:
         self.most_bytes = 0

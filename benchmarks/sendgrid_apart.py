@@ -1,4 +1,6 @@
-"""The imitation of SendGrid in a process of its own, so that its share of the machine is seen.
+"""The imitation of SendGrid in its own process.
+
+Its share of the machine is measured there.
 
 At its first request it looks into the ledger through a connection of its own: what it is about to
 take on must stand there as begun already.
@@ -31,7 +33,7 @@ _MOST_SUBSTITUTION_BYTES = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What it took on since it was begun."""
+    """Counts of messages, people, tokens and requests since the start."""
 
     messages: int
     people: int

@@ -1,4 +1,6 @@
-"""One notice to many people through SendGrid, as a program of its own: `FOLDER`.
+"""Program that sends one notice to many people by SendGrid.
+
+Its argument is `FOLDER`.
 
 The folder has a place (`places.furnish`) whose incident `tell` is to be carried out. What was
 measured is written into it as `figures.json`: the seconds until everybody stands in the ledger, the

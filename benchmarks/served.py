@@ -1,4 +1,6 @@
-"""From a command or a signed message to the first lock, while a warm `standfast serve` runs.
+"""Time from a command or a signed message to the first lock.
+
+A warm `standfast serve` runs.
 
 With Prefect up the incident is a flow in that process; with Prefect down the same process does the
 work without it. Both serve side by side, each its own place, and both have locked before the first
@@ -68,7 +70,10 @@ class _Served:
         return {}
 
     def by_webhook(self, agents: Agents) -> Mapping[str, float]:
-        """Send what a SIEM would, and wait until the incident is over; give when it answered."""
+        """Send a SIEM's message and wait until the incident is over.
+
+        Return the time of the answer.
+        """
         from tests.console.installations import signed
 
         body = json.dumps({"accounts": list(agents.names), "rule": "impossible travel"})
@@ -131,7 +136,10 @@ def rows(setting: Setting) -> list[Row]:
 
 @contextmanager
 def _serving(folder: Path, server: ScimServer, *, prefect: str) -> Iterator[_Served]:
-    """Serve a place of its own until the block ends; waits until it answers, and Prefect too."""
+    """Serve a new installation until the block ends.
+
+    Wait until it answers, and Prefect too.
+    """
     try:
         from tests.console.installations import SECRET
     except ImportError as error:

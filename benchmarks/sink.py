@@ -1,4 +1,4 @@
-"""A mail server in a process of its own that takes every mail and remembers to whom it was."""
+"""Mail server in its own process that records every recipient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sink:
         self._line = line
 
     def take(self) -> list[str]:
-        """Give the address of every mail since the last look, in order, and forget them."""
+        """Return and remove the recipients since the last call, in order."""
         self._line.send("take")
         expect(self._line.poll(_SECONDS), "the mail server answers")
         taken: list[str] = self._line.recv()
@@ -49,7 +49,7 @@ def running_sink() -> Iterator[Sink]:
 
 
 class _Mailbox:
-    """What aiosmtpd calls; it keeps the recipients of whole mails."""
+    """Handler for aiosmtpd that keeps the recipients of whole mails."""
 
     def __init__(self) -> None:
         self.recipients: list[str] = []
