@@ -46,7 +46,7 @@ from standfast.ledger.runs.run_store import SERVE_LEASE
 from standfast.usecases.alarms.notification import Alarm, tell
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import other_user_of
-from standfast.usecases.evidence.time_stamps import stamp_pending
+from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 from standfast.usecases.health.watchdog import keep_watch, needs_runner, resume_incidents
 from standfast.usecases.incidents.lifecycle import advance
 from standfast.usecases.setup.installation_opening import open_installation

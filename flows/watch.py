@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from flows.flow_states import told
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.time_stamps import stamp_pending
+from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 from standfast.usecases.health import watchdog
 
 

@@ -60,7 +60,7 @@ _MODULES = {
     "notice": "standfast.cli.notices.notice",
     "deadline": "standfast.cli.deadlines.deadline",
     "people": "standfast.cli.people.enrolment",
-    "evidence": "standfast.cli.evidence.custody",
+    "evidence": "standfast.cli.evidence.evidence",
     "audit": "standfast.cli.reports.audit",
     "completion": "standfast.cli.setup.completion",
 }

@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from standfast.errors import Damaged
-from standfast.evidence.durable_files import inherit_owner, sync_folder
+from standfast.evidence.private_files import inherit_owner, sync_folder
 from standfast.evidence.seal import CUSTODY_FILE as CUSTODY_FILE
 from standfast.evidence.seal import SEAL_FILE
 from standfast.records import canonical, digest, timestamp
@@ -36,7 +36,7 @@ class Act(StrEnum):
     VIEWED = "viewed"
     EXPORTED = "exported"
     TRANSFERRED = "transferred"
-    STAMPED = "stamped"  # by a time stamp authority; `timestamps` defines the detail
+    STAMPED = "stamped"  # by a time stamp authority; `time_stamp_file` defines the detail
     DISPOSED = "disposed"
 
 

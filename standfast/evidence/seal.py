@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from standfast.errors import Damaged
-from standfast.evidence.durable_files import inherit_owner_of_tree, write_atomically
 from standfast.evidence.manifest import Item, Kind, Manifest, read_manifest
+from standfast.evidence.private_files import inherit_owner_of_tree, write_atomically
 from standfast.records import JsonObject, canonical
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.dsse.json"
-STAMP_FILE = "seal.tsr"  # written by `timestamps`
+STAMP_FILE = "seal.tsr"  # written by `time_stamp_file`
 CUSTODY_FILE = "custody.jsonl"  # written by `custody`
 FILES_FOLDER = "files"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from standfast.evidence.durable_files import make_private
 from standfast.evidence.manifest import Item, Kind, written_path
+from standfast.evidence.private_files import make_private
 from standfast.records import timestamp
 
 DEEPEST = 100  # folders; each costs one open file

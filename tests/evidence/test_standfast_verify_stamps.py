@@ -15,8 +15,8 @@ from standfast.evidence import standfast_verify
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody
 from standfast.evidence.host_clock import HostClock
 from standfast.evidence.seal import SEAL_FILE, STAMP_FILE, read_sealed
-from standfast.evidence.timestamp_authority import Authority, read_roots
-from standfast.evidence.timestamps import inspect_timestamp, store_timestamp
+from standfast.evidence.time_stamp_authority import Authority, read_roots
+from standfast.evidence.time_stamp_file import inspect_timestamp, store_timestamp
 from tests.adapters.evidence_sources.contract import order
 from tests.servers import timestamp_authority as servers
 from tests.servers.timestamp_authority import issuer, run

@@ -30,7 +30,7 @@ from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_factor_deadline
 from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.oauth_client import TokenEndpoint
-from standfast.config.sections.identity_providers import EntraConfig
+from standfast.config.sections.account_providers import EntraConfig
 from standfast.http_client import Deadline
 from standfast.records import JsonObject, Order, Proof
 

@@ -39,7 +39,7 @@ from standfast.adapters.accounts.base.per_account_connector import (
 )
 from standfast.adapters.clients.credentials import IssuedCredential, RenewedCredential
 from standfast.adapters.clients.http_status import status_error
-from standfast.config.sections.identity_providers import GlewlwydConfig
+from standfast.config.sections.account_providers import GlewlwydConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Deadline
 from standfast.records import EffectState, Json, JsonObject, Order, Proof

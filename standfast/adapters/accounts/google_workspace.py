@@ -38,7 +38,7 @@ from standfast.adapters.accounts.base.second_factors import (
 from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
-from standfast.config.sections.identity_providers import GoogleWorkspaceConfig
+from standfast.config.sections.account_providers import GoogleWorkspaceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer, Deadline
 from standfast.records import JsonObject, Order, Proof

@@ -36,7 +36,7 @@ from standfast.adapters.accounts.base.second_factors import (
 from standfast.adapters.clients.credentials import Credential, RenewedCredential, Standing
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
-from standfast.config.sections.identity_providers import OktaConfig
+from standfast.config.sections.account_providers import OktaConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, fits_a_header
 from standfast.records import JsonObject, Order, Proof

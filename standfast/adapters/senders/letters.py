@@ -26,7 +26,7 @@ from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import Unavailable
-from standfast.evidence.durable_files import make_private, write_atomically
+from standfast.evidence.private_files import make_private, write_atomically
 from standfast.local_time import day
 from standfast.notices.localized_dates import long_date
 from standfast.notices.plain_text import is_one_line

@@ -59,7 +59,7 @@ def carry_on(
 
 def _stamp(installation: "Installation", incident_id: str) -> None:
     """Time-stamp new seals in one short attempt; `status` names the rest."""
-    from standfast.usecases.evidence.time_stamps import stamp_pending
+    from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 
     with suppress(OSError):  # who reads it may have gone; the end of the process says so
         sys.stdout.flush()

@@ -13,15 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from standfast.config.base_section import Section
-from standfast.config.sections.account_servers import (
-    ActiveDirectoryConfig,
-    LinuxDirectoryConfig,
-    MariadbDirectoryConfig,
-    OpenldapDirectoryConfig,
-    PostgresqlDirectoryConfig,
-    RedisDirectoryConfig,
-)
-from standfast.config.sections.identity_providers import (
+from standfast.config.sections.account_providers import (
     AmazonConnectConfig,
     AwsIamConfig,
     CognitoConfig,
@@ -31,6 +23,14 @@ from standfast.config.sections.identity_providers import (
     OktaConfig,
     ScimProbeConfig,
     ScimRevocationConfig,
+)
+from standfast.config.sections.account_servers import (
+    ActiveDirectoryConfig,
+    LinuxDirectoryConfig,
+    MariadbDirectoryConfig,
+    OpenldapDirectoryConfig,
+    PostgresqlDirectoryConfig,
+    RedisDirectoryConfig,
 )
 from standfast.config.sections.server_settings import BURST, PER_SECOND, VERIFY_TLS
 from standfast.config.value_types import (

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError, UsageError
-from standfast.evidence.durable_files import make_private, sync_folder, write_atomically
+from standfast.evidence.private_files import make_private, sync_folder, write_atomically
 from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.records import canonical, timestamp
 from standfast.usecases.core.installation import Installation

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from standfast.errors import StandfastError
-from standfast.evidence.durable_files import make_private, sync_folder
+from standfast.evidence.private_files import make_private, sync_folder
 
 
 def whole_lines(file: Path, mend: str) -> list[bytes]:

@@ -27,9 +27,9 @@ from pathlib import Path
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody, verify_custody
-from standfast.evidence.durable_files import make_private, sync_folder, sync_tree
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.masked_copy import copy_masked
+from standfast.evidence.private_files import make_private, sync_folder, sync_tree
 from standfast.evidence.seal import FILES_FOLDER, read_sealed, verify_seal
 from standfast.evidence.text_masking import Masked, mask_text
 from standfast.records import Json, JsonObject, canonical, timestamp

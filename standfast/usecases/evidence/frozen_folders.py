@@ -25,8 +25,8 @@ from standfast.evidence.custody import read_custody, verify_custody
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
-from standfast.evidence.timestamp_authority import read_roots
-from standfast.evidence.timestamps import inspect_timestamp, stamped_at, stamped_line
+from standfast.evidence.time_stamp_authority import read_roots
+from standfast.evidence.time_stamp_file import inspect_timestamp, stamped_at, stamped_line
 from standfast.host_name import host_name
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.plurals import counted

@@ -26,7 +26,7 @@ from standfast.playbook.model import Playbook
 from standfast.plurals import counted
 from standfast.usecases.evidence.bucket_copies import elsewhere, uncopied_folders
 from standfast.usecases.evidence.frozen_folders import frozen
-from standfast.usecases.evidence.time_stamps import authority_of, unstamped
+from standfast.usecases.evidence.time_stamp_requests import authority_of, unstamped
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
 from standfast.usecases.notices.staged_sending import unread_entries
 from standfast.usecases.playbooks import library

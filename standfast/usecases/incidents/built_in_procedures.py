@@ -125,7 +125,7 @@ class _Reviewing(_OwnAct):
         self._incident = incident_id
 
     def fit(self, details: JsonObject) -> None:
-        from standfast.evidence.evidence_review import wanted_of
+        from standfast.evidence.indicator_timeline import wanted_of
 
         wanted_of(_texts(details, "indicators"), _texts(details, "accounts"))
 

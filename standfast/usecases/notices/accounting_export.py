@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from standfast.errors import StandfastError, UsageError
-from standfast.evidence.durable_files import sync_folder
+from standfast.evidence.private_files import sync_folder
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import is_gone
 from standfast.records import Json, JsonObject, canonical, timestamp

@@ -20,7 +20,7 @@ from pathlib import Path
 from standfast.errors import Damaged, OnlyReadable, StandfastError, Unavailable, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import read_custody
-from standfast.evidence.durable_files import make_private, sync_folder, write_atomically
+from standfast.evidence.private_files import make_private, sync_folder, write_atomically
 from standfast.ledger.audit.timeline_export import exported
 from standfast.records import JsonObject, canonical
 from standfast.usecases.core.installation import Installation

@@ -32,7 +32,7 @@ from standfast.config.default_file import render_default
 from standfast.config.load import load, parse
 from standfast.config_file import DEFAULT_FILE
 from standfast.errors import FileInvalid, Refused, StandfastError, UsageError
-from standfast.evidence.durable_files import write_atomically
+from standfast.evidence.private_files import write_atomically
 from standfast.ledger import create, is_there
 from standfast.records import JsonObject
 from standfast.secrets import SystemResolver

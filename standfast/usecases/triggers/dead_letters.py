@@ -20,7 +20,7 @@ from pathlib import Path
 
 from standfast.config import Config
 from standfast.errors import StandfastError
-from standfast.evidence.durable_files import make_private, write_atomically
+from standfast.evidence.private_files import make_private, write_atomically
 from standfast.ledger import Ledger
 from standfast.ledger.runs.run_record import RunRecord
 from standfast.records import JsonObject

@@ -16,7 +16,7 @@ from standfast.evidence.custody import (
     read_custody,
     verify_custody,
 )
-from standfast.evidence.durable_files import make_private, sync_folder, write_atomically
+from standfast.evidence.private_files import make_private, sync_folder, write_atomically
 from standfast.evidence.seal import verify_seal
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import NOW, order

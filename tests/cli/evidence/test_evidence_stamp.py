@@ -13,7 +13,7 @@ from tests.cli.desk import ENTRY, ROOT, Desk
 from tests.servers import timestamp_authority as servers
 from tests.servers import wait_until
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK
-from tests.usecases.evidence.test_time_stamps import NOBODY_ANSWERS
+from tests.usecases.evidence.test_time_stamp_requests import NOBODY_ANSWERS
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_who_has_waited_enough_for_the_stamp_ends_it_and_the_command_ends_as_it_
     def ended(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("standfast.usecases.evidence.time_stamps.stamp_pending", ended)
+    monkeypatch.setattr("standfast.usecases.evidence.time_stamp_requests.stamp_pending", ended)
     answer = desk.run("incident", "open", "keep-logs")
     assert answer.status == 0
     assert "Next: " in answer.out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.evidence.durable_files import sync_folder
+from standfast.evidence.private_files import sync_folder
 from standfast.usecases.core.append_only_file import append_lines, whole_lines
 from tests.backup.disk_trace import Phase, folder_in_memory, in_tracing_process, kill_everywhere
 from tests.backup.ptrace import WHERE_TRACED

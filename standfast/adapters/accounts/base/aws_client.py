@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
-from standfast.config.sections.identity_providers import AwsConfig
+from standfast.config.sections.account_providers import AwsConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Deadline
 from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS

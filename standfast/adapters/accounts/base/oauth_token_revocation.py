@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote_plus, urlencode
 
-from standfast.config.sections.identity_providers import ScimProbeConfig, ScimRevocationConfig
+from standfast.config.sections.account_providers import ScimProbeConfig, ScimRevocationConfig
 from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Result
 from standfast.retry_rules import RETRY_SECONDS

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
-from standfast.evidence.durable_files import write_atomically
+from standfast.evidence.private_files import write_atomically
 from tests.adapters.evidence_sources.contract import NOW, order
 
 

@@ -19,8 +19,8 @@ from standfast.config import Config
 from standfast.errors import Damaged, StandfastError, UsageError
 from standfast.evidence.bucket_copy import copy_stamp, is_copied, is_stamp_copied
 from standfast.evidence.seal import is_sealed
-from standfast.evidence.timestamp_authority import ASK_SECONDS, Authority, Stamp, read_roots
-from standfast.evidence.timestamps import is_stamped, store_timestamp
+from standfast.evidence.time_stamp_authority import ASK_SECONDS, Authority, Stamp, read_roots
+from standfast.evidence.time_stamp_file import is_stamped, store_timestamp
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation

@@ -1,6 +1,6 @@
 """Requests to a time stamp authority, and verification of its answers.
 
-`timestamps` stores verified answers next to seals. ASN.1, CMS and certificate chains are handled by
+`time_stamp_file` stores verified answers. ASN.1, CMS and certificate chains are handled by
 rfc3161-client, which is loaded when it is first needed.
 
 Rules

@@ -150,7 +150,7 @@ def stamp(call: Call, incident: str) -> ExitStatus:
     `serve` is not running, or if the authority of `[custody.timestamp]` did not respond. A stamp
     shows the time at which it is made.
     """
-    from standfast.usecases.evidence.time_stamps import stamp_frozen
+    from standfast.usecases.evidence.time_stamp_requests import stamp_frozen
 
     with call.installation(needs_ledger=False) as installation:
         stamped = stamp_frozen(installation, incident)

@@ -16,9 +16,9 @@ from standfast.evidence.custody import CUSTODY_FILE, Act, read_custody
 from standfast.evidence.seal import SEAL_FILE, STAMP_FILE
 from standfast.records import EffectState, Mode, timestamp
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence import time_stamps
+from standfast.usecases.evidence import time_stamp_requests
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
-from standfast.usecases.evidence.time_stamps import stamp_frozen, stamp_pending
+from standfast.usecases.evidence.time_stamp_requests import stamp_frozen, stamp_pending
 from standfast.usecases.health.check_results import Verdict
 from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.incidents.lifecycle import advance, open_incident
@@ -307,7 +307,7 @@ def test_a_death_between_the_stamp_and_its_copy_is_gone_on_with(
         enrol_people(installation)
         incident = freeze(installation)
         with monkeypatch.context() as patched:
-            patched.setattr(time_stamps, "copy_stamp", dies)
+            patched.setattr(time_stamp_requests, "copy_stamp", dies)
             with pytest.raises(Crash):
                 list(stamp_pending(installation))
         verified = verify_frozen(installation, incident)
@@ -400,7 +400,7 @@ def _is_done(installation: Installation, incident: str) -> bool:
 
 
 def _unstamped(installation: Installation, incident: str) -> list[Path]:
-    return time_stamps.unstamped(installation.config, incident)
+    return time_stamp_requests.unstamped(installation.config, incident)
 
 
 def test_the_stamp_is_over_the_very_bytes_of_the_seal_and_openssl_says_so_of_a_copy(

@@ -2,8 +2,8 @@
 
 A time stamp of the bytes of the seal proves that the seal, and so the manifest and every copy,
 existed at the time of the stamp. It is stored as `seal.tsr` next to the seal, with a line in the
-chain of custody. The use-cases decide when an authority is asked; `timestamp_authority` asks it and
-verifies its answer.
+chain of custody. The use-cases decide when an authority is asked; `time_stamp_authority` asks it
+and verifies its answer.
 
 Rules
 - The authority's whole response is stored, and only a response that verifies.
@@ -29,10 +29,10 @@ from cryptography import x509
 
 from standfast.errors import Damaged
 from standfast.evidence.custody import Act, Entry, append_custody, read_custody
-from standfast.evidence.durable_files import inherit_owner, sync_folder, write_atomically
 from standfast.evidence.manifest import Manifest
+from standfast.evidence.private_files import inherit_owner, sync_folder, write_atomically
 from standfast.evidence.seal import SEAL_FILE, STAMP_FILE
-from standfast.evidence.timestamp_authority import (
+from standfast.evidence.time_stamp_authority import (
     LARGEST_BYTES,
     OVER_ANOTHER,
     Authority,

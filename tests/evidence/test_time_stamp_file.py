@@ -19,13 +19,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
-from standfast.evidence import timestamps
+from standfast.evidence import time_stamp_file
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
 from standfast.evidence.host_clock import HostClock
 from standfast.evidence.manifest import Manifest
 from standfast.evidence.seal import SEAL_FILE, STAMP_FILE, read_sealed, verify_seal
-from standfast.evidence.timestamp_authority import Authority, read_roots, verify_stamp
-from standfast.evidence.timestamps import TimestampStatus, inspect_timestamp, store_timestamp
+from standfast.evidence.time_stamp_authority import Authority, read_roots, verify_stamp
+from standfast.evidence.time_stamp_file import TimestampStatus, inspect_timestamp, store_timestamp
 from tests.adapters.evidence_sources.contract import order
 from tests.servers import timestamp_authority as servers
 from tests.servers.timestamp_authority import REPLY, issuer, run
@@ -407,7 +407,7 @@ def test_a_death_before_the_line_is_told_and_the_next_call_writes_it_and_asks_no
         raise Crash
 
     with monkeypatch.context() as patched:
-        patched.setattr(timestamps, "append_custody", dies)
+        patched.setattr(time_stamp_file, "append_custody", dies)
         with pytest.raises(Crash):
             store_timestamp(folder, authority, "dana", now)
     seen = looked(folder, server)
@@ -415,7 +415,7 @@ def test_a_death_before_the_line_is_told_and_the_next_call_writes_it_and_asks_no
     assert seen.unchecked == (
         "seal.tsr verifies, and is not in the chain of custody: who fetched it is unknown",
     )
-    assert not timestamps.is_stamped(folder)
+    assert not time_stamp_file.is_stamped(folder)
     server.asked.clear()
     store_timestamp(folder, authority, "lee", now)
     assert server.asked == []
