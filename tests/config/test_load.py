@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from standfast.config import Config, find_config, load
 from standfast.config.load import parse
-from standfast.config.sections.accounts import ScimDirectoryConfig
+from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.backup import FilesSourceConfig, SqliteSourceConfig
 from standfast.errors import ConfigurationError, ExitStatus, FileInvalid, Problem
 from tests.config.example import COMPLETE, changed, line_number, written

@@ -20,7 +20,7 @@ from standfast.adapters.audience_sources.files import (
     sqlite_suppressed,
 )
 from standfast.config import Config
-from standfast.config.sections.accounts import ScimDirectoryConfig
+from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.audiences import (
     AudienceConfig,
     BackupAudienceConfig,

@@ -1,7 +1,7 @@
-"""Settings of directories on servers: databases, LDAP and Linux hosts.
+"""Settings of accounts on servers: LDAP, databases, Redis, Linux.
 
-Standfast opens a connection of its own to each of them. The
-behaviour is in `standfast/adapters/accounts/<kind>.py`, the other kinds in `accounts.py`.
+Standfast opens a connection of its own to each of them. The behaviour is in
+`standfast/adapters/accounts/<kind>.py`; `accounts.py` lists all kinds.
 """
 
 from typing import Annotated, Literal

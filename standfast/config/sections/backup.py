@@ -1,4 +1,4 @@
-"""Settings under `[backup]`: the vault and the content of each set.
+"""Settings under `[backup]`: vault, copy, sets, files, SQLite.
 
 The behaviour is in `backup/` and `standfast/usecases/backups/backup_run.py`.
 

@@ -1,4 +1,4 @@
-"""Settings of sources on servers: databases and S3 buckets.
+"""Settings of backup sources on servers: databases and S3 buckets.
 
 The behaviour is in `backup/sources/`. docs/sources.md describes for each source the role it needs,
 its limits and possible losses.

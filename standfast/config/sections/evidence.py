@@ -1,9 +1,9 @@
 """Settings of evidence: sources (`[evidence.NAME]`) and `[custody]`.
 
-The behaviour is in `standfast/evidence/`.
+Sources are in `standfast/adapters/evidence_sources/`, sealing is in `standfast/evidence/`.
 
 Rules
-- A source's `kind` is the name of its module in `standfast/evidence/`.
+- A source's `kind` is the name of its module in `standfast/adapters/evidence_sources/`.
 """
 
 from pathlib import Path

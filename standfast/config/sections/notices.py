@@ -1,4 +1,4 @@
-"""Settings of notices.
+"""Settings of all notices, `[notices]`: canary, pauses, templates.
 
 `audiences.py` has the recipients, `senders.py` the senders. The behaviour is in
 `standfast/notices/`.

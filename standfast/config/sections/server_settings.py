@@ -1,4 +1,4 @@
-"""Shared settings of database servers, buckets and called directories.
+"""Keys that several tables share: passwords, TLS, S3 and rate limits.
 
 Each key has one description here for all tables that use it, so that it never has two.
 """

@@ -23,8 +23,8 @@ from zoneinfo import ZoneInfo
 
 from standfast.adapters.accounts.scim.user_list import list_users
 from standfast.config import Config
+from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.account_servers import ActiveDirectoryConfig, OpenldapDirectoryConfig
-from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.errors import (
     ConfigurationError,
     FileInvalid,
