@@ -44,10 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = _parser()
     asked = parser.parse_args(arguments)
-    names = [one for name in asked.names for one in GROUPS.get(name, (name,))] or NAMES
+    names = [member for name in asked.names for member in GROUPS.get(name, (name,))] or NAMES
     if unknown := set(names) - set(NAMES):
-        there = ", ".join((*NAMES, *GROUPS))
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {there}")
+        listed = ", ".join((*NAMES, *GROUPS))
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; choose from {listed}")
     if asked.rounds < _FEWEST_ROUNDS:
         parser.error(f"fewer than {_FEWEST_ROUNDS} rounds show no spread")
     # Ended from outside, it still stops its servers and removes its folder.
@@ -76,7 +76,7 @@ def _rows(name: str, setting: Setting) -> list[Row]:
         measured: list[Row] = importlib.import_module(f"benchmarks.{name}").rows(setting)
     except Exception as error:  # what one lacks must not keep the others from being measured
         why = f"FAILED: {type(error).__name__}: {error}"
-        return [Row(benchmark=name, what="-", subject="-", unit="-", note=why, is_failed=True)]
+        return [Row(benchmark=name, metric="-", subject="-", unit="-", note=why, is_failed=True)]
     return measured
 
 
@@ -86,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure, side by side with what one would use otherwise.",
         epilog="exit statuses: 0 measured, 1 a row failed, 2 usage",
     )
-    there = f"one of {', '.join(NAMES)}; or {', '.join(GROUPS)} for all of that kind"
-    parser.add_argument("names", nargs="*", metavar="NAME", help=there)
+    listed = f"one of {', '.join(NAMES)}; or {', '.join(GROUPS)} for all of that kind"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=listed)
     parser.add_argument("--quick", action="store_true", help="a small run, to see that all works")
     parser.add_argument("--all", action="store_true", help="also notices to a million people")
     parser.add_argument("--json", action="store_true", help="one JSON document with every round")

@@ -289,7 +289,7 @@ def _in_turn(
 ) -> list[Row]:
     def run_of(subject: str) -> Callable[[int], Mapping[str, float]]:
         return lambda number: {
-            f"{before}{what}": value for what, value in round_of(subject, number).items()
+            f"{before}{metric}": value for metric, value in round_of(subject, number).items()
         }
 
     units: dict[str, str] = {}

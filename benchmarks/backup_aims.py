@@ -73,8 +73,15 @@ _STEPS = ("first backup", "unchanged", "next day", "restore")
 _MEMORY_MB = 256 * 1.048576  # MiB, in the table's unit
 
 AIMS = {
-    **{(corpus, what, "s"): Aim(times_faster=aim) for (corpus, what), aim in _TIMES_FASTER.items()},
-    **{(corpus, what, "MB"): Aim(share=share) for (corpus, what), share in _SHARES.items()},
-    **{(corpus, what, "peak MB"): Aim(at_most=_MEMORY_MB) for corpus in NAMES for what in _STEPS},
+    **{
+        (corpus, metric, "s"): Aim(times_faster=aim)
+        for (corpus, metric), aim in _TIMES_FASTER.items()
+    },
+    **{(corpus, metric, "MB"): Aim(share=share) for (corpus, metric), share in _SHARES.items()},
+    **{
+        (corpus, metric, "peak MB"): Aim(at_most=_MEMORY_MB)
+        for corpus in NAMES
+        for metric in _STEPS
+    },
 }
 """By corpus, what is measured, and unit."""

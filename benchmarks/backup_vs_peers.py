@@ -64,16 +64,16 @@ class Figures:
     failure: str = ""
     is_missing: bool = False
 
-    def note(self, what: str, unit: str, value: float) -> None:
-        self.values.setdefault((what, unit), []).append(value)
+    def note(self, metric: str, unit: str, value: float) -> None:
+        self.values.setdefault((metric, unit), []).append(value)
 
     def note_usage(self, step: str, used: Usage) -> None:
         self.note(step, "s", used.wall_seconds)
         self.note(step, "cpu s", used.cpu_seconds)
         self.note(step, "peak MB", used.memory_bytes / 1e6)
 
-    def median(self, what: str, unit: str) -> float | None:
-        values = self.values.get((what, unit))
+    def median(self, metric: str, unit: str) -> float | None:
+        values = self.values.get((metric, unit))
         return None if self.failure or not values else statistics.median(values)
 
 
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
         asked.folder.mkdir(parents=True, exist_ok=True)
     names = corpora.NAMES if asked.corpus == "all" else (asked.corpus,)
     others = asked.beside or [program.name for program in PROGRAMS]
-    programs = [one for one in PROGRAMS if one is PROGRAMS[0] or one.name in others]
+    programs = [item for item in PROGRAMS if item is PROGRAMS[0] or item.name in others]
     with tempfile.TemporaryDirectory(prefix="sf-bench-", dir=asked.folder) as made:
         work = Path(made)
         machine = describe(work)
@@ -153,10 +153,14 @@ def main(arguments: Sequence[str]) -> int:
             print(f"\n{name.upper()}")
             print(_table(name, figures))
         if asked.json:
-            document = {name: [_as_json(one) for one in figs] for name, figs in measured.items()}
+            document = {
+                name: [_as_json(result) for result in figs] for name, figs in measured.items()
+            }
             text = json.dumps({"machine": machine, "scale": asked.scale, "corpora": document})
             asked.json.write_text(text + "\n")
-    return int(any(one.failure and not one.is_missing for f in measured.values() for one in f))
+    return int(
+        any(result.failure and not result.is_missing for f in measured.values() for result in f)
+    )
 
 
 def _prepared(
@@ -206,36 +210,36 @@ def expect_same(source: Path, restored: Path) -> None:
     expect(names[0] == names[1], "what was restored has the names that the source has")
     first, second = (memoryview(bytearray(_BUFFER_BYTES)) for _ in range(2))
     for name in names[0]:
-        one, other = (root / name for root in (source, restored))
+        original, copy = (root / name for root in (source, restored))
         facts = [
             (seen.st_mode, seen.st_uid, seen.st_gid, seen.st_size * stat.S_ISREG(seen.st_mode),
              seen.st_mtime_ns * stat.S_ISREG(seen.st_mode))
-            for seen in (one.lstat(), other.lstat())
+            for seen in (original.lstat(), copy.lstat())
         ]  # fmt: skip
         expect(facts[0] == facts[1], f"{name} came back with its mode, owner, size and time")
-        if not one.is_file():
+        if not original.is_file():
             continue
-        with one.open("rb", buffering=0) as left, other.open("rb", buffering=0) as right:
+        with original.open("rb", buffering=0) as left, copy.open("rb", buffering=0) as right:
             while count := left.readinto(first):
                 is_same = right.readinto(second) == count and first[:count] == second[:count]
                 expect(is_same, f"{name} came back byte for byte")
 
 
 def _table(corpus: str, figures: list[Figures]) -> str:
-    headings = ("what", "unit", *(one.program for one in figures))
-    headings = (*headings, *(f"{one.program} ÷ ours" for one in figures[1:]), "aim", "")
+    headings = ("metric", "unit", *(result.program for result in figures))
+    headings = (*headings, *(f"{result.program} ÷ ours" for result in figures[1:]), "aim", "")
     lines = [headings]
-    keys = dict.fromkeys(key for one in figures for key in one.values)
-    for what, unit in sorted(keys, key=lambda key: (_ORDER[key[0]], _UNITS.index(key[1]))):
-        cells = [_spread(one.values.get((what, unit), ())) for one in figures]
-        medians = [one.median(what, unit) for one in figures]
+    keys = dict.fromkeys(key for result in figures for key in result.values)
+    for metric, unit in sorted(keys, key=lambda key: (_ORDER[key[0]], _UNITS.index(key[1]))):
+        cells = [_spread(result.values.get((metric, unit), ())) for result in figures]
+        medians = [result.median(metric, unit) for result in figures]
         ratios = [_ratio(median, medians[0]) for median in medians[1:]]
-        aim = AIMS.get((corpus, what, unit))
-        named = {one.program: median for one, median in zip(figures, medians, strict=True)}
-        lines.append((what, unit, *cells, *ratios, *_held(aim, named)))
+        aim = AIMS.get((corpus, metric, unit))
+        named = {result.program: median for result, median in zip(figures, medians, strict=True)}
+        lines.append((metric, unit, *cells, *ratios, *_held(aim, named)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) for line in lines]
-    text += [f"{one.program}: {one.failure}" for one in figures if one.failure]
+    text += [f"{result.program}: {result.failure}" for result in figures if result.failure]
     return "\n".join(line.rstrip() for line in text)
 
 
@@ -264,27 +268,29 @@ def _ratio(theirs: float | None, ours: float | None) -> str:
 
 
 def _rows(corpus: str, figures: list[Figures]) -> Iterator[Row]:
-    keys = dict.fromkeys(key for one in figures for key in one.values)
-    for what, unit in keys:
-        ours = figures[0].median(what, unit)
-        for one in figures:
-            theirs = one.median(what, unit)
+    keys = dict.fromkeys(key for result in figures for key in result.values)
+    for metric, unit in keys:
+        ours = figures[0].median(metric, unit)
+        for result in figures:
+            theirs = result.median(metric, unit)
             yield Row(
                 benchmark="backup_vs_peers",
-                what=f"{corpus}: {what}",
-                subject=one.program,
+                metric=f"{corpus}: {metric}",
+                subject=result.program,
                 unit=unit,
-                values=tuple(one.values.get((what, unit), ())) if not one.failure else (),
-                ours_to_this=ours / theirs if one is not figures[0] and ours and theirs else None,
-                note=one.failure,
-                is_failed=bool(one.failure) and not one.is_missing,
+                values=tuple(result.values.get((metric, unit), ())) if not result.failure else (),
+                ours_to_this=ours / theirs
+                if result is not figures[0] and ours and theirs
+                else None,
+                note=result.failure,
+                is_failed=bool(result.failure) and not result.is_missing,
             )
 
 
 def _as_json(figures: Figures) -> dict[str, object]:
     measured = [
-        {"what": what, "unit": unit, "values": values}
-        for (what, unit), values in figures.values.items()
+        {"metric": metric, "unit": unit, "values": values}
+        for (metric, unit), values in figures.values.items()
     ]
     return {"program": figures.program, "failure": figures.failure, "measured": measured}
 
@@ -339,7 +345,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
     parser.add_argument(
-        "--beside", nargs="+", choices=[one.name for one in PROGRAMS[1:]], help="these only"
+        "--beside", nargs="+", choices=[program.name for program in PROGRAMS[1:]], help="these only"
     )
     parser.add_argument("--corpus", choices=(*corpora.NAMES, "all"), default="all")
     parser.add_argument(

@@ -26,7 +26,7 @@ _THREADS = 16  # as many as a lane has
 def rows(setting: Setting) -> list[Row]:
     """Lock as many accounts as one person may without a second."""
     count = setting.size(200, 25)
-    what = f"lock {count} accounts"
+    metric = f"lock {count} accounts"
     with running_directory() as server:
 
         def ours(number: int) -> Mapping[str, float]:
@@ -47,7 +47,7 @@ def rows(setting: Setting) -> list[Row]:
                 expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
                 expect(installation.ledger.audit.verify().is_whole, "the ledger is whole after it")
             agents.expect_all_locked()
-            return {what: seconds}
+            return {metric: seconds}
 
         def bare(threads: int) -> Mapping[str, float]:
             agents = new_agents(server, count)
@@ -55,11 +55,11 @@ def rows(setting: Setting) -> list[Row]:
             lock_bare(agents, threads)
             seconds = watch.seconds()
             agents.expect_all_locked()
-            return {what: seconds}
+            return {metric: seconds}
 
         return compare(
             "containment",
-            {what: "s"},
+            {metric: "s"},
             [
                 Contender(subject="standfast", run=ours),
                 Contender(subject="bare httpx, one by one", run=lambda _: bare(1)),

@@ -49,7 +49,7 @@ _ON_POSTGRESQL = "standfast on PostgreSQL"
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    what: str
+    metric: str
     batch: int
     pause_seconds: float
     count: int
@@ -60,14 +60,14 @@ _Carrying = Callable[[Path, Sequence[_Case]], Mapping[str, float]]
 
 def rows(setting: Setting) -> list[Row]:
     """Measure on SQLite, then on PostgreSQL, each beside its bare driver."""
-    many, one = setting.size(5_000, 1_000), setting.size(300, 40)
+    many, few = setting.size(5_000, 1_000), setting.size(300, 40)
     cases = (
-        _Case(what=_MANY, batch=1000, pause_seconds=0, count=many),
-        _Case(what=_SLOW_MANY, batch=1000, pause_seconds=0.02, count=many),
-        _Case(what=_ONE, batch=1, pause_seconds=0, count=one),
-        _Case(what=_SLOW_ONE, batch=1, pause_seconds=0.02, count=one),
+        _Case(metric=_MANY, batch=1000, pause_seconds=0, count=many),
+        _Case(metric=_SLOW_MANY, batch=1000, pause_seconds=0.02, count=many),
+        _Case(metric=_ONE, batch=1, pause_seconds=0, count=few),
+        _Case(metric=_SLOW_ONE, batch=1, pause_seconds=0.02, count=few),
     )
-    units = dict.fromkeys((_PLAN, *(case.what for case in cases)), _UNIT)
+    units = dict.fromkeys((_PLAN, *(case.metric for case in cases)), _UNIT)
     found = compare("effects", units, _on_sqlite(setting, cases), setting)
     found += _growth(
         setting,
@@ -93,12 +93,14 @@ def _growth(
     """
     sizes = (100, setting.size(10_000, 1_000), setting.size(100_000, 3_000))
     cases = [
-        _Case(what=f"claim + receipt, {count:,} effects", batch=1000, pause_seconds=0, count=count)
+        _Case(
+            metric=f"claim + receipt, {count:,} effects", batch=1000, pause_seconds=0, count=count
+        )
         for count in sizes
     ]
     return compare(
         "effects",
-        dict.fromkeys((case.what for case in cases), _UNIT),
+        dict.fromkeys((case.metric for case in cases), _UNIT),
         [Contender(subject=subject, run=lambda number: ours(number, cases))],
         setting,
         seconds_a_round=600,
@@ -200,8 +202,8 @@ def _ours(folder: Path, url: str, cases: Sequence[_Case]) -> Mapping[str, float]
     with installation_at(furnish(folder, ledger_url=url)) as installation:
         for case in cases:
             planned, carried = _carry(installation, case)
-            figures[case.what] = carried / case.count * 1e6
-            if case.what == _MANY:
+            figures[case.metric] = carried / case.count * 1e6
+            if case.metric == _MANY:
                 figures[_PLAN] = planned / case.count * 1e6
         report = installation.ledger.audit.verify()
         expect(report.is_whole, f"the ledger is whole after it: {report.findings[:1]}")
@@ -322,7 +324,7 @@ def _bare(
             marks = ", ".join([mark] * 4)
             setup.cursor().executemany(f"INSERT INTO {table} VALUES ({marks})", planned)
             setup.execute("COMMIT")
-        if case.what == _MANY:
+        if case.metric == _MANY:
             figures[_PLAN] = watch.seconds() / case.count * 1e6
         batches = [tokens[start : start + case.batch] for start in range(0, case.count, case.batch)]
         own = threading.local()
@@ -348,7 +350,7 @@ def _bare(
         watch = Stopwatch()
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(carry, batches))
-        figures[case.what] = watch.seconds() / case.count * 1e6
+        figures[case.metric] = watch.seconds() / case.count * 1e6
         done = setup.execute(f"SELECT count(*) FROM {table} WHERE state = 'done'").fetchone()[0]
         expect(done == case.count, f"{case.count} rows are done, not {done}")
     setup.close()

@@ -68,7 +68,7 @@ class Row:
     """All rounds of one figure of one contender."""
 
     benchmark: str
-    what: str
+    metric: str
     subject: str
     unit: str
     values: tuple[float, ...] = ()
@@ -84,7 +84,7 @@ class Row:
         """Give the row for `--json`, with every round."""
         return {
             "benchmark": self.benchmark,
-            "what": self.what,
+            "metric": self.metric,
             "subject": self.subject,
             "unit": self.unit,
             "rounds": len(self.values),
@@ -119,8 +119,8 @@ class _Turns:
         except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             self.ended, self.is_failed = f"FAILED: {type(error).__name__}: {error}", True
         else:
-            for what, value in figures.items():
-                self.figures.setdefault(what, []).append(value)
+            for metric, value in figures.items():
+                self.figures.setdefault(metric, []).append(value)
 
 
 def compare(
@@ -141,35 +141,37 @@ def compare(
     count = rounds or setting.rounds
     for number in range(count):
         for place in range(len(turns)):
-            one = turns[(place + number) % len(turns)]
-            if not one.ended:
-                setting.tell(f"{benchmark}: round {number + 1} of {count}, {one.contender.subject}")
-                one.take(number, seconds_a_round)
+            turn = turns[(place + number) % len(turns)]
+            if not turn.ended:
+                setting.tell(
+                    f"{benchmark}: round {number + 1} of {count}, {turn.contender.subject}"
+                )
+                turn.take(number, seconds_a_round)
     return [
-        _row(benchmark, what, unit, one, turns[0])
-        for what, unit in units.items()
-        for one in turns
-        if what in one.figures or one.ended
+        _row(benchmark, metric, unit, turn, turns[0])
+        for metric, unit in units.items()
+        for turn in turns
+        if metric in turn.figures or turn.ended
     ]
 
 
-def _row(benchmark: str, what: str, unit: str, one: _Turns, first: _Turns) -> Row:
-    values = () if one.is_failed else tuple(one.figures.get(what, ()))
-    ours = () if first.is_failed else tuple(first.figures.get(what, ()))
+def _row(benchmark: str, metric: str, unit: str, turn: _Turns, first: _Turns) -> Row:
+    values = () if turn.is_failed else tuple(turn.figures.get(metric, ()))
+    ours = () if first.is_failed else tuple(first.figures.get(metric, ()))
     ratio = None
-    if one is not first and values and ours:
+    if turn is not first and values and ours:
         ratio = statistics.median(ours) / statistics.median(values)
         if unit.endswith("/s"):
             ratio = 1 / ratio
     return Row(
         benchmark=benchmark,
-        what=what,
-        subject=one.contender.subject,
+        metric=metric,
+        subject=turn.contender.subject,
         unit=unit,
         values=values,
         ours_to_this=ratio,
-        note=one.ended or one.contender.note,
-        is_failed=one.is_failed,
+        note=turn.ended or turn.contender.note,
+        is_failed=turn.is_failed,
     )
 
 
@@ -202,7 +204,7 @@ class Stopwatch:
         return time.perf_counter() - self._begin
 
 
-def expect(is_right: bool, what: str) -> None:
+def expect(is_right: bool, metric: str) -> None:
     """Raise Wrong, saying what should have been, unless it is so."""
     if not is_right:
-        raise Wrong(what)
+        raise Wrong(metric)

@@ -85,8 +85,8 @@ def running_network(target_port: int) -> Iterator[Network]:
         network_end.append(lambda: loop.call_soon_threadsafe(task.cancel))
         loop.run_until_complete(task)
         rest = asyncio.all_tasks(loop)
-        for one in rest:
-            one.cancel()
+        for task in rest:
+            task.cancel()
         loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
         loop.close()
 
@@ -110,12 +110,12 @@ async def _connect(
     requests = _Requests(network)
     ends = [
         loop.create_task(_pass_on(network, near, far_out, begun, sees=requests.asked)),
-        loop.create_task(_pass_on(network, far, near_out, begun, told=requests.answered)),
+        loop.create_task(_pass_on(network, far, near_out, begun, on_answer=requests.answered)),
     ]
     with suppress(asyncio.CancelledError):
         await asyncio.wait(ends, return_when=asyncio.ALL_COMPLETED)
-    for one in ends:
-        one.cancel()
+    for task in ends:
+        task.cancel()
     for out in (near_out, far_out):
         out.close()
 
@@ -127,7 +127,7 @@ async def _pass_on(
     begun: float,
     *,
     sees: Callable[[float, bytes], None] | None = None,
-    told: Callable[[float], None] | None = None,
+    on_answer: Callable[[float], None] | None = None,
 ) -> None:
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_PIECES_UNDER_WAY)
@@ -153,8 +153,8 @@ async def _pass_on(
             if not data:
                 break
             sink.write(data)
-            if told is not None:
-                told(loop.time())
+            if on_answer is not None:
+                on_answer(loop.time())
             await sink.drain()
     except OSError:
         pass

@@ -166,7 +166,7 @@ def _progress(ledger: Path, count: int, tell: Callable[[str], None]) -> Iterator
 
 def _mail_rows(setting: Setting) -> list[Row]:
     count = setting.size(1_000, 100)
-    what = f"send {count:,} mails"
+    metric = f"send {count:,} mails"
     with running_sink() as sink:
 
         def ours(number: int) -> Mapping[str, float]:
@@ -185,7 +185,7 @@ def _mail_rows(setting: Setting) -> list[Row]:
                 seconds = watch.seconds()
                 expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
             _expect_each_once(sink, count)
-            return {what: count / seconds}
+            return {metric: count / seconds}
 
         def bare(_number: int) -> Mapping[str, float]:
             mails = [_mail(f"staff{number}@example.com") for number in range(1, count + 1)]
@@ -195,11 +195,11 @@ def _mail_rows(setting: Setting) -> list[Row]:
                 list(pool.map(lambda share: _send(sink.port, share), shares))
             seconds = watch.seconds()
             _expect_each_once(sink, count)
-            return {what: count / seconds}
+            return {metric: count / seconds}
 
         return compare(
             "notices",
-            {what: "mails/s"},
+            {metric: "mails/s"},
             [
                 Contender(subject="standfast", run=ours),
                 Contender(subject=f"bare smtplib, {_CONNECTIONS} connections", run=bare),

@@ -112,7 +112,7 @@ def rows(setting: Setting) -> list[Row]:
     """Measure the incident, the connector alone and the bare clients."""
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
     count = setting.size(1_000, 100)
-    what = f"lock {count:,} accounts of OpenLDAP, {_THREADS} at once"
+    metric = f"lock {count:,} accounts of OpenLDAP, {_THREADS} at once"
     grouped = f"bare ldap3, {_THREADS} threads, {_MOST_A_SEARCH} a search"
 
     def timed(lock: Callable[[_House, Sequence[str], int], _Taken]) -> _Run:
@@ -122,7 +122,7 @@ def rows(setting: Setting) -> list[Row]:
                 taken = lock(house, names, number)
                 house.expect_all_locked(names)
             return {
-                what: count / taken.seconds,
+                metric: count / taken.seconds,
                 _PROCESSOR: taken.processor_seconds / count * 1_000_000,
             }
 
@@ -130,7 +130,7 @@ def rows(setting: Setting) -> list[Row]:
 
     found = compare(
         "openldap",
-        {what: "accounts/s", _PROCESSOR: "µs"},
+        {metric: "accounts/s", _PROCESSOR: "µs"},
         [
             Contender(
                 subject="standfast, the whole incident",
@@ -155,7 +155,7 @@ def rows(setting: Setting) -> list[Row]:
         ],
         setting,
     )
-    ours, *others = (row for row in found if row.what == what)
+    ours, *others = (row for row in found if row.metric == metric)
     return [*found, *(_round_by_round(ours, other) for other in others)]
 
 
@@ -164,7 +164,7 @@ def _round_by_round(ours: Row, other: Row) -> Row:
     pairs = zip(ours.values, other.values, strict=False)  # one that failed has none
     return Row(
         benchmark=ours.benchmark,
-        what="the incident's rate of this one's, round by round",
+        metric="the incident's rate of this one's, round by round",
         subject=other.subject,
         unit="%",
         values=tuple(100 * mine / theirs for mine, theirs in pairs),
@@ -184,7 +184,7 @@ def _by_connector(house: _House, names: Sequence[str]) -> _Taken:
     results = connector.lock(orders)
     taken = meter.read()
     connector.close()
-    expect({one.state for one in results} == {EffectState.DONE}, "each lock is done")
+    expect({result.state for result in results} == {EffectState.DONE}, "each lock is done")
     return taken
 
 
@@ -279,5 +279,7 @@ def _installation(folder: Path, directory: OpenldapConnector) -> Iterator[Simula
     with config_file.open("a") as file:
         file.write("\n[limits]\naccounts_without_second_person = 10000\n")
     with installation_at(config_file) as installation:
-        known = {one.name: getattr(installation, one.name) for one in fields(type(installation))}
+        known = {
+            result.name: getattr(installation, result.name) for result in fields(type(installation))
+        }
         yield SimulatedInstallation(**known, twins=Twins(directory=directory))

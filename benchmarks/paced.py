@@ -104,7 +104,7 @@ class _Paced(Connector):
 def rows(setting: Setting) -> list[Row]:
     """Measure on SQLite; PostgreSQL has time to spare here as well."""
     count = setting.size(500, 60)
-    what = f"disable + sign out {count} accounts, {_PER_SECOND:g} writes/s"
+    metric = f"disable + sign out {count} accounts, {_PER_SECOND:g} writes/s"
     least = (2 * count - _BURST) / _PER_SECOND
 
     def ours(number: int) -> Mapping[str, float]:
@@ -125,14 +125,14 @@ def rows(setting: Setting) -> list[Row]:
             expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
         expect(directory.too_soon == 0, f"no write came too soon, not {directory.too_soon}")
         expect(not any(inner.is_enabled(name) for name in names), "every account is locked")
-        return {what: seconds}
+        return {metric: seconds}
 
     return compare(
         "paced",
-        {what: "s"},
+        {metric: "s"},
         [
             Contender(subject="standfast", run=ours),
-            Contender(subject="arithmetic minimum", run=lambda _number: {what: least}),
+            Contender(subject="arithmetic minimum", run=lambda _number: {metric: least}),
         ],
         setting,
         rounds=min(setting.rounds, _ROUNDS),
@@ -148,5 +148,7 @@ def _installation(folder: Path, directory: Connector) -> Iterator[SimulatedInsta
         file.write('\n[playbooks]\nfolder = "playbooks"\n')
         file.write("\n[limits]\naccounts_without_second_person = 10000\n")
     with installation_at(config_file) as installation:
-        known = {one.name: getattr(installation, one.name) for one in fields(type(installation))}
+        known = {
+            field.name: getattr(installation, field.name) for field in fields(type(installation))
+        }
         yield SimulatedInstallation(**known, twins=Twins(directory=directory))

@@ -64,15 +64,15 @@ class SendGridApart:
 def running_apart(ledger: Path) -> Iterator[SendGridApart]:
     """Start it on a free port; it ends with the block."""
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(ledger, there), daemon=True)
+    near, far = context.Pipe()
+    process = context.Process(target=_serve, args=(ledger, far), daemon=True)
     process.start()
-    there.close()
+    far.close()
     try:
-        expect(here.poll(_SECONDS), "the imitation of SendGrid starts")
-        yield SendGridApart(here.recv(), here)
+        expect(near.poll(_SECONDS), "the imitation of SendGrid starts")
+        yield SendGridApart(near.recv(), near)
     finally:
-        here.close()  # which ends the other side
+        near.close()  # which ends the other side
         process.join(_SECONDS)
         process.terminate()
 
@@ -81,6 +81,8 @@ def _serve(ledger: Path, line: Connection[Any, Any]) -> None:
     from tests.servers.sendgrid import SendGrid, running_sendgrid
 
     class Counting(SendGrid):
+        """An imitation of SendGrid that counts requests and intents."""
+
         intents, first, messages, asked, turned_away = 0, 0, 0, 0, 0
 
         def __post_init__(self) -> None:
@@ -100,8 +102,10 @@ def _serve(ledger: Path, line: Connection[Any, Any]) -> None:
                     self.turned_away += 1
                     return 429, {"errors": []}, self.wait_header(1)
                 self.messages += len(people)
-                self.people.update(hash(one["to"][0]["email"]) for one in people)
-                self.tokens.update(hash(one["custom_args"]["standfast_token"]) for one in people)
+                self.people.update(hash(person["to"][0]["email"]) for person in people)
+                self.tokens.update(
+                    hash(person["custom_args"]["standfast_token"]) for person in people
+                )
                 return 202, None, {"X-Message-Id": f"made-up-{self.asked}"}
 
     account = Counting(is_checked=False, keeps_texts=False)
@@ -129,15 +133,15 @@ def _beyond(content: bytes, people: list[Any]) -> int | None:
     """Give the status of a request that goes beyond what SendGrid takes."""
     if len(content) > _MOST_BYTES:
         return 413
-    for one in people:
-        size = sum(len(name) + len(text.encode()) for name, text in one["substitutions"].items())
+    for person in people:
+        size = sum(len(name) + len(text.encode()) for name, text in person["substitutions"].items())
         if size > _MOST_SUBSTITUTION_BYTES:
             return 400
     return None if 0 < len(people) <= _MOST_PEOPLE else 400
 
 
 def _begun(ledger: Path, people: list[Any]) -> int:
-    tokens = [one["custom_args"]["standfast_token"] for one in people]
+    tokens = [person["custom_args"]["standfast_token"] for person in people]
     marks = ", ".join("?" * len(tokens))
     connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
     try:

@@ -121,7 +121,11 @@ def rows(setting: Setting) -> list[Row]:
         warmed = {subject: run(-1) for subject, run in reversed(ways.items())}
         first = [
             Row(
-                benchmark="served", what=_FIRST_ANSWER, subject=subject, unit="s", values=(seconds,)
+                benchmark="served",
+                metric=_FIRST_ANSWER,
+                subject=subject,
+                unit="s",
+                values=(seconds,),
             )
             for subject, found in warmed.items()
             if (seconds := found.get(_ANSWER)) is not None
@@ -194,8 +198,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _wait_until(is_so: Callable[[], bool], what: str, seconds: float) -> None:
+def _wait_until(is_so: Callable[[], bool], expectation: str, seconds: float) -> None:
     give_up_at = time.monotonic() + seconds
     while not is_so():
-        expect(time.monotonic() < give_up_at, f"{what} within {seconds:g} s")
+        expect(time.monotonic() < give_up_at, f"{expectation} within {seconds:g} s")
         time.sleep(0.05)

@@ -34,16 +34,16 @@ def running_sink() -> Iterator[Sink]:
     """Start it on a free port; it ends with the block."""
     # Apart from us: in one process, server and client would share one interpreter lock.
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
+    near, far = context.Pipe()
     port = free_port()
-    process = context.Process(target=_serve, args=(port, there), daemon=True)
+    process = context.Process(target=_serve, args=(port, far), daemon=True)
     process.start()
-    there.close()
+    far.close()
     try:
-        expect(here.poll(_SECONDS) and here.recv() == "ready", "the mail server starts")
-        yield Sink(port, here)
+        expect(near.poll(_SECONDS) and near.recv() == "ready", "the mail server starts")
+        yield Sink(port, near)
     finally:
-        here.close()  # which ends the other side
+        near.close()  # which ends the other side
         process.join(_SECONDS)
         process.terminate()
 

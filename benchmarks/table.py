@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.measure import Row
 
-_HEADINGS = ("what", "who", "unit", "min", "median", "max", "n", "ours ÷ this")
+_HEADINGS = ("metric", "program", "unit", "min", "median", "max", "n", "ours ÷ this")
 _LEGEND = (
     "`ours ÷ this`: standfast's time over that of the row, by medians; 2.0 = standfast takes twice"
     " as long, 0.5 = half."
@@ -37,11 +37,11 @@ def number(value: float) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     if not row.values:
-        return (row.what, row.subject, row.unit, "-", "-", "-", "0", "")
+        return (row.metric, row.subject, row.unit, "-", "-", "-", "0", "")
     figures = (min(row.values), row.median, max(row.values))
     ratio = "" if row.ours_to_this is None else f"{row.ours_to_this:.2f}"
     written = (number(value) for value in figures)
-    return (row.what, row.subject, row.unit, *written, str(len(row.values)), ratio)
+    return (row.metric, row.subject, row.unit, *written, str(len(row.values)), ratio)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

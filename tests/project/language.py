@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("standfast", "backup", "flows", "demo")
+FOLDERS = ("standfast", "backup", "flows", "demo", "benchmarks")
 # Every vault carries a copy that is named by its hash, so its text changes only with the format.
 FROZEN = Path("backup/break_glass.py")
 MAX_SUMMARY_LENGTH = 72
