@@ -1,4 +1,4 @@
-"""The chapters of the breach: plan, contain, ask, notify, unlock, verify."""
+"""Chapters of the breach: plan, contain, ask, notify, unlock, verify."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The data of a contact centre: recordings, database, logs, staff list.
+"""Data of a contact centre: recordings, database, logs, staff list.
 
 The database has the customers.
 

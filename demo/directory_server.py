@@ -1,4 +1,4 @@
-"""The account directory of the centre: scim2-server with a state file.
+"""Account directory of the centre: scim2-server with a state file.
 
 The file has the accounts.
 

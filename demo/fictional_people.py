@@ -1,4 +1,4 @@
-"""The fictional people of the contact centre: agents and customers.
+"""Fictional people of the contact centre: agents and customers.
 
 A seed determines them.
 

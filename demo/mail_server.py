@@ -1,4 +1,4 @@
-"""The mail of the contact centre: an SMTP server that writes files.
+"""Mail of the contact centre: an SMTP server that writes files.
 
 Each message becomes one file.
 

@@ -1,4 +1,4 @@
-"""The engine of the tour: Prefect flows, called in this process.
+"""Engine of the tour: Prefect flows, called in this process.
 
 Rules
 - The Prefect server starts in the background, while the contact centre is created.

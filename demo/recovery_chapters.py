@@ -1,4 +1,4 @@
-"""The chapters about backups: two nights, and a drill of their restore."""
+"""Chapters about backups: two nights, and a drill of their restore."""
 
 from datetime import timedelta
 from typing import Any

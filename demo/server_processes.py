@@ -1,4 +1,4 @@
-"""The server processes of the contact centre: accounts and mail.
+"""Server processes of the contact centre: accounts and mail.
 
 They outlive the tour, so that every command can be tried. `servers.json` in the folder of the
 installation names the processes, `stop` ends them, `start` restarts them on the same ports. Prefect

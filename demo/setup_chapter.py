@@ -1,4 +1,4 @@
-"""The first chapter: the contact centre, and an installation next to it.
+"""First chapter: the contact centre, and an installation next to it.
 
 Rules
 - The installation is created by the use-case of `standfast init`; then the configuration that a

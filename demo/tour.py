@@ -1,4 +1,4 @@
-"""The tour of a contact centre: setup, backup, drill, breach, recovery.
+"""Tour of a contact centre: setup, backup, drill, breach, recovery.
 
 Rules
 - The program does all of it, through the same operations and flows as its commands. Each chapter

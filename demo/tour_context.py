@@ -1,4 +1,4 @@
-"""The shared context of chapters: installation, centre, engine, checks.
+"""Shared context of chapters: installation, centre, engine, checks.
 
 Rules
 - A chapter checks every result of the program without the program: in the directory, in the

@@ -1,4 +1,4 @@
-"""The output of the tour: chapters, commands, results and progress.
+"""Output of the tour: chapters, commands, results and progress.
 
 Rules
 - Lines are short; a number stands where a number says more than a word.

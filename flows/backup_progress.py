@@ -1,4 +1,4 @@
-"""The progress of a backup in Prefect: one progress artifact for each run.
+"""Progress of a backup in Prefect: one progress artifact for each run.
 
 Rules
 - Only counts are sent: files, bytes, and the share of the files of the last night. Never a path.

@@ -1,4 +1,4 @@
-"""The flow that verifies the history, or every byte, without a key."""
+"""Flow that verifies the history, or every byte, without a key."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""The scheduled deployments of Prefect and the process that runs them.
+"""Scheduled deployments of Prefect and the process that runs them.
 
 Call: `-m … CONFIG PARENT`.
 

@@ -1,4 +1,4 @@
-"""The boundary of flows: only safe texts cross it.
+"""Boundary of flows: only safe texts cross it.
 
 Prefect may store in clear whatever crosses.
 

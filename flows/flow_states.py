@@ -1,4 +1,4 @@
-"""The states that Prefect shows for outcomes.
+"""States that Prefect shows for outcomes.
 
 A failure is a state with a message, not an exception: Prefect would write the pickled exception to
 its disk, and the traceback to its log.

@@ -1,4 +1,4 @@
-"""The response flow: one incident, until it needs a person or ends.
+"""Response flow: one incident, until it needs a person or ends.
 
 There is no task for each account: the ledger has each effect, and Prefect would add milliseconds to
 every one.

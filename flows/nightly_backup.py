@@ -1,4 +1,4 @@
-"""The flow of one night: a backup of one set.
+"""Flow of one night: a backup of one set.
 
 Only a store that does not answer is retried, with growing pauses. A start while another backup of
 the set is in progress ends with that state, not as a failure.

@@ -1,4 +1,4 @@
-"""The supervision of Prefect: start, deployments, restart, end.
+"""Supervision of Prefect: start, deployments, restart, end.
 
 It works next to the loop of `serve`.
 

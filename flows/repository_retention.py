@@ -1,4 +1,4 @@
-"""The flow of the keeper: one retention run of the repository."""
+"""Flow of the keeper: one retention run of the repository."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""The claim on one response: either the flow or its caller does the work.
+"""Claim on one response: either the flow or its caller does the work.
 
 It is decided once, under a lock: a flow that begins too late is rejected, so it is never both. A
 flow is identified by the thread that both run in, and not by its incident: a delayed flow may come

@@ -1,4 +1,4 @@
-"""The flow of an unattended restore drill: one set, configured identity."""
+"""Flow of an unattended restore drill: one set, configured identity."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

@@ -1,4 +1,4 @@
-"""The flow of the watchdog: runs, nights, alarms, incidents.
+"""Flow of the watchdog: runs, nights, alarms, incidents.
 
 It finds dead runs and missed nights, sends alarms and resumes incidents.
 

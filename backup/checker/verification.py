@@ -1,4 +1,4 @@
-"""Verification of a vault, without a key or with one.
+"""Verification run: all checks of a vault, without or with a key.
 
     report = verify(vault, owner=owner_public_key)
     for finding in report.findings:

@@ -1,4 +1,4 @@
-"""Names of objects.
+"""Names of all objects: root, keep and key records, packs, snapshots.
 
 vault  pub/root/<number, 10 digits>
        pub/keep/<number, 10 digits>

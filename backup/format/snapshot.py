@@ -1,4 +1,4 @@
-"""Snapshots: the only commits.
+"""Snapshot record: the signed commit of one recovery point.
 
 A snapshot has a public part, a body encrypted to the domain, and the writer's signature:
 

@@ -1,4 +1,4 @@
-"""The command line: one folder for each domain, thin commands.
+"""Command line: one folder for each domain, thin commands.
 
     app.py      the lazily loaded tree of commands; `main`, which turns errors into exit statuses
     parsing/    commands, groups and parameter types, on top of click

@@ -1,4 +1,4 @@
-"""The tree of commands, and `main`, which maps errors to exit statuses.
+"""Tree of commands, and `main`, which maps errors to exit statuses.
 
 Rules
 - A StandfastError has its own exit status. A mistyped command exits with 2, Ctrl-C with 130, and

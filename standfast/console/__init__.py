@@ -1,4 +1,4 @@
-"""The HTTP server and control socket of `standfast serve`.
+"""HTTP server and control socket of `standfast serve`.
 
 They run in threads next to its loop.
 

@@ -1,4 +1,4 @@
-"""The web application: its paths, and the admission of requests.
+"""Web application: its paths, and the admission of requests.
 
     GET  /health            whether this process lives and its ledger answers
     POST /triggers/NAME     a signed message, or a message of Alertmanager

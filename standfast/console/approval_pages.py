@@ -1,4 +1,4 @@
-"""The pages of the console: open incidents and decisions.
+"""Pages of the console: open incidents and decisions.
 
 They are also usable on a phone.
 

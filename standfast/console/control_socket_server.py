@@ -1,6 +1,4 @@
-"""The control socket server.
-
-It opens incidents for commands of this machine at once.
+"""Control socket server: opens incidents at once for local commands.
 
 The protocol is in `standfast/usecases/incidents/control_socket_client.py`.
 

@@ -1,4 +1,4 @@
-"""The calendar feed of due dates: `GET /calendar/ADDRESS.ics`.
+"""Calendar feed of due dates: `GET /calendar/ADDRESS.ics`.
 
 Rules
 - The address gives read access to its holder. Any other address returns 404, whether it was

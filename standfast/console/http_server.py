@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn in a thread of `serve`.
+"""HTTP server: uvicorn in a thread of `serve`.
 
 Rules
 - A used port or a broken server is logged once and retried: `serve` continues its loop without it.

@@ -1,4 +1,4 @@
-"""The thread that pages people about incidents that triggers opened.
+"""Thread that pages people about incidents that triggers opened.
 
 Rules
 - It checks when the ledger has a new event, and every half minute: another process may have opened

@@ -1,4 +1,4 @@
-"""The form for staff, "report something suspicious".
+"""Form for staff, "report something suspicious".
 
 It pages people and never acts.
 

@@ -1,4 +1,4 @@
-"""The texts of the form for staff, in the shipped languages."""
+"""Texts of the form for staff, in the shipped languages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

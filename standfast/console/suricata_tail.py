@@ -1,4 +1,4 @@
-"""The threads that read Suricata's event files, one for each trigger.
+"""Threads that read Suricata's event files, one for each trigger.
 
 Rules
 - An incident is opened before the position in the file is stored, so that a crash loses nothing.

@@ -1,4 +1,4 @@
-"""The secrets of messages, resolved late and repeatedly.
+"""Secrets that verify messages, resolved late and repeatedly.
 
 Rules
 - A secret that is replaced in its file is used within seconds, without a restart.

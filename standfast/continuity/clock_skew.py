@@ -1,4 +1,4 @@
-"""The order of moments after a clock was wrong.
+"""Order of moments after a clock was wrong.
 
 A clock that was ahead for a day or a year leaves moments in the future. Code that takes the highest
 moment for the newest finds only those: no backup would be missed, and none too old.

@@ -1,4 +1,4 @@
-"""The comparison of recovery measures with objectives.
+"""Comparison of recovery measures with objectives.
 
 Rules
 - A measure equal to its objective meets it; a service that never recovered misses it.

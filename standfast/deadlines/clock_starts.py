@@ -1,4 +1,4 @@
-"""The starts of legal clocks: facts and other notices.
+"""Starts of legal clocks: facts and other notices.
 
 This module interprets the words of the law. An unlisted phrase is an error when the data is read;
 it never becomes a clock that silently does not run.

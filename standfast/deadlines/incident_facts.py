@@ -1,4 +1,4 @@
-"""The facts of an incident, each with author and time.
+"""Facts of an incident, each with author and time.
 
 Rules
 - A fact is never changed: a later fact with the same subject replaces it, and the earlier one stays

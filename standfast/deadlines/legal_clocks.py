@@ -1,4 +1,4 @@
-"""The legal clocks of one incident: states, due dates and questions.
+"""Legal clocks of one incident: states, due dates and questions.
 
 `clocks` is the entry: data, facts and the current time are its arguments; it returns one `Clock`
 for each duty.

@@ -1,4 +1,4 @@
-"""The end of a period of hours, calendar days, working days or months.
+"""End of a period of hours, calendar days, working days or months.
 
 The two readings
 - Strict is the reading that nobody can call late: hours run from the minute of the event, a last

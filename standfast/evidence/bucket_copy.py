@@ -1,4 +1,4 @@
-"""Copies of sealed folders in an object store that locks its objects.
+"""Copy of one sealed folder in a bucket: names, upload, inspection.
 
     INCIDENT/SOURCE/TOKEN/manifest.json
                          /seal.dsse.json

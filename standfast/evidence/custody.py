@@ -1,4 +1,6 @@
-"""Chain of custody: each act on a sealed folder, with its actor and time.
+"""Chain of custody `custody.jsonl`: each act on a sealed folder.
+
+Each entry has the actor and the time of the act.
 
 `custody.jsonl` is next to the manifest. The use-cases decide which people may read evidence, and
 record each act in the ledger too.

@@ -1,4 +1,4 @@
-"""Offset of this host's clock, as its time service reports it.
+"""Clock offset of this host, as chrony or another service reports it.
 
 The times in a log are those of the clock that wrote them. The manifest therefore records the
 offset, the program that reported it, and its whole answer.

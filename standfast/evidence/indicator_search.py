@@ -1,4 +1,4 @@
-"""Search for indicators of compromise in files.
+"""Search for indicators (text, path, SHA-256) in files.
 
 There are three kinds of indicator. `text:…` is found in the content as it is written. `path:…` is a
 shell pattern for the file's whole path or its last name. `sha256:…` is the hash of the whole file.

@@ -1,4 +1,4 @@
-"""Review of frozen evidence: lines with an indicator or account, by time.
+"""Timeline of frozen log lines that contain an indicator or account.
 
 This module finds the lines and their times. The use-cases decide which folders are valid, and where
 the result is stored.

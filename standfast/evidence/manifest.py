@@ -1,4 +1,4 @@
-"""Manifest of frozen evidence: its items, and their canonical JSON.
+"""Manifest of frozen evidence: items, hashes, canonical JSON.
 
 The signature over the manifest is in `seal`.
 

@@ -1,4 +1,4 @@
-"""Requests to a time stamp authority, and verification of its answers.
+"""Client of a time stamp authority (RFC 3161); verifies its answers.
 
 `time_stamp_file` stores verified answers. ASN.1, CMS and certificate chains are handled by
 rfc3161-client, which is loaded when it is first needed.

@@ -1,4 +1,4 @@
-"""Time stamps over the seals of evidence (RFC 3161).
+"""Time stamp file `seal.tsr`: stored next to a seal, and verified.
 
 A time stamp of the bytes of the seal proves that the seal, and so the manifest and every copy,
 existed at the time of the stamp. It is stored as `seal.tsr` next to the seal, with a line in the

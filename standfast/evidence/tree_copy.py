@@ -1,4 +1,4 @@
-"""Copy of a file tree to which an intruder may still be writing.
+"""Copy of a file tree that an intruder may still change.
 
 This module does every read of the original. `adapters.evidence_sources.files` writes the manifest
 and the seal.

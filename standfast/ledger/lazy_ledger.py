@@ -1,4 +1,4 @@
-"""The ledger of an installation, opened as far as it is needed.
+"""Ledger of an installation, opened as far as it is needed.
 
 Rules
 - A SQLite ledger records runs through `sqlite_run_writer`, without SQLAlchemy. Everything else, and

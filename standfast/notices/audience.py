@@ -1,4 +1,4 @@
-"""Audiences: the recipients of a notice, and a reason for each other row.
+"""Audience: rows sorted into recipients, held, suppressed, repeated.
 
     audience = gather(enumerate(rows, 1), Rules(why="their record was open"))
 

@@ -1,4 +1,4 @@
-"""Rows of an audience: their columns, checks, suppression and flags.
+"""One row of an audience: columns, checks, suppression list, flags.
 
 `audience` removes repeated rows and decides about each person. The readers of sources are in
 `adapters.audience_sources`.

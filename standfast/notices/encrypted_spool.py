@@ -1,4 +1,4 @@
-"""List of any length, with all pages but the last encrypted on disk.
+"""Spool: list of any length, its earlier pages encrypted on disk.
 
 An audience may have a million rows and is read more than once, because its last row may decide that
 a person is held.

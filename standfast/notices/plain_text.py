@@ -1,4 +1,4 @@
-"""Cleaning of single values before they enter a notice or a header.
+"""Cleaning of values: no control or invisible characters, one line.
 
 `prepared_notice` escapes for HTML, and the senders refuse whole messages.
 

@@ -1,4 +1,4 @@
-"""Notice that is rendered in every language and awaits its recipients.
+"""Prepared notice: slots of recipients, digests, choice of language.
 
 This module does the second stage: slots, digests, the choice of a language, and the Merkle root
 over all recipients. `template_renderer` does the first stage; the use-cases record approvals.

@@ -1,4 +1,4 @@
-"""The `context.toml` of a template: its variables and slots.
+"""Template file `context.toml`: its variables, slots and labels.
 
 This module defines the form of that file and checks the values of an incident. The texts of
 templates are the task of `template_grammar` and `template_renderer`.

@@ -1,4 +1,4 @@
-"""Templates on disk: a folder for each notice, with one for each language.
+"""Template folders on disk: shipped ones, and own ones before them.
 
 This module reads files; `template_renderer` checks what was read.
 

@@ -1,4 +1,4 @@
-"""The part of Jinja that templates may use, and the check for it.
+"""Part of Jinja that templates may use, and the check for it.
 
 This check is the first barrier. The sandbox of `template_renderer` is the second.
 

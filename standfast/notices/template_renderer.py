@@ -1,4 +1,4 @@
-"""Templates of notices, and their rendering with one incident's values.
+"""Check of templates, and rendering with one incident's values.
 
 This module checks and renders texts that it receives as values. `template_folder` reads them from
 disk, and `prepared_notice` fills in the values of recipients.

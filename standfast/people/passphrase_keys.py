@@ -1,6 +1,6 @@
-"""Sign-in by passphrase.
+"""Signing keys that are derived from passphrases (argon2id).
 
-The passphrase derives a key, and only the public half of the key is stored.
+Only the public half of a key is stored.
 
 Rules
 - argon2id (RFC 9106, second recommended option: 64 MiB, 3 passes, 4 lanes) derives the key from the

@@ -1,4 +1,4 @@
-"""The order that `needs` gives to the steps of a playbook.
+"""Order that `needs` gives to the steps of a playbook.
 
 Rules
 - A need that names no step counts as no need here; `check` reports it.

@@ -1,4 +1,4 @@
-"""The page of a notice to an authority, with marked gaps.
+"""Page of a notice to an authority, with marked gaps.
 
 Rules
 - A person submits it to the authority; the page says that it was not sent.

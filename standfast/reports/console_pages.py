@@ -1,4 +1,4 @@
-"""The pages of the console.
+"""Pages of the console.
 
 They are the sign-in, the open incidents, one incident with its requests, and passkeys.
 

@@ -1,4 +1,4 @@
-"""The pages of a shift handover and of an after-action review.
+"""Pages of a shift handover and of an after-action review.
 
 Each is a page for print and JSON. `standfast/usecases/reports/shift_handover.py` collects the data.
 

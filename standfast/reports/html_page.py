@@ -1,4 +1,4 @@
-"""The rendering of a report as one HTML file, written atomically.
+"""Rendering of a report as one HTML file, written atomically.
 
 Rules
 - Jinja2 escapes everything; the templates are ours, and no text of people is a template.

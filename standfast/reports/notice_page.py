@@ -1,4 +1,4 @@
-"""The preview page of a notice.
+"""Preview page of a notice.
 
 It shows all languages, and the messages to the first people.
 

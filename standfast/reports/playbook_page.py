@@ -1,4 +1,4 @@
-"""The printed page of a playbook.
+"""Printed page of a playbook.
 
 It is for an incident that destroys this very host.
 

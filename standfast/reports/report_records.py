@@ -1,4 +1,4 @@
-"""The content of pages as records: masked facts, without markup.
+"""Content of pages as records: masked facts, without markup.
 
 Rules
 - Every moment is aware and UTC; the page shows it in the organisation's zone.

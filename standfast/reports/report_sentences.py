@@ -1,4 +1,4 @@
-"""The sentences of a page: events, durations, amounts.
+"""Sentences of a page: events, durations, amounts.
 
 Rules
 - Sentences state facts and numbers of the records, and no more.

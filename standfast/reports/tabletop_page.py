@@ -1,4 +1,4 @@
-"""The result of a tabletop exercise, as records and as a page."""
+"""Result of a tabletop exercise, as records and as a page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

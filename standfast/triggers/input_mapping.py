@@ -1,4 +1,4 @@
-"""The mapping from a message to the inputs of a playbook.
+"""Mapping from a message to the inputs of a playbook.
 
 It is a text with placeholders.
 

@@ -1,4 +1,4 @@
-"""The parser for untrusted JSON.
+"""Parser for untrusted JSON.
 
 Rules
 - Limits apply before parsing: the size is limited by the receiver, the depth here.

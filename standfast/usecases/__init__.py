@@ -1,1 +1,1 @@
-"""The use-cases of people and flows, grouped by domain."""
+"""Use-cases of people and flows, grouped by domain."""

@@ -1,4 +1,4 @@
-"""The object of each click context: configuration, environment and output.
+"""Object of each click context: configuration, environment and output.
 
 `parsing` sets it from `-c` and `--json`, which every command takes.
 """

@@ -1,6 +1,4 @@
-"""The client address of a request.
-
-It is that of the connection, or the one that a trusted proxy reports.
+"""Client address of a request, also behind trusted proxies.
 
 Rules
 - Only configured proxies are trusted, and of their forwarded addresses only the last one that is

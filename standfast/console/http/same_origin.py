@@ -1,4 +1,4 @@
-"""The origin check of forms, by the headers of the browser."""
+"""Origin check of forms, by the headers of the browser."""
 
 from http import HTTPStatus
 

@@ -1,4 +1,4 @@
-"""The pages about passkeys: list them, add one of this device, remove one.
+"""Pages about passkeys: list them, add one of this device, remove one.
 
     GET  /console/passkeys
     GET  /console/passkeys.js        the script that calls the device, for these and other pages

@@ -1,4 +1,4 @@
-"""The two-person rule and the signatures of approvers.
+"""Two-person rule and the signatures of approvers.
 
 The state of a step that waits for approval is in `incidents`.
 """

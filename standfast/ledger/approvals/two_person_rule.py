@@ -1,4 +1,4 @@
-"""The two-person rule: approvals, their signatures and their count.
+"""Two-person rule: approvals, their signatures and their count.
 
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,

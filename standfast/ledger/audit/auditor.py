@@ -1,4 +1,4 @@
-"""The chain: verify it, sign its head, keep the head with a witness.
+"""Auditor: verifies the chain, signs its head, sends it to the witness.
 
 Rules
 - Each event has the hash of the event before it and the digests of the rows that its transaction

@@ -1,4 +1,4 @@
-"""The scope of an alarm: one backup host, one vault, or the whole ledger."""
+"""Scope of an alarm: one backup host, one vault, or the whole ledger."""
 
 from enum import StrEnum
 

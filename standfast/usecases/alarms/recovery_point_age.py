@@ -1,4 +1,4 @@
-"""The age of a set's newest complete recovery point, against its limit.
+"""Age of a set's newest complete recovery point, against its limit.
 
 Rules
 - The age counts from the moment to which the newest complete point is consistent, not from its

@@ -1,4 +1,4 @@
-"""The requests of an open incident to one person, for a page.
+"""Requests of an open incident to one person, for a page.
 
 Rules
 - The order is that of the next step: questions, then approvals, then manual steps, each in the

@@ -1,4 +1,4 @@
-"""The backup of one set: a new recovery point, and the age of the newest.
+"""Backup of one set: a new recovery point, and the age of the newest.
 
 Rules
 - Everything that could not be read is counted and named. It makes the outcome partial, never done.

@@ -1,6 +1,4 @@
-"""Configured sources as readers for `backup`.
-
-Sources of files are here.
+"""Configured sources as readers for `backup`; files and own files here.
 
 Services are in `service_sources.py`, because a backup of files alone takes less time than the
 import of their clients.

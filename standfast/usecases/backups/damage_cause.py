@@ -1,6 +1,4 @@
-"""The causes of a failed restore.
-
-Either the vault is damaged, or a disk could not be written.
+"""Cause of a failed restore: a damaged vault or a disk error.
 
 The action of a person depends on the cause. The same holds for a doubtful `latest`: a damaged
 point may follow it, or a clock may have been ahead.

@@ -1,6 +1,6 @@
-"""Retention holds.
+"""Retention holds: while one exists, no recovery point expires.
 
-While one exists, no recovery point expires and no pack is deleted.
+No pack is deleted either.
 
 Holds are files next to the keeper's key, because only the keeper's machine can expire points. A
 hold has the name of the incident that needs it.

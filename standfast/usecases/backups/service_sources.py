@@ -1,4 +1,4 @@
-"""Configured services as sources of a backup and as targets of a restore.
+"""Configured databases and buckets as sources and restore targets.
 
 The services themselves are in `backup/sources/` and `backup/targets/`.
 

@@ -1,4 +1,4 @@
-"""The opened installation, its backup repository and its run records.
+"""Opened installation, its backup repository and its run records.
 
 Behaviour of one domain does not belong here.
 """

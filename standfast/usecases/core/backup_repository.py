@@ -1,4 +1,4 @@
-"""The configured backup repository: its stores, keys and errors.
+"""Configured backup repository: its stores, keys and errors.
 
 Rules
 - Each error of `backup` becomes an error of Standfast with the same message. The translation

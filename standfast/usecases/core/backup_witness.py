@@ -1,4 +1,4 @@
-"""The backup witness: recovery points that earlier verifications saw.
+"""Backup witness: recovery points that earlier verifications saw.
 
 It is an append-only file with one line of canonical JSON for each head. It lies outside the
 vault, best on another machine: an attacker who rolls the vault back cannot roll back the witness.

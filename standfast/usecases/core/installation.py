@@ -1,4 +1,4 @@
-"""The opened installation: configuration, ledger, secrets and adapters."""
+"""Opened installation: configuration, ledger, secrets and adapters."""
 
 import getpass
 import os

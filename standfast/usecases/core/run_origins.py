@@ -1,4 +1,4 @@
-"""The origin of a run, and the selection of runs by vault and by host.
+"""Origin of a run, and the selection of runs by vault and by host.
 
 Several hosts may share one ledger, and several vaults may be recorded in it. Questions about a
 backup set concern the runs of this backup host on this vault; questions about the vault concern

@@ -1,4 +1,4 @@
-"""The ledger record of a run: backup, verification, restore or drill.
+"""Ledger record of a run: backup, verification, restore or drill.
 
 Rules
 - A run is recorded as running before it changes anything, and as ended whatever happens.

@@ -1,4 +1,4 @@
-"""The iCalendar feed (RFC 5545) of due dates.
+"""Text of the iCalendar feed (RFC 5545) of due dates.
 
 Rules
 - Each duty is one entry at its strict end, with a constant identity: a calendar that is read again

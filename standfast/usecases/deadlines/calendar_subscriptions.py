@@ -1,4 +1,4 @@
-"""Subscriptions to the calendar of due dates.
+"""Subscriptions to the calendar: addresses, creation and revocation.
 
 Each subscriber has a secret address.
 

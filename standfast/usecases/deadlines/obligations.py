@@ -1,4 +1,4 @@
-"""The duties that apply here: those of the law and those of contracts.
+"""Duties that apply here: those of the law and those of contracts.
 
 The module loads neither clocks nor the ledger, so that `standfast status` can show the next due
 date without loading a database.

@@ -1,4 +1,4 @@
-"""The search for the newest recovery point without an indicator.
+"""Search for the newest recovery point without an indicator.
 
 Each examined point is restored into the drills' folder, scanned, and destroyed.
 

@@ -1,4 +1,4 @@
-"""The list of drills, compared with their signed reports."""
+"""List of drills, compared with their signed reports."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The outcome of a drill: measurements, checks and judgement.
+"""Outcome of a drill: measurements, checks and judgement.
 
 Rules
 - Damage outweighs a failure, and a failure outweighs a missed objective. A skipped check is named

@@ -1,4 +1,4 @@
-"""Frozen evidence on disk, verified against its seals and the ledger.
+"""List of frozen folders; verification by their seals and the ledger.
 
 Rules
 - The module only reads and needs no ledger: evidence must be verifiable when nothing else is left.

@@ -1,4 +1,4 @@
-"""The review of an incident's evidence for indicators and accounts.
+"""Review of an incident's evidence: custody lines, timeline file.
 
 Rules
 - A folder with an invalid seal or chain of custody is named and not scanned; the others are. The

@@ -1,4 +1,4 @@
-"""Time stamps for sealed evidence, requested until they are granted.
+"""Pending time stamps, requested again until they are granted.
 
 Rules
 - Nothing waits for a stamp: sealed evidence counts as collected without one. `serve` requests

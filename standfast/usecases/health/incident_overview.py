@@ -1,4 +1,4 @@
-"""The overview of incidents: state, next step, first legal clock.
+"""Overview of incidents: state, next step, first legal clock.
 
 Rules
 - Live incidents come first, then plans of triggers, then exercises. In each group the most severe

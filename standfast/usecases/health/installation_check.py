@@ -1,4 +1,4 @@
-"""The check of all parts of an installation.
+"""Check of all parts of an installation.
 
 Rules
 - Nothing is sent, locked, frozen or backed up. Only the tail of the audit chain is verified and its

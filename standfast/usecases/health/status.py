@@ -1,4 +1,4 @@
-"""The quick status: backups, drills, open incidents, open recipients.
+"""Quick status: backups, drills, open incidents, open recipients.
 
 Rules
 - It answers within 0.5 s. So it parses only the needed keys of the configuration, and reads the

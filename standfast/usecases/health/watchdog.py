@@ -1,4 +1,4 @@
-"""The watchdog: it resumes, ends or reports stopped work.
+"""Watchdog: it resumes, ends or reports stopped work.
 
 Without it such work would stay unnoticed.
 

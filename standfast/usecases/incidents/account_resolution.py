@@ -1,4 +1,4 @@
-"""The directories of an account: the one it names, or all that know it.
+"""Directories of an account: the one it names, or all that know it.
 
 An account names its directory at its beginning.
 

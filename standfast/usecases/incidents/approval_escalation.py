@@ -1,4 +1,4 @@
-"""The people that a waiting step pages for approval, rung by rung.
+"""People that a waiting step pages for approval, rung by rung.
 
 The next rung is paged when nobody answers.
 

@@ -1,4 +1,4 @@
-"""The limits of locking without a second person, and the people concerned.
+"""Limits of locking without a second person, and the people concerned.
 
 The people are those whose accounts a plan would touch.
 

@@ -1,4 +1,4 @@
-"""The client of the control socket of a running `standfast serve`.
+"""Client of the control socket of a running `standfast serve`.
 
 Commands of this machine use it.
 

@@ -1,4 +1,4 @@
-"""The permission to stop, resume, close, reopen or undo an incident.
+"""Permission to stop, resume, close, reopen or undo an incident.
 
 Rules
 - In a live incident somebody who is enrolled signs in. To stop it, anybody may; for the rest the

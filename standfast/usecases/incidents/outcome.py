@@ -1,4 +1,4 @@
-"""The state of an incident after a runner has ended, and its exit status.
+"""State of an incident after a runner has ended, and its exit status.
 
 Rules
 - What the caller does next decides: damage and faults first, then what was not contained, and only

@@ -1,4 +1,4 @@
-"""The plan of an incident: its targets as read now; nothing is changed.
+"""Plan of an incident: its targets as read now; nothing is changed.
 
 Rules
 - The same expansion as the live run, through adapters that refuse every act.

@@ -1,4 +1,4 @@
-"""The time that a runner waits for later work before it leaves it.
+"""Time that a runner waits for later work before it leaves it.
 
 The next runner does the work.
 """

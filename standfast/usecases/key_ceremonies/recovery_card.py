@@ -1,4 +1,4 @@
-"""The recovery card: the facts of a restore on one page."""
+"""Recovery card: the facts of a restore on one page."""
 
 from pathlib import Path
 from shlex import quote

@@ -1,4 +1,4 @@
-"""The notice accounting of an incident as a file for a regulator.
+"""Notice accounting of an incident as a file for a regulator.
 
 Rules
 - The file has one line for each person: the ledger's pseudonym, the language and the reason.

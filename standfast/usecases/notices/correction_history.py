@@ -1,4 +1,4 @@
-"""The valid corrections of a notice, read from the ledger."""
+"""Valid corrections of a notice, read from the ledger."""
 
 from standfast.ledger.messages.sent_messages import first_message, individual_messages
 from standfast.playbook.run_state import HELD_STEP_PREFIX

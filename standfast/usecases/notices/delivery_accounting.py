@@ -1,4 +1,4 @@
-"""The accounting of an incident's notices, recipient by recipient.
+"""Accounting of an incident's notices, recipient by recipient.
 
 Rules
 - Each planned recipient of a notice has one line and counts once, so that the counts add up to the

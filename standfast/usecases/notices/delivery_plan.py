@@ -1,4 +1,4 @@
-"""The plan of one notice: its effects in pages, with their counts.
+"""Plan of one notice: its effects in pages, with their counts.
 
 Rules
 - A million recipients are streamed, never all in memory. Only counts are kept, with at most a few

@@ -1,4 +1,4 @@
-"""The preview of a notice in every language, and for an audience.
+"""Preview of a notice in every language, and for an audience.
 
 Rules
 - Nothing is sent, and nothing is recorded except an access to personal data.

@@ -1,4 +1,4 @@
-"""The staff, its leavers, and the remaining access of leavers.
+"""Staff, its leavers, and the remaining access of leavers.
 
 Rules
 - Importing a list changes only the ledger. A leaver with open accounts gets a plan of the `leaver`

@@ -1,4 +1,4 @@
-"""The playbooks of an installation: its own, and the shipped ones."""
+"""Playbooks of an installation: its own, and the shipped ones."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

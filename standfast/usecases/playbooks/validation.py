@@ -1,4 +1,4 @@
-"""The check of playbooks ahead of time, including the texts of notices.
+"""Check of playbooks ahead of time, including the texts of notices.
 
 Notices are rendered with the context of their step, which a run would do only when it needs them.
 `playbook.check` checks everything else, and also decides whether an incident may open.

@@ -1,4 +1,4 @@
-"""The legal duties of an incident for its pages.
+"""Legal duties of an incident for its pages.
 
 Rules
 - Only duties that need an action are listed: missed ones first, then running and held ones by their

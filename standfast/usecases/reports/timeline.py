@@ -1,4 +1,4 @@
-"""The timeline of an incident in sentences, and its decisions.
+"""Timeline of an incident in sentences, and its decisions.
 
 Rules
 - Single effects are omitted: `incident status --timeline` lists them.

@@ -1,4 +1,4 @@
-"""The opening of an installation from one configuration file."""
+"""Opening of an installation from one configuration file."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

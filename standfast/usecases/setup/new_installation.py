@@ -1,4 +1,4 @@
-"""The creation of an installation: configuration, keys and ledger.
+"""Creation of an installation: configuration, keys and ledger.
 
 Rules
 - `standfast.toml` is written last, in one piece: when it exists, everything that it names exists.

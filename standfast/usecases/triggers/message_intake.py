@@ -1,6 +1,4 @@
-"""The intake of trigger messages.
-
-Each message opens or joins an incident, exactly once.
+"""Intake of trigger messages: each opens or joins one incident, once.
 
 `standfast/console` authenticates senders, `standfast/triggers` parses messages, and `on_call_pages`
 notifies people.

@@ -1,6 +1,6 @@
-"""The tail of Suricata's event file.
+"""Position in Suricata's event file: each line is read once.
 
-Each line is read once, across rotations, truncations and restarts.
+This holds across rotations, truncations and restarts.
 
 `standfast/triggers/suricata.py` interprets a line, and the ledger, which stores the id of each
 line, ensures that it counts once.

@@ -1,4 +1,4 @@
-"""The first ledger."""
+"""First ledger."""
 
 import sqlalchemy as sa
 from alembic import op
