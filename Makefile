@@ -56,6 +56,7 @@ docs: .venv/installed-dev ## write the pages that come from the code
 	$(BIN)/python -m standfast.config.json_schema > docs/standfast.schema.json
 	$(BIN)/standfast playbook page --to docs/playbooks
 	$(BIN)/python -m standfast.playbook.json_schema > playbooks/schema.json
+	$(BIN)/python -m tests.project.module_map
 
 lock: .venv/installed-dev ## resolve pyproject.toml into requirements/; UPGRADE=--upgrade for newer ones
 	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt
