@@ -1,4 +1,4 @@
-"""Version of the schema: created by alembic, checked at each opening."""
+"""Version of the schema: created once, checked at each opening."""
 
 from pathlib import Path
 
@@ -11,15 +11,17 @@ from standfast.ledger.database.sqlite_file import (
     not_a_ledger_error,
     schema_mismatch_error,
 )
+from standfast.ledger.schema.tables import metadata
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def create_schema(engine: Engine) -> None:
-    """Upgrade the database to HEAD, unless it is there already."""
-    if not _is_missing(engine) and _version(engine) == HEAD:
+    """Create the tables, or upgrade those of an earlier release."""
+    version = None if _is_missing(engine) else _version(engine)
+    if version == HEAD:
         return
-    # alembic takes 0.3 s to import and is needed once in a place's life.
+    # alembic takes 0.3 s to import, and an installation needs it once.
     from alembic import command
     from alembic.config import Config
 
@@ -28,7 +30,11 @@ def create_schema(engine: Engine) -> None:
     config.set_main_option("path_separator", "os")
     with writing(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
+        if version is None:
+            metadata.create_all(connection)
+            command.stamp(config, HEAD)
+        else:
+            command.upgrade(config, HEAD)
 
 
 def has_schema(engine: Engine) -> bool:
