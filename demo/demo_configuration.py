@@ -10,7 +10,7 @@ from pathlib import Path
 
 from demo.call_centre import CallCentre
 from standfast.config.default_file import render_default
-from standfast.config.load import parse
+from standfast.config.loader import parse
 from standfast.records import JsonObject
 from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE
 

@@ -10,7 +10,7 @@ Rules
 - A loaded configuration contains no secret and cannot be changed.
 """
 
-from standfast.config.load import load
+from standfast.config.loader import load
 from standfast.config.schema import Config
 from standfast.config.value_types import SecretReference
 from standfast.config_file import find_config

@@ -1,6 +1,6 @@
 """Check of names in a configuration that refer to other sections of it.
 
-`validation.py` checks the values, `load.py` adds the file and the lines.
+`validation.py` checks the values, `loader.py` adds the file and the lines.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,13 +1,13 @@
 """Schema of `standfast.toml`: `Config` and sections without an adapter.
 
-`load.py` reads the file; `reference_page.py`, `json_schema.py` and `default_file.py` generate
+`loader.py` reads the file; `reference_page.py`, `json_schema.py` and `default_file.py` generate
 their output from this schema.
 
 Rules
 - Every key has a description and an example, since the documentation and the file that
   `standfast init` writes are generated from them.
 - No value here is a secret: secrets are named by a `SecretReference`.
-- `load.py` checks the keys that name another section of the file (a set, a service, a sender).
+- `loader.py` checks the keys that name another section of the file (a set, a service, a sender).
 """
 
 import os

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.config.default_file import render_default
-from standfast.config.load import parse
+from standfast.config.loader import parse
 from standfast.config.schema import Config
 from standfast.config.sections.backup import FilesSourceConfig
 from standfast.config.table_list import ITEM, NAME, tables

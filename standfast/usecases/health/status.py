@@ -223,7 +223,7 @@ class Status:
 def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     """Return the status of the installation of this configuration.
 
-    Raise the errors of `config.load` and of the ledger's status query.
+    Raise the errors of `config.loader` and of the ledger's status query.
     """
     raw = _read(config_file)
     folder = config_file.absolute().parent

@@ -29,7 +29,7 @@ from backup.trust.root_chain import load_root_chain
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.config import Config
 from standfast.config.default_file import render_default
-from standfast.config.load import load, parse
+from standfast.config.loader import load, parse
 from standfast.config_file import DEFAULT_FILE
 from standfast.errors import FileInvalid, Refused, StandfastError, UsageError
 from standfast.evidence.private_files import write_atomically

@@ -9,7 +9,7 @@ from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.factory.connectors import build_connector
 from standfast.config import SecretReference
-from standfast.config.load import parse
+from standfast.config.loader import parse
 from standfast.errors import FileInvalid
 from tests.adapters.accounts.jwt_check import private_pem
 from tests.servers.moto import Moto

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.config.load import parse
+from standfast.config.loader import parse
 from standfast.config.sections.triggers import WebhookTriggerConfig
 from standfast.errors import FileInvalid
 

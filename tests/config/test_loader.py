@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from standfast.config import Config, find_config, load
-from standfast.config.load import parse
+from standfast.config.loader import parse
 from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.backup import FilesSourceConfig, SqliteSourceConfig
 from standfast.errors import ConfigurationError, ExitStatus, FileInvalid, Problem
