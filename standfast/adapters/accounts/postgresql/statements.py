@@ -59,7 +59,7 @@ class Role:
 
     oid: int
     name: str
-    can_login: bool
+    is_enabled: bool  # it may sign in
     obstacle: str
     live_sessions: int
 
@@ -82,7 +82,7 @@ def roles_by_oid(connection: "Connection", oids: Sequence[int]) -> dict[int, Rol
 def _read(connection: "Connection", where: str, wanted: Sequence[object]) -> list[Role]:
     rows = connection.execute((_ROLES + where).encode(), (wanted,)).fetchall()
     return [
-        Role(oid=oid, name=name, can_login=login, obstacle=obstacle, live_sessions=live)
+        Role(oid=oid, name=name, is_enabled=login, obstacle=obstacle, live_sessions=live)
         for oid, name, login, obstacle, live in rows
     ]
 
