@@ -252,6 +252,6 @@ def test_a_check_names_a_right_that_is_missing(house: RedisHouse, options: dict[
     nearly = connect(RedisConnector, **options | {"user": "nearly", "password": "right"})
     said = nearly.shortcomings()
     nearly.close()
-    assert [one.split(";")[0] for one in said] == [
+    assert [text.split(".")[0] for text in said] == [
         "our user lacks +acl|setuser", "our user lacks +acl|save"
     ]  # fmt: skip
