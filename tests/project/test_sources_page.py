@@ -46,6 +46,12 @@ def test_every_kind_is_named_and_no_other() -> None:
     assert named == kinds()
 
 
+def test_every_kind_has_an_example() -> None:
+    examples = [tomllib.loads(block)["backup"]["sets"] for block in blocks("toml")]
+    sources = [source for sets in examples for one in sets.values() for source in one["sources"]]
+    assert {source["kind"] for source in sources} == kinds()
+
+
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_the_settings_load(block: str, tmp_path: Path) -> None:
     sets = tomllib.loads(block)["backup"]["sets"]
