@@ -4,16 +4,16 @@ Every decision is in the use-cases: this process may be killed at any moment, an
 the command line, continues from the ledger.
 
 Rules
-- Resuming an incident needs only the ledger: it works before Prefect is up, while it is down, and
-  after it was killed. Prefect is started next to the loop, never in it.
+- Resuming an incident needs only the ledger: it works while Prefect starts or is down. Prefect is
+  started next to the loop, never in it.
 - With a quiet ledger, a tick reads one row and writes nothing: the sequence of the newest audit
   event shows what was processed. Events that only time brings are checked every ten seconds.
 - An incident that this process opened is begun at once, without waiting for the tick.
-- An incident runs with the current configuration, by which a command opened it: a directory that
-  was added since this process began is used. Everything else needs a restart.
+- An incident runs with the current configuration file: a directory that was added since this
+  process began is used. Everything else needs a restart.
 - Alarms are sent in a thread of their own, because a mail server may be slow. So may a time stamp
   authority: sealed evidence is stamped in another thread, with growing delays after failures.
-- A ledger that does not answer is waited for: a response must survive its restart.
+- The loop waits for a ledger that does not answer: a response must survive its restart.
 - Each backup, verification, drill and retention run of this host that ends is one log line, and a
   warning if it is incomplete.
 - The parts next to the loop (HTTP, and others) have threads of their own; they share only the
@@ -22,30 +22,24 @@ Rules
   next runner finds out how it ended.
 """
 
-import fcntl
 import logging
-import os
 import queue
-import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from flows.inline_response import carry_on
 from flows.prefect_supervisor import Scheduling
 from flows.run_log import log_ended_runs
 from standfast.config import load
-from standfast.errors import ConfigurationError, ExitStatus, Refused, StandfastError
+from standfast.errors import StandfastError
 from standfast.ledger.runs.run_store import SERVE_LEASE
 from standfast.usecases.alarms.notification import Alarm, tell
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.core.run_record import other_user_of
 from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 from standfast.usecases.health.watchdog import keep_watch, needs_runner, resume_incidents
 from standfast.usecases.incidents.lifecycle import advance
@@ -194,8 +188,7 @@ class Serving:
             self._tell_once(str(error))
         except Exception as error:
             # Log only the class: the text of a foreign error may contain an account. The loop
-            # continues,
-            # because it resumes the next incident.
+            # continues, because it must resume the next incident.
             self._again.set()
             self._tell_once(f"unexpected {type(error).__name__}")
 
@@ -224,11 +217,9 @@ class Serving:
             )
 
     def _ring(self, installation: Installation, alarm: Alarm, way: str) -> bool:
-        """Pass an alarm to the thread that notifies people.
+        """Queue an alarm for the thread that notifies people; return False.
 
-        The next watch repeats it.
-
-        Return False, because the result of the notification is known later.
+        The result is not known yet, so the next watch repeats the alarm.
         """
         with suppress(queue.Full):
             self._alarms.put_nowait(alarm)
@@ -240,7 +231,7 @@ class Serving:
             try:
                 if tell(self.installation, alarm, "serve"):
                     log.warning(
-                        "alarm %s: told to whom it reached; `standfast status` says whether to any",
+                        "alarm %s: sent; `standfast status` shows whether it reached anybody",
                         alarm.subject,
                     )
             except StandfastError as error:
@@ -299,7 +290,7 @@ class Serving:
                 is_prefect_there=scheduling.is_there if scheduling else lambda: False,
                 without_prefect=lambda: self._advance(incident, way),
             )
-            log.info("%s was carried on, by way of %s", incident, used)
+            log.info("%s was resumed, by way of %s", incident, used)
         except StandfastError as error:
             log.warning("%s: %s", incident, error)
         except Exception as error:
@@ -320,8 +311,8 @@ class Serving:
             try:
                 if load(self.config_file).fingerprint != installation.config.fingerprint:
                     self._log_change(
-                        "the configuration was changed since: incidents go by it as it is now, all "
-                        "else does once this is started again"
+                        "the configuration was changed: incidents use the new one at once, all "
+                        "else after a restart of `standfast serve`"
                     )
                     opened = open_installation(
                         self.config_file,
@@ -332,7 +323,7 @@ class Serving:
                     )
                     installation = stack.enter_context(opened)
             except StandfastError as error:
-                self._log_change(f"the configuration is gone by as it was read before: {error}")
+                self._log_change(f"the previous configuration stays in use: {error}")
             yield installation
 
     def _log_change(self, trouble: str) -> None:
@@ -353,108 +344,9 @@ class Serving:
                 response.thread.join(max(0.0, deadline - time.monotonic()))
         left = sum(response.is_under_way for response in self._responses.values())
         if left:
-            log.warning("%d incidents were under way; the next runner goes on with them", left)
+            log.warning("%d incidents were running; the next runner resumes them", left)
 
     def _tell_once(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
         self._trouble = trouble
-
-
-@contextmanager
-def _logging_to_stderr() -> Iterator[None]:
-    """Log only our own lines: those of other libraries may contain an address."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    ours = (log, *(logging.getLogger(f"standfast.{name}") for name in ("ledger", "backup")))
-    for logger in ours:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger in ours:
-            logger.removeHandler(handler)
-            logger.propagate = True
-
-
-@contextmanager
-def _only_one_here(installation: Installation) -> Iterator[None]:
-    """Hold the lock of the only `serve` of a machine; the kernel releases it.
-
-    Two would each start a Prefect server in one home, and back up everything twice. Files of root
-    would keep the user of the installation out of that home.
-    """
-    user = other_user_of(installation.config) if os.geteuid() == 0 else None
-    if user is not None:
-        raise Refused(
-            f"this place is run by the user {user}, whom what root leaves in it would keep out: "
-            f"run this as that user, with `sudo -u {user}` before it"
-        )
-    home = installation.config.serve.prefect_home
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        line = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the folder {home} cannot be written: {error.strerror}; mend serve.prefect_home"
-        ) from None
-    try:
-        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Refused(
-            "a `standfast serve` of this place runs on this machine already; `standfast status` "
-            "shows it"
-        ) from None
-    else:
-        yield
-    finally:
-        os.close(line)
-
-
-def serve(
-    config_file: Path,
-    *,
-    env: Mapping[str, str] | None = None,
-    beside: Callable[
-        [Installation, BeginWork], Sequence[Beside]
-    ] = lambda installation, begin_work: (),
-) -> int:
-    """Serve in this process until SIGTERM or SIGINT.
-
-    Call it from the main thread.
-
-    `beside` returns the parts that run next to the loop; it belongs to a higher layer. They pass
-    each incident that they open to its second argument. The function ends the process itself, with
-    status 0: at the end of a process, Prefect's threads wait for their server, which may be gone.
-    Raise `StandfastError` if the installation cannot be opened, `Refused` if another process serves
-    it on this machine.
-    """
-    env = os.environ if env is None else env
-    with (
-        _logging_to_stderr(),
-        open_installation(config_file, env=env) as installation,
-        _only_one_here(installation),
-    ):
-        scheduling = Scheduling(
-            config_file=config_file.absolute(),
-            home=installation.config.serve.prefect_home,
-            url=installation.config.serve.prefect,
-            env=env,
-        )
-        serving = Serving(
-            installation=installation,
-            config_file=config_file.absolute(),
-            scheduling=scheduling,
-        )
-        serving.beside = beside(installation, serving.begin_work)
-
-        def end(number: int, frame: FrameType | None) -> None:
-            serving.stop.set()
-
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, end)
-        serving.run()
-        log.info("ended")  # our handler writes at once; Prefect's would wait for its server
-    os._exit(ExitStatus.DONE)

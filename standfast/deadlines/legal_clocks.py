@@ -16,7 +16,7 @@ Rules
 - A notice is blocked during a hold, and until another notice that must go first was given.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -31,6 +31,7 @@ from standfast.deadlines.clock_starts import (
     start_of,
 )
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
+from standfast.deadlines.law_enforcement_delays import delays_of, put_off
 from standfast.deadlines.obligations import Kind, Obligation, Recipient, is_same_notice
 from standfast.deadlines.period_end import Reading, end_of, end_of_year
 from standfast.deadlines.working_days import WorkingDays, time_zones_of, working_days
@@ -152,11 +153,11 @@ class _Run:
         start = start_of(obligation, self.by_id)
         begun = _begun(start, facts)
         due = None if begun is None else self._due(obligation, start, begun.at)
-        delays = _delays(obligation, facts)
+        delays = delays_of(obligation, facts)
         delay = delays[-1] if delays else None
         if due is not None and delays:
             is_hold = obligation.limit.kind is Kind.NOT_BEFORE
-            due = _put_off(due, delays, is_hold=is_hold)
+            due = put_off(due, delays, is_hold=is_hold)
         standing, because = self._standing(obligation, begun, due, delay, receipt)
         return Clock(
             obligation=obligation,
@@ -364,37 +365,6 @@ def _questions(
             name=obligation.id,
             text=f"Is it owed? The test: {obligation.risk_test}",
         )
-
-
-def _delays(obligation: Obligation, facts: Facts) -> list[Fact]:
-    """Return the valid requests of law enforcement for this duty, latest last."""
-    names = [obligation.id]
-    if obligation.may_be_delayed:
-        names.append(obligation.jurisdiction)
-    found: list[Fact] = []
-    for fact in facts:
-        if fact.kind is FactKind.DELAY and fact.name in names:
-            if fact.is_so is False:  # withdrawn
-                found = [delay for delay in found if delay.name != fact.name]
-            else:
-                found.append(fact)
-    return found
-
-
-def _put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
-    """Return the end with the delays.
-
-    A delay moves the strict end if it was stated before that end, as of that time. A delay that
-    lasts may be ended or extended after the first end has passed.
-    """
-    strict: datetime | None = due.strict  # None while the end of the delay is unknown
-    for delay in delays:
-        if is_hold or strict is None or delay.recorded_at <= strict:
-            strict = None if delay.at is None else max(due.strict, delay.at)
-    until = delays[-1].at
-    if until is None:
-        return due  # a delay without an end has no date, so this one is not shown
-    return Reading(strict=strict or due.strict, lenient=max(due.lenient, until))
 
 
 def _receipt(facts: Facts, name: str) -> Fact | None:

@@ -28,7 +28,7 @@ token = "env:SCIM_TOKEN"
 """
 )
 _SERVE = (
-    "import sys; from pathlib import Path; from flows.serve_loop import serve; "
+    "import sys; from pathlib import Path; from flows.serve_process import serve; "
     "serve(Path(sys.argv[1]))"
 )
 

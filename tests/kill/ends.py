@@ -12,7 +12,7 @@ import httpx
 
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.records import EffectState, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import effect_settlement
 from standfast.usecases.notices import delivery_accounting
 from standfast.usecases.notices.delivery_accounting import End, Line
 from tests.console.installations import site_at
@@ -77,7 +77,7 @@ def doubts_are_settled(world: World) -> bool:
             happened = taken[_name(row)] > done[_name(row)]
             done[_name(row)] += happened
             assert not (happened and isinstance(world.channel, Grid)), "the event has said so"
-            step_decisions.settle(
+            effect_settlement.settle(
                 world.installation, row.incident, row.token, happened=happened, by="lee"
             )
     return has_doubts

@@ -31,7 +31,7 @@ class PrefectKiller(Tracer):
 
 def serve_and_kill(config_file: Path) -> None:
     """Serve until told to end."""
-    from flows.serve_loop import serve
+    from flows.serve_process import serve
 
     killer = PrefectKiller(log=config_file.parent / "trace.log", death=None)
     wrap_ledger(killer)

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.health.status import Status, look
+from standfast.usecases.health.status import look
+from standfast.usecases.health.status_record import Status
 from tests.servers.smtp import SmtpServer
 from tests.usecases.backup_installation import NOW, SERVICE, furnish, installation_at
 from tests.usecases.installations import enrol_people

@@ -18,7 +18,7 @@ from standfast.plurals import counted
 if TYPE_CHECKING:
     from standfast.ledger.status_overview import LastRun
     from standfast.usecases.health.incident_overview import IncidentStatus
-    from standfast.usecases.health.status import SetStatus, Status
+    from standfast.usecases.health.status_record import SetStatus, Status
     from standfast.usecases.key_ceremonies.custodian_answers import Standing
 
 

@@ -258,8 +258,8 @@ def settle(
     Use this if Standfast cannot look the effect up. EFFECT is its name from `incident status
     --targets`, or the beginning of that name.
     """
-    from standfast.usecases.approvals.step_decisions import settle as keep_settled
-    from standfast.usecases.approvals.step_decisions import settle_step
+    from standfast.usecases.approvals.effect_settlement import settle as keep_settled
+    from standfast.usecases.approvals.effect_settlement import settle_step
 
     words = 1 if step else 2
     with call.installation() as installation:
@@ -304,7 +304,7 @@ def retry(
     passphrase_file: Path | None,
 ) -> ExitStatus:
     """Retry failed targets of one step or of all steps."""
-    from standfast.usecases.approvals.step_decisions import retry as plan_again
+    from standfast.usecases.approvals.step_retry import retry as plan_again
 
     with call.installation() as installation:
         incident_id, rest = resolve_incident(installation, incident, step, most=1, takes="STEP")

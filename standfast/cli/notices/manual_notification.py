@@ -239,7 +239,7 @@ def tell(
     Its approvers are asked immediately, and it is sent after the approval. If the notice was
     corrected in the meantime, give the correct texts with --value.
     """
-    from standfast.usecases.notice_follow_up.held_recipients import tell as plan_to_tell
+    from standfast.usecases.notice_follow_up.individual_notices import plan_individual_notice
 
     if bool(to) == own:
         raise UsageError(
@@ -250,7 +250,7 @@ def tell(
             installation, incident, mark, least=1, most=1, takes=_A_MARK
         )
         by = signed_in(call, installation, as_person, passphrase_file)
-        planned = plan_to_tell(
+        planned = plan_individual_notice(
             installation,
             incident_id,
             who,

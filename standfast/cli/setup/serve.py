@@ -35,7 +35,7 @@ def serve(call: Call) -> ExitStatus:
     incident is picked up within a second, even if Prefect does not respond. The command runs until
     SIGTERM or Ctrl-C ends it.
     """
-    from flows.serve_loop import serve as serve_until_told
+    from flows.serve_process import serve as serve_until_told
     from standfast.console import beside
 
     config_file = call.config_file

@@ -17,16 +17,14 @@ Rules
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from standfast.errors import ApprovalRefused, Refused, StandfastError, UsageError
+from standfast.errors import ApprovalRefused, StandfastError, UsageError
 from standfast.ledger.approvals.decisions import APPROVE, REFUSE
 from standfast.ledger.approvals.two_person_rule import Question
-from standfast.ledger.effects.effect_rows import EffectRow
-from standfast.ledger.effects.unknown_outcomes import in_doubt, unknown_outcomes_of_step
 from standfast.ledger.messages.sent_messages import first_message, individual_messages
 from standfast.people.passphrase_keys import Credential, sign_in
 from standfast.playbook.actions import ACTIONS
@@ -34,37 +32,14 @@ from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.answer_dependencies import answers_behind
 from standfast.playbook.parser.input_values import read_answer
 from standfast.playbook.run_state import State, StepView
-from standfast.playbook.status.unstarted_work import Left, not_begun
-from standfast.plurals import counted
-from standfast.records import Observed, StepState
+from standfast.records import StepState
 from standfast.suggestions import nearest_name_hint
 from standfast.usecases.approvals.exercise_roles import is_role_played
 from standfast.usecases.core.additional_steps import additional_step_title, additional_step_verb
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.incidents.lifecycle import expand_step, refuse_closed
-from standfast.usecases.notices.correction_history import newest_correction
+from standfast.usecases.incidents.lifecycle import refuse_closed
 
-_SETTLED_AT_ONCE = 1000
 _FEWEST_SHOWN = 8  # characters of a digest; a shorter prefix may match by chance
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetryResult:
-    """The result of a retry."""
-
-    count: int  # effects, and steps without an effect
-    left: tuple[str, ...]  # steps that only other people may retry
-    corrected: tuple[str, ...]  # steps whose corrected notices are not sent again
-    not_begun: tuple[Left, ...] = ()  # steps that did not fail and are still to run
-    is_stopped: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settled:
-    """The result of settling effects."""
-
-    count: int  # effects
-    left: int  # effects of the step that may still happen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +212,7 @@ def answer(
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
-    _refuse_unknown(step, [candidate.name for candidate in state.playbook.steps], incident_id)
+    refuse_unknown_step(step, [candidate.name for candidate in state.playbook.steps], incident_id)
     asked = state.playbook.step(step)
     actor = speaker(installation, state, step, by)
     text_answer, decisions = read_answer(asked, text), installation.ledger.decisions
@@ -281,102 +256,21 @@ def accept(
     """Accept an incomplete step, so that the steps that need it continue."""
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
-    _refuse_unknown(step, _all_steps(state), incident_id)
+    refuse_unknown_step(step, step_names(state), incident_id)
     actor = speaker(installation, state, step, by)
     installation.ledger.decisions.accept(incident_id, step, actor, installation.clock())
 
 
-def retry(
-    installation: Installation, incident_id: str, step: str | None = None, *, by: str | None = None
-) -> RetryResult:
-    """Plan failed work again.
-
-    This is failed effects, and steps that had no effect or were refused.
-
-    Without a name, retry all steps that `by` may decide about; the result names the others. Raise
-    Refused for a notice that was corrected since; without a name, skip it and name it.
-    """
-    refuse_closed(installation, incident_id)
-    state = installation.ledger.incidents.state(incident_id)
-    if step is not None:
-        _refuse_unknown(step, _all_steps(state), incident_id)
-    count, not_allowed, corrected = 0, list[str](), list[str]()
-    replaced = _replaced_messages(installation, incident_id)
-    with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
-        for name, view in _retryable(state):
-            if step not in (None, name):
-                continue
-            try:
-                # A step that waits for approval can only have failed pages: everybody may send them
-                # again.
-                is_asking = view.state is StepState.ASKING
-                actor = (
-                    (by or installation.actor)
-                    if is_asking
-                    else speaker(installation, state, name, by)
-                )
-            except ApprovalRefused:
-                if step is not None:
-                    raise
-                not_allowed.append(name)
-                continue
-            has_failed = view.counts.failed and not is_asking
-            if has_failed and (newer := newest_correction(installation, incident_id, name)):
-                if step is not None:
-                    raise Refused(
-                        f"{name}: {newer} corrects it, so its text is not sent again. Notify the "
-                        "remaining recipients individually: `standfast notice held "
-                        f"{incident_id}` lists them."
-                    )
-                corrected.append(name)
-                continue
-            count += installation.ledger.attempts.retry(
-                incident_id, name, actor, installation.clock(), but=replaced
-            )
-            has_nothing = view.state is StepState.FAILED and not view.counts.total
-            if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
-                expand_step(installation, state, outside, name, view.round + 1)
-                count += 1
-    return RetryResult(
-        count=count,
-        left=tuple(not_allowed),
-        corrected=tuple(corrected),
-        not_begun=not_begun(state),
-        is_stopped=state.is_halted,
-    )
-
-
-def _replaced_messages(installation: Installation, incident_id: str) -> list[str]:
-    """Return the tokens of messages that an individual notice replaces.
-
-    They are not sent.
-    """
-    refused = installation.ledger.steps.refused(incident_id)
-    return [
-        str(row.details["settles"])
-        for row in individual_messages(installation.ledger.effects, incident_id)
-        if "settles" in row.details and (row.step, row.round) not in refused
-    ]
-
-
-def _all_steps(state: State) -> list[str]:
+def step_names(state: State) -> list[str]:
     return [*(step.name for step in state.playbook.steps), *(view.step for view in state.extra)]
 
 
-def _refuse_unknown(step: str, known: Sequence[str], incident_id: str) -> None:
+def refuse_unknown_step(step: str, known: Sequence[str], incident_id: str) -> None:
     if step not in known:
         raise UsageError(
             f"step {step!r}: unknown in {incident_id}; its steps are: {', '.join(known)}"
             f"{nearest_name_hint(step, known)}"
         )
-
-
-def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
-    """Yield each step with work to retry, or with pages that may have failed."""
-    for view in (*state.steps.values(), *state.extra):
-        is_over = view.state in (StepState.FAILED, StepState.REFUSED)
-        if is_over or view.counts.failed or view.state is StepState.ASKING:
-            yield view.step, view
 
 
 def speaker(installation: Installation, state: State, step_name: str, by: str | None) -> str:
@@ -412,85 +306,11 @@ def speaker(installation: Installation, state: State, step_name: str, by: str | 
     return by
 
 
-def settle(
-    installation: Installation,
-    incident_id: str,
-    token: str,
-    *,
-    happened: bool,
-    by: str | None = None,
-) -> None:
-    """Record whether an unknown effect happened, as a person knows it."""
-    rows = in_doubt(installation.ledger.effects, incident_id, token)
-    if len(rows) != 1:
-        raise UsageError(
-            f"{counted(len(rows), 'unknown effect')} of {incident_id} with a token that begins "
-            f"with {token!r}. "
-            f"List them with `standfast incident status {incident_id} --targets`."
-        )
-    if not (happened or rows[0].is_parked):
-        raise Refused(
-            f"effect {rows[0].token[:8]} of {incident_id}: it may still happen and is looked up "
-            "again automatically. Settle it as not happened only if it cannot be looked up."
-        )
-    _settle(
-        installation,
-        installation.ledger.incidents.state(incident_id),
-        rows,
-        happened=happened,
-        by=by,
-    )
-
-
-def settle_step(
-    installation: Installation,
-    incident_id: str,
-    step: str,
-    *,
-    happened: bool,
-    by: str | None = None,
-) -> Settled:
-    """Record whether all unknown effects of a step happened."""
-    state = installation.ledger.incidents.state(incident_id)
-    _refuse_unknown(step, _all_steps(state), incident_id)
-    unknown = unknown_outcomes_of_step(installation.ledger.effects, incident_id, step)
-    if not unknown:
-        raise UsageError(f"step {step!r} of {incident_id}: no unknown effect. Nothing to settle.")
-    rows = [row for row in unknown if happened or row.is_parked]
-    if not rows:
-        raise Refused(
-            f"step {step!r} of {incident_id}: {counted(len(unknown), 'unknown effect')} may still "
-            "happen and are looked up again automatically. Settle them as not happened only if "
-            "they cannot be looked up."
-        )
-    _settle(installation, state, rows, happened=happened, by=by)
-    return Settled(count=len(rows), left=len(unknown) - len(rows))
-
-
-def _settle(
-    installation: Installation,
-    state: State,
-    rows: Sequence[EffectRow],
-    *,
-    happened: bool,
-    by: str | None,
-) -> None:
-    """Record a person's statement about effects of one step."""
-    actor = speaker(installation, state, rows[0].step, by)
-    reason = f"settled by a person: it {'happened' if happened else 'did not happen'}"
-    seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
-    for start in range(0, len(seen), _SETTLED_AT_ONCE):
-        page = seen[start : start + _SETTLED_AT_ONCE]
-        installation.ledger.unknown_outcomes.settle(
-            state.incident, page, actor, installation.clock()
-        )
-
-
 def _waiting_step(installation: Installation, incident_id: str, step: str | None) -> str:
     """Return the named step, or else the only one that waits for approval."""
     state: State = installation.ledger.incidents.state(incident_id)
     if step is not None:
-        _refuse_unknown(step, _all_steps(state), incident_id)
+        refuse_unknown_step(step, step_names(state), incident_id)
         return step
     views = (*state.steps.values(), *state.extra)
     asking = [view.step for view in views if view.state is StepState.ASKING]

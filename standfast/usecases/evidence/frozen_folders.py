@@ -51,18 +51,24 @@ NO_AUTHORITY = "custody.timestamp: no time stamp authority is set. Add [custody.
 class Frozen:
     """One sealed folder; counts are 0 and its time "" if the seal is invalid."""
 
-    incident: str
-    source: str
-    folder: Path
-    collected_at: str
-    files: int
-    unread: int
+    folder: Path  # INCIDENT/SOURCE/TOKEN
+    collected_at: str = ""
+    files: int = 0
+    unread: int = 0
     clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
     problems: tuple[str, ...] = ()
     stamp: str = ""  # the state of its time stamp; "" if there is none and none is required
     stamp_unchecked: tuple[str, ...] = ()  # why the time stamp cannot be verified
     copy: str = ""  # the state of the second copy; "" if none is required or none was examined
     copy_problems: tuple[str, ...] = ()
+
+    @property
+    def incident(self) -> str:
+        return self.folder.parent.parent.name
+
+    @property
+    def source(self) -> str:
+        return self.folder.parent.name
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -83,30 +89,24 @@ class Frozen:
 
 
 def seal_key(config: Config) -> str:
-    """Return the public key of seals, in hex.
-
-    Raise ConfigurationError without it.
-    """
+    """Return the public key of seals, in hex; ConfigurationError without it."""
     return read_signing_key(config.custody.key).public_key().public_bytes_raw().hex()
 
 
 def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
-    """List the frozen folders without reading their files.
-
-    They are those of one incident or of all.
-    """
+    """List the frozen folders of one incident or of all; read no files."""
     key = read_signing_key(config.custody.key).public_key()
     found: list[Frozen] = []
     for folder in folders_of(config, incident):
         try:
             manifest = read_sealed(folder, key)
         except Damaged as error:
-            found.append(_evidence_of(folder, problems=(str(error),)))
+            found.append(Frozen(folder=folder, problems=(str(error),)))
             continue
         counts = manifest.counts
         found.append(
-            _evidence_of(
-                folder,
+            Frozen(
+                folder=folder,
                 collected_at=manifest.ended,
                 files=counts.files,
                 unread=counts.unread,
@@ -128,11 +128,8 @@ class Recorded:
 
 def recorded_evidence(installation: Installation, incident: str) -> Recorded:
     """Return the ledger's record of an incident's seals and chains of custody."""
-    found, root, ledger = (
-        _sealed(installation, incident),
-        _root(installation, incident),
-        installation.ledger,
-    )
+    found, ledger = _sealed(installation, incident), installation.ledger
+    root = installation.config.custody.folder / incident
     noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
     events = ledger.timeline(incident)
     noted += [
@@ -146,7 +143,8 @@ def recorded_evidence(installation: Installation, incident: str) -> Recorded:
 
 def _sealed(installation: Installation, incident: str) -> Recorded:
     """Return the ledger's record of an incident's seals."""
-    found, root, ledger = Recorded(), _root(installation, incident), installation.ledger
+    found, ledger = Recorded(), installation.ledger
+    root = installation.config.custody.folder / incident
     by = ledger.effects.hosts_of(incident, SNAPSHOT)
     for row in ledger.effects.frozen(incident):
         folder = root / str(row.facts["folder"])
@@ -157,17 +155,13 @@ def _sealed(installation: Installation, incident: str) -> Recorded:
     return found
 
 
-def _root(installation: Installation, incident: str) -> Path:
-    return installation.config.custody.folder / incident
-
-
 def is_another(folder: Path, manifest: str) -> bool:
     """Return whether the folder's manifest has another hash than `manifest`."""
     return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest() != manifest
 
 
 def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
-    """Return the stamp in the chain of custody, without verifying either."""
+    """Return the time stamp in the chain of custody, unverified."""
     try:
         line = stamped_line(read_custody(folder))
     except Damaged:
@@ -263,10 +257,7 @@ def verify_frozen(installation: Installation, incident: str) -> Found:
 
 
 def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
-    """Verify each time stamp.
-
-    It is checked against seal, chain of custody and roots.
-    """
+    """Verify each time stamp against seal, chain of custody and roots."""
     roots, is_wanted = _roots(config), config.custody.timestamp is not None
     for evidence in found:
         if evidence.problems:
@@ -335,13 +326,13 @@ def _gone(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
     """Return the folders that the ledger records and that were not found."""
     present = {evidence.folder for evidence in found}
     return [
-        _evidence_of(folder, problems=(_is_gone(host),))
+        Frozen(folder=folder, problems=(_missing_problem(host),))
         for folder, host in known.hosts.items()
         if folder not in present
     ]
 
 
-def _is_gone(host: str) -> str:
+def _missing_problem(host: str) -> str:
     """Return the problem text for a missing folder; another host may hold it."""
     if host in ("", host_name()):
         return _IS_GONE
@@ -352,36 +343,10 @@ def _is_gone(host: str) -> str:
 
 
 def _problems_of_seal(folder: Path, key: Ed25519PublicKey, manifest: str) -> list[str]:
-    """Return the problems of a folder.
-
-    `manifest` is the hash in the ledger, if there is one.
-    """
+    """Return the problems of a folder; `manifest` is its recorded hash."""
     if (problems := verify_seal(folder, key)) or not manifest:
         return problems
     return [_IS_ANOTHER] if is_another(folder, manifest) else []
-
-
-def _evidence_of(
-    folder: Path,
-    *,
-    collected_at: str = "",
-    files: int = 0,
-    unread: int = 0,
-    clock: str = "",
-    stamp: str = "",
-    problems: tuple[str, ...] = (),
-) -> Frozen:
-    return Frozen(
-        incident=folder.parent.parent.name,
-        source=folder.parent.name,
-        folder=folder,
-        collected_at=collected_at,
-        files=files,
-        unread=unread,
-        clock=clock,
-        stamp=stamp,
-        problems=problems,
-    )
 
 
 def folders_of(config: Config, incident: str | None) -> Iterator[Path]:

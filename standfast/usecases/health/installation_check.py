@@ -26,7 +26,7 @@ from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import ledger_url, os_user, system_clock
 from standfast.usecases.health import (
     adapter_checks,
-    disk_checks,
+    backup_checks,
     duty_checks,
     local_checks,
     recovery_checks,
@@ -69,8 +69,8 @@ def check_installation(
             outside=stack.enter_context(closing(_reader(config, resolver, server))),
         )
         looks = {
-            **disk_checks.LOOKS,
             **local_checks.LOOKS,
+            **backup_checks.LOOKS,
             **recovery_checks.LOOKS,
             **adapter_checks.LOOKS,
             **duty_checks.LOOKS,

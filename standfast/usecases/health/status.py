@@ -11,8 +11,7 @@ Rules
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,201 +22,23 @@ from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin
 from standfast.ledger.status_overview import LastRun, LedgerOverview
 from standfast.ledger.status_query import query_status
-from standfast.records import Json, JsonObject, timestamp
-from standfast.usecases.alarms.alarm_status import JUMP_SHOWN, AlarmStatus, alarms_of
-from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host, forked_at
+from standfast.usecases.alarms.alarm_status import JUMP_SHOWN, alarms_of
+from standfast.usecases.backups.cloned_hosts import find_cloned_host, forked_at
 from standfast.usecases.core.run_origins import vault_id_of_keys
 from standfast.usecases.health.disk_space import Room, rooms
-from standfast.usecases.health.incident_overview import IncidentStatus, incidents_of, zone_of
+from standfast.usecases.health.incident_overview import incidents_of, zone_of
+from standfast.usecases.health.status_record import (
+    SetAside,
+    SetStatus,
+    Status,
+    UnnotifiedTrigger,
+    UnstampedEvidence,
+)
 from standfast.usecases.key_ceremonies.custodian_answers import Standing, folder_of, standings
 
 _GOOD = ("done", "partial")
 _SQLITE = "sqlite:///"
 _TRIGGER = "trigger:"  # prefix of an incident's opener that is not a person
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetStatus:
-    """The last backup and the last drill of one set."""
-
-    name: str
-    last_backup: LastRun | None  # the newest with a recovery point
-    last_failed: datetime | None  # the time of a newer failure
-    running_since: datetime | None
-    last_drill: LastRun | None  # the newest that restored data
-    drill_failed: datetime | None  # the time of a newer failure
-
-    def as_json(self, now: datetime) -> JsonObject:
-        """Return the JSON form."""
-        return {
-            "set": self.name,
-            "last_backup": _run_json(self.last_backup, now),
-            "failed_since": _written(self.last_failed),
-            "running_since": _written(self.running_since),
-            "last_drill": _run_json(self.last_drill, now),
-            "drill_failed_since": _written(self.drill_failed),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnnotifiedTrigger:
-    """A trigger with an undelivered page about an open incident."""
-
-    name: str
-    since: datetime
-
-    def as_json(self) -> JsonObject:
-        """Return the JSON form."""
-        return {"trigger": self.name, "since": timestamp(self.since)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetAside:
-    """Alerts of a trigger that could not be processed and were kept."""
-
-    trigger: str
-    count: int  # since the beginning
-    last: datetime
-
-    def as_json(self) -> JsonObject:
-        """Return the JSON form."""
-        return {"trigger": self.trigger, "count": self.count, "last": timestamp(self.last)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnstampedEvidence:
-    """Sealed evidence without a time stamp, although an authority is set."""
-
-    count: int
-    incident: str  # the incident of the evidence that was sealed first
-    since: datetime  # the time of that seal
-
-    def as_json(self) -> JsonObject:
-        """Return the JSON form."""
-        return {
-            "count": self.count,
-            "incident": self.incident,
-            "since": timestamp(self.since),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """The status at one moment."""
-
-    at: datetime
-    sets: tuple[SetStatus, ...]
-    incidents: tuple[IncidentStatus, ...]
-    events: int
-    signed_events: int
-    signed_at: datetime | None
-    has_serve: bool
-    serves_here: bool  # on this machine; only then backups are scheduled here
-    verify_failed: datetime | None = None  # None after a newer verification without errors
-    custodians: tuple[Standing, ...] = ()  # custodians whose proof is overdue
-    alarms: tuple[AlarmStatus, ...] = ()
-    untold_triggers: tuple[UnnotifiedTrigger, ...] = ()
-    set_aside: tuple[SetAside, ...] = ()
-    unstamped: UnstampedEvidence | None = None
-    little_room: tuple[Room, ...] = ()  # disks of ledger and state with little free space
-    time_zone: str = "UTC"  # for display
-    twin: ClonedHost | None = None  # another machine that backs up under this host's name
-    forked_at: datetime | None = None  # when the vault had a point of this host made elsewhere
-    misconfigured: str = ""  # the reason why other commands reject the configuration
-    vault: str = ""  # its location, for people
-    key_copies: tuple[str, ...] = ()  # names of the known copies of the key records
-
-    @property
-    def untold(self) -> int:
-        """The number of people that notices of open incidents have not reached."""
-        return sum(incident.untold for incident in self.incidents)
-
-    @property
-    def next_step(self) -> str:
-        """The first action, or ""; incidents take precedence over backups.
-
-        Disk space and a valid configuration take precedence over everything: without them no
-        incident can continue.
-        """
-        for room in self.little_room:
-            if room.is_full:
-                return f"Free space now: {room.sentence}."
-        if self.misconfigured:
-            return "`standfast check`: it names every error in the configuration; fix them."
-        for incident in self.incidents:
-            return f"{incident.id}: {incident.next_step}"
-        if self.verify_failed:
-            return "`standfast backup verify --read`: the last verification found errors."
-        if self.twin and self.twin.is_sure:
-            return "`standfast check`: two machines back up under one name; it explains the fix."
-        for alarm in self.alarms:
-            if alarm.kind == "jump" and not alarm.host:
-                return f"`{alarm.command}`: {alarm.sentence}."
-        for row in self.sets:
-            if row.last_backup is None:
-                return f"`standfast backup run {row.name}`: it has never been backed up."
-            if row.last_failed:
-                return f"`standfast backup run {row.name}`: the last one failed."
-        for row in self.sets:
-            if row.drill_failed:
-                return f"`standfast drill run {row.name} --identity FILE`: the last one failed."
-        for row in self.sets:
-            if row.last_drill is None:
-                return f"`standfast drill run {row.name} --identity FILE`: it was never drilled."
-        for alarm in self.alarms:
-            elsewhere = f" on {alarm.host}" if alarm.host else ""
-            return f"`{alarm.command}`{elsewhere}: {alarm.sentence}."
-        if self.unstamped:
-            return f"`standfast evidence stamp {self.unstamped.incident}`: it has no time stamp."
-        for row in self.sets:
-            if _is_partial(row.last_backup):
-                return (
-                    f"`standfast backup run {row.name}`: the last one was partial and names what "
-                    "is missing; fix that first."
-                )
-            if _is_partial(row.last_drill):
-                return (
-                    f"`standfast drill run {row.name} --identity FILE`: the last one missed an "
-                    "objective, and names it."
-                )
-        if self.custodians:
-            return "`standfast backup custodian challenge new --to FILE`: prove that the keys open."
-        return ""
-
-    def as_json(self) -> JsonObject:
-        """Return the JSON form."""
-        return {
-            "at": timestamp(self.at),
-            "sets": [row.as_json(self.at) for row in self.sets],
-            "incidents": [incident.as_json() for incident in self.incidents],
-            "untold": self.untold,
-            "ledger": {
-                "events": self.events,
-                "signed_events": self.signed_events,
-                "signed_at": _written(self.signed_at),
-            },
-            "verify_failed_since": _written(self.verify_failed),
-            "custodians_overdue": [custodian.as_json(self.at) for custodian in self.custodians],
-            "alarms": [alarm.as_json() for alarm in self.alarms],
-            "untold_triggers": [trigger.as_json() for trigger in self.untold_triggers],
-            "set_aside": [alerts.as_json() for alerts in self.set_aside],
-            "unstamped": self.unstamped.as_json() if self.unstamped else None,
-            "little_room": [
-                {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
-                for room in self.little_room
-            ],
-            "misconfigured": self.misconfigured or None,
-            "restore_takes": {
-                "vault": self.vault,
-                "key_records": list(self.key_copies),
-                "identity": "a custodian's",
-            },
-            "twin": None if self.twin is None else self.twin.as_json(),
-            "forked_at": _written(self.forked_at),
-            "serve": self.has_serve,
-            "serve_here": self.serves_here,
-            "next_step": self.next_step,
-        }
 
 
 def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
@@ -463,22 +284,3 @@ def _concerns(run: LastRun, kind: str, name: str) -> bool:
 
 def _is_newer(run: LastRun, than: LastRun | None) -> bool:
     return than is None or run.started_at > than.started_at
-
-
-def _is_partial(run: LastRun | None) -> bool:
-    return run is not None and run.state == "partial"
-
-
-def _run_json(run: LastRun | None, now: datetime) -> Json:
-    if run is None:
-        return None
-    return {
-        "state": run.state,
-        "started_at": timestamp(run.started_at),
-        "ended_at": _written(run.ended_at),
-        "age_seconds": int((now - run.started_at) / timedelta(seconds=1)),
-    }
-
-
-def _written(moment: datetime | None) -> str | None:
-    return None if moment is None else timestamp(moment)

@@ -8,24 +8,40 @@ Rules
   accounts would be locked than one person may (`blast_radius`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.factory import Outside
 from standfast.config import Config
-from standfast.errors import UsageError
+from standfast.deadlines.incident_facts import Facts
+from standfast.errors import StandfastError, UsageError
+from standfast.ledger.effects.effect_rows import effect_token, scope_of
+from standfast.ledger.effects.recent_locks import RecentLocksChanged
 from standfast.playbook.action_arguments import arguments_of
 from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.actions.action import Carrier
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.model import Step
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.playbook.run_state import State
-from standfast.records import JsonObject, Mode
+from standfast.records import JsonObject, Mode, StepState
 from standfast.usecases.backups.retention_holds import is_keeper_machine
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.deadlines.legal_clocks import refuse_blocked
 from standfast.usecases.incidents.account_effects import account_effects
-from standfast.usecases.incidents.blast_radius import NOBODY, LockedAccounts, over_limit
+from standfast.usecases.incidents.blast_radius import (
+    NOBODY,
+    LockedAccounts,
+    by_directory,
+    keeps_out,
+    locked_today,
+    over_limit,
+)
 from standfast.usecases.incidents.notice_effects import TokenOf, notice_effects, notice_preview
 from standfast.usecases.incidents.procedure_effects import call_effect, call_effects
+from standfast.usecases.notices.delivery_plan import NoticePlan
 from standfast.usecases.playbooks import library
 
 
@@ -145,3 +161,129 @@ def is_irreversible(step: Step) -> bool:
     """Return whether nothing restores what this step does."""
     action = ACTIONS.get(step.action or "")
     return action is not None and action.is_irreversible
+
+
+def expand_step(
+    installation: Installation, state: State, outside: Outside, step_name: str, round_: int
+) -> None:
+    """Plan the effects of a step; an impossible step fails with the cause."""
+    while True:
+        try:
+            _expand_once(installation, state, outside, step_name, round_)
+        except RecentLocksChanged:
+            continue  # another step began to lock accounts: count them too
+        return
+
+
+def _expand_once(
+    installation: Installation, state: State, outside: Outside, step_name: str, round_: int
+) -> None:
+    ledger, incident_id = installation.ledger, state.incident
+    step = state.playbook.step(step_name)
+    verb = step.action or ""
+    scope = scope_of(verb, incident_id)
+
+    def token_of(target: str) -> str:
+        handle = ledger.cipher.handle(scope, target)
+        return effect_token(incident_id, step_name, round_, verb, handle)
+
+    # Nobody signed in for the accounts that a trigger added.
+    is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
+    own = (incident_id, step_name)  # its earlier rounds are counted with the step itself
+    # Read outside `try`: an unreachable ledger must not fail the step.
+    facts = ledger.facts.of(incident_id)
+    locked = locked_today(ledger, state.mode, installation.clock(), installation.config, beside=own)
+    try:
+        _refuse_early_notice(installation, step, state, facts)
+        expansion = expand(
+            step,
+            state,
+            outside,
+            is_signed=is_signed,
+            token_of=token_of,
+            locked_today=by_directory(locked, ledger, installation.config),
+        )
+    except Exception as error:
+        _fail(installation, incident_id, step_name, round_, error)
+        return
+    if verb == PROVE:
+        expansion = _without_unlocked(installation, incident_id, expansion)
+    if round_ > 1:
+        expansion = _only_new(installation, incident_id, step_name, expansion)
+        if _is_empty(expansion) and state.steps[step_name].joined < state.joined:
+            ledger.steps.cover(
+                incident_id, step_name, round_ - 1, state.joined, installation.clock()
+            )
+            return
+    try:
+        ledger.steps.expand(
+            incident_id,
+            step_name,
+            round_,
+            expansion,
+            installation.actor,
+            installation.clock(),
+            joined=state.joined,
+            beside=locked if keeps_out(expansion.drafts, installation.config) else None,
+        )
+    except (StandfastError, RecentLocksChanged):
+        raise  # the ledger's own error: the next runner plans the step
+    except Exception as error:
+        _fail(installation, incident_id, step_name, round_, error)
+
+
+def _fail(
+    installation: Installation, incident_id: str, step_name: str, round_: int, error: Exception
+) -> None:
+    """Mark an impossible step as failed, so that other steps continue."""
+    # Of an unexpected error record only the class: its text may contain an account.
+    reason = (
+        str(error)
+        if isinstance(error, StandfastError)
+        else f"could not be planned: unexpected {type(error).__name__}"
+    )
+    steps, now = installation.ledger.steps, installation.clock()
+    steps.finish(incident_id, step_name, round_, StepState.FAILED, reason, now)
+
+
+def _refuse_early_notice(
+    installation: Installation, step: Step, state: State, facts: Facts
+) -> None:
+    """Raise Refused if a legal rule forbids the notice now (not for staff)."""
+    if step.action != SEND:
+        return
+    audience = arguments_of(step, state)["audience"]
+    if audience not in library.staff_audiences(installation.config):
+        refuse_blocked(installation.config, state.incident, facts, installation.clock())
+
+
+def _only_new(
+    installation: Installation, incident_id: str, step_name: str, expansion: Expansion
+) -> Expansion:
+    """Remove the effects that an earlier round of the step planned."""
+
+    def new(drafts: Sequence[Draft]) -> Sequence[Draft]:
+        earlier = installation.ledger.effects.planned_before(incident_id, step_name, drafts)
+        return [draft for draft in drafts if (draft.verb, draft.target) not in earlier]
+
+    if isinstance(expansion.telling, NoticePlan):
+        expansion.telling.leave_out = new
+        return expansion
+    return replace(expansion, drafts=tuple(new(expansion.drafts)))
+
+
+def _is_empty(expansion: Expansion) -> bool:
+    if expansion.telling is None:
+        return not expansion.drafts
+    return next(expansion.telling.pages(), None) is None
+
+
+def _without_unlocked(
+    installation: Installation, incident_id: str, expansion: Expansion
+) -> Expansion:
+    """Remove from a proof the accounts that this incident has unlocked."""
+    effects = installation.ledger.effects
+    unlocked = set(effects.locked_targets(incident_id, is_undone=True))
+    unlocked -= set(effects.locked_targets(incident_id))  # accounts that were locked again
+    kept = [draft for draft in expansion.drafts if draft.target not in unlocked]
+    return replace(expansion, drafts=tuple(kept))

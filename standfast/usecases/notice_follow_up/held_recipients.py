@@ -1,59 +1,33 @@
-"""Held recipients of a notice; a person decides about each.
+"""Held recipients (minors, the deceased) and decisions about them.
 
-They are minors and the deceased.
-
-`notices/audience` decides who is held.
+`notices/audience` selects them.
 
 Rules
-- Each is notified at an address that the deciding person names (of a guardian, of an heir, or their
-  own), or is excluded with a reason. Actor, time and reason are recorded with the recipient and in
-  the timeline. If the step names roles, only a person with one of them decides.
-- An individual notice is a step of its own, with the approvals, the abort window and the exact text
-  of the original notice. There is one step for each person, so that nobody is notified twice.
-- A corrected text is never sent again, and the correction refers to a letter that the person never
-  got: the notice is rendered again with the valid facts. A corrected answer may mean that it is
-  sent to nobody.
+- A person decides about each: notification by an individual notice (`individual_notices`), or
+  exclusion with a reason. Actor, time and reason are recorded with the recipient and in the
+  timeline. If the step names roles, only a person with one of them decides.
 - A decision is final, with two exceptions: an excluded recipient may be notified later, and a
   notice that an approver refused counts as no decision.
-- Nobody is notified individually of an unapproved notice: its next plan holds them again.
-- A person whose message did not arrive is notified in the same way, by letter or another address.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from operator import eq
-from typing import cast
 
-from standfast.adapters.factory import Outside
-from standfast.adapters.senders.letters import letter_obstacle
-from standfast.errors import Refused, UsageError
-from standfast.ledger.effects.effect_rows import EffectRow, effect_token, scope_of
-from standfast.ledger.messages.sent_messages import first_message, replaced_message, sent_messages
-from standfast.notices.mail_addresses import parse_address
-from standfast.notices.prepared_notice import Prepared, merkle_root, pick_language
-from standfast.playbook.action_arguments import arguments_of
-from standfast.playbook.actions.notices_send import SEND
-from standfast.playbook.answer_dependencies import answers_behind
-from standfast.playbook.engine import is_wanted
-from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
-from standfast.playbook.run_state import HELD_STEP_PREFIX
-from standfast.records import Json, JsonObject, StepState
+from standfast.errors import UsageError
+from standfast.ledger.effects.effect_rows import EffectRow
+from standfast.ledger.messages.sent_messages import sent_messages
+from standfast.records import JsonObject
 from standfast.usecases.approvals.step_decisions import speaker
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.deadlines.legal_clocks import refuse_blocked
-from standfast.usecases.incidents.blast_radius import NOBODY
 from standfast.usecases.incidents.lifecycle import refuse_closed
-from standfast.usecases.incidents.notice_effects import render_step_notice
-from standfast.usecases.incidents.step_expansion import add_required_approvals
 from standfast.usecases.notice_follow_up.undelivered_messages import (
     individual_notice_steps,
     returned,
 )
-from standfast.usecases.notices.correction_history import standing_corrections
 from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT, counted_rows
-from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
+from standfast.usecases.notices.recipient_targets import HELD
 
 _MARK_LENGTH = 8  # at least
 
@@ -79,21 +53,11 @@ class Held:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class IndividualNotice:
-    """The step that notifies one held recipient, and its approvals."""
-
-    step: str
-    needs_approvals: int
-
-
 def held(installation: Installation, incident_id: str) -> list[Held]:
     """Return all held recipients of an incident, undecided ones first."""
     installation.ledger.incidents.get(incident_id)
-    rows, apart = (
-        _rows(installation, incident_id),
-        individual_notice_steps(installation, incident_id),
-    )
+    rows = held_effects(installation, incident_id)
+    apart = individual_notice_steps(installation, incident_id)
     marks = marks_of([*rows, *(recipient.row for recipient in returned(installation, incident_id))])
     found = [_shown(row, apart, marks[row.token]) for row in rows]
     return sorted(found, key=lambda recipient: bool(recipient.decision))
@@ -103,7 +67,7 @@ def unreached(installation: Installation, incident_id: str) -> list[Held]:
     """Return the unreached recipients, undecided ones first."""
     installation.ledger.incidents.get(incident_id)
     lost = returned(installation, incident_id)
-    marks = marks_of([*_rows(installation, incident_id), *(message.row for message in lost)])
+    marks = marks_of([*held_effects(installation, incident_id), *(message.row for message in lost)])
     found = [
         Held(
             mark=marks[message.row.token],
@@ -125,22 +89,19 @@ def leave_out(
     *,
     by: str | None = None,
 ) -> int:
-    """Exclude recipients, with the reason; return their number.
-
-    Repeating changes nothing.
-    """
+    """Exclude recipients, with the reason; return their number. Idempotent."""
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
         raise UsageError("reason: missing. Add --because TEXT; it is kept with each recipient.")
-    rows = _meant(incident_id, _rows(installation, incident_id), marks)
+    rows = find_by_mark(incident_id, held_effects(installation, incident_id), marks)
     apart = individual_notice_steps(installation, incident_id)
     for row in rows:
         _refuse_told(row, apart)
     for row in rows:
-        actor = _speaker(installation, row, by)
+        actor = decider(installation, row, by)
         if not _decision(row, apart):
             facts = {"decision": LEFT_OUT, "by": actor, "because": because}
-            reason = f"{LEFT_OUT} by {actor}: {because} ({_why(row)})"
+            reason = f"{LEFT_OUT} by {actor}: {because} ({hold_reason(row)})"
             if not installation.ledger.notices.decide_held(
                 row, facts, reason, actor, installation.clock()
             ):
@@ -149,249 +110,36 @@ def leave_out(
     return len(rows)
 
 
-def tell(
-    installation: Installation,
-    incident_id: str,
-    mark: str,
-    *,
-    to: Sequence[str],
-    because: str,
-    name: str = "",
-    values: Mapping[str, str] | None = None,
-    by: str | None = None,
-) -> IndividualNotice:
-    """Plan an individual notice to a held or unreached recipient.
-
-    The notice is sent to the address `to`.
-
-    It is sent once it is approved.
-
-    `to` is one mail address, the lines of a postal one, or empty for the recipient's own. `name`
-    is the person greeted, if it is somebody else. `values` are the notice's valid values, needed
-    once it is corrected. Raise UsageError for an invalid address, Refused while the law forbids
-    notification and if a corrected answer says that nobody is to be notified.
-    """
-    refuse_closed(installation, incident_id, then="decide about them")
-    if not because.strip():
-        raise UsageError("reason: missing. Add --because TEXT; it is kept with the recipient.")
-    rows = [
-        *_rows(installation, incident_id),
-        *(message.row for message in returned(installation, incident_id)),
-    ]
-    (row,) = _meant(incident_id, rows, [mark])
-    actor = _speaker(installation, row, by)
-    _refuse_unapproved(installation, row)
-    refuse_blocked(
-        installation.config,
-        incident_id,
-        installation.ledger.facts.of(incident_id),
-        installation.clock(),
-    )
-    step_name = _step_name(installation, row)
-    with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
-        words = _words(installation, row, outside, values or {})
-        expansion = _expansion(
-            installation, row, step_name, outside, words, to=to, name=name, by=by
-        )
-    now = installation.clock()
-    is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, actor, now)
-    if not is_new:
-        row = installation.ledger.effects.again(row)
-    decision = f"{APART} {step_name}"
-    # Record the decision also for an existing step: the process that planned it may have died.
-    if _is_held(row) and row.facts.get("decision") != decision:
-        facts = {"decision": decision, "by": actor, "because": because}
-        reason = f"{decision}, decided by {actor}: {because} ({_why(row)})"
-        installation.ledger.notices.decide_held(row, facts, reason, actor, now)
-    if not is_new:
-        raise UsageError(f"{_mark(row)}: notified by step {step_name} already. See that step.")
-    return IndividualNotice(step=step_name, needs_approvals=expansion.needs_approvals)
-
-
 def _refuse_told(row: EffectRow, apart: Mapping[str, str]) -> None:
     """Raise UsageError for a recipient that a step notifies."""
     if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
-        raise UsageError(f"{_mark(row)}: {decision} already. That cannot be changed here.")
+        raise UsageError(f"{short_mark(row)}: {decision} already. That cannot be changed here.")
 
 
-def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
-    """Raise UsageError before approval: a new plan would include them again."""
-    for notice in installation.ledger.notices.of_incident(row.incident):
-        is_theirs = (notice.step, notice.round) == (row.step, row.round)
-        if is_theirs and notice.state in (StepState.ASKING, StepState.REFUSED):
-            raise UsageError(
-                f"notice {row.step!r}: not approved. Notify {_mark(row)} individually after its "
-                "approval."
-            )
-
-
-def _words(
-    installation: Installation, row: EffectRow, outside: Outside, values: Mapping[str, str]
-) -> FrozenNotice:
-    """Return the notice with the valid text.
-
-    Raise an error with the reason if there is none.
-    """
-    frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
-    written = replaced_message(installation.ledger.effects, row)
-    first = first_message(installation.ledger.effects, row)
-    corrected = standing_corrections(installation, row.incident, first.step)
-    if written.step != first.step:  # a correction: this person received the wrong text
-        if written.step != corrected[-1]:
-            raise UsageError(
-                f"{written.step}: {corrected[-1]} is newer and was sent to this recipient as well. "
-                "Notify them of that one, if it does not arrive."
-            )
-        if values:
-            raise UsageError(f"{written.step}: it is sent with its own text. Remove --value.")
-        return frozen
-    state = installation.ledger.incidents.state(row.incident)
-    step = state.playbook.step(first.step)
-    behind = (state.steps.get(name) for name in answers_behind(state.playbook, step))
-    asked = [view for view in behind if view is not None]
-    if not all(view.state.is_final for view in asked):
-        raise Refused(
-            f"{first.step}: the corrected answer is not processed yet. Run `standfast incident "
-            f"resume {row.incident}`."
-        )
-    is_answer_corrected = any(view.round > 1 for view in asked)
-    if is_answer_corrected and not is_wanted(step, state):
-        raise Refused(
-            f"{first.step}: after the corrected answer it is for nobody. Run `standfast notice "
-            f"leave-out {row.incident} {_mark(row)} --because WHY`."
-        )
-    if corrected and not values:
-        raise UsageError(
-            f"{first.step}: {corrected[-1]} corrects it, and its text is not sent again. This "
-            "recipient has received nothing. Add the valid facts with --value NAME=TEXT, as for "
-            "`standfast notice preview`, or leave them out."
-        )
-    if values and not corrected:
-        raise UsageError(f"{first.step}: not corrected, so it has its own text. Remove --value.")
-    if not corrected and not is_answer_corrected:
-        return frozen
-    prepared = render_step_notice(step, arguments_of(step, state), state, outside, otherwise=values)
-    return replace(frozen, body=prepared.as_json(), digest=prepared.digest)
-
-
-def _expansion(
-    installation: Installation,
-    row: EffectRow,
-    step_name: str,
-    outside: Outside,
-    words: FrozenNotice,
-    *,
-    to: Sequence[str],
-    name: str,
-    by: str | None,
-) -> Expansion:
-    incident = installation.ledger.incidents.get(row.incident)
-    # The step of an individual notice is in no playbook; use the step of the first message.
-    first = first_message(installation.ledger.effects, row)
-    step = installation.ledger.incidents.state(row.incident).playbook.step(first.step)
-    prepared = Prepared.from_json(words.body)
-    target = _target(row, to)
-    connector = row.connector
-    if target.startswith(POST) and not outside.prints(connector):
-        letters = outside.letters()
-        if letters is None:
-            raise UsageError("letter: no sender of kind `letters` is configured. Add one.")
-        connector = letters
-    elif target.startswith(MAIL) and outside.prints(connector):
-        raise UsageError("this notice is sent by letter. Give the lines of a postal address.")
-    known = cast("Mapping[str, str]", row.details["values"])
-    values = {slot: known.get(slot, "") for slot in prepared.slots}
-    if name and "name" in prepared.slots:
-        values["name"] = name
-    default = installation.config.organisation.languages[0]
-    language = pick_language(str(row.details["language"]), prepared.languages, default).language
-    handle = installation.ledger.cipher.handle(scope_of(SEND, row.incident), target)
-    token = effect_token(row.incident, step_name, 1, SEND, handle)
-    filled = prepared.fill(language, values, token, address=target.partition(":")[2])
-    details: dict[str, Json] = {
-        "language": language,
-        "values": values,
-        "why": str(row.details.get("why", "")),
-        "digest": filled.digest,
-        "settles": row.token,
-    }
-    draft = Draft(verb=SEND, connector=connector, target=target, details=details)
-    return add_required_approvals(
-        step,
-        Expansion(
-            drafts=(draft,),
-            notice=replace(
-                words,
-                root=merkle_root([filled.digest]),
-                audience=f"{_hold_kind(row)} in {row.step}",
-                recipients=1,
-            ),
-            reason=f"{_hold_kind(row)} in {row.step}: {_why(row)}",
-        ),
-        outside,
-        is_signed=incident.is_signed and by == incident.opened_by,
-        locked_today=NOBODY,
-    )
-
-
-def _target(row: EffectRow, to: Sequence[str]) -> str:
-    """Return the target of an address; without one, the person's own."""
-    if not to:
-        own = str(row.details.get("address") or "")
-        postal = cast("Sequence[str]", row.details.get("postal") or ())
-        sent_to = () if _is_held(row) else row.target.partition(":")[2].split("\n")
-        to = (own,) if own else postal or sent_to
-        if not to:
-            raise UsageError(f"{_mark(row)}: no address is known. Name one.")
-    # Without this check, the lines would be posted as a letter.
-    if len(to) > 1 and any("@" in line for line in to):
-        raise UsageError(
-            "address: mail and postal lines are mixed. Name one mail address, or the lines of a "
-            "postal one."
-        )
-    if len(to) == 1 and "@" in to[0]:
-        try:
-            return MAIL + parse_address(to[0]).text
-        except ValueError as error:
-            raise UsageError(f"not a valid mail address: {error}") from None
-    if why := letter_obstacle("\n".join(to)):
-        raise UsageError(f"not a valid postal address: {why}")
-    return POST + "\n".join(to)
-
-
-def _rows(installation: Installation, incident_id: str) -> list[EffectRow]:
-    """Return the held effects that count.
-
-    Refused rounds with a later round do not count.
-    """
+def held_effects(installation: Installation, incident_id: str) -> list[EffectRow]:
+    """Return the held effects, without those of refused, repeated rounds."""
     messages = sent_messages(installation.ledger.database, installation.ledger.effects, incident_id)
-    rows = [message.row for message in messages if _is_held(message.row)]
+    rows = [message.row for message in messages if is_held(message.row)]
     return counted_rows(rows, installation.ledger.steps.refused(incident_id))
 
 
-def _step_name(installation: Installation, row: EffectRow) -> str:
-    """Return the step name for a recipient; a refused step gets a successor."""
-    name = f"{HELD_STEP_PREFIX}{row.token[:12]}"
-    refused = {step for step, _ in installation.ledger.steps.refused(row.incident)}
-    before = sum(step == name or step.startswith(f"{name}-") for step in refused)
-    return f"{name}-{before + 1}" if before else name
-
-
 def _decision(row: EffectRow, apart: Mapping[str, str]) -> str:
-    """Return the valid decision about a recipient.
+    """Return the valid decision.
 
-    The step counts even if its reason was not stored.
+    A planned step counts even if its reason was not stored.
     """
     if step := apart.get(row.token):
         return f"{APART} {step}"
     return LEFT_OUT if row.facts.get("decision") == LEFT_OUT else ""
 
 
-def _is_held(row: EffectRow) -> bool:
+def is_held(row: EffectRow) -> bool:
     return row.target.startswith(HELD)
 
 
-def _meant(incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]) -> list[EffectRow]:
+def find_by_mark(
+    incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]
+) -> list[EffectRow]:
     found: dict[str, EffectRow] = {}  # by token, because a recipient may be named twice
     for mark in marks:
         matches = [row for row in rows if len(mark) >= 4 and row.token.startswith(mark.lower())]
@@ -404,7 +152,7 @@ def _meant(incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]) ->
     return list(found.values())
 
 
-def _speaker(installation: Installation, row: EffectRow, by: str | None) -> str:
+def decider(installation: Installation, row: EffectRow, by: str | None) -> str:
     return speaker(installation, installation.ledger.incidents.state(row.incident), row.step, by)
 
 
@@ -413,7 +161,7 @@ def _shown(row: EffectRow, apart: Mapping[str, str], mark: str) -> Held:
     return Held(
         mark=mark,
         step=row.step,
-        why=_why(row),
+        why=hold_reason(row),
         decision=decision,
         by=str(row.facts.get("by") or "") if decision else "",
     )
@@ -430,14 +178,14 @@ def marks_of(rows: Iterable[EffectRow]) -> dict[str, str]:
     }
 
 
-def _mark(row: EffectRow) -> str:
+def short_mark(row: EffectRow) -> str:
     return row.token[:_MARK_LENGTH]
 
 
-def _hold_kind(row: EffectRow) -> str:
-    return "held" if _is_held(row) else "not reached"
+def hold_kind(row: EffectRow) -> str:
+    return "held" if is_held(row) else "not reached"
 
 
-def _why(row: EffectRow) -> str:
+def hold_reason(row: EffectRow) -> str:
     """Return the reason of the hold; a decision does not change it."""
     return str(row.details.get("held") or row.reason or "the message did not arrive")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from standfast.playbook.engine import standing_state
 from standfast.records import EffectState, StepState
-from standfast.usecases.approvals.step_decisions import retry
+from standfast.usecases.approvals.step_retry import retry
 from standfast.usecases.incidents.result_summary import step_reasons
 from tests.usecases.twins import simulated_installation
 

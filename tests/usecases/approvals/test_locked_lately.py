@@ -9,7 +9,7 @@ import pytest
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.playbook.run_state import StepView
 from standfast.records import Mode, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.incidents import lifecycle
 from tests.ledger_schema import DATABASES
 from tests.usecases.incidents.test_concurrency import at_once
@@ -213,6 +213,6 @@ def test_what_failed_counts_since_it_can_be_tried_again(
     directory = SimulatedConnector("agents", dict.fromkeys(NAMES, True))
     mended = replace(installation, twins=Twins(directory=directory))
     for case in cases:
-        step_decisions.retry(mended, case)
+        step_retry.retry(mended, case)
         mended.advance(case)
     assert locked(mended) == MOST

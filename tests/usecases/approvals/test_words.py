@@ -11,7 +11,7 @@ from standfast.adapters.senders.simulator import Answer
 from standfast.errors import ApprovalRefused
 from standfast.people.passphrase_keys import enrol
 from standfast.records import EffectState, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import effect_settlement, step_decisions
 from tests.usecases.installations import OWNER, PASSPHRASES
 from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
@@ -81,10 +81,12 @@ def test_who_lacks_the_role_of_a_step_settles_nothing_of_it(
     doubts = [row.token for row in rows if row.state is EffectState.UNKNOWN]
     for by in (None, "dana"):
         with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
-            step_decisions.settle(installation, case, doubts[0], happened=True, by=by)
+            effect_settlement.settle(installation, case, doubts[0], happened=True, by=by)
         with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
-            step_decisions.settle_step(installation, case, "tell_customers", happened=True, by=by)
-    settled = step_decisions.settle_step(
+            effect_settlement.settle_step(
+                installation, case, "tell_customers", happened=True, by=by
+            )
+    settled = effect_settlement.settle_step(
         installation, case, "tell_customers", happened=True, by="lee"
     )
     assert settled.count == len(doubts) == 4

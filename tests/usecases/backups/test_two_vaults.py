@@ -17,7 +17,8 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.health.installation_check import check_installation
-from standfast.usecases.health.status import Status, look
+from standfast.usecases.health.status import look
+from standfast.usecases.health.status_record import Status
 from standfast.usecases.health.watchdog import keep_watch
 from tests import ledger_schema
 from tests.backup.trees import describe

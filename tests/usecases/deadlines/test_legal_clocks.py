@@ -16,7 +16,8 @@ from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import DeliveryEvent, DeliveryState, Mode, StepState
 from standfast.reports.authority_form_page import form_page
-from standfast.usecases.approvals.step_decisions import decide, retry
+from standfast.usecases.approvals.step_decisions import decide
+from standfast.usecases.approvals.step_retry import retry
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.calendar_feed import due_calendar
 from standfast.usecases.deadlines.legal_clocks import (
@@ -30,7 +31,7 @@ from standfast.usecases.deadlines.obligations import reach
 from standfast.usecases.health.watchdog import keep_watch
 from standfast.usecases.incidents.lifecycle import advance, close, open_incident
 from standfast.usecases.incidents.result_summary import step_reasons
-from standfast.usecases.notice_follow_up import held_recipients
+from standfast.usecases.notice_follow_up import individual_notices
 from standfast.usecases.reports.result_pages import heading
 from standfast.usecases.triggers.plan_promotion import carry_out
 from tests.servers.smtp import SmtpServer
@@ -418,7 +419,7 @@ def test_nobody_is_told_apart_while_a_rule_forbids_it(office: Office) -> None:
     office.state(opened, FactKind.TOLD, "us-md-ag", at=None, is_so=False, reference="a mistake")
 
     def tell() -> None:
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, opened, row.token[:8], to=["a@example.net"], because="it bounced"
         )
 

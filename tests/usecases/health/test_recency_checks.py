@@ -9,7 +9,7 @@ from standfast.records import Mode
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.exercises.tabletop import answer, find_exercise, start, turn
-from standfast.usecases.health import adapter_checks, local_checks
+from standfast.usecases.health import adapter_checks, backup_checks, local_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict, fail, lacking, ok, warn
 from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.health.readiness import (
@@ -151,7 +151,7 @@ def test_trouble_with_one_part_hides_no_other(
 def test_every_part_that_is_tried_answers_a_question(night: Night) -> None:
     answered = {part for parts in QUESTIONS.values() for part in parts}
     tried = check_installation(night.folder / "standfast.toml", env={})
-    looked_at = {*local_checks.LOOKS, *adapter_checks.LOOKS}
+    looked_at = {*local_checks.LOOKS, *backup_checks.LOOKS, *adapter_checks.LOOKS}
     assert {
         one.part for one in (*tried.checks, *practice(night.installation))
     } | looked_at <= answered

@@ -11,7 +11,7 @@ from standfast.adapters.clients.ldap.client import folded
 from standfast.config.schema import ProtectedConfig
 from standfast.errors import ApprovalRefused
 from standfast.records import EffectState, Mode, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.incidents import effect_undo, lifecycle
 from standfast.usecases.people.enrolment import enrol_person
 from tests.usecases.conftest import Centre
@@ -229,7 +229,7 @@ def test_retrying_pages_that_failed_starts_no_step_that_waits_for_approval(
     installation.twins.mail._answer = answer
     installation.advance(case)
     is_down = False
-    step_decisions.retry(installation, case)
+    step_retry.retry(installation, case)
     state = installation.advance(case).state.steps["tell_customers"]
     assert state.state is StepState.ASKING
     assert installation.twins.told("lee@example.com") == 1
@@ -245,9 +245,9 @@ def test_what_an_approver_refused_can_be_asked_again(installation: SimulatedInst
     )
     assert installation.advance(case).state.steps["tell_customers"].state is StepState.REFUSED
     with pytest.raises(ApprovalRefused, match="duty-manager"):
-        step_decisions.retry(installation, case, "tell_customers")
-    assert step_decisions.retry(installation, case, by="dana").left == ("tell_customers",)
-    assert step_decisions.retry(installation, case, "tell_customers", by="lee").count == 1
+        step_retry.retry(installation, case, "tell_customers")
+    assert step_retry.retry(installation, case, by="dana").left == ("tell_customers",)
+    assert step_retry.retry(installation, case, "tell_customers", by="lee").count == 1
     view = installation.advance(case).state.steps["tell_customers"]
     assert (view.state, view.round, view.approvals) == (StepState.ASKING, 2, 0)
     assert installation.twins.told("customers1@example.net") == 0

@@ -15,7 +15,7 @@ from standfast.errors import ApprovalRefused, StandfastError
 from standfast.ledger.approvals import two_person_rule
 from standfast.playbook.engine import Finish
 from standfast.records import EffectState, Mode, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.incidents import effect_undo, lifecycle
 from standfast.usecases.triggers import plan_promotion
 from tests.usecases.installations import PASSPHRASES, undo_approved
@@ -245,7 +245,7 @@ def test_a_finish_computed_before_a_retry_does_not_strand_what_it_planned_again(
     assert isinstance(directory, SimulatedConnector)
     directory.script("lock", Fault.FAIL)
     case = installation.run("lock")
-    assert step_decisions.retry(installation, case).count == 1
+    assert step_retry.retry(installation, case).count == 1
     # What a runner that had looked a moment earlier still wants to write.
     stale = Finish(step="lock", round=1, state=StepState.FAILED, reason="0 of 1 done")
     state = installation.ledger.incidents.state(case)

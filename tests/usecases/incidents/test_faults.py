@@ -23,8 +23,8 @@ from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow
 from standfast.playbook.engine import standing_state
 from standfast.playbook.run_state import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
-from standfast.usecases.approvals import step_decisions
-from standfast.usecases.incidents import effect_queues, lifecycle
+from standfast.usecases.approvals import effect_settlement, step_decisions
+from standfast.usecases.incidents import effect_queues, lifecycle, step_expansion
 from standfast.usecases.incidents.approval_request_message import page
 from standfast.usecases.incidents.step_expansion import expand
 from tests.servers.postgres import Postgres
@@ -213,7 +213,7 @@ def test_who_decides_between_the_look_and_the_page_stops_no_runner(
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     outside = installation.outside(installation.ledger.incidents.get(case))
     state = installation.ledger.incidents.state(case)
-    lifecycle.expand_step(installation, state, outside, "tell_customers", 1)
+    step_expansion.expand_step(installation, state, outside, "tell_customers", 1)
     stale = installation.ledger.incidents.state(case)
     step_decisions.decide(installation, case, "tell_customers", "lee", PASSPHRASES["lee"])
     lifecycle._make(installation, stale, outside, installation.clock())
@@ -228,7 +228,7 @@ def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(
     """Or it would be sent a second time beside the first."""
     case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
     with pytest.raises(Refused, match="may still happen"):
-        step_decisions.settle(
+        effect_settlement.settle(
             installation, case, _unknown(installation, case)[0].token, happened=False
         )
 
@@ -238,7 +238,7 @@ def test_what_a_person_says_did_not_leave_is_sent_though_its_step_had_ended(
 ) -> None:
     case = _nobody_can_tell_of_the_staff(installation)
     for row in _unknown(installation, case):
-        step_decisions.settle(installation, case, row.token, happened=False)
+        effect_settlement.settle(installation, case, row.token, happened=False)
     installation.advance(case)
     assert [installation.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
     assert installation.ledger.incidents.state(case).steps["tell_staff"].state is StepState.DONE
@@ -248,9 +248,9 @@ def test_what_a_person_says_did_not_leave_is_sent_though_its_step_had_ended(
 def test_a_person_settles_all_of_a_step_at_once(
     installation: SimulatedInstallation, happened: bool, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_decisions, "_SETTLED_AT_ONCE", 1)
+    monkeypatch.setattr(effect_settlement, "_SETTLED_AT_ONCE", 1)
     case = _nobody_can_tell_of_the_staff(installation)
-    settled = step_decisions.settle_step(installation, case, "tell_staff", happened=happened)
+    settled = effect_settlement.settle_step(installation, case, "tell_staff", happened=happened)
     assert (settled.count, settled.left, _unknown(installation, case)) == (2, 0, [])
     installation.advance(case)
     assert [installation.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [told, told]
@@ -259,9 +259,9 @@ def test_a_person_settles_all_of_a_step_at_once(
         is StepState.DONE
     )
     with pytest.raises(UsageError, match="no unknown effect"):
-        step_decisions.settle_step(installation, case, "tell_staff", happened=happened)
+        effect_settlement.settle_step(installation, case, "tell_staff", happened=happened)
     with pytest.raises(UsageError, match=r"tell_stuff.*did you mean"):
-        step_decisions.settle_step(installation, case, "tell_stuff", happened=happened)
+        effect_settlement.settle_step(installation, case, "tell_stuff", happened=happened)
 
 
 def test_of_a_step_only_what_can_no_longer_happen_takes_a_persons_no(
@@ -269,9 +269,9 @@ def test_of_a_step_only_what_can_no_longer_happen_takes_a_persons_no(
 ) -> None:
     case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
     with pytest.raises(Refused, match=r"2 unknown effects.*may still happen"):
-        step_decisions.settle_step(installation, case, "tell_staff", happened=False)
+        effect_settlement.settle_step(installation, case, "tell_staff", happened=False)
     assert len(_unknown(installation, case)) == 2
-    assert step_decisions.settle_step(installation, case, "tell_staff", happened=True).count == 2
+    assert effect_settlement.settle_step(installation, case, "tell_staff", happened=True).count == 2
 
 
 def _unknown(installation: SimulatedInstallation, case: str) -> list[EffectRow]:

@@ -10,7 +10,7 @@ from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.errors import ExitStatus
 from standfast.records import EffectState, Order, Proof, Result, StepState
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.incidents import effect_undo, step_expansion
 from tests.usecases.installations import PASSPHRASES, undo_approved
 from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
@@ -56,7 +56,7 @@ def test_a_lock_that_is_still_to_be_carried_out_is_not_said_to_be_undone(
     case = installation.open("shut")
     state = installation.ledger.incidents.state(case)
     with closing(installation.outside(installation.ledger.incidents.get(case))) as outside:
-        lifecycle.expand_step(installation, state, outside, "lock", 1)
+        step_expansion.expand_step(installation, state, outside, "lock", 1)
     plan = effect_undo.undo(installation, case, requested_by="dana")
     assert (plan.restores, plan.keeps) == (0, StepState.FAILED)
     assert plan.kept == ("its lock is still to be carried out; undo it after that",)

@@ -10,7 +10,7 @@ import pytest
 from standfast.adapters.senders.smtp import sender
 from standfast.errors import ApprovalRefused, ExitStatus, Refused, UsageError
 from standfast.records import EffectState, Mode, Proof, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import effect_settlement, step_decisions, step_retry
 from standfast.usecases.incidents import effect_undo, lifecycle
 from standfast.usecases.incidents.plan import plan_incident
 from tests.usecases.conftest import Centre
@@ -243,7 +243,7 @@ def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
     ]
     assert len(unknown) == 1
     assert unknown[0].is_parked
-    step_decisions.settle(centre.installation, case, unknown[0].token[:8], happened=True)
+    effect_settlement.settle(centre.installation, case, unknown[0].token[:8], happened=True)
     assert set(states(centre, case, "notices.send").values()) == {EffectState.DONE}
     assert sum(centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)) == 3
 
@@ -342,14 +342,14 @@ def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
     centre.advance(case)
     lifecycle.close(centre.installation, case, by="dana")
     for ask in (lifecycle.stop, lifecycle.resume):
-        with pytest.raises(Refused, match=f"{case} is closed"):
+        with pytest.raises(Refused, match=f"{case}: closed"):
             ask(centre.installation, case)
 
 
 def test_a_step_that_is_none_is_not_tried_again(centre: Centre) -> None:
     case = centre.open("lock", "agent01")
     with pytest.raises(UsageError, match=r"'lok'.*steps are: lock"):
-        step_decisions.retry(centre.installation, case, "lok")
+        step_retry.retry(centre.installation, case, "lok")
 
 
 def test_a_missing_mail_password_does_not_keep_anyone_from_locking(

@@ -13,7 +13,7 @@ from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.records import EffectState, Limits, Mode, Order, Result
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.health.watchdog import needs_runner
-from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents import lifecycle, step_expansion
 from tests.ledger_schema import DATABASES
 from tests.usecases.twins import (
     ACCOUNTS,
@@ -119,7 +119,7 @@ def claim_one_and_die(installation: Installation, case: str) -> str:
     """Be a runner that claims one lock and is gone; give whose it is."""
     ledger, now = installation.ledger, installation.clock()
     state, outside = ledger.incidents.state(case), installation.outside(ledger.incidents.get(case))
-    lifecycle.expand_step(installation, state, outside, "lock", 1)
+    step_expansion.expand_step(installation, state, outside, "lock", 1)
     runner = ledger.runners.register(case, "direct", now)
     rows = ledger.effects.without_prior(case, QUEUE, now, 10)
     seen = list(zip(rows, outside.observe(QUEUE, rows), strict=True))

@@ -14,7 +14,7 @@ from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.errors import ExitStatus, Unavailable, UsageError
 from standfast.playbook import engine
 from standfast.records import EffectState, Limits, Order, Result, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.incidents import account_resolution
 from standfast.usecases.incidents.outcome import Outcome
 from tests.servers import wait_until
@@ -166,7 +166,7 @@ def test_a_person_may_go_on_to_the_proof_of_others_while_a_lock_cannot_be_looked
         later.advance(case)
         assert not old.is_enabled(ACCOUNTS[1])
         assert steps(installation, case)["lock"] is StepState.DONE
-        step_decisions.retry(later, case, "prove", by="lee")
+        step_retry.retry(later, case, "prove", by="lee")
         later.advance(case)
         assert steps(installation, case)["prove"] is StepState.DONE
         assert installation.ledger.audit.verify().is_whole

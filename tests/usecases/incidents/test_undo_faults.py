@@ -13,7 +13,7 @@ from standfast.errors import ExitStatus
 from standfast.ledger.status_query import query_status
 from standfast.playbook.run_state import Counts
 from standfast.records import EffectState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.incidents import effect_undo, result_summary
 from tests.usecases.installations import PASSPHRASES, undo_approved
 from tests.usecases.twins import SimulatedInstallation
@@ -60,7 +60,7 @@ def test_an_undo_that_is_lost_each_time_is_given_up_by_name_and_tried_again_when
     assert outcome.exit_status is ExitStatus.WAITS_FOR_PEOPLE, "the playbook's question is open"
     assert unlocks(installation, case) == {TWO[0]: EffectState.FAILED, TWO[1]: EffectState.DONE}
     assert (installation.is_enabled("agent01"), installation.is_enabled("agent02")) == (False, True)
-    assert step_decisions.retry(installation, case).count == 1
+    assert step_retry.retry(installation, case).count == 1
     installation.advance(case)
     assert installation.is_enabled("agent01")
 
@@ -90,7 +90,7 @@ def test_an_undo_that_another_one_made_up_for_is_neither_named_nor_tried_again(
         "lock": Counts(done=2), "undo-1": Counts(done=2), "undo-2": Counts(done=len(lost))
     }  # fmt: skip
     installation.run("lock", TWO)
-    assert step_decisions.retry(installation, case).count == 0
+    assert step_retry.retry(installation, case).count == 0
     installation.advance(case)
     assert (installation.is_enabled("agent01"), installation.is_enabled("agent02")) == (
         False,

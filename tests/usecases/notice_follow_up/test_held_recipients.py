@@ -14,10 +14,15 @@ from standfast.ledger.incidents.step_transitions import Steps
 from standfast.ledger.messages.notice_control import Notices
 from standfast.notices.prepared_notice import merkle_root
 from standfast.records import DeliveryEvent, DeliveryState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.health.status import look
 from standfast.usecases.incidents import lifecycle
-from standfast.usecases.notice_follow_up import corrections, held_recipients, letters
+from standfast.usecases.notice_follow_up import (
+    corrections,
+    held_recipients,
+    individual_notices,
+    letters,
+)
 from standfast.usecases.notice_follow_up.open_recipients import open_recipients
 from standfast.usecases.notices import staged_sending
 from standfast.usecases.notices.delivery_accounting import Account, End, Line, account
@@ -95,10 +100,14 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
     assert untold(centre) == (3, 1)
 
     with pytest.raises(ApprovalRefused):
-        held_recipients.tell(installation, case, child.mark, to=["ma@example.net"], because=WHY)
+        individual_notices.plan_individual_notice(
+            installation, case, child.mark, to=["ma@example.net"], because=WHY
+        )
     with pytest.raises(UsageError, match="not a valid postal address"):
-        held_recipients.tell(installation, case, child.mark, to=["nobody"], because=WHY, by="lee")
-    planned = held_recipients.tell(
+        individual_notices.plan_individual_notice(
+            installation, case, child.mark, to=["nobody"], because=WHY, by="lee"
+        )
+    planned = individual_notices.plan_individual_notice(
         installation, case, child.mark, to=["ma@example.net"], name="Maria", because=WHY, by="lee"
     )
     assert planned.needs_approvals == 2  # of others than lee, who did not open it
@@ -124,7 +133,7 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
     }
     assert untold(centre) == (2, 0)
     with pytest.raises(UsageError, match="already"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, child.mark, to=["pa@example.net"], because=WHY, by="lee"
         )
     with pytest.raises(UsageError, match="cannot be changed here"):
@@ -147,7 +156,7 @@ def test_who_is_decided_about_while_it_is_counted_counts_once(centre: Centre) ->
         nonlocal is_telling
         if waiting and not is_telling and "FROM effect" in given[2]:
             is_telling = True
-            held_recipients.tell(
+            individual_notices.plan_individual_notice(
                 installation, case, waiting.pop(), to=["ma@example.net"], because=WHY, by="lee"
             )
             is_telling = False
@@ -170,7 +179,7 @@ def test_somebody_who_was_left_out_may_be_told_after_all_at_their_own_address(
     case = holding(centre)
     mark = held_recipients.held(centre.installation, case)[0].mark
     held_recipients.leave_out(centre.installation, case, [mark], "nobody answers", by="lee")
-    planned = held_recipients.tell(
+    planned = individual_notices.plan_individual_notice(
         centre.installation, case, mark, to=[], because="the heir called", by="lee"
     )
     for person in ("kim", "lee"):
@@ -192,7 +201,9 @@ def test_whom_an_approver_refused_to_tell_so_is_decided_about_again(centre: Cent
 
     def tell(mark: str, *, approves: bool) -> str:
         to = ["ma@example.net" if approves else "mma@example.net"]
-        step = held_recipients.tell(installation, case, mark, to=to, because=WHY, by="lee").step
+        step = individual_notices.plan_individual_notice(
+            installation, case, mark, to=to, because=WHY, by="lee"
+        ).step
         for person in ("kim", "lee") if approves else ("kim",):
             step_decisions.decide(
                 installation, case, step, person, PASSPHRASES[person], approves=approves
@@ -221,7 +232,7 @@ def test_whom_an_approver_refused_to_tell_so_is_decided_about_again(centre: Cent
     assert (centre.mails_to("ma@example.net"), centre.mails_to("mma@example.net")) == (1, 0)
     assert untold(centre) == (2, 1)
     with pytest.raises(UsageError, match=f"by step {told} already"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, child, to=["pa@example.net"], because=WHY, by="lee"
         )
     with pytest.raises(UsageError, match="cannot be changed here"):
@@ -239,7 +250,7 @@ def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> No
             centre.installation, case, [mark[:3]], WHY, by="lee"
         )  # a slip of the keyboard
     lifecycle.close(centre.installation, case, by="dana")
-    with pytest.raises(Refused, match="is closed"):
+    with pytest.raises(Refused, match="closed"):
         held_recipients.leave_out(centre.installation, case, [mark], WHY, by="lee")
 
 
@@ -285,7 +296,7 @@ def test_whom_no_mail_reached_is_named_and_told_by_a_letter_once(centre: Centre)
 
     with pytest.raises(UsageError, match="no held recipients"):
         held_recipients.leave_out(installation, case, [there[0].mark], WHY, by="lee")
-    letter = held_recipients.tell(
+    letter = individual_notices.plan_individual_notice(
         installation, case, there[0].mark, to=["Ana", "1 Road"], because="it bounced", by="lee"
     )
     for person in ("kim", "lee"):
@@ -301,7 +312,7 @@ def test_whom_no_mail_reached_is_named_and_told_by_a_letter_once(centre: Centre)
         held_recipients.unreached(installation, case)[-1].decision == f"told by step {letter.step}"
     )
     with pytest.raises(UsageError, match="already"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, there[0].mark, to=["Ana", "2 Road"], because="again", by="lee"
         )
 
@@ -332,7 +343,7 @@ def test_whom_the_second_mail_did_not_reach_either_is_told_again_and_corrected(
         installation.ledger.deliveries.hear([lost], "event", installation.clock())
         there = [one for one in held_recipients.unreached(installation, case) if not one.decision]
         assert [one.mark for one in there] == [row.token[:8]]
-        step = held_recipients.tell(
+        step = individual_notices.plan_individual_notice(
             installation, case, there[0].mark, to=[address], because=WHY, by="lee"
         ).step
         for person in ("kim", "lee"):
@@ -368,7 +379,7 @@ def test_whom_the_second_mail_did_not_reach_either_is_told_again_and_corrected(
         at=installation.clock(),
     )
     installation.ledger.deliveries.hear([lost], "event", installation.clock())
-    told = held_recipients.tell(
+    told = individual_notices.plan_individual_notice(
         installation, case, lost.token[:8], to=["three@example.net"], because=WHY, by="lee"
     )
     assert told.needs_approvals == 2  # as many as the notice itself
@@ -390,7 +401,7 @@ def test_who_dies_between_planning_to_tell_somebody_and_keeping_why_leaves_them_
     with monkeypatch.context() as dying:
         dying.setattr(installation.ledger.notices, "decide_held", die)
         with pytest.raises(Died):
-            held_recipients.tell(
+            individual_notices.plan_individual_notice(
                 installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
             )
     (told,) = [one for one in held_recipients.held(installation, case) if one.decision]
@@ -399,7 +410,9 @@ def test_who_dies_between_planning_to_tell_somebody_and_keeping_why_leaves_them_
     with pytest.raises(UsageError, match="cannot be changed here"):
         held_recipients.leave_out(installation, case, [mark], "nobody answers", by="lee")
     with pytest.raises(UsageError, match="already"):
-        held_recipients.tell(installation, case, mark, to=["ma@example.net"], because=WHY, by="lee")
+        individual_notices.plan_individual_notice(
+            installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
+        )
     (told,) = [one for one in held_recipients.held(installation, case) if one.decision]
     assert (told.mark, told.by) == (mark, "lee")
 
@@ -411,7 +424,7 @@ def test_whom_somebody_stopped_from_being_told_at_a_wrong_address_is_told_at_ano
     with_notices(centre, abort_window_seconds=3600)
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark
-    wrong = held_recipients.tell(
+    wrong = individual_notices.plan_individual_notice(
         installation, case, mark, to=["mma@example.net"], because=WHY, by="lee"
     ).step
     for person in ("kim", "lee"):
@@ -422,7 +435,7 @@ def test_whom_somebody_stopped_from_being_told_at_a_wrong_address_is_told_at_ano
     assert lost.why == "stopped by os:test before sending: mistyped"
     with_notices(centre, abort_window_seconds=0)
     installation = centre.installation
-    right = held_recipients.tell(
+    right = individual_notices.plan_individual_notice(
         installation, case, lost.mark, to=["ma@example.net"], because=WHY, by="lee"
     ).step
     for person in ("kim", "lee"):
@@ -454,7 +467,7 @@ def test_a_mail_that_arrived_after_all_hides_nobody_who_is_untold(centre: Centre
 
     hear(DeliveryState.BOUNCED)
     assert untold(centre) == (2, 0)
-    step = held_recipients.tell(
+    step = individual_notices.plan_individual_notice(
         installation, case, row.token[:8], to=["a@example.net"], because=WHY, by="lee"
     ).step
     hear(DeliveryState.DELIVERED)
@@ -474,16 +487,20 @@ def test_nobody_is_told_apart_before_the_notice_is_approved_or_they_would_be_tol
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark
     with pytest.raises(UsageError, match="not approved"):
-        held_recipients.tell(installation, case, mark, to=["ma@example.net"], because=WHY, by="lee")
+        individual_notices.plan_individual_notice(
+            installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
+        )
     step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"], approves=False)
     with pytest.raises(UsageError, match="not approved"):
-        held_recipients.tell(installation, case, mark, to=["ma@example.net"], because=WHY, by="lee")
-    step_decisions.retry(installation, case, TOLD, by="lee")
+        individual_notices.plan_individual_notice(
+            installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
+        )
+    step_retry.retry(installation, case, TOLD, by="lee")
     centre.advance(case)
     step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     mark = held_recipients.held(installation, case)[0].mark
-    step = held_recipients.tell(
+    step = individual_notices.plan_individual_notice(
         installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
     ).step
     assert {each.step: each.counts for each in counted(centre, case)} == {
@@ -506,7 +523,7 @@ def test_of_two_who_decide_about_somebody_at_once_the_first_counts(
 
     def kim_is_first(*given: Any) -> Any:
         monkeypatch.setattr(type(given[0]), name, of_ledger)
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, mark, to=["ma@example.net"], because="Kim knows her", by="kim"
         )
         return of_ledger(*given)
@@ -514,7 +531,7 @@ def test_of_two_who_decide_about_somebody_at_once_the_first_counts(
     monkeypatch.setattr(Steps if is_told else Notices, name, kim_is_first)
     lee_decides = (
         partial(
-            held_recipients.tell,
+            individual_notices.plan_individual_notice,
             installation,
             case,
             mark,
@@ -567,7 +584,9 @@ def test_a_guardian_who_is_a_customer_too_gets_one_correction(centre: Centre) ->
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark
     to = ["customer4@example.net"]
-    step = held_recipients.tell(installation, case, mark, to=to, because=WHY, by="lee").step
+    step = individual_notices.plan_individual_notice(
+        installation, case, mark, to=to, because=WHY, by="lee"
+    ).step
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, step, person, PASSPHRASES[person])
     centre.advance(case)
@@ -597,9 +616,11 @@ def test_who_is_to_be_told_where_nothing_can_be_sent_waits_for_a_decision_still(
     installation = centre.installation
     there = held_recipients.held(installation, case)
     with pytest.raises(UsageError, match=why):
-        held_recipients.tell(installation, case, there[0].mark, to=to, because=WHY, by="lee")
+        individual_notices.plan_individual_notice(
+            installation, case, there[0].mark, to=to, because=WHY, by="lee"
+        )
     with pytest.raises(UsageError, match="--because TEXT"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, there[0].mark, to=["ma@example.net"], because=" ", by="lee"
         )
     assert held_recipients.held(installation, case) == there
@@ -619,12 +640,14 @@ def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
     ]
     letters.came_back(installation, case, TOLD, [row.token], by="lee")
     with pytest.raises(UsageError, match="sent by letter"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, row.token, to=["ana@example.net"], because=WHY, by="lee"
         )
     lifecycle.close(installation, case, by="dana")
-    with pytest.raises(Refused, match="is closed"):
-        held_recipients.tell(installation, case, row.token, to=[], because=WHY, by="lee")
+    with pytest.raises(Refused, match="closed"):
+        individual_notices.plan_individual_notice(
+            installation, case, row.token, to=[], because=WHY, by="lee"
+        )
 
 
 def test_an_audience_of_whom_everybody_is_held_waits_for_a_person(centre: Centre) -> None:

@@ -19,8 +19,13 @@ from standfast.ledger.messages.delivery_reports import Deliveries
 from standfast.ledger.messages.notice_control import Notices
 from standfast.records import Mode
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.incidents import lifecycle
-from standfast.usecases.notice_follow_up import corrections, held_recipients, letters
+from standfast.usecases.incidents import step_expansion
+from standfast.usecases.notice_follow_up import (
+    corrections,
+    held_recipients,
+    individual_notices,
+    letters,
+)
 from standfast.usecases.notices.accounting_export import export
 from standfast.usecases.notices.delivery_accounting import Account, End, Line, account
 from tests.usecases.conftest import Centre
@@ -63,7 +68,7 @@ def give_one_mark_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def alike(*identity: Any) -> str:
         return f"abcdef12{effect_token(*identity)[8:]}"
 
-    for module in (step_plans, effect_rows, lifecycle):
+    for module in (step_plans, effect_rows, step_expansion):
         monkeypatch.setattr(module, "effect_token", alike)
 
 
@@ -147,7 +152,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     (lost,) = held_recipients.unreached(installation, case)
     assert (lost.mark, lost.why) == (first, "the letter came back")
     new = ["Ana", "2 New Road", "York"]
-    step = held_recipients.tell(
+    step = individual_notices.plan_individual_notice(
         installation, case, first, to=new, because="her heir wrote", by="lee"
     ).step
     for person in ("kim", "lee"):

@@ -11,8 +11,8 @@ from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.notices.audience import Audience
 from standfast.notices.audience_rows import Recipient
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
-from standfast.usecases.approvals import step_decisions
-from standfast.usecases.notice_follow_up import corrections, held_recipients
+from standfast.usecases.approvals import step_decisions, step_retry
+from standfast.usecases.notice_follow_up import corrections, held_recipients, individual_notices
 from tests.usecases.conftest import Centre
 from tests.usecases.incidents.test_notice_waves import TOLD, approved, with_notices
 from tests.usecases.installations import PASSPHRASES
@@ -91,8 +91,10 @@ def test_after_a_correction_the_notice_is_written_anew_for_whoever_had_not_got_i
     corrected(centre, case)
     installation = centre.installation
     with pytest.raises(UsageError, match=r"correction-1 corrects it.*--value"):
-        held_recipients.tell(installation, case, mark, to=[GUARDIAN], because=WHY, by="lee")
-    planned = held_recipients.tell(
+        individual_notices.plan_individual_notice(
+            installation, case, mark, to=[GUARDIAN], because=WHY, by="lee"
+        )
+    planned = individual_notices.plan_individual_notice(
         installation, case, mark, to=[GUARDIAN], because=WHY, values=RIGHT, by="lee"
     )
     approve(centre, case, planned.step, "kim", "lee")
@@ -101,7 +103,7 @@ def test_after_a_correction_the_notice_is_written_anew_for_whoever_had_not_got_i
     assert "wrong message" not in words
     assert RIGHT["what_happened"] not in words_to(centre, "customer4@example.net")[0]
     with pytest.raises(UsageError, match="already"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, mark, to=[GUARDIAN], because=WHY, values=RIGHT, by="lee"
         )
     counted(centre, case)
@@ -114,14 +116,18 @@ def test_a_correction_that_was_refused_leaves_the_notice_its_own_words(centre: C
     plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
     mark = held_recipients.held(installation, case)[0].mark
     with pytest.raises(UsageError, match="--value"):
-        held_recipients.tell(installation, case, mark, to=[GUARDIAN], because=WHY, by="lee")
+        individual_notices.plan_individual_notice(
+            installation, case, mark, to=[GUARDIAN], because=WHY, by="lee"
+        )
     centre.advance(case)
     step_decisions.decide(installation, case, plan.step, "lee", PASSPHRASES["lee"], approves=False)
     with pytest.raises(UsageError, match="not corrected"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, mark, to=[GUARDIAN], because=WHY, values=RIGHT, by="lee"
         )
-    step = held_recipients.tell(installation, case, mark, to=[GUARDIAN], because=WHY, by="lee").step
+    step = individual_notices.plan_individual_notice(
+        installation, case, mark, to=[GUARDIAN], because=WHY, by="lee"
+    ).step
     approve(centre, case, step, "kim", "lee")
     (words,) = words_to(centre, GUARDIAN)
     of_others = [words_to(centre, f"customer{n}@example.net") for n in range(4, 21)]
@@ -136,15 +142,15 @@ def test_a_correction_that_did_not_arrive_is_told_in_its_own_words_unless_there_
     first = bounce(centre, case, corrected(centre, case), "customer4@example.net")
     installation = centre.installation
     with pytest.raises(UsageError, match="its own text"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, first.token[:8], to=[GUARDIAN], because=WHY, values=RIGHT, by="lee"
         )
     second = bounce(centre, case, corrected(centre, case, is_another=True), "customer4@example.net")
     with pytest.raises(UsageError, match="correction-2 is newer"):
-        held_recipients.tell(
+        individual_notices.plan_individual_notice(
             installation, case, first.token[:8], to=[GUARDIAN], because=WHY, by="lee"
         )
-    step = held_recipients.tell(
+    step = individual_notices.plan_individual_notice(
         installation, case, second.token[:8], to=[GUARDIAN], because=WHY, by="lee"
     ).step
     approve(centre, case, step, "kim", "lee")
@@ -159,20 +165,24 @@ def test_nobody_is_told_apart_what_by_the_corrected_answer_concerns_nobody(centr
     lost = bounce(centre, case, TOLD, "customer9@example.net").token[:8]
     step_decisions.answer(installation, case, "customers_affected", "no", by="lee", again=True)
     with pytest.raises(Refused, match="not processed yet"):
-        held_recipients.tell(installation, case, mark, to=[GUARDIAN], because=WHY, by="lee")
+        individual_notices.plan_individual_notice(
+            installation, case, mark, to=[GUARDIAN], because=WHY, by="lee"
+        )
     centre.advance(case)
     for one in (mark, lost):
         with pytest.raises(
             Refused, match="tell_customers: after the corrected answer it is for nobody"
         ):
-            held_recipients.tell(installation, case, one, to=[GUARDIAN], because=WHY, by="lee")
+            individual_notices.plan_individual_notice(
+                installation, case, one, to=[GUARDIAN], because=WHY, by="lee"
+            )
     correction = bounce(centre, case, corrected(centre, case), "customer4@example.net")
-    held_recipients.tell(
+    individual_notices.plan_individual_notice(
         installation, case, correction.token[:8], to=["d@example.net"], because=WHY, by="lee"
     )
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee", again=True)
     centre.advance(case)
-    held_recipients.tell(
+    individual_notices.plan_individual_notice(
         installation, case, mark, to=[GUARDIAN], because=WHY, values=RIGHT, by="lee"
     )
 
@@ -183,11 +193,11 @@ def test_who_is_still_to_be_told_apart_is_named_once_the_answer_behind_it_is_cor
     case = holding(centre)
     installation = centre.installation
     first, second = [one.mark for one in held_recipients.held(installation, case)][:2]
-    told = held_recipients.tell(
+    told = individual_notices.plan_individual_notice(
         installation, case, first, to=[GUARDIAN], because=WHY, by="lee"
     ).step
     approve(centre, case, told, "kim", "lee")
-    asking = held_recipients.tell(
+    asking = individual_notices.plan_individual_notice(
         installation, case, second, to=["pa@example.net"], because=WHY, by="lee"
     ).step
     centre.advance(case)
@@ -227,7 +237,9 @@ def test_what_a_notice_says_by_an_answer_is_what_the_corrected_answer_says(
         )
         installation.advance(case)
         (waiting,) = held_recipients.held(installation, case)
-        held_recipients.tell(installation, case, waiting.mark, to=[], because=WHY, by="lee")
+        individual_notices.plan_individual_notice(
+            installation, case, waiting.mark, to=[], because=WHY, by="lee"
+        )
         installation.advance(case)
         (told,) = [one for one in installation.twins.mail.messages if one.address == child.address]
         assert "Only your name was seen." in told.text
@@ -273,7 +285,7 @@ def test_what_failed_is_not_tried_again_in_words_that_were_corrected_since(
             step = correct()
         elif failed == "who is told apart":
             answers = {guardian: Answer(state=EffectState.FAILED)}
-            assert step_decisions.retry(installation, case, TOLD, by="lee").count == 1
+            assert step_retry.retry(installation, case, TOLD, by="lee").count == 1
             installation.advance(case)
             now = installation.clock()
             (row,) = [
@@ -283,7 +295,7 @@ def test_what_failed_is_not_tried_again_in_words_that_were_corrected_since(
             ]
             lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
             installation.ledger.deliveries.hear([lost], "event", now)
-            step = held_recipients.tell(
+            step = individual_notices.plan_individual_notice(
                 installation, case, row.token[:8], to=[guardian], because=WHY, by="lee"
             ).step
             approve(step, "lee", "kim")
@@ -292,15 +304,15 @@ def test_what_failed_is_not_tried_again_in_words_that_were_corrected_since(
         answers.clear()
         before = installation.twins.told(four)
         with pytest.raises(Refused, match=f"{step}: {newest} corrects it"):
-            step_decisions.retry(installation, case, step, by="lee")
-        retried = step_decisions.retry(installation, case, by="lee")
+            step_retry.retry(installation, case, step, by="lee")
+        retried = step_retry.retry(installation, case, by="lee")
         assert retried.count == (failed == "its correction")
         assert step in retried.corrected
         installation.advance(case)
         if failed != "its correction":
             (mark,) = unreached()
             assert installation.twins.told(four) == before
-            told = held_recipients.tell(
+            told = individual_notices.plan_individual_notice(
                 installation, case, mark, to=[four], because=WHY, values=RIGHT, by="lee"
             ).step
             approve(told, "kim", "lee")
@@ -325,7 +337,7 @@ def test_who_is_told_apart_in_the_place_of_what_failed_is_not_told_by_a_retry_as
         installation.advance(case)
         plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
         (lost,) = held_recipients.unreached(installation, case)
-        told = held_recipients.tell(
+        told = individual_notices.plan_individual_notice(
             installation, case, lost.mark, to=[], because=WHY, values=RIGHT, by="lee"
         ).step
         installation.advance(case)
@@ -336,6 +348,6 @@ def test_who_is_told_apart_in_the_place_of_what_failed_is_not_told_by_a_retry_as
                 )
         answers.clear()
         before = installation.twins.told(four)
-        assert step_decisions.retry(installation, case, TOLD, by="lee").count == 0
+        assert step_retry.retry(installation, case, TOLD, by="lee").count == 0
         installation.advance(case)
         assert installation.twins.told(four) == before + 1

@@ -13,7 +13,7 @@ from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.adapters.factory import Outside
 from standfast.ledger.people.staff_list import Member
 from standfast.records import EffectState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_retry
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.staff_messages import notify_each
 from standfast.usecases.health.installation_check import check_installation
@@ -135,7 +135,7 @@ def test_who_tries_again_takes_back_or_enrols_lets_go_of_what_it_asked(
         assert isinstance(directory, SimulatedConnector)
         directory.script("lock", Fault.FAIL)
         case = installation.run("lock")
-        assert step_decisions.retry(installation, case).count == 1
+        assert step_retry.retry(installation, case).count == 1
         installation.advance(case)
         assert effect_undo.plan_undo(installation, case).restores == 1
         effect_undo.undo(installation, case, requested_by="dana")

@@ -1,0 +1,113 @@
+"""The process of `standfast serve`: one a machine, ended by a signal."""
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from flows.prefect_supervisor import Scheduling
+from flows.serve_loop import BeginWork, Beside, Serving, log
+from standfast.errors import ConfigurationError, ExitStatus, Refused
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import other_user_of
+from standfast.usecases.setup.installation_opening import open_installation
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Log only our own lines: those of other libraries may contain an address."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    ours = (log, *(logging.getLogger(f"standfast.{name}") for name in ("ledger", "backup")))
+    for logger in ours:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in ours:
+            logger.removeHandler(handler)
+            logger.propagate = True
+
+
+@contextmanager
+def _only_one_here(installation: Installation) -> Iterator[None]:
+    """Hold the lock of the only `serve` of a machine; the kernel releases it.
+
+    Two would each start a Prefect server in one home, and back up everything twice. Files of root
+    would keep the user of the installation out of that home.
+    """
+    user = other_user_of(installation.config) if os.geteuid() == 0 else None
+    if user is not None:
+        raise Refused(
+            f"installation: it belongs to the user {user}, who could not read files of root. Run "
+            f"this as that user: put `sudo -u {user}` before it."
+        )
+    home = installation.config.serve.prefect_home
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        line = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"folder {home}: cannot be written: {error.strerror}. Correct serve.prefect_home."
+        ) from None
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refused(
+            "`standfast serve`: it runs on this machine already. See `standfast status`."
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(line)
+
+
+def serve(
+    config_file: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    beside: Callable[
+        [Installation, BeginWork], Sequence[Beside]
+    ] = lambda installation, begin_work: (),
+) -> int:
+    """Serve in the main thread until SIGTERM or SIGINT, then end the process.
+
+    `beside` returns the parts that run next to the loop; they pass each incident that they open to
+    its second argument. The function ends the process itself, with status 0: Prefect's threads
+    would wait for their server, which may be gone. Raise Refused if another process serves this
+    installation on this machine.
+    """
+    env = os.environ if env is None else env
+    with (
+        _logging_to_stderr(),
+        open_installation(config_file, env=env) as installation,
+        _only_one_here(installation),
+    ):
+        scheduling = Scheduling(
+            config_file=config_file.absolute(),
+            home=installation.config.serve.prefect_home,
+            url=installation.config.serve.prefect,
+            env=env,
+        )
+        serving = Serving(
+            installation=installation,
+            config_file=config_file.absolute(),
+            scheduling=scheduling,
+        )
+        serving.beside = beside(installation, serving.begin_work)
+
+        def end(number: int, frame: FrameType | None) -> None:
+            serving.stop.set()
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        serving.run()
+        log.info("ended")  # our handler writes at once; Prefect's would wait for its server
+    os._exit(ExitStatus.DONE)

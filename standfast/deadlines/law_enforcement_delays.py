@@ -1,0 +1,39 @@
+"""Delays of a duty that law enforcement requested."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from standfast.deadlines.incident_facts import Fact, FactKind, Facts
+from standfast.deadlines.obligations import Obligation
+from standfast.deadlines.period_end import Reading
+
+
+def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
+    """Return the valid requests of law enforcement for this duty, latest last."""
+    names = [obligation.id]
+    if obligation.may_be_delayed:
+        names.append(obligation.jurisdiction)
+    found: list[Fact] = []
+    for fact in facts:
+        if fact.kind is FactKind.DELAY and fact.name in names:
+            if fact.is_so is False:  # withdrawn
+                found = [delay for delay in found if delay.name != fact.name]
+            else:
+                found.append(fact)
+    return found
+
+
+def put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
+    """Return the end of a period after its delays.
+
+    A delay moves the strict end only if it was stated before that end. A delay that is still valid
+    may be ended or extended after the first end has passed.
+    """
+    strict: datetime | None = due.strict  # None while the end of the delay is unknown
+    for delay in delays:
+        if is_hold or strict is None or delay.recorded_at <= strict:
+            strict = None if delay.at is None else max(due.strict, delay.at)
+    until = delays[-1].at
+    if until is None:
+        return due  # a delay without an end has no date, so this one is not shown
+    return Reading(strict=strict or due.strict, lenient=max(due.lenient, until))

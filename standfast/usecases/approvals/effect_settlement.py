@@ -1,0 +1,102 @@
+"""Settlement of unknown outcomes by a person.
+
+Rules
+- The person needs a role of the step, as for every decision about it (`step_decisions.speaker`).
+- An effect that is still looked up automatically may be settled only as happened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from standfast.errors import Refused, UsageError
+from standfast.ledger.effects.effect_rows import EffectRow
+from standfast.ledger.effects.unknown_outcomes import in_doubt, unknown_outcomes_of_step
+from standfast.playbook.run_state import State
+from standfast.plurals import counted
+from standfast.records import Observed
+from standfast.usecases.approvals.step_decisions import refuse_unknown_step, speaker, step_names
+from standfast.usecases.core.installation import Installation
+
+_SETTLED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """The result of settling effects."""
+
+    count: int  # effects
+    left: int  # effects of the step that may still happen
+
+
+def settle(
+    installation: Installation,
+    incident_id: str,
+    token: str,
+    *,
+    happened: bool,
+    by: str | None = None,
+) -> None:
+    """Record whether an unknown effect happened, as a person knows it."""
+    rows = in_doubt(installation.ledger.effects, incident_id, token)
+    if len(rows) != 1:
+        raise UsageError(
+            f"{counted(len(rows), 'unknown effect')} of {incident_id} with a token that begins "
+            f"with {token!r}. "
+            f"List them with `standfast incident status {incident_id} --targets`."
+        )
+    if not (happened or rows[0].is_parked):
+        raise Refused(
+            f"effect {rows[0].token[:8]} of {incident_id}: it may still happen and is looked up "
+            "again automatically. Settle it as not happened only if it cannot be looked up."
+        )
+    _settle(
+        installation,
+        installation.ledger.incidents.state(incident_id),
+        rows,
+        happened=happened,
+        by=by,
+    )
+
+
+def settle_step(
+    installation: Installation,
+    incident_id: str,
+    step: str,
+    *,
+    happened: bool,
+    by: str | None = None,
+) -> Settled:
+    """Record whether all unknown effects of a step happened."""
+    state = installation.ledger.incidents.state(incident_id)
+    refuse_unknown_step(step, step_names(state), incident_id)
+    unknown = unknown_outcomes_of_step(installation.ledger.effects, incident_id, step)
+    if not unknown:
+        raise UsageError(f"step {step!r} of {incident_id}: no unknown effect. Nothing to settle.")
+    rows = [row for row in unknown if happened or row.is_parked]
+    if not rows:
+        raise Refused(
+            f"step {step!r} of {incident_id}: {counted(len(unknown), 'unknown effect')} may still "
+            "happen and are looked up again automatically. Settle them as not happened only if "
+            "they cannot be looked up."
+        )
+    _settle(installation, state, rows, happened=happened, by=by)
+    return Settled(count=len(rows), left=len(unknown) - len(rows))
+
+
+def _settle(
+    installation: Installation,
+    state: State,
+    rows: Sequence[EffectRow],
+    *,
+    happened: bool,
+    by: str | None,
+) -> None:
+    """Record a person's statement about effects of one step."""
+    actor = speaker(installation, state, rows[0].step, by)
+    reason = f"settled by a person: it {'happened' if happened else 'did not happen'}"
+    seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
+    for start in range(0, len(seen), _SETTLED_AT_ONCE):
+        page = seen[start : start + _SETTLED_AT_ONCE]
+        installation.ledger.unknown_outcomes.settle(
+            state.incident, page, actor, installation.clock()
+        )

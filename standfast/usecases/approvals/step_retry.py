@@ -1,0 +1,115 @@
+"""Retry of failed steps: their failed effects are planned again.
+
+Rules
+- A failed message of a notice that was corrected since is not retried, because its text is wrong;
+  nor is a message that an individual one replaced.
+- A step that an approver refused is planned again as a new round, which needs signatures of its
+  own.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from standfast.errors import ApprovalRefused, Refused
+from standfast.ledger.messages.sent_messages import individual_messages
+from standfast.playbook.run_state import State, StepView
+from standfast.playbook.status.unstarted_work import Left, not_begun
+from standfast.records import StepState
+from standfast.usecases.approvals.step_decisions import refuse_unknown_step, speaker, step_names
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.lifecycle import refuse_closed
+from standfast.usecases.incidents.step_expansion import expand_step
+from standfast.usecases.notices.correction_history import newest_correction
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryResult:
+    """The result of a retry."""
+
+    count: int  # effects, and steps without an effect
+    left: tuple[str, ...]  # steps that only other people may retry
+    corrected: tuple[str, ...]  # steps whose corrected notices are not sent again
+    not_begun: tuple[Left, ...] = ()  # steps that did not fail and are still to run
+    is_stopped: bool = False
+
+
+def retry(
+    installation: Installation, incident_id: str, step: str | None = None, *, by: str | None = None
+) -> RetryResult:
+    """Plan failed work again.
+
+    This is failed effects, and steps that had no effect or were refused.
+
+    Without a name, retry all steps that `by` may decide about; the result names the others. Raise
+    Refused for a notice that was corrected since; without a name, skip it and name it.
+    """
+    refuse_closed(installation, incident_id)
+    state = installation.ledger.incidents.state(incident_id)
+    if step is not None:
+        refuse_unknown_step(step, step_names(state), incident_id)
+    count, not_allowed, corrected = 0, list[str](), list[str]()
+    replaced = _replaced_messages(installation, incident_id)
+    with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
+        for name, view in _retryable(state):
+            if step not in (None, name):
+                continue
+            try:
+                # A step that waits for approval can only have failed pages: everybody may send them
+                # again.
+                is_asking = view.state is StepState.ASKING
+                actor = (
+                    (by or installation.actor)
+                    if is_asking
+                    else speaker(installation, state, name, by)
+                )
+            except ApprovalRefused:
+                if step is not None:
+                    raise
+                not_allowed.append(name)
+                continue
+            has_failed = view.counts.failed and not is_asking
+            if has_failed and (newer := newest_correction(installation, incident_id, name)):
+                if step is not None:
+                    raise Refused(
+                        f"{name}: {newer} corrects it, so its text is not sent again. Notify the "
+                        "remaining recipients individually: `standfast notice held "
+                        f"{incident_id}` lists them."
+                    )
+                corrected.append(name)
+                continue
+            count += installation.ledger.attempts.retry(
+                incident_id, name, actor, installation.clock(), but=replaced
+            )
+            has_nothing = view.state is StepState.FAILED and not view.counts.total
+            if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
+                expand_step(installation, state, outside, name, view.round + 1)
+                count += 1
+    return RetryResult(
+        count=count,
+        left=tuple(not_allowed),
+        corrected=tuple(corrected),
+        not_begun=not_begun(state),
+        is_stopped=state.is_halted,
+    )
+
+
+def _replaced_messages(installation: Installation, incident_id: str) -> list[str]:
+    """Return the tokens of messages that an individual notice replaces.
+
+    They are not sent.
+    """
+    refused = installation.ledger.steps.refused(incident_id)
+    return [
+        str(row.details["settles"])
+        for row in individual_messages(installation.ledger.effects, incident_id)
+        if "settles" in row.details and (row.step, row.round) not in refused
+    ]
+
+
+def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
+    """Yield each step with work to retry, or with pages that may have failed."""
+    for view in (*state.steps.values(), *state.extra):
+        is_over = view.state in (StepState.FAILED, StepState.REFUSED)
+        if is_over or view.counts.failed or view.state is StepState.ASKING:
+            yield view.step, view

@@ -1,0 +1,263 @@
+"""Individual notices to held or unreached recipients.
+
+Rules
+- An individual notice is a step of its own, with the approvals, the abort window and the exact text
+  of the original notice. Each person has one step, so that nobody is notified twice.
+- A corrected text is never sent again, and the correction refers to a message that this person did
+  not receive: the notice is rendered again with the valid facts. If the corrected answer excludes
+  everybody, nothing is sent.
+- A recipient of an unapproved notice is refused: its next plan holds them again.
+- A person whose message did not arrive is notified in the same way, by letter or another address.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import cast
+
+from standfast.adapters.factory import Outside
+from standfast.adapters.senders.letters import letter_obstacle
+from standfast.errors import Refused, UsageError
+from standfast.ledger.effects.effect_rows import EffectRow, effect_token, scope_of
+from standfast.ledger.messages.sent_messages import first_message, replaced_message
+from standfast.notices.mail_addresses import parse_address
+from standfast.notices.prepared_notice import Prepared, merkle_root, pick_language
+from standfast.playbook.action_arguments import arguments_of
+from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.answer_dependencies import answers_behind
+from standfast.playbook.engine import is_wanted
+from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
+from standfast.playbook.run_state import HELD_STEP_PREFIX
+from standfast.records import Json, StepState
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.deadlines.legal_clocks import refuse_blocked
+from standfast.usecases.incidents.blast_radius import NOBODY
+from standfast.usecases.incidents.lifecycle import refuse_closed
+from standfast.usecases.incidents.notice_effects import render_step_notice
+from standfast.usecases.incidents.step_expansion import add_required_approvals
+from standfast.usecases.notice_follow_up.held_recipients import (
+    decider,
+    find_by_mark,
+    held_effects,
+    hold_kind,
+    hold_reason,
+    is_held,
+    short_mark,
+)
+from standfast.usecases.notice_follow_up.undelivered_messages import returned
+from standfast.usecases.notices.correction_history import standing_corrections
+from standfast.usecases.notices.delivery_accounting import APART
+from standfast.usecases.notices.recipient_targets import MAIL, POST
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndividualNotice:
+    """The step that notifies one held recipient, and its approvals."""
+
+    step: str
+    needs_approvals: int
+
+
+def plan_individual_notice(
+    installation: Installation,
+    incident_id: str,
+    mark: str,
+    *,
+    to: Sequence[str],
+    because: str,
+    name: str = "",
+    values: Mapping[str, str] | None = None,
+    by: str | None = None,
+) -> IndividualNotice:
+    """Plan an individual notice; it is sent after its approval.
+
+    `to` is one mail address, the lines of a postal one, or empty for the recipient's own. `name` is
+    the name in the greeting, if it is another person's. `values` are the valid values of a notice
+    that was corrected. Raise UsageError for an invalid address, and Refused while the law forbids
+    notification or if a corrected answer excludes everybody.
+    """
+    refuse_closed(installation, incident_id, then="decide about them")
+    if not because.strip():
+        raise UsageError("reason: missing. Add --because TEXT; it is kept with the recipient.")
+    rows = [
+        *held_effects(installation, incident_id),
+        *(message.row for message in returned(installation, incident_id)),
+    ]
+    (row,) = find_by_mark(incident_id, rows, [mark])
+    actor = decider(installation, row, by)
+    _refuse_unapproved(installation, row)
+    refuse_blocked(
+        installation.config,
+        incident_id,
+        installation.ledger.facts.of(incident_id),
+        installation.clock(),
+    )
+    step_name = _step_name(installation, row)
+    with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
+        words = _words(installation, row, outside, values or {})
+        expansion = _expansion(
+            installation, row, step_name, outside, words, to=to, name=name, by=by
+        )
+    now = installation.clock()
+    is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, actor, now)
+    if not is_new:
+        row = installation.ledger.effects.again(row)
+    decision = f"{APART} {step_name}"
+    # Record the decision also for an existing step: the process that planned it may have died.
+    if is_held(row) and row.facts.get("decision") != decision:
+        facts = {"decision": decision, "by": actor, "because": because}
+        reason = f"{decision}, decided by {actor}: {because} ({hold_reason(row)})"
+        installation.ledger.notices.decide_held(row, facts, reason, actor, now)
+    if not is_new:
+        raise UsageError(f"{short_mark(row)}: notified by step {step_name} already. See that step.")
+    return IndividualNotice(step=step_name, needs_approvals=expansion.needs_approvals)
+
+
+def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
+    """Raise UsageError before approval: a new plan would include them again."""
+    for notice in installation.ledger.notices.of_incident(row.incident):
+        is_theirs = (notice.step, notice.round) == (row.step, row.round)
+        if is_theirs and notice.state in (StepState.ASKING, StepState.REFUSED):
+            raise UsageError(
+                f"notice {row.step!r}: not approved. Notify {short_mark(row)} individually after "
+                "its approval."
+            )
+
+
+def _words(
+    installation: Installation, row: EffectRow, outside: Outside, values: Mapping[str, str]
+) -> FrozenNotice:
+    """Return the notice with its valid text; raise UsageError or Refused."""
+    frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
+    written = replaced_message(installation.ledger.effects, row)
+    first = first_message(installation.ledger.effects, row)
+    corrected = standing_corrections(installation, row.incident, first.step)
+    if written.step != first.step:  # a correction: this person received the wrong text
+        if written.step != corrected[-1]:
+            raise UsageError(
+                f"{written.step}: {corrected[-1]} is newer and was sent to this recipient as well. "
+                "Notify them of that one, if it does not arrive."
+            )
+        if values:
+            raise UsageError(f"{written.step}: it is sent with its own text. Remove --value.")
+        return frozen
+    state = installation.ledger.incidents.state(row.incident)
+    step = state.playbook.step(first.step)
+    behind = (state.steps.get(name) for name in answers_behind(state.playbook, step))
+    asked = [view for view in behind if view is not None]
+    if not all(view.state.is_final for view in asked):
+        raise Refused(
+            f"{first.step}: the corrected answer is not processed yet. Run `standfast incident "
+            f"resume {row.incident}`."
+        )
+    is_answer_corrected = any(view.round > 1 for view in asked)
+    if is_answer_corrected and not is_wanted(step, state):
+        raise Refused(
+            f"{first.step}: after the corrected answer it is for nobody. Run `standfast notice "
+            f"leave-out {row.incident} {short_mark(row)} --because WHY`."
+        )
+    if corrected and not values:
+        raise UsageError(
+            f"{first.step}: {corrected[-1]} corrects it, and its text is not sent again. This "
+            "recipient has received nothing. Add the valid facts with --value NAME=TEXT, as for "
+            "`standfast notice preview`, or leave them out."
+        )
+    if values and not corrected:
+        raise UsageError(f"{first.step}: not corrected, so it has its own text. Remove --value.")
+    if not corrected and not is_answer_corrected:
+        return frozen
+    prepared = render_step_notice(step, arguments_of(step, state), state, outside, otherwise=values)
+    return replace(frozen, body=prepared.as_json(), digest=prepared.digest)
+
+
+def _expansion(
+    installation: Installation,
+    row: EffectRow,
+    step_name: str,
+    outside: Outside,
+    words: FrozenNotice,
+    *,
+    to: Sequence[str],
+    name: str,
+    by: str | None,
+) -> Expansion:
+    incident = installation.ledger.incidents.get(row.incident)
+    # The step of an individual notice is in no playbook; use the step of the first message.
+    first = first_message(installation.ledger.effects, row)
+    step = installation.ledger.incidents.state(row.incident).playbook.step(first.step)
+    prepared = Prepared.from_json(words.body)
+    target = _target(row, to)
+    connector = row.connector
+    if target.startswith(POST) and not outside.prints(connector):
+        letters = outside.letters()
+        if letters is None:
+            raise UsageError("letter: no sender of kind `letters` is configured. Add one.")
+        connector = letters
+    elif target.startswith(MAIL) and outside.prints(connector):
+        raise UsageError("this notice is sent by letter. Give the lines of a postal address.")
+    known = cast("Mapping[str, str]", row.details["values"])
+    values = {slot: known.get(slot, "") for slot in prepared.slots}
+    if name and "name" in prepared.slots:
+        values["name"] = name
+    default = installation.config.organisation.languages[0]
+    language = pick_language(str(row.details["language"]), prepared.languages, default).language
+    handle = installation.ledger.cipher.handle(scope_of(SEND, row.incident), target)
+    token = effect_token(row.incident, step_name, 1, SEND, handle)
+    filled = prepared.fill(language, values, token, address=target.partition(":")[2])
+    details: dict[str, Json] = {
+        "language": language,
+        "values": values,
+        "why": str(row.details.get("why", "")),
+        "digest": filled.digest,
+        "settles": row.token,
+    }
+    draft = Draft(verb=SEND, connector=connector, target=target, details=details)
+    return add_required_approvals(
+        step,
+        Expansion(
+            drafts=(draft,),
+            notice=replace(
+                words,
+                root=merkle_root([filled.digest]),
+                audience=f"{hold_kind(row)} in {row.step}",
+                recipients=1,
+            ),
+            reason=f"{hold_kind(row)} in {row.step}: {hold_reason(row)}",
+        ),
+        outside,
+        is_signed=incident.is_signed and by == incident.opened_by,
+        locked_today=NOBODY,
+    )
+
+
+def _target(row: EffectRow, to: Sequence[str]) -> str:
+    """Return the target of an address; without one, the person's own."""
+    if not to:
+        own = str(row.details.get("address") or "")
+        postal = cast("Sequence[str]", row.details.get("postal") or ())
+        sent_to = () if is_held(row) else row.target.partition(":")[2].split("\n")
+        to = (own,) if own else postal or sent_to
+        if not to:
+            raise UsageError(f"{short_mark(row)}: no address is known. Name one.")
+    # Without this check, the lines would be posted as a letter.
+    if len(to) > 1 and any("@" in line for line in to):
+        raise UsageError(
+            "address: mail and postal lines are mixed. Name one mail address, or the lines of a "
+            "postal one."
+        )
+    if len(to) == 1 and "@" in to[0]:
+        try:
+            return MAIL + parse_address(to[0]).text
+        except ValueError as error:
+            raise UsageError(f"not a valid mail address: {error}") from None
+    if why := letter_obstacle("\n".join(to)):
+        raise UsageError(f"not a valid postal address: {why}")
+    return POST + "\n".join(to)
+
+
+def _step_name(installation: Installation, row: EffectRow) -> str:
+    """Return the step name for a recipient; a refused step gets a successor."""
+    name = f"{HELD_STEP_PREFIX}{row.token[:12]}"
+    refused = {step for step, _ in installation.ledger.steps.refused(row.incident)}
+    before = sum(step == name or step.startswith(f"{name}-") for step in refused)
+    return f"{name}-{before + 1}" if before else name
