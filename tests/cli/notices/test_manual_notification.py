@@ -245,7 +245,7 @@ def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
     late = ("notice", "leave-out", case, mark, "--because", "no heir")
     refused = desk.run(*late)
     assert refused.status == ExitStatus.REFUSED
-    assert f"`standfast incident reopen {case}` opens it again, then decide" in refused.err
+    assert f"standfast incident reopen {case}`, then decide" in refused.err
     paused = desk.run("notice", "pause", case, "people")
     refuse = f"`standfast incident approve {case} people --refuse --as PERSON`"
     assert (paused.status, refuse in paused.err) == (ExitStatus.USAGE, True)
