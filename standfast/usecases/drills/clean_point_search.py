@@ -27,7 +27,7 @@ from standfast.usecases.core.backup_repository import (
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.drills.restore_drill import drill_folder
+from standfast.usecases.drills.drill_folders import drill_folder
 
 MOST_POINTS = 500  # the newest points; older ones are not examined
 _MOST_FINDS = 20  # one is enough to judge; some more show a person where to look

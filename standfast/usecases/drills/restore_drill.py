@@ -7,15 +7,13 @@ Rules
 - The output of a failed command of a check is shown to the person who drills, and kept in a
   private file until the next drill of the set. It may be personal data, so no report and no ledger
   contains it.
-- The target is a new private folder. It is destroyed however the drill ends, and then searched for;
-  remains of a dead drill are deleted first. Only `keep` leaves it, and the report says so.
+- Nothing that was restored outlives the drill, except with `keep`; the report says so.
 - A failed drill has a report too. Only an invalid request (an unknown set or point, an identity
   that opens nothing) ends without one.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +21,6 @@ from pathlib import Path
 from backup.errors import Damaged as DamagedBackup
 from backup.records import Progress, RecoveryPoint, RestoreResult
 from backup.repository import Repository
-from backup.system.tree_removal import remove_tree
 from backup.trust.key_files import Identity
 from standfast.config.sections.backup import BackupSetConfig
 from standfast.config.sections.services import ServiceConfig
@@ -48,6 +45,13 @@ from standfast.usecases.core.backup_repository import (
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
+from standfast.usecases.drills.drill_folders import (
+    OUTPUT,
+    destroy,
+    destroy_leftovers,
+    keep_target,
+    new_target,
+)
 from standfast.usecases.drills.outcome import DrillOutcome, Target
 from standfast.usecases.drills.service_checks import (
     CheckResult,
@@ -60,8 +64,6 @@ from standfast.usecases.drills.source_comparison import Comparison, compare
 
 HASHES = "hash of every file"
 COMPARISON = "comparison with the live source"
-_KEPT = ".kept"
-_OUTPUT = ".output"
 
 
 @dataclass(kw_only=True)
@@ -110,7 +112,7 @@ def run_drill(
         destroy_leftovers(installation, set_name)
         repository, chosen = named or _open_point(installation, identity, point, set_name)
         seen = _Seen()
-        with _target(installation, set_name, run.token) as folder:
+        with new_target(installation, set_name, run.token) as folder:
             try:
                 with translated_errors(f"drilling {set_name}"):
                     _restore(installation, repository, chosen, folder, progress, seen)
@@ -126,7 +128,7 @@ def run_drill(
             except StandfastError as error:
                 seen.problem, seen.has_failed = str(error), True
             _judge_unreached(services, seen)
-            target = _keep(folder) if keep else _destroy(folder)
+            target = keep_target(folder) if keep else destroy(folder)
         outcome = _outcome(
             installation, run.token, set_name, way, chosen, declared_at, seen, target
         )
@@ -145,7 +147,7 @@ def run_drill(
             outcome, report=filed.path, report_digest=filed.digest, died_before=run.died_before
         )
         run.ends(outcome.state, outcome.summary())
-    output = installation.config.drills.folder / f"{set_name}.{run.token}{_OUTPUT}"
+    output = installation.config.drills.folder / f"{set_name}.{run.token}{OUTPUT}"
     is_written = write_output(output, outcome.checks)
     return replace(outcome, output=output if is_written else None)
 
@@ -351,71 +353,3 @@ def _outcome(
 
 def _consistent_at(point: RecoveryPoint) -> datetime:
     return point.details.consistent_at if point.details else point.time
-
-
-@contextmanager
-def _target(installation: Installation, set_name: str, run: str) -> Iterator[Path]:
-    """Create a new private folder; delete it if the drill is interrupted."""
-    folder = installation.config.drills.folder / f"{set_name}.{run}"
-    try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise StandfastError(
-            f"drill folder {folder}: cannot be created: {error.strerror}. Repair the disk or set "
-            "drills.folder, then drill again."
-        ) from error
-    try:
-        yield folder
-    except BaseException:
-        _destroy(folder)
-        raise
-
-
-@contextmanager
-def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
-    """Create a private folder for a scan, and destroy it afterwards.
-
-    It is next to the folders of the drills.
-
-    Remains of a dead scan with the same name are deleted first.
-    """
-    set_name = f".{set_name}"  # the dot keeps `destroy_leftovers` of drills from deleting it
-    _destroy(installation.config.drills.folder / f"{set_name}.{name}")
-    with _target(installation, set_name, name) as folder:
-        yield folder
-        _destroy(folder)
-
-
-def _keep(folder: Path) -> Target:
-    # Renamed, so that `destroy_leftovers` does not delete it.
-    kept = folder.with_name(folder.name + _KEPT)
-    folder.rename(kept)
-    return Target(folder=kept, is_kept=True, is_gone=False)
-
-
-def _destroy(folder: Path) -> Target:
-    """Delete a target, without overwriting it, and check that it is gone."""
-    remove_tree(folder)
-    return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
-
-
-def destroy_leftovers(installation: Installation, set_name: str) -> int:
-    """Delete the remains of a set's dead drills; return their number.
-
-    The caller holds the lock of the set's drills. Drills of another machine in the same folder are
-    not under that lock, so the ledger decides which drills are alive.
-    """
-    folder = installation.config.drills.folder
-    alive = {row.id for row in installation.ledger.runs.all("drill", set_name, states=["running"])}
-    leftovers = [
-        path
-        for path in folder.glob(f"{set_name}.*")
-        if path.suffix != _KEPT and path.name.removeprefix(f"{set_name}.") not in alive
-    ]
-    for path in leftovers:
-        if path.suffix == _OUTPUT:
-            path.unlink(missing_ok=True)
-        else:
-            _destroy(path)
-    return len(leftovers)

@@ -32,7 +32,7 @@ from standfast.usecases.backups.verification import (
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import mark_dead_runs_failed
 from standfast.usecases.deadlines.reminders import reminders
-from standfast.usecases.drills.restore_drill import destroy_leftovers
+from standfast.usecases.drills.drill_folders import destroy_leftovers
 from standfast.usecases.incidents.lifecycle import advance, has_work
 
 # A nightly run may wait in a queue; after an hour it counts as missed.

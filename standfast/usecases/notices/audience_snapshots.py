@@ -37,7 +37,7 @@ from standfast.usecases.core.backup_repository import (
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.drills.restore_drill import drill_folder
+from standfast.usecases.drills.drill_folders import drill_folder
 
 _STATED_TIMES = ("occurrence", "detection", "suspicion")
 _in_use: set[str] = set()  # the names of this process's folders

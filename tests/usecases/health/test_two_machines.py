@@ -14,8 +14,9 @@ from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.verification import verify
 from standfast.usecases.core.run_record import DIED, mark_dead_runs_failed, recorded
+from standfast.usecases.drills.drill_folders import destroy_leftovers
 from standfast.usecases.drills.drill_history import list_drills
-from standfast.usecases.drills.restore_drill import destroy_leftovers, run_drill
+from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.health.check_results import Verdict
 from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.health.status import look
