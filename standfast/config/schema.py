@@ -143,6 +143,12 @@ class DrillsConfig(Section):
         description="The folder that drills restore into; each one's target is destroyed after it.",
         examples=["/var/lib/standfast/drills"],
     )
+    loads_databases: bool = Field(
+        default=True,
+        description="Load dumps into throwaway servers. They need the disk space of the databases, "
+        "and the server programs; docs/drills.md explains it.",
+        examples=[False],
+    )
     identity: SecretReference | None = Field(
         default=None,
         description="A custodian's identity, for drills that nobody attends: with it `standfast "

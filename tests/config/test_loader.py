@@ -213,7 +213,7 @@ class TestRefusing:
                 'kind = "pigeon"',
                 "known here: csv, sqlite, postgresql, mariadb, scim, backup",
             ),
-            ('{ kind = "command", ', "{ ", "known here: sqlite, command"),
+            ('{ kind = "command", ', "{ ", "known here: sqlite, database, command"),
             ('security = "none"', 'security = "nome"', "did you mean 'none'?"),
         ],
     )

@@ -4,7 +4,8 @@
 
 Rules
 - Recovery times are whole minutes, so that they can be compared and printed without rounding.
-- A check names a path inside the restored tree, never on the live system.
+- A check names restored data: a path in the restored tree, or a database that was loaded from it.
+  It cannot name a live system.
 """
 
 from collections.abc import Mapping
@@ -53,6 +54,36 @@ class SqliteCheckConfig(Section):
     )
 
 
+class DatabaseCheckConfig(Section):
+    """Check of a database that the drill loaded into a throwaway server.
+
+    Its rows, its totals and its newest change are as expected.
+    """
+
+    kind: Literal["database"] = Field(
+        description="A database that the drill loaded from a dump.", examples=["database"]
+    )
+    source: Name = Field(description="The source of the backup set.", examples=["crm-server"])
+    database: Line = Field(description="The database's name.", examples=["crm"])
+    minimum_rows: Mapping[str, Count] = Field(
+        default={},
+        description="Tables, and how many rows each holds at least.",
+        examples=[{"customers": 1000}],
+    )
+    assertions: Items[Text] = Field(
+        default=(),
+        description="Queries that each return true, such as a total that is known.",
+        examples=[["SELECT sum(amount) = 1200.50 FROM invoices WHERE year = 2025"]],
+    )
+    last_change: Text | None = Field(
+        default=None,
+        description="A query for the time of the newest transaction: one value, ISO 8601 text (in "
+        "UTC unless it says otherwise) or Unix seconds. The drill measures RPO from it; without "
+        "it, from the moment that the backup was consistent at.",
+        examples=["SELECT max(changed_at) FROM contacts"],
+    )
+
+
 class CommandCheckConfig(Section):
     """Your own probe; it exits with 0 if the restored service is usable."""
 
@@ -62,7 +93,8 @@ class CommandCheckConfig(Section):
         examples=["command"],
     )
     command: Annotated[Items[str], Field(min_length=1)] = Field(
-        description="The program and its arguments, run in the folder of the restored tree.",
+        description="The program and its arguments, run in the folder of the restored tree. Its "
+        "environment has the addresses of the throwaway servers: docs/drills.md lists them.",
         examples=[["/usr/local/bin/probe-crm", "--quick"]],
     )
     timeout_seconds: Seconds = Field(
@@ -71,7 +103,7 @@ class CommandCheckConfig(Section):
 
 
 CheckConfig: TypeAlias = Annotated[
-    SqliteCheckConfig | CommandCheckConfig, Field(discriminator="kind")
+    SqliteCheckConfig | DatabaseCheckConfig | CommandCheckConfig, Field(discriminator="kind")
 ]
 
 

@@ -26,7 +26,6 @@ from backup.repository import Repository
 from backup.sources.database_dumps import database_name
 from backup.system import landlock
 from backup.targets import Target, TargetResult
-from standfast.config import Config
 from standfast.config.value_types import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.records import Json, timestamp
@@ -36,6 +35,7 @@ from standfast.usecases.backups.service_sources import Address, address_from_sec
 from standfast.usecases.core.backup_repository import (
     identity_of,
     opened_repository,
+    private_key_paths,
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
@@ -169,7 +169,7 @@ def restore_into(
             repository = opened_repository(installation, identity_of(installation, identity_file))
             point = repository.resolve(request.point, request.set_name)
             address = _address(installation, request, point)
-            hidden = _hidden(installation.config, identity_file)
+            hidden = private_key_paths(installation.config, identity_file)
             target = address.target(installation.clock, Path(scratch), hidden)
             sources = _sources(point, address, request)
             paths = _paths(repository, point, sources, address, target, request)
@@ -221,17 +221,6 @@ def _address(installation: Installation, request: Request, point: RecoveryPoint)
         f"--into: no source {request.into!r} is configured. Name the source of a database, or"
         " the reference of an address: env:NAME or file:PATH."
     )
-
-
-def _hidden(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
-    """Return the paths that programs must not read: identities and keys."""
-    found = [config.backup.host]
-    if identity_file is not None:
-        found.append(identity_file)
-    reference = config.drills.identity
-    if reference is not None and reference.scheme == "file":
-        found.append(config.folder / Path(reference.place).expanduser())
-    return tuple(found)
 
 
 def _sources(point: RecoveryPoint, address: Address, request: Request) -> list[str]:

@@ -214,6 +214,17 @@ def identity_of(installation: Installation, identity_file: Path | None) -> Ident
         return open_identity(installation.resolver.resolve(reference).reveal().encode())
 
 
+def private_key_paths(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
+    """Return the paths that database programs must not read."""
+    found = [config.backup.host]
+    if identity_file is not None:
+        found.append(identity_file)
+    reference = config.drills.identity
+    if reference is not None and reference.scheme == "file":
+        found.append(config.folder / Path(reference.place).expanduser())
+    return tuple(found)
+
+
 def _warn_of_readers(identity_file: Path) -> None:
     """Log a warning when other users can read a recovery identity."""
     if identity_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):

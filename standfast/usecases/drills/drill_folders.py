@@ -16,6 +16,7 @@ from backup.system.tree_removal import remove_tree
 from standfast.errors import StandfastError
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.outcome import Target
+from standfast.usecases.drills.throwaway.server_process import SERVER_FOLDERS, end_processes
 
 _KEPT = ".kept"
 OUTPUT = ".output"  # the suffix of a file with the output of failed commands
@@ -64,7 +65,12 @@ def keep_target(folder: Path) -> Target:
 
 
 def destroy(folder: Path) -> Target:
-    """Delete a target, without overwriting it, and check that it is gone."""
+    """Delete a target, without overwriting it, and check that it is gone.
+
+    Database servers that a killed drill left in it are killed first.
+    """
+    for server in folder.glob(SERVER_FOLDERS):
+        end_processes(server.resolve())
     remove_tree(folder)
     return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
 

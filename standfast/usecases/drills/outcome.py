@@ -15,7 +15,7 @@ from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import kept
-from standfast.usecases.drills.service_checks import CheckResult, CheckState
+from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.source_comparison import Comparison
 
 

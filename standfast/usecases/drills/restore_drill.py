@@ -45,6 +45,17 @@ from standfast.usecases.core.backup_repository import (
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
+from standfast.usecases.drills.check_result import (
+    CheckLevel,
+    CheckResult,
+    CheckState,
+    write_output,
+)
+from standfast.usecases.drills.database_load import (
+    LoadedDatabases,
+    load_dumps,
+    started_servers,
+)
 from standfast.usecases.drills.drill_folders import (
     OUTPUT,
     destroy,
@@ -53,12 +64,7 @@ from standfast.usecases.drills.drill_folders import (
     new_target,
 )
 from standfast.usecases.drills.outcome import DrillOutcome, Target
-from standfast.usecases.drills.service_checks import (
-    CheckResult,
-    CheckState,
-    run_checks,
-    write_output,
-)
+from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.source_comparison import Comparison, compare
 
@@ -114,10 +120,23 @@ def run_drill(
         seen = _Seen()
         with new_target(installation, set_name, run.token) as folder:
             try:
-                with translated_errors(f"drilling {set_name}"):
+                with (
+                    translated_errors(f"drilling {set_name}"),
+                    started_servers(
+                        installation, repository, chosen, folder, identity_file
+                    ) as databases,
+                ):
                     _restore(installation, repository, chosen, folder, progress, seen)
+                    seen.checks += load_dumps(databases, folder / "tree", installation.clock)
                     _check(
-                        installation, chosen, settings, services, folder / "tree", declared_at, seen
+                        installation,
+                        chosen,
+                        settings,
+                        services,
+                        folder / "tree",
+                        databases,
+                        declared_at,
+                        seen,
                     )
                     if compares:
                         _compare(installation, settings, folder, seen)
@@ -134,7 +153,11 @@ def run_drill(
         )
         if not compares:
             skipped = CheckResult(
-                name=COMPARISON, service="", state=CheckState.SKIPPED, reason="not asked for"
+                name=COMPARISON,
+                service="",
+                level=CheckLevel.FILES,
+                state=CheckState.SKIPPED,
+                reason="not asked for",
             )
             outcome = replace(outcome, checks=(*outcome.checks, skipped))
         filed = file_report(
@@ -205,6 +228,7 @@ def _restore(
         CheckResult(
             name=HASHES,
             service="",
+            level=CheckLevel.FILES,
             state=CheckState.FAILED if seen.is_damaged else CheckState.PASSED,
             reason=f"{counted(seen.result.files, 'file agrees', 'files agree')}"
             + (f", {missing} could not be restored" if missing else ""),
@@ -219,19 +243,23 @@ def _check(
     settings: BackupSetConfig,
     services: dict[str, ServiceConfig],
     tree: Path,
+    databases: LoadedDatabases,
     declared_at: datetime,
     seen: _Seen,
 ) -> None:
     """Check and judge each service, in the order of recovery."""
     sources = frozenset(source.name for source in settings.sources)
-    seen.has_failed = seen.is_damaged
+    seen.has_failed = seen.is_damaged or any(
+        result.state is CheckState.FAILED for result in seen.checks
+    )
+    is_broken = seen.has_failed
     is_checked = bool(services)
     for name, service in services.items():
-        results = run_checks(name, service, tree, sources, installation.clock)
+        results = run_checks(name, service, tree, sources, databases, installation.clock)
         seen.checks += results
         states = {result.state for result in results}
         has_passed = CheckState.PASSED in states
-        has_failed = seen.is_damaged or CheckState.FAILED in states
+        has_failed = is_broken or CheckState.FAILED in states
         seen.has_failed |= has_failed
         is_checked &= has_passed
         back_at = installation.clock() if has_passed and not has_failed else None
@@ -248,7 +276,8 @@ def _check(
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
                 mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
                 is_checked=has_passed or has_failed,
-                is_checked_elsewhere=states == {CheckState.SKIPPED},
+                is_checked_elsewhere=bool(results)
+                and all(result.is_elsewhere for result in results),
             )
         )
     seen.usable_at = installation.clock() if is_checked else None
@@ -291,6 +320,7 @@ def _compare(
         CheckResult(
             name=COMPARISON,
             service="",
+            level=CheckLevel.FILES,
             state=state,
             reason=reason,
             took_ms=milliseconds(installation.clock() - started),
@@ -300,6 +330,7 @@ def _compare(
         CheckResult(
             name=f"{COMPARISON}: {name}",
             service="",
+            level=CheckLevel.FILES,
             state=CheckState.SKIPPED,
             reason="it is not a file; compare it after a restore to its service",
         )

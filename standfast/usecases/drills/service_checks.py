@@ -2,8 +2,9 @@
 
 Rules
 - A restored database is opened read-only and without locks: a check changes nothing in the tree.
-- A probe runs without a shell, in the restored tree, with a minimal environment: it gets no secret
-  of this process. At its time-out it is killed together with everything that it started.
+- A probe runs without a shell, in the restored tree, with a minimal environment: it gets the
+  addresses of the throwaway servers and no secret of this process. At its time-out it is killed
+  together with everything that it started.
 - A check that belongs to another set is skipped by name, never silently.
 - A reason contains counts and classes only, because the output of a query or a probe may be
   personal data. The end of a failed probe's output is kept apart, for the person who drills.
@@ -14,61 +15,35 @@ import signal
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from standfast.config.sections.services import CommandCheckConfig, ServiceConfig, SqliteCheckConfig
+from standfast.config.sections.services import (
+    CheckConfig,
+    CommandCheckConfig,
+    DatabaseCheckConfig,
+    ServiceConfig,
+    SqliteCheckConfig,
+)
 from standfast.continuity.recovery_objectives import milliseconds
 from standfast.plurals import counted
-from standfast.records import Json, Now, utc
+from standfast.records import Now
+from standfast.usecases.drills.check_result import (
+    CheckFinding,
+    CheckLevel,
+    CheckResult,
+    CheckState,
+)
+from standfast.usecases.drills.database_checks import check_database, parse_moment
+from standfast.usecases.drills.database_load import LoadedDatabases
 
 _OUTPUT_BYTES = 16 * 1024
 _OUTPUT_SECONDS = 1.0
+_ELSEWHERE = "it belongs to another set of this service"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
-
-
-class CheckState(StrEnum):
-    """The result of one check."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckResult:
-    """The result of one check, also of a skipped one."""
-
-    name: str
-    service: str  # "" for a check of the drill itself
-    state: CheckState
-    reason: str = ""
-    took_ms: int = 0
-    last_change: datetime | None = None  # the newest change in the checked data
-    output: str = ""  # the end of a failed command's output; it may be personal data
-
-    def as_json(self) -> dict[str, Json]:
-        return {
-            "name": self.name,
-            "service": self.service,
-            "state": self.state.value,
-            "reason": self.reason,
-            "took_ms": self.took_ms,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """The result of one check; `problem` is "" if it passed."""
-
-    problem: str = ""
-    last_change: datetime | None = None
-    output: str = ""
 
 
 def run_checks(
@@ -76,55 +51,51 @@ def run_checks(
     service: ServiceConfig,
     tree: Path,
     sources: frozenset[str],
+    databases: LoadedDatabases,
     clock: Now,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a service in order; a failure stops no other."""
-    results = []
-    for check in service.checks:
-        title = _title(check)
-        if isinstance(check, SqliteCheckConfig) and check.path.parts[0] not in sources:
-            results.append(
-                CheckResult(
-                    name=title,
-                    service=name,
-                    state=CheckState.SKIPPED,
-                    reason="it belongs to another set of this service",
-                )
-            )
-            continue
-        started = clock()
-        if isinstance(check, SqliteCheckConfig):
+    return tuple(_run(check, name, tree, sources, databases, clock) for check in service.checks)
+
+
+def _run(
+    check: CheckConfig,
+    service: str,
+    tree: Path,
+    sources: frozenset[str],
+    databases: LoadedDatabases,
+    clock: Now,
+) -> CheckResult:
+    result = CheckResult(
+        name=_title(check), service=service, level=_level(check), state=CheckState.SKIPPED
+    )
+    started = clock()
+    match check:
+        case SqliteCheckConfig(path=path) if path.parts[0] not in sources:
+            return replace(result, reason=_ELSEWHERE, is_elsewhere=True)
+        case DatabaseCheckConfig(source=source) if source not in sources:
+            return replace(result, reason=_ELSEWHERE, is_elsewhere=True)
+        case DatabaseCheckConfig(source=source) if source not in databases.servers:
+            return replace(result, reason=databases.reason_missing(source))
+        case SqliteCheckConfig():
             found = _check_sqlite(check, tree)
-        else:
-            found = _check_command(check, tree)
-        results.append(
-            CheckResult(
-                name=title,
-                service=name,
-                state=CheckState.FAILED if found.problem else CheckState.PASSED,
-                reason=found.problem,
-                took_ms=milliseconds(clock() - started),
-                last_change=found.last_change,
-                output=found.output,
-            )
-        )
-    return tuple(results)
+        case DatabaseCheckConfig():
+            found = check_database(check, databases.servers[check.source])
+        case CommandCheckConfig():
+            found = _check_command(check, tree, databases.environment)
+    return replace(
+        result,
+        state=CheckState.FAILED if found.problem else CheckState.PASSED,
+        reason=found.problem,
+        took_ms=milliseconds(clock() - started),
+        last_change=found.last_change,
+        output=found.output,
+    )
 
 
-def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:
-    """Write the output of failed commands; return whether there was any.
-
-    The new file is private.
-    """
-    printed = [
-        f"{check.name}: {check.reason}\n{check.output}\n" for check in checks if check.output
-    ]
-    if printed:
-        with suppress(OSError):  # on a full disk, the terminal still shows it
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_text("".join(printed), encoding="utf-8")
-            return True
-    return False
+def _level(check: CheckConfig) -> CheckLevel:
+    is_probe = isinstance(check, CommandCheckConfig)
+    return CheckLevel.SERVICE if is_probe else CheckLevel.CONTENT
 
 
 def read_only(path: Path) -> str:
@@ -142,32 +113,36 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _title(check: SqliteCheckConfig | CommandCheckConfig) -> str:
+def _title(check: CheckConfig) -> str:
     if isinstance(check, SqliteCheckConfig):
         return f"sqlite {check.path}"
+    if isinstance(check, DatabaseCheckConfig):
+        return f"database {check.source}/{check.database}"
     # The arguments may name people.
     return f"command {PurePosixPath(check.command[0]).name}"
 
 
-def _check_sqlite(check: SqliteCheckConfig, tree: Path) -> _Found:
+def _check_sqlite(check: SqliteCheckConfig, tree: Path) -> CheckFinding:
     path = tree / check.path
     if not path.is_file():
-        return _Found(problem="the database file is not in the restored tree")
+        return CheckFinding(problem="the database file is not in the restored tree")
     try:
         with closing(sqlite3.connect(read_only(path), uri=True)) as database:
             damage = database.execute("PRAGMA integrity_check(100)").fetchall()
             if damage != [("ok",)]:
-                return _Found(problem=f"integrity_check found {counted(len(damage), 'problem')}")
+                return CheckFinding(
+                    problem=f"integrity_check found {counted(len(damage), 'problem')}"
+                )
             problems = list(_missing_rows(database, check.minimum_rows))
             last_change = None
             if check.last_change is not None:
                 row = database.execute(check.last_change).fetchone()
-                last_change = _moment(row[0] if row else None)
+                last_change = parse_moment(row[0] if row else None)
                 if last_change is None:
                     problems.append("the last_change query returned no time")
     except sqlite3.Error as error:
-        return _Found(problem=f"SQLite cannot read it ({type(error).__name__})")
-    return _Found(problem="; ".join(problems), last_change=last_change)
+        return CheckFinding(problem=f"SQLite cannot read it ({type(error).__name__})")
+    return CheckFinding(problem="; ".join(problems), last_change=last_change)
 
 
 def _missing_rows(database: sqlite3.Connection, least: Mapping[str, int]) -> list[str]:
@@ -186,21 +161,9 @@ def _missing_rows(database: sqlite3.Connection, least: Mapping[str, int]) -> lis
     return problems
 
 
-def _moment(value: object) -> datetime | None:
-    """Parse ISO 8601 text, UTC by default, or Unix seconds; None if invalid."""
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    return None
-
-
-def _check_command(check: CommandCheckConfig, tree: Path) -> _Found:
-    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+def _check_command(check: CommandCheckConfig, tree: Path, more: Mapping[str, str]) -> CheckFinding:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    environment = {**kept, **more}
     try:
         probe = subprocess.Popen(
             check.command,
@@ -212,7 +175,7 @@ def _check_command(check: CommandCheckConfig, tree: Path) -> _Found:
             start_new_session=True,
         )
     except OSError as error:
-        return _Found(problem=f"the command cannot be started: {error.strerror}")
+        return CheckFinding(problem=f"the command cannot be started: {error.strerror}")
     output = _Output(probe)
     try:
         status = probe.wait(check.timeout_seconds)
@@ -221,7 +184,7 @@ def _check_command(check: CommandCheckConfig, tree: Path) -> _Found:
         problem = f"it did not end within {check.timeout_seconds:g} s"
     finally:
         _end_all(probe)
-    return _Found(problem=problem, output=output.end() if problem else "")
+    return CheckFinding(problem=problem, output=output.end() if problem else "")
 
 
 class _Output:

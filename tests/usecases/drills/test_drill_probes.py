@@ -8,8 +8,8 @@ import pytest
 
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.restore_drill import run_drill
-from standfast.usecases.drills.service_checks import CheckState
 from tests.servers import wait_until
 from tests.usecases.backup_installation import SERVICE, furnish, identity, installation_at
 

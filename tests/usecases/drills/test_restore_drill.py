@@ -22,9 +22,9 @@ from standfast.errors import (
 )
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.core.run_record import recorded
+from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import COMPARISON, HASHES, run_drill
-from standfast.usecases.drills.service_checks import CheckState
 from standfast.usecases.health.watchdog import keep_watch
 from standfast.usecases.reports.backup_and_drill_results import drill_lines
 from tests.usecases.backup_installation import (

@@ -1,0 +1,78 @@
+"""Results of checks in a drill, with the level of what they prove."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from standfast.records import Json
+
+
+class CheckState(StrEnum):
+    """The result of one check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class CheckLevel(StrEnum):
+    """The proof of a passed check, from the weakest to the strongest."""
+
+    ISOLATION = "isolation"  # nothing of the drill reaches a network
+    FILES = "files"  # every byte is as it was backed up
+    STRUCTURE = "structure"  # a database loads, and its constraints hold
+    CONTENT = "content"  # rows, totals and the newest change are as expected
+    SERVICE = "service"  # a probe used the restored service
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """The result of one check, also of a skipped one."""
+
+    name: str
+    service: str  # "" for a check of the drill itself
+    level: CheckLevel
+    state: CheckState
+    reason: str = ""
+    took_ms: int = 0
+    last_change: datetime | None = None  # the newest change in the checked data
+    output: str = ""  # messages of a failed command; they may be personal data
+    is_elsewhere: bool = False  # it belongs to another set of the service
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "name": self.name,
+            "service": self.service,
+            "level": self.level.value,
+            "state": self.state.value,
+            "reason": self.reason,
+            "took_ms": self.took_ms,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFinding:
+    """The finding of a check that ran; `problem` is "" if it passed."""
+
+    problem: str = ""
+    last_change: datetime | None = None
+    output: str = ""
+
+
+def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:
+    """Write the output of failed commands; return whether there was any.
+
+    The new file is private.
+    """
+    printed = [
+        f"{check.name}: {check.reason}\n{check.output}\n" for check in checks if check.output
+    ]
+    if printed:
+        with suppress(OSError):  # on a full disk, the terminal still shows it
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_text("".join(printed), encoding="utf-8")
+            return True
+    return False

@@ -1,0 +1,72 @@
+"""Checks of a loaded database, as the planner configured them.
+
+A reason contains counts and names of tables, because the result of a query may be personal data.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from backup.sources.client_programs import ProgramFailed
+from standfast.config.sections.services import DatabaseCheckConfig
+from standfast.plurals import counted
+from standfast.records import utc
+from standfast.usecases.drills.check_result import CheckFinding
+from standfast.usecases.drills.throwaway import ThrowawayServer
+
+_TRUE = {"t", "1"}  # of PostgreSQL, of MariaDB
+
+
+def check_database(check: DatabaseCheckConfig, server: ThrowawayServer) -> CheckFinding:
+    """Check the rows, the assertions and the newest change of a database."""
+    database = check.database
+    try:
+        server.value("SELECT 1", database)
+    except ProgramFailed as error:
+        return CheckFinding(problem="the database was not loaded", output=str(error))
+    problems = [*_missing_rows(check, server), *_failed_assertions(check, server)]
+    last_change = None
+    if check.last_change is not None:
+        try:
+            last_change = parse_moment(server.value(check.last_change, database))
+        except ProgramFailed as error:
+            return CheckFinding(problem="the last_change query failed", output=str(error))
+        if last_change is None:
+            problems.append("the last_change query returned no time")
+    return CheckFinding(problem="; ".join(problems), last_change=last_change)
+
+
+def _missing_rows(check: DatabaseCheckConfig, server: ThrowawayServer) -> Iterator[str]:
+    for table, minimum in check.minimum_rows.items():
+        try:
+            count = server.row_count(table, check.database)
+        except ProgramFailed:
+            yield f"table {table} does not exist"
+            continue
+        if count < minimum:
+            yield f"table {table} has {counted(count, 'row')}, at least {minimum:,} were expected"
+
+
+def _failed_assertions(check: DatabaseCheckConfig, server: ThrowawayServer) -> Iterator[str]:
+    for number, assertion in enumerate(check.assertions, 1):
+        try:
+            is_true = server.value(assertion, check.database) in _TRUE
+        except ProgramFailed:
+            yield f"assertion {number} cannot be run"
+            continue
+        if not is_true:
+            yield f"assertion {number} is false"
+
+
+def parse_moment(value: object) -> datetime | None:
+    """Parse ISO 8601 text, UTC by default, or Unix seconds; None if invalid."""
+    try:
+        if isinstance(value, str) and value.replace(".", "", 1).isdigit():
+            value = float(value)
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None

@@ -1,0 +1,228 @@
+"""Databases of a drill: throwaway servers, and the dumps that they load.
+
+Rules
+- Programs and their versions are looked for before anything is restored. If they are missing, or
+  older than a dump, the databases of that source are not checked, and the report has the reason.
+- A server is known only by its folder in the drill's target: nothing here reads the address or the
+  password of a source.
+- Each source has a server of its own, because two sources may have databases of one name.
+- The servers are ended when the block ends, also for `keep`: a person gets files, no server.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from backup.format.canonical_json import to_path_text
+from backup.records import RecoveryPoint
+from backup.repository import Repository
+from backup.sources.client_programs import ProgramFailed
+from backup.sources.database_dumps import database_name
+from backup.targets import Stream, TargetResult
+from backup.targets.postgresql import PostgresqlTarget
+from standfast.config.sections.backup_sources import PostgresqlSourceConfig
+from standfast.continuity.recovery_objectives import milliseconds
+from standfast.errors import StandfastError
+from standfast.plurals import counted
+from standfast.records import Now
+from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
+from standfast.usecases.drills.throwaway import ThrowawayServer
+from standfast.usecases.drills.throwaway.postgresql import ThrowawayPostgresql, find_programs
+from standfast.usecases.drills.throwaway.server_process import find_isolation
+
+_READ_BYTES = 1024 * 1024
+
+
+@dataclass(kw_only=True)
+class LoadedDatabases:
+    """The throwaway servers of a drill, by source."""
+
+    servers: dict[str, ThrowawayServer] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # the reason, by source
+
+    def reason_missing(self, source: str) -> str:
+        """Return why a source has no server."""
+        return self.missing.get(source, "its databases are not in the recovery point")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables by which probes find the servers.
+
+        Clients of one kind find the first server of that kind by themselves. The variables
+        `STANDFAST_DRILL_SOURCE_…` have those of each source.
+        """
+        common: dict[str, str] = {}
+        named: dict[str, str] = {}
+        for source, server in self.servers.items():
+            prefix = f"STANDFAST_DRILL_{source.upper().replace('-', '_')}_"
+            for variable, value in server.environment.items():
+                common.setdefault(variable, value)
+                named[prefix + variable] = value
+        return {**common, **named}
+
+
+@contextmanager
+def started_servers(
+    installation: Installation,
+    repository: Repository,
+    point: RecoveryPoint,
+    folder: Path,
+    identity_file: Path | None,
+) -> Iterator[LoadedDatabases]:
+    """Start an empty server for each source of the point that has dumps."""
+    config = installation.config
+    databases = LoadedDatabases()
+    in_point = {source.name for source in (point.details.sources if point.details else ())}
+    hidden = private_key_paths(config, identity_file)
+    try:
+        for number, source in enumerate(config.backup.sets[point.set_name].sources):
+            if not isinstance(source, PostgresqlSourceConfig) or source.name not in in_point:
+                continue
+            if not config.drills.loads_databases:
+                databases.missing[source.name] = "drills.loads_databases is false"
+                continue
+            try:
+                programs = find_programs(
+                    source.programs,
+                    _stored_dumps(repository, point, source.name, PostgresqlTarget.suffix),
+                )
+                server = ThrowawayPostgresql(
+                    folder.resolve() / f"server-{number}",
+                    programs,
+                    find_isolation(),
+                    hidden,
+                    installation.clock,
+                )
+                databases.servers[source.name] = server
+                server.start()
+            except ProgramFailed as error:
+                databases.missing[source.name] = str(error)
+                if failed := databases.servers.pop(source.name, None):
+                    failed.end()
+        yield databases
+    finally:
+        for started in databases.servers.values():
+            started.end()
+
+
+def _stored_dumps(
+    repository: Repository, point: RecoveryPoint, source: str, suffix: str
+) -> list[Stream]:
+    return [
+        partial(repository.stream, point, entry.path)
+        for entry in repository.entries(point, [source])
+        if entry.kind == "file" and entry.text.endswith(suffix)
+    ]
+
+
+def load_dumps(databases: LoadedDatabases, tree: Path, clock: Now) -> list[CheckResult]:
+    """Load the restored dumps; return a check for each, and for each server."""
+    results = [
+        CheckResult(
+            name=f"load of {source}",
+            service="",
+            level=CheckLevel.STRUCTURE,
+            state=CheckState.SKIPPED,
+            reason=reason,
+        )
+        for source, reason in databases.missing.items()
+    ]
+    for source, server in databases.servers.items():
+        results.append(_isolation(source, server))
+        results += _Loader(source, server, tree / source, clock).load()
+    return results
+
+
+def _isolation(source: str, server: ThrowawayServer) -> CheckResult:
+    gap = server.isolation_gap
+    return CheckResult(
+        name=f"network isolation of {source}",
+        service="",
+        level=CheckLevel.ISOLATION,
+        state=CheckState.SKIPPED if gap else CheckState.PASSED,
+        reason=f"missing: {gap}" if gap else "no network interface and no port",
+    )
+
+
+class _Loader:
+    """The dumps of one source, and the server that loads them."""
+
+    def __init__(self, source: str, server: ThrowawayServer, folder: Path, clock: Now) -> None:
+        self._source = source
+        self._server = server
+        self._folder = folder
+        self._clock = clock
+
+    def load(self) -> Iterator[CheckResult]:
+        """Load roles, dumps, and roles again: a grant may need a table."""
+        target = self._server.target
+        roles = self._folder / target.globals_name
+        if roles.is_file():
+            self._attempt(roles)
+        for dump in sorted(self._folder.glob(f"*{target.suffix}")):
+            result = self._attempt(dump)
+            yield result
+            if result.state is CheckState.PASSED:
+                yield self._constraints(database_name(dump.name, target.suffix))
+        if roles.is_file():
+            yield self._attempt(roles)
+
+    def _attempt(self, path: Path) -> CheckResult:
+        target, started = self._server.target, self._clock()
+        name = f"load of {self._source}/{to_path_text(path.name.encode())}"
+        taken: TargetResult | None = None
+        output = ""
+        try:
+            with translated_errors(f"loading {path.name}"):
+                if path.name == target.globals_name:
+                    taken = target.restore_globals(lambda: _pieces(path))
+                else:
+                    database = database_name(path.name, target.suffix)
+                    taken = target.restore(database, database, lambda: _pieces(path))
+        except StandfastError as error:
+            output = str(error)
+        if taken is not None and taken.problems_total:
+            output = "\n".join(taken.problems)
+        reason = "the server did not accept it"
+        if taken is not None:
+            reason = ""
+            if taken.problems_total:
+                refused = counted(taken.problems_total, "statement was", "statements were")
+                reason = f"{refused} refused"
+        return CheckResult(
+            name=name,
+            service="",
+            level=CheckLevel.STRUCTURE,
+            state=CheckState.FAILED if reason else CheckState.PASSED,
+            reason=reason,
+            took_ms=milliseconds(self._clock() - started),
+            output=output,
+        )
+
+    def _constraints(self, database: str) -> CheckResult:
+        started = self._clock()
+        state, output = CheckState.PASSED, ""
+        try:
+            reason = self._server.unproven_structure(database)
+            state = CheckState.SKIPPED if reason else state
+        except ProgramFailed as error:
+            state, reason, output = CheckState.FAILED, "it cannot be queried", str(error)
+        return CheckResult(
+            name=f"constraints of {self._source}/{database}",
+            service="",
+            level=CheckLevel.STRUCTURE,
+            state=state,
+            reason=reason,
+            took_ms=milliseconds(self._clock() - started),
+            output=output,
+        )
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            yield piece

@@ -1,0 +1,63 @@
+"""Throwaway database servers: where drills load dumps, and their promises.
+
+    server = ThrowawayPostgresql(folder, programs, isolation, hidden, clock)
+    server.start()
+    result = server.target.restore("crm", "crm", stream)
+    server.end()
+
+- A server is created, started and ended here. Its address follows from its folder, so a drill
+  cannot name another server to load a dump into.
+- It listens at a socket file in its own private folder, at no port. `isolation_gap` names what the
+  kernel does not permit.
+- `end` kills every process of the server and deletes its folder, also after a failed start.
+
+To add a kind: one module with these methods, and its tests in `tests/usecases/drills/throwaway/`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from backup.targets import Target
+from standfast.usecases.drills.throwaway.server_process import ServerProcess
+
+
+class ThrowawayServer(ABC):
+    """A database server that a drill starts and destroys."""
+
+    process: ServerProcess
+    target: Target
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start an empty server; raise `ProgramFailed` with the reason."""
+
+    def end(self) -> None:
+        """Kill the server and delete its data."""
+        self.process.end()
+
+    @property
+    def isolation_gap(self) -> str:
+        """Return why the server is not in a network of its own, or ""."""
+        if self.process.has_own_network:
+            return ""
+        return self.process.isolation.gap or "the server is in the network of this machine"
+
+    @property
+    @abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables by which client programs find the server."""
+
+    @abstractmethod
+    def value(self, sql: str, database: str) -> str:
+        """Return the only value of a query; raise `ProgramFailed` on an error."""
+
+    @abstractmethod
+    def row_count(self, table: str, database: str) -> int:
+        """Count the rows of a table; raise `ProgramFailed` if it is missing."""
+
+    @abstractmethod
+    def unproven_structure(self, database: str) -> str:
+        """Return the parts of the structure that the server did not check.
+
+        Return "" if every constraint, foreign key and index is valid.
+        """

@@ -1,0 +1,173 @@
+"""Throwaway PostgreSQL server, for dumps.
+
+- The programs are those of one version: the oldest installed one that is not older than the dump.
+- Durability is off: the data is deleted after the drill.
+- The first superuser is `postgres`, as on most servers: PostgreSQL 16 and newer repeats grants of a
+  dump of roles only if the role that granted them is the first superuser too.
+- `pg_restore` adds each foreign key and constraint after the rows, and the server checks all rows
+  then. A constraint that is NOT VALID in the source is not checked.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from backup.sources.client_programs import Command, ProgramFailed, bare_environment, program_output
+from backup.sources.postgresql.server import PostgresqlServer, identifier
+from backup.targets import Stream, query
+from backup.targets.postgresql import PostgresqlTarget
+from standfast.plurals import counted
+from standfast.usecases.drills.throwaway import ThrowawayServer
+from standfast.usecases.drills.throwaway.server_process import Isolation, ServerProcess
+
+_USER = "postgres"
+_PROGRAMS = ("initdb", "postgres", "pg_restore", "psql")
+_VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
+_DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
+_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_statement": "none",
+    "log_min_error_statement": "panic",  # a statement may contain personal data
+}
+_NOT_VALIDATED = "SELECT count(*) FROM pg_constraint WHERE NOT convalidated"
+_INVALID_INDEXES = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class PostgresqlPrograms:
+    """The programs of one installed version."""
+
+    version: int  # major
+    folder: Path
+
+
+def find_programs(named: Path | None, dumps: Iterable[Stream]) -> PostgresqlPrograms:
+    """Return the programs that can load these dumps.
+
+    `named` is a folder to search first. Raise `ProgramFailed` with the package to install.
+    """
+    installed = _installed(named)
+    if not installed:
+        raise ProgramFailed(
+            f"{', '.join(_PROGRAMS)}: not found in one folder. Install the package postgresql"
+        )
+    needed = max((_dumped_from(max(installed), dump) for dump in dumps), default=0)
+    fitting = [programs for programs in installed if programs.version >= needed]
+    if not fitting:
+        raise ProgramFailed(
+            f"the dump is of PostgreSQL {needed}, and the newest server programs here are of"
+            f" version {max(installed).version}. Install the package postgresql-{needed}"
+        )
+    return min(fitting)
+
+
+def _installed(named: Path | None) -> list[PostgresqlPrograms]:
+    on_path = [Path(folder) for folder in os.environ.get("PATH", "").split(":") if folder]
+    packaged = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
+    folders = dict.fromkeys([*([] if named is None else [named]), *on_path, *packaged])
+    return [
+        PostgresqlPrograms(version=_version(folder), folder=folder)
+        for folder in folders
+        if all(shutil.which(program, path=str(folder)) for program in _PROGRAMS)
+    ]
+
+
+def _version(folder: Path) -> int:
+    command = Command(
+        arguments=(str(folder / "postgres"), "--version"), environment=bare_environment()
+    )
+    found = _VERSION.search(program_output(command).decode())
+    return int(found.group(1)) if found else 0
+
+
+def _dumped_from(programs: PostgresqlPrograms, dump: Stream) -> int:
+    """Return the major version of the server that a dump is from."""
+    command = Command(
+        arguments=(str(programs.folder / "pg_restore"), "--format=custom", "--list"),
+        environment=bare_environment(),
+    )
+    try:
+        found = _DUMPED_FROM.search(query(command, dump))
+    except ProgramFailed as error:
+        raise ProgramFailed(
+            f"pg_restore of version {programs.version} cannot read the dump ({error}). Install the"
+            " package postgresql of the dumped server's version"
+        ) from error
+    return int(found.group(1)) if found else 0
+
+
+class ThrowawayPostgresql(ThrowawayServer):
+    """An empty cluster in a folder that does not exist yet."""
+
+    def __init__(
+        self,
+        folder: Path,
+        programs: PostgresqlPrograms,
+        isolation: Isolation,
+        hidden: tuple[Path, ...],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._programs = programs.folder
+        self.process = ServerProcess(
+            folder=folder, socket=".s.PGSQL.5432", isolation=isolation, hidden=hidden
+        )
+        self._server = PostgresqlServer(
+            host=str(folder), user=_USER, programs=programs.folder, hidden=hidden
+        )
+        self.target = PostgresqlTarget(self._server, clock)
+
+    def start(self) -> None:
+        self.process.create_folder()
+        data = self.process.folder / "data"
+        self.process.run(
+            str(self._programs / "initdb"),
+            f"--pgdata={data}",
+            f"--username={_USER}",
+            "--auth=trust",  # only the owner of the folder reaches the socket
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        )
+        settings = {**_SETTINGS, "unix_socket_directories": str(self.process.folder)}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        self.process.start(str(self._programs / "postgres"), "-D", str(data), *options)
+        self.process.wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return self.value("SELECT 1", "postgres") == "1"
+        except ProgramFailed:
+            return False
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"PGHOST": str(self.process.folder), "PGPORT": "5432", "PGUSER": _USER}
+
+    def value(self, sql: str, database: str) -> str:
+        return self._server.value(sql, database=database)
+
+    def row_count(self, table: str, database: str) -> int:
+        name = ".".join(identifier(part) for part in table.split("."))
+        return int(self.value(f"SELECT count(*) FROM {name}", database))  # noqa: S608 - quoted
+
+    def unproven_structure(self, database: str) -> str:
+        constraints = int(self.value(_NOT_VALIDATED, database))
+        indexes = int(self.value(_INVALID_INDEXES, database))
+        parts = [
+            f"{counted(constraints, 'constraint is', 'constraints are')} NOT VALID"
+            if constraints
+            else "",
+            f"{counted(indexes, 'index is', 'indexes are')} invalid" if indexes else "",
+        ]
+        return " and ".join(part for part in parts if part)

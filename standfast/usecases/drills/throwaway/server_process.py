@@ -1,0 +1,202 @@
+"""Processes of a throwaway database server: isolation, start and end.
+
+Rules
+- A process runs in a network namespace without any interface, if the kernel permits one. Otherwise
+  the gap is named, and the server still listens at no port.
+- It never runs as root: root hands the folder to the user `nobody`.
+- It cannot read the identity of a custodian or the keys of the host, if the kernel has Landlock.
+- A process belongs to a server if its working folder is inside the server's folder. That also finds
+  the processes of a drill that was killed. They are killed without a shutdown: their data is
+  deleted next.
+"""
+
+import os
+import pwd
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backup.sources.client_programs import (
+    Command,
+    ProgramFailed,
+    bare_environment,
+    find_program,
+    program_output,
+)
+from backup.system.landlock import call_with_hidden_paths
+from backup.system.tree_removal import remove_tree
+
+START_SECONDS = 120.0
+_POLL_SECONDS = 0.02
+_END_SECONDS = 10.0
+_LONGEST_SOCKET_PATH = 107  # bytes, a limit of Linux
+_LOG = "log"
+_LOG_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolation:
+    """The command prefix that isolates a program, and what it lacks."""
+
+    prefix: tuple[str, ...]
+    gap: str  # the reason why there is no network namespace, or ""
+
+
+def find_isolation() -> Isolation:
+    """Try what this kernel permits; raise `ProgramFailed` without setpriv."""
+    user: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        user = (
+            find_program(["setpriv"], None, "util-linux"),
+            f"--reuid={nobody.pw_uid}",
+            f"--regid={nobody.pw_gid}",
+            "--clear-groups",
+            "--",
+        )
+    own_user = () if user else ("--user", "--map-current-user")
+    try:
+        unshare = (find_program(["unshare"], None, "util-linux"), "--net", *own_user, "--")
+        true = find_program(["true"], None, "coreutils")
+        program_output(Command(arguments=(*unshare, *user, true), environment=bare_environment()))
+    except ProgramFailed as error:
+        return Isolation(prefix=user, gap=str(error))
+    return Isolation(prefix=(*unshare, *user), gap="")
+
+
+@dataclass(kw_only=True)
+class ServerProcess:
+    """The programs of one server, which run in its folder."""
+
+    folder: Path  # absolute, without links
+    socket: str  # the file name of the socket
+    isolation: Isolation
+    hidden: tuple[Path, ...]
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+    def create_folder(self) -> None:
+        """Create the server's private folder, for the user that it runs as.
+
+        Raise `ProgramFailed` if its path is too long for a socket, or if that user cannot enter it.
+        """
+        socket = self.folder / self.socket
+        if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
+            raise ProgramFailed(
+                f"{socket}: longer than {_LONGEST_SOCKET_PATH} bytes, the limit for a socket. Set"
+                " drills.folder to a shorter path"
+            )
+        self.folder.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            self.folder.parent.chmod(0o711)
+            closed = [path for path in self.folder.parents if not path.stat().st_mode & 0o001]
+            if closed:
+                raise ProgramFailed(
+                    f"{closed[-1]}: the user nobody cannot enter it, and a database server does not"
+                    " run as root. Run the drill as another user, or set drills.folder to a folder"
+                    " that everybody may enter"
+                )
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+
+    def run(self, *arguments: str) -> None:
+        """Run a program to its end; raise `ProgramFailed` if it fails."""
+        process = self._start(arguments)
+        if process.wait():
+            raise ProgramFailed(f"{Path(arguments[0]).name}: {self._last_line()}")
+
+    def start(self, *arguments: str) -> None:
+        """Start the server."""
+        self._process = self._start(arguments)
+
+    def wait_until(self, is_ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """Wait for the server; raise `ProgramFailed` if it ends or is too slow."""
+        deadline = time.monotonic() + seconds
+        while not is_ready():
+            if self._process is None or self._process.poll() is not None:
+                raise ProgramFailed(f"the throwaway server ended: {self._last_line()}")
+            if time.monotonic() > deadline:
+                raise ProgramFailed(f"the throwaway server did not answer within {seconds:g} s")
+            time.sleep(_POLL_SECONDS)
+
+    @property
+    def has_own_network(self) -> bool:
+        """Return whether the running server is in another network namespace."""
+        if self._process is None:
+            return False
+        own, other = (Path(f"/proc/{pid}/ns/net") for pid in ("self", self._process.pid))
+        with suppress(OSError):
+            return own.readlink() != other.readlink()
+        return False
+
+    def end(self) -> None:
+        """Kill the server and everything that it started; delete its folder."""
+        end_processes(self.folder)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        remove_tree(self.folder)
+
+    def _start(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+        environment = {**bare_environment(), "HOME": str(self.folder), "TMPDIR": str(self.folder)}
+        with (self.folder / _LOG).open("ab") as log:
+            return call_with_hidden_paths(
+                self.hidden,
+                lambda: subprocess.Popen(
+                    [*self.isolation.prefix, *arguments],
+                    cwd=self.folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                ),
+            )
+
+    def _last_line(self) -> str:
+        text = (self.folder / _LOG).read_bytes()[-_LOG_BYTES:].decode("utf-8", "replace")
+        lines = [line for line in text.splitlines() if line.strip()]
+        return lines[-1] if lines else "it wrote no message"
+
+
+SERVER_FOLDERS = "server-*"  # in the target of a drill
+
+
+def end_processes(folder: Path) -> bool:
+    """Kill all processes in a server's folder; return whether none is left."""
+    deadline = time.monotonic() + _END_SECONDS
+    while pids := list(_processes_in(folder)):
+        if time.monotonic() > deadline:
+            return False
+        for pid in pids:
+            _kill_inside(pid, folder)
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _processes_in(folder: Path) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _is_inside(int(entry.name), folder):
+            yield int(entry.name)
+
+
+def _is_inside(pid: int, folder: Path) -> bool:
+    try:
+        working_folder = Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return False  # it has ended, or is another user's
+    return working_folder.is_relative_to(folder)
+
+
+def _kill_inside(pid: int, folder: Path) -> None:
+    """Kill a process, unless its number now belongs to another one."""
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if _is_inside(pid, folder):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,62 @@
+"""A drill that dies at any step of its database server leaves nothing after the next drill."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup.targets.postgresql import PostgresqlTarget
+from standfast.errors import ExitStatus
+from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.drills.throwaway.server_process import ServerProcess
+from tests.kill.tracing import Death, Phase, Tracer, in_own_process, traced_points
+from tests.sampling import sample
+from tests.servers.postgres import Postgres
+from tests.usecases.backup_installation import identity, installation_at
+from tests.usecases.drills.database_installation import (
+    SET,
+    TABLES,
+    backed_up,
+    drills_folder,
+    working_folders,
+)
+
+pytestmark = pytest.mark.xdist_group("databases")
+KILLED = -9
+STEPS = {
+    ServerProcess: ("create_folder", "run", "start", "wait_until", "end"),
+    PostgresqlTarget: ("restore", "restore_globals"),
+}
+
+
+def drill(config_file: Path, log: Path, death: Death | None) -> None:
+    """Drill in this process; die at one of its steps."""
+    tracer = Tracer(log=log, death=death)
+    for owner, names in STEPS.items():
+        for name in names:
+            tracer.wrap(owner, name, name)
+    with installation_at(config_file) as installation:
+        outcome = run_drill(installation, SET, identity(config_file.parent))
+    assert outcome.exit_status is ExitStatus.DONE, outcome.as_json()
+
+
+@pytest.fixture
+def drills() -> Iterator[Path]:
+    with drills_folder() as folder:
+        yield folder
+
+
+def test_next_drill_removes_leftovers_of_killed_drill(
+    tmp_path: Path, drills: Path, postgres_server: Postgres
+) -> None:
+    with postgres_server.database() as database:
+        postgres_server.execute(*TABLES, database=database)
+        config_file = backed_up(tmp_path, drills, postgres_server, database)
+    log = tmp_path / "trace"
+    assert in_own_process(drill, config_file, log, None) == 0
+    deaths = [Death(point, phase) for point in traced_points(log) for phase in Phase]
+    for death in sample(deaths, "database drill"):
+        assert in_own_process(drill, config_file, log, death) == KILLED, death
+        assert in_own_process(drill, config_file, log, None) == 0, death
+        assert working_folders(drills) == [], death
+        assert [path.name for path in drills.iterdir()] == ["reports"], death

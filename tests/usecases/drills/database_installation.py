@@ -1,0 +1,81 @@
+"""An installation whose set has a PostgreSQL server, with a short folder for its drills."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from standfast.usecases.backups.backup_run import run_backup
+from tests.servers.postgres import Postgres
+from tests.usecases.backup_installation import furnish, installation_at
+
+SET = "servers"
+NEWEST = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TABLES = (
+    "CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(20), changed_at TIMESTAMP)",
+    "CREATE TABLE calls (id INT PRIMARY KEY, customer INT REFERENCES customers (id))",
+    "INSERT INTO customers VALUES (1, 'Ünal', '2026-01-01 00:00:00')",
+    "INSERT INTO customers VALUES (2, 'O''Hara', '2026-01-02 03:04:05')",
+    "INSERT INTO calls VALUES (1, 1), (2, 1), (3, 2)",
+)
+CHECK = """
+[services.crm]
+owner = "Head of operations"
+rto_minutes = 60
+rpo_minutes = 5256000
+sets = ["servers"]
+
+[[services.crm.checks]]
+kind = "database"
+source = "crm-server"
+database = "{database}"
+minimum_rows = {{ customers = 2, calls = 3 }}
+assertions = ["SELECT sum(id) = 6 FROM calls"]
+last_change = "SELECT max(changed_at) FROM customers"
+"""
+SOURCE = """
+[backup.sets.servers]
+
+[[backup.sets.servers.sources]]
+kind = "postgresql"
+name = "crm-server"
+host = "{host}"
+user = "postgres"
+programs = "{programs}"
+databases = ["{database}"]
+"""
+
+
+@contextmanager
+def drills_folder() -> Iterator[Path]:
+    """Make a folder for drills; the path of a socket in it is short enough."""
+    folder = Path(tempfile.mkdtemp(prefix="sf-drl-"))
+    folder.chmod(0o711)  # the servers of root's drills run as the user nobody
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def backed_up(
+    folder: Path, drills: Path, server: Postgres, database: str, more: str = CHECK
+) -> Path:
+    """Back up one database of a server; return the configuration file."""
+    source = SOURCE.format(host=server.socket_folder, programs=server.programs, database=database)
+    settings = f'[drills]\nfolder = "{drills}"\n'
+    config_file = furnish(folder, source + settings + more.format(database=database))
+    with installation_at(config_file) as installation:
+        outcome = run_backup(installation, SET, "direct")
+    assert outcome.result.unread == ()
+    return config_file
+
+
+def working_folders(folder: Path) -> list[Path]:
+    """List the working folders of all processes that work below a folder."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            found.append(link.readlink())
+    return [path for path in found if path.is_relative_to(folder)]

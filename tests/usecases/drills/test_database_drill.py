@@ -1,0 +1,163 @@
+"""Drills load dumps into throwaway servers, check them, and leave nothing."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from standfast.usecases.drills.check_result import CheckResult, CheckState
+from standfast.usecases.drills.outcome import DrillOutcome
+from standfast.usecases.drills.restore_drill import run_drill
+from tests.servers.postgres import Postgres
+from tests.usecases.backup_installation import identity, installation_at
+from tests.usecases.drills.database_installation import (
+    CHECK,
+    NEWEST,
+    SET,
+    TABLES,
+    backed_up,
+    drills_folder,
+    working_folders,
+)
+
+pytestmark = pytest.mark.xdist_group("databases")
+MILLISECOND = timedelta(milliseconds=1)
+PROBE = """
+[[services.crm.checks]]
+kind = "command"
+command = ["{programs}/psql", "-d", "{database}", "-c", "SELECT count(*) FROM customers"]
+"""
+
+
+@pytest.fixture
+def database(postgres_server: Postgres) -> Iterator[str]:
+    with postgres_server.database() as name:
+        postgres_server.execute(*TABLES, database=name)
+        yield name
+
+
+@pytest.fixture
+def drills() -> Iterator[Path]:
+    with drills_folder() as folder:
+        yield folder
+
+
+def drilled(config_file: Path, *, keep: bool = False) -> DrillOutcome:
+    with installation_at(config_file) as installation:
+        return run_drill(installation, SET, identity(config_file.parent), keep=keep)
+
+
+def result_of(outcome: DrillOutcome, start: str) -> CheckResult:
+    (found,) = (check for check in outcome.checks if check.name.startswith(start))
+    return found
+
+
+def test_drill_loads_checks_and_destroys_a_dump(
+    tmp_path: Path, drills: Path, postgres_server: Postgres, database: str
+) -> None:
+    more = CHECK + PROBE.replace("{programs}", str(postgres_server.programs))
+    outcome = drilled(backed_up(tmp_path, drills, postgres_server, database, more))
+    assert outcome.exit_status is ExitStatus.DONE, outcome.as_json()
+    states = {check.name: (check.level, check.state) for check in outcome.checks}
+    assert states[f"load of crm-server/{database}.dump"] == ("structure", "passed")
+    assert states["load of crm-server/globals.sql"] == ("structure", "passed")
+    assert states[f"constraints of crm-server/{database}"] == ("structure", "passed")
+    assert states[f"database crm-server/{database}"] == ("content", "passed")
+    assert states["command psql"] == ("service", "passed")
+    (service,) = outcome.services
+    assert service.rpo_basis == "last_change"
+    assert service.rpo_actual_ms is not None
+    assert abs(service.rpo_actual_ms - (outcome.declared_at - NEWEST) / MILLISECOND) <= 1
+    assert outcome.target.is_gone
+    assert [path.name for path in drills.iterdir()] == ["reports"]
+    assert working_folders(drills) == []
+    assert outcome.report is not None
+    report = json.loads(outcome.report.read_text())["report"]
+    assert {check["level"] for check in report["checks"]} >= {"files", "structure", "content"}
+
+
+def test_server_of_a_drill_has_no_network(
+    tmp_path: Path, drills: Path, postgres_server: Postgres, database: str
+) -> None:
+    outcome = drilled(backed_up(tmp_path, drills, postgres_server, database))
+    found = result_of(outcome, "network isolation of crm-server")
+    assert found.state is CheckState.PASSED or found.reason.startswith("missing: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("customers = 2", "customers = 3", "table customers has 2 rows"),
+        ("calls = 3", "cars = 3", "table cars does not exist"),
+        ("sum(id) = 6", "sum(id) = 7", "assertion 1 is false"),
+        ("SELECT max(changed_at)", "SELECT min(name)", "no time"),
+    ],
+)
+def test_unexpected_content_fails_the_drill(
+    old: str,
+    new: str,
+    reason: str,
+    tmp_path: Path,
+    drills: Path,
+    postgres_server: Postgres,
+    database: str,
+) -> None:
+    more = CHECK.replace(old, new)
+    outcome = drilled(backed_up(tmp_path, drills, postgres_server, database, more))
+    assert outcome.exit_status is ExitStatus.FAILED
+    assert reason in result_of(outcome, "database crm-server").reason
+    assert outcome.rto_ms is None
+
+
+def test_dump_of_newer_server_leaves_rto_unmeasured(
+    tmp_path: Path, drills: Path, postgres_server: Postgres, database: str
+) -> None:
+    config_file = backed_up(tmp_path, drills, postgres_server, database)
+    programs = imitated_programs(tmp_path / "programs", installed=90, dumped=91)
+    config_file.write_text(
+        config_file.read_text().replace(str(postgres_server.programs), str(programs))
+    )
+    outcome = drilled(config_file)
+    assert outcome.exit_status is ExitStatus.PARTIAL
+    found = result_of(outcome, "load of crm-server")
+    assert found.state is CheckState.SKIPPED
+    assert "postgresql-91" in found.reason
+    assert not outcome.services[0].is_checked
+
+
+def imitated_programs(folder: Path, *, installed: int, dumped: int) -> Path:
+    """Write server programs that only know their version and that of any dump."""
+    folder.mkdir()
+    for name in ("initdb", "postgres", "pg_restore", "psql"):
+        said = f"postgres (PostgreSQL) {installed}.1"
+        if name == "pg_restore":
+            said = f";     Dumped from database version: {dumped}.1"
+        (folder / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_drill_changes_nothing_in_the_live_server(
+    tmp_path: Path, drills: Path, postgres_server: Postgres, database: str
+) -> None:
+    config_file = backed_up(tmp_path, drills, postgres_server, database)
+    sessions = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+    postgres_server.execute("UPDATE customers SET name = 'live'", database=database)
+    before = postgres_server.rows(sessions, database=database)
+    assert drilled(config_file).exit_status is ExitStatus.DONE
+    # Only the connections of this test were made.
+    assert postgres_server.rows(sessions, database=database)[0][0] <= before[0][0] + 1
+    names = postgres_server.rows("SELECT DISTINCT name FROM customers", database=database)
+    assert names == [("live",)]
+
+
+def test_kept_tree_has_no_server(
+    tmp_path: Path, drills: Path, postgres_server: Postgres, database: str
+) -> None:
+    outcome = drilled(backed_up(tmp_path, drills, postgres_server, database), keep=True)
+    assert outcome.target.is_kept
+    assert working_folders(drills) == []
+    assert [path.name for path in outcome.target.folder.iterdir()] == ["tree"]
