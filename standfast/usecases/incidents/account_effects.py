@@ -1,8 +1,9 @@
 """Effects on accounts, in each directory that knows the account.
 
 Rules
-- A protected or unknown account, and a directory that cannot do the verb, become refused effects.
-- A directory that cannot be read now still gets the effect: it is read again before the act.
+- Protected and unknown accounts, and directories that do not support the action, become refused
+  effects.
+- An effect is planned for an unreadable directory too: it is read again before the lock.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,7 +28,7 @@ def account_effects(
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), outside)
     protected = protected_accounts(outside, {directory for directory, _ in resolved})
-    # A live run need not look twice: the lock itself is refused, for the same reason.
+    # A live run skips this: the lock itself would be refused for the same reason.
     is_read = shows_obstacles and outside.mode is Mode.PLAN
     obstacles, unread = _obstacles(resolved, outside) if is_read else ({}, ())
     for connector, name in resolved:
@@ -43,7 +44,7 @@ def account_effects(
             except Unsupported as error:
                 refusal = str(error)
             except ConfigurationError:
-                pass  # said by the look before the act, and no other directory is kept waiting
+                pass  # reported before the lock; other directories continue
             refusal = refusal or obstacles.get((connector, name), "")
         drafts.append(
             Draft(
@@ -59,34 +60,31 @@ def account_effects(
 
 
 def _nowhere(name: str, outside: Outside) -> str:
-    """Say why an account is in no directory."""
+    """Return why no directory was found for an account."""
     added = outside.added_since("accounts")
     if not outside.config.accounts:
-        return added or "there is no directory here to lock it in: add [accounts.NAME]"
+        return added or "no directory is configured: add [accounts.NAME]"
     return "; ".join(filter(None, [_known_nowhere(name, outside.config.accounts), added]))
 
 
 def _known_nowhere(name: str, directories: Collection[str]) -> str:
-    """State that no directory knows the account, without naming it.
-
-    It says as well which part may have been mistyped.
-    """
+    """Return the reason for an unknown account, without its name, and a hint."""
     prefix, colon, _ = name.partition(":")
     if colon:
-        return f"{_UNKNOWN}, nor is there such a directory; {known_names_hint(prefix, directories)}"
+        return (
+            f"{_UNKNOWN}, and no directory has that name; {known_names_hint(prefix, directories)}"
+        )
     if "," in name:
-        return f"{_UNKNOWN}; if these are several, name each by itself, with a space between"
+        return f"{_UNKNOWN}; separate several accounts by spaces"
     return _UNKNOWN
 
 
 def _obstacles(
     accounts: Sequence[tuple[str, str]], outside: Outside
 ) -> tuple[dict[tuple[str, str], str], Sequence[str]]:
-    """Return the accounts that cannot be locked, and the reason of each.
+    """Return why accounts cannot be locked, and the unreadable directories.
 
-    Their directory does not know them, or would refuse to lock them.
-
-    And which directories could not be read at all.
+    An account cannot be locked if its directory does not know it or would refuse the lock.
     """
     found: dict[tuple[str, str], str] = {}
     unread: list[str] = []
@@ -95,10 +93,10 @@ def _obstacles(
         try:
             states = outside.connector(directory).observe(names)
         except (Unavailable, ConfigurationError) as error:
-            unread.append(f"{directory}: each is looked at again before its lock, for now {error}")
+            unread.append(f"{directory}: unreadable now, read again before each lock: {error}")
             continue
         for state in states:
-            # One that could not be read, which has a reason, is looked at again before the act.
+            # An unreadable account has a reason; it is read again before its lock.
             is_absent = not state.exists and not state.reason
             found[directory, state.name] = ABSENT if is_absent else state.obstacle
     return found, unread

@@ -1,14 +1,13 @@
 """Directories of an account: the one it names, or all that know it.
 
-An account names its directory at its beginning.
-
 Rules
-- A bare account name means every directory that knows it; `directory:name` means that one.
-- A directory that cannot be read now counts as one that knows the name: it is looked at again
-  before the act, and refuses there who is not in it.
-- What is protected is spelt as its directory spells it, or another writing of it would be locked.
-- Directories are asked side by side. One that answers nothing for a few seconds keeps nobody in the
-  others from being locked: it counts as one that cannot be read.
+- `directory:name` means one directory; a bare name means every directory that knows it.
+- A directory that cannot be read now counts as one that knows the name: it is read again before the
+  lock, which an unknown account refuses.
+- Protected accounts are compared in their directory's spelling; otherwise, another spelling would
+  be locked.
+- Directories are read in parallel. One that is silent for a few seconds counts as unreadable, so
+  that it does not delay locks in the others.
 """
 
 import time
@@ -21,14 +20,11 @@ from standfast.errors import ConfigurationError, Unavailable
 
 SILENT_SECONDS = 3.0
 _TICK_SECONDS = 0.05
-_FEWEST_NAMES = 16  # that one look at a directory carries, when there are so many
+_FEWEST_NAMES = 16  # the smallest batch of one request to a directory
 
 
 def resolved_accounts(accounts: Sequence[str], outside: Outside) -> list[tuple[str, str]]:
-    """Return (directory, name) for each account, in order.
-
-    The directory is empty if none knows the account.
-    """
+    """Return (directory, name) for each account; "" if no directory knows it."""
     bare = [name for name in accounts if _directory(name, outside) is None]
     known: dict[str, list[str]] = {name: [] for name in bare}
     for directory, names in _asked(bare, outside).items() if bare else ():
@@ -45,11 +41,10 @@ def resolved_accounts(accounts: Sequence[str], outside: Outside) -> list[tuple[s
 
 
 def protected_accounts(outside: Outside, directories: Collection[str]) -> Mapping[str, str]:
-    """Return the accounts that no playbook may lock, with the reasons.
+    """Return the protected accounts of these directories and the reasons.
 
-    Only those of these directories, as `key_of` writes them.
-
-    Of no others: setting one up can take longer than the lock.
+    The keys are those of `key_of`. Other directories are not opened: that can take longer than the
+    lock.
     """
     return {
         key_of(account, outside): why
@@ -59,19 +54,19 @@ def protected_accounts(outside: Outside, directories: Collection[str]) -> Mappin
 
 
 def key_of(account: str, outside: Outside) -> str:
-    """Write `DIRECTORY:ACCOUNT` in the form that all its users share.
+    """Return the canonical form of `DIRECTORY:ACCOUNT`.
 
-    Most directories do not tell names apart by case; where one does, the wrong one is refused as
-    protected, which is the lesser evil.
+    It ignores case, as most directories do. In a directory that does not, a name that differs only
+    by case from a protected one is refused too.
     """
     where, colon, name = account.partition(":")
-    if where in outside.config.accounts:  # and no system whose accounts only calls lock
+    if where in outside.config.accounts:  # not a system whose accounts only procedures lock
         name = _canonical(where, name, outside)
     return f"{where}{colon}{name}".casefold()
 
 
 def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:
-    """Ask all directories at once; return the names that each may know."""
+    """Query all directories in parallel; return the names that each may know."""
     directories = list(outside.config.accounts)
     heard = dict.fromkeys(directories, time.monotonic())
 
@@ -99,16 +94,16 @@ def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:
 def _perhaps_known(
     names: Sequence[str], directory: str, outside: Outside, hear: Callable[[], None]
 ) -> list[str]:
-    """Return the names that a directory knows, or cannot decide now.
+    """Return the names that a directory knows or cannot look up now.
 
-    Asked a few at a time: a directory that is silent costs one time-out, not one for each name.
-    `hear` is called at each answer.
+    Names are sent in batches, so that a silent directory costs one time-out. `hear` is called at
+    each answer.
     """
     found: list[str] = []
     try:
         connector = outside.connector(directory)
     except ConfigurationError:
-        return list(names)  # its secret is missing: that keeps nobody in anywhere else
+        return list(names)  # its secret is missing; the other directories are still used
     most = max(_FEWEST_NAMES, connector.limits.workers)
     for start in range(0, len(names), most):
         try:
@@ -121,17 +116,14 @@ def _perhaps_known(
 
 
 def _canonical(directory: str, name: str, outside: Outside) -> str:
-    """Return the only spelling under which an account is known here.
-
-    It does not depend on the person that names the account.
-    """
+    """Return the directory's spelling of an account."""
     try:
         return outside.connector(directory).canonical(name) if directory else name
     except ConfigurationError:
-        return name  # said by the look before the act
+        return name  # reported when the account is observed before its lock
 
 
 def _directory(account: str, outside: Outside) -> str | None:
-    """Return the directory that an account's name begins with, if it is ours."""
+    """Return the configured directory in an account's name, or None."""
     prefix, colon, _ = account.partition(":")
     return prefix if colon and prefix in outside.config.accounts else None

@@ -1,18 +1,16 @@
 """People that a waiting step pages for approval, rung by rung.
 
-The next rung is paged when nobody answers.
-
 Rules
-- Who may approve the step is paged first. Unanswered for as long as the playbook says, the people
+- The approvers of the step are paged first. After the playbook's time without an answer, the people
   of the next rung are paged, and so on; at last everybody else who is enrolled. Nobody is paged
   twice about one plan.
-- A rung of the configured ladder is a role, or `person:NAME`. Whoever is reached that way may
-  approve as well, from then on. Those who are only told at the end may not: they know somebody.
-- Nobody is paged who could not approve whatever they signed: the requester, whose own account is
-  among the targets (an insider is not warned), who was enrolled a moment ago.
-- A quiet playbook reaches the roles that its steps name and nobody else, however long it takes.
-- It never ends in silence: the step stays open, and `incident status` says who was reached.
-- A move here is a compare-and-swap on the rung, so any runner may make it, and one does.
+- A rung of the configured ladder is a role or `person:NAME`. Its people may approve once they are
+  paged. The people who are paged last may not; they are asked to reach an approver.
+- A person whose approval would be invalid is not paged: the requester, a person whose own account
+  is among the targets (an insider must not be warned), a person who was enrolled today.
+- A quiet playbook pages only the roles that its steps name, however long it takes.
+- After the last rung the step stays open, and `incident status` shows who was reached.
+- Each page is a compare-and-swap on the rung: of several runners, one makes it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +19,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from standfast.adapters.factory import Outside
-from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.people.enrolment import Person
@@ -33,7 +30,7 @@ from standfast.usecases.core.incident_visibility import accounts_named, written
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import page, target_of
 
-_OF_AN_UNDO = Approval(count=1)  # which no playbook describes
+_UNDO_APPROVAL = Approval(count=1)  # no playbook describes an undo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +39,15 @@ class Rung:
 
     people: tuple[Person, ...]
     may_also: tuple[str, ...] = ()  # roles that may approve once these people are paged
-    why: str = ""  # what is wanted of them
+    why: str = ""  # what they are asked to do
 
 
 def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
-    """Page the possible approvers of a step.
-
-    If none can be reached, the next rung is due at once.
-    """
+    """Page the approvers of a step; without any, the next rung is due at once."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
-        return  # somebody decided since the state was read: nobody needs to be woken
+        return  # a decision was made since the state was read
     roles = asked.roles or _roles_of_quiet(state)
     first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
     found = _pages(installation, state, outside, asked, Rung(people=first))
@@ -82,7 +76,7 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
     for rung in _rungs(installation, state, asked, after):
         after |= {target_of(person) for person in rung.people}
         if pages := _pages(installation, state, outside, asked, rung):
-            break  # one whose people cannot be written to is no rung to stay on
+            break  # else nobody on this rung can be reached: try the next
     is_last = next(_rungs(installation, state, asked, after), None) is None
     now = installation.clock()
     installation.ledger.steps.escalate(
@@ -98,11 +92,10 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
 
 
 def remaining_approvers(installation: Installation, state: State) -> tuple[Person, ...]:
-    """Return the people to notify of a broken glass.
+    """Return the people to notify of a break-glass approval.
 
-    These are all who may object, the targets included.
-
-    Of a quiet incident, those whom it names a role for, and whom it is not about.
+    These are all enrolled people, targets included. For a quiet incident, they are the people with
+    a role that it names, without its targets.
     """
     people = installation.ledger.people.all(_roles_of_quiet(state))
     if not state.playbook.is_quiet:
@@ -111,18 +104,13 @@ def remaining_approvers(installation: Installation, state: State) -> tuple[Perso
     return tuple(person for person in people if not about & written(person.accounts))
 
 
-def ladder(config: Config) -> Sequence[str]:
-    """Return the rungs above the regular approvers of a step, in order."""
-    return config.approvals.ladder
-
-
 def _rungs(
     installation: Installation, state: State, asked: Question, reached: set[str]
 ) -> Iterator[Rung]:
     """Yield the rungs with people not yet `reached`, and only those people."""
     if state.playbook.is_quiet:
         return
-    for name in ladder(installation.config):
+    for name in installation.config.approvals.ladder:
         people = _fit(installation, state, asked, installation.ledger.people.all([name]), [name])
         if new := _new(people, reached):
             yield Rung(people=new, may_also=(name,), why="Nobody has answered yet, so you may.")
@@ -143,15 +131,15 @@ def _fit(
     people: Sequence[Person],
     roles: Sequence[str],
 ) -> tuple[Person, ...]:
-    """Remove people without a valid approval, and the incident's subjects.
+    """Return the people with a valid approval, without the incident's targets.
 
-    The latter also while no effect of theirs is planned yet: evidence comes before the lock.
+    Targets are excluded even before their lock is planned, because evidence is frozen first.
     """
     objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
     fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
     apart = [person for person in fit if not about & written(person.accounts)]
-    # A trigger that names every approver keeps nobody from being asked.
+    # If a trigger names every approver as a target, ask them all the same.
     return tuple(apart or ([] if state.playbook.is_quiet else fit))
 
 
@@ -166,8 +154,8 @@ def _pages(
     found: list[Draft] = []
     count = _view(state, asked.step).counts.total
     for person in rung.people:
-        # One approver who cannot be written to keeps nobody else from being woken. That the ledger
-        # is away is another matter: then nobody was asked, and the next look asks.
+        # Skip an approver who cannot be reached. An error of the ledger is raised: nobody was
+        # paged, and the next run pages.
         with suppress(ConfigurationError, Refused):
             found.append(
                 page(installation, state, outside, asked, person, count=count, why=rung.why)
@@ -176,10 +164,7 @@ def _pages(
 
 
 def _roles_of_quiet(state: State) -> Sequence[str]:
-    """Return the roles that the steps of a quiet playbook name.
-
-    An undo names no role, and asks these.
-    """
+    """Return the roles that a quiet playbook names; its undos need them too."""
     if not state.playbook.is_quiet:
         return ()
     named = [role for step in state.playbook.steps if step.approval for role in step.approval.roles]
@@ -188,7 +173,7 @@ def _roles_of_quiet(state: State) -> Sequence[str]:
 
 def _patience(state: State, step_name: str) -> timedelta:
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
-    approval = (step.approval if step else None) or _OF_AN_UNDO
+    approval = (step.approval if step else None) or _UNDO_APPROVAL
     return timedelta(minutes=approval.escalate_after_minutes)
 
 

@@ -1,7 +1,4 @@
-"""A page that asks one person for an approval.
-
-It is rendered when the step asks, and sent like any other effect.
-"""
+"""A message that asks one person for an approval; it is sent as an effect."""
 
 from standfast.adapters.factory import Outside
 from standfast.ledger.approvals.two_person_rule import Question
@@ -21,7 +18,7 @@ _TEMPLATE = "approval-request"
 
 
 def target_of(person: Person) -> str:
-    """Give the target under which a page to this person is known."""
+    """Return the target of a page to this person."""
     return MAIL + person.mail
 
 
@@ -35,12 +32,12 @@ def page(
     count: int,
     why: str = "",
 ) -> Draft:
-    """Give the page that asks one person about a step with `count` targets.
+    """Return the page that asks for an approval of `count` targets.
 
-    `why` says what is wanted of somebody who is asked later than others.
+    `why` is the reason for a page to a later rung.
     """
     step = next((step for step in state.playbook.steps if step.name == asked.step), None)
-    request = step.title if step else "Give accounts back what they had before"
+    request = step.title if step else "Restore the accounts to their prior state"
     organisation = installation.config.organisation
     prepared = prepare(
         outside.templates[_TEMPLATE],

@@ -1,17 +1,15 @@
 """Limits of locking without a second person, and the people concerned.
 
-The people are those whose accounts a plan would touch.
-
 Rules
-- Two limits: of the whole incident, and of single directories. Over either, a second person is
-  needed for the step; its reason says which limit, and how many.
-- A call of a command or a request that names an account (`account_of`) counts as a lock there.
-- New passwords and ended sessions count as locks do: of everybody at once, nobody works on.
-- An account counts once, whatever is done to it: one that is signed out and then locked is one.
-- What steps of the last day lock without having asked counts too, also where it failed, or many
-  small incidents would lock everybody out. What was added to a step is counted by the step itself.
-- A plan warns, by sign-in name, of people of this place whose own accounts would be locked: whoever
-  opens it could lock themselves out, and an approver who is locked approves nothing.
+- One limit is for the whole installation, others for single directories. A step over a limit needs
+  a second person; its reason names the limit and the number.
+- A command or request with an account parameter (`account_of`) counts as a lock in that system.
+- New passwords and ended sessions count as locks: applied to everybody, they stop all work.
+- An account counts once, whatever is done to it.
+- Locks of the last day without an approval count too, including failed ones; otherwise, many small
+  incidents could lock everybody out.
+- A plan warns of enrolled people whose own accounts would be locked: they could lock themselves
+  out, and a locked approver cannot approve.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -36,7 +34,7 @@ class LockedAccounts:
     """Accounts that are locked already and count: handles by directory."""
 
     handles: Mapping[str, Set[str]] = field(default_factory=dict)
-    handle_of: Callable[[str], str] = str  # gives the handle of a target
+    handle_of: Callable[[str], str] = str  # returns the handle of a target
 
 
 NOBODY = LockedAccounts()
@@ -52,9 +50,7 @@ def locked_today(
 ) -> RecentLocks:
     """Return the locks of the last day that were made without approval.
 
-    Those of one step are left out.
-
-    `beside` is that step: its incident and its name.
+    Those of the step `beside` (incident, name) are left out.
     """
     began = now - timedelta(days=1)
     return ledger.effects.locked_lately(began, mode, called=[*_systems(config)], beside=beside)
@@ -72,10 +68,7 @@ def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedA
 
 
 def accounts_of(config: Config, procedure: str, parameters: Mapping[str, Json]) -> list[str]:
-    """Return the accounts that a call names, as `SYSTEM:ACCOUNT`.
-
-    Most calls name none.
-    """
+    """Return the accounts that a call's parameters name, as `SYSTEM:ACCOUNT`."""
     section, _, name = procedure.partition(".")
     called = getattr(config, section).get(name)
     declared = {} if called is None else called.parameters
@@ -98,10 +91,7 @@ def _systems(config: Config) -> dict[str, str]:
 
 
 def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) -> str:
-    """Return the limit that these locks would exceed, or nothing.
-
-    The accounts in `locked` count as well.
-    """
+    """Return the limit that these locks and `locked` exceed together, or ""."""
     limits, new = config.limits, _kept_out(drafts, config)
     if not new:
         return ""
@@ -117,7 +107,7 @@ def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) 
 
 
 def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config) -> LockedAccounts:
-    """Return `locked` with the locks of a step that asks nobody."""
+    """Return `locked` with the locks of a step that needs no approval."""
     both = {name: set(handles) for name, handles in locked.handles.items()}
     for name, targets in _kept_out(drafts, config).items():
         both.setdefault(name, set()).update(map(locked.handle_of, targets))
@@ -125,12 +115,12 @@ def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config
 
 
 def keeps_out(drafts: Sequence[Draft], config: Config) -> bool:
-    """Would these keep anybody out of an account?"""
+    """Return whether these effects would lock an account."""
     return bool(_kept_out(drafts, config))
 
 
 def _kept_out(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]:
-    """Give the targets that these would keep anybody out of, by directory."""
+    """Return the targets that these effects would lock, by directory."""
     systems = _systems(config)
     found: dict[str, set[str]] = {}
     for draft in drafts:
@@ -142,7 +132,7 @@ def _kept_out(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]
 
 
 def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:
-    """Return the sign-in names of people with own accounts among these."""
+    """Return the sign-in names of the owners of accounts to be locked."""
     planned = [draft for draft in drafts if draft.state is EffectState.PLANNED]
     targets = {draft.target.casefold() for draft in planned if draft.verb == LOCK}
     for draft in planned:
@@ -157,17 +147,16 @@ def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> 
 
 
 def warnings(names: Sequence[str], step: str, opened_by: str | None) -> list[str]:
-    """Warn if a step would lock accounts of people of this installation."""
-    found: list[str] = []
-    for name in names:
-        if name == opened_by:
-            found.append(f"step {step} locks an account of {name}, who opens it")
-        else:
-            found.append(
-                f"step {step} locks an account of {name}, who is enrolled here; {name} can then "
-                "approve nothing in this incident"
-            )
-    return found
+    """Return a warning for each enrolled person that a step would lock."""
+    return [
+        f"step {step} locks an account of {name}, "
+        + (
+            "who opens it"
+            if name == opened_by
+            else f"who is enrolled here; {name} can then approve nothing in this incident"
+        )
+        for name in names
+    ]
 
 
 def _said(count: int, where: str, most: int) -> str:

@@ -1,12 +1,12 @@
 """Procedures of the program itself: holds, reviews, facts, notices.
 
-They are effects like all others: planned, claimed, carried out, and kept with their receipt. What
-each does stands in a neighbour; this file owns only how it becomes a procedure.
+They are planned, claimed, run and recorded like all other effects. The modules that they call
+implement them.
 
 Rules
-- They happen in this very process: once it is dead, nothing more can land, and what was not
-  finished is done anew.
-- An exercise is never handed these: it gets twins of the same names.
+- They run in this process: once it is dead, nothing more can happen, and an unfinished one is
+  repeated.
+- An exercise gets simulators of the same names instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ def built_in_procedures(
 ) -> Mapping[str, Callable[[], Procedure]]:
     """Return the builder of each built-in procedure.
 
-    `author` is responsible for facts.
+    `author` is recorded as the author of facts.
     """
     return {
         KEEPER: lambda: _Protecting(installation, incident_id),
@@ -45,7 +45,7 @@ def built_in_procedures(
 
 
 class _OwnAct(Procedure):
-    """The common behaviour: no effect before, and a repetition does no harm."""
+    """The base class: a repetition does no harm, so none is looked up."""
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
     can_observe = True
@@ -67,11 +67,11 @@ class _OwnAct(Procedure):
         raise NotImplementedError
 
     def _undo(self, order: Order) -> Result:
-        raise UsageError(f"{self.name}: there is nothing to take back")
+        raise UsageError(f"{self.name}: it changes nothing, so it has no undo")
 
 
 class _Protecting(_OwnAct):
-    """A hold of everything that the keeper keeps; locks extend at once."""
+    """A retention hold of the vault; object locks are extended at once."""
 
     can_undo = True
     changes_nothing = False
@@ -94,7 +94,7 @@ class _Protecting(_OwnAct):
         try:
             outcome = run_retention(self._installation)
         except StandfastError as error:
-            # The hold stands, and that is what was asked; locks are extended by every later run.
+            # The hold is set, as requested; every later run extends the locks.
             return Result(
                 target=order.target,
                 state=EffectState.DONE,
@@ -117,7 +117,7 @@ class _Protecting(_OwnAct):
 
 
 class _Reviewing(_OwnAct):
-    """A search of the incident's frozen folders; the timeline is kept there."""
+    """A search of the incident's frozen folders; it stores a timeline there."""
 
     def __init__(self, installation: "Installation", incident_id: str) -> None:
         super().__init__(REVIEWER)
@@ -141,7 +141,7 @@ class _Reviewing(_OwnAct):
         )
         return Result(
             target=order.target,
-            # What was not as sealed was left out: nobody must take that for "nothing was found".
+            # Altered files were left out: this must not look like "nothing was found".
             state=EffectState.DONE if reviewed.is_whole else EffectState.FAILED,
             reason=reviewed.reason,
             facts=reviewed.as_json(),
@@ -149,7 +149,7 @@ class _Reviewing(_OwnAct):
 
 
 class _GoingBack(_OwnAct):
-    """Looks for the last clean point of a set."""
+    """A search for the last clean recovery point of a set."""
 
     limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
 
@@ -177,7 +177,7 @@ class _GoingBack(_OwnAct):
 
 
 class _Preparing(_OwnAct):
-    """The notice was frozen with the plan; what it came to is the receipt."""
+    """The receipt of a rendered notice, which was stored with the plan."""
 
     def __init__(self) -> None:
         super().__init__(PREVIEW)
@@ -193,10 +193,10 @@ class _Preparing(_OwnAct):
 
 
 class _Recording(_OwnAct):
-    """Writes a fact down with its author and its time.
+    """A statement of a fact, with its author and its time.
 
-    What a step says was known from the moment at which the steps before it were answered or ended,
-    whenever a runner came to carry it out; where it needs none, from the incident's opening.
+    A fact of a step is known from the time at which the steps that it needs were answered or ended,
+    or from the incident's opening if it needs none; the time of the runner does not matter.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:
@@ -207,7 +207,7 @@ class _Recording(_OwnAct):
 
     def fit(self, details: JsonObject) -> None:
         if details.get("fact") not in QUESTIONS:
-            raise UsageError(f"no legal clock starts with that; there are: {', '.join(QUESTIONS)}")
+            raise UsageError(f"fact: no legal clock starts with it. Use: {', '.join(QUESTIONS)}.")
 
     def _done(self, order: Order) -> Result:
         from standfast.ledger.incidents.incident_facts import Statement
@@ -216,7 +216,7 @@ class _Recording(_OwnAct):
         name, given = str(details["fact"]), details.get("at")
         known = self._installation.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
         if known is not None and given is None:
-            # Without a time of its own it moves no clock that runs already.
+            # Without a time of its own, it does not move a running clock.
             return self._stated(order, known.at or now, is_news=False)
         at = moment(str(given)) if given else self._known_since(_texts(details, "needs"))
         statement = Statement(
@@ -240,7 +240,7 @@ class _Recording(_OwnAct):
         return Result(
             target=order.target,
             state=EffectState.DONE,
-            reason="" if is_news else "it was written down already",
+            reason="" if is_news else "it was stated already",
             facts={"at": timestamp(at), "author": self._author},
         )
 

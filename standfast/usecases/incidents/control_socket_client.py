@@ -1,21 +1,17 @@
 """Client of the control socket of a running `standfast serve`.
 
-Commands of this machine use it.
-
-A command that opens an incident needs half a second of the processor to load the ledger; a `serve`
-that is warm has it loaded. So the command asks it to open the incident, and loads what it needs to
-follow it while the work has begun. Owns the socket's place, the message, and asking. Who answers is
-`standfast/console/control_socket_server.py`.
+Loading the ledger takes a command half a second of processor time; a running `serve` has it loaded.
+So a command asks `serve` to open its incident, and loads the ledger while the work has begun. The
+server is `standfast/console/control_socket_server.py`.
 
 Rules
-- A `serve` opens only what the command's own configuration means: one that was read from another
-  file, or before the file was changed, leaves it to the command.
-- Nothing depends on the door: where nobody answers in time, or says no, the command opens the
-  incident itself, as it would have.
-- One incident, whoever opens it: the message's id is committed with it, and the same id gives the
-  same incident. So it does not matter whether a `serve` that fell silent had opened it.
-- The socket is in a folder of `serve`'s own, for its own user alone: who may speak there may read
-  the ledger and its keys anyhow.
+- `serve` opens an incident only if its configuration equals that of the command; otherwise the
+  command opens the incident itself.
+- The same happens if `serve` does not answer in time or refuses.
+- There is one incident, whoever opens it: the request's id is committed with it, and the same id
+  returns the same incident. A request without an answer is therefore safe.
+- The socket is in a folder of `serve`'s user, with access for that user alone, who may read the
+  ledger and its keys anyway.
 """
 
 import json
@@ -32,7 +28,7 @@ from standfast.records import Json
 
 ANSWERS_WITHIN_SECONDS = 1.0
 LARGEST_BYTES = 4 * 1024 * 1024
-SOURCE = "command"  # of the messages that commands send, beside the triggers' names
+SOURCE = "command"  # the source of messages by commands; others are the names of triggers
 _NAME = "serve.sock"
 _LONGEST_PATH = 100  # bytes; the kernel takes 107
 _PART = 65536
@@ -40,9 +36,9 @@ _PART = 65536
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRequest:
-    """The incident that a command wants opened."""
+    """A request of a command to open an incident."""
 
-    message: str  # 32 hexadecimal digits, drawn by the command
+    message: str  # 32 random hexadecimal digits
     configuration: str  # its fingerprint
     scenario: str
     inputs: Mapping[str, str | list[str]]
@@ -67,25 +63,25 @@ class Door:
 
 
 def control_socket_of(config_file: Path) -> Door | None:
-    """Give the door of the `serve` of this place; None where none was opened."""
+    """Return the address of this installation's `serve`, or None without one."""
     config = load(config_file)
     home = config.serve.prefect_home
     try:
         is_there = socket_of(home).is_socket()
-    except OSError:  # another user's, as after a `serve` by root
+    except OSError:  # it belongs to another user, as after a `serve` by root
         is_there = False
     return Door(home=home, configuration=config.fingerprint) if is_there else None
 
 
 def socket_of(home: Path) -> Path:
-    """Give the socket's file."""
+    """Return the path of the socket."""
     return home / _NAME
 
 
 def ask(
     home: Path, wanted: OpenRequest, *, seconds: float = ANSWERS_WITHIN_SECONDS
 ) -> OpenResponse | None:
-    """Let the `serve` of this folder open an incident.
+    """Ask the `serve` of this folder to open an incident.
 
     Return None if it does not confirm that it did.
     """
@@ -113,7 +109,7 @@ def ask(
 
 
 def wanted_of(line: bytes) -> OpenRequest:
-    """Read what a command said; ValueError when it is nothing of ours."""
+    """Parse a request; raise ValueError if it is not valid."""
     try:
         said = json.loads(line)
         wanted = OpenRequest(**said)
@@ -131,10 +127,7 @@ def wanted_of(line: bytes) -> OpenRequest:
 
 @contextmanager
 def address(home: Path) -> Iterator[str]:
-    """Return the address of the socket.
-
-    A path that is too long for the kernel is given by an open folder.
-    """
+    """Yield the socket's address; a long path is given by an open folder."""
     path = str(socket_of(home))
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield path
@@ -147,11 +140,9 @@ def address(home: Path) -> Iterator[str]:
 
 
 def line_of(door: socket.socket, deadline: float) -> bytes:
-    """Read one line before the deadline.
+    """Read one line before `deadline`, a time of the monotonic clock.
 
     Raise OSError if none arrives in time, and ValueError if it is too long.
-
-    `deadline` is of the monotonic clock.
     """
     parts: list[bytes] = []
     size = 0
@@ -162,7 +153,7 @@ def line_of(door: socket.socket, deadline: float) -> bytes:
         door.settimeout(left)
         part = door.recv(_PART)
         if not part:
-            raise ConnectionError("it hung up")
+            raise ConnectionError("the connection was closed")
         parts.append(part)
         size += len(part)
         if size > LARGEST_BYTES:

@@ -1,11 +1,11 @@
 """Parallel queues that run planned effects, within providers' limits.
 
 Rules
-- Look before acting: unknown effects are settled and prior states kept before a queue is claimed.
-- Claim (commit), call, receipt (commit): the call stands between two commits, always.
-- The bucket is asked before the claim, so that no claimed effect waits long for its turn.
-- One queue's fault never stops another; what a queue could not do is given back, by queue.
-- A ledger that is away for a moment costs no receipt: it is written again until it stands.
+- Before a queue is claimed, its unknown effects are looked up and prior states are recorded.
+- A call is always between two commits: the claim and the receipt.
+- Tokens are taken before the claim, so that a claimed effect does not wait long.
+- A fault in one queue does not stop the others; the result reports it by queue.
+- While the ledger is unavailable, a receipt is written again until it is stored.
 """
 
 import threading
@@ -29,9 +29,9 @@ _LOOK_BATCH = 500
 
 
 class Bucket:
-    """A token bucket: `per_second` on average, `burst` at once, or no limit.
+    """A token bucket: `per_second` on average, `burst` at once.
 
-    None for `per_second` means no limit.
+    `per_second` None means no limit.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Bucket:
         self._guard = threading.Lock()
 
     def take(self, tokens: int) -> None:
-        """Wait for that many tokens and take them; a short debt is possible."""
+        """Take tokens; wait while the bucket is in debt."""
         if self._per_second is None:
             return
         with self._guard:
@@ -64,7 +64,7 @@ class Bucket:
             self._sleep(owed)
 
     def give_back(self, tokens: int) -> None:
-        """Return what was taken and not needed."""
+        """Return unused tokens."""
         if self._per_second is not None and tokens:
             with self._guard:
                 self._level = min(self._burst, self._level + tokens)
@@ -73,12 +73,10 @@ class Bucket:
 class Pace:
     """The pace of calls to one provider.
 
-    A turn is assigned before the claim, and kept at the call.
-
-    A turn is a promise about the call, but a claim stands between the two, and takes longer under
-    load: calls that were due one after the other would arrive together. And a provider's bucket
-    does not fill beyond its burst while the first calls are on their way, so a tenth of the burst
-    stays unused: what jitter costs there. No call carries more than that either.
+    Tokens are taken twice: before the claim and at the call. Claims take longer under load, so that
+    calls that were due one after the other would arrive together. A tenth of the burst stays
+    unused, because the first calls are still in progress when the provider's bucket is full; no
+    call is larger than the rest.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -104,7 +102,7 @@ class EffectQueues:
     troubles: dict[EffectQueue, StandfastError] = field(default_factory=dict)
 
     def start(self, work: Work) -> None:
-        """Begin every queue that has something due and is not being worked on."""
+        """Start every queue that has due effects and is not running."""
         busy = set(self._running.values())
         for queue, due in work.queues.items():
             if queue not in busy and queue not in self.troubles:
@@ -115,7 +113,7 @@ class EffectQueues:
         return bool(self._running)
 
     def wait(self, seconds: float) -> None:
-        """Wait until a queue is done or the time is over."""
+        """Wait until a queue ends or the time is over."""
         if not self._running:
             time.sleep(seconds)
             return
@@ -124,20 +122,20 @@ class EffectQueues:
             self._end(self._running.pop(future), future.exception())
 
     def _end(self, queue: EffectQueue, error: BaseException | None) -> None:
-        """Note what stopped a queue; the others go on."""
+        """Record why a queue stopped; the others continue."""
         if error is None:
             return
         if isinstance(error, Unavailable) and self._stumbles[queue] < MOST_LEDGER_FAILURES:
-            self._stumbles[queue] += 1  # the ledger was away; the queue starts again by itself
+            self._stumbles[queue] += 1  # the ledger was unavailable; the queue starts again
             return
         if not isinstance(error, StandfastError):
-            # Only the class: a foreign error may quote an account or a token.
+            # Only the class: a foreign error may contain an account or a token.
             fault = f"{queue.verb} through {queue.connector}: unexpected {type(error).__name__}"
             error = StandfastError(f"{fault}; run again with STANDFAST_DEBUG=1")
         self.troubles[queue] = error
 
     def close(self) -> None:
-        """Let the calls under way end, and take no new ones."""
+        """Wait for calls in progress; start no new ones."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _drive(self, queue: EffectQueue, due: int) -> None:
@@ -154,7 +152,7 @@ class EffectQueues:
         ]
         self._work(queue, limits)
         for other in others:
-            # One that never began has nothing left to do; waiting for it could fill the pool.
+            # A worker that has not begun has nothing left to do; waiting could fill the pool.
             if not other.cancel():
                 other.result()
 
@@ -185,10 +183,7 @@ class EffectQueues:
             return None  # the step asks again; other steps may have work for this queue
 
     def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
-        """Record the result of a call.
-
-        A second record changes nothing; a lost one leaves the effect in doubt.
-        """
+        """Record the result of a call; repeating it changes nothing."""
         write = partial(
             self.ledger.attempts.receipt,
             batch,
@@ -206,13 +201,13 @@ class EffectQueues:
         write(now=self.clock())
 
     def _call(self, batch: Batch) -> list[Result]:
-        """Call, and turn what escaped the adapter into one answer an effect."""
+        """Call the adapter; an error becomes an unknown result of each effect."""
         try:
             return self.outside.call(batch)
         except StandfastError as error:
             state, reason = EffectState.UNKNOWN, str(error)
         except Exception as error:
-            # Only the class: a foreign error may quote an account or a token.
+            # Only the class: a foreign error may contain an account or a token.
             state, reason = EffectState.UNKNOWN, f"unexpected {type(error).__name__}"
         return [Result(target=order.target, state=state, reason=reason) for order in batch.orders]
 
@@ -222,7 +217,7 @@ class EffectQueues:
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             actor = f"runner:{self.runner}"
             self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
-        # One batch: those are locked before others are looked at. The queue then starts again.
+        # One batch: it is locked before the next one is observed. The queue then starts again.
         if rows := effects.without_prior(self.incident, queue, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())
@@ -237,10 +232,7 @@ class EffectQueues:
         return [Observed(target=row.target, is_readable=False, reason=reason) for row in rows]
 
     def _fail_all(self, queue: EffectQueue, error: StandfastError) -> None:
-        """Close effects without a usable adapter, with the cause.
-
-        It is certain that nothing was done.
-        """
+        """Mark effects without a usable adapter as failed; nothing was done."""
         limits = Limits(batch=1000, is_local=True)
         while batch := self._claim(queue, limits):
             failed = [

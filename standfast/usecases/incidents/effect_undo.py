@@ -1,22 +1,18 @@
 """Undo of effects: of a target, a step or an incident.
 
-The undo is shown first, then planned.
-
 Rules
-- An undo restores the recorded prior state and nothing else. It is refused where the effect is
-  unknown or has yet to begin, and kept where another open incident holds the account.
-- Giving an account back in a live incident asks for an approval: it could let an intruder in again.
-  An exercise asks where the lock was never proven.
-- What is not configured any more keeps nothing elsewhere from being given back: it is kept, and an
-  undo gives it back once it is configured again.
-- Two incidents that hold one account: whichever is undone first gives nothing back and says so; the
-  last one restores what the first had found.
-- Who opened the incident approves nothing of it, so their undo takes one approval. Anybody else
-  could approve their own: then two must, and who asks may be one of them.
-- In a stopped incident an undo is carried out, and nothing else. It takes over what an undo that
-  the stop paused has not begun; what was planned and is stopped is not undone, since it was not
-  done.
-- `plan_undo` changes nothing. What `undo` plans is the same, looked at anew.
+- An undo restores the recorded prior state and nothing else. It is refused while the effect is
+  unknown or has not begun, and while another open incident locks the same account: the last
+  incident to be undone restores the state that the first one found.
+- Unlocking an account in a live incident needs an approval, because it could let an intruder in. In
+  an exercise, it needs one only if the lock was not proven.
+- A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
+  other targets are undone.
+- The person who opened the incident may not approve in it, so their undo needs one approval. An
+  undo that anybody else requests needs two, because they may give one themselves.
+- In a stopped incident only undos run. A new undo takes over what a paused one has not begun.
+  Effects that were planned and never begun are not undone.
+- `plan_undo` changes nothing. `undo` computes the plan again before it records it.
 """
 
 from collections import Counter
@@ -50,15 +46,15 @@ _UNDO_OF: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class UndoPlan:
-    """The result of an undo in advance: restored, not restored, needed first."""
+    """The targets that an undo restores and keeps, and its approvals."""
 
-    step: str  # the name to approve and to look at; empty when nothing is to be undone
+    step: str  # the name of the undo's step; "" if nothing is undone
     restores: int
     kept: tuple[str, ...]  # one reason for each target that stays as it is
     needs_approvals: int
-    where: Mapping[str, int] = field(default_factory=dict)  # adapter → how many it gives back
-    unproven: int = 0  # of them, the accounts that were never proven shut
-    stays: tuple[str, ...] = ()  # what no undo there restores, in words
+    where: Mapping[str, int] = field(default_factory=dict)  # restored targets by adapter
+    unproven: int = 0  # restored accounts whose lock was never proven
+    stays: tuple[str, ...] = ()  # changes that no undo restores, in words
 
     @property
     def keeps(self) -> StepState | None:
@@ -68,7 +64,7 @@ class UndoPlan:
         return StepState.PARTIAL if self.restores else StepState.FAILED
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "step": self.step,
             "restores": self.restores,
@@ -88,7 +84,7 @@ def plan_undo(
     targets: Sequence[str] = (),
     requested_by: str | None = None,
 ) -> UndoPlan:
-    """Say what an undo would do now, changing nothing."""
+    """Return what an undo would do now; change nothing."""
     name = installation.ledger.incidents.next_undo(incident_id)
     return _planned(installation, incident_id, name, step, targets, requested_by)[0]
 
@@ -103,15 +99,14 @@ def undo(
 ) -> UndoPlan:
     """Plan an undo of everything, of one step, or of named targets.
 
-    `requested_by` is the name of a person who signed in to ask for it; see `entitlement`. Asked for
-    by several at once, each act is undone once.
+    `requested_by` is the name of a person who signed in. Concurrent calls undo each effect once.
     """
     refuse_closed(installation, incident_id, then="undo what it did")
     who = authorise_lifecycle_change(installation, incident_id, requested_by)
     core = installation.ledger.database
     while True:
-        # The name before the locks: whoever plans an undo after this look takes the name, and then
-        # the locks are looked at again.
+        # Read the name before the locks: a concurrent undo takes the name, and then `expand` fails
+        # and the locks are read again.
         name = installation.ledger.incidents.next_undo(incident_id)
         plan, drafts, paused = _planned(
             installation, incident_id, name, step, targets, requested_by
@@ -127,7 +122,7 @@ def undo(
         now = installation.clock()
         why = f"stopped; {name} was asked for instead"
         if paused and not take_over_paused_undo(core, incident_id, paused, why, who, now):
-            continue  # one of them was begun since: the incident was resumed
+            continue  # the incident was resumed, and one of them has begun
         if installation.ledger.steps.expand(incident_id, name, 1, expansion, who, now):
             return plan
 
@@ -140,10 +135,7 @@ def _planned(
     targets: Sequence[str],
     requested_by: str | None,
 ) -> tuple[UndoPlan, tuple[Draft, ...], list[EffectRow]]:
-    """Return the undo step of this name and its effects.
-
-    Effects of paused undos that it replaces are included.
-    """
+    """Return the plan, its effects, and paused effects that it replaces."""
     incident = installation.ledger.incidents.get(incident_id)
     refuse_closed(installation, incident_id, then="undo what it did")
     rows = installation.ledger.effects.of_incident(incident_id)
@@ -213,7 +205,7 @@ def _needs(incident: IncidentRow, requested_by: str | None) -> int:
 def _why_approved(plan: UndoPlan) -> str:
     if plan.unproven:
         return "the lock was not proven for all of them"
-    return "whoever has these accounts gets in again" if plan.needs_approvals else ""
+    return "the holders of these accounts can sign in again" if plan.needs_approvals else ""
 
 
 def _undoable(
@@ -223,12 +215,11 @@ def _undoable(
     step: str | None,
     targets: Sequence[str],
 ) -> list[EffectRow]:
-    """Return the selected effects that are not yet undone.
+    """Return the selected effects that are not undone yet.
 
-    Raise UsageError that names the targets on which nothing was done.
-
-    `refused` names the undo steps that an approver refused: what they planned never happens. What
-    those in `running` planned does, and is given too.
+    `refused` names undo steps that an approver refused; their effects never happen. `running` names
+    steps whose planned effects will happen, so they are included. Raise UsageError for targets
+    without an effect.
     """
     undone = {
         row.undoes
@@ -250,7 +241,7 @@ def _undoable(
     ]
     if step is not None and step not in {row.step for row in rows}:
         known = known_names_hint(step, {row.step for row in rows if row.verb in _UNDO_OF})
-        raise UsageError(f"step {step!r} touched nothing that can be undone; {known}")
+        raise UsageError(f"step {step!r}: it has nothing that can be undone; {known}")
     if not targets:
         return acts
     by_name: dict[str, list[EffectRow]] = {}
@@ -261,9 +252,8 @@ def _undoable(
     missing = [name for name in targets if not {name, folded(name)} & by_name.keys()]
     if missing:
         raise UsageError(
-            f"{counted(len(missing), 'account that you name is', 'accounts that you name are')} "
-            f"not locked by this incident, or unlocked already, such as {missing[0]}. Name those "
-            "that `standfast incident status --targets` lists"
+            f"{counted(len(missing), 'account')}: not locked by this incident, or unlocked "
+            f"already, such as {missing[0]}. `standfast incident status --targets` lists them."
         )
     meant = {
         row.token for name in targets for row in by_name.get(name, by_name.get(folded(name), []))
@@ -273,44 +263,44 @@ def _undoable(
 
 def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
     if row.state is EffectState.PLANNED:
-        claim = "its lock" if row.verb == LOCK else "what is done there"
-        return f"{claim} is still to be carried out; undo it after that"
+        claim = "its lock" if row.verb == LOCK else "its call"
+        return f"{claim} has not run yet; undo it after that"
     if row.state is not EffectState.DONE:
         claim = "it was locked" if row.verb == LOCK else "it was done"
-        return f"nobody knows yet whether {claim}; settle that first"
+        return f"it is unknown whether {claim}; settle that first"
     if holder is None:
         return ""
-    return f"{holder} holds it too; once this incident is closed, that one's undo gives it back"
+    return f"{holder} locks it too; close this incident, then an undo of {holder} restores it"
 
 
 def _no_way_back(row: EffectRow, outside: Outside) -> str:
-    """Say that what was called has no undo of its own, or nothing.
+    """Return why a call cannot be undone, or "".
 
-    Raises `ConfigurationError` when it is not configured any more, or not wholly.
+    Raise ConfigurationError if its adapter is no longer configured.
     """
     if row.verb == LOCK:
         outside.connector(row.connector)
     elif not outside.procedure(row.connector).can_undo:
-        return f"{row.connector} has no undo; take it back by hand"
+        return f"{row.connector} has no undo; restore it by hand"
     return ""
 
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) -> bool:
-    """Return whether unlocking could admit a person never proved locked out."""
+    """Return whether the account's lock was never proven as far as possible."""
     if row.verb != LOCK:
         return False
     return not proven.get(row.handle, Proof.NONE).reaches(outside.connector(row.connector).proof)
 
 
 def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
-    """The strongest proof that each account was shut.
+    """Return the strongest proof of each account's lock.
 
-    None where it was given back and locked again: the proof may be of the lock before.
+    Accounts that were unlocked and locked again have none: the proof may be of the earlier lock.
     """
-    given_back = {row.handle for row in rows if row.undoes and row.state is EffectState.DONE}
+    unlocked = {row.handle for row in rows if row.undoes and row.state is EffectState.DONE}
     found: dict[str, Proof] = {}
     for row in rows:
-        is_proof = row.verb == PROVE and row.handle not in given_back
+        is_proof = row.verb == PROVE and row.handle not in unlocked
         if is_proof and row.state is EffectState.DONE:
             best = found.get(row.handle, Proof.NONE)
             found[row.handle] = row.proof if row.proof.reaches(best) else best
@@ -318,11 +308,11 @@ def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
 
 
 def _what_stays(drafts: Sequence[Draft], outside: Outside) -> list[str]:
-    """Give what locks changed for good where accounts are given back."""
+    """Return the changes by locks that no unlock restores."""
     found: list[str] = []
     for name in dict.fromkeys(d.connector for d in drafts if d.verb == UNLOCK):
         try:
             found += [f"{name}: {action}" for action in outside.connector(name).irreversible]
         except ConfigurationError:
-            continue  # said by the undo itself, for each account
+            continue  # the undo itself reports it for each account
     return found

@@ -1,11 +1,11 @@
 """Permission to stop, resume, close, reopen or undo an incident.
 
 Rules
-- In a live incident somebody who is enrolled signs in. To stop it, anybody may; for the rest the
-  person has a role, and was enrolled at least a day ago or while the place was set up.
-- Where nobody is enrolled, nobody could sign: whoever runs the command may, and the timeline says
-  who that was. Nobody empties the list but the owner.
-- An exercise and a plan reach nothing live, and ask for no sign-in.
+- In a live incident, an enrolled person signs in. Anybody enrolled may stop it. For every other
+  change the person needs a role, and must have been enrolled for a day or during the set-up.
+- While nobody is enrolled, the user of the command may do it, and the timeline records that user.
+  Only the owner can remove the last enrolled person.
+- Exercises and plans reach no live system and need no sign-in.
 """
 
 from standfast.errors import ApprovalRefused
@@ -16,11 +16,9 @@ from standfast.usecases.core.installation import Installation
 def authorise_lifecycle_change(
     installation: Installation, incident_id: str, by: str | None, *, needs_role: bool = True
 ) -> str:
-    """Return the author of a move, for the timeline.
+    """Return the actor of a change, for the timeline.
 
-    Raise ApprovalRefused if the person may not make it.
-
-    `by` is the name of a person who signed in.
+    `by` is the name of a person who signed in. Raise ApprovalRefused if the person may not make it.
     """
     if installation.ledger.incidents.get(incident_id).mode is not Mode.LIVE:
         return by or installation.actor

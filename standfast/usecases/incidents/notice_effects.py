@@ -1,10 +1,10 @@
-"""Effects of a notice: one message per recipient.
-
-Each is in the recipient's language and by the recipient's channel.
+"""Effects of a notice: one message for each recipient.
 
 Rules
-- Every row of the audience is named: one without a usable address becomes a refused effect.
-- A held recipient is refused too, and waits for the decision of a person.
+- Each message has the recipient's language and channel.
+- Every row of the audience becomes an effect: one without a usable address becomes a refused
+  effect.
+- A held recipient becomes a refused effect too, which waits for the decision of a person.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,9 +28,9 @@ from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placehol
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
 from standfast.usecases.notices.staged_sending import exclusion_summary, with_canary
 
-# Returns the token that the effect for a target will have; a plan has none.
+# Returns the token that the effect of a target will have; a plan has none.
 TokenOf = Callable[[str], str]
-DECIDES = "a person decides; nothing is sent by itself"
+DECIDES = "a person decides; nothing is sent automatically"
 
 
 def notice_effects(
@@ -42,15 +42,15 @@ def notice_effects(
     prepared = render_step_notice(step, arguments, state, outside)
     audience = outside.audience(audience_name)
     if not audience.rows:
-        # Of a wrong query, or a copy without its rows, it would be said that everybody was told.
+        # Otherwise, with a wrong query, the notice would count as sent to everybody.
         raise ConfigurationError(
-            f"nobody is in the audience {audience_name!r}; see that its list or its query is right"
+            f"audience {audience_name!r}: nobody is in it. Correct its list or its query."
         )
 
     def drafts() -> Iterable[Draft]:
         found = _recipients(prepared, audience, sender, outside, token_of)
         if outside.mode is Mode.EXERCISE or outside.prints(sender):
-            return found  # letters tell nothing before somebody posts them
+            return found  # no canary: letters have no outcome before somebody posts them
         return with_canary(found, outside.config.notices, len(audience.recipients))
 
     return Expansion(
@@ -72,15 +72,12 @@ def render_step_notice(
     *,
     otherwise: Mapping[str, str] | None = None,
 ) -> Prepared:
-    """Render the notice of a step for its incident.
-
-    The values of `otherwise` take precedence.
-    """
+    """Render the notice of a step; values of `otherwise` take precedence."""
     template_name = cast("str", arguments["template"])
     template = outside.templates.get(template_name)
     if template is None:
         raise UsageError(
-            f"step {step.name!r} names no notice that exists: {template_name!r}; "
+            f"step {step.name!r}: notice {template_name!r} does not exist; "
             f"{known_names_hint(template_name, outside.templates)}"
         )
     organisation = outside.config.organisation
@@ -102,7 +99,7 @@ def render_step_notice(
 
 
 def notice_preview(whole: Expansion, verb: str, procedure: str) -> Expansion:
-    """Store the rendered notice and the number of recipients, not messages."""
+    """Return one effect that stores the notice and its number of recipients."""
     if not isinstance(whole.telling, NoticePlan):
         return whole
     refused = whole.telling.counted().refused.total()
@@ -127,7 +124,7 @@ def _recipients(
     prepared: Prepared, audience: Audience, sender: str, outside: Outside, token_of: TokenOf
 ) -> Iterator[Draft]:
     default = outside.config.organisation.languages[0]
-    languages: dict[str, str] = {}  # by what people ask for
+    languages: dict[str, str] = {}  # by requested language
     for person in audience.recipients:
         channel, target, refusal = _way(person, sender, outside)
         if refusal:
@@ -158,7 +155,7 @@ def _recipients(
 
 
 def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, str]:
-    """Return a person's channel, their target, and the cause if none exists."""
+    """Return a person's channel and target, and why neither is usable, or ""."""
     prints = outside.prints(sender)
     if person.address and not prints:
         return sender, MAIL + person.address, ""
@@ -166,19 +163,16 @@ def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, st
     if prints:
         if person.postal:
             return sender, post, ""
-        return sender, MAIL + person.address, "there is no postal address, and it goes by letter"
+        return sender, MAIL + person.address, "no postal address, which a letter needs"
     letters = outside.letters()
     if letters is None:
-        why = "no e-mail address, and nothing here writes letters; add a sender of kind `letters`"
+        why = "no e-mail address, and no sender of kind `letters` is configured; add one"
         return sender, post, why
     return letters, post, ""
 
 
 def _held_recipient(prepared: Prepared, person: Recipient, sender: str, default: str) -> Draft:
-    """Plan an effect for a recipient that only a person may decide to notify.
-
-    Nothing is sent automatically.
-    """
+    """Return a refused effect for a recipient that a person must decide about."""
     return Draft(
         verb=SEND,
         connector=sender,

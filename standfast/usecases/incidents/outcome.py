@@ -1,9 +1,9 @@
 """State of an incident after a runner has ended, and its exit status.
 
 Rules
-- What the caller does next decides: damage and faults first, then what was not contained, and only
-  then that it waits for people.
-- An incident that is closed, or that is stopped with everything given back, waits for nobody.
+- The exit status tells the caller what to do next: damage and errors come first, then missing
+  containment, then waiting for people.
+- An incident that is closed, or stopped with every account unlocked, waits for nobody.
 """
 
 from collections.abc import Iterable
@@ -26,9 +26,9 @@ class Outcome:
     incident: str
     state: State
     standing: Standing
-    troubles: tuple[str, ...] = ()  # what stopped a queue: a rule, or a fault
-    trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
-    # PARTIAL or FAILED: the undo just asked for kept some accounts as they were, or all.
+    troubles: tuple[str, ...] = ()  # why queues stopped: a refusal or an error
+    trouble_status: ExitStatus = ExitStatus.REFUSED  # the most serious of them, if there are any
+    # PARTIAL or FAILED if the undo that was just requested restored only some targets, or none.
     undo_came_to: StepState | None = None
 
     @property
@@ -40,20 +40,14 @@ class Outcome:
 
     @property
     def fell_short(self) -> dict[str, StepState]:
-        """The steps with another end than success, in order.
-
-        They are failed, partial or refused.
-        """
+        """The failed, partial or refused steps and their state, in order."""
         views = (*self.state.steps.values(), *self.state.extra)
         ends = {view.step: standing_state(view) for view in views}
         return {name: end for name, end in ends.items() if end in _SHORT}
 
     @property
     def _has_failed(self) -> bool:
-        """Return whether a step, or the last undo, reached no target.
-
-        Not if a person has decided "go on" about it.
-        """
+        """Return whether a step or the last undo failed and nobody accepted it."""
         return self.undo_came_to is StepState.FAILED or any(
             standing_state(view) is StepState.FAILED and not view.is_accepted
             for view in (*self.state.steps.values(), *self.state.extra)
@@ -61,16 +55,16 @@ class Outcome:
 
     @property
     def _is_at_rest(self) -> bool:
-        """Was it ended by a person, with nothing left that waits for one?"""
+        """Return whether a person ended it and nothing waits for a person."""
         return self.state.is_closed or (self.state.is_halted and is_given_back(self.state))
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The next action of the caller: failures come before waits for people."""
+        """The exit status; failures come before waiting for people."""
         if self.troubles:
             return self.trouble_status
         if not (self.standing.is_over or self._is_at_rest):
-            # That nothing was contained must not look like a question that is still open.
+            # A failed containment must not look like an open question.
             return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
         if self.standing.is_failed or self.undo_came_to is StepState.FAILED:
             return ExitStatus.FAILED
@@ -82,7 +76,7 @@ class Outcome:
 
 
 def gravest(found: Iterable[ExitStatus]) -> ExitStatus:
-    """Damage before a fault, a fault before a rule that said no."""
+    """Return the most serious status: damage, then errors, then refusals."""
     statuses = set(found)
     for status in (ExitStatus.DAMAGED, ExitStatus.FAILED, ExitStatus.USAGE):
         if status in statuses:

@@ -1,11 +1,11 @@
 """Plan of an incident: its targets as read now; nothing is changed.
 
 Rules
-- The same expansion as the live run, through adapters that refuse every act.
-- Steps whose condition depends on an answer that nobody gave yet are planned as if it were yes, and
-  say so: the operator sees the most that may happen.
-- What would be refused is listed with its reason before anyone presses Enter.
-- The digest names this plan; the same inputs and the same outside give the same one.
+- It is the expansion of the live run, with adapters that refuse every change.
+- A step whose condition depends on an open question is planned as if the answer were yes, and is
+  marked: the plan shows the most that may happen.
+- Effects that would be refused are listed with the reason.
+- The digest identifies the plan; equal inputs and equal systems give an equal digest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +37,7 @@ from standfast.usecases.incidents.blast_radius import (
     locked_today,
     with_planned,
 )
+from standfast.usecases.incidents.result_summary import MORE_PEOPLE
 from standfast.usecases.incidents.step_expansion import StepPlanner, expand, is_irreversible
 from standfast.usecases.notices.delivery_plan import NoticePlan, Tally
 from standfast.usecases.playbooks import library
@@ -44,30 +45,28 @@ from standfast.usecases.playbooks import library
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """One step as it would go."""
+    """One step of a plan."""
 
     name: str
     title: str
     kind: StepKind
     needs: tuple[str, ...]
-    condition: str  # empty: always
-    is_left_out: bool  # what was given says already that it is not needed
+    condition: str  # "" if it always runs
+    is_left_out: bool  # the inputs exclude it
     targets: int
-    refused: Mapping[
-        str, int
-    ]  # reason → how many; named with `--targets` once the incident is open
+    refused: Mapping[str, int]  # number of targets by reason
     by_adapter: Mapping[str, int]
-    notes: tuple[str, ...]  # what the adapters can prove and cannot do
+    notes: tuple[str, ...]  # proofs and limits of the adapters
     approvals: int
     roles: tuple[str, ...]
     is_irreversible: bool
     undo: str
-    seconds: int  # the least that the providers' limits allow
-    own: tuple[str, ...]  # people of this place whose own accounts it would lock
-    impossible: str  # why the step cannot be carried out as things are; empty when it can
+    seconds: int  # the shortest duration by the providers' limits
+    own: tuple[str, ...]  # enrolled people whose own accounts it would lock
+    impossible: str  # why the step cannot run now, or ""
 
     def as_json(self) -> JsonObject:
-        """Give the step for `--json`."""
+        """Return the JSON form."""
         return {
             "step": self.name,
             "title": self.title,
@@ -91,7 +90,7 @@ class PlannedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanReport:
-    """A whole plan."""
+    """The plan of an incident."""
 
     scenario: str
     title: str
@@ -109,7 +108,7 @@ class PlanReport:
         return ExitStatus.DONE
 
     def as_json(self) -> JsonObject:
-        """Give the plan for `--json`."""
+        """Return the JSON form."""
         return {
             "scenario": self.scenario,
             "title": self.title,
@@ -128,10 +127,10 @@ def plan_incident(
     opened_by: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PlanReport:
-    """Plan a playbook; the look is noted in the timeline, by its digest.
+    """Plan a playbook; record the digest in the timeline.
 
-    `opened_by` is the sign-in name of whoever means to open it, to be warned of their own account.
-    `progress` is told how many steps were looked at, of how many.
+    `opened_by` is the sign-in name of the person who wants to open it; a warning names their own
+    accounts. `progress` is called with the number of planned steps and of all steps.
     """
     playbook = library.find(installation.config, scenario)
     typed = load_inputs(playbook, inputs)
@@ -148,7 +147,7 @@ def plan_incident(
                 step, state, outside, is_signed=is_signed, locked=locked, people=people
             )
             planned.append(step_plan)
-            if not step_plan.approvals:  # a live run counts it, too, when the next step begins
+            if not step_plan.approvals:  # a live run counts these locks too
                 locked = with_planned(locked, drafts, installation.config)
     steps = tuple(planned)
     body: JsonObject = {
@@ -190,13 +189,13 @@ def _planned(
     locked: LockedAccounts,
     people: Sequence[Person],
 ) -> tuple[PlannedStep, tuple[Draft, ...]]:
-    """Return the planned step and its effects, without notices."""
+    """Return a step of the plan and its effects, without notices."""
     drafts: tuple[Draft, ...] = ()
     tally = Tally()
     approvals, roles, impossible, reason = 0, step.roles, "", ""
     is_left_out = _is_left_out(step, state)
     if is_left_out:
-        reason = f"left out, by what was given: only if {condition(step.when or '')}"
+        reason = f"left out by the inputs: only if {condition(step.when or '')}"
     elif step.kind is StepKind.DO:
         try:
             expansion = expand(
@@ -219,12 +218,10 @@ def _planned(
     notes: tuple[str, ...] = ()
     seconds = 0
     try:
-        notes, seconds = (
-            tuple(_notes(StepPlanner(step=step, state=state, outside=outside), by_adapter)),
-            _seconds(step, by_adapter, outside),
-        )
+        notes = (*_notes(StepPlanner(step=step, state=state, outside=outside), by_adapter),)
+        seconds = _seconds(step, by_adapter, outside)
     except StandfastError as error:
-        impossible = str(error)  # for one directory at least: its secret is missing, or the like
+        impossible = str(error)  # an adapter is not usable, for example without its secret
     if tally.refused and not by_adapter and not impossible:
         impossible = "every target would be refused"
     planned = PlannedStep(
@@ -250,7 +247,7 @@ def _planned(
 
 
 def _is_left_out(step: Step, state: State) -> bool:
-    """Do the inputs alone, which are known, say that the step is not needed?"""
+    """Return whether the inputs alone exclude the step."""
     if step.when is None or any(name[0] != "inputs" for name in parse(step.when).names()):
         return False
     return not is_wanted(step, state)
@@ -271,10 +268,7 @@ def _notes(planner: StepPlanner, by_adapter: Mapping[str, int]) -> list[str]:
 
 
 def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int:
-    """Return the shortest time that providers' limits allow, or 0.
-
-    It is 0 without a limit.
-    """
+    """Return the shortest duration by the providers' limits, in seconds."""
     if step.kind is StepKind.WAIT:
         return step.wait_seconds
     slowest = 0.0
@@ -293,11 +287,9 @@ def _warnings(
     warnings: list[str] = []
     asking = [step for step in steps if step.approvals]
     opener = Opener(name=opened_by or installation.actor, is_signed=opened_by is not None)
-    own = {name for step in steps for name in step.own}  # of whom another line warns
+    own = {name for step in steps for name in step.own}  # another warning names them
     if asking and not opener.is_signed:
-        warnings.append(
-            "nobody signed in to open it, so each approval needs one more person; use --as NAME"
-        )
+        warnings.append("nobody signed in, so each step needs one more approval; add --as NAME")
     for step in asking:
         able = installation.ledger.people.able_beside(opener, step.roles, installation.clock())
         able_count = installation.ledger.people.counted_once(
@@ -307,15 +299,13 @@ def _warnings(
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
                 f"step {step.name} needs {counted(step.approvals, 'approval')}, and "
-                f"{counted(able_count, 'person', 'people')}{who} could give one now; "
-                "`standfast people add` enrols more, who may approve after a day, or at once by "
-                "the owner's key"
+                f"{counted(able_count, 'person', 'people')}{who} could give one now; {MORE_PEOPLE}"
             )
     return warnings
 
 
 def as_lines(report: PlanReport) -> list[str]:
-    """Write the plan out for a person, one step a paragraph."""
+    """Return the plan as text, one step a paragraph."""
     lines = [f"Plan: {report.title} ({report.scenario})", ""]
     for number, step in enumerate(report.steps, 1):
         lines.append(f"{number:>2}. {step.title}  [{step.name}]")
@@ -328,7 +318,7 @@ def as_lines(report: PlanReport) -> list[str]:
 def _step_lines(step: PlannedStep) -> list[str]:
     lines: list[str] = []
     if step.impossible:
-        lines.append(f"CANNOT BE CARRIED OUT: {step.impossible}")
+        lines.append(f"NOT POSSIBLE: {step.impossible}")
     if step.kind is StepKind.DO and step.targets:
         where = ", ".join(f"{count:,} through {name}" for name, count in step.by_adapter.items())
         lines.append(where)
@@ -347,5 +337,5 @@ def _step_lines(step: PlannedStep) -> list[str]:
     elif step.undo:
         lines.append(f"can be undone ({step.undo})")
     if step.seconds:
-        lines.append(f"takes {length(step.seconds)} at least")
+        lines.append(f"takes at least {length(step.seconds)}")
     return lines

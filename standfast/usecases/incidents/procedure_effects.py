@@ -1,13 +1,12 @@
 """Effects of calls: commands, requests, services, built-in procedures.
 
 Rules
-- What cannot be called as asked is refused here, when it is planned, and every target is named.
-- What cannot be taken back needs an approval, or the reason why there is none: only here is it
-  known, for the configuration says what has an undo.
-- A target is named with what it is called through; its other parameters are part of its name, so
-  that two calls which differ in them are two effects. For the same reason an incident holds a call
-  against another's undo only when all parameters agree: port 22 shut on a host and port 80 shut
-  there are two things, and nobody but the configuration could say which parameter does not matter.
+- A call that is not possible becomes a refused effect at planning; every target is named.
+- A call without an undo needs an approval or a reason for having none. This is checked here,
+  because only the configuration says which calls can be undone.
+- The name of a target contains the procedure and all other parameters. Calls that differ in a
+  parameter are two effects, and two incidents share an effect only if all parameters are equal:
+  blocking port 22 and port 80 of one host are two effects.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +55,7 @@ def call_effect(
 ) -> Draft:
     """Plan one call.
 
-    Raise Refused if nothing can undo it and the step asks for no approval.
+    Raise Refused if it has no undo and the step needs no approval.
     """
     _refuse_unapproved(step, procedure, outside)
     refusal = refusal or _misfit(procedure, details, outside)
@@ -72,7 +71,7 @@ def call_effect(
 
 
 def _protected(procedure: str, details: JsonObject, outside: Outside) -> str:
-    """Say why an account that the call names is never locked, or nothing."""
+    """Return why an account that the call names is protected, or ""."""
     if procedure.partition(".")[0] not in SECTIONS:
         return ""
     named = accounts_of(outside.config, procedure, parameters_of(details))
@@ -94,8 +93,8 @@ def _refuse_unapproved(step: Step, procedure: str, outside: Outside) -> None:
         return
     if step.approval is None and not step.no_approval_because:
         raise Refused(
-            f"step {step.name!r}: {procedure} cannot be taken back, and nobody is asked to approve "
-            "it; add `approval: {count: 1, roles: […]}`, or `approval: {none_because: …}`"
+            f"step {step.name!r}: {procedure} cannot be taken back, and needs no approval. Add "
+            "`approval: {count: 1, roles: […]}` or `approval: {none_because: …}`."
         )
 
 

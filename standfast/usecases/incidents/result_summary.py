@@ -1,10 +1,10 @@
-"""Summaries of sealed or scattered results: causes, targets, people.
+"""Summaries of results: causes, targets, people.
 
 Rules
-- Reasons and counts are free of personal data and may be looked at freely. So are the first of
-  those that were not done, masked: enough for whoever typed the names to know which.
-- Names of targets and people's contacts are shown only when asked for, and each such look is one
-  event of the timeline, by who looked and at how many.
+- Causes and counts have no personal data. The first targets that are not done are shown masked, so
+  that the person who typed the names recognises them.
+- Full names of targets and contacts of people are shown on request; each access is an event of the
+  timeline with its actor and the number of names.
 """
 
 from collections import Counter
@@ -29,22 +29,26 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.notice_effects import DECIDES
 from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT
 
-FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
+FRESH = timedelta(days=1)  # an approval by a person who was enrolled later does not count
+MORE_PEOPLE = (
+    "`standfast people add` enrols more, who may approve after a day, or at once with the owner's "
+    "key"
+)
 
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
 _MOST_NAMED = 5  # for each reason
-_MOST_OPENED = 200  # of one step: a notice may be short of a million
+_MOST_OPENED = 200  # of one step: a notice may have a million failed messages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Missed:
-    """Targets of one step that share why they are not done."""
+    """Targets of one step that are not done, for one reason."""
 
     state: EffectState
     reason: str
     count: int
     what_to_do: str
-    who: tuple[str, ...] = ()  # the first of them, masked; empty where they are only still to come
+    who: tuple[str, ...] = ()  # the first targets, masked; empty if they are only still to be done
 
     @property
     def named(self) -> str:
@@ -54,7 +58,7 @@ class Missed:
         return ", ".join((*self.who, *others)) if self.who else ""
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "state": self.state.value,
             "reason": self.reason,
@@ -72,11 +76,11 @@ class Tally:
     verb: str
     done: int
     missed: tuple[Missed, ...]
-    proofs: Mapping[Proof, int] = field(default_factory=dict)  # of a proof: how many at each level
+    proofs: Mapping[Proof, int] = field(default_factory=dict)  # proven accounts by level
 
     @property
     def sentence(self) -> str:
-        """`1,487 locked, 13 not`, or `25 proven shut (sign-in refused)`."""
+        """The counts in words: `1,487 locked, 13 not`."""
         word = ACTIONS[self.verb].done
         if self.proofs:
             levels = [
@@ -91,7 +95,7 @@ class Tally:
         return f"{self.done:,} {word}, {short:,} not" if short else f"{self.done:,} {word}"
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "step": self.step,
             "verb": self.verb,
@@ -104,7 +108,7 @@ class Tally:
 def tallies(installation: Installation, incident_id: str) -> list[Tally]:
     """Count each step's effects, with the reasons of those not done.
 
-    A round that was refused counts as long as it is the latest: asked again, it is replaced.
+    A refused round counts until a later round replaces it.
     """
     kinds = count_effect_kinds(installation.ledger.database, incident_id)
     refused = installation.ledger.steps.refused(incident_id)
@@ -147,10 +151,7 @@ def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]
 
 
 def missing_approvers(installation: Installation, incident_id: str, state: State) -> list[str]:
-    """Return the steps that wait for an answer that nobody could give now.
-
-    The answer may be an approval.
-    """
+    """Return a warning for each step that nobody could approve or answer now."""
     may_not, now = installation.ledger.decisions.objection, installation.clock()
     found: list[str] = []
     for view in (*state.steps.values(), *state.extra):
@@ -158,15 +159,15 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
             roles = state.playbook.step(view.step).roles
             if roles and not installation.ledger.people.all(roles):
                 found.append(
-                    f"`{view.step}` is for {' or '.join(roles)} to answer, and nobody here is one; "
-                    f"`standfast people add NAME --role {roles[0]}`"
+                    f"`{view.step}` needs an answer of {' or '.join(roles)}, and nobody has that "
+                    f"role; run `standfast people add NAME --role {roles[0]}`"
                 )
         if view.state is not StepState.ASKING or view.approvals >= view.approvals_needed:
             continue
         try:
             roles = installation.ledger.decisions.question(incident_id, view.step).roles
         except UsageError:
-            continue  # somebody decided since the state was read
+            continue  # a decision was made since the state was read
         people = installation.ledger.people
         able = people.counted_once(
             person
@@ -177,15 +178,13 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
             who = f" with the role {' or '.join(roles)}" if roles else ""
             found.append(
                 f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, and "
-                f"{counted(able, 'person', 'people')}{who} could give one now; "
-                "`standfast people add` enrols more, who may approve after a day, or at once by "
-                "the owner's key"
+                f"{counted(able, 'person', 'people')}{who} could give one now; {MORE_PEOPLE}"
             )
     return found
 
 
 def targets(installation: Installation, incident_id: str) -> list[EffectRow]:
-    """Give every target by name, and note that somebody looked."""
+    """Return every target by name, and record the access."""
     rows = installation.ledger.effects.of_incident(incident_id)
     _note(installation, incident_id, "targets.viewed", len(rows))
     return rows
@@ -229,7 +228,7 @@ def _masked_targets(
         shown = mask_target(row.target) if ACTIONS[verb].names_people else row.target
         names = found.setdefault((row.state, row.reason), [])
         if len(names) < _MOST_NAMED:
-            names.append(shown.removeprefix(":"))  # in a directory that nobody found
+            names.append(shown.removeprefix(":"))  # no directory knows it
     return found
 
 
@@ -256,7 +255,7 @@ def _tally(
                 state=state,
                 reason=reason,
                 count=number,
-                what_to_do=_SAID_NO
+                what_to_do="an approver refused it: none of it is done"
                 if is_refused and state is EffectState.PLANNED
                 else _what_to_do(incident_id, step, state, reason),
                 who=tuple(who.get((state, reason), ())),
@@ -266,9 +265,6 @@ def _tally(
     )
 
 
-_SAID_NO = "an approver said no: nothing of it is done"
-
-
 def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) -> str:
     match state:
         case EffectState.UNKNOWN if reason == WRITTEN:
@@ -276,17 +272,17 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
         case EffectState.REFUSED if reason.endswith(DECIDES):
             return f"`standfast notice held {incident_id}` names each"
         case EffectState.REFUSED if reason.startswith((LEFT_OUT, APART)):
-            return "decided; nothing more is to be done"
+            return "decided; nothing remains to be done"
         case EffectState.FAILED:
             return f"`standfast incident retry {incident_id} {step}`"
         case EffectState.UNKNOWN:
             return (
-                f"look there, then `standfast incident settle {incident_id} EFFECT yes|no`; "
+                f"check the system, then `standfast incident settle {incident_id} EFFECT yes|no`; "
                 f"`incident status --targets` lists each EFFECT, `--step {step}` means all"
             )
         case EffectState.REFUSED:
-            return "not retried: fix the reason, or do it by hand"
+            return "not retried: remove the cause, or do it by hand"
         case EffectState.SUBMITTING:
-            return "its result is looked up when its call is over"
+            return "its result is looked up after its call has ended"
         case _:
             return "still to be done"

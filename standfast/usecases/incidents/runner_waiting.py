@@ -1,7 +1,4 @@
-"""Time that a runner waits for later work before it leaves it.
-
-The next runner does the work.
-"""
+"""Time that a runner waits for later work; then the next runner does it."""
 
 from datetime import datetime, timedelta
 
@@ -16,7 +13,7 @@ DIRECT = "direct"  # the way of a runner that a person waits for
 
 
 def longest_wait(state: State, way: str) -> timedelta:
-    """The waiting time for later work; a question to a person comes first."""
+    """Return the longest wait; it is short while a person is asked."""
     is_kept = way == DIRECT and waits_only_for_notices(state)
     return retry_rules.LONGEST_WHILE_ASKED if is_kept else retry_rules.LONGEST_WAIT
 
@@ -24,8 +21,8 @@ def longest_wait(state: State, way: str) -> timedelta:
 def waits_only_for_notices(state: State) -> bool:
     """Return whether a person must act while only repeated notices remain.
 
-    What contains or gives back is waited for all the same, and so is the look at what may have been
-    sent; notices that surely were not go on by `serve`, or by the next command.
+    A runner still waits for locks, unlocks and look-ups of messages. Notices that were certainly
+    not sent are left to `serve` or to the next command.
     """
     acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     acts += [(additional_step_verb(view.step), view) for view in state.extra]
@@ -40,10 +37,7 @@ def waits_only_for_notices(state: State) -> bool:
 def is_worth_waiting(
     state: State, next_due: datetime | None, now: datetime, longest: timedelta
 ) -> bool:
-    """Return whether an effect or the end of a wait is due in time.
-
-    The limit is the longest time that a runner waits.
-    """
+    """Return whether an effect or a step's wait is due within `longest`."""
     due = [
         view.due_at
         for view in state.steps.values()
@@ -53,5 +47,5 @@ def is_worth_waiting(
 
 
 def is_soon(moment: datetime | None, now: datetime, longest: timedelta | None = None) -> bool:
-    """Is the moment near enough for a runner to sit and wait for it?"""
+    """Return whether a runner waits for this moment."""
     return moment is not None and moment - now <= (longest or retry_rules.LONGEST_WAIT)

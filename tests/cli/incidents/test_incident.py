@@ -112,7 +112,7 @@ def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
     (tell,) = [one for one in refused["steps"] if one["step"] == "tell_customers"]
     assert tell["state"] == "refused"
     (planned,) = tell["results"][0]["not_done"]
-    assert planned["what_to_do"] == "an approver said no: nothing of it is done"
+    assert planned["what_to_do"] == "an approver refused it: none of it is done"
 
 
 def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(

@@ -273,7 +273,7 @@ def test_the_held_are_listed_told_and_left_out(
     assert planned["told_apart"]["needs_approvals"] == 0
     carried = desk.run("incident", "status").out
     assert "Notify held recipients" in carried
-    assert "decided; nothing more is to be done" in carried
+    assert "decided; nothing remains to be done" in carried
     assert [m for m in smtp_server.delivered if m.recipients == ("heir@example.net",)]
     assert desk.run("notice", "held").status == ExitStatus.DONE
     assert "to decide" not in desk.run("status").out

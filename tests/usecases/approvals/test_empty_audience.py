@@ -8,7 +8,7 @@ from standfast.usecases.approvals.step_retry import retry
 from standfast.usecases.incidents.result_summary import step_reasons
 from tests.usecases.twins import simulated_installation
 
-SAID = "nobody is in the audience 'staff'; see that its list or its query is right"
+SAID = "audience 'staff': nobody is in it"
 
 
 def test_a_notice_to_nobody_is_not_called_done_and_tells_once_somebody_is_there(

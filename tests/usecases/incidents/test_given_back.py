@@ -59,7 +59,7 @@ def test_a_lock_that_is_still_to_be_carried_out_is_not_said_to_be_undone(
         step_expansion.expand_step(installation, state, outside, "lock", 1)
     plan = effect_undo.undo(installation, case, requested_by="dana")
     assert (plan.restores, plan.keeps) == (0, StepState.FAILED)
-    assert plan.kept == ("its lock is still to be carried out; undo it after that",)
+    assert plan.kept == ("its lock has not run yet; undo it after that",)
     installation.advance(case)
     assert effect_undo.undo(installation, case, requested_by="dana").restores == 1
 

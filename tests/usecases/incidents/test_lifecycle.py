@@ -251,7 +251,7 @@ def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("agnets:agent01", "nor is there such a directory; there are: agents; did you mean"),
+        ("agnets:agent01", "and no directory has that name; there are: agents; did you mean"),
         ("agent01,agent02", "if these are several, name each by itself"),
     ],
 )

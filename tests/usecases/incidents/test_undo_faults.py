@@ -144,7 +144,7 @@ def test_what_nobody_knows_to_be_locked_is_not_given_back_before_that_is_settled
     directory.script("lock", Fault.LOST_ANSWER, target="agent01")
     installation.advance_while_it_dies(case, "lock", monkeypatch)
     plan = effect_undo.plan_undo(installation, case, targets=TWO[:1])
-    assert plan.kept == ("nobody knows yet whether it was locked; settle that first",)
+    assert plan.kept == ("it is unknown whether it was locked; settle that first",)
     assert (plan.restores, plan.step) == (0, "")
     assert effect_undo.undo(installation, case, targets=TWO[:1], requested_by="dana") == plan
     installation.advance(case)
