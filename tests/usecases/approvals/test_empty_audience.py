@@ -19,7 +19,7 @@ def test_a_notice_to_nobody_is_not_called_done_and_tells_once_somebody_is_there(
         case = installation.run("account-takeover")
         state = installation.ledger.incidents.state(case)
         assert standing_state(state.steps["tell_staff"]) is StepState.FAILED
-        assert step_reasons(installation, case)["tell_staff"] == SAID
+        assert step_reasons(installation, case)["tell_staff"].startswith(SAID)
         assert state.uncounted == ("tell_staff",)
         assert not installation.is_enabled("agent01"), "nobody stays in for it"
         installation.twins.audiences["staff"] = 2
