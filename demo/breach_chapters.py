@@ -116,10 +116,7 @@ def contain(night: Night) -> Breach:
 
 
 def tell_customers(breach: Breach) -> None:
-    """Answer the question, wait for approval, notify each customer once.
-
-    A second person approves.
-    """
+    """Answer the question, approve as a second person, notify customers once."""
     night, teller = breach.night, breach.night.teller
     customers = len(night.centre.customers)
     with teller.chapter("Are customers affected? Then they are told"):

@@ -1,6 +1,4 @@
-"""Data of a contact centre: recordings, database, logs, staff list.
-
-The database has the customers.
+"""Data of a contact centre: recordings, customers, logs, staff list.
 
 `build` creates the state of the first evening, `next_day` changes it by a day of work.
 
@@ -126,10 +124,7 @@ def build(folder: Path, scale: Scale, now: datetime, progress: Progress) -> Call
 
 
 def next_day(centre: CallCentre, now: datetime, progress: Progress) -> Day:
-    """Change the centre by a day of work.
-
-    Its last contact is a minute before `now`.
-    """
+    """Change the centre by a day of work, which ends a minute before `now`."""
     scale = centre.scale
     new = max(scale.calls // 10, 2)
     numbers = range(scale.calls + 1, scale.calls + new + 1)

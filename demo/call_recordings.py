@@ -1,6 +1,4 @@
-"""Telephone recordings that look and compress like speech.
-
-They are created at disk speed.
+"""Telephone recordings that compress like speech, made at disk speed.
 
 Rules
 - 16 bit, 8 kHz, mono, as telephone systems write it; the same seed gives the same bytes.
@@ -27,10 +25,7 @@ _MIDDLE = 0x8000 - 0x100  # the resting value of the voice, so that the noise is
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """A speaker: syllables and pauses, as unsigned samples.
-
-    Samples lie around the middle of their range.
-    """
+    """A speaker: syllables and pauses, as unsigned samples around the middle."""
 
     syllables: tuple[bytes, ...]
     pauses: tuple[bytes, ...]

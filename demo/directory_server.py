@@ -1,6 +1,4 @@
-"""Account directory of the centre: scim2-server with a state file.
-
-The file has the accounts.
+"""Account directory of the centre: scim2-server with accounts in a file.
 
     python -m demo.directory_server PORT TOKEN_FILE STATE_FILE
 

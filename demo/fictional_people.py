@@ -1,6 +1,4 @@
-"""Fictional people of the contact centre: agents and customers.
-
-A seed determines them.
+"""Fictional agents and customers of the contact centre, from a seed.
 
 Rules
 - Mail addresses are in example domains (RFC 2606): no real person can ever be written to.

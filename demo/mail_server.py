@@ -1,6 +1,4 @@
-"""Mail of the contact centre: an SMTP server that writes files.
-
-Each message becomes one file.
+"""Mail of the centre: an SMTP server that writes one file a message.
 
     python -m demo.mail_server PORT FOLDER
 

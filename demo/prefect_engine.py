@@ -47,10 +47,7 @@ class Engine:
             prefect_server.stop(self._server.result().pid)
 
     def wait(self) -> PrefectServer:
-        """Wait until Prefect answers and return its server.
-
-        Raise `Unavailable` if it never does.
-        """
+        """Wait until Prefect answers; return its server, or raise `Unavailable`."""
         return self._server.result()
 
     def back_up(self, set_name: str) -> None:

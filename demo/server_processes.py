@@ -101,10 +101,7 @@ def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
 
 
 def note_prefect(place: Path, *, port: int, pid: int) -> None:
-    """Note the tour's Prefect server, so that `stop` can end it.
-
-    It must be the head of its own process group.
-    """
+    """Note the tour's Prefect server, a process group head, for `stop`."""
     prefect = Running(name=_PREFECT, port=port, pid=pid, began=_began(pid))
     noted = [*_known(place), prefect]
     (place / SERVERS_FILE).write_text(json.dumps([asdict(server) for server in noted], indent=2))
@@ -216,10 +213,7 @@ def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Runnin
 
 
 def _began(pid: int) -> str:
-    """Return the start time of a process, or "" if it has ended.
-
-    It is field 22 of proc(5).
-    """
+    """Return a process's start time (field 22 of proc(5)), or "" if it ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -151,10 +151,7 @@ def _print_summary(night: Night, incident: str, seconds: float) -> None:
 
 
 def _path_commands() -> list[str]:
-    """Return the command that lets a shell find `standfast`, if needed.
-
-    After `make demo`, a shell would not find it.
-    """
+    """Return the command that lets a shell find `standfast` after `make demo`."""
     if shutil.which("standfast"):
         return []
     return [f'export PATH="{Path(sys.executable).parent}:$PATH"']

@@ -86,10 +86,7 @@ class ProgressShown:
 def progress_shown(
     set_name: str, files_expected: int, every_seconds: float = EVERY_SECONDS
 ) -> Iterator[ProgressShown]:
-    """Show the progress of the block.
-
-    `files_expected` is the number of files of the last night.
-    """
+    """Show the progress of the block against the last night's number of files."""
     shown = ProgressShown(set_name, files_expected, every_seconds)
     is_whole = False
     try:

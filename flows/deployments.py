@@ -1,6 +1,4 @@
-"""Scheduled deployments of Prefect and the process that runs them.
-
-Call: `-m … CONFIG PARENT`.
+"""Scheduled deployments of Prefect, in a process: `-m … CONFIG PARENT`.
 
 Rules
 - Each set has its own deployment, with its own schedule and display. Two runs of one deployment
@@ -52,10 +50,7 @@ _ONE_AT_A_TIME = ConcurrencyLimitConfig(
 
 
 def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
-    """Return all deployments, named after this host.
-
-    Several hosts may share a server.
-    """
+    """Return all deployments, named after this host, as hosts share a server."""
     zone, host = config.organisation.time_zone, config.backup.writer
     path = str(config_file.absolute())
     found = [
@@ -139,7 +134,7 @@ def _deployment(
 
 
 def main(config: str, parent: str) -> int:
-    """Run by schedule until this process ends, or its parent with that number."""
+    """Run by schedule until this process or its parent ends."""
     _end_with(int(parent))
     settings, missed = in_installation(
         config, lambda installation: (installation.config, missed_nights(installation))
@@ -150,9 +145,7 @@ def main(config: str, parent: str) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when `serve` ends, for any reason.
-
-    The next `serve` starts its own runner.
+    """End this process when `serve` ends; the next `serve` starts its own.
 
     `serve` may have ended while this process still loaded Prefect, so its number is an argument. A
     running backup has a process of its own and finishes.

@@ -42,8 +42,5 @@ def told(
 
 
 def as_flow(state: State[Any]) -> State[None]:
-    """Return the state of the only task.
-
-    Prefect itself would show "1/1 states failed".
-    """
+    """Return the state of the only task; Prefect shows "1/1 states failed"."""
     return State(type=state.type, name=state.name, message=state.message)

@@ -30,10 +30,8 @@ def carry_on(
 ) -> str:
     """Run the response flow in this process, or work without Prefect.
 
-    Return "prefect" or "serve".
-
-    Only one call for each incident at a time. Errors of the operation are raised here only in the
-    second case; a failure of the flow is in Prefect and in the ledger.
+    Return "prefect" or "serve". Only one call for each incident at a time. Errors of the operation
+    are raised only without Prefect; the error of a flow is in Prefect and in the ledger.
     """
     if is_prefect_there():
         engagement = Engagement()

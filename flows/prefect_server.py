@@ -151,9 +151,7 @@ def start(
     is_given_up: Callable[[], bool] = lambda: False,
     seconds: float = STARTS_WITHIN_SECONDS,
 ) -> PrefectServer:
-    """Start a server with this home and wait until it answers.
-
-    Any other server of this home is replaced.
+    """Start a server with this home, replacing any other; wait for it.
 
     Raise `Unavailable` if it does not answer in time, or if the caller gives up; none remains then.
     """

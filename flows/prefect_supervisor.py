@@ -1,6 +1,4 @@
-"""Supervision of Prefect: start, deployments, restart, end.
-
-It works next to the loop of `serve`.
+"""Supervision of Prefect next to the loop: start, restart, end.
 
 Rules
 - All of it runs in a thread of its own; the loop only calls `is_there`, which takes at most half a

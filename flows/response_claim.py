@@ -53,10 +53,7 @@ _call: ContextVar[Engagement | None] = ContextVar("call", default=None)
 
 @contextmanager
 def called(engagement: Engagement) -> Iterator[None]:
-    """Assign the flow that this block calls to the engagement.
-
-    The flow must be called in this thread.
-    """
+    """Assign the flow that this block calls in this thread to an engagement."""
     token = _call.set(engagement)
     try:
         yield
@@ -66,9 +63,7 @@ def called(engagement: Engagement) -> Iterator[None]:
 
 @contextmanager
 def engaged(incident: str) -> Iterator[None]:
-    """Begin the work of an incident's flow.
-
-    Raise `Unavailable` if the flow was abandoned.
+    """Begin the work of an incident's flow; `Unavailable` if it was abandoned.
 
     In a process that called no flow itself, there is nothing to claim.
     """

@@ -16,9 +16,7 @@ from standfast.usecases.drills.restore_drill import run_drill
     validate_parameters=False,
 )
 def restore_drill(config: str, set_name: str, compares: bool = False) -> State[None]:
-    """Drill one set with the identity of `drills.identity`.
-
-    The identity is read as late as possible.
+    """Drill one set with the identity of `drills.identity`, read late.
 
     `compares` compares the restored data with the live source, which must not change meanwhile.
     """

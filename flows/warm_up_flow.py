@@ -1,8 +1,7 @@
 """A flow that only reads, to load what the first call would load.
 
-The first call in a process loads as much as the import of Prefect.
-
-It resumes nothing and notifies nobody: the thread that supervises Prefect calls it.
+The first call in a process loads as much as the import of Prefect. The thread that supervises
+Prefect calls it.
 """
 
 from prefect import flow

@@ -1,11 +1,8 @@
-"""Flow of the watchdog: runs, nights, alarms, incidents.
+"""Flow of the watchdog: dead runs, missed nights, alarms, incidents.
 
-It finds dead runs and missed nights, sends alarms and resumes incidents.
-
-Missing time stamps of this machine's sealed evidence are requested as well.
-
-`serve` watches by itself every few seconds; this flow is for the display, and for installations
-with runners on many machines.
+Missing time stamps of this machine's sealed evidence are requested as well. `serve` watches by
+itself every few seconds; this flow is for the display, and for installations with runners on many
+machines.
 """
 
 from prefect import flow

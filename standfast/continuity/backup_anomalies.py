@@ -1,8 +1,7 @@
-"""Anomalies of a backup that changed far more than earlier ones.
+"""Anomalies: a backup that changed far more than earlier ones.
 
-Ransomware causes such changes.
-
-A backup is measured by five shares, each compared with the usual value of the same set:
+Ransomware causes such changes. A backup is measured by five shares, each compared with the usual
+value of the same set:
 - changed: files with other content, of the files of the previous backup;
 - renamed: pairs of a new and a removed file, as when each file gets another suffix;
 - gone: removed files without new ones, as after a deletion or with an unmounted disk;
@@ -48,10 +47,7 @@ class Night:
 
     @staticmethod
     def of(counts: Mapping[str, Any]) -> "Night | None":
-        """Return the counts of a run.
-
-        Return None if they are incomplete or everything was uploaded again.
-        """
+        """Return a run's counts; None if incomplete or if everything was uploaded."""
         names = Night.__dataclass_fields__
         if counts.get("sent_anew") or not all(isinstance(counts.get(name), int) for name in names):
             return None
@@ -88,9 +84,7 @@ class _Share:
 def jumps(
     before: Sequence[Night], tonight: Night, *, sheds: bool = False
 ) -> tuple[BackupAnomaly, ...]:
-    """Return the anomalies of tonight's backup.
-
-    `before` are the earlier nights, oldest first.
+    """Return tonight's anomalies; `before` are earlier nights, oldest first.
 
     With `sheds`, the set drops most of its files once they are stored elsewhere.
     """

@@ -74,7 +74,7 @@ def milliseconds(duration: timedelta) -> int:
 def lost(since: datetime, declared_at: datetime) -> int | None:
     """Return the lost work since a moment, in milliseconds.
 
-    Return None for a moment in the future: a clock was wrong, and the loss is unknown.
+    None for a moment in the future: a clock was wrong, and the loss is unknown.
     """
     return None if is_to_come(since, declared_at) else milliseconds(declared_at - since)
 

@@ -39,10 +39,7 @@ def last_due(cron: str, time_zone: str, now: datetime) -> datetime:
 
 
 def is_missed(due: datetime, last_good: datetime | None) -> bool:
-    """Return whether no good run began since the due time.
-
-    A set without any run counts as missed.
-    """
+    """Return whether no good run, or none at all, began since the due time."""
     return last_good is None or last_good < due
 
 

@@ -14,10 +14,7 @@ from standfast.errors import ConfigurationError
 
 
 class Promised(Protocol):
-    """The objective of one service.
-
-    `[services.NAME]` of the configuration is one.
-    """
+    """The objective of one service, as in `[services.NAME]`."""
 
     @property
     def rto_minutes(self) -> int: ...

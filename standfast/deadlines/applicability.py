@@ -91,10 +91,7 @@ HOLDERS: Final[Mapping[str, Bound]] = {
 
 
 def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
-    """Return whether the duty may apply.
-
-    Raise ValueError for an unknown holder.
-    """
+    """Return whether the duty may apply; ValueError for an unknown holder."""
     bound = HOLDERS.get(obligation.duty_holder)
     if bound is None:
         raise ValueError(f"{obligation.id}: the duty holder {obligation.duty_holder!r} is unknown")
@@ -130,10 +127,7 @@ _OTHERWISE = re.compile(r", or any number with (?P<kind>.+)$")
 
 
 def threshold_of(obligation: Obligation) -> Threshold:
-    """Return the threshold of an obligation.
-
-    If its sources give two numbers, the one that makes it owed sooner counts.
-    """
+    """Return the threshold of an obligation; of two numbers, the stricter one."""
     text = obligation.threshold
     if not text:
         return Threshold()

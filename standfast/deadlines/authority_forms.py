@@ -1,7 +1,5 @@
 """Forms for notices to authorities, filled as far as possible.
 
-Gaps are marked.
-
 Rules
 - Nothing is sent from here: a person submits the form and states the receipt.
 - Laws ask for the same facts in different words. A text that people state once, under a topic,

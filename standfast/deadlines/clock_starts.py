@@ -137,10 +137,7 @@ _ALSO_PEOPLE_TOLD: Final = frozenset({"discovery or consumer notice, whichever i
 
 
 def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> Start:
-    """Return the start of an obligation's clock.
-
-    Raise ValueError for unlisted words.
-    """
+    """Return the start of an obligation's clock; ValueError if unlisted."""
     words = obligation.limit.start
     start = _BY_TRIGGER.get(obligation.clock_start) or _STARTS.get(words)
     if start is None and words in QUESTIONS:
@@ -158,8 +155,6 @@ def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> S
 
 def people_notices(jurisdiction: str, all_of_them: Mapping[str, Obligation]) -> tuple[str, ...]:
     """Return the ids of a jurisdiction's notices to the people concerned.
-
-    They are in order of the data.
 
     Without such a duty in the data, the notice has the id `people:US-IA`.
     """

@@ -28,9 +28,7 @@ def contract(
     start: str = "awareness",
     content: tuple[str, ...] = (),
 ) -> Obligation:
-    """Return a client's contract as a duty.
-
-    Its jurisdiction is `contract:NAME`.
+    """Return a client's contract as a duty of jurisdiction `contract:NAME`.
 
     Raise ValueError if `start` is not a fact that starts clocks.
     """

@@ -72,9 +72,7 @@ class Was:
 class Block:
     """The reason why a notice is blocked.
 
-    `until` is None if the end is unknown.
-
-    `first` is the duty whose receipt ends the block, if there is one.
+    `until` is None if the end is unknown. `first` is the duty whose receipt ends the block, or "".
     """
 
     reason: str
@@ -261,10 +259,7 @@ class _Run:
     def _blocks(
         self, obligation: Obligation, facts: Facts, due: Reading | None, delay: Fact | None
     ) -> Iterator[Block]:
-        """Yield the reasons that forbid a notice.
-
-        `due` is the end of a hold, `delay` its delay.
-        """
+        """Yield why a notice is forbidden; `due` ends a hold, `delay` delays it."""
         limit = obligation.limit
         if limit.kind is Kind.NOT_BEFORE:
             held = f"held by {obligation.citation}"

@@ -121,10 +121,7 @@ class Obligation:
 
     @property
     def may_be_delayed(self) -> bool:
-        """True if a request of law enforcement delays it without a judgement.
-
-        A request always lengthens a hold.
-        """
+        """True if a request of law enforcement delays it; it lengthens every hold."""
         return self.yields_to_law_enforcement or self.limit.kind is Kind.NOT_BEFORE
 
     @property

@@ -30,10 +30,7 @@ _LONGEST_DAYS = 3660
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The two ends of a period, in UTC.
-
-    For a hold, sending is allowed from these times.
-    """
+    """The two ends of a period, in UTC; for a hold, the times of release."""
 
     strict: datetime
     lenient: datetime
@@ -96,8 +93,5 @@ def _day_of(moment: datetime, zone: ZoneInfo) -> date:
 
 
 def _midnight_after(day: date, zone: ZoneInfo) -> datetime:
-    """Return the local midnight that ends a day.
-
-    It is 23, 24 or 25 hours after the start of the day.
-    """
+    """Return the local midnight that ends a day of 23, 24 or 25 hours."""
     return datetime.combine(day + timedelta(days=1), time_of_day(), zone).astimezone(UTC)

@@ -105,10 +105,7 @@ class WorkingDays:
         return day
 
     def after(self, event: date, count: int, *, is_strict: bool = False) -> date:
-        """Return the `count`-th working day after an event.
-
-        The day of the event is not counted.
-        """
+        """Return the `count`-th working day after the day of an event."""
         day = event
         while count > 0:
             day += timedelta(days=1)
@@ -117,9 +114,7 @@ class WorkingDays:
 
 
 def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
-    """Return the working days of a jurisdiction.
-
-    Examples: `US-CA`, `EU/EEA`, `Canada-QC`.
+    """Return the working days of a jurisdiction such as `US-CA` or `EU/EEA`.
 
     `authority_country` is the country of the organisation's European authority (ISO 3166-1). Raise
     ValueError for a country that `holidays` does not know.

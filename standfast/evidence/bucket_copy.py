@@ -45,10 +45,7 @@ _OF_STAMP = "time stamp copied to "
 
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere:
-    """A destination of copies: its name, and the function that opens it.
-
-    The store is opened only when there is something to copy.
-    """
+    """A destination of copies: its name, and the function that opens it."""
 
     where: str
     open: Callable[[], Store]
@@ -179,10 +176,7 @@ def _pieces(folder: Path, name: str, manifest: Manifest) -> Iterator[Piece]:
 
 
 def _last(folder: Path, name: str) -> list[Piece]:
-    """Return the objects that are written last, in the order of writing.
-
-    Manifest, seal, time stamp if there is one, chain of custody.
-    """
+    """Return the objects that are written last, in the order of writing."""
     lines = len(read_custody(folder))
     stamp = {STAMP_FILE: STAMP_FILE} if (folder / STAMP_FILE).exists() else {}
     names = {
@@ -209,10 +203,7 @@ def _says(folder: Path, detail: str) -> bool:
 
 
 def _note_stamp(folder: Path, put: Sequence[Piece], where: str, who: str, clock: Now) -> None:
-    """Record the copy of the time stamp if it was among the written objects.
-
-    It may have been obtained after the folder was first copied.
-    """
+    """Record the copy of the time stamp if it was among the written objects."""
     is_put = any(piece.file.name == STAMP_FILE for piece in put)
     if is_put and not is_stamp_copied(folder, where):
         append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=_OF_STAMP + where)

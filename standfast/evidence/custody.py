@@ -1,9 +1,7 @@
 """Chain of custody `custody.jsonl`: each act on a sealed folder.
 
-Each entry has the actor and the time of the act.
-
-`custody.jsonl` is next to the manifest. The use-cases decide which people may read evidence, and
-record each act in the ledger too.
+Each line has the actor and the time of the act. The file is next to the manifest. The use-cases
+decide which people may read evidence, and record each act in the ledger too.
 
 Rules
 - Each act is one line, appended and synchronised to disk before the act is reported. No line is
@@ -99,10 +97,7 @@ def read_custody(folder: Path) -> list[Entry]:
 
 
 def verify_custody(folder: Path, known: Set[str] = frozenset()) -> list[str]:
-    """Return the problems of the chain; empty if it verifies.
-
-    `known` contains hashes of lines that the chain must have.
-    """
+    """Return the problems of the chain; `known` are hashes that it must have."""
     try:
         entries = read_custody(folder)
     except Damaged as damage:

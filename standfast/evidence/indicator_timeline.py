@@ -124,10 +124,7 @@ def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
 
 
 def too_short(accounts: Sequence[str]) -> int:
-    """Count the accounts with names that are too short to search for.
-
-    Such a name occurs in every file.
-    """
+    """Count the accounts with names too short to search for."""
     return sum(len(_name_of(account)) < SHORTEST_TEXT for account in dict.fromkeys(accounts))
 
 
@@ -171,10 +168,7 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
 
 
 def _altered(item: Item, file: Looked) -> str:
-    """Return how a copy differs from the manifest; empty if it does not.
-
-    Only the content that was already read is compared.
-    """
+    """Return how the content that was read differs from the manifest, or ""."""
     status = file.path.lstat()
     if item.kind is Kind.LINK:
         return "" if stat.S_ISLNK(status.st_mode) else _CHANGED

@@ -39,10 +39,7 @@ def make_private(folder: Path) -> None:
 
 
 def inherit_owner(path: Path) -> None:
-    """Transfer a path that root made to the owner of its parent folder.
-
-    A process that does not run as root changes nothing.
-    """
+    """Transfer a path that root made to the owner of its parent folder."""
     if os.geteuid() == 0:
         with suppress(OSError):  # a network share may map root to nobody
             above = path.parent.stat()

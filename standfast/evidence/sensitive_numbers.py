@@ -152,10 +152,7 @@ def _is_checked(number: str) -> bool:
 
 
 def _counted_in(path: Path) -> tuple[int, int] | None:
-    """Return the numbers of cards and of social-security numbers in a file.
-
-    Only the end of the file is read. None means that it cannot be read.
-    """
+    """Count the numbers at the end of a file, by kind; None if unreadable."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
@@ -172,10 +169,7 @@ def _newest(paths: Sequence[Path], exclude: Sequence[str]) -> list[Path]:
 
 
 def _written_at(path: Path) -> int:
-    """Return the modification time in nanoseconds.
-
-    0 means that the path is not a regular file, or does not exist any more.
-    """
+    """Return the modification time in ns; 0 if it is no regular file."""
     try:
         seen = path.lstat()
     except OSError:

@@ -111,10 +111,7 @@ def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) ->
 
 
 def is_stamped(folder: Path) -> bool:
-    """Return whether the chain of custody records a time stamp.
-
-    No authority is asked and nothing is verified.
-    """
+    """Return whether the chain of custody records a time stamp, unverified."""
     try:
         return stamped_line(read_custody(folder)) is not None
     except Damaged:

@@ -181,10 +181,7 @@ def _open(name: str, flags: int, parent: int) -> int:
 
 
 def _write(copy: int, block: bytes) -> None:
-    """Write a block; leave a hole for zeros.
-
-    A login record of 300 GB may contain ten of them.
-    """
+    """Write a block; leave a hole for zeros, as a sparse login record has."""
     if block == _ZEROS[: len(block)]:
         os.lseek(copy, len(block), os.SEEK_CUR)
         return

@@ -38,10 +38,7 @@ from standfast.notices.encrypted_spool import Spool
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """A row that notifies nobody.
-
-    Rows count from 1; in a CSV file the header is row 1.
-    """
+    """A row that notifies nobody; the header of a CSV file is row 1."""
 
     row_number: int
     reason: str
@@ -112,10 +109,7 @@ def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
 
 
 def _keep_held(read: Spool[ReadRow], seen: Seen, *, flagging: bool) -> None:
-    """Store the row by which each flagged person is held.
-
-    It is the first row with a flag, or else the first row of the person.
-    """
+    """Store each person's first flagged row, or else their first row."""
     for page in read.pages():
         flags = [seen.mark("flagged", row.recipient.key) for row in page] if flagging else []
         known = seen.known(flags)

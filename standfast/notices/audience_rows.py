@@ -61,10 +61,7 @@ class Recipient:
         return (self.name, *lines) if self.name and lines else lines
 
     def values(self) -> Mapping[str, str]:
-        """Return the values that a template may use as `recipient.…`.
-
-        They are the argument of `Prepared.fill`.
-        """
+        """Return the values of `recipient.…`, the argument of `Prepared.fill`."""
         return {
             **self.slots,
             "name": self.name,
@@ -228,10 +225,7 @@ def _held(values: Mapping[str, str], rules: Rules) -> str:
 
 
 def _years(birth: date, today: date) -> int:
-    """Return the age in full years.
-
-    For a person that was born on 29 February, the birthday is 1 March in other years.
-    """
+    """Return the age in full years; 29 February counts as 1 March."""
     has_had_birthday = (today.month, today.day) >= (birth.month, birth.day)
     return today.year - birth.year - (not has_had_birthday)
 

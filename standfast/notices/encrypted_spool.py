@@ -107,8 +107,5 @@ class Spool(Sequence[Item]):
 
 
 def _nonce(number: int) -> bytes:
-    """Return the nonce of a page.
-
-    It is unique: the key belongs to this list only, and a page is written once.
-    """
+    """Return the nonce of a page, which is unique: a page is written once."""
     return number.to_bytes(12, "big")

@@ -22,10 +22,7 @@ _YEAR = re.compile(r"\d{4}")
 
 
 def long_date(day: date, language: str) -> str:
-    """Return a day in words of a language.
-
-    The day is in figures (ISO 8601) if Babel does not know the language.
-    """
+    """Return a day in words of a language; ISO 8601 if Babel lacks it."""
     base = language.partition("-")[0].lower()
     try:
         written = format_date(day, "long", "en_GB" if base == "en" else base)

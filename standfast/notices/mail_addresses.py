@@ -57,10 +57,7 @@ class Address:
 
 @lru_cache(maxsize=4096)  # each stage of a batch parses its addresses
 def parse_address(text: str) -> Address:
-    """Parse an address; ValueError if it is invalid.
-
-    The reason in the error does not repeat the address.
-    """
+    """Parse an address; the text of the ValueError does not repeat it."""
     text = text.strip(" ")
     if not text:
         raise ValueError("there is no address")

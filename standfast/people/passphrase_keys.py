@@ -1,10 +1,8 @@
 """Signing keys that are derived from passphrases (argon2id).
 
-Only the public half of a key is stored.
-
 Rules
 - argon2id (RFC 9106, second recommended option: 64 MiB, 3 passes, 4 lanes) derives the key from the
-  passphrase and a random salt; neither the passphrase nor the key is stored anywhere.
+  passphrase and a random salt. Only the salt and the public key are stored.
 - A passphrase has at least twelve characters: an attacker with the public key can guess offline.
 """
 

@@ -104,10 +104,7 @@ _Point = tuple[datetime, timedelta | None, timedelta]  # time of the drill, meas
 
 
 def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -> TimeAxis:
-    """Return the started steps on one axis.
-
-    The axis ends with the last step that ended.
-    """
+    """Return the started steps on one axis, which ends with the last end."""
     begun = sorted(
         ((step.began_at, step) for step in steps if step.began_at is not None),
         key=lambda item: item[0],
@@ -157,10 +154,7 @@ def _bar(left: float, right: float, kind: str) -> Bar:
 
 
 def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
-    """Return one bar for each state with targets, side by side.
-
-    Every bar is visible.
-    """
+    """Return one visible bar for each state with targets, side by side."""
     present = [(state, counts[state]) for state in STATES_IN_ORDER if counts.get(state)]
     total = sum(count for _, count in present)
     if not total:
@@ -175,9 +169,7 @@ def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
 
 
 def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) -> list[Plot]:
-    """Return an RTO and an RPO plot for each drilled service.
-
-    Drills are in order of time.
+    """Return an RTO and an RPO plot for each drilled service, by time.
 
     A drill that never restored a service has a dot at the top of its RTO. A measure that is missing
     for another reason has no dot.

@@ -1,6 +1,4 @@
-"""Pages of the console.
-
-They are the sign-in, the open incidents, one incident with its requests, and passkeys.
+"""Pages of the console: sign-in, open incidents, one incident, passkeys.
 
 `console` decides who may see them.
 
@@ -150,10 +148,7 @@ def asking_page(
     result: str,
     problem: str,
 ) -> str:
-    """Return the page of an incident with its requests.
-
-    `result` is that of a form.
-    """
+    """Return an incident's page with its requests; `result` is a form's."""
     clock = Clock(report.heading.time_zone)
     return render(
         "console_incident.html",

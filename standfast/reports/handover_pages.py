@@ -1,6 +1,6 @@
-"""Pages of a shift handover and of an after-action review.
+"""Pages of a shift handover and of an after-action review, and their JSON.
 
-Each is a page for print and JSON. `standfast/usecases/reports/shift_handover.py` collects the data.
+`standfast/usecases/reports/shift_handover.py` collects the data.
 
 Rules
 - Open work comes before past events: the next shift reads the first half page.

@@ -80,8 +80,6 @@ def installation_page(report: InstallationReport) -> str:
 def write_page(html: str, out: Path) -> Path:
     """Write a page atomically, readable for its owner only.
 
-    StandfastError names the cause of a failure.
-
     Replace an existing file if it is empty or begins as this one does; else raise UsageError. Write
     into a pipe or device such as /dev/stdout.
     """
@@ -212,10 +210,7 @@ def _first(rows: Sequence[_Row]) -> Sequence[_Row]:
 
 
 def _slowest(drills: Sequence[DrillLine]) -> timedelta | None:
-    """Return the longest recovery time in the newest drill.
-
-    Return None if a service was not restored.
-    """
+    """Return the longest recovery time of the newest drill; None if it failed."""
     back = [measure.rto for measure in drills[0].measures if measure.is_checked] if drills else []
     known = [rto for rto in back if rto is not None]
     return max(known) if known and len(known) == len(back) else None

@@ -16,10 +16,7 @@ def mask_word(word: str) -> str:
 
 
 def mask_address(address: str) -> str:
-    """Keep the first letter and the domain of a mail address.
-
-    `anna@example.net` becomes `a***@example.net`.
-    """
+    """Mask a mail address: `anna@example.net` becomes `a***@example.net`."""
     local, at, domain = address.rpartition("@")
     return f"{mask_word(local)}@{domain}" if at else mask_word(address)
 

@@ -1,6 +1,4 @@
-"""Preview page of a notice.
-
-It shows all languages, and the messages to the first people.
+"""Preview page of a notice: all languages, and the first messages.
 
 Rules
 - An HTML part is in a sandboxed frame: no script, no form, no origin; and the policy of the page
@@ -17,10 +15,7 @@ from standfast.reports.report_records import Heading
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMessage:
-    """One message as it would arrive.
-
-    Without a subject it would not, and `notes` has the reason.
-    """
+    """One message; without a subject it is not sent, and `notes` says why."""
 
     title: str
     language: str

@@ -1,6 +1,4 @@
-"""Printed page of a playbook.
-
-It is for an incident that destroys this very host.
+"""Printed page of a playbook, for an incident that destroys this host.
 
 Rules
 - It explains what to do without the program: boxes to tick, lines to write on, people to call.
@@ -83,10 +81,7 @@ def _line(step: Step, numbers: Mapping[str, int]) -> _Line:
 
 
 def _calls(playbook: Playbook) -> Sequence[tuple[str, str]]:
-    """Return the people to reach, with their role.
-
-    Those of every incident come last.
-    """
+    """Return the people to reach and their role, those of every incident last."""
     return [*playbook.roles.items(), *_EVERYBODY]
 
 

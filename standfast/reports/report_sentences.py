@@ -62,9 +62,7 @@ def weakest_proof(report: IncidentReport) -> Proof:
 
 
 def duration(length: timedelta) -> str:
-    """Return a duration in at most two units.
-
-    Examples: `0.8 s`, `42 s`, `3 min 5 s`, `2 d 4 h`.
+    """Return a duration in at most two units: `0.8 s`, `3 min 5 s`, `2 d 4 h`.
 
     The second unit is rounded up, so that an objective missed by seconds never looks met.
     """
@@ -88,10 +86,7 @@ def duration(length: timedelta) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryAnswer:
-    """The answer to the question if all services met their objectives.
-
-    It is based on the newest drill of each.
-    """
+    """The services that met their objectives in their newest drills."""
 
     is_met: bool
     text: str

@@ -16,10 +16,7 @@ _OF_LEDGER = ("deadline",)
 
 
 def scope_of(subject: str) -> Scope:
-    """Return the scope of a subject.
-
-    Subjects are, for example, `freshness.SET`, `vault` or `deadline.INCIDENT.DUTY`.
-    """
+    """Return the scope of a subject, such as `freshness.SET` or `vault`."""
     kind = subject.partition(".")[0]
     if kind in _OF_HOST:
         return Scope.HOST

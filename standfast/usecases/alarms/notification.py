@@ -40,10 +40,7 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """The state of one fault.
-
-    The earlier notifications decide whether people are notified of it.
-    """
+    """The state of one fault; earlier notifications decide if people are told."""
 
     subject: str  # such as "freshness.SET", "jump.SET", "vault", "locks" or "drill.SET"
     shown: str  # the name of the set or the vault, for people
@@ -75,10 +72,7 @@ def stale(fresh: Freshness) -> Alarm:
 
 
 def jumped(set_name: str, run: str, found: Sequence[BackupAnomaly]) -> Alarm:
-    """Return the alarm about a backup that changed far more than those before.
-
-    `found` is not empty.
-    """
+    """Return the alarm about a backup with anomalies; `found` is not empty."""
     largest = max(found, key=lambda jump: jump.permille - jump.usual_permille)
     return Alarm(
         subject=f"jump.{set_name}",
@@ -114,9 +108,7 @@ def unlocked(*, is_unlocked: bool) -> Alarm:
 
 
 def tell(installation: Installation, alarm: Alarm, way: str) -> bool:
-    """Notify people of an alarm or its end, unless they know.
-
-    Return whether this call did it.
+    """Notify people of a new alarm or its end; return whether this call did.
 
     If another watchdog is notifying of the same alarm, leave it to that one.
     """

@@ -55,12 +55,10 @@ def break_glass(
     because: str,
     as_shown: str = "",
 ) -> Broken:
-    """Notify everybody, then let a step begin in ten minutes.
+    """Notify everybody; begin a step in ten minutes unless it is refused.
 
-    It does not begin if somebody refuses it.
-
-    Raise ApprovalRefused for a step that is not allowed, if the glass is broken already, or if the
-    person may not; raise UsageError without a reason.
+    Raise ApprovalRefused for a step or a person that is not allowed, and if the glass is broken
+    already; raise UsageError without a reason.
     """
     if not because.strip():
         raise UsageError(

@@ -135,10 +135,7 @@ def _approval(
 
 
 def _may_object(installation: Installation, asked: Question, person: str) -> bool:
-    """Return whether somebody may refuse a break-glass step.
-
-    The person need not be allowed to approve.
-    """
+    """Return whether a person, of any role, may refuse a break-glass step."""
     if asked.opens_at is None:
         return False
     return not installation.ledger.decisions.objection(

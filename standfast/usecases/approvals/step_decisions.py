@@ -1,19 +1,17 @@
-"""Decisions about steps: approve, refuse, answer, accept, retry, settle.
+"""Decisions about steps: approve, refuse, answer, accept.
 
-Undo is in `incidents/effect_undo.py`.
+`effect_settlement` settles unknown effects, `step_retry` retries failed ones, and
+`incidents/effect_undo.py` undoes them.
 
 Rules
 - An approver signs in here: the passphrase derives the key, and the key signs the digest of the
   plan.
 - A signature covers what was shown: if the plan has changed since, nothing is signed.
 - A decision changes the ledger only; a runner executes the consequences.
-- If a step names roles, only a signed-in person with one of them answers it, accepts it, retries it
-  or settles its effects; a rejected attempt is in the timeline. If it names none, or if an exercise
-  plays a role that nobody has, the user of this command may, and the timeline records that user.
-- A failed message of a notice that was corrected since is not retried, because its text is wrong;
-  nor is a message that an individual one replaced.
-- A step that an approver refused is planned again as a new round, which needs signatures of its
-  own.
+- If a step names roles, only a signed-in person with one of them decides about it; a rejected
+  attempt is in the timeline. If it names none, or if an exercise plays a role that nobody has, the
+  user of this command may, and the timeline records that user.
+- `by` is the name of a person that signed in (`authenticated_person`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,10 +68,7 @@ def signing_key(installation: Installation, name: str, passphrase: str) -> Ed255
 
 
 def authenticated_person(installation: Installation, name: str, passphrase: str) -> str:
-    """Return the name of a person that signs in.
-
-    Raise ApprovalRefused for a wrong passphrase or a removed person.
-    """
+    """Return the name of a person that signs in; ApprovalRefused otherwise."""
     # Derive the key first: the time that it takes must not reveal who was removed.
     signing_key(installation, name, passphrase)
     if objection := installation.ledger.people.objection(name, (), installation.clock()):
@@ -92,9 +87,7 @@ def decide(
     as_shown: str = "",
     passkey: str = "",
 ) -> Question:
-    """Sign an approval or a refusal of a step.
-
-    Without a step name, the only waiting step is meant.
+    """Sign an approval or a refusal of a step; None is the only waiting step.
 
     Sign with the passphrase, or by `passkey`: the assertion of one of the person's passkeys for
     exactly this request. `as_shown` is the digest that the person was shown, or a prefix of it.
@@ -135,11 +128,9 @@ def signed_decision(
     as_shown: str,
     passkey: str = "",
 ) -> SignedDecision:
-    """Sign a decision about a step without recording it.
+    """Sign a decision about a step without recording it; errors as `decide`.
 
-    The errors are those of `decide`.
-
-    The assertion of a passkey is verified where the decision is recorded.
+    A passkey's assertion is verified when the decision is recorded.
     """
     refuse_closed(installation, incident_id)
     if 0 < len(as_shown) < _FEWEST_SHOWN:
@@ -163,10 +154,7 @@ def signed_decision(
 def signable_decisions(
     installation: Installation, incident_id: str, step: str | None
 ) -> SignableDecision:
-    """Return the data that an approval of a step would sign.
-
-    Without a step name, the only waiting step is meant.
-    """
+    """Return what an approval of a step signs; None is the only waiting step."""
     refuse_closed(installation, incident_id)
     name = _waiting_step(installation, incident_id, step)
     asked = installation.ledger.decisions.question(incident_id, name)
@@ -202,13 +190,10 @@ def answer(
     by: str | None = None,
     again: bool = False,
 ) -> tuple[StepView, ...]:
-    """Answer a decision or report on a manual step.
+    """Answer a question or report on manual work; with `again`, correct it.
 
-    With `again`, correct an earlier answer.
-
-    Return the steps that began because of a corrected answer and are not undone. `by`, here and
-    below, is the name of a person that signed in (`authenticated_person`). Raise ApprovalRefused if
-    the step names roles and the person has none of them, or nobody signed in.
+    Return the steps that began because of a corrected answer and are not undone. Raise
+    ApprovalRefused if the step names roles and the person has none of them, or nobody signed in.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
@@ -237,10 +222,7 @@ def answer(
 def _individual_notices(
     installation: Installation, state: State, steps: Sequence[str]
 ) -> Iterator[StepView]:
-    """Yield the unfinished individual notices of these steps.
-
-    They replace messages of the steps.
-    """
+    """Return the unfinished individual notices that replace these messages."""
     effects = installation.ledger.effects
     names = {
         row.step
@@ -274,12 +256,7 @@ def refuse_unknown_step(step: str, known: Sequence[str], incident_id: str) -> No
 
 
 def speaker(installation: Installation, state: State, step_name: str, by: str | None) -> str:
-    """Return the decider of a step.
-
-    Raise ApprovalRefused for a person without a required role.
-
-    Raise ApprovalRefused without a required role.
-    """
+    """Return the actor of a decision; ApprovalRefused without a required role."""
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     roles = step.roles if step else ()
     if not roles:

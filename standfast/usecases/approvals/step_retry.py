@@ -37,9 +37,7 @@ class RetryResult:
 def retry(
     installation: Installation, incident_id: str, step: str | None = None, *, by: str | None = None
 ) -> RetryResult:
-    """Plan failed work again.
-
-    This is failed effects, and steps that had no effect or were refused.
+    """Plan failed effects again, and steps that were refused or had no effect.
 
     Without a name, retry all steps that `by` may decide about; the result names the others. Raise
     Refused for a notice that was corrected since; without a name, skip it and name it.
@@ -95,10 +93,7 @@ def retry(
 
 
 def _replaced_messages(installation: Installation, incident_id: str) -> list[str]:
-    """Return the tokens of messages that an individual notice replaces.
-
-    They are not sent.
-    """
+    """Return the tokens of messages that an individual notice replaces."""
     refused = installation.ledger.steps.refused(incident_id)
     return [
         str(row.details["settles"])

@@ -1,7 +1,6 @@
 """Damaged packs; the next backup uploads their content again.
 
-Verifications, drills and restores find them; `backup/archiver/unusable_packs.py` uploads the
-content again.
+Verifications, drills and restores find them; `backup/archiver/unusable_packs.py` uploads again.
 
 Rules
 - A pack that was damaged once is never used again, even if it was restored from a copy. That costs
@@ -61,10 +60,7 @@ def kept(names: Sequence[str]) -> dict[str, Json]:
 
 
 def read_report(report: Path | None) -> frozenset[PackId]:
-    """Read the packs from a report.
-
-    A report is the output of `backup verify --json` or `drill run --json`.
-    """
+    """Read the packs from the output of `backup verify` or `drill run --json`."""
     if report is None:
         return frozenset()
     try:

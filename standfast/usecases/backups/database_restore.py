@@ -92,9 +92,7 @@ class DatabaseRestoreOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The status that all dumps share, DAMAGED, or PARTIAL.
-
-        DAMAGED, for a damaged vault, takes precedence; dumps that differ count as PARTIAL.
+        """The status that all dumps share, else PARTIAL; DAMAGED for the vault.
 
         A part that the point itself lacks counts as a dump that was not restored.
         """
@@ -270,10 +268,7 @@ def _paths(
 def _globals(
     repository: Repository, point: RecoveryPoint, sources: Sequence[str], target: Target
 ) -> list[bytes]:
-    """Return the files of roles or users.
-
-    Raise `UsageError` for a source without such a file.
-    """
+    """Return the files of roles or users; UsageError if a source has none."""
     paths = {f"{source}/{target.globals_name}".encode() for source in sources}
     found = [entry.path for entry in repository.entries(point, sources) if entry.path in paths]
     for path in sorted(paths.difference(found)):

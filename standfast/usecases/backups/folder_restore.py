@@ -41,9 +41,7 @@ def restore(
     syncs: bool = True,
     way: str = "direct",
 ) -> RestoreOutcome:
-    """Restore a point, or a selection, to an empty folder.
-
-    Files are written as `to/<source>/…`.
+    """Restore a point, or a selection, to an empty folder as `to/<source>/…`.
 
     `point` is "latest", "<writer>/<sequence>" or a sequence. An interrupted restore continues when
     it is requested again. Raise `UsageError` for an unknown point, for the latest of several sets,
@@ -78,10 +76,7 @@ def restore(
 
 
 def _refuse_stores(installation: Installation, to: Path) -> None:
-    """Raise `Refused` if the target is in a store.
-
-    Restored data is clear text, and a copy of the store might include it.
-    """
+    """Raise `Refused` for a target in a store: a copy would have clear text."""
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]

@@ -32,10 +32,7 @@ class IncompletePoint:
 
     @property
     def is_any(self) -> bool:
-        """True if data is missing.
-
-        A source without files may be intended; a point without files cannot.
-        """
+        """True if data is missing; a source may have no files, a point may not."""
         return self.total > 0 or self.is_interim or self.is_empty
 
     def as_json(self) -> dict[str, Json]:

@@ -63,10 +63,7 @@ def scheduled_tasks(config: Config) -> Iterator[ScheduledTask]:
 
 
 def lateness(installation: Installation) -> Iterator[Alarm]:
-    """Return the alarm of each task, raised if it is late.
-
-    Raise the errors of `oldest_allowed`.
-    """
+    """Yield the alarm of each task, raised if late (see `oldest_allowed`)."""
     for task in scheduled_tasks(installation.config):
         run_kind = "verify" if task.kind in ("look", "read") else task.kind
         runs = runs_of_vault(

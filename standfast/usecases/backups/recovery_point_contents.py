@@ -105,10 +105,7 @@ class RecoveryPointDiff:
 def list_points(
     installation: Installation, set_name: str | None = None, identity: Path | None = None
 ) -> PointList:
-    """List the recovery points of one set or of all.
-
-    `identity` is the file of a custodian.
-    """
+    """List the recovery points of one set or all; `identity` is a custodian's."""
     with translated_errors("listing recovery points"):
         opened = None if identity is None else identity_of(installation, identity)
         repository = opened_repository(installation, opened)
@@ -127,10 +124,7 @@ def list_folder(
     identity_file: Path | None,
     set_name: str | None = None,
 ) -> Listing:
-    """List the direct entries of a folder in a point; "" lists its sources.
-
-    Raise `UsageError` for an unknown point or folder.
-    """
+    """List a folder in a point, or its sources for ""; UsageError if unknown."""
     with translated_errors(f"looking into {point}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)

@@ -27,10 +27,7 @@ class CopyOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED if an object was not as expected.
-
-        All other objects were copied.
-        """
+        """DAMAGED if an object differs; all other objects were copied."""
         return ExitStatus.DONE if self.report.is_whole else ExitStatus.DAMAGED
 
     def as_json(self) -> JsonObject:

@@ -145,10 +145,7 @@ def plan(
     most_percent: int | None = None,
     watch: Watch = no_progress,
 ) -> KeepOutcome:
-    """Return what a retention run would do now; change nothing.
-
-    The outcome includes the storage forecast.
-    """
+    """Return what a retention run would do, with a forecast; change nothing."""
     distrusted = _distrusted(installation, distrust)
     with translated_errors("planning retention"):
         keeper = Keeper.load(installation.config.backup.keeping.key)

@@ -1,6 +1,4 @@
-"""Retention holds: while one exists, no recovery point expires.
-
-No pack is deleted either.
+"""Retention holds, during which no point expires and no pack is deleted.
 
 Holds are files next to the keeper's key, because only the keeper's machine can expire points. A
 hold has the name of the incident that needs it.
@@ -48,10 +46,7 @@ def is_keeper_machine(config: Config) -> bool:
 
 
 def holds(config: Config) -> list[Hold]:
-    """Return the holds of this machine, by name.
-
-    Raise ConfigurationError if they cannot be read.
-    """
+    """Return the holds of this machine; ConfigurationError if unreadable."""
     try:
         # Not `glob`: for a folder without read permission it returns nothing instead of an error.
         paths = sorted(_folder(config).iterdir())
@@ -66,10 +61,7 @@ def holds(config: Config) -> list[Hold]:
 
 
 def create_hold(installation: Installation, name: str) -> None:
-    """Create a hold; repeating changes nothing.
-
-    Raise UsageError on a machine without the keeper's key.
-    """
+    """Create a hold, or keep it; UsageError without the keeper's key here."""
     if not is_keeper_machine(installation.config):
         raise UsageError(
             f"hold {name}: this machine has no keeper's key. Run `standfast backup keep hold "
@@ -94,10 +86,7 @@ def release_hold(installation: Installation, name: str) -> None:
 
 
 def notify_other_hosts(installation: Installation) -> None:
-    """Record the local holds in the ledger.
-
-    This includes holds from a time when the ledger was unavailable.
-    """
+    """Record the local holds in the ledger, if it lacks them."""
     known = {run.subject for run in _in_ledger(installation)}
     for hold in holds(installation.config):
         if hold.name not in known:

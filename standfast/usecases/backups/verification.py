@@ -97,10 +97,7 @@ class VerifyOutcome:
 
     @property
     def is_history_sound(self) -> bool:
-        """True if nothing but pack contents is damaged.
-
-        The recovery points are then those that were made.
-        """
+        """True if at most pack contents are damaged; the points are then genuine."""
         return not any(
             finding.severity == "error"
             and finding.depth == "looking"
@@ -174,10 +171,7 @@ class VerifyOutcome:
 
 
 def sample_of(pieces: int | None, confidence: float | None, damage: float | None) -> Sample | None:
-    """Return the requested sample, or None.
-
-    Raise UsageError for contradictory options.
-    """
+    """Return the requested sample, or None; UsageError for contradictions."""
     if pieces is None and confidence is None and damage is None:
         return None
     if pieces is not None and confidence is not None:
@@ -198,9 +192,7 @@ def verify(
     sample: Sample | None = None,
     way: str = "direct",
 ) -> VerifyOutcome:
-    """Verify the repository.
-
-    With `read`, read every byte; with an identity, also open the content.
+    """Verify the repository; `read` reads every byte, an identity opens it.
 
     `sample` opens that many random chunks instead of all. It needs an identity, from the file or
     from `drills.identity`. Problems are findings, not exceptions; an identity of another repository
@@ -262,9 +254,7 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Return the start of the newest check that found all locks right.
-
-    Return None if the newest check of locks found a wrong or an unknown lock.
+    """Return the start of the newest check of locks if it found all right.
 
     `runs` are newest first.
     """
@@ -273,10 +263,7 @@ def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
 
 
 def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
-    """Return whether the newest check that could see them found a wrong lock.
-
-    `runs` are newest first.
-    """
+    """Return whether the newest check that could see them found a wrong lock."""
     seen = (locks for run in runs if (locks := run.summary.get("locks")))
     return next(
         (bool(locks["wrong"]) for locks in seen if locks["wrong"] or locks["is_right"]), False

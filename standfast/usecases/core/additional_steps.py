@@ -1,7 +1,4 @@
-"""Steps that people add to a playbook.
-
-These are undos, corrections and messages to held recipients.
-"""
+"""Steps outside the playbook: undos, corrections, individual notices."""
 
 from standfast.playbook.actions.accounts_lock import UNLOCK
 from standfast.playbook.actions.notices_send import SEND

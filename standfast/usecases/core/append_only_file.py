@@ -17,10 +17,7 @@ from standfast.evidence.private_files import make_private, sync_folder
 
 
 def whole_lines(file: Path, mend: str) -> list[bytes]:
-    """Return all complete lines, oldest first.
-
-    A file that does not exist has none.
-    """
+    """Return all complete lines, oldest first; none without a file."""
     try:
         return file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:

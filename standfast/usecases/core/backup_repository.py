@@ -51,10 +51,7 @@ _MENDS = {
 
 @contextmanager
 def translated_errors(doing: str) -> Iterator[None]:
-    """Translate errors of `backup`, the disk and SQLite.
-
-    `doing` names the operation in the messages.
-    """
+    """Translate errors of `backup`, the disk and SQLite during `doing`."""
     try:
         yield
     except BackupError as error:
@@ -196,10 +193,7 @@ def local_host_keys(config: BackupConfig) -> Host:
 
 
 def identity_of(installation: Installation, identity_file: Path | None) -> Identity:
-    """Read a custodian's identity.
-
-    It comes from the file if one is given, else from `drills.identity`.
-    """
+    """Read a custodian's identity from the file, or from `drills.identity`."""
     with translated_errors("reading the identity"):
         if identity_file is not None:
             identity = open_identity(identity_file)
@@ -239,9 +233,8 @@ def _warn_of_readers(identity_file: Path) -> None:
 def check_identity(identity: Identity | None, known: bytes | None) -> None:
     """Raise `UsageError` for an identity of another repository.
 
-    `known` is the owner's key that this host knows.
-
-    The check happens here because `backup` alone would report a vault signed by somebody else.
+    `known` is the owner's key that this host knows. Without this check, `backup` would report a
+    vault that somebody else signed.
     """
     if identity is not None and known is not None and identity.owner not in (None, known):
         raise UsageError(

@@ -23,10 +23,7 @@ from standfast.records import JsonObject
 
 
 def is_visible(row: IncidentRow, person: Person | None) -> bool:
-    """Return whether a person may see the incident.
-
-    None is a person that is not enrolled.
-    """
+    """Return whether a person (None: not enrolled) may see the incident."""
     playbook = load(row.playbook, row.scenario)
     if not playbook.is_quiet:
         return True

@@ -34,10 +34,7 @@ def os_user() -> str:
 
 
 class AdapterFactory(Protocol):
-    """A factory of adapters by mode.
-
-    The implementation is above every use-case that an adapter calls.
-    """
+    """A factory of adapters by mode; `setup` implements it."""
 
     def for_incident(self, installation: "Installation", incident: "IncidentRow") -> "Outside":
         """Return the adapters of an incident, chosen by its mode alone."""

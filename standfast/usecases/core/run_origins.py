@@ -36,9 +36,9 @@ def origin_of(config: "Config") -> Origin:
 
 
 def vault_id_of_keys(host: Path, keeper: Path) -> str:
-    """Return the identifier of the vault; "" without keys.
+    """Return the vault's identifier from the host's, else the keeper's keys.
 
-    It comes from the host's keys, else from the keeper's.
+    Without keys it is "".
     """
     for file in (host / _HOST_FILE, keeper):
         with suppress(OSError, ValueError, KeyError, TypeError):

@@ -144,9 +144,7 @@ def other_user_of(config: Config) -> str | None:
 def mark_dead_runs_failed(
     installation: Installation, clean: Mapping[str, Callable[[Installation, str], object]]
 ) -> tuple[tuple[str, str], ...]:
-    """Mark dead runs of this host as failed.
-
-    Their process has died. Return the kind and the set of each.
+    """Mark runs of dead processes as failed; return kind and set of each.
 
     `clean` maps a kind to a function that removes the remains of a dead run; the lock is held.
     """
@@ -186,10 +184,7 @@ def is_first(
 
 
 def _start_sequence(installation: Installation, token: str) -> int:
-    """Return the sequence number of a run's start in the audit chain.
-
-    Clocks play no part in it.
-    """
+    """Return the audit sequence of a run's start, which no clock influences."""
     return installation.ledger.timeline(token)[0].sequence
 
 
@@ -220,10 +215,7 @@ class _Lock:
     is_alone: bool  # no other process holds it; a shared lock may be held by several
 
     def share(self) -> None:
-        """Share the lock with other runs.
-
-        This waits only while a search for dead runs holds it.
-        """
+        """Share the lock; this waits only for a search for dead runs."""
         fcntl.flock(self.descriptor, fcntl.LOCK_SH)
 
 

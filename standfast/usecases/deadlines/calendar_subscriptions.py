@@ -1,6 +1,4 @@
-"""Subscriptions to the calendar: addresses, creation and revocation.
-
-Each subscriber has a secret address.
+"""Subscriptions to the calendar, each by a secret address.
 
 Rules
 - An address is shown once, when it is created. The timeline stores a MAC of it, from which the

@@ -96,10 +96,7 @@ def filled_form(installation: Installation, incident_id: str, obligation_id: str
 
 
 def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime) -> None:
-    """Raise Refused while people must not be notified.
-
-    The message names the rule and its end.
-    """
+    """Raise Refused, with rule and end, while notification is forbidden."""
     for clock in clocks(obligations(config), facts, reach(config), now):
         if clock.obligation.recipient not in (Recipient.INDIVIDUALS, Recipient.CUSTOMERS):
             continue
@@ -196,10 +193,7 @@ def _refuse_early_receipt(installation: Installation, incident_id: str, at: date
 
 
 def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation]) -> None:
-    """Raise UsageError for a delay that no rule allows.
-
-    A stated reason makes it valid.
-    """
+    """Raise UsageError for a delay that no rule and no stated reason allows."""
     if statement.is_so is False:
         return
     duty = next((obligation for obligation in known if obligation.id == statement.name), None)
@@ -227,10 +221,7 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
 def _refuse_past_delay(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> None:
-    """Raise UsageError for a delay that has ended.
-
-    It is valid if it ends a current delay.
-    """
+    """Raise UsageError for a past delay, unless it ends a current delay."""
     if statement.at is None or statement.at > now:
         return
     current = installation.ledger.facts.of(incident_id).latest(FactKind.DELAY, statement.name)
@@ -256,10 +247,7 @@ def _refuse_past_delay(
 def _happened_now(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> Statement:
-    """Set the time to now, unless it is stated already.
-
-    A stated date would otherwise move silently.
-    """
+    """Return the statement as of now; UsageError if a time is stated already."""
     stated = installation.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
     if stated is not None and stated.at is not None:
         raise UsageError(

@@ -44,10 +44,7 @@ def obligations(config: Config) -> tuple[Obligation, ...]:
 
 
 def reach(config: Config) -> Reach:
-    """Return which duties apply here.
-
-    Raise ConfigurationError for a place that no obligation names.
-    """
+    """Return which duties apply here; ConfigurationError for an unknown place."""
     known = {obligation.jurisdiction for obligation in obligations(config)}
     unknown = [name for name in config.deadlines.jurisdictions if name not in known]
     if unknown:

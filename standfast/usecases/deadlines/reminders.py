@@ -1,6 +1,4 @@
-"""Reminders of legal clocks, by the share of elapsed time.
-
-They are sent at 50, 75 and 90 %, and when a clock is missed.
+"""Reminders of legal clocks: at 50, 75 and 90 % of the time, and after it.
 
 Rules
 - Each mark of each duty is notified once, by the first watchdog that sees it. After a gap only the

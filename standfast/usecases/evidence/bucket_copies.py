@@ -61,9 +61,7 @@ def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> 
 def copy_each(
     config: Config, to: Elsewhere, folders: list[Path], who: str, clock: Now
 ) -> Iterator[Copied]:
-    """Copy the missing parts of each folder to the bucket.
-
-    A failure does not stop the other folders.
+    """Copy the missing parts of each folder; an error stops no other folder.
 
     Raise the error of a bucket that cannot be opened.
     """
@@ -90,9 +88,7 @@ def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) 
 
 
 def uncopied_folders(to: Elsewhere, folders: list[Path]) -> list[Path]:
-    """Return the folders without a full copy on record.
-
-    The chain of custody of each folder has the record.
+    """Return the folders without a full copy, by their chains of custody.
 
     A full copy includes the time stamp, if there is one. The bucket is not queried.
     """

@@ -84,10 +84,7 @@ def exercises() -> list[Exercise]:
 
 
 def find_exercise(name: str) -> Exercise:
-    """Return a shipped exercise by name, or one by its path.
-
-    Raise UsageError for neither.
-    """
+    """Return a shipped exercise by name, or one by its path; else UsageError."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return load_exercise(library.text_of(Path(name)), name)
     shipped = {exercise.name: exercise for exercise in exercises()}

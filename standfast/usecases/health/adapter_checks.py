@@ -1,7 +1,5 @@
 """Checks of external services, notices and playbooks.
 
-The services are account directories, senders, audiences and evidence sources.
-
 Rules
 - A directory is queried for an account that does not exist: a response is the test. If the
   directory reports the permissions of our credential, missing ones are named.

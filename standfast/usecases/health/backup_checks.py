@@ -261,10 +261,7 @@ def _custodians(ground: Ground) -> Iterator[Check]:
 
 
 def _openers(ground: Ground) -> dict[str, str]:
-    """Return the custodians that open new data, by fingerprint.
-
-    Return an empty mapping if the stores are unreadable.
-    """
+    """Return the custodians that open new data by fingerprint, if readable."""
     try:
         vault = open_vault(ground.config, ground.resolver, ground.clock)
         roster = read_roster(vault, DirectoryStore(ground.config.backup.keys))

@@ -61,10 +61,7 @@ class Report:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for damage, USAGE for a failed part, else DONE.
-
-        Warnings do not change the status.
-        """
+        """DAMAGED for damage, USAGE for a failure, else DONE also with warnings."""
         if any(check.is_damage for check in self.checks):
             return ExitStatus.DAMAGED
         return ExitStatus.USAGE if self.count(Verdict.FAIL) else ExitStatus.DONE

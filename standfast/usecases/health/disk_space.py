@@ -39,10 +39,7 @@ class Room:
 
 
 def rooms(written: Mapping[str, Path]) -> Iterator[Room]:
-    """Return the disks under the named paths.
-
-    Raise OSError for a disk that cannot be measured.
-    """
+    """Yield the disks under the named paths; OSError if one is unreadable."""
     disks: dict[int, dict[str, Path]] = {}
     for name, path in written.items():
         folder = nearest(path)

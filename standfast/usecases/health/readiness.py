@@ -1,7 +1,4 @@
-"""Readiness for a breach: the checks of all parts and of recent practice.
-
-`QUESTIONS` assigns the parts to the questions that they answer.
-"""
+"""Readiness for a breach: the checks of all parts and of recent practice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

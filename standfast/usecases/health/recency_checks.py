@@ -120,10 +120,7 @@ def _exercises(installation: Installation) -> Iterator[Check]:
 
 
 def _runnable_playbooks(installation: Installation) -> list[str]:
-    """Return the playbooks that can run here.
-
-    `standfast check` explains why the others cannot.
-    """
+    """Return the playbooks that can run here; `check` explains the others."""
     found = []
     for name in library.files(installation.config):
         if name == _HURRIED:

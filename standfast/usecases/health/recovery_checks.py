@@ -1,6 +1,4 @@
-"""Checks of the needs of a restore besides this machine.
-
-They are the vault, the key records and a recovery identity.
+"""Checks of what a restore needs: vault, key records, recovery identity.
 
 Rules
 - The check assumes that this machine is lost: a copy counts from the day it was last seen.

@@ -1,7 +1,6 @@
 """Checks for other machines with the same ledger, vault or host name.
 
-Rules
-- Only the last weeks in the ledger count, so a machine that was removed is soon not reported.
+Only the last weeks in the ledger count, so that a removed machine soon disappears.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,10 +52,7 @@ def cloned_host(ground: Ground) -> Iterator[Check]:
 
 
 def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
-    """Check that no other host backs up a set of this name.
-
-    Drills select points by the name of the set.
-    """
+    """Check that no other host has a set of this name: drills would mix them."""
     if ground.ledger is None:
         return
     since = ground.clock() - _LATELY

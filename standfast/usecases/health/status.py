@@ -130,13 +130,9 @@ def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
 
 
 def _untold_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
-    """Return the triggers with an undelivered last page.
+    """Yield the triggers with an undelivered last page about an open incident.
 
-    Their incident may still be open.
-
-    Their incident may still be open.
-
-    A halted incident may have received the alert of any trigger.
+    A stopped incident may have received the alert of any trigger.
     """
     pages = {(run.subject, run.state): run for run in seen.last_runs if run.kind == "page"}
     opened_by = dict.fromkeys(incident.opened_by for incident in seen.incidents)

@@ -1,6 +1,4 @@
-"""Watchdog: it resumes, ends or reports stopped work.
-
-Without it such work would stay unnoticed.
+"""Watchdog: it resumes, ends or reports work that stopped silently.
 
 Rules
 - Each open incident that has work and no live runner is resumed.
@@ -145,10 +143,7 @@ def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[
 def resume_incidents(
     installation: Installation, way: str, carry_on: ResumeFunction = advance
 ) -> tuple[list[str], list[str]]:
-    """Resume open incidents that have work and no runner.
-
-    Return the resumed incidents and the errors.
-    """
+    """Resume open incidents without a runner; return them and the errors."""
     carried_on: list[str] = []
     troubles: list[str] = []
     for incident in installation.ledger.incidents.all(only_open=True):

@@ -104,10 +104,7 @@ def order_in(file: Path) -> Order:
 def attested(
     file: Path, identity: Identity, *, name: str, to: Path, now: datetime
 ) -> tuple[Path, ...]:
-    """Sign consent to an order.
-
-    Write one file for each custodian key in the identity; return their paths.
-    """
+    """Sign consent to an order, once a key of the identity; return the paths."""
     with translated_errors("attesting"):
         papers = attest(read_file(file), identity, attested_by=name, now=now, where=str(file))
         paths = [to.absolute()]

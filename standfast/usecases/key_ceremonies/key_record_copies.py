@@ -112,10 +112,7 @@ def away(folders: Mapping[str, Path]) -> list[KeyCopy]:
 
 
 def unseen(backup: BackupConfig, folders: Mapping[str, Path]) -> list[str]:
-    """Return the second sites with an unreachable, unlisted copy.
-
-    An earlier version, which kept no list, may have made it.
-    """
+    """Return the second sites with an unlisted copy that is not reachable now."""
     listed = {*folders, *(copy.name for copy in away(folders))}
     sites = backup.copies.items()
     return [name for name, site in sites if site.keys is not None and name not in listed]

@@ -62,10 +62,7 @@ class Stores:
         return DirectoryKeeperStore(self.config.backup.keys)
 
     def copy(self, name: str) -> tuple[CopyConfig, Store]:
-        """Return a second site by name.
-
-        Raise UsageError for an unknown site, or for one that is the first site itself.
-        """
+        """Return a second site by name; UsageError if unknown or the first site."""
         backup = self.config.backup
         copies = backup.copies
         if name not in copies:
@@ -257,8 +254,7 @@ def documents_published(stores: Stores) -> tuple[str, ...]:
 def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
     """Write the owner's key, locked with a passphrase, to a new file.
 
-    Raise UsageError for a short passphrase, and for a locked key: its own passphrase would be
-    needed as well.
+    Raise UsageError for a short passphrase, and for a key that is locked already.
     """
     check_new_file(to)
     with translated_errors("locking the owner's key"):

@@ -123,10 +123,7 @@ def _refuse_twice(installation: Installation, incident_id: str, step_name: str) 
 
 
 def _refuse_unfinished(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise an error unless the notice is complete and was received.
-
-    Raise Refused while messages may still be sent, UsageError if nobody received one.
-    """
+    """Raise Refused while messages may be sent, UsageError if nobody got one."""
     still: Counter[str] = Counter()
     is_received = False
     for message in _messages(installation, incident_id, step_name):

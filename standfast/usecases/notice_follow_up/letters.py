@@ -44,9 +44,7 @@ def posted(
     marks: Sequence[str] = (),
     by: str | None = None,
 ) -> int:
-    """Record that letters of a step were posted.
-
-    These are all waiting letters, or those of `marks`.
+    """Record that all waiting letters, or those of `marks`, were posted.
 
     Return their number. Raise UsageError if there are none, for an unknown mark, and for a day in
     the future or before the incident.
@@ -83,9 +81,7 @@ def discarded(
     marks: Sequence[str] = (),
     by: str | None = None,
 ) -> int:
-    """Record that letters were discarded.
-
-    These are all waiting letters, or those of `marks`.
+    """Record that all waiting letters, or those of `marks`, were discarded.
 
     Return their number; their recipients are not notified. Raise UsageError as `posted` does.
     """
@@ -111,7 +107,7 @@ def came_back(
 ) -> int:
     """Record that posted letters were returned; return their number.
 
-    Raise UsageError for an unknown mark. Repeating changes nothing: the first time stays.
+    Raise UsageError for an unknown mark. A repeated report keeps the first time.
     """
     actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     sent_letters = [
@@ -182,7 +178,7 @@ def _waiting(
 
 
 def _some(number: int, incident_id: str, step: str) -> int:
-    """Raise UsageError for none: another person may have reported them first."""
+    """Return the number; raise UsageError for none, as after another report."""
     if not number:
         raise UsageError(f"step {step!r} of {incident_id}: no letter waits to be posted.")
     return number

@@ -69,10 +69,7 @@ def _is_refused(row: EffectRow) -> bool:
 
 
 def individual_notice_steps(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Return the steps of individual notices, by the replaced message.
-
-    A step that an approver refused does not count.
-    """
+    """Return the individual notices by replaced message, without refused ones."""
     refused = installation.ledger.steps.refused(incident_id)
     return {
         str(row.details["settles"]): row.step

@@ -55,10 +55,7 @@ class Changed:
 
 
 def person_signer(installation: Installation, name: str, passphrase: str) -> Signer:
-    """Sign a person in for a change of approvers.
-
-    Raise ApprovalRefused for a wrong passphrase.
-    """
+    """Sign a person in for a change of approvers; ApprovalRefused if refused."""
     key = signing_key(installation, name, passphrase)
     if objection := installation.ledger.people.objection(name, (), installation.clock()):
         raise ApprovalRefused(objection)
@@ -140,9 +137,7 @@ def grant_roles(
 
 
 def remove_person(installation: Installation, name: str, signer: Signer) -> Changed:
-    """Remove a person's right to approve.
-
-    Everybody is notified, and the removed person too.
+    """Remove a person's right to approve; notify everybody, including them.
 
     Earlier approvals stay readable. Raise ApprovalRefused for the last approver.
     """
@@ -186,10 +181,7 @@ def _notify(
 
 
 def _refuse_known_passphrase(installation: Installation, passphrase: str) -> None:
-    """Raise UsageError for the passphrase of an enrolled person.
-
-    The message does not name that person.
-    """
+    """Raise UsageError for an enrolled person's passphrase, without the name."""
     for person in installation.ledger.people.all():
         if is_passphrase_of(passphrase, Credential(public_key=person.public_key, salt=person.salt)):
             raise UsageError(

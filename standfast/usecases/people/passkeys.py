@@ -1,6 +1,4 @@
-"""Passkeys: devices that sign for a person.
-
-The passphrase of the person vouches for them.
+"""Passkeys: devices that sign for a person and that a passphrase added.
 
 Rules
 - The passphrase is needed once, when a passkey is added: its key signs for the passkey.
@@ -54,10 +52,8 @@ def add_passkey(
 ) -> Added:
     """Store a new passkey and notify its person.
 
-    `challenge` is what the device had to sign.
-
-    Raise ApprovalRefused for a wrong passphrase or an invalid registration, UsageError for too many
-    passkeys.
+    `challenge` is the value that the device had to sign. Raise ApprovalRefused for a wrong
+    passphrase or an invalid registration, UsageError for too many passkeys.
     """
     origin, now = console_origin(installation), installation.clock()
     new = read_registration(registration, challenge=challenge, origin=origin)
@@ -84,10 +80,7 @@ def _notify_person(installation: Installation, added: Passkey) -> str:
 
 
 def passkey_of_signer(installation: Installation, assertion: str, challenge: bytes) -> Passkey:
-    """Return the passkey that signed `challenge`.
-
-    Raise ApprovalRefused if none did.
-    """
+    """Return the passkey that signed `challenge`; ApprovalRefused if none did."""
     refuse_other_console(installation, assertion)
     found = installation.ledger.passkeys.signer(assertion, challenge)
     if objection := installation.ledger.people.objection(found.person, (), installation.clock()):

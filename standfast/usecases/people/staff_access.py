@@ -206,10 +206,7 @@ def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
 
 
 def _names(member: Member, outside: Outside) -> dict[str, list[str]]:
-    """Return the names to query in each directory.
-
-    These are the listed names, then the person's names in other directories.
-    """
+    """Return the listed and guessed names to query in each directory."""
     inner = [account.partition(":")[2] for account in member.accounts]
     guesses = [*inner, *([member.mail] if member.mail else [])]
     found: dict[str, list[str]] = {}

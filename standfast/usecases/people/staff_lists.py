@@ -111,10 +111,7 @@ def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Liste
 
 
 def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
-    """Read all users of a SCIM directory, page by page.
-
-    `name` is its name in the configuration.
-    """
+    """Read all users of the SCIM directory of this configured name, by page."""
     settings = config.accounts[name]
     if not isinstance(settings, ScimDirectoryConfig):
         raise UsageError(f"accounts.{name}: not a SCIM directory but {settings.kind}.")
@@ -295,10 +292,7 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
 
 
 def _roles(names: Iterable[str]) -> tuple[str, ...]:
-    """Return a directory's role names in our spelling.
-
-    Names that cannot be spelt so are omitted.
-    """
+    """Return a directory's role names in our spelling; omit impossible ones."""
     written = {re.sub(r"\s+", "-", name.strip().lower()) for name in names}
     return tuple(sorted(role for role in written if _ROLE.fullmatch(role)))
 

@@ -32,10 +32,7 @@ class ImportedPlaybook:
 
 
 def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> ImportedPlaybook:
-    """Write a CACAO file as a playbook.
-
-    Raise PlaybookInvalid if it cannot be one.
-    """
+    """Write a CACAO file as a playbook; PlaybookInvalid if it cannot be one."""
     _refuse_to_overwrite(to)
     imported = import_cacao(library.text_of(source), str(source))
     playbook = load(imported.text, str(to))

@@ -38,9 +38,7 @@ def files(config: Config | None) -> Mapping[str, Path]:
 
 
 def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) -> Playbook:
-    """Return a playbook that is valid here.
-
-    PlaybookInvalid names every problem.
+    """Return a playbook that is valid here; PlaybookInvalid has all problems.
 
     A playbook for an exercise may name parts that the exercise simulates.
     """
@@ -76,10 +74,7 @@ def _read(text: str, file: str) -> Playbook:
 
 
 def find_file(config: Config | None, name: str) -> Path:
-    """Return the file of a playbook by name, or a given path.
-
-    Raise UsageError for neither.
-    """
+    """Return a playbook's file, by name or path; UsageError for neither."""
     if name.endswith(_ENDINGS) or "/" in name:
         return Path(name)
     known_files = files(config)
@@ -92,10 +87,7 @@ def find_file(config: Config | None, name: str) -> Path:
 
 
 def text_of(path: Path) -> str:
-    """Read a text file.
-
-    Raise PlaybookInvalid if it is unreadable or not UTF-8.
-    """
+    """Read a UTF-8 text file; raise PlaybookInvalid if that is not possible."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -106,10 +98,7 @@ def text_of(path: Path) -> str:
 
 
 def known(config: Config | None) -> Known:
-    """Return the names that playbooks may use here.
-
-    Without a configuration, every name is allowed.
-    """
+    """Return the names that playbooks may use; without a configuration, all."""
     if config is None:
         return Known()
     return Known(

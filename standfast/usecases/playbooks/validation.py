@@ -58,10 +58,7 @@ def _checked(
 
 
 def _check_notice_texts(playbook: Playbook, config: Config) -> list[Problem]:
-    """Return the notices that cannot be rendered.
-
-    Errors that depend on the incident are not found.
-    """
+    """Yield the notices that cannot be rendered in any incident."""
     templates = read_templates(config.notices.templates)
     problems: list[Problem] = []
     for step in playbook.steps:

@@ -52,10 +52,7 @@ _QUESTIONS = (
 
 
 def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
-    """Return the facts for the next shift.
-
-    Raise UsageError for an unknown incident.
-    """
+    """Return the facts for the next shift; UsageError for an unknown incident."""
     report = incident_report(installation, incident_id, is_verified=False)
     state = look(installation, incident_id).state
     titles = titles_of(state)
@@ -86,10 +83,7 @@ def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
 
 
 def after_action(installation: Installation, incident_id: str) -> AfterAction:
-    """Return the draft of a review, for an open or a closed incident.
-
-    Raise UsageError for an unknown incident.
-    """
+    """Return the draft of a review; UsageError for an unknown incident."""
     report = incident_report(installation, incident_id, is_verified=False)
     events = installation.ledger.timeline(incident_id)
     state = installation.ledger.incidents.state(incident_id)

@@ -1,4 +1,4 @@
 """Setup and opening of an installation with its adapter factory.
 
-Trying out what was set up is in `health`.
+Checks of an installation are in `health`.
 """

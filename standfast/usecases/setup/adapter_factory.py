@@ -1,9 +1,7 @@
-"""Adapters of an installation, by mode.
+"""Adapters of an installation by mode; an exercise gets simulators.
 
-An exercise gets simulators; other modes get the configured adapters.
-
-This module is above the use-cases that built-in procedures, evidence copies and restored
-audiences run; `core` knows only the protocol `AdapterFactory`.
+This module is above the use-cases that built-in procedures, evidence copies and restored audiences
+run; `core` knows only the protocol `AdapterFactory`.
 """
 
 from collections.abc import Sequence

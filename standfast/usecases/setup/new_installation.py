@@ -200,9 +200,7 @@ def _checked(text: bytes, config_file: Path) -> Config:
 
 
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:
-    """Create the repository, or complete it.
-
-    A complete repository stays unchanged.
+    """Create or complete the repository; a complete one stays unchanged.
 
     The plan next to the owner's file is removed last, so its absence means a complete repository.
     """
@@ -274,10 +272,7 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _source_name(source: Path) -> str:
-    """Return a valid source name.
-
-    `/srv/Call Recordings` becomes call-recordings.
-    """
+    """Return a valid name: `call-recordings` for `/srv/Call Recordings`."""
     stem = source.stem if source.is_file() else source.name
     words = re.sub(r"[^a-z0-9_]+", "-", os.fsencode(stem).decode("ascii", "replace").lower())
     return words.lstrip("-_0123456789")[:_LONGEST_NAME].rstrip("-_") or "files"

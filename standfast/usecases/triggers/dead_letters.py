@@ -1,6 +1,4 @@
-"""Dead letters: alerts that could not be processed.
-
-They are kept, and retried if that may help.
+"""Dead letters: alerts that could not be processed, and their retries.
 
 An alert that meets a program error or a broken playbook must not block the alerts behind it.
 
@@ -52,10 +50,7 @@ def store_dead_letter(
 
 
 def waiting(config: Config, trigger: Trigger) -> Iterator[tuple[Path, bytes]]:
-    """Yield the waiting alerts of a trigger with their files.
-
-    The alert with the oldest attempt comes first.
-    """
+    """Yield a trigger's waiting alerts and their files, oldest attempt first."""
     files = _waiting_in(config, trigger).glob("*.json")
     for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
         yield path, path.read_bytes()

@@ -80,10 +80,7 @@ class SignedTrigger(Trigger):
 
 @dataclass(frozen=True, kw_only=True)
 class AlertTrigger(Trigger):
-    """Alertmanager.
-
-    Its messages are authenticated by a bearer token or by a proxy's client certificate.
-    """
+    """Alertmanager, authenticated by a token or a proxy's client certificate."""
 
     tokens: tuple[SecretReference, ...] = ()
     client_header: str = ""  # set by the proxy, in small letters
@@ -110,26 +107,17 @@ class PlaybookNotFound(Unavailable):
 
 
 def triggers_of(config: Config) -> dict[str, Trigger]:
-    """Return the triggers by name.
-
-    Raise ConfigurationError for an invalid one.
-    """
+    """Return the triggers by name; ConfigurationError for an invalid one."""
     return {name: _trigger(name, settings) for name, settings in config.triggers.items()}
 
 
 def trusted_proxies(config: Config) -> tuple[Network, ...]:
-    """Return the networks of trusted proxies.
-
-    Their client headers are trusted.
-    """
+    """Return the networks of trusted proxies."""
     return tuple(ip_network(network) for network in config.serve.trusted_proxies)
 
 
 def obstacles(config: Config, trigger: Trigger) -> list[str]:
-    """Return the obstacles to opening a trigger's scenario.
-
-    The scenario is not opened.
-    """
+    """Return why a trigger's scenario could not be opened; nothing is opened."""
     try:
         playbook = library.find(config, trigger.scenario)
     except StandfastError as error:
@@ -155,9 +143,7 @@ def receive(
     message_id: str,
     key: str = "",
 ) -> Opened:
-    """Open the trigger's incident, or join it.
-
-    A repeated message returns the same incident.
+    """Open or join the trigger's incident; a repeat returns the same incident.
 
     A message is a repeat if its id and the values of the inputs are equal. `key` is the subject of
     the message if the trigger has no key; "" means its inputs. Raise UsageError if the message does
@@ -187,9 +173,7 @@ def receive(
 
 
 def resolved(installation: Installation, trigger: Trigger, *, message_id: str, key: str) -> str:
-    """Record in the open incident that its alert has ended.
-
-    Return the incident's id, or "".
+    """Record that an alert has ended; return its incident's id, or "".
 
     The incident stays open: a silent alert does not prove that no intruder is inside.
     """
@@ -202,10 +186,7 @@ def resolved(installation: Installation, trigger: Trigger, *, message_id: str, k
 
 
 def reread_inputs(incident: IncidentRow) -> dict[str, str | list[str]]:
-    """Return an incident's inputs in the form of an intake.
-
-    Omitted inputs stay omitted.
-    """
+    """Return an incident's inputs in the form of an intake; omit omitted ones."""
     found: dict[str, str | list[str]] = {}
     for name, value in incident.inputs.items():
         if isinstance(value, bool):
@@ -297,9 +278,7 @@ def _message(installation: Installation, trigger: Trigger, message_id: str) -> T
 
 
 def _key(installation: Installation, trigger: Trigger, text: str) -> str:
-    """Return a handle of the message's subject.
-
-    The subject may be somebody's account.
+    """Return a handle of the message's subject, which may be an account.
 
     The mode is part of it: a message that only plans must not join a live incident.
     """

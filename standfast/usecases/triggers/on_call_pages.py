@@ -94,10 +94,7 @@ def due(installation: Installation) -> list[Page]:
 
 
 def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger], way: str) -> str:
-    """Send a page; return the result for a log.
-
-    If another process is sending it, leave it to that one.
-    """
+    """Send a page, unless another process does; return the result for a log."""
     trigger = triggers.get(page.trigger)
     try:
         with recorded(installation, KIND, page.trigger, way) as run:
@@ -160,10 +157,7 @@ def _has_failed(runs: Sequence[RunRecord]) -> bool:
 
 
 def _without_sent(page: Page, runs: Sequence[RunRecord]) -> Page | None:
-    """Return the part of a page that was not sent yet.
-
-    Waiting alerts come first, and alone.
-    """
+    """Return the unsent part of a page; waiting alerts come first, and alone."""
     sent: set[Json] = set()
     for run in runs:
         if run.state == TOLD:
@@ -210,10 +204,7 @@ def _waiting_letter(installation: Installation, page: Page) -> _Letter:
 
 
 def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | None:
-    """Return the plan if it is ready in time, else None.
-
-    A later plan is in the timeline anyway.
-    """
+    """Return the plan if it is ready in time, else None."""
     if incident.mode is not Mode.PLAN:
         return None
     made: list[PlanReport] = []

@@ -1,9 +1,7 @@
 """Position in Suricata's event file: each line is read once.
 
-This holds across rotations, truncations and restarts.
-
-`standfast/triggers/suricata.py` interprets a line, and the ledger, which stores the id of each
-line, ensures that it counts once.
+This holds across rotations, truncations and restarts. `standfast/triggers/suricata.py` interprets a
+line; the ledger stores the id of each line, so that it counts once.
 
 Rules
 - The position is stored after the lines before it were processed. After a crash some lines are read
