@@ -86,7 +86,7 @@ def duration(length: timedelta) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryAnswer:
-    """The services that met their objectives in their newest drills."""
+    """The answer if all services met their objectives, with the reason."""
 
     is_met: bool
     text: str

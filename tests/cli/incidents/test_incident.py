@@ -71,7 +71,7 @@ def test_what_is_not_done_is_counted_with_its_reason_and_what_to_do(
     assert "lock: 1 locked, 2 not" in answer.out
     assert "protected: the way in when all else is locked" in answer.out
     assert "no such account" in answer.out
-    assert "→ not retried: fix the reason" in answer.out
+    assert "→ not retried: remove the cause" in answer.out
     assert "nobody" not in answer.out, "targets are named where they are asked for"
     shown = desk.run("incident", "status", "--targets")
     assert (shown.status, "agents:nobody" in shown.out) == (3, True)

@@ -48,7 +48,7 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
     assert answer.status == 1, "nothing was given back"
     assert desk.json("incident", "undo", first, "--all", *desk.by("dana"))["exit_status"] == 1
     assert answer.out.startswith("0 targets to restore, 1 kept.\n  1 kept: ")
-    assert "holds it too" in answer.out
+    assert "locks it too" in answer.out
     assert "Next: Every step is done, but 1 target is still as this incident left it." in answer.out
     assert f"`standfast incident close {first} --as PERSON`" in answer.out
     assert not scim_server.is_active(alice)

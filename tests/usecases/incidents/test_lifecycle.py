@@ -252,7 +252,7 @@ def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
     ("typed", "says"),
     [
         ("agnets:agent01", "and no directory has that name; there are: agents; did you mean"),
-        ("agent01,agent02", "if these are several, name each by itself"),
+        ("agent01,agent02", "separate several accounts by spaces"),
     ],
 )
 def test_what_was_probably_mistyped_is_said_and_names_nobody(
@@ -286,7 +286,7 @@ def test_a_step_that_the_inputs_rule_out_is_planned_as_left_out(centre: Centre) 
     report = plan_incident(centre.installation, "ransomware", {})
     lock = next(step for step in report.steps if step.name == "lock")
     assert (lock.is_left_out, lock.impossible, lock.targets) == (True, "", 0)
-    assert any("left out, by what was given" in note for note in lock.notes)
+    assert any("left out by the inputs" in note for note in lock.notes)
 
 
 def test_an_answer_that_is_no_option_is_refused(centre: Centre) -> None:

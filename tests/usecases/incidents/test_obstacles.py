@@ -57,4 +57,4 @@ def test_an_account_that_its_directory_does_not_know_is_refused_in_the_plan(
     assert mistyped.exit_status is ExitStatus.REFUSED
     assert among_others.exit_status is ExitStatus.PARTIAL
     assert unread.steps[0].by_adapter == {"agents": 1}  # whom nobody can read may be there
-    assert "each is looked at again before its lock" in unread.steps[0].notes[-1]
+    assert "read again before each lock" in unread.steps[0].notes[-1]

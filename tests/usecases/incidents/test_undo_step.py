@@ -53,7 +53,7 @@ def test_one_step_is_given_back_and_the_other_stays_locked(
     installation.advance(case)
     locked = ("agent01", "agent02", "agent03")
     assert not any(installation.is_enabled(name) for name in locked)
-    with pytest.raises(UsageError, match="step 'nosuch' touched nothing that can be undone"):
+    with pytest.raises(UsageError, match="step 'nosuch': it has nothing that can be undone"):
         effect_undo.undo(installation, case, step="nosuch", requested_by="dana")
     with pytest.raises(UsageError, match="not locked by this incident"):
         effect_undo.undo(
