@@ -62,7 +62,7 @@ def test_a_backup_that_finds_its_store_rolled_back_ends_as_damage_and_tells_at_o
     outcome = run_backup(night.installation, "main", "direct")
     assert (outcome.exit_status, outcome.result.complete) == (ExitStatus.DAMAGED, True)
     assert night.mails == both("Backup alarm: vault")
-    assert "backup, found damage in the vault" in night.newest_text
+    assert "backup found damage in the vault" in night.newest_text
     assert keep_watch(night.installation, "direct").notified == (), "nobody has looked since"
     (alarm,) = night.status().alarms
     assert (alarm.command, alarm.set_name) == ("standfast backup verify --read", "")
@@ -86,7 +86,7 @@ def test_locks_that_are_wrong_are_told_once_and_once_when_they_are_right(night: 
     assert seen(unknown=3) == []
     assert seen(wrong=2) == ["locks"]
     assert night.mails == both("Backup alarm: vault")
-    assert "not locked as they must be" in night.newest_text
+    assert "without the required lock" in night.newest_text
     assert "found damage" not in night.newest_text
     (alarm,) = night.status().alarms
     assert "not locked" in alarm.sentence
@@ -123,7 +123,7 @@ def test_a_night_that_changes_everything_is_told_at_once_and_fails_nothing(night
     assert outcome.exit_status is ExitStatus.DONE
     assert {jump.measure for jump in outcome.jumps} == {"changed", "new content", "incompressible"}
     assert night.mails == both("Backup alarm: main")
-    assert "usual are 0 %" in night.newest_text
+    assert "0 % is usual" in night.newest_text
     shown = outcome.as_json()["jumps"]
     assert shown == json.loads(json.dumps(outcome.summary()["jumps"]))
     assert [
@@ -334,7 +334,7 @@ def test_the_ledger_holds_no_address(night: Night) -> None:
     assert tell(night.installation, jumped("main", "run-1", found), "direct")
     state, summary = newest_alarm(night)
     assert (state, summary) == ("raised", {"about": "run-1", "people": 2, "done": 2})
-    assert "90 % of it changed; usual are 2 %" in night.newest_text
+    assert "90 % of the data changed; 2 % is usual" in night.newest_text
     assert "example.com" not in json.dumps([vars(event) for event in timeline(night)], default=str)
 
 

@@ -30,7 +30,7 @@ def test_a_set_that_is_older_than_its_rpo_is_told_once_and_once_when_it_is_over(
     assert outcome.exit_status is ExitStatus.PARTIAL
     assert [alarm.subject for alarm in outcome.notified] == ["freshness.main"]
     assert night.mails == both("Backup alarm: main")
-    assert "recovery point is 25 hours old; at most 24 are allowed" in night.newest_text
+    assert "recovery point is 25 hours old; the limit is 24 hours" in night.newest_text
     for _ in range(3):
         night.forward(minutes=5)
         assert keep_watch(night.installation, "direct").notified == ()

@@ -95,7 +95,7 @@ def pages(centre: Centre, *names: str) -> list[list[str]]:
             text_of(mail)
             for mail in centre.smtp.delivered
             if mail.recipients == (f"{name}@example.com",)
-            and "broke the glass" in str(mail.message["subject"])
+            and "break-glass approval" in str(mail.message["subject"])
         ]
         for name in names
     ]

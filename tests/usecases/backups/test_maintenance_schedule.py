@@ -54,7 +54,7 @@ def test_a_verification_that_does_not_come_is_told_once_and_once_when_it_is_over
     assert told(night) == [("look", True)]
     assert told(night) == []
     assert night.mails == both("Backup alarm: vault")
-    assert "was 50 hours ago; at most 49 are allowed" in night.newest_text
+    assert "last succeeded 50 hours ago; the limit is 49 hours" in night.newest_text
     (alarm,) = night.status().alarms
     assert alarm.kind == "look"
     verify(night.installation)
@@ -69,7 +69,7 @@ def test_what_never_came_is_late_from_the_ledgers_beginning_on(
     run_backup(night.installation, "main", "direct")
     night.forward(hours=50)
     assert told(night) == [("keep", True), ("look", True)]
-    assert "has not come once" in night.newest_text
+    assert "has not succeeded once" in night.newest_text
     night.forward(days=13)
     assert told(night) == [("drill.main", True), ("drill.other", True)]
     with recorded(night.installation, "keep", VAULT, "direct") as run:

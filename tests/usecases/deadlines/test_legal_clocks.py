@@ -200,16 +200,16 @@ def test_each_mark_of_a_clock_reminds_once_and_a_receipt_ends_it(office: Office)
         return [subject for subject in office.watch() if authority in subject]
 
     assert about_authority() == []
-    due = f"Due 5 March 2026, 12:30 UTC: {incident}, tell {authority}"
+    due = f"Due 5 March 2026, 12:30 UTC: {incident}, notify {authority}"
     for hours in (36, 18, 11):  # 50, 75 and 90 per cent
         office.forward(hours=hours)
         assert about_authority() == [due]
         assert about_authority() == []
     office.forward(hours=8)
-    assert about_authority() == [f"MISSED: {incident}, tell {authority}"]
+    assert about_authority() == [f"MISSED: {incident}, notify {authority}"]
     assert about_authority() == []
     office.state(incident, FactKind.TOLD, AUTHORITY, reference="case 4711")
-    assert f"Nothing more is due: {incident}" in office.watch()
+    assert f"Nothing is due any more: {incident}" in office.watch()
     assert not [subject for subject in office.watch() if incident in subject]
 
 
@@ -217,7 +217,7 @@ def test_a_duty_without_a_number_reminds_when_its_clock_starts(office: Office) -
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     people = "affected data subjects"
-    assert f"Due now: {incident}, tell {people}" in office.watch()
+    assert f"Due now: {incident}, notify {people}" in office.watch()
     assert not [subject for subject in office.watch() if people in subject]
 
 
@@ -228,9 +228,9 @@ def test_closing_an_incident_ends_no_legal_clock(office: Office) -> None:
     close(office.installation, incident, by="lee")
     office.forward(hours=37)
     authority = "competent supervisory authority (Art. 55)"
-    assert f"Due 5 March 2026, 12:30 UTC: {incident}, tell {authority}" in office.watch()
+    assert f"Due 5 March 2026, 12:30 UTC: {incident}, notify {authority}" in office.watch()
     office.forward(hours=60)
-    assert f"MISSED: {incident}, tell {authority}" in office.watch()
+    assert f"MISSED: {incident}, notify {authority}" in office.watch()
 
 
 def test_what_was_stated_of_a_plan_counts_when_it_is_carried_out(office: Office) -> None:
@@ -265,7 +265,7 @@ def test_a_delay_without_an_end_reminds_each_week_to_ask_again(office: Office) -
     assert asks() == []
     for _ in range(2):
         office.forward(days=7)
-        assert asks() == [f"Ask again: {incident}, whether {name} may be told"]
+        assert asks() == [f"Ask again: {incident}, whether {name} may be notified"]
         assert asks() == []
     until = office.now[0] + timedelta(days=60)
     office.state(incident, FactKind.DELAY, residents, reference="letter of May", at=until)

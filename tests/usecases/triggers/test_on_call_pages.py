@@ -97,7 +97,7 @@ def test_the_plan_is_in_the_page_and_in_the_timeline(
     page(installation)
     body = smtp_server.delivered[0].message.get_body(("plain",))
     assert body is not None
-    assert "would reach: 0. Refused by a rule: 1." in body.get_content()
+    assert "targets of the plan: 0. Refused by a rule: 1." in body.get_content()
     assert "At least one step cannot be carried out" in body.get_content()
     (run,) = installation.ledger.runs.all("page")
     assert run.summary["targets"] == 0
@@ -130,7 +130,7 @@ def test_a_storm_is_one_message_a_minute_about_all_of_them(
     assert len(smtp_server.delivered) == 4
     body = smtp_server.delivered[-1].message.get_body(("plain",))
     assert body is not None
-    assert "It opened 10 incidents meanwhile" in body.get_content()
+    assert "It has opened 10 incidents since then" in body.get_content()
     assert cases[-1] in body.get_content()
 
 
@@ -219,7 +219,7 @@ def test_what_acts_by_itself_says_so_and_what_a_person_opened_pages_nobody(
     page(installation)
     body = smtp_server.delivered[0].message.get_body(("plain",))
     assert body is not None
-    assert "containment has begun" in body.get_content()
+    assert "containment starts without an approval" in body.get_content()
     assert "carry-out" not in body.get_content()
 
 
@@ -239,8 +239,8 @@ def test_what_joins_a_stopped_incident_is_told_once_a_stop(
     mail = smtp_server.delivered[-1].message
     body = mail.get_body(("plain",))
     assert body is not None
-    assert str(mail["subject"]) == f"Incident {case} is stopped, and siem brought more to it"
-    assert "Nothing is done about that" in body.get_content()
+    assert str(mail["subject"]) == f"Incident {case} is stopped and has new targets from siem"
+    assert "Nothing happens to them while" in body.get_content()
     assert f"standfast incident resume {case}" in body.get_content()
     assert "agent02" not in smtp_server.delivered[-1].raw.decode()
     opened(installation, "agent03", acts)
