@@ -5,7 +5,6 @@
   unusable_packs          packs that a new recovery point must not use
   source_archiver         each path becomes a row; parent_snapshot, manifest_rows, hard_links
   worker_reader           first backup: a worker process finds and reads the files; worker_ipc
-  prefetch_worker         later backups: a worker process reads metadata ahead of the walk
   chunker                 boundaries of chunks
   blob_writer             stores each blob once; pack_writer, pack_buffers, blob_location
   manifest_builder        pages of the manifest, level by level

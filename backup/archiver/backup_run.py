@@ -60,7 +60,6 @@ from backup.system.tree_removal import remove_tree
 from backup.trust.key_files import Host
 
 if TYPE_CHECKING:
-    from backup.archiver.prefetch_worker import PrefetchWorker
     from backup.archiver.worker_reader import WorkerReader
 
 INTERIM_AFTER = timedelta(minutes=30)
@@ -270,12 +269,9 @@ class _Run:
         """Archive every source and commit the recovery point."""
         has_failed = False
         sources = sorted(sources, key=lambda source: source.name.encode())
-        with (
-            self._worker_reader(sources, scratch) as reading,
-            self._prefetch_worker(sources, scratch) as prefetcher,
-        ):
+        with self._worker_reader(sources, scratch) as worker:
             for source in sources:
-                has_failed |= not self._archive_source(source, scratch, reading, prefetcher)
+                has_failed |= not self._archive_source(source, scratch, worker)
         counts = self._archiver.counts
         if not counts.files and not counts.directories:
             problems = "; ".join(item.reason for item in counts.unread)
@@ -343,22 +339,7 @@ class _Run:
 
         return open_worker_reader(sources, scratch, self._now)
 
-    def _prefetch_worker(
-        self, sources: Sequence[Source], scratch: Path
-    ) -> AbstractContextManager["PrefetchWorker | None"]:
-        if not self._earlier.is_large:
-            return nullcontext()
-        from backup.archiver.prefetch_worker import open_prefetch_worker  # few sets are large
-
-        return open_prefetch_worker(sources, scratch, self._now)
-
-    def _archive_source(
-        self,
-        source: Source,
-        scratch: Path,
-        worker: "WorkerReader | None",
-        prefetcher: "PrefetchWorker | None",
-    ) -> bool:
+    def _archive_source(self, source: Source, scratch: Path, worker: "WorkerReader | None") -> bool:
         counts = self._archiver.counts
         files, size = counts.files, counts.bytes_total
         consistent_at = self._started
@@ -368,14 +349,12 @@ class _Run:
                 consistent_at = opened.consistent_at
                 self._left_out.append(opened.left_out)
                 worker_source = None if worker is None else worker.open_source(source, opened)
-                taker = self._archiver
-                with nullcontext() if prefetcher is None else prefetcher.prefetch(source, opened):
-                    for _ in (
-                        taker.archive(opened)
-                        if worker_source is None
-                        else taker.archive_from_worker(worker_source)
-                    ):
-                        self._commit_interim_when_due()
+                for _ in (
+                    self._archiver.archive(opened)
+                    if worker_source is None
+                    else self._archiver.archive_from_worker(worker_source)
+                ):
+                    self._commit_interim_when_due()
         except SourceFailed as error:
             problem = str(error)
             counts.add_unread(Unread(path=source.name, reason=problem))

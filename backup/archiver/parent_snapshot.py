@@ -13,16 +13,12 @@ from backup.archiver.blob_location import Outline, ReusedPage, Row
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.format.manifest import path_key
 
-LARGE_PAGES = 8  # pages of about a thousand paths
-
 
 class ParentSnapshot:
     """Rows of earlier runs; each requested path must follow the previous one."""
 
     def __init__(self, log: UploadCache, set_name: str, run: int) -> None:
         self._log = log
-        # Enough is known to make a prefetch process worth its cost.
-        self.is_large = log.count_pages(set_name, run) >= LARGE_PAGES
         self._pages: Iterator[ReusedPage] = iter(())
         self._rows: Iterator[tuple[Row, int]] = iter(())
         pages = log.previous_pages(set_name, run)

@@ -28,14 +28,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from backup.errors import BackupError, SourceFailed, UsageError
 from backup.format.manifest import Kind
 from backup.records import Unread
-
-if TYPE_CHECKING:
-    from backup.sources.files.metadata_prefetch import FolderListing, MetadataPrefetch
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_NOTED = 100
@@ -210,13 +207,6 @@ class OpenSource(ABC):
 
     def read_during_walk(self) -> None:  # may be ignored
         """Announce that every file will be read, so small ones may be `ReadFile`."""
-
-    def list_folders(self) -> "Iterator[FolderListing]":
-        """Yield the content of each folder, in another process than the walk."""
-        return iter(())
-
-    def use_prefetch(self, prefetch: "MetadataPrefetch") -> None:  # may be ignored
-        """Use the folder listings of another process, which is ahead of `scan`."""
 
     def read_small(self, found: Found) -> Whole | None:
         """Read the file that `scan` yielded last at once, or return None."""

@@ -284,12 +284,6 @@ class UploadCache(LogDatabase):
                 return frozenset(json.loads(self._get_value(f"filled {set_name}") or "[]"))
         return frozenset()
 
-    def count_pages(self, set_name: str, run: int) -> int:
-        """Return the number of pages of the previous run."""
-        for number, _, _ in self._earlier_runs(set_name, run):
-            return len(self._page_numbers(number))
-        return 0
-
     def rows_of(self, page: ReusedPage) -> Iterator[Row]:
         """Yield the rows of a stored page."""
         return self._rows_of(page.number, page.outline)

@@ -14,7 +14,6 @@ from typing import Any
 
 from backup.format.manifest import path_key
 from backup.sources.files.file_status import Vector, vector_of_file
-from backup.sources.files.metadata_prefetch import PrefetchedFolder
 
 _link_count: Callable[[Any], int] = attrgetter("st_nlink")
 _mode: Callable[[Any], int] = attrgetter("st_mode")
@@ -45,19 +44,11 @@ class Expected:
             number = self.next = number + 1  # that path is gone
         return None
 
-    def compare_next(
-        self,
-        folder: int,
-        prefix: bytes,
-        names: Sequence[bytes],
-        start: int,
-        prefetched: PrefetchedFolder | None = None,
-    ) -> bytes:
+    def compare_next(self, folder: int, prefix: bytes, names: Sequence[bytes], start: int) -> bytes:
         """Compare the next names of a folder with the expected paths.
 
         Return one byte per name: 1 if it is a file as expected, 0 if the walk must examine it. The
-        first has the number `next`. Return nothing if another path comes next. With
-        `prefetched`, no file is examined again.
+        first has the number `next`. Return nothing if another path comes next.
         """
         first, paths = self.next, self._paths
         if first == len(paths) or prefix + names[start] != paths[first]:
@@ -71,9 +62,6 @@ class Expected:
         if count == 1:  # mostly a folder, whose content comes next
             return bytes(1)
         expected = self.vectors[first : first + count]
-        if prefetched is not None:
-            are_same = map(eq, prefetched.vectors[start : start + count], expected)
-            return bytes(map(and_, are_same, prefetched.are_plain[start : start + count]))
         try:
             statuses = [
                 os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -28,12 +28,6 @@ from backup.sources.files.extended_attributes import read_xattrs
 from backup.sources.files.file_content import REPLACED_BEFORE, FileContent, describe_change
 from backup.sources.files.file_status import change_vector, found_from_status, vector_of_file
 from backup.sources.files.folder_listing import file_ids, list_names, own_name_prefixes
-from backup.sources.files.metadata_prefetch import (
-    FolderListing,
-    MetadataPrefetch,
-    PrefetchedFolder,
-    list_folders,
-)
 from backup.sources.files.open_prefetch import FILE_FLAGS, FILES_AHEAD, OpenPrefetch
 from backup.system.durable_files import resolve_path
 from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
@@ -61,7 +55,6 @@ class _Walk:
     are_same: bytes = b""
     first: int = 0
     expected: Expected | None = None
-    prefetched: PrefetchedFolder | None = None
 
 
 class OpenFiles(OpenSource):
@@ -80,7 +73,6 @@ class OpenFiles(OpenSource):
         self._expected = Expected((), ())
         self._reads_during_walk = False
         self._ahead = OpenPrefetch()
-        self._prefetch: MetadataPrefetch | None = None
         self._not_entered = set(file_ids(source.not_entered))
         self._own_prefixes = own_name_prefixes(source.own_files, root)
         root_status = root.stat()
@@ -107,16 +99,6 @@ class OpenFiles(OpenSource):
 
     def read_during_walk(self) -> None:
         self._reads_during_walk = True
-
-    def list_folders(self) -> Iterator[FolderListing]:
-        # If each path must be checked for exclusion, the walk examines all of them itself.
-        if self._is_folder and not (self._exclusion.has_patterns or self._ignore_inode):
-            yield from list_folders(
-                self._folders, lambda status: not self._reason_not_to_enter(status)
-            )
-
-    def use_prefetch(self, prefetch: MetadataPrefetch) -> None:
-        self._prefetch = prefetch
 
     def _scan(self) -> Iterator[Found | Unread | ReadFile | range]:
         self._name = b"."
@@ -197,7 +179,7 @@ class OpenFiles(OpenSource):
             walk.expected, walk.compared_from, checked = self._expected, walk.position, 0
             walk.first = self._expected.next
             walk.are_same = self._expected.compare_next(
-                self._folders.current, prefix, walk.names, walk.position, walk.prefetched
+                self._folders.current, prefix, walk.names, walk.position
             )
         end = walk.are_same.find(b"\0", checked)
         end = len(walk.are_same) if end < 0 else end
@@ -211,9 +193,6 @@ class OpenFiles(OpenSource):
         """List the innermost folder, and the files in it to read at once."""
         length = len(path) + 1 if path else 0
         own = self._own_prefixes.get(path, ())
-        prefetched = self._prefetch and self._prefetch.folder(path)
-        if prefetched and not own:
-            return _Walk(length=length, names=prefetched.names, prefetched=prefetched)
         names, to_read = list_names(
             self._folders.current, own, self._scratch, with_files=self._reads_during_walk
         )
