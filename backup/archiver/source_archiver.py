@@ -13,12 +13,10 @@
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from operator import itemgetter
-from stat import S_IFDIR, S_IFREG, S_ISDIR
 from typing import TYPE_CHECKING, Protocol
 
 from backup.archiver.blob_location import MARK_LENGTH, MAX_REFS, Outline, ReusedPage, Row
@@ -31,7 +29,6 @@ from backup.archiver.manifest_rows import (
     metadata_text,
     new_row,
     plain_text,
-    read_text,
     without_hard_link,
 )
 from backup.archiver.parent_snapshot import ParentSnapshot
@@ -40,9 +37,8 @@ from backup.errors import NotWritable
 from backup.format.canonical_json import to_path_text
 from backup.format.snapshot import MAX_UNREAD_NAMED
 from backup.records import Unread
-from backup.sources import Content, Found, OpenSource, ReadFile, Whole
+from backup.sources import Content, Found, OpenSource, Whole
 from backup.sources.chunk_sizes import SMALL_FILE_BYTES
-from backup.sources.files.file_status import Vector
 
 if TYPE_CHECKING:
     from backup.archiver.worker_reader import Batch, WorkerSource
@@ -50,9 +46,7 @@ if TYPE_CHECKING:
 _MARGIN_NS = 2_000_000_000
 _NIGHTS = 30
 _NIGHT_SHIFT = 20
-_KIND = 0o170000  # mask of the file type in a mode
 _NUMBER_TO_TIME = 3  # fields of a file's vector: inode, size, mtime
-_STAT_FIELDS = 7  # fields of a vector of a file's status; vectors of other sources are shorter
 
 
 @dataclass(kw_only=True, slots=True)
@@ -123,27 +117,18 @@ class Archiver:
         self._on_chunks = on_chunks
         self.same_files = LinkedFiles()  # of the current source; close it with the source
         self._same: _SamePage | None = None
-        self._expected: Outline
         self.counts = Counts()
 
     def archive(self, source: OpenSource) -> Iterator[None]:
         """Archive every path of a source; yield whenever a commit is possible."""
         prefix = source.name.encode() + b"/"
-        if self._parent.is_empty:
-            source.read_during_walk()
-        for item in source.scan_expecting():
+        for item in source.scan():
             if isinstance(item, Unread):
                 self.counts.add_unread(item)
                 continue
-            if isinstance(item, range):
-                self._add_unchanged_range(item)
-                yield
-                continue
             path = prefix + item.path if item.path else prefix[:-1]
             self._on_step(path)
-            if isinstance(item, ReadFile):
-                self._add_read_file(item, path)
-            elif not self._continues_page(source, item, path):
+            if not self._continues_page(source, item, path):
                 row = self._row(source, item, path)
                 if row is not None:
                     self._builder.add(row)
@@ -183,84 +168,24 @@ class Archiver:
         counts.directories += batch.directories
         self._on_step(rows[-1].path)
 
-    def _add_read_file(self, file: ReadFile, path: bytes) -> None:
-        """Add a file that was read during the walk of a first backup."""
-        row = Row(path, read_text(path, file), len(file.data), file.vector)
-        self._add_small_file(row, file.data)
-        self._builder.add(row)
-        self.counts.files += 1
-        self.counts.files_new += 1
-        self.counts.bytes_total += row.size
-
     def settle(self) -> None:
         """Pass every row so far to the builder, as a commit needs it."""
         same, self._same = self._same, None
         if same is None:
             return
-        self._add_known(same.outline.paths[: same.seen])
-
-    def _add_known(self, paths: Sequence[bytes]) -> None:
-        for path in paths:
+        for path in same.outline.paths[: same.seen]:
             known = self._parent.find(path)
             if known is None:
                 raise NotWritable(
                     "upload cache: it contradicts itself. Remove its file (send_log), then run"
-                    " again;"
-                    " this costs only uploads."
+                    " again; this costs only uploads."
                 )
             self._builder.add(known[0])
-
-    def _add_unchanged_range(self, numbers: range) -> None:
-        """Add paths of the current page that the source found unchanged."""
-        start, stop = numbers.start, numbers.stop
-        outline, same, counts = self._expected, self._same, self.counts
-        vectors = outline.vectors[start:stop]
-        directories = sum(map(S_ISDIR, map(itemgetter(4), vectors)))
-        counts.directories += directories
-        counts.files += len(vectors) - directories
-        counts.files_unchanged += len(vectors) - directories
-        counts.bytes_total += sum(map(itemgetter(1), vectors))  # the size of a folder is 0
-        self._on_step(outline.paths[stop - 1])
-        if same is not None and same.seen == start:
-            same.seen = stop
-            if stop == len(outline.paths):
-                self._reuse_page(same)
-            return
-        self.settle()
-        self._add_known(outline.paths[start:stop])
 
     def _reuse_page(self, same: _SamePage) -> None:
         self._same = None
         self._parent.skip_page()
         self._builder.reuse(same.kept, same.outline)
-
-    def _set_expectations(self, source: OpenSource, page: _SamePage) -> None:
-        prefix = source.name.encode() + b"/"
-        start = len(prefix)
-        before = page.kept.started_ns - _MARGIN_NS
-        self._expected = outline = page.outline
-        # A page may continue into another source; the source's own folder has no slash after it.
-        own_paths = outline.paths
-        if not own_paths[-1].startswith(prefix):
-            own_paths = [
-                path for path in own_paths if path.startswith(prefix) or path == prefix[:-1]
-            ]
-        paths = [path[start:] for path in own_paths]
-        vectors: list[Vector | None] = [None] * len(paths)
-        # Other vectors are of another kind of source.
-        if len(outline.vectors[0]) == _STAT_FIELDS:
-            night = self._night
-            vectors = [
-                vector
-                if vector[3] < before
-                and (
-                    (mode := vector[4]) & _KIND == S_IFDIR  # a folder has no content to read again
-                    or (mode & _KIND == S_IFREG and (crc >> _NIGHT_SHIFT) % _NIGHTS != night)
-                )
-                else None
-                for vector, crc in zip(outline.vectors, map(zlib.crc32, own_paths), strict=False)
-            ]
-        source.expect(paths, vectors)
 
     def _continues_page(self, source: OpenSource, found: Found, path: bytes) -> bool:
         """Return whether the path is the next one of an unchanged page."""
@@ -270,7 +195,6 @@ class Archiver:
             if kept is None or kept.outline is None:
                 return False
             same = self._same = _SamePage(kept=kept, outline=kept.outline)
-            self._set_expectations(source, same)
         if not self._matches_page(source, found, path, same):
             self.settle()
             return False

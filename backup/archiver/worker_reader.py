@@ -195,8 +195,7 @@ def _send_source(source: OpenSource, parent: WorkerEnd) -> None:
 
 def _send_all(source: OpenSource, parent: WorkerEnd, rows: _Rows) -> None:
     prefix = source.name.encode() + b"/"
-    source.read_during_walk()
-    for item in source.scan_expecting():
+    for item in source.scan_with_content():
         if isinstance(item, ReadFile):
             path = prefix + item.path
             text = read_text(path, item) if item.xattrs else ""
@@ -204,10 +203,10 @@ def _send_all(source: OpenSource, parent: WorkerEnd, rows: _Rows) -> None:
         elif isinstance(item, Unread):
             rows.flush()
             parent.send(item, item.path)
-        elif isinstance(item, Found) and item.kind == "file":
+        elif item.kind == "file":
             rows.flush()
             _send_open_file(source, item, parent)
-        elif isinstance(item, Found):
+        else:
             if item.vector is None:
                 raise TypeError("only paths with a stat vector are read by the worker")
             path = prefix + item.path if item.path else prefix[:-1]

@@ -23,12 +23,12 @@ To add a source: one module with the `_methods`, and one test that subclasses th
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from backup.errors import BackupError, SourceFailed, UsageError
 from backup.format.manifest import Kind
@@ -36,6 +36,8 @@ from backup.records import Unread
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_NOTED = 100
+
+T = TypeVar("T")
 
 
 class Content(Protocol):
@@ -197,17 +199,6 @@ class OpenSource(ABC):
         self.consistent_at = consistent_at
         self.left_out = LeftOut()
 
-    def expect(  # may be ignored
-        self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]
-    ) -> None:
-        """Announce the paths likely to follow, in order, from the last one on.
-
-        A path without a vector must be yielded as `Found` in any case; see `scan_expecting`.
-        """
-
-    def read_during_walk(self) -> None:  # may be ignored
-        """Announce that every file will be read, so small ones may be `ReadFile`."""
-
     def read_small(self, found: Found) -> Whole | None:
         """Read the file that `scan` yielded last at once, or return None."""
         del found
@@ -215,27 +206,28 @@ class OpenSource(ABC):
 
     def scan(self) -> Iterator[Found | Unread]:
         """Yield every path in order; `SourceFailed` if the source ends early."""
-        for item in self.scan_expecting():
-            if isinstance(item, Found | Unread):  # without announcements there are no other items
-                yield item
+        return self._translated(self._scan())
 
-    def scan_expecting(self) -> Iterator[Found | Unread | ReadFile | range]:
-        """Yield paths as `scan`, but expected ones may be yielded as numbers.
+    def scan_with_content(self) -> Iterator[Found | Unread | ReadFile]:
+        """Yield paths as `scan`; a source may yield small files with their content.
 
-        The numbers count in the last list passed to `expect`, and a range of them is one item:
-        creating and passing on a `Found` takes longer than examining the path. After
-        `read_during_walk`, small files may be yielded with their content. A file with several names
-        is always yielded as `Found`.
+        A file with several names is always yielded as `Found`.
         """
+        return self._translated(self._scan_with_content())
+
+    def _translated(self, items: Iterator[T]) -> Iterator[T]:
         try:
-            yield from self._scan()
+            yield from items
         except BackupError:
             raise
         except OSError as error:
             raise SourceFailed(_problem(self.name, error)) from error
 
     @abstractmethod
-    def _scan(self) -> Iterator[Found | Unread | ReadFile | range]: ...
+    def _scan(self) -> Iterator[Found | Unread]: ...
+
+    def _scan_with_content(self) -> Iterator[Found | Unread | ReadFile]:
+        return self._scan()
 
     @abstractmethod
     def read(self, found: Found) -> AbstractContextManager[Content]:

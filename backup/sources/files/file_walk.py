@@ -2,10 +2,8 @@
 
 `files_source` states the rules.
 
-- Paths come in order, from one open folder to the next. `scan` yields each path to examine, and
-  unchanged paths as ranges of numbers.
-- With `read_during_walk`, small files are read as they are found, because system calls dominate
-  their cost.
+- Paths come in order, from one open folder to the next.
+- `scan_with_content` reads small files as it finds them, because system calls dominate their cost.
 """
 
 import errno
@@ -23,10 +21,9 @@ from backup.format.canonical_json import to_path_text
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.sources.chunk_sizes import SMALL_FILE_BYTES, choose_chunk_bytes
-from backup.sources.files.expected_paths import Expected
 from backup.sources.files.extended_attributes import read_xattrs
 from backup.sources.files.file_content import REPLACED_BEFORE, FileContent, describe_change
-from backup.sources.files.file_status import change_vector, found_from_status, vector_of_file
+from backup.sources.files.file_status import found_from_status, vector_of_file
 from backup.sources.files.folder_listing import file_ids, list_names, own_name_prefixes
 from backup.sources.files.open_prefetch import FILE_FLAGS, FILES_AHEAD, OpenPrefetch
 from backup.system.durable_files import resolve_path
@@ -42,19 +39,13 @@ _EXCLUDED, _NOT_EXCLUDED = (True, True), (False, False)
 
 
 @dataclass(kw_only=True, slots=True)
-class _Walk:
+class _Folder:
     """Position of the walk in one folder."""
 
     length: int  # of its path, with a slash after it
     names: Sequence[bytes]
     to_read: Container[bytes] = frozenset()  # files, as the folder itself reports
     position: int = 0  # index of the next name
-    # Names that were compared at once: the first index, whether each is as expected, and the number
-    # of the first in the expected paths.
-    compared_from: int = 0
-    are_same: bytes = b""
-    first: int = 0
-    expected: Expected | None = None
 
 
 class OpenFiles(OpenSource):
@@ -70,8 +61,7 @@ class OpenFiles(OpenSource):
         root = resolve_path(source.path)
         self._name = b""
         self._open_file: int | None = None  # the file that `scan` yielded last, while it is read
-        self._expected = Expected((), ())
-        self._reads_during_walk = False
+        self._reads_files = False
         self._ahead = OpenPrefetch()
         self._not_entered = set(file_ids(source.not_entered))
         self._own_prefixes = own_name_prefixes(source.own_files, root)
@@ -94,13 +84,16 @@ class OpenFiles(OpenSource):
         self._ahead.close()
         self._folders.close()
 
-    def expect(self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]) -> None:
-        self._expected = Expected(paths, vectors)
+    def _scan(self) -> Iterator[Found | Unread]:
+        for item in self._walk(reads_files=False):
+            if not isinstance(item, ReadFile):
+                yield item
 
-    def read_during_walk(self) -> None:
-        self._reads_during_walk = True
+    def _scan_with_content(self) -> Iterator[Found | Unread | ReadFile]:
+        return self._walk(reads_files=True)
 
-    def _scan(self) -> Iterator[Found | Unread | ReadFile | range]:
+    def _walk(self, *, reads_files: bool) -> Iterator[Found | Unread | ReadFile]:
+        self._reads_files = reads_files
         self._name = b"."
         yield self._make_found(b"", os.fstat(self._folders.current), None)
         if not self._is_folder:
@@ -112,53 +105,32 @@ class OpenFiles(OpenSource):
         is_excluding = self._exclusion.has_patterns
         folder_path = bytearray()  # path of the current folder, with a slash after it
         walks = [self._list_folder(b"")]
-        start = stop = 0  # numbers of expected paths that were not yielded yet
         while walks:
             walk = walks[-1]
             del folder_path[walk.length :]
             prefix = bytes(folder_path)
-            inner: _Walk | None = None
-            while walk.position < len(walk.names):
-                path = b""
-                item: Found | Unread | range | None = None
-                if self._reads_during_walk:
+            inner: _Folder | None = None
+            while inner is None and walk.position < len(walk.names):
+                if reads_files:
                     yield from self._read_files(walk, prefix)
                     if walk.position == len(walk.names):
                         break
-                else:
-                    item = self._next_expected(walk, prefix)
+                name = walk.names[walk.position]
+                walk.position += 1
+                path = prefix + name
+                excluded = self._exclusion.match(path, name) if is_excluding else _NOT_EXCLUDED
+                item = None if excluded == _EXCLUDED else self._examine(path, name, excluded)
                 if item is None:
-                    name = walk.names[walk.position]
-                    walk.position += 1
-                    path = prefix + name
-                    excluded = self._exclusion.match(path, name) if is_excluding else _NOT_EXCLUDED
-                    if excluded == _EXCLUDED:
-                        continue
-                    item = self._examine(path, name, excluded)
-                    if item is None:
-                        continue
-                if isinstance(item, range):
-                    if item.start != stop:
-                        if start < stop:
-                            yield range(start, stop)
-                        start = item.start
-                    stop = item.stop
-                    if stop == len(self._expected):
-                        yield range(start, stop)
-                        start = stop
-                else:
-                    if start < stop:
-                        yield range(start, stop)
-                        start = stop
-                    yield item
-                is_seen = path and not isinstance(item, Unread)
-                if is_seen and stat.S_ISDIR(self._status.st_mode) and self._should_enter(path):
+                    continue
+                yield item
+                if isinstance(item, Unread) or item.kind != "directory":
+                    continue
+                if self._should_enter(path):
                     entered = self._enter(path, name)
                     if isinstance(entered, Unread):
                         yield entered
-                    elif entered is not None:
-                        inner, walk.are_same = entered, b""
-                        break
+                    else:
+                        inner = entered
             if inner is not None:
                 folder_path += name + b"/"
                 walks.append(inner)
@@ -167,38 +139,17 @@ class OpenFiles(OpenSource):
             if walks and (moved_away := self._leave(prefix[: walks[-1].length])):
                 walks[-1].names = ()  # nothing more can be read in a folder that was moved away
                 yield moved_away
-        if start < stop:
-            yield range(start, stop)
 
-    def _next_expected(self, walk: _Walk, prefix: bytes) -> range | None:
-        """Return the next names that are as expected; None to examine the next."""
-        checked = walk.position - walk.compared_from
-        if checked >= len(walk.are_same) or walk.expected is not self._expected:
-            if self._exclusion.has_patterns or self._ignore_inode:  # each must be checked
-                return None
-            walk.expected, walk.compared_from, checked = self._expected, walk.position, 0
-            walk.first = self._expected.next
-            walk.are_same = self._expected.compare_next(
-                self._folders.current, prefix, walk.names, walk.position
-            )
-        end = walk.are_same.find(b"\0", checked)
-        end = len(walk.are_same) if end < 0 else end
-        if end == checked:
-            return None
-        walk.position = walk.compared_from + end
-        self._expected.next = walk.first + end
-        return range(walk.first + checked, walk.first + end)
-
-    def _list_folder(self, path: bytes) -> _Walk:
+    def _list_folder(self, path: bytes) -> _Folder:
         """List the innermost folder, and the files in it to read at once."""
         length = len(path) + 1 if path else 0
         own = self._own_prefixes.get(path, ())
         names, to_read = list_names(
-            self._folders.current, own, self._scratch, with_files=self._reads_during_walk
+            self._folders.current, own, self._scratch, with_files=self._reads_files
         )
-        return _Walk(length=length, names=names, to_read=to_read)
+        return _Folder(length=length, names=names, to_read=to_read)
 
-    def _enter(self, path: bytes, name: bytes) -> _Walk | Unread | None:
+    def _enter(self, path: bytes, name: bytes) -> _Folder | Unread | None:
         """Enter a folder and list it."""
         # After a file became a folder, files of the parent folder are still open.
         self._ahead.close()
@@ -226,8 +177,8 @@ class OpenFiles(OpenSource):
 
     def _examine(
         self, path: bytes, name: bytes, excluded: tuple[bool, bool]
-    ) -> Found | Unread | range | None:
-        """Return a path as found, as its expected number, or None if omitted."""
+    ) -> Found | Unread | None:
+        """Return a path as found, or None if it is omitted."""
         folder = self._folders.current
         try:
             self._name = name
@@ -235,13 +186,6 @@ class OpenFiles(OpenSource):
             is_folder = stat.S_ISDIR(status.st_mode)
             if excluded[0] if is_folder else excluded[1]:
                 return None
-            number = self._expected.find(path)
-            if (
-                number is not None
-                and (is_folder or status.st_nlink == 1)
-                and self._expected.vectors[number] == change_vector(status, self._ignore_inode)
-            ):
-                return range(number, number + 1)
             if stat.S_ISSOCK(status.st_mode):
                 self.left_out.note(
                     self._unread(path, "is a socket, which only its program can use")
@@ -280,7 +224,7 @@ class OpenFiles(OpenSource):
     def _unread(self, path: bytes, reason: str) -> Unread:
         return Unread(path=to_path_text(self.name.encode() + b"/" + path), reason=reason)
 
-    def _read_files(self, walk: _Walk, prefix: bytes) -> Iterator[ReadFile]:
+    def _read_files(self, walk: _Folder, prefix: bytes) -> Iterator[ReadFile]:
         """Read the next files of a folder, up to one that must be examined."""
         opened = self._ahead.files
         # System calls dominate the cost of a small file: avoid calls of functions here.
@@ -315,7 +259,7 @@ class OpenFiles(OpenSource):
                 vector = (0, *vector[1:])
             yield ReadFile(path, vector, data, xattrs)
 
-    def _next_files(self, walk: _Walk, prefix: bytes) -> list[bytes]:
+    def _next_files(self, walk: _Folder, prefix: bytes) -> list[bytes]:
         """Return the next names, up to one that is not a file to read at once."""
         names = walk.names[walk.position : walk.position + FILES_AHEAD]
         is_excluding = self._exclusion.has_patterns

@@ -4,11 +4,9 @@ Of very many names, most are on the disk meanwhile.
 """
 
 import os
-import sys
 from collections.abc import Container, Iterator, Sequence, Set
 from contextlib import suppress
 from itertools import chain, islice
-from operator import methodcaller
 from pathlib import Path
 
 from backup.sources.files.large_folder_listing import LargeFolderListing
@@ -16,9 +14,6 @@ from backup.sources.files.large_folder_listing import LargeFolderListing
 _MANY_NAMES = 50_000  # names in one folder
 _LARGE_FOLDER_BYTES = 1024 * 1024  # size of the folder itself; it may contain as many names
 _NONE: Set[bytes] = frozenset()
-
-# `os.fsencode` without its checks: it is called for each file.
-_encode_name = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 def list_names(
@@ -30,7 +25,7 @@ def list_names(
     """
     if not with_files and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
         # A name that is replaced meanwhile may be listed twice.
-        names = sorted(set(map(_encode_name, os.listdir(folder))))
+        names = sorted(set(map(os.fsencode, os.listdir(folder))))
         return [
             name for name in names if not name.startswith(own_prefixes)
         ] if own_prefixes else names, _NONE
@@ -38,7 +33,7 @@ def list_names(
         named = (
             (name, _is_file(entry))
             for entry in scan
-            if not (name := _encode_name(entry.name)).startswith(own_prefixes)
+            if not (name := os.fsencode(entry.name)).startswith(own_prefixes)
         )
         first = list(islice(named, _MANY_NAMES))
         if len(first) == _MANY_NAMES:

@@ -242,11 +242,8 @@ class BreakingSource(FilesSource):
                 left = self._after + 1
                 for item in original():
                     assert not isinstance(item, Unread)
-                    if isinstance(item, range) and left:
-                        yield item[:left]
-                    elif left:
-                        yield item
-                    left -= min(left, len(item) if isinstance(item, range) else 1)
+                    yield item
+                    left -= 1
                     if not left:
                         raise SourceFailed("source files broke off")
 

@@ -37,15 +37,15 @@ class Meddled(FilesSource):
     @contextmanager
     def _open(self, scratch: Path, now: Any) -> Iterator[OpenSource]:
         with super()._open(scratch, now) as opened:
-            original = opened._scan
+            original = opened._scan_with_content
 
-            def scan() -> Iterator[Found | Unread | ReadFile | range]:
+            def scan() -> Iterator[Found | Unread | ReadFile]:
                 for item in original():
                     if isinstance(item, Found | ReadFile):
                         yield from self._meddle(item.path)
                     yield item
 
-            opened._scan = scan  # where a test needs it
+            opened._scan_with_content = scan  # where a test needs it
             yield opened
 
 

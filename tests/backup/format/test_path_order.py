@@ -29,9 +29,8 @@ class MisorderedSource(FilesSource):
     @contextmanager
     def _open(self, scratch: Path, now: Any) -> Iterator[OpenSource]:
         with super()._open(scratch, now) as opened:
-            scan = opened.scan_expecting
-            opened.read_during_walk = lambda: None  # one by one
-            opened.scan_expecting = lambda: self._order(scan())  # what it comes out as
+            scan = opened.scan
+            opened.scan = lambda: self._order(scan())  # what it comes out as
             yield opened
 
 

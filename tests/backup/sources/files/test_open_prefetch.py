@@ -39,10 +39,9 @@ def tree(tmp_path: Path) -> Path:
 
 @contextmanager
 def reading(tree: Path, scratch: Path, site: Site) -> Iterator[Iterator[Any]]:
-    """What a first backup goes through where it has no second process."""
+    """Yield the items of a walk that reads small files."""
     with FilesSource("files", tree).opened(scratch, site.clock) as source:
-        source.read_during_walk()
-        yield source.scan_expecting()
+        yield source.scan_with_content()
 
 
 def come_to(items: Iterator[Any], name: str) -> None:
@@ -76,31 +75,28 @@ def told(monkeypatch: pytest.MonkeyPatch, *, is_disk_read_from: bool) -> list[in
     return inodes
 
 
-def test_while_a_disk_is_read_from_the_system_is_told_of_each_file_once(
+def test_disk_reads_advise_each_file_once(
     site: Site, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inodes = told(monkeypatch, is_disk_read_from=True)
-    assert site.back_up(ReadHere("files", tree)).complete
+    with reading(tree, tmp_path, site) as items:
+        read = [item.path for item in items if isinstance(item, ReadFile)]
+    assert len(read) == 2 * COUNT - 1, "all but the large one"
     files = {path.stat().st_ino for path in tree.rglob("*") if path.is_file()}
     assert len(inodes) == len(set(inodes))
-    unsaid = files - set(inodes)
-    assert len(unsaid) <= FILES_AHEAD, (
-        "the first ones, before it is known that a disk is waited for"
-    )
-    monkeypatch.undo()
-    assert site.restore("latest", tmp_path / "out").problems == ()
-    assert describe(tmp_path / "out/files") == describe(tree)
+    # The first files are opened before it is known that the thread waits for a disk.
+    assert len(files - set(inodes)) <= FILES_AHEAD
 
 
-def test_of_what_is_in_the_cache_the_system_is_told_nothing(
+def test_cached_files_are_not_advised(
     site: Site, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        inodes = told(patch, is_disk_read_from=False)
-        assert site.back_up(ReadHere("files", tree)).complete
+    inodes = told(monkeypatch, is_disk_read_from=False)
+    with reading(tree, tmp_path, site) as items:
+        read = {item.path.decode(): item.data for item in items if isinstance(item, ReadFile)}
     assert len(inodes) <= FILES_AHEAD, "the thread had read from a disk before"
-    assert site.restore("latest", tmp_path / "out").problems == ()
-    assert describe(tmp_path / "out/files") == describe(tree)
+    for path, data in read.items():
+        assert data == (tree / path).read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
