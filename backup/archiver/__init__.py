@@ -1,6 +1,7 @@
 """Archiver: reads sources and writes packs and one signed snapshot.
 
   backup_run              one run, from the authorization to the commit
+  walk                    one walk of the sources; run_events: what its parts report to it
   writer_authorization    whether the root record lets this host write
   unusable_packs          packs that a new recovery point must not use
   source_archiver         each path becomes a row; parent_snapshot, manifest_rows, hard_links

@@ -30,44 +30,34 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import ParamSpec
 
-from backup.archiver.blob_writer import BlobWriter
-from backup.archiver.manifest_builder import ManifestBuilder, PacksFreed
+from backup.archiver.manifest_builder import PacksFreed
 from backup.archiver.pack_buffers import PackBuffers
-from backup.archiver.pack_writer import PACKS_UNDER_WAY, Outlet, Stored
-from backup.archiver.parent_snapshot import ParentSnapshot
+from backup.archiver.pack_writer import PACKS_UNDER_WAY, Outlet
 from backup.archiver.snapshot_commit import Committer
-from backup.archiver.source_archiver import Archiver
 from backup.archiver.unusable_packs import UnusablePacks
-from backup.archiver.upload_cache.cache import UploadCache, open_upload_cache
+from backup.archiver.upload_cache.cache import open_upload_cache
 from backup.archiver.upload_cache.database import UploadCacheDamaged
+from backup.archiver.walk import RunContext, Walk
 from backup.archiver.writer_authorization import admit, check_not_rolled_back, key_problem
-from backup.errors import NothingToBackUp, SourceFailed, StoreUnavailable, UsageError
-from backup.format.canonical_json import to_path_text
+from backup.errors import StoreUnavailable, UsageError
 from backup.format.keep_record import PackId
 from backup.format.pack import Destination
-from backup.format.snapshot import Body, State
 from backup.format.strict_fields import NAME
-from backup.records import BackupResult, Progress, SourceOutcome, Unread
-from backup.sources import LeftOut, Source
+from backup.records import BackupResult, Progress
+from backup.sources import Source
 from backup.stores import Store
 from backup.system.durable_files import make_private_folder
 from backup.system.tree_removal import remove_tree
 from backup.trust.key_files import Host
 
-if TYPE_CHECKING:
-    from backup.archiver.worker_reader import WorkerReader
-
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
-# How long an empty source counts as not mounted; later it counts as empty on purpose.
-_AWAY_AT_MOST = timedelta(days=30)
 _MOST_WALKS = 3  # walks of the sources in one run, while the keeper frees packs that it uses
-_PROGRESS_EVERY = timedelta(milliseconds=250)
 _MOST_COMPRESSING = 4  # threads, if the machine has as many processors
 _LESS_URGENT = 5  # niceness: a third of the processor time of other threads that compete for it
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
@@ -156,27 +146,27 @@ def back_up(
             vault=vault, admission=admission, avoidance=avoidance, host=host, log=log
         )
         avoidance.begin(admission.trust, set_name, now, distrust)
+        context = RunContext(
+            committer=committer,
+            outlet=outlet,
+            log=log,
+            host=host,
+            set_name=set_name,
+            started=started,
+            now=now,
+            progress=progress,
+            interim_after=interim_after,
+            interim_packs=interim_packs,
+        )
         bytes_new = 0
         try:
             for _ in range(_MOST_WALKS):
-                run = _Run(
-                    committer=committer,
-                    outlet=outlet,
-                    log=log,
-                    host=host,
-                    set_name=set_name,
-                    started=started,
-                    now=now,
-                    progress=progress,
-                    interim_after=interim_after,
-                    interim_packs=interim_packs,
-                    bytes_new=bytes_new,
-                )
+                walk = Walk(context, bytes_new=bytes_new)
                 try:
                     with _scratch_folder(send_log) as scratch:
-                        result = run.finish(sources, scratch)
+                        result = walk.finish(sources, scratch)
                 except PacksFreed:
-                    bytes_new = run.bytes_new
+                    bytes_new = walk.bytes_new
                     continue
                 committer.close()
                 problems = [problem for _, problem in admission.trust.problems]
@@ -210,266 +200,6 @@ def _lower_priority() -> None:
         # A service may not have the right; then it runs unchanged, only slower.
         with suppress(OSError):
             os.nice(_LESS_URGENT)
-
-
-class _Run:
-    """One call of `back_up`."""
-
-    def __init__(
-        self,
-        *,
-        committer: Committer,
-        outlet: Outlet,
-        log: UploadCache,
-        host: Host,
-        set_name: str,
-        started: datetime,
-        now: Callable[[], datetime],
-        progress: Callable[[Progress], None] | None,
-        interim_after: timedelta,
-        interim_packs: int,
-        bytes_new: int,
-    ) -> None:
-        self._committer = committer
-        self._outlet = outlet
-        self._log = log
-        self._host = host
-        self._set_name = set_name
-        self._started = started
-        self._now = now
-        self._progress = progress
-        self._interim_after = interim_after
-        self._interim_packs = interim_packs
-        self._outcomes: list[SourceOutcome] = []
-        self._left_out: list[LeftOut] = []
-        self.bytes_new = bytes_new
-        self._since_commit: set[int] = set()  # packs, by their numbers in the upload cache
-        self._earliest_time = started
-        self._committed_at = started
-        self._reported_at = started
-        run = log.begin_run(set_name, _nanoseconds(started))
-        self._number = run
-        self._sent_anew = not log.has_earlier_run(set_name, run)
-        data = self._data = self._new_blob_writer(bundles=True)
-        self._builder = ManifestBuilder(
-            log=log, run=run, data=data, new_sink=lambda: self._new_blob_writer(bundles=False)
-        )
-        earlier = self._earlier = ParentSnapshot(log, set_name, run)
-        self._archiver = Archiver(
-            log=log,
-            earlier=earlier,
-            sink=data,
-            builder=self._builder,
-            started=started,
-            on_step=self._report_progress,
-            on_chunks=self._commit_interim_when_due,
-        )
-
-    def finish(self, sources: Sequence[Source], scratch: Path) -> BackupResult:
-        """Archive every source and commit the recovery point."""
-        has_failed = False
-        sources = sorted(sources, key=lambda source: source.name.encode())
-        with self._worker_reader(sources, scratch) as worker:
-            for source in sources:
-                has_failed |= not self._archive_source(source, scratch, worker)
-        counts = self._archiver.counts
-        if not counts.files and not counts.directories:
-            problems = "; ".join(item.reason for item in counts.unread)
-            raise NothingToBackUp(
-                f"no source could be read, so no recovery point was made: {problems}"
-            )
-        # Prune nothing after a run in which a source failed, so that the cache still knows its
-        # content. Do the same if a source is empty that lately had files: a disk that is not
-        # mounted looks like that.
-        is_incomplete = has_failed or not counts.files or self._has_emptied_source()
-        sequence = self._commit(is_finished=True, prunes=not is_incomplete)
-        warnings = []
-        if counts.files:  # a set without any file is reported by the caller
-            warnings += [
-                f"source {outcome.name}: no files found. Check that it exists and is mounted."
-                for outcome in self._outcomes
-                if not outcome.files and outcome.problem is None
-            ]
-        if counts.silently_changed:
-            warnings.append(
-                f"{counts.silently_changed} files: content changed although size and times did not."
-                " Check for a failing disk or for tampering."
-            )
-        return BackupResult(
-            point=f"{self._host.writer}/{sequence:010d}",
-            sequence=sequence,
-            set_name=self._set_name,
-            complete=counts.unread_total == 0,
-            is_fork=self._committer.is_fork,
-            is_intruded=self._committer.is_intruded,
-            is_store_damaged=False,  # set by `back_up`, which compares the cache with the store
-            files=counts.files,
-            directories=counts.directories,
-            bytes_read=counts.bytes_read,
-            bytes_total=counts.bytes_total,
-            bytes_new=self.bytes_new,
-            bytes_changed=self._data.new_bytes,
-            bytes_incompressible=self._data.dense_bytes,
-            sent_anew=self._sent_anew,
-            files_new=counts.files_new,
-            files_changed=counts.files_changed,
-            files_unchanged=counts.files_unchanged,
-            unread=tuple(counts.unread),
-            unread_total=counts.unread_total,
-            left_out=tuple(item for left_out in self._left_out for item in left_out.named),
-            left_out_total=sum(left_out.total for left_out in self._left_out),
-            vanished=counts.vanished + sum(left_out.vanished for left_out in self._left_out),
-            consistent_at=self._consistent_at(),
-            started=self._started,
-            ended=self._now(),
-            warnings=tuple(warnings),
-        )
-
-    def _has_emptied_source(self) -> bool:
-        since = _nanoseconds(self._started - _AWAY_AT_MOST)
-        filled = self._log.sources_with_files(self._set_name, self._number, since)
-        return any(outcome.name in filled and not outcome.files for outcome in self._outcomes)
-
-    def _worker_reader(
-        self, sources: Sequence[Source], scratch: Path
-    ) -> AbstractContextManager["WorkerReader | None"]:
-        if not self._earlier.is_empty:
-            return nullcontext()  # little is read, and the rows known in this process decide what
-        from backup.archiver.worker_reader import open_worker_reader  # most runs need none
-
-        return open_worker_reader(sources, scratch, self._now)
-
-    def _archive_source(self, source: Source, scratch: Path, worker: "WorkerReader | None") -> bool:
-        counts = self._archiver.counts
-        files, size = counts.files, counts.bytes_total
-        consistent_at = self._started
-        problem = None
-        try:
-            with source.opened(scratch, self._now) as opened, closing(self._archiver.same_files):
-                consistent_at = opened.consistent_at
-                self._left_out.append(opened.left_out)
-                worker_source = None if worker is None else worker.open_source(source, opened)
-                for _ in (
-                    self._archiver.archive(opened)
-                    if worker_source is None
-                    else self._archiver.archive_from_worker(worker_source)
-                ):
-                    self._commit_interim_when_due()
-        except SourceFailed as error:
-            problem = str(error)
-            counts.add_unread(Unread(path=source.name, reason=problem))
-        self._outcomes.append(
-            SourceOutcome(
-                name=source.name,
-                kind=source.kind,
-                consistent_at=consistent_at,
-                files=counts.files - files,
-                bytes=counts.bytes_total - size,
-                problem=problem,
-            )
-        )
-        return problem is None
-
-    def _commit_interim_when_due(self) -> None:
-        if not self._since_commit or self._builder.is_empty:
-            return
-        moment = self._read_clock()
-        if moment < self._committed_at:
-            self._committed_at = moment
-        if (
-            len(self._since_commit) >= self._interim_packs
-            or moment - self._committed_at >= self._interim_after
-        ):
-            self._commit(is_finished=False, prunes=False)
-
-    def _read_clock(self) -> datetime:
-        moment = self._now()
-        if moment < self._earliest_time:
-            # Files that change from now on may get a time from before the run's start: lower the
-            # start, so that the next run does not take them for unchanged.
-            self._earliest_time = moment
-            self._log.set_run_start(self._number, _nanoseconds(moment))
-        return moment
-
-    def _commit(self, *, is_finished: bool, prunes: bool) -> int:
-        counts = self._archiver.counts
-        state: State = "interim"
-        if is_finished:
-            state = "partial" if counts.unread_total else "complete"
-        self._archiver.settle()
-        tree = self._builder.finish()
-        if not is_finished:
-            tree = dataclasses.replace(tree, packs=tree.packs | self._since_commit)
-        ended = self._read_clock()
-        body = Body(
-            consistent_at=self._consistent_at(),
-            started=self._started,
-            ended=ended,
-            id_key=self._host.id_key,
-            root=tree.root,
-            depth=tree.depth,
-            files=counts.files,
-            directories=counts.directories,
-            bytes=counts.bytes_total,
-            unread=tuple(counts.unread),
-            unread_total=counts.unread_total,
-            sources=tuple(self._outcomes),
-        )
-        committed = self._committer.commit(
-            run=self._number,
-            set_name=self._set_name,
-            tree=tree,
-            body=body,
-            time=ended,
-            state=state,
-            prunes=prunes,
-            filled=[outcome.name for outcome in self._outcomes if outcome.files],
-        )
-        self.bytes_new += committed.size_bytes
-        self._since_commit.clear()
-        self._committed_at = ended
-        return committed.sequence
-
-    def _consistent_at(self) -> datetime:
-        moments = [outcome.consistent_at for outcome in self._outcomes if outcome.problem is None]
-        return min(moments, default=self._started)
-
-    def _new_blob_writer(self, *, bundles: bool) -> BlobWriter:
-        return BlobWriter(
-            outlet=self._outlet,
-            log=self._log,
-            id_key=self._host.id_key,
-            set_name=self._set_name,
-            bundles=bundles,
-            on_stored=self._on_pack_stored,
-        )
-
-    def _on_pack_stored(self, pack: Stored) -> None:
-        self.bytes_new += pack.size
-        self._since_commit.add(pack.number)
-
-    def _report_progress(self, path: bytes) -> None:
-        if self._progress is None:
-            return
-        moment = self._read_clock()
-        if timedelta(0) <= moment - self._reported_at < _PROGRESS_EVERY:
-            return
-        self._reported_at = moment
-        counts = self._archiver.counts
-        self._progress(
-            Progress(
-                phase="reading",
-                path=to_path_text(path),
-                files=counts.files,
-                bytes_done=counts.bytes_read,
-                bytes_new=self.bytes_new,
-            )
-        )
-
-
-def _nanoseconds(moment: datetime) -> int:
-    """Return a moment in nanoseconds since 1970, as file systems count."""
-    return int(moment.timestamp() * 1_000_000_000)
 
 
 def _check_request(set_name: str, sources: Sequence[Source]) -> None:

@@ -12,7 +12,7 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 from blake3 import blake3
@@ -27,6 +27,7 @@ from backup.archiver.blob_location import (
 )
 from backup.archiver.chunker import AS_USUAL, WINDOW_BYTES, Packing
 from backup.archiver.pack_writer import Outlet, PackWriter, Stored, Stretch
+from backup.archiver.run_events import RunEvents
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.format.frame import WORTHWHILE, Effort, is_compressible
 from backup.system.buffer_pool import Buffers
@@ -48,17 +49,19 @@ class BlobWriter:
         log: UploadCache,
         id_key: bytes,
         set_name: str,
-        bundles: bool,
-        on_stored: Callable[[Stored], None],
+        events: RunEvents,
+        packing: Packing = AS_USUAL,
     ) -> None:
+        self._outlet = outlet
         self._log = log
         self._hasher = blake3(key=id_key)  # reused: a new hasher costs as much as hashing 400 bytes
+        self._id_key = id_key
         self._set_name = set_name
-        self._on_stored = on_stored
+        self._events = events
         self._packs = PackWriter(
             outlet, log.number_pack, self._on_frame_located, self._on_pack_acknowledged
         )
-        self._packing = AS_USUAL if bundles else _PAGES
+        self._packing = packing
         self._bundle: list[bytes | memoryview] = []
         self._bundle_bytes = 0
         self._bundle_frame = Frame()
@@ -77,6 +80,17 @@ class BlobWriter:
         self._is_dense = True  # content of recent windows was incompressible
         self.new_bytes = 0  # bytes of content that was not stored before, uncompressed
         self.dense_bytes = 0  # the incompressible part of it
+
+    def open_page_writer(self) -> "BlobWriter":
+        """Return another writer of the run, for pages: each has its own frame."""
+        return BlobWriter(
+            outlet=self._outlet,
+            log=self._log,
+            id_key=self._id_key,
+            set_name=self._set_name,
+            events=self._events,
+            packing=_PAGES,
+        )
 
     def add(self, data: bytes | memoryview) -> Ref:
         """Store a blob of at most 8 MiB, unless it is stored already."""
@@ -264,4 +278,4 @@ class BlobWriter:
             self.new_bytes += new
             self.dense_bytes += new if frame.stored > WORTHWHILE * raw else 0
         self._log.acknowledge(pack.number, pack.name, pack.size, self._set_name, whole)
-        self._on_stored(pack)
+        self._events.pack_stored(pack)

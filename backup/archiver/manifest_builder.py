@@ -11,7 +11,7 @@
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import ge
@@ -99,14 +99,12 @@ class ManifestBuilder:
         log: UploadCache,
         run: int,
         data: BlobWriter,
-        new_sink: Callable[[], BlobWriter],
     ) -> None:
         self._log = log
         self._run = run
         self._data = data
-        self._new_sink = new_sink
-        self._lists = new_sink()
-        self._levels = [new_sink()]  # leaves, then each level of nodes
+        self._lists = data.open_page_writer()
+        self._levels = [data.open_page_writer()]  # leaves, then each level of nodes
         self._leaves: list[_Page] = []
         self._waiting: list[_Page] = []
         self._rows: list[Row] = []  # rows of the open page
@@ -207,7 +205,7 @@ class ManifestBuilder:
         while len(children) > 1:
             depth += 1
             if depth == len(self._levels):
-                self._levels.append(self._new_sink())
+                self._levels.append(self._data.open_page_writer())
             used.update(*(_location_packs(_require_location(child)) for child in children))
             children = [self._node(depth, group) for group in _groups(children)]
             self._levels[depth].flush()

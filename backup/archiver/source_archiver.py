@@ -13,7 +13,6 @@
 """
 
 import zlib
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -32,6 +31,7 @@ from backup.archiver.manifest_rows import (
     without_hard_link,
 )
 from backup.archiver.parent_snapshot import ParentSnapshot
+from backup.archiver.run_events import RunEvents
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.errors import NotWritable
 from backup.format.canonical_json import to_path_text
@@ -97,45 +97,24 @@ class Archiver:
         self,
         *,
         log: UploadCache,
-        earlier: ParentSnapshot,
-        sink: BlobWriter,
+        parent: ParentSnapshot,
+        data: BlobWriter,
         builder: ManifestBuilder,
         started: datetime,
-        on_step: Callable[[bytes], None],
-        on_chunks: Callable[[], None],
+        events: RunEvents,
     ) -> None:
-        """Create the archiver of a run.
-
-        `on_chunks` is called within a large file, when the rows before it may be committed.
-        """
         self._log = log
-        self._parent = earlier
-        self._sink = sink
+        self._parent = parent
+        self._data = data
         self._builder = builder
         self._night = started.toordinal() % _NIGHTS
-        self._on_step = on_step
-        self._on_chunks = on_chunks
+        self._events = events
         self.same_files = LinkedFiles()  # of the current source; close it with the source
         self._same: _SamePage | None = None
         self.counts = Counts()
 
-    def archive(self, source: OpenSource) -> Iterator[None]:
-        """Archive every path of a source; yield whenever a commit is possible."""
-        prefix = source.name.encode() + b"/"
-        for item in source.scan():
-            if isinstance(item, Unread):
-                self.counts.add_unread(item)
-                continue
-            path = prefix + item.path if item.path else prefix[:-1]
-            self._on_step(path)
-            if not self._continues_page(source, item, path):
-                row = self._row(source, item, path)
-                if row is not None:
-                    self._builder.add(row)
-            yield
-
-    def archive_from_worker(self, source: "WorkerSource") -> Iterator[None]:
-        """Archive a source that the worker process reads; no row is known yet."""
+    def archive(self, source: "OpenSource | WorkerSource") -> None:
+        """Archive every path of a source."""
         prefix = source.name.encode() + b"/"
         for item in source.scan():
             if isinstance(item, Unread):
@@ -143,18 +122,19 @@ class Archiver:
                 continue
             if isinstance(item, Found):
                 path = prefix + item.path if item.path else prefix[:-1]
-                self._on_step(path)
-                row = self._row(source, item, path)
-                if row is not None:
-                    self._builder.add(row)
+                self._events.path_reached(path)
+                if not self._continues_page(source, item, path):
+                    row = self._row(source, item, path)
+                    if row is not None:
+                        self._builder.add(row)
             else:
                 self._add_batch(item)
-            yield
+            self._events.commit_possible()
 
     def _add_batch(self, batch: "Batch") -> None:
         data = batch.data
         sizes = [size for _, _, size, _ in batch.rows if size]
-        refs = iter(self._sink.add_small(data, sizes))
+        refs = iter(self._data.add_small(data, sizes))
         rows = [
             Row(path, text or plain_text(path, vector), size, vector, [next(refs)] if size else [])
             for path, text, size, vector in batch.rows
@@ -166,7 +146,7 @@ class Archiver:
         counts.files += batch.files
         counts.files_new += batch.files
         counts.directories += batch.directories
-        self._on_step(rows[-1].path)
+        self._events.path_reached(rows[-1].path)
 
     def settle(self) -> None:
         """Pass every row so far to the builder, as a commit needs it."""
@@ -187,7 +167,7 @@ class Archiver:
         self._parent.skip_page()
         self._builder.reuse(same.kept, same.outline)
 
-    def _continues_page(self, source: OpenSource, found: Found, path: bytes) -> bool:
+    def _continues_page(self, source: Readable, found: Found, path: bytes) -> bool:
         """Return whether the path is the next one of an unchanged page."""
         same = self._same
         if same is None:
@@ -204,7 +184,7 @@ class Archiver:
             self._reuse_page(same)
         return True
 
-    def _matches_page(self, source: OpenSource, found: Found, path: bytes, page: _SamePage) -> bool:
+    def _matches_page(self, source: Readable, found: Found, path: bytes, page: _SamePage) -> bool:
         index, outline = page.seen, page.outline
         if (
             path != outline.paths[index]
@@ -220,7 +200,7 @@ class Archiver:
         with suppress(OSError):
             small = source.read_small(found)
             if small is not None and small.data:  # compare the hash; store nothing
-                mark = self._sink.compute_id(small.data)[:MARK_LENGTH]
+                mark = self._data.compute_id(small.data)[:MARK_LENGTH]
                 return small.changed is None and mark == outline.marks[index]
             row, reason = self._read_again(source, found, path)
             return reason is None and row.content_mark() == outline.marks[index]
@@ -307,21 +287,21 @@ class Archiver:
 
     def _add_small_file(self, row: Row, data: bytes) -> None:
         if data:
-            row.blobs.append(self._sink.add(data))
+            row.blobs.append(self._data.add(data))
             self.counts.bytes_read += len(data)
 
     def _read_content(self, content: Content, row: Row, average: int) -> None:
         if content.size < SMALL_FILE_BYTES:
             self._add_small_file(row, _read_whole(content))
             return
-        for window, ends in windows(content, average, self._sink.window):
-            row.blobs += self._sink.add_window(window, ends, choose_packing(average))
+        for window, ends in windows(content, average, self._data.window):
+            row.blobs += self._data.add_window(window, ends, choose_packing(average))
             self.counts.bytes_read += len(window)
             if len(row.blobs) > 2 * MAX_REFS:
                 self._builder.spill(row)
-            self._on_step(row.path)
+            self._events.path_reached(row.path)
             if self._same is None:  # rows before this file are still part of its page otherwise
-                self._on_chunks()
+                self._events.commit_possible()
 
     def _count_unchanged(self, found: Found) -> None:
         counts = self.counts

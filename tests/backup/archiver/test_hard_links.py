@@ -119,7 +119,7 @@ def at_the_path(path: str, act: Callable[[], object]) -> Callable[[Progress], No
 
 @pytest.fixture
 def told_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backup.archiver.backup_run._PROGRESS_EVERY", timedelta(0))
+    monkeypatch.setattr("backup.archiver.walk._PROGRESS_EVERY", timedelta(0))
     # Else a second process lies ahead.
     monkeypatch.setattr("backup.archiver.worker_ipc.may_fork", lambda: False)
 

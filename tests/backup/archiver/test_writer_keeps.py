@@ -145,7 +145,7 @@ def test_what_the_store_lost_without_a_word_is_sent_again_too(
 def test_a_pack_distrusted_while_a_large_file_names_it_is_sent_again_in_the_same_run(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.archiver.backup_run._PROGRESS_EVERY", timedelta(0))
+    monkeypatch.setattr("backup.archiver.walk._PROGRESS_EVERY", timedelta(0))
     known = noise(20_000_000, 1)
     kept.source.mkdir()
     (kept.source / "before.bin").write_bytes(known)
