@@ -52,7 +52,7 @@ from backup.stores.parallel_reads import start_beside
 from backup.trust.key_files import Identity, erased_text, open_domains
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
-from backup.trust.snapshot_history import Slot, read_history, read_slot, superseded_snapshots
+from backup.trust.snapshot_slots import Slot, read_history, read_slot, superseded_snapshots
 
 __all__ = ["Repository", "blobs_of", "walk"]
 

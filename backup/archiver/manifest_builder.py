@@ -34,12 +34,11 @@ from backup.archiver.upload_cache.cache import UploadCache
 from backup.archiver.upload_cache.page_encoding import outline_to_bytes, pack_uses, rows_to_bytes
 from backup.errors import BackupError
 from backup.format.canonical_json import to_path_text
-from backup.format.manifest import (
-    BlobRef,
+from backup.format.manifest import BlobRef, path_key
+from backup.format.manifest_encoding import (
     entry_to_text,
     leaf_to_bytes,
     page_to_bytes,
-    path_key,
     refs_to_texts,
 )
 

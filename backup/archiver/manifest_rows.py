@@ -8,7 +8,7 @@ from stat import S_IMODE
 
 from backup.archiver.blob_location import Row
 from backup.format.canonical_json import to_path_text
-from backup.format.manifest import (
+from backup.format.manifest_encoding import (
     common_metadata,
     fill_metadata,
     metadata_to_text,

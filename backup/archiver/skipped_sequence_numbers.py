@@ -16,7 +16,7 @@ from backup.archiver.upload_cache.cache_records import SkippedSlot
 from backup.format.canonical_json import to_time
 from backup.format.object_names import MAX_SNAPSHOT_BYTES
 from backup.stores import Stat
-from backup.trust.snapshot_history import Slot
+from backup.trust.snapshot_slots import Slot
 
 NEAR = 1000  # slots after the newest known snapshot that are always read
 MAX_FAR = 10_000

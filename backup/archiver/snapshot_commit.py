@@ -43,7 +43,7 @@ from backup.format.snapshot import (
 )
 from backup.stores import Stat, Store, expect_existing
 from backup.trust.key_files import Host
-from backup.trust.snapshot_history import Slot, read_listed, read_slot, superseded_snapshots
+from backup.trust.snapshot_slots import Slot, read_listed, read_slot, superseded_snapshots
 
 _MOST_COLLISIONS = 100  # slots tried in one commit
 

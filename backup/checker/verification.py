@@ -55,7 +55,8 @@ from backup.stores.parallel_reads import start_beside
 from backup.trust.key_files import Identity, erased_text, parse_key_record
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
-from backup.trust.snapshot_history import SnapshotHistory, read_history
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import read_history
 
 
 def verify(

@@ -4,7 +4,7 @@
   object_names      names of objects; record_link links between records
   signature         signed bytes; root_record, keep_record and snapshot are signed
   pack              the encrypted container; frame a compressed part of it
-  manifest          the tree of pages
+  manifest          the tree of pages; manifest_encoding writes them
   age_header        number of keys that open an age file
 
 A parser raises only `Damaged` or `FormatUnknown`, with the name of the object.

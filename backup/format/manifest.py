@@ -9,9 +9,7 @@
 - Whether a path is safe to write is checked by the code that writes it.
 """
 
-import base64
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
@@ -22,7 +20,6 @@ from backup.format.canonical_json import (
     MAX_INTEGER,
     from_json,
     from_path_text,
-    to_json,
     to_path_text,
 )
 from backup.format.frame import MAX_RAW_BYTES, MAX_STORED_BYTES
@@ -40,10 +37,6 @@ _KINDS: dict[str, Kind] = {
 }
 
 NO_PACK = -1
-_BLOBS = '{"blobs":'
-_NO_LISTS = '"lists":[]'
-_SCANNER = json.JSONDecoder()
-_quote = json.encoder.encode_basestring  # as canonical JSON: only necessary escapes
 _MAX_DEVICE = 2**32 - 1
 _MAX_ID = 2**32 - 1  # of a user or a group
 
@@ -130,96 +123,6 @@ def ref_from_json(value: object, where: str) -> BlobRef:
     return _ref([0, *value[1:6], following], packs, where)
 
 
-def page_to_bytes(kind: str, packs: Sequence[str], items: Sequence[object]) -> bytes:
-    """Encode a page; references in `items` are indexes into `packs`."""
-    return to_json({"kind": kind, "packs": list(packs), "items": items})
-
-
-def leaf_to_bytes(packs: Sequence[str], entries: Sequence[str]) -> bytes:
-    """Encode a leaf page of entries made by `entry_to_text`."""
-    names = to_json(list(packs)).decode()
-    return f'{{"items":[{",".join(entries)}],"kind":"leaf","packs":{names}}}'.encode()
-
-
-def metadata_to_text(
-    *,
-    path: bytes,
-    kind: Kind,
-    mode: int,
-    uid: int,
-    gid: int,
-    user: str,
-    group: str,
-    modified_ns: int,
-    size: int,
-    rare: dict[str, object] | None = None,
-) -> str:
-    """Encode the part of an entry after its blobs.
-
-    `rare` is the output of `rare_metadata_to_json`. Keys of canonical JSON are sorted, so an entry
-    begins with its blobs, and the rest can be encoded before their locations are known. Most
-    entries have only the fields written here directly, which takes a third of the time.
-    """
-    common = common_metadata(kind, mode, uid, gid, user, group)
-    text = fill_metadata(common, path, modified_ns, size)
-    return with_metadata(text, rare) if rare else text
-
-
-def common_metadata(
-    kind: Kind, mode: int, uid: int, gid: int, user: str, group: str
-) -> tuple[str, str]:
-    """Return the start and end of metadata that many entries share."""
-    return (
-        f'"gid":{gid},"group":{_quote(group)},"kind":"{kind}",{_NO_LISTS},"mode":{mode},',
-        f'"uid":{uid},"user":{_quote(user)}}}',
-    )
-
-
-def fill_metadata(common: tuple[str, str], path: bytes, modified_ns: int, size: int) -> str:
-    """Encode metadata from shared parts, path, time and size."""
-    seconds, nanoseconds = divmod(modified_ns, 1_000_000_000)
-    return (
-        f'{common[0]}"modified":[{seconds},{nanoseconds}],"path":{_quote(to_path_text(path))},'
-        f'"size":{size},{common[1]}'
-    )
-
-
-def parse_metadata(text: str) -> dict[str, Any]:
-    """Parse the output of `metadata_to_text`."""
-    fields: dict[str, Any] = json.loads("{" + text)
-    del fields["lists"]
-    return fields
-
-
-def with_metadata(text: str, changes: dict[str, object]) -> str:
-    """Return metadata with changed values; None removes a field."""
-    fields = {**parse_metadata(text), **changes, "lists": []}
-    present = {name: value for name, value in fields.items() if value is not None}
-    return to_json(present).decode()[1:]
-
-
-def entry_to_text(metadata: str, blobs: str, lists: str = "") -> str:
-    """Encode an entry from its metadata and comma-separated references."""
-    if lists:
-        # A quotation mark within a text is escaped, so this text occurs only once.
-        metadata = metadata.replace(_NO_LISTS, f'"lists":[{lists}]')
-    return f"{_BLOBS}[{blobs}],{metadata}"
-
-
-def split_entry(entry: str) -> tuple[list[Any], str]:
-    """Split an encoded entry without lists into references and metadata."""
-    refs, end = _SCANNER.raw_decode(entry, len(_BLOBS))
-    return refs, entry[end + 1 :]
-
-
-def refs_to_texts(refs: Iterable[Sequence[Any]], index: Mapping[int, int]) -> list[str]:
-    """Encode references; `index` maps packs to the page's table."""
-    return [
-        f'[{index[pack]},{offset},{stored},{inner},{length},"{id_}",{index[following]}]'
-        for pack, offset, stored, inner, length, id_, following in refs
-    ]
-
-
 def leaf_from_bytes(
     data: bytes,
     where: str,
@@ -276,31 +179,6 @@ def list_from_bytes(data: bytes, where: str) -> Iterator[BlobRef]:
 def _check_child(child: Child | None, first: bytes, last: bytes, entries: int, where: str) -> None:
     if child is not None and (child.first, child.last, child.entries) != (first, last, entries):
         raise Damaged(f"{where} is not the page that its parent describes. Verify the repository")
-
-
-def rare_metadata_to_json(
-    *,
-    xattrs: tuple[tuple[bytes, bytes], ...],
-    target: bytes | None,
-    hard_link: bytes | None,
-    device: tuple[int, int] | None,
-    holes: tuple[tuple[int, int], ...],
-) -> dict[str, object]:
-    """Encode metadata that few entries have; omit fields that do not apply."""
-    value: dict[str, object] = {}
-    if holes:
-        value["holes"] = [list(hole) for hole in holes]
-    if xattrs:
-        value["xattrs"] = [
-            [to_path_text(name), base64.b64encode(content).decode()] for name, content in xattrs
-        ]
-    if target is not None:
-        value["target"] = to_path_text(target)
-    if hard_link is not None:
-        value["hard_link"] = to_path_text(hard_link)
-    if device is not None:
-        value["device"] = list(device)
-    return value
 
 
 _ALWAYS = frozenset(

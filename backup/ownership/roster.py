@@ -23,7 +23,7 @@ from backup.stores import Store
 from backup.trust.key_files import read_key_record
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
-from backup.trust.snapshot_history import read_listed
+from backup.trust.snapshot_slots import read_listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from backup.errors import Damaged
 from backup.records import RecoveryPoint
-from backup.trust.snapshot_history import Slot
+from backup.trust.snapshot_slots import Slot
 
 Forks = Mapping[
     tuple[str, int], int

@@ -50,7 +50,8 @@ from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
-from backup.trust.snapshot_history import SnapshotHistory, parse_snapshot, read_history
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import parse_snapshot, read_history
 
 _THREADS = 4
 _AHEAD = 8

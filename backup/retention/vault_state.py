@@ -33,7 +33,8 @@ from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
-from backup.trust.snapshot_history import Slot, SnapshotHistory, read_listed
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import Slot, read_listed
 
 T = TypeVar("T")
 # Called with the action, the number of objects done, and their total.

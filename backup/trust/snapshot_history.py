@@ -1,21 +1,15 @@
-"""Snapshot history of a writer, read in order and verified.
+"""Snapshot history of a writer, judged as a whole for `verify`.
 
-- A slot without a valid snapshot of this writer is returned with its problem, never skipped
-  silently.
-- The caller decides what a problem means: the writer skips the slot, `SnapshotHistory` judges it
-  for `verify`.
-- A compromised writer may fill its slots with junk: the first ten thousand are stored, the rest is
-  counted, and objects larger than any snapshot are not read.
+A compromised writer may fill its slots with junk: the first ten thousand are stored, the rest is
+counted.
 """
 
-import hashlib
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 
-from backup.errors import BackupError, Damaged
+from backup.errors import Damaged
 from backup.findings import (
     FROM_A_COPY,
     LOOK,
@@ -27,180 +21,18 @@ from backup.findings import (
 )
 from backup.format.age_header import count_openers
 from backup.format.object_names import (
-    MAX_SNAPSHOT_BYTES,
-    parse_number,
     snapshot_name,
     snapshot_prefix,
 )
 from backup.format.record_link import Link
-from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
+from backup.format.snapshot import Snapshot
 from backup.records import Head
-from backup.stores import Stat, Store
-from backup.stores.bounded_read import read_bounded
-from backup.stores.parallel_reads import Read, read_ahead
-from backup.trust.root_chain import RootChain
+from backup.trust.snapshot_slots import Slot, superseded_snapshots
 
 _MOST_JUNK = 10_000
 _MOST_HOLES = 100
 # Clocks of hosts are wrong by hours; a larger difference would change how long points are kept.
 _MOST_AHEAD = timedelta(days=1)
-
-
-class NoLongerTrusted(Damaged):
-    """A valid snapshot of keys that the owner no longer trusts."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Slot:
-    """One snapshot object; exactly one of `snapshot` and `problem` is set."""
-
-    name: str
-    sequence: int
-    sha256: str
-    snapshot: Snapshot | None
-    sealed: bytes  # the encrypted part; empty without a snapshot
-    problem: str | None
-    is_distrusted: bool = False  # valid, but newer than the owner's trust in its writer
-    stored: datetime | None = None  # by the store's clock, if it was listed
-
-
-def read_slot(
-    vault: Store, trust: RootChain, writer: str, name: str, read: Read | None = None
-) -> Slot:
-    """Read one snapshot, optionally with `read`, and verify it."""
-    sequence = parse_number(name, snapshot_prefix(writer)) or 0
-    try:
-        data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
-    except Damaged as error:
-        # An object that the store refuses to read must not hide other snapshots.
-        return _no_snapshot(writer, name, str(error))
-    try:
-        snapshot, sealed = parse_snapshot(data, trust, writer, sequence, name)
-        problem, is_distrusted = None, False
-    except BackupError as error:
-        snapshot, sealed, problem = None, b"", str(error)
-        is_distrusted = isinstance(error, NoLongerTrusted)
-    return Slot(
-        name=name,
-        sequence=sequence,
-        sha256=hashlib.sha256(data).hexdigest(),
-        snapshot=snapshot,
-        sealed=sealed,
-        problem=problem,
-        is_distrusted=is_distrusted,
-    )
-
-
-def read_listed(
-    vault: Store, trust: RootChain, writer: str, stat: Stat, read: Read | None = None
-) -> Slot:
-    """Read a listed snapshot, unless it is larger than any snapshot."""
-    if stat.size_bytes > MAX_SNAPSHOT_BYTES:
-        slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
-    else:
-        slot = read_slot(vault, trust, writer, stat.name, read)
-    return replace(slot, stored=stat.modified)
-
-
-def read_history(
-    vault: Store, trust: RootChain, writer: str, junk: dict[Stat, Slot] | None = None
-) -> Iterator[Slot]:
-    """Yield every slot of a writer, oldest first; other names are ignored.
-
-    `junk` caches slots without a snapshot, for callers that read again under the same trust.
-    """
-    stats = (
-        stat
-        for stat in vault.list(snapshot_prefix(writer))
-        if parse_number(stat.name, snapshot_prefix(writer)) is not None
-    )
-
-    def is_new(stat: Stat) -> bool:
-        return junk is None or stat not in junk
-
-    for stat, read in read_ahead(vault, stats, MAX_SNAPSHOT_BYTES, is_new):
-        slot = None if junk is None else junk.get(stat)
-        if slot is None:
-            slot = read_listed(vault, trust, writer, stat, read)
-            if junk is not None and slot.snapshot is None:
-                junk[stat] = slot
-        yield slot
-
-
-def _no_snapshot(writer: str, name: str, problem: str) -> Slot:
-    return Slot(
-        name=name,
-        sequence=parse_number(name, snapshot_prefix(writer)) or 0,
-        sha256="",
-        snapshot=None,
-        sealed=b"",
-        problem=problem,
-    )
-
-
-def parse_snapshot(
-    data: bytes, trust: RootChain, writer: str, sequence: int, name: str
-) -> tuple[Snapshot, bytes]:
-    """Decode a snapshot; verify signature, name and trust.
-
-    Raise `Damaged` with the failed check.
-    """
-    # Check signatures before parsing objects of strangers.
-    _check_signer(data, trust, writer, name)
-    snapshot, sealed = snapshot_from_bytes(data, name)
-    if (snapshot.writer, snapshot.sequence) != (writer, sequence):
-        raise Damaged(f"{name} contains snapshot {snapshot.sequence} of {snapshot.writer}")
-    if snapshot.repository != trust.root.repository:
-        raise Damaged(f"{name} is of another repository")
-    grant = trust.root.writer(writer, snapshot.epoch)
-    if grant is None:
-        raise Damaged(f"{name} was written by {writer} in an epoch that no root record grants")
-    check_snapshot_signature(data, grant.key, name)
-    if snapshot.domain not in grant.domains:
-        raise Damaged(f"{name} is for a domain that {writer} may not write for")
-    if grant.trusted_through is not None and sequence > grant.trusted_through:
-        raise NoLongerTrusted(
-            f"{name} is newer than the owner's trust in {writer}: it may be forged"
-        )
-    is_pinned = sequence == grant.trusted_through and grant.trusted_sha256 is not None
-    if is_pinned and hashlib.sha256(data).hexdigest() != grant.trusted_sha256:
-        raise Damaged(
-            f"{name} is not the snapshot with which the owner ended the trust in {writer}"
-        )
-    if snapshot.root not in trust.links:
-        raise Damaged(f"{name} refers to a root record that this repository does not have")
-    return snapshot, sealed
-
-
-def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None:
-    problem = Damaged(f"{name} is of {writer}, whom no root record authorizes")
-    for grant in trust.root.writers:
-        if grant.id == writer:
-            try:
-                check_snapshot_signature(data, grant.key, name)
-            except Damaged as error:
-                problem = error
-            else:
-                return
-    raise problem
-
-
-def superseded_snapshots(
-    junk: Mapping[int, datetime | None], newest: int, head_stored: datetime | None
-) -> set[int]:
-    """Return the slots above the newest snapshot that are older than it.
-
-    Ages are by the store's clock. The writer takes the lowest free sequence and may never reach
-    these slots, so no snapshot lists them as burnt. A newest snapshot that was damaged was put
-    after all others, so it is not among them.
-    """
-    if head_stored is None:
-        return set()
-    return {
-        number
-        for number, stored in junk.items()
-        if number > newest and stored is not None and stored < head_stored
-    }
 
 
 class SnapshotHistory:

@@ -13,7 +13,8 @@ from backup.retention.rules import RetentionRules
 from backup.stores.memory_keeper import MemoryKeeperStore
 from backup.trust.key_files import Identity
 from backup.trust.root_chain import load_root_chain
-from backup.trust.snapshot_history import SnapshotHistory, read_history
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import read_history
 from tests.backup.keep_site import KeptVault, new_keeper
 from tests.backup.office import new_person
 from tests.backup.site import WRITER, Clock, Site, TamperedStore

@@ -49,7 +49,7 @@ from backup.ownership.owner_session import OwnerSession, known_domain, next_root
 from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
 from backup.trust.root_chain import RootChain
-from backup.trust.snapshot_history import read_history
+from backup.trust.snapshot_slots import read_history
 
 VALID_FOR = timedelta(days=30)
 _FEWEST_PERSONS = 2

@@ -22,7 +22,7 @@ from backup.ownership.owner_session import OwnerSession, check_name, known_domai
 from backup.records import Head
 from backup.trust.key_files import HOST_FILE, Host
 from backup.trust.root_chain import RootChain
-from backup.trust.snapshot_history import read_history
+from backup.trust.snapshot_slots import read_history
 
 
 def add_writer(session: OwnerSession, *, name: str, domain: str, host_dir: Path) -> OperationResult:

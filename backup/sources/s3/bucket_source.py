@@ -28,7 +28,7 @@ from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.chunk_sizes import choose_chunk_bytes
 from backup.sources.s3.bucket_listing import BucketListing, ListedObject, new_listing
 from backup.sources.synthetic_paths import synthetic_path
-from backup.stores.s3.store import S3Options
+from backup.stores.s3.bucket import S3Options
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 if TYPE_CHECKING:

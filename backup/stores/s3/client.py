@@ -40,7 +40,7 @@ from backup.errors import BackupError, NotFound, StoreUnavailable, UsageError
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 if TYPE_CHECKING:
-    from backup.stores.s3.store import S3Options
+    from backup.stores.s3.bucket import S3Options
 
 T = TypeVar("T")
 

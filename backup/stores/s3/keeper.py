@@ -17,7 +17,8 @@ from email.utils import parsedate_to_datetime
 
 from backup.errors import Locked, NotFound, UsageError
 from backup.stores.keeper import KeeperStore
-from backup.stores.s3.store import S3Options, S3Store, open_bucket
+from backup.stores.s3.bucket import S3Options, open_bucket
+from backup.stores.s3.store import S3Store
 from backup.stores.s3.version_listing import FirstVersion
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 

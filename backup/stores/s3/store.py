@@ -29,16 +29,14 @@ import hashlib
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
-from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
+from backup.stores import Retention, Stat, Store, StoreTraits
+from backup.stores.s3.bucket import S3Options, open_bucket
 from backup.stores.s3.version_listing import FirstVersion, first_versions, is_complete_page
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
@@ -52,33 +50,12 @@ _REMEMBERED = 10_000
 _SMALL_BYTES = 64 * 1024
 _SMALL_BYTES_REMEMBERED = 4 * 1024 * 1024
 _LOOKUPS_BEFORE_LISTING = 2  # names of a folder, before one page of it is listed
-_OPENING_ATTEMPTS = 3
-_SETUP = "deploy/s3/README.md says how"
 _LOCK_READ_RIGHT = "s3:GetObjectRetention"
 _LOCK_WRITE_RIGHT = "with a lock of its own, for which it takes s3:PutObjectRetention"
 # The second one is the answer of a bucket without Object Lock.
 _NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class S3Options:
-    """Address and credentials of a bucket; `endpoint_url` None means AWS."""
-
-    bucket: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    prefix: str = ""  # of every object; empty, or ends with a slash
-    region: str = "us-east-1"
-    endpoint_url: str | None = None
-    ca_file: Path | None = None
-    requires_lock: bool = True
-    lock_each: ObjectLock | None = None  # for each object, if the bucket's default is shorter
-    connect_timeout_seconds: float = 10.0
-    read_timeout_seconds: float = 60.0  # for each wait
-    attempts: int = 8
 
 
 def open_s3(
@@ -95,22 +72,6 @@ def open_s3(
     """
     calls, traits = open_bucket(options, pause=pause, jitter=jitter)
     return S3Store(options, calls, traits, now)
-
-
-def open_bucket(
-    options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
-) -> tuple["Calls", StoreTraits]:
-    """Open a bucket; return its calls and its protection."""
-    from backup.stores.s3.client import Calls
-
-    calls = Calls(options, pause=pause, jitter=jitter)
-    traits = _traits(options, *_protection(calls, options))
-    if options.requires_lock and traits.lock is None:
-        raise UsageError(
-            f"{traits.why}. Give the bucket a default lock ({_SETUP}), or set requires_lock to"
-            " false and accept the risk"
-        )
-    return calls, traits
 
 
 class S3Store(Store):
@@ -419,84 +380,3 @@ class S3Store(Store):
             is_hidden=first.is_hidden,
             later_versions=first.later_versions,
         )
-
-
-def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectLock | None]:
-    """Return whether the bucket has versions, can lock, and its default lock."""
-    from botocore.exceptions import ClientError
-
-    bucket = options.bucket
-
-    def read_lock_configuration() -> dict[str, Any]:
-        try:
-            answer = calls.client.get_object_lock_configuration(Bucket=bucket)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ObjectLockConfigurationNotFoundError":
-                return {}
-            raise
-        found: dict[str, Any] = answer.get("ObjectLockConfiguration", {})
-        return found
-
-    with ThreadPoolExecutor(1) as pool:
-        action = f"looking at the lock of bucket {bucket}"
-        lock_future = pool.submit(
-            calls, action, read_lock_configuration, max_attempts=_OPENING_ATTEMPTS
-        )
-        versioning = calls(
-            f"looking at the versions of bucket {bucket}",
-            lambda: calls.client.get_bucket_versioning(Bucket=bucket),
-            max_attempts=_OPENING_ATTEMPTS,
-        )
-        lock = lock_future.result()
-    default = lock.get("Rule", {}).get("DefaultRetention", {})
-    days = default.get("Days", 0) or 365 * default.get("Years", 0)
-    mode = default.get("Mode")
-    return (
-        versioning.get("Status") == "Enabled",
-        lock.get("ObjectLockEnabled") == "Enabled",
-        ObjectLock(mode=mode, days=days) if mode in ("COMPLIANCE", "GOVERNANCE") and days else None,
-    )
-
-
-def _traits(
-    options: S3Options, is_versioned: bool, can_lock: bool, default: ObjectLock | None
-) -> StoreTraits:
-    # Object Lock needs versions.
-    lock = _stronger_lock(default, options.lock_each) if is_versioned and can_lock else None
-    return StoreTraits(
-        is_write_only=lock is not None and lock.mode == "COMPLIANCE",
-        why=_protection_text(options.bucket, is_versioned, can_lock, lock),
-        is_versioned=is_versioned,
-        lock=lock,
-    )
-
-
-def _stronger_lock(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
-    """Return the stronger lock: of the bucket, or requested per object.
-
-    A lock per object replaces the default even if it is weaker; then it must not be requested.
-    """
-    if default is None or each is None:
-        return default or each
-    is_weaker = default.mode == "COMPLIANCE" != each.mode
-    return default if is_weaker or each.days <= default.days else each
-
-
-def _protection_text(
-    bucket: str, is_versioned: bool, can_lock: bool, lock: ObjectLock | None
-) -> str:
-    if lock is not None and lock.mode == "COMPLIANCE":
-        return (
-            f"bucket {bucket} keeps every object for {lock.days} days against everyone"
-            " (Object Lock, COMPLIANCE)"
-        )
-    if lock is not None:
-        return (
-            f"bucket {bucket} keeps every object for {lock.days} days, and its lock is in"
-            " GOVERNANCE mode: somebody with the bypass right can still delete"
-        )
-    if is_versioned and can_lock:
-        return f"bucket {bucket} has no default lock: deleting versions deletes backups"
-    if is_versioned:
-        return f"bucket {bucket} keeps versions without Object Lock: they can be deleted"
-    return f"bucket {bucket} has no versions and no lock: a writer can replace and delete"

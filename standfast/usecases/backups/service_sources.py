@@ -24,7 +24,7 @@ from backup.sources.postgresql.dump_source import PostgresqlSource
 from backup.sources.postgresql.server import PostgresqlServer
 from backup.sources.postgresql.wal_archive import PostgresqlWalSource
 from backup.sources.s3.bucket_source import S3Source
-from backup.stores.s3.store import S3Options
+from backup.stores.s3.bucket import S3Options
 from backup.targets import Target
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget

@@ -38,7 +38,7 @@ from standfast.usecases.core.installation import Installation
 
 if TYPE_CHECKING:
     from backup.repository import Repository
-    from backup.stores.s3.store import S3Options
+    from backup.stores.s3.bucket import S3Options
 
 _MEND = "Check that the disks are writable and have free space"
 _MENDS = {
@@ -142,7 +142,7 @@ def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock:
 def s3_options(settings: S3Config, resolver: Resolver) -> "S3Options":
     """Return the options of a bucket, with its credentials."""
     token, days = settings.session_token, settings.lock_days
-    from backup.stores.s3.store import S3Options
+    from backup.stores.s3.bucket import S3Options
 
     return S3Options(
         bucket=settings.bucket,

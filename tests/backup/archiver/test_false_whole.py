@@ -12,7 +12,7 @@ import pytest
 from backup.checker.verification import verify
 from backup.errors import Damaged, NotFound, StoreUnavailable
 from backup.format.keep_record import KeepRecord, keep_to_bytes
-from backup.format.manifest import leaf_to_bytes
+from backup.format.manifest_encoding import leaf_to_bytes
 from backup.format.object_names import keep_name, key_name, pack_name, snapshot_name
 from backup.format.record_link import Link
 from backup.format.snapshot import Body, seal_body, snapshot_from_bytes, snapshot_to_bytes

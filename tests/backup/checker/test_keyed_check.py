@@ -14,7 +14,7 @@ from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.checker.verification import verify
 from backup.errors import Damaged
-from backup.format.manifest import page_to_bytes
+from backup.format.manifest_encoding import page_to_bytes
 from backup.format.object_names import snapshot_name
 from backup.format.pack import SealedPack, seal_pack
 from backup.format.snapshot import (
@@ -27,7 +27,8 @@ from backup.format.snapshot import (
 )
 from backup.reader.path_selection import Selection
 from backup.repository import blobs_of, walk
-from backup.trust.snapshot_history import SnapshotHistory, read_history
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import read_history
 from tests.backup.most_refs import most_refs
 from tests.backup.poison import poison
 from tests.backup.site import WRITER, Site, TamperedStore

@@ -28,7 +28,8 @@ from backup.records import Finding, VerifyReport
 from backup.stores import Stat
 from backup.stores.memory import MemoryStore
 from backup.trust.root_chain import load_root_chain
-from backup.trust.snapshot_history import SnapshotHistory, read_history
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import read_history
 from tests.backup.little_memory import little_memory
 from tests.backup.office import owned_site
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore

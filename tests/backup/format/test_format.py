@@ -26,16 +26,18 @@ from backup.format.canonical_json import (
 )
 from backup.format.frame import MAX_RAW_BYTES, from_frame, to_frame
 from backup.format.manifest import (
-    entry_to_text,
     leaf_from_bytes,
     list_from_bytes,
-    metadata_to_text,
     node_from_bytes,
+    path_key,
+    ref_from_json,
+)
+from backup.format.manifest_encoding import (
+    entry_to_text,
+    metadata_to_text,
     page_to_bytes,
     parse_metadata,
-    path_key,
     rare_metadata_to_json,
-    ref_from_json,
     refs_to_texts,
     with_metadata,
 )

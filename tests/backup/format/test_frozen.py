@@ -21,7 +21,7 @@ from backup.stores.directory import DirectoryStore
 from backup.trust.key_files import open_identity
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
-from backup.trust.snapshot_history import read_history
+from backup.trust.snapshot_slots import read_history
 from tests.backup.fixtures.make import HERE as FROZEN
 from tests.backup.fixtures.make import IDENTITY, SECOND_IDENTITY, expected
 

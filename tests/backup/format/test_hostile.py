@@ -43,7 +43,7 @@ from backup.stores.memory import MemoryStore
 from backup.trust.key_files import open_domains
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
-from backup.trust.snapshot_history import read_history
+from backup.trust.snapshot_slots import read_history
 from tests.backup.fixtures.make_vectors import KEEPER, OWNER, WRITER, signed, text_of
 from tests.backup.format.test_vectors import FILES, identity, object_bytes
 from tests.backup.little_memory import little_memory

@@ -35,7 +35,7 @@ from backup.stores.memory import MemoryStore
 from backup.trust.key_files import Identity, open_domains
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import load_root_chain
-from backup.trust.snapshot_history import read_slot
+from backup.trust.snapshot_slots import read_slot
 from tests.backup.fixtures.make_vectors import padme
 
 T = TypeVar("T")

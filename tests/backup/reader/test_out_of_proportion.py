@@ -29,7 +29,8 @@ from backup.reader.path_selection import Selection
 from backup.records import Head
 from backup.retention.vault_state import Reader
 from backup.trust.root_chain import load_root_chain
-from backup.trust.snapshot_history import Slot, SnapshotHistory
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import Slot
 from tests.backup.little_memory import little_memory
 from tests.backup.office import OwnedSite, owned_site
 from tests.backup.restorer.test_hostile_tree import ENTRY, TakenOver, in_page

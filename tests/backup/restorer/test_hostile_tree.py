@@ -15,7 +15,8 @@ from blake3 import blake3
 from backup import break_glass
 from backup.errors import Damaged
 from backup.format.frame import to_frame
-from backup.format.manifest import BlobRef, page_to_bytes
+from backup.format.manifest import BlobRef
+from backup.format.manifest_encoding import page_to_bytes
 from backup.format.object_names import pack_name, snapshot_name
 from backup.format.pack import Destination, seal_pack
 from backup.format.snapshot import Body, Snapshot, seal_body, snapshot_to_bytes

@@ -332,7 +332,7 @@ def test_what_a_run_read_before_it_was_cut_off_is_read_by_no_other(
 def test_what_is_larger_than_any_snapshot_is_read_by_nobody(
     owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.trust.snapshot_history.MAX_SNAPSHOT_BYTES", 100_000)
+    monkeypatch.setattr("backup.trust.snapshot_slots.MAX_SNAPSHOT_BYTES", 100_000)
     owned.vault.put(LAST, bytes(100_001))
     assert owned.back_up(source).is_intruded
     assert errors_of(owned) == []

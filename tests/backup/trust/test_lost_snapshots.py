@@ -8,7 +8,8 @@ from backup.checker.verification import verify
 from backup.format.object_names import pack_name, pack_prefix, parse_pack_name, snapshot_name
 from backup.records import Finding, VerifyReport
 from backup.trust.root_chain import load_root_chain
-from backup.trust.snapshot_history import SnapshotHistory, read_history
+from backup.trust.snapshot_history import SnapshotHistory
+from backup.trust.snapshot_slots import read_history
 from tests.backup.site import WRITER, Site, TamperedStore
 from tests.backup.trees import KIB, noise, plain_tree
 

@@ -25,7 +25,7 @@ from backup.format.root_record import KeeperGrant, RootRecord, WriterGrant, root
 from backup.format.signature import sign
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
-from backup.trust.snapshot_history import read_history
+from backup.trust.snapshot_slots import read_history
 from tests.backup.site import WRITER, Site, TamperedStore
 from tests.backup.trees import plain_tree
 

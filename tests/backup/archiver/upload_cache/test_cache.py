@@ -21,7 +21,7 @@ from backup.archiver.upload_cache.page_encoding import (
     rows_to_bytes,
 )
 from backup.errors import NotWritable
-from backup.format.manifest import entry_to_text, refs_to_texts
+from backup.format.manifest_encoding import entry_to_text, refs_to_texts
 from tests.backup.site import Site
 from tests.backup.trees import describe
 

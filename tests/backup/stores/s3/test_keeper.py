@@ -8,9 +8,9 @@ from botocore.exceptions import ClientError
 
 from backup.errors import Locked, StoreUnavailable, UsageError
 from backup.stores import LockMode, ObjectLock, StoreTraits
+from backup.stores.s3.bucket import S3Options
 from backup.stores.s3.client import Calls
 from backup.stores.s3.keeper import S3KeeperStore
-from backup.stores.s3.store import S3Options
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 DATE = "Wed, 25 Nov 2026 03:00:00 GMT"

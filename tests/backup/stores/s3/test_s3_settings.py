@@ -12,7 +12,8 @@ import pytest
 
 from backup.errors import StoreUnavailable, UsageError
 from backup.stores import ObjectLock
-from backup.stores.s3.store import S3Options, open_s3
+from backup.stores.s3.bucket import S3Options
+from backup.stores.s3.store import open_s3
 from tests.backup.s3_options import options
 from tests.servers import free_port
 from tests.servers.seaweedfs import LOCK_DAYS, Bucket, SeaweedFs
@@ -164,7 +165,8 @@ class TestSettings:
             "[default]\naws_access_key_id = other\naws_secret_access_key = other\n"
         )
         script = (
-            "import sys; from backup.stores.s3.store import S3Options, open_s3\n"
+            "import sys; from backup.stores.s3.bucket import S3Options\n"
+            "from backup.stores.s3.store import open_s3\n"
             "bucket, url, key, secret = sys.argv[1:]\n"
             "def of(**more):\n"
             "    return S3Options(bucket=bucket, endpoint_url=url, attempts=1, **more)\n"
