@@ -7,10 +7,6 @@
 - Recovery points are listed without a key; their encrypted details, entries and content need an
   identity.
 - Only signed records are trusted, and content is returned only if its keyed hash matches.
-- "latest" is the newest recovery point of a run that ended, or an interim one if there is no other.
-  It is refused if the writer's history forks. With several sets, the set must be named. With
-  several hosts, the host must be named, except that the host on which this runs means its own
-  points.
 - A restore never writes outside its target, never overwrites anything except an earlier attempt of
   the same restore, and names what it could not restore.
 - Restored content may be healed from another recovery point; a reader returned by `open_point`
@@ -32,11 +28,11 @@ from backup.format.object_names import snapshot_name
 from backup.format.pack import HEADER_BYTES, OpenPack, parse_header
 from backup.format.snapshot import Body, Snapshot, open_body
 from backup.reader.blob_reader import BlobReader, Heal
-from backup.reader.history_forks import leaves_out, require_unforked_history
 from backup.reader.manifest_diff import difference, differences
 from backup.reader.manifest_walk import blobs_of, content_of, find_entry, list_folder, walk
 from backup.reader.path_search import Search
 from backup.reader.path_selection import Selection
+from backup.reader.recovery_points import RecoveryPoints
 from backup.reader.self_healing import BlobHealer
 from backup.records import (
     Difference,
@@ -46,13 +42,11 @@ from backup.records import (
     RecoveryPointDetails,
     RestoreResult,
 )
-from backup.stores import Stat, Store
+from backup.stores import Store
 from backup.stores.directory import DirectoryStore
-from backup.stores.parallel_reads import start_beside
 from backup.trust.key_files import Identity, erased_text, open_domains
-from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
-from backup.trust.snapshot_slots import Slot, read_history, read_slot, superseded_snapshots
+from backup.trust.snapshot_slots import Slot, read_slot
 
 __all__ = ["Repository", "blobs_of", "walk"]
 
@@ -73,11 +67,10 @@ class Repository:
         self._vault = vault
         self._domains = domains
         self._damaged_keys = damaged_keys or {}
-        self._own_writer = own_writer
         self.trust = trust
-        self.damaged: dict[tuple[str, int], str] = {}
-        self._forks: dict[tuple[str, int], int] = {}
-        self._junk: dict[Stat, Slot] = {}  # slots without a snapshot are read once
+        self._points = RecoveryPoints(
+            vault, trust, own_writer=own_writer, open_details=self._open_details
+        )
 
     @staticmethod
     def open(
@@ -111,6 +104,15 @@ class Repository:
             domains = open_domains(trust.root, keys, identity, damaged, key_copies)
         return Repository(vault, trust, domains, own_writer, damaged)
 
+    @property
+    def damaged(self) -> dict[tuple[str, int], str]:
+        """Return the problems that the last call of `points` found.
+
+        Keys are writer and sequence number. Snapshots that their writer skipped, or that are beyond
+        the owner's trust, are omitted.
+        """
+        return self._points.damaged
+
     def points(
         self, set_name: str | None = None, *, with_expired: bool = False
     ) -> list[RecoveryPoint]:
@@ -119,52 +121,9 @@ class Repository:
         With `with_expired`, expired ones are included; the packs that they need may be gone. Points
         of one writer are in the order of their sequence numbers, whatever its clock showed; those
         of several writers by time, where none counts as later than its writer's next ones. Damaged
-        or forged snapshots are omitted; after the call, `damaged` has their problems by writer and
-        sequence number, except those that their writer skipped or that are beyond the owner's
-        trust.
+        or forged snapshots are omitted; see `damaged`.
         """
-        self.damaged.clear()
-        self._forks.clear()
-        read_log = None
-        if not with_expired:
-            read_log = start_beside(
-                self._vault, lambda: load_retention_log(self._vault, self.trust)
-            )
-        all_points: list[tuple[datetime, RecoveryPoint]] = []
-        for writer in sorted({writer.id for writer in self.trust.root.writers}):
-            points = []
-            junk: dict[int, datetime | None] = {}
-            head_stored: datetime | None = None
-            previous: Slot | None = None
-            for slot in read_history(self._vault, self.trust, writer, self._junk):
-                if slot.snapshot is not None:
-                    points.append(self._point(slot, slot.snapshot))
-                    head_stored = slot.stored
-                    if previous is not None and leaves_out(slot, previous):
-                        self._forks[writer, previous.sequence] = slot.sequence
-                    previous = slot
-                    for sequence in slot.snapshot.burnt:
-                        self.damaged.pop((writer, sequence), None)
-                elif not slot.is_distrusted:
-                    junk[slot.sequence] = slot.stored
-                    self.damaged[writer, slot.sequence] = slot.problem or ""
-            newest = points[-1].sequence if points else 0
-            for sequence in superseded_snapshots(junk, newest, head_stored):
-                del self.damaged[writer, sequence]
-            latest = datetime.max.replace(tzinfo=UTC)
-            for point in reversed(points):
-                latest = min(latest, point.time)
-                all_points.append((latest, point))
-        expired = () if read_log is None else read_log().expired
-        for id_ in self._forks.keys() & set(expired):
-            del self._forks[id_]
-        found = [
-            (latest, point)
-            for latest, point in all_points
-            if (point.writer, point.sequence) not in expired and set_name in (None, point.set_name)
-        ]
-        found.sort(key=lambda item: (item[0], item[1].writer, item[1].sequence))
-        return [point for _, point in found]
+        return self._points.read(set_name, with_expired=with_expired)
 
     def resolve(
         self, text: str, set_name: str | None = None, *, of_any_host: bool = False
@@ -178,81 +137,11 @@ class Repository:
         damaged, or "latest" is of a history that forks; `UsageError` if a bare number fits several
         writers, or "latest" is ambiguous between sets, or between hosts without `of_any_host`.
         """
-        points = self.points(set_name)
-        writer, _, digits = text.rpartition("/")
-        if digits == "latest":
-            latest = self._latest(points, writer, of_any_host)
-            if latest is not None:
-                require_unforked_history(latest, points, self._forks)
-                return latest
-        fitting: list[RecoveryPoint] = []
-        if digits.isascii() and digits.isdigit():
-            sequence = digits.lstrip("0")  # as text: Python limits the digits of a number
-            fitting = [
-                point
-                for point in self.points(set_name, with_expired=True)
-                if str(point.sequence) == sequence and writer in ("", point.writer)
-            ]
-        if len(fitting) == 1:
-            return fitting[0]
-        if not fitting:
-            self._refuse_damaged(text)
-        sets = sorted({point.set_name for point in self.points(with_expired=True)})
-        if not sets:
-            raise NotFound(
-                "there is no recovery point in the vault yet: make one with `backup run`, or check"
-                " that the right vault is named"
-            )
-        if set_name is not None and set_name not in sets:
-            raise NotFound(
-                f"there is no set {set_name!r} in the vault; there are: {', '.join(sets)}"
-            )
-        set_text = "" if set_name is None else f" of set {set_name}"
-        if fitting:
-            names = ", ".join(point.name for point in fitting)
-            raise UsageError(f"{text} is ambiguous: name one of {names}")
-        newest = ", ".join(point.name for point in points[-5:]) or "none"
-        existing = (
-            f"are {len(points)}, the newest:" if len(points) > 1 else "is only" if points else "is"
-        )
-        raise NotFound(f"there is no recovery point {text!r}{set_text}; there {existing} {newest}")
-
-    def _latest(
-        self, points: list[RecoveryPoint], writer: str, of_any_host: bool
-    ) -> RecoveryPoint | None:
-        writers = sorted({point.writer for point in points})
-        if not (writer or of_any_host) and self._own_writer in writers:
-            writer = self._own_writer or ""
-        if writer:
-            points = [point for point in points if point.writer == writer]
-        sets = sorted({point.set_name for point in points})
-        if len(sets) > 1:
-            raise UsageError(
-                "`latest` is ambiguous: there are recovery points of several sets. Name the set"
-                f" with --set: {', '.join(sets)}"
-            )
-        if len(writers) > 1 and not (writer or of_any_host):
-            names = ", ".join(f"{name}/latest" for name in writers)
-            raise UsageError(
-                "`latest` is ambiguous: there are recovery points of several hosts. Name one of"
-                f" {names}"
-            )
-        ended = [point for point in points if not point.is_interim]
-        return (ended or points)[-1] if points else None
-
-    def _refuse_damaged(self, text: str) -> None:
-        writer, _, digits = text.rpartition("/")
-        for (owner, sequence), problem in self.damaged.items():
-            wanted = "latest" if digits == "latest" else digits.lstrip("0")
-            if wanted in ("latest", f"{sequence}") and writer in ("", owner):
-                raise Damaged(
-                    f"recovery point {owner}/{sequence:010d} cannot be used: {problem}."
-                    " `verify` names other problems"
-                )
+        return self._points.resolve(text, set_name, of_any_host=of_any_host)
 
     def entries(self, point: RecoveryPoint, patterns: Sequence[str] = ()) -> Iterator[Entry]:
         """Yield the entries of a point in path order; see `path_selection`."""
-        _, body, reader = self._open_healing(point)
+        body, reader = self._open_healing(point)
         selection = Selection(patterns)
         for entry in walk(reader, body, selection):
             if selection.takes(entry.path):
@@ -263,7 +152,7 @@ class Repository:
 
         A path that is not a folder returns itself. Raise `NotFound` if there is no such path.
         """
-        _, body, reader = self._open_healing(point)
+        body, reader = self._open_healing(point)
         folder = _to_path(path)
         entries = list(list_folder(reader, body, folder))
         if not entries and (not folder or find_entry(reader, body, folder) is None):
@@ -278,13 +167,9 @@ class Repository:
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
-        def opened(point: RecoveryPoint) -> tuple[Body, BlobReader]:
-            _, body, reader = self._open_healing(point)
-            return body, reader
-
         return Search(patterns).through(
             [point for point in reversed(points) if point.domain in known],
-            opened,
+            self._open_healing,
             min(_SEARCHED_AT_ONCE, self._vault.calls_at_once),
         )
 
@@ -298,7 +183,7 @@ class Repository:
         nothing in either.
         """
         _, old, old_reader = self.open_point(before)
-        _, new, reader = self._open_healing(after)
+        new, reader = self._open_healing(after)
         places = {(point.writer, point.domain) for point in (before, after)}
         if old.id_key != new.id_key or len(places) > 1:
             raise UsageError(
@@ -330,7 +215,7 @@ class Repository:
         may come later, when the pieces so far are right but incomplete: the consumer must not take
         an interrupted stream for the file.
         """
-        _, body, reader = self._open_healing(point)
+        body, reader = self._open_healing(point)
         path_bytes = _to_path(path)
         entry = find_entry(reader, body, path_bytes)
         if entry is None:
@@ -340,10 +225,6 @@ class Repository:
         if entry.kind != "file":
             raise UsageError(f"{entry.text} is a {entry.kind}. Only a file has content")
         return content_of(reader, entry)
-
-    def read_file(self, point: RecoveryPoint, entry: Entry) -> Iterator[bytes]:
-        """Yield the content of a file entry that was found already."""
-        return content_of(self._open_healing(point)[2], entry)
 
     def restore(
         self,
@@ -379,9 +260,6 @@ class Repository:
         # Imported here: listing and comparing need no processes.
         from backup.restorer.restore_run import Request, Restore
 
-        def open_reader() -> tuple[BlobReader, BlobHealer]:
-            return self._healing(point, body)
-
         request = Request(
             repository=self.trust.root.repository,
             point=point,
@@ -393,7 +271,11 @@ class Repository:
             forks=isinstance(self._vault, DirectoryStore),
         )
         return Restore(
-            request, body=body, open_reader=open_reader, progress=progress, now=now
+            request,
+            body=body,
+            open_reader=lambda: self._healing(point, body),
+            progress=progress,
+            now=now,
         ).run()
 
     def open_point(self, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
@@ -410,9 +292,9 @@ class Repository:
         body = self._body(slot.snapshot, slot)
         return slot.snapshot, body, self._reader(point, body)
 
-    def _open_healing(self, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
-        snapshot, body, _ = self.open_point(point)
-        return snapshot, body, self._healing(point, body)[0]
+    def _open_healing(self, point: RecoveryPoint) -> tuple[Body, BlobReader]:
+        _, body, _ = self.open_point(point)
+        return body, self._healing(point, body)[0]
 
     def _healing(self, point: RecoveryPoint, body: Body) -> tuple[BlobReader, BlobHealer]:
         def others() -> Iterator[tuple[str, Body]]:
@@ -474,26 +356,24 @@ class Repository:
             )
         return open_body(slot.sealed, [key], slot.name)
 
-    def _point(self, slot: Slot, snapshot: Snapshot) -> RecoveryPoint:
-        details = None
-        if self._domains:
-            # List a point whose body does not open: `verify` names its problem.
-            try:
-                details = _details(self._body(snapshot, slot))
-            except BackupError:
-                details = None
-        return RecoveryPoint(
-            writer=snapshot.writer,
-            sequence=snapshot.sequence,
-            set_name=snapshot.set_name,
-            domain=snapshot.domain,
-            time=snapshot.time,
-            complete=snapshot.state == "complete",
-            is_interim=snapshot.state == "interim",
-            bytes_new=sum(size for _, size in snapshot.packs),
-            object_name=slot.name,
-            sha256=slot.sha256,
-            details=details,
+    def _open_details(self, slot: Slot, snapshot: Snapshot) -> RecoveryPointDetails | None:
+        """Return the encrypted details of a point, or None if they do not open."""
+        if not self._domains:
+            return None
+        try:
+            body = self._body(snapshot, slot)
+        except BackupError:
+            return None  # the point is listed all the same; `verify` names its problem
+        return RecoveryPointDetails(
+            consistent_at=body.consistent_at,
+            started=body.started,
+            ended=body.ended,
+            files=body.files,
+            directories=body.directories,
+            bytes=body.bytes,
+            unread=body.unread,
+            unread_total=body.unread_total,
+            sources=body.sources,
         )
 
 
@@ -511,20 +391,6 @@ def _to_path(path: bytes | str) -> bytes:
     except Damaged:
         path_bytes = os.fsencode(path)  # a percent sign or control character that means itself
     return path_bytes.rstrip(b"/")
-
-
-def _details(body: Body) -> RecoveryPointDetails:
-    return RecoveryPointDetails(
-        consistent_at=body.consistent_at,
-        started=body.started,
-        ended=body.ended,
-        files=body.files,
-        directories=body.directories,
-        bytes=body.bytes,
-        unread=body.unread,
-        unread_total=body.unread_total,
-        sources=body.sources,
-    )
 
 
 def _is_other_repository(vault: Store, identity: Identity) -> bool:

@@ -1,0 +1,175 @@
+"""Recovery points of a repository: listing, and lookup by name.
+
+- Listing needs no key. `Repository.points` and `Repository.resolve` describe order and names.
+- "latest" is the newest recovery point of a run that ended, or an interim one if there is no other.
+  It is refused if the writer's history forks. With several sets, the set must be named. With
+  several hosts, the host must be named, except that the host on which this runs means its own
+  points.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from backup.errors import Damaged, NotFound, UsageError
+from backup.format.snapshot import Snapshot
+from backup.reader.history_forks import leaves_out, require_unforked_history
+from backup.records import RecoveryPoint, RecoveryPointDetails
+from backup.stores import Stat, Store
+from backup.stores.parallel_reads import start_beside
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import RootChain
+from backup.trust.snapshot_slots import Slot, read_history, superseded_snapshots
+
+
+class RecoveryPoints:
+    """Recovery points of all writers; each call reads what is new in the vault."""
+
+    def __init__(
+        self,
+        vault: Store,
+        trust: RootChain,
+        *,
+        own_writer: str | None,
+        open_details: Callable[[Slot, Snapshot], RecoveryPointDetails | None],
+    ) -> None:
+        self._vault = vault
+        self._trust = trust
+        self._own_writer = own_writer
+        self._open_details = open_details
+        self.damaged: dict[tuple[str, int], str] = {}  # by writer and sequence, of the last list
+        self._forks: dict[tuple[str, int], int] = {}
+        self._junk: dict[Stat, Slot] = {}  # slots without a snapshot are read once
+
+    def read(self, set_name: str | None, *, with_expired: bool = False) -> list[RecoveryPoint]:
+        """Return the valid recovery points, newest last."""
+        self.damaged.clear()
+        self._forks.clear()
+        read_log = None
+        if not with_expired:
+            read_log = start_beside(
+                self._vault, lambda: load_retention_log(self._vault, self._trust)
+            )
+        all_points: list[tuple[datetime, RecoveryPoint]] = []
+        for writer in sorted({writer.id for writer in self._trust.root.writers}):
+            points = []
+            junk: dict[int, datetime | None] = {}
+            head_stored: datetime | None = None
+            previous: Slot | None = None
+            for slot in read_history(self._vault, self._trust, writer, self._junk):
+                if slot.snapshot is not None:
+                    points.append(self._point(slot, slot.snapshot))
+                    head_stored = slot.stored
+                    if previous is not None and leaves_out(slot, previous):
+                        self._forks[writer, previous.sequence] = slot.sequence
+                    previous = slot
+                    for sequence in slot.snapshot.burnt:
+                        self.damaged.pop((writer, sequence), None)
+                elif not slot.is_distrusted:
+                    junk[slot.sequence] = slot.stored
+                    self.damaged[writer, slot.sequence] = slot.problem or ""
+            newest = points[-1].sequence if points else 0
+            for sequence in superseded_snapshots(junk, newest, head_stored):
+                del self.damaged[writer, sequence]
+            latest = datetime.max.replace(tzinfo=UTC)
+            for point in reversed(points):
+                latest = min(latest, point.time)
+                all_points.append((latest, point))
+        expired = () if read_log is None else read_log().expired
+        for id_ in self._forks.keys() & set(expired):
+            del self._forks[id_]
+        found = [
+            (latest, point)
+            for latest, point in all_points
+            if (point.writer, point.sequence) not in expired and set_name in (None, point.set_name)
+        ]
+        found.sort(key=lambda item: (item[0], item[1].writer, item[1].sequence))
+        return [point for _, point in found]
+
+    def resolve(self, text: str, set_name: str | None, *, of_any_host: bool) -> RecoveryPoint:
+        """Return the point with a name; raise the errors of `Repository.resolve`."""
+        points = self.read(set_name)
+        writer, _, digits = text.rpartition("/")
+        if digits == "latest":
+            latest = self._latest(points, writer, of_any_host)
+            if latest is not None:
+                require_unforked_history(latest, points, self._forks)
+                return latest
+        fitting: list[RecoveryPoint] = []
+        if digits.isascii() and digits.isdigit():
+            sequence = digits.lstrip("0")  # as text: Python limits the digits of a number
+            fitting = [
+                point
+                for point in self.read(set_name, with_expired=True)
+                if str(point.sequence) == sequence and writer in ("", point.writer)
+            ]
+        if len(fitting) == 1:
+            return fitting[0]
+        if not fitting:
+            self._refuse_damaged(text)
+        sets = sorted({point.set_name for point in self.read(None, with_expired=True)})
+        if not sets:
+            raise NotFound(
+                "there is no recovery point in the vault yet: make one with `backup run`, or check"
+                " that the right vault is named"
+            )
+        if set_name is not None and set_name not in sets:
+            raise NotFound(
+                f"there is no set {set_name!r} in the vault; there are: {', '.join(sets)}"
+            )
+        set_text = "" if set_name is None else f" of set {set_name}"
+        if fitting:
+            names = ", ".join(point.name for point in fitting)
+            raise UsageError(f"{text} is ambiguous: name one of {names}")
+        newest = ", ".join(point.name for point in points[-5:]) or "none"
+        existing = (
+            f"are {len(points)}, the newest:" if len(points) > 1 else "is only" if points else "is"
+        )
+        raise NotFound(f"there is no recovery point {text!r}{set_text}; there {existing} {newest}")
+
+    def _latest(
+        self, points: list[RecoveryPoint], writer: str, of_any_host: bool
+    ) -> RecoveryPoint | None:
+        writers = sorted({point.writer for point in points})
+        if not (writer or of_any_host) and self._own_writer in writers:
+            writer = self._own_writer or ""
+        if writer:
+            points = [point for point in points if point.writer == writer]
+        sets = sorted({point.set_name for point in points})
+        if len(sets) > 1:
+            raise UsageError(
+                "`latest` is ambiguous: there are recovery points of several sets. Name the set"
+                f" with --set: {', '.join(sets)}"
+            )
+        if len(writers) > 1 and not (writer or of_any_host):
+            names = ", ".join(f"{name}/latest" for name in writers)
+            raise UsageError(
+                "`latest` is ambiguous: there are recovery points of several hosts. Name one of"
+                f" {names}"
+            )
+        ended = [point for point in points if not point.is_interim]
+        return (ended or points)[-1] if points else None
+
+    def _refuse_damaged(self, text: str) -> None:
+        writer, _, digits = text.rpartition("/")
+        for (owner, sequence), problem in self.damaged.items():
+            wanted = "latest" if digits == "latest" else digits.lstrip("0")
+            if wanted in ("latest", f"{sequence}") and writer in ("", owner):
+                raise Damaged(
+                    f"recovery point {owner}/{sequence:010d} cannot be used: {problem}."
+                    " `verify` names other problems"
+                )
+
+    def _point(self, slot: Slot, snapshot: Snapshot) -> RecoveryPoint:
+        return RecoveryPoint(
+            writer=snapshot.writer,
+            sequence=snapshot.sequence,
+            set_name=snapshot.set_name,
+            domain=snapshot.domain,
+            time=snapshot.time,
+            complete=snapshot.state == "complete",
+            is_interim=snapshot.state == "interim",
+            bytes_new=sum(size for _, size in snapshot.packs),
+            object_name=slot.name,
+            sha256=slot.sha256,
+            details=self._open_details(slot, snapshot),
+        )
