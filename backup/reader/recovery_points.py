@@ -22,7 +22,7 @@ from backup.trust.snapshot_slots import Slot, read_history, superseded_snapshots
 
 
 class RecoveryPoints:
-    """Recovery points of all writers; each call reads what is new in the vault."""
+    """Recovery points of all writers, as the vault has them at each call."""
 
     def __init__(
         self,

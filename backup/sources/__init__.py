@@ -209,7 +209,7 @@ class OpenSource(ABC):
         return self._translated(self._scan())
 
     def scan_with_content(self) -> Iterator[Found | Unread | ReadFile]:
-        """Yield paths as `scan`; a source may yield small files with their content.
+        """Yield paths as `scan`, some small files with their content.
 
         A file with several names is always yielded as `Found`.
         """

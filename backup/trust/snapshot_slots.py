@@ -1,4 +1,4 @@
-"""Snapshot slots: the numbered objects of a writer, each read and verified.
+"""Snapshot slots: numbered objects of a writer, each read and verified.
 
 - A slot without a valid snapshot of this writer is returned with its problem, never skipped
   silently. The caller decides what the problem means.
