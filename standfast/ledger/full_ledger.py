@@ -105,7 +105,7 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
 
 
 def is_there(url: str) -> bool:
-    """Return whether there is a ledger of any schema; creates nothing."""
+    """Return whether a ledger of any schema exists; creates nothing."""
     engine = open_engine(url)
     try:
         return has_schema(engine)
@@ -117,9 +117,9 @@ def is_there(url: str) -> bool:
 def open_ledger(
     url: str, keys: Path, witness: Path, clock: ServerClock | None = None
 ) -> Iterator[Ledger]:
-    """Open a ledger; ConfigurationError without one of this schema.
+    """Open a ledger; ConfigurationError unless it has this schema.
 
-    On PostgreSQL the `clock`, if given, then goes by its server.
+    On PostgreSQL, `clock` follows the clock of the server from then on.
     """
     engine = open_engine(url)
     if clock is not None and engine.dialect.name == "postgresql":

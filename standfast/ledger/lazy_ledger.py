@@ -56,7 +56,7 @@ class Runs(Protocol):
 
 
 class LazyLedger:
-    """A place's ledger; to be used as a context manager."""
+    """The ledger of an installation; a context manager."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class LazyLedger:
 
     def __enter__(self) -> "LazyLedger":
         if self._opens_now:
-            _ = self.runs  # so that what is wrong shows now
+            _ = self.runs  # report problems at once
         return self
 
     def __exit__(

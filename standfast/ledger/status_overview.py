@@ -55,13 +55,13 @@ class IncidentOverview:
     opened_at: datetime
     opened_by: str
     playbook: str
-    steps: tuple[StepView, ...]  # an answer is empty text: what was answered is sealed
+    steps: tuple[StepView, ...]  # answers are sealed, so an answer is empty text here
     facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
-    untold: int = 0  # people that no notice has reached, each counted once
-    held: int = 0  # of them, those that a person has to decide about
-    kept: int = 0  # once an undo was begun: targets that still are as the incident left them
-    joined: int = 0  # triggers that brought it more targets since it was opened
-    is_carried: bool = True  # a runner works on it, or a `serve` looks for work
+    untold: int = 0  # recipients that no notice has reached
+    held: int = 0  # of these, recipients that a person must decide about
+    kept: int = 0  # after an undo: targets that are not restored
+    joined: int = 0  # triggers that added targets
+    is_carried: bool = True  # a runner works on it, or a `serve` will
 
 
 @dataclass(frozen=True, kw_only=True)

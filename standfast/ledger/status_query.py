@@ -181,7 +181,7 @@ def _last_runs(
     position = "strpos" if is_postgresql else "instr"
     other_host = _names_other(position, "host", own.host)
     other_vault = _names_other(position, "vault", own.vault)
-    # A run that a fast clock dated ahead would hide the runs that came after it.
+    # A run with a date in the future would hide the runs after it.
     statement = f"""
         SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,
             MAX(started_at), MAX(ended_at), COUNT(*)
@@ -244,7 +244,7 @@ def _readable_runs(cursor: Cursor, which: str) -> Iterator[RunRecord]:
         "SELECT id, kind, subject, way, state, started_at, ended_at, summary"  # noqa: S608 - ours
         f" FROM run WHERE {which}",
     ):
-        with suppress(ValueError):  # somebody changed the row; `audit verify` names it
+        with suppress(ValueError):  # a manipulated row; `audit verify` reports it
             yield RunRecord(
                 id=id_,
                 kind=kind,
@@ -274,9 +274,7 @@ def _facts(cursor: Cursor) -> dict[str, tuple[FactOverview, ...]]:
 
 
 def _open_incidents(
-    cursor: Cursor,
-    facts: Mapping[str, tuple[FactOverview, ...]],
-    runners: Collection[str | None],
+    cursor: Cursor, facts: Mapping[str, tuple[FactOverview, ...]], runners: Collection[str | None]
 ) -> Iterator[IncidentOverview]:
     steps: dict[str, list[StepView]] = {}
     counts = _step_counts(cursor)

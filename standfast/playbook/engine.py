@@ -1,32 +1,31 @@
-"""Next moves in a run of a playbook, computed from facts.
+"""Next moves in a run of a playbook, computed from its state alone.
 
-Without a clock, a disk or a person.
+    moves = next_moves(state, now)   # [Expand(step="lock", round=1), Prompt(step="ask", round=1)]
 
-Owns the rules of progress. Leaves keeping the facts to the ledger, carrying moves out to
-operations, and the words for the operator to `standing`.
+This module has the rules of progress. The ledger stores the state, the use-cases make the moves,
+and `status` describes the state in words. Nothing here has a clock, a disk or a person.
 
 Rules
-- `next_moves` is a function of its arguments alone, in the order of the file; asked twice, it says
-  the same twice. A move names (step, round), so that applying it twice changes once.
-- A need is met by a step that is done or skipped; by a partial one whose `on_partial` is `go_on`;
-  and by any finished one of which a person said "go on". Where it stands in `after`, a failed one
-  meets it too, and one that is stuck: it runs, and for a minute nothing more of it was done. One
-  that an approver refused does not: a person said no.
-- A notice that nobody approves is sent only after the locks that it names, in `needs` or in
-  `after`, are wholly done, or a person accepted what they came to: the mailbox of whoever is not
-  locked out may be among its readers.
-- What a step came to is read from its effects as they are now: a late receipt betters a step that
-  was already finished, and no move is needed for it.
-- An effect that is unknown and will be looked up again (`settling`) keeps its step running. One
-  that nobody can tell makes the step partial, never failed: it may have happened.
-- A condition that cannot be evaluated blocks its step. It is neither skipped nor carried out.
-- An answer that a person corrected is a round of its own. What was skipped by the earlier one is
-  looked at again, as a round as late as there were corrections; what had begun goes on.
-- Halted: only undos move. Closed, or in plan mode: no moves at all.
+- `next_moves` depends on its arguments alone and has the order of the file. A move names (step,
+  round), so making it twice changes the run once.
+- A need is met by a step that is done or skipped; by a partial one if its `on_partial` is `go_on`;
+  and by any finished step that a person accepted. If it is named in `after`, a failed step meets it
+  too, and so does a stuck one: it runs and made no progress for a minute. A step that an approver
+  refused meets no need.
+- A notice without an approval is sent only after the locks in its `needs` and `after` are
+  completely done, or after a person accepted their result: a mailbox that is not locked may belong
+  to one of the readers.
+- The result of a step is computed from the present state of its effects: a late receipt improves a
+  finished step without a move.
+- An unknown effect that will be looked up again (`settling`) keeps its step running. One that can
+  never be looked up makes the step partial, never failed: it may have happened.
+- A condition that cannot be evaluated blocks its step, which is neither skipped nor carried out.
+- A corrected answer is a round of its own. A step that the earlier answer skipped is checked again
+  in a later round. A step that had begun continues.
+- In a stopped incident only undos move. In a closed incident or a plan nothing moves.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -38,73 +37,51 @@ from standfast.playbook.model import OnPartial, Step, StepKind
 from standfast.playbook.rendering.step_labels import condition
 from standfast.playbook.run_state import Counts, State, StepView
 from standfast.playbook.step_graph import behind
-from standfast.records import Json, JsonObject, Mode, Proof, StepState, utc
+from standfast.records import Json, JsonObject, Mode, StepState, utc
 
-PATIENCE = timedelta(minutes=1)  # of what comes `after` a step, with one of which nothing gets on
+PATIENCE = timedelta(minutes=1)  # without progress, until steps that come `after` may begin
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expand:
-    """Plan the step's effects; it then asks for approvals or runs."""
-
+class _StepMove:
     step: str
     round: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ask:
+class Expand(_StepMove):
+    """Plan the effects of the step, which then asks for approvals or runs."""
+
+
+class Ask(_StepMove):
     """Page the approvers that have not been paged for this round yet."""
 
-    step: str
-    round: int
+
+class Open(_StepMove):
+    """Run the step after a break-glass approval that nobody refused."""
+
+
+class Prompt(_StepMove):
+    """Put the instructions or the question before a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Escalate:
+class Escalate(_StepMove):
     """Page the next people: the paged ones have not answered in time."""
 
-    step: str
-    round: int
     rung: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Open:
-    """Run the step without further approvals after a break-glass approval.
-
-    Only if nobody has refused the step.
-    """
-
-    step: str
-    round: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompt:
-    """Put the instructions or the question before a person."""
-
-    step: str
-    round: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wake:
+class Wake(_StepMove):
     """Let the step wait until `due_at`."""
 
-    step: str
-    round: int
     due_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finish:
-    """Close the round in a final state.
+class Finish(_StepMove):
+    """Close the round in a final state; a skipped step was never opened."""
 
-    A skipped step is closed without ever being opened.
-    """
-
-    step: str
-    round: int
     state: StepState
     reason: str  # for people; counts and rules, no personal data
 
@@ -113,12 +90,10 @@ Move: TypeAlias = Expand | Ask | Escalate | Open | Prompt | Wake | Finish
 
 
 def next_moves(state: State, now: datetime) -> list[Move]:
-    """Return every move that can be made now.
+    """Return every move that can be made now, in the order of the file.
 
-    The order is that of the file, with extra steps last.
-
-    An empty list means: nothing to do until an effect, an answer, an approval or the clock changes
-    something. Expects a playbook that `check` found sound.
+    Steps outside the playbook come last. The list is empty until an effect, an answer, an approval
+    or the clock changes something. The playbook must have passed `validation`.
     """
     now = utc(now)
     if state.is_closed or state.mode is Mode.PLAN:
@@ -142,41 +117,10 @@ def next_moves(state: State, now: datetime) -> list[Move]:
     return [move for move in moves if move is not None]
 
 
-def merged(rounds: Sequence[StepView]) -> StepView:
-    """Return one view of all rounds of a step, in order.
-
-    It is the latest view, with the targets of each round.
-
-    What an approver refused, and what was asked again since, does not count.
-    """
-    latest = rounds[-1]
-    counted = [view for view in rounds if view.state is not StepState.REFUSED]
-    if latest.state is StepState.REFUSED or len(counted) < 2:
-        return latest
-    short = [view for view in counted if view.counts.done < view.counts.total]
-    return replace(
-        latest,
-        counts=Counts(
-            **{
-                name: sum(getattr(view.counts, name) for view in counted)
-                for name in Counts.__dataclass_fields__
-            }
-        ),
-        settling=sum(view.settling for view in counted),
-        after_canary=sum(view.after_canary for view in counted),
-        proof=Proof.weakest(view.proof for view in counted if view.counts.done),
-        is_paused=any(view.is_paused for view in counted),
-        is_accepted=bool(short) and all(view.is_accepted for view in short),
-        is_unreviewed=any(view.is_unreviewed for view in counted),
-    )
-
-
 def is_behind(step: Step, state: State) -> bool:
-    """Return whether a begun step does not cover targets added since.
+    """Return whether targets were added that a begun step does not cover.
 
-    The targets were added to the incident.
-
-    What a person does or decides is not asked again, and what was not wanted stays unwanted.
+    Answers of people are not asked again, and skipped or refused steps stay as they are.
     """
     view = state.steps.get(step.name)
     return (
@@ -188,12 +132,12 @@ def is_behind(step: Step, state: State) -> bool:
 
 
 def is_pending(step: Step, state: State) -> bool:
-    """Is it still to be begun, or to be left out?"""
+    """Return whether the step is neither begun nor skipped yet."""
     return step.name not in state.steps or is_overtaken(step, state)
 
 
 def is_overtaken(step: Step, state: State) -> bool:
-    """Was it skipped by an answer that was corrected since?"""
+    """Return whether an answer that skipped the step was corrected since."""
     view = state.steps.get(step.name)
     if view is None or view.state is not StepState.SKIPPED:
         return False
@@ -201,16 +145,15 @@ def is_overtaken(step: Step, state: State) -> bool:
 
 
 def _round_by_answers(step: Step, state: State) -> int:
-    """Return the round in which a skipped step heeds every correction."""
+    """Return the round of a skipped step that considers every correction."""
     asked = (state.steps.get(name) for name in answers_behind(state.playbook, step))
     return 1 + sum(view.round - 1 for view in asked if view is not None)
 
 
 def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
-    """Check a skipped step again after all earlier work on answers is done.
+    """Check a skipped step again once all earlier steps with answers ended.
 
-    Only earlier steps that depend on answers are checked here. The other earlier steps delay it
-    under the usual rules.
+    The other earlier steps delay it by the usual rules.
     """
     asked = answers_behind(state.playbook, step)
     for name in behind(state.playbook)[step.name]:
@@ -225,9 +168,8 @@ def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
 def _may_widen(step: Step, state: State, now: datetime) -> bool:
     """Return whether a further round may begin.
 
-    It may not before the steps that it needs have had theirs.
-
-    A round that asks for approval is not overtaken: what is signed is the newest.
+    The steps that it needs begin their further rounds first. A round that asks for approval ends
+    first: an approver signs the newest round.
     """
     view = state.steps[step.name]
     are_needs_wide = not any(is_behind(state.playbook.step(need), state) for need in step.needs)
@@ -238,8 +180,8 @@ def _may_widen(step: Step, state: State, now: datetime) -> bool:
 def namespace(state: State) -> JsonObject:
     """Return the names that expressions see: `inputs`, `answers` and `steps`.
 
-    A step that was skipped has the answer null. One that was not answered yet has none, so that
-    naming it is an error.
+    A skipped step has the answer null. A step without an answer yet is missing, so an expression
+    that names it fails.
     """
     answers: dict[str, Json] = {}
     steps: dict[str, Json] = {}
@@ -267,15 +209,15 @@ def is_wanted(step: Step, state: State) -> bool:
         return True
     value = expressions.parse(step.when).evaluate(namespace(state))
     if not isinstance(value, bool):
-        # "no" is a text, and a text counts as true in Python: it must never start a step.
-        raise ValueError("a condition must be true or false; compare the text with something")
+        # Python takes the text "no" for true: a text must never start a step.
+        raise ValueError("a condition must be true or false. Compare the text with a value.")
     return value
 
 
 def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool:
-    """May the step begin, as far as other steps are concerned?
+    """Return whether the steps that it needs let the step begin.
 
-    Without `now`, what is stuck is waited for like everything that runs.
+    Without `now`, a stuck step counts as running.
     """
     for need in step.needs:
         needed = state.playbook.step(need)
@@ -293,8 +235,7 @@ def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool
 def _is_stuck(view: StepView, now: datetime) -> bool:
     """Return whether a running step made no progress for `PATIENCE`.
 
-    Later steps wait at most that long. A notice that a person paused, or whose canary has no
-    result yet, is held on purpose and is not stuck.
+    A notice that a person paused, or that waits for the result of its canary, is not stuck.
     """
     if view.state is not StepState.RUNNING or view.moved_at is None:
         return False
@@ -325,20 +266,14 @@ def waits_for_lock(step: Step, needed: Step) -> bool:
 
 
 def standing_state(view: StepView) -> StepState:
-    """Return the state, improved by effects that became known later.
-
-    They became known after the step had finished.
-    """
+    """Return the state with the effects that became known after its end."""
     if view.state in (StepState.PARTIAL, StepState.FAILED) and view.counts.total:
         return outcome(view) or view.state
     return view.state
 
 
 def outcome(view: StepView) -> StepState | None:
-    """Return the result of the effects.
-
-    Return None while one of them is in progress or has to be looked up.
-    """
+    """Return the result of the effects; None until all of them have one."""
     counts = view.counts
     if counts.under_way or min(view.settling, counts.unknown):
         return None
@@ -348,16 +283,13 @@ def outcome(view: StepView) -> StepState | None:
 
 
 def is_approved(step: Step | None, view: StepView) -> bool:
-    """Return whether an asking step has the signatures that it needs.
-
-    It needs at least one; otherwise it would not ask.
-    """
+    """Return whether an asking step has the signatures that it needs."""
     by_playbook = step.approval.count if step and step.approval else 0
     return view.approvals >= max(view.approvals_needed, by_playbook, 1)
 
 
 def tally(counts: Counts) -> str:
-    """Say how many of the targets are done, and where the others stand."""
+    """Describe how many targets are done, and the states of the others."""
     others = {
         "failed": counts.failed,
         "refused": counts.refused,
@@ -375,7 +307,7 @@ def _begin(step: Step, state: State, now: datetime, *, round_: int) -> Move | No
     try:
         wanted = is_wanted(step, state)
     except ValueError:
-        return None  # `obstacles` says so
+        return None  # `obstacles` reports it
     if not wanted:
         reason = f"not needed: only if {condition(step.when or '')}"
         return Finish(step=step.name, round=round_, state=StepState.SKIPPED, reason=reason)
@@ -390,13 +322,10 @@ def _begin(step: Step, state: State, now: datetime, *, round_: int) -> Move | No
 
 
 def _carry_on(step: Step | None, view: StepView, now: datetime) -> Move | None:
-    """Return the move of a step that has begun.
-
-    `step` is None for a step outside the playbook.
-    """
+    """Return the move of a begun step; `step` is None outside the playbook."""
     match view.state:
         case StepState.ASKING if view.is_refused:
-            return _finish(view, StepState.REFUSED, "an approver said no")
+            return _finish(view, StepState.REFUSED, "an approver refused it")
         case StepState.ASKING if view.counts.total and not is_approved(step, view):
             if view.opens_at is not None and view.opens_at <= now:
                 return Open(step=view.step, round=view.round)
@@ -419,7 +348,7 @@ def _settle(view: StepView) -> Finish | None:
     if reached is None:
         return None
     if not view.counts.total:
-        # Nobody is woken for an approval of nothing, and nothing is not a failure.
+        # A step without targets needs no approval, and it has not failed.
         return _finish(view, StepState.DONE, "no targets")
     return _finish(view, reached, tally(view.counts))
 

@@ -62,12 +62,7 @@ def schema() -> JsonObject:
                 "additionalProperties": {"$ref": "#/$defs/step"},
             },
         },
-        "$defs": {
-            "input": _input(),
-            "step": _step(),
-            "approval": _approval(),
-            "texts": _texts(),
-        },
+        "$defs": {"input": _input(), "step": _step(), "approval": _approval(), "texts": _texts()},
     }
 
 

@@ -1,19 +1,17 @@
-"""Facts about a run of a playbook: an incident at one moment.
+"""State of a run of a playbook at one moment.
 
-The engine reads them.
-
-Owns their shape. Leaves keeping them to the ledger, and what follows from them to `engine`.
+The ledger stores it, and `engine` computes the next moves from it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, Proof, StepState, utc
 
-UNDO_PREFIX = "undo-"  # begins the name of every step that gives back; no playbook can use it
+UNDO_PREFIX = "undo-"  # begins the name of each undo step; no playbook can use it
 HELD_STEP_PREFIX = "held-"  # begins the name of a step that notifies one held recipient
 
 
@@ -39,50 +37,74 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """Latest round of one step, from the ledger.
-
-    A step without a view is pending.
-    """
+    """One round of a step, from the ledger; a step without one is pending."""
 
     step: str
     round: int  # from 1; a retry is a round of its own
     state: StepState
     counts: Counts = Counts()
-    settling: int = 0  # of the unknown ones, those that will be looked up again
-    letters: int = 0  # of the unknown ones, those that are written and to be posted, where known
-    letters_in: str = ""  # the folder in which they lie
-    proof: Proof = Proof.NONE  # the level that each target reaches that is done
-    after_canary: int = 0  # of the planned ones, those that follow the first few of a notice
-    is_paused: bool = False  # somebody paused the notice: nothing more of it leaves
+    settling: int = 0  # unknown effects that will be looked up again
+    letters: int = 0  # unknown effects that are letters to be posted, if known
+    letters_in: str = ""  # their folder
+    proof: Proof = Proof.NONE  # the level that every done target reaches
+    after_canary: int = 0  # planned effects that wait for the canary of a notice
+    is_paused: bool = False  # somebody paused the notice
     answer: str | None = None  # MANUAL, DECIDE
-    due_at: datetime | None = None  # WAITING: when it is over
-    moved_at: datetime | None = None  # RUNNING: when it began, or something of it was done since
+    due_at: datetime | None = None  # WAITING: the end of the wait
+    moved_at: datetime | None = None  # RUNNING: its start or its last progress
     asked: bool = False  # the approvers were paged
-    rung: int = 0  # ASKING: how often the next people were paged since
-    escalates_at: datetime | None = None  # ASKING: when the next ones are; None: nobody is left
-    opens_at: datetime | None = None  # ASKING: when it begins all the same, its glass broken
-    joined: int = 0  # how many joined triggers its targets cover
-    digest: str = ""  # ASKING: of what is planned, which an approval signs
+    rung: int = 0  # ASKING: how often it was escalated
+    escalates_at: datetime | None = None  # ASKING: the next escalation; None: nobody is left
+    opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
+    joined: int = 0  # number of joined triggers whose targets it covers
+    digest: str = ""  # ASKING: digest of the plan, which an approval signs
     approvals: int = 0  # signatures that verify
-    approvals_needed: int = 0  # as fixed when planned; may exceed the playbook's (blast radius)
-    why: str = ""  # ASKING: why more is asked than the playbook does, and what else to know
-    is_refused: bool = False  # an approver said no
-    is_accepted: bool = False  # a person said "go on" about what was not done
-    is_unreviewed: bool = False  # it ran on one person's word, and nobody else signed for it yet
+    approvals_needed: int = 0  # fixed by the plan; the blast radius may require more
+    why: str = ""  # ASKING: why more approvals are needed, and other notes
+    is_refused: bool = False  # an approver refused it
+    is_accepted: bool = False  # a person accepted it although it is incomplete
+    is_unreviewed: bool = False  # it ran by a break-glass approval, which nobody reviewed yet
 
     @property
     def is_undo(self) -> bool:
-        """Does it give back what the incident changed?"""
+        """Return whether it is an undo step."""
         return self.step.startswith(UNDO_PREFIX)
 
     def __post_init__(self) -> None:
         if self.round < 1:
             raise ValueError(f"step {self.step!r}: rounds count from 1, not {self.round}")
         if self.state is StepState.WAITING and self.due_at is None:
-            raise ValueError(f"step {self.step!r} waits, but nothing says until when")
+            raise ValueError(f"step {self.step!r} waits without an end")
         for name in ("due_at", "moved_at", "escalates_at", "opens_at"):
             if (moment := getattr(self, name)) is not None:
                 object.__setattr__(self, name, utc(moment))
+
+
+def merged(rounds: Sequence[StepView]) -> StepView:
+    """Return the latest view of a step, with the targets of all its rounds.
+
+    Rounds that an approver refused do not count.
+    """
+    latest = rounds[-1]
+    counted = [view for view in rounds if view.state is not StepState.REFUSED]
+    if latest.state is StepState.REFUSED or len(counted) < 2:
+        return latest
+    short = [view for view in counted if view.counts.done < view.counts.total]
+    return replace(
+        latest,
+        counts=Counts(
+            **{
+                name: sum(getattr(view.counts, name) for view in counted)
+                for name in Counts.__dataclass_fields__
+            }
+        ),
+        settling=sum(view.settling for view in counted),
+        after_canary=sum(view.after_canary for view in counted),
+        proof=Proof.weakest(view.proof for view in counted if view.counts.done),
+        is_paused=any(view.is_paused for view in counted),
+        is_accepted=bool(short) and all(view.is_accepted for view in short),
+        is_unreviewed=any(view.is_unreviewed for view in counted),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,24 +114,22 @@ class State:
     playbook: Playbook
     mode: Mode
     inputs: Mapping[str, Json] = field(default_factory=dict)
-    steps: Mapping[str, StepView] = field(default_factory=dict)  # as `merged` gives them
-    earlier: tuple[StepView, ...] = ()  # rounds that are not at their end and not the latest
-    extra: tuple[StepView, ...] = ()  # steps outside the playbook: an undo that was asked for
+    steps: Mapping[str, StepView] = field(default_factory=dict)  # as `merged` returns them
+    earlier: tuple[StepView, ...] = ()  # earlier rounds that have not ended
+    extra: tuple[StepView, ...] = ()  # steps outside the playbook, such as an undo
     is_halted: bool = False  # stopped, or closed
     is_closed: bool = False
-    joined: int = 0  # how many triggers brought more targets since it was opened
-    kept: int = 0  # once an undo was begun: targets that still are as this incident left them
-    is_carried: bool = True  # a runner works on it, or a `serve` looks for what is to be done
-    incident: str = "INCIDENT"  # its name in the commands that `standing` tells to type
-    time_zone: str = "UTC"  # that of the people who read what `standing` says
+    joined: int = 0  # number of triggers that added targets
+    kept: int = 0  # after an undo: targets that are not restored
+    is_carried: bool = True  # a runner works on it, or a `serve` will
+    incident: str = "INCIDENT"  # its name in the commands that `status` writes
+    time_zone: str = "UTC"  # of the people that read the texts of `status`
 
     @property
     def uncounted(self) -> tuple[str, ...]:
-        """Return the notices without recipients to count.
+        """Return the notices with an empty or unreadable audience.
 
-        Their audience could not be read, or is empty.
-
-        What a person went on without is not among them: they saw to it by hand.
+        Notices whose failure a person accepted are not included.
         """
         return tuple(
             step.name

@@ -302,7 +302,7 @@ def test_a_name_that_is_no_text_is_a_mistyped_word(
 ) -> None:
     answer = desk.run(*words, "inc-\udce9")
     assert (answer.status, answer.out) == (2, "")
-    assert "is no UTF-8" in answer.err
+    assert "not UTF-8" in answer.err
 
 
 def test_what_nobody_foresaw_is_one_line_without_its_words(

@@ -205,14 +205,14 @@ def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(
     (live_installation / "ledger.db").rename(live_installation / "away.db")
     answer = desk.run("evidence", "verify", incident_id)
     assert answer.status == 3
-    assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
+    assert "Whether one is gone, nobody can say: missing" in answer.out
     assert desk.json("evidence", "verify", incident_id)["exit_status"] == 3
     listed = desk.run("evidence", "list")
-    assert (listed.status, "nobody can say: there is no ledger at" in listed.out) == (3, True)
+    assert (listed.status, "nobody can say: missing" in listed.out) == (3, True)
     shutil.rmtree(one["folder"])
     for word in ("verify", "list"):
         gone = desk.run("evidence", word, incident_id)
-        assert (gone.status, "there is no ledger at" in gone.err) == (2, True)
+        assert (gone.status, "missing" in gone.err) == (2, True)
 
 
 def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
@@ -247,7 +247,7 @@ def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
     (live_installation / "ledger.db").unlink()
     answer = desk.run("evidence", "verify", incident_id)
     assert answer.status == 3
-    assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
+    assert "Whether one is gone, nobody can say: missing" in answer.out
 
 
 def test_a_report_of_an_incident_or_of_the_place_is_one_page(
@@ -359,7 +359,7 @@ def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(
         stopped = desk.run("incident", "stop", incident_id, *desk.by("dana"))
         backed_up = desk.run("backup", "run")
     assert [answer.status for answer in by_an_auditor] == by_us, by_an_auditor
-    assert (stopped.status, "which this user may only read" in stopped.err) == (2, True)
+    assert (stopped.status, "read-only for this user" in stopped.err) == (2, True)
     assert backed_up.status != 0
     assert "backup: it must be recorded" in backed_up.out + backed_up.err
 

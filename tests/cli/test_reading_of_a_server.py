@@ -95,7 +95,7 @@ def test_a_user_who_may_not_read_all_of_the_ledger_is_told_which_right_to_ask_fo
     for words in (("status",), ("audit", "verify"), ("drill", "list")):
         answer = desk.run(*words)
         assert answer.status == 2, words
-        assert "in ledger.url may not read all of it" in answer.err, words
+        assert "in ledger.url may not read" in answer.err, words
         assert "GRANT SELECT ON ALL TABLES" in answer.err, words
 
 

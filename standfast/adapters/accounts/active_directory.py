@@ -20,16 +20,12 @@ import secrets
 import uuid
 
 from standfast.adapters.accounts.base.build_context import BuildContext
-from standfast.adapters.accounts.base.ldap_connector import OURS, Changes, LdapConnector
+from standfast.adapters.accounts.base.ldap_changes import Changes
+from standfast.adapters.accounts.base.ldap_connector import OURS, LdapConnector
 from standfast.adapters.accounts.base.results import proven
 from standfast.adapters.clients.connection_pool import BoundedCall
-from standfast.adapters.clients.ldap.client import (
-    LdapConnection,
-    LdapEntry,
-    LdapResult,
-    folded,
-    folded_dn,
-)
+from standfast.adapters.clients.ldap.client import LdapConnection, LdapResult
+from standfast.adapters.clients.ldap.entries import LdapEntry, folded, folded_dn
 from standfast.config.sections.account_servers import ActiveDirectoryConfig
 from standfast.errors import Unavailable
 from standfast.records import JsonObject, Order, Proof, Result
@@ -88,7 +84,7 @@ class ActiveDirectory(LdapConnector):
     def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
         return [{"unicodePwd": (_written(password),)} for password in (_password(), secret)]
 
-    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+    def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
         return _SHUT.search(result.text) is not None
 
     def _to_undo(self, entry: LdapEntry, prior: JsonObject) -> Changes | None:

@@ -124,10 +124,7 @@ class AmazonConnect(PerAccountConnector):
         return Account(
             id=account_id,
             is_enabled=profiles != [self._settings.no_access_security_profile],
-            prior={
-                "security_profiles": profiles,
-                "routing_profile": str(user["RoutingProfileId"]),
-            },
+            prior={"security_profiles": profiles, "routing_profile": str(user["RoutingProfileId"])},
         )
 
     def _shut(self, account: Account, deadline: Deadline) -> bool:
@@ -230,11 +227,7 @@ class AmazonConnect(PerAccountConnector):
     ) -> AwsAnswer | None:
         self._pace.wait(operation, deadline)
         return self._aws.read(
-            operation,
-            deadline,
-            absent=absent,
-            InstanceId=self._settings.instance_id,
-            **parameters,
+            operation, deadline, absent=absent, InstanceId=self._settings.instance_id, **parameters
         )
 
     def _act(

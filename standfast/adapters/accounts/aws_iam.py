@@ -225,8 +225,7 @@ class AwsIam(PerAccountConnector):
                 break
             if until.left_seconds() < _LOOK_AGAIN_SECONDS:
                 raise Unavailable(
-                    "AWS is still making the credential report",
-                    retry_after_seconds=RETRY_SECONDS,
+                    "AWS is still making the credential report", retry_after_seconds=RETRY_SECONDS
                 )
             time.sleep(_LOOK_AGAIN_SECONDS)
         found = self._aws.read("get_credential_report", until) or {}

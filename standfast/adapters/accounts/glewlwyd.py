@@ -18,11 +18,7 @@ import re
 from collections.abc import Mapping
 
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
-from standfast.adapters.accounts.base.http_connector import (
-    HttpConnector,
-    garbled,
-    segment,
-)
+from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
 from standfast.adapters.accounts.base.oauth_token_revocation import (
     Door,
     known_tokens,

@@ -19,11 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
-from standfast.adapters.accounts.base.http_connector import (
-    HttpConnector,
-    garbled,
-    segment,
-)
+from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
 from standfast.adapters.accounts.base.per_account_connector import (
     Account,
     ProviderRefused,

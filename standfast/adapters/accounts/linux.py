@@ -177,12 +177,7 @@ class LinuxConnector(PooledConnector[Talk]):
     identity = ("uid",)
     irreversible = ("processes that were ended do not come back; what they had not saved is lost",)
 
-    def __init__(
-        self,
-        name: str,
-        settings: LinuxDirectoryConfig,
-        context: BuildContext,
-    ) -> None:
+    def __init__(self, name: str, settings: LinuxDirectoryConfig, context: BuildContext) -> None:
         self._clock = context.clock
         super().__init__(
             name,

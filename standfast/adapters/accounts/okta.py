@@ -22,11 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
-from standfast.adapters.accounts.base.http_connector import (
-    HttpConnector,
-    garbled,
-    segment,
-)
+from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
 from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import (

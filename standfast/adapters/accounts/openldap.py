@@ -21,15 +21,12 @@ import secrets
 from base64 import b64encode
 
 from standfast.adapters.accounts.base.build_context import BuildContext
-from standfast.adapters.accounts.base.ldap_connector import Changes, LdapConnector
+from standfast.adapters.accounts.base.ldap_changes import Changes
+from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.accounts.base.results import failed, proven
 from standfast.adapters.clients.connection_pool import BoundedCall
-from standfast.adapters.clients.ldap.client import (
-    LdapConnection,
-    LdapEntry,
-    LdapResult,
-    is_reported_locked,
-)
+from standfast.adapters.clients.ldap.client import LdapConnection, LdapResult, is_reported_locked
+from standfast.adapters.clients.ldap.entries import LdapEntry
 from standfast.config.sections.account_servers import OpenldapDirectoryConfig
 from standfast.records import JsonObject, Order, Proof, Result
 
@@ -73,7 +70,7 @@ class OpenldapConnector(LdapConnector):
         lock = {_LOCKED_TIME: locked} if locked else {}
         return [{"userPassword": (_hash(secret),), **lock}]
 
-    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+    def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
         # By a lock after failed sign-ins, which whoever is attacked may have: it is left as it is.
         return bool(entry.values(_LOCKED_TIME))
 

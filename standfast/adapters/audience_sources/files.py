@@ -30,12 +30,7 @@ Done = TypeVar("Done")
 # Not `address`, which in other people's files is mostly a postal one.
 _OUR_NAMES = ("key", "why", *FLAG_COLUMNS, *POSTAL_COLUMNS)
 _READS = frozenset(
-    {
-        sqlite3.SQLITE_SELECT,
-        sqlite3.SQLITE_READ,
-        sqlite3.SQLITE_FUNCTION,
-        sqlite3.SQLITE_RECURSIVE,
-    }
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
 
 

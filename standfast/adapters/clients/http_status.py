@@ -26,8 +26,7 @@ def status_error(answer: Answer) -> Unavailable:
         )
     if answer.is_busy:
         return Unavailable(
-            "the directory is busy",
-            retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS,
+            "the directory is busy", retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS
         )
     if status < 400:
         return Unavailable(f"the directory redirects (status {status}); write its final address")

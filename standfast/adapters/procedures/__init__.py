@@ -96,9 +96,7 @@ class Procedure(ABC):
             # Name the class only: the text of the error may contain a parameter or a secret.
             return _unread(order, f"unexpected {type(error).__name__}")
         return Observed(
-            target=order.target,
-            happened=is_in_effect,
-            state={WAS_IN_EFFECT: is_in_effect},
+            target=order.target, happened=is_in_effect, state={WAS_IN_EFFECT: is_in_effect}
         )
 
     def _answered(self, order: Order, *, is_undo: bool) -> Result:

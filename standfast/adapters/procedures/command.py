@@ -25,12 +25,7 @@ from typing import IO
 
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.captured_output import READ_BYTES, kept_text
-from standfast.adapters.procedures.parameters import (
-    check_templates,
-    fill,
-    places,
-    read_parameters,
-)
+from standfast.adapters.procedures.parameters import check_templates, fill, places, read_parameters
 from standfast.config.sections.procedures import CommandConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, JsonObject, Limits, Order, Result

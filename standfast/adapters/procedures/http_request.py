@@ -21,11 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.captured_output import kept_text
-from standfast.adapters.procedures.parameters import (
-    check_templates,
-    fill,
-    read_parameters,
-)
+from standfast.adapters.procedures.parameters import check_templates, fill, read_parameters
 from standfast.config.sections.procedures import CallConfig, ParameterConfig, RequestConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, HttpClient, NotSent, fits_a_header

@@ -28,12 +28,7 @@ COME_BACK_SECONDS = 30.0
 class AppriseSender(Sender):
     """One apprise address; the constructor checks it and connects nowhere."""
 
-    def __init__(
-        self,
-        name: str,
-        settings: AppriseSenderConfig,
-        context: SenderContext,
-    ) -> None:
+    def __init__(self, name: str, settings: AppriseSenderConfig, context: SenderContext) -> None:
         self.name = name
         self.limits = Limits(batch=10, workers=1, timeout_seconds=settings.timeout_seconds)
         self._place = self._open(context.reveal(settings.url))

@@ -76,12 +76,7 @@ li { break-inside: avoid; }
 class LettersSender(Sender):
     """A folder of letters to print; the constructor touches nothing."""
 
-    def __init__(
-        self,
-        name: str,
-        settings: LettersSenderConfig,
-        context: SenderContext,
-    ) -> None:
+    def __init__(self, name: str, settings: LettersSenderConfig, context: SenderContext) -> None:
         self.name = name
         self.limits = Limits(batch=500, workers=1, timeout_seconds=60.0, is_local=True)
         self._settings = settings

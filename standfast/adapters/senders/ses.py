@@ -47,12 +47,7 @@ class _Answer:
 class SesSender(Sender):
     """One SES identity; the constructor checks values and connects nowhere."""
 
-    def __init__(
-        self,
-        name: str,
-        settings: SesSenderConfig,
-        context: SenderContext,
-    ) -> None:
+    def __init__(self, name: str, settings: SesSenderConfig, context: SenderContext) -> None:
         self.name = name
         self.limits = Limits(
             batch=settings.batch,

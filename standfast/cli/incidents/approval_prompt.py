@@ -31,7 +31,7 @@ def confirm_signature(
     With a `digest` the plan is shown without a question. Without a terminal, ApprovalRefused names
     the command that approves exactly this plan, because nobody has seen it.
     """
-    from standfast.playbook.status.next_step import SHOWN
+    from standfast.playbook.status.person_tasks import SHOWN
     from standfast.usecases.approvals.step_decisions import signable_decisions
 
     is_asked = not call.as_json and sys.stdin.isatty()

@@ -49,7 +49,7 @@ def carry_out(
     If further messages were added to the plan, or if its playbook was edited, the plan is shown
     again and must be confirmed.
     """
-    from standfast.playbook.status.next_step import SHOWN
+    from standfast.playbook.status.person_tasks import SHOWN
     from standfast.usecases.approvals.step_decisions import authenticated_person
     from standfast.usecases.triggers.plan_promotion import PlanChanged, shown
     from standfast.usecases.triggers.plan_promotion import carry_out as open_live

@@ -3,4 +3,4 @@
 APPROVE = "approve"
 REFUSE = "refuse"
 BREAK_GLASS = "break-glass"
-OBJECT = "object"  # never stored: a refusal of a broken glass, or a review of one
+OBJECT = "object"  # never stored: refusal or review of a break-glass approval

@@ -46,6 +46,6 @@ def _spellings(accounts: Sequence[str]) -> set[str]:
 def folded(name: str) -> str:
     """Normalize a name for comparison: case folded, Unicode form NFKC.
 
-    Before a directory is asked: most take for one what this does, and none locks by it.
+    Most directories treat such names as equal. A lock always uses the exact name.
     """
     return unicodedata.normalize("NFKC", name).casefold()

@@ -6,8 +6,8 @@ Rules
   set up or with the owner's key.
 - One human counts once: of all people that enrolments connect, one counts, for the requester, the
   approvals and the reviews. Founding people are connected with nobody above them.
-- To refuse a broken glass, or to review it, an enrolment and a signature are enough: the person
-  that breaks the glass chooses the targets, and would otherwise choose the objectors.
+- To refuse or review a break-glass approval, an enrolment and a signature are enough: the person
+  that breaks the glass chooses the targets, and could otherwise exclude the objectors.
 - An account that only a trigger named, or a requester that did not sign in, disqualifies nobody:
   one more approval is needed instead.
 """
@@ -32,7 +32,7 @@ _FRESH = timedelta(days=1)
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 
-PERSON = "person:"  # a role that one person has by name
+PERSON = "person:"  # begins a role that means one person by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,8 @@ def objection(
 ) -> str:
     """Return why this person may decide nothing in the incident, or "".
 
-    `roles` are those of which one is needed; none: any person. `as_what` is APPROVE, REFUSE,
-    BREAK_GLASS or OBJECT. An incident is also about the accounts that its inputs name, before any
-    step has come to them.
+    One of `roles` is needed; without roles any person may decide. `as_what` is APPROVE, REFUSE,
+    BREAK_GLASS or OBJECT. Accounts in the inputs count as targets before a step plans them.
     """
     standing = standing_objection(
         database, connection, incident_id, name, roles, now, as_what=as_what
@@ -84,7 +83,7 @@ def objection(
 
 
 def _is_target(name: str) -> str:
-    return f"an account of {name!r} is among the targets. Somebody else must approve."
+    return f"{name!r}: an account of this person is among the targets. Somebody else must approve."
 
 
 def standing_objection(
@@ -143,7 +142,7 @@ def objection_beside(
     if why := stranger(database, connection, who, roles):
         return why
     if name == opener.name:
-        return f"{name!r} opened the incident. Somebody else must approve."
+        return f"{name!r}: opened the incident. Somebody else must approve."
     if why := _connection(database, connection, who, opener):
         return why
     return _too_fresh(who, now)
@@ -151,7 +150,7 @@ def objection_beside(
 
 def _too_fresh(who: RowMapping, now: datetime) -> str:
     if is_fresh(who, now):
-        return f"{who['name']!r} was enrolled less than a day ago and cannot approve yet"
+        return f"{who['name']!r}: enrolled less than a day ago. Somebody else must approve."
     return ""
 
 
@@ -160,8 +159,8 @@ def _connection(
 ) -> str:
     """Return an objection if enrolments connect person and requester.
 
-    Of a requester who did not sign in only the enrolling user of the machine is compared: such an
-    incident asks for one approval more.
+    If the requester did not sign in, only the user of the machine that enrolled people is compared,
+    because such an incident needs one more approval.
     """
     name = who["name"]
     above = select(person).where(person.c.name == opener.name)
@@ -173,18 +172,21 @@ def _connection(
         return str(error)
     if opener.is_signed and own == root:
         return (
-            f"{name!r} and {opener.name!r}, who opened the incident, count as one: enrolments "
-            "connect them"
+            f"{name!r}: connected by enrolments with {opener.name!r}, who opened the incident. "
+            "Somebody else must approve."
         )
     if not who["is_founding"] and who["enrolled_by"] == opener.name:
-        return f"{name!r} was enrolled by {opener.name!r}, who opened the incident"
+        return (
+            f"{name!r}: enrolled by {opener.name!r}, who opened the incident. Somebody else must "
+            "approve."
+        )
     return ""
 
 
 def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) -> str:
-    """Return the person at the root of all enrolments that led to this one.
+    """Return the person at the root of the enrolments that led to this one.
 
-    People of one root count as one. ApprovalRefused where an enrolment between was changed outside
+    People with one root count as one. ApprovalRefused if an enrolment between was changed outside
     the ledger.
     """
     current, seen = who, set[str]()
@@ -196,7 +198,7 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
             return str(current["enrolled_by"])  # a user of the machine
         if found["seal"] != seal_of_person(database, found) or found["name"] in seen:
             raise ApprovalRefused(
-                f"enrolment of {found['name']!r}, who enrolled {current['name']!r}: it was changed "
+                f"enrolment of {found['name']!r}, who enrolled {current['name']!r}: changed "
                 "outside the ledger. Run `standfast audit verify`."
             )
         current = found
@@ -206,23 +208,20 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
 def stranger(
     database: AuditedDatabase, connection: Connection, who: RowMapping, roles: Collection[str]
 ) -> str:
-    """Return why this is no enrolled person with one of the roles, or ""."""
+    """Return why this is not an enrolled person with one of the roles."""
     name = who["name"]
     if who["removed_at"] is not None:
         return _nobody(name)
     is_changed = database.rows.changed(connection, person, person.c.name == name)
     if is_changed or who["seal"] != seal_of_person(database, who):
-        return (
-            f"the enrolment of {name!r} was changed outside the ledger. Run `standfast audit "
-            "verify`."
-        )
+        return f"enrolment of {name!r}: changed outside the ledger. Run `standfast audit verify`."
     if not may(roles, name, json.loads(who["roles"])):
-        return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
+        return f"{name!r}: lacks the roles that may decide this, {', '.join(roles)}. Ask another."
     return ""
 
 
 def _nobody(name: str) -> str:
-    return f"{name!r} is not enrolled. `standfast people list` shows all people."
+    return f"{name!r}: not enrolled. `standfast people list` shows all people."
 
 
 def is_fresh(who: RowMapping, now: datetime) -> bool:

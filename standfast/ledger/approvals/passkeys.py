@@ -24,7 +24,7 @@ from standfast.ledger.schema.tables import passkey, person
 from standfast.records import canonical, timestamp
 from standfast.webauthn import NewPasskey
 
-MOST = 10  # of one person
+MOST = 10  # passkeys of one person
 
 _CONTEXT = b"standfast passkey v1\n"
 
@@ -35,7 +35,7 @@ class Passkey:
 
     id: str
     person: str
-    credential: str  # the name that its device knows it by; base64url
+    credential: str  # id of the credential on its device; base64url
     public_key: str  # COSE_Key, base64url
     origin: str
     added_at: datetime
@@ -84,14 +84,16 @@ class Passkeys:
                 select(person).where(person.c.name == name).with_for_update()
             ).one()
             if not _is_theirs(who._mapping, row):
-                raise ApprovalRefused(f"that is not the passphrase of {name!r}")
+                raise ApprovalRefused(f"passphrase of {name!r}: wrong. Try again.")
             count = write.connection.scalar(
                 select(func.count()).where(passkey.c.person == name, passkey.c.removed_at.is_(None))
             )
             if count and count >= MOST:
-                raise UsageError(f"{name!r} has {MOST} passkeys. Remove one that is not used.")
+                raise UsageError(
+                    f"{name!r}: has {MOST} passkeys, the maximum. Remove one that is not used."
+                )
             if not write.insert_new(passkey, row):
-                raise UsageError("this passkey was added before. Create a new one on the device.")
+                raise UsageError("passkey: already added. Create a new one on the device.")
             write.tell(passkey=row["id"][:8], origin=origin)
         return _opened(row)
 
@@ -114,7 +116,7 @@ class Passkeys:
         with self._database.reading() as connection:
             row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
             if row is None:
-                raise ApprovalRefused("this passkey is nobody's here. Sign in with the passphrase.")
+                raise ApprovalRefused("passkey: unknown here. Sign in with the passphrase.")
             check(self._database, connection, row["person"], said, challenge)
         return _opened(row)
 
@@ -124,14 +126,16 @@ class Passkeys:
         found = [device for device in devices if id_ and device.id.startswith(id_)]
         if len(found) != 1:
             ids = ", ".join(device.id[:8] for device in devices) or "none"
-            raise UsageError(f"{name!r} has no passkey {id_!r}. Known passkeys: {ids}.")
+            raise UsageError(f"{name!r}: has no passkey {id_!r}. Known passkeys: {ids}.")
         with self._database.write(
             actor=actor, subject=name, action="passkey.removed", now=now
         ) as write:
             if not write.update(
                 passkey, (found[0].id,), passkey.c.removed_at.is_(None), removed_at=now
             ):
-                raise UsageError(f"passkey {id_!r} of {name!r} was removed a moment ago")
+                raise UsageError(
+                    f"passkey {id_!r} of {name!r}: removed meanwhile. Nothing was changed."
+                )
             write.tell(passkey=found[0].id[:8])
         return found[0]
 
@@ -141,7 +145,7 @@ def check(
 ) -> None:
     """Raise ApprovalRefused unless a passkey of `name` signed `challenge`."""
     if _checked(database, connection, name, said, challenge)["removed_at"] is not None:
-        raise ApprovalRefused(f"this passkey of {name!r} was removed")
+        raise ApprovalRefused(f"passkey of {name!r}: it was removed. Use another one.")
 
 
 def is_of_removed(
@@ -165,12 +169,11 @@ def _checked(
         .first()
     )
     if row is None:
-        raise ApprovalRefused(f"{name!r} has no such passkey")
+        raise ApprovalRefused(f"{name!r}: has no such passkey. Use another one.")
     who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
     if database.rows.changed(connection, passkey, passkey.c.id == id_) or not _is_theirs(who, row):
         raise ApprovalRefused(
-            f"this passkey of {name!r} was changed outside the ledger. Run `standfast audit "
-            "verify`."
+            f"passkey of {name!r}: changed outside the ledger. Run `standfast audit verify`."
         )
     webauthn.check(said, public_key=row["public_key"], challenge=challenge, origin=row["origin"])
     return row

@@ -59,19 +59,19 @@ def seal_of_incident(database: AuditedDatabase, row: RowMapping | dict[str, Any]
 
 
 def refuse_forged_incident(database: AuditedDatabase, row: RowMapping) -> None:
-    """Raise Damaged when an incident is not as it was opened."""
+    """Raise Damaged if an incident was changed since it was opened."""
     if row["seal"] != seal_of_incident(database, row):
         raise Damaged(
-            f"incident {row['id']} was changed outside the ledger. Nothing was done. Run "
-            "`standfast audit verify`."
+            f"incident {row['id']}: changed outside the ledger. Nothing was done. Run `standfast "
+            "audit verify`."
         )
 
 
 def refuse_forged_step(database: AuditedDatabase, row: RowMapping) -> None:
-    """Raise Damaged when a step's need is not as the ledger wrote it."""
+    """Raise Damaged if a step's need of approval was changed."""
     is_sealed = row["seal"] == seal_of_step(database, row) or opens_at(database, row) is not None
     if not is_sealed or hashlib.sha256(row["plan"].encode()).hexdigest() != row["digest"]:
         raise Damaged(
-            f"step {row['name']!r} of {row['incident']}: its need was changed outside the ledger. "
-            "Nothing was done. Run `standfast audit verify`."
+            f"step {row['name']!r} of {row['incident']}: changed outside the ledger. Nothing was "
+            "done. Run `standfast audit verify`."
         )

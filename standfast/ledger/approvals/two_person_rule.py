@@ -7,10 +7,9 @@ Rules
 - `objections` has the rules by which a person may not decide, `row_seals` the MACs that every claim
   verifies again.
 - A requester that did not sign in could be anybody, also the approver: one more approval is needed.
-- Where nobody else can be reached, one person that signs in may break the glass: also the
-  requester, with any role. This opens the step ten minutes later (`GLASS`), unless somebody refuses
-  it or it gets its approvals before.
-- A person that enrolments connect with the glass breaker reviews nothing.
+- If nobody else can be reached, one person that signs in may break the glass, even the requester
+  and with any role. The step begins ten minutes later (`GLASS`) unless somebody refuses it.
+- A person that enrolments connect with the glass breaker may not review.
 - A stored approval is verified at the time of the claim: a forged earlier date does not help.
 """
 
@@ -35,7 +34,7 @@ from standfast.records import Json, StepState, canonical
 from standfast.webauthn import challenge_for
 
 _CONTEXT = b"standfast approval v1\n"
-GLASS = timedelta(minutes=10)  # in which everybody else can say no
+GLASS = timedelta(minutes=10)  # during which everybody else can refuse
 _STEP = select(step).where(
     step.c.incident == bindparam("incident"),
     step.c.name == bindparam("name"),
@@ -56,8 +55,8 @@ class Question:
     given: int
     roles: tuple[str, ...]
     hold_seconds: int = 0
-    opens_at: datetime | None = None  # without further approvals, where somebody broke the glass
-    is_review: bool = False  # the step has begun on one person's word
+    opens_at: datetime | None = None  # when a break-glass approval takes effect
+    is_review: bool = False  # the step began by a break-glass approval
 
     def message(self, person_name: str, decision: str) -> bytes:
         """Return the bytes that a person signs for a decision."""
@@ -91,7 +90,7 @@ def question(
     if row is None or not (is_asking or unreviewed(database, connection, row)):
         state = row["state"] if row else "not reached yet"
         raise UsageError(
-            f"step {step_name!r} of {incident_id} asks for no approval now (it is {state}). "
+            f"step {step_name!r} of {incident_id}: needs no approval now (it is {state}). "
             f"`standfast incident status {incident_id}` shows the steps that do."
         )
     return Question(
@@ -122,7 +121,7 @@ def refuse_unfit(
 ) -> None:
     """Raise ApprovalRefused with the rule unless this decision counts."""
     if decision not in (APPROVE, REFUSE, BREAK_GLASS):
-        raise ApprovalRefused(f"a decision is to approve or refuse, not {decision!r}")
+        raise ApprovalRefused(f"decision {decision!r}: unknown. Approve or refuse.")
     fields = ("incident", "step", "round", "digest", "nonce")
     row: dict[str, Any] = {name: getattr(asked, name) for name in fields}
     row |= {"person": person_name, "decision": decision, "signature": signature, "decided_at": now}
@@ -147,8 +146,8 @@ def _refuse_own_review(
     own = root_of_name(database, connection, person_name)
     if who is not None and own == root_of_name(database, connection, who):
         raise ApprovalRefused(
-            f"{person_name!r} counts as one with {who!r}, who broke the glass. Somebody else must "
-            "review it."
+            f"{person_name!r}: connected by enrolments with {who!r}, who broke the glass. Somebody "
+            "else must review it."
         )
 
 
@@ -161,8 +160,8 @@ def _refuse_connected(
     other = given.get(root_of_name(database, connection, person_name), person_name)
     if other != person_name:
         raise ApprovalRefused(
-            f"{person_name!r} and {other!r}, who approved already, count as one: enrolments "
-            "connect them. Somebody else must approve."
+            f"{person_name!r}: connected by enrolments with {other!r}, who approved already. "
+            "Somebody else must approve."
         )
 
 
@@ -183,8 +182,8 @@ def holds(
     given = len(_approvals(database, connection, row, now))
     if given < row["needs_approvals"] and not is_open(database, connection, row, now):
         raise ApprovalRefused(
-            f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
-            "approvals that verify. Nothing was done."
+            f"step {step_name!r} of {incident_id}: {given} of {row['needs_approvals']} approvals "
+            "verify. Nothing was done."
         )
     return row
 
@@ -194,8 +193,8 @@ def is_void(
 ) -> bool:
     """Return whether a stored decision is outdated or was forged.
 
-    `key` is incident, step, round and person. Whoever writes into the database would otherwise keep
-    that person from deciding.
+    `key` is incident, step, round and person. A forged row must not prevent that person from
+    deciding.
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = [column == part for column, part in zip(columns, key, strict=True)]
@@ -210,7 +209,7 @@ def void_signature(
 ) -> str:
     """Return a decision's signature if its passkey was removed since, or "".
 
-    `key` is incident, step, round and person. What the ledger did not keep is `is_void`'s.
+    `key` is incident, step, round and person. `is_void` finds forged decisions.
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = (column == part for column, part in zip(columns, key, strict=True))
@@ -278,8 +277,8 @@ def _approvals(
 ) -> dict[str, str]:
     """Return the verified approvers of the current plan, by enrolment root.
 
-    Who broke the glass counts, too, where their approval would. Of people that enrolments connect
-    one counts.
+    The glass breaker counts too if that person may approve. Of people that enrolments connect, one
+    counts.
     """
     roles = tuple(json.loads(row["roles"]))
     found: dict[str, str] = {}
@@ -318,7 +317,7 @@ def _objection(
             bytes.fromhex(signature), message
         )
     except (InvalidSignature, ValueError):
-        return f"the signature of {name!r} does not verify: a wrong passphrase, or another plan"
+        return f"signature of {name!r}: wrong passphrase, or another plan. Try again."
     return ""
 
 

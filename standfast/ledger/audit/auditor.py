@@ -35,13 +35,13 @@ from standfast.ledger.schema.tables import CHAIN, as_stored, audit_event, audit_
 from standfast.records import JsonObject, moment
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_TOLD_WITHIN = timedelta(minutes=15)  # each `serve` tells its witness every five
-_IDLE_BEAT = ("serve", "runner.alive")  # subject and action of a `serve` that looks for work
+_SENT_WITHIN = timedelta(minutes=15)  # each `serve` sends heads to its witness every five minutes
+_IDLE_BEAT = ("serve", "runner.alive")  # subject and action of an idle `serve`
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEvent:
-    """One event, as people read it."""
+    """One event, for people."""
 
     sequence: int
     at: datetime
@@ -54,7 +54,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFinding:
-    """One row or link that does not agree."""
+    """One row or link that does not verify."""
 
     where: str  # "effect 4f…", "event 17", "witness line 3"
     problem: str
@@ -64,15 +64,15 @@ class AuditFinding:
 class AuditReport:
     """The findings of a verification; none when the ledger is whole.
 
-    A head of which the witness says nothing is no finding: perhaps it could not be told. What
-    another host signed a few minutes ago, a witness of this one's need not know yet.
+    A head that the witness lacks is not a finding: the witness may have been unreachable, or the
+    head may be of another host and a few minutes old.
     """
 
     events: int
     rows: int
     heads: int
-    witnessed: int  # heads that the witness outside the ledger confirms
-    untold: int  # heads that it lacks, though there was time to send them
+    witnessed: int  # heads that the witness confirms
+    untold: int  # heads that it lacks although there was time to send them
     findings: tuple[AuditFinding, ...]
 
     @property
@@ -124,10 +124,10 @@ class Auditor:
     ) -> AuditReport:
         """Check every link, head, witness line and row.
 
-        Without `now` every head that the witness does not tell of counts as untold.
+        Without `now`, every head that the witness lacks counts as `untold`.
         """
         findings: list[AuditFinding] = []
-        # First: what another process signs from here on is no more in the witness than in our view.
+        # Read the witness first: heads that are signed later are in neither.
         lines = self._chain.witness_lines()
         with reading_undecoded(self._engine) as connection:
             hashes, expected = self._walk(connection, findings, progress)
@@ -136,14 +136,14 @@ class Auditor:
             sequences = {line: sequence for sequence, line in heads.items() if line}
             witnessed = self._check_witness(lines, hashes, heads, sequences, findings)
             rows = _check_rows(connection, expected, findings)
-        # Once more, and last: heads that were signed since the first look are in the witness, too.
+        # Read it again: the witness has the heads that were signed since.
         known = self._chain.witnessed_sequences(sequences)
         untold = heads.keys() - known
-        if now is not None and any(known):  # one that knows nothing at all was cut
+        if now is not None and any(known):  # an empty witness was truncated
             untold = {
                 sequence
                 for sequence in untold
-                if sequence < max(known) or signed_at[sequence] < now - _TOLD_WITHIN
+                if sequence < max(known) or signed_at[sequence] < now - _SENT_WITHIN
             }
         return AuditReport(
             events=len(hashes),
@@ -161,16 +161,16 @@ class Auditor:
             return connection.scalar(first)
 
     def sign_head(self, now: datetime, *, beats_wait: timedelta = timedelta(0)) -> int:
-        """Sign the newest event if no head covers it yet, and tell the witness.
+        """Sign the newest event unless a head covers it; send it to the witness.
 
-        Where a `serve` only beat since, the last head may be that old (decision 0048). Gives the
-        sequence that the newest head covers. The events since the last head are checked first;
-        Damaged when one does not agree.
+        Returns the sequence that the newest head covers. If only an idle `serve` reported since, no
+        head is signed until the last one is `beats_wait` old (decision 0048). The events since the
+        last head are verified first; Damaged if one does not verify.
         """
         self._add_checkpoint(now)
         with writing(self._engine) as connection:
             if connection.dialect.name == "postgresql":
-                # Two signers at once would both add the same head.
+                # Two concurrent signers would both insert the same head.
                 connection.execute(text("LOCK TABLE audit_head IN SHARE ROW EXCLUSIVE MODE"))
             self._database.rows.refuse_rolled_back(connection)
             base = self._newest_head(connection)
@@ -186,11 +186,11 @@ class Auditor:
                 connection.execute(insert(audit_head).values(head))
             else:
                 end = base
-        self._chain.tell_witness(self._heads_after)
+        self._chain.send_to_witness(self._heads_after)
         return end[0]
 
     def _add_checkpoint(self, now: datetime) -> None:
-        """Write a checkpoint, so that later openings verify fewer events."""
+        """Write a checkpoint if one is due: later openings verify fewer events."""
         rows = self._database.rows
         with self._database.reading() as connection:
             if not rows.is_checkpoint_due(connection):
@@ -208,7 +208,7 @@ class Auditor:
         """
         try:
             return self.sign_head(now)
-        except (OnlyReadable, Unavailable):  # a replica takes no writes, and may be read
+        except (OnlyReadable, Unavailable):  # such as a replica
             with reading(self._engine) as connection:
                 return self._newest_head(connection)[0]
 
@@ -295,12 +295,10 @@ class Auditor:
                 head = json.loads(line)
                 problem = self._chain.problem_of_head(head, hashes)
             except HEAD_PARSE_ERRORS:
-                problem = "it is not a head"
+                problem = "not a head"
             else:
                 if not problem and head["sequence"] not in heads:
-                    problem = (
-                        f"the ledger no longer has head {head['sequence']}: it was rolled back"
-                    )
+                    problem = f"the ledger lacks head {head['sequence']}, so it was rolled back"
             if problem:
                 findings.append(AuditFinding(where=where, problem=problem))
             else:
@@ -356,7 +354,7 @@ def _check_rows(
             where = _name_of(table, key)
             known = missing.pop(key, None)
             if known is None:
-                findings.append(AuditFinding(where=where, problem="no event tells of this row"))
+                findings.append(AuditFinding(where=where, problem="no event has this row"))
             elif known != row_digest(table, tuple(row.values())):
                 findings.append(
                     AuditFinding(where=where, problem="it was changed outside the ledger")

@@ -33,9 +33,8 @@ _EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "
 
 def digest_of_row(names: Sequence[str], values: Iterable[Any]) -> str:
     """Return the digest of a stored row: names and values, in order."""
-    # Written by hand: this runs three times for each of a million people, and `canonical` would
-    # take longer than the hash. A lone surrogate is what `reading_undecoded` makes of a byte that
-    # is not UTF-8.
+    # This runs three times for each of a million people, and `canonical` would take longer than the
+    # hash. `reading_undecoded` turns a byte that is not UTF-8 into a lone surrogate.
     body = ",".join(
         [
             f"{begin}{_JSON_OF.get(type(value), _other)(value)}]"
@@ -52,7 +51,7 @@ def _begins(names: tuple[str, ...]) -> list[str]:
 
 
 def _other(value: Any) -> str:
-    """Write what no column of ours ever holds."""
+    """Encode a value of a type that no column of ours has."""
     return f"[{_string(type(value).__name__)},{_string(repr(value))}]"
 
 
@@ -102,8 +101,8 @@ def refuse_other_keys(
 ) -> None:
     """Raise ConfigurationError when the keys are not those of this ledger.
 
-    `tail` and `first` are hash and seal of the newest and the oldest event. One of them alone may
-    have been changed by somebody: verifying names it, and it stops nothing.
+    `tail` and `first` are hash and seal of the newest and the oldest event. If only one of them
+    does not match, it was manipulated: a verification reports that, and writing continues.
     """
     hash_, seal = tail
     if seal == seal_of_event(hash_):
@@ -111,10 +110,9 @@ def refuse_other_keys(
     found = first()
     if found is None or found[1] != seal_of_event(found[0]):
         raise ConfigurationError(
-            "the keys in the folder of ledger.keys are not those of this ledger, and nothing was "
-            "written to it; let ledger.keys name the folder of the host that made it, since all "
-            "hosts of a ledger share one, or bring its own keys back. If these are its own, it was "
-            "changed: run `standfast audit verify`"
+            "ledger.keys: these are not the keys of this ledger. Nothing was written. Name the "
+            "folder that all hosts of this ledger share, or restore its keys. If these are its "
+            "keys, the ledger was changed: run `standfast audit verify`."
         )
 
 
@@ -131,23 +129,23 @@ class Chain:
         """Return what is wrong with the event after this hash, or ""."""
         try:
             if event["hash"] != event_hash({name: event[name] for name in _EVENT}):
-                return "it was changed: its hash differs"
+                return "changed, its hash differs"
             if event["seal"] != self._cipher.seal_of_event(event["hash"]):
-                return "it is not the ledger's own: its seal differs"
+                return "not written by this ledger, its seal differs"
         except ValueError:
-            return "it was changed: a value in it is of another type"
+            return "changed, a value has another type"
         if event["previous"] != previous:
-            return "its link to the one before broke"
+            return "not linked to the event before it"
         return ""
 
     def problem_of_head(self, head: Mapping[str, Any], hashes: Mapping[int, str]) -> str:
         """Return what is wrong with a head, or ""."""
         if head["sequence"] not in hashes:
-            return f"event {head['sequence']}, which it covers, is gone: the ledger was rolled back"
+            return f"its event {head['sequence']} is missing, the ledger was rolled back"
         if hashes[head["sequence"]] != head["hash"]:
-            return f"event {head['sequence']} is not the one that was signed"
+            return f"event {head['sequence']} is not the signed one"
         if head["key"] != self._public:
-            return "it is signed by another key"
+            return "signed by another key"
         body: dict[str, Json] = {
             "sequence": head["sequence"],
             "hash": head["hash"],
@@ -170,8 +168,8 @@ class Chain:
         problem = self.problem_of_head(head, hashes)
         if problem:
             raise Damaged(
-                f"head {head['sequence']} of the ledger is not what was signed ({problem}); nothing"
-                " was signed; run `standfast audit verify`"
+                f"head {head['sequence']} of the ledger: {problem}. Nothing was signed. Run "
+                "`standfast audit verify`."
             )
         return head["sequence"], head["hash"]
 
@@ -183,8 +181,8 @@ class Chain:
         for event in events:
             if event["sequence"] != sequence + 1 or self.problem_of_event(event, previous):
                 raise Damaged(
-                    f"event {event['sequence']} of the ledger does not follow the one before; "
-                    "nothing was signed; run `standfast audit verify`"
+                    f"event {event['sequence']} of the ledger: does not follow the event before "
+                    "it. Nothing was signed. Run `standfast audit verify`."
                 )
             sequence, previous = event["sequence"], event["hash"]
         return sequence, previous
@@ -203,7 +201,8 @@ class Chain:
             return []
         except OSError as error:
             raise ConfigurationError(
-                f"the witness {self._witness} cannot be read: {error.strerror}"
+                f"witness {self._witness}: cannot be read, {error.strerror}. Check its path and "
+                "mode."
             ) from None
 
     def witnessed_sequences(self, sequences: Mapping[bytes, int]) -> set[int]:
@@ -216,16 +215,16 @@ class Chain:
     def refuse_rolled_back(self, hash_at: Callable[[int], str | None]) -> None:
         """Raise Damaged when the ledger lacks the newest head of the witness.
 
-        `hash_at` returns the hash of the event of a sequence, None where there is none. A witness
-        that cannot be read stops nothing here: signing reports it.
+        `hash_at` returns the hash of the event with a sequence, or None. An unreadable witness is
+        ignored here and reported when a head is signed.
         """
         head = self._newest_witnessed()
         if head is not None and hash_at(head["sequence"]) != head["hash"]:
             raise Damaged(
-                f"event {head['sequence']} of the ledger: missing, or not the one in the witness "
-                f"{self._witness}: the ledger was rolled back to an older copy, or rewritten. "
-                "Nothing was done. Bring the newer copy back. If it is lost, move the witness "
-                "aside, keep it, and run again: what happened since is missing from this ledger"
+                f"event {head['sequence']} of the ledger: differs from the witness "
+                f"{self._witness}, so the ledger was rolled back to an older copy, or rewritten. "
+                "Nothing was done. Restore the newer copy. If it is lost, rename the witness, "
+                "keep it, and run this again: this ledger lacks everything since."
             )
 
     def _newest_witnessed(self) -> Mapping[str, Any] | None:
@@ -248,18 +247,18 @@ class Chain:
             return None
         return head if is_own else None
 
-    def tell_witness(self, heads_after: Callable[[int], Sequence[JsonObject]]) -> None:
+    def send_to_witness(self, heads_after: Callable[[int], Sequence[JsonObject]]) -> None:
         """Append the heads that the witness does not have yet."""
         try:
             self._witness.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._witness, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigurationError(
-                f"the witness {self._witness} cannot be written: {error.strerror}; the head is in "
-                "the ledger, and the next signing tells the witness too"
+                f"witness {self._witness}: cannot be written, {error.strerror}. The head is in the "
+                "ledger, and the next signing sends it again."
             ) from None
         try:
-            # Another process may be half-way through a line, which is not to be cut off.
+            # Wait for another process that is writing a line.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             end, known = _last(descriptor, _sequence_of)
             news = heads_after(known or 0)
@@ -279,7 +278,7 @@ def line_of(head: JsonObject) -> bytes:
 def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, _Read | None]:
     """Return the end of the complete lines, and the last readable line.
 
-    Only the end is read: each signing asks, and a year's lines are tens of megabytes.
+    Only the end of the file is read: a year of lines has tens of megabytes.
     """
     length = os.lseek(descriptor, 0, os.SEEK_END)
     looked = _TAIL_BYTES
@@ -288,7 +287,7 @@ def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, 
         lines = os.pread(descriptor, length - start, start).split(b"\n")
         torn = lines.pop()
         if start:
-            del lines[:1]  # it may have begun before
+            del lines[:1]  # it may be incomplete
         known = next((head for line in reversed(lines) if (head := read(line))), None)
         if known or not start:
             return length - len(torn), known
@@ -300,4 +299,4 @@ def _sequence_of(line: bytes) -> int:
         sequence = json.loads(line)["sequence"]
         return sequence if type(sequence) is int else 0
     except HEAD_PARSE_ERRORS:
-        return 0  # verifying names it
+        return 0  # a verification reports it

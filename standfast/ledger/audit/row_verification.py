@@ -40,17 +40,7 @@ from standfast.records import Json
 CHECKPOINT = ("checkpoint", "audit.checkpoint")  # subject and action
 VERIFIED_TABLES = frozenset(
     table.name
-    for table in (
-        installation,
-        person,
-        passkey,
-        incident,
-        step,
-        approval,
-        notice,
-        attempt,
-        effect,
-    )
+    for table in (installation, person, passkey, incident, step, approval, notice, attempt, effect)
 )
 
 EVENTS_A_CHECKPOINT = 1000  # verified in about 20 ms

@@ -7,12 +7,12 @@ Rules
   so the database alone can neither add an event nor rewrite events that no head covers yet.
 - Nothing is added under keys of another ledger: a second host with its own keys would make the
   ledger fail every later verification.
-- A deciding row is changed only while it is as its last event says (`row_verification`). Otherwise
-  reading it back would give a manipulated value an event of its own.
-- A transaction has one event; one that changed nothing and has no detail has none.
+- A row that decides something is changed only while it equals its last event (`row_verification`).
+  Otherwise the event would confirm a manipulated value.
+- A transaction has one event, or none if it changed nothing and has no detail.
 - The event comes last, under a lock on the tail of the chain: on PostgreSQL, writers work in
   parallel until then.
-- Statements of every transaction are built once: building one takes longer than running it.
+- Statements that every transaction uses are built once: building takes longer than running them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,8 +49,8 @@ from standfast.ledger.database.connections import writing
 from standfast.ledger.schema.tables import as_stored, audit_event, incident
 from standfast.records import Json
 
-_KEYS_A_STATEMENT = 500  # SQLite's and PostgreSQL's limits on bound values are far above
-_CHAIN_LOCK = 7_236_114  # any number that nothing else in this database locks
+_KEYS_A_STATEMENT = 500  # the limits of SQLite and PostgreSQL on bound values are far higher
+_CHAIN_LOCK = 7_236_114  # PostgreSQL advisory lock; any number without another use
 
 _ENDS = select(audit_event.c.sequence, audit_event.c.hash, audit_event.c.seal)
 _TAIL = _ENDS.order_by(desc(audit_event.c.sequence)).limit(1)
@@ -74,14 +74,14 @@ def _names_of(table: Table) -> tuple[str, ...]:
 
 @dataclass(kw_only=True)
 class Write:
-    """The hands that change rows inside one transaction."""
+    """Changes of rows in one transaction, and its audit event."""
 
     connection: Connection
     actor: str
     subject: str
     action: str
     now: datetime
-    seal: Callable[[str], str]  # gives the MAC over an event's hash
+    seal: Callable[[str], str]  # returns the MAC over an event's hash
     rows: RowVerifier
     detail: dict[str, Json] = field(default_factory=dict)
     _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Write:
             self.connection.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
 
     def insert(self, table: Table, *rows: Values) -> None:
-        """Add rows; a key that is there already is an IntegrityError."""
+        """Insert rows; IntegrityError if a key exists."""
         if rows:
             insert_many(self.connection, table, rows)
             self._touch(table, (_key_of(table, row) for row in rows))
@@ -119,9 +119,9 @@ class Write:
     def change_all(
         self, table: Table, statement: ReturningUpdate[Any], keys: Sequence[Key], **bound: Any
     ) -> dict[Key, Any]:
-        """Run a statement that changes the rows of `keys` and returns them.
+        """Run a statement that changes the rows of `keys`; return them by key.
 
-        It is bound to `keys`, like `_has_any_key`, and returns `as_stored(table)`; by key.
+        The statement has the parameter `keys` of `_has_any_key` and returns `as_stored(table)`.
         """
         found: dict[Key, Any] = {}
         for part in _parts(keys):
@@ -130,7 +130,7 @@ class Write:
         return found
 
     def _returned(self, table: Table, rows: Sequence[Any]) -> dict[Key, Any]:
-        """Store rows as the statement that wrote them returned them."""
+        """Record the rows that a writing statement returned."""
         places = _key_places(table)
         found = {tuple([row[place] for place in places]): row for row in rows}
         if not found:
@@ -146,7 +146,7 @@ class Write:
     ) -> bool:
         """Update one row if the conditions hold; return whether it did.
 
-        Damaged where it was changed outside the ledger.
+        Damaged if it was changed outside the ledger.
         """
         self._refuse_changed(table, [key])
         return self.replace(table, key, *conditions, **values)
@@ -154,7 +154,7 @@ class Write:
     def replace(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
     ) -> bool:
-        """Update one row, also one that was changed outside the ledger."""
+        """Update one row, even if it was changed outside the ledger."""
         changed = self.connection.execute(
             update(table).where(_has_key(table, key), *conditions).values(**values)
         )
@@ -167,7 +167,8 @@ class Write:
     ) -> None:
         """Update many rows, each given as its key and the same columns.
 
-        Damaged where one was changed outside the ledger, unless that `is_checked` already.
+        Damaged if one was changed outside the ledger, unless `is_checked` says that this was
+        checked.
         """
         if not rows:
             return
@@ -194,7 +195,7 @@ class Write:
             return
         touched = self._touched.get(table.name, (table, {}))[1]
         for part in _parts([key for key in keys if key not in touched]):
-            # The lock of an UPDATE: an insert that refers to one of these rows is not blocked.
+            # The lock of an UPDATE, which does not block inserts that refer to these rows.
             statement = _by_keys(table).with_for_update(key_share=True)
             found = self.connection.execute(statement, {"keys": _bound(part)}).all()
             owners = {_incident_of(table, row) for row in found}
@@ -206,13 +207,13 @@ class Write:
         touched = self._touched.setdefault(table.name, (table, {}))[1]
         for key in keys:
             if key in touched:
-                self._read_back.pop((table.name, key), None)  # it is another row by now
+                self._read_back.pop((table.name, key), None)  # its content has changed
             touched[key] = None
 
     def changes(self) -> dict[str, Json]:
         """Return the changed rows: table → [[key…, digest]…], in order.
 
-        A row that was taken away has null for its digest.
+        A deleted row has the digest null.
         """
         found: dict[str, Json] = {}
         for name, (table, keys) in self._touched.items():
@@ -230,7 +231,7 @@ class Write:
         return found
 
     def finish(self) -> None:
-        """Append the event that tells this transaction."""
+        """Append the event of this transaction."""
         changes = self.changes()
         if not changes and not self.detail:
             return
@@ -269,7 +270,7 @@ def write(
 ) -> Iterator[Write]:
     """Change rows in one transaction with one event; roll back on errors."""
     with writing(engine) as connection:
-        hands = Write(
+        changes = Write(
             connection=connection,
             actor=actor,
             subject=subject,
@@ -279,8 +280,8 @@ def write(
             rows=rows,
             detail=dict(detail or {}),
         )
-        yield hands
-        hands.finish()
+        yield changes
+        changes.finish()
 
 
 def refuse_changed_rows(
@@ -302,7 +303,7 @@ def damaged(table: Table, keys: Sequence[Key]) -> Damaged:
     name = f"{table.name} {'/'.join(ascii(part).strip(chr(39)) for part in keys[0])}"
     more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
     return Damaged(
-        f"{name}{more}: changed outside the ledger. Nothing was done. Run `standfast audit verify`"
+        f"{name}{more}: changed outside the ledger. Nothing was done. Run `standfast audit verify`."
     )
 
 

@@ -1,8 +1,7 @@
 """Inserts and updates of many rows with one driver statement.
 
-SQLAlchemy processes each value of each row on its way to the driver, which takes longer than the
-database does. Here the statement is compiled once, and only columns whose type converts values are
-processed.
+SQLAlchemy processes each value of each row, which takes longer than the database itself. Here the
+statement is compiled once, and only columns whose type converts values are processed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from sqlalchemy.sql.dml import Insert, Update
 
 Values = Mapping[str, Any]
 _Writer = Callable[[Any], Any] | None
-_ROWS_A_STATEMENT = 50  # of twenty values each; longer ones take longer to parse than they save
+_ROWS_A_STATEMENT = 50  # of twenty values each; parsing a longer statement costs more than it saves
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
@@ -55,7 +54,7 @@ def _run(
     connection: Connection,
     table: Table,
     statement: Insert | Update,
-    bound: Mapping[str, str],  # a name in the statement → the column whose value goes there
+    bound: Mapping[str, str],  # parameter of the statement → column that supplies its value
     rows: Sequence[Values],
 ) -> None:
     sql, order = _compiled(statement, connection.dialect)
@@ -112,5 +111,5 @@ def _compiled(statement: Insert | Update, dialect: Dialect) -> tuple[str, tuple[
 def _writer(table: Table, column: str, dialect: Dialect) -> _Writer:
     kind = table.columns[column].type
     if isinstance(kind, LargeBinary):
-        return None  # both drivers take bytes as they are
+        return None  # both drivers accept bytes unchanged
     return kind.dialect_impl(dialect).bind_processor(dialect)

@@ -5,11 +5,11 @@ Rules
 - A write transaction takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be
   repeated. Before that it waits in the write queue, so that no writer starves.
 - The driver's own transaction handling is off: only the statements here run.
-- Only the creation of a ledger creates its file. A file that was moved away or replaced while a
-  process had it open is not written any more: nobody would see the changes.
+- Only the creation of a ledger creates its file. A process stops writing to a file that was moved
+  or replaced after it was opened: nobody would see the changes.
 - A user that may only read the file or the tables can read; a write raises OnlyReadable.
-- A PostgreSQL server that accepts the connection and stays silent is given up after a timeout.
-- No text of a database error leaves this package: it may quote a row.
+- A PostgreSQL server that accepts a connection and then does not answer ends in a time-out.
+- No text of a database error is repeated: it may quote a row.
 """
 
 import sqlite3
@@ -35,7 +35,12 @@ from standfast.errors import (
     Unavailable,
     UsageError,
 )
-from standfast.ledger.database.postgresql_errors import NO_RIGHT, is_told, lacks_permission, trouble
+from standfast.ledger.database.postgresql_errors import (
+    NO_RIGHT,
+    has_message,
+    lacks_permission,
+    trouble,
+)
 from standfast.ledger.database.postgresql_lock_waits import log_long_wait, session_name
 from standfast.ledger.database.sqlite_file import (
     ReadOnly,
@@ -48,8 +53,8 @@ from standfast.ledger.database.sqlite_file import (
     write_queue,
 )
 
-_CONNECTIONS = 20  # kept open: more than `serve` has threads that ask at once
-_PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
+_CONNECTIONS = 20  # kept open; `serve` has fewer threads that query at once
+_PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override them
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -62,7 +67,7 @@ _PLANNING_LOCK = 7_236_116  # PostgreSQL advisory lock; others: chain, accounts
 def open_engine(url: str, *, makes_file: bool = False) -> Engine:
     """Return an engine for a SQLite or PostgreSQL address; connects lazily.
 
-    A SQLite file that is not there is made only when it `makes_file`.
+    A missing SQLite file is created only with `makes_file`.
     """
     try:
         parsed = make_url(url)
@@ -87,8 +92,8 @@ def open_engine(url: str, *, makes_file: bool = False) -> Engine:
             )
         except (ModuleNotFoundError, NoSuchModuleError):
             raise ExtraMissing(
-                "a ledger on PostgreSQL needs the extra: "
-                "pip install -r requirements/extras/postgresql.txt"
+                "a ledger on PostgreSQL: its driver is not installed. "
+                "Run `pip install -r requirements/extras/postgresql.txt`."
             ) from None
     raise ConfigurationError(
         f"ledger.url: {parsed.get_backend_name()!r} is not supported. Use sqlite or postgresql."
@@ -104,16 +109,16 @@ def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
     def connect(
         _dialect: object, record: ConnectionPoolEntry, *_settings: object
     ) -> sqlite3.Connection:
-        record.info["file"] = file_at(path)  # before it is opened, or it could be another's
+        record.info["file"] = file_at(path)  # before opening: the file may be replaced after
         return connected(path, makes_file=makes_file)
 
     @event.listens_for(engine, "checkin")
-    def use_once(connection: object, record: ConnectionPoolEntry) -> None:
-        if isinstance(connection, ReadOnly):  # by the next time it may be writable
+    def discard_read_only(connection: object, record: ConnectionPoolEntry) -> None:
+        if isinstance(connection, ReadOnly):  # the file may be writable at the next use
             record.invalidate()
 
     @event.listens_for(engine, "checkout")
-    def see_that_it_is_there(_connection: object, record: ConnectionPoolEntry, _: object) -> None:
+    def refuse_replaced_file(_connection: object, record: ConnectionPoolEntry, _: object) -> None:
         if record.info["file"] not in (file_at(path), None):
             raise InvalidatePoolError
 
@@ -144,7 +149,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def reading_undecoded(engine: Engine) -> Iterator[Connection]:
     """Open a consistent view of a database that may be manipulated.
 
-    SQLite's driver raises at text that is not UTF-8; here such a byte comes as a lone surrogate.
+    SQLite's driver raises for text that is not UTF-8; here such a byte becomes a lone surrogate.
     """
     with reading(engine) as connection:
         driver = connection.connection.driver_connection
@@ -163,16 +168,16 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """Open a write transaction; roll it back on any exception."""
     with (
         _plain_errors(engine, writes=True),
-        _in_line(engine),
+        _queued(engine),
         engine.connect().execution_options(standfast_writes=True) as connection,
-        _said_when_long(engine, connection),
+        _logged_when_long(engine, connection),
         connection.begin(),
     ):
         yield connection
 
 
 @contextmanager
-def _in_line(engine: Engine) -> Iterator[None]:
+def _queued(engine: Engine) -> Iterator[None]:
     if engine.dialect.name != "sqlite":
         yield
         return
@@ -181,9 +186,9 @@ def _in_line(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _said_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
+def _logged_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
     if engine.dialect.name == "sqlite":
-        yield  # said where its line is waited for
+        yield  # `write_queue` logs it
         return
     driver = cast("Any", connection.connection.driver_connection)
     with log_long_wait(driver.info.backend_pid, engine):
@@ -197,13 +202,13 @@ def planning(engine: Engine) -> Iterator[None]:
         with write_queue(f"{engine.url.database}-planning"):
             yield
         return
-    # Of a session, for the pages are transactions of their own; not in one, which would keep the
-    # server from tidying up for minutes.
+    # A lock of the session, because each page is a transaction. No transaction is open meanwhile:
+    # it would keep the server from vacuuming for minutes.
     with (
         _plain_errors(engine),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
-        with _said_when_long(engine, connection):
+        with _logged_when_long(engine, connection):
             connection.execute(text(f"SELECT pg_advisory_lock({_PLANNING_LOCK})"))
         try:
             yield
@@ -212,11 +217,11 @@ def planning(engine: Engine) -> Iterator[None]:
 
 
 def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
-    """Wait for a stop of the incident, or, unshared, for its claims too.
+    """Lock an incident: shared for a claim, exclusive for a stop.
 
-    SQLite lets one writer in at a time anyway. On PostgreSQL row locks would not do: claims that
-    follow each other closely share the row without end, and whoever wants to stop them waits for
-    the last. Advisory locks queue: no claim overtakes a stop that waits.
+    SQLite has one writer at a time anyway. On PostgreSQL a row lock is not enough: overlapping
+    claims could share it without end while a stop waits. Advisory locks queue, so no claim
+    overtakes a stop that waits.
     """
     if connection.dialect.name == "postgresql":
         shared = "_shared" if is_shared else ""
@@ -233,18 +238,17 @@ def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
     except OperationalError as error:
         raise _unavailable(engine, error) from None
     except DBAPIError as error:
-        if is_told(state := getattr(error.orig, "sqlstate", None)):
+        if has_message(state := getattr(error.orig, "sqlstate", None)):
             raise Unavailable(trouble(state, "")) from None
         if state == NO_RIGHT:
             raise lacks_permission(writes=writes) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise refused(name) from None
-    except UnicodeEncodeError:  # a byte of the command line that is no UTF-8 came as a surrogate
+    except UnicodeEncodeError:  # a byte of the command line that is not UTF-8 became a surrogate
         raise UsageError(
-            "a name or a text that was given is no UTF-8, so the ledger cannot have it. Type it in "
-            "a terminal that is set to UTF-8."
+            "a name or text: not UTF-8. Type it in a terminal that is set to UTF-8."
         ) from None
-    except sqlite3.OperationalError as error:  # of `begin_writing`, which speaks to the driver
+    except sqlite3.OperationalError as error:  # from `begin_writing`, which uses the driver
         raise unavailable(str(engine.url.database), str(error), type(error).__name__) from None
     except sqlite3.Error as error:
         raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None

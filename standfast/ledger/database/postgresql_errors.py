@@ -8,24 +8,24 @@ from standfast.errors import ConfigurationError, OnlyReadable
 
 NO_RIGHT = "42501"
 _NO_WRITES = "takes no writes. Let ledger.url name the primary and not its replica"
-_ANSWERS_NOT = "does not answer. Check that it runs and that ledger.url is right"
+_ANSWERS_NOT = "no answer. Check that it runs and that ledger.url is right"
 _BY_STATE = {  # PostgreSQL, appendix A
-    "40P01": "had two writers of the same rows. Run this again",
-    "40001": "had two writers of the same rows. Run this again",
-    "53100": "has no disk space left. Free some there",
-    "53300": "has no connection left. End the programs that hold them, or raise max_connections",
-    "57P03": "is starting or stopping. Run this again in a moment",
+    "40P01": "two writers changed the same rows. Run this again",
+    "40001": "two writers changed the same rows. Run this again",
+    "53100": "its disk is full. Free space there",
+    "53300": "too many connections. End programs that use them, or raise max_connections",
+    "57P03": "starting or stopping. Run this again in a moment",
     "25006": _NO_WRITES,
     "0A000": _NO_WRITES,  # so a replica says that it begins no transaction that may write
 }
 _BY_WORDS = (  # a connection that is refused has no state
     (
         "authentication failed",
-        "does not let us in. Correct the user in ledger.url, or ledger.password",
+        "sign-in refused. Correct the user in ledger.url, or ledger.password",
     ),
-    ("no password supplied", "needs a password. Name one as ledger.password"),
-    ("no pg_hba.conf entry", "does not let us in from here. Add this machine to its pg_hba.conf"),
-    ("does not exist", "has no such user or database. Correct ledger.url"),
+    ("no password supplied", "a password is required. Set ledger.password"),
+    ("no pg_hba.conf entry", "connections from this machine are refused. Add it to pg_hba.conf"),
+    ("does not exist", "no such user or database. Correct ledger.url"),
     ("too many clients", _BY_STATE["53300"]),
     ("remaining connection slots", _BY_STATE["53300"]),
     ("starting up", _BY_STATE["57P03"]),
@@ -34,7 +34,7 @@ _BY_WORDS = (  # a connection that is refused has no state
 _BY_HAND = "Until then work by hand, from `standfast playbook show NAME`."
 
 
-def is_told(state: str | None) -> bool:
+def has_message(state: str | None) -> bool:
     """Return whether a SQLSTATE has a message here."""
     return state in _BY_STATE
 
@@ -43,12 +43,11 @@ def lacks_permission(*, writes: bool) -> ConfigurationError:
     """Return the error for a missing right to a table."""
     if writes:
         return OnlyReadable(
-            "ledger: the database's user in ledger.url may only read it. Run this on the host "
-            "where the installation is used, as the user that owns the ledger. Commands that only "
-            "read work here too."
+            "ledger: the database user in ledger.url may only read it. Run this on the host of the "
+            "installation, as the user that owns the ledger. Commands that only read work here too."
         )
     return ConfigurationError(
-        "ledger: the database's user in ledger.url may not read all of it. As its owner, GRANT "
+        "ledger: the database user in ledger.url may not read all tables. As their owner, GRANT "
         "SELECT ON ALL TABLES IN SCHEMA public, again after each upgrade, then run this again."
     )
 
@@ -58,4 +57,4 @@ def trouble(state: str | None, text: str) -> str:
     found = _BY_STATE.get(state or "")
     if found is None:
         found = next((message for words, message in _BY_WORDS if words in text), _ANSWERS_NOT)
-    return f"the ledger's PostgreSQL {found}. {_BY_HAND}"
+    return f"the ledger's PostgreSQL: {found}. {_BY_HAND}"

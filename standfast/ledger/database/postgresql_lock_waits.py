@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from standfast.host_name import host_name
 from standfast.ledger.database import sqlite_lock_waits
 
-_LONGEST_NAME = 63  # bytes that PostgreSQL keeps of it
+_LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer names
 _BETWEEN = " on "
 _OURS = "standfast "
 _HOLDERS = text(
@@ -43,17 +43,17 @@ def session_name() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """A session that holds others up."""
+    """A session that blocks others."""
 
-    session: int  # the server's process
+    session: int  # process id on the server
     name: str
-    address: str  # empty: on the server's own machine
+    address: str  # empty on the machine of the server
     state: str
-    seconds: float  # in that state
+    seconds: float  # since it entered the state
 
     @property
     def process(self) -> int:
-        """The client's process, where the name says it; else 0."""
+        """The client's process id; 0 if the name does not contain it."""
         number = self.name.removeprefix(_OURS).partition(_BETWEEN)[0]
         return int(number) if self.name.startswith(_OURS) and number.isdigit() else 0
 
@@ -72,7 +72,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._began: dict[int, tuple[float, Engine]] = {}  # by the server's process
+        self._began: dict[int, tuple[float, Engine]] = {}  # by process id on the server
         self._is_looking = False
 
     def add(self, session: int, engine: Engine) -> None:
@@ -122,7 +122,7 @@ def say(session: int, engine: Engine) -> None:
     """Log which session blocks this one, if any."""
     try:
         with engine.connect() as connection:
-            connection.detach()  # it ends here, also where the pool is given up meanwhile
+            connection.detach()  # close it at the end, even if the pool was disposed of
             rows = connection.execute(_HOLDERS, {"waiting": session}).all()
     except SQLAlchemyError:
         return  # the writer itself reports the error
@@ -136,11 +136,11 @@ def say(session: int, engine: Engine) -> None:
                 state=state or "unknown",
                 seconds=float(seconds or 0),
             )
-            sqlite_lock_waits.warn_once(str(engine.url), _told(holder))
+            sqlite_lock_waits.warn_once(str(engine.url), _message(holder))
             return
 
 
-def _told(holder: Holder) -> str:
+def _message(holder: Holder) -> str:
     waits = "waiting for the ledger's PostgreSQL"
     session = f"session {holder.session}, {holder.state} for {holder.seconds:.0f} s"
     if holder.is_here:
@@ -150,7 +150,7 @@ def _told(holder: Holder) -> str:
     if not holder.process and holder.address:
         whose += f" from {holder.address}"
     return (
-        f"{waits}: {whose} ({session}) holds it; see whether it is suspended or hangs there; "
-        f"`SELECT pg_terminate_backend({holder.session})` ends its session, and nothing that was "
-        "committed is lost"
+        f"{waits}: {whose} ({session}) blocks it. Check whether it is suspended or hangs. "
+        f"`SELECT pg_terminate_backend({holder.session})` ends its session without loss of "
+        "committed data."
     )

@@ -80,7 +80,7 @@ def _sqlite(path: Path) -> Iterator[Cursor]:
         if is_disk_full(str(error)):
             raise unavailable(str(path), str(error), type(error).__name__) from None
         raise Unavailable(
-            f"ledger {path}: it cannot be read now ({error}). Check that this user may read it."
+            f"ledger {path}: cannot be read now ({error}). Check that this user may read it."
         ) from None
     except sqlite3.DatabaseError as error:
         raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None
@@ -92,8 +92,8 @@ def _postgresql(url: str) -> Iterator[Cursor]:
         import psycopg  # an extra
     except ImportError:
         raise ExtraMissing(
-            "a ledger on PostgreSQL needs the extra: "
-            "pip install -r requirements/extras/postgresql.txt"
+            "a ledger on PostgreSQL: its driver is not installed. "
+            "Run `pip install -r requirements/extras/postgresql.txt`."
         ) from None
     scheme, _, address = url.partition("://")
     conninfo = f"{scheme.partition('+')[0]}://{address}"

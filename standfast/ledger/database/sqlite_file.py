@@ -16,38 +16,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from standfast.errors import (
-    ConfigurationError,
-    Damaged,
-    OnlyReadable,
-    StandfastError,
-    Unavailable,
-)
+from standfast.errors import ConfigurationError, Damaged, OnlyReadable, StandfastError, Unavailable
 from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_long_wait, say
 
 BUSY_SECONDS = 30
 HEAD = "0001.3"  # the schema that this program needs
 NO_LEDGER = (
-    "Check that its disk is mounted and that ledger.url names the right file. If none was created "
-    "yet, `standfast init` on its folder creates it."
+    "Check that its disk is mounted and that ledger.url is right. If no ledger was created yet, "
+    "run `standfast init` on its folder."
 )
 
 
 class ReadOnly(sqlite3.Connection):
     """A read-only connection; `at_rest` without SQLite's locks."""
 
-    at_rest: tuple[str, tuple[int, ...]] | None = None  # the file, and how it was
+    at_rest: tuple[str, tuple[int, ...]] | None = None  # the file and its identity at opening
 
 
 def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
-    """Connect to the file, set up for the ledger; any thread may then use it.
+    """Open the ledger's file; any thread may use the connection.
 
-    One that is not there is an error: SQLite by itself would make an empty one in the place of a
-    ledger that was moved away, and let every user read a new one. Where nothing can be written
-    there, it is a `ReadOnly`.
+    A missing file is an error unless `makes_file`: SQLite would create an empty file, readable by
+    every user, in place of a ledger that was moved. A file that this user may not write is opened
+    as `ReadOnly`.
     """
     if makes_file:
-        with suppress(OSError):  # SQLite says in a moment what is wrong there
+        with suppress(OSError):  # SQLite reports the problem
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     elif file_at(path) and not os.access(path, os.W_OK, effective_ids=True):
         return connected_to_read(path, BUSY_SECONDS)
@@ -68,9 +62,9 @@ def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
 
 
 def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
-    """Connect read-only; where SQLite cannot share it, as a file at rest.
+    """Open the file read-only; without locks if SQLite cannot create any.
 
-    ConfigurationError where the file at rest would be behind.
+    ConfigurationError if the newest rows are in a file next to it that cannot be read so.
     """
     try:
         return _connected_to_read(path, "mode=ro", patience_seconds)
@@ -81,9 +75,9 @@ def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
             if file_at(path) is None or not _is_unwritable(str(error)):
                 raise
             raise ConfigurationError(
-                f"the newest rows of the ledger {path} are in {unmerged[0]}, and reading them "
-                "needs the right to write next to it. Copy both, and every other file whose name "
-                "begins so, to a folder of yours, and read that copy."
+                f"ledger {path}: its newest rows are in {unmerged[0]}, which this user cannot read "
+                "without writing there. Copy all files whose names begin with that path to a "
+                "folder of yours, and read the copy."
             ) from None
         try:
             connection = _connected_to_read(path, "mode=ro&immutable=1", patience_seconds)
@@ -119,8 +113,8 @@ def unwritten(connection: object) -> Iterator[None]:
         at_rest = connection.at_rest if isinstance(connection, ReadOnly) else None
         if at_rest and at_rest[1] != _state(path := at_rest[0]):
             raise Unavailable(
-                f"the ledger {path} was written while it was read, and this user may not wait for "
-                "its lock. Run this again."
+                f"ledger {path}: written while it was read, and this user may not lock it. Run "
+                "this again."
             )
 
 
@@ -157,8 +151,8 @@ def configure(connection: sqlite3.Connection) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         f"busy_timeout={BUSY_SECONDS * 1000}",
-        # A plan of many touches the same pages of its indexes again and again: they are moved into
-        # the file every 32 MB, and not after each thousand rows.
+        # A large plan changes the same index pages many times: checkpoint every 32 MB, not after
+        # each thousand rows.
         "wal_autocheckpoint=8000",
         "cache_size=-8000",
     ):
@@ -169,15 +163,15 @@ def configure(connection: sqlite3.Connection) -> None:
 def write_queue(path: str) -> Iterator[None]:
     """Queue the writers of all threads and processes in order.
 
-    SQLite itself polls at growing intervals, so who writes again at once is served before who has
-    waited long, and a `stop` can be overtaken by a hundred claims. A lock of the kernel's wakes
-    those who wait, and ends with the process that holds it.
+    SQLite polls at growing intervals, so a process that writes often overtakes one that waits: a
+    `stop` could wait for a hundred claims. The kernel serves its locks in order and releases them
+    when their process ends.
     """
     lock_file = f"{path}-line"
     try:
         line = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
-        yield  # SQLite says in a moment what is wrong with that folder
+        yield  # SQLite reports the problem of the folder
         return
     try:
         try:
@@ -193,7 +187,7 @@ def write_queue(path: str) -> Iterator[None]:
 def begin_writing(connection: sqlite3.Connection, path: str) -> None:
     """Begin a write transaction with SQLite's lock.
 
-    OnlyReadable, at once: SQLite would begin, and refuse what comes of it.
+    Raises OnlyReadable for a read-only connection: SQLite would fail at the first write only.
     """
     if isinstance(connection, ReadOnly):
         raise read_only_error(path)
@@ -226,44 +220,41 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
     """Return the error to raise for an operational error of SQLite."""
     if is_disk_full(text):
         return Unavailable(
-            f"the disk under the ledger {path} is full or failing. Free space there. Until "
-            "then work by hand, from `standfast playbook show NAME`."
+            f"ledger {path}: its disk is full or failing. Free space there. Until then work by "
+            "hand, from `standfast playbook show NAME`."
         )
     if "locked" in text:
         return Unavailable(
-            f"the ledger {path} stayed locked for {BUSY_SECONDS} s by another process. Run this "
-            "again."
+            f"ledger {path}: locked by another process for {BUSY_SECONDS} s. Run this again."
         )
     if "unable to open" in text and file_at(path) is None and Path(path).parent.is_dir():
         return Unavailable(
-            f"the ledger {path} is gone while it was in use. Put it back, with the files next to "
-            "it that begin with its name. Until then work by hand, from `standfast playbook show "
-            "NAME`."
+            f"ledger {path}: removed while it was in use. Put it back, with the files whose names "
+            "begin with its name. Until then work by hand, from `standfast playbook show NAME`."
         )
     if "readonly" in text:
         return read_only_error(path)
     if "unable to open" in text:
         return ConfigurationError(
-            f"the ledger {path} cannot be opened for writing. Check that its folder "
-            f"{Path(path).parent} exists, is yours and is not mounted read-only, or run "
-            "`standfast init`."
+            f"ledger {path}: cannot be opened for writing. Check that its folder exists, belongs "
+            "to this user and is not mounted read-only, or run `standfast init`."
         )
     if "no such column" in text or "no such table" in text or "has no column" in text:
         return ConfigurationError(
-            f"the ledger {path} has the schema of another version, or is damaged. Run the version "
-            "that created it, or restore it from a backup."
+            f"ledger {path}: the schema of another version, or damaged. Run the version that "
+            "created it, or restore it from a backup."
         )
     return StandfastError(
-        f"the ledger {path} failed: {kind}. It may be damaged. Run `standfast audit verify`."
+        f"ledger {path}: failed ({kind}) and may be damaged. Run `standfast audit verify`."
     )
 
 
 def read_only_error(path: str) -> OnlyReadable:
     """Return the error for a write to a read-only ledger."""
     return OnlyReadable(
-        f"the ledger {path} is one which this user may only read, or its disk is mounted "
-        "read-only. Run this where the installation is used, as the user who owns it. Commands "
-        "that only read work here too."
+        f"ledger {path}: read-only for this user, or on a disk that is mounted read-only. Run this "
+        "on the host of the installation, as the user that owns it. Commands that only read work "
+        "here too."
     )
 
 
@@ -271,29 +262,29 @@ def refused(name: str) -> StandfastError:
     """Return the error to raise for another driver error, by its name."""
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Damaged(
-            f"the ledger's file is damaged ({name}). Keep a copy of it as it is, then bring it "
-            "back from a backup. Until then work by hand, from `standfast playbook show NAME`."
+            f"ledger: its file is damaged ({name}). Keep a copy of it, then restore it from a "
+            "backup. Until then work by hand, from `standfast playbook show NAME`."
         )
     return StandfastError(
-        f"the ledger refused a statement ({name}). Nothing was changed. Run `standfast check`."
+        f"ledger: refused a statement ({name}). Nothing was changed. Run `standfast check`."
     )
 
 
 def ledger_missing_error(path: str) -> ConfigurationError:
     """Return the error for a missing file."""
-    return ConfigurationError(f"there is no ledger at {path}. {NO_LEDGER}")
+    return ConfigurationError(f"ledger {path}: missing. {NO_LEDGER}")
 
 
 def not_a_ledger_error(path: str) -> ConfigurationError:
     """Return the error for a database without a ledger."""
-    return ConfigurationError(f"there is no ledger in {path}. {NO_LEDGER}")
+    return ConfigurationError(f"ledger {path}: not a ledger. {NO_LEDGER}")
 
 
 def schema_mismatch_error(path: str, version: str, needed: str) -> ConfigurationError:
     """Return the error for a ledger of another release."""
     release = "a newer release" if version > needed else "an earlier release"
     return ConfigurationError(
-        f"the ledger {path} was made by {release} (schema {version}; this one needs {needed}). "
-        "Nothing in it was changed. Install that release again. Until then work by hand, from "
-        "`standfast playbook show NAME`."
+        f"ledger {path}: created by {release} (schema {version}; this one needs {needed}). Nothing "
+        "was changed. Install that release again. Until then work by hand, from `standfast "
+        "playbook show NAME`."
     )

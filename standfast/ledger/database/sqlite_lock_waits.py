@@ -8,6 +8,7 @@ Rules
 - The holder is read from the kernel's list of locks; without that list, the lock file is named.
 """
 
+import logging
 import os
 import threading
 import time
@@ -39,8 +40,8 @@ def say(path: str, *lock_files: str) -> None:
     holders = holders_of(*lock_files)
     others = holders - {os.getpid()}
     if holders and not others:
-        return  # another thread here, which ends by itself
-    warn_once(path, _told(path, others, lock_files[0]))
+        return  # another thread of this process
+    warn_once(path, _message(path, others, lock_files[0]))
 
 
 def warn_once(ledger: str, message: str) -> None:
@@ -50,8 +51,6 @@ def warn_once(ledger: str, message: str) -> None:
         if now - _said_at.get(ledger, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
             return
         _said_at[ledger] = now
-    import logging  # a backup that waits for nobody needs none
-
     logging.getLogger("standfast.ledger").warning("%s", message)
 
 
@@ -80,19 +79,19 @@ def holders_of(*lock_files: str) -> set[int]:
     return holders
 
 
-def _told(path: str, holders: set[int], lock_file: str) -> str:
+def _message(path: str, holders: set[int], lock_file: str) -> str:
     waits = f"waiting for the ledger {path}"
     if not holders:
-        return f"{waits}, which another process writes to; `fuser {lock_file}` names who has it"
+        return f"{waits}: another process writes to it. `fuser {lock_file}` shows which one."
     return f"{waits}: process {min(holders)} {what_to_do(min(holders))}"
 
 
 def what_to_do(holder: int) -> str:
     """Return what to do about a process that holds the ledger."""
-    end = f"`kill -9 {holder}` ends it, and nothing that was committed is lost"
+    end = f"`kill -9 {holder}` ends it without loss of committed data."
     if _is_suspended(holder):
-        return f"writes to it and is suspended; `kill -CONT {holder}` lets it go on; {end}"
-    return f"writes to it and lets go when it is done; where it hangs, {end}"
+        return f"writes to it and is suspended. `kill -CONT {holder}` resumes it. {end}"
+    return f"writes to it. If it hangs, {end}"
 
 
 def _is_suspended(process: int) -> bool:
@@ -100,5 +99,5 @@ def _is_suspended(process: int) -> bool:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return False
-    # After the name, which is in brackets and may have anything in it.
+    # The state follows the name, which is in brackets and may contain anything.
     return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])

@@ -3,11 +3,11 @@
 Rules
 - A claim is one transaction: the attempt is inserted and its effects go to `submitting`. No call is
   made without a claim; `claims` has its conditions.
-- A proof, or another act on the locked account, gets the prior state that the lock found: an
-  account that has the name by now is not proven instead.
-- Approvals that no longer verify at a claim (a person was removed) return the step to asking.
+- A proof, or another action on a locked account, gets the prior state that the lock recorded, so
+  that it never affects another account that now has the name.
+- If approvals no longer verify at a claim (a person was removed), the step asks again.
 - A late receipt counts by the token of its attempt, unless the effect was claimed again since.
-- A claim whose commit may have been lost is given back at once: no call will be made for it.
+- A claim whose commit may have been lost is released at once: no call will be made for it.
 """
 
 import secrets
@@ -45,15 +45,7 @@ from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import as_stored, attempt, effect, step
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import NO_SETTINGS, Draft, Settings
-from standfast.records import (
-    EffectState,
-    Limits,
-    Mode,
-    Result,
-    StepState,
-    canonical,
-    digest,
-)
+from standfast.records import EffectState, Limits, Mode, Result, StepState, canonical, digest
 from standfast.retry_rules import after_call, settles_at
 
 _BEGIN = (
@@ -92,17 +84,17 @@ class Attempts:
     ) -> Batch | None:
         """Claim up to a batch of due effects of one step; None without any.
 
-        `mode` is that of the adapters which will carry it: Refused when the incident's is another.
-        ApprovalRefused when approvals no longer verify (a person was removed since): the step then
-        asks again, and the approvals that still count do count. Likewise when an adapter has other
-        `settings` than were approved: then no earlier approval counts.
+        `mode` is the mode of the adapters; Refused if the incident has another one. ApprovalRefused
+        if approvals no longer verify (a person was removed): the step asks again, and the other
+        approvals still count. If an adapter has other `settings` than were approved, the step asks
+        again and no earlier approval counts.
         """
         token = new_token()
         try:
             return self._claim(token, incident_id, queue, runner, mode, limits, now, settings)
         except Unavailable:
-            with suppress(StandfastError):  # what stays claimed is looked up when it is overdue
-                self._give_back(token, incident_id, runner, now)
+            with suppress(StandfastError):  # an overdue claim is looked up later
+                self._release(token, incident_id, runner, now)
             raise
         except ApprovalLapsed as lapsed:
             self._ask_again(lapsed, now)
@@ -191,13 +183,13 @@ class Attempts:
             write.change_all(effect, _BEGIN, [(row.token,) for row in rows], attempt_token=token)
         return Batch(attempt=token, incident=incident_id, queue=queue, effects=tuple(rows))
 
-    def _give_back(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
+    def _release(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
         """Return the effects of an unanswered claim to planned."""
         actor, action = f"runner:{runner}", "attempt.given_back"
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
-            write.alone()  # the claim may be committing still
+            write.alone()  # wait for the commit of the claim
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
@@ -228,9 +220,8 @@ class Attempts:
     ) -> None:
         """Store the results of a call; a late receipt still counts.
 
-        What failed for good, or was refused by this connector alone, is planned again with the
-        connector `hand_on`, where there is one: the same effect, and a new attempt. What is unknown
-        never is.
+        With `hand_on`, effects that failed permanently, or that only this connector refused, are
+        planned again for the connector of that name. Unknown effects never are.
         """
         with self._database.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
@@ -254,7 +245,7 @@ class Attempts:
                     change = self._after(row, result, ours[row.token].tries, now, hand_on)
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
-            # Whatever was written into these rows since the claim is replaced, or sealed.
+            # All columns that could have been manipulated since the claim are replaced or sealed.
             write.update_many(effect, rows, is_checked=True)
             planned = {change["token"] for change in rows if change["state"] == "planned"}
             again = {(row.step, row.round) for row in batch.effects if row.token in planned}
@@ -299,7 +290,7 @@ class Attempts:
                     for row in found
                 ],
             )
-            # A page runs while its step asks, and its going out again must not start the step.
+            # A page belongs to an asking step: sending it again must not start the step.
             for name, round_ in sorted({(r.step, r.round) for r in found if r.verb != PAGE}):
                 write.update(
                     step,

@@ -64,7 +64,7 @@ class ApprovalLapsed(ApprovalRefused):
     ) -> None:
         super().__init__(why)
         self.step_key = step_key
-        self.plan = plan  # that is to be approved instead
+        self.plan = plan  # to be approved instead
 
 
 def claimable(
@@ -79,29 +79,30 @@ def claimable(
 ) -> list[Row[Any]]:
     """Lock and return the effects of one step that a call may carry now.
 
-    Unlocks of accounts that another incident holds are refused.
-
-    Empty when there are none. Raises Refused for adapters of another mode, ApprovalLapsed when the
-    step's approvals no longer verify, and Damaged when what decides was changed outside the ledger.
+    Unlocks of accounts that another incident holds are refused. Raises Refused for adapters of
+    another mode, ApprovalLapsed if the step's approvals no longer verify, and Damaged if the
+    incident, the step or an effect was changed outside the ledger.
     """
     connection = write.connection
     if write.is_postgresql and queue.verb in NEEDS_PRIOR | UNDO_VERBS:
-        # A lock and an unlock of one account, claimed side by side, would not see each other.
+        # A concurrent lock and unlock of one account would not see each other.
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ACCOUNTS_LOCK})"))
     wait_for_turn(connection, incident_id, is_shared=True)
-    place = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().first()
-    if place is None or place["state"] != "open":
+    case_ = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().first()
+    if case_ is None or case_["state"] != "open":
         return []
-    refuse_forged_incident(database, place)
-    if place["mode"] != mode:
-        raise Refused(f"incident {incident_id} is {place['mode']}; these adapters are {mode}")
+    refuse_forged_incident(database, case_)
+    if case_["mode"] != mode:
+        raise Refused(
+            f"incident {incident_id}: its mode is {case_['mode']}, these adapters are {mode}"
+        )
     wanted = {"incident": incident_id, "verb": queue.verb, "connector": queue.connector, "now": now}
     needs_prior = queue.verb in NEEDS_PRIOR
-    due = _steps(needs_prior, only_undos=bool(place["is_halted"]))
+    due = _steps(needs_prior, only_undos=bool(case_["is_halted"]))
     for begun in connection.execute(due, wanted).all():
         of_step = {"step": begun.name, "round": begun.round, "most": most}
         found = connection.execute(_effects(needs_prior), wanted | of_step).all()
-        if found:  # others may hold all that was there, on PostgreSQL
+        if found:  # on PostgreSQL other runners may have locked all of them
             break
     else:
         return []
@@ -128,8 +129,8 @@ def _refuse_other_settings(
     if now not in (planned or {None}):
         raise ApprovalLapsed(
             step_key,
-            f"the settings of {queue.connector} were changed after step {step_key[1]!r} was "
-            "planned. Nothing was done. The step asks again.",
+            f"{queue.connector}: its settings were changed after step {step_key[1]!r} was planned. "
+            "Nothing was done. The step asks again.",
             _with_current_settings(plan, settings),
         )
 
@@ -149,12 +150,12 @@ def _refuse_changed(
     refuse_changed_rows(database.rows, connection, effect, found, of=incident_id)
 
 
-# Both statements are built once, since they run all night.
+# Both statements are built once, because every claim runs them.
 @cache
 def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
     """Return the statement for steps with due effects, in order."""
-    # Not EXISTS, of which PostgreSQL makes a join: one that passes every effect at every step, when
-    # it was not yet told how many there are.
+    # Not EXISTS: without statistics PostgreSQL turns it into a join that reads every effect for
+    # every step.
     due = select(effect.c.position).where(is_of_step(), *_is_due(needs_prior)).limit(1)
     return (
         select(step.c.name, step.c.round)
@@ -212,7 +213,7 @@ def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]])
                     row.verb,
                     row.incident,
                     row.token,
-                    f"{holders[row.handle]} holds it by now; nothing was changed",
+                    f"{holders[row.handle]} holds the account. Nothing was changed.",
                 ),
             }
             for row in kept
@@ -225,7 +226,7 @@ def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]])
 
 
 def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
-    """Return the condition that an unlock of the account may still land."""
+    """Return the condition that an unlock of the account may still arrive."""
     unlock = effect.alias("unlock")
     return exists().where(
         unlock.c.handle == effect.c.handle,
@@ -237,6 +238,6 @@ def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
 
 
 def _with_current_settings(plan: JsonObject, settings: Settings) -> JsonObject:
-    """Return a plan as it is with the settings that its adapters have now."""
+    """Return a plan with the present settings of its adapters."""
     queues = cast("Mapping[str, Json]", plan["settings"])
     return {**plan, "settings": {name: dict(settings(*name.split(" ", 1))) for name in queues}}

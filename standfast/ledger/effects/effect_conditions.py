@@ -29,27 +29,27 @@ from standfast.records import StepState
 NEEDS_PRIOR = verbs_where(lambda action: action.keeps_prior_state)
 UNDO_VERBS = frozenset(undo for verb in NEEDS_PRIOR if (undo := ACTIONS[verb].undo))
 LOCKED_ACCOUNT_VERBS = verbs_where(lambda action: action.is_for_locked_account)
-# A target may be changed by an act that came so far.
+# States in which the target may have been changed.
 HOLDING = ("done", "submitting", "unknown")
-# A moment that never comes: of what waits for a person and not for the clock.
+# The time of effects that wait for a person, not for the clock.
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def is_held() -> Any:
     """Return the condition that an effect may hold its account now."""
-    return and_(effect.c.verb.in_(NEEDS_PRIOR), effect.c.state.in_(HOLDING), _is_not_given_back())
+    return and_(effect.c.verb.in_(NEEDS_PRIOR), effect.c.state.in_(HOLDING), _is_not_undone())
 
 
 def is_lock_of(incident_id: str) -> Any:
-    """Return the condition of a lock that holds, or was tried here."""
+    """Return the condition of a lock in effect, or tried by this incident."""
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
-    return and_(effect.c.verb == LOCK, is_meant, _is_not_given_back())
+    return and_(effect.c.verb == LOCK, is_meant, _is_not_undone())
 
 
-def _is_not_given_back() -> Any:
+def _is_not_undone() -> Any:
     undo = effect.alias("undo")
     return ~exists().where(
-        undo.c.handle == effect.c.handle,  # which the token implies, and an index knows
+        undo.c.handle == effect.c.handle,  # implied by the token; uses an index
         undo.c.undoes == effect.c.token,
         undo.c.state == "done",
     )
@@ -61,7 +61,7 @@ def count_held_targets(connection: Connection, incident_id: str) -> int:
     undone = select(effect.c.undoes).where(
         of_incident, effect.c.undoes.is_not(None), effect.c.state == "done"
     )
-    # Not `is_held`, which looks for the undo of each single one: a runner asks this often.
+    # Not `is_held`, which searches the undo of each effect: runners query this often.
     statement = select(func.count(effect.c.handle.distinct())).where(
         of_incident,
         effect.c.verb.in_(NEEDS_PRIOR),
@@ -74,7 +74,7 @@ def count_held_targets(connection: Connection, incident_id: str) -> int:
 def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """Return the condition of a failed undo that another undo replaced.
 
-    Nothing of it is left to do: tried again, it could open what was locked anew since.
+    It must not be tried again: the account may have been locked again since.
     """
     other = effect.alias("other")
     taken_back = select(other.c.undoes).where(
@@ -90,7 +90,7 @@ def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[b
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
     """Return the other open incidents that hold these accounts, by handle.
 
-    An exercise locks twins only: it holds nothing that is real, and nothing real holds a twin.
+    Only incidents of the same mode count: an exercise locks simulated accounts.
     """
     mine = incident.alias("mine")
     statement = (
@@ -138,15 +138,14 @@ def is_only_unknown() -> Any:
 
 
 def is_of_undo() -> ColumnElement[bool]:
-    """Return the condition of an undo step, which a stop does not end."""
+    """Return the condition of an undo step."""
     return step.c.name.startswith(UNDO_PREFIX, autoescape=True)
 
 
 def is_runnable(now: datetime | BindParameter[Any]) -> Any:
     """Return the condition of a begun step after its abort window."""
     return and_(
-        is_begun(),
-        or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),
+        is_begun(), or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE)
     )
 
 

@@ -1,7 +1,7 @@
 """Counts of an incident's effects by kind.
 
-The database counts. Sealed columns are opened one at a time, and only the reason of an effect that
-is not done: no name is opened for a count.
+The database counts. Only the reasons of effects that are not done are decrypted, one at a time; no
+name is.
 """
 
 from collections import Counter
@@ -25,8 +25,8 @@ class Kind(NamedTuple):
     round: int
     verb: str
     state: EffectState
-    reason: str  # why it is as it is; empty for what is done
-    proof: Proof = Proof.NONE  # of what is done
+    reason: str  # of its state; empty if it is done
+    proof: Proof = Proof.NONE  # if it is done
 
 
 _SHORT_OF_DONE = tuple(
@@ -58,13 +58,13 @@ def first_unfinished_effects(
 def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[Kind]:
     """Count an incident's effects by kind, ordered by step and round.
 
-    An undo that another one made up for counts as done.
+    A failed undo that another undo replaced counts as done.
     """
     kinds = (effect.c.step, effect.c.round, effect.c.verb, effect.c.state)
     mine = effect.c.incident == incident_id
     is_over = is_superseded_undo(incident_id)
     is_plain = and_(or_(effect.c.state == "done", effect.c.sealed_reason.is_(None)), ~is_over)
-    made_up_for = (
+    superseded = (
         select(effect.c.step, effect.c.round, effect.c.verb, func.count())
         .select_from(with_step())
         .where(mine, is_over)
@@ -87,7 +87,7 @@ def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[K
         for step, round_, verb, state, proof, number in connection.execute(plain):
             level = Proof(proof) if state == EffectState.DONE else Proof.NONE
             found[Kind(step, round_, verb, EffectState(state), "", level)] += number
-        for step, round_, verb, number in connection.execute(made_up_for):
+        for step, round_, verb, number in connection.execute(superseded):
             found[Kind(step, round_, verb, EffectState.DONE, "")] += number
         for step, round_, verb, state, token, sealed in connection.execute(others):
             place = f"effect.reason {token}"

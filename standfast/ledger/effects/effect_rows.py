@@ -5,8 +5,8 @@ Rules
   once, and the provider sees the same token at every try.
 - Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
 - Sealed values are bound to the token, and the token to (incident, step, round, verb, handle): a
-  row that was moved or given the target of another row does not open. Nor does a row that was given
-  another adapter, or that was planned as refused and has another state now.
+  moved row, or a row with the target, adapter or undo of another row, does not open. Nor does a row
+  that was planned as refused and has another state now.
 """
 
 import hashlib
@@ -19,13 +19,7 @@ from standfast.errors import Damaged
 from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.planned_effects import Draft
-from standfast.records import (
-    EffectState,
-    JsonObject,
-    Order,
-    Proof,
-    canonical,
-)
+from standfast.records import EffectState, JsonObject, Order, Proof, canonical
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -41,7 +35,7 @@ class EffectQueue:
 
 @dataclass(frozen=True, kw_only=True)
 class EffectRow:
-    """One effect, opened."""
+    """One effect, decrypted."""
 
     token: str
     incident: str
@@ -113,11 +107,7 @@ def seal_reason_of(cipher: ColumnCipher, row: EffectRow, reason: str) -> bytes |
 
 
 def seal_effect(
-    cipher: ColumnCipher,
-    incident_id: str,
-    token: str,
-    draft: Draft,
-    details: bytes,
+    cipher: ColumnCipher, incident_id: str, token: str, draft: Draft, details: bytes
 ) -> bytes:
     """Seal an effect's adapter, target and details (canonical JSON)."""
     is_refused = b"true" if draft.state is EffectState.REFUSED else b"false"
@@ -132,13 +122,11 @@ def seal_effect(
 
 
 def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
-    """Open the sealed columns of an effect.
+    """Decrypt the sealed columns of an effect; `row` has the table's columns.
 
     Raises Damaged when the row was changed outside the ledger.
-
-    `row` has the table's columns in their order.
     """
-    # Unpacked: looking up twenty names in a row takes longer than opening what is sealed.
+    # Unpacked: looking up twenty names in a row takes longer than the decryption.
     columns: tuple[Any, ...] = tuple(row)
     token, incident_id, step_name, round_, _, verb, connector, handle, sealed = columns[:9]
     state, is_parked, sealed_prior, undoes, tries, _, _ = columns[9:16]
@@ -150,8 +138,8 @@ def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> Effect
     is_pushed = known["is_refused"] and state != EffectState.REFUSED
     if token != known_as or is_other or is_pushed:
         raise Damaged(
-            f"effect {token} of {incident_id} was changed outside the ledger. Nothing was "
-            "done. Run `standfast audit verify`."
+            f"effect {token} of {incident_id}: changed outside the ledger. Nothing was done. Run "
+            "`standfast audit verify`."
         )
 
     def opened(column: str, value: bytes | None) -> JsonObject | None:

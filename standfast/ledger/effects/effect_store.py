@@ -1,8 +1,8 @@
 """Queries over planned effects: which are due, and which belong to a step.
 
 Rules
-- An undo is an effect of its own (`undoes`); the effect that it takes back stays as it is.
-- An effect without a step is not planned: its planner is still working, or died.
+- An undo is an effect of its own (`undoes`); the undone effect keeps its state.
+- An effect without a step is not planned yet: its planner is still working, or died.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,7 @@ from standfast.playbook.actions.evidence_review import REVIEW
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Draft
-from standfast.records import (
-    Mode,
-    StepState,
-)
+from standfast.records import Mode, StepState
 
 _HANDLES_A_STATEMENT = 500
 
@@ -42,7 +39,7 @@ _HANDLES_A_STATEMENT = 500
 class Work:
     """The due work of an incident, and the time of the next."""
 
-    queues: Mapping[EffectQueue, int]  # and how many effects are due in each
+    queues: Mapping[EffectQueue, int]  # number of due effects in each
     in_flight: int
     next_due: datetime | None
 
@@ -56,27 +53,19 @@ class Effects:
     # finding work
 
     def open_work(
-        self,
-        incident_id: str,
-        now: datetime,
-        *,
-        only_undos: bool = False,
-        only_looks: bool = False,
+        self, incident_id: str, now: datetime, *, only_undos: bool = False, only_looks: bool = False
     ) -> Work:
         """Return the queues with due work, and when the next work is due.
 
-        With `only_undos` only undos are claimed: the incident is stopped. With `only_looks` nothing
-        is: it is closed.
+        `only_undos` is for a stopped incident, `only_looks` for a closed one, in which only unknown
+        outcomes are looked up.
         """
         queues: dict[EffectQueue, int] = {}
         later: list[datetime] = []
         is_due = or_(effect.c.not_before.is_(None), effect.c.not_before <= now)
         may_start = and_(is_due, is_runnable(now))
         starts_at = case(
-            (
-                and_(step.c.runs_from > now, effect.c.verb != PAGE),
-                step.c.runs_from,
-            ),
+            (and_(step.c.runs_from > now, effect.c.verb != PAGE), step.c.runs_from),
             else_=effect.c.not_before,
         )
         may_settle = and_(is_due, attempt.c.settle_after <= now)
@@ -135,7 +124,7 @@ class Effects:
     ) -> list[EffectRow]:
         """Return planned effects that need their prior state read first.
 
-        Not before they may run: what is read while a step waits for approval would be stale.
+        Only effects that may run now: a state read before an approval would be outdated.
         """
         if queue.verb not in NEEDS_PRIOR:
             return []
@@ -154,10 +143,7 @@ class Effects:
     def to_settle(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return unknown effects that may be looked up by now.
-
-        Their call can no longer land.
-        """
+        """Return unknown effects that may be looked up: no call can still arrive."""
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
@@ -171,15 +157,15 @@ class Effects:
         )
 
     def find(self, *conditions: Any, most: int | None = None) -> list[EffectRow]:
-        """Return the effects that meet the conditions, opened, in order.
+        """Return the effects that meet the conditions, decrypted, in order.
 
-        What belongs to no step is not planned: a planner is at it, or died over it.
+        Effects without a step are left out: they are not planned yet.
         """
         with self._database.reading() as connection:
             return self.find_in(connection, *conditions, most=most)
 
     def again(self, row: EffectRow) -> EffectRow:
-        """Return an effect as it is by now."""
+        """Return the present state of an effect."""
         (found,) = self.find(effect.c.incident == row.incident, effect.c.token == row.token)
         return found
 
@@ -214,7 +200,7 @@ class Effects:
     def frozen(self, incident_id: str) -> list[EffectRow]:
         """Return the snapshots of evidence that this incident sealed on disk."""
         found = self.find(effect.c.incident == incident_id, effect.c.verb == SNAPSHOT)
-        return [row for row in found if "folder" in row.facts]  # an exercise's twin has none
+        return [row for row in found if "folder" in row.facts]  # an exercise has no folder
 
     def reviewed(self, incident_id: str) -> list[EffectRow]:
         """Return the reviews of evidence."""
@@ -244,15 +230,15 @@ class Effects:
             return count_recent_locks(connection, began, mode, called, beside)
 
     def of_incident(self, incident_id: str) -> list[EffectRow]:
-        """Return every effect of an incident, opened."""
+        """Return every effect of an incident, decrypted."""
         return self.find(effect.c.incident == incident_id)
 
     def pages(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
-        """Return the pages to the approvers of one round of a step, opened."""
+        """Return the pages to the approvers of one round of a step, decrypted."""
         return self.of_round(incident_id, step_name, round_, PAGE)
 
     def of_round(self, incident_id: str, step_name: str, round_: int, verb: str) -> list[EffectRow]:
-        """Return the effects of one round of a step that a verb has, opened."""
+        """Return the effects of one round of a step with a verb, decrypted."""
         return self.find(
             effect.c.incident == incident_id,
             effect.c.verb == verb,
@@ -265,7 +251,7 @@ class Effects:
     ) -> set[tuple[str, str]]:
         """Return the (verb, target) pairs that the step has planned already.
 
-        A round that an approver refused does not count: what it planned never happens.
+        Rounds that an approver refused do not count.
         """
         handles = {
             self._database.cipher.handle(
@@ -301,7 +287,7 @@ class Effects:
         return found
 
     def open(self, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
-        """Return one effect with what is sealed in it; see `open_effect`."""
+        """Decrypt an effect; see `open_effect`."""
         return open_effect(self._database.cipher, row)
 
 

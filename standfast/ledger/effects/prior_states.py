@@ -2,10 +2,9 @@
 
 Rules
 - The prior state is written once, before the first act.
-- An account that an effect of an open incident has locked already, not undone, inherits the prior
-  state of that effect, so that the last undo restores the first state. A closed incident lends
-  nothing: its accounts were left as they were. Nothing is lent to another account that has the name
-  by now.
+- If an effect of an open incident has locked the account already, its prior state is inherited, so
+  that the last undo restores the first state. Nothing is inherited from a closed incident, whose
+  accounts stay as they are, or by another account that now has the name.
 """
 
 from collections import defaultdict
@@ -16,17 +15,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select
 
 from standfast.ledger.audit.audited_database import AuditedDatabase
-from standfast.ledger.effects.effect_conditions import (
-    is_held,
-)
+from standfast.ledger.effects.effect_conditions import is_held
 from standfast.ledger.effects.effect_rows import EffectRow, scope_of, seal_reason_of
 from standfast.ledger.effects.effect_store import lock_in_state
 from standfast.ledger.schema.tables import attempt, effect, incident
-from standfast.records import (
-    EffectState,
-    JsonObject,
-    Observed,
-)
+from standfast.records import EffectState, JsonObject, Observed
 from standfast.retry_rules import after_failed_prior_observation
 
 _HANDLES_A_STATEMENT = 500
@@ -59,7 +52,7 @@ class PriorStates:
             write.update_many(
                 effect,
                 [
-                    self._prepared(row, observed, _lent(earlier[row.handle], observed), now)
+                    self._prepared(row, observed, _inherited(earlier[row.handle], observed), now)
                     for row, observed in kept
                 ],
             )
@@ -86,7 +79,9 @@ class PriorStates:
             change["state"] = verdict.state.value
         elif not observed.exists:
             change["state"] = EffectState.REFUSED.value
-            change["sealed_reason"] = seal_reason_of(self._database.cipher, row, "no such account")
+            change["sealed_reason"] = seal_reason_of(
+                self._database.cipher, row, "the directory has no such account"
+            )
         else:
             change["sealed_prior"] = self._database.cipher.seal(
                 scope_of(row.verb, row.incident),
@@ -100,7 +95,7 @@ class PriorStates:
     ) -> dict[str, list[JsonObject]]:
         """Return the prior states of matching locks, by account handle.
 
-        In the order in which they were carried out, those of their own incident last: another one
+        They are in the order of execution, with those of the own incident last: another incident
         may have locked another account of that name. `rows` are of one incident.
         """
         mine = incident.alias("mine")
@@ -136,8 +131,8 @@ class PriorStates:
         return found
 
 
-def _lent(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
-    """Return the newest prior state of this account, not of a namesake."""
+def _inherited(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
+    """Return the newest prior state of this very account."""
     return last_prior([prior for prior in earlier if not observed.is_another_than(prior)])
 
 

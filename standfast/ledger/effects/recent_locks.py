@@ -29,17 +29,17 @@ KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
 
 class RecentLocksChanged(Exception):
-    """Steps that begun since the count lock accounts too: count again."""
+    """Further steps that lock accounts have begun since the count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecentLocks:
-    """Accounts by adapter, each by its handle, and how to look for them again."""
+    """Locked accounts (handles) by adapter, and the query that found them."""
 
     began: datetime
     mode: Mode
-    called: tuple[str, ...] = ()  # `commands.NAME` and the like, which lock too; under that name
-    beside: tuple[str, str] | None = None  # the step (incident, name) that is not counted itself
+    called: tuple[str, ...] = ()  # procedures that lock too, such as `commands.NAME`
+    beside: tuple[str, str] | None = None  # the step (incident, name) that is not counted
     by_connector: Mapping[str, frozenset[str]]
 
 
@@ -50,9 +50,9 @@ def count_recent_locks(
     called: Sequence[str] = (),
     beside: tuple[str, str] | None = None,
 ) -> RecentLocks:
-    """Return what steps begun since then lock, or mean to, without asking.
+    """Return the accounts that steps begun since then lock without approval.
 
-    Whenever their incidents were opened: many that wait for days may all go on at once.
+    The age of the incident does not matter: many may continue at once after days.
     """
     states = [state.value for state in EffectState if state is not EffectState.REFUSED]
     statement = (

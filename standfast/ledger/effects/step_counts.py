@@ -18,9 +18,9 @@ class StepCounts:
     """The effects of one round of a step; pages do not count."""
 
     by_state: dict[str, int] = field(default_factory=dict)
-    settling: int = 0  # of the unknown ones, those that will be looked up again
-    after_canary: int = 0  # of the planned ones, those that follow the canary of a notice
-    proofs: set[Proof] = field(default_factory=set)  # of those that are done
+    settling: int = 0  # unknown effects that will be looked up again
+    after_canary: int = 0  # planned effects that wait for the canary of a notice
+    proofs: set[Proof] = field(default_factory=set)  # of done effects
 
 
 def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], StepCounts]:

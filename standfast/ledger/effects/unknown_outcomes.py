@@ -3,10 +3,10 @@
 Rules
 - An effect of a dead runner or an overdue call becomes `unknown`. It is never repeated blindly:
   after `settle_after` it is looked up.
-- An effect that has not happened returns to `planned`, a few times. One that nobody can look up is
-  parked for an event or a person. A lookup that failed is repeated, later each time.
-- A step ends with its parked effects. When a person says later that an effect has not happened, the
-  step runs again to carry it out.
+- An effect that has not happened returns to `planned`, a few times. An effect that cannot be looked
+  up is parked for an event or a person. A failed lookup is repeated at growing intervals.
+- A step ends with its parked effects. If a person reports later that an effect has not happened,
+  the step runs again to carry it out.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -25,7 +25,7 @@ from standfast.records import EffectState, Observed, StepState
 from standfast.retry_rules import after_observation
 
 _ENDED = (StepState.DONE.value, StepState.PARTIAL.value, StepState.FAILED.value)
-_LOST = "the runner died or the call took too long; it may have happened"
+_LOST = "the runner died or the call took too long. The effect may have happened."
 
 
 def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
@@ -52,9 +52,8 @@ class UnknownOutcomes:
     def lapse(self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime) -> int:
         """Mark effects of dead runners and overdue calls as unknown.
 
-        Returns their number.
-
-        `runner_is_dead(runner id) -> bool` is asked for each runner with an open attempt.
+        Returns their number. `runner_is_dead` is called with the id of each runner with an open
+        attempt.
         """
         with self._database.reading() as connection:
             open_attempts = connection.execute(
@@ -157,7 +156,7 @@ class UnknownOutcomes:
     ) -> None:
         """Raise Damaged if the attempts of effects were changed outside.
 
-        Looked up before, it would seem never to have happened, and be done twice.
+        A forged time could make an effect seem not to have happened, so that it is done twice.
         """
         called = select(effect.c.attempt).where(effect.c.token.in_(tokens))
         is_called = attempt.c.token.in_(called)
@@ -168,7 +167,7 @@ class UnknownOutcomes:
 
 
 def _settles_after(row: Row[Any], now: datetime) -> datetime:
-    """Return when a call can no longer land, also after a clock set back."""
+    """Return when a call can no longer arrive, even if the clock was set back."""
     ahead: timedelta = max(row.submitted_at - now, timedelta())
     settles_after: datetime = row.settle_after
     return settles_after - ahead

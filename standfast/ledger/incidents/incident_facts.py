@@ -32,7 +32,7 @@ class Statement:
     reference: str = ""
 
     def stated(self, author: str, now: datetime) -> Fact:
-        """Return the fact; ValueError in words when it lacks what its kind states."""
+        """Return the fact; ValueError names a missing field of its kind."""
         return Fact(
             kind=self.kind,
             name=self.name,
@@ -52,7 +52,7 @@ class IncidentFacts:
         self._database = database
 
     def of(self, incident_id: str) -> Facts:
-        """Return what was stated about an incident, in that order."""
+        """Return the facts of an incident, in the order of their statement."""
         with self._database.reading() as connection:
             return Facts(self._read(connection, incident_id))
 
@@ -72,7 +72,9 @@ class IncidentFacts:
                 select(incident.c.id).where(incident.c.id == incident_id)
             )
             if known is None:
-                raise Refused(f"there is no incident {incident_id}. `standfast status` shows them.")
+                raise Refused(
+                    f"incident {incident_id}: unknown. `standfast status` shows all incidents."
+                )
             facts = self._read(write.connection, incident_id)
             last = Facts(facts).latest(fact.kind, fact.name)
             if last is not None and _says(last) == _says(fact):
@@ -94,9 +96,7 @@ class IncidentFacts:
                     "people": fact.count,
                     "is_so": fact.is_so,
                     "sealed": self._database.cipher.seal(
-                        INSTALLATION,
-                        _place(incident_id, number),
-                        {"reference": fact.reference},
+                        INSTALLATION, _place(incident_id, number), {"reference": fact.reference}
                     ),
                     "author": fact.author,
                     "recorded_at": fact.recorded_at,

@@ -7,7 +7,7 @@ Rules
 - The text of the playbook and the names of the adapters are frozen at the opening.
 - Every claim reads the column of a stop. Closing is refused while a call is under way.
 - A stop pauses running undos. An undo that is requested or approved after the stop is carried out:
-  an undo must never depend on resuming the incident.
+  it must not depend on resuming the incident.
 - After a stop, each running notice begins its abort window again.
 """
 
@@ -40,15 +40,10 @@ from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abor
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.tables import effect, incident, notice, step
-from standfast.playbook.engine import merged
 from standfast.playbook.model import Playbook
 from standfast.playbook.planned_effects import FrozenNotice
-from standfast.playbook.run_state import UNDO_PREFIX, State, StepView
-from standfast.records import (
-    JsonObject,
-    Mode,
-    canonical,
-)
+from standfast.playbook.run_state import UNDO_PREFIX, State, StepView, merged
+from standfast.records import JsonObject, Mode, canonical
 from standfast.suggestions import known_names_hint
 
 
@@ -63,7 +58,7 @@ class IncidentRow:
     is_halted: bool
     playbook: str
     connectors: tuple[str, ...]
-    joined: int  # how many triggers brought it more targets since
+    joined: int  # number of triggers that added targets
     inputs: JsonObject
     opened_at: datetime
     opened_by: str
@@ -98,15 +93,15 @@ class Incidents:
     ) -> tuple[str, bool]:
         """Open an incident; return its id, and whether it existed already.
 
-        `configuration` is the fingerprint of the one in force, for the timeline.
-
-        A `message` that came before gives the incident that it came to then, closed or not, and
-        changes nothing. One that is new is written down in this very transaction.
+        `configuration` is the fingerprint of the present configuration, for the timeline. A
+        `message` that was received before changes nothing, and its incident is returned, closed or
+        not. A new message is stored in the same transaction.
         """
         with self._database.write(
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
-            write.alone()  # two at once: one opens, the other joins or gets the next id
+            # of two triggers at once, one opens and the other joins or opens the next
+            write.alone()
             self._database.rows.refuse_rolled_back(write.connection)
             if message is not None and (
                 earlier := trigger_messages.find(write.connection, message)
@@ -133,7 +128,7 @@ class Incidents:
                 playbook=hashlib.sha256(playbook.encode()).hexdigest(),
                 configuration=configuration,
             )
-            # Before the commit: a key without an incident is litter, the reverse would be a loss.
+            # Before the commit: an incident without a key would be a loss, the reverse is harmless.
             self._database.cipher.create(incident_id)
             row: dict[str, Any] = {
                 "id": incident_id,
@@ -167,7 +162,7 @@ class Incidents:
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
-            write.alone()  # like a joining trigger: both change its row
+            write.alone()  # a joining trigger changes the same row
             was_halted = write.connection.scalar(
                 select(incident.c.is_halted).where(incident.c.id == incident_id)
             )
@@ -180,15 +175,13 @@ class Incidents:
     def close(
         self, incident_id: str, actor: str, now: datetime, *, joined: int | None = None
     ) -> None:
-        """Close an incident; its accounts stay as they are.
+        """Close an incident; its accounts stay as they are until it is reopened.
 
-        Until it is opened again, nothing gives them back.
-
-        With `joined`, only while no more triggers than those have joined it.
+        With `joined`, close it only if exactly that many triggers have joined it.
         """
         row = self.get(incident_id)
         if not row.is_open:
-            raise UsageError(f"incident {incident_id} is closed already")
+            raise UsageError(f"incident {incident_id}: already closed. Nothing was changed.")
         with self._database.write(
             actor=actor, subject=incident_id, action="incident.closed", now=now
         ) as write:
@@ -201,8 +194,8 @@ class Incidents:
             )
             if busy:
                 raise Refused(
-                    f"{busy} acts of {incident_id} are under way. Run `standfast incident stop "
-                    f"{incident_id}`, wait for them, then close."
+                    f"incident {incident_id}: {busy} calls are in progress. Run `standfast "
+                    f"incident stop {incident_id}`, wait for them, then close it."
                 )
             as_it_is = [incident.c.state == "open"]
             if joined is not None:
@@ -212,15 +205,15 @@ class Incidents:
     def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
         """Reopen a closed incident in the state that it had.
 
-        Refused for a plan, whose place the incident has taken that carried it out.
+        Refused for a plan: a live incident may have replaced it.
         """
         row = self.get(incident_id)
         if row.is_open:
-            raise UsageError(f"incident {incident_id} is open")
+            raise UsageError(f"incident {incident_id}: open. Nothing was changed.")
         if row.mode is Mode.PLAN:
             raise Refused(
-                f"{incident_id} was a plan, and a closed plan stays closed. `standfast incident "
-                f"carry-out {incident_id}` does what it planned."
+                f"incident {incident_id}: a closed plan stays closed. `standfast incident "
+                f"carry-out {incident_id}` carries it out."
             )
         with self._database.write(
             actor=actor, subject=incident_id, action="incident.reopened", now=now
@@ -235,7 +228,7 @@ class Incidents:
         return self._open(self._row(incident_id))
 
     def is_stopped(self, incident_id: str) -> bool:
-        """Return whether the incident is open and stopped; opens no seal."""
+        """Return whether the incident is open and stopped; decrypts nothing."""
         row = self._row(incident_id)
         return row.state == "open" and bool(row.is_halted)
 
@@ -248,9 +241,9 @@ class Incidents:
             return [self._open(row) for row in connection.execute(statement)]
 
     def state(self, incident_id: str, *, is_verified: bool = True) -> State:
-        """Return the state that the next move depends on, verified.
+        """Return the verified state, from which the next move is computed.
 
-        A report that shows the audit's findings itself reads the rows without `is_verified`.
+        A report that shows the findings of the audit itself reads without `is_verified`.
         """
         if is_verified:
             self._refuse_changed(incident_id)
@@ -349,7 +342,7 @@ class Incidents:
             if row is None:
                 known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
                 raise UsageError(
-                    f"there is no incident {incident_id!r}; {known_names_hint(incident_id, known)}"
+                    f"incident {incident_id!r}: unknown; {known_names_hint(incident_id, known)}"
                 )
             return row
 
@@ -380,7 +373,7 @@ def _frozen_playbook(text: str, scenario: str) -> Playbook:
 def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:
     """Return the next id of this year, short enough for the telephone.
 
-    An id whose key exists is taken, also by an incident that a restored ledger no longer has.
+    An id whose key exists is not used again: a restored ledger may lack its incident.
     """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(

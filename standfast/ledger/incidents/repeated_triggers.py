@@ -3,11 +3,11 @@
 Rules
 - The incident with the key of the trigger comes first; else one of the same scenario and mode about
   any of the same accounts, or with the same inputs where neither has accounts.
-- Subjects are stored as handles, so that finding the incident opens nothing sealed: a message costs
-  the same with one open incident and with thousands.
-- Another trigger does not join an incident that leaves any of its accounts open, after an undo or
-  a failed lock: a new incident tries again. The same trigger joins: a person has seen the result,
-  and it may repeat each minute.
+- Subjects are stored as handles, so that finding the incident decrypts nothing: a message takes the
+  same time with one open incident and with thousands.
+- Another trigger does not join an incident that leaves one of its accounts unlocked, after an undo
+  or a failed lock: a new incident tries again. The same trigger joins, because it may repeat each
+  minute and a person has seen the result.
 - Accounts are compared as `named_accounts.folded` normalizes them; no lock uses that form.
 - A new spelling is added after the known ones. Only its directory knows whether it is the same
   account (`Connector.canonical`), and no directory is asked before the message is stored. The
@@ -31,7 +31,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode, StepState, ca
 
 _HANDLES_A_STATEMENT = 500
 _LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
-_IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver: what it planned never runs
+_IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver: its effects never run
 
 
 def find_repeated(
@@ -108,7 +108,7 @@ def add_targets(
 
 
 def inputs_of(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
-    """Open what an incident was opened with, and what joined it since."""
+    """Return the inputs of an incident, with the targets added since."""
     return {name: value for name, value in _stored(database, row).items() if name != BY_TRIGGERS}
 
 
@@ -119,7 +119,7 @@ def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
 def _that_leave_open(
     database: AuditedDatabase, connection: Connection, inputs: JsonObject
 ) -> set[str]:
-    """Return open incidents that planned to lock an account and do not."""
+    """Return open incidents that planned to lock an account but left it open."""
     undo = effect.alias("undo")
     is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
     is_lost = and_(effect.c.verb == LOCK, effect.c.state.in_(_LOST))
@@ -133,7 +133,7 @@ def _that_leave_open(
     )
     asked = connection.execute(leave_any).all()
     if not asked:
-        return set()  # nearly always: then no message waits for what follows
+        return set()  # the usual case, without the slow query below
     connectors = {connector for row in asked for connector in json.loads(row.connectors)}
     directories = {
         connector.partition(".")[2] for connector in connectors if connector.startswith("accounts.")

@@ -3,8 +3,8 @@
 The rules of approvals are in `approvals`, the transitions of steps in `step_transitions`.
 
 Rules
-- A decision that does not count is refused, and the attempt is in the timeline.
-- An approval is counted in the transaction that stores it: two at once are both counted.
+- A decision that does not count is refused, and the timeline shows the attempt.
+- An approval is counted in the transaction that stores it, so two concurrent ones both count.
 """
 
 import json
@@ -91,7 +91,7 @@ class StepDecisions:
     ) -> Question:
         """Store a signed decision; return the question as it is after it.
 
-        ApprovalRefused when it does not count: it is not kept, but the try is in the timeline.
+        ApprovalRefused if it does not count: the timeline shows the attempt.
         """
         try:
             return self._decide(incident_id, step_name, person, decision, signature, now, because)
@@ -129,7 +129,7 @@ class StepDecisions:
             breaks = decision == BREAK_GLASS
             if breaks and is_review:
                 raise ApprovalRefused(
-                    f"step {step_name!r} has begun already. Nothing is to be opened."
+                    f"step {step_name!r}: has begun already. Nothing is to be opened."
                 )
             key = (*step_key, person)
             said = {"decision": decision, "signature": signature, "decided_at": now}
@@ -137,9 +137,9 @@ class StepDecisions:
             is_new = write.insert_new(
                 approval, {**row, **said, "digest": asked.digest, "nonce": asked.nonce}
             )
-            if not is_new and not self._say_again(write, key, said, asked):
+            if not is_new and not self._replace_decision(write, key, said, asked):
                 raise ApprovalRefused(
-                    f"{person!r} has decided about step {step_name!r} already. Another person must "
+                    f"step {step_name!r}: {person!r} has decided already. Another person must "
                     "decide."
                 )
             if is_review:
@@ -163,7 +163,7 @@ class StepDecisions:
                     runs_from=now + timedelta(seconds=asked.hold_seconds),
                     seal=seal_of_step(self._database, found),
                 )
-            elif breaks and not was_broken:  # what a void glass said of when is void, too
+            elif breaks and not was_broken:  # a void break-glass approval has no start time
                 at = now + two_person_rule.GLASS
                 seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
@@ -177,11 +177,13 @@ class StepDecisions:
             )
         return asked
 
-    def _say_again(self, write: Write, key: Key, said: dict[str, Any], asked: Question) -> bool:
+    def _replace_decision(
+        self, write: Write, key: Key, said: dict[str, Any], asked: Question
+    ) -> bool:
         """Replace a person's earlier decision; False if it stays.
 
-        Who approved, and whose word alone was too little, may still break the glass; and whose
-        passkey was removed since, or of whom nothing is kept that counts, whatever they say.
+        A person that approved may still break the glass. A decision that no longer counts, or that
+        a removed passkey signed, may be replaced by any decision.
         """
         if two_person_rule.is_void(self._database, write.connection, key, asked):
             write.tell(replaces_void=True)
@@ -189,14 +191,14 @@ class StepDecisions:
             return write.replace(approval, key, **said, **about)
         earlier = two_person_rule.void_signature(self._database, write.connection, key)
         if earlier:
-            write.tell(instead_of=earlier)  # which carried what was done by it
+            write.tell(instead_of=earlier)  # effects may have run under this signature
             return write.update(approval, key, **said)
         approved = approval.c.decision == APPROVE
         breaks = said["decision"] == BREAK_GLASS
         return breaks and write.update(approval, key, approved, **said)
 
     def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
-        """Run a step if its broken glass is old enough; False otherwise."""
+        """Run a step if its break-glass approval is old enough."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.opened", now=now
         ) as write:
@@ -241,10 +243,10 @@ class StepDecisions:
             ):
                 state = found.state if found else "not reached yet"
                 is_answered = found is not None and found.sealed_answer is not None
-                correct = "; with --again the answer is corrected" if is_answered else ""
+                correct = " Use --again to correct the answer." if is_answered else ""
                 raise UsageError(
-                    f"step {step_name!r} of {incident_id} waits for no answer (it is {state})"
-                    f"{correct}"
+                    f"step {step_name!r} of {incident_id}: waits for no answer (it is "
+                    f"{state}).{correct}"
                 )
             write.tell(step=step_name, round=found.round)
 
@@ -259,7 +261,8 @@ class StepDecisions:
             found = latest(write.connection, incident_id, step_name)
             if found is None or found.sealed_answer is None:
                 raise UsageError(
-                    f"step {step_name!r} of {incident_id} has no answer to be corrected"
+                    f"step {step_name!r} of {incident_id}: has no answer. Answer it without "
+                    "--again."
                 )
             round_ = found.round + 1
             row = new_step_row(incident_id, step_name, round_, StepState.PROMPTED, now)
@@ -275,9 +278,9 @@ class StepDecisions:
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
         """Accept an incomplete step as it is.
 
-        One that only waits for what is looked up again ends by that; the looks go on, and what they
-        show not to have happened is still to be done. UsageError while more of it is under way, and
-        where nothing of it was left undone.
+        A step that only waits for unknown outcomes ends. They are still looked up, and effects that
+        did not happen are carried out. UsageError if other effects are in progress, or if the step
+        is complete.
         """
         with self._database.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
@@ -286,10 +289,10 @@ class StepDecisions:
             key = (incident_id, step_name, found.round if found else 0)
             if found is not None and found.state in _WHOLE:
                 raise UsageError(
-                    f"step {step_name!r} of {incident_id} is {found.state}: nothing is left to "
-                    "accept"
+                    f"step {step_name!r} of {incident_id}: it is {found.state}. Nothing is left to "
+                    "accept."
                 )
-            # A lookup locks these rows too: its result is read below, or it reads this change.
+            # A lookup locks the same rows: it ends before this change, or it sees it.
             write.connection.execute(
                 select(effect.c.token)
                 .where(
@@ -313,7 +316,10 @@ class StepDecisions:
                     is_accepted=True,
                 )
             ):
-                raise UsageError(f"step {step_name!r} of {incident_id} has not ended")
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id}: has not ended. Wait, or stop the "
+                    "incident."
+                )
             write.tell(step=step_name, round=found.round)
 
 

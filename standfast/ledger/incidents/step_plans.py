@@ -36,10 +36,10 @@ _ROWS_A_WRITE = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class EffectPage:
-    """A page of a step's effects, ready to be written down; by token."""
+    """A page of a step's effects as rows, by token."""
 
     rows: Mapping[str, Mapping[str, Any]]
-    acts: bytes  # what they would do, and to whom, in order: a line each
+    acts: bytes  # one line an effect, in order: what it does, and to which handle
     drafts: int
     queues: frozenset[EffectQueue]
 
@@ -66,7 +66,7 @@ class Plan:
         return digest(self.described(frozen, settings))
 
     def described(self, frozen: FrozenNotice | None, settings: Settings) -> JsonObject:
-        """Return the plan as its step keeps it."""
+        """Return the plan as it is stored with its step."""
         incident_id, step_name, round_ = self._key
         return {
             "incident": incident_id,
@@ -98,7 +98,7 @@ def draft_effects(
         scope = scope_of(draft.verb, incident_id)
         handle = cipher.handle(scope, draft.target)
         token = effect_token(incident_id, step_name, round_, draft.verb, handle)
-        details = canonical(draft.details)  # once, for the digest and for what is sealed
+        details = canonical(draft.details)  # for the digest and for the sealed column
         act: list[Json] = [draft.verb, draft.connector, handle, draft.state.value]
         acts.append(canonical([*act, hashlib.sha256(details).hexdigest()]) + b"\n")
         rows[token] = {
@@ -135,7 +135,7 @@ def insert_effect_page(
     round_: int,
     drafts: Sequence[Draft],
 ) -> None:
-    """Add effects to a step that is there, inside the caller's transaction."""
+    """Add effects to an existing step, in the transaction of the caller."""
     page = draft_effects(cipher, incident_id, step_name, round_, drafts)
     write.insert_new(effect, *page.rows.values())
 
@@ -145,8 +145,8 @@ def delete_unstarted_effects(
 ) -> int:
     """Delete the effects of a round that never began; return their number.
 
-    Only who has the lock of planning may (`core.planning`), for a round whose step is not
-    there: somebody else may still be at it otherwise.
+    The caller must hold the lock of `planning`, and the step must not exist: another planner may
+    be writing the effects otherwise.
     """
     incident_id, step_name, round_ = key
     dropped = 0
@@ -177,18 +177,14 @@ def refuse_changed_effects(
 ) -> None:
     """Raise Damaged if an effect of the round was changed or is missing."""
     rows = database.rows
-    named = (
-        effect.c.incident == incident_id,
-        effect.c.step == step_name,
-        effect.c.round == round_,
-    )
+    named = (effect.c.incident == incident_id, effect.c.step == step_name, effect.c.round == round_)
     with database.reading() as connection:
         planned = rows.effects_of(connection, incident_id, step_name, round_)
         count = connection.scalar(select(func.count()).where(*named))
     if planned != count:
         raise Damaged(
             f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
-            f"database has {count}. Nothing was done. Run `standfast audit verify`"
+            f"database has {count}. Nothing was done. Run `standfast audit verify`."
         )
     if changed := rows.changed_effects(database.reading, *named, of=incident_id):
         raise damaged(effect, changed)

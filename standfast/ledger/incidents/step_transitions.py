@@ -2,9 +2,9 @@
 
 Rules
 - A transition is a compare-and-swap on (step, round): applying it twice changes once.
-- A step's effects, its notice and its need of approval are planned in the transaction that begins
-  it, and an approval signs their digest. The effects of a long notice are written before, a page in
-  each transaction; a new planner deletes what a dead one left.
+- A step's effects, its notice and its need of approval are stored in the transaction that begins
+  it, and an approval signs their digest. The effects of a long notice are stored before, one page
+  in each transaction; a new planner deletes the pages of a dead one.
 """
 
 import json
@@ -53,10 +53,11 @@ class Steps:
         joined: int = 0,
         beside: RecentLocks | None = None,
     ) -> bool:
-        """Begin a step with its effects; False when another was first.
+        """Begin a step with its effects; False when another runner was first.
 
-        `joined` is how many joined triggers its targets cover. `beside` is what it was counted
-        beside that nobody needs to approve it: RecentLocksChanged when that is more by now.
+        `joined` is the number of joined triggers whose targets it covers. If the step needs no
+        approval, `beside` has the recent locks that this was decided from: RecentLocksChanged if
+        they have changed.
         """
         key = (incident_id, step_name, round_)
         if expansion.telling is None:
@@ -64,29 +65,29 @@ class Steps:
             plan.add(draft_effects(self._database.cipher, *key, expansion.drafts))
             return self._begin_planned(key, expansion, plan, actor, now, joined, beside)
         with self._database.planning():
-            if self._is_there(key):
+            if self._exists(key):
                 return False
             delete_unstarted_effects(self._database, key, now)
             try:
-                plan = self._told(key, expansion.telling, actor, now)
+                plan = self._store_pages(key, expansion.telling, actor, now)
                 settled = replace(expansion, notice=expansion.telling.notice())
                 is_first = self._begin_planned(key, settled, plan, actor, now, joined)
             except Exception:
-                with suppress(StandfastError):  # what stays is dropped when it is planned again
-                    # Where only the commit's answer was lost, the step has begun with all of it.
-                    if not self._is_there(key):
+                with suppress(StandfastError):  # the next planner deletes what remains
+                    # If only the answer to the commit was lost, the step has begun with all pages.
+                    if not self._exists(key):
                         delete_unstarted_effects(self._database, key, now)
                 raise
-            if not is_first:  # somebody closed it meanwhile
+            if not is_first:  # another runner finished it meanwhile
                 delete_unstarted_effects(self._database, key, now)
             return is_first
 
-    def _told(
+    def _store_pages(
         self, key: tuple[str, str, int], telling: StreamedNotice, actor: str, now: datetime
     ) -> Plan:
         """Store all pages of a notice but the last, which the step stores.
 
-        Until the step is there they belong to none: nothing claims, counts or shows them.
+        Nothing claims, counts or shows effects before their step exists.
         """
         plan = Plan(*key)
         for drafts in telling.pages():
@@ -143,7 +144,7 @@ class Steps:
             )
         return True
 
-    def _is_there(self, key: tuple[str, str, int]) -> bool:
+    def _exists(self, key: tuple[str, str, int]) -> bool:
         with self._database.reading() as connection:
             return connection.scalar(select(step.c.name).where(*is_step_round(*key))) is not None
 
@@ -159,7 +160,7 @@ class Steps:
     ) -> bool:
         """Record that approvers are paged, and plan the pages.
 
-        Unanswered until `escalates_at`, the next people are to be paged; None when nobody is left.
+        At `escalates_at` the next people are paged; None if nobody is left.
         """
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.asked", now=now
@@ -191,7 +192,7 @@ class Steps:
     ) -> bool:
         """Page the next rung; False if another runner or a decision was first.
 
-        `may_also` are roles that may approve the step from now on, beside those that could before.
+        `may_also` are further roles that may approve the step from now on.
         """
         key = (incident_id, step_name, round_)
         with self._database.write(
@@ -206,7 +207,7 @@ class Steps:
             refuse_forged_step(self._database, found)
             row = dict(found) | {"rung": rung, "escalates_at": escalates_at}
             before = json.loads(found["roles"])
-            if before:  # where none is named, everybody may already
+            if before:  # without roles everybody may approve already
                 row["roles"] = canonical(list(dict.fromkeys([*before, *may_also]))).decode()
             row["seal"] = seal_of_step(self._database, row, opens_at(self._database, found))
             changed = ("rung", "escalates_at", "roles", "seal")
@@ -220,7 +221,7 @@ class Steps:
     def cover(
         self, incident_id: str, step_name: str, round_: int, joined: int, now: datetime
     ) -> bool:
-        """Record how many joined triggers a round covers, without new targets."""
+        """Record that a round covers `joined` triggers, without new targets."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="step.covers", now=now
         ) as write:
@@ -260,9 +261,9 @@ class Steps:
     ) -> bool:
         """Finish a round of a step; a skipped one begins and ends here.
 
-        False, and nothing is changed, when it is closed already; with `only_settled`, also while
-        one of its effects is under way: it may have been planned again since the caller looked.
-        Damaged while its effects are not those of their receipts: somebody would be left out.
+        Returns False and changes nothing if it has ended already or, with `only_settled`, if one of
+        its effects is in progress, as it may have been planned again meanwhile. Damaged if its
+        effects were changed outside the ledger: a target could be left out.
         """
         if only_settled:
             refuse_changed_effects(self._database, incident_id, step_name, round_)

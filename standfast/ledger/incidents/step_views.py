@@ -11,10 +11,7 @@ from standfast.ledger.effects.effect_conditions import NEVER
 from standfast.ledger.effects.step_counts import StepCounts
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.playbook.run_state import Counts, StepView
-from standfast.records import (
-    Proof,
-    StepState,
-)
+from standfast.records import Proof, StepState
 
 
 def answer_context(incident_id: str, step_name: str, round_: int) -> str:

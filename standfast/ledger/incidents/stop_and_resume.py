@@ -74,11 +74,7 @@ def _running(
     """Lock and return the running rounds that meet the conditions."""
     statement = (
         select(step)
-        .where(
-            step.c.incident == incident_id,
-            step.c.state == StepState.RUNNING.value,
-            *conditions,
-        )
+        .where(step.c.incident == incident_id, step.c.state == StepState.RUNNING.value, *conditions)
         .order_by(step.c.name, step.c.round)
         .with_for_update(of=step)
     )

@@ -23,7 +23,7 @@ class TriggerMessage:
 
     source: str
     handle: str
-    lacking: int = 0  # of its lists, the items that no input could be read from: nobody is in them
+    lacking: int = 0  # items of its lists without a readable input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +33,14 @@ class IgnoredTrigger:
     incident: str
     scenario: str
     source: str  # the trigger, as the timeline names it
-    stop: int  # the sequence of the stop's event: the next stop is another
+    stop: int  # sequence of the event of the stop
 
 
 def find(connection: Connection, message: TriggerMessage) -> str:
     """Return the incident of an earlier message; empty for a new one."""
     known = connection.scalar(
         select(trigger_message.c.incident).where(
-            trigger_message.c.source == message.source,
-            trigger_message.c.message == message.handle,
+            trigger_message.c.source == message.source, trigger_message.c.message == message.handle
         )
     )
     return known or ""
@@ -76,7 +75,8 @@ class Triggers:
     def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
         """Record the end of an alert in its incident; return its id.
 
-        Empty, and nothing is written, when none is open. A message that came before notes nothing.
+        Returns an empty text and writes nothing if none is open. A repeated message changes
+        nothing.
         """
         with self._database.write(
             actor=actor, subject="", action="trigger.resolved", now=now
@@ -95,7 +95,7 @@ class Triggers:
         return str(found or "")
 
     def waiting(self) -> list[IgnoredTrigger]:
-        """Return what waits in stopped incidents, oldest incident first."""
+        """Return triggers that joined stopped incidents, oldest incident first."""
         stopped = (
             select(incident.c.id, incident.c.scenario)
             .where(

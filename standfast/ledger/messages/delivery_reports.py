@@ -58,9 +58,9 @@ class Delivery:
 class DeliveryChanges:
     """The changes that delivery reports made."""
 
-    changed: int = 0  # messages that stand otherwise than before
-    settled: int = 0  # of them, effects that are done by this word
-    foreign: int = 0  # messages that nobody here sent
+    changed: int = 0  # messages with a new delivery state
+    settled: int = 0  # of these, effects that the report shows to be done
+    foreign: int = 0  # messages that this ledger did not send
 
 
 class Deliveries:
@@ -75,11 +75,11 @@ class Deliveries:
         actor: str,
         now: datetime,
         *,
-        reason: str = "the provider's event says that it was taken on",
+        reason: str = "the provider's event reports that it was accepted",
     ) -> DeliveryChanges:
         """Store the reports of a provider; idempotent.
 
-        `reason` is kept with what is done by this word.
+        `reason` is stored with the effects that the reports show to be done.
         """
         reported = _by_message(events)
         changed = settled = known = 0
@@ -176,9 +176,7 @@ def _by_message(events: Iterable[DeliveryEvent]) -> dict[str, Delivery]:
     reported: dict[str, Delivery] = {}
     for event in events:
         report = Delivery(
-            state=event.state,
-            at=event.at,
-            complained_at=event.at if event.is_complaint else None,
+            state=event.state, at=event.at, complained_at=event.at if event.is_complaint else None
         )
         reported[event.token] = (
             report.joined(reported[event.token]) if event.token in reported else report

@@ -119,7 +119,7 @@ class Notices:
                 canary_ended_at=ends.get((row.name, row.round)),
             )
             for row in found
-            if (row.name, row.round) in counts  # a prepared notice notifies nobody
+            if (row.name, row.round) in counts  # not a notice that was only prepared
         ]
 
     def pause(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
@@ -141,7 +141,9 @@ class Notices:
             rows = _running(write.connection, incident_id, step_name)
             paused = [row for row in rows if row.runs_from == NEVER]
             if not paused:
-                raise UsageError(f"step {step_name!r} of {incident_id} is not paused")
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id}: not paused. Nothing was changed."
+                )
             for row in paused:
                 key = (incident_id, step_name, row.round)
                 wait = 0 if _has_begun(write.connection, *key) else row.hold_seconds
@@ -165,7 +167,7 @@ class Notices:
                 return changed
 
     def stop(self, incident_id: str, step_name: str, why: str, actor: str, now: datetime) -> int:
-        """Refuse everything of a notice that has not left; give how many that are."""
+        """Refuse all messages that were not sent yet; return their number."""
         self.pause(incident_id, step_name, actor, now)
         changed = 0
         while True:
@@ -197,18 +199,16 @@ class Notices:
     ) -> bool:
         """Store a person's decision about a held recipient.
 
-        Who is told by a step waits for a person still, if an approver refuses that. Nobody is left
-        out whom a step tells, or who is left out already: False, and nothing is changed.
+        A recipient with an individual message stays parked: an approver may refuse that message.
+        Returns False and changes nothing if a recipient to leave out has such a message, or is left
+        out already.
         """
         scope = scope_of(SEND, row.incident)
         is_left_out = facts["decision"] == "left out"
         with self._database.write(
-            actor=actor,
-            subject=row.incident,
-            action="held.decided",
-            now=now,
+            actor=actor, subject=row.incident, action="held.decided", now=now
         ) as write:
-            if is_left_out and _is_told_apart(write.connection, row):
+            if is_left_out and _has_individual_message(write.connection, row):
                 return False
             is_decided = write.update(
                 effect,
@@ -228,7 +228,7 @@ class Notices:
     def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> int:
         """Refuse prepared letters that a person discards.
 
-        Gives how many: what was said to be posted meanwhile, or thrown away, stays as it is.
+        Returns their number; letters with another result meanwhile are not changed.
         """
         discarded = 0
         with self._database.write(
@@ -282,7 +282,7 @@ class Notices:
         return [*connection.execute(statement)]
 
 
-def _is_told_apart(connection: Any, row: EffectRow) -> bool:
+def _has_individual_message(connection: Any, row: EffectRow) -> bool:
     """Return whether an individual message exists that nobody refused."""
     found = connection.scalar(
         select(step.c.name)
@@ -311,9 +311,9 @@ def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]
     rows = _rounds(connection, incident_id, step_name)
     if not rows:
         raise UsageError(
-            f"no notice of step {step_name!r} goes out now in {incident_id}; one that asks for "
-            f"approval is refused with `standfast incident approve {incident_id} {step_name} "
-            "--refuse --as PERSON`"
+            f"step {step_name!r} of {incident_id}: no notice is being sent. To refuse one that "
+            f"asks for approval: `standfast incident approve {incident_id} {step_name} --refuse "
+            "--as PERSON`."
         )
     return rows
 

@@ -34,7 +34,7 @@ class SentMessage:
 
     row: EffectRow
     delivery: Delivery | None
-    submitted_at: datetime | None  # to the channel, the last time
+    submitted_at: datetime | None  # the last submission to the channel
     ended_at: datetime | None
 
 
@@ -43,9 +43,9 @@ class View:
     """All messages of an incident at one moment, with their rounds."""
 
     number: int
-    latest: Mapping[str, int]  # by step: the latest round that tells people
+    latest: Mapping[str, int]  # by step: the latest round with messages
     refused: Set[tuple[str, int]]  # the rounds that an approver refused
-    apart: Sequence[EffectRow]  # those that tell one person apart, in the place of another message
+    apart: Sequence[EffectRow]  # individual messages, which replace another message
     messages: Iterator[SentMessage]
 
 
@@ -64,7 +64,7 @@ def viewed(database: AuditedDatabase, effects: Effects, incident_id: str) -> Ite
             number=sum(number for _, _, number in rounds),
             latest={step: round_ for step, round_, _ in rounds},
             refused=refused_rounds(connection, incident_id),
-            apart=effects.find_in(connection, *_told_apart(incident_id)),
+            apart=effects.find_in(connection, *_are_individual(incident_id)),
             messages=_sent(connection, effects, incident_id),
         )
 
@@ -79,11 +79,11 @@ def sent_messages(
 
 def individual_messages(effects: Effects, incident_id: str) -> list[EffectRow]:
     """Return the individual messages, which replace another message."""
-    return effects.find(*_told_apart(incident_id))
+    return effects.find(*_are_individual(incident_id))
 
 
 def first_message(effects: Effects, row: EffectRow) -> EffectRow:
-    """Return the message of the playbook's step behind this one, or itself."""
+    """Return the message of the playbook's step that this one follows."""
     return _before(effects, row, ("settles", "corrects"))
 
 
@@ -110,7 +110,7 @@ def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterato
         yield from _opened(connection, effects, page)
 
 
-def _told_apart(incident_id: str) -> tuple[ColumnElement[bool], ...]:
+def _are_individual(incident_id: str) -> tuple[ColumnElement[bool], ...]:
     return (
         effect.c.incident == incident_id,
         effect.c.verb == SEND,

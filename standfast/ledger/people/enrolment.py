@@ -70,7 +70,7 @@ class Signer:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """One enrolled person, opened."""
+    """One enrolled person, decrypted."""
 
     name: str
     full_name: str
@@ -105,15 +105,15 @@ class People:
         now: datetime,
         signer: Signer | None = None,
     ) -> Person:
-        """Add a person; UsageError when the name is taken or was ever used.
+        """Add a person; UsageError if the name was ever used.
 
-        ApprovalRefused when the `signer`, who is then who enrols, grants a role that they lack.
+        A `signer` becomes the enrolling person; ApprovalRefused if the signer lacks a granted role.
         """
         enrolled_by = signer.name if signer else enrolled_by
         with self._database.write(
             actor=enrolled_by, subject=name, action="person.enrolled", now=now
         ) as write:
-            write.alone()  # of two at once, each sees the other
+            write.alone()  # concurrent enrolments must see each other
             is_setting_up = _is_setting_up(self._database, write.connection, now)
             self._refuse_enrolment(write.connection, full_name, mail, roles, signer, now)
             handles = [self._database.cipher.handle(INSTALLATION, account) for account in accounts]
@@ -135,7 +135,9 @@ class People:
             }
             row["seal"] = seal_of_person(self._database, row)
             if not write.insert_new(person, row):
-                raise UsageError(f"a person {name!r} was enrolled before. Choose another name.")
+                raise UsageError(
+                    f"person {name!r}: this name was used before. Choose another name."
+                )
             write.tell(roles=sorted(roles), is_founding=row["is_founding"])
             if signer:
                 write.tell(signature=signer.sign("enrol", name, roles, now))
@@ -144,7 +146,7 @@ class People:
     def refuse_enrolment(
         self, full_name: str, mail: str, roles: Sequence[str], signer: Signer | None, now: datetime
     ) -> None:
-        """Raise what `enrol` would, before anybody is asked for a passphrase."""
+        """Raise the errors of `enrol` before a passphrase is asked for."""
         with self._database.reading() as connection:
             self._refuse_enrolment(connection, full_name, mail, roles, signer, now)
 
@@ -162,7 +164,7 @@ class People:
             self._refuse_to_grant(connection, signer, roles)
 
     def is_setting_up(self, now: datetime) -> bool:
-        """Would an enrolment of now be a founding one?"""
+        """Return whether an enrolment would be a founding one now."""
         with self._database.reading() as connection:
             return _is_setting_up(self._database, connection, now)
 
@@ -201,7 +203,7 @@ class People:
         row = _row_of(write.connection, name)
         if row["removed_at"] is not None:
             raise UsageError(
-                f"{name!r} was removed already. `standfast people list` shows all people."
+                f"{name!r}: already removed. `standfast people list` shows all people."
             )
         self._refuse_stranger(write.connection, signer)
         return row
@@ -209,13 +211,13 @@ class People:
     def _refuse_stranger(self, connection: Connection, signer: Signer) -> None:
         """Raise ApprovalRefused unless the signer is enrolled with this key."""
         if signer.is_owner:
-            return  # whose key was compared with the vault's before
+            return  # the caller has compared the key with the vault's
         who = _row_of(connection, signer.name)
         public_key = signer.key.public_key().public_bytes_raw().hex()
         if (why := stranger(self._database, connection, who, ())) or public_key != who[
             "public_key"
         ]:
-            raise ApprovalRefused(why or f"that is not the key of {signer.name!r}")
+            raise ApprovalRefused(why or f"passphrase of {signer.name!r}: wrong. Try again.")
 
     def _refuse_to_grant(
         self, connection: Connection, signer: Signer, roles: Sequence[str]
@@ -226,8 +228,8 @@ class People:
         lacking = sorted({*roles} - {*json.loads(_row_of(connection, signer.name)["roles"])})
         if lacking:
             raise ApprovalRefused(
-                f"role {lacking[0]}: {signer.name!r} has it not, and nobody grants a role that "
-                "they lack. Sign as somebody who has it, or with --owner-key FILE"
+                f"role {lacking[0]}: {signer.name!r} lacks it and cannot grant it. Sign as "
+                "somebody that has it, or with --owner-key FILE."
             )
 
     def _refuse_last(
@@ -235,7 +237,7 @@ class People:
     ) -> None:
         """Raise ApprovalRefused if fewer approvals would be possible.
 
-        Counted twice: over everybody, and over those who count beside the signer.
+        This is checked for everybody, and for the people that count besides the signer.
         """
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
         able = [
@@ -255,12 +257,10 @@ class People:
             held = {role for candidate in rest for role in json.loads(candidate["roles"])}
             lost = sorted({*json.loads(leaving["roles"])} - held)
             if lost or not rest:
-                standing = (
-                    f"the last one who may approve as {lost[0]}" if lost else "the last approver"
-                )
+                last = f"the last approver as {lost[0]}" if lost else "the last approver"
                 raise ApprovalRefused(
-                    f"{leaving['name']!r} is {standing}, or the last beside {signer.name!r}: one "
-                    "person does not remove them. Sign with the owner's key: --owner-key FILE"
+                    f"{leaving['name']!r}: {last}, or the last besides {signer.name!r}. Sign with "
+                    "the owner's key: --owner-key FILE."
                 )
 
     def _refuse_known(self, connection: Connection, full_name: str, mail: str) -> None:
@@ -273,8 +273,8 @@ class People:
             ):
                 if folded(new) == folded(old):
                     raise UsageError(
-                        f"{attribute}: {other.name!r} has it already, and one human counts once. "
-                        f"Remove that enrolment first, or give another {attribute}."
+                        f"{attribute}: {other.name!r} has the same, and one human counts once. "
+                        f"Remove that enrolment first, or use another {attribute}."
                     )
 
     def alike(self) -> list[tuple[str, str, str]]:
@@ -302,16 +302,18 @@ class People:
             return self._open(_row_of(connection, name))
 
     def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
-        """Return why this person may not speak for the roles, or "".
+        """Return why this person may not answer for the roles, or "".
 
-        Like an approval, what a role alone may say takes an enrolment of a day: who can enrol
-        people could else say it at once.
+        As for an approval, the enrolment must be a day old: somebody that can enrol people could
+        otherwise answer at once.
         """
         with self._database.reading() as connection:
             who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
             why = stranger(self._database, connection, who, roles)
         if not why and roles and is_fresh(who, now):
-            why = f"{name!r} was enrolled less than a day ago and cannot speak for a role yet"
+            why = (
+                f"{name!r}: enrolled less than a day ago. Somebody else with the role must answer."
+            )
         return why
 
     def all(self, roles: Sequence[str] = ()) -> list[Person]:
@@ -324,7 +326,7 @@ class People:
     def able_beside(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
         """Return the people that could approve for this requester now.
 
-        `roles` are those of which one is needed; none: any person.
+        One of `roles` is needed; without roles any person may approve.
         """
         with self._database.reading() as connection:
             statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
@@ -356,9 +358,7 @@ def _row_of(connection: Connection, name: str) -> RowMapping:
     statement = select(person).where(person.c.name == name)
     row = connection.execute(statement).mappings().first()
     if row is None:
-        raise UsageError(
-            f"nobody named {name!r} is enrolled. `standfast people list` shows all people."
-        )
+        raise UsageError(f"{name!r}: not enrolled. `standfast people list` shows all people.")
     return row
 
 

@@ -26,22 +26,22 @@ from standfast.records import JsonObject, canonical
 class Member:
     """One person of a list of staff."""
 
-    key: str  # what the list knows them by: a staff number, an id; unique in it
+    key: str  # unique in the list, such as a staff number
     full_name: str
     mail: str = ""
     phone: str = ""
     accounts: tuple[str, ...] = ()  # "directory:name"
     roles: tuple[str, ...] = ()
-    leaves_at: datetime | None = None  # from then on they have no business here
+    leaves_at: datetime | None = None  # end of the last working day
 
 
 @dataclass(frozen=True, kw_only=True)
 class StaffRow:
-    """One person as the ledger has them."""
+    """One member of a list, as stored."""
 
     source: str
     member: Member
-    gone_at: datetime | None  # since when the list does not name them any more
+    gone_at: datetime | None  # since when the list lacks the member
 
     def has_left(self, now: datetime) -> bool:
         """Return whether the member has left or is missing from the list."""
@@ -51,7 +51,7 @@ class StaffRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StaffChanges:
-    """The changes of a staff list; each person is in one at most."""
+    """The changes of a staff list; each member is in one group at most."""
 
     added: tuple[Member, ...] = ()
     changed: tuple[tuple[Member, Member], ...] = ()  # before, after
@@ -60,7 +60,7 @@ class StaffChanges:
 
 
 class Staff:
-    """All people that a staff list ever named."""
+    """All members that staff lists have ever named."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database

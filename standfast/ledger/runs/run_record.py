@@ -9,16 +9,12 @@ from typing import Any
 from standfast.host_name import host_name
 from standfast.records import canonical
 
-MAX_CLOCK_DIFFERENCE = timedelta(
-    minutes=10
-)  # of hosts at most, or the ledger's server is not gone by
+# The largest difference to the clock of the ledger's server that is corrected.
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 
 def is_gone(host: str, pid: int) -> bool:
-    """Return whether the process has ended; unknown on another host.
-
-    A process of another host counts as running.
-    """
+    """Return whether the process has ended; False for one of another host."""
     if host != host_name():
         return False
     try:
@@ -26,7 +22,7 @@ def is_gone(host: str, pid: int) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it runs, as another user
+        pass  # it runs as another user
     return False
 
 
@@ -34,9 +30,9 @@ def is_gone(host: str, pid: int) -> bool:
 class Origin:
     """The host and vault of a run; empty fields are unknown."""
 
-    host: str = ""  # the name of the backup host, `backup.writer`
-    machine: str = ""  # its hostname: two machines may go by one copied configuration
-    vault: str = ""  # which vault, by its owner's key
+    host: str = ""  # name of the backup host, `backup.writer`
+    machine: str = ""  # hostname: two machines may use one copied configuration
+    vault: str = ""  # owner's key of the vault
 
     def as_json(self) -> dict[str, str]:
         """Return the known fields for a run's summary."""

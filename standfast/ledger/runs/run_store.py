@@ -142,8 +142,8 @@ class Runners:
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
         """Record a runner of this process; `way` is serve, prefect or direct.
 
-        When the ledger did not answer, the row may stand all the same: a runner that never ran must
-        keep no other away, so it is retired.
+        If the ledger does not answer, the row may exist nevertheless. It is retired then: a runner
+        that never ran must not block others.
         """
         token = new_token()
         try:

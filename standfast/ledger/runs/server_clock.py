@@ -1,14 +1,14 @@
-"""One clock for all hosts of a ledger on PostgreSQL: that of its server.
+"""One clock for all hosts of a ledger on PostgreSQL.
 
-Each host judges the end of a lease, of a wait and of an overdue call. A host with a clock minutes
-ahead would take other runners for dead, and look up the effects that they carry out.
+Each host decides when a lease, a wait or a call has ended. A host whose clock is minutes ahead
+would treat other runners as dead and look up the effects that they are carrying out.
 
 Rules
-- The server is asked once a minute, by a connection that is used anyway, and after each jump of
-  this host's own clock. In between, the monotonic clock counts.
-- Only differences of minutes are corrected. A server that is further away is not believed, since
-  its clock could let an approval count sooner or a legal clock run out later. Then this host's own
-  clock counts.
+- The server's time is read once a minute, on a connection that is used anyway, and after each jump
+  of this host's clock. In between, the monotonic clock counts.
+- Only differences of minutes are corrected. If the server's clock is further away, this host's own
+  clock is used: the server could otherwise make an approval valid too early or a legal clock end
+  too late.
 """
 
 import logging
@@ -26,7 +26,7 @@ from standfast.records import Now
 
 _FRESH_SECONDS = 60.0
 _JUMP = timedelta(seconds=1)
-_SLOW_SECONDS = 1.0  # an answer that took longer says nothing of seconds
+_SLOW_SECONDS = 1.0  # a slower answer is not exact enough
 _ASK = b"SELECT clock_timestamp()"
 
 log = logging.getLogger("standfast.ledger")
@@ -104,8 +104,8 @@ class ServerClock:
 def far_words(ahead: timedelta) -> str:
     """Return the message for clocks that are too far apart."""
     return (
-        f"{apart(ahead)}, too far to be made up for: hosts of one ledger take each other for dead; "
-        "set the one that is wrong"
+        f"{apart(ahead)}, too far to be corrected. Hosts of one ledger may treat each other as "
+        "dead. Set the clock that is wrong."
     )
 
 
@@ -114,4 +114,4 @@ def apart(ahead: timedelta) -> str:
     side = "ahead of" if ahead > timedelta(0) else "behind"
     seconds = round(abs(ahead).total_seconds())
     much = f"{seconds} s" if seconds < 60 else f"{seconds // 60} min"
-    return f"this host's clock stands {much} {side} that of the ledger's server"
+    return f"this host's clock: {much} {side} the clock of the ledger's server"

@@ -62,7 +62,7 @@ class SqliteRunWriter:
                 " VALUES (?, ?, ?, ?, 'running', ?, NULL, ?)",
                 (token, kind, subject, way, timestamp(now), running_summary(origin)),
             )
-            self._tell(
+            self._append_event(
                 connection, token, f"{kind}.started", {"set": subject, "way": way}, actor, now
             )
         return token
@@ -76,7 +76,7 @@ class SqliteRunWriter:
                 "UPDATE run SET state = ?, ended_at = ?, summary = ? WHERE id = ?",
                 (state, timestamp(now), canonical(summary).decode(), token),
             )
-            self._tell(connection, token, f"{kind}.{state}", summary, actor, now)
+            self._append_event(connection, token, f"{kind}.{state}", summary, actor, now)
 
     def all(
         self,
@@ -120,7 +120,7 @@ class SqliteRunWriter:
         with self._connected() as connection:
             with self._transaction(connection):
                 end = self._signed_end(connection, now)
-            self._chain.tell_witness(
+            self._chain.send_to_witness(
                 lambda sequence: _rows(
                     connection,
                     "SELECT sequence, hash, signed_at, key, signature FROM audit_head"
@@ -149,9 +149,7 @@ class SqliteRunWriter:
             hashes = {row["sequence"]: row["hash"] for row in covered}
         base = self._chain.sound_start(newest, hashes)
         events = _rows(
-            connection,
-            "SELECT * FROM audit_event WHERE sequence > ? ORDER BY sequence",
-            (base[0],),
+            connection, "SELECT * FROM audit_event WHERE sequence > ? ORDER BY sequence", (base[0],)
         )
         end = self._chain.sound_end(base, events)
         if end != base:
@@ -162,7 +160,7 @@ class SqliteRunWriter:
             )
         return end
 
-    def _tell(
+    def _append_event(
         self,
         connection: sqlite3.Connection,
         token: str,
@@ -234,7 +232,7 @@ class SqliteRunWriter:
 
     def _refuse_other_schema(self) -> None:
         if not Path(self._path).exists():
-            # Connecting would make an empty file where somebody mistyped a path.
+            # Connecting would create an empty file at a mistyped path.
             raise ledger_missing_error(self._path)
         with self._connected() as connection:
             tables = _rows(

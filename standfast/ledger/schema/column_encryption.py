@@ -1,6 +1,6 @@
 """Encryption of personal columns under keys outside the ledger.
 
-It has the key files and seals personal columns; it knows no table.
+This module owns the key files and encrypts single values; it knows no table.
 
 Rules
 - The installation has one key for its accounts and people, each incident one for its customers. A
@@ -31,7 +31,7 @@ from standfast.records import Json, JsonObject, canonical
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
-_HANDLE_HEX = 32  # 128 bits: no two of a billion people meet
+_HANDLE_HEX = 32  # 128 bits: no collision among a billion people
 _SCOPE = re.compile(r"[a-z0-9-]{1,64}")
 
 INSTALLATION = "installation"
@@ -56,14 +56,14 @@ class ColumnCipher:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         except PermissionError:
             raise ConfigurationError(
-                f"no key of the ledger can be made in {self._folder}: this user may not write "
-                "there. Run as the user that owns it."
+                f"key folder {self._folder}: this user may not write there. Run as the user that "
+                "owns it."
             ) from None
         except OSError as error:
             raise self._unwritten(error) from None
         try:
             try:
-                _give_to_owner_of(self._folder, descriptor)
+                _set_owner_of(self._folder, descriptor)
                 os.write(descriptor, self._random(_KEY_BYTES))
                 os.fsync(descriptor)
             finally:
@@ -90,12 +90,12 @@ class ColumnCipher:
         self._handle_keys.pop(scope, None)
 
     def seal(self, scope: str, context: str, value: JsonObject) -> bytes:
-        """Encrypt `value`; `context` must be given again to open it."""
+        """Encrypt `value`; opening it needs the same `context`."""
         return self.seal_written(scope, context, canonical(value))
 
     def seal_written(self, scope: str, context: str, written: bytes) -> bytes:
-        """Encrypt an object that is canonical JSON already; `open` gives it back."""
-        nonce = self._random(_NONCE_BYTES)  # never drawn ahead: a fork would use one twice
+        """Encrypt an object that is canonical JSON already; `open` decrypts it."""
+        nonce = self._random(_NONCE_BYTES)  # not drawn in advance: a fork would reuse it
         return nonce + self._cipher(scope).encrypt(nonce, written, context.encode())
 
     def open(self, scope: str, context: str, sealed: bytes) -> JsonObject:
@@ -104,10 +104,10 @@ class ColumnCipher:
             plain = self._cipher(scope).decrypt(
                 sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode()
             )
-        except (InvalidTag, ValueError, TypeError):  # changed, cut, or no bytes at all
+        except (InvalidTag, ValueError, TypeError):  # changed, truncated, or not bytes
             raise Damaged(
-                f"a sealed value ({context}) does not open under key {scope!r}: it was changed, or "
-                "the key is not the one it was sealed under; run `standfast audit verify`"
+                f"sealed value {context}: cannot be decrypted with key {scope!r}, so it was "
+                "changed or sealed with another key. Run `standfast audit verify`."
             ) from None
         return cast("JsonObject", json.loads(plain.decode()))
 
@@ -125,18 +125,18 @@ class ColumnCipher:
         return hmac.digest(key, context.encode() + b"\n" + canonical(value), "sha256").hex()
 
     def seal_of_event(self, event_hash: str) -> str:
-        """Return the MAC that shows an event of the chain to be the ledger's own."""
+        """Return the MAC that proves that the ledger wrote an event."""
         return self.mac("event", event_hash)
 
     def signing_key(self) -> Ed25519PrivateKey:
-        """The key that signs heads of the chain and seals evidence."""
+        """Return the key that signs heads of the chain and seals evidence."""
         seed = hmac.digest(self._key(INSTALLATION), b"standfast head", "sha256")
         return Ed25519PrivateKey.from_private_bytes(seed)
 
     def _unwritten(self, error: OSError) -> Unavailable:
         return Unavailable(
-            f"no key of the ledger can be written in {self._folder}: {error.strerror}. Free space "
-            "there, then run again. Until then work by hand, from `standfast playbook show NAME`."
+            f"key folder {self._folder}: cannot be written, {error.strerror}. Free space there, "
+            "then run this again. Until then work by hand, from `standfast playbook show NAME`."
         )
 
     def _cipher(self, scope: str) -> AESGCM:
@@ -152,19 +152,19 @@ class ColumnCipher:
                 key = self._path(scope).read_bytes()
             except FileNotFoundError:
                 raise ConfigurationError(
-                    f"the ledger's key {scope!r} is not in {self._folder}: it was erased, or "
-                    "`ledger.keys` names the wrong folder, such as one that another host does not "
-                    "share. Without it these columns stay closed."
+                    f"ledger key {scope!r}: missing in {self._folder}. It was erased, or "
+                    "`ledger.keys` names a folder that the hosts do not share. Without the key "
+                    "its columns cannot be read."
                 ) from None
             except OSError as error:
                 raise ConfigurationError(
-                    f"the ledger's key {scope!r} in {self._folder} cannot be read: "
-                    f"{error.strerror}. Run as the user that owns it."
+                    f"ledger key {scope!r} in {self._folder}: cannot be read, {error.strerror}. "
+                    "Run as the user that owns it."
                 ) from None
             if len(key) != _KEY_BYTES:
                 raise Damaged(
-                    f"the ledger's key {scope!r} in {self._folder} is not whole. Bring the file "
-                    f"{scope}.key back from a copy. Without it these columns stay closed."
+                    f"ledger key {scope!r} in {self._folder}: incomplete. Restore the file "
+                    f"{scope}.key from a copy. Without the key its columns cannot be read."
                 )
             self._keys[scope] = key
         return self._keys[scope]
@@ -175,10 +175,10 @@ class ColumnCipher:
         return self._folder / f"{scope}.key"
 
 
-def _give_to_owner_of(folder: Path, descriptor: int) -> None:
-    """Return a file made by root to the owner of its folder."""
+def _set_owner_of(folder: Path, descriptor: int) -> None:
+    """Give a file that root created to the owner of its folder."""
     if os.geteuid() == 0:
-        with suppress(OSError):  # a share may take root for nobody
+        with suppress(OSError):  # a network share may map root to nobody
             owner = folder.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
 

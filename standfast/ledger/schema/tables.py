@@ -66,7 +66,7 @@ installation = Table(
 person = Table(
     "person",
     metadata,
-    Column("name", String(64), primary_key=True),  # the sign-in name; not personal beyond that
+    Column("name", String(64), primary_key=True),  # the sign-in name, which is not sealed
     Column("sealed", LargeBinary, nullable=False),  # full name, mail, own accounts
     Column("accounts", Text, nullable=False),  # JSON list of handles of this person's own accounts
     Column("roles", Text, nullable=False),  # JSON list
@@ -74,21 +74,23 @@ person = Table(
     Column("salt", String(32), nullable=False),  # of the passphrase, hex
     Column("enrolled_at", Moment, nullable=False),
     Column("enrolled_by", String(64), nullable=False),
-    Column("is_founding", Boolean, nullable=False),  # enrolled while the place was set up
-    Column("seal", String(64), nullable=False),  # MAC over what decides: a swapped key shows
+    Column("is_founding", Boolean, nullable=False),  # enrolled while the installation was set up
+    Column(
+        "seal", String(64), nullable=False
+    ),  # MAC over the deciding columns: detects a replaced key
     Column("removed_at", Moment),
 )
 
 passkey = Table(
     "passkey",
     metadata,
-    Column("id", String(64), primary_key=True),  # SHA-256 of the name its device knows it by, hex
+    Column("id", String(64), primary_key=True),  # SHA-256 of the credential id, hex
     Column("person", ForeignKey("person.name"), nullable=False),
-    Column("credential", Text, nullable=False),  # that name, base64url
+    Column("credential", Text, nullable=False),  # credential id, base64url
     Column("public_key", Text, nullable=False),  # COSE_Key, base64url
-    Column("origin", String(255), nullable=False),  # of the console that it signs for
+    Column("origin", String(255), nullable=False),  # of the console
     Column("added_at", Moment, nullable=False),
-    Column("signature", String(128), nullable=False),  # of the person's Ed25519 key over it, hex
+    Column("signature", String(128), nullable=False),  # by the person's Ed25519 key, hex
     Column("removed_at", Moment),
 )
 
@@ -96,13 +98,13 @@ passkey = Table(
 staff = Table(
     "staff",
     metadata,
-    Column("source", String(64), primary_key=True),  # the list: csv, or scim.NAME, or ldap.NAME
+    Column("source", String(64), primary_key=True),  # csv, scim.NAME or ldap.NAME
     Column("key", String(32), primary_key=True),  # handle of the person's key in that list
     Column("sealed", LargeBinary, nullable=False),  # key, names, mail, telephone, accounts
     Column("roles", Text, nullable=False),  # JSON list
-    Column("leaves_at", Moment),  # the end of the last day; none: stays
+    Column("leaves_at", Moment),  # end of the last day; NULL: stays
     Column("changed_at", Moment, nullable=False),
-    Column("gone_at", Moment),  # no longer in the list at all
+    Column("gone_at", Moment),  # since when the list lacks the member
 )
 
 incident = Table(
@@ -120,22 +122,22 @@ incident = Table(
     Column("opened_by", String(64), nullable=False),
     Column("is_signed", Boolean, nullable=False),  # the requester signed in
     Column("trigger", String(128), index=True),  # a repeated trigger joins the open incident
-    Column("joined", Integer, nullable=False),  # how many triggers brought it more targets
-    Column("seal", String(64), nullable=False),  # MAC over what decides: mode, requester, playbook
+    Column("joined", Integer, nullable=False),  # number of triggers that added targets
+    Column("seal", String(64), nullable=False),  # MAC over mode, requester, playbook and others
     Column("closed_at", Moment),
 )
 
-# What an incident is about, by which a repeated trigger finds it while it is open.
+# Subjects by which a repeated trigger finds an open incident.
 incident_subject = Table(
     "incident_subject",
     metadata,
-    Column("handle", String(32), primary_key=True),  # of an account, or of all that was said
+    Column("handle", String(32), primary_key=True),  # of an account, or of all inputs
     Column("incident", ForeignKey("incident.id"), primary_key=True),
     Column("recorded_at", Moment, nullable=False),
 )
 
-# What a source of triggers sent, by the id that it gave: a message counts once, whenever it comes
-# again. Written in the transaction that opens the incident, or joins it.
+# Messages of triggers by the id of their source: a repeated message does not count. Stored in the
+# transaction that opens or joins the incident.
 trigger_message = Table(
     "trigger_message",
     metadata,
@@ -145,18 +147,20 @@ trigger_message = Table(
     Column("received_at", Moment, nullable=False),
 )
 
-# What people state about an incident; the earlier statements stay. Legal clocks read them.
+# Facts that people state about an incident. Earlier statements stay. Legal clocks depend on them.
 incident_fact = Table(
     "incident_fact",
     metadata,
     Column("incident", ForeignKey("incident.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in order
     Column("kind", String(16), nullable=False),  # deadlines.facts.FactKind
-    Column("name", String(128), nullable=False),  # of what the kind is about
+    Column("name", String(128), nullable=False),  # depends on the kind
     Column("at", Moment),
     Column("people", Integer),  # how many
     Column("is_so", Boolean),
-    Column("sealed", LargeBinary, nullable=False),  # the reference: a document, a receipt, why
+    Column(
+        "sealed", LargeBinary, nullable=False
+    ),  # the reference: a document, a receipt or a reason
     Column("author", String(64), nullable=False),
     Column("recorded_at", Moment, nullable=False),
 )
@@ -172,18 +176,22 @@ step = Table(
     Column("ended_at", Moment),
     Column("due_at", Moment),  # of a wait
     Column("hold_seconds", Integer, nullable=False),  # the abort window once it may run
-    Column("runs_from", Moment),  # when that window ends
+    Column("runs_from", Moment),  # end of that window
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
-    Column("rung", Integer, nullable=False),  # how far up the ladder they were paged
-    Column("escalates_at", Moment),  # when the next people are paged; none: nobody is left
-    Column("joined", Integer, nullable=False),  # how many joined triggers its targets cover
-    Column("is_accepted", Boolean, nullable=False),  # a person let a held partial go on
+    Column("rung", Integer, nullable=False),  # number of escalations
+    Column("escalates_at", Moment),  # next escalation; NULL: nobody is left
+    Column("joined", Integer, nullable=False),  # number of joined triggers whose targets it covers
+    Column(
+        "is_accepted", Boolean, nullable=False
+    ),  # a person accepted it although it is incomplete
     Column("needs_approvals", Integer, nullable=False),
     Column("roles", Text, nullable=False),  # JSON list: roles that may approve or answer
-    Column("plan", Text, nullable=False),  # canonical JSON: its acts' digest, adapters' settings
-    Column("digest", String(64), nullable=False),  # of the plan: what an approval signs
-    Column("nonce", String(32), nullable=False),  # makes an approval worthless elsewhere
-    Column("seal", String(64), nullable=False),  # MAC over need, hold, roles, digest, nonce
+    Column("plan", Text, nullable=False),  # canonical JSON: digest of effects, settings of adapters
+    Column("digest", String(64), nullable=False),  # of the plan; an approval signs it
+    Column("nonce", String(32), nullable=False),  # makes an approval valid for this step only
+    Column(
+        "seal", String(64), nullable=False
+    ),  # MAC over need of approval, hold, roles, digest, nonce
     Column("sealed_answer", LargeBinary),
     Column("reason", Text, nullable=False),
 )
@@ -191,8 +199,8 @@ step = Table(
 effect = Table(
     "effect",
     metadata,
-    # A hash of (incident, step, round, verb, handle): planning twice plans once, and the same
-    # token reaches the provider at every try.
+    # Hash of (incident, step, round, verb, handle): planning twice plans once, and the provider
+    # receives the same token in every attempt.
     Column("token", String(32), primary_key=True),
     Column("incident", ForeignKey("incident.id"), nullable=False),
     Column("step", String(64), nullable=False),
@@ -203,7 +211,9 @@ effect = Table(
     Column("handle", String(32), nullable=False),
     Column("sealed", LargeBinary, nullable=False),  # target and details
     Column("state", String(16), nullable=False),
-    Column("is_parked", Boolean, nullable=False),  # waits for a person: no look can tell, or held
+    Column(
+        "is_parked", Boolean, nullable=False
+    ),  # waits for a person: cannot be looked up, or held
     Column("sealed_prior", LargeBinary),
     Column("undoes", ForeignKey("effect.token")),
     Column("tries", Integer, nullable=False),
@@ -212,7 +222,7 @@ effect = Table(
     Column("sealed_reason", LargeBinary),
     Column("proof", String(16), nullable=False),
     Column("sealed_facts", LargeBinary),
-    # The claim's own path; its prefix serves the search for open queues and the counts.
+    # For claims; its prefix is for the search of due queues and for counts.
     Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
     Index(None, "handle", "verb"),
     Index(None, "attempt"),
@@ -225,7 +235,7 @@ delivery = Table(
     Column("effect", ForeignKey("effect.token"), primary_key=True),
     Column("state", String(16), nullable=False),  # records.DeliveryState
     Column("at", Moment, nullable=False),  # by the provider's clock
-    Column("complained_at", Moment),  # the reader called it spam, the first time
+    Column("complained_at", Moment),  # first spam report by the reader
 )
 
 attempt = Table(
@@ -237,10 +247,10 @@ attempt = Table(
     Column("verb", String(64), nullable=False),
     Column("connector", String(64), nullable=False),
     Column("size", Integer, nullable=False),
-    Column("digest", String(64), nullable=False),  # of the effects' tokens it carries
+    Column("digest", String(64), nullable=False),  # of the tokens of its effects
     Column("submitted_at", Moment, nullable=False),
-    Column("settle_after", Moment, nullable=False),  # before it, "not seen" means nothing
-    Column("is_local", Boolean, nullable=False),  # nothing can land once its runner is dead
+    Column("settle_after", Moment, nullable=False),  # a lookup before this shows nothing
+    Column("is_local", Boolean, nullable=False),  # ends with its runner: nothing arrives later
     Column("lapsed_at", Moment),
     Column("ended_at", Moment),
     Index(None, "incident", "ended_at"),
@@ -256,7 +266,7 @@ approval = Table(
     Column("decision", String(16), nullable=False),  # approve | refuse
     Column("digest", String(64), nullable=False),
     Column("nonce", String(32), nullable=False),
-    Column("signature", Text, nullable=False),  # Ed25519, hex; or what a passkey said, JSON
+    Column("signature", Text, nullable=False),  # Ed25519, hex; or the answer of a passkey, JSON
     Column("decided_at", Moment, nullable=False),
 )
 
@@ -278,7 +288,7 @@ runner = Table(
     "runner",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("incident", ForeignKey("incident.id")),  # none: a `serve` that looks for work
+    Column("incident", ForeignKey("incident.id")),  # NULL: a `serve`
     Column("way", String(16), nullable=False),  # serve | prefect | direct
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
@@ -297,7 +307,7 @@ run = Table(
     Column("state", String(16), nullable=False),  # running | done | partial | failed
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
-    Column("summary", Text, nullable=False),  # JSON: counts and measures, nothing personal
+    Column("summary", Text, nullable=False),  # JSON: counts and measures, not personal
     Index(None, "kind", "subject", "started_at"),
 )
 
@@ -313,7 +323,7 @@ audit_event = Table(
     Column("changes", Text, nullable=False),  # canonical JSON: table → [[key…, row digest]…]
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
-    Column("seal", String(64), nullable=False),  # MAC over the hash: only the ledger adds events
+    Column("seal", String(64), nullable=False),  # MAC over the hash: only the ledger can add events
     Index(None, "subject", "sequence"),
 )
 

@@ -109,13 +109,7 @@ class Planner(Protocol):
         """Render a notice and count its recipients, without a message."""
 
     def call(
-        self,
-        verb: str,
-        procedure: str,
-        target: str,
-        details: JsonObject,
-        *,
-        refusal: str = "",
+        self, verb: str, procedure: str, target: str, details: JsonObject, *, refusal: str = ""
     ) -> Draft:
         """Plan one call.
 

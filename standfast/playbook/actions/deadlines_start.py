@@ -1,12 +1,6 @@
 """Record the fact that starts legal clocks."""
 
-from standfast.playbook.actions.action import (
-    Action,
-    ArgumentSpec,
-    ArgumentType,
-    Carrier,
-    Planner,
-)
+from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 

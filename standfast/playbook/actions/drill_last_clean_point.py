@@ -4,13 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from standfast.playbook.actions.action import (
-    Action,
-    ArgumentSpec,
-    ArgumentType,
-    Carrier,
-    Planner,
-)
+from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.actions.evidence_review import INDICATORS
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject, Mode

@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
-from standfast.playbook.actions.action import (
-    Action,
-    ArgumentSpec,
-    ArgumentType,
-    Carrier,
-    Planner,
-)
+from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 

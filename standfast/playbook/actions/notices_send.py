@@ -2,13 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from standfast.playbook.actions.action import (
-    Action,
-    ArgumentSpec,
-    ArgumentType,
-    Carrier,
-    Planner,
-)
+from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 

@@ -243,11 +243,7 @@ class _Maker:
         if parameters:
             arguments["parameters"] = parameters
         who = f"Imported: a {kind} command of a foreign playbook."
-        return {
-            "do": _EXECUTED[kind],
-            "with": arguments,
-            "approval": {"count": 1, "reason": who},
-        }
+        return {"do": _EXECUTED[kind], "with": arguments, "approval": {"count": 1, "reason": who}}
 
     def _condition(self, place: Place) -> str:
         ways = [self._ways[choice] for choice in place.choices or ()]

@@ -13,10 +13,7 @@ _IDENTIFIER: Final = {"type": "string", "pattern": rf"^[a-z][a-z0-9-]{{2,249}}--
 _VARIABLE_NAME: Final = r"^__[a-zA-Z0-9_-]{1,199}__$"
 _TEXT: Final = {"type": "string"}
 _STEP_ID: Final = {"$ref": "#/$defs/identifier"}
-_MOMENT: Final = {
-    "type": "string",
-    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$",
-}
+_MOMENT: Final = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"}
 _VARIABLES: Final = {
     "type": "object",
     "propertyNames": {"pattern": _VARIABLE_NAME},
@@ -89,14 +86,8 @@ SCHEMA: Final[dict[str, Any]] = {
         },
         "playbook_variables": _VARIABLES,
         "playbook_extensions": {"type": "object", "additionalProperties": {"type": "object"}},
-        "agent_definitions": {
-            "type": "object",
-            "additionalProperties": {"$ref": "#/$defs/agent"},
-        },
-        "target_definitions": {
-            "type": "object",
-            "additionalProperties": {"$ref": "#/$defs/agent"},
-        },
+        "agent_definitions": {"type": "object", "additionalProperties": {"$ref": "#/$defs/agent"}},
+        "target_definitions": {"type": "object", "additionalProperties": {"$ref": "#/$defs/agent"}},
         "extension_definitions": {"type": "object", "additionalProperties": {"type": "object"}},
         "authentication_info_definitions": {
             "type": "object",
@@ -155,30 +146,19 @@ SCHEMA: Final[dict[str, Any]] = {
                 "on_success": _STEP_ID,
                 "on_failure": _STEP_ID,
                 "step_variables": _VARIABLES,
-                "step_extensions": {
-                    "type": "object",
-                    "additionalProperties": {"type": "object"},
-                },
+                "step_extensions": {"type": "object", "additionalProperties": {"type": "object"}},
                 "in_args": {"type": "array", "items": _TEXT},
                 "out_args": {"type": "array", "items": _TEXT},
                 "targets": {"type": "array", "items": {"$ref": "#/$defs/identifier"}},
                 "agent": {"$ref": "#/$defs/identifier"},
-                "commands": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {"$ref": "#/$defs/command"},
-                },
+                "commands": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/command"}},
                 "playbook_id": _STEP_ID,
                 "next_steps": {"type": "array", "minItems": 1, "items": _STEP_ID},
                 "condition": _TEXT,
                 "on_true": _STEP_ID,
                 "on_false": _STEP_ID,
                 "switch": _TEXT,
-                "cases": {
-                    "type": "object",
-                    "minProperties": 1,
-                    "additionalProperties": _STEP_ID,
-                },
+                "cases": {"type": "object", "minProperties": 1, "additionalProperties": _STEP_ID},
             },
             "not": {
                 "required": ["on_completion"],

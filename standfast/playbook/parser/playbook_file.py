@@ -20,15 +20,7 @@ from functools import lru_cache
 
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.actions import ACTIONS
-from standfast.playbook.model import (
-    Approval,
-    Input,
-    InputType,
-    OnPartial,
-    Playbook,
-    Step,
-    StepKind,
-)
+from standfast.playbook.model import Approval, Input, InputType, OnPartial, Playbook, Step, StepKind
 from standfast.playbook.parser.field_reader import LONGEST_TEXT, Fields, Notes, close_to
 from standfast.playbook.parser.input_values import load_inputs, read_input
 from standfast.playbook.parser.yaml_tree import Node, read_tree

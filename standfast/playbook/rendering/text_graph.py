@@ -14,12 +14,7 @@ from standfast.playbook.model import Playbook, Step, StepKind
 from standfast.playbook.rendering.step_labels import condition, length, who_acts
 from standfast.playbook.step_graph import direct_needs, in_order
 
-MARKS = {
-    StepKind.DO: "■",
-    StepKind.MANUAL: "○",
-    StepKind.DECIDE: "◆",
-    StepKind.WAIT: "◷",
-}
+MARKS = {StepKind.DO: "■", StepKind.MANUAL: "○", StepKind.DECIDE: "◆", StepKind.WAIT: "◷"}
 
 
 def as_graph(playbook: Playbook) -> str:

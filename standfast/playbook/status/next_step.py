@@ -1,25 +1,24 @@
-"""Status of an incident in words: final state, waits, next step.
+"""Status of an incident in words: its state, its waits, and one next step.
 
-It says whether the incident is over, for which people it waits, and the one next step.
+    standing(state).next_step   # "`ask` … Answer: `standfast incident answer inc-2026-0001 …`"
 
-Owns the sentence that the operator reads at 3 a.m. Leaves the rules of progress to `engine`.
+`engine` has the rules of progress; this module writes the sentence that an operator reads.
 
 Rules
-- One next step, never a list: interrupted work comes first, then what holds other steps up, then
-  questions, then approvals, then what a person does by hand, then what only needs to be watched.
-- Interrupted notices come after questions and approvals: the answer continues them, too.
-- A command is written out whenever the step is known, ready to be typed.
-- Counts and names of steps only; no personal data.
-- Who approves signs what they were shown: the command names the plan by its digest.
+- There is one next step, never a list. The order is: interrupted work, steps that block others,
+  questions, approvals, manual work, work in progress.
+- An interrupted notice comes after questions and approvals: an answer continues it too.
+- If the step is known, its command is written completely.
+- The text has counts and names of steps only, no personal data.
+- A command to approve names the plan by its digest: an approver signs the plan that was shown.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from standfast.local_time import minute
-from standfast.playbook.actions import ACTIONS
 from standfast.playbook.engine import is_approved, is_behind, is_pending, standing_state, tally
-from standfast.playbook.model import AT_A_TABLE, Step, StepKind
+from standfast.playbook.model import Step
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.headline import Severity, headline
 from standfast.playbook.status.obstacles import (
@@ -28,6 +27,12 @@ from standfast.playbook.status.obstacles import (
     blocked,
     came_to,
     letter_instructions,
+)
+from standfast.playbook.status.person_tasks import (
+    BY_HAND,
+    asked_of_a_person,
+    how_to_continue,
+    urgency,
 )
 from standfast.playbook.status.progress import (
     can_begin,
@@ -45,13 +50,13 @@ from standfast.records import Mode, StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """The state of an incident as a person asks for it."""
+    """The status of an incident, for people."""
 
-    is_over: bool  # every step is final and no effect is under way
-    is_busy: bool  # something will happen without a person: effects, a clock, a next move
-    waits_for_people: bool  # something will not happen without one
-    is_partial: bool  # targets of some finished step were not done
-    is_failed: bool  # some finished step reached no target, or was refused
+    is_over: bool  # every step is final and no effect is in progress
+    is_busy: bool  # work continues without a person: effects, a timer, a next move
+    waits_for_people: bool  # work continues only after a person acts
+    is_partial: bool  # a finished step has targets that were not done
+    is_failed: bool  # a finished step reached no target, or was refused
     headline: str  # one line: contained, undone, not notified, activity
     severity: Severity
     next_step: str
@@ -60,40 +65,33 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class LegalClocks:
-    """Legal and contractual duties of a live incident.
-
-    Only as far as the next step depends on them.
-    """
+    """Duties of a live incident that change its next step."""
 
     missed: int = 0
-    due_now: int = 0  # they run without a number: "without delay"
-    next_due: datetime | None = None  # of those that can still be kept
+    due_now: int = 0  # due "without delay", so without a date
+    next_due: datetime | None = None  # of the duties that can still be met
 
     @property
     def go_on(self) -> bool:
-        """Is anybody still to be told?"""
+        """Return whether somebody has yet to be notified."""
         return bool(self.missed or self.due_now or self.next_due)
 
     @property
     def owed(self) -> list[str]:
-        """Say how many are missed, and due now, in words."""
+        """Describe how many duties are missed and due now."""
         parts = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
         now = f"{counted(self.due_now, 'legal clock')} due now (without delay)"
         return [*parts, now] if self.due_now else parts
 
 
-SHOWN = 16  # characters of a digest: enough to be typed, and not to be met by chance
 _NO_CLOCKS = LegalClocks()
-_BY_HAND = 2  # the urgency of what a person does by hand
 
 
 def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
-    """Describe the status of the incident.
+    """Describe the status of the incident; needs no clock.
 
-    No clock is needed: the next move is computed elsewhere.
-
-    `is_busy` and `waits_for_people` may both be true: one branch runs while another one asks.
-    `clocks` change only the severity and the next step: a missed one goes before closing.
+    `is_busy` and `waits_for_people` may both be true, for two branches. `clocks` change only the
+    severity and the next step: a missed duty comes before closing.
     """
     views = every_view(state)
     reached = [standing_state(view) for view in views]
@@ -107,9 +105,9 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     waits = [view for view in views if waits_for_a_person(state, view)]
     undos = [view for view in state.extra if view.is_undo]
     is_still = state.is_halted or state.mode is Mode.PLAN
-    is_giving_back = not state.is_closed and any(_is_moving(state, view) for view in undos)
+    is_undoing = not state.is_closed and any(_is_moving(state, view) for view in undos)
     is_busy = (
-        is_giving_back
+        is_undoing
         if is_still
         else any(_is_moving(state, view) for view in views) or any(can_begin(state, causes))
     )
@@ -156,7 +154,7 @@ def _next_step(
     if stopped_short := _when_interrupted(state, causes, waits):
         return stopped_short
     by_hand = [view for view in state.extra if view.state is StepState.ASKING]
-    if causes and not by_hand:  # what somebody has just asked for is not hidden by what was there
+    if causes and not by_hand:  # a task that a person just requested is shown before an obstacle
         cause = causes[0]
         held_up = [other.step for other in causes if other.by == cause.by]
         return (
@@ -170,12 +168,9 @@ def _next_step(
 
 
 def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]) -> str:
-    """Return how to continue work without a runner.
-
-    Empty if something else comes first.
-    """
+    """Describe work that no runner continues; empty if other work comes first."""
     for view in interrupted(state):
-        if is_notice(state, view) and any(urgency(state, wait) < _BY_HAND for wait in waits):
+        if is_notice(state, view) and any(urgency(state, wait) < BY_HAND for wait in waits):
             return ""
         if view.after_canary and view.after_canary == view.counts.under_way:
             return _while_canary(state, view)
@@ -185,13 +180,13 @@ def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]
         so_far = f"is interrupted: {counts.done:,} of {counts.total:,} done{unknown}"
         if counts.planned == counts.total:
             so_far = f"has not begun: {counts.total:,} to do"
-        return f"`{view.step}` {so_far}. {_nobody(state)}{looks}"
+        return f"`{view.step}` {so_far}. {how_to_continue(state)}{looks}"
     is_asking = any(view.state is StepState.ASKING for view in state.extra)
     if state.is_carried or state.is_halted or is_asking:
         return ""
     for step in can_begin(state, causes):
         begun = "does not cover what was added" if step.name in state.steps else "has not begun"
-        return f"`{step.name}` {begun}. {_nobody(state)}"
+        return f"`{step.name}` {begun}. {how_to_continue(state)}"
     return ""
 
 
@@ -209,10 +204,7 @@ def _when_stopped(state: State) -> str:
 
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
-    """Describe missed or running legal clocks of a closed incident.
-
-    Include the command to type.
-    """
+    """Describe the open duties of a closed incident, with the command."""
     text = clocks.owed
     if clocks.next_due:
         text.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
@@ -259,10 +251,7 @@ def _review(state: State, view: StepView) -> str:
 
 
 def _kept_by_an_undo(state: State) -> str:
-    """Describe what an undo did not restore, with the commands to type.
-
-    Empty if it restored everything.
-    """
+    """Describe the targets that an undo did not restore; empty if none."""
     if not state.kept:
         return ""
     undo = f"standfast incident undo {state.incident} --all"
@@ -278,71 +267,10 @@ def _kept_by_an_undo(state: State) -> str:
 def _is_worth_another_try(view: StepView) -> bool:
     """Return whether a failure remains that nobody has accepted.
 
-    A target that a rule refused fails the same way again.
+    A target that a rule refused would be refused again.
     """
     could_not_begin = standing_state(view) is StepState.FAILED and not view.counts.total
     return not view.is_accepted and (view.counts.failed > 0 or could_not_begin)
-
-
-def asked_of_a_person(state: State, view: StepView) -> str:
-    """Describe the task of a person at a waiting step, with the command."""
-    step = step_of(state.playbook, view)
-    if view.is_paused:
-        notice = f"standfast notice {{}} {state.incident} {view.step}"
-        return (
-            f"`{view.step}` is paused: {view.counts.planned:,} are not written to. To go on: "
-            f"`{notice.format('resume')}`; to give it up: `{notice.format('stop')} --why TEXT`."
-        )
-    if view.state is StepState.PROMPTED and step:
-        if state.playbook.name.startswith(AT_A_TABLE):
-            return f"At the table: {step.title}. It goes on with `standfast tabletop next`."
-        answer = f"standfast incident answer {state.incident} {step.name}"
-        speaker = as_whom(state, step.name)
-        who = f" ({' or '.join(step.roles)})" if step.roles else ""
-        if step.kind is StepKind.DECIDE:
-            options = " | ".join(step.options)
-            return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
-        command = f'`{answer} "what came of it"{speaker}`'
-        says = who if step.by else ""  # who does it, and who alone may say so, may be two
-        by = f" ({' or '.join(step.by)})" if step.by else who
-        return f"By hand{by}: {step.title}. When it is done{says}: {command}."
-    who = " or ".join(step.approval.roles) if step and step.approval else ""
-    if view.asked:
-        paged = _who_is_next(state, view)
-    elif state.is_carried:
-        paged = ", who is being paged"
-    else:
-        paged = f" (not paged yet: `standfast incident resume {state.incident}` does that)"
-    if view.opens_at is not None:
-        at = minute(view.opens_at, state.time_zone)
-        return (
-            f"`{view.step}` begins at {at} on one person's word, unless somebody says no: "
-            f"`standfast incident approve {state.incident} {view.step} --refuse --as PERSON`."
-            + ("" if state.is_carried else f" {_nobody(state)}")
-        )
-    exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
-    approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
-    if view.approvals_needed > 1:
-        wanted = f"{view.approvals_needed} approvals{f' of {who}' if who else ''}"
-        return f"`{view.step}` waits for {wanted}{paged}; each types: {approve}."
-    return (
-        f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
-        f"they type: {approve}."
-    )
-
-
-def _who_is_next(state: State, view: StepView) -> str:
-    """Say what follows when nobody answers."""
-    if view.escalates_at is not None:
-        at = minute(view.escalates_at, state.time_zone)
-        return f" (unanswered, the next people are paged at {at})"
-    if not view.rung:
-        return ""
-    step = step_of(state.playbook, view)
-    action = ACTIONS.get(step.action or "") if step else None
-    alone = ", or contain alone with --break-glass WHY"
-    may_alone = action is not None and not action.is_irreversible
-    return f" (everybody who could be was paged; telephone them{alone if may_alone else ''})"
 
 
 def _while_busy(state: State) -> str:
@@ -357,7 +285,7 @@ def _while_busy(state: State) -> str:
         if view.state is StepState.WAITING and view.due_at:
             until = minute(view.due_at, state.time_zone)
             waits = f"Nothing to do now: `{view.step}` waits until {until}."
-            return waits if state.is_carried else f"{waits} {_nobody(state)}"
+            return waits if state.is_carried else f"{waits} {how_to_continue(state)}"
     return f"Nothing to do now: the next step of {state.incident} begins in a moment."
 
 
@@ -365,31 +293,14 @@ def _while_canary(state: State, view: StepView) -> str:
     return (
         f"`{view.step}` went to the first {view.counts.done:,}; the other {view.after_canary:,} "
         "follow when these have arrived and the pause is over. "
-        + ("" if state.is_carried else f"{_nobody(state)} ")
+        + ("" if state.is_carried else f"{how_to_continue(state)} ")
         + f"See it: `standfast notice status {state.incident}`; send now: `standfast notice go "
         f"{state.incident} {view.step}`."
     )
 
 
-def _nobody(state: State) -> str:
-    """Return the sentences for an incident without a runner.
-
-    They include how to continue it.
-    """
-    if state.is_halted:  # only an undo goes on, and resuming would let everything else go on
-        undo = f"`standfast incident undo {state.incident} --all`"
-        return f"Nobody is working on it. Continue: {undo}, or start `standfast serve`."
-    return (
-        f"Nobody is working on it. Continue: `standfast incident resume {state.incident}`, or "
-        "start `standfast serve`."
-    )
-
-
 def _looked_up(state: State, view: StepView) -> str:
-    """Describe how to continue if a directory no longer answers.
-
-    The directory may have carried out the call.
-    """
+    """Describe how unknown outcomes are looked up, and how to continue."""
     looked_up = f"What is unknown is looked up again {'by itself' if state.is_carried else 'then'}"
     if view.state is not StepState.RUNNING:
         return f"{looked_up}."
@@ -405,18 +316,6 @@ def _is_moving(state: State, view: StepView) -> bool:
     if view.is_paused:
         return False
     return not view.state.is_final or is_under_way(view)
-
-
-def urgency(state: State, view: StepView) -> int:
-    """Return the rank of a waiting step, the most urgent first.
-
-    Questions come first, since they decide what follows. Approvals are next: they take a moment.
-    Manual work is last, since it may take days.
-    """
-    step = step_of(state.playbook, view)
-    if view.state is StepState.PROMPTED:
-        return 0 if step and step.kind is StepKind.DECIDE else _BY_HAND
-    return 1
 
 
 def _listed(names: list[str]) -> str:

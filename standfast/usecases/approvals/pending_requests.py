@@ -19,7 +19,7 @@ from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import Step, StepKind
 from standfast.playbook.rendering.step_labels import paragraphs
 from standfast.playbook.run_state import State, StepView
-from standfast.playbook.status.next_step import urgency
+from standfast.playbook.status.person_tasks import urgency
 from standfast.playbook.status.progress import in_playbook, waits_for_a_person
 from standfast.records import Mode, StepState
 from standfast.reports.console_pages import APPROVE, DECIDE, REPORT, DecisionLine, Words

@@ -216,9 +216,8 @@ def _incident_status(
     seen: IncidentOverview, clocks: ClockSummary | None, zone: str, *, lacks_clocks: bool
 ) -> IncidentStatus:
     # Imported here: these take half of the time of `status`, and only incidents need them.
-    from standfast.playbook.engine import merged
     from standfast.playbook.parser.playbook_file import load
-    from standfast.playbook.run_state import State, StepView
+    from standfast.playbook.run_state import State, StepView, merged
     from standfast.playbook.status.next_step import standing
     from standfast.records import Mode
 

@@ -8,7 +8,7 @@ from standfast.notices.template_renderer import prepare
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State
-from standfast.playbook.status.next_step import SHOWN
+from standfast.playbook.status.person_tasks import SHOWN
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.step_expansion import is_irreversible

@@ -128,7 +128,8 @@ def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
 def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     """Read all people of an LDAP directory that match its `filter`."""
     from standfast.adapters.accounts.base.ldap_connector import server_of
-    from standfast.adapters.clients.ldap.client import LdapEntry, explained, own_name, sign_in
+    from standfast.adapters.clients.ldap.client import explained, sign_in
+    from standfast.adapters.clients.ldap.entries import LdapEntry, own_name
 
     settings = config.accounts[name]
     if not isinstance(settings, OpenldapDirectoryConfig | ActiveDirectoryConfig):

@@ -18,8 +18,8 @@ from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import is_pending, standing_state, tally
 from standfast.playbook.run_state import State
-from standfast.playbook.status.next_step import asked_of_a_person
 from standfast.playbook.status.obstacles import blocked, came_to
+from standfast.playbook.status.person_tasks import asked_of_a_person
 from standfast.playbook.status.progress import waits_for_a_person
 from standfast.plurals import counted
 from standfast.records import EffectState, StepState

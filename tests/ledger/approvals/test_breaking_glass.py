@@ -133,7 +133,7 @@ def _asking_again(ledger: Ledger) -> str:
 def test_somebody_else_reviews_it_and_the_breaker_does_not(ledger: Ledger) -> None:
     incident, _ = _opened(ledger)
     assert ledger.decisions.unreviewed(incident) == {"lock": "olga"}
-    with pytest.raises(ApprovalRefused, match="counts as one with"):
+    with pytest.raises(ApprovalRefused, match="connected by enrolments"):
         decide(ledger, incident, "olga", now=OPENS)
     decide(ledger, incident, "ann", decision="refuse", now=OPENS)
     assert _state(ledger, incident) is StepState.RUNNING, "a review takes nothing back"

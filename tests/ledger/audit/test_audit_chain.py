@@ -50,7 +50,7 @@ def test_a_tail_that_was_cut_after_it_was_signed_is_named(
     sequence = ledger.audit.sign_head(NOW)
     intruder.run("DELETE FROM audit_event WHERE sequence = :last", last=sequence)
     intruder.run("DELETE FROM run")
-    assert f"head {sequence}: event {sequence}, which it covers, is gone" in _findings(ledger)
+    assert f"head {sequence}: its event {sequence} is missing" in _findings(ledger)
     intruder.run("DELETE FROM audit_head WHERE sequence = :last", last=sequence)
     assert _findings(ledger).startswith("witness line 2: ")
 

@@ -73,9 +73,9 @@ def test_a_ledger_that_was_moved_away_is_neither_written_nor_made_anew(
     away = tmp_path / "away"
     _moved(sqlite_place, away)
     before = (away / sqlite_place.file.name).read_bytes()
-    with pytest.raises(Unavailable, match=r"is gone while it was in use. Put it back"):
+    with pytest.raises(Unavailable, match=r"removed while it was in use. Put it back"):
         open_incident(sqlite_ledger)
-    with pytest.raises(Unavailable, match=r"is gone while it was in use"):
+    with pytest.raises(Unavailable, match=r"removed while it was in use"):
         sqlite_ledger.newest_event()
     assert not sqlite_place.file.exists()
     assert (away / sqlite_place.file.name).read_bytes() == before
@@ -131,9 +131,9 @@ def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
 
 def test_a_name_with_bytes_that_are_no_text_is_a_mistyped_word(ledger: Ledger) -> None:
     """As Python gives such a byte of the command line."""
-    with pytest.raises(UsageError, match="is no UTF-8"):
+    with pytest.raises(UsageError, match="not UTF-8"):
         ledger.incidents.get("inc-\udce9")
-    with pytest.raises(UsageError, match="is no UTF-8"):
+    with pytest.raises(UsageError, match="not UTF-8"):
         ledger.timeline("inc-\udce9")
 
 

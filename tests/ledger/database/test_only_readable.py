@@ -94,10 +94,10 @@ def test_what_has_to_be_written_is_refused_plainly(
     home: Path, tmp_path: Path, then: Callable[[Path], None]
 ) -> None:
     with opened_copy(home, tmp_path, then) as ledger:
-        with pytest.raises(OnlyReadable, match=r"which this user may only read.*who owns it"):
+        with pytest.raises(OnlyReadable, match=r"read-only for this user.*that owns it"):
             open_incident(ledger)
         path = str(ledger.engine.url.database)
-        with pytest.raises(OnlyReadable, match="which this user may only read"):
+        with pytest.raises(OnlyReadable, match="read-only for this user"):
             SqliteRunWriter(path, place_in(Path(path).parent).keys, Path()).start(
                 "backup", "s", "direct", "os:test", NOW
             )
@@ -117,7 +117,7 @@ def test_what_was_not_merged_and_cannot_be_read_beside_it_is_refused_and_never_l
     def without_shared_memory(home: Path) -> None:
         (home / "ledger.db-shm").unlink()
 
-    says = r"newest rows of the ledger .* are in .*/ledger\.db-wal.*Copy both"
+    says = r"newest rows are in .*/ledger\.db-wal.*Copy all"
     with copy_to_read(whole(home, tmp_path, without_shared_memory)) as copy:
         with pytest.raises(ConfigurationError, match=says), place_in(copy).opened():
             pass

@@ -43,15 +43,15 @@ def test_a_replica_is_told_from_a_statement_that_is_refused(postgres_ledger: Led
 @pytest.mark.parametrize(
     ("state", "words", "says"),
     [
-        (None, "connection refused", "does not answer. Check that it runs"),
+        (None, "connection refused", "no answer. Check that it runs"),
         (
             None,
             'FATAL:  password authentication failed for user "x"',
-            "does not let us in. Correct",
+            "sign-in refused. Correct",
         ),
-        (None, "FATAL:  sorry, too many clients already", "has no connection left"),
+        (None, "FATAL:  sorry, too many clients already", "too many connections"),
         ("40P01", "deadlock detected", "Run this again"),
-        ("53100", "could not extend file", "has no disk space left"),
+        ("53100", "could not extend file", "its disk is full"),
         ("25006", "cannot execute INSERT in a read-only transaction", "takes no writes"),
     ],
 )

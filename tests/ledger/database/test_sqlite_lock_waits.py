@@ -115,7 +115,7 @@ def test_who_waits_for_a_suspended_process_is_told_which_and_goes_on_once_it_doe
     assert sqlite_ledger.newest_event() == before + 1
     (line,) = told.lines
     assert line.startswith(f"waiting for the ledger {sqlite_place.file}: process {process.pid} ")
-    assert f"is suspended; `kill -CONT {process.pid}` lets it go on" in line
+    assert f"is suspended. `kill -CONT {process.pid}`" in line
 
 
 def test_a_process_that_works_is_named_as_one_that_lets_go_by_itself_and_only_once(
@@ -128,7 +128,7 @@ def test_a_process_that_works_is_named_as_one_that_lets_go_by_itself_and_only_on
         for writer in writers:
             writer.join()
     (line,) = told.lines
-    assert f"process {process.pid} writes to it and lets go when it is done" in line
+    assert f"process {process.pid} writes to it" in line
 
 
 def test_who_waits_for_another_thread_of_the_same_process_is_told_nothing(
@@ -180,7 +180,7 @@ def test_on_postgresql_a_suspended_process_is_named_with_its_session(
     assert postgres_ledger.newest_event() == before + 3
     (line,) = told.lines
     assert f"process {process.pid} (session {session}, idle in transaction for " in line
-    assert f"is suspended; `kill -CONT {process.pid}` lets it go on" in line
+    assert f"is suspended. `kill -CONT {process.pid}`" in line
 
 
 def test_on_postgresql_a_session_from_elsewhere_is_named_by_its_host_and_how_to_end_it(
@@ -237,7 +237,7 @@ def test_a_program_past_the_line_that_never_lets_go_ends_the_wait_with_an_error_
     other = sqlite3.connect(sqlite_place.file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with (
-        pytest.raises(Unavailable, match="stayed locked"),
+        pytest.raises(Unavailable, match="locked by another process"),
         connections.writing(sqlite_ledger.engine),
     ):
         pass

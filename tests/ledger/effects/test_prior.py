@@ -221,7 +221,7 @@ def test_an_unlock_of_what_another_incident_holds_is_refused_when_it_comes_to_it
     (undo,) = (row for row in ledger.effects.of_incident(first) if row.undoes == token)
     assert (undo.state, undo.reason) == (
         EffectState.REFUSED,
-        f"{second} holds it by now; nothing was changed",
+        f"{second} holds the account. Nothing was changed.",
     )
 
 

@@ -128,7 +128,7 @@ def test_closing_is_refused_while_an_act_is_under_way(ledger: Ledger) -> None:
     row = ledger.incidents.get(incident)
     assert (row.is_open, row.closed_at) == (False, NOW)
     assert ledger.incidents.all(only_open=True) == []
-    with pytest.raises(UsageError, match="closed already"):
+    with pytest.raises(UsageError, match="already closed"):
         ledger.incidents.close(incident, "olga", NOW)
 
 

@@ -40,14 +40,14 @@ def test_a_prompt_is_put_once_and_answered_once(ledger: Ledger, incident: str) -
 def test_an_answer_is_corrected_as_a_round_of_its_own_and_the_earlier_one_stays(
     ledger: Ledger, incident: str
 ) -> None:
-    with pytest.raises(UsageError, match="has no answer to be corrected"):
+    with pytest.raises(UsageError, match="has no answer"):
         ledger.decisions.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
-    with pytest.raises(UsageError, match="has no answer to be corrected"):
+    with pytest.raises(UsageError, match="has no answer"):
         ledger.decisions.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     ledger.decisions.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
     ledger.steps.finish(incident, PLAYBOOK_STEP, 1, StepState.DONE, "answered", NOW)
-    with pytest.raises(UsageError, match="with --again the answer is corrected"):
+    with pytest.raises(UsageError, match="--again"):
         ledger.decisions.answer(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     ledger.decisions.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     view = ledger.incidents.state(incident).steps[PLAYBOOK_STEP]
@@ -86,7 +86,7 @@ def test_of_a_step_of_which_nothing_is_left_undone_nothing_is_accepted(
     ledger: Ledger, incident: str, state: StepState
 ) -> None:
     ledger.steps.finish(incident, PLAYBOOK_STEP, 1, state, "whole", NOW)
-    with pytest.raises(UsageError, match=f"is {state}: nothing is left to accept"):
+    with pytest.raises(UsageError, match=f"is {state}. Nothing is left to"):
         ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
     assert not ledger.incidents.state(incident).steps[PLAYBOOK_STEP].is_accepted
     assert ledger.timeline(incident)[-1].action != "step.accepted"

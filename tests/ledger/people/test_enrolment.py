@@ -22,7 +22,7 @@ def test_a_person_is_given_back_as_enrolled(ledger: Ledger) -> None:
 def test_a_name_is_used_once_even_after_its_person_left(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     ledger.people.remove("ann", OWNER, NOW)
-    with pytest.raises(UsageError, match="was enrolled before"):
+    with pytest.raises(UsageError, match="was used before"):
         enrol(ledger, "ann")
     assert ledger.people.get("ann").is_removed
 

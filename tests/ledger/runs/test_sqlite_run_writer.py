@@ -97,7 +97,7 @@ def test_where_a_ledger_was_moved_away_meanwhile_none_is_made(
     book = SqliteRunWriter(str(file), keys, witness)
     token = book.start("backup", "main", "direct", "os:test", NOW)
     file.rename(file.with_name("elsewhere.db"))
-    with pytest.raises(Unavailable, match="is gone while it was in use"):
+    with pytest.raises(Unavailable, match="removed while it was in use"):
         book.finish(token, "backup", "done", {}, "os:test", LATER)
     assert not file.exists()
 
@@ -132,6 +132,6 @@ def test_under_keys_that_are_not_the_ledgers_nothing_is_written(
     url, _, witness = where
     ColumnCipher(tmp_path / "other").create(INSTALLATION)
     book = SqliteRunWriter(url.removeprefix("sqlite:///"), tmp_path / "other", witness)
-    with pytest.raises(ConfigurationError, match=r"ledger\.keys are not those of this ledger"):
+    with pytest.raises(ConfigurationError, match=r"ledger\.keys"):
         book.start("backup", "main", "direct", "os:test", NOW)
     assert book.all("backup") == []

@@ -49,7 +49,7 @@ def test_where_a_step_names_roles_nobody_else_is_heard_and_the_try_is_told(
 ) -> None:
     case = installation.run("account-takeover")
     refused(installation, case, None, WORDS[word], "duty-manager.*--as PERSON")
-    refused(installation, case, "dana", WORDS[word], "none of the roles")
+    refused(installation, case, "dana", WORDS[word], "lacks the roles")
     told = installation.ledger.timeline(case)[-1]
     assert (told.actor, told.action, told.detail["step"]) == ("dana", "word.rejected", STEP)
 
@@ -80,9 +80,9 @@ def test_who_lacks_the_role_of_a_step_settles_nothing_of_it(
     rows = installation.ledger.effects.of_incident(case)
     doubts = [row.token for row in rows if row.state is EffectState.UNKNOWN]
     for by in (None, "dana"):
-        with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
+        with pytest.raises(ApprovalRefused, match=r"duty-manager|lacks the roles"):
             effect_settlement.settle(installation, case, doubts[0], happened=True, by=by)
-        with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
+        with pytest.raises(ApprovalRefused, match=r"duty-manager|lacks the roles"):
             effect_settlement.settle_step(
                 installation, case, "tell_customers", happened=True, by=by
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
-from standfast.adapters.clients.ldap.client import folded
+from standfast.adapters.clients.ldap.entries import folded
 from standfast.config.schema import ProtectedConfig
 from standfast.errors import ApprovalRefused
 from standfast.records import EffectState, Mode, StepState

@@ -100,7 +100,7 @@ def test_only_who_may_answer_corrects_and_only_what_is_answered_otherwise(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
-    with pytest.raises(UsageError, match="no answer to be corrected"):
+    with pytest.raises(UsageError, match="has no answer"):
         step_decisions.answer(installation, case, ASKED, "no", by="lee", again=True)
     step_decisions.answer(installation, case, ASKED, "no", by="lee")
     installation.advance(case)

@@ -156,7 +156,7 @@ def test_more_accounts_than_one_person_may_lock_wait_for_a_second(centre: Centre
     ("person", "passphrase", "why"),
     [
         ("lee", "not the passphrase", "not the passphrase"),
-        ("dana", PASSPHRASES["dana"], "none of the roles"),
+        ("dana", PASSPHRASES["dana"], "lacks the roles"),
     ],
 )
 def test_an_approval_that_does_not_count_is_refused_and_in_the_timeline(

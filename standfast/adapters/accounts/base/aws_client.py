@@ -91,11 +91,7 @@ class AwsClient:
         return self._call(operation, deadline, parameters, absent=absent, changes=True)
 
     def pages(
-        self,
-        operation: str,
-        key: str,
-        deadline: Deadline,
-        **parameters: str,
+        self, operation: str, key: str, deadline: Deadline, **parameters: str
     ) -> Iterator[AwsAnswer]:
         """Yield the items of every page of a list that continues by `Marker`."""
         while True:
@@ -246,8 +242,7 @@ def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bo
             ) from None
         case ConnectTimeoutError() | EndpointConnectionError():
             raise Unavailable(
-                f"AWS was not reached ({type(error).__name__})",
-                retry_after_seconds=RETRY_SECONDS,
+                f"AWS was not reached ({type(error).__name__})", retry_after_seconds=RETRY_SECONDS
             ) from None
         case _:
             _not_answered(type(error).__name__, is_sent=is_sent, changes=changes)

@@ -131,12 +131,7 @@ class HttpConnector(PerAccountConnector):
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
         return self._http.exchange(
-            method,
-            self._base_url + path,
-            deadline,
-            headers=headers,
-            params=params,
-            content=content,
+            method, self._base_url + path, deadline, headers=headers, params=params, content=content
         )
 
 

@@ -9,8 +9,6 @@ Rules
 - An account is locked by its own name only: an entry may have several names, and a matching rule
   may ignore more than case. The own name is the one in the DN, or else the first that the directory
   returns.
-- Nothing is written unless a value differs. The directory's report of success is not believed: the
-  entry is read back, and a success without effect is FAILED.
 - LDAP cannot end connections of others, so there is no `revoke`.
 - A call has many accounts, over several connections: they are looked up and read back by few
   searches, and changed one after the other. After a failure only the changes that were begun are in
@@ -20,13 +18,14 @@ Rules
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from standfast.adapters.accounts import AccountState
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
+from standfast.adapters.accounts.base.ldap_changes import Changes, LdapChange, change_each
 from standfast.adapters.accounts.base.ldap_entry_lookup import (
     Found,
     Search,
@@ -39,39 +38,27 @@ from standfast.adapters.accounts.base.pooled_connector import PooledConnector, n
 from standfast.adapters.accounts.base.results import (
     ABSENT,
     ANOTHER_NAME,
-    NO_EFFECT,
     PRIOR_UNKNOWN,
     SOMEONE_ELSE,
-    done,
     failed,
     refused,
 )
 from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import (
-    NO_SUCH_OBJECT,
-    SUCCESS,
     LdapConnection,
-    LdapEntry,
     LdapResult,
     LdapServer,
     dialect,
-    folded,
-    folded_dn,
     in_words,
-    own_name,
     sign_in,
 )
-from standfast.config.sections.account_servers import (
-    ActiveDirectoryConfig,
-    OpenldapDirectoryConfig,
-)
+from standfast.adapters.clients.ldap.entries import LdapEntry, folded, folded_dn, own_name
+from standfast.config.sections.account_servers import ActiveDirectoryConfig, OpenldapDirectoryConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, JsonObject, Order, Proof, Result
 from standfast.secrets import Reveal
 
 LdapAccountsConfig = OpenldapDirectoryConfig | ActiveDirectoryConfig
-# What is to be written, one modify after the other; each says which values replace what is there.
-Changes = Sequence[Mapping[str, Sequence[bytes]]]
 _EACH = 32  # accounts that one connection carries in a call
 _MOST_A_CALL = 1000  # as `Limits` has it
 _TURNED_AWAY = (
@@ -79,16 +66,6 @@ _TURNED_AWAY = (
     "rotate again if it is still the old one. The new one is sealed in"
 )
 OURS = "this is the account that locks the others; it would lock itself out"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Change:
-    """A change of one entry, and the test that it is in effect."""
-
-    entry: LdapEntry
-    modifies: Changes
-    stands: Callable[[LdapEntry], bool]
-    anew: Collection[str] = ()
 
 
 def server_of(settings: LdapAccountsConfig, reveal: Reveal) -> LdapServer:
@@ -113,7 +90,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     verbs = frozenset({"lock", "prove", "undo"})
     id_attribute: str  # names an entry for good
     attributes: tuple[str, ...]  # what is read besides
-    cleared_by_password: tuple[str, ...] = ()  # by a new one, unless the modify sets them anew
+    cleared_by_password: tuple[str, ...] = ()  # unless the same modify adds them again
 
     rotates = True
 
@@ -135,7 +112,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     def canonical(self, name: str) -> str:
         return folded(name)
 
-    # What a kind says.
+    # What a kind of directory defines.
 
     @abstractmethod
     def _is_enabled(self, entry: LdapEntry) -> bool: ...
@@ -163,7 +140,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         """Prove the lock of an entry that reads as locked."""
 
     @abstractmethod
-    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+    def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
         """Return whether the sign-in failed for another reason than its password."""
 
     def _obstacle(self, entry: LdapEntry) -> str:
@@ -183,7 +160,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         def look(name: str) -> AccountState:
             try:
                 return self._state(connection, name, clear(found[name]))
-            except Unavailable as error:  # of this one: it keeps nobody from the others
+            except Unavailable as error:  # the other accounts are still read
                 errors.append(error)
                 return AccountState(name=name, exists=False, reason=str(error))
 
@@ -216,14 +193,14 @@ class LdapConnector(PooledConnector[LdapConnection]):
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
 
-        def decide(order: Order) -> Result | _Change:
+        def decide(order: Order) -> Result | LdapChange:
             entry = clear(found[order.target])
             if (stopped := self._stop(entry, order)) or entry is None:
                 return refused(order, stopped)
-            return _Change(
+            return LdapChange(
                 entry=entry,
                 modifies=self._to_lock(entry),
-                stands=lambda after: not self._is_enabled(after),
+                is_in_effect=lambda after: not self._is_enabled(after),
             )
 
         return self._change_each(connection, errand, orders, decide)
@@ -262,7 +239,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         }
         found = self._by_ids(connection, [*known.values()])
 
-        def decide(order: Order) -> Result | _Change:
+        def decide(order: Order) -> Result | LdapChange:
             prior = order.prior or {}
             if order.token not in known:
                 return refused(order, PRIOR_UNKNOWN)
@@ -272,10 +249,10 @@ class LdapConnector(PooledConnector[LdapConnection]):
             modifies = self._to_undo(entry, prior)
             if modifies is None:
                 return refused(order, PRIOR_UNKNOWN)
-            return _Change(
+            return LdapChange(
                 entry=entry,
                 modifies=modifies,
-                stands=lambda after: not self._to_undo(after, prior),
+                is_in_effect=lambda after: not self._to_undo(after, prior),
             )
 
         return self._change_each(connection, errand, orders, decide)
@@ -308,11 +285,11 @@ class LdapConnector(PooledConnector[LdapConnection]):
         if entry is None:
             return refused(order, ABSENT)
         before = self._prior(entry)
-        change = _Change(
+        change = LdapChange(
             entry=entry,
             modifies=self._to_rotate(entry, new.secret),
-            stands=lambda after: self._prior(after) == before,
-            anew=self.cleared_by_password,
+            is_in_effect=lambda after: self._prior(after) == before,
+            added_again=self.cleared_by_password,
         )
         (written,) = self._change_each(connection, errand, [order], lambda _: change)
         if written.state is not EffectState.DONE:
@@ -323,7 +300,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         try:
             sign_in(replace(self._server, bind_dn=entry.dn, password=new.secret), seconds).close()
         except LdapResult as result:
-            if self._is_shut_otherwise(entry, result):
+            if self._is_refused_otherwise(entry, result):
                 return rotated(order, new)
             return failed(order, f"{_TURNED_AWAY} {new.place}")
         return rotated(order, new, Proof.READ_BACK)
@@ -359,44 +336,17 @@ class LdapConnector(PooledConnector[LdapConnection]):
         connection: LdapConnection,
         errand: BoundedCall,
         orders: Sequence[Order],
-        decide: Callable[[Order], "Result | _Change"],
+        decide: Callable[[Order], Result | LdapChange],
     ) -> list[Result]:
-        """Write the differences, one account after the other, and read them back.
-
-        Orders without enough time are not begun, so that the others can still be read back.
-        """
-        results: dict[str, Result] = {}
-        written: dict[str, _Change] = {}
-        for order in orders:
-            try:
-                change = decide(order)
-            except (Unavailable, ConfigurationError) as error:
-                change = failed(order, error if isinstance(error, Unavailable) else str(error))
-            if isinstance(change, Result):
-                results[order.token] = change
-            elif not change.modifies:
-                results[order.token] = done(order, was_changed=False, id=self._id(change.entry))
-            elif written and self._is_late(errand):
-                results[order.token] = not_begun(order)
-            else:
-                errand.begin(order.token)
-                if stopped := _write(connection, order, change):
-                    results[order.token] = stopped
-                else:
-                    written[order.token] = change
-        ids = {token: self._id(change.entry) for token, change in written.items()}
-        after = self._by_ids(connection, [*ids.values()])
-        for order in orders:
-            if (wrote := written.get(order.token)) is not None:
-                results[order.token] = self._read_back(order, wrote, after[ids[order.token]])
-        return [results[order.token] for order in orders]
-
-    def _read_back(self, order: Order, change: "_Change", after: LdapEntry | None) -> Result:
-        if after is None:
-            return refused(order, ABSENT)
-        if not change.stands(after):
-            return failed(order, NO_EFFECT)
-        return done(order, was_changed=True, id=self._id(change.entry))
+        return change_each(
+            connection,
+            errand,
+            orders,
+            decide,
+            is_late=lambda: self._is_late(errand),
+            id_of=self._id,
+            by_ids=lambda ids: self._by_ids(connection, ids),
+        )
 
     def _is_late(self, errand: BoundedCall) -> bool:
         """Return whether the remaining time is needed for changes already begun."""
@@ -440,14 +390,3 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
     def _id_value(self, text: str) -> bytes:
         return text.encode()
-
-
-def _write(connection: LdapConnection, order: Order, change: _Change) -> Result | None:
-    """Write a change, one modify after the other; return a refusal or None."""
-    for modify in change.modifies:
-        code = connection.replace(change.entry.dn, modify, anew=change.anew)
-        if code == NO_SUCH_OBJECT:
-            return refused(order, ABSENT)
-        if code != SUCCESS:
-            return failed(order, in_words(code))
-    return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from standfast.adapters.accounts.base.pooled_connector import is_text
-from standfast.adapters.clients.ldap.client import LdapEntry, folded, one_or_none
+from standfast.adapters.clients.ldap.entries import LdapEntry, folded, one_or_none
 from standfast.errors import Unavailable
 
 _MOST_A_SEARCH = 50  # servers bound how long a filter may be

@@ -25,12 +25,7 @@ from standfast.records import EffectState, Order, Result
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.secrets import Reveal
 
-_GRAVEST_FIRST = (
-    EffectState.UNKNOWN,
-    EffectState.FAILED,
-    EffectState.REFUSED,
-    EffectState.DONE,
-)
+_GRAVEST_FIRST = (EffectState.UNKNOWN, EffectState.FAILED, EffectState.REFUSED, EffectState.DONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +50,7 @@ def revocation_of(settings: ScimRevocationConfig | None, reveal: Reveal) -> Toke
     if settings is None:
         return None
     return TokenRevocation(
-        url=settings.url,
-        client_id=settings.client_id,
-        client_secret=reveal(settings.client_secret),
+        url=settings.url, client_id=settings.client_id, client_secret=reveal(settings.client_secret)
     )
 
 

@@ -211,10 +211,7 @@ def _prior(order: Order) -> tuple[int, bool] | None:
 
 
 def _undone(
-    order: Order,
-    prior: tuple[int, bool] | None,
-    before: dict[int, Role],
-    after: dict[int, Role],
+    order: Order, prior: tuple[int, bool] | None, before: dict[int, Role], after: dict[int, Role]
 ) -> Result:
     if prior is None:
         return refused(order, PRIOR_UNKNOWN)

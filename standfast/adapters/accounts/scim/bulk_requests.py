@@ -94,8 +94,7 @@ def _each(part: Mapping[str, bool], answer: Answer) -> dict[str, Answer]:
     missing = _NOT_MENTIONED if answer.is_success else answer.status
     return {
         account_id: Answer(
-            status=statuses.get(account_id, missing),
-            retry_after_seconds=answer.retry_after_seconds,
+            status=statuses.get(account_id, missing), retry_after_seconds=answer.retry_after_seconds
         )
         for account_id in part
     }

@@ -14,9 +14,7 @@ Rules
 """
 
 import math
-import re
 import socket
-import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any, Literal
 
 from standfast.adapters.clients.connection_pool import Dialect
 from standfast.adapters.clients.ldap.connection_errors import failure_of, unreachable, verified_tls
+from standfast.adapters.clients.ldap.entries import LdapEntry
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import is_this_machine
@@ -70,20 +69,6 @@ class LdapServer:
     @property
     def port_or_usual(self) -> int:
         return self.port or (636 if self.tls == "ldaps" else 389)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LdapEntry:
-    """An entry with the requested attributes; their names are in lower case."""
-
-    dn: str
-    attributes: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
-
-    def values(self, attribute: str) -> tuple[bytes, ...]:
-        return self.attributes.get(attribute.lower(), ())
-
-    def texts(self, attribute: str) -> list[str]:
-        return [value.decode(errors="replace") for value in self.values(attribute)]
 
 
 class LdapResult(Exception):
@@ -250,60 +235,6 @@ def _sent(dn: str) -> bytes:
     return dn.encode(errors="surrogateescape")
 
 
-def folded(name: str) -> str:
-    """Return a name as a case-insensitive matching rule compares it.
-
-    RFC 4518 2. Each letter is folded alone: servers do not fold a sharp s or a final sigma.
-    """
-    lower = "".join(letter.lower() for letter in unicodedata.normalize("NFKC", name))
-    return " ".join(lower.split())
-
-
-def folded_dn(dn: str) -> str:
-    """Return a DN in a form that ignores case and spaces between its parts.
-
-    A person may write `cn=us, dc=example`, which servers accept as RFC 2253 (4) did.
-    """
-    return folded(re.sub(r"\s*([,;=+])\s*", r"\1", dn))
-
-
-def own_name(entry: LdapEntry, attribute: str) -> str:
-    """Return the value of an attribute that names an entry; empty if none.
-
-    Of several values it is the one in the DN, or else the first that the directory returns.
-    """
-    names = entry.texts(attribute)
-    if len(names) < 2:
-        return next(iter(names), "")
-    return _in_dn(entry.dn, attribute) or names[0]
-
-
-def _in_dn(dn: str, attribute: str) -> str:
-    from ldap3.core.exceptions import LDAPInvalidDnError
-    from ldap3.utils.dn import parse_dn
-
-    try:
-        parts = parse_dn(dn, escape=False)
-    except LDAPInvalidDnError:
-        return ""
-    for type_, value, separator in parts:
-        if type_.casefold() == attribute.casefold():
-            return _unescaped(value)
-        if separator != "+":
-            break
-    return ""
-
-
-def _unescaped(value: str) -> str:
-    """Decode a value of a DN from the form of RFC 4514 (2.4)."""
-
-    def read(match: re.Match[bytes]) -> bytes:
-        return bytes.fromhex(match[1].decode()) if len(match[1]) == 2 else match[1]
-
-    pattern = rb"\\([0-9A-Fa-f]{2}|.)"
-    return re.sub(pattern, read, value.encode()).decode(errors="replace")
-
-
 def in_words(code: int) -> Unavailable:
     """Return the error for a result code; without a retry time it is final."""
     if code in _WORTH_ANOTHER_TRY:
@@ -397,14 +328,3 @@ def explained(error: Exception, server: LdapServer) -> StandfastError | None:
     if type(error).__module__.startswith("ldap3.") or isinstance(error, OSError):
         return unreachable(error, server.host, server.port_or_usual)
     return None
-
-
-def one_or_none(
-    entries: Sequence[LdapEntry], is_exact: Callable[[LdapEntry], bool]
-) -> LdapEntry | None:
-    """Return the intended entry; raise if several match and none exactly."""
-    exact = [entry for entry in entries if is_exact(entry)]
-    found = exact if len(exact) == 1 else entries
-    if len(found) > 1:
-        raise Unavailable("several accounts answer to this name; narrow `base` or `filter`")
-    return found[0] if found else None

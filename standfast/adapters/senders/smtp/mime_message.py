@@ -29,13 +29,7 @@ from standfast.records import utc
 _LONGEST_LINE = 76  # RFC 2047 2, for a line with an encoded word; others may have 78
 
 
-def written(
-    message: Message,
-    to: Address,
-    *,
-    letterhead: MailIdentity,
-    now: datetime,
-) -> bytes:
+def written(message: Message, to: Address, *, letterhead: MailIdentity, now: datetime) -> bytes:
     """Encode a mail with CRLF line ends; dots are not doubled."""
     boundary = f"=_{hashlib.sha256(message.token.encode()).hexdigest()[:32]}"
     answers = letterhead.reply_to

@@ -11,7 +11,8 @@ import pytest
 from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.accounts.base.ldap_entry_lookup import by_ids, by_names
 from standfast.adapters.accounts.openldap import OpenldapConnector
-from standfast.adapters.clients.ldap.client import LdapConnection, LdapEntry, LdapServer
+from standfast.adapters.clients.ldap.client import LdapConnection, LdapServer
+from standfast.adapters.clients.ldap.entries import LdapEntry
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Order
 from tests.adapters.accounts.connect import connect

@@ -78,7 +78,7 @@ def test_a_kept_connection_that_died_meanwhile_costs_nobody_a_message(
 ) -> None:
     sender = sender_for(smtp_server)
     sender.send([message(1)])
-    kept = sender._kept[0].connection.sock
+    kept = sender._relay._kept[0].connection.sock
     assert kept is not None
     kept.shutdown(socket.SHUT_RDWR)
     (result,) = sender.send([message(2)])
@@ -90,9 +90,9 @@ def test_a_connection_that_broke_or_carried_much_is_not_kept(smtp_server: SmtpSe
     sender = sender_for(smtp_server)
     smtp_server.answer_next_data(DROP)
     sender.send([message(1)])
-    assert sender._kept == []
+    assert sender._relay._kept == []
     sender.send([message(number) for number in range(100)])
-    assert sender._kept == []
+    assert sender._relay._kept == []
     assert smtp_server.sessions == 2
 
 

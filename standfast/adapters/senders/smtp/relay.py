@@ -1,0 +1,175 @@
+"""Connections to one SMTP relay: opening, sign-in and reuse.
+
+Rules
+- A connection is kept for the next call for FRESH_SECONDS, and is tested before it is used again.
+- STARTTLS never falls back to plain text, and no password is sent without TLS.
+"""
+
+import smtplib
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from standfast.config.sections.senders import SmtpSenderConfig
+
+RELAY_AWAY_SECONDS = 60.0
+FAREWELL_SECONDS = 2.0  # for QUIT, when the results are known already
+FRESH_SECONDS = 20.0  # relays end idle connections, by RFC 5321 4.5.3.2.7 after 5 minutes at least
+MOST_MESSAGES = 100  # on one connection: some relays limit the number
+
+
+@dataclass(kw_only=True)
+class Line:
+    """A connection, and the number of messages that it has carried."""
+
+    connection: smtplib.SMTP
+    messages: int = 0
+    fresh_until: float = 0.0
+
+
+class NoConnection(Exception):
+    """No connection to the relay; applies to every message of the call."""
+
+    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Relay:
+    """One relay and its idle connections; safe for many threads."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: SmtpSenderConfig,
+        password: str | None,
+        domain: str,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Connect nowhere yet; `domain` is the sender's, for EHLO."""
+        self._name = name
+        self._host = settings.host
+        self._port = settings.port
+        self._security = settings.security
+        user = settings.username
+        self._sign_in = None if user is None or password is None else (user, password)
+        self._ca_file = settings.ca_file
+        self._domain = domain
+        self._monotonic = monotonic
+        self._guard = threading.Lock()
+        self._kept: list[Line] = []
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._guard:
+            kept, self._kept = self._kept, []
+        for line in kept:
+            say_goodbye(line.connection)
+
+    def take_kept(self) -> Line | None:
+        """Return a connection of an earlier call that still answers."""
+        while True:
+            with self._guard:
+                found = self._kept.pop() if self._kept else None
+            if found is None:
+                return None
+            if self._monotonic() < found.fresh_until and _is_alive(found.connection):
+                return found
+            say_goodbye(found.connection)
+
+    def keep(self, line: Line) -> None:
+        """Keep a connection for the next call unless it carried MOST_MESSAGES."""
+        if line.messages >= MOST_MESSAGES:
+            say_goodbye(line.connection)
+            return
+        line.fresh_until = self._monotonic() + FRESH_SECONDS
+        with self._guard:
+            self._kept.append(line)
+
+    def connect(self, deadline: float, seconds_left: float) -> smtplib.SMTP:
+        try:
+            connection = self._open(seconds_left)
+        except smtplib.SMTPResponseException as error:
+            raise _of_status("the greeting", error.smtp_code) from error
+        except ssl.SSLError as error:
+            raise NoConnection("the relay's certificate or TLS version does not fit") from error
+        except OSError as error:
+            raise NoConnection("the relay cannot be reached", RELAY_AWAY_SECONDS) from error
+        except ValueError as error:
+            raise NoConnection(f"host of sender {self._name!r} is no host name") from error
+        try:
+            allow(connection, deadline - self._monotonic())
+            connection.ehlo_or_helo_if_needed()
+            if self._security == "starttls":
+                connection.starttls(context=self._trust())
+            if self._sign_in is not None:
+                connection.login(*self._sign_in)
+        except OSError as error:  # SMTPException is a subclass
+            connection.close()
+            raise _while_signing_in(error) from error
+        except ValueError as error:
+            connection.close()
+            raise NoConnection("the username or password has a letter beyond ASCII") from error
+        except NoConnection:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, seconds_left: float) -> smtplib.SMTP:
+        # EHLO with the sender's domain: looking up the name of this machine can hang on DNS.
+        own: dict[str, Any] = {"local_hostname": self._domain, "timeout": seconds_left}
+        if self._security == "tls":
+            return smtplib.SMTP_SSL(self._host, self._port, context=self._trust(), **own)
+        return smtplib.SMTP(self._host, self._port, **own)
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._ca_file)
+        except OSError as error:
+            raise NoConnection(f"ca_file of sender {self._name!r} cannot be read") from error
+
+
+def _while_signing_in(error: OSError) -> NoConnection:
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return _of_status("the sign-in", error.smtp_code)
+        case smtplib.SMTPResponseException():
+            return _of_status("EHLO or STARTTLS", error.smtp_code)
+        case smtplib.SMTPServerDisconnected():
+            return NoConnection("the relay went away before the first message", RELAY_AWAY_SECONDS)
+        case smtplib.SMTPException():
+            return NoConnection("the relay does not offer STARTTLS or a sign-in as configured")
+        case ssl.SSLError():
+            return NoConnection("the relay's certificate or TLS version does not fit")
+    return NoConnection("the relay went away before the first message", RELAY_AWAY_SECONDS)
+
+
+def _of_status(command: str, status: int) -> NoConnection:
+    wait = RELAY_AWAY_SECONDS if 400 <= status < 500 else None
+    return NoConnection(f"the relay answered {command} with status {status}", wait)
+
+
+def allow(connection: smtplib.SMTP, seconds: float) -> None:
+    """Set the time limit of each further command to `seconds`."""
+    if connection.sock is not None:
+        connection.sock.settimeout(max(seconds, 0.01))
+
+
+def _is_alive(connection: smtplib.SMTP) -> bool:
+    allow(connection, FAREWELL_SECONDS)
+    try:
+        return connection.rset()[0] == 250
+    except OSError:
+        return False
+
+
+def say_goodbye(connection: smtplib.SMTP) -> None:
+    """Send QUIT within a short time and close the connection."""
+    with suppress(OSError):
+        if connection.sock is not None:
+            allow(connection, FAREWELL_SECONDS)
+            connection.quit()
+    connection.close()

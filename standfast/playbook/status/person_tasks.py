@@ -1,0 +1,96 @@
+"""Task of a person at a waiting step, with the command to type."""
+
+from standfast.local_time import minute
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.model import AT_A_TABLE, StepKind
+from standfast.playbook.run_state import State, StepView
+from standfast.playbook.status.obstacles import as_whom
+from standfast.playbook.status.progress import step_of
+from standfast.records import StepState
+
+SHOWN = 16  # characters of a digest that are shown and typed; a chance match is impossible
+BY_HAND = 2  # urgency of manual work
+
+
+def asked_of_a_person(state: State, view: StepView) -> str:
+    """Describe the task of a person at a waiting step, with the command."""
+    step = step_of(state.playbook, view)
+    if view.is_paused:
+        notice = f"standfast notice {{}} {state.incident} {view.step}"
+        return (
+            f"`{view.step}` is paused: {view.counts.planned:,} are not written to. To go on: "
+            f"`{notice.format('resume')}`; to give it up: `{notice.format('stop')} --why TEXT`."
+        )
+    if view.state is StepState.PROMPTED and step:
+        if state.playbook.name.startswith(AT_A_TABLE):
+            return f"At the table: {step.title}. It goes on with `standfast tabletop next`."
+        answer = f"standfast incident answer {state.incident} {step.name}"
+        speaker = as_whom(state, step.name)
+        who = f" ({' or '.join(step.roles)})" if step.roles else ""
+        if step.kind is StepKind.DECIDE:
+            options = " | ".join(step.options)
+            return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
+        command = f'`{answer} "what came of it"{speaker}`'
+        says = who if step.by else ""  # the person that does it may not be the one that may answer
+        by = f" ({' or '.join(step.by)})" if step.by else who
+        return f"By hand{by}: {step.title}. When it is done{says}: {command}."
+    who = " or ".join(step.approval.roles) if step and step.approval else ""
+    if view.asked:
+        paged = _who_is_next(state, view)
+    elif state.is_carried:
+        paged = ", who is being paged"
+    else:
+        paged = f" (not paged yet: `standfast incident resume {state.incident}` does that)"
+    if view.opens_at is not None:
+        at = minute(view.opens_at, state.time_zone)
+        return (
+            f"`{view.step}` begins at {at} on one person's word, unless somebody says no: "
+            f"`standfast incident approve {state.incident} {view.step} --refuse --as PERSON`."
+            + ("" if state.is_carried else f" {how_to_continue(state)}")
+        )
+    exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
+    approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
+    if view.approvals_needed > 1:
+        wanted = f"{view.approvals_needed} approvals{f' of {who}' if who else ''}"
+        return f"`{view.step}` waits for {wanted}{paged}; each types: {approve}."
+    return (
+        f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
+        f"they type: {approve}."
+    )
+
+
+def _who_is_next(state: State, view: StepView) -> str:
+    """Describe the escalation that follows if nobody answers."""
+    if view.escalates_at is not None:
+        at = minute(view.escalates_at, state.time_zone)
+        return f" (unanswered, the next people are paged at {at})"
+    if not view.rung:
+        return ""
+    step = step_of(state.playbook, view)
+    action = ACTIONS.get(step.action or "") if step else None
+    alone = ", or contain alone with --break-glass WHY"
+    may_alone = action is not None and not action.is_irreversible
+    return f" (everybody who could be was paged; telephone them{alone if may_alone else ''})"
+
+
+def how_to_continue(state: State) -> str:
+    """Describe how to continue an incident that has no runner."""
+    if state.is_halted:  # resuming would continue everything, not only the undo
+        undo = f"`standfast incident undo {state.incident} --all`"
+        return f"Nobody is working on it. Continue: {undo}, or start `standfast serve`."
+    return (
+        f"Nobody is working on it. Continue: `standfast incident resume {state.incident}`, or "
+        "start `standfast serve`."
+    )
+
+
+def urgency(state: State, view: StepView) -> int:
+    """Return the rank of a waiting step; 0 is the most urgent.
+
+    Questions come first because other steps depend on them, approvals next because they take a
+    moment, manual work last because it may take days.
+    """
+    step = step_of(state.playbook, view)
+    if view.state is StepState.PROMPTED:
+        return 0 if step and step.kind is StepKind.DECIDE else BY_HAND
+    return 1
