@@ -194,7 +194,7 @@ def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
         == f"Nothing was frozen for {incident_id} yet.\n"
     )
     answer = desk.run("evidence", "list", "inc-2020-0001")
-    assert (answer.status, "there is no incident 'inc-2020-0001'" in answer.err) == (2, True)
+    assert (answer.status, "incident 'inc-2020-0001': unknown" in answer.err) == (2, True)
 
 
 def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(

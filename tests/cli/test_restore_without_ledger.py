@@ -27,9 +27,9 @@ def unplug(installation: Path) -> None:
 
 
 ILLS = [
-    pytest.param(lose, "there is no ledger", id="it is gone"),
-    pytest.param(damage, "is no ledger|is damaged|not a database", id="it is damaged"),
-    pytest.param(unplug, "does not answer", id="its server is down"),
+    pytest.param(lose, "missing", id="it is gone"),
+    pytest.param(damage, "not a ledger|is damaged|not a database", id="it is damaged"),
+    pytest.param(unplug, "no answer", id="its server is down"),
 ]
 
 

@@ -157,7 +157,7 @@ def test_a_row_that_was_changed_outside_stands_on_the_page(
         write_incident_page(installation, incident, tmp_path / "page.html").read_text()
     ).text
     assert "Trust nothing on this page" in text
-    assert "was changed outside the ledger" in text
+    assert "changed outside the ledger" in text
 
 
 def test_an_event_that_was_changed_stands_on_the_page_and_nothing_is_signed_over_it(

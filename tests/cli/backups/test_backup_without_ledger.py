@@ -17,9 +17,9 @@ from tests.cli.desk import Desk
 from tests.cli.test_restore_without_ledger import damage, lose, unplug
 
 ILLS = [
-    pytest.param(lose, "there is no ledger", ExitStatus.PARTIAL, id="it is gone"),
+    pytest.param(lose, "missing", ExitStatus.PARTIAL, id="it is gone"),
     pytest.param(damage, "file is damaged", ExitStatus.DAMAGED, id="it is damaged"),
-    pytest.param(unplug, "does not answer", ExitStatus.PARTIAL, id="its server is down"),
+    pytest.param(unplug, "no answer", ExitStatus.PARTIAL, id="its server is down"),
 ]
 
 

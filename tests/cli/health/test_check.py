@@ -377,7 +377,7 @@ def test_without_a_ledger_the_rest_is_tried_all_the_same(
     assert report["exit_status"] == 2
     assert ("ok", "staff: 1 person can be reached") in verdicts(desk, "audiences")
     ((verdict, found),) = verdicts(desk, "ledger")
-    assert (verdict, "ledger.url names" in found) == ("fail", True)
+    assert (verdict, "ledger.url is right" in found) == ("fail", True)
 
 
 def test_a_prefect_that_does_not_answer_is_no_failure(desk: Desk, installation: Path) -> None:

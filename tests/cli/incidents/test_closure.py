@@ -77,7 +77,7 @@ def test_what_fell_short_is_named_when_its_incident_is_closed(
 def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for incident, status, says in (
-        (opened, 2, f"incident {opened} is open"),
+        (opened, 2, f"incident {opened}: open"),
         ("inc-2026-0099", 2, "inc-2026-0099"),
     ):
         answer = desk.run("incident", "reopen", incident, *desk.by("dana"))

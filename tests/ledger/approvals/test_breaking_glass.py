@@ -139,7 +139,7 @@ def test_somebody_else_reviews_it_and_the_breaker_does_not(ledger: Ledger) -> No
     assert _state(ledger, incident) is StepState.RUNNING, "a review takes nothing back"
     assert ledger.decisions.unreviewed(incident) == {}
     assert ledger.timeline(incident)[-1].detail["is_review"] is True
-    with pytest.raises(UsageError, match="asks for no approval"):
+    with pytest.raises(UsageError, match="needs no approval"):
         ledger.decisions.question(incident, "lock")
 
 

@@ -67,7 +67,7 @@ def test_two_approvals_are_two_people(ledger: Ledger) -> None:
         enrol(ledger, name)
     incident = _asking(ledger, needs=2)
     assert decide(ledger, incident, "ann").given == 1
-    with pytest.raises(ApprovalRefused, match="'ann' has decided about step 'lock' already"):
+    with pytest.raises(ApprovalRefused, match="step 'lock': 'ann' has decided already"):
         decide(ledger, incident, "ann")
     assert ledger.timeline(incident)[-1].action == "approval.rejected"
     assert _state(ledger, incident) is StepState.ASKING
@@ -81,7 +81,7 @@ def test_a_signature_that_is_sent_again_is_no_second_person(ledger: Ledger) -> N
     incident = _asking(ledger, needs=2)
     signed = signature(ledger.decisions.question(incident, "lock"), "ann")
     assert ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW).given == 1
-    for name, rule in (("ann", "'ann' has decided .* already"), ("ben", "does not verify")):
+    for name, rule in (("ann", "'ann' has decided already"), ("ben", "wrong passphrase")):
         with pytest.raises(ApprovalRefused, match=rule):
             ledger.decisions.decide(incident, "lock", name, "approve", signed, NOW)
     assert ledger.decisions.question(incident, "lock").given == 1
@@ -120,25 +120,27 @@ def test_one_refusal_ends_the_step(ledger: Ledger) -> None:
 
 def test_who_opened_the_incident_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "olga")
-    _refused(ledger, _asking(ledger), "olga", "'olga' opened the incident. Somebody else")
+    _refused(ledger, _asking(ledger), "olga", "'olga': opened the incident. Somebody else")
 
 
 def test_whose_own_account_is_a_target_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", accounts=["agents:other", "agents:alice"])
-    _refused(ledger, _asking(ledger), "ann", "an account of 'ann' is among the targets")
+    _refused(
+        ledger, _asking(ledger), "ann", "'ann': an account of this person is among the targets"
+    )
 
 
 def test_who_was_enrolled_less_than_a_day_ago_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", now=NOW - timedelta(days=1) + timedelta(seconds=1))
     incident = _asking(ledger)
-    _refused(ledger, incident, "ann", "'ann' was enrolled less than a day ago")
+    _refused(ledger, incident, "ann", "'ann': enrolled less than a day ago")
     decide(ledger, incident, "ann", now=NOW + timedelta(seconds=1))
     assert _state(ledger, incident) is StepState.RUNNING
 
 
 def test_who_was_enrolled_by_the_requester_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", enrolled_by="olga", now=FOUNDED + timedelta(days=2))
-    _refused(ledger, _asking(ledger), "ann", "'ann' and 'olga', .* count as one")
+    _refused(ledger, _asking(ledger), "ann", "'ann': connected by enrolments with 'olga'")
     decide(ledger, _asking(ledger, opened_by="otto"), "ann")
 
 
@@ -148,7 +150,7 @@ def test_who_was_enrolled_by_somebody_whom_the_requester_enrolled_does_not_appro
     days = [FOUNDED + timedelta(days=number) for number in (2, 3)]
     enrol(ledger, "ann", enrolled_by="olga", now=days[0])
     enrol(ledger, "ben", enrolled_by="ann", now=days[1])
-    _refused(ledger, _asking(ledger), "ben", "'ben' and 'olga', .* count as one")
+    _refused(ledger, _asking(ledger), "ben", "'ben': connected by enrolments with 'olga'")
     decide(ledger, _asking(ledger, opened_by="otto"), "ben")
 
 
@@ -159,7 +161,7 @@ def test_where_all_were_enrolled_from_one_terminal_somebody_approves_what_is_ope
     enrol(ledger, "ben", enrolled_by="ann", now=FOUNDED + timedelta(days=2))
     incident = open_incident(ledger, opened_by="os:desk", is_signed=False)
     begin(ledger, incident, drafts(REVOKE, "alice"), needs=1)
-    _refused(ledger, incident, "ann", "'ann' was enrolled by 'os:desk', who opened")
+    _refused(ledger, incident, "ann", "'ann': enrolled by 'os:desk', who opened")
     decide(ledger, incident, "ben")
 
 
@@ -168,7 +170,7 @@ def test_an_enrolment_changed_outside_approves_nothing(ledger: Ledger, intruder:
     enrol(ledger, "ann", enrolled_by="ben", now=FOUNDED + timedelta(days=2))
     decide(ledger, _asking(ledger), "ann")
     intruder.run("UPDATE person SET enrolled_by = 'init' WHERE name = 'ben'")
-    _refused(ledger, _asking(ledger), "ann", "enrolment of 'ben', who enrolled 'ann': it was")
+    _refused(ledger, _asking(ledger), "ann", "enrolment of 'ben', who enrolled 'ann': changed")
 
 
 def test_people_who_enrolled_each_other_approve_nothing(ledger: Ledger) -> None:
@@ -183,14 +185,14 @@ def test_who_lacks_the_role_does_not_approve(ledger: Ledger) -> None:
 
 
 def test_who_is_not_enrolled_does_not_approve(ledger: Ledger) -> None:
-    _refused(ledger, _asking(ledger), "mallory", "'mallory' is not enrolled")
+    _refused(ledger, _asking(ledger), "mallory", "'mallory': not enrolled")
 
 
 def test_who_was_removed_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
     ledger.people.remove("ann", OWNER, NOW)
-    _refused(ledger, incident, "ann", "'ann' is not enrolled")
+    _refused(ledger, incident, "ann", "'ann': not enrolled")
 
 
 def test_an_approval_of_somebody_removed_since_counts_no_more(ledger: Ledger) -> None:
@@ -247,7 +249,7 @@ def test_a_signature_made_for_something_else_does_not_count(ledger: Ledger, to: 
         incident = _asking(ledger)
     elif to == "person":
         person = "ben"
-    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+    with pytest.raises(ApprovalRefused, match=r"wrong passphrase, or another plan"):
         ledger.decisions.decide(incident, step, person, "approve", signed, NOW)
     assert ledger.timeline(incident)[-1].action == "approval.rejected"
 
@@ -263,7 +265,7 @@ def test_a_signature_under_a_question_that_differs_in_anything_does_not_count(
     enrol(ledger, "ann")
     incident = _asking(ledger)
     signed = signature(replace(ledger.decisions.question(incident, "lock"), **other), "ann")
-    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+    with pytest.raises(ApprovalRefused, match=r"wrong passphrase, or another plan"):
         ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
@@ -272,7 +274,7 @@ def test_a_signature_in_anothers_name_does_not_count(ledger: Ledger) -> None:
     incident = _asking(ledger)
     as_ben = ledger.decisions.question(incident, "lock").message("ben", "approve")
     signed = key_of("ann").sign(as_ben).hex()
-    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+    with pytest.raises(ApprovalRefused, match=r"wrong passphrase, or another plan"):
         ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
@@ -284,7 +286,7 @@ def test_a_signature_of_another_plan_does_not_count(ledger: Ledger) -> None:
     begin(ledger, other, drafts(REVOKE, "bob", "carol"), needs=1)
     shown, asked = ledger.decisions.question(one, "lock"), ledger.decisions.question(other, "lock")
     assert shown.digest != asked.digest
-    with pytest.raises(ApprovalRefused, match="does not verify"):
+    with pytest.raises(ApprovalRefused, match="wrong passphrase"):
         ledger.decisions.decide(other, "lock", "ann", "approve", signature(shown, "ann"), NOW)
 
 
@@ -292,7 +294,7 @@ def test_a_signature_of_another_plan_does_not_count(ledger: Ledger) -> None:
 def test_what_is_no_signature_does_not_count(ledger: Ledger, signed: str) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
-    with pytest.raises(ApprovalRefused, match="does not verify"):
+    with pytest.raises(ApprovalRefused, match="wrong passphrase"):
         ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
@@ -308,7 +310,7 @@ def test_anothers_key_does_not_sign_for_somebody(ledger: Ledger) -> None:
 def test_what_is_neither_yes_nor_no_is_refused(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
-    with pytest.raises(ApprovalRefused, match="approve or refuse"):
+    with pytest.raises(ApprovalRefused, match="Approve or refuse"):
         decide(ledger, incident, "ann", decision="perhaps")
     decide(ledger, incident, "ann")
 

@@ -61,7 +61,7 @@ def test_a_tail_that_was_cut_before_it_was_signed_shows_in_the_rows(
     _write(ledger, "calls")
     intruder.delete(audit_event, _last(intruder))
     (row,) = intruder.rows(run)
-    assert _findings(ledger) == f"run {row['id']}: no event tells of this row"
+    assert _findings(ledger) == f"run {row['id']}: no event has this row"
 
 
 def test_an_event_that_was_added_with_a_fitting_hash_is_named(
@@ -71,7 +71,7 @@ def test_an_event_that_was_added_with_a_fitting_hash_is_named(
     sequence = last["sequence"] + 1
     forged = _forged(last, sequence=sequence, previous=last["hash"], actor="somebody")
     intruder.add(audit_event, forged)
-    assert _findings(ledger) == f"event {sequence}: it is not the ledger's own: its seal differs"
+    assert _findings(ledger) == f"event {sequence}: not written by this ledger, its seal differs"
 
 
 def test_a_history_that_was_rewritten_from_its_first_event_is_named(
@@ -85,8 +85,8 @@ def test_a_history_that_was_rewritten_from_its_first_event_is_named(
         intruder.set(audit_event, event, **forged)
         previous = forged["hash"]
     named = _findings(ledger)
-    assert "event 1: it is not the ledger's own" in named
-    assert "event 2: it is not the ledger's own" in named
+    assert "event 1: not written by this ledger" in named
+    assert "event 2: not written by this ledger" in named
     with pytest.raises(Damaged, match="event 1 "):
         ledger.audit.sign_head(NOW)
 
@@ -99,7 +99,7 @@ def test_a_head_is_never_signed_over_a_broken_tail(
     intruder.set(audit_event, _last(intruder), **{column: "0" * 64})
     _write(ledger, "mail")
     heads = intruder.rows(audit_head)
-    with pytest.raises(Damaged, match=r"event 2 .* nothing was signed"):
+    with pytest.raises(Damaged, match=r"event 2 .* Nothing was signed"):
         ledger.audit.sign_head(NOW)
     assert intruder.rows(audit_head) == heads
 
@@ -215,7 +215,7 @@ def test_a_name_with_control_characters_is_shown_without_them(
     _write(sqlite_ledger, "calls")
     sqlite_intruder.run("UPDATE run SET id = :name", name="\x1b[2J\nwhole")
     assert "\x1b" not in _findings(sqlite_ledger)
-    assert r"run '\x1b[2J\nwhole': no event tells" in _findings(sqlite_ledger)
+    assert r"run '\x1b[2J\nwhole': no event has" in _findings(sqlite_ledger)
 
 
 def test_the_timeline_tells_one_subject_in_order(ledger: Ledger) -> None:

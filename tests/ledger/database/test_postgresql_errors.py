@@ -26,7 +26,7 @@ def test_a_server_that_knows_no_such_database_or_user_is_told_from_one_that_is_a
     with pytest.raises(Unavailable) as glanced:
         query_status(url, datetime.now(UTC))
     for error in (said.value, glanced.value):
-        assert "PostgreSQL has no such user or database. Correct ledger.url" in str(error)
+        assert "no such user or database. Correct ledger.url" in str(error)
         assert "wolfhound" not in str(error)
 
 

@@ -227,7 +227,7 @@ def test_without_the_kernels_list_the_file_is_named_by_which_to_find_the_process
 ) -> None:
     monkeypatch.setattr(sqlite_lock_waits, "holders_of", lambda *_: set())
     sqlite_lock_waits.say(str(sqlite_place.file), f"{sqlite_place.file}-line")
-    assert f"`fuser {sqlite_place.file}-line` names who has it" in told.lines[0]
+    assert f"`fuser {sqlite_place.file}-line` shows" in told.lines[0]
 
 
 def test_a_program_past_the_line_that_never_lets_go_ends_the_wait_with_an_error_in_plain_words(

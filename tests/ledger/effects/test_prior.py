@@ -79,7 +79,7 @@ def test_an_unknown_account_is_refused_by_name(ledger: Ledger) -> None:
     row = only(ledger, incident)
     ledger.prior_states.keep(incident, [(row, Observed(target=row.target, exists=False))], who, NOW)
     row = only(ledger, incident)
-    assert (row.state, row.reason) == (EffectState.REFUSED, "no such account")
+    assert (row.state, row.reason) == (EffectState.REFUSED, "the directory has no such account")
     assert claim(ledger, incident, who, queue=LOCK) is None
 
 

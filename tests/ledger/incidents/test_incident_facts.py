@@ -59,7 +59,7 @@ def test_facts_belong_to_one_incident(ledger: Ledger) -> None:
 
 
 def test_a_fact_of_no_incident_is_refused(ledger: Ledger) -> None:
-    with pytest.raises(Refused, match="there is no incident inc-0000"):
+    with pytest.raises(Refused, match="incident inc-0000: unknown"):
         ledger.facts.state("inc-0000", AWARE, "olga", NOW)
 
 

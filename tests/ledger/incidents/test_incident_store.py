@@ -109,7 +109,7 @@ def test_many_threads_with_one_trigger_open_one_incident(ledger: Ledger) -> None
 
 
 def test_an_incident_that_is_not_there_is_named_with_those_that_are(ledger: Ledger) -> None:
-    with pytest.raises(UsageError, match="no incident 'inc-1'; there is none"):
+    with pytest.raises(UsageError, match="incident 'inc-1': unknown; there is none"):
         ledger.incidents.get("inc-1")
     open_incident(ledger)
     with pytest.raises(UsageError, match="there are: inc-2026-0001"):

@@ -133,7 +133,7 @@ def test_a_word_about_it_settles_what_was_in_doubt(
     assert hear(ledger, event(token, TAKEN)) == DeliveryChanges(changed=1, settled=1)
     row = only(ledger, incident)
     assert (row.state, row.is_parked) == (EffectState.DONE, False)
-    assert "taken on" in row.reason
+    assert "accepted" in row.reason
 
 
 def test_what_only_a_person_could_tell_waits_for_nobody_once_there_is_word_of_it(

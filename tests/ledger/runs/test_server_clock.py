@@ -69,7 +69,7 @@ def test_a_server_that_is_an_hour_away_is_not_gone_by_and_that_is_said_once(
         own.ahead = timedelta(minutes=-61)
         ledger.newest_event()
         (said,) = caplog.messages
-        assert said.startswith("this host's clock stands 60 min behind that of the ledger's server")
+        assert said.startswith("this host's clock: 60 min behind the clock of the ledger's server")
         own.ahead = timedelta(minutes=-2)
         ledger.newest_event()
     assert is_right(clock)

@@ -104,7 +104,7 @@ def test_where_a_ledger_was_moved_away_meanwhile_none_is_made(
 
 def test_where_there_is_no_ledger_none_is_made(tmp_path: Path) -> None:
     with (
-        pytest.raises(ConfigurationError, match="there is no ledger"),
+        pytest.raises(ConfigurationError, match="missing"),
         LazyLedger(f"sqlite:///{tmp_path}/none.db", tmp_path, tmp_path / "heads"),
     ):
         pass

@@ -115,7 +115,7 @@ def test_a_key_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
         ColumnCipher(folder).handle(INSTALLATION, "alice")
     ColumnCipher(folder).create(INSTALLATION)
     (folder / "installation.key").write_bytes(b"short")
-    with pytest.raises(Damaged, match=r"not whole. Bring the file installation\.key back"):
+    with pytest.raises(Damaged, match=r"incomplete. Restore the file installation\.key"):
         ColumnCipher(folder).handle(INSTALLATION, "alice")
 
 

@@ -40,7 +40,7 @@ def _approved_by_ann(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
 
 
 def _approved_by_nobody(ledger: Ledger) -> tuple[str, str]:
-    """An incident whose step asks for no approval, and a runner that may claim it."""
+    """An incident whose step needs no approval, and a runner that may claim it."""
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"))
     return incident_id, runner(ledger, incident_id)
@@ -113,7 +113,7 @@ def test_an_approver_who_was_changed_does_not_count(
     incident_id, who = _approved_by_ann(ledger)
     ann, _ = intruder.rows(person)
     intruder.set(person, ann, **{column: value})
-    _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
+    _lapses(ledger, incident_id, who, "0 of 1 approvals verify")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_nobody_gains_the_right_to_approve_by_a_change_of_the_database(
     begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1, roles=["duty-manager"])
     (eve,) = intruder.rows(person)
     intruder.set(person, eve, **{column: value})
-    with pytest.raises(ApprovalRefused, match="was changed outside the ledger"):
+    with pytest.raises(ApprovalRefused, match="changed outside the ledger"):
         decide(ledger, incident_id, "eve")
 
 
@@ -155,7 +155,7 @@ def test_an_approval_that_was_changed_does_not_count(
     incident_id, who = _approved_by_ann(ledger)
     (given,) = intruder.rows(approval)
     intruder.set(approval, given, **{column: value})
-    _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
+    _lapses(ledger, incident_id, who, "0 of 1 approvals verify")
 
 
 def test_a_step_that_runs_although_an_approver_refused_it_claims_nothing(
@@ -189,7 +189,7 @@ def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder
     ahead = "2026-03-14T00:00:00.000000Z"
     intruder.set(approval, given, person="eve", signature=by_eve, decided_at=ahead)
     who = runner(ledger, incident_id)
-    _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
+    _lapses(ledger, incident_id, who, "0 of 1 approvals verify")
     later = NOW + timedelta(hours=1)  # when the day is over, eve signs herself
     intruder.set(approval, {**given, "person": "eve"}, person="ann")
     ledger.decisions.decide(incident_id, "lock", "eve", "approve", by_eve, later)

@@ -75,7 +75,7 @@ def test_another_schema_is_refused_with_the_release_to_install(
     """By who only looks, too: `status` would say that all is well where nothing else goes."""
     place.create()
     intruder.run(f"UPDATE alembic_version SET version_num = '{version}'")
-    told = f"made by an? {release} release .schema {version}; .*Install that release again"
+    told = f"created by an? {release} release .schema {version}; .*Install that release again"
     with pytest.raises(ConfigurationError, match=told), place.opened():
         pass
     with pytest.raises(ConfigurationError, match=told):

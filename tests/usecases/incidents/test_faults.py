@@ -388,7 +388,7 @@ def test_a_heart_that_misses_a_beat_goes_on(
 
     def beat(*_: object) -> None:
         beats.release()
-        raise Unavailable("the ledger stayed locked for 30 s by another process")
+        raise Unavailable("ledger: locked by another process for 30 s")
 
     monkeypatch.setattr(lifecycle, "LEASE", timedelta(seconds=0.03))
     monkeypatch.setattr(type(installation.ledger.runners), "beat", beat)

@@ -53,7 +53,7 @@ def test_an_account_that_its_directory_does_not_know_is_refused_in_the_plan(
         directory.go_away()
         unread = plan_incident(installation, "lock", {"accounts": ["agents:agnet01"]})
     (lock,) = mistyped.steps
-    assert lock.refused == {"the directory knows no such account": 1}
+    assert lock.refused == {"the directory has no such account": 1}
     assert mistyped.exit_status is ExitStatus.REFUSED
     assert among_others.exit_status is ExitStatus.PARTIAL
     assert unread.steps[0].by_adapter == {"agents": 1}  # whom nobody can read may be there

@@ -112,7 +112,7 @@ def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
 ) -> None:
     case = opened(installation)
     installation.advance(case)
-    with pytest.raises(UsageError, match=f"incident {case} is open"):
+    with pytest.raises(UsageError, match=f"incident {case}: open"):
         lifecycle.reopen(installation, case, by="dana")
     lifecycle.close(installation, case, by="dana")
     with pytest.raises(Refused, match=f"reopen {case}`, then undo"):
