@@ -131,7 +131,7 @@ CASES = {
         spoil=wrong_passphrase,
         words=("lock", "alice", "--as", "dana"),
         status=4,
-        says=("that is passphrase of 'dana': wrong",),
+        says=("that is not the passphrase of 'dana'",),
     ),
     "unknown person": Case(
         spoil=nothing,
@@ -513,7 +513,7 @@ def test_a_key_of_the_ledger_that_cannot_be_read_is_named(installation: Path, de
         assert answer.status in (0, 2)
     answer = desk.run("lock", "alice", "--exercise")
     assert answer.status == 2
-    assert f"ledger key 'installation' in {key.parent} cannot be read" in answer.err
+    assert f"ledger key 'installation' in {key.parent}: cannot be read" in answer.err
     failed = [one for one in desk.json("check")["checks"] if one["verdict"] == "fail"]
     assert "cannot be read" in str(failed)
 

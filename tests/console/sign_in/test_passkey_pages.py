@@ -149,7 +149,7 @@ def test_the_passphrase_still_does_what_the_passkey_does(
 
 def test_only_the_passphrase_of_its_person_vouches_for_a_passkey(site: Site, lee: Browser) -> None:
     add(lee, Device(), PASSPHRASES["kim"])
-    assert "passphrase of 'lee': wrong" in lee.text
+    assert "not the passphrase of 'lee'" in lee.text
     assert "You have none yet" in lee.text
     assert sign_in(Browser(site), Device()).status_code == 403
 

@@ -125,7 +125,8 @@ def test_who_opened_the_incident_does_not_approve(ledger: Ledger) -> None:
 
 def test_whose_own_account_is_a_target_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", accounts=["agents:other", "agents:alice"])
-    _refused(
+    why = "an account of this person is among the targets"
+    _refused(ledger, _asking(ledger), "ann", f"'ann': {why}")
         ledger, _asking(ledger), "ann", "'ann': an account of this person is among the targets"
     )
 
