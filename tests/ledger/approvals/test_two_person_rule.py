@@ -127,8 +127,6 @@ def test_whose_own_account_is_a_target_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", accounts=["agents:other", "agents:alice"])
     why = "an account of this person is among the targets"
     _refused(ledger, _asking(ledger), "ann", f"'ann': {why}")
-        ledger, _asking(ledger), "ann", "'ann': an account of this person is among the targets"
-    )
 
 
 def test_who_was_enrolled_less_than_a_day_ago_does_not_approve(ledger: Ledger) -> None:
