@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from backup.targets.postgresql import PostgresqlTarget
+from backup.targets import Target
 from standfast.errors import ExitStatus
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.throwaway.server_process import ServerProcess
 from tests.kill.tracing import Death, Phase, Tracer, in_own_process, traced_points
 from tests.sampling import sample
+from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import identity, installation_at
 from tests.usecases.drills.database_installation import (
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.xdist_group("databases")
 KILLED = -9
 STEPS = {
     ServerProcess: ("create_folder", "run", "start", "wait_until", "end"),
-    PostgresqlTarget: ("restore", "restore_globals"),
+    Target: ("restore", "restore_globals"),
 }
 
 
@@ -46,16 +47,19 @@ def drills() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_next_drill_removes_leftovers_of_killed_drill(
-    tmp_path: Path, drills: Path, postgres_server: Postgres
+    kind: str, tmp_path: Path, drills: Path, request: pytest.FixtureRequest
 ) -> None:
-    with postgres_server.database() as database:
-        postgres_server.execute(*TABLES, database=database)
-        config_file = backed_up(tmp_path, drills, postgres_server, database)
+    fixture = {"postgresql": "postgres_server", "mariadb": "mariadb_server"}[kind]
+    server: Postgres | Mariadb = request.getfixturevalue(fixture)
+    with server.database() as database:
+        server.execute(*TABLES, database=database)
+        config_file = backed_up(tmp_path, drills, server, database)
     log = tmp_path / "trace"
     assert in_own_process(drill, config_file, log, None) == 0
     deaths = [Death(point, phase) for point in traced_points(log) for phase in Phase]
-    for death in sample(deaths, "database drill"):
+    for death in sample(deaths, f"{kind} drill"):
         assert in_own_process(drill, config_file, log, death) == KILLED, death
         assert in_own_process(drill, config_file, log, None) == 0, death
         assert working_folders(drills) == [], death

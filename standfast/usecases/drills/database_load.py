@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 from backup.format.canonical_json import to_path_text
 from backup.records import RecoveryPoint
@@ -21,8 +22,9 @@ from backup.repository import Repository
 from backup.sources.client_programs import ProgramFailed
 from backup.sources.database_dumps import database_name
 from backup.targets import Stream, TargetResult
+from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
-from standfast.config.sections.backup_sources import PostgresqlSourceConfig
+from standfast.config.sections.backup_sources import MariadbSourceConfig, PostgresqlSourceConfig
 from standfast.continuity.recovery_objectives import milliseconds
 from standfast.errors import StandfastError
 from standfast.plurals import counted
@@ -30,10 +32,17 @@ from standfast.records import Now
 from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
-from standfast.usecases.drills.throwaway import ThrowawayServer
-from standfast.usecases.drills.throwaway.postgresql import ThrowawayPostgresql, find_programs
+from standfast.usecases.drills.throwaway import (
+    Structure,
+    ThrowawayServer,
+    mariadb,
+    postgresql,
+)
+from standfast.usecases.drills.throwaway.mariadb import ThrowawayMariadb
+from standfast.usecases.drills.throwaway.postgresql import ThrowawayPostgresql
 from standfast.usecases.drills.throwaway.server_process import find_isolation
 
+_Loaded = PostgresqlSourceConfig | MariadbSourceConfig
 _READ_BYTES = 1024 * 1024
 
 
@@ -80,22 +89,14 @@ def started_servers(
     hidden = private_key_paths(config, identity_file)
     try:
         for number, source in enumerate(config.backup.sets[point.set_name].sources):
-            if not isinstance(source, PostgresqlSourceConfig) or source.name not in in_point:
+            if not isinstance(source, _Loaded) or source.name not in in_point:
                 continue
             if not config.drills.loads_databases:
                 databases.missing[source.name] = "drills.loads_databases is false"
                 continue
             try:
-                programs = find_programs(
-                    source.programs,
-                    _stored_dumps(repository, point, source.name, PostgresqlTarget.suffix),
-                )
-                server = ThrowawayPostgresql(
-                    folder.resolve() / f"server-{number}",
-                    programs,
-                    find_isolation(),
-                    hidden,
-                    installation.clock,
+                server = _new_server(
+                    source, repository, point, folder.resolve() / f"server-{number}", hidden
                 )
                 databases.servers[source.name] = server
                 server.start()
@@ -109,12 +110,35 @@ def started_servers(
             started.end()
 
 
+def _new_server(
+    source: _Loaded,
+    repository: Repository,
+    point: RecoveryPoint,
+    folder: Path,
+    hidden: tuple[Path, ...],
+) -> ThrowawayServer:
+    """Return a server for the dumps; raise `ProgramFailed` if none can load."""
+    match source:
+        case PostgresqlSourceConfig():
+            dumps = _stored_dumps(source, repository, point, PostgresqlTarget.suffix)
+            return ThrowawayPostgresql(
+                folder, postgresql.find_programs(source.programs, dumps), find_isolation(), hidden
+            )
+        case MariadbSourceConfig():
+            dumps = _stored_dumps(source, repository, point, MariadbTarget.suffix)
+            return ThrowawayMariadb(
+                folder, mariadb.find_programs(source.programs, dumps), find_isolation(), hidden
+            )
+        case never:
+            assert_never(never)
+
+
 def _stored_dumps(
-    repository: Repository, point: RecoveryPoint, source: str, suffix: str
+    source: _Loaded, repository: Repository, point: RecoveryPoint, suffix: str
 ) -> list[Stream]:
     return [
         partial(repository.stream, point, entry.path)
-        for entry in repository.entries(point, [source])
+        for entry in repository.entries(point, [source.name])
         if entry.kind == "file" and entry.text.endswith(suffix)
     ]
 
@@ -205,18 +229,20 @@ class _Loader:
 
     def _constraints(self, database: str) -> CheckResult:
         started = self._clock()
-        state, output = CheckState.PASSED, ""
+        output = ""
         try:
-            reason = self._server.unproven_structure(database)
-            state = CheckState.SKIPPED if reason else state
+            structure = self._server.structure(database)
         except ProgramFailed as error:
-            state, reason, output = CheckState.FAILED, "it cannot be queried", str(error)
+            structure, output = Structure(problem="it cannot be queried"), str(error)
+        state = CheckState.SKIPPED if structure.unproven else CheckState.PASSED
+        if structure.problem:
+            state = CheckState.FAILED
         return CheckResult(
             name=f"constraints of {self._source}/{database}",
             service="",
             level=CheckLevel.STRUCTURE,
             state=state,
-            reason=reason,
+            reason=structure.problem or structure.unproven,
             took_ms=milliseconds(self._clock() - started),
             output=output,
         )

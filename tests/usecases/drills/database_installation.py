@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.check_result import CheckState
+from standfast.usecases.drills.outcome import DrillOutcome
+from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import furnish, installation_at
 
@@ -31,7 +34,7 @@ sets = ["servers"]
 kind = "database"
 source = "crm-server"
 database = "{database}"
-minimum_rows = {{ customers = 2, calls = 3 }}
+minimum_rows = { customers = 2, calls = 3 }
 assertions = ["SELECT sum(id) = 6 FROM calls"]
 last_change = "SELECT max(changed_at) FROM customers"
 """
@@ -44,6 +47,16 @@ name = "crm-server"
 host = "{host}"
 user = "postgres"
 programs = "{programs}"
+databases = ["{database}"]
+"""
+MARIADB_SOURCE = """
+[backup.sets.servers]
+
+[[backup.sets.servers.sources]]
+kind = "mariadb"
+name = "crm-server"
+host = "{host}"
+user = "root"
 databases = ["{database}"]
 """
 
@@ -60,12 +73,16 @@ def drills_folder() -> Iterator[Path]:
 
 
 def backed_up(
-    folder: Path, drills: Path, server: Postgres, database: str, more: str = CHECK
+    folder: Path, drills: Path, server: Postgres | Mariadb, database: str, more: str = CHECK
 ) -> Path:
     """Back up one database of a server; return the configuration file."""
-    source = SOURCE.format(host=server.socket_folder, programs=server.programs, database=database)
-    settings = f'[drills]\nfolder = "{drills}"\n'
-    config_file = furnish(folder, source + settings + more.format(database=database))
+    if isinstance(server, Postgres):
+        source = SOURCE.replace("{host}", str(server.socket_folder))
+        source = source.replace("{programs}", str(server.programs))
+    else:
+        source = MARIADB_SOURCE.replace("{host}", str(server.socket))
+    settings = f'[drills]\nfolder = "{drills}"\n' + more
+    config_file = furnish(folder, (source + settings).replace("{database}", database))
     with installation_at(config_file) as installation:
         outcome = run_backup(installation, SET, "direct")
     assert outcome.result.unread == ()
@@ -79,3 +96,13 @@ def working_folders(folder: Path) -> list[Path]:
         with suppress(OSError):
             found.append(link.readlink())
     return [path for path in found if path.is_relative_to(folder)]
+
+
+def unexpected(outcome: DrillOutcome) -> list[str]:
+    """Describe the checks that did not pass, and what else went wrong."""
+    checks = [check for check in outcome.checks if check.state is not CheckState.PASSED]
+    return [
+        outcome.problem,
+        f"{outcome.target}",
+        *(f"{check.name}: {check.state} {check.reason} {check.output}" for check in checks),
+    ]

@@ -1,6 +1,6 @@
 """Throwaway database servers: where drills load dumps, and their promises.
 
-    server = ThrowawayPostgresql(folder, programs, isolation, hidden, clock)
+    server = ThrowawayPostgresql(folder, programs, isolation, hidden)
     server.start()
     result = server.target.restore("crm", "crm", stream)
     server.end()
@@ -16,9 +16,18 @@ To add a kind: one module with these methods, and its tests in `tests/usecases/d
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from backup.targets import Target
 from standfast.usecases.drills.throwaway.server_process import ServerProcess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """The state of constraints, foreign keys and indexes; valid if empty."""
+
+    problem: str = ""
+    unproven: str = ""  # the parts that the server does not check
 
 
 class ThrowawayServer(ABC):
@@ -56,8 +65,8 @@ class ThrowawayServer(ABC):
         """Count the rows of a table; raise `ProgramFailed` if it is missing."""
 
     @abstractmethod
-    def unproven_structure(self, database: str) -> str:
-        """Return the parts of the structure that the server did not check.
+    def structure(self, database: str) -> Structure:
+        """Check constraints, foreign keys and indexes.
 
-        Return "" if every constraint, foreign key and index is valid.
+        Raise `ProgramFailed` if the database cannot be queried.
         """

@@ -11,9 +11,8 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from backup.sources.client_programs import Command, ProgramFailed, bare_environment, program_output
@@ -21,7 +20,8 @@ from backup.sources.postgresql.server import PostgresqlServer, identifier
 from backup.targets import Stream, query
 from backup.targets.postgresql import PostgresqlTarget
 from standfast.plurals import counted
-from standfast.usecases.drills.throwaway import ThrowawayServer
+from standfast.usecases.core.installation import system_clock
+from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
 from standfast.usecases.drills.throwaway.server_process import Isolation, ServerProcess
 
 _USER = "postgres"
@@ -116,7 +116,6 @@ class ThrowawayPostgresql(ThrowawayServer):
         programs: PostgresqlPrograms,
         isolation: Isolation,
         hidden: tuple[Path, ...],
-        clock: Callable[[], datetime],
     ) -> None:
         self._programs = programs.folder
         self.process = ServerProcess(
@@ -125,7 +124,7 @@ class ThrowawayPostgresql(ThrowawayServer):
         self._server = PostgresqlServer(
             host=str(folder), user=_USER, programs=programs.folder, hidden=hidden
         )
-        self.target = PostgresqlTarget(self._server, clock)
+        self.target = PostgresqlTarget(self._server, now=system_clock)
 
     def start(self) -> None:
         self.process.create_folder()
@@ -161,7 +160,7 @@ class ThrowawayPostgresql(ThrowawayServer):
         name = ".".join(identifier(part) for part in table.split("."))
         return int(self.value(f"SELECT count(*) FROM {name}", database))  # noqa: S608 - quoted
 
-    def unproven_structure(self, database: str) -> str:
+    def structure(self, database: str) -> Structure:
         constraints = int(self.value(_NOT_VALIDATED, database))
         indexes = int(self.value(_INVALID_INDEXES, database))
         parts = [
@@ -170,4 +169,4 @@ class ThrowawayPostgresql(ThrowawayServer):
             else "",
             f"{counted(indexes, 'index is', 'indexes are')} invalid" if indexes else "",
         ]
-        return " and ".join(part for part in parts if part)
+        return Structure(unproven=" and ".join(part for part in parts if part))

@@ -15,7 +15,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,7 +168,7 @@ SERVER_FOLDERS = "server-*"  # in the target of a drill
 def end_processes(folder: Path) -> bool:
     """Kill all processes in a server's folder; return whether none is left."""
     deadline = time.monotonic() + _END_SECONDS
-    while pids := list(_processes_in(folder)):
+    while pids := _processes_in(folder):
         if time.monotonic() > deadline:
             return False
         for pid in pids:
@@ -177,23 +177,29 @@ def end_processes(folder: Path) -> bool:
     return True
 
 
-def _processes_in(folder: Path) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _is_inside(int(entry.name), folder):
-            yield int(entry.name)
+def _processes_in(folder: Path) -> list[int]:
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _is_inside(int(entry.name), folder)
+    ]
 
 
 def _is_inside(pid: int, folder: Path) -> bool:
-    try:
-        working_folder = Path(f"/proc/{pid}/cwd").readlink()
-    except OSError:
-        return False  # it has ended, or is another user's
-    return working_folder.is_relative_to(folder)
+    """Return whether a thread of a process works in a folder.
+
+    The first thread of a killed process may end before the others.
+    """
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if (thread / "cwd").readlink().is_relative_to(folder):
+                return True
+    return False
 
 
 def _kill_inside(pid: int, folder: Path) -> None:
     """Kill a process, unless its number now belongs to another one."""
-    with suppress(ProcessLookupError):
+    with suppress(OSError):  # it has ended; the error number depends on the kernel
         descriptor = os.pidfd_open(pid)
         try:
             if _is_inside(pid, folder):

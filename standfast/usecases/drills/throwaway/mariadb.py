@@ -1,0 +1,215 @@
+"""Throwaway MariaDB server, for dumps.
+
+- The server must not be older than that of the dump. A dump of MySQL is not loaded.
+- Durability, events and the binary log are off: the data is deleted after the drill.
+- The drill connects as a user of its own, because a dump of users may change `root`.
+- A dump loads with foreign keys unchecked. A query then checks each foreign key, and CHECK TABLE
+  each table.
+"""
+
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup.sources.client_programs import Command, ProgramFailed, bare_environment, program_output
+from backup.sources.mariadb.server import MariadbServer, identifier, literal
+from backup.targets import Stream
+from backup.targets.mariadb import MariadbTarget
+from standfast.plurals import counted
+from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
+from standfast.usecases.drills.throwaway.server_process import Isolation, ServerProcess
+
+_USER = "standfast_drill"
+_NEEDED = ("mariadb-install-db", "mariadbd", "mariadb")
+_SOCKET = "server.sock"
+_VERSION = re.compile(rb"(\d+)\.(\d+)\.\d+(-MariaDB)?")
+_DUMPED_FROM = re.compile(rb"^-- Server version\s+(\S+)", re.MULTILINE)
+_HEAD_BYTES = 64 * 1024  # of a dump
+_OPTIONS = (
+    "--skip-networking",
+    "--skip-log-bin",
+    "--event-scheduler=DISABLED",
+    "--local-infile=0",
+    "--max-allowed-packet=1G",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--loose-innodb-doublewrite=OFF",
+)
+# MariaDB accepts a grant of PROXY only from a user that has the row of `root` itself.
+_CREATE_USER = f"""CREATE USER {_USER}@localhost;
+GRANT ALL ON *.* TO {_USER}@localhost WITH GRANT OPTION;
+INSERT INTO mysql.proxies_priv SELECT Host, '{_USER}', Proxied_host, Proxied_user, With_grant,
+Grantor, Timestamp FROM mysql.proxies_priv WHERE User = 'root' AND Host = 'localhost';
+FLUSH PRIVILEGES;
+"""  # noqa: S608 - constants
+_FOREIGN_KEYS = """SELECT constraint_name, table_name, column_name, referenced_table_schema,
+referenced_table_name, referenced_column_name FROM information_schema.key_column_usage
+WHERE table_schema = {schema} AND referenced_table_name IS NOT NULL
+ORDER BY table_name, constraint_name, ordinal_position"""
+_TABLES = """SELECT table_name FROM information_schema.tables
+WHERE table_schema = {schema} AND table_type = 'BASE TABLE'"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MariadbPrograms:
+    """The paths of the installed server programs."""
+
+    install: str
+    server: str
+    client_folder: Path
+
+
+def find_programs(named: Path | None, dumps: Iterable[Stream]) -> MariadbPrograms:
+    """Return the programs that can load these dumps.
+
+    `named` is a folder to search first. Raise `ProgramFailed` with the package to install.
+    """
+    folders = [str(named)] if named else []
+    search = ":".join([*folders, os.environ.get("PATH", ""), "/usr/sbin"])
+    found = {name: shutil.which(name, path=search) for name in _NEEDED}
+    install, server, client = (found[name] for name in _NEEDED)
+    if install is None or server is None or client is None:
+        missing = ", ".join(name for name, path in found.items() if path is None)
+        raise ProgramFailed(f"{missing}: not found. Install the package mariadb-server")
+    version = program_output(
+        Command(arguments=(server, "--no-defaults", "--version"), environment=bare_environment())
+    )
+    installed = _version(version)
+    for dump in dumps:
+        needed = _dumped_from(dump)
+        if needed > installed:
+            raise ProgramFailed(
+                f"the dump is of MariaDB {_text(needed)}, and the server here is of version"
+                f" {_text(installed)}. Install mariadb-server {_text(needed)} or newer"
+            )
+    return MariadbPrograms(install=install, server=server, client_folder=Path(client).parent)
+
+
+def _version(text: bytes) -> tuple[int, int]:
+    found = _VERSION.search(text)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+
+
+def _text(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def _dumped_from(dump: Stream) -> tuple[int, int]:
+    """Return the version of the server that a dump is from; (0, 0) if unknown."""
+    head = b""
+    for piece in dump():
+        head += piece
+        if len(head) >= _HEAD_BYTES:
+            break
+    found = _DUMPED_FROM.search(head[:_HEAD_BYTES])
+    if found is None:
+        return 0, 0
+    if b"MariaDB" not in found.group(1):
+        raise ProgramFailed(
+            "the dump is of MySQL, and a drill loads dumps of MariaDB only. Load it with a check of"
+            " kind command"
+        )
+    return _version(found.group(1))
+
+
+class ThrowawayMariadb(ThrowawayServer):
+    """An empty server in a folder that does not exist yet."""
+
+    def __init__(
+        self,
+        folder: Path,
+        programs: MariadbPrograms,
+        isolation: Isolation,
+        hidden: tuple[Path, ...],
+    ) -> None:
+        self._programs = programs
+        self.process = ServerProcess(
+            folder=folder, socket=_SOCKET, isolation=isolation, hidden=hidden
+        )
+        self._client = folder / "client"
+        self._server = MariadbServer(
+            host=str(folder / _SOCKET),
+            user=_USER,
+            programs=programs.client_folder,
+            hidden=hidden,
+        )
+        self.target = MariadbTarget(self._server, self._client)
+
+    def start(self) -> None:
+        self.process.create_folder()
+        folder = self.process.folder
+        self._client.mkdir(mode=0o700)
+        data = f"--datadir={folder / 'data'}"
+        self.process.run(
+            self._programs.install,
+            "--no-defaults",
+            data,
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        )
+        # Only the owner of the folder reaches the socket.
+        first = folder / "first.sql"
+        first.write_text(_CREATE_USER)
+        self.process.start(
+            self._programs.server,
+            "--no-defaults",
+            data,
+            f"--socket={folder / _SOCKET}",
+            f"--init-file={first}",
+            f"--secure-file-priv={folder}",
+            *_OPTIONS,
+        )
+        self.process.wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return self.value("SELECT 1", "mysql") == "1"
+        except ProgramFailed:
+            return False
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"MYSQL_UNIX_PORT": self._server.host, "MYSQL_USER": _USER}
+
+    def value(self, sql: str, database: str) -> str:
+        rows = self._rows(sql, database)
+        return rows[0][0] if rows else ""
+
+    def row_count(self, table: str, database: str) -> int:
+        return int(self.value(f"SELECT count(*) FROM {identifier(table)}", database))  # noqa: S608 - quoted
+
+    def structure(self, database: str) -> Structure:
+        orphans = sum(int(self.value(query, database)) for query in self._orphans(database))
+        tables = [row[0] for row in self._rows(_TABLES.format(schema=literal(database)), database)]
+        damaged = [table for table in tables if not self._is_sound(table, database)]
+        parts = [
+            f"{counted(orphans, 'row violates', 'rows violate')} a foreign key" if orphans else "",
+            f"CHECK TABLE found {counted(len(damaged), 'damaged table')}" if damaged else "",
+        ]
+        return Structure(problem="; ".join(part for part in parts if part))
+
+    def _orphans(self, database: str) -> Iterator[str]:
+        """Yield a query for each foreign key; it counts rows without a parent."""
+        keys: defaultdict[tuple[str, str], list[list[str]]] = defaultdict(list)
+        for row in self._rows(_FOREIGN_KEYS.format(schema=literal(database)), database):
+            keys[row[1], row[0]].append(row)
+        for (table, _), columns in keys.items():
+            parent = f"{identifier(columns[0][3])}.{identifier(columns[0][4])}"
+            pairs = [(identifier(row[2]), identifier(row[5])) for row in columns]
+            on = " AND ".join(f"c.{own} = p.{other}" for own, other in pairs)
+            is_set = " AND ".join(f"c.{own} IS NOT NULL" for own, _ in pairs)
+            yield (
+                f"SELECT count(*) FROM {identifier(table)} c WHERE {is_set}"  # noqa: S608 - quoted
+                f" AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {on})"
+            )
+
+    def _is_sound(self, table: str, database: str) -> bool:
+        rows = self._rows(f"CHECK TABLE {identifier(table)}", database)
+        return bool(rows) and rows[-1][2:] == ["status", "OK"]
+
+    def _rows(self, sql: str, database: str) -> list[list[str]]:
+        with self._server.connect(self._client) as programs:
+            return programs.rows(f"USE {identifier(database)}; {sql}")
