@@ -6,8 +6,8 @@ import pytest
 from hypothesis import settings
 
 from backup.system.network_shutdown import NETWORK_SHUTDOWN, NetworkShutdown
-from tests.derived_keys import keep_derived_keys
 from tests.ledger_schema import postgres_ledger_template, postgres_ledger_url
+from tests.process_caches import keep_compiled_statements, keep_derived_keys
 from tests.sampling import (
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -71,6 +71,7 @@ def not_told_to_end() -> Iterator[None]:
 
 
 keep_derived_keys()
+keep_compiled_statements()
 
 # A busy machine is slow at times: how long one example takes proves nothing.
 settings.register_profile("standfast", deadline=None)
