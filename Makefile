@@ -18,7 +18,8 @@ EXTRAS = $(shell $(BIN)/python -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies'])")
 LINES_OF = $(BIN)/python -c "import sys, tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
 	print(*project['project']['optional-dependencies'][sys.argv[1]], sep='\n')"
-TEST_WORKERS ?= auto
+# Tests wait for servers and processes, so that one more worker than cores keeps the cores busy.
+TEST_WORKERS ?= $(shell expr $$(nproc) + 1)
 SAMPLE ?= 8
 SEED ?=
 
