@@ -109,7 +109,7 @@ def run_apart(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Pat
         cwd=cwd,
         env={**plain, "PYTHONPATH": str(ROOT), **(env or {})},
         check=False,
-        timeout=120,
+        timeout=300,
     )
     return Answer(status=done.returncode, out=done.stdout, err=done.stderr)
 

@@ -56,10 +56,12 @@ def test_markers_select_a_part(
     pytester: pytest.Pytester, arguments: list[str], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    needed = [word for name in ("xdist", "pytest_randomly") for word in ("-p", name)]
     pytester.makeconftest(
         "from tests.sampling import (pytest_addoption, pytest_collection_modifyitems, "
         "pytest_configure, pytest_report_header)"
     )
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n2", *arguments)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *needed, "-n2", *arguments)
     assert result.parseoutcomes()["passed"] == count
