@@ -10,10 +10,10 @@ from pathlib import Path
 from tests.backup.site import Site, new_site
 
 MIB = 1024 * 1024
-FIRST, LAST = 100_000_000, 147_000_000  # lines of ten bytes
+FIRST, LAST = 100_000_000, 126_000_000  # lines of ten bytes
 DUMP_BYTES = 10 * (LAST - FIRST + 1)
 LARGEST_FILE_BYTES = 64 * MIB  # a pack has 16
-MOST_MEMORY_BYTES = 256 * MIB
+MOST_MEMORY_BYTES = 160 * MIB
 ROOT = Path(__file__).parents[3]
 
 # What is in a folder, and in files that were made there without a name, is seen by their links.

@@ -394,6 +394,7 @@ class FloodedStore(MemoryStore):
         yield from (stat for stat in flood if stat.name.startswith(prefix))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("prefix", ["junk/", f"w/{WRITER}/p/00/", "w/nobody/p/00/"])
 def test_a_flood_of_foreign_objects_is_counted_and_a_hundred_are_named(
     site: Site, source: Path, prefix: str

@@ -120,11 +120,11 @@ def test_thousands_of_tiny_points_are_judged_in_a_time_that_grows_with_them(
             problem=None,
         )
 
-    history = SnapshotHistory(WRITER, map(slot, range(1, 30_001)))
+    history = SnapshotHistory(WRITER, map(slot, range(1, 12_001)))
     found = Findings()
     began = time.process_time()
     history.check(found)
-    assert time.process_time() - began < 15
+    assert time.process_time() - began < 7
     assert found.all() == ()
 
 
@@ -236,14 +236,14 @@ def test_what_each_of_many_points_needs_is_never_held_for_all_of_them(
 def test_an_owner_ends_the_trust_in_a_host_without_holding_what_it_signed(
     owned: OwnedSite, tmp_path: Path
 ) -> None:
-    for sequence in range(2, 42):
+    for sequence in range(2, 26):
         data = signed(owned, bytes(MIB), sequence=sequence)
         owned.vault.put(snapshot_name(WRITER, sequence), data)
     head = Head(writer=WRITER, sequence=1, sha256=owned.repository().points()[0].sha256)
     with little_memory(20 * MIB):
         assert witnessed_head(owned.office, WRITER, [head]) == 1
         sha256, doubted = _last_trusted(owned.office, load_root_chain(owned.vault), WRITER, 1)
-    assert (sha256, len(doubted)) == (head.sha256, 40)
+    assert (sha256, len(doubted)) == (head.sha256, 24)
 
 
 def test_a_path_of_a_megabyte_is_looked_at_in_no_time_whatever_is_searched_for() -> None:

@@ -4,7 +4,7 @@ import os
 import shlex
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from standfast.config import load
 from standfast.config.sections.backup import FilesSourceConfig
 from standfast.usecases.setup import new_installation
 from tests.cli.desk import Desk, run_apart
+from tests.sampling import sample
 
 
 @pytest.fixture
@@ -162,31 +163,31 @@ def test_an_init_that_died_anywhere_is_completed_by_the_same_command(
     desk: Desk, source: Path
 ) -> None:
     """Die before each write in turn: no place yet, and the next call ends with a whole one."""
-    survived = 0
-    while True:
+    with desk.monkeypatch.context() as patch:
+        unused = die_after(patch, 1000)
+        assert desk.run("init", "whole", "--source", source, "--yes").status == 0
+    writes = 1000 - len(list(unused))
+    assert writes > 12  # the plan, the repository's files, the ledger, keys, the README
+    for survived in sample(range(writes), "writes of an init"):
         folder = desk.folder / f"place-{survived}"
         desk.use(folder / "standfast.toml")
         with desk.monkeypatch.context() as patch:
             die_after(patch, survived)
-            try:
+            with pytest.raises(Killed):
                 desk.run("init", folder, "--source", source, "--yes")
-                break
-            except Killed:
-                pass
-        if (folder / "standfast.toml").exists():
-            break  # only the draft of the last file is left over
-        assert desk.run("status").status == 2
-        assert desk.run("init", folder, "--source", source, "--yes").status == 0
+        if not (folder / "standfast.toml").exists():  # else only the last file's draft is left over
+            assert desk.run("status").status == 2
+            assert desk.run("init", folder, "--source", source, "--yes").status == 0
         assert desk.run("backup", "run").status == 0
-        survived += 1
-    assert survived > 12  # the plan, the repository's files, the ledger, keys, the README
-    assert desk.run("backup", "run").status == 0
-    assert desk.json("check")["fail"] == 0
-    assert desk.json("audit", "verify")["is_whole"]
+        assert desk.json("check")["fail"] == 0
+        assert desk.json("audit", "verify")["is_whole"]
 
 
-def die_after(patch: pytest.MonkeyPatch, survived: int) -> None:
-    """Let so many writes happen; from then on each raises instead, as after a kill."""
+def die_after(patch: pytest.MonkeyPatch, survived: int) -> Iterator[int]:
+    """Let so many writes happen; from then on each raises instead, as after a kill.
+
+    Return an iterator over the writes that have not happened.
+    """
     left = iter(range(survived))
 
     def deadly(write: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,6 +205,7 @@ def die_after(patch: pytest.MonkeyPatch, survived: int) -> None:
         (new_installation, "create"),
     ):
         patch.setattr(owner, name, deadly(getattr(owner, name)))
+    return left
 
 
 def test_without_a_terminal_nothing_is_asked(desk: Desk, source: Path) -> None:
