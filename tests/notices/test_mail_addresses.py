@@ -1,4 +1,5 @@
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,6 +104,18 @@ def test_an_accepted_address_is_a_fixed_point_and_safe_in_a_header(text: str) ->
     assert parse_address(address.text) == address
     assert address.domain.isascii()
     assert not set(address.text) & set('\r\n<>,;: \t"')
+
+
+@given(st.from_regex(r"[a-zA-Z0-9.+_-]{1,66}@[a-zA-Z0-9.-]{1,70}", fullmatch=True))
+def test_plain_addresses_agree_with_email_validator(text: str) -> None:
+    try:
+        expected = validate_email(text, check_deliverability=False)
+    except EmailNotValidError:
+        with pytest.raises(ValueError, match="name@domain"):
+            parse_address(text)
+    else:
+        found = parse_address(text)
+        assert (found.local, found.domain) == (expected.local_part, expected.ascii_domain)
 
 
 @given(st.text())
