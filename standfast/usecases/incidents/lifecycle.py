@@ -48,7 +48,7 @@ from standfast.usecases.playbooks import library
 
 _TICK_SECONDS = 0.1
 # Pause this many times the duration of a look: with 100,000 recipients, a look takes half a second.
-_WAIT_PER_LOOK = 4
+_WAIT_PER_LOOK = 9
 
 
 @dataclass(frozen=True, kw_only=True)
