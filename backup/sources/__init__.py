@@ -18,7 +18,7 @@
   read, which are only counted.
 - A source changes nothing, except data that was kept only for the backup: see `on_committed`.
 
-To add a source: one module with the `_methods`, and one test that subclasses the contract suite.
+To add a source, write one module with the `_methods`, and a test that ends in a restore.
 """
 
 import re
