@@ -19,12 +19,12 @@ from standfast.config.toml_writer import toml, toml_key, toml_lines
 from standfast.records import Json, JsonObject
 
 _HEAD = """\
-# Standfast: what is backed up, what must come back, who is told, and through what.
-# Every key is explained in docs/configuration.md; `standfast check` tries each part of this file.
-# Relative paths start at this file's folder. A secret is never written here, only its place:
+# Configuration of Standfast. docs/configuration.md explains every key, and `standfast check` tests
+# each part of this file.
+# Relative paths start at this file's folder. A secret is never written here, only a reference:
 # env:NAME, file:PATH or keyring:SERVICE/USER.
-# A line like `#key = value` is a setting that is not switched on: what it shows is the default,
-# or an example where there is none.
+# A line like `#key = value` is a setting that is not active. It shows the default, or an example
+# if the setting has no default.
 """
 
 

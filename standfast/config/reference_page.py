@@ -27,21 +27,21 @@ _HEAD = """\
 
 <!-- Written by `make docs` from the schema in standfast/config; edit the schema, not this page. -->
 
-One file, `standfast.toml`. It is looked for in this order: `-c FILE`, the variable
-`STANDFAST_CONFIG`, then `./standfast.toml`. `standfast init` writes one, with every section
-explained; `standfast check` tries every part of it and says what to do.
+The configuration is one file, `standfast.toml`. Commands use the first of these: `-c FILE`, the
+variable `STANDFAST_CONFIG`, `./standfast.toml`. `standfast init` writes a file that explains every
+section; `standfast check` tests every part of it and says what to correct.
 
-- **Paths** that are relative start at the file's folder, whatever folder a command runs in.
-- **Secrets** are never written here, only where they lie: `env:NAME` (an environment variable),
-  `file:PATH` (a file that not every user may open; one line end after its text is dropped) or
+- **Paths** that are relative start at the file's folder, regardless of the working directory.
+- **Secrets** are never written here, only a reference: `env:NAME` (an environment variable),
+  `file:PATH` (a file that not every user may open; one line end after its text is removed) or
   `keyring:SERVICE/USER` (needs the extra `keyring`). A plain value is refused.
-- **Unknown keys** are refused, with the nearest known one. All mistakes are told at once, each with
-  its line.
+- **Unknown keys** are refused, and the nearest known key is suggested. All mistakes are reported at
+  once, each with its line.
 - **Names** that you choose (`NAME` below) have lower-case letters, digits, `-` and `_`, and begin
   with a letter.
 - **Editors** that know JSON Schema for TOML complete and check the file with
-  [standfast.schema.json](standfast.schema.json): for Taplo and Even Better TOML, its path stands in
-  the first line, `#:schema PATH`.
+  [standfast.schema.json](standfast.schema.json): for Taplo and Even Better TOML, write its path
+  into the first line, `#:schema PATH`.
 """
 
 

@@ -55,28 +55,29 @@ class OrganisationConfig(Section):
     """Your organisation, as notices and reports name it."""
 
     name: Line = Field(
-        description="The name that people know you by.", examples=["Example Contact Centres"]
+        description="The name by which people know you.", examples=["Example Contact Centres"]
     )
     contact_line: Line = Field(
-        description="How people reach you by a way that they know already. Notices carry it "
-        "instead of a link.",
+        description="How people can reach you, by a contact that they already know. Notices "
+        "contain it instead of a link.",
         examples=["+44 20 7946 0000, the number on your card"],
     )
     contact_lines: Mapping[Language, Line] = Field(
         default={},
-        description="The same in your other languages: who reads one that is not here reads "
-        "`contact_line`.",
+        description="The contact line in your other languages. Readers of a language that is "
+        "missing here get `contact_line`.",
         examples=[{"es": "+44 20 7946 0000, el número de su tarjeta"}],
     )
     time_zone: TimeZone = Field(
         default="UTC",
-        description="For schedules, and for times shown to people. What is stored is UTC.",
+        description="The time zone of schedules and of times that are shown to people. Stored "
+        "times are UTC.",
         examples=["Europe/London"],
     )
     languages: Annotated[Items[Language], Field(min_length=1)] = Field(
         default=("en",),
-        description="Your languages (BCP 47). The first is used for people whose language is not "
-        "known.",
+        description="Your languages (BCP 47). The first one is for people whose language is "
+        "not known.",
         examples=[["en", "es"]],
     )
 
@@ -112,25 +113,26 @@ class LedgerConfig(Section):
 
     url: DatabaseUrl = Field(
         default="sqlite:///ledger.db",
-        description="The database. SQLite needs nothing more; PostgreSQL carries many runners. "
-        "`standfast init` on the place's folder makes a ledger in a database that has none.",
+        description="The database. SQLite needs nothing else; PostgreSQL supports several "
+        "hosts. If the database is empty, `standfast init` on the installation's folder creates "
+        "the ledger.",
         examples=["postgresql+psycopg://standfast@db.example.com/standfast"],
     )
     password: SecretReference | None = Field(
         default=None,
-        description="The database's password, for PostgreSQL.",
+        description="The password of the database, for PostgreSQL.",
         examples=["env:STANDFAST_LEDGER_PASSWORD"],
     )
     keys: Place = Field(
         default=Path("keys/ledger"),
-        description="The folder with the keys of the personal columns. Outside the ledger and "
-        "its backups: to erase a key is to erase those people.",
+        description="The folder with the keys of the personal columns, outside the ledger and "
+        "its backups: deleting a key erases those people.",
         examples=["/etc/standfast/ledger-keys"],
     )
     witness: Place = Field(
         default=Path("witness.jsonl"),
-        description="Where signed heads of the audit chain go. Best outside this machine: it is "
-        "what shows a history that was rewritten.",
+        description="The file for signed heads of the audit chain, preferably on another "
+        "machine: it reveals a history that was rewritten.",
         examples=["/mnt/witness/ledger.jsonl"],
     )
 
@@ -140,20 +142,21 @@ class DrillsConfig(Section):
 
     folder: Place = Field(
         default=Path("drills"),
-        description="The folder that drills restore into; each one's target is destroyed after it.",
+        description="The folder that drills restore into. Restored data are destroyed after "
+        "each drill.",
         examples=["/var/lib/standfast/drills"],
     )
     loads_databases: bool = Field(
         default=True,
-        description="Load dumps into throwaway servers. They need the disk space of the databases, "
-        "and the server programs; docs/drills.md explains it.",
+        description="Load dumps into throwaway servers. They need disk space for the "
+        "databases, and the server programs, as docs/drills.md explains.",
         examples=[False],
     )
     identity: SecretReference | None = Field(
         default=None,
-        description="A custodian's identity, for drills that nobody attends: with it `standfast "
-        "serve` drills each set on Sundays at 05:00. It opens backups: never on the backup host. "
-        "Without it a drill asks for the identity's file.",
+        description="A custodian's identity for unattended drills: with it, `standfast serve` "
+        "drills each set on Sundays at 05:00. It opens backups, so never store it on the backup "
+        "host. Without it a drill asks for the file of the identity.",
         examples=["file:keys/custodian.txt"],
     )
 
@@ -163,7 +166,8 @@ class PlaybooksConfig(Section):
 
     folder: Place | None = Field(
         default=None,
-        description="A folder with your own playbooks; one named like a shipped one replaces it.",
+        description="A folder with your own playbooks. A playbook with the name of a shipped "
+        "one replaces it.",
         examples=["playbooks"],
     )
 
@@ -173,8 +177,8 @@ class ProtectedConfig(Section):
 
     accounts: Mapping[AccountName, Line] = Field(
         default={},
-        description='`"DIRECTORY:ACCOUNT"` and the reason: responders, break-glass and service '
-        "accounts.",
+        description='`"DIRECTORY:ACCOUNT"` and the reason, for example for responders, '
+        "break-glass accounts and service accounts.",
         examples=[{"staff:break-glass": "the way in when all else is locked"}],
     )
 
@@ -184,14 +188,14 @@ class LimitsConfig(Section):
 
     accounts_without_second_person: Count = Field(
         default=200,
-        description="An incident that would lock more accounts than this, or sign more out or give "
-        "more a new password, needs a second person.",
+        description="The number of accounts that one person may lock, sign out or give a new "
+        "password in one incident. Above it, a second person must approve.",
         examples=[200],
     )
     accounts_by_directory: Mapping[Name, Count] = Field(
         default={},
-        description="The same for single directories, by name: locking more accounts there than "
-        "this needs a second person, whatever the whole incident comes to.",
+        description="The same limit for single directories, by name, regardless of the total "
+        "of the incident.",
         examples=[{"staff": 20}],
     )
 
@@ -201,16 +205,16 @@ class ApprovalsConfig(Section):
 
     ladder: Items[Rung] = Field(
         default=(),
-        description="Unanswered for as long as the playbook says, the people of these roles are "
-        "paged, one after the other; `person:NAME` is one person. Whoever is reached may approve "
-        "as well, from then on. At last everybody else who is enrolled is told.",
+        description="The roles that are paged one after the other while an approval is not "
+        "given in the time that the playbook states; `person:NAME` is one person. The people "
+        "that are paged may approve, too. At the end all other enrolled people are paged.",
         examples=[["duty-manager", "head-of-operations", "person:dana"]],
     )
     break_glass: bool = Field(
         default=True,
-        description="One person alone may let a step contain, where nobody else answers: everybody "
-        "is told, and it begins ten minutes later unless somebody refuses it. What cannot be taken "
-        "back, and giving access back, always takes its approvals.",
+        description="Permit break-glass approvals: one person alone approves a containment "
+        "step, everybody is notified, and the step begins ten minutes later unless somebody "
+        "refuses it. Irreversible steps, and undos, always need their approvals.",
         examples=[False],
     )
 
@@ -220,32 +224,34 @@ class ServeConfig(Section):
 
     host: Line = Field(
         default="127.0.0.1",
-        description="The address that the console listens on.",
+        description="The address on which the HTTP server listens.",
         examples=["127.0.0.1"],
     )
-    port: Port = Field(default=8350, description="Its port.", examples=[8350])
+    port: Port = Field(default=8350, description="The port.", examples=[8350])
     trusted_proxies: Items[Network] = Field(
         default=(),
-        description="Reverse proxies whose `X-Forwarded-For` is believed, and whose word about a "
-        "client's certificate is.",
+        description="Reverse proxies whose `X-Forwarded-For` and client certificate headers "
+        "are trusted.",
         examples=[["127.0.0.1/32"]],
     )
     console: WebAddress | None = Field(
         default=None,
-        description="Where people reach the console, to look at incidents, answer and sign by "
-        "phone: a proxy there speaks TLS and hands `/console` on. Without it there is no console.",
+        description="The public address of the console, on which people read incidents, answer "
+        "and sign by phone. A TLS proxy at this address forwards `/console`. Without it there is "
+        "no console.",
         examples=["https://standfast.example.com"],
     )
     prefect: WebAddress | None = Field(
         default=None,
-        description="The API of a Prefect server that runs already; one is started without it. Let "
-        "it ask for a password (`PREFECT_SERVER_API_AUTH_STRING`), which `serve` is given as "
-        "`PREFECT_API_AUTH_STRING`: who may change its deployments has any command run here.",
+        description="The API of an existing Prefect server. Default: `serve` starts one. "
+        "Protect it with a password (`PREFECT_SERVER_API_AUTH_STRING`), which `serve` receives "
+        "as `PREFECT_API_AUTH_STRING`: anybody that may change its deployments can run any "
+        "command here.",
         examples=["http://127.0.0.1:4200/api"],
     )
     prefect_home: Place = Field(
         default=Path("prefect"),
-        description="The folder of the Prefect server that is started here.",
+        description="The folder of the Prefect server that `serve` starts.",
         examples=["/var/lib/standfast/prefect"],
     )
 
@@ -253,29 +259,29 @@ class ServeConfig(Section):
 class Config(Section):
     """The whole of `standfast.toml`."""
 
-    organisation: OrganisationConfig = Field(description="Who you are.")
-    ledger: LedgerConfig = Field(default={}, validate_default=True, description="The record.")
+    organisation: OrganisationConfig = Field(description="Your organisation.")
+    ledger: LedgerConfig = Field(default={}, validate_default=True, description="The ledger.")
     backup: BackupConfig = Field(
         default={}, validate_default=True, description="The encrypted repository."
     )
     drills: DrillsConfig = Field(default={}, validate_default=True, description="Restore drills.")
     services: Mapping[Name, ServiceConfig] = Field(
-        default={}, description="What the business needs back."
+        default={}, description="Services and their recovery objectives."
     )
     accounts: Mapping[Name, AccountsConfig] = Field(
         default={}, description="Directories of accounts that can be locked."
     )
     protected: ProtectedConfig = Field(
-        default={}, validate_default=True, description="What is never locked."
+        default={}, validate_default=True, description="Accounts that no playbook may lock."
     )
     limits: LimitsConfig = Field(
-        default={}, validate_default=True, description="What needs a second person."
+        default={}, validate_default=True, description="Limits of what one person may do alone."
     )
     rotation: RotationConfig | None = Field(
-        default=None, description="Who may open the new passwords of accounts."
+        default=None, description="Recipients of new passwords."
     )
     approvals: ApprovalsConfig = Field(
-        default={}, validate_default=True, description="Who is asked when nobody answers."
+        default={}, validate_default=True, description="Escalation of approvals that nobody gives."
     )
     commands: Mapping[ProcedureName, CommandConfig] = Field(
         default={}, description="Commands that playbooks may run."
@@ -283,32 +289,34 @@ class Config(Section):
     requests: Mapping[ProcedureName, RequestConfig] = Field(
         default={}, description="HTTP requests that playbooks may send."
     )
-    evidence: Mapping[Name, EvidenceConfig] = Field(
-        default={}, description="What is frozen as evidence."
-    )
+    evidence: Mapping[Name, EvidenceConfig] = Field(default={}, description="Sources of evidence.")
     custody: CustodyConfig = Field(
-        default={}, validate_default=True, description="Where evidence lies."
+        default={}, validate_default=True, description="Storage of evidence."
     )
-    senders: Mapping[Name, SenderConfig] = Field(default={}, description="Through what notices go.")
-    audiences: Mapping[Name, AudienceConfig] = Field(default={}, description="Whom they reach.")
+    senders: Mapping[Name, SenderConfig] = Field(default={}, description="Senders of notices.")
+    audiences: Mapping[Name, AudienceConfig] = Field(
+        default={}, description="Audiences of notices."
+    )
     notices: NoticesConfig = Field(
-        default={}, validate_default=True, description="How notices go out."
+        default={}, validate_default=True, description="Sending of notices."
     )
     playbooks: PlaybooksConfig = Field(
-        default={}, validate_default=True, description="Your playbooks."
+        default={}, validate_default=True, description="Your own playbooks."
     )
     deadlines: DeadlinesConfig = Field(
         default={},
         validate_default=True,
-        description="Which laws on telling of a breach may bind you.",
+        description="Laws on breach notification that may apply to you.",
     )
     contracts: Mapping[Name, ContractConfig] = Field(
-        default={}, description="How soon clients are told, by their agreements."
+        default={}, description="Clients' agreements with a time limit for notifying the client."
     )
     triggers: Mapping[TriggerName, AnyTriggerConfig] = Field(
-        default={}, description="What opens an incident from outside."
+        default={}, description="Triggers that open incidents from outside."
     )
-    serve: ServeConfig = Field(default={}, validate_default=True, description="The warm process.")
+    serve: ServeConfig = Field(
+        default={}, validate_default=True, description="The process `standfast serve`."
+    )
 
     _folder: Path = PrivateAttr(default=Path())
     _fingerprint: str = PrivateAttr(default="")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.config import load
 from tests.cli.desk import Desk, run_apart
 from tests.servers import need
 
@@ -94,6 +95,13 @@ def test_every_command_of_the_readme_does_what_it_says(
     finally:
         if (tmp_path / "demo-place").exists():
             run_apart(*as_a_newcomer("standfast demo --stop demo-place"), cwd=tmp_path)
+
+
+def test_readme_settings_load(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "standfast.toml"
+    file.write_text(f'[organisation]\nname = "Example"\ncontact_line = "0123"\n{block}')
+    assert set(load(file).accounts) == {"staff"}
 
 
 def test_an_incident_of_the_readme_is_opened_by_somebody_who_signs_in() -> None:

@@ -29,12 +29,12 @@ class ScimRevocationConfig(Section):
         examples=["https://login.example.com/oauth/revoke"],
     )
     client_id: Text = Field(
-        description="The OAuth client that the tokens were issued to: servers let no other client "
+        description="The OAuth client that received the tokens. Servers let no other client "
         "revoke them (RFC 7009 2.1).",
         examples=["agent-desktop"],
     )
     client_secret: SecretReference = Field(
-        description="That client's secret.", examples=["env:AGENT_DESKTOP_SECRET"]
+        description="The secret of that client.", examples=["env:AGENT_DESKTOP_SECRET"]
     )
 
 
@@ -42,13 +42,13 @@ class ScimProbeConfig(Section):
     """A resource that must refuse the token of a locked account."""
 
     url: WebAddress = Field(
-        description="A resource that lets a valid token in and answers 401 otherwise, such as the "
-        "OpenID Connect userinfo end point. (403 may mean a good token of too narrow a scope.)",
+        description="A resource that accepts a valid token and answers 401 otherwise, such as "
+        "the OpenID Connect userinfo endpoint. (403 may mean a valid token with too few scopes.)",
         examples=["https://login.example.com/oauth/userinfo"],
     )
     control_token: SecretReference = Field(
-        description="A token of an account made for this purpose, that must be let in: without "
-        "it a broken probe would look like a closed door.",
+        description="A token of a separate test account, which the resource must accept. "
+        "Without it, a broken probe would look like a refused sign-in.",
         examples=["env:CANARY_TOKEN"],
     )
 
@@ -58,7 +58,7 @@ class ScimDirectoryConfig(Section):
 
     kind: Literal["scim"] = Field(description="SCIM 2.0 over HTTP.", examples=["scim"])
     url: WebAddress = Field(
-        description="The SCIM base address: what stands before `/Users`.",
+        description="The SCIM base address, without `/Users`.",
         examples=["https://directory.example.com/scim/v2"],
     )
     token: SecretReference = Field(
@@ -67,40 +67,40 @@ class ScimDirectoryConfig(Section):
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=120)] = Field(
         default=10.0,
-        description="Hard bound on one account's call, all its requests together. After it the "
-        "call is cut, and its result counts as unknown.",
+        description="Time limit of all requests of one call together. After it the call is cut "
+        "off, and its outcome is unknown.",
         examples=[10],
     )
-    workers: Workers = Field(default=16, description="Calls at once.", examples=[16])
+    workers: Workers = Field(default=16, description="Concurrent calls.", examples=[16])
     per_second: Seconds | None = PER_SECOND
     burst: Annotated[int, Field(ge=1)] = BURST
     bulk: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1,
-        description="Accounts that one request may carry, where the directory offers Bulk (RFC "
-        "7644 3.7); they then share `timeout_seconds`. 1 asks for each by itself.",
+        description="Accounts in one request, if the directory offers Bulk (RFC 7644 3.7); "
+        "they share `timeout_seconds`. 1 changes each account separately.",
         examples=[100],
     )
     verify_tls: bool = VERIFY_TLS
     ca_file: Place | None = Field(
         default=None,
-        description="A PEM file with the authority that signed the directory's certificate; left "
-        "out, the public authorities.",
+        description="A PEM file with the authority that signed the directory's certificate. "
+        "Default: the public authorities.",
         examples=["keys/directory-ca.pem"],
     )
     revocation: ScimRevocationConfig | None = Field(
-        default=None, description="How to end OAuth tokens; left out, nothing is revoked here."
+        default=None, description="How to revoke OAuth tokens. Without it nothing is revoked here."
     )
     probe: ScimProbeConfig | None = Field(
         default=None,
-        description="Where a locked holder's token must be refused; left out, proof stops at "
-        "reading the directory back.",
+        description="A resource that must refuse the token of a locked account. Without it the "
+        "proof only reads the directory back.",
     )
 
 
 class ProviderCalledConfig(CalledConfig):
     """Settings of the calls to a provider that accepts one account a call."""
 
-    workers: Workers = Field(default=16, description="Calls at once.", examples=[16])
+    workers: Workers = Field(default=16, description="Concurrent calls.", examples=[16])
 
 
 class GlewlwydConfig(ProviderCalledConfig):
@@ -110,42 +110,42 @@ class GlewlwydConfig(ProviderCalledConfig):
         description="Glewlwyd, an OpenID Connect provider with sessions.", examples=["glewlwyd"]
     )
     url: WebAddress = Field(
-        description="Its address with the API prefix.",
+        description="The address, with the API prefix.",
         examples=["https://login.example.com/api"],
     )
     user: Line = Field(
         default="standfast",
-        description="An administrator made for this, who signs in by password alone.",
+        description="An administrator account for this purpose that signs in with a password only.",
         examples=["standfast"],
     )
     password: SecretReference = Field(
-        description="Its password.", examples=["file:keys/login-password"]
+        description="The password.", examples=["file:keys/login-password"]
     )
     plugin: Line = Field(
         default="oidc",
-        description="The name of the OpenID Connect plugin's instance.",
+        description="The name of the OpenID Connect plugin instance.",
         examples=["oidc"],
     )
     session_key: Line = Field(
         default="GLEWLWYD2_SESSION_ID",
-        description="The name of its session cookie, as in its own configuration.",
+        description="The name of the session cookie, as in Glewlwyd's configuration.",
         examples=["GLEWLWYD2_SESSION_ID"],
     )
     verify_tls: bool = VERIFY_TLS
     ca_file: Place | None = Field(
         default=None,
-        description="A PEM file with the authority that signed its certificate; left out, the "
-        "public authorities.",
+        description="A PEM file with the authority that signed the server's certificate. "
+        "Default: the public authorities.",
         examples=["keys/login-ca.pem"],
     )
     revocation: ScimRevocationConfig | None = Field(
         default=None,
-        description="How to end access tokens; left out, they live until they expire.",
+        description="How to revoke access tokens. Without it they are valid until they expire.",
     )
     probe: ScimProbeConfig | None = Field(
         default=None,
-        description="Where a locked holder's token must be refused; left out, proof stops at "
-        "counting sessions.",
+        description="A resource that must refuse the token of a locked account. Without it the "
+        "proof only counts sessions.",
     )
 
 
@@ -159,21 +159,21 @@ class AwsConfig(CalledConfig):
     )
     access_key_id: Text | None = Field(
         default=None,
-        description="The id of an access key; left out, this machine's own identity is used, as "
-        "the AWS SDK finds it.",
+        description="The id of an access key. Default: this machine's own identity, as the AWS "
+        "SDK finds it.",
         examples=["AKIAIOSFODNN7EXAMPLE"],
     )
     secret_access_key: SecretReference | None = Field(
         default=None,
-        description="That key's secret.",
+        description="The secret of that key.",
         examples=["env:STANDFAST_AWS_SECRET"],
     )
     endpoint_url: WebAddress | None = Field(
         default=None,
-        description="Another address than AWS's own, such as a VPC end point.",
+        description="Another address than AWS's own, such as a VPC endpoint.",
         examples=["https://vpce-0123.iam.example.com"],
     )
-    workers: Workers = Field(default=8, description="Calls at once.", examples=[8])
+    workers: Workers = Field(default=8, description="Concurrent calls.", examples=[8])
 
     @model_validator(mode="after")
     def check(self) -> Self:
@@ -196,7 +196,7 @@ class CognitoConfig(AwsConfig):
     kind: Literal["cognito"] = Field(
         description="Amazon Cognito: the users of one pool.", examples=["cognito"]
     )
-    user_pool_id: Line = Field(description="The pool.", examples=["eu-west-2_EXAMPLE"])
+    user_pool_id: Line = Field(description="The id of the pool.", examples=["eu-west-2_EXAMPLE"])
 
 
 class AmazonConnectConfig(AwsConfig):
@@ -206,34 +206,34 @@ class AmazonConnectConfig(AwsConfig):
         description="Amazon Connect: the agents of one instance.", examples=["amazon_connect"]
     )
     instance_id: Line = Field(
-        description="The instance: the last part of its ARN.",
+        description="The id of the instance: the last part of its ARN.",
         examples=["12345678-1234-1234-1234-123456789012"],
     )
     no_access_security_profile: Line = Field(
-        description="The id of a security profile without any permission, which a locked agent "
-        "is given.",
+        description="The id of a security profile without any permission. A lock assigns it.",
         examples=["22345678-1234-1234-1234-123456789012"],
     )
     no_contacts_routing_profile: Line | None = Field(
         default=None,
-        description="The id of a routing profile without queues, which a locked agent is given; "
-        "left out, theirs stays.",
+        description="The id of a routing profile without queues. A lock assigns it; without it "
+        "the routing profile is not changed.",
         examples=["32345678-1234-1234-1234-123456789012"],
     )
     offline_status: Line | None = Field(
         default=None,
-        description="The id of an agent status that takes no contacts; left out, theirs stays.",
+        description="The id of an agent status that receives no contacts. A lock assigns it; "
+        "without it the status is not changed.",
         examples=["42345678-1234-1234-1234-123456789012"],
     )
     per_second: Seconds | None = Field(
         default=1.0,
-        description="Agents a second: Connect takes two requests a second of each operation, and a "
-        "lock reads twice.",
+        description="Agents a second. Connect accepts two requests a second of each operation, "
+        "and a lock reads twice.",
         examples=[1],
     )
     burst: Annotated[int, Field(ge=1)] = Field(
         default=1,
-        description="Agents that may go at once before `per_second` holds.",
+        description="Agents that may be processed at once before `per_second` limits the rate.",
         examples=[1],
     )
 
@@ -245,26 +245,26 @@ class OktaConfig(ProviderCalledConfig):
         description="Okta: the users of one organisation.", examples=["okta"]
     )
     url: WebAddress = Field(
-        description="The organisation's address.", examples=["https://example.okta.com"]
+        description="The address of the organisation.", examples=["https://example.okta.com"]
     )
     token: SecretReference | None = Field(
         default=None,
-        description="An API token (SSWS); or name a service application instead.",
+        description="An API token (SSWS). Alternative: a service application with `client_id`.",
         examples=["env:OKTA_TOKEN"],
     )
     client_id: Text | None = Field(
         default=None,
-        description="A service application's client id.",
+        description="The client id of a service application.",
         examples=["0oa1example"],
     )
     private_key: SecretReference | None = Field(
         default=None,
-        description="Its RSA private key, in PEM.",
+        description="Its RSA private key in PEM.",
         examples=["file:keys/okta.pem"],
     )
     key_id: Text | None = Field(
         default=None,
-        description="The key's id (`kid`), as Okta shows it.",
+        description="The id of that key (`kid`), as Okta shows it.",
         examples=["kid-1"],
     )
 
@@ -284,23 +284,23 @@ class EntraConfig(ProviderCalledConfig):
         description="Microsoft Entra ID: the users of one tenant.", examples=["entra"]
     )
     tenant_id: Line = Field(
-        description="The tenant's id or domain.", examples=["example.onmicrosoft.com"]
+        description="The id or domain of the tenant.", examples=["example.onmicrosoft.com"]
     )
     client_id: Line = Field(
-        description="The application that was registered for this.",
+        description="The id of the application that is registered for this purpose.",
         examples=["52345678-1234-1234-1234-123456789012"],
     )
     client_secret: SecretReference = Field(
-        description="Its client secret.", examples=["env:ENTRA_SECRET"]
+        description="The client secret of that application.", examples=["env:ENTRA_SECRET"]
     )
     graph_url: WebAddress = Field(
         default="https://graph.microsoft.com",
-        description="Microsoft Graph; national clouds have their own.",
+        description="The address of Microsoft Graph; national clouds have others.",
         examples=["https://graph.microsoft.us"],
     )
     login_url: WebAddress = Field(
         default="https://login.microsoftonline.com",
-        description="Where tokens are given; national clouds have their own.",
+        description="The address that issues tokens; national clouds have others.",
         examples=["https://login.microsoftonline.us"],
     )
 
@@ -312,13 +312,14 @@ class GoogleWorkspaceConfig(ProviderCalledConfig):
         description="Google Workspace: the users of one customer.", examples=["google_workspace"]
     )
     service_account: Line = Field(
-        description="The service account's address: `client_email` in its key file.",
+        description="The address of the service account: `client_email` in its key file.",
         examples=["standfast@project.iam.gserviceaccount.com"],
     )
     private_key: SecretReference = Field(
-        description="Its private key in PEM: `private_key` in its key file.",
+        description="The private key in PEM: `private_key` in the key file.",
         examples=["file:keys/google.pem"],
     )
     administrator: Line = Field(
-        description="The administrator whom it acts for.", examples=["responder@example.com"]
+        description="The administrator that the service account acts for.",
+        examples=["responder@example.com"],
     )

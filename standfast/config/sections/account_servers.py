@@ -37,8 +37,8 @@ class CalledConfig(Section):
 
     timeout_seconds: Annotated[float, Field(gt=0, le=120)] = Field(
         default=10.0,
-        description="Hard bound on one call. After it the call is cut, and its result counts as "
-        "unknown where a change may have left.",
+        description="Time limit of one call. After it the call is cut off, and its outcome is "
+        "unknown if a change may have been sent.",
         examples=[10],
     )
     per_second: Seconds | None = PER_SECOND
@@ -48,10 +48,10 @@ class CalledConfig(Section):
 class ServerCalledConfig(CalledConfig):
     """Settings of the calls to a server that accepts many accounts at once."""
 
-    workers: Workers = Field(default=4, description="Calls at once.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
     batch: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=100,
-        description="Accounts that one call carries.",
+        description="Accounts in one call.",
         examples=[100],
     )
 
@@ -63,18 +63,18 @@ class PostgresqlDirectoryConfig(ServerCalledConfig):
         description="The roles of a PostgreSQL server, 14 and newer.", examples=["postgresql"]
     )
     host: Line = Field(
-        description="The server's name, or the folder of its socket.",
+        description="The name of the server, or the folder of its socket.",
         examples=["db.example.com", "/var/run/postgresql"],
     )
-    port: Port = Field(default=5432, description="Its port.", examples=[5432])
+    port: Port = Field(default=5432, description="The port.", examples=[5432])
     database: Line = Field(
         default="postgres",
-        description="The database to sign in to; roles belong to the whole server.",
+        description="The database to sign in to. Roles belong to the whole server.",
         examples=["postgres"],
     )
     user: Line = Field(
         default="standfast",
-        description="The role that locks others; docs/accounts.md has its rights.",
+        description="The role that locks other roles; docs/accounts.md lists its rights.",
         examples=["standfast"],
     )
     password: SecretReference | None = POSTGRESQL_PASSWORD
@@ -89,13 +89,14 @@ class MariadbDirectoryConfig(ServerCalledConfig):
         description="The users of a MariaDB server, 10.5 and newer.", examples=["mariadb"]
     )
     host: Line = Field(
-        description="The server's name, or the file of its socket.",
+        description="The name of the server, or the file of its socket.",
         examples=["db.example.com", "/run/mysqld/mysqld.sock"],
     )
-    port: Port = Field(default=3306, description="Its port.", examples=[3306])
+    port: Port = Field(default=3306, description="The port.", examples=[3306])
     user: Line = Field(
         default="standfast",
-        description="The user that locks others; docs/accounts.md has its routines and grants.",
+        description="The user that locks other users; docs/accounts.md lists its routines and "
+        "grants.",
         examples=["standfast"],
     )
     password: SecretReference | None = MARIADB_PASSWORD
@@ -110,21 +111,21 @@ class RedisDirectoryConfig(ServerCalledConfig):
         description="The ACL users of a Redis server, 6 and newer.", examples=["redis"]
     )
     host: Line = Field(
-        description="The server's name, or the file of its socket.",
+        description="The name of the server, or the file of its socket.",
         examples=["cache.example.com", "/run/redis/redis.sock"],
     )
-    port: Port = Field(default=6379, description="Its port.", examples=[6379])
+    port: Port = Field(default=6379, description="The port.", examples=[6379])
     user: Line = Field(
         default="standfast",
-        description="The user that locks others; docs/accounts.md has its rules.",
+        description="The user that locks other users; docs/accounts.md lists its ACL rules.",
         examples=["standfast"],
     )
     password: SecretReference = Field(
-        description="Its password.", examples=["file:keys/cache-password"]
+        description="The password.", examples=["file:keys/cache-password"]
     )
     tls: RedisTls | None = Field(
         default=None,
-        description="`verify` speaks TLS and checks the certificate. Without it `verify`, and "
+        description="`verify` uses TLS and checks the certificate. Default: `verify`, and "
         "`disable` for a server on this machine.",
         examples=["verify"],
     )
@@ -135,22 +136,22 @@ class LdapServerConfig(CalledConfig):
     """Connection to an LDAP directory."""
 
     host: Line = Field(
-        description="The directory's name, as it stands in its certificate.",
+        description="The name of the directory server, as in its certificate.",
         examples=["ldap.example.com"],
     )
     port: Port | None = Field(
         default=None,
-        description="Its port; left out, 636 for `ldaps` and 389 otherwise.",
+        description="The port. Default: 636 for `ldaps`, otherwise 389.",
         examples=[636],
     )
     tls: Literal["ldaps", "starttls", "none"] = Field(
         default="ldaps",
-        description="How the connection is encrypted; `none` to this machine only.",
+        description="How the connection is encrypted. `none` is accepted for this machine only.",
         examples=["starttls"],
     )
     ca_file: Place | None = Field(
         default=None,
-        description="Certificate authorities to trust for it; those of this machine without it.",
+        description="Certificate authorities to trust. Default: those of this machine.",
         examples=["keys/directory-ca.pem"],
     )
     password: SecretReference = Field(
@@ -158,7 +159,7 @@ class LdapServerConfig(CalledConfig):
     )
     workers: Workers = Field(
         default=16,
-        description="Connections at once. A call carries up to 32 accounts over each.",
+        description="Concurrent connections. Each carries up to 32 accounts in one call.",
         examples=[16],
     )
 
@@ -171,27 +172,28 @@ class OpenldapDirectoryConfig(LdapServerConfig):
         examples=["openldap"],
     )
     bind_dn: Line = Field(
-        description="The account that locks others; docs/accounts.md has its rights.",
+        description="The account that locks other accounts; docs/accounts.md lists its rights.",
         examples=["cn=standfast,ou=services,dc=example,dc=com"],
     )
     base: Line = Field(
-        description="Accounts are looked for below this entry.",
+        description="The entry below which accounts are searched.",
         examples=["ou=people,dc=example,dc=com"],
     )
     attribute: Line = Field(
         default="uid",
-        description="The attribute that holds the names which people write.",
+        description="The attribute with the account names that people type.",
         examples=["uid", "mail"],
     )
     filter: Line = Field(
         default="(objectClass=*)",
-        description="The entries that are accounts.",
+        description="The filter that matches the entries of accounts.",
         examples=["(objectClass=inetOrgPerson)"],
     )
     monitor: bool = Field(
         default=False,
-        description="Count the holder's open connections to the directory in cn=Monitor; the proof "
-        "then reaches `connections_gone`. Sessions in applications are not seen there.",
+        description="Count the open connections of an account to the directory in cn=Monitor; "
+        "the proof then reaches `connections_gone`. Sessions in applications are not visible "
+        "there.",
         examples=[True],
     )
 
@@ -203,27 +205,28 @@ class ActiveDirectoryConfig(LdapServerConfig):
         description="Active Directory, Microsoft's or Samba's.", examples=["active_directory"]
     )
     bind_dn: Line = Field(
-        description="The account that locks others, as its DN, NAME@DOMAIN or DOMAIN\\NAME.",
+        description="The account that locks other accounts, as a DN, as NAME@DOMAIN or as "
+        "DOMAIN\\NAME.",
         examples=["standfast@example.com"],
     )
     base: Line = Field(
-        description="Accounts are looked for below this entry.",
+        description="The entry below which accounts are searched.",
         examples=["DC=example,DC=com"],
     )
     attribute: Line = Field(
         default="sAMAccountName",
-        description="The attribute that holds the names which people write.",
+        description="The attribute with the account names that people type.",
         examples=["sAMAccountName", "userPrincipalName"],
     )
     filter: Line = Field(
         default="(&(objectCategory=person)(objectClass=user))",
-        description="The entries that are accounts.",
+        description="The filter that matches the entries of accounts.",
         examples=["(&(objectCategory=person)(objectClass=user))"],
     )
     reset_password: bool = Field(
         default=False,
-        description="Replace the password, too, when locking. It cannot be taken back: the holder "
-        "must be given a new one after the undo.",
+        description="Replace the password when an account is locked. This is irreversible: "
+        "give the holder a new password after the undo.",
         examples=[True],
     )
 
@@ -235,10 +238,11 @@ class LinuxDirectoryConfig(CalledConfig):
         description="The local accounts of one Linux host.", examples=["linux"]
     )
     command: Annotated[Items[Line], Field(min_length=1)] = Field(
-        description="The command that starts the program on the host; docs/accounts.md has it.",
+        description="The command that starts the program on the host, as docs/accounts.md "
+        "describes.",
         examples=[["ssh", "-T", "-o", "BatchMode=yes", "standfast@web1.example.com"]],
     )
-    workers: Workers = Field(default=4, description="Calls at once.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
     batch: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=10, description="Accounts that one call carries.", examples=[10]
+        default=10, description="Accounts in one call.", examples=[10]
     )

@@ -33,7 +33,7 @@ from standfast.config.value_types import (
 _COLUMNS = (
     "`address` (for mail), `postal_1` to `postal_6` (the lines of a letter below the name), "
     "`key`, `name`, `language`, `why`, `is_minor`, `is_deceased`, `born_on`, `died_on`; any other "
-    "becomes a slot `{{ recipient.NAME }}`; `address` or `postal_1` must be there"
+    "becomes a slot `{{ recipient.NAME }}`; `address` or `postal_1` is required"
 )
 
 
@@ -47,32 +47,34 @@ class _Audience(Section):
 
     language: Language | None = Field(
         default=None,
-        description="The language of rows that state none; the organisation's first without it.",
+        description="The language of rows without one. Default: the first language of the "
+        "organisation.",
         examples=["es"],
     )
     why: Line | None = Field(
         default=None,
-        description="Why these people are told, for rows that state no reason. A row without "
-        "either tells nobody, and is listed.",
+        description="Why these people are notified, for rows without a reason. A row without "
+        "any reason is not notified, and is listed.",
         examples=["customer whose record was open in the account"],
     )
     each_address: bool = Field(
         default=False,
-        description="Tell a person (a `key`) at each address that the rows have, not at the first "
-        "only.",
+        description="Notify a person (a `key`) at each address in the rows, not only at the "
+        "first one.",
         examples=[True],
     )
     adult_years: Annotated[int, Field(ge=1, le=30)] = Field(
         default=18,
-        description="Who is younger by `born_on` is not written to by itself: a person decides.",
+        description="A person that is younger than this, by `born_on`, is a held recipient: a "
+        "person decides about the notice.",
         examples=[16],
     )
     suppress: Place | None = Field(
         default=None,
-        description="A CSV file of those never to be written to: a heading line, then an address "
-        "or a key in each line, and the reason in the second column. Nobody is told while it "
-        "cannot be read; entries without an address that can be read are counted by `check` and "
-        "by the plan.",
+        description="A CSV file of people that must never be notified: a heading line, then in "
+        "each line an address or a key, and the reason in the second column. If the file cannot "
+        "be read, nobody is notified. `check` and the plan count entries whose address cannot be "
+        "read.",
         examples=["never-write-to.csv"],
     )
 
@@ -84,15 +86,19 @@ class CsvAudienceConfig(_Audience):
         description='A CSV file with a heading line, in UTF-8 or as Excel\'s "Unicode text".',
         examples=["csv"],
     )
-    path: Place = Field(description="The file, comma or semicolon.", examples=["staff.csv"])
+    path: Place = Field(
+        description="The file, with commas or semicolons between the columns.",
+        examples=["staff.csv"],
+    )
     columns: Mapping[str, str] = Field(
         default={"address": "email", "name": "name", "language": "language"},
-        description="Which column of the file is which. `address` (the mail address) or "
-        "`postal_1` must be there; `key` (the person; the address without it), `name`, `language`, "
-        "`why`, `is_minor`, `is_deceased`, `born_on`, `died_on` and `postal_1` to `postal_6` (the "
-        "lines of a letter below the name) are known; any other name becomes a slot that a "
-        "template may use as `{{ recipient.NAME }}`. Columns that are not listed are not read. "
-        "Without this setting, columns that have one of these names are, but for `address`.",
+        description="Assigns the columns of the file. `address` (the mail address) or "
+        "`postal_1` is required. Also known are `key` (the person; default: the address), "
+        "`name`, `language`, `why`, `is_minor`, `is_deceased`, `born_on`, `died_on` and "
+        "`postal_1` to `postal_6` (the lines of a letter below the name). Any other name becomes "
+        "a slot that a template uses as `{{ recipient.NAME }}`. Other columns of the file are "
+        "not read. Without this setting, columns with one of these names are read, except "
+        "`address`.",
         examples=[{"address": "email", "name": "full_name", "key": "customer_id"}],
     )
 
@@ -111,8 +117,8 @@ class _QueriedAudience(_Audience):
     )
     suppress_query: Text | None = Field(
         default=None,
-        description="One SELECT on the same database that gives those never to be written to: an "
-        "address or a key, then the reason.",
+        description="A SELECT on the same database that returns the people that must never be "
+        "notified: an address or a key, then the reason.",
         examples=["SELECT email, 'asked not to be written to' FROM customers WHERE no_mail"],
     )
 
@@ -130,25 +136,25 @@ class _ServedAudience(_QueriedAudience):
     """People found by a query on a database server, by a read-only role."""
 
     host: Line = Field(
-        description="The server's name, or its socket: the folder for PostgreSQL, the file for "
-        "MariaDB.",
+        description="The name of the server, or its socket: the folder for PostgreSQL, the "
+        "file for MariaDB.",
         examples=["crm-replica.example.com"],
     )
     database: Line = Field(description="The database.", examples=["crm"])
     user: Line = Field(
-        description="A role with SELECT on what the query reads, and nothing else: one that may "
-        "write is refused.",
+        description="A role with SELECT on the data that the query reads, and no other right. "
+        "A role with a right to write is refused.",
         examples=["standfast_reader"],
     )
     password: SecretReference | None = Field(
         default=None,
-        description="Its password; without one the server must let it in by its socket.",
+        description="The password; without it the server must accept the role by its socket.",
         examples=["file:keys/crm-reader"],
     )
     ca_file: Place | None = CA_FILE
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=60.0,
-        description="The server cuts a query that runs longer.",
+        description="The time limit of the query, enforced by the server.",
         examples=[60],
     )
 
@@ -161,7 +167,7 @@ class PostgresqlAudienceConfig(_ServedAudience):
         "`postgresql`.",
         examples=["postgresql"],
     )
-    port: Port = Field(default=5432, description="The server's port.", examples=[5432])
+    port: Port = Field(default=5432, description="The port of the server.", examples=[5432])
     tls: PostgresqlTls | None = POSTGRESQL_TLS
 
 
@@ -173,7 +179,7 @@ class MariadbAudienceConfig(_ServedAudience):
         "`mariadb`.",
         examples=["mariadb"],
     )
-    port: Port = Field(default=3306, description="The server's port.", examples=[3306])
+    port: Port = Field(default=3306, description="The port of the server.", examples=[3306])
     tls: MariadbTls | None = MARIADB_TLS
 
 
@@ -181,14 +187,15 @@ class ScimAudienceConfig(_Audience):
     """The users of a SCIM directory."""
 
     kind: Literal["scim"] = Field(
-        description="Everybody in a SCIM directory who has a mail address.", examples=["scim"]
+        description="All users of a SCIM directory that have a mail address.", examples=["scim"]
     )
     directory: Name = Field(
-        description="The directory, as [accounts.NAME] calls it.", examples=["agents"]
+        description="The directory, by its name in [accounts.NAME].", examples=["agents"]
     )
     includes_disabled: bool = Field(
         default=False,
-        description="Tell those, too, whose account is disabled, be it by this very incident.",
+        description="Notify people with a disabled account, too, even if this incident "
+        "disabled it.",
         examples=[True],
     )
 
@@ -197,14 +204,16 @@ class BackupAudienceConfig(_Audience):
     """People in the newest recovery point from before the incident."""
 
     kind: Literal["backup"] = Field(
-        description="A file of a backup set, as it was before the incident. It is restored into a "
-        "private folder, read and destroyed; `drills.identity` opens the point.",
+        description="A file of a backup set from before the incident. It is restored into a "
+        "private folder, read and destroyed; `drills.identity` opens the recovery point.",
         examples=["backup"],
     )
-    set: Name = Field(description="The backup set, as [backup.sets.NAME].", examples=["main"])
+    set: Name = Field(
+        description="The backup set, by its name in [backup.sets.NAME].", examples=["main"]
+    )
     path: InnerPath = Field(
-        description="The file in the set, after the name of its source: a SQLite database with "
-        "`query`, else a CSV file with `columns`.",
+        description="The file in the set, below the name of its source: a SQLite database with "
+        "`query`, otherwise a CSV file with `columns`.",
         examples=["crm/crm.db"],
     )
     query: Text | None = Field(
@@ -214,7 +223,7 @@ class BackupAudienceConfig(_Audience):
     )
     columns: Mapping[str, str] | None = Field(
         default=None,
-        description="Which column of the restored CSV file is which, as for `csv`.",
+        description="Assigns the columns of the restored CSV file, as for `csv`.",
         examples=[{"address": "email", "key": "customer_id"}],
     )
 

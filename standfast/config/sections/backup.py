@@ -50,30 +50,30 @@ from standfast.config.value_types import (
 class FilesSourceConfig(Section):
     """Files and folders, with modes, times, links and extended attributes."""
 
-    kind: Literal["files"] = Field(
-        description="A folder or a file, as it lies on disk.", examples=["files"]
-    )
+    kind: Literal["files"] = Field(description="A folder or a file on disk.", examples=["files"])
     name: Name = Field(
-        description="The folder's name in the restored tree.", examples=["recordings"]
+        description="The name of the folder in the restored tree.", examples=["recordings"]
     )
-    path: Place = Field(description="What is backed up.", examples=["/srv/recordings"])
+    path: Place = Field(description="The folder or file to back up.", examples=["/srv/recordings"])
     exclude: Items[str] = Field(
         default=(),
-        description="Patterns of what is left out, as in .gitignore: `*.tmp` is a name in any "
-        "folder, `/cache` and `a/b` are paths from `path`, `*` stays within one name and `**` "
-        "crosses folders, a slash at the end means folders only, `!` brings back. The last one "
-        "that matches decides; a folder that is left out is not entered.",
+        description="Patterns of excluded paths, as in .gitignore: `*.tmp` is a name in any "
+        "folder; `/cache` and `a/b` are paths from `path`; `*` matches within one name, `**` "
+        "across folders; a slash at the end matches folders only; `!` includes again. The last "
+        "matching pattern decides. An excluded folder is not entered.",
         examples=[["*.tmp", "/cache/", "!keep.tmp"]],
     )
     one_file_system: bool = Field(
         default=False,
-        description="Do not enter what is mounted below `path`; it is noted.",
+        description="Do not enter file systems that are mounted below `path`. They are named "
+        "in the result.",
         examples=[True],
     )
     ignore_inode: bool = Field(
         default=False,
-        description="For network mounts that number their files anew each time: a file counts as "
-        "unchanged by its size, times, mode and owner alone, and each name as a file of its own.",
+        description="For network mounts that assign new inode numbers each time: a file counts "
+        "as unchanged by its size, times, mode and owner, and each name counts as a separate "
+        "file.",
         examples=[True],
     )
 
@@ -85,7 +85,7 @@ class SqliteSourceConfig(Section):
         description="One SQLite database, through its online backup interface.",
         examples=["sqlite"],
     )
-    name: Name = Field(description="The folder's name in the restored tree.", examples=["crm"])
+    name: Name = Field(description="The name of the folder in the restored tree.", examples=["crm"])
     path: Place = Field(description="The database file.", examples=["/srv/crm/crm.db"])
 
 
@@ -105,31 +105,32 @@ class BackupSetConfig(Section):
     """Sources that are backed up together, and their schedule."""
 
     sources: Annotated[Items[BackupSourceConfig], Field(min_length=1)] = Field(
-        description="What goes into each recovery point of this set; one table a source.",
+        description="The content of each recovery point of this set, one table for each source.",
         examples=[[{"kind": "sqlite", "name": "crm", "path": "/srv/crm/crm.db"}]],
     )
     exclude: Items[str] = Field(
         default=(),
-        description="Patterns of what is left out of every source of files of this set, before "
-        "the source's own.",
+        description="Patterns that exclude paths from every file source of this set, applied "
+        "before those of the source.",
         examples=[["*.tmp", "lost+found/"]],
     )
     schedule: CronSchedule = Field(
         default="30 2 * * *",
-        description="When, as in cron: minute, hour, day of the month, month, day of the week.",
+        description="When the set is backed up, as in cron: minute, hour, day of the month, "
+        "month, day of the week.",
         examples=["30 2 * * *"],
     )
     time_zone: TimeZone | None = Field(
         default=None,
-        description="The schedule's time zone; the organisation's without it.",
+        description="The time zone of the schedule. Default: that of the organisation.",
         examples=["Europe/Berlin"],
     )
 
     max_age_hours: Hours | None = Field(
         default=None,
-        description="People are told when the newest complete recovery point is older than this. "
-        "Without it the shortest `rpo_minutes` of the services that need the set counts, else two "
-        "intervals of the schedule, which may rest at night and on Sundays.",
+        description="The age in hours of the newest complete recovery point that raises an "
+        "alarm. Default: the shortest `rpo_minutes` of the services that need the set, otherwise "
+        "two intervals of the schedule, which may pause at night and on Sundays.",
         examples=[30],
     )
 
@@ -148,21 +149,21 @@ class S3Config(Section):
     """
 
     bucket: Line = Field(
-        description="The bucket, with versions and a default Object Lock.",
+        description="The bucket, with versioning and a default Object Lock.",
         examples=["example-vault"],
     )
     access_key_id: SecretReference = Field(
-        description="The access key's name: the writer's on the backup host; the reader's, the "
-        "verifier's, the keeper's or the owner's where those work; of a copy, the copier's. "
-        "Nothing is taken from `AWS_` variables, from `~/.aws` or from an instance role.",
+        description="The id of the access key: the writer's on the backup host, and the "
+        "reader's, verifier's, keeper's or owner's where those work; for a copy, the copier's. "
+        "`AWS_` variables, `~/.aws` and instance roles are not used.",
         examples=["file:keys/s3-access-key-id"],
     )
     secret_access_key: SecretReference = S3_SECRET
     session_token: SecretReference | None = S3_SESSION_TOKEN
     prefix: ObjectPrefix = Field(
         default="",
-        description="What every object's name begins with, where the bucket is not the vault's "
-        "alone; it ends with a slash.",
+        description="The beginning of every object name, if the bucket has other content; it "
+        "ends with a slash.",
         examples=["call-centre/"],
     )
     region: Line = S3_REGION
@@ -170,19 +171,20 @@ class S3Config(Section):
     ca_file: Place | None = S3_CA_FILE
     requires_lock: bool = Field(
         default=True,
-        description="Refuse a bucket that does not lock what is put into it: there, who owns this "
-        "host could delete every backup.",
+        description="Refuse a bucket that does not lock its objects: in such a bucket, an "
+        "attacker on this host could delete every backup.",
         examples=[True],
     )
     lock_days: Days | None = Field(
         default=None,
-        description="Lock each object for so many days, where the bucket has no default lock or a "
-        "shorter one. It takes the right s3:PutObjectRetention; a default lock is better.",
+        description="Lock each object for this number of days, if the bucket has no default "
+        "lock or a shorter one. This needs the right s3:PutObjectRetention; a default lock is "
+        "better.",
         examples=[30],
     )
     lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = Field(
         default="COMPLIANCE",
-        description="The mode of that lock. GOVERNANCE yields to whoever may bypass it.",
+        description="The mode of that lock. GOVERNANCE can be bypassed with a special right.",
         examples=["COMPLIANCE"],
     )
 
@@ -192,17 +194,17 @@ class CopyConfig(Section):
 
     vault: Place | None = Field(
         default=None,
-        description="The folder that the copy goes to: a disk or a share of the second site.",
+        description="The folder of the copy: a disk or a share of the second site.",
         examples=["/mnt/second-site/vault"],
     )
     s3: S3Config | None = Field(
         default=None,
-        description="A bucket in place of that folder, with an identity that may add to it.",
+        description="A bucket instead of that folder, with an identity that may add objects.",
     )
     keys: Place | None = Field(
         default=None,
-        description="The folder for a copy of the key store, which `--keys` copies too. Without it "
-        "the domain keys have to come from elsewhere when the first site is gone.",
+        description="The folder for a copy of the key store, made with `--keys`. Without it, "
+        "the domain keys must come from elsewhere after the loss of the first site.",
         examples=["/mnt/second-site/keys"],
     )
 
@@ -218,79 +220,79 @@ class BackupConfig(Section):
 
     vault: Place = Field(
         default=Path("vault"),
-        description="The folder that the encrypted recovery points go to. Best on another "
-        "machine or disk: whoever is root here can delete a folder here.",
+        description="The folder of the encrypted recovery points, preferably on another "
+        "machine or disk: an attacker with root rights here can delete a folder here.",
         examples=["/mnt/backup/vault"],
     )
-    s3: S3Config | None = Field(default=None, description="An S3 bucket in place of that folder.")
+    s3: S3Config | None = Field(default=None, description="An S3 bucket instead of that folder.")
     keys: Place = Field(
         default=Path("keys/store"),
-        description="The key store: a folder apart from the vault, with the key records: the "
-        "domain keys, each encrypted to the custodians. No backup opens without them; `standfast "
-        "backup keys copy` makes copies.",
+        description="The key store: a separate folder with the key records, which contain the "
+        "domain keys, encrypted to the custodians. No backup can be opened without them; "
+        "`standfast backup keys copy` copies them.",
         examples=["/mnt/backup-keys"],
     )
     host: Place = Field(
         default=Path("keys/backup-host"),
-        description="The folder with this host's own keys: it signs and encrypts with them and "
-        "can open nothing.",
+        description="The folder with this host's own keys. They sign and encrypt, and open "
+        "nothing.",
         examples=["/etc/standfast/backup-host"],
     )
     send_log: Place = Field(
         default=Path("state/send-log.db"),
-        description="What was sent already; losing it costs only sending again. No backup has it.",
+        description="The upload cache: a record of what the vault contains. If it is lost, "
+        "content is uploaded again. No backup includes it.",
         examples=["/var/lib/standfast/send-log.db"],
     )
     witness: Place = Field(
         default=Path("backup-witness.jsonl"),
-        description="Where each verification writes the newest recovery point it saw. Best "
-        "outside this machine: it is what shows a vault that was rolled back.",
+        description="The file in which each verification records the newest recovery point, "
+        "preferably on another machine: it reveals a vault that was rolled back.",
         examples=["/mnt/witness/backup.jsonl"],
     )
     writer: Name = Field(
         default="host-1",
-        description="This backup host's name in the repository; recovery points are named after "
-        "it.",
+        description="The name of this backup host in the repository. Recovery points are named "
+        "after it.",
         examples=["host-1"],
     )
     domain: Name = Field(
         default="main",
-        description="The erasure domain: what is encrypted to one key, and erased together.",
+        description="The erasure domain: backup sets that share one key and are erased together.",
         examples=["main"],
     )
     verify_schedule: CronSchedule | None = Field(
         default=None,
-        description="When `standfast serve` verifies the vault without a key, as in cron. Without "
-        "it each day at 06:30 where the vault is a folder, and never where it is a bucket: there "
-        "it takes the verifier's access key.",
+        description="When `standfast serve` verifies the vault without a key, as in cron. "
+        "Default: each day at 06:30 for a folder, and never for a bucket, where it needs the "
+        "verifier's access key.",
         examples=["30 6 * * *"],
     )
     read_schedule: CronSchedule | None = Field(
         default=None,
-        description="When it reads every byte as well; a store may charge for that.",
+        description="When the verification also reads every byte. A store may charge for that.",
         examples=["0 7 * * 6"],
     )
     alarm_roles: Items[Line] = Field(
         default=(),
-        description="Who is told when a backup is too old, changed far more than usual, or is "
-        "damaged, when objects are not locked as they must be, and when a verification, a drill "
-        "or the keeper does not come: the enrolled people with one of these roles; without any, "
-        "all of them.",
+        description="The roles whose people receive alarms: a backup that is too old, changed "
+        "unusually or is damaged, objects without the required lock, and a verification, drill "
+        "or retention run that is late. Default: all enrolled people.",
         examples=[["operator"]],
     )
     keeping: KeepingConfig = Field(
-        default={}, validate_default=True, description="How long recovery points are kept."
+        default={}, validate_default=True, description="Retention of recovery points."
     )
     copies: Mapping[Name, CopyConfig] = Field(
-        default={}, description="The second sites, by name: `standfast backup copy --to NAME`."
+        default={}, description="Second sites, by name: `standfast backup copy --to NAME`."
     )
     bandwidth: Bandwidth = Field(
         default={},
-        description="How fast a backup, or its copy to a second site, may send, by the hour of the "
-        "organisation's time zone; outside of these hours there is no limit. KB, MB and GB are "
-        "powers of a thousand.",
+        description="Upload limits of a backup and of a copy to a second site, by time of day "
+        "in the organisation's time zone. Outside these hours there is no limit. KB, MB and GB "
+        "are powers of a thousand.",
         examples=[{"08:00-20:00": "20 MB/s"}],
     )
     sets: Mapping[Name, BackupSetConfig] = Field(
-        default={}, description="The sets of sources, each with a schedule."
+        default={}, description="The backup sets, each with a schedule."
     )

@@ -43,15 +43,15 @@ KeyPrefix = Annotated[str, Field(max_length=1024)]
 class PostgresqlServerConfig(Section):
     """Connection to a PostgreSQL server."""
 
-    name: Name = Field(description="The folder's name in the restored tree.", examples=["crm"])
+    name: Name = Field(description="The name of the folder in the restored tree.", examples=["crm"])
     host: Line = Field(
-        description="The server's name, or the folder of its socket.",
+        description="The name of the server, or the folder of its socket.",
         examples=["db.example.com", "/var/run/postgresql"],
     )
-    port: Port = Field(default=5432, description="Its port.", examples=[5432])
+    port: Port = Field(default=5432, description="The port.", examples=[5432])
     user: Line = Field(
         default="standfast_backup",
-        description="The role that reads; docs/sources.md has its rights.",
+        description="The role that reads the data; docs/sources.md lists its rights.",
         examples=["standfast_backup"],
     )
     password: SecretReference | None = POSTGRESQL_PASSWORD
@@ -59,8 +59,8 @@ class PostgresqlServerConfig(Section):
     ca_file: Place | None = CA_FILE
     programs: Place | None = Field(
         default=None,
-        description="The folder with pg_dump and the others, where those on the PATH are older "
-        "than the server.",
+        description="The folder with pg_dump and the other programs, if those on the PATH are "
+        "older than the server.",
         examples=["/usr/lib/postgresql/18/bin"],
     )
 
@@ -74,17 +74,17 @@ class PostgresqlSourceConfig(PostgresqlServerConfig):
     )
     databases: Items[Line] = Field(
         default=(),
-        description="The databases; without them all that accept connections.",
+        description="The databases. Default: all that accept connections.",
         examples=[["crm", "telephony"]],
     )
     exclude_databases: Items[Line] = Field(
         default=(),
-        description="Databases that are left out where none is named.",
+        description="Databases to exclude if `databases` is not set.",
         examples=[["scratch"]],
     )
     role_passwords: bool = Field(
         default=False,
-        description="Take the hashes of the roles' passwords, too; only a superuser may.",
+        description="Include the password hashes of the roles. This needs a superuser.",
         examples=[True],
     )
 
@@ -101,8 +101,8 @@ class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
     )
     wal: Place | None = Field(
         default=None,
-        description="The folder that the server archives its log into. It goes into the point, and "
-        "what a newer base makes needless is then removed from it.",
+        description="The folder in which the server archives its log. The recovery point "
+        "includes it; then the segments that the new base makes unnecessary are deleted from it.",
         examples=["/srv/crm-wal"],
     )
 
@@ -111,11 +111,11 @@ class PostgresqlWalSourceConfig(PostgresqlServerConfig):
     """The archived log of a PostgreSQL server, for a set that runs often."""
 
     kind: Literal["postgresql_wal"] = Field(
-        description="What was archived since the last base backup; nothing is removed.",
+        description="The log that was archived since the last base backup. Nothing is deleted.",
         examples=["postgresql_wal"],
     )
     wal: Place = Field(
-        description="The folder that the server archives its log into.",
+        description="The folder in which the server archives its log.",
         examples=["/srv/crm-wal"],
     )
 
@@ -127,15 +127,17 @@ class MariadbSourceConfig(Section):
         description="Databases of a MariaDB server, streamed from mariadb-dump.",
         examples=["mariadb"],
     )
-    name: Name = Field(description="The folder's name in the restored tree.", examples=["shop"])
+    name: Name = Field(
+        description="The name of the folder in the restored tree.", examples=["shop"]
+    )
     host: Line = Field(
-        description="The server's name, or the file of its socket.",
+        description="The name of the server, or the file of its socket.",
         examples=["db.example.com", "/run/mysqld/mysqld.sock"],
     )
-    port: Port = Field(default=3306, description="Its port.", examples=[3306])
+    port: Port = Field(default=3306, description="The port.", examples=[3306])
     user: Line = Field(
         default="standfast_backup",
-        description="The user who reads; docs/sources.md has the grants.",
+        description="The user that reads the data; docs/sources.md lists its grants.",
         examples=["standfast_backup"],
     )
     password: SecretReference | None = MARIADB_PASSWORD
@@ -143,23 +145,23 @@ class MariadbSourceConfig(Section):
     ca_file: Place | None = CA_FILE
     programs: Place | None = Field(
         default=None,
-        description="The folder with mariadb-dump and mariadb, or with MySQL's own mysqldump and "
-        "mysql, where they are not on the PATH.",
+        description="The folder with mariadb-dump and mariadb, or with MySQL's own mysqldump "
+        "and mysql, if they are not on the PATH.",
         examples=["/opt/mariadb/bin"],
     )
     databases: Items[Line] = Field(
         default=(),
-        description="The databases; without them all but the server's own.",
+        description="The databases. Default: all except the server's own.",
         examples=[["shop"]],
     )
     exclude_databases: Items[Line] = Field(
         default=(),
-        description="Databases that are left out where none is named.",
+        description="Databases to exclude if `databases` is not set.",
         examples=[["scratch"]],
     )
     users: bool = Field(
         default=True,
-        description="Take the users, roles and grants, with the hashes of the passwords.",
+        description="Include the users, roles and grants, with the password hashes.",
         examples=[False],
     )
 
@@ -169,16 +171,16 @@ class S3SourceConfig(Section):
 
     kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.", examples=["s3"])
     name: Name = Field(
-        description="The folder's name in the restored tree.", examples=["recordings"]
+        description="The name of the folder in the restored tree.", examples=["recordings"]
     )
     bucket: Line = Field(description="The bucket.", examples=["example-recordings"])
     prefix: KeyPrefix = Field(
         default="",
-        description="What the keys begin with; a slash at its end keeps to one folder.",
+        description="The beginning of the keys. A slash at the end limits it to one folder.",
         examples=["calls/2026/"],
     )
     access_key_id: SecretReference = Field(
-        description="The name of an access key that may list the bucket and read these objects.",
+        description="The id of an access key that may list the bucket and read these objects.",
         examples=["file:keys/recordings-access-key-id"],
     )
     secret_access_key: SecretReference = S3_SECRET

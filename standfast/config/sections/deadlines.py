@@ -47,32 +47,33 @@ class DeadlinesConfig(Section):
 
     jurisdictions: Items[Line] = Field(
         default=(),
-        description="Where people live whose data you hold, as `standfast deadline places` lists "
-        "them.",
+        description="The places where people live whose data you hold; `standfast deadline "
+        "places` lists the permitted values.",
         examples=[["EU/EEA", "UK", "US federal", "US-CA"]],
     )
     parts: Items[Part] = Field(
         default=("processor",),
-        description="The part you play: `processor` holds data for clients, `controller` decides "
-        "what it is for. A contact centre is mostly the first, and the second for its own staff.",
+        description="Your capacity: a `processor` holds data for clients, a `controller` "
+        "decides about the purpose. A contact centre is usually a processor, and a controller "
+        "for its own staff.",
         examples=[["processor", "controller"]],
     )
     sectors: Items[Sector] = Field(
         default=(),
-        description="Trades with duties of their own that you, or the clients you work for, are "
-        "in: bank, broker, cards, critical, dfs, financial, government, health, lender, listed, "
+        description="Sectors with their own obligations to which you or your clients belong: "
+        "bank, broker, cards, critical, dfs, financial, government, health, lender, listed, "
         "nis2, telecom.",
         examples=[["cards", "health"]],
     )
     authority_country: Annotated[str, AfterValidator(_country)] | None = Field(
         default=None,
-        description="The country of your European authority, for its holidays (ISO 3166-1).",
+        description="The country of your European authority (ISO 3166-1), for its holidays.",
         examples=["DE"],
     )
     reminder_roles: Items[Line] = Field(
         default=(),
-        description="Who is reminded at a half, three quarters and nine tenths of the time, and "
-        "when it is missed; left out, everybody enrolled.",
+        description="The roles that are reminded after one half, three quarters and nine "
+        "tenths of the time, and when the date is missed. Default: all enrolled people.",
         examples=[["duty-manager", "legal"]],
     )
 
@@ -80,23 +81,24 @@ class DeadlinesConfig(Section):
 class ContractConfig(Section):
     """A client's agreement with a time limit for notifying the client."""
 
-    client: Line = Field(description="The client.", examples=["Acme Bank"])
+    client: Line = Field(description="The name of the client.", examples=["Acme Bank"])
     section: Line = Field(
-        description="Where the agreement says it.", examples=["data processing agreement, 12.3"]
+        description="The section of the agreement.", examples=["data processing agreement, 12.3"]
     )
     within: Annotated[int, Field(ge=1, le=3660)] = Field(
-        description="How long you have.", examples=[24]
+        description="The time limit, in `unit`.", examples=[24]
     )
     unit: Literal["hours", "calendar_days", "business_days", "months"] = Field(
-        default="hours", description="In what `within` is counted.", examples=["hours"]
+        default="hours", description="The unit of `within`.", examples=["hours"]
     )
     start: Line = Field(
         default="awareness",
-        description="The fact that the time counts from; `standfast deadline places` lists them.",
+        description="The fact that starts the time limit; `standfast deadline places` lists "
+        "the facts.",
         examples=["awareness"],
     )
     content: Items[Text] = Field(
         default=(),
-        description="What the notice to the client must hold.",
+        description="What the notice to the client must contain.",
         examples=[["what happened", "measures taken"]],
     )

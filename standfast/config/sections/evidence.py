@@ -30,13 +30,13 @@ class FilesEvidenceConfig(Section):
         description="Files and folders on this machine.", examples=["files"]
     )
     paths: Annotated[Items[Place], Field(min_length=1)] = Field(
-        description="What is frozen; folders with all that is in them.",
+        description="The files and folders to freeze, with everything in the folders.",
         examples=[["/var/log/auth.log", "/var/log/telephony"]],
     )
     exclude: Items[str] = Field(
         default=(),
-        description="Shell patterns of what is left out, matched against the whole path and the "
-        "last name in it. What was left out is counted in the manifest.",
+        description="Shell patterns of excluded paths, compared with the whole path and with "
+        "its last name. The manifest contains the number of excluded items.",
         examples=[["*.gz", "/var/log/telephony/cache/*"]],
     )
 
@@ -51,25 +51,25 @@ class EvidenceBucketConfig(S3Config):
     """
 
     bucket: Line = Field(
-        description="The bucket, with versions and a default Object Lock for as long as evidence "
-        "is kept; best one of its own.",
+        description="The bucket, with versioning and a default Object Lock for as long as "
+        "evidence must be kept; preferably a separate one.",
         examples=["example-evidence"],
     )
     access_key_id: SecretReference = Field(
-        description="The access key's name, of an identity that may only add and read back: "
+        description="The id of an access key that may only add and read objects: "
         "deploy/s3/evidence-policy.json.",
         examples=["file:keys/evidence-access-key-id"],
     )
     prefix: ObjectPrefix = Field(
         default="",
-        description="What every object's name begins with, where the bucket has other things as "
-        "well; it ends with a slash.",
+        description="The beginning of every object name, if the bucket has other content; it "
+        "ends with a slash.",
         examples=["call-centre/"],
     )
     requires_lock: bool = Field(
         default=True,
-        description="Copy into no bucket that does not lock what is put into it: there, who owns "
-        "this host could delete the copies.",
+        description="Refuse a bucket that does not lock its objects: in such a bucket, an "
+        "attacker on this host could delete the copies.",
         examples=[True],
     )
 
@@ -98,21 +98,21 @@ class TimestampConfig(Section):
     """
 
     url: AuthorityAddress = Field(
-        description="Where it is asked: over HTTP, as RFC 3161 3.4 has it. It learns the SHA-256 "
-        "of a seal, and no more.",
+        description="The address of the authority, over HTTP (RFC 3161 3.4). The authority "
+        "receives the SHA-256 of a seal, and nothing else.",
         examples=["http://timestamp.example.com/rfc3161"],
     )
     roots: Place = Field(
-        description="A PEM file with the root certificates that stamps have to lead to, fetched "
-        "from the authority by another way; where its answers have its own certificate alone, also "
-        "those between. Keep those of an earlier authority in it, as long as evidence has stamps "
+        description="A PEM file with the root certificates that stamps must lead to, obtained "
+        "by another channel. If the authority's answers contain only its own certificate, add "
+        "the intermediate ones. Keep the roots of an earlier authority while evidence has stamps "
         "of it.",
         examples=["/etc/standfast/timestamp-roots.pem"],
     )
     ca_file: Place | None = Field(
         default=None,
-        description="A PEM file of the authorities that the certificate of an https address is "
-        "verified by; left out, those that everybody trusts.",
+        description="A PEM file with the authorities for the certificate of an https address. "
+        "Default: the public authorities.",
         examples=["/etc/standfast/company-ca.pem"],
     )
 
@@ -122,21 +122,21 @@ class CustodyConfig(Section):
 
     folder: Place = Field(
         default=Path("evidence"),
-        description="The folder of all evidence; one folder an incident below it.",
+        description="The folder of all evidence, with one folder for each incident.",
         examples=["/srv/evidence"],
     )
     key: Place = Field(
         default=Path("keys/evidence-seal.key"),
-        description="The Ed25519 key that seals manifests; `standfast init` makes it.",
+        description="The Ed25519 key that seals manifests; `standfast init` creates it.",
         examples=["/etc/standfast/evidence-seal.key"],
     )
     s3: EvidenceBucketConfig | None = Field(
         default=None,
-        description="A bucket that locks, into which each frozen folder is copied as well, as soon "
-        "as it is sealed: whoever owns this host can delete the folder, and seal another one.",
+        description="A bucket with Object Lock that receives a copy of each folder after it is "
+        "sealed: an attacker on this host can delete the folder and seal another one.",
     )
     timestamp: TimestampConfig | None = Field(
         default=None,
-        description="An authority that stamps each seal with its own time: whoever owns this host "
-        "has its key, and can seal something else later, but not earlier.",
+        description="An authority that stamps each seal with its own time: an attacker on this "
+        "host has the key and can seal something else later, but not earlier.",
     )

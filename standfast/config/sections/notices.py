@@ -21,46 +21,48 @@ class NoticesConfig(Section):
 
     sender: Name | None = Field(
         default=None,
-        description="The sender used where a playbook names none; needed when there are several.",
+        description="The sender if a playbook names none. Required with several senders.",
         examples=["mail"],
     )
     letters: Name | None = Field(
         default=None,
-        description="The sender of kind `letters` that writes to people without an e-mail address; "
-        "the only one of that kind without it. With neither, they are listed as not told.",
+        description="The sender of kind `letters` for people without an e-mail address. "
+        "Default: the only sender of that kind. Without any, these people are listed as not "
+        "notified.",
         examples=["post"],
     )
     staff_audience: Name | None = Field(
         default=None,
-        description="The audience that is meant by `staff`; the one of that name without it.",
+        description="The audience that `staff` stands for. Default: the audience of that name.",
         examples=["staff"],
     )
     templates: Place | None = Field(
         default=None,
-        description="A folder with your own templates; one named like a shipped one replaces it.",
+        description="A folder with your own templates. A template with the name of a shipped "
+        "one replaces it.",
         examples=["notices"],
     )
     canary_percent: Annotated[int, Field(ge=0, le=50)] = Field(
         default=1,
-        description="Of each hundred recipients, how many are written to first, spread over the "
-        "whole audience; the others wait for `canary_minutes`. 0 writes to all at once.",
+        description="The percentage of recipients in the canary, spread over the whole "
+        "audience. The other recipients wait for `canary_minutes`. 0 sends to all at once.",
         examples=[1],
     )
     canary_from: Count = Field(
         default=1000,
-        description="Audiences of fewer recipients are written to at once.",
+        description="Audiences with fewer recipients have no canary.",
         examples=[1000],
     )
     canary_minutes: Count = Field(
         default=15,
-        description="How long after the first ones the others go, when of those at least one has "
-        "gone, none failed or is in doubt, and at most a tenth was turned away or bounced. "
-        "Otherwise, and with 0, not before a person says `standfast notice go`.",
+        description="The wait after the canary. Then the others are sent to if at least one "
+        "message of the canary was sent, none failed or is unknown, and at most a tenth was "
+        "rejected or bounced. Otherwise, and with 0, they wait for `standfast notice go`.",
         examples=[15],
     )
     abort_window_seconds: Count = Field(
         default=120,
-        description="How long an approved notice waits before the first message leaves, so that "
-        "`standfast incident stop` still can; 0 sends at once.",
+        description="The time between the approval of a notice and its first message, in which "
+        "`standfast incident stop` cancels it. 0 sends at once.",
         examples=[120],
     )

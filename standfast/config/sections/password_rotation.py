@@ -29,13 +29,13 @@ class RotationConfig(Section):
     """Destination of new passwords; without it no account gets one."""
 
     recipients: Annotated[Items[_PublicKey], Field(min_length=1)] = Field(
-        description="The public keys of the people who may open them; one is enough to open. This "
-        "host should hold none of the private ones.",
+        description="The public keys of the people that may open the passwords; each of them "
+        "can open alone. This host must not have any of the private keys.",
         examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
     )
     folder: Place = Field(
         default=Path("state/new-passwords"),
-        description="The folder that they are written to, each in a file for `age -d`. Where "
-        "several hosts respond, one that all of them share.",
+        description="The folder of the encrypted passwords, one file for `age -d` each. "
+        "Several hosts that respond must share it.",
         examples=["/var/lib/standfast/new-passwords"],
     )

@@ -70,18 +70,20 @@ class ParameterConfig(Section):
 
     type: Literal["word", "host", "address", "number", "choice", "text"] = Field(
         default="word",
-        description="What it may be: `word` (letters, digits and . _ @ + -), `host`, `address` (IP "
-        "or network), `number`, `choice`, or `text` (one line of anything, not beginning with -).",
+        description="The permitted values: `word` (letters, digits and . _ @ + -), `host`, "
+        "`address` (IP or network), `number`, `choice`, or `text` (any line that does not begin "
+        "with -).",
         examples=["host"],
     )
     options: Items[Line] = Field(
-        default=(), description="For `choice`: what it may be.", examples=[["quick", "full"]]
+        default=(), description="The permitted values of a `choice`.", examples=[["quick", "full"]]
     )
     account_of: Name | None = Field(
         default=None,
-        description="It names, by a word or a choice, an account of this directory, or of a system "
-        "without a connector, which the call locks: what is protected as `SYSTEM:ACCOUNT` is then "
-        "refused, and the limits on how many one person may lock count it.",
+        description="The parameter names an account of this directory, or of a system without "
+        "a connector, that the call locks. Accounts that are protected as `SYSTEM:ACCOUNT` are "
+        "then refused, and the limits for one person count the lock. Only for a word or a "
+        "choice.",
         examples=["phones"],
     )
 
@@ -100,37 +102,39 @@ class CommandConfig(Section):
     """A command that playbooks may run here, without a shell."""
 
     argv: Annotated[Items[str], AfterValidator(_program)] = Field(
-        description="The program with its whole path, and its arguments.",
+        description="The program with its absolute path, and its arguments.",
         examples=[["/usr/local/sbin/isolate-host", "--host={target}"]],
     )
     observe: Annotated[Items[str], AfterValidator(_program_or_none)] = Field(
         default=(),
-        description="What says whether it is in effect: it ends with 0 for yes and 1 for no. "
-        "Without it, what was interrupted waits for a person to say.",
+        description="The command that tells whether it is in effect: it ends with 0 for yes "
+        "and 1 for no. Without it, an interrupted call waits for a person's answer.",
         examples=[["/usr/local/sbin/isolate-host", "--is-isolated", "--host={target}"]],
     )
     undo: Annotated[Items[str], AfterValidator(_program_or_none)] = Field(
         default=(),
-        description="What takes it back. Without it, it counts as irreversible. While another open "
-        "incident holds the very same call, alike in every parameter, it is left in effect.",
+        description="The command that undoes it. Without it, the command counts as "
+        "irreversible. While another open incident has made the same call with equal parameters, "
+        "it stays in effect.",
         examples=[["/usr/local/sbin/isolate-host", "--release", "--host={target}"]],
     )
     parameters: Mapping[ParameterName, ParameterConfig] = Field(
-        default={}, description="Its parameters; `target` is filled with each of a step's targets."
+        default={}, description="The parameters. `target` receives each target of a step."
     )
     user: Line | None = Field(
         default=None,
-        description="The user that it runs as; for that Standfast must run as root.",
+        description="The user that runs it. Standfast must then run as root.",
         examples=["netops"],
     )
     environment: Mapping[str, Line] = Field(
         default={},
-        description="Variables besides PATH, LANG and STANDFAST_TOKEN; nothing else is passed on.",
+        description="Variables besides PATH, LANG and STANDFAST_TOKEN. No other variable is "
+        "passed on.",
         examples=[{"SITE": "london"}],
     )
     secrets: Mapping[str, SecretReference] = Field(
         default={},
-        description="Variables that hold secrets. What it prints of them is masked.",
+        description="Variables with secrets. The secrets are masked in its output.",
         examples=[{"FIREWALL_KEY": "env:FIREWALL_KEY"}],
     )
     succeeds_with: Annotated[Items[Annotated[int, Field(ge=0, le=255)]], Field(min_length=1)] = (
@@ -138,13 +142,13 @@ class CommandConfig(Section):
     )
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         default=30,
-        description="After this it is cut off, and counts as unknown.",
+        description="Time limit. After it the call is cut off, and its outcome is unknown.",
         examples=[30],
     )
-    workers: Workers = Field(default=4, description="How many at once.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
     changes_nothing: bool = Field(
         default=False,
-        description="It only reads, so there is nothing to take back.",
+        description="It only reads, so nothing has to be undone.",
         examples=[True],
     )
 
@@ -156,12 +160,12 @@ class CallConfig(Section):
         default="POST", description="The method.", examples=["POST"]
     )
     url: AddressTemplate = Field(
-        description="The address; parameters may stand in its path and query.",
+        description="The address. Its path and query may contain parameters.",
         examples=["https://pbx.example.com/api/routes/{route}"],
     )
     body: Mapping[str, Any] | None = Field(
         default=None,
-        description="The body, sent as JSON; parameters may stand in its texts.",
+        description="The body, sent as JSON. Its texts may contain parameters.",
         examples=[{"mode": "{mode}"}],
     )
     expected: Annotated[Items[Status], Field(min_length=1)] = Field(
@@ -185,13 +189,13 @@ class LookConfig(Section):
     )
     field: Text | None = Field(
         default=None,
-        description="A field of the JSON answer, with dots between, that must have `value` for a "
-        "yes.",
+        description="A field of the JSON answer, with dots between the names, that must equal "
+        "`value` for a yes.",
         examples=["route.mode"],
     )
     value: Text | None = Field(
         default=None,
-        description="What that field must be; parameters may stand in it.",
+        description="The value of that field. It may contain parameters.",
         examples=["{mode}"],
     )
 
@@ -207,16 +211,17 @@ class RequestConfig(CallConfig):
 
     observe: LookConfig | None = Field(
         default=None,
-        description="How to look whether it took effect. Without it, what got no answer waits for "
-        "a person to say.",
+        description="How to look up whether the request took effect. Without it, a request "
+        "without an answer waits for a person's answer.",
     )
     undo: CallConfig | None = Field(
         default=None,
-        description="What takes it back. Without it, it counts as irreversible. While another open "
-        "incident holds the very same call, alike in every parameter, it is left in effect.",
+        description="The command that undoes it. Without it, the command counts as "
+        "irreversible. While another open incident has made the same call with equal parameters, "
+        "it stays in effect.",
     )
     parameters: Mapping[ParameterName, ParameterConfig] = Field(
-        default={}, description="Its parameters; `target` is filled with each of a step's targets."
+        default={}, description="The parameters. `target` receives each target of a step."
     )
     headers: Mapping[str, Line] = Field(
         default={}, description="Headers of every request.", examples=[{"Accept": "text/plain"}]
@@ -233,7 +238,7 @@ class RequestConfig(CallConfig):
     )
     idempotency_header: Line = Field(
         default="Idempotency-Key",
-        description="The header with the token that is the same at every try.",
+        description="The header with the token, which is the same in every attempt.",
         examples=["Idempotency-Key"],
     )
     verify_tls: bool = VERIFY_TLS
@@ -244,16 +249,16 @@ class RequestConfig(CallConfig):
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
         default=10.0,
-        description="Hard bound on one request; after it the result counts as unknown.",
+        description="Time limit of one request. After it the outcome is unknown.",
         examples=[10],
     )
-    workers: Workers = Field(default=4, description="How many at once.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
     per_second: Seconds | None = Field(
-        default=None, description="Requests a second; left out, no limit.", examples=[5]
+        default=None, description="Requests a second. Default: no limit.", examples=[5]
     )
     changes_nothing: bool = Field(
         default=False,
-        description="It only reads, so there is nothing to take back. A GET is taken for that.",
+        description="It only reads, so nothing has to be undone. A GET counts as such.",
         examples=[True],
     )
 
@@ -265,14 +270,16 @@ class ServiceModeConfig(Section):
     """
 
     command: ProcedureName | None = Field(
-        default=None, description="The command that switches it.", examples=["ivr-mode"]
+        default=None, description="The command that switches to the mode.", examples=["ivr-mode"]
     )
     request: ProcedureName | None = Field(
-        default=None, description="Or the request that does.", examples=["pbx-route"]
+        default=None,
+        description="Or the request that switches to the mode.",
+        examples=["pbx-route"],
     )
     parameters: Mapping[ParameterName, Any] = Field(
         default={},
-        description="What its parameters are in this mode.",
+        description="The values of its parameters in this mode.",
         examples=[{"mode": "callback"}],
     )
 

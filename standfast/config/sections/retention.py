@@ -29,40 +29,41 @@ class KeepingConfig(Section):
 
     key: Place = Field(
         default=Path("keys/keeper.json"),
-        description="The keeper's key, which the owner makes. Not on the backup host.",
+        description="The keeper's key, which the owner creates. It must not be on the backup host.",
         examples=["/etc/standfast/keeper.json"],
     )
     everything: KeptFor = Field(
         default="35d",
-        description="Every recovery point stays for so long.",
+        description="Every recovery point is kept for this time.",
         examples=["35d"],
     )
     daily: KeptFor = Field(
         default="90d",
-        description="The last complete point of each day (UTC) stays for so long; where a day has "
-        "none, its last partial one. So it is with weeks and months.",
+        description="The last complete recovery point of each day (UTC) is kept for this time, "
+        "or the last partial one of a day without a complete one. The same applies to weeks and "
+        "months.",
         examples=["90d"],
     )
     weekly: KeptFor = Field(
         default="1y",
-        description="The last complete point of each ISO week stays for so long.",
+        description="The last complete recovery point of each ISO week is kept for this time.",
         examples=["1y"],
     )
     monthly: KeptFor = Field(
         default="7y",
-        description="The last complete point of each month stays for so long.",
+        description="The last complete recovery point of each month is kept for this time.",
         examples=["7y"],
     )
     floor: KeptFor = Field(
         default="30d",
-        description="Nothing expires that is younger than this by the store's clock, whatever the "
-        "rules say. The newest complete point of a set never expires, nor does the newest whose "
-        "run came to its end.",
+        description="No recovery point that is younger than this, by the store's clock, "
+        "expires. The newest complete recovery point of a set never expires, and neither does "
+        "the newest one whose run was not interrupted.",
         examples=["30d"],
     )
     schedule: CronSchedule | None = Field(
         default=None,
-        description="When the keeper runs here, in the organisation's time zone; without it, it "
-        "runs by hand only. Set it on the keeper's machine.",
+        description="When the retention run starts here, in the organisation's time zone. "
+        "Without it, retention runs by hand only. Set it on the keeper's machine.",
         examples=["0 6 * * *"],
     )

@@ -23,12 +23,12 @@ from standfast.config.value_types import (
 
 _FROM_NAME: Any = Field(
     default=None,
-    description="The name beside that address; the organisation's without it.",
+    description="The name next to that address. Default: the name of the organisation.",
     examples=["Example Ltd, security"],
 )
 _REPLY_TO: Any = Field(
     default=None,
-    description="Where answers go, when not to `sender_address`.",
+    description="The address for replies. Default: `sender_address`.",
     examples=["service@example.com"],
 )
 
@@ -38,9 +38,9 @@ class _Sender(Section):
 
     failover: Name | None = Field(
         default=None,
-        description="The sender that takes over, row by row, what this one surely could not hand "
-        "over: what failed for good, and what it refuses of its own, not for want of a mailbox. "
-        "What may have been taken on is never handed to another.",
+        description="The sender for messages that this one certainly could not hand over: "
+        "permanent failures, and messages that it refuses for another reason than a missing "
+        "mailbox. A message that may have been accepted is never handed to another sender.",
         examples=["relay"],
     )
 
@@ -49,27 +49,28 @@ class SmtpSenderConfig(_Sender):
     """Mail through one SMTP relay."""
 
     kind: Literal["smtp"] = Field(description="Mail through an SMTP relay.", examples=["smtp"])
-    host: Line = Field(description="The relay's host name.", examples=["mail.example.com"])
+    host: Line = Field(description="The host name of the relay.", examples=["mail.example.com"])
     port: Port = Field(
         default=587,
-        description="587 with `starttls`, 465 with `tls`, 25 or a local port with `none`.",
+        description="The port: 587 with `starttls`, 465 with `tls`, 25 or a local port with "
+        "`none`.",
         examples=[587],
     )
     security: Literal["starttls", "tls", "none"] = Field(
         default="starttls",
-        description="How the connection is protected; `starttls` never falls back to plain text. "
-        "With `none` no username may be given.",
+        description="How the connection is protected. `starttls` never falls back to plain "
+        "text. `none` does not accept a username.",
         examples=["starttls"],
     )
     sender_address: Line = Field(
-        description="The address in From, and the domain of every Message-ID.",
+        description="The From address, whose domain is also in every Message-ID.",
         examples=["security@example.com"],
     )
     from_name: Line | None = _FROM_NAME
     reply_to: Line | None = _REPLY_TO
     username: Line | None = Field(
         default=None,
-        description="Sign-in at the relay, when it asks for one.",
+        description="The user name, if the relay requires a sign-in.",
         examples=["standfast"],
     )
     password: SecretReference | None = Field(
@@ -77,23 +78,25 @@ class SmtpSenderConfig(_Sender):
     )
     ca_file: Place | None = Field(
         default=None,
-        description="Certificates to trust instead of the system's, for a relay with a private "
-        "authority.",
+        description="Certificate authorities to trust instead of the system's, for a relay "
+        "with a private authority.",
         examples=["keys/relay-ca.pem"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=30.0,
-        description="How long one call, with all messages it carries, may take before it is cut.",
+        description="Time limit of one call with all its messages.",
         examples=[30],
     )
     batch: Annotated[int, Field(ge=1, le=100)] = Field(
         default=10,
-        description="Messages that one call hands over; a connection is kept for the next.",
+        description="Messages in one call. The connection is kept for the next call.",
         examples=[10],
     )
-    workers: Workers = Field(default=4, description="Connections at once.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent connections.", examples=[4])
     per_second: Seconds | None = Field(
-        default=None, description="Most messages a second; left out, no limit.", examples=[20]
+        default=None,
+        description="Maximum number of messages a second. Default: no limit.",
+        examples=[20],
     )
 
     @model_validator(mode="after")
@@ -110,49 +113,52 @@ class SendgridSenderConfig(_Sender):
 
     kind: Literal["sendgrid"] = Field(description="Mail through SendGrid.", examples=["sendgrid"])
     key: SecretReference = Field(
-        description="An API key that may send mail (`mail.send`) and nothing else.",
+        description="An API key with the right to send mail (`mail.send`) and no other right.",
         examples=["env:SENDGRID_API_KEY"],
     )
     sender_address: Line = Field(
-        description="The address in From, which SendGrid must have verified.",
+        description="The From address, which SendGrid must have verified.",
         examples=["security@example.com"],
     )
     from_name: Line | None = _FROM_NAME
     reply_to: Line | None = _REPLY_TO
     region: Literal["eu", "global"] = Field(
         default="eu",
-        description="Where SendGrid keeps the mails: `eu` needs a subuser of the EU region.",
+        description="The region in which SendGrid stores the mails. `eu` needs a subuser of "
+        "the EU region.",
         examples=["eu"],
     )
     event_key: SecretReference | None = Field(
         default=None,
-        description="The public key with which SendGrid signs its events, as its page shows it. "
-        "With it, `standfast serve` takes them at `POST /events/sendgrid` and knows what was "
-        "delivered; without it, nobody is told.",
+        description="The public key that verifies SendGrid's events, as its page shows it. "
+        "With it, `standfast serve` accepts events at `POST /events/sendgrid` and records "
+        "deliveries. Without it, deliveries are not known.",
         examples=["file:keys/sendgrid-events.txt"],
     )
     url: WebAddress | None = Field(
         default=None,
-        description="Another address than SendGrid's own, such as a proxy's.",
+        description="Another address than SendGrid's own, such as that of a proxy.",
         examples=["https://sendgrid-proxy.example.com"],
     )
     ca_file: Place | None = Field(
         default=None,
-        description="Certificates to trust instead of the public authorities, for `url`.",
+        description="Certificate authorities to trust instead of the public ones, for `url`.",
         examples=["keys/proxy-ca.pem"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=30.0,
-        description="How long one call, with all its requests, may take before it is cut. What "
-        "SendGrid may have taken by then is unknown until its event comes.",
+        description="Time limit of one call with all its requests. A message that SendGrid may "
+        "have accepted by then is unknown until its event arrives.",
         examples=[30],
     )
     batch: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=1000, description="People that one request carries.", examples=[1000]
+        default=1000, description="Recipients in one request.", examples=[1000]
     )
-    workers: Workers = Field(default=4, description="Requests at once.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent requests.", examples=[4])
     per_second: Seconds | None = Field(
-        default=None, description="Most messages a second; left out, no limit.", examples=[500]
+        default=None,
+        description="Maximum number of messages a second. Default: no limit.",
+        examples=[500],
     )
 
 
@@ -160,38 +166,39 @@ class SesSenderConfig(_Sender):
     """Mail through Amazon SES, API v2."""
 
     kind: Literal["ses"] = Field(description="Mail through Amazon SES.", examples=["ses"])
-    region: Line = Field(description="AWS's region.", examples=["eu-west-1"])
+    region: Line = Field(description="The AWS region.", examples=["eu-west-1"])
     sender_address: Line = Field(
-        description="The address in From, which SES must have verified.",
+        description="The From address, which SES must have verified.",
         examples=["security@example.com"],
     )
     from_name: Line | None = _FROM_NAME
     reply_to: Line | None = _REPLY_TO
     access_key_id: SecretReference | None = Field(
         default=None,
-        description="Left out, the machine's own identity is used.",
+        description="The id of an access key. Default: this machine's own identity.",
         examples=["env:SES_KEY_ID"],
     )
     secret_access_key: SecretReference | None = Field(
-        default=None, description="The key of `access_key_id`.", examples=["env:SES_KEY"]
+        default=None, description="The secret of `access_key_id`.", examples=["env:SES_KEY"]
     )
     endpoint_url: WebAddress | None = Field(
         default=None,
-        description="Another address than AWS's own, such as an endpoint of your network.",
+        description="Another address than AWS's own, such as an endpoint in your network.",
         examples=["https://email.internal.example.com"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=30.0,
-        description="How long one batch may take. A message whose call is cut is unknown.",
+        description="Time limit of one batch. A message whose call is cut off is unknown.",
         examples=[30],
     )
     batch: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=10, description="Messages sent one after the other in a batch.", examples=[10]
+        default=10, description="Messages of a batch, sent one after the other.", examples=[10]
     )
-    workers: Workers = Field(default=4, description="Batches at once.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent batches.", examples=[4])
     per_second: Seconds | None = Field(
         default=14.0,
-        description="Most messages a second; SES says yours as the maximum send rate.",
+        description="Maximum number of messages a second. SES shows yours as the maximum send "
+        "rate.",
         examples=[14],
     )
 
@@ -206,17 +213,17 @@ class AppriseSenderConfig(_Sender):
     """Chat, SMS or push for staff, by apprise; it needs the extra `apprise`."""
 
     kind: Literal["apprise"] = Field(
-        description="A place that staff look at, such as a room of their chat.",
+        description="A channel that staff read, such as a chat room.",
         examples=["apprise"],
     )
     url: SecretReference = Field(
-        description="Where it is, as apprise writes addresses (`slack://…`, `msteams://…`, "
-        "`ntfys://…`). Every message is posted there: nothing for customers.",
+        description="The address in apprise's form (`slack://…`, `msteams://…`, `ntfys://…`). "
+        "Every message is posted there, so do not use it for customers.",
         examples=["env:STAFF_CHAT_URL"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=30.0,
-        description="How long one batch may take. What was not confirmed by then is unknown.",
+        description="Time limit of one batch. A message without a confirmation by then is unknown.",
         examples=[30],
     )
 
@@ -230,21 +237,21 @@ class LettersSenderConfig(Section):
     failover: ClassVar[None] = None  # a letter waits for a person; no other sender replaces it
     folder: Place = Field(
         default=Path("letters"),
-        description="Where the letters are written, for nobody else to read. They hold personal "
-        "data: destroy them once they are posted.",
+        description="The folder of the letters, readable only by its owner. They contain "
+        "personal data: destroy them after they are posted.",
         examples=["letters"],
     )
     return_address: Items[Line] = Field(
-        description="Where a letter that cannot be delivered goes back to: the lines below the "
+        description="The address for letters that cannot be delivered: the lines below the "
         "organisation's name.",
         examples=[["1 Example Street", "London N1 9GU"]],
     )
     paper: Literal["a4", "letter"] = Field(
-        default="a4", description="The paper they are printed on.", examples=["a4"]
+        default="a4", description="The paper size.", examples=["a4"]
     )
     window: Literal["left", "right"] = Field(
         default="left",
-        description="Where the envelopes have their window: mostly left, in France right.",
+        description="The position of the window in the envelopes: usually left, in France right.",
         examples=["left"],
     )
 

@@ -37,19 +37,20 @@ class SqliteCheckConfig(Section):
         description="A SQLite database in the restored tree.", examples=["sqlite"]
     )
     path: InnerPath = Field(
-        description="The database file inside the restored tree, beginning with the source's name.",
+        description="The database file in the restored tree, beginning with the name of its "
+        "source.",
         examples=["crm/crm.db"],
     )
     minimum_rows: Mapping[str, Count] = Field(
         default={},
-        description="Tables, and how many rows each holds at least.",
+        description="Tables and the minimum number of rows of each.",
         examples=[{"customers": 1000}],
     )
     last_change: Text | None = Field(
         default=None,
-        description="A query for the time of the last change in the data: one value, ISO 8601 "
-        "text (in UTC unless it says otherwise) or Unix seconds. The drill measures RPO from it; "
-        "without it, from the moment that the backup was consistent at.",
+        description="A query for the time of the last change in the data: one value, as ISO "
+        "8601 text (in UTC unless it states a zone) or Unix seconds. The drill measures the RPO "
+        "from it, or otherwise from the moment at which the backup was consistent.",
         examples=["SELECT max(changed_at) FROM contacts"],
     )
 
@@ -64,22 +65,22 @@ class DatabaseCheckConfig(Section):
         description="A database that the drill loaded from a dump.", examples=["database"]
     )
     source: Name = Field(description="The source of the backup set.", examples=["crm-server"])
-    database: Line = Field(description="The database's name.", examples=["crm"])
+    database: Line = Field(description="The name of the database.", examples=["crm"])
     minimum_rows: Mapping[str, Count] = Field(
         default={},
-        description="Tables, and how many rows each holds at least.",
+        description="Tables and the minimum number of rows of each.",
         examples=[{"customers": 1000}],
     )
     assertions: Items[Text] = Field(
         default=(),
-        description="Queries that each return true, such as a total that is known.",
+        description="Queries that must each return true, such as a known total.",
         examples=[["SELECT sum(amount) = 1200.50 FROM invoices WHERE year = 2025"]],
     )
     last_change: Text | None = Field(
         default=None,
-        description="A query for the time of the newest transaction: one value, ISO 8601 text (in "
-        "UTC unless it says otherwise) or Unix seconds. The drill measures RPO from it; without "
-        "it, from the moment that the backup was consistent at.",
+        description="A query for the time of the newest transaction: one value, as ISO 8601 "
+        "text (in UTC unless it states a zone) or Unix seconds. The drill measures the RPO from "
+        "it, or otherwise from the moment at which the backup was consistent.",
         examples=["SELECT max(changed_at) FROM contacts"],
     )
 
@@ -88,17 +89,18 @@ class CommandCheckConfig(Section):
     """Your own probe; it exits with 0 if the restored service is usable."""
 
     kind: Literal["command"] = Field(
-        description="A command of your own, run without a shell. When it fails, the end of what it "
-        "printed is shown, and kept in `drills.folder` until the next drill of the set.",
+        description="Your own command, run without a shell. If it fails, the end of its output "
+        "is shown, and kept in `drills.folder` until the next drill of the set.",
         examples=["command"],
     )
     command: Annotated[Items[str], Field(min_length=1)] = Field(
-        description="The program and its arguments, run in the folder of the restored tree. Its "
-        "environment has the addresses of the throwaway servers: docs/drills.md lists them.",
+        description="The program and its arguments, run in the folder of the restored tree. "
+        "Its environment contains the addresses of the throwaway servers: docs/drills.md lists "
+        "them.",
         examples=[["/usr/local/bin/probe-crm", "--quick"]],
     )
     timeout_seconds: Seconds = Field(
-        default=300.0, description="After this the check has failed.", examples=[60]
+        default=300.0, description="Time limit. After it the check has failed.", examples=[60]
     )
 
 
@@ -111,36 +113,40 @@ class ServiceConfig(Section):
     """A service that the business needs, with its recovery objectives."""
 
     owner: Line = Field(
-        description="Who answers for it: a role or a name.", examples=["Head of operations"]
+        description="The person or role in charge of the service.", examples=["Head of operations"]
     )
     rto_minutes: Minutes = Field(
-        description="Recovery time objective: usable again within, from the declaration on.",
+        description="Recovery time objective: the service must be usable within this time "
+        "after the declaration.",
         examples=[240],
     )
     rpo_minutes: Minutes = Field(
-        description="Recovery point objective: at most this much work is lost.", examples=[1440]
+        description="Recovery point objective: the maximum age of the data that may be lost.",
+        examples=[1440],
     )
     mtpd_minutes: Minutes | None = Field(
         default=None,
         description="Maximum tolerable period of disruption: beyond it the harm is not "
-        "acceptable; never shorter than the recovery time objective. A drill that takes longer "
-        "says so.",
+        "acceptable. It is never shorter than the recovery time objective. A drill that takes "
+        "longer reports it.",
         examples=[2880],
     )
     depends_on: Items[Name] = Field(
-        default=(), description="Services that must be back before it.", examples=[["telephony"]]
+        default=(), description="Services that must be restored first.", examples=[["telephony"]]
     )
     sets: Items[Name] = Field(
-        default=(), description="The backup sets that it is restored from.", examples=[["crm"]]
+        default=(),
+        description="The backup sets that the service is restored from.",
+        examples=[["crm"]],
     )
     checks: Items[CheckConfig] = Field(
         default=(),
-        description="What a drill tries before it calls the restored service usable. Without a "
-        "check that can be made of the drilled set, the recovery time is not measured.",
+        description="Checks of a drill before the restored service counts as usable. Without a "
+        "check that applies to the drilled set, the recovery time is not measured.",
         examples=[[{"kind": "sqlite", "path": "crm/crm.db"}]],
     )
     modes: Mapping[Name, ServiceModeConfig] = Field(
-        default={}, description="What it can be switched to in an incident, by name."
+        default={}, description="Modes that the service can be switched to in an incident, by name."
     )
 
     @model_validator(mode="after")

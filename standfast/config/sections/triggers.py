@@ -49,30 +49,34 @@ HeaderName = Annotated[str, like(r"[A-Za-z][A-Za-z0-9-]{0,63}", "a header has le
 class TriggerConfig(Section):
     """Settings of every trigger."""
 
-    scenario: Name = Field(description="The playbook that it opens.", examples=["account-takeover"])
+    scenario: Name = Field(
+        description="The playbook that the trigger opens.", examples=["account-takeover"]
+    )
     inputs: Mapping[Name, Text] = Field(
         default={},
-        description="The playbook's inputs. `{/data/user}` in a text is what the message has at "
-        "that place (a JSON Pointer); `*` in it is each item of a list. What stands before it is "
-        "fixed: with `agents:{/data/user}` no message chooses another directory.",
+        description="The inputs of the playbook. `{/data/user}` in a text is replaced by the "
+        "value at that place of the message (a JSON Pointer); `*` in it stands for each item of "
+        "a list. The text before it is fixed: with `agents:{/data/user}`, no message can choose "
+        "another directory.",
         examples=[{"accounts": "agents:{/data/user}", "reason": "{/data/rule}"}],
     )
     key: Text | None = Field(
         default=None,
-        description="What a message is about, from the same places: messages with one key join "
-        "the incident that is open. Left out, it is what the inputs come to, Alertmanager's group, "
-        "or Suricata's signature and source address.",
+        description="The key of a message, from the same places: messages with an equal key "
+        "join the open incident. Default: the resulting inputs, Alertmanager's group, or "
+        "Suricata's signature and source address.",
         examples=["{/data/case}"],
     )
     page_roles: Items[Line] = Field(
         default=(),
-        description="Who is told when it opened an incident: the enrolled people with one of these "
-        "roles; without any, all of them.",
+        description="The roles whose people are paged about an opened incident. Default: all "
+        "enrolled people.",
         examples=[["duty-manager"]],
     )
     per_minute: Annotated[int, Field(ge=1, le=6000)] = Field(
         default=60,
-        description="Messages that are taken in a minute; more are told to come again later.",
+        description="Messages that are accepted in a minute. Others are answered with a time "
+        "to try again.",
         examples=[60],
     )
 
@@ -84,12 +88,14 @@ class WebhookTriggerConfig(TriggerConfig):
         description="Standard Webhooks over HTTP.", examples=["webhook"]
     )
     secrets: Annotated[Items[SecretReference], Field(min_length=1, max_length=2)] = Field(
-        description="The secrets that it signs with (`whsec_…`). Two, while one replaces another.",
+        description="The secrets that sign the messages (`whsec_…`): two while one replaces "
+        "the other.",
         examples=[["env:SIEM_WEBHOOK_SECRET"]],
     )
     mode: Literal["plan", "live"] = Field(
         default="plan",
-        description="`plan` reads, pages, and leaves the rest to a person; `live` begins to act.",
+        description="`plan` reads, pages people, and leaves the decision to a person; `live` "
+        "starts containment.",
         examples=["live"],
     )
 
@@ -104,19 +110,20 @@ class AlertmanagerTriggerConfig(TriggerConfig):
         description="Alertmanager's webhook, version 4.", examples=["alertmanager"]
     )
     tokens: Annotated[Items[SecretReference], Field(max_length=2)] = Field(
-        description="The bearer tokens that it may show, of at least 24 characters. Two, while one "
-        "replaces another; none, `[]`, with `client_header`.",
+        description="The accepted bearer tokens, of at least 24 characters: two while one "
+        "replaces the other, and none, `[]`, with `client_header`.",
         examples=[["env:ALERTMANAGER_TOKEN"]],
     )
     client_header: HeaderName | None = Field(
         default=None,
-        description="Instead of a token: the header in which a proxy of `serve.trusted_proxies` "
-        "says whose certificate it has verified. The proxy must drop this header from outside.",
+        description="Instead of a token: the header in which a proxy of "
+        "`serve.trusted_proxies` names the client whose certificate it verified. The proxy must "
+        "remove this header from incoming requests.",
         examples=["X-Client-DN"],
     )
     client: Line | None = Field(
         default=None,
-        description="What that header must say.",
+        description="The required value of that header.",
         examples=["CN=alertmanager,O=Example"],
     )
 
@@ -134,27 +141,27 @@ class SuricataTriggerConfig(TriggerConfig):
 
     kind: Literal["suricata"] = Field(description="Suricata's EVE JSON.", examples=["suricata"])
     file: Place = Field(
-        description="The file that it writes; read as it grows, and across rotation.",
+        description="The event file, which is read as it grows, and across rotation.",
         examples=["/var/log/suricata/eve.json"],
     )
     signature_ids: Items[int] = Field(
-        description="Any of these signatures; `[]` where something else says which alerts are "
-        "meant. All that is named must hold.",
+        description="Any of these signatures. Use `[]` if other settings select the alerts. An "
+        "alert must match all settings that are given.",
         examples=[[1000001]],
     )
     severity: Annotated[int, Field(ge=1, le=255)] | None = Field(
         default=None,
-        description="As grave as this or graver; 1 is the gravest.",
+        description="Alerts of this severity or a higher one; 1 is the highest.",
         examples=[1],
     )
     categories: Items[Line] = Field(
         default=(),
-        description="Any of these categories, as the rules' classification names them.",
+        description="Any of these categories, as in the classification of the rules.",
         examples=[["Credential Theft"]],
     )
     networks: Items[Network] = Field(
         default=(),
-        description="Either end of the flow is in one of these networks.",
+        description="Networks that contain the source or the destination of the flow.",
         examples=[["10.20.0.0/16"]],
     )
 
@@ -175,7 +182,7 @@ class ReportTriggerConfig(TriggerConfig):
     """
 
     kind: Literal["report"] = Field(
-        description="A form: `{/what}`, `{/account}` and `{/contact}` are what was written in it.",
+        description="A form: `{/what}`, `{/account}` and `{/contact}` are its fields.",
         examples=["report"],
     )
     networks: Annotated[Items[Network], Field(min_length=1)] = Field(
@@ -183,8 +190,8 @@ class ReportTriggerConfig(TriggerConfig):
             *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
             *("::1/128", "fc00::/7"),
         ),
-        description="From where it may be used; elsewhere there is no such page. Behind a proxy "
-        "see `serve.trusted_proxies`.",
+        description="The networks that may use the form; elsewhere the page does not exist. "
+        "Behind a proxy see `serve.trusted_proxies`.",
         examples=[["10.20.0.0/16"]],
     )
 
