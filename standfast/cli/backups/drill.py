@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from standfast.cli.backups.recovery_point_contents import identity_option
+from standfast.cli.incidents.incident_arguments import parse_moment
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -51,13 +52,24 @@ _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
     metavar="POINT",
     help="latest (of any host), HOST/latest, or a name.",
 )
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="Replay the log of a base backup up to this time: 2026-03-02T14:20+01:00.",
+)
 @click.option("--keep", is_flag=True, help="Leave the restored tree.")
 @click.option(
     "--compare", is_flag=True, help="Hold it against the live source, which must not change."
 )
 @click.pass_obj
 def run(
-    call: Call, set_name: str, identity: Path | None, point: str, keep: bool, compare: bool
+    call: Call,
+    set_name: str,
+    identity: Path | None,
+    point: str,
+    until: str | None,
+    keep: bool,
+    compare: bool,
 ) -> ExitStatus:
     """Restore to a separate folder, check, measure and destroy.
 
@@ -72,7 +84,15 @@ def run(
             tell(f"restoring {set_name} (MiB)", progress.bytes_done >> 20, 0)
 
         outcome = run_drill(
-            installation, set_name, identity, point, "direct", shown, keep=keep, compares=compare
+            installation,
+            set_name,
+            identity,
+            point,
+            "direct",
+            shown,
+            keep=keep,
+            compares=compare,
+            until=parse_moment(until),
         )
     call.say(outcome.as_json(), lines_of(outcome))
     return outcome.exit_status

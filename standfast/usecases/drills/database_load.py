@@ -1,4 +1,4 @@
-"""Databases of a drill: throwaway servers, and the dumps that they load.
+"""Databases of a drill: throwaway servers, and the backups that they load.
 
 Rules
 - Programs and their versions are looked for before anything is restored. If they are missing, or
@@ -12,6 +12,7 @@ Rules
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -24,7 +25,12 @@ from backup.sources.database_dumps import database_name
 from backup.targets import Stream, TargetResult
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
-from standfast.config.sections.backup_sources import MariadbSourceConfig, PostgresqlSourceConfig
+from standfast.config.sections.backup import BackupSetConfig
+from standfast.config.sections.backup_sources import (
+    MariadbSourceConfig,
+    PostgresqlBaseSourceConfig,
+    PostgresqlSourceConfig,
+)
 from standfast.continuity.recovery_objectives import milliseconds
 from standfast.errors import StandfastError
 from standfast.plurals import counted
@@ -32,6 +38,7 @@ from standfast.records import Now
 from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
+from standfast.usecases.drills.log_replay import replay
 from standfast.usecases.drills.throwaway import (
     Structure,
     ThrowawayServer,
@@ -40,9 +47,10 @@ from standfast.usecases.drills.throwaway import (
 )
 from standfast.usecases.drills.throwaway.mariadb import ThrowawayMariadb
 from standfast.usecases.drills.throwaway.postgresql import ThrowawayPostgresql
+from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql
 from standfast.usecases.drills.throwaway.server_process import find_isolation
 
-_Loaded = PostgresqlSourceConfig | MariadbSourceConfig
+_Loaded = PostgresqlSourceConfig | PostgresqlBaseSourceConfig | MariadbSourceConfig
 _READ_BYTES = 1024 * 1024
 
 
@@ -124,6 +132,9 @@ def _new_server(
             return ThrowawayPostgresql(
                 folder, postgresql.find_programs(source.programs, dumps), find_isolation(), hidden
             )
+        case PostgresqlBaseSourceConfig():
+            installed = postgresql.installed_programs(source.programs)
+            return RecoveredPostgresql(folder, installed, find_isolation(), hidden, source.user)
         case MariadbSourceConfig():
             dumps = _stored_dumps(source, repository, point, MariadbTarget.suffix)
             return ThrowawayMariadb(
@@ -143,8 +154,18 @@ def _stored_dumps(
     ]
 
 
-def load_dumps(databases: LoadedDatabases, tree: Path, clock: Now) -> list[CheckResult]:
-    """Load the restored dumps; return a check for each, and for each server."""
+def load_databases(
+    installation: Installation,
+    repository: Repository,
+    databases: LoadedDatabases,
+    settings: BackupSetConfig,
+    folder: Path,
+    until: datetime | None,
+) -> list[CheckResult]:
+    """Load the restored dumps, replay the logs of bases; return the checks.
+
+    `folder` is the target of the drill; logs are replayed up to `until`.
+    """
     results = [
         CheckResult(
             name=f"load of {source}",
@@ -155,9 +176,21 @@ def load_dumps(databases: LoadedDatabases, tree: Path, clock: Now) -> list[Check
         )
         for source, reason in databases.missing.items()
     ]
-    for source, server in databases.servers.items():
-        results.append(_isolation(source, server))
-        results += _Loader(source, server, tree / source, clock).load()
+    for source in settings.sources:
+        server = databases.servers.get(source.name)
+        if server is None:
+            continue
+        if isinstance(source, PostgresqlBaseSourceConfig):
+            assert isinstance(server, RecoveredPostgresql)  # noqa: S101 - of `_new_server`
+            replayed = replay(installation, repository, source, server, folder, until)
+            results.append(replayed)
+            if replayed.state is CheckState.FAILED:
+                databases.missing[source.name] = "its log was not replayed"
+                databases.servers.pop(source.name).end()
+                continue
+        results.append(_isolation(source.name, server))
+        loader = _Loader(source.name, server, folder / "tree" / source.name, installation.clock)
+        results += loader.load()
     return results
 
 

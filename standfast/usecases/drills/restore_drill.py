@@ -33,8 +33,9 @@ from standfast.continuity.recovery_objectives import (
     minutes,
 )
 from standfast.continuity.service_order import recovery_order
-from standfast.errors import Damaged, StandfastError, Unavailable
+from standfast.errors import Damaged, StandfastError, Unavailable, UsageError
 from standfast.plurals import counted
+from standfast.records import timestamp
 from standfast.usecases.backups.configured_sources import own_files
 from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
@@ -53,7 +54,7 @@ from standfast.usecases.drills.check_result import (
 )
 from standfast.usecases.drills.database_load import (
     LoadedDatabases,
-    load_dumps,
+    load_databases,
     started_servers,
 )
 from standfast.usecases.drills.drill_folders import (
@@ -98,14 +99,16 @@ def run_drill(
     *,
     keep: bool = False,
     compares: bool = False,
+    until: datetime | None = None,
 ) -> DrillOutcome:
     """Drill a set: restore and check it in isolation, then destroy it.
 
     The drill is measured, and its report is signed.
 
     Without an identity file, use `drills.identity`. `compares` also compares the restored tree with
-    the live source, which must not change meanwhile. Raise `UsageError` for an unknown set, point
-    or identity, `Refused` while another drill of this set runs.
+    the live source, which must not change meanwhile. `until` is the time up to which the log of a
+    base backup is replayed; `latest` is then the newest point before it. Raise `UsageError` for an
+    unknown set, point or identity, `Refused` while another drill of this set runs.
     """
     declared_at = installation.clock()
     settings = set_of(installation, set_name)
@@ -116,7 +119,7 @@ def run_drill(
     )
     with recorded(installation, "drill", set_name, way) as run:
         destroy_leftovers(installation, set_name)
-        repository, chosen = named or _open_point(installation, identity, point, set_name)
+        repository, chosen = named or _open_newest(installation, identity, set_name, until)
         seen = _Seen()
         with new_target(installation, set_name, run.token) as folder:
             try:
@@ -127,7 +130,9 @@ def run_drill(
                     ) as databases,
                 ):
                     _restore(installation, repository, chosen, folder, progress, seen)
-                    seen.checks += load_dumps(databases, folder / "tree", installation.clock)
+                    seen.checks += load_databases(
+                        installation, repository, databases, settings, folder, until
+                    )
                     _check(
                         installation,
                         chosen,
@@ -182,12 +187,17 @@ def _ordered_services(installation: Installation, set_name: str) -> dict[str, Se
     return {name: services[name] for name in order if set_name in services[name].sets}
 
 
-def _open_point(
-    installation: Installation, identity: Identity, point: str, set_name: str
+def _open_newest(
+    installation: Installation, identity: Identity, set_name: str, until: datetime | None
 ) -> tuple[Repository, RecoveryPoint]:
     with translated_errors("opening the repository"):
         repository = opened_repository(installation, identity)
-        return repository, repository.resolve(point, set_name, of_any_host=True)
+        if until is None:
+            return repository, repository.resolve("latest", set_name, of_any_host=True)
+        points = [point for point in repository.points(set_name) if point.time <= until]
+        if not points:
+            raise UsageError(f"{set_name}: no recovery point before {timestamp(until)}.")
+        return repository, max(points, key=lambda point: point.time)
 
 
 def _find_named_point(

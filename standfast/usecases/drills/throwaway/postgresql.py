@@ -22,14 +22,19 @@ from backup.targets.postgresql import PostgresqlTarget
 from standfast.plurals import counted
 from standfast.usecases.core.installation import system_clock
 from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
-from standfast.usecases.drills.throwaway.server_process import Isolation, ServerProcess
+from standfast.usecases.drills.throwaway.server_process import (
+    START_SECONDS,
+    Isolation,
+    ServerProcess,
+)
 
 _USER = "postgres"
 _PROGRAMS = ("initdb", "postgres", "pg_restore", "psql")
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 _DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
-_SETTINGS = {
+SETTINGS = {
     "listen_addresses": "",
+    "dynamic_shared_memory_type": "mmap",  # in its own folder, so that nothing is left elsewhere
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
@@ -57,11 +62,7 @@ def find_programs(named: Path | None, dumps: Iterable[Stream]) -> PostgresqlProg
 
     `named` is a folder to search first. Raise `ProgramFailed` with the package to install.
     """
-    installed = _installed(named)
-    if not installed:
-        raise ProgramFailed(
-            f"{', '.join(_PROGRAMS)}: not found in one folder. Install the package postgresql"
-        )
+    installed = installed_programs(named)
     needed = max((_dumped_from(max(installed), dump) for dump in dumps), default=0)
     fitting = [programs for programs in installed if programs.version >= needed]
     if not fitting:
@@ -72,15 +73,24 @@ def find_programs(named: Path | None, dumps: Iterable[Stream]) -> PostgresqlProg
     return min(fitting)
 
 
-def _installed(named: Path | None) -> list[PostgresqlPrograms]:
+def installed_programs(named: Path | None) -> list[PostgresqlPrograms]:
+    """Return the programs of each installed version, those of `named` first.
+
+    Raise `ProgramFailed` with the package to install if there are none.
+    """
     on_path = [Path(folder) for folder in os.environ.get("PATH", "").split(":") if folder]
     packaged = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
     folders = dict.fromkeys([*([] if named is None else [named]), *on_path, *packaged])
-    return [
+    found = [
         PostgresqlPrograms(version=_version(folder), folder=folder)
         for folder in folders
         if all(shutil.which(program, path=str(folder)) for program in _PROGRAMS)
     ]
+    if not found:
+        raise ProgramFailed(
+            f"{', '.join(_PROGRAMS)}: not found in one folder. Install the package postgresql"
+        )
+    return found
 
 
 def _version(folder: Path) -> int:
@@ -117,7 +127,7 @@ class ThrowawayPostgresql(ThrowawayServer):
         isolation: Isolation,
         hidden: tuple[Path, ...],
     ) -> None:
-        self._programs = programs.folder
+        self._programs = programs
         self.process = ServerProcess(
             folder=folder, socket=".s.PGSQL.5432", isolation=isolation, hidden=hidden
         )
@@ -130,7 +140,7 @@ class ThrowawayPostgresql(ThrowawayServer):
         self.process.create_folder()
         data = self.process.folder / "data"
         self.process.run(
-            str(self._programs / "initdb"),
+            str(self._programs.folder / "initdb"),
             f"--pgdata={data}",
             f"--username={_USER}",
             "--auth=trust",  # only the owner of the folder reaches the socket
@@ -138,10 +148,20 @@ class ThrowawayPostgresql(ThrowawayServer):
             "--locale=C.UTF-8",
             "--no-sync",
         )
-        settings = {**_SETTINGS, "unix_socket_directories": str(self.process.folder)}
+        self._serve(self._programs, data, SETTINGS, START_SECONDS)
+
+    def _serve(
+        self,
+        programs: PostgresqlPrograms,
+        data: Path,
+        settings: Mapping[str, str],
+        seconds: float,
+    ) -> None:
+        """Start the server with these settings, and wait until it answers."""
+        settings = {**settings, "unix_socket_directories": str(self.process.folder)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        self.process.start(str(self._programs / "postgres"), "-D", str(data), *options)
-        self.process.wait_until(self._answers)
+        self.process.start(str(programs.folder / "postgres"), "-D", str(data), *options)
+        self.process.wait_until(self._answers, seconds)
 
     def _answers(self) -> bool:
         try:
@@ -151,7 +171,7 @@ class ThrowawayPostgresql(ThrowawayServer):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"PGHOST": str(self.process.folder), "PGPORT": "5432", "PGUSER": _USER}
+        return {"PGHOST": str(self.process.folder), "PGPORT": "5432", "PGUSER": self._server.user}
 
     def value(self, sql: str, database: str) -> str:
         return self._server.value(sql, database=database)

@@ -102,11 +102,11 @@ class ServerProcess:
             nobody = pwd.getpwnam("nobody")
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
 
-    def run(self, *arguments: str) -> None:
+    def run(self, *arguments: str, stdin: Path = Path(os.devnull)) -> None:
         """Run a program to its end; raise `ProgramFailed` if it fails."""
-        process = self._start(arguments)
+        process = self._start(arguments, stdin)
         if process.wait():
-            raise ProgramFailed(f"{Path(arguments[0]).name}: {self._last_line()}")
+            raise ProgramFailed(f"{Path(arguments[0]).name}: {self._reason()}")
 
     def start(self, *arguments: str) -> None:
         """Start the server."""
@@ -117,7 +117,7 @@ class ServerProcess:
         deadline = time.monotonic() + seconds
         while not is_ready():
             if self._process is None or self._process.poll() is not None:
-                raise ProgramFailed(f"the throwaway server ended: {self._last_line()}")
+                raise ProgramFailed(f"the throwaway server ended: {self._reason()}")
             if time.monotonic() > deadline:
                 raise ProgramFailed(f"the throwaway server did not answer within {seconds:g} s")
             time.sleep(_POLL_SECONDS)
@@ -140,26 +140,29 @@ class ServerProcess:
             self._process.wait()
         remove_tree(self.folder)
 
-    def _start(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, arguments: Sequence[str], stdin: Path = Path(os.devnull)
+    ) -> "subprocess.Popen[bytes]":
         environment = {**bare_environment(), "HOME": str(self.folder), "TMPDIR": str(self.folder)}
-        with (self.folder / _LOG).open("ab") as log:
+        with (self.folder / _LOG).open("ab") as log, stdin.open("rb") as content:
             return call_with_hidden_paths(
                 self.hidden,
                 lambda: subprocess.Popen(
                     [*self.isolation.prefix, *arguments],
                     cwd=self.folder,
                     env=environment,
-                    stdin=subprocess.DEVNULL,
+                    stdin=content,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
                 ),
             )
 
-    def _last_line(self) -> str:
+    def _reason(self) -> str:
         text = (self.folder / _LOG).read_bytes()[-_LOG_BYTES:].decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines else "it wrote no message"
+        lines = [line for line in text.splitlines() if line.strip()] or ["it wrote no message"]
+        errors = [line for line in lines if "ERROR" in line or "FATAL" in line]
+        return (errors or lines)[-1]
 
 
 SERVER_FOLDERS = "server-*"  # in the target of a drill

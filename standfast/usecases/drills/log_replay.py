@@ -1,0 +1,77 @@
+"""Replay of the log of a PostgreSQL base backup in a drill.
+
+Rules
+- A base is followed by the newest log of each source that reads the same folder of log files
+  (`wal`), also of another set.
+- The report has the time of the last replayed commit. It is the newest data that comes back.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+from backup.errors import NotFound
+from backup.repository import Repository
+from backup.sources.client_programs import ProgramFailed
+from standfast.config.sections.backup_sources import (
+    PostgresqlBaseSourceConfig,
+    PostgresqlWalSourceConfig,
+)
+from standfast.continuity.recovery_objectives import milliseconds
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
+from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql
+
+
+def replay(
+    installation: Installation,
+    repository: Repository,
+    source: PostgresqlBaseSourceConfig,
+    server: RecoveredPostgresql,
+    folder: Path,
+    until: datetime | None,
+) -> CheckResult:
+    """Restore the log that follows a base, and replay it up to a time.
+
+    `folder` is the target of the drill; its `tree` has the restored base.
+    """
+    started = installation.clock()
+    base = folder / "tree" / source.name
+    logs = [path for path in (base / "wal",) if path.is_dir()]
+    logs += _restored_logs(installation, repository, source, folder / "logs")
+    state, reason, output = CheckState.PASSED, "", ""
+    try:
+        replayed_to = server.recover(base / "base.tar", logs, until)
+        reason = f"replayed to {replayed_to or 'the end of the base'}"
+    except ProgramFailed as error:
+        state, reason, output = CheckState.FAILED, "the log was not replayed", str(error)
+    return CheckResult(
+        name=f"replay of {source.name}",
+        service="",
+        level=CheckLevel.STRUCTURE,
+        state=state,
+        reason=reason,
+        took_ms=milliseconds(installation.clock() - started),
+        output=output,
+    )
+
+
+def _restored_logs(
+    installation: Installation,
+    repository: Repository,
+    base: PostgresqlBaseSourceConfig,
+    folder: Path,
+) -> list[Path]:
+    """Restore the newest log of each set that has one for this base."""
+    restored = []
+    for set_name, settings in installation.config.backup.sets.items():
+        for source in settings.sources:
+            if not isinstance(source, PostgresqlWalSourceConfig) or source.wal != base.wal:
+                continue
+            try:
+                point = repository.resolve("latest", set_name, of_any_host=True)
+            except NotFound:
+                continue  # the set has no recovery point yet
+            to = folder / set_name
+            repository.restore(point, to, [source.name], now=installation.clock)
+            restored.append(to / source.name)
+    return restored

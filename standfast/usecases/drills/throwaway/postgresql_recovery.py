@@ -1,0 +1,113 @@
+"""Throwaway PostgreSQL server, recovered from a base backup and its log.
+
+- The programs are of the major version of the base: another version does not start on it.
+- The settings of the source are not used, because they name its folders and run its commands. So an
+  extension that must be preloaded does not work in a drill.
+- The log is replayed to a time, or to its end; then the server is promoted.
+- A physical copy repeats the rows and indexes of the source: no constraint is checked again.
+"""
+
+import shutil
+import tarfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from backup.sources.client_programs import ProgramFailed
+from standfast.usecases.drills.throwaway.postgresql import (
+    SETTINGS,
+    PostgresqlPrograms,
+    ThrowawayPostgresql,
+)
+from standfast.usecases.drills.throwaway.server_process import Isolation
+
+_REPLAY_SECONDS = 24 * 3600.0
+_SUPERUSER = "SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1"
+_REPLAYED_TO = "SELECT pg_last_xact_replay_timestamp()"
+_RECOVERY = {
+    **SETTINGS,
+    "wal_level": "replica",
+    "max_wal_senders": "10",
+    "max_prepared_transactions": "100",
+    "archive_mode": "off",
+    "hot_standby": "off",  # the first answer comes after the replay
+    "restore_command": "cp ../log-files/%f %p || cp ../log-files/%f.partial %p",
+    "recovery_target_action": "promote",
+}
+
+
+class RecoveredPostgresql(ThrowawayPostgresql):
+    """A cluster with the data of a base backup.
+
+    `user` is a role of the source that may connect.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        installed: Sequence[PostgresqlPrograms],
+        isolation: Isolation,
+        hidden: tuple[Path, ...],
+        user: str,
+    ) -> None:
+        super().__init__(folder, max(installed), isolation, hidden)
+        self._installed = installed
+        self._server = replace(self._server, user=user)
+
+    def start(self) -> None:
+        """Create the folder; `recover` starts the server."""
+        self.process.create_folder()
+
+    def recover(self, base: Path, logs: Iterable[Path], until: datetime | None) -> str:
+        """Replay the log up to `until`; return the time of the last commit.
+
+        `logs` are folders of segments, the earlier one first. Raise `ProgramFailed` with the
+        server's reason.
+        """
+        programs = self._programs_for(base)
+        self._server = replace(self._server, programs=programs.folder)
+        folder = self.process.folder
+        segments = folder / "log-files"
+        segments.mkdir()
+        for log in logs:
+            for path in log.iterdir():
+                shutil.copyfile(path, segments / path.name)
+        data = folder / "data"
+        self.process.run("mkdir", "--mode=700", str(data))
+        self.process.run("tar", "--extract", f"--directory={data}", stdin=base)
+        self.process.run("rm", "--force", str(data / "postgresql.auto.conf"))
+        self.process.run("touch", str(data / "recovery.signal"))
+        (folder / "postgresql.conf").touch()
+        (folder / "pg_hba.conf").write_text("local all all trust\n")
+        settings = {
+            **_RECOVERY,
+            "config_file": str(folder / "postgresql.conf"),
+            "hba_file": str(folder / "pg_hba.conf"),
+        }
+        if until is not None:
+            settings["recovery_target_time"] = until.isoformat()
+        self._serve(programs, data, settings, _REPLAY_SECONDS)
+        replayed_to = self.value(_REPLAYED_TO, "postgres")
+        self._server = replace(self._server, user=self.value(_SUPERUSER, "postgres"))
+        return replayed_to
+
+    def _programs_for(self, base: Path) -> PostgresqlPrograms:
+        version = _version(base)
+        for programs in self._installed:
+            if programs.version == version:
+                return programs
+        raise ProgramFailed(
+            f"the base backup is of PostgreSQL {version}, whose server programs are not installed."
+            f" Install the package postgresql-{version}"
+        )
+
+
+def _version(base: Path) -> int:
+    with suppress(tarfile.TarError, OSError, ValueError), tarfile.open(base) as archive:
+        for member in archive:
+            if member.name.removeprefix("./") == "PG_VERSION":
+                content = archive.extractfile(member)
+                return int(content.read()) if content else 0
+    raise ProgramFailed("the base backup has no readable PG_VERSION")

@@ -1,0 +1,142 @@
+"""Drills replay the log of a PostgreSQL base backup to a chosen time, or to its end."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus, UsageError
+from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.check_result import CheckState
+from standfast.usecases.drills.outcome import DrillOutcome
+from standfast.usecases.drills.restore_drill import run_drill
+from tests.servers.postgres import Postgres
+from tests.servers.postgres_cluster import Cluster, cluster_folder, told
+from tests.usecases.backup_installation import furnish, identity, installation_at
+from tests.usecases.drills.database_installation import (
+    drills_folder,
+    unexpected,
+    working_folders,
+)
+
+pytestmark = pytest.mark.xdist_group("databases")
+SETTINGS = """
+[backup.sets.base]
+
+[[backup.sets.base.sources]]
+kind = "postgresql_base"
+name = "crm-base"
+host = "{folder}"
+user = "backup"
+programs = "{programs}"
+wal = "{folder}/spool"
+
+[backup.sets.log]
+
+[[backup.sets.log.sources]]
+kind = "postgresql_wal"
+name = "crm-log"
+host = "{folder}"
+user = "backup"
+programs = "{programs}"
+wal = "{folder}/spool"
+
+[services.crm]
+owner = "Head of operations"
+rto_minutes = 60
+rpo_minutes = 1440
+sets = ["base"]
+
+[[services.crm.checks]]
+kind = "database"
+source = "crm-base"
+database = "postgres"
+assertions = ["SELECT sum(id) = {total} FROM calls"]
+last_change = "SELECT max(at) FROM calls"
+
+[drills]
+folder = "{drills}"
+"""
+
+
+@pytest.fixture
+def cluster(postgres_server: Postgres) -> Iterator[Cluster]:
+    """A running server that archives its log into `spool`."""
+    with cluster_folder(postgres_server.programs) as cluster:
+        cluster.initialise()
+        spool = cluster.new_folder("spool")
+        archive_command = told("archive_command", "/srv/crm-wal", spool)
+        cluster.configure({"archive_mode": "on", "archive_command": archive_command})
+        with cluster.started():
+            cluster.execute(
+                "CREATE ROLE backup LOGIN REPLICATION",
+                "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO backup",
+                "CREATE TABLE calls (id int PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())",
+            )
+            yield cluster
+
+
+@pytest.fixture
+def drills() -> Iterator[Path]:
+    with drills_folder() as folder:
+        yield folder
+
+
+def add(cluster: Cluster, number: int) -> datetime:
+    """Add a row; return a moment after it."""
+    cluster.execute(f"INSERT INTO calls VALUES ({number})")
+    ((moment,),) = cluster.rows("SELECT clock_timestamp()")
+    assert isinstance(moment, datetime)
+    return moment
+
+
+def backed_up(folder: Path, drills: Path, cluster: Cluster) -> tuple[Path, datetime]:
+    """Back up base and log; return the configuration and a moment between."""
+    values = {"folder": cluster.folder, "programs": cluster.programs, "drills": drills}
+    config_file = furnish(folder, SETTINGS.format(**values, total="{total}"))
+    config_file.write_text(config_file.read_text().replace("{total}", "7"))
+    with installation_at(config_file) as installation:
+        add(cluster, 1)
+        assert run_backup(installation, "base", "direct").result.unread == ()
+        moment = add(cluster, 2)
+        add(cluster, 4)
+        assert run_backup(installation, "log", "direct").result.unread == ()
+    return config_file, moment
+
+
+def drilled(config_file: Path, total: int, until: datetime | None) -> DrillOutcome:
+    text = config_file.read_text()
+    config_file.write_text(text.replace("sum(id) = 7", f"sum(id) = {total}"))
+    with installation_at(config_file) as installation:
+        return run_drill(installation, "base", identity(config_file.parent), until=until)
+
+
+def test_log_is_replayed_to_its_end(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, _ = backed_up(tmp_path, drills, cluster)
+    outcome = drilled(config_file, 7, None)
+    assert outcome.exit_status is ExitStatus.DONE, unexpected(outcome)
+    assert outcome.services[0].rpo_basis == "last_change"
+    assert working_folders(drills) == []
+    assert [path.name for path in drills.iterdir()] == ["reports"]
+
+
+def test_log_is_replayed_to_chosen_time(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, moment = backed_up(tmp_path, drills, cluster)
+    outcome = drilled(config_file, 3, moment)
+    assert outcome.exit_status is ExitStatus.DONE, unexpected(outcome)
+
+
+def test_time_after_the_log_fails_the_drill(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, moment = backed_up(tmp_path, drills, cluster)
+    outcome = drilled(config_file, 7, moment + timedelta(hours=1))
+    assert outcome.exit_status is ExitStatus.FAILED
+    found = {check.name: check for check in outcome.checks}["replay of crm-base"]
+    assert found.state is CheckState.FAILED
+    assert "before configured recovery target" in found.output
+
+
+def test_time_before_every_base_is_refused(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, moment = backed_up(tmp_path, drills, cluster)
+    with pytest.raises(UsageError):
+        drilled(config_file, 7, moment - timedelta(days=1))
