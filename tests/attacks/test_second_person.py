@@ -51,20 +51,42 @@ def test_nobody_removes_in_another_persons_name(site: Site) -> None:
 # One passphrase: dana's
 
 
-def test_one_passphrase_leaves_somebody_who_approves(site: Site) -> None:
+def test_one_passphrase_leaves_two_who_approve(site: Site) -> None:
+    site.add_duty_manager("finn", OWNER)
     dana = signer("dana")
-    for name in ("lee", "kim", "dana"):
+    for name in ("lee", "kim", "finn", "dana"):
         with suppress(ApprovalRefused):
             remove_person(site.installation, name, dana)
-    assert len(set(enrolled(site)) - {"dana"}) == 1
-    assert any("duty-manager" in one.roles for one in site.installation.ledger.people.all())
+    left = [one for one in site.installation.ledger.people.all() if one.name != "dana"]
+    assert [one.roles for one in left] == [("duty-manager",)] * 2
+
+
+def test_puppets_do_not_count_among_the_two(with_finn: Site) -> None:
+    with pytest.raises(ApprovalRefused):  # finn counts as one with lee
+        remove_person(with_finn.installation, "kim", signer("dana"))
+
+
+def test_second_signer_is_another_approver(with_finn: Site) -> None:
+    site, dana, lee = with_finn, signer("dana"), signer("lee")
+    key = step_decisions.signing_key(site.installation, "finn", "the same hand twice")
+    for first, second in (
+        (dana, dana),
+        (dana, signer("kim")),  # the person that leaves
+        (lee, Signer(name="finn", key=key)),  # enrolled by the first signer
+        (dana, Signer(name="lee", key=Ed25519PrivateKey.generate())),
+    ):
+        with pytest.raises(ApprovalRefused):
+            remove_person(site.installation, "kim", first, second)
+    remove_person(site.installation, "kim", dana, lee)
+    assert "kim" not in enrolled(site)
 
 
 def test_removal_is_signed_witnessed_and_notified(site: Site) -> None:
-    remove_person(site.installation, "lee", signer("dana"))
+    remove_person(site.installation, "lee", signer("dana"), signer("kim"))
     event = site.event("person.removed")
-    assert (event.actor, event.subject) == ("dana", "lee")
-    assert len(bytes.fromhex(event.detail["signature"])) == 64
+    assert (event.actor, event.subject, event.detail["second"]) == ("dana", "lee", "kim")
+    for signature in ("signature", "second_signature"):
+        assert len(bytes.fromhex(event.detail[signature])) == 64
     assert site.witnessed() >= event.sequence
     assert site.notified("lee was removed") == {"dana", "lee", "kim"}
 
@@ -72,7 +94,7 @@ def test_removal_is_signed_witnessed_and_notified(site: Site) -> None:
 def test_enrolment_is_witnessed_and_notified(site: Site) -> None:
     site.enrol("eve", signer("dana"))
     assert site.witnessed() >= site.event("person.enrolled").sequence
-    assert site.notified("eve was enrolled") == {"dana", "lee", "kim", "eve"}
+    assert site.notified("eve may now approve") == {"dana", "lee", "kim", "eve"}
 
 
 def test_nobody_grants_a_role_that_they_lack(site: Site) -> None:

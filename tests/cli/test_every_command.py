@@ -74,7 +74,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("people add erin --full-name Erin --mail erin@example.com --passphrase-file erin.txt", 0),
     ("people grant erin --role duty-manager --as lee", 0),
     ("people remove-passkey erin 3f9a1c20 --as lee", 2),  # which only a browser adds
-    ("people remove erin --as lee", 0),
+    ("people remove erin --as lee --second dana --second-passphrase-file dana.txt", 0),
     ("people import place/staff.csv --dry-run --column key=email", 2),  # no such list
     ("people import staff-list.csv --dry-run", 0),
     ("people import staff-list.csv", 0),
@@ -190,8 +190,9 @@ def story_installation(desk: Desk, quiet_installation: Path) -> Path:
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     (desk.folder / "staff-list.csv").write_text(STAFF_LIST)
-    (desk.folder / "erin.txt").write_text("a passphrase of her own")
-    (desk.folder / "erin.txt").chmod(0o600)
+    for person, phrase in {"erin": "a passphrase of her own", **PASSPHRASES}.items():
+        (desk.folder / f"{person}.txt").write_text(phrase)
+        (desk.folder / f"{person}.txt").chmod(0o600)
     return quiet_installation
 
 

@@ -210,6 +210,13 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
 )
 @click.argument("name", help="The sign-in name.")
 @signing_option
+@click.option("--second", metavar="PERSON", help="A second approver, who signs too.")
+@click.option(
+    "--second-passphrase-file",
+    type=FilePath(),
+    metavar="FILE",
+    help="The passphrase of the second approver.",
+)
 @owner_key_option
 @passphrase_file_option
 @click.pass_obj
@@ -217,20 +224,28 @@ def remove(
     call: Call,
     name: str,
     as_person: str | None,
+    second: str | None,
+    second_passphrase_file: Path | None,
     owner_key: Path | None,
     passphrase_file: Path | None,
 ) -> ExitStatus:
     """Remove a person's right to approve.
 
-    The removal is permanent; earlier approvals stay readable. All enrolled people are notified.
-    Only the owner's key can remove the last approver, or the last one of a role.
+    The removal is permanent; earlier approvals stay readable. All enrolled people are notified. If
+    fewer than two other approvers would remain, in total or with a role of the person, a second
+    approver must sign. Only the owner's key can remove the last approver, or the last one of a
+    role.
     """
-    from standfast.usecases.people.enrolment import remove_person
+    from standfast.usecases.people.enrolment import person_signer, remove_person
 
     with call.installation() as installation:
         installation.ledger.people.get(name)
         signer = _signer(call, installation, as_person, owner_key, passphrase_file)
-        removed = remove_person(installation, name, signer)
+        second_signer = None
+        if second is not None:
+            phrase = passphrase(call, second_passphrase_file, second)
+            second_signer = person_signer(installation, second, phrase)
+        removed = remove_person(installation, name, signer, second_signer)
     call.say(
         {"person": name, "is_removed": True, "removed_by": signer.name, "untold": removed.untold},
         [f"{name} can no longer approve anything.", *_untold(removed.untold)],

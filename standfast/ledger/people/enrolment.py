@@ -9,8 +9,9 @@ Rules
 - Nobody is deleted: a removed person can no longer approve, and past approvals stay readable.
 - A person or the owner signs each change after the enrolment: person, change and time. The event
   has the signature.
-- Nobody grants a role that they lack, and nobody removes the last approver: of all, of a role, or
-  of the requests of the remover. The owner's key may.
+- Nobody grants a role that they lack. The owner's key may.
+- A removal after which fewer than two approvers would remain, of all or of a role, needs the
+  signature of a second approver. Nobody removes the last one. The owner's key may do both.
 - Two enrolled people have two names and two mail addresses, as people read them.
 """
 
@@ -186,17 +187,26 @@ class People:
             write.tell(roles=all_roles, signature=signer.sign("grant", name, roles, now))
         return self.get(name)
 
-    def remove(self, name: str, signer: Signer, now: datetime) -> None:
-        """Remove a person for good; ApprovalRefused for the last approver."""
+    def remove(
+        self, name: str, signer: Signer, now: datetime, *, second: Signer | None = None
+    ) -> None:
+        """Remove a person for good.
+
+        Raise ApprovalRefused for the last approver, and without a `second` signer if fewer than
+        two approvers would remain.
+        """
         with self._database.write(
             actor=signer.name, subject=name, action="person.removed", now=now
         ) as write:
             write.alone()
             row = self._change(write, name, signer)
             if not signer.is_owner:
-                self._refuse_last(write.connection, row, signer, now)
+                self._refuse_last(write.connection, row, signer, second, now)
             write.update(person, (name,), removed_at=now)
             write.tell(signature=signer.sign("remove", name, (), now))
+            if second:
+                signature = second.sign("remove", name, (), now)
+                write.tell(second=second.name, second_signature=signature)
 
     def _change(self, write: Write, name: str, signer: Signer) -> RowMapping:
         """Verify the signer and return the row of the person to change."""
@@ -233,11 +243,17 @@ class People:
             )
 
     def _refuse_last(
-        self, connection: Connection, leaving: RowMapping, signer: Signer, now: datetime
+        self,
+        connection: Connection,
+        leaving: RowMapping,
+        signer: Signer,
+        second: Signer | None,
+        now: datetime,
     ) -> None:
-        """Raise ApprovalRefused if fewer approvals would be possible.
+        """Raise ApprovalRefused if too few approvers would remain.
 
-        This is checked for everybody, and for the people that count besides the signer.
+        This is checked for everybody, and for the people that count besides the signer: in total,
+        and for each role of the leaving person.
         """
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
         able = [
@@ -246,22 +262,37 @@ class People:
             if not stranger(self._database, connection, candidate, ())
             and not is_fresh(candidate, now)
         ]
+        roots = {row["name"]: root_of(self._database, connection, row) for row in able}
         own = root_of(self._database, connection, _row_of(connection, signer.name))
-        beside = [
-            candidate for candidate in able if root_of(self._database, connection, candidate) != own
-        ]
-        for group in (able, beside):
-            rest = [candidate for candidate in group if candidate["name"] != leaving["name"]]
-            if len(rest) == len(group):
-                continue
-            held = {role for candidate in rest for role in json.loads(candidate["roles"])}
-            lost = sorted({*json.loads(leaving["roles"])} - held)
-            if lost or not rest:
-                last = f"the last approver as {lost[0]}" if lost else "the last approver"
+        beside = [candidate for candidate in able if roots[candidate["name"]] != own]
+        if second:
+            self._refuse_stranger(connection, second)
+            if second.name not in {row["name"] for row in beside} - {leaving["name"]}:
                 raise ApprovalRefused(
-                    f"{leaving['name']!r}: {last}, or the last besides {signer.name!r}. Sign with "
-                    "the owner's key: --owner-key FILE."
+                    f"{second.name!r}: cannot be the second signer. Choose an approver that was "
+                    f"enrolled more than a day ago and does not count as one with {signer.name!r}."
                 )
+        for group in (able, beside):
+            if leaving["name"] not in {candidate["name"] for candidate in group}:
+                continue
+            for role in ("", *json.loads(leaving["roles"])):
+                remaining = {
+                    roots[candidate["name"]]
+                    for candidate in group
+                    if candidate["name"] != leaving["name"]
+                    and (not role or role in json.loads(candidate["roles"]))
+                }
+                if len(remaining) < (1 if second else 2):
+                    number = "only one approver" if remaining else "no approver"
+                    action = (
+                        "Add --second PERSON, an approver who signs too, or use --owner-key FILE."
+                        if remaining
+                        else "Sign with the owner's key: --owner-key FILE."
+                    )
+                    raise ApprovalRefused(
+                        f"{leaving['name']!r}: {number}{f' as {role}' if role else ''} would "
+                        f"remain. {action}"
+                    )
 
     def _refuse_known(self, connection: Connection, full_name: str, mail: str) -> None:
         """Raise UsageError if an enrolled person has this name or address."""

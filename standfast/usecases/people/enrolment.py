@@ -136,12 +136,15 @@ def grant_roles(
     )
 
 
-def remove_person(installation: Installation, name: str, signer: Signer) -> Changed:
+def remove_person(
+    installation: Installation, name: str, signer: Signer, second: Signer | None = None
+) -> Changed:
     """Remove a person's right to approve; notify everybody, including them.
 
-    Earlier approvals stay readable. Raise ApprovalRefused for the last approver.
+    Earlier approvals stay readable. Raise ApprovalRefused for the last approver, and without a
+    `second` signer if fewer than two approvers would remain.
     """
-    installation.ledger.people.remove(name, signer, installation.clock())
+    installation.ledger.people.remove(name, signer, installation.clock(), second=second)
     person = installation.ledger.people.get(name)
     return Changed(person=person, untold=_notify(installation, person, signer.name))
 
