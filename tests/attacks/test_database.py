@@ -319,7 +319,7 @@ def test_checkpoint_hides_no_later_event(
         decide(ledger, opened, "ann")
 
 
-def test_call_that_may_still_land_is_not_looked_up(ledger: Ledger, intruder: Intruder) -> None:
+def test_call_that_may_still_land_waits(ledger: Ledger, intruder: Intruder) -> None:
     """Looked up too early it would seem never to have happened, and somebody be told twice."""
     opened, who = _told(ledger, 1)
     claimed(ledger, opened, who, queue=_MAIL)

@@ -53,7 +53,7 @@ def test_a_whole_configuration_survives_being_written() -> None:
     assert loaded(text).model_dump() == loaded(COMPLETE).model_dump()
 
 
-def test_every_setting_that_is_switched_off_would_load_when_switched_on() -> None:
+def test_every_inactive_setting_loads_when_activated() -> None:
     text = re.sub(r"^#(?! )", "", render_default(KNOWN), flags=re.MULTILINE)
     # What stays is names of things that the examples do not define, and a choice between two
     # places that are both shown: no key and no value is wrong.
@@ -73,7 +73,7 @@ def test_every_section_and_kind_is_shown() -> None:
             assert not table.kind or f'kind = "{table.kind}"' in text
 
 
-def test_a_table_that_would_switch_something_on_is_shown_and_not_set() -> None:
+def test_activating_table_is_shown_but_not_set() -> None:
     text = render_default(KNOWN)
     assert "\n#[backup.s3]\n" in text
     assert "\n[backup.s3]" not in text

@@ -101,7 +101,7 @@ def test_a_key_is_on_its_line(path: KeyPath, passage: str) -> None:
     assert line_of(path, key_lines(EVERY_SYNTAX)) == expected
 
 
-def test_a_missing_key_has_the_line_of_the_table_around_it() -> None:
+def test_missing_key_has_the_line_of_its_table() -> None:
     lines = key_lines(EVERY_SYNTAX)
     assert line_of(("things", 1, "colour"), lines) == lines["things", 1]
     assert line_of(("nowhere", "at", "all"), lines) == 1

@@ -60,14 +60,14 @@ class TestFinding:
         monkeypatch.chdir(tmp_path)
         assert find_config(None, {}) == Path("standfast.toml")
 
-    def test_no_file_anywhere_names_the_command_that_makes_one(
+    def test_missing_configuration_names_the_init_command(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(ConfigurationError, match="standfast init"):
             find_config(None, {})
 
-    def test_a_file_in_another_users_folder_says_who_is_to_run_this(self, tmp_path: Path) -> None:
+    def test_foreign_folder_names_the_right_user(self, tmp_path: Path) -> None:
         folder = tmp_path / "place"
         folder.mkdir(mode=0o700)
         written(folder)
@@ -85,7 +85,7 @@ class TestFinding:
                 os.seteuid(0)
             folder.chmod(0o700)
 
-    def test_a_given_file_that_is_not_there_is_not_replaced_by_another(
+    def test_missing_given_file_is_not_replaced(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         written(tmp_path)
@@ -114,7 +114,7 @@ class TestReading:
         assert config.backup.sets == {}
         assert config.limits.accounts_without_second_person == 200
 
-    def test_relative_paths_start_at_the_file_wherever_the_command_runs(
+    def test_relative_paths_start_at_the_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
@@ -164,7 +164,7 @@ class TestReading:
         assert isinstance(recordings, FilesSourceConfig)
         assert recordings.exclude == ("*.tmp",)
 
-    def test_windows_line_ends_and_a_byte_order_mark_are_read(self, tmp_path: Path) -> None:
+    def test_windows_line_ends_and_bom_are_read(self, tmp_path: Path) -> None:
         path = tmp_path / "standfast.toml"
         path.write_bytes(b"\xef\xbb\xbf" + SMALLEST.replace("\n", "\r\n").encode())
         assert load(path).organisation.name == "Example"
@@ -186,18 +186,18 @@ class TestRefusing:
             "did you mean 'limits'?",
         )
 
-    def test_an_unknown_key_near_none_lists_those_known_there(self) -> None:
+    def test_unknown_key_lists_the_known_ones(self) -> None:
         problem = sole_problem(SMALLEST + "[limits]\nzzz = 1\n")
         assert problem.hint == "known here: accounts_without_second_person, accounts_by_directory"
 
-    def test_a_missing_key_is_told_where_its_table_stands_with_an_example(self) -> None:
+    def test_missing_key_has_line_and_example(self) -> None:
         text = changed('owner = "Head of operations"\nrto_minutes = 60\n', "rto_minutes = 60\n")
         problem = sole_problem(text)
         assert problem.line == line_number(text, "[services.telephony]")
         assert problem.message == "services.telephony.owner: is missing"
         assert problem.hint == 'for example: owner = "Head of operations"'
 
-    def test_a_mistake_in_a_list_has_the_line_of_its_item(self) -> None:
+    def test_mistake_in_a_list_has_its_line(self) -> None:
         text = changed('path = "crm.db" }', "path = 3 }")
         problem = sole_problem(text)
         assert problem.line == line_number(text, "path = 3")
@@ -217,9 +217,7 @@ class TestRefusing:
             ('security = "none"', 'security = "nome"', "did you mean 'none'?"),
         ],
     )
-    def test_an_unknown_kind_or_word_is_answered_with_what_fits(
-        self, old: str, new: str, hint: str
-    ) -> None:
+    def test_unknown_kind_lists_the_valid_ones(self, old: str, new: str, hint: str) -> None:
         assert sole_problem(changed(old, new)).hint == hint
 
     @pytest.mark.parametrize(
@@ -232,7 +230,7 @@ class TestRefusing:
             ('staff_audience = "staff"', 'staff_audience = "stuff"', "notices.staff_audience"),
         ],
     )
-    def test_a_name_that_names_nothing_is_answered_with_the_nearest(
+    def test_unknown_reference_suggests_the_nearest_name(
         self, old: str, new: str, where: str
     ) -> None:
         text = changed(old, new)
@@ -242,14 +240,14 @@ class TestRefusing:
         assert problem.line == line_number(text, new)
         assert problem.hint.startswith("did you mean")
 
-    def test_every_mistake_is_told_at_once_in_line_order(self) -> None:
+    def test_all_mistakes_are_reported_in_line_order(self) -> None:
         text = changed('name = "Example Contact Centres"\n', "").replace("schedule", "shedule")
         text = text.replace("port = 2525", 'port = "2525"')
         lines = [problem.line for problem in problems_of(text)]
         assert len(lines) == 3
         assert lines == sorted(lines)
 
-    def test_a_broken_item_is_not_told_again_as_a_list_too_short(self) -> None:
+    def test_broken_item_is_reported_once(self) -> None:
         text = SMALLEST + '[backup.sets.crm]\nsources = [{ kind = "files", name = "a" }]\n'
         assert sole_problem(text).message == "backup.sets.crm.sources[0].path: is missing"
 
@@ -274,7 +272,7 @@ class TestRefusing:
         assert plain not in repr(caught.value)
         assert caught.value.__context__ is None
 
-    def test_a_secret_under_a_misspelt_key_is_not_printed(self) -> None:
+    def test_misspelt_secret_is_not_printed(self) -> None:
         text = changed('token = "env:SCIM_TOKEN"', 'tokne = "hunter2"')
         assert "hunter2" not in "".join(map(str, problems_of(text)))
 
@@ -348,12 +346,12 @@ class TestRefusing:
             "postgresql://me:hunter2@[db/standfast",
         ],
     )
-    def test_a_password_in_the_ledgers_address_is_refused_and_not_printed(self, url: str) -> None:
+    def test_password_in_ledger_url_is_not_printed(self, url: str) -> None:
         problem = sole_problem(SMALLEST + f'[ledger]\nurl = "{url}"\n')
         assert "address" in problem.message
         assert "hunter2" not in str(problem)
 
-    def test_an_empty_path_is_refused_and_a_dot_is_the_files_folder(self, tmp_path: Path) -> None:
+    def test_empty_path_is_refused_and_dot_accepted(self, tmp_path: Path) -> None:
         text = changed('paths = ["logs"]', 'paths = [""]')
         assert sole_problem(text).message.startswith("evidence.logs.paths[0]: a path is needed")
         config = load(written(tmp_path, text.replace('[""]', '["."]')))
@@ -381,10 +379,10 @@ class TestRefusing:
             ("[ledger\n", "a line is [table], or key = value with text in quotation marks"),
         ],
     )
-    def test_broken_toml_says_what_to_do_about_what_is_broken(self, broken: str, hint: str) -> None:
+    def test_broken_toml_says_what_to_correct(self, broken: str, hint: str) -> None:
         assert sole_problem(SMALLEST + broken).hint == hint
 
-    def test_toml_that_breaks_off_is_told_at_its_last_line(self) -> None:
+    def test_truncated_toml_is_reported_at_its_end(self) -> None:
         assert sole_problem('[organisation]\nname = "x"\nlanguages = [').line == 3
 
     def test_bytes_that_are_not_text_have_their_line(self) -> None:
@@ -415,7 +413,7 @@ def test_no_content_escapes_as_another_error(content: bytes) -> None:
 
 
 @given(st.data())
-def test_no_change_of_one_line_escapes_as_another_error(data: st.DataObject) -> None:
+def test_every_changed_line_gives_a_declared_error(data: st.DataObject) -> None:
     lines = COMPLETE.splitlines()
     number = data.draw(st.integers(0, len(lines) - 1))
     lines[number] = data.draw(
@@ -431,13 +429,13 @@ def test_no_change_of_one_line_escapes_as_another_error(data: st.DataObject) -> 
     ["1", "1.5", "true", '"x"', "[]", "[1]", "{}", "{ kind = 3 }", "[{}]", "1979-05-27T07:32:00Z"],
 )
 @pytest.mark.parametrize("section", sorted(Config.model_fields))
-def test_no_value_in_place_of_a_section_escapes_as_another_error(section: str, value: str) -> None:
+def test_every_replaced_section_gives_a_declared_error(section: str, value: str) -> None:
     rest = "" if section == "organisation" else SMALLEST
     with suppress(FileInvalid):
         parse(f"{section} = {value}\n{rest}".encode(), Path("standfast.toml"))
 
 
-def test_a_date_where_text_belongs_is_refused_in_words() -> None:
+def test_date_instead_of_text_is_refused() -> None:
     written_date = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
     problem = sole_problem(changed('host = "127.0.0.1"', f"host = {written_date}"))
     assert problem.message.startswith("senders.mail.host: ")
@@ -456,7 +454,7 @@ def test_a_date_where_text_belongs_is_refused_in_words() -> None:
         ),
     ],
 )
-def test_letters_stand_in_for_no_mail_and_mail_for_no_letters(
+def test_letters_and_mail_are_not_interchangeable(
     written: str, instead: str, key: str, words: str
 ) -> None:
     post = '[senders.post]\nkind = "letters"\nreturn_address = ["1 Road"]\n'
@@ -471,7 +469,7 @@ def test_letters_stand_in_for_no_mail_and_mail_for_no_letters(
 @pytest.mark.parametrize(
     ("failover", "words"), [("relay", "names no sender"), ("mail", "hands on in a circle")]
 )
-def test_a_sender_hands_on_to_another_that_is_there(failover: str, words: str) -> None:
+def test_failover_names_an_existing_sender(failover: str, words: str) -> None:
     text = changed('kind = "smtp"', f'kind = "smtp"\nfailover = "{failover}"')
     problem = sole_problem(text)
     assert problem.line == line_number(text, "failover")

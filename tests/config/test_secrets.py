@@ -86,7 +86,7 @@ def test_a_variable_that_is_not_set_is_named(tmp_path: Path, env: dict[str, str]
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_a_file_gives_its_text_without_the_line_end(tmp_path: Path, end: bytes) -> None:
+def test_secret_file_loses_its_line_end(tmp_path: Path, end: bytes) -> None:
     secret_file(tmp_path, VALUE.encode() + end)
     assert resolver(tmp_path).resolve(SecretReference("file:token")).reveal() == VALUE
 
@@ -107,9 +107,7 @@ def test_a_file_may_lie_anywhere_or_at_home(
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o644, 0o666])
-def test_a_file_open_to_every_user_is_refused_with_the_command_to_type(
-    tmp_path: Path, mode: int
-) -> None:
+def test_readable_secret_file_is_refused_with_command(tmp_path: Path, mode: int) -> None:
     path = secret_file(tmp_path, VALUE.encode(), mode)
     with pytest.raises(Refused) as caught:
         resolver(tmp_path).resolve(SecretReference("file:token"))
@@ -128,7 +126,7 @@ def test_a_file_shared_with_a_group_is_read(tmp_path: Path) -> None:
     [(b"", "empty"), (b"\n", "empty"), (b"x" * 65537, "64 KiB"), (b"hunter2\xff", "UTF-8")],
     ids=["empty", "line end alone", "too large", "not text"],
 )
-def test_a_file_without_a_usable_text_is_named_and_not_shown(
+def test_unusable_secret_file_is_named_not_shown(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     secret_file(tmp_path, content)
@@ -139,7 +137,7 @@ def test_a_file_without_a_usable_text_is_named_and_not_shown(
     assert caught.value.__context__ is None
 
 
-def test_a_missing_file_a_folder_and_nobodys_home_are_named(tmp_path: Path) -> None:
+def test_missing_file_folder_or_home_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     for reference in ("file:missing", "file:folder", "file:~no-such-user/token"):
         with pytest.raises(SecretMissing, match=reference):
@@ -159,7 +157,7 @@ def test_a_keyring_gives_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("memory_keyring")
-def test_a_keyring_that_is_locked_or_knows_nothing_is_named(tmp_path: Path) -> None:
+def test_locked_or_empty_keyring_is_named(tmp_path: Path) -> None:
     for reference in ("keyring:locked/me", "keyring:standfast/you"):
         with pytest.raises(SecretMissing, match=reference) as caught:
             resolver(tmp_path).resolve(SecretReference(reference))

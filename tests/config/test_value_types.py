@@ -39,12 +39,12 @@ def kept(key: str, value: object) -> object:
 
 
 @pytest.mark.parametrize("prefix", ["", "vault/", "call-centre/vault.1/"])
-def test_a_prefix_ends_with_a_slash_or_is_empty(prefix: str) -> None:
+def test_prefix_is_empty_or_ends_with_slash(prefix: str) -> None:
     assert kept("object_prefix", prefix) == prefix
 
 
 @pytest.mark.parametrize("prefix", ["vault", "/vault/", "a//", "../", "Vault/", "a b/", "{prefix}"])
-def test_a_prefix_that_would_run_into_names_is_refused(prefix: str) -> None:
+def test_prefix_without_slash_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="ends with a slash"):
         kept("object_prefix", prefix)
 
@@ -77,7 +77,7 @@ def test_a_reference_has_a_scheme_and_a_place(text: str, scheme: str, place: str
         "file:a\nb",
     ],
 )
-def test_anything_else_is_no_reference_and_is_not_repeated(text: str) -> None:
+def test_plain_secret_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="named here, never written") as caught:
         SecretReference(text)
     assert "hunter2" not in str(caught.value)
@@ -137,7 +137,7 @@ def test_no_schedule_is_more_than_refused(schedule: str) -> None:
 @pytest.mark.parametrize(
     "address", ["https://example.com/scim/", "http://127.0.0.1:8080", "http://[::1]/x"]
 )
-def test_a_web_address_is_encrypted_or_on_this_machine(address: str) -> None:
+def test_web_address_is_encrypted_or_local(address: str) -> None:
     assert kept("web_address", address) == address.rstrip("/")
 
 
@@ -166,7 +166,7 @@ def test_a_database_address_without_a_password_is_kept() -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, 9.5, float("inf"), float("nan"), True, "1", 10**400])
-def test_a_number_is_within_its_bounds_and_has_an_end(number: object) -> None:
+def test_number_is_finite_and_within_bounds(number: object) -> None:
     assert kept("number", 9) == 9.0
     with pytest.raises(ValueError):
         kept("number", number)

@@ -71,7 +71,7 @@ def test_files_encrypted_in_their_place_are_a_jump() -> None:
     assert "of the files have other content; usually" in changed.sentence
 
 
-def test_files_that_all_get_a_new_suffix_are_a_jump() -> None:
+def test_renamed_suffixes_are_an_anomaly() -> None:
     before = nights(10)
     last = before[-1]
     # Encrypted and renamed: the old names are gone, as many new ones are there.
@@ -88,7 +88,7 @@ def test_files_that_all_get_a_new_suffix_are_a_jump() -> None:
     assert names(jumps(before, moved)) == {"renamed"}
 
 
-def test_many_new_files_beside_the_old_are_new_content_only() -> None:
+def test_many_new_files_are_only_new_content() -> None:
     before = nights(10)
     last = before[-1]
     tonight = replace(
@@ -101,7 +101,7 @@ def test_many_new_files_beside_the_old_are_new_content_only() -> None:
     assert names(jumps(before, tonight)) == {"new content"}
 
 
-def test_many_files_that_are_gone_are_a_jump_though_nothing_came_for_them() -> None:
+def test_many_deleted_files_are_an_anomaly() -> None:
     before = nights(10)
     last = before[-1]
     (found,) = jumps(before, replace(last, files=last.files // 2, files_new=0))
@@ -109,7 +109,7 @@ def test_many_files_that_are_gone_are_a_jump_though_nothing_came_for_them() -> N
     assert "50 % of the files are gone without new ones" in found.sentence
 
 
-def test_of_a_set_that_sheds_only_what_is_gone_is_not_told() -> None:
+def test_shedding_set_does_not_report_deletions() -> None:
     before = nights(10)
     last = before[-1]
     fewer = replace(last, files=last.files // 2, files_new=0)
@@ -118,36 +118,34 @@ def test_of_a_set_that_sheds_only_what_is_gone_is_not_told() -> None:
     assert names(jumps(before, encrypted, sheds=True)) == {"changed", "new content"}
 
 
-def test_new_content_is_a_share_of_what_is_there_tonight() -> None:
+def test_new_content_is_a_share_of_tonight() -> None:
     before = nights(10)
     grown = replace(before[-1], bytes_total=400 * GIB, bytes_changed=36 * GIB)
     assert jumps(before, replace(grown, files=grown.files + grown.files_new)) == ()
 
 
-def test_of_an_even_number_of_nights_what_lies_between_the_middle_two_is_usual() -> None:
+def test_even_number_of_nights_averages_the_middle() -> None:
     same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
     before = [replace(same, files_changed=n) for n in (0, 0, 0, 0, 2000, 2000, 2000)]
     (found,) = jumps(before, replace(same, files_changed=same.files))
     assert (found.measure, found.usual_permille) == ("changed", 100)
 
 
-def test_a_few_files_that_are_gone_are_no_jump() -> None:
+def test_few_deleted_files_are_no_anomaly() -> None:
     before = nights(10)
     tonight = replace(before[-1], files=before[-1].files - 500, files_new=0)
     assert jumps(before, tonight) == ()
 
 
 @pytest.mark.parametrize(("percent", "is_told"), [(10, False), (10.1, True)])
-def test_a_rise_of_more_than_a_tenth_of_the_set_is_told(percent: float, is_told: bool) -> None:
+def test_rise_above_a_tenth_is_an_anomaly(percent: float, is_told: bool) -> None:
     same = replace(QUIET, files_new=0, files_changed=0, bytes_changed=0, bytes_incompressible=0)
     tonight = replace(same, files_changed=int(same.files * percent / 100))
     assert bool(jumps([same] * 6, tonight)) is is_told
 
 
 @pytest.mark.parametrize(("percent", "is_told"), [(28.6, False), (28.8, True)])
-def test_a_set_that_strays_is_told_of_beyond_six_of_its_deviations(
-    percent: float, is_told: bool
-) -> None:
+def test_anomaly_begins_at_six_deviations(percent: float, is_told: bool) -> None:
     """The usual is a tenth, and half of the nights stray from it by 2.1 % of the set or more."""
     same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
     before = [replace(same, files_changed=n) for n in (0, 790, 1000, 1210, 1210, 790, 1000, 1210)]
@@ -155,7 +153,7 @@ def test_a_set_that_strays_is_told_of_beyond_six_of_its_deviations(
     assert bool(jumps(before, tonight)) is is_told
 
 
-def test_what_is_usual_is_that_of_the_last_thirty_nights() -> None:
+def test_usual_values_come_from_thirty_nights() -> None:
     same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
     calm = replace(same, files_changed=0)
     wild = replace(same, files_changed=5000)
@@ -165,7 +163,7 @@ def test_what_is_usual_is_that_of_the_last_thirty_nights() -> None:
     assert jumps([*[wild] * 100, *[calm] * 15, *[wild] * 14], wild) != ()
 
 
-def test_a_set_that_changes_wholly_each_night_is_quiet() -> None:
+def test_set_that_always_changes_is_quiet() -> None:
     dump = Night(
         files=1,
         files_new=0,
@@ -180,7 +178,7 @@ def test_a_set_that_changes_wholly_each_night_is_quiet() -> None:
     assert names(jumps(before, encrypted)) == {"new content", "incompressible"}
 
 
-def test_recordings_that_never_compress_are_quiet_until_they_are_rewritten() -> None:
+def test_incompressible_recordings_are_quiet_until_rewritten() -> None:
     recordings = replace(QUIET, bytes_changed=GIB, bytes_incompressible=GIB, files_changed=0)
     before = nights(10, recordings)
     assert jumps(before, replace(before[-1], files=before[-1].files + before[-1].files_new)) == ()
@@ -197,7 +195,7 @@ def test_nothing_is_judged_before_five_nights(count: int) -> None:
     assert jumps(nights(5), wild)
 
 
-def test_a_handful_of_files_is_no_jump_however_large_their_share() -> None:
+def test_handful_of_files_is_no_anomaly() -> None:
     small = Night(
         files=30,
         files_new=0,
@@ -212,7 +210,7 @@ def test_a_handful_of_files_is_no_jump_however_large_their_share() -> None:
     assert names(jumps(before, replace(handful, files_changed=20))) == {"changed"}
 
 
-def test_what_strays_much_needs_to_stray_more_to_be_a_jump() -> None:
+def test_unsteady_set_has_a_higher_limit() -> None:
     wild = replace(QUIET, files_changed=3_000)
     before = nights(20, wild, stray=0.9)
     assert jumps(before, replace(before[-1], files_changed=6_000)) == ()
@@ -220,7 +218,7 @@ def test_what_strays_much_needs_to_stray_more_to_be_a_jump() -> None:
     assert names(jumps(calm, replace(calm[-1], files_changed=6_000))) == {"changed"}
 
 
-def test_one_wild_night_or_two_do_not_hide_the_next() -> None:
+def test_two_wild_nights_do_not_hide_a_third() -> None:
     before = nights(12)
     attack = replace(before[-1], files_new=0, files_changed=before[-1].files)
     assert names(jumps([*before, attack, attack], attack)) == {"changed"}
@@ -233,7 +231,7 @@ def test_what_becomes_usual_is_quiet_again() -> None:
     assert jumps([*before, *[more] * 30], more) == ()
 
 
-def test_a_run_that_did_not_count_all_of_it_is_no_night() -> None:
+def test_incomplete_run_is_not_counted() -> None:
     counts = {name: getattr(QUIET, name) for name in Night.__dataclass_fields__}
     assert Night.of({**counts, "point": "host-1/0000000001"}) == QUIET
     assert Night.of({**counts, "sent_anew": True}) is None

@@ -20,11 +20,11 @@ def test_a_moment_far_ahead_is_not_the_newest() -> None:
     assert newest([], NOW) is None
 
 
-def test_a_clock_that_was_put_right_by_minutes_takes_nothing_away() -> None:
+def test_corrected_clock_changes_no_order() -> None:
     assert newest([NOW - 24 * HOUR, NOW + HOUR], NOW) == NOW + HOUR
 
 
-def test_what_is_still_to_come_stands_behind_everything_that_came() -> None:
+def test_future_moments_come_after_all_others() -> None:
     runs = [Run(NOW + hours * HOUR) for hours in (9000, 5000, -1, -50, 0)]
     order = [(run.started_at - NOW) / HOUR for run in newest_first(runs, NOW)]
     assert order == [0, -1, -50, 9000, 5000]

@@ -40,7 +40,7 @@ def test_what_was_never_reached_is_missed() -> None:
     assert not judged(0, None).is_met
 
 
-def test_what_takes_longer_than_is_tolerable_is_told_apart_from_a_promise_that_was_missed() -> None:
+def test_exceeded_mtpd_is_reported_separately() -> None:
     tolerable = [replace(judged(rto, 0), mtpd_ms=90_000) for rto in (60_001, 90_000, 90_001, None)]
     assert [one.is_beyond_mtpd for one in tolerable] == [False, False, True, True]
     assert not any(one.is_met for one in tolerable)

@@ -27,12 +27,12 @@ def test_a_schedule_stands_in_its_own_time_zone() -> None:
     assert last_due(NIGHTLY, "Europe/Berlin", at("2026-12-01T12:00")) == at("2026-12-01T01:30")
 
 
-def test_a_time_that_the_clock_skips_is_due_right_after() -> None:
+def test_skipped_time_is_due_right_after() -> None:
     # Berlin goes from 02:00 to 03:00 on 29 March 2026.
     assert last_due(NIGHTLY, "Europe/Berlin", at("2026-03-29T12:00")) == at("2026-03-29T01:00")
 
 
-def test_a_time_that_the_clock_repeats_is_due_once() -> None:
+def test_repeated_time_is_due_once() -> None:
     # Berlin goes from 03:00 back to 02:00 on 25 October 2026, at 01:00 UTC.
     midnight = at("2026-10-25T00:00")
     for minutes in range(24 * 60):
@@ -54,9 +54,7 @@ def test_a_time_that_the_clock_repeats_is_due_once() -> None:
     ],
 )
 @pytest.mark.parametrize("cron", [NIGHTLY, "0 0 * * *", "*/20 * * * *", "0 1 1 * *"])
-def test_what_was_due_last_is_the_newest_of_all_that_was_due(
-    cron: str, zone: str, day: str
-) -> None:
+def test_newest_due_time_is_returned(cron: str, zone: str, day: str) -> None:
     begin = at(day)
     forward = CronSim(cron, (begin - timedelta(days=40)).astimezone(ZoneInfo(zone)))
     in_utc = (run.astimezone(UTC) for run in forward)
@@ -72,7 +70,7 @@ def test_a_schedule_that_never_comes_is_refused(cron: str) -> None:
         last_due(cron, "UTC", at("2026-11-25T03:00"))
 
 
-def test_a_run_at_the_due_moment_is_not_missed() -> None:
+def test_run_at_the_due_time_is_not_missed() -> None:
     due = at("2026-11-25T02:30")
     assert not is_missed(due, due)
     assert is_missed(due, at("2026-11-25T02:29"))
@@ -82,7 +80,7 @@ def test_a_set_that_never_ran_is_missed() -> None:
     assert is_missed(at("2026-11-25T02:30"), None)
 
 
-def test_what_came_twice_as_long_ago_as_it_should_is_too_old() -> None:
+def test_twice_the_interval_is_too_old() -> None:
     assert oldest_allowed(NIGHTLY, "UTC", at("2026-11-25T02:30")) == timedelta(days=2)
     assert oldest_allowed(NIGHTLY, "UTC", at("2026-11-26T02:29")) == timedelta(days=2)
 
@@ -99,6 +97,6 @@ def test_nothing_is_too_old_because_its_schedule_rests(cron: str, newest: str, l
     assert oldest_allowed(cron, "UTC", at(later)) >= at(later) - at(newest)
 
 
-def test_two_runs_that_do_not_come_are_not_hidden_by_a_rest() -> None:
+def test_pause_hides_no_two_missed_runs() -> None:
     sunday = at("2026-11-29T12:00")
     assert oldest_allowed("0 2 * * 1-5", "UTC", sunday) < sunday - at("2026-11-25T02:00")

@@ -17,7 +17,7 @@ class Service:
     depends_on: tuple[str, ...] = ()
 
 
-def test_what_stands_on_nothing_of_each_other_comes_back_side_by_side() -> None:
+def test_independent_services_return_in_parallel() -> None:
     services = {
         "telephony": Service(depends_on=("network",)),
         "crm": Service(depends_on=("network",)),
@@ -51,18 +51,18 @@ def _rotations(message: str) -> set[str]:
     return {" → ".join([*one, one[0]]) for one in turned}
 
 
-def test_a_service_that_stands_on_itself_is_a_cycle() -> None:
+def test_service_that_needs_itself_is_a_cycle() -> None:
     with pytest.raises(ConfigurationError, match="crm → crm"):
         recovery_order({"crm": Service(depends_on=("crm",))})
 
 
-def test_a_service_promised_sooner_than_what_it_stands_on_is_refused() -> None:
+def test_shorter_rto_than_a_dependency_is_refused() -> None:
     services = {"crm": Service(rto_minutes=30, depends_on=("db",)), "db": Service(rto_minutes=60)}
     with pytest.raises(ConfigurationError, match=r"crm: .* 30 minutes.* db.* 60"):
         recovery_order(services)
 
 
-def test_a_service_may_be_promised_together_with_what_it_stands_on() -> None:
+def test_rto_equal_to_a_dependency_is_accepted() -> None:
     services = {"crm": Service(depends_on=("db",)), "db": Service()}
     assert recovery_order(services) == (("db",), ("crm",))
 

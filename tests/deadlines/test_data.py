@@ -32,7 +32,7 @@ def test_each_line_fits_the_schema(line: str) -> None:
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(line))
 
 
-def test_each_says_where_it_is_written_and_when_that_was_read(
+def test_each_obligation_has_source_and_reading_date(
     shipped: Mapping[str, Obligation],
 ) -> None:
     for obligation in shipped.values():
@@ -41,7 +41,7 @@ def test_each_says_where_it_is_written_and_when_that_was_read(
         assert obligation.read_on.startswith("2026-"), obligation.id
 
 
-def test_each_clock_starts_with_facts_or_notices_that_are_known(
+def test_each_clock_starts_with_a_known_fact(
     shipped: Mapping[str, Obligation],
 ) -> None:
     for obligation in shipped.values():
@@ -57,7 +57,7 @@ def test_each_question_is_asked_for_some_clock(shipped: Mapping[str, Obligation]
     assert asked == QUESTIONS.keys()
 
 
-def test_each_holder_of_a_duty_is_known_and_each_that_is_known_has_one(
+def test_each_duty_holder_is_known_and_used(
     shipped: Mapping[str, Obligation],
 ) -> None:
     everybody = frozenset(Part), frozenset(Sector)
@@ -110,7 +110,7 @@ def test_thresholds_are_read_as_the_law_means_them(
     assert (threshold.least, threshold.most, threshold.question) == (least, most, question)
 
 
-def test_the_two_limits_of_one_first_report_are_one_notice(
+def test_two_limits_of_one_report_share_a_notice(
     shipped: Mapping[str, Obligation],
 ) -> None:
     one, other = (
@@ -145,7 +145,7 @@ def changed(**keys: Any) -> str:
         (LINES[0], "is repeated"),
     ],
 )  # fmt: skip
-def test_a_line_that_is_half_understood_is_refused_with_its_number(line: str, says: str) -> None:
+def test_half_understood_line_is_refused_with_number(line: str, says: str) -> None:
     with pytest.raises(ValueError, match=r"line 2") as refused:
         read([LINES[0], line])
     assert says in str(refused.value)

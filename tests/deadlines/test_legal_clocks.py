@@ -73,7 +73,7 @@ def all_clocks(
     return {clock.obligation.id: clock for clock in found}
 
 
-def test_nothing_runs_before_a_fact_and_each_clock_asks_for_its_own() -> None:
+def test_clocks_wait_for_and_ask_for_facts() -> None:
     found = all_clocks()
     assert {clock.standing for clock in found.values()} == {Standing.NOT_STARTED, Standing.NOT_LAW}
     for clock in found.values():
@@ -82,7 +82,7 @@ def test_nothing_runs_before_a_fact_and_each_clock_asks_for_its_own() -> None:
     assert {"awareness", "scope"} <= asked
 
 
-def test_a_processor_of_one_state_sees_only_its_own_duties() -> None:
+def test_processor_of_one_state_sees_own_duties() -> None:
     found = all_clocks(
         parts=frozenset({Part.PROCESSOR}),
         sectors=frozenset(),
@@ -91,7 +91,7 @@ def test_a_processor_of_one_state_sees_only_its_own_duties() -> None:
     assert set(found) == {"eu-gdpr-33-2-processor", "us-ca-vendor"}
 
 
-def test_a_hard_clock_runs_and_is_missed_at_its_strict_end() -> None:
+def test_hard_clock_is_missed_at_strict_end() -> None:
     aware = time_of("awareness")
     clock = all_clocks(aware)["eu-gdpr-33-authority"]
     assert clock.standing is Standing.RUNNING
@@ -103,7 +103,7 @@ def test_a_hard_clock_runs_and_is_missed_at_its_strict_end() -> None:
     assert late.standing is Standing.MISSED
 
 
-def test_a_receipt_ends_a_clock_in_time_or_late() -> None:
+def test_receipt_ends_a_clock_in_time_or_late() -> None:
     aware = time_of("awareness")
     for moment, standing in ((at(3), Standing.MET), (at(3, hours=1), Standing.LATE)):
         clock = all_clocks(aware, told("eu-gdpr-33-authority", moment), now=at(9))
@@ -111,7 +111,7 @@ def test_a_receipt_ends_a_clock_in_time_or_late() -> None:
         assert clock["eu-gdpr-33-authority"].because == "receipt 7"
 
 
-def test_a_soft_duty_is_due_from_its_start_and_has_no_date() -> None:
+def test_soft_duty_is_due_at_its_start() -> None:
     clock = all_clocks(time_of("awareness"))["eu-gdpr-33-2-processor"]
     assert (clock.standing, clock.due) == (Standing.RUNNING, None)
     assert clock.share_gone(NOW) is None
@@ -124,20 +124,20 @@ def test_a_proposed_law_is_shown_and_never_applied() -> None:
     )  # fmt: skip
 
 
-def test_a_clock_counts_from_the_first_of_two_starts() -> None:
+def test_earlier_of_two_starts_counts() -> None:
     clock = all_clocks(time_of("discovery", at(2)), time_of("notification", at(1)))[
         "us-oh-residents"
     ]
     assert (clock.started_at, clock.started_by) == (at(1), "notification")
 
 
-def test_a_clock_that_needs_two_facts_counts_from_the_last() -> None:
+def test_later_of_two_required_facts_counts() -> None:
     assert all_clocks(time_of("awareness"))["us-me-residents"].standing is Standing.NOT_STARTED
     clock = all_clocks(time_of("awareness"), time_of("scope", at(4)))["us-me-residents"]
     assert (clock.started_at, clock.started_by) == (at(4), "scope")
 
 
-def test_what_counts_from_the_end_of_a_year_is_due_after_the_year_of_its_fact() -> None:
+def test_year_end_duty_follows_its_facts_year() -> None:
     for discovered in (NOW, datetime(2026, 12, 30, 12, tzinfo=UTC)):
         clock = all_clocks(time_of("discovery", discovered), now=discovered)
         due = clock["us-hipaa-408-hhs-annual"].due
@@ -146,13 +146,13 @@ def test_what_counts_from_the_end_of_a_year_is_due_after_the_year_of_its_fact() 
         assert due.strict == datetime(2027, 3, 2, tzinfo=UTC)
 
 
-def test_a_phase_counts_from_the_receipt_of_the_one_before() -> None:
+def test_phase_counts_from_the_previous_receipt() -> None:
     clock = all_clocks(time_of("awareness"), told("eu-nis2-23-notification", at(2)))
     assert clock["eu-nis2-23-final"].started_at == at(2)
     assert clock["eu-nis2-23-final"].started_by == "eu-nis2-23-notification"
 
 
-def test_the_earlier_of_two_limits_counts_and_one_report_meets_both() -> None:
+def test_one_report_meets_both_limits() -> None:
     facts = (time_of("awareness"), time_of("classification", at(hours=2)))
     both = ("eu-dora-19-initial-classification", "eu-dora-19-initial-backstop")
     found = all_clocks(*facts)
@@ -166,14 +166,14 @@ def test_the_earlier_of_two_limits_counts_and_one_report_meets_both() -> None:
     assert [found[name].standing for name in both] == [Standing.MET, Standing.MET], "the first"
 
 
-def test_an_outer_limit_gives_way_to_a_classification_that_came_after_it() -> None:
+def test_later_classification_replaces_an_outer_limit() -> None:
     facts = (time_of("awareness"), time_of("classification", at(hours=30)))
     found = all_clocks(*facts, now=at(hours=31))
     assert found["eu-dora-19-initial-backstop"].standing is Standing.NOT_OWED
     assert found["eu-dora-19-initial-classification"].standing is Standing.RUNNING
 
 
-def test_too_few_people_end_a_duty_and_say_who_counted() -> None:
+def test_too_few_people_end_a_duty() -> None:
     name = "us-hipaa-406-media"
     assert all_clocks(time_of("discovery"))[name].standing is Standing.RUNNING
     clock = all_clocks(time_of("discovery"), affected("US federal", 500))[name]
@@ -183,7 +183,7 @@ def test_too_few_people_end_a_duty_and_say_who_counted() -> None:
     assert clock.standing is Standing.RUNNING
 
 
-def test_a_judgement_brings_a_duty_that_the_number_does_not() -> None:
+def test_judgement_can_add_a_duty() -> None:
     name, few = "jp-appi-preliminary", affected("Japan", 3)
     aware = time_of("awareness")
     assert all_clocks(aware, few)[name].standing is Standing.RUNNING  # not judged yet: owed
@@ -193,7 +193,7 @@ def test_a_judgement_brings_a_duty_that_the_number_does_not() -> None:
     assert all_clocks(aware, few, no, yes)[name].standing is Standing.RUNNING
 
 
-def test_a_risk_test_answered_with_no_ends_a_duty_and_says_who_judged() -> None:
+def test_risk_answer_no_ends_a_duty() -> None:
     name = "eu-gdpr-34-individuals"
     aware = time_of("awareness")
     questions = all_clocks(aware)[name].questions
@@ -203,7 +203,7 @@ def test_a_risk_test_answered_with_no_ends_a_duty_and_says_who_judged() -> None:
     assert "by ada" in clock.because
 
 
-def test_a_risk_test_answered_with_yes_leaves_a_duty_owed_and_takes_a_no_back() -> None:
+def test_risk_answer_yes_restores_a_duty() -> None:
     name, aware = "eu-gdpr-34-individuals", time_of("awareness")
     yes, no = (judged(FactKind.ANSWER, name, is_so=is_so) for is_so in (True, False))
     for answers in ((yes,), (no, yes)):
@@ -211,7 +211,7 @@ def test_a_risk_test_answered_with_yes_leaves_a_duty_owed_and_takes_a_no_back() 
         assert (clock.standing, clock.questions) == (Standing.RUNNING, ())
 
 
-def test_only_what_is_not_known_and_decides_something_is_asked() -> None:
+def test_only_deciding_questions_are_asked() -> None:
     name, aware = "jp-appi-preliminary", time_of("awareness")
 
     def asked(*facts: Fact, of: str = name) -> list[FactKind]:
@@ -230,7 +230,7 @@ def test_only_what_is_not_known_and_decides_something_is_asked() -> None:
     assert asked(of="eu-gdpr-33-2-processor") == [], "its law knows no test"
 
 
-def test_a_changed_fact_moves_the_date_and_keeps_the_old_one_in_view() -> None:
+def test_changed_fact_moves_the_date_visibly() -> None:
     later = time_of("awareness", at(hours=5))
     clock = all_clocks(time_of("awareness"), later)["eu-gdpr-33-authority"]
     assert clock.due is not None
@@ -238,7 +238,7 @@ def test_a_changed_fact_moves_the_date_and_keeps_the_old_one_in_view() -> None:
     assert [(was.due.strict, was.replaced_by) for was in clock.was] == [(at(3), later)]
 
 
-def test_law_enforcement_holds_a_clock_only_while_its_letter_lasts() -> None:
+def test_law_enforcement_delay_ends_with_its_letter() -> None:
     name, found_out = "us-fl-residents", time_of("determination")
     held = all_clocks(found_out, delay(name, at(40)), now=at(31))[name]
     assert held.standing is Standing.HELD
@@ -272,7 +272,7 @@ def test_customers_are_not_told_while_the_hold_runs() -> None:
     assert early.standing is Standing.EARLY
 
 
-def test_people_are_not_told_before_the_one_who_must_hear_first() -> None:
+def test_people_wait_for_the_first_recipient() -> None:
     blocked = all_clocks(time_of("investigation_concluded"))["us-md-residents"]
     assert [block.reason for block in blocked.blocks] == [
         f"Maryland AG must be notified first ({blocked_by('us-md-ag').citation})"
@@ -281,7 +281,7 @@ def test_people_are_not_told_before_the_one_who_must_hear_first() -> None:
     assert free.blocks == ()
 
 
-def test_nobody_waits_for_a_notice_that_is_not_owed() -> None:
+def test_unnecessary_notice_blocks_nobody() -> None:
     concluded, none = time_of("investigation_concluded"), affected("US-MD", 0)
     assert all_clocks(concluded, none)["us-md-ag"].standing is Standing.NOT_OWED
     assert all_clocks(concluded, none)["us-md-residents"].blocks == ()
@@ -291,13 +291,13 @@ def blocked_by(name: str) -> Obligation:
     return next(obligation for obligation in SHIPPED if obligation.id == name)
 
 
-def test_a_duty_beside_the_notice_to_people_is_due_with_it() -> None:
+def test_duty_beside_a_notice_is_due_with_it() -> None:
     clock = all_clocks(told("us-ct-residents", at(2)))["us-ct-ag"]
     assert clock.due is not None
     assert clock.due.strict == at(2)
 
 
-def test_only_the_notice_to_the_people_of_its_own_place_starts_what_is_due_with_it() -> None:
+def test_only_own_place_starts_a_dependent_duty() -> None:
     for other in ("us-me-residents", "eu-gdpr-34-individuals", "eu-gdpr-33-authority"):
         clock = all_clocks(told(other))["us-ct-ag"]
         assert (clock.standing, clock.due) == (Standing.NOT_STARTED, None)
@@ -319,12 +319,12 @@ def test_a_clients_agreement_runs_beside_the_law() -> None:
     assert found["contract-acme"].due.strict == at(1)
 
 
-def test_an_agreement_that_counts_from_nothing_known_is_refused() -> None:
+def test_agreement_with_unknown_start_is_refused() -> None:
     with pytest.raises(ValueError, match="start 'whim'"):
         contract("x", client="X", section="1", value=1, unit=Unit.HOURS, start="whim")
 
 
-def test_a_day_ends_where_the_law_is_or_where_we_sit_whichever_is_sooner() -> None:
+def test_day_ends_in_the_earlier_zone() -> None:
     california, manila = ZoneInfo("America/Los_Angeles"), ZoneInfo("Asia/Manila")
     noon = datetime(2026, 1, 1, 12, tzinfo=california)  # in Manila it is the second already
     night = datetime(2026, 1, 1, 0, 30, tzinfo=california)  # and here still the same day
@@ -337,7 +337,7 @@ def test_a_day_ends_where_the_law_is_or_where_we_sit_whichever_is_sooner() -> No
         assert clock.due.strict == strict
 
 
-def test_a_hold_lasts_until_its_days_are_over_everywhere() -> None:
+def test_hold_ends_in_the_last_zone() -> None:
     told_at = datetime(2026, 1, 5, 12, tzinfo=ZoneInfo("America/New_York"))
     found = all_clocks(told("us-fcc-2011-2007-authority", told_at), zone="Asia/Manila")
     due = found["us-fcc-2011-2007-customers"].due
@@ -346,13 +346,13 @@ def test_a_hold_lasts_until_its_days_are_over_everywhere() -> None:
     assert due.strict == datetime(2026, 1, 16, tzinfo=ZoneInfo("Asia/Manila"))
 
 
-def test_each_place_of_the_data_has_days_of_its_own() -> None:
+def test_each_place_has_its_own_days() -> None:
     without = {name for name in EVERYWHERE if not time_zones_of(name)}
     assert without == {"contract (card scheme)"}
     assert {str(zone) for zone in time_zones_of("EU/EEA", "GR")} == {"Europe/Helsinki"}
 
 
-def test_a_delay_of_a_place_stops_only_what_gives_way_to_law_enforcement() -> None:
+def test_delay_stops_only_clocks_that_permit_it() -> None:
     facts = [time_of(name) for name in ("awareness", "discovery", "materiality", "determination")]
     asked = [delay("US federal", None), delay("EU/EEA", None), delay("US-CA", None)]
     found = all_clocks(*facts, *asked, now=at(hours=1))
@@ -365,7 +365,7 @@ def test_a_delay_of_a_place_stops_only_what_gives_way_to_law_enforcement() -> No
     assert found["us-sec-8k-105"].standing is Standing.HELD
 
 
-def test_a_delay_of_a_place_lengthens_a_hold_whatever_its_rule_says() -> None:
+def test_delay_of_a_place_extends_its_hold() -> None:
     agencies = told("us-fcc-2011-2007-authority")
     name, longer = "us-fcc-2011-2007-customers", delay("US federal", at(40))
     clock = all_clocks(agencies, longer)[name]
@@ -378,7 +378,7 @@ def test_a_delay_of_a_place_lengthens_a_hold_whatever_its_rule_says() -> None:
     assert "until law enforcement withdraws its request" in block.reason
 
 
-def test_a_place_where_somebody_is_affected_is_within_reach() -> None:
+def test_affected_place_counts_without_configuration() -> None:
     facts = [time_of("discovery"), affected("US-NY", 12), affected("US-WA", 0)]
     found = all_clocks(*facts, jurisdictions=frozenset({"EU/EEA"}))
     assert found["us-ny-residents"].standing is Standing.RUNNING
@@ -389,7 +389,7 @@ def test_a_place_where_somebody_is_affected_is_within_reach() -> None:
     assert not [name for name in corrected if name.startswith("us-ny")]
 
 
-def test_a_receipt_that_was_a_mistake_ends_no_clock_and_lifts_no_block() -> None:
+def test_mistaken_receipt_ends_nothing() -> None:
     mistaken = Fact(
         kind=FactKind.TOLD, name="us-md-ag", is_so=False, reference="another incident",
         author="ada", recorded_at=at(1),
@@ -403,7 +403,7 @@ def test_a_receipt_that_was_a_mistake_ends_no_clock_and_lifts_no_block() -> None
         Fact(kind=FactKind.TOLD, name="us-md-ag", author="ada", recorded_at=NOW)
 
 
-def test_a_delay_that_lasts_is_made_longer_or_ended_after_the_first_end() -> None:
+def test_delay_can_be_extended_or_ended() -> None:
     def asked(day: int, until: datetime | None, *, is_so: bool | None = None) -> Fact:
         return Fact(
             kind=FactKind.DELAY, name="us-fl-residents", at=until, is_so=is_so,
@@ -425,7 +425,7 @@ def test_a_delay_that_lasts_is_made_longer_or_ended_after_the_first_end() -> Non
     assert strict(asked(3, None), asked(4, None, is_so=False), asked(50, at(60))) == first
 
 
-def test_a_delay_that_is_stated_after_the_end_excuses_nothing_in_the_strict_reading() -> None:
+def test_late_delay_excuses_nothing_in_strict_reading() -> None:
     late = Fact(
         kind=FactKind.DELAY, name="us-ca-residents", at=at(50), reference="letter",
         author="ada", recorded_at=at(40),

@@ -41,7 +41,7 @@ def test_every_recording_is_a_telephone_call_that_plays(tmp_path: Path) -> None:
             assert sound.getnframes() >= 45 * RATE
 
 
-def test_two_recordings_of_the_same_words_share_no_block(tmp_path: Path) -> None:
+def test_equal_words_share_no_block(tmp_path: Path) -> None:
     speakers = voice(1), voice(2)
     for number in (1, 2):
         size = record(tmp_path / f"{number}.wav", 3, *speakers, seed=number)
@@ -51,7 +51,7 @@ def test_two_recordings_of_the_same_words_share_no_block(tmp_path: Path) -> None
     assert blocks.isdisjoint(second[place : place + 64] for place in range(0, len(second), 64))
 
 
-def test_every_customer_has_a_mailbox_of_their_own_that_is_nobodys() -> None:
+def test_every_customer_has_an_own_mailbox() -> None:
     made = customers(500, 7)
     addresses = [parse_address(one.address) for one in made]
     assert len({address.key for address in addresses}) == 500
@@ -61,13 +61,13 @@ def test_every_customer_has_a_mailbox_of_their_own_that_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_accounts_are_plain_and_belong_to_one_agent_each(seed: int) -> None:
+def test_each_account_belongs_to_one_agent(seed: int) -> None:
     made = agents(40, seed)
     assert len({one.account for one in made}) == 40
     assert all(one.account.isascii() and parse_address(one.address) for one in made)
 
 
-def test_a_day_of_work_records_renames_deletes_and_changes_customers(tmp_path: Path) -> None:
+def test_day_of_work_changes_files_and_customers(tmp_path: Path) -> None:
     centre = _build(tmp_path / "centre")
     before = {path.name for path in centre.calls()}
     with closing(sqlite3.connect(centre.database)) as crm:

@@ -39,7 +39,7 @@ def _noted(folder: Path) -> list[server_processes.Running]:
 @pytest.mark.parametrize(
     ("with_signal", "status"), [(signal.SIGTERM, -signal.SIGINT), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_a_tour_that_is_ended_leaves_nothing_that_cannot_be_ended(
+def test_ended_tour_leaves_only_stoppable_processes(
     tmp_path: Path, with_signal: signal.Signals, status: int
 ) -> None:
     need("scim2-server", "it is the directory of the demo; install the dev requirements")

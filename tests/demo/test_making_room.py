@@ -35,7 +35,7 @@ class _NoEngine:
         return PrefectServer(url="http://127.0.0.1:9/api", pid=0)
 
 
-def test_a_folder_with_something_of_others_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_foreign_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.odt").write_text("three years of work")
     with pytest.raises(UsageError, match="did not make"):
         tour.run(tmp_path, teller=TourOutput(out=io.StringIO()))
@@ -48,7 +48,7 @@ def test_a_file_is_no_place_for_it(tmp_path: Path) -> None:
         tour.run(tmp_path / "file", teller=TourOutput(out=io.StringIO()))
 
 
-def test_a_tour_that_cannot_be_told_says_so_and_what_to_do(tmp_path: Path) -> None:
+def test_tour_that_cannot_start_says_why(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         with pytest.raises(StandfastError, match="No space left on device") as told:
             tour.run(tmp_path / "place", teller=TourOutput(out=full))
@@ -56,7 +56,7 @@ def test_a_tour_that_cannot_be_told_says_so_and_what_to_do(tmp_path: Path) -> No
     assert "begin it anew with --again" in str(told.value)
 
 
-def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
+def test_failed_tour_stops_servers_and_keeps_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("scim2-server", "it is the directory of the demo; install the dev requirements")
@@ -83,7 +83,7 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
     assert (folder / "mine.txt").exists()
 
 
-def test_what_to_try_next_can_be_typed_where_the_command_is_not_on_the_path(
+def test_suggested_commands_work_without_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -93,7 +93,7 @@ def test_what_to_try_next_can_be_typed_where_the_command_is_not_on_the_path(
     assert tour._path_commands() == []
 
 
-def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
+def test_terminal_shows_progress_of_long_work() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -115,7 +115,7 @@ def test_elsewhere_long_work_is_silent() -> None:
     assert out.getvalue() == ""
 
 
-def test_a_chapter_that_went_wrong_is_not_counted_as_told() -> None:
+def test_failed_chapter_is_not_counted() -> None:
     teller = TourOutput(out=io.StringIO())
     with teller.chapter("good"):
         pass

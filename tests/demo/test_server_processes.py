@@ -30,7 +30,7 @@ def _running(place: Path) -> Iterator[tuple[Accounts, Running]]:
         server_processes.stop(place)
 
 
-def test_the_directory_still_knows_who_is_locked_after_it_was_started_again(
+def test_directory_remembers_locks_after_a_restart(
     tmp_path: Path,
 ) -> None:
     with _running(tmp_path) as (accounts, _):
@@ -71,7 +71,7 @@ def test_the_directory_answers_nobody_without_the_token(tmp_path: Path) -> None:
         assert (tmp_path / TOKEN_FILE).stat().st_mode & 0o777 == 0o600
 
 
-def test_mail_lies_in_one_file_a_message_and_goes_on_counting_after_a_restart(
+def test_mail_numbers_continue_after_a_restart(
     tmp_path: Path,
 ) -> None:
     with _running(tmp_path) as (_, mail):
@@ -90,14 +90,14 @@ def _send(port: int, to: str, subject: str) -> None:
         smtp.sendmail("security@example.com", [to], f"Subject: {subject}\r\n\r\nText\r\n")
 
 
-def test_a_process_that_has_taken_over_the_number_is_not_ended(tmp_path: Path) -> None:
+def test_process_with_a_reused_number_is_kept(tmp_path: Path) -> None:
     # This very process stands for the stranger: were it ended, no test would report.
     stranger = {"name": "mail", "port": 1, "pid": os.getpid(), "began": "1"}
     (tmp_path / server_processes.SERVERS_FILE).write_text(json.dumps([stranger]))
     assert server_processes.stop(tmp_path) == 0
 
 
-def test_a_folder_without_servers_says_how_to_get_some(tmp_path: Path) -> None:
+def test_folder_without_servers_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="standfast demo"):
         server_processes.stop(tmp_path)
     with pytest.raises(UsageError, match="standfast demo"):
@@ -110,7 +110,7 @@ def test_a_note_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
         server_processes.stop(tmp_path)
 
 
-def test_a_server_that_dies_while_starting_is_said_with_its_log(tmp_path: Path) -> None:
+def test_dying_server_is_reported_with_its_log(tmp_path: Path) -> None:
     need("scim2-server", "it is the directory of the demo; install the dev requirements")
     directory_port, mail_port = server_processes.ports()
     # Without a token file the directory cannot start.

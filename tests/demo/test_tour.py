@@ -36,7 +36,7 @@ def _incident(tour: Tour) -> str:
     return str(tour.document["incident"])
 
 
-def test_the_tour_ends_well_and_says_so_in_one_document(tour: Tour) -> None:
+def test_tour_ends_well_with_one_document(tour: Tour) -> None:
     assert tour.status == ExitStatus.DONE, tour.stderr
     document = json.loads(tour.stdout)
     assert document["exit_status"] == 0
@@ -44,7 +44,7 @@ def test_the_tour_ends_well_and_says_so_in_one_document(tour: Tour) -> None:
     assert Path(document["page"]).is_file()
 
 
-def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: Tour) -> None:
+def test_every_customer_gets_one_mail(tour: Tour) -> None:
     delivered = mail_server.delivered(tour.folder / "mailbox")
     mails = Counter(address for address, _ in delivered)
     assert {one.address: mails[one.address] for one in tour.centre.customers} == dict.fromkeys(
@@ -63,7 +63,7 @@ def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: T
             assert name[address] in body.get_content()
 
 
-def test_the_staff_is_warned_once_and_the_approver_paged_once(tour: Tour) -> None:
+def test_staff_is_warned_and_approver_paged_once(tour: Tour) -> None:
     mails = Counter(
         address
         for address, path in mail_server.delivered(tour.folder / "mailbox")
@@ -121,7 +121,7 @@ def _rows(database: Path) -> list[str]:
         return list(connection.iterdump())
 
 
-def test_those_taken_over_are_locked_and_the_innocent_have_their_accounts_back(
+def test_intruders_are_locked_and_innocents_unlocked(
     tour: Tour, installation: Installation
 ) -> None:
     directory = json.loads((tour.folder / "directory.json").read_text())
@@ -135,7 +135,7 @@ def test_those_taken_over_are_locked_and_the_innocent_have_their_accounts_back(
     assert sum(effect.verb == "accounts.prove_locked" for effect in effects) == SCALE.taken_over
 
 
-def test_prefect_carried_all_of_it_out_and_the_record_is_whole(
+def test_prefect_ran_everything_and_the_chain_verifies(
     tour: Tour, installation: Installation
 ) -> None:
     runs = [
@@ -149,7 +149,7 @@ def test_prefect_carried_all_of_it_out_and_the_record_is_whole(
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_the_second_person_approved_before_any_customer_was_told(
+def test_approval_precedes_the_first_customer_notice(
     tour: Tour, installation: Installation
 ) -> None:
     events = installation.ledger.timeline(_incident(tour))
@@ -167,7 +167,7 @@ def test_the_second_person_approved_before_any_customer_was_told(
     assert min(sent) > approved.sequence
 
 
-def test_the_page_is_whole_and_shows_nobody_and_nothing_secret(tour: Tour) -> None:
+def test_page_contains_no_name_and_no_secret(tour: Tour) -> None:
     html = Path(tour.document["page"]).read_text()
     text = Page(html).text
     assert f"All {SCALE.taken_over} accounts were locked" in text
@@ -181,7 +181,7 @@ def test_the_page_is_whole_and_shows_nobody_and_nothing_secret(tour: Tour) -> No
     assert [one for one in hidden if one in html] == []
 
 
-def test_the_output_has_no_address_and_no_secret_but_the_passphrases_it_plays_with(
+def test_output_contains_no_address_and_no_secret(
     tour: Tour,
 ) -> None:
     told = tour.stdout + tour.stderr

@@ -57,7 +57,7 @@ def test_a_changed_moved_or_removed_line_is_found(folder: Path) -> None:
         assert file.read_text() == forged
 
 
-def test_lines_that_were_cut_from_the_end_show_by_what_the_ledger_knows(folder: Path) -> None:
+def test_cut_custody_lines_are_found_by_the_ledger(folder: Path) -> None:
     file = folder / "custody.jsonl"
     known = {entry.hash for entry in read_custody(folder)}
     assert verify_custody(folder, known) == []
@@ -67,7 +67,7 @@ def test_lines_that_were_cut_from_the_end_show_by_what_the_ledger_knows(folder: 
     assert "it was cut" in problem
 
 
-def test_the_chain_of_one_folder_does_not_fit_another(folder: Path) -> None:
+def test_custody_chain_of_another_folder_is_refused(folder: Path) -> None:
     (folder / "seal.dsse.json").write_text('{"another": "seal"}')
     assert verify_custody(folder) == ["custody.jsonl:1: does not follow from the line before"]
 
@@ -96,7 +96,7 @@ def test_many_at_once_make_one_chain(folder: Path) -> None:
     assert len(read_custody(folder)) == 3 + 8 * 25
 
 
-def test_a_line_that_counts_itself_wrongly_is_found_though_its_hash_is_right(folder: Path) -> None:
+def test_wrongly_numbered_line_is_found(folder: Path) -> None:
     file = folder / "custody.jsonl"
     last = replace(read_custody(folder)[-1], sequence=7)
     forged = canonical({**asdict(last), "hash": last.hash}).decode() + "\n"
@@ -104,9 +104,7 @@ def test_a_line_that_counts_itself_wrongly_is_found_though_its_hash_is_right(fol
     assert verify_custody(folder) == ["custody.jsonl:3: does not follow from the line before"]
 
 
-def test_a_link_in_the_place_of_the_chain_is_not_written_through(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_link_instead_of_chain_is_not_written(folder: Path, tmp_path: Path) -> None:
     chain = (folder / "custody.jsonl").rename(tmp_path / "elsewhere")
     before = chain.read_bytes()
     (folder / "custody.jsonl").symlink_to(chain)

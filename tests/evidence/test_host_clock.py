@@ -83,7 +83,7 @@ def saying(answers: dict[str, str | Exception]) -> Callable[[Sequence[str]], str
         ("ntpq", NTPD.replace("offset=-0.25", "offset=+1.25"), -1250, "1.2 ms slow"),
     ],
 )
-def test_the_offset_is_what_the_hosts_time_service_says(
+def test_offset_comes_from_the_time_service(
     program: str, answer: str, microseconds: int, words: str
 ) -> None:
     clock = read_host_clock(saying({program: answer}))
@@ -121,9 +121,7 @@ def test_the_offset_is_what_the_hosts_time_service_says(
         ("ntpq", NTPD.replace("192.0.2.9", "LOCAL(0)"), "ntpq compares this host with itself"),
     ],
 )
-def test_what_is_not_known_is_said_to_be_unknown_and_why(
-    program: str, answer: str | Exception, why: str
-) -> None:
+def test_unknown_offset_has_a_reason(program: str, answer: str | Exception, why: str) -> None:
     clock = read_host_clock(saying({program: answer}))
     assert clock == HostClock(offset_microseconds=None, known_by=why)
     assert offset_in_words(clock.offset_microseconds) == "unknown"
@@ -145,7 +143,7 @@ def test_asking_this_very_host_ends_in_an_answer() -> None:
     assert read_host_clock().known_by
 
 
-def test_what_is_collected_says_how_far_the_clock_was_off(tmp_path: Path) -> None:
+def test_collected_evidence_states_the_clock_offset(tmp_path: Path) -> None:
     (tmp_path / "auth.log").write_text("alice signed in\n")
     custody = Custody(
         incident="2025-014", collector="r.okafor", reason="takeover", folder=tmp_path / "evidence"
@@ -166,7 +164,7 @@ def test_what_is_collected_says_how_far_the_clock_was_off(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["without_clock", "with_clock"])
-def test_manifests_of_both_forms_verify_and_are_written_again_as_they_were(form: str) -> None:
+def test_manifests_of_both_forms_round_trip(form: str) -> None:
     folder = FIXTURES / form / "logs" / "token-1"
     assert verify_seal(folder, KEY.public_key()) == []
     written = (folder / "manifest.json").read_bytes()

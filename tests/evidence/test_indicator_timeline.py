@@ -60,7 +60,7 @@ def sealed(source: str, folder: Path) -> tuple[Path, Manifest]:
     )
 
 
-def test_lines_of_several_sources_come_in_order_of_time(tmp_path: Path) -> None:
+def test_lines_of_several_sources_are_sorted_by_time(tmp_path: Path) -> None:
     web = frozen(
         tmp_path / "web",
         access=b'10.0.0.7 - - [25/Nov/2026:04:14:30 +0200] "GET /agent01 HTTP/1.1"\n'
@@ -83,14 +83,14 @@ def test_lines_of_several_sources_come_in_order_of_time(tmp_path: Path) -> None:
     assert (found.files, found.unread, found.left_out) == (2, 0, 0)
 
 
-def test_a_line_is_quoted_masked_also_where_it_is_cut(tmp_path: Path) -> None:
+def test_quoted_line_is_masked_even_when_cut(tmp_path: Path) -> None:
     line = b"agent01 alice@example.net 123-45-6789".ljust(LONGEST_LINE - 14) + b"4111111111111111\n"
     folder = frozen(tmp_path, log=line)
     (entry,) = review([sealed("s", folder)], read_indicators(["text:agent01"])).entries
     assert entry.text.split() == ["agent01", "a***@example.net", "***-**-****", "*" * 12 + "111"]
 
 
-def test_each_kind_of_indicator_is_found_and_nothing_else(tmp_path: Path) -> None:
+def test_each_kind_of_indicator_is_found(tmp_path: Path) -> None:
     folder = frozen(
         tmp_path,
         note=b"pay to wallet-4711 now",
@@ -120,7 +120,7 @@ def test_a_text_across_two_pieces_is_found(tmp_path: Path) -> None:
     assert [find.indicator for find in found.finds] == ["text:needle"]
 
 
-def test_links_are_not_followed_and_pipes_are_not_opened(tmp_path: Path) -> None:
+def test_links_and_pipes_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "outside").write_bytes(b"needle")
     folder = frozen(tmp_path / "it")
     (folder / "files" / "link").symlink_to(tmp_path / "outside")
@@ -130,14 +130,14 @@ def test_links_are_not_followed_and_pipes_are_not_opened(tmp_path: Path) -> None
     assert found.unread == 0
 
 
-def test_the_timeline_is_bounded_and_the_rest_is_counted(tmp_path: Path) -> None:
+def test_timeline_is_bounded_and_counts_the_rest(tmp_path: Path) -> None:
     folder = frozen(tmp_path, log=b"needle\n" * (MOST_ENTRIES + 7))
     found = review([sealed("s", folder)], read_indicators(["text:needle"]))
     assert len(found.entries) == MOST_ENTRIES
     assert found.left_out == 7
 
 
-def test_every_file_is_looked_through_though_the_timeline_is_full(
+def test_every_file_is_searched_after_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when each of many folders has the same ransom note."""
@@ -147,7 +147,7 @@ def test_every_file_is_looked_through_though_the_timeline_is_full(
     assert (len(found.entries), found.left_out, found.files) == (3, 7, 10)
 
 
-def test_what_no_line_bears_counts_for_the_file_beside_what_lines_bear(tmp_path: Path) -> None:
+def test_match_outside_lines_counts_for_the_file(tmp_path: Path) -> None:
     folder = frozen(tmp_path, log=b"agent01 signed in\n" + "wallet-4711".encode("utf-16-le"))
     found = review([sealed("s", folder)], read_indicators(["text:agent01", "text:wallet-4711"]))
     assert [(entry.indicator, entry.line) for entry in found.entries] == [
@@ -156,7 +156,7 @@ def test_what_no_line_bears_counts_for_the_file_beside_what_lines_bear(tmp_path:
     ]
 
 
-def test_a_line_keeps_its_number_behind_one_that_is_too_long_to_read_at_once(
+def test_line_number_survives_a_very_long_line(
     tmp_path: Path,
 ) -> None:
     folder = frozen(tmp_path, log=b"x" * 200_000 + b"\nneedle\n")
@@ -164,7 +164,7 @@ def test_a_line_keeps_its_number_behind_one_that_is_too_long_to_read_at_once(
     assert [entry.line for entry in found.entries] == [2]
 
 
-def test_a_name_of_four_characters_is_looked_for_and_a_shorter_one_is_counted() -> None:
+def test_short_names_are_counted_and_not_searched() -> None:
     accounts = ["agents:lena", "agents:bob", "crm:bob", "agents:bob"]
     assert wanted_of([], accounts).texts == ("lena",)
     assert too_short(accounts) == 2
@@ -179,7 +179,7 @@ def test_what_is_named_twice_is_looked_for_once(tmp_path: Path) -> None:
     assert [entry.indicator for entry in found.entries] == ["text:agent01", "path:log"]
 
 
-def test_a_log_whose_name_is_no_text_is_looked_through(tmp_path: Path) -> None:
+def test_log_with_undecodable_name_is_searched(tmp_path: Path) -> None:
     folder = frozen(tmp_path)
     names = [b"\xff.log", rb"\xff.log"]  # shown alike
     for name in names:
@@ -189,9 +189,7 @@ def test_a_log_whose_name_is_no_text_is_looked_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("looked_for", ["text:agent01", "path:*", "sha256:" + NO_HASH])
-def test_copies_that_are_not_what_was_sealed_are_named_and_what_they_say_is_left_out(
-    tmp_path: Path, looked_for: str
-) -> None:
+def test_altered_copies_are_named_and_excluded(tmp_path: Path, looked_for: str) -> None:
     line = b"agent01 signed in\n"
     folder = frozen(tmp_path, whole=line, longer=line, gone=line, moved=line)
     evidence = sealed("phone", folder)
@@ -210,7 +208,7 @@ def test_copies_that_are_not_what_was_sealed_are_named_and_what_they_say_is_left
 
 
 @pytest.mark.parametrize("looked_for", ["text:agent01", "sha256:" + NO_HASH])
-def test_a_copy_with_as_many_bytes_is_told_by_its_hash(tmp_path: Path, looked_for: str) -> None:
+def test_equal_length_alteration_is_found_by_hash(tmp_path: Path, looked_for: str) -> None:
     folder = frozen(tmp_path, log=b"agent01 signed in\n", other=b"agent02 signed in\n")
     evidence = sealed("phone", folder)
     (folder / "files/log").write_bytes(b"agent07 signed in\n")
@@ -220,7 +218,7 @@ def test_a_copy_with_as_many_bytes_is_told_by_its_hash(tmp_path: Path, looked_fo
     assert found.entries == []
 
 
-def test_a_copy_that_is_changed_while_it_is_looked_through_is_named_as_well(
+def test_copy_changed_during_the_search_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = frozen(tmp_path, log=b"agent01 signed in\n")
@@ -236,7 +234,7 @@ def test_a_copy_that_is_changed_while_it_is_looked_through_is_named_as_well(
     assert (found.altered, found.entries) == (["phone: log is not what was sealed"], [])
 
 
-def test_a_copy_that_is_taken_away_while_it_is_looked_through_is_unread_and_gone(
+def test_copy_removed_during_the_search_is_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = frozen(tmp_path, log=b"agent01 signed in\n", other=b"agent01 signed in\n")

@@ -17,7 +17,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_link_put_where_the_draft_goes_is_not_followed(tmp_path: Path) -> None:
+def test_link_at_the_draft_path_is_not_followed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"theirs")
     (tmp_path / ".report.draft").symlink_to(elsewhere)
@@ -27,7 +27,7 @@ def test_a_link_put_where_the_draft_goes_is_not_followed(tmp_path: Path) -> None
     assert (tmp_path / "report").read_bytes() == b"ours"
 
 
-def test_what_an_interrupted_call_left_gives_the_file_neither_its_mode_nor_its_bytes(
+def test_interrupted_draft_leaves_no_mode_or_bytes(
     tmp_path: Path,
 ) -> None:
     draft = tmp_path / ".report.draft"
@@ -39,7 +39,7 @@ def test_what_an_interrupted_call_left_gives_the_file_neither_its_mode_nor_its_b
     assert not draft.exists()
 
 
-def test_whoever_keeps_the_draft_open_does_not_see_what_is_written(tmp_path: Path) -> None:
+def test_open_draft_does_not_see_the_content(tmp_path: Path) -> None:
     draft = tmp_path / ".report.draft"
     draft.write_bytes(b"")
     with draft.open("rb") as kept_open:
@@ -48,9 +48,7 @@ def test_whoever_keeps_the_draft_open_does_not_see_what_is_written(tmp_path: Pat
 
 
 @pytest.mark.parametrize("before", [None, b"an older one"], ids=["new", "replaced"])
-def test_a_file_is_replaced_as_a_whole_and_is_nobody_elses_to_read(
-    tmp_path: Path, before: bytes | None
-) -> None:
+def test_file_is_replaced_whole_and_stays_private(tmp_path: Path, before: bytes | None) -> None:
     path = tmp_path / "report"
     if before is not None:
         path.write_bytes(before)
@@ -61,7 +59,7 @@ def test_a_file_is_replaced_as_a_whole_and_is_nobody_elses_to_read(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_what_root_freezes_is_the_users_whose_place_it_is(tmp_path: Path) -> None:
+def test_evidence_frozen_by_root_belongs_to_the_user(tmp_path: Path) -> None:
     (tmp_path / "auth.log").write_text("alice signed in\n")
     (tmp_path / "place").mkdir()
     os.chown(tmp_path / "place", 65534, 65533)

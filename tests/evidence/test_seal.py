@@ -45,7 +45,7 @@ def copy_of(sealed: Path, name: str) -> Path:
     return next((sealed / "files").rglob(name))
 
 
-def test_the_seal_is_an_in_toto_statement_in_a_dsse_envelope(sealed: Path) -> None:
+def test_seal_is_an_in_toto_dsse_envelope(sealed: Path) -> None:
     envelope = json.loads((sealed / "seal.dsse.json").read_bytes())
     assert envelope["payloadType"] == "application/vnd.in-toto+json"
     payload = base64.b64decode(envelope["payload"])
@@ -56,7 +56,7 @@ def test_the_seal_is_an_in_toto_statement_in_a_dsse_envelope(sealed: Path) -> No
     PUBLIC.verify(base64.b64decode(envelope["signatures"][0]["sig"]), encoded)
 
 
-def test_any_changed_byte_of_a_copy_is_found_and_named(sealed: Path) -> None:
+def test_any_changed_byte_of_a_copy_is_named(sealed: Path) -> None:
     copy = copy_of(sealed, "b.log")
     whole = copy.read_bytes()
     for position in (0, len(whole) // 2, len(whole) - 1):
@@ -79,7 +79,7 @@ def test_problems_come_in_the_manifests_order(sealed: Path) -> None:
     assert third == "planted: is not in the manifest"
 
 
-def test_a_link_put_in_a_copys_place_is_found(sealed: Path) -> None:
+def test_link_instead_of_a_copy_is_found(sealed: Path) -> None:
     copy = copy_of(sealed, "a.log")
     copy.rename(sealed.parent / "elsewhere")
     copy.symlink_to(sealed.parent / "elsewhere")
@@ -96,7 +96,7 @@ def test_what_was_put_beside_the_evidence_is_named(sealed: Path) -> None:
     assert verify_seal(sealed, PUBLIC) == ["manifest.json.old: is no part of the evidence"]
 
 
-def test_a_link_to_a_folder_that_was_put_among_the_copies_is_named(sealed: Path) -> None:
+def test_link_among_the_copies_is_named(sealed: Path) -> None:
     place = copy_of(sealed, "a.log").parent / "more"
     place.symlink_to(sealed, target_is_directory=True)
     (problem,) = verify_seal(sealed, PUBLIC)
@@ -111,7 +111,7 @@ def test_a_folder_swapped_for_a_link_is_found(sealed: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "seal.dsse.json"])
-def test_no_byte_of_manifest_or_seal_can_change_unseen(sealed: Path, file: str) -> None:
+def test_any_changed_byte_of_manifest_or_seal_shows(sealed: Path, file: str) -> None:
     whole = (sealed / file).read_bytes()
     for position in range(len(whole)):
         changed = bytearray(whole)
@@ -122,7 +122,7 @@ def test_no_byte_of_manifest_or_seal_can_change_unseen(sealed: Path, file: str) 
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "seal.dsse.json"])
-def test_a_missing_or_cut_manifest_or_seal_is_no_seal(sealed: Path, file: str) -> None:
+def test_missing_or_cut_seal_is_invalid(sealed: Path, file: str) -> None:
     whole = (sealed / file).read_bytes()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
         (sealed / file).write_bytes(whole[:length])
@@ -140,7 +140,7 @@ def test_another_key_does_not_vouch(sealed: Path) -> None:
         read_sealed(sealed, OTHER.public_key())
 
 
-def test_the_seal_of_one_folder_does_not_fit_another(sealed: Path, tmp_path: Path) -> None:
+def test_seal_of_another_folder_is_refused(sealed: Path, tmp_path: Path) -> None:
     manifest = read_sealed(sealed, PUBLIC).as_bytes().replace(b"takeover", b"holidays")
     (sealed / "manifest.json").write_bytes(manifest)
     assert verify_seal(sealed, PUBLIC) == ["manifest.json is not the one that was sealed"]
@@ -153,7 +153,7 @@ def sign(sealed: Path, payload: bytes, kind: str = "application/vnd.in-toto+json
     (sealed / "seal.dsse.json").write_bytes(canonical(envelope.to_dict()))
 
 
-def test_what_the_key_signed_as_something_else_is_no_seal(sealed: Path) -> None:
+def test_signature_over_another_type_is_no_seal(sealed: Path) -> None:
     envelope = json.loads((sealed / "seal.dsse.json").read_bytes())
     payload = base64.b64decode(envelope["payload"])
     sign(sealed, payload)
@@ -174,7 +174,7 @@ def test_what_the_key_signed_as_something_else_is_no_seal(sealed: Path) -> None:
         assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json cannot be read as a statement"]
 
 
-def test_a_path_that_leads_out_of_the_evidence_vouches_for_nothing(sealed: Path) -> None:
+def test_path_outside_the_evidence_proves_nothing(sealed: Path) -> None:
     manifest = read_sealed(sealed, PUBLIC)
     (one,) = [item for item in manifest.items if item.path.endswith("b.log")]
     (sealed / "b.log").write_bytes(copy_of(sealed, "b.log").read_bytes())
@@ -182,7 +182,7 @@ def test_a_path_that_leads_out_of_the_evidence_vouches_for_nothing(sealed: Path)
     assert verify_seal(sealed, PUBLIC)[0] == "/../b.log: its path leads out of the evidence"
 
 
-def test_a_copy_that_cannot_be_read_is_named_and_the_others_are_looked_at(
+def test_unreadable_copy_is_named_and_others_checked(
     sealed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy_of(sealed, "c.log").unlink()
@@ -200,7 +200,7 @@ def test_a_copy_that_cannot_be_read_is_named_and_the_others_are_looked_at(
     ]
 
 
-def test_what_is_no_manifest_of_this_format_is_not_read(sealed: Path) -> None:
+def test_manifest_of_another_format_is_refused(sealed: Path) -> None:
     written = (sealed / "manifest.json").read_bytes()
     assert read_manifest(written).token == "token-1"
     with pytest.raises(Damaged, match="not in the format standfast-evidence/1"):

@@ -58,7 +58,7 @@ def test_a_card_in_clear_is_counted(text: str) -> None:
         "4111 11 1111 1111 11",
     ],
 )
-def test_what_is_masked_or_only_long_is_no_card(text: str) -> None:
+def test_masked_or_long_number_is_no_card(text: str) -> None:
     assert cards_in(text) == []
 
 
@@ -72,11 +72,11 @@ def test_what_is_masked_or_only_long_is_no_card(text: str) -> None:
         ("***-**-6789", 0),
     ],
 )
-def test_a_social_security_number_is_one_that_can_be_given_out(text: str, count: int) -> None:
+def test_only_assignable_social_security_numbers_count(text: str, count: int) -> None:
     assert len(social_security_in(text)) == count
 
 
-def test_a_folder_of_logs_is_counted_by_file_without_what_is_left_out(tmp_path: Path) -> None:
+def test_numbers_are_counted_by_file(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "app.log").write_text("pan 4111111111111111\nssn 123-45-6789\n")
     (tmp_path / "old" / "app.log").write_text("5555555555554444\n" * 3)
@@ -92,7 +92,7 @@ def test_a_folder_of_logs_is_counted_by_file_without_what_is_left_out(tmp_path: 
     assert find_sensitive_numbers([tmp_path / "gone"]).files == 0
 
 
-def test_only_the_end_of_the_newest_files_is_read(
+def test_only_the_end_of_newest_files_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensitive_numbers, "END_BYTES", 100)

@@ -47,7 +47,7 @@ def test_frozen_evidence_of_both_forms_agrees(folder: Path) -> None:
     assert ours(folder) == theirs(folder) == []
 
 
-def test_what_was_frozen_is_told_with_how_far_the_clock_was_off(folder: Path) -> None:
+def test_frozen_evidence_shows_the_clock_offset(folder: Path) -> None:
     check = Check(HEX, "")
     check.attempt("it", check.folder, folder, "logs/token-1")
     told, *_ = check.report
@@ -62,7 +62,7 @@ def test_what_was_frozen_is_told_with_how_far_the_clock_was_off(folder: Path) ->
     assert "None" not in told
 
 
-def test_a_frozen_hand_over_agrees_in_all_that_is_in_it() -> None:
+def test_handed_over_evidence_verifies_whole() -> None:
     handed = FIXTURES / "handed_over"
     keys = json.loads((handed / "keys.json").read_text())
     words = [word for name, key in keys.items() for word in (f"--{name}", key)]
@@ -71,7 +71,7 @@ def test_a_frozen_hand_over_agrees_in_all_that_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("name", [MANIFEST_FILE, SEAL_FILE, CUSTODY_FILE])
-def test_both_find_each_bit_of_what_speaks_for_the_copies(name: str, folder: Path) -> None:
+def test_both_verifiers_find_each_changed_bit(name: str, folder: Path) -> None:
     file = folder / name
     whole = file.read_bytes()
     for position in range(len(whole)):
@@ -97,7 +97,7 @@ def _copies(folder: Path) -> Iterator[Path]:
     return (path for path in sorted((folder / "files").rglob("*")) if not path.is_dir())
 
 
-def test_both_find_each_copy_that_is_missing_longer_or_another_kind(folder: Path) -> None:
+def test_both_verifiers_find_missing_and_longer_copies(folder: Path) -> None:
     for copy in list(_copies(folder)):
         beside = copy.rename(folder.parent / "beside")
         for replace in ("missing", "folder", "pipe", "link"):
@@ -125,14 +125,14 @@ def test_both_find_each_copy_that_is_missing_longer_or_another_kind(folder: Path
         copy.write_bytes(content)
 
 
-def test_both_find_a_folder_above_the_copies_that_became_a_link(folder: Path) -> None:
+def test_both_verifiers_find_a_linked_folder(folder: Path) -> None:
     (folder / "files").rename(folder.parent / "elsewhere")
     (folder / "files").mkdir()
     (folder / "files" / "srv").symlink_to(folder.parent / "elsewhere" / "srv")
     assert ours(folder) == theirs(folder) == ["srv: is not in the manifest"]
 
 
-def test_both_read_names_that_are_no_utf8_and_what_was_not_read(tmp_path: Path) -> None:
+def test_both_verifiers_read_undecodable_names(tmp_path: Path) -> None:
     origin = tmp_path / "logs"
     origin.mkdir()
     (origin / "caf\udce9.log").write_text("closed")
@@ -153,7 +153,7 @@ def test_both_read_names_that_are_no_utf8_and_what_was_not_read(tmp_path: Path) 
     assert len(ours(folder)) == len(theirs(folder)) == 1
 
 
-def test_without_the_key_a_seal_by_anybody_is_taken_and_that_is_said(
+def test_without_key_any_seal_is_accepted_and_noted(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert standfast_verify.main([str(folder), "--json"]) == 3

@@ -198,7 +198,7 @@ def _older_by_a_clock_known_to_be_ahead(case: Case) -> None:
         (_older_by_a_clock_known_to_be_ahead, "", ""),
     ],
 )
-def test_both_programs_agree_on_what_is_wrong_with_a_stamp(
+def test_both_verifiers_agree_on_stamp_faults(
     made: Callable[[Case], None], problem: str, unchecked: str, case: Case
 ) -> None:
     made(case)
@@ -216,7 +216,7 @@ def test_both_programs_agree_on_what_is_wrong_with_a_stamp(
     assert ours[1] == (0 if problem else bool(unchecked))
 
 
-def test_without_roots_the_command_that_verifies_is_told_and_it_does(
+def test_missing_roots_name_a_working_openssl_command(
     case: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case.stamp()
@@ -229,7 +229,7 @@ def test_without_roots_the_command_that_verifies_is_told_and_it_does(
     assert "Verification: OK" in run(*shlex.split(roots)[1:])
 
 
-def test_without_the_package_the_stamp_is_named_as_unchecked(
+def test_missing_package_leaves_the_stamp_unchecked(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case.stamp()
@@ -240,7 +240,7 @@ def test_without_the_package_the_stamp_is_named_as_unchecked(
     assert "the package rfc3161-client is not installed; or run `openssl ts -verify" in unsaid[0]
 
 
-def test_without_roots_and_without_the_package_what_needs_neither_is_found(
+def test_faults_are_found_without_roots_and_package(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _of_another_seal(case)

@@ -50,12 +50,12 @@ def copied(content: bytes) -> tuple[MaskedCopy, bytes]:
         ),
     ],
 )
-def test_what_is_masked_in_a_text_and_what_stays(text: str, masked: str) -> None:
+def test_masking_changes_only_sensitive_numbers(text: str, masked: str) -> None:
     assert mask_text(text) == masked
 
 
 @pytest.mark.parametrize("form", ["utf-8", "utf-16-le", "utf-16-be"])
-def test_utf_16_within_a_text_is_masked_as_well(form: str) -> None:
+def test_utf_16_inside_a_text_is_masked(form: str) -> None:
     count = Masked()
     line = "pan 4111111111111111, alice@example.net, 123-45-6789"
     raw = b"as ASCII\n" + line.encode(form) + b"\n"
@@ -67,12 +67,12 @@ def test_utf_16_within_a_text_is_masked_as_well(form: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*"4111 -@.=+%\n\0aé", "4111111111111111", "a@b.co", "%40"])))
-def test_what_is_masked_stays_as_it_is_when_it_is_masked_again(parts: list[str]) -> None:
+def test_masking_twice_changes_nothing(parts: list[str]) -> None:
     masked = mask_text("".join(parts))
     assert mask_text(masked) == masked
 
 
-def test_a_copy_says_that_it_is_masked_and_keeps_the_rest_to_the_byte() -> None:
+def test_masked_copy_keeps_all_other_bytes() -> None:
     content = "naïve\r\n\x1b[1mpan 4111111111111111\n".encode() + b"\xff no UTF-8\n"
     made, copy = copied(content)
     masked = content.replace(b"411111111111", b"*" * 12)
@@ -81,7 +81,7 @@ def test_a_copy_says_that_it_is_masked_and_keeps_the_rest_to_the_byte() -> None:
 
 
 @pytest.mark.parametrize("form", ["utf-16-le", "utf-16-be"])
-def test_a_file_in_utf_16_is_masked_in_utf_16(form: str) -> None:
+def test_utf_16_file_is_masked_in_utf_16(form: str) -> None:
     _, copy = copied("\ufeffИмя: ж@пример.рус, pan 4111111111111111\n".encode(form))
     assert copy.decode("utf-16") == f"{TITLE}\nИмя: ж***@пример.рус, pan ************1111\n"
 
@@ -104,7 +104,7 @@ def test_what_gzip_packed_is_unpacked_and_masked() -> None:
     ],
     ids=["program", "UTF-16 cut off", "gzip of bytes", "gzip damaged", "gzip too large"],
 )
-def test_what_nobody_can_see_into_has_no_masked_copy(content: bytes, why: str) -> None:
+def test_opaque_file_has_no_masked_copy(content: bytes, why: str) -> None:
     assert copied(content)[0].left_out == why
 
 

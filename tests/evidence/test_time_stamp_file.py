@@ -75,7 +75,7 @@ def sealed(folder: Path) -> Manifest:
     return read_sealed(folder, KEY.public_key())
 
 
-def test_a_seal_is_stamped_by_a_real_authority_and_openssl_verifies_what_is_kept(
+def test_openssl_verifies_a_stored_stamp(
     tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     folder = frozen(tmp_path)
@@ -108,7 +108,7 @@ def test_the_authority_learns_a_hash_and_nothing_else(
     assert len(question) < 100
 
 
-def test_a_stamp_of_an_authority_two_below_its_root_verifies(
+def test_stamp_with_two_intermediates_verifies(
     server: servers.Authority, authority: Authority
 ) -> None:
     middle = issuer("Example Middle", server.root)
@@ -292,7 +292,7 @@ NOT_VALID = "is of a time at which its authority's certificate was not valid"
         (lambda *_: b"\x30" * 17 * 1024 * 1024, UNREADABLE),
     ],
 )
-def test_what_does_not_verify_is_named_and_not_kept(
+def test_unverifiable_stamp_is_named_and_not_stored(
     hostile: Hostile, why: str, tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     folder = frozen(tmp_path)
@@ -323,7 +323,7 @@ def test_what_does_not_verify_is_named_and_not_kept(
         ),
     ],
 )
-def test_an_authority_that_answers_otherwise_is_named_with_its_status(
+def test_refusing_authority_is_named_with_its_status(
     said: servers.Said, what_to_do: str, server: servers.Authority, authority: Authority
 ) -> None:
     server.say = said
@@ -332,7 +332,7 @@ def test_an_authority_that_answers_otherwise_is_named_with_its_status(
     assert len(server.asked) == 1  # a redirect is not followed
 
 
-def test_an_authority_that_keeps_silent_is_left_at_the_bound(server: servers.Authority) -> None:
+def test_silent_authority_is_left_at_the_limit(server: servers.Authority) -> None:
     goes_on = threading.Event()
 
     def silent(question: bytes) -> servers.Said:
@@ -349,7 +349,7 @@ def test_an_authority_that_keeps_silent_is_left_at_the_bound(server: servers.Aut
         asked.close()
 
 
-def test_an_authority_that_is_down_is_said_to_be(server: servers.Authority) -> None:
+def test_unreachable_authority_is_named(server: servers.Authority) -> None:
     asked = Authority(url="http://127.0.0.1:9/stamp", roots=read_roots(server.roots))
     with pytest.raises(Unavailable, match="no connection was made"):
         asked.stamp(SAID)
@@ -357,9 +357,7 @@ def test_an_authority_that_is_down_is_said_to_be(server: servers.Authority) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate"])
-def test_roots_that_are_none_are_a_matter_of_the_configuration(
-    content: bytes, tmp_path: Path
-) -> None:
+def test_invalid_roots_are_a_configuration_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "roots.pem").write_bytes(content)
     with pytest.raises(ConfigurationError, match="has no certificates in PEM"):
         read_roots(tmp_path / "roots.pem")
@@ -371,7 +369,7 @@ class Crash(BaseException):
     """The process is gone."""
 
 
-def test_a_death_before_the_stamp_is_in_its_place_leaves_a_sound_folder_and_it_is_asked_again(
+def test_crash_before_the_stamp_asks_again(
     tmp_path: Path,
     server: servers.Authority,
     authority: Authority,
@@ -395,7 +393,7 @@ def test_a_death_before_the_stamp_is_in_its_place_leaves_a_sound_folder_and_it_i
     assert [one.name for one in folder.parent.iterdir()] == ["token-1"]
 
 
-def test_a_death_before_the_line_is_told_and_the_next_call_writes_it_and_asks_nobody(
+def test_crash_before_the_line_asks_nobody_again(
     tmp_path: Path,
     server: servers.Authority,
     authority: Authority,
@@ -462,7 +460,7 @@ def wrong(folder: Path, server: servers.Authority) -> str:
     return problem
 
 
-def test_a_stamp_that_is_gone_is_named_by_its_line(
+def test_missing_stamp_is_named_by_its_line(
     stamped: Path, server: servers.Authority, authority: Authority
 ) -> None:
     said = read_custody(stamped)[-1].detail
@@ -474,7 +472,7 @@ def test_a_stamp_that_is_gone_is_named_by_its_line(
         store_timestamp(stamped, authority, "dana", now)
 
 
-def test_a_missing_stamp_is_nothing_where_none_is_wanted(
+def test_missing_stamp_is_fine_without_an_authority(
     tmp_path: Path, server: servers.Authority
 ) -> None:
     assert looked(frozen(tmp_path), server, is_wanted=False) == TimestampStatus()
@@ -489,9 +487,7 @@ def test_every_bit_of_a_stamp_shows(stamped: Path, server: servers.Authority) ->
         assert wrong(stamped, server) == "seal.tsr is not the one that the chain of custody has"
 
 
-def test_no_bit_that_is_changed_raises_anything_but_what_is_declared(
-    stamped: Path, server: servers.Authority
-) -> None:
+def test_any_changed_bit_gives_a_declared_error(stamped: Path, server: servers.Authority) -> None:
     """Where the chain has no line yet, each is read and verified."""
     roots = read_roots(server.roots)
     seal = (stamped / SEAL_FILE).read_bytes()
@@ -509,7 +505,7 @@ def test_no_bit_that_is_changed_raises_anything_but_what_is_declared(
     assert verified < len(whole) // 10  # bytes that are not signed: the line's hash has them
 
 
-def test_a_stamp_of_another_seal_another_root_or_no_stamp_is_told_apart(
+def test_wrong_seal_root_or_stamp_differ(
     tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     folder = frozen(tmp_path)
@@ -540,7 +536,7 @@ def test_a_stamp_of_another_seal_another_root_or_no_stamp_is_told_apart(
     )
 
 
-def test_a_line_that_says_another_time_or_nothing_is_told_apart(
+def test_wrong_line_is_reported(
     tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     folder = frozen(tmp_path)
@@ -568,7 +564,7 @@ def test_a_stamp_of_another_seal_shows_without_roots(tmp_path: Path, authority: 
     assert seen.problems == ("seal.tsr is over something else: it stamps another hash",)
 
 
-def test_without_roots_a_stamp_is_there_and_not_verified(stamped: Path) -> None:
+def test_stamp_without_roots_is_not_verified(stamped: Path) -> None:
     seen = inspect_timestamp(stamped, sealed(stamped), "no roots here", is_wanted=True)
     assert seen == TimestampStatus(
         summary="not verified",
@@ -611,7 +607,7 @@ def test_times_that_cannot_both_be_right_are_named(
         )
 
 
-def test_a_clock_that_is_known_to_be_off_contradicts_nothing(
+def test_known_clock_offset_contradicts_nothing(
     tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     ahead = timedelta(minutes=10)
@@ -632,9 +628,7 @@ def test_a_stamp_that_came_later_says_when(
     assert looked(folder, server).summary.endswith(", 50 h after the freezing ended")
 
 
-def test_an_error_of_the_disk_is_not_taken_for_the_authoritys(
-    tmp_path: Path, authority: Authority
-) -> None:
+def test_disk_error_is_not_blamed_on_the_authority(tmp_path: Path, authority: Authority) -> None:
     folder = frozen(tmp_path)
     (folder.parent / f"..{folder.name}.{STAMP_FILE}.draft").mkdir()
     with pytest.raises(OSError, match="directory"):

@@ -68,7 +68,7 @@ def at(files: int) -> Progress:
     )
 
 
-def test_the_share_of_last_nights_files_is_shown_and_all_of_it_at_the_end(
+def test_progress_ends_with_the_full_share(
     prefect: Prefect,
 ) -> None:
     with progress_shown("My_Set", 200, OFTEN) as report:
@@ -83,7 +83,7 @@ def test_the_share_of_last_nights_files_is_shown_and_all_of_it_at_the_end(
     assert "agent01" not in str(prefect.told)
 
 
-def test_a_backup_that_failed_is_never_shown_as_done(prefect: Prefect) -> None:
+def test_failed_backup_is_not_shown_as_done(prefect: Prefect) -> None:
     def fail() -> None:
         with progress_shown("main", 10, OFTEN) as report:
             report(at(5))
@@ -114,7 +114,7 @@ def test_a_server_that_hangs_holds_up_nothing(
     assert prefect.told == []
 
 
-def test_a_server_that_refuses_is_given_up_and_nothing_is_raised(prefect: Prefect) -> None:
+def test_refusing_server_raises_nothing(prefect: Prefect) -> None:
     prefect.refuses = True
     with progress_shown("main", 10, OFTEN) as report:
         report(at(1))

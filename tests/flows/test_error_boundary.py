@@ -31,7 +31,7 @@ def test_of_a_foreign_exception_only_the_class_leaves(tmp_path: Path) -> None:
     assert caught.value.__context__ is None
 
 
-def test_an_error_of_ours_keeps_its_words_and_nothing_behind_it(tmp_path: Path) -> None:
+def test_own_error_keeps_only_its_message(tmp_path: Path) -> None:
     def work(installation: Installation) -> None:
         try:
             raise ValueError("agent01@example.com")

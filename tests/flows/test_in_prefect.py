@@ -149,7 +149,7 @@ def test_each_flow_equals_its_operation(ran: Ran) -> None:
     assert ran.states["drill"][0] == ran.states["respond"][0] == "COMPLETED"
 
 
-def test_a_call_that_only_warms_carries_no_incident_on(ran: Ran) -> None:
+def test_warming_call_continues_no_incident(ran: Ran) -> None:
     state, _, line = ran.states["warm-up"]
     assert (state, line.startswith("warm, at event ")) == ("COMPLETED", True)
     assert ran.states["runners"] == []
@@ -160,7 +160,7 @@ def test_a_partial_outcome_shows_as_partial(ran: Ran) -> None:
     assert "1 not read" in ran.states["partial"][2]
 
 
-def test_a_second_start_of_a_set_is_told_and_is_no_failure(ran: Ran) -> None:
+def test_second_start_of_a_set_is_no_failure(ran: Ran) -> None:
     kind, name, message = ran.states["under way"]
     assert (kind, name) == ("COMPLETED", "Under way")
     assert "backup of main" in message
@@ -179,7 +179,7 @@ def test_a_verification_shows_what_it_looked_at(ran: Ran) -> None:
         assert [run.way for run in installation.ledger.runs.all("verify")] == ["prefect", "prefect"]
 
 
-def test_a_backup_and_a_verification_go_on_without_a_ledger_and_say_so(ran: Ran) -> None:
+def test_backup_and_verification_work_without_a_ledger(ran: Ran) -> None:
     for name, counted in (
         ("without ledger", "host-1/0000000003"),
         ("verify without ledger", "3 points"),
@@ -203,18 +203,18 @@ def test_a_failure_shows_with_our_words(ran: Ran) -> None:
     assert "backup set 'mian'" in message
 
 
-def test_a_watch_that_finds_a_missed_set_shows_it(ran: Ran) -> None:
+def test_watch_shows_a_missed_set(ran: Ran) -> None:
     assert ran.states["watch"][:2] == ["COMPLETED", "Partial"]  # `other` was never backed up
     assert "1 sets missed" in ran.states["watch"][2]
 
 
-def test_a_keeper_without_its_key_says_who_makes_one(ran: Ran) -> None:
+def test_missing_keeper_key_names_its_creator(ran: Ran) -> None:
     kind, _, message = ran.states["keep"]
     assert kind == "FAILED"
     assert "keeper's key" in message
 
 
-def test_nothing_secret_or_personal_is_in_anything_that_prefect_stored(ran: Ran) -> None:
+def test_prefect_stores_nothing_secret_or_personal(ran: Ran) -> None:
     assert ran.incident.encode() in ran.everything_stored  # it is the right place to look
     assert [word for word in PERSONAL if word in ran.everything_stored] == []
     assert [word for word in PERSONAL if word.decode() in ran.said] == []
@@ -224,7 +224,7 @@ def test_no_result_is_persisted(ran: Ran) -> None:
     assert not list((ran.config_file.parent / "home" / "storage").glob("*"))
 
 
-def test_each_set_has_its_schedules_and_no_two_of_its_runs_overlap(ran: Ran) -> None:
+def test_runs_of_a_set_never_overlap(ran: Ran) -> None:
     by_name = {(flow, name): rest for flow, name, *rest in ran.registered}
     assert set(by_name) == {
         ("keep-watch", "host-1"),

@@ -22,7 +22,7 @@ def test_without_prefect_the_work_is_done_here() -> None:
     assert (way, done) == ("serve", ["here"])
 
 
-def test_a_flow_that_begins_in_time_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_that_begins_in_time_works(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
     def respond(config: Path, incident: str) -> None:
@@ -61,7 +61,7 @@ def test_a_flow_that_begins_too_late_does_nothing(monkeypatch: pytest.MonkeyPatc
     assert (way, done) == ("serve", ["here"])
 
 
-def test_a_flow_that_was_held_up_takes_no_later_call_for_its_own(
+def test_delayed_flow_takes_no_later_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[str] = []
@@ -96,7 +96,7 @@ def test_a_flow_that_was_held_up_takes_no_later_call_for_its_own(
     assert done == ["here", "the second flow"]
 
 
-def test_a_flow_that_fails_before_its_first_line_is_not_waited_for(
+def test_flow_failing_early_is_not_awaited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[str] = []
@@ -113,7 +113,7 @@ def test_a_flow_that_fails_before_its_first_line_is_not_waited_for(
     assert (way, done) == ("serve", ["here"])
 
 
-def test_prefect_that_hangs_after_the_work_is_not_waited_for(
+def test_hanging_prefect_is_not_awaited_after_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release = threading.Event()
@@ -129,12 +129,12 @@ def test_prefect_that_hangs_after_the_work_is_not_waited_for(
     release.set()
 
 
-def test_a_flow_run_by_a_worker_needs_no_agreement() -> None:
+def test_worker_flow_needs_no_claim() -> None:
     with engaged("inc-6"):
         pass
 
 
-def test_a_flow_that_was_given_up_says_so_in_prefect() -> None:
+def test_abandoned_flow_is_reported_in_prefect() -> None:
     engagement = Engagement()
     assert not engagement.is_flows(0)
     with (

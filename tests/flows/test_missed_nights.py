@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
 
 
-def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path) -> None:
+def test_missed_nights_are_due_once(tmp_path: Path) -> None:
     now = [NOW]
     with installation_at(furnish(tmp_path), clock=lambda: now[0]) as installation:
         run_backup(installation, "main", "direct")
@@ -49,9 +49,7 @@ def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path
     ],
 )
 @pytest.mark.parametrize("cron", ["30 2 * * *", "59 2 * * *", "0 2 * * *", "15 * * * *"])
-def test_no_night_in_which_the_clock_changes_counts_as_missed_or_comes_twice(
-    cron: str, zone: str, day: str
-) -> None:
+def test_clock_change_adds_and_loses_no_night(cron: str, zone: str, day: str) -> None:
     """Prefect and `last_due` differ about a time that is skipped, by less than the watch waits."""
     begin = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(days=1)
     end = begin + timedelta(days=4)
@@ -66,7 +64,7 @@ def test_no_night_in_which_the_clock_changes_counts_as_missed_or_comes_twice(
         assert not is_missed(last_due(cron, zone, now - GRACE), begun), now
 
 
-def test_a_night_without_prefect_waits_as_long_for_a_store_that_is_away(
+def test_night_without_prefect_waits_for_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -95,7 +93,7 @@ def scheduled(config_file: Path) -> dict[str, tuple[str, object]]:
     }
 
 
-def test_a_folder_is_verified_each_day_and_read_when_that_is_asked_for(tmp_path: Path) -> None:
+def test_folder_is_verified_daily_and_read_on_request(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     assert scheduled(config_file) == {"host-1.look": ("30 6 * * *", False)}
     text = config_file.read_text()
@@ -109,7 +107,7 @@ def test_a_folder_is_verified_each_day_and_read_when_that_is_asked_for(tmp_path:
     }
 
 
-def test_a_bucket_is_verified_only_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_bucket_is_verified_only_on_request(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     text = config_file.read_text()
     bucket = '[backup.s3]\nbucket = "vault"\naccess_key_id = "env:A"\nsecret_access_key = "env:B"\n'

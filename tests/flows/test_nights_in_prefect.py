@@ -168,7 +168,7 @@ def check_restored(installation: Installation, out: Path) -> None:
     assert not (out / "recordings/2026/call-2.wav").exists()
 
 
-def test_whoever_does_not_know_the_secret_changes_no_deployment_and_runs_nothing(
+def test_prefect_changes_need_the_secret(
     prefect: Prefect,
 ) -> None:
     """Else any user of the host, or a page in a browser there, had commands run by us."""
@@ -185,7 +185,7 @@ def test_whoever_does_not_know_the_secret_changes_no_deployment_and_runs_nothing
     assert prefect.ask("deployments/filter", limit=1) is not None
 
 
-def test_how_far_a_backup_has_come_is_seen_in_prefect_before_it_ends(
+def test_prefect_shows_progress_before_the_end(
     prefect: Prefect, config_file: Path, tmp_path: Path
 ) -> None:
     found = night(prefect, config_file, patience=PATIENCE_SECONDS)
@@ -198,7 +198,7 @@ def test_how_far_a_backup_has_come_is_seen_in_prefect_before_it_ends(
         check_restored(installation, tmp_path / "out")
 
 
-def test_a_night_waits_for_a_store_that_is_away_with_the_pauses_of_a_night(
+def test_night_waits_for_an_absent_store(
     prefect: Prefect, config_file: Path, tmp_path: Path
 ) -> None:
     pauses = [pause.total_seconds() for pause in NIGHTLY_PAUSES]
@@ -216,7 +216,7 @@ def test_a_night_waits_for_a_store_that_is_away_with_the_pauses_of_a_night(
         check_restored(installation, tmp_path / "out")
 
 
-def test_a_run_that_comes_while_its_set_is_under_way_is_cancelled_and_no_failure(
+def test_overlapping_run_is_cancelled_without_failure(
     prefect: Prefect, config_file: Path, tmp_path: Path
 ) -> None:
     with (tmp_path / "runner.log").open("wb") as log:

@@ -64,7 +64,7 @@ def test_what_ended_long_ago_leaves_prefects_database(tmp_path: Path) -> None:
     assert kept.stdout.split() == [b"['events',", b"'flow_runs',", b"'orphans']", b"90"]
 
 
-def test_telemetry_and_servers_of_a_clients_own_are_off(tmp_path: Path) -> None:
+def test_telemetry_and_client_servers_are_off(tmp_path: Path) -> None:
     env = environment(tmp_path, "http://127.0.0.1:1/api", {"PYTHONPATH": "/elsewhere"})
     assert env["DO_NOT_TRACK"] == "1"
     assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
@@ -78,14 +78,14 @@ def test_an_address_where_nothing_listens_is_not_healthy() -> None:
     assert not is_healthy(f"http://127.0.0.1:{free_port()}/api")
 
 
-def test_a_server_that_never_answers_is_given_up_in_time() -> None:
+def test_silent_server_is_abandoned_in_time() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         assert not is_healthy(f"http://127.0.0.1:{silent.getsockname()[1]}/api", seconds=0.1)
 
 
-def test_the_note_of_a_server_that_is_gone_finds_nothing(tmp_path: Path) -> None:
+def test_note_of_a_dead_server_finds_nothing(tmp_path: Path) -> None:
     assert find(tmp_path) is None
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -100,13 +100,13 @@ def test_a_torn_note_finds_nothing(tmp_path: Path, content: str) -> None:
     assert find(tmp_path) is None
 
 
-def test_another_process_with_that_number_is_never_taken_for_ours(tmp_path: Path) -> None:
+def test_foreign_process_with_same_number_is_ignored(tmp_path: Path) -> None:
     note = {"url": f"http://127.0.0.1:{free_port()}/api", "pid": os.getpid()}
     (tmp_path / "server.json").write_text(json.dumps(note))
     assert find(tmp_path) is None
 
 
-def test_a_server_that_takes_too_long_is_told_from_one_that_ended(
+def test_slow_server_differs_from_an_ended_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for program, told in (
@@ -119,7 +119,7 @@ def test_a_server_that_takes_too_long_is_told_from_one_that_ended(
             start(tmp_path, plain_environment(), seconds=seconds)
 
 
-def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
+def test_abandoned_start_leaves_no_process(tmp_path: Path) -> None:
     home = tmp_path / "prefect"
     with pytest.raises(Unavailable, match="carried on without it"):
         start(home, plain_environment(), is_given_up=lambda: True)
@@ -127,7 +127,7 @@ def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_server_of_before_that_hangs_is_ended_before_another_starts(tmp_path: Path) -> None:
+def test_hanging_earlier_server_is_ended_first(tmp_path: Path) -> None:
     earlier = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"],
         env={"PREFECT_HOME": str(tmp_path)},
@@ -145,7 +145,7 @@ def test_a_server_of_before_that_hangs_is_ended_before_another_starts(tmp_path: 
         earlier.wait()
 
 
-def test_a_busy_server_of_before_is_found_and_not_ended(tmp_path: Path) -> None:
+def test_busy_earlier_server_is_reused(tmp_path: Path) -> None:
     port = free_port()
     earlier = subprocess.Popen(
         [sys.executable, "-c", _SERVER_STANDING_IN, f"--port={port}", "--pause=1.2"],
@@ -213,7 +213,7 @@ def test_answer_of_another_user_is_not_believed(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_a_server_takes_the_address_of_the_one_it_replaces(
+def test_server_takes_the_address_of_its_predecessor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Flows that a killed `serve` left under way speak to it."""
@@ -231,7 +231,7 @@ def test_a_server_takes_the_address_of_the_one_it_replaces(
         second.end()
 
 
-def test_an_address_that_another_program_took_is_left_to_it(
+def test_occupied_address_is_left_to_its_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever it answers there: it may be the Prefect of another place."""
@@ -248,13 +248,13 @@ def test_an_address_that_another_program_took_is_left_to_it(
         other.end()
 
 
-def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+def test_uncreatable_home_gives_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "prefect").write_text("a file")
     with pytest.raises(StandfastError, match=r"serve\.prefect_home"):
         start(tmp_path / "prefect", plain_environment())
 
 
-def test_a_process_that_ignores_signals_is_ended_with_its_children() -> None:
+def test_process_ignoring_signals_is_killed_with_children() -> None:
     code = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); time.sleep(600)"

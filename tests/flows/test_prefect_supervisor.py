@@ -19,7 +19,7 @@ from tests.servers import wait_until
 from tests.usecases.backup_installation import furnish
 
 
-def test_a_first_call_that_hangs_keeps_no_dead_prefect_from_being_started_again(
+def test_hanging_first_call_allows_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server dies while this process makes its first call, which never comes back."""
@@ -47,7 +47,7 @@ def test_a_first_call_that_hangs_keeps_no_dead_prefect_from_being_started_again(
         never.set()
 
 
-def test_a_runner_whose_serve_was_killed_while_it_loaded_ends(tmp_path: Path) -> None:
+def test_runner_of_a_killed_serve_ends(tmp_path: Path) -> None:
     """It would run the nights beside that of the next `serve`, by the configuration of before."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -59,7 +59,7 @@ def test_a_runner_whose_serve_was_killed_while_it_loaded_ends(tmp_path: Path) ->
     assert (left.returncode, left.stderr) == (0, b"")
 
 
-def test_a_full_disk_below_prefects_home_is_told_with_its_path(
+def test_full_disk_is_reported_with_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def start(self: Scheduling) -> None:

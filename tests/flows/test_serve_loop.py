@@ -73,7 +73,7 @@ def serving_here(installation: Installation, config_file: Path) -> Iterator[Serv
     assert not thread.is_alive()
 
 
-def test_what_this_process_opened_is_begun_without_waiting_for_a_tick(
+def test_own_incident_begins_without_a_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flows.serve_loop.TICK_SECONDS", 3600.0)
@@ -90,7 +90,7 @@ def test_what_this_process_opened_is_begun_without_waiting_for_a_tick(
         loop.begin_work(case)  # so that it need not sleep its hour out
 
 
-def test_a_directory_that_was_added_since_it_began_is_one_to_lock_in(
+def test_added_directory_is_locked_without_restart(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
@@ -110,7 +110,7 @@ def test_a_directory_that_was_added_since_it_began_is_one_to_lock_in(
     assert "as it was read before" in caplog.text
 
 
-def test_an_incident_is_picked_up_while_no_prefect_is_up(tmp_path: Path) -> None:
+def test_incident_continues_without_prefect(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with serving(config_file) as process, installation_at(config_file) as installation:
         wait_until(
@@ -168,9 +168,7 @@ def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
 
 
-def test_a_missed_night_is_run_without_a_prefect_that_stays_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missed_night_runs_without_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config_file = furnish_with_incidents(tmp_path)
     scheduling = Scheduling(
         config_file=config_file,
@@ -194,7 +192,7 @@ def test_a_missed_night_is_run_without_a_prefect_that_stays_away(
         ] == [("main", "done", "serve")]
 
 
-def test_a_night_that_prefect_left_out_is_run_once(tmp_path: Path) -> None:
+def test_night_that_prefect_skipped_runs_once(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     scheduling = Scheduling(
         config_file=config_file,
@@ -228,7 +226,7 @@ logging.getLogger("prefect").addHandler(Stuck())
 """
 
 
-def test_a_log_that_waits_for_its_server_keeps_no_serve_from_ending(tmp_path: Path) -> None:
+def test_waiting_log_does_not_prevent_the_end(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(
         tmp_path, f'[serve]\nprefect = "http://127.0.0.1:{free_port()}/api"\n'
     )
@@ -241,7 +239,7 @@ def test_a_log_that_waits_for_its_server_keeps_no_serve_from_ending(tmp_path: Pa
 
 
 @pytest.mark.long
-def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) -> None:
+def test_killed_serve_leaves_incident_to_the_next(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with serving(config_file) as process, installation_at(config_file) as installation:
         wait_until(
@@ -263,7 +261,7 @@ def _runners(folder: Path) -> set[int]:
 
 @pytest.mark.long
 @pytest.mark.xdist_group("prefect")
-def test_the_prefect_server_of_a_serve_that_was_killed_is_that_of_the_next(tmp_path: Path) -> None:
+def test_prefect_of_a_killed_serve_is_reused(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     note = tmp_path / "prefect" / "server.json"
     with serving(config_file) as process:
@@ -280,7 +278,7 @@ def test_the_prefect_server_of_a_serve_that_was_killed_is_that_of_the_next(tmp_p
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
 
 
-def test_what_only_time_brings_is_found_at_the_next_look(
+def test_time_triggered_work_is_found_next_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve_module, "LOOK_SECONDS", 0.3)
@@ -300,9 +298,7 @@ def test_what_only_time_brings_is_found_at_the_next_look(
             assert ways(installation, case) == ["direct", "serve"]
 
 
-def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_loop_reads_one_row_a_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOOK_SECONDS", "WATCH_SECONDS", "BEAT_SECONDS"):
         monkeypatch.setattr(serve_module, name, 3600.0)
     config_file = furnish_with_incidents(tmp_path)
@@ -356,9 +352,7 @@ def test_failed_night_is_a_warning_in_the_log(
     }
 
 
-def test_people_are_told_of_alarms_and_no_incident_waits_for_their_mail(
-    tmp_path: Path, smtp_server: SmtpServer
-) -> None:
+def test_incidents_do_not_wait_for_alarm_mail(tmp_path: Path, smtp_server: SmtpServer) -> None:
     config_file = furnish_with_incidents(tmp_path, MAIL.format(port=smtp_server.port))
     with installation_at(config_file) as installation:
         enrol_people(installation, "dana")
@@ -379,7 +373,7 @@ def test_people_are_told_of_alarms_and_no_incident_waits_for_their_mail(
         assert (alarm.subject, alarm.state, alarm.way) == ("vault", "raised", "serve")
 
 
-def test_a_stopped_incident_is_left_alone_until_it_may_go_on(tmp_path: Path) -> None:
+def test_stopped_incident_waits_for_resume(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with installation_at(config_file) as installation:
         case = open_exercise(installation)
@@ -391,7 +385,7 @@ def test_a_stopped_incident_is_left_alone_until_it_may_go_on(tmp_path: Path) -> 
             wait_until(lambda: is_over(installation, case), "it goes on")
 
 
-def test_a_ledger_that_fails_for_a_while_is_waited_for(
+def test_temporarily_failing_ledger_is_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
@@ -420,7 +414,7 @@ def _see_nothing(
     return WatchOutcome(carried_on=(), died=(), sets=(), troubles=(), head=0)
 
 
-def test_an_incident_that_cannot_go_on_is_not_begun_again_and_again(
+def test_stuck_incident_is_not_restarted_repeatedly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)

@@ -228,7 +228,7 @@ def discarded_cursors() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:<psycopg.ServerCursor .* deleted while still open")
 @pytest.mark.usefixtures("discarded_cursors")
 @pytest.mark.parametrize("moment", Moment)
-def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
+def test_cut_at_every_statement_ends_as_clean_run(
     moment: Moment,
     tmp_path: Path,
     postgres_url: str,

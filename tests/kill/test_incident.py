@@ -82,7 +82,7 @@ def ends_as_the_clean_run(
 
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize(("scenario", "kind"), CARRIED_OUT)
-def test_killed_at_every_point_it_ends_as_the_clean_run(
+def test_killed_incident_ends_as_the_clean_run(
     scenario: str, kind: str, phase: Phase, on_sqlite: NewWorld
 ) -> None:
     ends_as_the_clean_run(on_sqlite, phase, f"incident {kind}", scenario=scenario, kind=kind)

@@ -119,9 +119,7 @@ def test_a_clean_night_passes_every_check(first_night: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_killed_at_every_point_the_night_is_whole_when_run_again(
-    phase: Phase, first_night: Path
-) -> None:
+def test_killed_night_is_whole_after_a_rerun(phase: Phase, first_night: Path) -> None:
     night = fresh(first_night)
     assert night.run(None) == 0
     points = sample(night.trace, f"night {phase}")

@@ -77,7 +77,7 @@ def wait_for_the_end(installation: Installation, case: str) -> None:
 
 
 @pytest.mark.xdist_group("prefect")
-def test_an_incident_ends_as_it_would_when_prefect_dies_at_any_kind_of_point(
+def test_incident_survives_death_of_prefect(
     tmp_path: Path,
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)

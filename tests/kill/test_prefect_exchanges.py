@@ -195,7 +195,7 @@ def points(served: Served) -> list[str]:
     return [point for point in first if point in again]
 
 
-def test_a_clean_run_says_the_same_in_each_call(points: list[str]) -> None:
+def test_clean_run_repeats_the_same_exchanges(points: list[str]) -> None:
     said = [
         [point.partition(": ")[2] for point in points if point.startswith(f"call {number}:")]
         for number in range(1, CALLS + 1)
@@ -207,7 +207,7 @@ def test_a_clean_run_says_the_same_in_each_call(points: list[str]) -> None:
 
 
 @pytest.mark.parametrize("moment", Moment)
-def test_killed_at_every_exchange_it_ends_as_the_clean_run(
+def test_killed_at_every_exchange_ends_as_clean_run(
     moment: Moment, served: Served, points: list[str]
 ) -> None:
     asked = sample(points, f"prefect {moment}")
@@ -221,7 +221,7 @@ def test_killed_at_every_exchange_it_ends_as_the_clean_run(
     assert served.world.installation.ledger.audit.verify().is_whole
 
 
-def test_what_is_waited_for_at_most_is_within_the_promise() -> None:
+def test_longest_wait_is_within_the_promise() -> None:
     assert PROBE_SECONDS + BEGINS_WITHIN_SECONDS < PROMISED_SECONDS, "where Prefect fails a call"
     looked_for = LEASE.total_seconds() + LOOK_SECONDS + TICK_SECONDS
     assert looked_for < PROMISED_SECONDS, "where a runner of another machine dies"

@@ -79,7 +79,7 @@ def every_receipt_leads_to_the_password_that_holds(world: World) -> None:
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_killed_at_every_point_the_password_that_holds_can_be_opened(
+def test_killed_rotation_leaves_the_password_openable(
     phase: Phase, tmp_path: Path, furnished: Path, directory: Agents
 ) -> None:
     with rotating_world(tmp_path / "clean", furnished, directory) as world:

@@ -96,14 +96,10 @@ def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, name: str) -> None:
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_killed_at_every_point_the_next_serve_ends_as_the_clean_run(
-    phase: Phase, on_sqlite: NewWorld
-) -> None:
+def test_killed_serve_is_continued_by_the_next(phase: Phase, on_sqlite: NewWorld) -> None:
     ends_as_the_clean_run(on_sqlite, phase, "serve")
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_on_postgresql_the_next_serve_ends_as_the_clean_run(
-    phase: Phase, on_postgresql: NewWorld
-) -> None:
+def test_killed_serve_is_continued_on_postgresql(phase: Phase, on_postgresql: NewWorld) -> None:
     ends_as_the_clean_run(on_postgresql, phase, "serve on PostgreSQL")

@@ -25,7 +25,7 @@ def gathered(*rows: Mapping[str, str], **more: Any) -> Audience:
     return gather(enumerate(rows, start=1), Rules(**{"why": "was open", "today": TODAY, **more}))
 
 
-def test_a_person_with_two_addresses_is_told_once_unless_each_address_is_meant() -> None:
+def test_person_with_two_addresses_is_notified_once() -> None:
     rows = [{"key": "7", "address": "ana@home.test"}, {"key": "7", "address": "ana@work.test"}]
     once, each = gathered(*rows), gathered(*rows, each_address=True)
     assert [one.address for one in once.recipients] == ["ana@home.test"]
@@ -33,14 +33,14 @@ def test_a_person_with_two_addresses_is_told_once_unless_each_address_is_meant()
     assert [one.address for one in each.recipients] == ["ana@home.test", "ana@work.test"]
 
 
-def test_a_person_whose_first_address_is_none_is_told_at_the_second() -> None:
+def test_unusable_first_address_uses_the_second() -> None:
     rows = [{"key": "7", "address": "nonsense"}, {"key": "7", "address": "ana@work.test"}]
     found = gathered(*rows)
     assert [one.address for one in found.recipients] == ["ana@work.test"]
     assert [one.row_number for one in found.rejected] == [1]
 
 
-def test_people_whose_key_is_left_empty_are_not_one_person() -> None:
+def test_empty_keys_are_different_people() -> None:
     rows = [{"key": "", "address": f"{name}@x.test", "why": "rang twice"} for name in "ab"]
     found = gathered(*rows)
     assert [one.key for one in found.recipients] == ["a@x.test", "b@x.test"]
@@ -51,12 +51,12 @@ def test_people_whose_key_is_left_empty_are_not_one_person() -> None:
     ("written", "language"),
     [("es_MX", "es-MX"), ("pt-br", "pt-br"), ("", "de"), ("Spanish", "de"), ("es;q=1", "de")],
 )
-def test_a_language_is_the_rows_where_it_is_one(written: str, language: str) -> None:
+def test_invalid_row_language_is_replaced(written: str, language: str) -> None:
     found = gathered({"address": "ana@x.test", "language": written}, language="de")
     assert [one.language for one in found.recipients] == [language]
 
 
-def test_in_a_long_audience_a_person_is_as_in_a_short_one() -> None:
+def test_long_audience_equals_a_short_one() -> None:
     ana = {
         "key": "7",
         "address": "Ana@Home.test",
@@ -77,7 +77,7 @@ def test_in_a_long_audience_a_person_is_as_in_a_short_one() -> None:
     assert long.rows == PAGE + 3
 
 
-def test_a_row_without_a_reason_to_be_told_tells_nobody() -> None:
+def test_row_without_a_reason_is_rejected() -> None:
     found = gathered({"address": "ana@home.test"}, {"address": "b@x.test", "why": "y"}, why="")
     assert [one.why for one in found.recipients] == ["y"]
     assert "says why" in found.rejected[0].reason
@@ -106,7 +106,7 @@ def test_minors_and_whoever_died_wait_for_a_person(flags: dict[str, str], held: 
     assert not (*found.recipients, *found.held)[0].slots
 
 
-def test_who_was_born_on_29_february_is_of_age_on_1_march() -> None:
+def test_leap_day_birthday_ends_on_first_march() -> None:
     row = {"address": "ana@home.test", "born_on": "2008-02-29"}
     assert gathered(row, today=date(2026, 2, 28)).held
     assert not gathered(row, today=date(2026, 3, 1)).held
@@ -114,7 +114,7 @@ def test_who_was_born_on_29_february_is_of_age_on_1_march() -> None:
     assert gathered(row, today=None).held, "of which day it is nothing is known"
 
 
-def test_one_row_of_a_person_that_is_flagged_holds_the_person() -> None:
+def test_one_flagged_row_holds_the_person() -> None:
     found = gathered(
         {"key": "7", "address": "ana@home.test"},
         {"key": "7", "address": "ana@work.test", "is_minor": "x"},
@@ -124,7 +124,7 @@ def test_one_row_of_a_person_that_is_flagged_holds_the_person() -> None:
     assert [one.reason for one in found.repeated] == ["same person as row 2, held"]
 
 
-def test_a_row_that_tells_nobody_and_says_so_holds_the_person_all_the_same() -> None:
+def test_rejected_flagged_row_holds_the_person() -> None:
     flag = {"is_deceased": "yes"}
     untold: list[tuple[Mapping[str, str], dict[str, Any]]] = [
         ({"key": "7", "address": "", **flag}, {}),
@@ -146,7 +146,7 @@ def test_a_row_that_tells_nobody_and_says_so_holds_the_person_all_the_same() -> 
         assert found.rows == 4
 
 
-def test_whoever_is_told_by_letter_is_held_by_a_row_that_tells_nobody() -> None:
+def test_rejected_row_holds_a_letter_recipient() -> None:
     ada = {"name": "Ada", "postal_1": "1 High Street", "postal_2": "Leeds", "why": "was open"}
     dead = {**ada, "name": "ADA", "is_deceased": "yes", "why": ""}
     found = gathered(dead, ada, {**ada, "name": "Bo"}, why="")
@@ -157,7 +157,7 @@ def test_whoever_is_told_by_letter_is_held_by_a_row_that_tells_nobody() -> None:
     assert (list(child.recipients), [one.address for one in child.held]) == ([], ["jose@x.test"])
 
 
-def test_a_row_that_says_so_itself_is_the_one_that_is_held() -> None:
+def test_flagged_row_itself_is_held() -> None:
     row = {"key": "7", "is_minor": "1"}
     found = gathered(
         {**row, "address": ""},
@@ -171,7 +171,7 @@ def test_a_row_that_says_so_itself_is_the_one_that_is_held() -> None:
     assert [one.row_number for one in found.repeated] == [3, 4, 6]
 
 
-def test_of_a_person_in_rows_far_apart_one_decides_and_the_others_are_repeated() -> None:
+def test_distant_rows_of_a_person_are_merged() -> None:
     others = [{"address": f"c{number}@x.test"} for number in range(PAGE)]
     child = {"key": "7", "address": "kid@x.test", "is_minor": "1"}
     held = gathered(child, *others, {**child, "address": "kid@y.test"})
@@ -187,7 +187,7 @@ def test_of_a_person_in_rows_far_apart_one_decides_and_the_others_are_repeated()
     assert [one.address for one in gone.held] == ["ana@x.test"]
 
 
-def test_a_parent_with_the_childs_mailbox_is_told_and_the_child_is_held() -> None:
+def test_parent_is_notified_and_child_held() -> None:
     found = gathered(
         {"key": "child", "address": "home@x.test", "is_minor": "1"},
         {"key": "parent", "address": "home@x.test"},
@@ -196,7 +196,7 @@ def test_a_parent_with_the_childs_mailbox_is_told_and_the_child_is_held() -> Non
     assert [one.key for one in found.held] == ["child"]
 
 
-def test_who_is_never_to_be_written_to_is_not_and_the_reason_is_named(tmp_path: Path) -> None:
+def test_suppressed_person_is_excluded_with_reason(tmp_path: Path) -> None:
     file = tmp_path / "never.csv"
     file.write_text("who,why\nANA@Home.test,court order\n42,\n")
     suppression = Suppression(read_suppressed(file))
@@ -226,9 +226,7 @@ def test_who_is_never_to_be_written_to_is_not_and_the_reason_is_named(tmp_path: 
         ("ana@HOME.test", {}),
     ],
 )
-def test_an_entry_and_a_row_are_spelled_alike_before_they_are_compared(
-    entry: str, row: dict[str, str]
-) -> None:
+def test_suppression_compares_canonical_spelling(entry: str, row: dict[str, str]) -> None:
     # What comes before it on the list keeps nothing from counting.
     never = Suppression({"nobody@": "", "@": "", entry: "court\norder \udcf3"})
     found = gathered({**row, "address": "ana@home.test"}, suppression=never)
@@ -251,9 +249,7 @@ def test_an_entry_and_a_row_are_spelled_alike_before_they_are_compared(
         ("ben@nowhere, ana@home.test", 1),
     ],
 )
-def test_an_entry_as_people_write_it_keeps_everybody_whom_it_may_mean_from_being_told(
-    entry: str, unread: int
-) -> None:
+def test_ambiguous_suppression_entry_excludes_all_matches(entry: str, unread: int) -> None:
     rows = [{"address": "ana@home.test"}, {"address": "zoe@home.test"}]
     found = gathered(*rows, suppression=Suppression({entry: "asked"}))
     assert [one.reason for one in found.suppressed] == ["not written to: asked"]
@@ -279,7 +275,7 @@ def test_entries_that_can_mean_nobody_are_counted() -> None:
     assert gathered({"address": "ana@x.test"}).unread_entries == 0
 
 
-def test_a_list_of_suppression_counts_from_its_first_entry_or_not_at_all(tmp_path: Path) -> None:
+def test_suppression_list_counts_from_its_first_entry(tmp_path: Path) -> None:
     file = tmp_path / "never.csv"
     file.write_text("ana@home.test,court order\nben@home.test,\n")
     with pytest.raises(ConfigurationError, match="heading") as caught:
@@ -299,7 +295,7 @@ def test_a_list_of_suppression_counts_from_its_first_entry_or_not_at_all(tmp_pat
     assert read_suppressed(file) == {}
 
 
-def test_whom_a_query_names_by_bytes_lets_nobody_be_told(tmp_path: Path) -> None:
+def test_binary_suppression_result_stops_the_audience(tmp_path: Path) -> None:
     crm = tmp_path / "crm.db"
     with closing(sqlite3.connect(crm)) as connection, connection:
         connection.execute("CREATE TABLE never (who, why)")
@@ -316,9 +312,7 @@ def test_whom_a_query_names_by_bytes_lets_nobody_be_told(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("query", ["-- SELECT who FROM never", "/* nobody yet */", " ", ";"])
-def test_a_query_that_says_nothing_is_no_list_on_which_nobody_is(
-    tmp_path: Path, query: str
-) -> None:
+def test_empty_suppression_query_is_an_error(tmp_path: Path, query: str) -> None:
     crm = tmp_path / "crm.db"
     crm.touch()
     with pytest.raises(ConfigurationError, match="only a comment"):
@@ -326,12 +320,12 @@ def test_a_query_that_says_nothing_is_no_list_on_which_nobody_is(
     assert sqlite_suppressed(crm, "SELECT 1 WHERE 0") == {}
 
 
-def test_without_its_list_of_suppression_nobody_is_in_an_audience(tmp_path: Path) -> None:
+def test_missing_suppression_list_empties_the_audience(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         read_suppressed(tmp_path / "gone.csv")
 
 
-def test_users_of_a_directory_are_read_as_scim_has_them() -> None:
+def test_scim_users_are_read_as_recipients() -> None:
     found = scim_audience(
         [
             {
@@ -358,7 +352,7 @@ def test_users_of_a_directory_are_read_as_scim_has_them() -> None:
     ]
 
 
-def test_whose_account_is_disabled_is_told_where_that_is_asked_for() -> None:
+def test_disabled_accounts_are_notified_on_request() -> None:
     user = {"id": "2", "active": False, "locale": "es-MX"}
     mails = [{"value": "", "primary": True}, {"value": "ben@work.test"}]
     found = scim_audience(
@@ -386,7 +380,7 @@ _ROWS = st.lists(
 
 
 @given(_ROWS, st.booleans(), st.sampled_from(["", "was open"]), st.sets(st.sampled_from("123")))
-def test_every_row_is_counted_once_and_no_mailbox_or_person_is_told_twice(
+def test_every_row_is_counted_and_notified_once(
     rows: list[dict[str, str]], each_address: bool, why: str, never: set[str]
 ) -> None:
     suppression = Suppression(dict.fromkeys(never, ""))
@@ -410,7 +404,7 @@ def _postal(*rows: dict[str, str]) -> Audience:
 HIGH_STREET = {"name": "Ada", "postal_1": "1 High Street", "postal_2": "Leeds"}
 
 
-def test_who_has_only_a_postal_address_is_told_by_letter() -> None:
+def test_postal_address_alone_gets_a_letter() -> None:
     found = _postal(HIGH_STREET, {**HIGH_STREET, "address": "no address"})
     (ada,) = found.recipients
     assert (ada.address, ada.postal) == ("", ("Ada", "1 High Street", "Leeds"))
@@ -419,7 +413,7 @@ def test_who_has_only_a_postal_address_is_told_by_letter() -> None:
     assert [one.address for one in both.recipients] == ["ada@example.net"]
 
 
-def test_two_people_of_one_house_get_a_letter_each_and_one_person_one_letter() -> None:
+def test_household_gets_one_letter_a_person() -> None:
     found = _postal(
         HIGH_STREET,
         {**HIGH_STREET, "name": "Bo"},
@@ -449,7 +443,7 @@ def test_what_no_letter_would_reach_is_rejected(row: dict[str, str], why: str) -
     assert [one.reason.startswith(why) for one in found.rejected] == [True]
 
 
-def test_a_line_break_in_a_postal_line_makes_no_further_line() -> None:
+def test_line_break_adds_no_postal_line() -> None:
     (one,) = _postal({**HIGH_STREET, "postal_1": "1 Road\nBo\u202eurk"}).recipients
     assert one.postal == ("Ada", "1 Road Bourk", "Leeds")
 

@@ -21,7 +21,7 @@ def spooled(count: int) -> Spool[str]:
 
 
 @pytest.mark.parametrize("count", [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE + 7])
-def test_a_long_list_gives_back_what_was_put_in(count: int) -> None:
+def test_long_list_returns_its_items(count: int) -> None:
     spool, wanted = spooled(count), [f"person {number}" for number in range(count)]
     assert list(spool) == wanted
     assert list(spool) == wanted
@@ -39,7 +39,7 @@ def test_what_is_not_there_is_an_index_error() -> None:
         spooled(PAGE)[PAGE]
 
 
-def test_what_leaves_memory_is_not_readable_in_its_file() -> None:
+def test_spooled_pages_are_unreadable() -> None:
     spool = spooled(2 * PAGE)
     file = spool._file
     file.seek(0)
@@ -53,7 +53,7 @@ def test_its_file_is_closed_with_it() -> None:
     assert file.closed
 
 
-def test_a_mark_is_known_with_the_row_that_had_it_first() -> None:
+def test_repeated_mark_names_its_first_row() -> None:
     with closing(Seen()) as seen, closing(Seen()) as other:
         marks = {seen.mark("mailbox", f"customer{n}@example.net"): n for n in range(1, 2_001)}
         seen.add(marks)
@@ -61,7 +61,7 @@ def test_a_mark_is_known_with_the_row_that_had_it_first() -> None:
         assert seen.mark("mailbox", "a") != other.mark("mailbox", "a")
 
 
-def test_people_are_deduplicated_and_held_across_the_pages_of_a_long_audience() -> None:
+def test_deduplication_works_across_pages() -> None:
     count = 2 * PAGE + 10
     rows = [
         (number, {"address": f"c{number}@example.net", "key": f"k{number}", "is_minor": "no"})

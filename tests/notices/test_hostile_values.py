@@ -78,9 +78,7 @@ def headers_of(subject: str) -> list[bytes]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([*TEMPLATES]), st.sampled_from(LANGUAGES), hostile)
-def test_a_persons_value_changes_neither_the_form_of_a_message_nor_its_headers(
-    name: str, language: str, value: str
-) -> None:
+def test_recipient_value_changes_no_header(name: str, language: str, value: str) -> None:
     filled = prepared(name).fill(language, {"name": value}, "t", address="eve@customers.test")
     assert (tags(filled.html), filled.text.count("\n")) == shape(name, language)
     assert "\n" not in filled.subject
@@ -93,7 +91,7 @@ def test_a_persons_value_changes_neither_the_form_of_a_message_nor_its_headers(
 
 
 @each
-def test_ten_megabytes_of_a_name_are_refused_in_every_notice(name: str) -> None:
+def test_huge_name_is_refused_in_every_notice(name: str) -> None:
     for language in LANGUAGES:
         with pytest.raises(Refused, match="'name' is longer than"):
             prepared(name).fill(language, {"name": "x" * 10**7}, "t", address="a@customers.test")
@@ -109,7 +107,7 @@ def with_values(name: str, words: str) -> Prepared:
 
 @each
 @pytest.mark.parametrize("crafted", CRAFTED, ids=range(len(CRAFTED)))
-def test_an_incidents_crafted_values_stay_text_in_every_notice(name: str, crafted: str) -> None:
+def test_crafted_incident_values_stay_text(name: str, crafted: str) -> None:
     for language in LANGUAGES:
         quiet, loud = (
             with_values(name, words).fill(language, {"name": "Ana"}, "t", address="ana@c.test")
@@ -125,9 +123,7 @@ def test_an_incidents_crafted_values_stay_text_in_every_notice(name: str, crafte
 
 @each
 @pytest.mark.parametrize("value", UNFIT, ids=range(len(UNFIT)))
-def test_what_breaks_lines_hides_or_never_ends_is_refused_by_every_text(
-    name: str, value: str
-) -> None:
+def test_invisible_or_breaking_value_is_refused(name: str, value: str) -> None:
     template = TEMPLATES[name]
     examples = template.example_context()
     lines = [n for n, v in template.variables.items() if v.type in {"text", "list"}]
@@ -141,7 +137,7 @@ def test_what_breaks_lines_hides_or_never_ends_is_refused_by_every_text(
 
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"[^@\s]{1,20}@[^@\s]{1,40}", fullmatch=True)))
-def test_an_address_is_one_mailbox_on_one_line_or_it_is_rejected(text: str) -> None:
+def test_address_is_one_mailbox_or_rejected(text: str) -> None:
     try:
         address = parse_address(text)
     except ValueError:

@@ -21,9 +21,7 @@ from standfast.notices.template_renderer import Template, load, prepare
         ("tlh", "2025-03-01", "2025-03-01, 22:10 UTC"),
     ],
 )
-def test_a_day_and_a_moment_are_written_as_the_language_does(
-    language: str, first: str, moment: str
-) -> None:
+def test_dates_follow_the_language(language: str, first: str, moment: str) -> None:
     assert long_date(date(2025, 3, 1), language) == first
     assert in_language("2025-03-01", language) == first
     assert in_language("2025-03-01 22:10 UTC", language) == moment
@@ -34,7 +32,7 @@ def test_a_day_and_a_moment_are_written_as_the_language_does(
     "words",
     ["", "early in March", "2025-02-30", "2025-03-01 to 2025-03-04", "2025-014", "2025-03-01 UTC"],
 )
-def test_what_is_no_date_stays_as_somebody_wrote_it(words: str) -> None:
+def test_text_that_is_no_date_stays(words: str) -> None:
     assert in_language(words, "de") == words
 
 
@@ -42,7 +40,7 @@ def test_what_is_no_date_stays_as_somebody_wrote_it(words: str) -> None:
     "figures",
     ["2025-02-30", "2025-13-01", "2025-03-01 25:61", "03/04/2025", "4.3.2025", "2025-014"],
 )
-def test_figures_that_are_no_day_or_that_some_read_otherwise_are_refused(figures: str) -> None:
+def test_ambiguous_date_is_refused(figures: str) -> None:
     assert is_unclear(figures)
     with pytest.raises(TemplateInvalid, match="'on' must be a day that there is as 2025-03-04"):
         prepare(dated(), {"on": figures})
@@ -51,7 +49,7 @@ def test_figures_that_are_no_day_or_that_some_read_otherwise_are_refused(figures
 @pytest.mark.parametrize(
     "told", ["2025-03-01", "2025-03-01 22:10 UTC", "2025-03-01T22:10:05.123Z", "2025", "", "May 3"]
 )
-def test_what_every_reader_takes_for_the_same_day_is_fit(told: str) -> None:
+def test_unambiguous_date_is_accepted(told: str) -> None:
     assert not is_unclear(told)
 
 

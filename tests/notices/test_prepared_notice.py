@@ -69,14 +69,14 @@ def test_a_hostile_value_stays_one_line_of_text(hostile: str, shown: str) -> Non
     assert marked_up == f"<body><p><bdi>{html.escape(shown)}</bdi><bdi>Gold</bdi></p></body>"
 
 
-def test_an_encoded_word_is_not_one_any_more_in_a_subject() -> None:
+def test_encoded_word_in_a_subject_is_broken() -> None:
     subject, text, _ = fill(name="=?utf-8?q?=0D=0ABcc:?=")
     assert subject == "For = ?utf-8?q?=0D=0ABcc:?="
     assert text.startswith("Dear =?utf-8?q?=0D=0ABcc:?=,")
 
 
 @pytest.mark.parametrize("size", [LONGEST_VALUE + 1, 10 * 1024 * 1024])
-def test_a_value_too_long_is_refused_by_its_slots_name(size: int) -> None:
+def test_too_long_value_names_its_slot(size: int) -> None:
     with pytest.raises(Refused, match="'name'") as caught:
         fill(name="x" * size)
     assert "xx" not in str(caught.value)
@@ -97,7 +97,7 @@ def test_a_language_that_is_not_there_is_refused() -> None:
         prepared().fill("xx", {}, "token", address="a@customers.test")
 
 
-def test_a_recipients_digest_covers_address_token_and_every_value() -> None:
+def test_digest_covers_address_token_and_values() -> None:
     notice = prepared()
     same: dict[str, Any] = {
         "language": "en",
@@ -175,7 +175,7 @@ def test_a_reader_gets_the_nearest_language(wanted: str, language: str, is_warne
     assert is_one_line(choice.warning)
 
 
-def test_without_the_default_english_and_then_any_is_sent() -> None:
+def test_missing_language_falls_back_to_english() -> None:
     assert pick_language("tr", ["fr", "en"], "es").language == "en"
     assert pick_language("tr", ["fr", "it"], "es").language == "fr"
     with pytest.raises(ValueError, match="without a language"):
@@ -201,7 +201,7 @@ def test_the_root_is_the_one_of_rfc_6962(count: int) -> None:
     assert merkle_root([leaf.hex() for leaf in leaves]) == rfc_6962_root(leaves).hex()
 
 
-def test_a_root_changes_with_any_leaf_and_with_their_order() -> None:
+def test_root_depends_on_leaves_and_order() -> None:
     leaves = [hashlib.sha256(bytes([number])).hexdigest() for number in range(5)]
     roots = {merkle_root(leaves), merkle_root(leaves[::-1]), merkle_root([*leaves, leaves[-1]])}
     assert len(roots) == 3

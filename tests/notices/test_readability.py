@@ -49,7 +49,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
-def test_every_shipped_notice_is_easy_to_read_in_every_language(template: Template) -> None:
+def test_shipped_notices_are_easy_to_read(template: Template) -> None:
     measured = measure(template)
     assert [one.language for one in measured] == ["de", "en", "es", "fr"]
     assert [problem for one in measured for problem in one.problems] == []
@@ -64,7 +64,7 @@ def test_officialese_does_not_pass_and_plain_words_do(language: str) -> None:
 
 
 @by_language
-def test_the_hardest_sentence_is_named_also_from_a_label(language: str) -> None:
+def test_hardest_sentence_is_named_even_in_labels(language: str) -> None:
     easy = sentences(EASY[language])
     assert measured_text([*easy, HARD[language]], [], language).hardest == HARD[language]
     beside = measured_text(easy, [HARD[language]], language)
@@ -72,7 +72,7 @@ def test_the_hardest_sentence_is_named_also_from_a_label(language: str) -> None:
     assert beside.score == measured_text(easy, [], language).score
 
 
-def test_a_sentence_without_an_end_is_too_long_in_any_language() -> None:
+def test_endless_sentence_is_too_long() -> None:
     long = "we write " * (LONGEST_SENTENCE // 2) + "more."
     for language in ("en", "pt-BR"):
         measured = measured_text([long], [], language)
@@ -81,14 +81,14 @@ def test_a_sentence_without_an_end_is_too_long_in_any_language() -> None:
     assert measured.score is None
 
 
-def test_a_notice_without_a_sentence_is_not_taken_for_an_easy_one() -> None:
+def test_notice_without_sentences_is_not_easy() -> None:
     (german, english) = measure(loaded(text="Dear {{ recipient.name }},\nstill all words\n"))
     assert english.language == "en"
     assert english.problems == ["there is no whole sentence to measure"]
     assert german.language == "de"
 
 
-def test_headings_greetings_and_entries_are_no_sentences_and_quotes_end_with_theirs() -> None:
+def test_headings_and_greetings_are_not_measured() -> None:
     text = (
         "Dear Ana,\n\nWhat happened\n- your name\n- We know: it left.\nSay: “All is done.” Go on.\n"
     )

@@ -58,7 +58,7 @@ def test_every_shipped_template_renders_in_every_language(template: Template, ba
 
 
 @each_template
-def test_every_shipped_template_renders_with_the_required_values_only(template: Template) -> None:
+def test_shipped_templates_render_with_required_values(template: Template) -> None:
     examples = template.example_context()
     prepared = prepare(template, {name: examples[name] for name in template.required})
     assert prepared.warnings == ()
@@ -67,7 +67,7 @@ def test_every_shipped_template_renders_with_the_required_values_only(template: 
 
 
 @each_template
-def test_a_notice_says_whom_to_ask_and_what_it_is_about_in_both_bodies(template: Template) -> None:
+def test_both_bodies_name_contact_and_subject(template: Template) -> None:
     context = template.example_context()
     is_over = {"is_over": False} if "is_over" in context else {}
     context = {**context, **is_over}
@@ -97,7 +97,7 @@ def test_text_and_html_say_the_same_words(template: Template) -> None:
         assert re.findall(r"\w+", shown) == re.findall(r"\w+", plain)
 
 
-def test_only_a_persons_name_is_asked_of_the_audience() -> None:
+def test_only_the_name_comes_from_the_audience() -> None:
     assert {template.slots for template in TEMPLATES.values()} == {frozenset({"name"})}
 
 
@@ -106,7 +106,7 @@ def test_the_shipped_folder_holds_data_only() -> None:
     assert suffixes == {".toml", ".txt", ".html"}
 
 
-def test_own_templates_come_beside_the_shipped_and_before_them(tmp_path: Path) -> None:
+def test_own_templates_precede_the_shipped(tmp_path: Path) -> None:
     laid(tmp_path / "extra", files_of())
     laid(tmp_path / "staff-heads-up", files_of())
     templates = read_templates(tmp_path)
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
         dict(Templates(tmp_path))
 
 
-def test_a_broken_notice_keeps_no_other_from_being_sent(tmp_path: Path) -> None:
+def test_broken_template_blocks_no_other(tmp_path: Path) -> None:
     laid(tmp_path / "small", files_of())
     laid(tmp_path / "broken", {"context.toml": "nothing that fits"})
     templates = read_templates(tmp_path)
@@ -147,7 +147,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 @each_template
-def test_no_notice_speaks_of_what_a_reader_of_paper_cannot_do(template: Template) -> None:
+def test_no_notice_needs_a_screen(template: Template) -> None:
     for language, parts in template.languages.items():
         for text in (parts.text, parts.html):
             assert not re.search(r"\bclick|this message has no|enlace, a prop|absichtlich", text), (
@@ -155,7 +155,7 @@ def test_no_notice_speaks_of_what_a_reader_of_paper_cannot_do(template: Template
             )
 
 
-def test_a_mistyped_code_is_warned_of_before_anybody_reads_it() -> None:
+def test_mistyped_code_is_warned_of() -> None:
     template = TEMPLATES["customers-data-theft"]
     context = {**template.example_context(), "data_concerned": ["bank-detials", "your shoe size"]}
     (warned,) = [one for one in prepare(template, context).warnings if "no code" in one]
@@ -210,9 +210,7 @@ HEADINGS = {
 
 @pytest.mark.parametrize("name", ["customers-account-takeover", "customers-data-theft"])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_breach_is_told_under_the_headings_that_the_law_asks_for(
-    name: str, language: str
-) -> None:
+def test_breach_notices_use_the_legal_headings(name: str, language: str) -> None:
     template = TEMPLATES[name]
     filled = prepare(template, template.example_context()).fill(
         language, template.example_slots(), "t", address="a@shop.test"

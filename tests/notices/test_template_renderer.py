@@ -89,7 +89,7 @@ def test_a_template_knows_what_it_needs() -> None:
     assert set(template.languages) == {"en", "de"}
 
 
-def test_values_stand_where_they_belong_and_only_html_is_escaped() -> None:
+def test_values_are_escaped_only_in_html() -> None:
     subject, text, html = texts(loaded(), {"city": "A & B", "story": "<b>\nsecond"})
     assert subject == "About A & B"
     assert text == "Dear Ana,\n<b>\nsecond\n"
@@ -117,7 +117,7 @@ def test_codes_and_prose_come_in_the_readers_language() -> None:
     assert texts(load(files, "small"), context, "de")[1] == "Deutsch|Ihr Name"
 
 
-def test_prose_that_is_not_translated_is_a_warning_per_language() -> None:
+def test_untranslated_prose_warns_for_each_language() -> None:
     prepared = prepare(loaded(), {"city": "x", "story": "only English", "things": ["odd"]})
     assert len(prepared.warnings) == 4
     assert "'story'" in prepared.warnings[0]
@@ -128,7 +128,7 @@ def test_prose_that_is_not_translated_is_a_warning_per_language() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_an_exercise_says_so_first_in_subject_and_bodies(language: str) -> None:
+def test_exercise_is_marked_in_subject_and_bodies(language: str) -> None:
     live = prepare(loaded(), {"city": "x"})
     exercise = prepare(loaded(), {"city": "x"}, banner=True)
     filled = exercise.fill(language, {"name": "Ana"}, "token", address="a@customers.test")
@@ -187,7 +187,7 @@ def test_an_exercise_says_so_first_in_subject_and_bodies(language: str) -> None:
         ({"text": "half \ud800"}, "en/body.txt", 0, "UTF-8"),
     ],
 )
-def test_what_a_template_may_not_do_is_named_with_its_place(
+def test_forbidden_construct_is_named_with_its_place(
     parts: Mapping[str, str], file: str, line: int, message: str
 ) -> None:
     with pytest.raises(TemplateInvalid) as caught:
@@ -220,13 +220,13 @@ def test_what_a_template_may_not_do_is_named_with_its_place(
         ("<body>{% if count == 3 %}<a>hidden by a condition</a>{% endif %}</body>", "<a>"),
     ],
 )
-def test_html_that_reaches_out_or_hides_a_slot_is_refused(html: str, message: str) -> None:
+def test_external_or_hiding_html_is_refused(html: str, message: str) -> None:
     with pytest.raises(TemplateInvalid, match=r"small/en/body\.html") as caught:
         loaded(html=html)
     assert message in str(caught.value)
 
 
-def test_markup_behind_a_condition_is_refused_when_the_condition_comes_true() -> None:
+def test_conditional_markup_is_checked_when_rendered() -> None:
     template = loaded(html="<body>{% if count == 99 %}<img src='//track.test'>{% endif %}</body>")
     prepare(template, {"city": "x"})
     with pytest.raises(TemplateInvalid, match="<img>"):
@@ -288,16 +288,14 @@ def test_every_problem_is_named_at_once() -> None:
         ({"city": "x", "story": "a\x00b"}, "'story' must be text"),
     ],
 )
-def test_values_that_do_not_fit_are_named_and_not_shown(
-    context: dict[str, Json], message: str
-) -> None:
+def test_unfit_values_are_named_and_not_shown(context: dict[str, Json], message: str) -> None:
     with pytest.raises(TemplateInvalid) as caught:
         prepare(loaded(), context)
     assert message in str(caught.value)
     assert "\u202e" not in str(caught.value)
 
 
-def test_a_part_that_comes_out_too_large_is_refused() -> None:
+def test_too_large_part_is_refused() -> None:
     line = "{{ story }}" * 200
     template = loaded(text="{% for thing in things %}" + line + "{% endfor %}")
     with pytest.raises(TemplateInvalid, match=r"small/en/body\.txt: does not render: TooLarge"):
@@ -305,7 +303,7 @@ def test_a_part_that_comes_out_too_large_is_refused() -> None:
     assert len(line) * 200 > LARGEST_RESULT
 
 
-def test_the_same_values_give_the_same_digest_and_any_other_another() -> None:
+def test_digest_depends_on_the_values() -> None:
     one = prepare(loaded(), {"city": "x"})
     assert one.digest == prepare(loaded(), {"city": "x"}).digest
     assert one.digest != prepare(loaded(), {"city": "y"}).digest
@@ -316,7 +314,7 @@ def test_the_same_values_give_the_same_digest_and_any_other_another() -> None:
     city=st.text(max_size=50),
     story=st.text(max_size=80) | st.sampled_from(["{{ recipient.name }}", "slotnameend", "<body>"]),
 )
-def test_no_value_of_the_incident_becomes_a_template_or_a_slot(city: str, story: str) -> None:
+def test_incident_value_never_becomes_a_template(city: str, story: str) -> None:
     template = loaded(text="{{ city }}|{{ story }}|{{ recipient.name }}")
     try:
         prepared = prepare(template, {"city": city, "story": story})
@@ -335,7 +333,7 @@ def test_no_template_text_fails_in_another_way(source: str) -> None:
     prepare(template, template.example_context())
 
 
-def test_a_list_may_be_one_text_with_commas_between() -> None:
+def test_list_may_be_comma_separated_text() -> None:
     template = loaded(text="{{ things | join('; ') }}")
     _, text, _ = texts(template, {"city": "Rome", "things": " name, a photo ,, "})
     assert text == "your name; a photo"
@@ -352,9 +350,7 @@ def test_a_list_may_be_one_text_with_commas_between() -> None:
         ({"things": ["name"], "to_do": []}, ""),
     ],
 )
-def test_what_to_do_goes_with_the_things_that_there_are_and_is_said_once(
-    context: JsonObject, text: str
-) -> None:
+def test_advice_follows_its_codes_once(context: JsonObject, text: str) -> None:
     template = loaded(text="{{ to_do | join(' ') }}")
     assert texts(template, {"city": "Rome", **context})[1] == text
 

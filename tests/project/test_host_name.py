@@ -16,6 +16,6 @@ from standfast.host_name import shown
         ("x\x1b[2J\ty\n", r"x\x1b[2J\ty\n"),
     ],
 )
-def test_what_is_no_text_is_escaped_and_the_rest_stays(given: str, written: str) -> None:
+def test_non_text_bytes_are_escaped(given: str, written: str) -> None:
     assert shown(given) == written
     assert written.encode().decode() == written

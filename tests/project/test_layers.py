@@ -66,7 +66,7 @@ def test_every_room_stands_in_a_layer() -> None:
 
 
 @pytest.mark.parametrize("room", ["playbook", "continuity", "triggers", "deadlines"])
-def test_every_room_of_rules_is_held_free_of_input_and_output(room: str) -> None:
+def test_rule_packages_import_no_io(room: str) -> None:
     pure = next(item for item in CONTRACTS["contracts"] if "no input" in item["name"])
     is_there = (ROOT / "standfast" / room).is_dir()
     assert is_there == (f"standfast.{room}" in pure["source_modules"])

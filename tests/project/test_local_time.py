@@ -21,7 +21,7 @@ SUMMER = datetime(2026, 7, 15, 23, 30, 5, tzinfo=UTC)
         ("America/Sao_Paulo", "2026-01-15 20:30 UTC-03", "2026-07-15 20:30 UTC-03"),
     ],
 )
-def test_a_moment_is_told_in_a_zone_and_names_it(zone: str, winter: str, summer: str) -> None:
+def test_moment_names_its_zone(zone: str, winter: str, summer: str) -> None:
     assert (minute(WINTER, zone), minute(SUMMER, zone)) == (winter, summer)
     assert second(WINTER, zone) == winter.replace(":30 ", ":30:05 ").replace(":00 ", ":00:05 ")
     # A reminder carries it as a date, in each language.
@@ -41,7 +41,7 @@ def test_what_is_no_zone_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
-def test_the_first_and_the_last_moment_there_are_can_be_told_anywhere(zone: str) -> None:
+def test_extreme_moments_can_be_shown(zone: str) -> None:
     """Of a point that a fallen host dates so; a list of points ended with it."""
     assert second(datetime.max.replace(tzinfo=UTC), zone).startswith("9999-12-31 ")
     assert "-01-01 " in second(datetime.min.replace(tzinfo=UTC), zone)

@@ -7,7 +7,7 @@ from pathlib import Path
 PAGE = (Path(__file__).parents[2] / "docs" / "notices.md").read_text()
 
 
-def test_each_audience_of_the_page_says_why_its_people_are_told() -> None:
+def test_page_audiences_give_a_reason() -> None:
     blocks = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL))
     audiences = [one for block in blocks for one in block.get("audiences", {}).values()]
     assert audiences

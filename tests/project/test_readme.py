@@ -68,7 +68,7 @@ def shown_digest(desk: Desk, approve: list[str]) -> str:
     return next(str(one["digest"]) for one in steps if one["step"] == name)
 
 
-def test_every_command_of_the_readme_does_what_it_says(
+def test_readme_commands_do_what_they_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("scim2-server", "the demo's directory of accounts")
@@ -104,7 +104,7 @@ def test_readme_settings_load(tmp_path: Path) -> None:
     assert set(load(file).accounts) == {"staff"}
 
 
-def test_an_incident_of_the_readme_is_opened_by_somebody_who_signs_in() -> None:
+def test_readme_incidents_are_opened_by_a_person() -> None:
     opened = [one.command for one in steps() if one.command.startswith("standfast incident open")]
     assert opened
     # Otherwise each approval needs two people beside, and the demo's place has not as many.

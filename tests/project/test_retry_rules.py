@@ -81,7 +81,7 @@ def test_failed_observations_wait_twice_as_long() -> None:
     assert pauses == [2, 2, 4, 8]
 
 
-def test_prior_state_is_read_a_bounded_number_of_times() -> None:
+def test_prior_state_reads_are_bounded() -> None:
     tries, reads = 0, 0
     while True:
         verdict = after_failed_prior_observation(tries=tries, now=NOW)

@@ -16,7 +16,7 @@ def the(pattern: str, text: str) -> tuple[str, ...]:
     return found.groups()
 
 
-def test_the_unit_serves_the_place_that_is_made_as_the_user_that_owns_it() -> None:
+def test_unit_runs_as_owner_of_the_installation() -> None:
     user, program, place = the(r"^sudo -u (\w+) (\S+) init (\S+) ", PAGE)
     served_by, config_file = the(r"^ExecStart=(\S+) serve -c (\S+)$", UNIT)
     assert (served_by, config_file) == (program, f"{place}/{DEFAULT_FILE}")

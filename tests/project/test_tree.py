@@ -39,7 +39,7 @@ def test_no_module_is_longer_than_a_person_reads(texts: dict[str, str]) -> None:
     assert too_long == {}
 
 
-def test_no_text_names_a_path_of_the_machine_it_was_written_on(texts: dict[str, str]) -> None:
+def test_no_text_contains_a_local_path(texts: dict[str, str]) -> None:
     places = re.compile(rf"{re.escape(str(ROOT))}/|(?<![\w.])/(?:root|work|home/(?!someone\b)\w+)/")
     found = [
         f"{name}: {line.strip()[:80]}"
@@ -59,7 +59,7 @@ def test_no_text_names_a_package_index(texts: dict[str, str]) -> None:
     assert found == []
 
 
-def test_no_module_is_named_after_what_it_is_not(texts: dict[str, str]) -> None:
+def test_no_module_has_an_empty_name(texts: dict[str, str]) -> None:
     unwanted = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
     assert [name for name in texts if Path(name).stem in unwanted] == []
 
@@ -76,7 +76,7 @@ def test_every_folder_stands_in_the_architecture(texts: dict[str, str]) -> None:
     assert unnamed == set()
 
 
-def test_every_decision_is_listed_and_says_what_it_costs(texts: dict[str, str]) -> None:
+def test_decisions_are_listed_with_their_cost(texts: dict[str, str]) -> None:
     listing = texts["docs/decisions/README.md"]
     for name, text in texts.items():
         if re.match(r"docs/decisions/\d", name):

@@ -14,7 +14,7 @@ _seconds = st.floats(0, 10**6)
 
 
 @given(_counts)
-def test_stacked_bars_fill_the_row_and_show_every_state_that_has_any(
+def test_stacked_bars_show_every_state(
     counts: dict[EffectState, int],
 ) -> None:
     bars = stacked(counts)
@@ -26,7 +26,7 @@ def test_stacked_bars_fill_the_row_and_show_every_state_that_has_any(
 
 
 @given(st.lists(st.tuples(_seconds, _seconds, st.booleans()), max_size=6))
-def test_every_bar_of_time_lies_on_the_axis_and_can_be_seen(
+def test_every_time_bar_is_visible_on_the_axis(
     spans: list[tuple[float, float, bool]],
 ) -> None:
     steps = [

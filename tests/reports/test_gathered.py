@@ -58,9 +58,7 @@ def _approve(installation: Installation, incident: str) -> None:
     advance(installation, incident, "direct")
 
 
-def test_a_step_that_waits_for_approval_is_open_and_has_not_run(
-    installation: Installation, incident: str
-) -> None:
+def test_step_awaiting_approval_has_not_run(installation: Installation, incident: str) -> None:
     steps = {step.name: step for step in incident_report(installation, incident).steps}
     asking = steps["tell_customers"]
     assert asking.state is StepState.ASKING
@@ -116,7 +114,7 @@ def test_a_page_shows_nobody_in_clear(
         assert name not in text
 
 
-def test_who_was_not_told_is_named_masked_with_the_reason(
+def test_recipients_not_notified_are_masked_with_reason(
     tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     scim_server.create("alice")
@@ -148,7 +146,7 @@ def test_who_was_not_told_is_named_masked_with_the_reason(
     assert sum(reason.count for reason in step.reasons) == 2
 
 
-def test_a_row_that_was_changed_outside_stands_on_the_page(
+def test_changed_row_is_shown_on_the_page(
     installation: Installation, incident: str, tmp_path: Path
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
@@ -160,7 +158,7 @@ def test_a_row_that_was_changed_outside_stands_on_the_page(
     assert "changed outside the ledger" in text
 
 
-def test_an_event_that_was_changed_stands_on_the_page_and_nothing_is_signed_over_it(
+def test_changed_event_is_shown_and_not_signed(
     installation: Installation, incident: str, tmp_path: Path
 ) -> None:
     installation.ledger.incidents.set_halted(incident, True, "dana", installation.clock())
@@ -176,7 +174,7 @@ def test_an_event_that_was_changed_stands_on_the_page_and_nothing_is_signed_over
     assert "Nothing new was signed." in text
 
 
-def test_a_place_page_names_every_incident_with_its_next_step(
+def test_installation_page_names_incidents_with_next_step(
     installation: Installation, incident: str, tmp_path: Path
 ) -> None:
     other = open_incident(installation, "lock", {"accounts": ["bob"]}, mode=Mode.EXERCISE).incident

@@ -87,7 +87,7 @@ def test_a_place_page_is_as_safe(text: str) -> None:
     assert page(text).names() - {"code"} == page("plain").names() - {"code"}
 
 
-def test_characters_that_steer_a_reader_are_shown_as_replaced() -> None:
+def test_control_characters_are_shown_as_replaced() -> None:
     page = incident_page(full("a\x1b[31mb\u202egnp.exe\u2028\x07"))
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2028\u2029]", page)
     assert "a\ufffd[31mb\ufffdgnp.exe" in page
@@ -121,7 +121,7 @@ def test_a_screen_reader_finds_headings_captions_and_labels() -> None:
     assert labelled == {found["id"] for _, found in page.tags if "id" in found}
 
 
-def test_what_waits_for_the_clock_is_not_said_to_wait_for_a_person() -> None:
+def test_waiting_for_time_is_not_waiting_for_people() -> None:
     assert "waits for a person or its time" in Page(incident_page(full())).text
 
 
@@ -131,7 +131,7 @@ def test_an_incident_in_which_nothing_happened_yet_renders() -> None:
     assert "Nobody was asked" in text
 
 
-def test_a_huge_incident_shows_the_first_rows_and_says_how_many_it_leaves_out() -> None:
+def test_huge_incident_shows_first_rows_and_count() -> None:
     many = 30_000
     report = empty(
         steps=(step(counts={EffectState.DONE: many}),),
@@ -167,7 +167,7 @@ def test_accounts_that_look_alike_are_one_line() -> None:
 
 
 @pytest.mark.parametrize("state", list(EffectState))
-def test_every_state_of_an_act_is_shown_with_its_number_and_its_bar(state: EffectState) -> None:
+def test_every_effect_state_has_number_and_bar(state: EffectState) -> None:
     word = {"submitting": "under way", "planned": "not begun"}.get(state.value, state.value)
     report = empty(
         steps=(step(counts={state: 7}),),
@@ -193,7 +193,7 @@ def test_an_incident_says_whether_anything_live_was_reached(mode: Mode) -> None:
     assert ("no live system was reached" in text) is (mode is not Mode.LIVE)
 
 
-def test_a_record_that_does_not_agree_is_said_before_anything_else_of_it() -> None:
+def test_damaged_record_is_reported_first() -> None:
     broken = ChainLine(
         events=3, rows=3, heads=1, witnessed=0, signed_to=0, head="", findings=("event 2: changed",)
     )
@@ -210,7 +210,7 @@ def test_a_promise_that_was_missed_is_marked() -> None:
     assert "2 h, missed" in text
 
 
-def test_what_took_longer_than_is_tolerable_is_told_apart() -> None:
+def test_exceeded_mtpd_is_marked() -> None:
     slow = measure(rto=at(7200) - OPENED)
     for is_beyond in (True, False):
         measures = (replace(slow, is_beyond_mtpd=is_beyond),)
@@ -218,7 +218,7 @@ def test_what_took_longer_than_is_tolerable_is_told_apart() -> None:
         assert ("missed, beyond the MTPD" in text) == is_beyond
 
 
-def test_a_drill_that_never_became_usable_has_no_measure_and_is_missed() -> None:
+def test_unusable_drill_has_no_measure() -> None:
     report = empty(drills=(drill(measures=(measure(rto=None),)),))
     text = Page(incident_page(report)).text
     assert "never usable" in text
@@ -226,12 +226,12 @@ def test_a_drill_that_never_became_usable_has_no_measure_and_is_missed() -> None
     assert "last drill (RTO) never" in text
 
 
-def test_times_are_shown_in_the_zone_of_the_organisation() -> None:
+def test_times_use_the_zone_of_the_organisation() -> None:
     text = Page(incident_page(empty())).text
     assert "25 November 2026 at 03:13:00 CET" in text
 
 
-def test_a_page_is_compiled_once_whoever_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     before = incident_page(full())
     monkeypatch.delattr(Environment, "compile")
     assert incident_page(full()) == before
@@ -244,7 +244,7 @@ def test_an_empty_place_says_what_it_lacks() -> None:
     assert "There is no backup." in text
 
 
-def test_a_page_is_written_for_its_owner_only_and_replaces_the_last_one(tmp_path: Path) -> None:
+def test_page_is_private_and_replaces_the_last(tmp_path: Path) -> None:
     out = tmp_path / "pages" / "result.html"
     write_page("<!doctype html>\nfirst", out)
     write_page("<!doctype html>\nsecond", out)
@@ -262,7 +262,7 @@ def test_a_page_is_written_for_its_owner_only_and_replaces_the_last_one(tmp_path
         ("BEGIN:VCALENDAR\r\n", "BEGIN"),
     ],
 )
-def test_a_page_takes_the_place_of_no_other_file(written: str, there: str, tmp_path: Path) -> None:
+def test_page_replaces_no_foreign_file(written: str, there: str, tmp_path: Path) -> None:
     out = tmp_path / "there"
     out.write_text(there)
     with pytest.raises(UsageError, match="another kind of file"):
@@ -274,14 +274,14 @@ def test_a_page_takes_the_place_of_no_other_file(written: str, there: str, tmp_p
     assert out.read_bytes() == written.encode()
 
 
-def test_a_page_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+def test_unwritable_page_fails_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(StandfastError, match="cannot be written"):
         write_page("text", tmp_path / "there")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_a_page_goes_into_a_pipe_that_is_there_and_does_not_take_its_place(tmp_path: Path) -> None:
+def test_page_is_written_into_an_existing_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

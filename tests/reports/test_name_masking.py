@@ -22,7 +22,7 @@ from standfast.reports.name_masking import mask_address, mask_target, mask_word
         ("agents:", "agents:***"),
     ],
 )
-def test_a_target_keeps_its_place_and_its_first_letter(target: str, masked: str) -> None:
+def test_masked_target_keeps_directory_and_first_letter(target: str, masked: str) -> None:
     assert mask_target(target) == masked
 
 
@@ -32,7 +32,7 @@ def test_no_two_letters_of_a_name_come_through(name: str) -> None:
 
 
 @given(st.text(min_size=2, max_size=20).filter(lambda local: "*" not in local))
-def test_only_the_last_at_sign_ends_the_part_that_is_hidden(local: str) -> None:
+def test_only_the_last_at_sign_ends_masking(local: str) -> None:
     assert mask_address(f"{local}@example.org") in {
         "***@example.org",
         f"{local[0]}***@example.org",

@@ -24,18 +24,18 @@ def words(html: str) -> str:
 
 
 @each
-def test_the_page_in_the_docs_is_what_the_playbook_says(path: Path) -> None:
+def test_page_in_docs_is_current(path: Path) -> None:
     written = (ROOT / "docs" / "playbooks" / f"{path.stem}.html").read_text(encoding="utf-8")
     assert written == playbook_page(read(path)), "write them anew: make docs"
 
 
-def test_no_page_in_the_docs_is_of_a_playbook_that_is_gone() -> None:
+def test_docs_have_no_page_of_removed_playbooks() -> None:
     pages = {page.stem for page in (ROOT / "docs" / "playbooks").glob("*.html")}
     assert pages == {path.stem for path in SHIPPED.glob("*.yaml")}
 
 
 @each
-def test_a_page_says_all_that_a_person_needs_without_the_program(path: Path) -> None:
+def test_page_is_sufficient_without_the_program(path: Path) -> None:
     playbook = read(path)
     html = playbook_page(playbook)
     text = words(html)
@@ -64,7 +64,7 @@ def test_a_page_says_all_that_a_person_needs_without_the_program(path: Path) -> 
 
 
 @each
-def test_a_page_says_of_each_step_who_acts_who_approves_and_how_it_is_taken_back(
+def test_page_states_roles_approvals_and_undo(
     path: Path,
 ) -> None:
     playbook = read(path)

@@ -73,7 +73,7 @@ def _told(**changes: object) -> str:
     return what_happened(empty(**changes), "Monday")
 
 
-def test_the_paragraph_says_what_was_locked_and_what_was_not() -> None:
+def test_paragraph_states_locked_and_unlocked() -> None:
     lock = step(ended_at=at(3))
     assert "All 2 accounts were locked within 3.0 s, each proven" in _told(
         accounts=(_LOCKED, _LOCKED), steps=(lock,)
@@ -90,27 +90,27 @@ def test_the_paragraph_says_what_was_locked_and_what_was_not() -> None:
     assert "0 of 1 account were locked" in _told(accounts=(_REFUSED,), steps=(lock,))
 
 
-def test_the_paragraph_claims_no_time_while_a_lock_is_under_way() -> None:
+def test_paragraph_claims_no_time_during_a_lock() -> None:
     going_on = step(ended_at=None)
     assert contained_after(empty(steps=(going_on,))) is None
     assert "locked so far" in _told(accounts=(_LOCKED,), steps=(going_on,))
 
 
-def test_the_paragraph_never_says_that_everybody_was_told_when_somebody_was_not() -> None:
+def test_paragraph_claims_no_full_notification_without_proof() -> None:
     assert "All 3 of “customers” were notified." in _told(notices=(notice(),))
     short = notice(by_language={"en": {EffectState.DONE: 3, EffectState.UNKNOWN: 1}})
     assert "3 of 4 of “customers” were notified; 1 unknown." in _told(notices=(short,))
     assert "was empty" in _told(notices=(notice(by_language={}),))
 
 
-def test_what_is_sealed_and_not_copied_is_frozen_and_said_to_be_not_copied() -> None:
+def test_uncopied_evidence_is_reported_as_uncopied() -> None:
     line = EvidenceLine(source="c", state=EffectState.FAILED, files=2, manifest="ab")
     text = _told(evidence=(line,))
     assert "2 log files from 1 source were frozen" in text
     assert "1 source of evidence was not copied" in text
 
 
-def test_the_paragraph_names_evidence_decisions_undo_and_the_end() -> None:
+def test_paragraph_names_evidence_decisions_undo_and_end() -> None:
     text = _told(
         evidence=(
             EvidenceLine(source="a", state=EffectState.DONE, files=3),
@@ -147,7 +147,7 @@ def _drilled(**took: timedelta | None) -> DrillLine:
     )
 
 
-def test_whether_all_came_back_as_promised_is_said_by_the_newest_drill_of_each() -> None:
+def test_newest_drill_decides_about_the_objectives() -> None:
     hour, late = timedelta(hours=1), timedelta(hours=6)
     drills = (_drilled(crm=hour), _drilled(crm=None, phones=late, gone=None))
     kept = recovery_answer(["crm"], drills)

@@ -3,7 +3,7 @@ import uuid
 from tests.servers.canaille import Canaille
 
 
-def test_a_person_signs_in_with_the_right_password_only(canaille_server: Canaille) -> None:
+def test_only_the_right_password_signs_in(canaille_server: Canaille) -> None:
     name = f"agent-{uuid.uuid4().hex[:8]}"
     canaille_server.add(name, "right")
     assert canaille_server.sign_in(name, "wrong") is None

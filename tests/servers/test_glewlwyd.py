@@ -3,7 +3,7 @@ import uuid
 from tests.servers.glewlwyd import GlewlwydServer
 
 
-def test_a_person_signs_in_with_the_right_password_only(glewlwyd_server: GlewlwydServer) -> None:
+def test_only_the_right_password_signs_in(glewlwyd_server: GlewlwydServer) -> None:
     name = f"agent-{uuid.uuid4().hex[:8]}"
     glewlwyd_server.add(name, "the right one", is_enabled=True)
     assert glewlwyd_server.browse(name, "a wrong one") is None

@@ -5,7 +5,7 @@ from tests.servers.mariadb import Mariadb
 pytestmark = pytest.mark.xdist_group("databases")
 
 
-def test_each_test_gets_an_empty_database_that_is_dropped(mariadb_server: Mariadb) -> None:
+def test_each_test_gets_its_own_database(mariadb_server: Mariadb) -> None:
     for _ in range(2):
         with mariadb_server.database() as name:
             assert mariadb_server.rows("SHOW TABLES", database=name) == []
@@ -13,7 +13,7 @@ def test_each_test_gets_an_empty_database_that_is_dropped(mariadb_server: Mariad
     assert [name] not in mariadb_server.rows("SHOW DATABASES")
 
 
-def test_a_user_has_the_grants_that_were_asked_for_and_no_other(mariadb_server: Mariadb) -> None:
+def test_user_has_only_the_granted_rights(mariadb_server: Mariadb) -> None:
     name, _ = mariadb_server.user("SELECT ON mysql.*")
     grants = mariadb_server.rows(f"SHOW GRANTS FOR {name}@localhost")
     assert [grant[0].split(" TO ")[0] for grant in grants] == [

@@ -21,7 +21,7 @@ def test_a_missing_server_fails_where_servers_are_required(monkeypatch: pytest.M
     ("user", "required", "is_failure"),
     [(0, "1", True), (0, "", False), (1000, "1", False), (1000, "", False)],
 )
-def test_what_root_is_refused_fails_where_servers_are_required(
+def test_refused_root_fails_where_servers_are_required(
     monkeypatch: pytest.MonkeyPatch, user: int, required: str, is_failure: bool
 ) -> None:
     monkeypatch.setenv("STANDFAST_REQUIRE_SERVERS", required)

@@ -20,7 +20,7 @@ def test_a_message_lands_in_the_mailbox(smtp_server: SmtpServer) -> None:
     assert delivered.raw == MAIL
 
 
-def test_a_scripted_recipient_is_refused_and_others_are_not(smtp_server: SmtpServer) -> None:
+def test_only_the_scripted_recipient_is_refused(smtp_server: SmtpServer) -> None:
     smtp_server.answer_recipient("gone@shop.test", "550 5.1.1 no such mailbox")
     with client(smtp_server) as smtp:
         refused = smtp.sendmail("from@shop.test", ["gone@shop.test", "to@shop.test"], MAIL)

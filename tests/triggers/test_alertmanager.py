@@ -24,19 +24,19 @@ def group(**more: Any) -> dict[str, Any]:
     return {**copy.deepcopy(GROUP), **more}
 
 
-def test_a_group_has_its_key_and_the_alerts_that_fire() -> None:
+def test_group_has_its_key_and_firing_alerts() -> None:
     found = read_group(group())
     assert (found.key, found.is_firing) == (GROUP["groupKey"], True)
     assert [one["fingerprint"] for one in found.payload["alerts"]] == ["1", "3"]  # type: ignore[attr-defined]
 
 
-def test_the_same_alerts_are_one_message_in_whatever_order() -> None:
+def test_order_of_alerts_does_not_matter() -> None:
     first = read_group(group()).message_id
     assert read_group(group(alerts=GROUP["alerts"][::-1])).message_id == first
     assert read_group(group(externalURL="https://elsewhere")).message_id == first
 
 
-def test_an_alert_more_or_one_that_fires_anew_is_another_message() -> None:
+def test_new_alert_is_another_message() -> None:
     first = read_group(group()).message_id
     more = {"status": "firing", "labels": {}, "fingerprint": "4", "startsAt": "t2"}
     assert read_group(group(alerts=[*GROUP["alerts"], more])).message_id != first

@@ -47,7 +47,7 @@ def test_places_are_filled(text: str, value: str | list[str]) -> None:
         "{/nothing/*/x}",
     ],
 )
-def test_a_place_that_is_not_there_is_missing_by_its_name(text: str) -> None:
+def test_missing_place_is_named(text: str) -> None:
     with pytest.raises(Missing, match=r"no value at /"):
         parse(text).read(ALERT)
 
@@ -60,7 +60,7 @@ def test_a_place_that_is_not_there_is_missing_by_its_name(text: str) -> None:
         ("{/data/*/x}", "no list at /data"),
     ],
 )
-def test_what_is_no_text_is_refused_without_its_value(text: str, why: str) -> None:
+def test_non_text_is_refused_without_its_value(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as refused:
         parse(text).read(ALERT)
     assert "alice" not in str(refused.value)
@@ -90,7 +90,7 @@ def test_a_text_longer_than_any_name_is_refused() -> None:
 
 
 @given(st.text(), st.text(alphabet=st.characters(exclude_characters="{}")))
-def test_a_value_stays_a_value_whatever_it_looks_like(value: str, before: str) -> None:
+def test_value_is_never_parsed_again(value: str, before: str) -> None:
     """No place, comma or brace of a message is read as anything."""
     if not value.strip():
         return

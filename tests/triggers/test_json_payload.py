@@ -49,7 +49,7 @@ def test_no_bytes_raise_anything_but_a_value_error(body: bytes) -> None:
         (b'{"a": "%s"}' % (b"secret" * LARGEST_BYTES), "too large"),
     ],
 )
-def test_what_has_no_one_meaning_is_refused_and_not_repeated(body: bytes, why: str) -> None:
+def test_ambiguous_json_is_refused_and_not_repeated(body: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why) as refused:
         read_object(body)
     assert "secret" not in str(refused.value)
@@ -66,19 +66,19 @@ def test_brackets_within_a_text_nest_nothing() -> None:
         read_object(json.dumps({"a": [deep]}).encode())
 
 
-def test_a_text_without_end_costs_no_more_than_its_length() -> None:
+def test_endless_text_costs_only_its_length() -> None:
     body = b'{"a": "' + b'\\"' * 200_000
     with pytest.raises(ValueError, match="not JSON"):
         read_object(body)  # with the square of it, this would take minutes
 
 
-def test_a_program_of_ours_may_write_a_key_twice() -> None:
+def test_own_programs_may_repeat_a_key() -> None:
     assert read_object(b'{"a": 1, "a": 2}', is_strict=False) == {"a": 2}
     with pytest.raises(ValueError, match="deeper"):
         read_object(b'{"a":' * 40_000, is_strict=False)
 
 
-def test_half_of_a_surrogate_pair_is_refused_or_replaced() -> None:
+def test_half_surrogate_is_refused_or_replaced() -> None:
     body = rb'{"a": ["\ud83d\ude00", {"b\udc00": "x\ud800y"}]}'
     with pytest.raises(ValueError, match="without a UTF-8"):
         read_object(body)

@@ -41,7 +41,7 @@ def test_what_the_reference_signs_is_genuine() -> None:
     assert read_headers(headers(text).items(), NOW).id == "msg_1"
 
 
-def test_either_of_two_secrets_will_do_so_that_one_can_be_replaced() -> None:
+def test_two_secrets_are_accepted_during_replacement() -> None:
     old, new, other = secret(), secret(), secret()
     assert is_genuine(headers(old), new, old)
     assert is_genuine(headers(new), new, old)
@@ -50,7 +50,7 @@ def test_either_of_two_secrets_will_do_so_that_one_can_be_replaced() -> None:
     assert is_genuine(headers(old, webhook_signature=both), new)
 
 
-def test_a_changed_body_id_or_time_is_not_genuine() -> None:
+def test_changed_body_id_or_time_is_refused() -> None:
     text = secret()
     assert not is_genuine(headers(text), text, body=BODY + " ")
     assert not is_genuine(headers(text, webhook_id="msg_2"), text)
@@ -89,7 +89,7 @@ def test_a_header_that_is_none_is_not_genuine(bad: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
-def test_a_header_that_is_missing_or_stands_twice_is_not_genuine(name: str) -> None:
+def test_missing_or_repeated_header_is_refused(name: str) -> None:
     text = secret()
     given = list(headers(text).items())
     with pytest.raises(NotGenuine, match="not signed"):
@@ -98,7 +98,7 @@ def test_a_header_that_is_missing_or_stands_twice_is_not_genuine(name: str) -> N
         read_headers([*given, (name, dict(given)[name])], NOW)
 
 
-def test_a_secret_that_is_none_is_refused_and_not_repeated() -> None:
+def test_invalid_secret_is_refused_and_not_repeated() -> None:
     for text in ("whsec_", "whsec_c2hvcnQ=", "whsec_***", "whsec_" + "A" * 400):
         with pytest.raises(ValueError, match="secret") as refused:
             read_secret(text)

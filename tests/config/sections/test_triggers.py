@@ -23,7 +23,7 @@ def configured(settings: str) -> bytes:
 
 @pytest.mark.parametrize("settings", UNSIGNED.values(), ids=UNSIGNED)
 @pytest.mark.parametrize("mode", ["plan", "live"])
-def test_what_is_not_signed_has_no_mode_to_set(settings: str, mode: str) -> None:
+def test_unsigned_trigger_has_no_mode(settings: str, mode: str) -> None:
     parse(configured(settings), Path("standfast.toml"))
     with pytest.raises(FileInvalid) as caught:
         parse(configured(f'{settings}\nmode = "{mode}"'), Path("standfast.toml"))
@@ -34,7 +34,7 @@ def test_what_is_not_signed_has_no_mode_to_set(settings: str, mode: str) -> None
 @pytest.mark.parametrize(
     ("more", "mode"), [("", "plan"), ('\nmode = "plan"', "plan"), ('\nmode = "live"', "live")]
 )
-def test_what_is_signed_plans_unless_it_is_told_to_act(more: str, mode: str) -> None:
+def test_signed_trigger_plans_by_default(more: str, mode: str) -> None:
     found = parse(configured(WEBHOOK + more), Path("standfast.toml")).triggers["it"]
     assert isinstance(found, WebhookTriggerConfig)
     assert found.mode == mode
