@@ -14,7 +14,6 @@ safe_paths       opening a path below the target, step by step
 file_attributes  owner, mode, times and extended attributes
 extents          the parts of a file that its content fills, between its holes
 direct_io        writes past the page cache
-write_lock       turns of the workers that write into one file
 spool            values for later, in memory or in a file
 restore_journal  the file that marks a target until it is whole
 resume_check     comparison of an interrupted restore's files with the point

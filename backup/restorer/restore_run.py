@@ -37,7 +37,6 @@ from backup.restorer.work_units import Report, Unit, damaged, lost_page
 from backup.restorer.worker import RestoreWorker
 from backup.restorer.worker_pool import Emit, Worker, in_processes, in_threads
 from backup.restorer.worker_process import tune_worker_process
-from backup.restorer.write_lock import WriteLock
 from backup.system.process_fork import may_fork
 
 _MOST_WORKERS = 4
@@ -125,7 +124,6 @@ class Restore:
         self._selection = Selection(request.patterns)
         self._totals = _Totals()
         self._healers: list[BlobHealer] = []  # of what this process reads outside of workers
-        self._write_lock = WriteLock()
 
     def run(self) -> RestoreResult:
         """Restore the point; see `Repository.restore`."""
@@ -138,10 +136,7 @@ class Restore:
 
     def _run(self) -> RestoreResult:
         started = self._now()
-        with (
-            closing(self._write_lock),
-            open_target(self._request.to, self._request.as_journal()) as target,
-        ):
+        with open_target(self._request.to, self._request.as_journal()) as target:
             links: Spool[tuple[bytes, bytes]] = Spool()
             put_off: Spool[Entry] = Spool()
             with closing(links), closing(put_off):
@@ -248,7 +243,6 @@ class Restore:
                 umask=_umask(),
                 is_resumed=target.is_resumed,
                 direct=DirectWriter() if self._request.syncs else None,
-                write_lock=self._write_lock,
                 find=find,
             ) as tree,
             reading_threads() as pool,

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from backup.errors import NotWritable, UnsafePath
@@ -23,7 +23,7 @@ from backup.restorer.direct_io import WORTHWHILE_BYTES, DirectWriter
 from backup.restorer.extents import Extents
 from backup.restorer.file_attributes import Attributes
 from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, open_proven
-from backup.restorer.safe_paths import FOLDER_FLAGS, open_folder, reserve, write_all_at, write_at
+from backup.restorer.safe_paths import FOLDER_FLAGS, open_folder, reserve, write_at
 from backup.restorer.target_folders import TargetFolders
 
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,11 +56,9 @@ class TreeWriter:
         umask: int,
         is_resumed: bool = False,
         direct: DirectWriter | None = None,
-        write_lock: AbstractContextManager[None] | None = None,
         find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
         self._direct = direct
-        self._write_lock = write_lock or nullcontext()
         self._owner = owner
         self._umask = umask
         self._is_resumed = is_resumed
@@ -259,7 +257,9 @@ class TreeWriter:
     def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
         """Write pieces one after the other from an offset."""
         if self._direct is None:
-            write_all_at(descriptor, content, start, self._write_lock)
+            for part in content:
+                write_at(descriptor, memoryview(part), start)
+                start += len(part)
             return
         self._direct.begin(descriptor, start)
         for part in content:

@@ -3,8 +3,6 @@
 - Units are handed out one by one, in order, to each worker that asks; a slow one delays no other.
 - A worker gets its units as one stream and may ask for the next one early, so that it can read
   ahead across units.
-- If there are as many processes as processors, each is pinned to one. Otherwise the system now and
-  then runs two on one processor while another is idle: 5 to 10 % of a restore.
 - A process is forked only while this one has a single thread: a fork copies no other thread, and
   its locks would stay locked. Threads serve a store across a network, where the network is the
   limit and not Python.
@@ -42,16 +40,14 @@ def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> It
     rest = iter(units)
     pipes: list[PipeEnd] = []
     pids: list[int] = []
-    processors = os.sched_getaffinity(0)
-    own = sorted(processors) if len(processors) == workers else [None] * workers
     try:
-        for processor in own:
+        for _ in range(workers):
             ours, theirs = open_message_pipe()
             pipes.append(ours)
             with closing(theirs):
                 pid = fork()
                 if not pid:
-                    _child(make, theirs, pipes, processor)
+                    _child(make, theirs, pipes)
             pids.append(pid)
         working = {pipe.reading: pipe for pipe in pipes}
         sending = {pipe.writing: pipe for pipe in pipes}
@@ -156,7 +152,6 @@ def _child(
     make: WorkerFactory[U],
     pipe: PipeEnd,
     others: list[PipeEnd],
-    processor: int | None,
 ) -> None:
     """Do units until none is left; end without the parent's clean-up."""
     status = 1
@@ -164,9 +159,6 @@ def _child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and closes the pipe
         for other in others:
             other.close()
-        if processor is not None:
-            with suppress(OSError):  # it may not be used any more
-                os.sched_setaffinity(0, [processor])
         with make(lambda value: pipe.send(("report", value))) as work:
             work(_handed_out(pipe))
         pipe.send(("end", None))

@@ -3,18 +3,14 @@
 import errno
 import os
 import random
-import signal
-import time
-from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backup.records import Progress
-from backup.restorer import direct_io, large_files, restore_run, safe_paths, worker
+from backup.restorer import direct_io, large_files, restore_run, worker
 from backup.restorer.direct_io import DirectWriter
-from backup.restorer.write_lock import WriteLock
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise
@@ -168,56 +164,6 @@ def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
     result = stored.restore("latest", out, workers=2)
     assert (result.is_resumed, result.problems) == (True, ())
     assert describe(out / "files") == describe(source)
-
-
-def test_parts_are_written_one_behind_the_other_however_much_the_disk_takes_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chance = random.Random(5)
-    real = os.pwrite
-
-    def pwritev(descriptor: int, parts: list[memoryview], start: int) -> int:
-        whole = b"".join(parts)
-        return real(descriptor, whole[: chance.randrange(len(whole) + 1)], start)
-
-    monkeypatch.setattr(os, "pwritev", pwritev)
-    monkeypatch.setattr(safe_paths, "_GATHERED_BYTES", 20_000)
-    monkeypatch.setattr(safe_paths, "_MOST_GATHERED", 4)
-    for number in range(30):
-        parts = [noise(chance.choice([0, 1, 900, 30_000]), at) for at in range(number)]
-        path = tmp_path / str(number)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-        safe_paths.write_all_at(descriptor, parts, 7, nullcontext())
-        os.close(descriptor)
-        content = b"".join(parts)
-        assert path.read_bytes() == (bytes(7) + content if content else b"")
-
-
-def test_a_turn_is_one_process_s_and_passes_on_when_that_one_is_killed() -> None:
-    with closing(WriteLock()) as write_lock:
-        heard, said = os.pipe()
-        pid = os.fork()
-        if not pid:
-            with write_lock:
-                os.write(said, b"mine")
-                signal.pause()
-        assert os.read(heard, 4) == b"mine"
-        waiting = os.fork()
-        if not waiting:
-            with write_lock:
-                os.write(said, b"next")
-            os._exit(0)
-        time.sleep(0.2)  # for it to try
-        os.set_blocking(heard, False)
-        with pytest.raises(BlockingIOError):
-            os.read(heard, 4)
-        os.set_blocking(heard, True)
-        os.kill(pid, signal.SIGKILL)
-        assert os.read(heard, 4) == b"next"
-        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
-        assert os.waitpid(waiting, 0)[1] == 0
-        os.close(heard)
-        os.close(said)
 
 
 @pytest.mark.parametrize("how", ["direct", "not direct", "a part at a time"])
