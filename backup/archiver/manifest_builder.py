@@ -158,7 +158,7 @@ class ManifestBuilder:
         )
         self._leaves.append(page)
         self._used |= outline.packs
-        self._log.reuse_page(kept, self._run, page.ordinal)
+        self._log.runs.reuse_page(kept, self._run, page.ordinal)
 
     def spill(self, row: Row) -> None:
         """Move settled references of a growing row into lists, to bound memory."""
@@ -275,7 +275,7 @@ class ManifestBuilder:
         self._used |= written.packs
         names = written.table.names(self._log)
         page.ref = self._levels[0].add(leaf_to_bytes(names, written.entries))
-        self._log.store_page(self._run, page.ordinal, written.text, page.ref.id)
+        self._log.runs.store_page(self._run, page.ordinal, written.text, page.ref.id)
 
     def _node(self, level: int, pages: Sequence[_Page]) -> _Page:
         table = _PackTable()

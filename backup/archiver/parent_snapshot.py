@@ -21,9 +21,9 @@ class ParentSnapshot:
         self._log = log
         self._pages: Iterator[ReusedPage] = iter(())
         self._rows: Iterator[tuple[Row, int]] = iter(())
-        pages = log.previous_pages(set_name, run)
+        pages = log.runs.previous_pages(set_name, run)
         if pages is None:
-            self._rows = log.previous_rows(set_name, run)
+            self._rows = log.runs.previous_rows(set_name, run)
         else:
             self._pages = pages
         self._page = next(self._pages, None)  # the next one, not started
@@ -77,6 +77,6 @@ class ParentSnapshot:
 
     def _begin_page(self, page: ReusedPage) -> None:
         started_ns = page.started_ns
-        self._rows = ((row, started_ns) for row in self._log.rows_of(page))
+        self._rows = ((row, started_ns) for row in self._log.runs.rows_of(page))
         self._row = next(self._rows, None)
         self._page = next(self._pages, None)

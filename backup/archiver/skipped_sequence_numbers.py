@@ -35,8 +35,8 @@ class SkippedSlots:
         self._log = log
         self._root = root
         self._stats = stats
-        head = log.head()
-        self._known = log.skipped_slots(root)
+        head = log.history.head()
+        self._known = log.history.skipped_slots(root)
         if head is not None:
             self._known.pop(head.sequence, None)  # always read the slot of this host's own snapshot
         # Without a known snapshot, nobody knows where it is.
@@ -73,13 +73,13 @@ class SkippedSlots:
         self._not_remembered += 1
         # Each write contains all slots, so write less often the more there are.
         if self._not_remembered >= max(_REMEMBERED_AFTER, len(self.slots) // 10):
-            self._log.store_skipped_slots(self._root, {**self._known, **self.slots})
+            self._log.history.store_skipped_slots(self._root, {**self._known, **self.slots})
             self._not_remembered = 0
 
     def remember(self) -> None:
         """Store the slots of this scan for the next run."""
         if self.slots != self._known:
-            self._log.store_skipped_slots(self._root, self.slots)
+            self._log.history.store_skipped_slots(self._root, self.slots)
 
 
 def _size_and_time(stat: Stat) -> tuple[int, str]:

@@ -177,7 +177,7 @@ class Committer:
 
     def _put(self, commit: Commit, data: bytes) -> bool:
         name = snapshot_name(self._host.writer, commit.sequence)
-        self._log.record_intention(commit)
+        self._log.history.record_intention(commit)
         try:
             self._vault.put(name, data)
         except AlreadyThere:
@@ -261,7 +261,7 @@ class Committer:
         self._burnt = tuple(range(last + 1, self._sequence))
 
     def _settled_head(self, head: Link | None) -> CachedHead | None:
-        intended = self._log.pending_commit()
+        intended = self._log.history.pending_commit()
         if intended is not None:
             if head is not None and (head.number, head.sha256) == (
                 intended.sequence,
@@ -269,8 +269,8 @@ class Committer:
             ):
                 self._log.settle(intended)
             else:
-                self._log.abandon_intention()
-        return self._log.head()
+                self._log.history.abandon_intention()
+        return self._log.history.head()
 
     def _compare(self, head: Link | None, recorded: CachedHead | None) -> None:
         because_of = f"head {head}"

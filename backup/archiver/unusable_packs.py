@@ -49,7 +49,7 @@ class UnusablePacks:
     @property
     def keep_link(self) -> Link | None:
         """Return the newest keep record that was applied."""
-        seen = self._log.last_keep_record()
+        seen = self._log.history.last_keep_record()
         return None if seen is None else seen.link
 
     def begin(
@@ -68,7 +68,7 @@ class UnusablePacks:
 
     def apply_retention_log(self, trust: RootChain) -> None:
         """Read the keeper's new records; forget packs it freed or distrusts."""
-        seen = self._log.last_keep_record()
+        seen = self._log.history.last_keep_record()
         keeps, is_whole = self._read_retention_log(trust, seen)
         if seen is not None and not is_whole:
             self.is_store_damaged = True
@@ -92,7 +92,7 @@ class UnusablePacks:
         if head is None or (seen is not None and not is_whole and head.number < seen.link.number):
             # Keep the newer record, so that the gap stays visible.
             return
-        self._log.store_keep_record(CachedKeepRecord(link=head, root=trust.root.number))
+        self._log.history.store_keep_record(CachedKeepRecord(link=head, root=trust.root.number))
 
     def _read_retention_log(
         self, trust: RootChain, seen: CachedKeepRecord | None

@@ -65,9 +65,9 @@ class Walk:
         self._committed_at = context.started
         self._reported_at = context.started
         log, set_name = context.log, context.set_name
-        run = log.begin_run(set_name, _nanoseconds(context.started))
+        run = log.runs.begin(set_name, _nanoseconds(context.started))
         self._number = run
-        self._sent_anew = not log.has_earlier_run(set_name, run)
+        self._sent_anew = not log.runs.has_earlier(set_name, run)
         self._data = BlobWriter(
             outlet=context.outlet,
             log=log,
@@ -148,7 +148,7 @@ class Walk:
 
     def _has_emptied_source(self) -> bool:
         since = _nanoseconds(self._started - _AWAY_AT_MOST)
-        filled = self._log.sources_with_files(self._context.set_name, self._number, since)
+        filled = self._log.runs.sources_with_files(self._context.set_name, self._number, since)
         return any(outcome.name in filled and not outcome.files for outcome in self._outcomes)
 
     def _worker_reader(
@@ -207,7 +207,7 @@ class Walk:
             # Files that change from now on may get a time from before the run's start: lower the
             # start, so that the next run does not take them for unchanged.
             self._earliest_time = moment
-            self._log.set_run_start(self._number, _nanoseconds(moment))
+            self._log.runs.set_start(self._number, _nanoseconds(moment))
         return moment
 
     def _commit(self, *, is_finished: bool, prunes: bool) -> int:

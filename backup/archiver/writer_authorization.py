@@ -75,9 +75,10 @@ def key_problem(keys: Store, admission: WriterAuthorization) -> str:
 
 def check_not_rolled_back(trust: RootChain, log: UploadCache) -> None:
     """Raise `Damaged` if this host has seen a newer root record."""
-    if trust.root.number < log.last_root_number():
+    seen = log.history.last_root_number()
+    if trust.root.number < seen:
         raise Damaged(
-            f"root record {log.last_root_number()}: this host has seen it, but it is missing."
-            " Restore the root records from a copy before the next backup."
+            f"root record {seen}: this host has seen it, but it is missing. Restore the root"
+            " records from a copy before the next backup."
         )
-    log.store_root_number(trust.root.number)
+    log.history.store_root_number(trust.root.number)

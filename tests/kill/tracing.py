@@ -199,22 +199,19 @@ def wrap_stores(tracer: Tracer) -> None:
 def wrap_send_log(tracer: Tracer) -> None:
     """Every change of the send-log, with its commit."""
     from backup.archiver.upload_cache.cache import UploadCache
+    from backup.archiver.upload_cache.history_state import HistoryState
+    from backup.archiver.upload_cache.stored_runs import StoredRuns
 
-    for name in (
-        "acknowledge",
-        "forget_packs",
-        "forget_everything",
-        "begin_run",
-        "store_page",
-        "reuse_page",
-        "record_intention",
-        "settle",
-        "abandon_intention",
-        "store_root_number",
-        "store_keep_record",
-        "set_run_start",
+    for owner, names in (
+        (UploadCache, ("acknowledge", "forget_packs", "forget_everything", "settle")),
+        (StoredRuns, ("begin", "set_start", "store_page", "reuse_page")),
+        (
+            HistoryState,
+            ("record_intention", "abandon_intention", "store_root_number", "store_keep_record"),
+        ),
     ):
-        tracer.wrap(UploadCache, name, "send-log")
+        for name in names:
+            tracer.wrap(owner, name, "send-log")
 
 
 def own_process(run: Callable[..., None], *args: Any) -> BaseProcess:

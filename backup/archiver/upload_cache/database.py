@@ -102,16 +102,18 @@ class LogDatabase:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def _get_value(self, key: str) -> str | None:
-        for (value,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
+    def value(self, key: str) -> str | None:
+        """Return the value of a key of the table `about`."""
+        for (value,) in self.rows("SELECT value FROM about WHERE key = ?", (key,)):
             return str(value)
         return None
 
-    def _rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+    def rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """Return all rows of a query."""
         return self._database.execute(statement, values).fetchall()
 
     @contextmanager
-    def _synced(self) -> Iterator[None]:
+    def synced(self) -> Iterator[None]:
         """Make the changes of the block, and all earlier ones, durable."""
         self._database.execute("PRAGMA synchronous=FULL")
         try:
@@ -120,7 +122,8 @@ class LogDatabase:
             self._database.execute("PRAGMA synchronous=NORMAL")
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """Run the block as one transaction."""
         try:
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.archiver.upload_cache.cache import UploadCache
+from backup.archiver.upload_cache.database import LogDatabase
 from backup.checker.verification import verify
 from backup.errors import AlreadyThere, BackupError, StoreUnavailable
 from tests.backup.site import Died, DyingStore, Site, new_site
@@ -78,17 +78,17 @@ def test_a_crash_at_any_change_of_the_send_log_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = plain_tree(tmp_path / "source")
-    original = UploadCache._change
+    original = LogDatabase.change
     count = 0
 
-    def counting(self: UploadCache) -> AbstractContextManager[sqlite3.Connection]:
+    def counting(self: LogDatabase) -> AbstractContextManager[sqlite3.Connection]:
         nonlocal count
         count += 1
         if count == dies_at:
             raise Died
         return original(self)
 
-    monkeypatch.setattr(UploadCache, "_change", counting)
+    monkeypatch.setattr(LogDatabase, "change", counting)
     dies_at = 0
     site, _ = dying_site(tmp_path / "dry")
     site.back_up(source)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backup.archiver.blob_location import ReusedPage, Row
-from backup.archiver.upload_cache.cache import UploadCache
+from backup.archiver.upload_cache.stored_runs import StoredRuns
 from backup.checker.verification import verify
 from backup.errors import SourceFailed
 from backup.records import BackupResult, Unread
@@ -52,13 +52,13 @@ def source(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The ordinals of the pages whose rows were looked at."""
     ordinals: list[int] = []
-    real: Callable[[UploadCache, ReusedPage], Iterator[Row]] = UploadCache.rows_of
+    real: Callable[[StoredRuns, ReusedPage], Iterator[Row]] = StoredRuns.rows_of
 
-    def rows_of(log: UploadCache, page: ReusedPage) -> Iterator[Row]:
+    def rows_of(log: StoredRuns, page: ReusedPage) -> Iterator[Row]:
         ordinals.append(page.ordinal)
         return real(log, page)
 
-    monkeypatch.setattr(UploadCache, "rows_of", rows_of)
+    monkeypatch.setattr(StoredRuns, "rows_of", rows_of)
     return ordinals
 
 

@@ -344,7 +344,7 @@ def test_without_an_identity_points_show_their_public_part(site: Site, source: P
 def test_a_removed_root_record_stops_a_host_that_has_seen_it(site: Site, source: Path) -> None:
     nights(site, source, 1)
     with open_upload_cache(site.send_log, site.binding) as log:
-        log.store_root_number(1)
+        log.history.store_root_number(1)
     with pytest.raises(Damaged, match="root record 1"):
         site.back_up(source)
 

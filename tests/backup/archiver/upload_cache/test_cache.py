@@ -111,15 +111,15 @@ def test_everything_is_forgotten_once_for_one_reason(tmp_path: Path) -> None:
         head = CachedHead(sequence=3, sha256="ab" * 32)
         acknowledge(log)
         log.forget_everything(head, "the store has another head")
-        assert (list(log.packs()), log.head()) == ([], head)
+        assert (list(log.packs()), log.history.head()) == ([], head)
         pack = acknowledge(log)
         log.forget_everything(head, "the store has another head")
         assert log.pack(pack) is not None, "sent since: a run that was cut off resumes"
         log.forget_everything(head, "and now a third one")
         assert log.pack(pack) is None
         pack = acknowledge(log)
-        log.settle(commit(log.begin_run("nightly", 1), 4, pack, new=1))
-        log.forget_everything(log.head(), "and now a third one")
+        log.settle(commit(log.runs.begin("nightly", 1), 4, pack, new=1))
+        log.forget_everything(log.history.head(), "and now a third one")
         assert log.pack(pack) is None, "a commit ends it"
 
 
@@ -142,9 +142,9 @@ def test_a_finished_run_keeps_what_the_latest_snapshots_need(tmp_path: Path) -> 
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         old, kept = acknowledge(log, place(1, "aa")), acknowledge(log, place(2, "bb"))
         other = acknowledge(log, place(3, "cc"), set_name="hourly")
-        first = log.begin_run("nightly", 1)
+        first = log.runs.begin("nightly", 1)
         log.settle(commit(first, 1, old, kept, new=2))
-        second = log.begin_run("nightly", 2)
+        second = log.runs.begin("nightly", 2)
         log.settle(commit(second, 2, kept))
         assert log.find("aa" * 32) is None
         assert log.find("bb" * 32) is not None
@@ -156,9 +156,9 @@ def test_a_finished_run_keeps_what_the_latest_snapshots_need(tmp_path: Path) -> 
 def test_an_interim_commit_prunes_nothing(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         old = acknowledge(log, place(1, "aa"))
-        log.settle(commit(log.begin_run("nightly", 1), 1, old, new=1))
+        log.settle(commit(log.runs.begin("nightly", 1), 1, old, new=1))
         new = acknowledge(log, place(2, "bb"))
-        log.settle(commit(log.begin_run("nightly", 2), 2, new, new=1, ends=False))
+        log.settle(commit(log.runs.begin("nightly", 2), 2, new, new=1, ends=False))
         assert log.find("aa" * 32) is not None
 
 
@@ -190,34 +190,34 @@ def test_rows_of_unfinished_runs_go_before_the_last_finished_one(
 ) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
-        done = log.begin_run("nightly", 100)
+        done = log.runs.begin("nightly", 100)
         rows = [row("s"), row("s/a", place(pack)), row("s/b")]
-        log.store_page(done, 0, page(rows, has_outline=has_outline), "10" * 32)
-        log.store_page(done, 1, page([row("s-t")]), "11" * 32)
+        log.runs.store_page(done, 0, page(rows, has_outline=has_outline), "10" * 32)
+        log.runs.store_page(done, 1, page([row("s-t")]), "11" * 32)
         log.settle(commit(done, 1, pack, new=1))
-        broken = log.begin_run("nightly", 200)
-        log.store_page(broken, 1, page([row("s/b"), row("s/c")]), "12" * 32)
-        now = log.begin_run("nightly", 300)
-        seen = [(r.path, started) for r, started in log.previous_rows("nightly", now)]
+        broken = log.runs.begin("nightly", 200)
+        log.runs.store_page(broken, 1, page([row("s/b"), row("s/c")]), "12" * 32)
+        now = log.runs.begin("nightly", 300)
+        seen = [(r.path, started) for r, started in log.runs.previous_rows("nightly", now)]
         assert seen == [(b"s", 100), (b"s/a", 100), (b"s/b", 200), (b"s/c", 200), (b"s-t", 100)]
-        assert list(log.previous_rows("hourly", now)) == []
-        (again,) = [r for r, _ in log.previous_rows("nightly", now) if r.path == b"s/a"]
+        assert list(log.runs.previous_rows("hourly", now)) == []
+        (again,) = [r for r, _ in log.runs.previous_rows("nightly", now) if r.path == b"s/a"]
         assert (again.blobs, again.vector) == ([place(pack)], (1, 2))
 
 
 def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
-        intended = commit(log.begin_run("nightly", 1), 1, pack, new=1)
-        log.record_intention(intended)
-        assert log.head() is None
+        intended = commit(log.runs.begin("nightly", 1), 1, pack, new=1)
+        log.history.record_intention(intended)
+        assert log.history.head() is None
     with open_upload_cache(tmp_path / "log", BINDING) as log:
-        assert log.pending_commit() == intended
+        assert log.history.pending_commit() == intended
         log.settle(intended)
-        head = log.head()
+        head = log.history.head()
         assert head is not None
         assert (head.sequence, head.sha256) == (1, "ab" * 32)
-        assert log.pending_commit() is None
+        assert log.history.pending_commit() is None
         known = log.pack(pack)
         assert known is not None
         assert (known.sequence, known.ordinal) == (1, 0)
@@ -226,7 +226,7 @@ def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         with closing(sqlite3.connect(tmp_path / "log", isolation_level=None)) as other:
-            log._database.execute("PRAGMA busy_timeout=1")
+            log._connection.execute("PRAGMA busy_timeout=1")
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(NotWritable, match=r"locked"):
                 acknowledge(log)
