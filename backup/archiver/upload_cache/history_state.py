@@ -1,4 +1,4 @@
-"""History state: what this host knows of its own history and of the owner's and keeper's records.
+"""History state: this host's snapshots, and the records that it has seen.
 
 It is kept when packs and runs are forgotten.
 """
