@@ -32,7 +32,7 @@ def test_no_personal_value_stands_in_sqlites_files(
     assert _leaks(sqlite_place.witness.read_bytes()) == set()
 
 
-def test_no_personal_value_stands_in_a_dump_of_postgresql(
+def test_postgresql_dump_contains_no_personal_value(
     postgres_ledger: Ledger, postgres_server: Postgres, tmp_path: Path
 ) -> None:
     incident = story.tell(postgres_ledger)
@@ -45,7 +45,7 @@ def test_no_personal_value_stands_in_a_dump_of_postgresql(
     assert _leaks(found) == set()
 
 
-def test_every_personal_value_is_there_for_who_holds_the_keys(ledger: Ledger) -> None:
+def test_keys_open_every_personal_value(ledger: Ledger) -> None:
     """The other half: nothing was lost on the way."""
     incident = story.tell(ledger)
     person = ledger.people.get("zed")

@@ -41,7 +41,7 @@ def _unknown(ledger: Ledger, incident: str, limits: Limits = LIMITS) -> None:
     assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
 
 
-def test_a_call_that_may_still_end_is_left_alone(ledger: Ledger, incident: str) -> None:
+def test_possibly_running_call_is_left_alone(ledger: Ledger, incident: str) -> None:
     claimed(ledger, incident, runner(ledger, incident))
     before = ledger.timeline()
     just_before = OVERDUE - timedelta(microseconds=1)
@@ -50,7 +50,7 @@ def test_a_call_that_may_still_end_is_left_alone(ledger: Ledger, incident: str) 
     assert ledger.timeline() == before
 
 
-def test_an_overdue_call_of_a_live_runner_is_unknown(ledger: Ledger, incident: str) -> None:
+def test_overdue_call_of_living_runner_is_unknown(ledger: Ledger, incident: str) -> None:
     claimed(ledger, incident, runner(ledger, incident))
     assert ledger.unknown_outcomes.lapse(incident, _everybody_lives, OVERDUE) == 1
     row = only(ledger, incident)
@@ -76,14 +76,14 @@ def test_what_is_unknown_is_never_claimed(ledger: Ledger, incident: str) -> None
     assert claim(ledger, incident, runner(ledger, incident), now=late) is None
 
 
-def test_nothing_is_looked_up_while_the_call_may_still_land(ledger: Ledger, incident: str) -> None:
+def test_call_that_may_land_is_not_looked_up(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident)
     just_before = OVERDUE - timedelta(microseconds=1)
     assert ledger.effects.to_settle(incident, REVOKE, just_before, 10) == []
     assert len(ledger.effects.to_settle(incident, REVOKE, OVERDUE, 10)) == 1
 
 
-def test_a_clock_that_is_set_back_puts_no_look_off(ledger: Ledger, incident: str) -> None:
+def test_backward_clock_delays_no_look_up(ledger: Ledger, incident: str) -> None:
     ahead = NOW + timedelta(hours=2)
     claimed(ledger, incident, runner(ledger, incident), now=ahead)
     assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
@@ -92,7 +92,7 @@ def test_a_clock_that_is_set_back_puts_no_look_off(ledger: Ledger, incident: str
     assert len(ledger.effects.to_settle(incident, REVOKE, OVERDUE, 10)) == 1
 
 
-def test_what_a_dead_process_did_itself_is_looked_up_at_once(ledger: Ledger, incident: str) -> None:
+def test_local_act_of_dead_process_is_observed(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident, Limits(timeout_seconds=20, is_local=True))
     assert len(ledger.effects.to_settle(incident, REVOKE, NOW, 10)) == 1
 
@@ -125,9 +125,7 @@ def test_a_look_settles_what_it_can_tell(
     assert (event.action, event.detail) == ("effects.settled", {"results": {str(state): 1}})
 
 
-def test_what_had_not_happened_is_done_again_with_the_same_token(
-    ledger: Ledger, incident: str
-) -> None:
+def test_undone_act_repeats_with_its_token(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident)
     row = only(ledger, incident)
     ledger.unknown_outcomes.settle(
@@ -137,7 +135,7 @@ def test_what_had_not_happened_is_done_again_with_the_same_token(
     assert (batch.effects[0].token, batch.effects[0].tries) == (row.token, 1)
 
 
-def test_what_could_not_be_looked_at_is_looked_at_again(ledger: Ledger, incident: str) -> None:
+def test_failed_look_up_is_repeated(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident)
     row = only(ledger, incident)
     seen = Observed(target=row.target, is_readable=False, reason="the directory is away")
@@ -155,9 +153,7 @@ def test_what_could_not_be_looked_at_is_looked_at_again(ledger: Ledger, incident
     assert len(ledger.effects.to_settle(incident, REVOKE, again, 10)) == 1
 
 
-def test_a_look_changes_nothing_that_a_receipt_settled_meanwhile(
-    ledger: Ledger, incident: str
-) -> None:
+def test_look_up_keeps_a_settled_receipt(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
     ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW)
@@ -168,7 +164,7 @@ def test_a_look_changes_nothing_that_a_receipt_settled_meanwhile(
     assert only(ledger, incident).state is EffectState.DONE
 
 
-def test_what_a_person_saw_ends_what_nobody_could_tell(ledger: Ledger, incident: str) -> None:
+def test_person_settles_an_unknown_outcome(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident)
     row = only(ledger, incident)
     ledger.unknown_outcomes.settle(incident, [(row, Observed(target=row.target))], "olga", OVERDUE)

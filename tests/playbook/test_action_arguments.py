@@ -32,7 +32,7 @@ def test_expressions_are_replaced_and_defaults_put_in() -> None:
     assert canonical(filled) == canonical(arguments_of(playbook.step("tell"), state))
 
 
-def test_what_is_left_out_or_null_has_the_default() -> None:
+def test_missing_or_null_argument_has_the_default() -> None:
     playbook = playbook_of(
         "s: {title: S, do: evidence.snapshot, with: {sources: null}}\n"
         "t: {title: T, do: accounts.lock, with: {accounts: [a]}}"

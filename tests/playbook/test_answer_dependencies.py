@@ -46,13 +46,13 @@ def _moves(playbook: Playbook, *views: StepView) -> list[Move]:
     return next_moves(state_of(playbook, *views), NOON)
 
 
-def test_a_step_depends_on_the_answers_that_it_names_directly_or_not(playbook: Playbook) -> None:
+def test_step_depends_on_answers_directly_and_indirectly(playbook: Playbook) -> None:
     found = {step.name: answers_behind(playbook, step) for step in playbook.steps}
     asked = frozenset({"ask"})
     assert found == {"ask": set(), "tell": asked, "rest": set(), "count": asked, "look": set()}
 
 
-def test_what_an_answer_left_out_stays_so_until_it_is_corrected(playbook: Playbook) -> None:
+def test_skipped_step_stays_skipped_until_a_correction(playbook: Playbook) -> None:
     others = (RESTED, UNCOUNTED, view("look", S.DONE, answer="done"))
     assert _moves(playbook, SAID_NO, LEFT_OUT, *others) == []
     said = view("ask", S.PROMPTED, round=2, answer="yes")
@@ -61,7 +61,7 @@ def test_what_an_answer_left_out_stays_so_until_it_is_corrected(playbook: Playbo
     assert _moves(playbook, SAID_YES_SINCE, LEFT_OUT, *others) == [Expand(step="tell", round=2)]
 
 
-def test_what_waits_for_a_step_that_is_looked_at_again_waits_for_what_comes_of_it(
+def test_dependent_waits_for_a_reconsidered_step(
     playbook: Playbook,
 ) -> None:
     assert _moves(playbook, SAID_YES_SINCE, LEFT_OUT) == [Expand(step="tell", round=2)]
@@ -74,7 +74,7 @@ def test_what_waits_for_a_step_that_is_looked_at_again_waits_for_what_comes_of_i
     ]
 
 
-def test_what_is_still_not_needed_is_looked_at_once(playbook: Playbook) -> None:
+def test_unneeded_step_is_reconsidered_at_once(playbook: Playbook) -> None:
     said_maybe = view("ask", S.DONE, round=2, answer="perhaps")
     (move,) = _moves(playbook, said_maybe, LEFT_OUT, RESTED, UNCOUNTED)
     assert isinstance(move, Finish)
@@ -88,7 +88,7 @@ def test_what_is_still_not_needed_is_looked_at_once(playbook: Playbook) -> None:
 
 
 @pytest.mark.parametrize("state", [S.RUNNING, S.DONE, S.FAILED, S.REFUSED])
-def test_what_had_begun_goes_on_by_the_earlier_answer(playbook: Playbook, state: S) -> None:
+def test_begun_step_keeps_the_earlier_answer(playbook: Playbook, state: S) -> None:
     said_no_since = view("ask", S.DONE, round=2, answer="no")
     begun = view("tell", state, planned=1)
     moves = _moves(
@@ -97,7 +97,7 @@ def test_what_had_begun_goes_on_by_the_earlier_answer(playbook: Playbook, state:
     assert moves == []
 
 
-def test_a_lock_that_is_still_looked_up_holds_nothing_up_that_it_did_not_before() -> None:
+def test_lock_under_look_up_delays_nothing_new() -> None:
     playbook = playbook_of(
         """
         lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}
@@ -110,7 +110,7 @@ def test_a_lock_that_is_still_looked_up_holds_nothing_up_that_it_did_not_before(
     assert moves == [Prompt(step="clocks", round=2)]
 
 
-def test_each_of_several_answers_may_be_corrected_and_more_than_once() -> None:
+def test_answers_can_be_corrected_repeatedly() -> None:
     playbook = playbook_of(
         """
         one: {title: One, decide: "Well?", options: ["yes", "no"]}

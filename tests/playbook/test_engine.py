@@ -47,20 +47,20 @@ LOCKED = view("lock", S.DONE, done=1)
 SAID_YES = view("ask", S.DONE, answer="yes")
 
 
-def test_what_needs_nothing_begins_side_by_side_in_the_order_of_the_file(
+def test_independent_steps_begin_in_file_order(
     playbook: Playbook,
 ) -> None:
     moves = next_moves(state_of(playbook), NOON)
     assert moves == [Expand(step="logs", round=1), Expand(step="lock", round=1)]
 
 
-def test_a_failed_step_that_nobody_needs_holds_nothing_up(playbook: Playbook) -> None:
+def test_unneeded_failed_step_holds_nothing_up(playbook: Playbook) -> None:
     state = state_of(playbook, view("logs", S.FAILED, failed=3), LOCKED)
     assert next_moves(state, NOON) == [Prompt(step="ask", round=1)]
     assert blocked(state) == []
 
 
-def test_a_step_runs_until_nothing_is_under_way_or_to_be_looked_up(playbook: Playbook) -> None:
+def test_step_runs_until_all_effects_are_known(playbook: Playbook) -> None:
     for counts in (
         {"planned": 1},
         {"submitting": 1},
@@ -90,7 +90,7 @@ def test_a_step_ends_as_its_effects_did(
     assert next_moves(state, NOON) == [expected]
 
 
-def test_a_condition_that_is_false_skips_its_step_and_what_follows_goes_on(
+def test_false_condition_skips_only_its_step(
     playbook: Playbook,
 ) -> None:
     said_no = view("ask", S.DONE, answer="no")
@@ -108,7 +108,7 @@ def asking(**facts: object) -> StepView:
     return view("tell", S.ASKING, **({"planned": 9} | facts))
 
 
-def test_approvers_are_paged_once_and_enough_signatures_let_the_effects_run(
+def test_approvers_are_paged_once_before_the_effects(
     playbook: Playbook,
 ) -> None:
     begun = (view("logs", S.DONE), LOCKED, SAID_YES)
@@ -121,7 +121,7 @@ def test_approvers_are_paged_once_and_enough_signatures_let_the_effects_run(
     assert move == Finish(step="tell", round=1, state=S.DONE, reason="9 of 9 done")
 
 
-def test_one_signature_too_few_finishes_nothing_whatever_the_counts_say(
+def test_too_few_signatures_finish_nothing(
     playbook: Playbook,
 ) -> None:
     strange = asking(asked=True, approvals=1, planned=0, done=9)
@@ -129,7 +129,7 @@ def test_one_signature_too_few_finishes_nothing_whatever_the_counts_say(
     assert next_moves(state, NOON) == []
 
 
-def test_the_plan_may_ask_for_more_signatures_than_the_playbook(playbook: Playbook) -> None:
+def test_plan_may_need_more_signatures_than_playbook(playbook: Playbook) -> None:
     wide = view("lock", S.ASKING, planned=900, approvals_needed=1)
     state = state_of(playbook, view("logs", S.DONE), wide)
     assert next_moves(state, NOON) == [Ask(step="lock", round=1)]
@@ -137,7 +137,7 @@ def test_the_plan_may_ask_for_more_signatures_than_the_playbook(playbook: Playbo
     assert next_moves(state_of(playbook, view("logs", S.DONE), half_signed), NOON) == []
 
 
-def test_a_no_ends_the_step_as_refused_even_after_a_yes(playbook: Playbook) -> None:
+def test_refusal_overrides_an_earlier_approval(playbook: Playbook) -> None:
     refused = asking(asked=True, approvals=2, is_refused=True)
     state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, refused)
     (move,) = next_moves(state, NOON)
@@ -152,7 +152,7 @@ def test_nobody_is_woken_to_approve_nothing(playbook: Playbook) -> None:
     ]
 
 
-def test_a_prompt_ends_with_its_answer_and_a_wait_with_its_time(playbook: Playbook) -> None:
+def test_prompt_ends_by_answer_and_wait_by_time(playbook: Playbook) -> None:
     done = (view("logs", S.DONE), LOCKED, SAID_YES, view("tell", S.DONE, done=9))
     waiting = view("rest", S.WAITING, due_at=NOON)
     state = state_of(playbook, *done, waiting)
@@ -180,7 +180,7 @@ def test_halted_or_in_plan_mode_nothing_moves(playbook: Playbook) -> None:
     assert next_moves(state_of(playbook, mode=Mode.EXERCISE), NOON) != []
 
 
-def test_a_step_outside_the_playbook_is_asked_for_and_ended_like_the_others(
+def test_added_step_is_asked_and_ended_like_others(
     playbook: Playbook,
 ) -> None:
     begun = (view("logs", S.DONE), view("lock", S.RUNNING, planned=1))
@@ -205,7 +205,7 @@ last: {title: Last, needs: [next], manual: x}
 """
 
 
-def test_partial_goes_on_or_holds_as_the_step_says() -> None:
+def test_partial_step_continues_or_holds_as_declared() -> None:
     partial = view("tell", S.PARTIAL, done=8, failed=1)
     going_on = state_of(playbook_of(HOLDING.replace("HOW", "go_on")), partial)
     assert next_moves(going_on, NOON) == [Prompt(step="next", round=1)]
@@ -220,20 +220,20 @@ def test_partial_goes_on_or_holds_as_the_step_says() -> None:
 
 
 @pytest.mark.parametrize("reached", [S.PARTIAL, S.FAILED, S.REFUSED])
-def test_a_person_may_say_go_on_about_whatever_ended(reached: StepState) -> None:
+def test_person_may_accept_any_ended_step(reached: StepState) -> None:
     playbook = playbook_of(HOLDING.replace("HOW", "hold"))
     assert next_moves(state_of(playbook, view("tell", reached, failed=1)), NOON) == []
     accepted = view("tell", reached, failed=1, is_accepted=True)
     assert next_moves(state_of(playbook, accepted), NOON) == [Prompt(step="next", round=1)]
 
 
-def test_go_on_is_not_heard_before_the_step_has_ended() -> None:
+def test_running_step_cannot_be_accepted() -> None:
     playbook = playbook_of(HOLDING.replace("HOW", "hold"))
     running = view("tell", S.RUNNING, planned=1, is_accepted=True)
     assert next_moves(state_of(playbook, running), NOON) == []
 
 
-def test_a_late_receipt_betters_a_step_that_had_ended() -> None:
+def test_late_receipt_improves_an_ended_step() -> None:
     playbook = playbook_of(HOLDING.replace("HOW", "hold"))
     late = view("tell", S.PARTIAL, done=9)
     assert next_moves(state_of(playbook, late), NOON) == [Prompt(step="next", round=1)]
@@ -241,14 +241,14 @@ def test_a_late_receipt_betters_a_step_that_had_ended() -> None:
     assert next_moves(state_of(playbook, again), NOON) == []
 
 
-def test_a_step_that_failed_before_it_had_a_target_lets_nothing_begin_that_needs_it() -> None:
+def test_failed_planning_holds_dependent_steps() -> None:
     playbook = playbook_of(HOLDING.replace("HOW", "go_on"))
     failed = state_of(playbook, view("tell", S.FAILED))
     assert next_moves(failed, NOON) == []
     assert [(one.step, one.by) for one in blocked(failed)] == [("next", "tell"), ("last", "tell")]
 
 
-def test_a_condition_that_cannot_be_evaluated_blocks_and_neither_runs_nor_skips() -> None:
+def test_unevaluable_condition_blocks_its_step() -> None:
     playbook = playbook_of(
         "a: {title: A, manual: x}\nb: {title: B, needs: [a], manual: x, when: answers.a}\n"
         "c: {title: C, needs: [b], manual: x}"
@@ -277,7 +277,7 @@ def test_expressions_see_inputs_answers_and_facts(playbook: Playbook) -> None:
     assert skipped["answers"] == {"ask": None}
 
 
-def test_a_view_that_cannot_be_is_refused_at_the_door() -> None:
+def test_impossible_view_is_refused() -> None:
     with pytest.raises(ValueError, match="rounds count from 1"):
         StepView(step="a", round=0, state=S.RUNNING)
     with pytest.raises(ValueError, match="without an end"):
@@ -291,7 +291,7 @@ def test_a_time_without_a_zone_is_refused(playbook: Playbook) -> None:
         next_moves(state_of(playbook), datetime(2026, 1, 1))  # noqa: DTZ001  # the point
 
 
-def test_an_approval_that_is_late_goes_to_the_next_people_and_one_in_time_does_not() -> None:
+def test_late_approval_is_escalated() -> None:
     asking = view("lock", StepState.ASKING, planned=1, asked=True, approvals_needed=1)
     playbook = playbook_of(
         "lock: {title: Lock, do: accounts.lock, with: {accounts: '{{ inputs.accounts }}'}}"
@@ -306,7 +306,7 @@ def test_an_approval_that_is_late_goes_to_the_next_people_and_one_in_time_does_n
     assert moves(None) == []
 
 
-def test_added_targets_become_a_further_round_in_the_order_of_needs_and_once(
+def test_added_targets_become_one_further_round(
     playbook: Playbook,
 ) -> None:
     lock = view("lock", S.DONE, done=1)
@@ -321,7 +321,7 @@ def test_added_targets_become_a_further_round_in_the_order_of_needs_and_once(
     assert next_moves(ready, NOON) == [], "what asks is not overtaken: what is signed is the newest"
 
 
-def test_a_further_round_waits_for_that_of_the_step_it_needs() -> None:
+def test_further_round_waits_for_its_need() -> None:
     playbook = playbook_of(
         """
         lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}
@@ -336,13 +336,13 @@ def test_a_further_round_waits_for_that_of_the_step_it_needs() -> None:
 
 
 @pytest.mark.parametrize("ended", [S.SKIPPED, S.REFUSED])
-def test_what_nobody_wanted_is_not_begun_again_for_added_targets(ended: StepState) -> None:
+def test_added_targets_restart_no_unwanted_step(ended: StepState) -> None:
     playbook = playbook_of("lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}")
     state = replace(state_of(playbook, view("lock", ended)), joined=1)
     assert next_moves(state, NOON) == []
 
 
-def test_rounds_are_counted_together_but_for_what_was_refused() -> None:
+def test_rounds_are_summed_without_refused_ones() -> None:
     first = view("lock", S.PARTIAL, done=2, failed=1)
     second = replace(view("lock", S.DONE, done=1), round=2)
     refused = replace(view("lock", S.REFUSED, planned=9), round=3)
@@ -355,7 +355,7 @@ def test_rounds_are_counted_together_but_for_what_was_refused() -> None:
     assert not merged([replace(first, is_accepted=True), replace(first, round=2)]).is_accepted
 
 
-def test_a_round_that_a_newer_one_came_after_is_carried_to_its_end() -> None:
+def test_superseded_round_runs_to_its_end() -> None:
     playbook = playbook_of("lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}")
     newer = replace(view("lock", S.RUNNING, planned=1), round=2)
     state = replace(state_of(playbook, newer), earlier=(view("lock", S.RUNNING, done=1),))
@@ -364,7 +364,7 @@ def test_a_round_that_a_newer_one_came_after_is_carried_to_its_end() -> None:
     assert (move.step, move.round, move.state) == ("lock", 1, S.DONE)
 
 
-def test_what_comes_after_a_failed_step_begins_and_what_needs_it_does_not() -> None:
+def test_failure_stops_needs_but_not_after() -> None:
     playbook = playbook_of(
         """
         lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}
@@ -402,7 +402,7 @@ def test_unapproved_notice_waits_for_the_lock(key: str, lock: StepView, begins: 
     assert (Expand(step="tell", round=1) in moves) is begins
 
 
-def test_what_an_approver_refused_lets_nothing_begin_that_comes_after_it() -> None:
+def test_refusal_stops_steps_that_come_after() -> None:
     playbook = playbook_of(
         """
         lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}
@@ -413,7 +413,7 @@ def test_what_an_approver_refused_lets_nothing_begin_that_comes_after_it() -> No
     assert next_moves(refused, NOON) == []
 
 
-def test_what_comes_after_a_step_waits_a_minute_for_one_that_is_stuck() -> None:
+def test_after_waits_a_minute_for_stuck_steps() -> None:
     playbook = playbook_of(
         """
         lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}

@@ -206,9 +206,7 @@ def assert_is_allowed(move: Move, state: State) -> None:
 
 @given(playbooks(), st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
-def test_with_people_who_answer_every_playbook_comes_to_its_end(
-    playbook: Playbook, chance: random.Random
-) -> None:
+def test_playbooks_end_when_people_answer(playbook: Playbook, chance: random.Random) -> None:
     ledger = MemoryLedger(playbook=playbook, chance=chance, people_help=True)
     drive(ledger)
     assert all(ledger.views[step.name].state.is_final for step in playbook.steps)
@@ -219,7 +217,7 @@ def test_with_people_who_answer_every_playbook_comes_to_its_end(
 
 @given(playbooks(), st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
-def test_corrected_answers_come_to_an_end_in_which_each_step_heeds_them_or_had_begun(
+def test_corrected_answers_reach_a_consistent_end(
     playbook: Playbook, chance: random.Random
 ) -> None:
     ledger = MemoryLedger(playbook=playbook, chance=chance, people_help=True, corrections=3)
@@ -235,7 +233,7 @@ def test_corrected_answers_come_to_an_end_in_which_each_step_heeds_them_or_had_b
 
 @given(playbooks(), st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
-def test_without_people_it_stands_still_and_says_for_whom_it_waits(
+def test_playbooks_without_people_name_who_is_missing(
     playbook: Playbook, chance: random.Random
 ) -> None:
     ledger = MemoryLedger(playbook=playbook, chance=chance, people_help=False)

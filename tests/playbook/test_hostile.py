@@ -107,7 +107,7 @@ def test_no_breakout_comes_to_anything(text: str) -> None:
 
 @settings(max_examples=300)
 @given(st.lists(TOKENS, max_size=40).map(" ".join) | st.lists(TOKENS, max_size=40).map("".join))
-def test_any_soup_of_tokens_is_a_plain_value_or_a_value_error(text: str) -> None:
+def test_random_tokens_give_value_or_value_error(text: str) -> None:
     for read in (parse, lambda text: embedded("{{" + text + "}}")):
         try:
             found = read(text)
@@ -169,7 +169,7 @@ def test_a_bomb_is_refused_with_its_problems(steps: str) -> None:
 
 @settings(max_examples=120)
 @given(path=st.sampled_from(sorted(SHIPPED.glob("*.yaml"))), seed=st.integers(0, 2**32))
-def test_a_shipped_playbook_with_any_damage_is_sound_or_told_by_line(path: Path, seed: int) -> None:
+def test_damaged_playbook_is_sound_or_reported_by_line(path: Path, seed: int) -> None:
     chance = random.Random(seed)
     lines = path.read_text(encoding="utf-8").splitlines()
     for _ in range(chance.randint(1, 6)):
@@ -206,7 +206,7 @@ def _damage(lines: list[str], chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
-def test_what_stands_behind_a_comment_cannot_become_a_step(end: str) -> None:
+def test_commented_text_never_becomes_a_step(end: str) -> None:
     text = text_of("a: {title: A, manual: x}") + f"# harmless{end}  b: {{title: B, manual: y}}\n"
     playbook, (problem,) = check_text(text, "a.yaml", Known())
     assert playbook is None
@@ -224,7 +224,7 @@ def test_a_text_that_is_no_utf8_is_refused() -> None:
     path=st.sampled_from(sorted((SHIPPED / "exercises").glob("*.yaml"))),
     seed=st.integers(0, 2**32),
 )
-def test_an_exercise_with_any_damage_is_sound_or_told_by_line(path: Path, seed: int) -> None:
+def test_damaged_exercise_is_sound_or_reported_by_line(path: Path, seed: int) -> None:
     chance = random.Random(seed)
     lines = path.read_text(encoding="utf-8").splitlines()
     for _ in range(chance.randint(1, 4)):

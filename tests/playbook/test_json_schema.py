@@ -83,7 +83,7 @@ def refused(text: str) -> None:
     assert errors_of(text), "and so does the schema"
 
 
-def test_the_schema_is_a_schema_and_the_file_is_what_the_code_says() -> None:
+def test_schema_is_valid_and_current() -> None:
     Draft202012Validator.check_schema(schema())
     assert json.loads(as_text()) == schema()
     written = (ROOT / "playbooks" / "schema.json").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def test_the_schema_is_a_schema_and_the_file_is_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_playbook_fits_the_schema_and_names_it(path: Path) -> None:
+def test_shipped_playbooks_fit_and_name_the_schema(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert errors_of(text) == []
     assert text.startswith("# yaml-language-server: $schema=schema.json\n")

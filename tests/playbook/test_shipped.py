@@ -69,14 +69,14 @@ def test_a_shipped_playbook_can_be_printed(path: Path) -> None:
 
 
 @each
-def test_a_shipped_playbook_asks_for_at_most_one_thing_before_it_opens(path: Path) -> None:
+def test_shipped_playbook_requires_at_most_one_input(path: Path) -> None:
     required = [given.name for given in read(path).inputs if given.required]
     assert len(required) <= 1, "at 3 a.m. nobody has more at hand"
     assert load_inputs(read(path), dict.fromkeys(required, "ana")).keys() >= set(required)
 
 
 @each
-def test_a_shipped_playbook_says_which_is_the_better_one(path: Path) -> None:
+def test_shipped_playbook_names_better_alternatives(path: Path) -> None:
     assert read(path).instead
 
 
@@ -106,7 +106,7 @@ def test_a_playbook_of_the_handbook_is_complete(name: str) -> None:
 
 
 @each
-def test_a_command_that_a_playbook_tells_to_type_exists(path: Path) -> None:
+def test_commands_in_playbooks_exist(path: Path) -> None:
     text = " ".join(path.read_text(encoding="utf-8").split())
     for told in re.findall(r"`standfast ([^`]+)`", text):
         words = tuple(told.split())
@@ -129,7 +129,7 @@ def test_containment_waits_for_no_person(path: Path) -> None:
 
 
 @each
-def test_a_shipped_notice_gives_its_template_only_what_it_knows(path: Path) -> None:
+def test_shipped_steps_pass_only_known_values(path: Path) -> None:
     for step in read(path).steps:
         if step.action != "notices.send":
             continue
@@ -143,7 +143,7 @@ def test_a_shipped_notice_gives_its_template_only_what_it_knows(path: Path) -> N
         assert required <= context.keys() | always
 
 
-def test_every_undo_is_in_the_catalogue_and_only_an_undo() -> None:
+def test_every_undo_is_only_an_undo() -> None:
     undos = {action.undo for action in ACTIONS.values() if action.undo}
     assert undos == {verb for verb, action in ACTIONS.items() if action.use is Use.UNDO}
     for action in ACTIONS.values():
@@ -159,7 +159,7 @@ def takeover(*views: StepView) -> State:
 LOCKED = view("lock", StepState.DONE, done=1)
 
 
-def test_logs_that_cannot_be_frozen_do_not_keep_an_intruder_in() -> None:
+def test_unreadable_logs_do_not_delay_the_lock() -> None:
     assert next_moves(takeover(), NOON) == [
         Expand(step="freeze_logs", round=1),
         Expand(step="lock", round=1),
@@ -172,7 +172,7 @@ def test_logs_that_cannot_be_frozen_do_not_keep_an_intruder_in() -> None:
     ]
 
 
-def test_ransomware_isolates_and_protects_the_backups_before_it_keeps_evidence() -> None:
+def test_ransomware_isolates_before_it_freezes() -> None:
     playbook = read(ROOT / "playbooks" / "ransomware.yaml")
     nothing_known = state_of(playbook, inputs={"accounts": None})
     begun = [move for move in next_moves(nothing_known, NOON) if isinstance(move, Prompt)]
@@ -182,9 +182,7 @@ def test_ransomware_isolates_and_protects_the_backups_before_it_keeps_evidence()
     assert "DO NOT SWITCH OFF" in playbook.step("isolate").instructions
 
 
-def test_an_insiders_accounts_are_locked_after_the_traces_are_kept_and_the_talk_is_prepared() -> (
-    None
-):
+def test_insider_is_locked_after_evidence_and_preparation() -> None:
     playbook = read(ROOT / "playbooks" / "insider-agent.yaml")
     assert behind(playbook)["lock"] >= {"go_ahead", "freeze_logs", "act", "prepare_talk"}
     for step in playbook.steps:
@@ -199,7 +197,7 @@ def test_vishing_locks_and_holds_the_recording_at_once() -> None:
     assert behind(playbook)["give_back"] >= {"undo_mfa", "still_shut"}
 
 
-def test_customers_are_told_only_when_they_are_affected_and_after_staff() -> None:
+def test_customers_are_notified_after_staff_if_affected() -> None:
     begun = (
         view("freeze_logs", StepState.DONE, done=1),
         view("lock", StepState.PARTIAL, done=1, failed=1),

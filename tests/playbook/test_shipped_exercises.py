@@ -147,9 +147,7 @@ def _sign(installation: Installation, case: str, step: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_step_of_a_shipped_playbook_is_reached_and_every_way_ends(
-    installation: Installation, hours: Hours, name: str
-) -> None:
+def test_every_shipped_step_is_reached(installation: Installation, hours: Hours, name: str) -> None:
     playbook = read(SHIPPED / f"{name}.yaml")
     reached: set[str] = set()
     for answers in ways(playbook):
@@ -159,7 +157,7 @@ def test_every_step_of_a_shipped_playbook_is_reached_and_every_way_ends(
 
 
 @pytest.mark.parametrize("name", ["customer-data-theft", "ransomware", "supplier-breach"])
-def test_a_shipped_playbook_ends_with_nothing_given_that_may_be_left_out(
+def test_shipped_playbook_ends_without_optional_inputs(
     installation: Installation, hours: Hours, name: str
 ) -> None:
     playbook = read(SHIPPED / f"{name}.yaml")
@@ -167,7 +165,7 @@ def test_a_shipped_playbook_ends_with_nothing_given_that_may_be_left_out(
     assert {view.state for view in state.steps.values()} <= {StepState.DONE, StepState.SKIPPED}
 
 
-def test_nobody_is_told_of_an_insiders_case_but_those_who_must_approve(
+def test_insider_case_is_visible_only_to_approvers(
     installation: Installation, hours: Hours
 ) -> None:
     playbook = read(SHIPPED / "insider-agent.yaml")
@@ -189,7 +187,7 @@ def test_nobody_is_told_of_an_insiders_case_but_those_who_must_approve(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_playbook_can_be_planned_where_little_is_configured(
+def test_shipped_playbook_plans_with_little_configuration(
     installation: Installation, name: str
 ) -> None:
     given = inputs_of(read(SHIPPED / f"{name}.yaml"), all_given=True)

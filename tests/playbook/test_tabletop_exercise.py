@@ -63,7 +63,7 @@ def test_the_shipped_exercises_are_these() -> None:
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
-def test_what_is_frozen_is_a_sound_playbook_and_carries_the_exercise(path: Path) -> None:
+def test_frozen_exercise_is_a_sound_playbook(path: Path) -> None:
     exercise = load_exercise(read(path), path.name)
     source = as_playbook(exercise)
     playbook = load(source, "frozen")
@@ -72,14 +72,14 @@ def test_what_is_frozen_is_a_sound_playbook_and_carries_the_exercise(path: Path)
     assert carried(source) == exercise
 
 
-def test_each_inject_is_a_step_after_the_one_before() -> None:
+def test_each_inject_follows_the_one_before() -> None:
     playbook = load(as_playbook(load_exercise(HEAD + CHOICE + OPEN, "x")), "frozen")
     first, second = playbook.steps
     assert (first.kind, first.options, first.needs) == (StepKind.DECIDE, ("A", "B"), ())
     assert (second.kind, second.needs) == (StepKind.MANUAL, ("first",))
 
 
-def test_a_choice_is_worth_the_points_of_its_option() -> None:
+def test_choice_scores_the_points_of_its_option() -> None:
     first, _ = load_exercise(HEAD + CHOICE + OPEN, "x").injects
     result = scored(first, held(first, "B", ()))
     assert (result.points, result.most, result.answer) == (3, 3, "B: act")
@@ -100,7 +100,7 @@ def test_an_open_answer_is_worth_what_was_heard() -> None:
         held(second, "x", (4,))
 
 
-def test_all_that_is_wrong_with_an_exercise_is_told_by_line() -> None:
+def test_all_exercise_mistakes_are_reported_by_line() -> None:
     text = (
         HEAD.replace("minutes: 30", "minuts: 30")
         + CHOICE.replace("points: 3", "points: 0").replace("minute: 0", "minute: 99")

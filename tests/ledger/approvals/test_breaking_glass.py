@@ -60,7 +60,7 @@ def _opened(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
     return incident, runner(ledger, incident, OPENS)
 
 
-def test_the_step_begins_after_ten_minutes_and_not_before(ledger: Ledger) -> None:
+def test_broken_glass_begins_after_ten_minutes(ledger: Ledger) -> None:
     incident = _asking(ledger, needs=2)
     _break(ledger, incident)
     assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
@@ -81,7 +81,7 @@ def test_a_refusal_meanwhile_ends_it(ledger: Ledger) -> None:
     assert _state(ledger, incident) is StepState.REFUSED
 
 
-def test_an_approval_meanwhile_lets_it_begin_at_once_and_leaves_nothing_to_review(
+def test_approval_meanwhile_begins_at_once_without_review(
     ledger: Ledger,
 ) -> None:
     incident = _asking(ledger)
@@ -91,7 +91,7 @@ def test_an_approval_meanwhile_lets_it_begin_at_once_and_leaves_nothing_to_revie
     assert ledger.decisions.unreviewed(incident) == {}
 
 
-def test_who_approved_alone_of_two_may_break_the_glass_and_their_approval_counts_on(
+def test_one_of_two_approvers_may_break_glass(
     ledger: Ledger,
 ) -> None:
     incident = _asking(ledger, needs=2)
@@ -130,7 +130,7 @@ def _asking_again(ledger: Ledger) -> str:
     return incident
 
 
-def test_somebody_else_reviews_it_and_the_breaker_does_not(ledger: Ledger) -> None:
+def test_breaker_may_not_review(ledger: Ledger) -> None:
     incident, _ = _opened(ledger)
     assert ledger.decisions.unreviewed(incident) == {"lock": "olga"}
     with pytest.raises(ApprovalRefused, match="connected by enrolments"):
@@ -143,7 +143,7 @@ def test_somebody_else_reviews_it_and_the_breaker_does_not(ledger: Ledger) -> No
         ledger.decisions.question(incident, "lock")
 
 
-def test_what_has_begun_has_no_glass_left_to_break(ledger: Ledger) -> None:
+def test_begun_step_needs_no_broken_glass(ledger: Ledger) -> None:
     incident, _ = _opened(ledger)
     with pytest.raises(ApprovalRefused, match="has begun already"):
         _break(ledger, incident, "ben", OPENS)
@@ -157,7 +157,7 @@ def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> Non
     assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
 
 
-def test_who_breaks_it_after_one_who_was_removed_waits_ten_minutes_of_their_own(
+def test_second_breaker_waits_ten_own_minutes(
     ledger: Ledger,
 ) -> None:
     """Everybody is told of the second as of the first, and has as long to say no."""
@@ -172,7 +172,7 @@ def test_who_breaks_it_after_one_who_was_removed_waits_ten_minutes_of_their_own(
     assert ledger.decisions.open_glass(incident, "lock", 1, later + GLASS)
 
 
-def test_the_next_rung_changes_nothing_about_when_it_opens(ledger: Ledger) -> None:
+def test_next_rung_does_not_move_the_beginning(ledger: Ledger) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     ledger.steps.ask(incident, "lock", 1, (), NOW)

@@ -68,7 +68,7 @@ def state(ledger: Ledger, incident: str) -> StepState:
     ],
     ids=["ES256", "RS256"],
 )
-def test_a_passkey_approves_and_every_claim_verifies_it_again(ledger: Ledger, key: Key) -> None:
+def test_passkey_approval_is_verified_at_every_claim(ledger: Ledger, key: Key) -> None:
     incident, device = asking(ledger), Device(key=key)
     add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device))
@@ -120,7 +120,7 @@ def test_nobody_adds_a_passkey_to_another_persons_name(ledger: Ledger) -> None:
     assert ledger.passkeys.of("ann") == []
 
 
-def test_a_passkey_that_was_removed_signs_nothing_and_what_it_signed_counts_no_more(
+def test_removed_passkey_invalidates_its_signatures(
     ledger: Ledger,
 ) -> None:
     incident, device = asking(ledger), Device()
@@ -136,7 +136,7 @@ def test_a_passkey_that_was_removed_signs_nothing_and_what_it_signed_counts_no_m
         ledger.passkeys.remove("ann", id_, "os:test", NOW)
 
 
-def test_whose_passkey_was_removed_is_asked_again_and_signs_with_another(ledger: Ledger) -> None:
+def test_person_signs_again_with_another_passkey(ledger: Ledger) -> None:
     incident, device = asking(ledger), Device()
     id_ = add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device))
@@ -151,7 +151,7 @@ def test_whose_passkey_was_removed_is_asked_again_and_signs_with_another(ledger:
     assert ledger.audit.verify().findings == ()
 
 
-def test_what_carried_a_step_stays_in_the_timeline_when_its_person_signs_again(
+def test_first_signature_stays_in_the_timeline(
     ledger: Ledger,
 ) -> None:
     incident, device = asking(ledger), Device()
@@ -179,7 +179,7 @@ def test_changed_approval_is_replaced_and_named(ledger: Ledger, intruder: Intrud
     assert claim(ledger, incident, runner(ledger, incident)) is not None
 
 
-def test_a_glass_that_is_broken_again_opens_ten_minutes_after_that(ledger: Ledger) -> None:
+def test_glass_broken_again_waits_again(ledger: Ledger) -> None:
     incident, device = asking(ledger, role="lawyer"), Device()
     id_ = add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device, BREAK_GLASS), BREAK_GLASS)
@@ -200,7 +200,7 @@ def test_adding_and_removing_stand_in_the_timeline(ledger: Ledger) -> None:
     assert ledger.audit.verify().findings == ()
 
 
-def test_a_passkey_is_added_once_and_a_person_has_some_and_no_more(ledger: Ledger) -> None:
+def test_passkeys_are_unique_and_limited(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     enrol(ledger, "ben")
     for number in range(MOST):
@@ -221,7 +221,7 @@ def test_who_signs_in_is_told_by_their_passkey(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("column", ["public_key", "origin", "added_at", "person", "credential"])
-def test_a_passkey_that_is_written_into_the_database_approves_nothing(
+def test_passkey_written_into_the_database_approves_nothing(
     ledger: Ledger, intruder: Intruder, column: str
 ) -> None:
     """The intruder owns the database and a device, and ann's passphrase not."""
@@ -247,7 +247,7 @@ def test_a_passkey_that_is_written_into_the_database_approves_nothing(
     assert ledger.audit.verify().findings != ()
 
 
-def test_only_the_devices_answer_to_this_very_question_counts() -> None:
+def test_only_the_answer_to_this_challenge_counts() -> None:
     device, other = Device(), Device(credential=b"other")
 
     def refused(said: str, why: str = "does not fit", challenge: bytes = CHALLENGE) -> None:
@@ -272,7 +272,7 @@ def test_only_the_devices_answer_to_this_very_question_counts() -> None:
             refused(json.dumps({**cut, name: cut[name][:-4]}))
 
 
-def test_a_new_passkey_is_read_only_as_the_answer_to_this_very_question() -> None:
+def test_new_passkey_needs_its_own_challenge() -> None:
     device = Device()
 
     def refused(said: str, why: str = "does not fit", challenge: bytes = CHALLENGE) -> None:
@@ -313,7 +313,7 @@ def test_a_new_passkey_is_read_only_as_the_answer_to_this_very_question() -> Non
         ).map(json.dumps),
     )
 )
-def test_whatever_a_browser_hands_over_is_refused_in_words(said: str) -> None:
+def test_any_browser_input_is_refused_in_words(said: str) -> None:
     with pytest.raises(ApprovalRefused):
         read_registration(said, challenge=CHALLENGE, origin=ORIGIN)
     with pytest.raises(ApprovalRefused):
@@ -321,7 +321,7 @@ def test_whatever_a_browser_hands_over_is_refused_in_words(said: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_whatever_a_device_says_of_itself_is_refused_in_words(device: bytes) -> None:
+def test_any_device_claim_is_refused_in_words(device: bytes) -> None:
     made = json.loads(Device().make(CHALLENGE))
     with pytest.raises(ApprovalRefused):
         read_registration(

@@ -75,7 +75,7 @@ def test_two_approvals_are_two_people(ledger: Ledger) -> None:
     assert _state(ledger, incident) is StepState.RUNNING
 
 
-def test_a_signature_that_is_sent_again_is_no_second_person(ledger: Ledger) -> None:
+def test_repeated_signature_is_no_second_person(ledger: Ledger) -> None:
     for name in ("ann", "ben"):
         enrol(ledger, name)
     incident = _asking(ledger, needs=2)
@@ -88,7 +88,7 @@ def test_a_signature_that_is_sent_again_is_no_second_person(ledger: Ledger) -> N
     assert _state(ledger, incident) is StepState.ASKING
 
 
-def test_two_who_approve_side_by_side_are_both_counted(postgres_ledger: Ledger) -> None:
+def test_simultaneous_approvals_are_both_counted(postgres_ledger: Ledger) -> None:
     """Neither sees the other's before it commits; still the second must let the step run."""
     ledger = postgres_ledger
     for name in ("ann", "ben"):
@@ -123,13 +123,13 @@ def test_who_opened_the_incident_does_not_approve(ledger: Ledger) -> None:
     _refused(ledger, _asking(ledger), "olga", "'olga': opened the incident. Somebody else")
 
 
-def test_whose_own_account_is_a_target_does_not_approve(ledger: Ledger) -> None:
+def test_holder_of_a_target_may_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", accounts=["agents:other", "agents:alice"])
     why = "an account of this person is among the targets"
     _refused(ledger, _asking(ledger), "ann", f"'ann': {why}")
 
 
-def test_who_was_enrolled_less_than_a_day_ago_does_not_approve(ledger: Ledger) -> None:
+def test_person_enrolled_within_a_day_cannot_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", now=NOW - timedelta(days=1) + timedelta(seconds=1))
     incident = _asking(ledger)
     _refused(ledger, incident, "ann", "'ann': enrolled less than a day ago")
@@ -137,13 +137,13 @@ def test_who_was_enrolled_less_than_a_day_ago_does_not_approve(ledger: Ledger) -
     assert _state(ledger, incident) is StepState.RUNNING
 
 
-def test_who_was_enrolled_by_the_requester_does_not_approve(ledger: Ledger) -> None:
+def test_person_enrolled_by_requester_cannot_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", enrolled_by="olga", now=FOUNDED + timedelta(days=2))
     _refused(ledger, _asking(ledger), "ann", "'ann': connected by enrolments with 'olga'")
     decide(ledger, _asking(ledger, opened_by="otto"), "ann")
 
 
-def test_who_was_enrolled_by_somebody_whom_the_requester_enrolled_does_not_approve(
+def test_indirectly_enrolled_person_cannot_approve(
     ledger: Ledger,
 ) -> None:
     days = [FOUNDED + timedelta(days=number) for number in (2, 3)]
@@ -153,7 +153,7 @@ def test_who_was_enrolled_by_somebody_whom_the_requester_enrolled_does_not_appro
     decide(ledger, _asking(ledger, opened_by="otto"), "ben")
 
 
-def test_where_all_were_enrolled_from_one_terminal_somebody_approves_what_is_opened_there(
+def test_people_of_one_terminal_may_approve_there(
     ledger: Ledger,
 ) -> None:
     enrol(ledger, "ann", enrolled_by="os:desk", now=FOUNDED + timedelta(days=2))
@@ -194,7 +194,7 @@ def test_who_was_removed_does_not_approve(ledger: Ledger) -> None:
     _refused(ledger, incident, "ann", "'ann': not enrolled")
 
 
-def test_an_approval_of_somebody_removed_since_counts_no_more(ledger: Ledger) -> None:
+def test_approval_of_a_removed_person_is_void(ledger: Ledger) -> None:
     for name in ("ann", "ben", "cleo"):
         enrol(ledger, name)
     incident = _asking(ledger, needs=2)
@@ -205,7 +205,7 @@ def test_an_approval_of_somebody_removed_since_counts_no_more(ledger: Ledger) ->
     assert decide(ledger, incident, "cleo").given == 2
 
 
-def test_whoever_may_still_approve_is_asked_anew_once_an_approval_counts_no_more(
+def test_invalid_approval_asks_remaining_approvers_again(
     ledger: Ledger,
 ) -> None:
     enrol(ledger, "ann")
@@ -219,7 +219,7 @@ def test_whoever_may_still_approve_is_asked_anew_once_an_approval_counts_no_more
     assert ledger.steps.ask(incident, "lock", 1, (), NOW)
 
 
-def test_founding_people_may_approve_at_once_and_each_other(ledger: Ledger) -> None:
+def test_founding_people_approve_at_once(ledger: Ledger) -> None:
     enrol(ledger, "ann", enrolled_by="olga")
     assert ledger.people.get("ann").is_founding
     incident = open_incident(ledger, now=FOUNDED)
@@ -229,7 +229,7 @@ def test_founding_people_may_approve_at_once_and_each_other(ledger: Ledger) -> N
 
 
 @pytest.mark.parametrize("to", ["step", "round", "incident", "decision", "person"])
-def test_a_signature_made_for_something_else_does_not_count(ledger: Ledger, to: str) -> None:
+def test_signature_for_another_purpose_is_void(ledger: Ledger, to: str) -> None:
     for name in ("ann", "ben"):
         enrol(ledger, name)
     incident = _asking(ledger)
@@ -258,9 +258,7 @@ def test_a_signature_made_for_something_else_does_not_count(ledger: Ledger, to: 
     [{"incident": "inc-2"}, {"step": "tell"}, {"round": 2}, {"digest": "0"}, {"nonce": "0"}],
     ids=str,
 )
-def test_a_signature_under_a_question_that_differs_in_anything_does_not_count(
-    ledger: Ledger, other: dict[str, Any]
-) -> None:
+def test_signature_over_another_question_is_void(ledger: Ledger, other: dict[str, Any]) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
     signed = signature(replace(ledger.decisions.question(incident, "lock"), **other), "ann")

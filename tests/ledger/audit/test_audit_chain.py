@@ -43,9 +43,7 @@ def _forged(event: Row, **changed: Any) -> Row:
     return written | {"hash": event_hash(body)}
 
 
-def test_a_tail_that_was_cut_after_it_was_signed_is_named(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_tail_cut_after_signing_is_named(ledger: Ledger, intruder: Intruder) -> None:
     _write(ledger, "calls")
     sequence = ledger.audit.sign_head(NOW)
     intruder.run("DELETE FROM audit_event WHERE sequence = :last", last=sequence)
@@ -55,18 +53,14 @@ def test_a_tail_that_was_cut_after_it_was_signed_is_named(
     assert _findings(ledger).startswith("witness line 2: ")
 
 
-def test_a_tail_that_was_cut_before_it_was_signed_shows_in_the_rows(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_tail_cut_before_signing_shows_in_rows(ledger: Ledger, intruder: Intruder) -> None:
     _write(ledger, "calls")
     intruder.delete(audit_event, _last(intruder))
     (row,) = intruder.rows(run)
     assert _findings(ledger) == f"run {row['id']}: no event has this row"
 
 
-def test_an_event_that_was_added_with_a_fitting_hash_is_named(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_inserted_event_is_named(ledger: Ledger, intruder: Intruder) -> None:
     last = _last(intruder)
     sequence = last["sequence"] + 1
     forged = _forged(last, sequence=sequence, previous=last["hash"], actor="somebody")
@@ -74,9 +68,7 @@ def test_an_event_that_was_added_with_a_fitting_hash_is_named(
     assert _findings(ledger) == f"event {sequence}: not written by this ledger, its seal differs"
 
 
-def test_a_history_that_was_rewritten_from_its_first_event_is_named(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_rewritten_history_is_named(ledger: Ledger, intruder: Intruder) -> None:
     _write(ledger, "calls")
     intruder.run("DELETE FROM audit_head")
     previous = "0" * 64
@@ -92,9 +84,7 @@ def test_a_history_that_was_rewritten_from_its_first_event_is_named(
 
 
 @pytest.mark.parametrize("column", ["actor", "detail", "changes", "previous", "hash", "seal"])
-def test_a_head_is_never_signed_over_a_broken_tail(
-    ledger: Ledger, intruder: Intruder, column: str
-) -> None:
+def test_broken_tail_is_never_signed(ledger: Ledger, intruder: Intruder, column: str) -> None:
     _write(ledger, "calls")
     intruder.set(audit_event, _last(intruder), **{column: "0" * 64})
     _write(ledger, "mail")
@@ -104,7 +94,7 @@ def test_a_head_is_never_signed_over_a_broken_tail(
     assert intruder.rows(audit_head) == heads
 
 
-def test_a_head_is_never_signed_over_a_missing_event(ledger: Ledger, intruder: Intruder) -> None:
+def test_missing_event_is_never_signed_over(ledger: Ledger, intruder: Intruder) -> None:
     _write(ledger, "calls")
     cut = _last(intruder)
     _write(ledger, "mail")
@@ -113,7 +103,7 @@ def test_a_head_is_never_signed_over_a_missing_event(ledger: Ledger, intruder: I
         ledger.audit.sign_head(NOW)
 
 
-def test_a_head_is_never_signed_on_top_of_a_forged_one(ledger: Ledger, intruder: Intruder) -> None:
+def test_forged_head_is_never_extended(ledger: Ledger, intruder: Intruder) -> None:
     """A forged head would hide the tail that it claims to cover."""
     _write(ledger, "calls")
     forged = _forged(_last(intruder), actor="somebody")
@@ -130,7 +120,7 @@ def test_signing_twice_signs_once(ledger: Ledger, intruder: Intruder) -> None:
     assert [head["sequence"] for head in intruder.rows(audit_head)] == [1, 2]
 
 
-def test_what_a_serve_only_beats_is_signed_once_an_hour(ledger: Ledger, intruder: Intruder) -> None:
+def test_idle_heartbeats_are_signed_hourly(ledger: Ledger, intruder: Intruder) -> None:
     """Each head is verified for ever after, and a watch would sign a hundred thousand a year."""
     hour = timedelta(hours=1)
     token = ledger.runners.register(None, "serve", NOW)
@@ -209,7 +199,7 @@ def test_verifying_raises_at_nothing_that_was_written(
     assert sqlite_ledger.audit.verify().is_whole
 
 
-def test_a_name_with_control_characters_is_shown_without_them(
+def test_control_characters_in_names_are_removed(
     sqlite_ledger: Ledger, sqlite_intruder: Intruder
 ) -> None:
     _write(sqlite_ledger, "calls")

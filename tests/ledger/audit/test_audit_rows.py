@@ -63,7 +63,7 @@ def test_the_story_fills_every_table_and_is_whole(told: Ledger, intruder: Intrud
     )
 
 
-def test_another_value_in_any_column_of_any_row_is_named(told: Ledger, intruder: Intruder) -> None:
+def test_changed_value_in_any_column_is_named(told: Ledger, intruder: Intruder) -> None:
     for table, column in sample(list(_all_columns()), "columns with another value"):
         changes = [Change(row, _another(column, row[column.name])) for row in intruder.rows(table)]
         _assert_each_is_named(told, intruder, column, changes)
@@ -72,7 +72,7 @@ def test_another_value_in_any_column_of_any_row_is_named(told: Ledger, intruder:
 
 @pytest.mark.sampled
 @every_table
-def test_a_value_of_another_type_in_any_column_of_any_row_is_named(
+def test_changed_type_in_any_column_is_named(
     sqlite_told: Ledger, sqlite_intruder: Intruder, table: Table
 ) -> None:
     """SQLite keeps a value of any type in a column of any type."""

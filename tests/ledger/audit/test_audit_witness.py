@@ -55,7 +55,7 @@ def test_every_head_goes_to_the_witness_in_order(ledger: Ledger, place: Place) -
     assert (report.heads, report.witnessed, report.untold, report.findings) == (3, 3, 0, ())
 
 
-def test_a_torn_last_line_is_no_alarm_and_is_written_again(ledger: Ledger, place: Place) -> None:
+def test_torn_last_line_is_written_again(ledger: Ledger, place: Place) -> None:
     newest = _signed(ledger)
     whole = place.witness.read_bytes()
     for cut in range(1, len(whole.splitlines()[-1]) + 1, 20):
@@ -66,9 +66,7 @@ def test_a_torn_last_line_is_no_alarm_and_is_written_again(ledger: Ledger, place
         assert place.witness.read_bytes() == whole
 
 
-def test_what_a_crash_kept_from_the_witness_is_told_at_the_next_signing(
-    ledger: Ledger, place: Place
-) -> None:
+def test_unsent_heads_reach_the_witness_later(ledger: Ledger, place: Place) -> None:
     """The ledger commits first; here the witness cannot be written at that moment."""
     aside = place.witness.parent.with_name("aside")
     place.witness.parent.rename(aside)
@@ -84,7 +82,7 @@ def test_what_a_crash_kept_from_the_witness_is_told_at_the_next_signing(
     assert ledger.audit.verify().witnessed == 3
 
 
-def test_what_another_host_signed_a_moment_ago_a_witness_here_need_not_know_yet(
+def test_witness_may_lag_behind_another_host(
     postgres_ledger: Ledger, postgres_place: Place
 ) -> None:
     """Each host may have a witness of its own, which its `serve` tells every five minutes."""
@@ -104,7 +102,7 @@ def test_what_another_host_signed_a_moment_ago_a_witness_here_need_not_know_yet(
         assert other.audit.verify(now=NOW).untold == 1
 
 
-def test_a_witness_that_was_lost_is_told_everything_again(ledger: Ledger, place: Place) -> None:
+def test_lost_witness_receives_all_heads_again(ledger: Ledger, place: Place) -> None:
     _signed(ledger)
     whole = place.witness.read_bytes()
     place.witness.unlink()
@@ -114,7 +112,7 @@ def test_a_witness_that_was_lost_is_told_everything_again(ledger: Ledger, place:
     assert place.witness.read_bytes() == whole
 
 
-def test_a_signing_looks_at_the_end_of_a_long_witness(
+def test_signing_reads_the_end_of_the_witness(
     ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A year's lines are tens of megabytes, and each run and each watch signs."""
@@ -134,7 +132,7 @@ def test_a_signing_looks_at_the_end_of_a_long_witness(
     assert len(_sequences(place.witness)) == 52
 
 
-def test_a_signature_is_verified_once_for_the_ledger_and_its_witness(
+def test_signature_is_verified_once_for_ledger_and_witness(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _signed(ledger)
@@ -156,7 +154,7 @@ def test_a_line_that_stands_twice_confirms_one_head(ledger: Ledger, place: Place
     assert (report.heads, report.witnessed, report.findings) == (1, 1, ())
 
 
-def test_a_head_that_is_signed_while_the_ledger_is_verified_counts_as_told(
+def test_head_signed_during_verification_counts(
     ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _signed(ledger)
@@ -198,7 +196,7 @@ def test_a_changed_line_of_the_witness_is_named(
     [b"", b"\xff\xfe", b"[]", b"5", b"{}", b'{"sequence":[]}', b'{"sequence":1e999}', b"[" * 9_999],
     ids=lambda line: repr(line)[:30],
 )  # fmt: skip
-def test_what_is_no_head_is_named_and_hinders_no_signing(
+def test_invalid_witness_line_is_named_and_skipped(
     ledger: Ledger, place: Place, line: bytes
 ) -> None:
     before = place.witness.read_bytes()

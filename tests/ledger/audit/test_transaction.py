@@ -52,7 +52,7 @@ def test_one_transaction_is_told_by_one_event(ledger: Ledger) -> None:
     assert event.at == NOW
 
 
-def test_a_transaction_that_does_and_says_nothing_leaves_no_event(ledger: Ledger) -> None:
+def test_empty_transaction_leaves_no_event(ledger: Ledger) -> None:
     before = ledger.timeline()
     with _write(ledger):
         pass
@@ -87,7 +87,7 @@ def test_inserting_a_key_twice_inserts_once(ledger: Ledger) -> None:
     assert ledger.audit.verify().is_whole
 
 
-def test_of_two_who_insert_one_key_side_by_side_only_one_did(postgres_ledger: Ledger) -> None:
+def test_one_of_two_concurrent_inserts_wins(postgres_ledger: Ledger) -> None:
     """The second looks before the first commits, and its insert then waits for that commit."""
     ledger = postgres_ledger
     counts = []
@@ -107,7 +107,7 @@ def test_of_two_who_insert_one_key_side_by_side_only_one_did(postgres_ledger: Le
     assert ledger.audit.verify().is_whole
 
 
-def test_the_event_carries_digests_of_what_the_database_holds(ledger: Ledger) -> None:
+def test_event_has_digests_of_stored_rows(ledger: Ledger) -> None:
     with _write(ledger) as write:
         write.insert(run, _run("a"), _run("b"))
         write.update_many(run, [{"id": "b", "summary": '{"files":1}'}])
@@ -118,7 +118,7 @@ def test_the_event_carries_digests_of_what_the_database_holds(ledger: Ledger) ->
     }
 
 
-def test_a_change_that_was_not_made_is_not_told(ledger: Ledger) -> None:
+def test_failed_change_is_not_recorded(ledger: Ledger) -> None:
     with _write(ledger) as write:
         write.insert(run, _run("a"))
     before = ledger.timeline()
@@ -128,7 +128,7 @@ def test_a_change_that_was_not_made_is_not_told(ledger: Ledger) -> None:
     assert ledger.timeline() == before
 
 
-def test_many_rows_are_changed_and_told_beyond_one_statement(ledger: Ledger) -> None:
+def test_many_rows_exceed_one_statement(ledger: Ledger) -> None:
     names = [f"{number:04}" for number in range(1201)]
     with _write(ledger) as write:
         assert write.insert_new(run, *(_run(name) for name in names)) == len(names)
@@ -140,7 +140,7 @@ def test_many_rows_are_changed_and_told_beyond_one_statement(ledger: Ledger) -> 
     assert ledger.audit.verify().is_whole
 
 
-def test_two_writers_side_by_side_are_told_one_after_the_other(ledger: Ledger) -> None:
+def test_concurrent_writers_are_recorded_in_sequence(ledger: Ledger) -> None:
     def write_some(who: int) -> None:
         for number in range(10):
             with _write(ledger) as write:
@@ -156,9 +156,7 @@ def test_two_writers_side_by_side_are_told_one_after_the_other(ledger: Ledger) -
     assert ledger.audit.verify().is_whole
 
 
-def test_a_host_with_keys_of_its_own_adds_nothing_to_the_ledger_of_others(
-    ledger: Ledger, place: Place, tmp_path: Path
-) -> None:
+def test_host_with_foreign_keys_adds_nothing(ledger: Ledger, place: Place, tmp_path: Path) -> None:
     """What `init` makes on a second host: its events would be none of this ledger, for good."""
     ledger.runs.start("backup", "calls", "direct", "olga", NOW)
     ColumnCipher(tmp_path / "other").create(INSTALLATION)
@@ -170,9 +168,7 @@ def test_a_host_with_keys_of_its_own_adds_nothing_to_the_ledger_of_others(
 
 
 @pytest.mark.parametrize("end", [0, -1])
-def test_one_event_that_somebody_changed_keeps_nobody_from_writing(
-    ledger: Ledger, intruder: Intruder, end: int
-) -> None:
+def test_changed_event_blocks_no_writer(ledger: Ledger, intruder: Intruder, end: int) -> None:
     ledger.runs.start("backup", "calls", "direct", "olga", NOW)
     intruder.set(audit_event, intruder.rows(audit_event)[end], seal="0" * 64)
     ledger.runs.start("backup", "desks", "direct", "olga", NOW)

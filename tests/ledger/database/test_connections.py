@@ -23,7 +23,7 @@ def _pragma(engine: Engine, name: str) -> object:
         return connection.scalar(text(f"PRAGMA {name}"))
 
 
-def test_every_connection_to_sqlite_is_durable_and_checks_foreign_keys(
+def test_sqlite_connections_are_durable_and_check_keys(
     sqlite_ledger: Ledger,
 ) -> None:
     found = []
@@ -44,7 +44,7 @@ def test_every_connection_to_sqlite_is_durable_and_checks_foreign_keys(
     assert found == [["wal", full, 1], ["wal", full, 1]]
 
 
-def test_a_connection_that_was_opened_later_has_the_same_pragmas(sqlite_ledger: Ledger) -> None:
+def test_later_connections_have_the_same_pragmas(sqlite_ledger: Ledger) -> None:
     sqlite_ledger.engine.dispose()
     assert _pragma(sqlite_ledger.engine, "synchronous") == 2
     assert _pragma(sqlite_ledger.engine, "foreign_keys") == 1
@@ -66,7 +66,7 @@ def _moved(place: Place, to: Path) -> None:
         file.rename(to / file.name)
 
 
-def test_a_ledger_that_was_moved_away_is_neither_written_nor_made_anew(
+def test_moved_ledger_is_neither_written_nor_recreated(
     sqlite_ledger: Ledger, sqlite_place: Place, tmp_path: Path
 ) -> None:
     open_incident(sqlite_ledger)
@@ -85,7 +85,7 @@ def test_a_ledger_that_was_moved_away_is_neither_written_nor_made_anew(
     open_incident(sqlite_ledger)
 
 
-def test_a_ledger_that_was_put_in_the_place_of_another_is_the_one_that_is_written(
+def test_replaced_ledger_is_the_one_written(
     sqlite_ledger: Ledger, sqlite_place: Place, tmp_path: Path
 ) -> None:
     restored = tmp_path / "restored.db"
@@ -104,7 +104,7 @@ def test_a_ledger_that_was_put_in_the_place_of_another_is_the_one_that_is_writte
         assert seen.execute("SELECT id FROM incident").fetchall() == [(opened,)]
 
 
-def test_a_server_that_lets_us_connect_and_says_nothing_is_given_up(
+def test_silent_server_is_abandoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert connections._PATIENCE["connect_timeout"] == 10
@@ -129,7 +129,7 @@ def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
     assert "wolfhound" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_name_with_bytes_that_are_no_text_is_a_mistyped_word(ledger: Ledger) -> None:
+def test_undecodable_name_is_a_usage_error(ledger: Ledger) -> None:
     """As Python gives such a byte of the command line."""
     with pytest.raises(UsageError, match="not UTF-8"):
         ledger.incidents.get("inc-\udce9")
@@ -137,7 +137,7 @@ def test_a_name_with_bytes_that_are_no_text_is_a_mistyped_word(ledger: Ledger) -
         ledger.timeline("inc-\udce9")
 
 
-def test_a_reader_sees_one_moment_from_first_to_last_look(ledger: Ledger) -> None:
+def test_reader_sees_one_moment(ledger: Ledger) -> None:
     first = open_incident(ledger)
     with connections.reading(ledger.engine) as connection:
         assert connection.scalars(select(incident.c.id)).all() == [first]

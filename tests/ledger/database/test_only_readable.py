@@ -75,7 +75,7 @@ def opened_copy(home: Path, tmp_path: Path, then: Callable[[Path], None]) -> Ite
 
 
 @pytest.mark.parametrize("then", [in_use, at_rest])
-def test_all_of_it_is_read_and_verified_whether_or_not_it_was_copied_in_use(
+def test_readable_copy_is_verified_whole(
     home: Path, tmp_path: Path, then: Callable[[Path], None]
 ) -> None:
     with opened_copy(home, tmp_path, then) as ledger:
@@ -103,17 +103,13 @@ def test_what_has_to_be_written_is_refused_plainly(
             )
 
 
-def test_what_the_newest_head_covers_is_said_where_no_further_one_can_be_signed(
-    home: Path, tmp_path: Path
-) -> None:
+def test_head_coverage_is_stated_without_signing(home: Path, tmp_path: Path) -> None:
     with opened_copy(home, tmp_path, at_rest) as ledger:
         newest = ledger.newest_event()
         assert ledger.audit.newest_signed(NOW) == newest - 1
 
 
-def test_what_was_not_merged_and_cannot_be_read_beside_it_is_refused_and_never_left_out(
-    home: Path, tmp_path: Path
-) -> None:
+def test_unreadable_newest_changes_are_refused(home: Path, tmp_path: Path) -> None:
     def without_shared_memory(home: Path) -> None:
         (home / "ledger.db-shm").unlink()
 
@@ -137,9 +133,7 @@ owner.close()
 """
 
 
-def test_a_ledger_at_rest_that_its_owner_wrote_while_it_was_read_is_read_again(
-    home: Path, tmp_path: Path
-) -> None:
+def test_ledger_written_during_reading_is_read_again(home: Path, tmp_path: Path) -> None:
     names = select(incident.c.opened_by).distinct()
     with copy_to_read(whole(home, tmp_path, at_rest)) as copy, place_in(copy).opened() as ledger:
         with (  # noqa: PT012 - it is told at the end
@@ -153,9 +147,7 @@ def test_a_ledger_at_rest_that_its_owner_wrote_while_it_was_read_is_read_again(
             assert connection.scalars(names).all() == ["somebody else"]
 
 
-def test_what_may_be_written_again_is_written_by_who_had_only_read_it(
-    home: Path, tmp_path: Path
-) -> None:
+def test_reader_may_write_after_permission_returns(home: Path, tmp_path: Path) -> None:
     with copy_to_read(whole(home, tmp_path, at_rest)) as copy, place_in(copy).opened() as ledger:
         with pytest.raises(OnlyReadable):
             open_incident(ledger)

@@ -14,9 +14,7 @@ from standfast.ledger.status_query import query_status
 
 
 @pytest.mark.parametrize("part", ["database", "username"])
-def test_a_server_that_knows_no_such_database_or_user_is_told_from_one_that_is_away(
-    postgres_url: str, part: str
-) -> None:
+def test_missing_database_differs_from_an_absent_server(postgres_url: str, part: str) -> None:
     wrong = make_url(postgres_url).set(**{part: "wolfhound"})  # type: ignore[arg-type]
     url = wrong.render_as_string(hide_password=False)
     engine = connections.open_engine(url)
@@ -30,7 +28,7 @@ def test_a_server_that_knows_no_such_database_or_user_is_told_from_one_that_is_a
         assert "wolfhound" not in str(error)
 
 
-def test_a_replica_is_told_from_a_statement_that_is_refused(postgres_ledger: Ledger) -> None:
+def test_replica_differs_from_a_refused_statement(postgres_ledger: Ledger) -> None:
     def write() -> None:
         with connections.writing(postgres_ledger.engine) as connection:
             connection.execute(text("SET TRANSACTION READ ONLY"))

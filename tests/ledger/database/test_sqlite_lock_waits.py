@@ -102,7 +102,7 @@ def writing_beside(ledger: Ledger) -> threading.Thread:
 
 
 @pytest.mark.parametrize("how", HOLDS)
-def test_who_waits_for_a_suspended_process_is_told_which_and_goes_on_once_it_does(
+def test_waiter_names_a_suspended_process(
     sqlite_ledger: Ledger, sqlite_place: Place, told: Told, how: str
 ) -> None:
     before = sqlite_ledger.newest_event()
@@ -118,7 +118,7 @@ def test_who_waits_for_a_suspended_process_is_told_which_and_goes_on_once_it_doe
     assert f"is suspended. `kill -CONT {process.pid}`" in line
 
 
-def test_a_process_that_works_is_named_as_one_that_lets_go_by_itself_and_only_once(
+def test_working_process_is_named_once(
     sqlite_ledger: Ledger, sqlite_place: Place, told: Told
 ) -> None:
     with holder(sqlite_place.file, "in line", is_suspended=False) as process:
@@ -131,7 +131,7 @@ def test_a_process_that_works_is_named_as_one_that_lets_go_by_itself_and_only_on
     assert f"process {process.pid} writes to it" in line
 
 
-def test_who_waits_for_another_thread_of_the_same_process_is_told_nothing(
+def test_thread_of_same_process_is_not_named(
     sqlite_ledger: Ledger, sqlite_place: Place, told: Told
 ) -> None:
     with connections.writing(sqlite_ledger.engine):
@@ -166,7 +166,7 @@ def postgres_ledger(postgres_place: Place) -> Iterator[Ledger]:
         yield ledger
 
 
-def test_on_postgresql_a_suspended_process_is_named_with_its_session(
+def test_suspended_postgresql_session_is_named(
     postgres_ledger: Ledger, postgres_place: Place, told: Told
 ) -> None:
     before = postgres_ledger.newest_event()
@@ -183,7 +183,7 @@ def test_on_postgresql_a_suspended_process_is_named_with_its_session(
     assert f"is suspended. `kill -CONT {process.pid}`" in line
 
 
-def test_on_postgresql_a_session_from_elsewhere_is_named_by_its_host_and_how_to_end_it(
+def test_remote_postgresql_session_names_its_end(
     postgres_ledger: Ledger, postgres_place: Place, told: Told
 ) -> None:
     elsewhere = "import os, types; os.uname = lambda: types.SimpleNamespace(nodename='host-9')"
@@ -208,9 +208,7 @@ def blocked_by(ledger: Ledger, session: int) -> int:
         return connection.scalar(blocked, {"mine": session}) or 0
 
 
-def test_on_postgresql_who_waits_for_another_thread_here_or_for_nobody_is_told_nothing(
-    postgres_ledger: Ledger, told: Told
-) -> None:
+def test_postgresql_names_no_own_thread(postgres_ledger: Ledger, told: Told) -> None:
     with connections.writing(postgres_ledger.engine) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(7236114)"))
         session = connection.scalar(text("SELECT pg_backend_pid()"))
@@ -222,7 +220,7 @@ def test_on_postgresql_who_waits_for_another_thread_here_or_for_nobody_is_told_n
     assert told.lines == []
 
 
-def test_without_the_kernels_list_the_file_is_named_by_which_to_find_the_process(
+def test_missing_kernel_list_names_the_lock_file(
     sqlite_ledger: Ledger, sqlite_place: Place, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_lock_waits, "holders_of", lambda *_: set())
@@ -230,7 +228,7 @@ def test_without_the_kernels_list_the_file_is_named_by_which_to_find_the_process
     assert f"`fuser {sqlite_place.file}-line` shows" in told.lines[0]
 
 
-def test_a_program_past_the_line_that_never_lets_go_ends_the_wait_with_an_error_in_plain_words(
+def test_endless_lock_ends_with_a_plain_error(
     sqlite_ledger: Ledger, sqlite_place: Place, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.1)

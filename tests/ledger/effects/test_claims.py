@@ -53,7 +53,7 @@ def test_a_claim_writes_the_intent_before_the_act(ledger: Ledger) -> None:
     assert ledger.timeline(incident_id)[-1] == event
 
 
-def test_a_claim_whose_answer_was_lost_is_given_back_at_once(
+def test_lost_claim_answer_is_returned_at_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     incident_id, who = _waiting(ledger)
@@ -79,7 +79,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_at_once(
     assert ledger.audit.verify().is_whole
 
 
-def test_a_claim_takes_what_one_call_carries_in_order(ledger: Ledger) -> None:
+def test_claim_takes_one_batch_in_order(ledger: Ledger) -> None:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "dora", "bob", "carol", "alice"))
     who = runner(ledger, incident_id)
@@ -98,7 +98,7 @@ def test_a_claim_stays_within_one_step(ledger: Ledger) -> None:
     assert [row.step for row in claimed(ledger, incident_id, who).effects] == ["second"]
 
 
-def test_a_claim_leaves_the_next_step_to_others_and_goes_on_to_it_when_they_have_this_one(
+def test_claims_spread_over_steps(
     postgres_ledger: Ledger, postgres_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = postgres_ledger
@@ -159,7 +159,7 @@ def test_claims_of_many_threads_never_overlap(ledger: Ledger) -> None:
     assert ledger.audit.verify().is_whole
 
 
-def test_a_stop_that_has_committed_is_seen_by_every_later_claim(ledger: Ledger) -> None:
+def test_committed_stop_is_seen_by_later_claims(ledger: Ledger) -> None:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, *(f"a{number:03}" for number in range(100))))
     who = runner(ledger, incident_id)
@@ -192,9 +192,7 @@ def test_a_stop_that_has_committed_is_seen_by_every_later_claim(ledger: Ledger) 
     assert claim(ledger, incident_id, who) is not None
 
 
-def test_a_stop_waits_in_line_and_is_not_overtaken_without_end(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_is_not_overtaken_endlessly(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, *(f"a{number:04}" for number in range(2000))))
     who = runner(ledger, incident_id)
@@ -255,20 +253,20 @@ def test_nothing_is_claimed_while_the_step_asks(ledger: Ledger) -> None:
     assert claim(ledger, incident_id, who) is not None
 
 
-def test_nothing_is_claimed_of_a_step_that_was_refused(ledger: Ledger) -> None:
+def test_refused_step_is_not_claimed(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident_id, who = _waiting(ledger, needs=1)
     decide(ledger, incident_id, "ann", decision="refuse")
     assert claim(ledger, incident_id, who) is None
 
 
-def test_nothing_is_claimed_of_a_step_that_has_ended(ledger: Ledger) -> None:
+def test_ended_step_is_not_claimed(ledger: Ledger) -> None:
     incident_id, who = _waiting(ledger)
     assert ledger.steps.finish(incident_id, "lock", 1, StepState.REFUSED, "given up", NOW)
     assert claim(ledger, incident_id, who) is None
 
 
-def test_a_lock_is_not_claimed_before_its_prior_state_is_known(ledger: Ledger) -> None:
+def test_lock_needs_its_prior_state_first(ledger: Ledger) -> None:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(LOCK, "alice"))
     who = runner(ledger, incident_id)

@@ -38,7 +38,7 @@ def in_doubt(ledger: Ledger) -> tuple[str, str]:
     return incident, who
 
 
-def test_a_receipt_that_comes_after_the_step_was_accepted_lets_it_run_again(
+def test_late_receipt_reopens_an_accepted_step(
     ledger: Ledger,
 ) -> None:
     incident, who = in_doubt(ledger)
@@ -53,7 +53,7 @@ def test_a_receipt_that_comes_after_the_step_was_accepted_lets_it_run_again(
     assert only(ledger, incident).state is EffectState.DONE
 
 
-def test_who_accepts_while_a_look_finds_that_nothing_happened_is_told_to_wait(
+def test_acceptance_waits_for_a_running_look(
     postgres_ledger: Ledger,
 ) -> None:
     ledger = postgres_ledger
@@ -87,7 +87,7 @@ def test_who_accepts_while_a_look_finds_that_nothing_happened_is_told_to_wait(
 
 
 @pytest.mark.parametrize("untried", [0, 1, 2 * MOST_TRIES])
-def test_a_call_that_ended_before_somebody_s_turn_is_no_try(ledger: Ledger, untried: int) -> None:
+def test_call_ended_before_its_turn_is_no_attempt(ledger: Ledger, untried: int) -> None:
     incident, who = in_doubt(ledger)
     for number in range(untried + MOST_TRIES):
         assert only(ledger, incident).state is EffectState.PLANNED

@@ -43,7 +43,7 @@ def test_a_target_named_twice_is_planned_once(ledger: Ledger) -> None:
     assert sorted(states(ledger, incident)) == ["agents:alice", "agents:bob"]
 
 
-def test_of_two_runners_that_begin_a_step_side_by_side_one_does(postgres_ledger: Ledger) -> None:
+def test_one_of_two_runners_begins_a_step(postgres_ledger: Ledger) -> None:
     """Both find it not begun; the second waits for the first to commit, and then steps back."""
     ledger = postgres_ledger
     incident = open_incident(ledger)
@@ -93,7 +93,7 @@ def test_a_row_gives_back_what_was_planned(ledger: Ledger) -> None:
     assert (order.token, order.target, order.prior) == (row.token, "zoë:x", None)
 
 
-def test_a_target_that_is_refused_is_named_and_never_claimed(ledger: Ledger) -> None:
+def test_refused_target_is_named_and_never_claimed(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     refused = Draft(
         verb=REVOKE.verb,
@@ -109,7 +109,7 @@ def test_a_target_that_is_refused_is_named_and_never_claimed(ledger: Ledger) -> 
     assert (root.state, root.reason) == (EffectState.REFUSED, "protected: the way back in")
 
 
-def test_open_work_counts_what_is_due_and_says_when_more_will_be(ledger: Ledger) -> None:
+def test_open_work_counts_due_and_next_time(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     assert not ledger.effects.open_work(incident, NOW).queues
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
@@ -127,7 +127,7 @@ def test_open_work_counts_what_is_due_and_says_when_more_will_be(ledger: Ledger)
     assert ledger.effects.open_work(incident, later).queues == {LOCK: 1, REVOKE: 2}
 
 
-def test_open_work_counts_what_may_be_looked_up_and_when(ledger: Ledger) -> None:
+def test_open_work_counts_look_ups(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice"))
     who = runner(ledger, incident)
@@ -158,7 +158,7 @@ def test_pages_run_while_their_step_still_asks(ledger: Ledger) -> None:
     assert [order.target for order in batch.orders] == ["ann"]
 
 
-def test_the_prior_of_what_still_waits_for_approval_is_not_read(ledger: Ledger) -> None:
+def test_prior_state_waits_for_approval(ledger: Ledger) -> None:
     """It would be stale by the time somebody approves."""
     enrol(ledger, "ann")
     incident = open_incident(ledger)
@@ -168,7 +168,7 @@ def test_the_prior_of_what_still_waits_for_approval_is_not_read(ledger: Ledger) 
     assert len(ledger.effects.without_prior(incident, LOCK, NOW, 10)) == 1
 
 
-def test_accounts_that_are_locked_are_those_not_unlocked_again(ledger: Ledger) -> None:
+def test_locked_accounts_exclude_unlocked_ones(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(LOCK, "alice", "bob"))
     who = runner(ledger, incident)

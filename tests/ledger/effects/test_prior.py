@@ -63,7 +63,7 @@ def test_the_prior_state_is_written_once(ledger: Ledger) -> None:
     assert ledger.effects.without_prior(incident, LOCK, NOW, 10) == []
 
 
-def test_the_prior_state_is_not_written_after_the_act(ledger: Ledger) -> None:
+def test_prior_state_is_not_written_after_the_act(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     token = lock(ledger, incident, "alice", ENABLED)
     seen = Observed(target="agents:alice", state=DISABLED)
@@ -83,7 +83,7 @@ def test_an_unknown_account_is_refused_by_name(ledger: Ledger) -> None:
     assert claim(ledger, incident, who, queue=LOCK) is None
 
 
-def test_an_account_that_cannot_be_read_is_looked_at_again_and_fails_after_five_looks(
+def test_unreadable_account_fails_after_five_looks(
     ledger: Ledger,
 ) -> None:
     incident = open_incident(ledger)
@@ -105,7 +105,7 @@ def test_an_account_that_cannot_be_read_is_looked_at_again_and_fails_after_five_
     assert only(ledger, incident).prior == ENABLED
 
 
-def test_a_second_lock_inherits_what_the_first_one_found(ledger: Ledger) -> None:
+def test_second_lock_inherits_the_prior_state(ledger: Ledger) -> None:
     """The directory shows a locked account by then; that is not what the undo must restore."""
     incident = open_incident(ledger)
     lock(ledger, incident, "alice", ENABLED)
@@ -127,13 +127,13 @@ def test_a_closed_incident_lends_nothing(ledger: Ledger) -> None:
     assert _prior(ledger, second, lock(ledger, second, "alice", DISABLED)) == DISABLED
 
 
-def test_nothing_is_inherited_from_a_lock_that_was_undone(ledger: Ledger) -> None:
+def test_undone_lock_passes_nothing_on(ledger: Ledger) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
     _undo(ledger, first, lock(ledger, first, "alice", ENABLED))
     assert _prior(ledger, second, lock(ledger, second, "alice", DISABLED)) == DISABLED
 
 
-def test_nothing_is_inherited_from_a_lock_that_did_not_happen(ledger: Ledger) -> None:
+def test_failed_lock_passes_nothing_on(ledger: Ledger) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
     begin(ledger, first, drafts(LOCK, "alice"))
     who = runner(ledger, first)
@@ -164,7 +164,7 @@ def test_an_exercise_lends_its_prior_to_nothing_live(ledger: Ledger) -> None:
     assert _holder(ledger, only(ledger, live)) is None
 
 
-def test_an_account_is_held_by_another_open_incident_until_it_is_undone(ledger: Ledger) -> None:
+def test_other_open_incident_holds_an_account(ledger: Ledger) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
     begin(ledger, first, drafts(LOCK, "alice"))
     row = only(ledger, first)
@@ -175,7 +175,7 @@ def test_an_account_is_held_by_another_open_incident_until_it_is_undone(ledger: 
     assert _holder(ledger, row) is None
 
 
-def test_an_account_is_held_while_its_lock_may_have_happened_and_its_undo_has_not(
+def test_possible_lock_holds_an_account(
     ledger: Ledger,
 ) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
@@ -195,7 +195,7 @@ def test_an_account_is_held_while_its_lock_may_have_happened_and_its_undo_has_no
     assert _holder(ledger, row) == second, "it is only planned to be given back"
 
 
-def test_what_comes_after_a_lock_that_failed_is_meant_for_the_account_that_it_found(
+def test_step_after_failed_lock_keeps_the_account(
     ledger: Ledger,
 ) -> None:
     incident = open_incident(ledger)
@@ -209,7 +209,7 @@ def test_what_comes_after_a_lock_that_failed_is_meant_for_the_account_that_it_fo
     assert order.prior == {"id": "7"}
 
 
-def test_an_unlock_of_what_another_incident_holds_is_refused_when_it_comes_to_it(
+def test_unlock_of_a_held_account_is_refused(
     ledger: Ledger,
 ) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
@@ -236,7 +236,7 @@ def test_an_incident_that_was_closed_holds_nothing(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("which", [is_held(), is_lock_of("inc-2026-0001")])
-def test_whether_an_account_was_given_back_is_looked_up_and_not_searched_for_among_all_effects(
+def test_unlock_is_found_without_a_full_search(
     sqlite_ledger: Ledger, which: ColumnElement[bool]
 ) -> None:
     """Searched for, each of 8,000 proofs went through every effect that there is: 100 seconds."""

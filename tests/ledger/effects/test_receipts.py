@@ -33,9 +33,7 @@ def incident(ledger: Ledger) -> str:
     "state",
     [EffectState.DONE, EffectState.REFUSED, EffectState.FAILED, EffectState.UNKNOWN],
 )
-def test_a_receipt_is_kept_with_all_that_was_said(
-    ledger: Ledger, incident: str, state: EffectState
-) -> None:
+def test_receipt_is_stored_completely(ledger: Ledger, incident: str, state: EffectState) -> None:
     who = runner(ledger, incident)
     result = Result(
         target="alice",
@@ -57,7 +55,7 @@ def test_a_receipt_is_kept_with_all_that_was_said(
     assert ledger.timeline(incident)[-1].detail["results"] == {str(state): 1}
 
 
-def test_each_target_of_a_batch_has_its_own_answer(ledger: Ledger) -> None:
+def test_each_target_of_a_batch_has_its_answer(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice", "bob", "carol"))
     who = runner(ledger, incident)
@@ -67,14 +65,14 @@ def test_each_target_of_a_batch_has_its_own_answer(ledger: Ledger) -> None:
     assert [row.state for row in ledger.effects.of_incident(incident)] == said
 
 
-def test_an_answer_too_few_is_refused_and_nothing_is_kept(ledger: Ledger, incident: str) -> None:
+def test_missing_answer_rejects_the_batch(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     with pytest.raises(ValueError):
         ledger.attempts.receipt(claimed(ledger, incident, who), [], who, NOW)
     assert only(ledger, incident).state is EffectState.SUBMITTING
 
 
-def test_what_may_be_tried_again_waits_as_long_as_was_asked(ledger: Ledger, incident: str) -> None:
+def test_retry_waits_as_long_as_asked(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
     ledger.attempts.receipt(
@@ -90,7 +88,7 @@ def test_what_may_be_tried_again_waits_as_long_as_was_asked(ledger: Ledger, inci
 @pytest.mark.parametrize(
     ("asked", "waits"), [(1e12, timedelta(days=1)), (-1e12, timedelta()), (0.0, timedelta())]
 )
-def test_no_server_puts_a_try_off_for_more_than_a_day_or_into_the_past(
+def test_retry_pause_is_bounded_to_a_day(
     ledger: Ledger, incident: str, asked: float, waits: timedelta
 ) -> None:
     who = runner(ledger, incident)
@@ -102,9 +100,7 @@ def test_no_server_puts_a_try_off_for_more_than_a_day_or_into_the_past(
 
 
 @pytest.mark.parametrize("state", [EffectState.DONE, EffectState.REFUSED, EffectState.UNKNOWN])
-def test_only_what_failed_is_tried_again_whatever_a_server_asks_for(
-    ledger: Ledger, incident: str, state: EffectState
-) -> None:
+def test_only_failures_are_retried(ledger: Ledger, incident: str, state: EffectState) -> None:
     """What may have happened would happen twice: a second mail, a second call."""
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
@@ -114,7 +110,7 @@ def test_only_what_failed_is_tried_again_whatever_a_server_asks_for(
 
 
 @pytest.mark.parametrize("is_parked", [True, False])
-def test_what_a_look_can_tell_is_not_left_to_a_person(
+def test_observable_outcome_is_not_left_to_people(
     ledger: Ledger, incident: str, is_parked: bool
 ) -> None:
     who = runner(ledger, incident)
@@ -124,9 +120,7 @@ def test_what_a_look_can_tell_is_not_left_to_a_person(
     assert only(ledger, incident).is_parked is is_parked
 
 
-def test_after_five_tries_it_stays_failed_until_a_person_retries(
-    ledger: Ledger, incident: str
-) -> None:
+def test_five_attempts_end_in_failed(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     for tried in range(1, 6):
         batch = claimed(ledger, incident, who)
@@ -155,7 +149,7 @@ def test_a_late_receipt_counts(ledger: Ledger, incident: str) -> None:
     assert only(ledger, incident).state is EffectState.DONE
 
 
-def test_a_late_receipt_counts_for_what_nobody_could_tell(ledger: Ledger, incident: str) -> None:
+def test_late_receipt_settles_an_unknown_outcome(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     batch = _lapsed(ledger, incident, who)
     row = only(ledger, incident)
@@ -166,7 +160,7 @@ def test_a_late_receipt_counts_for_what_nobody_could_tell(ledger: Ledger, incide
     assert (row.state, row.is_parked) == (EffectState.DONE, False)
 
 
-def test_a_late_receipt_counts_for_what_is_planned_again(ledger: Ledger, incident: str) -> None:
+def test_late_receipt_settles_a_replanned_effect(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     batch = _lapsed(ledger, incident, who)
     row = only(ledger, incident)
@@ -177,9 +171,7 @@ def test_a_late_receipt_counts_for_what_is_planned_again(ledger: Ledger, inciden
     assert claim(ledger, incident, who) is None
 
 
-def test_a_late_receipt_counts_for_what_was_never_seen_to_happen_and_is_not_tried_again(
-    ledger: Ledger, incident: str
-) -> None:
+def test_late_receipt_prevents_another_attempt(ledger: Ledger, incident: str) -> None:
     """A retry by a person would tell somebody twice."""
     who = runner(ledger, incident)
     for _ in range(5):
@@ -194,9 +186,7 @@ def test_a_late_receipt_counts_for_what_was_never_seen_to_happen_and_is_not_trie
     assert ledger.attempts.retry(incident, None, "olga", NOW) == 0
 
 
-def test_what_a_person_says_did_not_happen_is_tried_again_however_often_it_was(
-    ledger: Ledger, incident: str
-) -> None:
+def test_effect_denied_by_a_person_is_retried(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     for tried in range(1, 7):
         _lapsed(ledger, incident, who)
@@ -208,9 +198,7 @@ def test_what_a_person_says_did_not_happen_is_tried_again_however_often_it_was(
         assert (row.state, row.tries) == (EffectState.PLANNED, tried)
 
 
-def test_a_late_receipt_does_not_count_once_it_was_claimed_again(
-    ledger: Ledger, incident: str
-) -> None:
+def test_late_receipt_is_void_after_a_new_claim(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     late = _lapsed(ledger, incident, who)
     row = only(ledger, incident)
@@ -234,7 +222,7 @@ def test_a_receipt_changes_nothing_that_is_settled(ledger: Ledger, incident: str
     assert only(ledger, incident).state is EffectState.DONE
 
 
-def test_a_retry_plans_what_failed_again_and_nothing_else(ledger: Ledger) -> None:
+def test_retry_plans_only_failures(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     who = runner(ledger, incident)
     for step in ("first", "second"):
@@ -269,7 +257,7 @@ def test_a_retry_plans_what_failed_again_and_nothing_else(ledger: Ledger) -> Non
         (Result(target="a", state=EffectState.DONE), False),
     ],
 )
-def test_only_what_surely_did_not_happen_is_handed_to_the_next_connector(
+def test_only_certain_failures_use_failover(
     ledger: Ledger, incident: str, result: Result, is_handed_on: bool
 ) -> None:
     who = runner(ledger, incident)

@@ -44,7 +44,7 @@ def asked(ledger: Ledger) -> tuple[str, str, Batch]:
     return incident, who, claimed(ledger, incident, who, queue=PAGES)
 
 
-def test_a_page_that_failed_and_goes_out_again_does_not_start_the_step(ledger: Ledger) -> None:
+def test_failed_page_does_not_start_the_step(ledger: Ledger) -> None:
     incident, who, page = asked(ledger)
     assert step_of(ledger, incident).state is StepState.ASKING
     ledger.attempts.receipt(page, results(page, EffectState.FAILED), who, NOW)
@@ -53,7 +53,7 @@ def test_a_page_that_failed_and_goes_out_again_does_not_start_the_step(ledger: L
     assert states(ledger, incident)["agents:lee"] is EffectState.PLANNED
 
 
-def test_a_page_that_waits_to_go_out_again_opens_no_step_that_has_ended(ledger: Ledger) -> None:
+def test_delayed_page_opens_no_ended_step(ledger: Ledger) -> None:
     incident, who, page = asked(ledger)
     ledger.steps.finish(incident, "lock", 1, StepState.DONE, "1 of 1 done", NOW)
     busy = results(page, EffectState.FAILED, retry_after=60)
@@ -61,7 +61,7 @@ def test_a_page_that_waits_to_go_out_again_opens_no_step_that_has_ended(ledger: 
     assert step_of(ledger, incident).state is StepState.DONE
 
 
-def test_a_page_that_was_not_taken_opens_no_step_that_has_ended(ledger: Ledger) -> None:
+def test_refused_page_opens_no_ended_step(ledger: Ledger) -> None:
     incident, who, _ = asked(ledger)
     assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
     ledger.steps.finish(incident, "lock", 1, StepState.DONE, "1 of 1 done", NOW)
@@ -71,7 +71,7 @@ def test_a_page_that_was_not_taken_opens_no_step_that_has_ended(ledger: Ledger) 
     assert step_of(ledger, incident).state is StepState.DONE
 
 
-def test_a_late_receipt_starts_no_step_that_an_approver_refused_meanwhile(ledger: Ledger) -> None:
+def test_late_receipt_starts_no_refused_step(ledger: Ledger) -> None:
     for name in ("ann", "ben"):
         enrol(ledger, name)
     incident = open_incident(ledger)
@@ -88,7 +88,7 @@ def test_a_late_receipt_starts_no_step_that_an_approver_refused_meanwhile(ledger
     assert step_of(ledger, incident).state is StepState.REFUSED
 
 
-def test_what_is_handed_on_after_its_step_had_failed_lets_it_run_again(ledger: Ledger) -> None:
+def test_failover_after_failure_restarts_the_step(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice"))
     who = runner(ledger, incident)
@@ -104,7 +104,7 @@ def test_what_is_handed_on_after_its_step_had_failed_lets_it_run_again(ledger: L
     assert step_of(ledger, incident).state is StepState.RUNNING
 
 
-def test_what_failed_and_is_tried_again_lets_its_step_run_and_nobody_has_accepted_it(
+def test_retry_restarts_the_step_without_acceptance(
     ledger: Ledger,
 ) -> None:
     incident = open_incident(ledger)
@@ -120,7 +120,7 @@ def test_what_failed_and_is_tried_again_lets_its_step_run_and_nobody_has_accepte
     assert (again.state, again.is_accepted) == (StepState.RUNNING, False)
 
 
-def test_a_late_receipt_that_only_settles_takes_back_nobodys_word(ledger: Ledger) -> None:
+def test_settling_receipt_keeps_a_persons_decision(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     who = runner(ledger, incident)

@@ -38,7 +38,7 @@ def locked_by(ledger: Ledger, incident: str, now: datetime) -> list[str]:
     return [] if batch is None else [row.target for row in batch.effects]
 
 
-def test_a_lock_waits_for_an_unlock_of_its_account_and_for_no_other(ledger: Ledger) -> None:
+def test_lock_waits_for_unlock_of_its_account(ledger: Ledger) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
     batch, who = unlock_in_flight(ledger, first, "alice")
     begin(ledger, second, drafts(LOCK, "alice", "bob"))
@@ -48,7 +48,7 @@ def test_a_lock_waits_for_an_unlock_of_its_account_and_for_no_other(ledger: Ledg
     assert locked_by(ledger, second, NOW) == ["agents:alice"]
 
 
-def test_a_lock_waits_for_an_unlock_of_which_nobody_can_tell_until_it_cannot_land_any_more(
+def test_lock_waits_until_unlock_cannot_land(
     ledger: Ledger,
 ) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
@@ -60,7 +60,7 @@ def test_a_lock_waits_for_an_unlock_of_which_nobody_can_tell_until_it_cannot_lan
     assert locked_by(ledger, second, NOW + timedelta(seconds=31)) == ["agents:alice"]
 
 
-def test_a_lock_waits_for_no_other_lock_of_its_account(ledger: Ledger) -> None:
+def test_lock_waits_for_no_other_lock(ledger: Ledger) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
     for incident in (first, second):
         begin(ledger, incident, drafts(LOCK, "alice"))

@@ -15,7 +15,7 @@ LATER = NOW + timedelta(hours=2)
 AWARE = Statement(kind=FactKind.TIME, name="awareness", at=NOW, reference="call with the client")
 
 
-def test_a_fact_is_given_back_as_it_was_stated(ledger: Ledger) -> None:
+def test_fact_is_returned_as_stated(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     stated = [
         AWARE,
@@ -43,7 +43,7 @@ def test_a_later_statement_stands_beside_the_earlier(ledger: Ledger) -> None:
     assert (latest.at, latest.author) == (LATER, "ada")
 
 
-def test_the_same_statement_again_is_no_news_and_leaves_no_event(ledger: Ledger) -> None:
+def test_repeated_statement_leaves_no_event(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     assert ledger.facts.state(incident, AWARE, "olga", NOW)
     events = ledger.newest_event()

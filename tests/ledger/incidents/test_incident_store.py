@@ -32,7 +32,7 @@ from tests.ledger.stage import (
 from tests.servers import wait_until
 
 
-def test_an_incident_gives_back_what_it_was_opened_with(ledger: Ledger) -> None:
+def test_incident_returns_its_opening_values(ledger: Ledger) -> None:
     incident = open_incident(ledger, mode=Mode.EXERCISE, trigger="alert-1")
     row = ledger.incidents.get(incident)
     assert (row.id, row.scenario, row.mode, row.is_open) == (
@@ -108,7 +108,7 @@ def test_many_threads_with_one_trigger_open_one_incident(ledger: Ledger) -> None
     assert ledger.audit.verify().is_whole
 
 
-def test_an_incident_that_is_not_there_is_named_with_those_that_are(ledger: Ledger) -> None:
+def test_unknown_incident_lists_the_existing_ones(ledger: Ledger) -> None:
     with pytest.raises(UsageError, match="incident 'inc-1': unknown; there is none"):
         ledger.incidents.get("inc-1")
     open_incident(ledger)
@@ -116,7 +116,7 @@ def test_an_incident_that_is_not_there_is_named_with_those_that_are(ledger: Ledg
         ledger.incidents.set_halted("inc-1", True, "olga", NOW)
 
 
-def test_closing_is_refused_while_an_act_is_under_way(ledger: Ledger) -> None:
+def test_closing_is_refused_during_an_act(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     who = runner(ledger, incident)
@@ -132,7 +132,7 @@ def test_closing_is_refused_while_an_act_is_under_way(ledger: Ledger) -> None:
         ledger.incidents.close(incident, "olga", NOW)
 
 
-def test_closing_waits_for_a_claim_that_is_being_written(postgres_ledger: Ledger) -> None:
+def test_closing_waits_for_a_claim_in_progress(postgres_ledger: Ledger) -> None:
     """A claim that commits between the count and the closing would act after the end."""
     ledger = postgres_ledger
     incident = open_incident(ledger)
@@ -161,9 +161,7 @@ def test_closing_waits_for_a_claim_that_is_being_written(postgres_ledger: Ledger
 
 
 @pytest.mark.parametrize("what", ["stop", "close"])
-def test_a_trigger_that_joins_and_who_stops_or_closes_do_not_wait_for_each_other(
-    postgres_ledger: Ledger, what: str
-) -> None:
+def test_joining_and_stopping_do_not_wait(postgres_ledger: Ledger, what: str) -> None:
     """One has the chain and wants the incident, the other must not have it the other way round."""
     ledger = postgres_ledger
     case = open_incident(ledger)
@@ -191,7 +189,7 @@ def test_a_trigger_that_joins_and_who_stops_or_closes_do_not_wait_for_each_other
     assert ledger.audit.verify().is_whole
 
 
-def test_the_shipped_playbook_runs_from_its_first_move_to_none(ledger: Ledger) -> None:
+def test_shipped_playbook_runs_to_its_end(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     assert next_moves(ledger.incidents.state(incident), NOW) == [Expand(step="lock", round=1)]
     begin(ledger, incident, drafts(LOCK, "alice", "bob"))
@@ -224,7 +222,7 @@ def test_the_shipped_playbook_runs_from_its_first_move_to_none(ledger: Ledger) -
     ]
 
 
-def test_a_halted_or_closed_incident_has_no_next_move(ledger: Ledger) -> None:
+def test_halted_or_closed_incident_has_no_move(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     ledger.incidents.set_halted(incident, True, "olga", NOW)
     assert next_moves(ledger.incidents.state(incident), NOW) == []
@@ -234,7 +232,7 @@ def test_a_halted_or_closed_incident_has_no_next_move(ledger: Ledger) -> None:
     assert next_moves(ledger.incidents.state(incident), NOW) == []
 
 
-def test_the_state_shows_the_latest_round_and_steps_outside_the_playbook(ledger: Ledger) -> None:
+def test_state_shows_latest_rounds_and_added_steps(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     ledger.steps.finish(incident, "lock", 1, StepState.FAILED, "", NOW)
     begin(ledger, incident, drafts(REVOKE, "alice"), round_=2)
@@ -246,7 +244,7 @@ def test_the_state_shows_the_latest_round_and_steps_outside_the_playbook(ledger:
     assert [view.step for view in state.extra] == ["undo-1"]
 
 
-def test_a_notice_is_given_back_as_it_was_frozen(ledger: Ledger) -> None:
+def test_notice_is_returned_as_frozen(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     ledger.steps.expand(incident, "tell", 1, story.EXPANSION, "olga", NOW)
     assert ledger.incidents.notice(incident, "tell", 1) == story.NOTICE

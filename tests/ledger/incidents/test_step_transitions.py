@@ -37,9 +37,7 @@ def test_a_prompt_is_put_once_and_answered_once(ledger: Ledger, incident: str) -
     assert ledger.incidents.state(incident).steps[PLAYBOOK_STEP].answer == "yes"
 
 
-def test_an_answer_is_corrected_as_a_round_of_its_own_and_the_earlier_one_stays(
-    ledger: Ledger, incident: str
-) -> None:
+def test_corrected_answer_is_a_further_round(ledger: Ledger, incident: str) -> None:
     with pytest.raises(UsageError, match="has no answer"):
         ledger.decisions.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
@@ -60,12 +58,12 @@ def test_an_answer_is_corrected_as_a_round_of_its_own_and_the_earlier_one_stays(
     assert ledger.audit.verify().findings == ()
 
 
-def test_a_step_that_was_not_reached_waits_for_no_answer(ledger: Ledger, incident: str) -> None:
+def test_unreached_step_waits_for_no_answer(ledger: Ledger, incident: str) -> None:
     with pytest.raises(UsageError, match="not reached yet"):
         ledger.decisions.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
 
 
-def test_a_wait_ends_when_it_was_begun_to_end(ledger: Ledger, incident: str) -> None:
+def test_wait_ends_at_its_planned_time(ledger: Ledger, incident: str) -> None:
     due = NOW + timedelta(hours=2)
     assert ledger.steps.wait_until(incident, PLAYBOOK_STEP, 1, due, NOW)
     assert not ledger.steps.wait_until(incident, PLAYBOOK_STEP, 1, due + due.resolution, NOW)
@@ -82,9 +80,7 @@ def test_a_skipped_step_is_closed_as_it_begins(ledger: Ledger, incident: str) ->
 
 
 @pytest.mark.parametrize("state", [StepState.DONE, StepState.SKIPPED])
-def test_of_a_step_of_which_nothing_is_left_undone_nothing_is_accepted(
-    ledger: Ledger, incident: str, state: StepState
-) -> None:
+def test_complete_step_cannot_be_accepted(ledger: Ledger, incident: str, state: StepState) -> None:
     ledger.steps.finish(incident, PLAYBOOK_STEP, 1, state, "whole", NOW)
     with pytest.raises(UsageError, match=f"is {state}. Nothing is left to"):
         ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
@@ -92,7 +88,7 @@ def test_of_a_step_of_which_nothing_is_left_undone_nothing_is_accepted(
     assert ledger.timeline(incident)[-1].action != "step.accepted"
 
 
-def test_a_step_that_did_not_end_well_may_be_accepted(ledger: Ledger, incident: str) -> None:
+def test_incomplete_step_may_be_accepted(ledger: Ledger, incident: str) -> None:
     begin(ledger, incident, drafts(REVOKE, "alice"))
     with pytest.raises(UsageError, match="has not ended"):
         ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
@@ -105,9 +101,7 @@ def test_a_step_that_did_not_end_well_may_be_accepted(ledger: Ledger, incident: 
     assert ledger.timeline(incident)[-1].action == "step.accepted"
 
 
-def test_a_step_of_which_something_is_still_to_be_done_is_not_accepted_for_what_is_unknown(
-    ledger: Ledger, incident: str
-) -> None:
+def test_step_with_due_effects_cannot_be_accepted(ledger: Ledger, incident: str) -> None:
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     who = runner(ledger, incident)
     claimed(ledger, incident, who, limits=Limits(batch=1))
@@ -117,9 +111,7 @@ def test_a_step_of_which_something_is_still_to_be_done_is_not_accepted_for_what_
     claimed(ledger, incident, who)
 
 
-def test_a_step_is_not_finished_as_settled_while_an_effect_of_it_is_under_way(
-    ledger: Ledger, incident: str
-) -> None:
+def test_step_under_way_is_not_finished(ledger: Ledger, incident: str) -> None:
     """The effect may have been planned again since the runner looked."""
 
     def finish() -> bool:

@@ -44,7 +44,7 @@ def planned(ledger: Ledger, incident: str, telling: Pages) -> bool:
     return ledger.steps.expand(incident, *KEY, Expansion(telling=telling), "olga", NOW)
 
 
-def test_its_pages_are_written_down_one_by_one_and_begin_together(ledger: Ledger) -> None:
+def test_pages_are_written_singly_and_begin_together(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     assert planned(ledger, incident, Pages([["a", "b"], ["c", "d"], ["e"]]))
     assert list(states(ledger, incident)) == [f"mail:{name}" for name in "abcde"]
@@ -58,7 +58,7 @@ def test_its_pages_are_written_down_one_by_one_and_begin_together(ledger: Ledger
     assert not planned(ledger, incident, Pages([["f"]]))
 
 
-def test_how_it_is_paged_makes_no_difference_to_what_is_approved(sqlite_ledger: Ledger) -> None:
+def test_paging_does_not_change_the_approved_digest(sqlite_ledger: Ledger) -> None:
     incident = open_incident(sqlite_ledger)
     digests = set()
     for people in ([["a", "b"], ["c"]], [["a"], ["b", "c"]], [["a", "b", "c"]]):
@@ -69,9 +69,7 @@ def test_how_it_is_paged_makes_no_difference_to_what_is_approved(sqlite_ledger: 
     assert len(digests) == 1
 
 
-def test_what_a_dead_planner_left_is_nobodys_and_is_dropped_when_it_is_planned_again(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_pages_of_a_dead_planner_are_dropped(ledger: Ledger, intruder: Intruder) -> None:
     incident = open_incident(ledger)
     with pytest.raises(Killed):
         planned(ledger, incident, Pages([["a"], ["b"], ["c"]], dies_at=2))

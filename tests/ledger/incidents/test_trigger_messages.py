@@ -11,7 +11,7 @@ from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import message_of, open_incident
 
 
-def test_a_message_that_comes_again_gives_the_same_incident(ledger: Ledger) -> None:
+def test_repeated_message_returns_the_same_incident(ledger: Ledger) -> None:
     first = open_incident(ledger, trigger="a", message="msg_1")
     events = len(ledger.timeline())
     assert open_incident(ledger, trigger="a", message="msg_1") == first
@@ -22,14 +22,14 @@ def test_a_message_that_comes_again_gives_the_same_incident(ledger: Ledger) -> N
     assert ledger.audit.verify().is_whole
 
 
-def test_a_message_of_a_closed_incident_opens_no_other(ledger: Ledger) -> None:
+def test_message_of_a_closed_incident_opens_none(ledger: Ledger) -> None:
     first = open_incident(ledger, trigger="a", message="msg_1")
     ledger.incidents.close(first, "olga", NOW)
     assert open_incident(ledger, trigger="a", message="msg_1") == first
     assert open_incident(ledger, trigger="a", message="msg_2") != first
 
 
-def test_another_message_of_the_same_trigger_joins_and_is_kept(ledger: Ledger) -> None:
+def test_another_message_joins_the_open_incident(ledger: Ledger) -> None:
     first = open_incident(ledger, trigger="a", message="msg_1")
     assert open_incident(ledger, trigger="a", message="msg_2") == first
     assert open_incident(ledger, trigger="other", message="msg_2") == first
@@ -56,7 +56,7 @@ def test_two_sources_may_use_one_id(ledger: Ledger) -> None:
     assert [has_joined for _, has_joined in opened] == [False, False]
 
 
-def test_one_message_sent_many_times_at_once_opens_one_incident(ledger: Ledger) -> None:
+def test_simultaneous_copies_open_one_incident(ledger: Ledger) -> None:
     together = threading.Barrier(8)
     opened: list[str] = []
 
@@ -74,7 +74,7 @@ def test_one_message_sent_many_times_at_once_opens_one_incident(ledger: Ledger) 
     assert ledger.audit.verify().is_whole
 
 
-def test_an_incident_that_is_not_committed_leaves_no_message(
+def test_uncommitted_incident_leaves_no_message(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(write: object, message: object, incident_id: str) -> None:

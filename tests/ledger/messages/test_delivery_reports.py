@@ -59,7 +59,7 @@ def sent(ledger: Ledger, incident: str, state: EffectState = EffectState.DONE) -
     return batch.effects[0].token
 
 
-def test_every_order_of_the_same_words_comes_to_the_same(ledger: Ledger, incident: str) -> None:
+def test_order_of_reports_does_not_matter(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident)
     words = [
         event(token, TAKEN, 1),
@@ -89,7 +89,7 @@ def test_the_same_word_again_leaves_nothing_behind(ledger: Ledger, incident: str
     assert len(ledger.timeline()) == events
 
 
-def test_a_second_complaint_leaves_the_moment_of_the_first(ledger: Ledger, incident: str) -> None:
+def test_first_complaint_keeps_its_time(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident)
     hear(ledger, event(token, DELIVERED, 20, is_complaint=True))
     hear(ledger, event(token, DELIVERED, 90, is_complaint=True))
@@ -97,9 +97,7 @@ def test_a_second_complaint_leaves_the_moment_of_the_first(ledger: Ledger, incid
     assert heard.complained_at == NOW + timedelta(seconds=20)
 
 
-def test_the_timeline_says_of_how_many_it_was_heard_and_what_that_settled(
-    ledger: Ledger, incident: str
-) -> None:
+def test_timeline_counts_reports_and_settled_messages(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident, EffectState.UNKNOWN)
     hear(ledger, event(token, DEFERRED, 5))
     assert hear(ledger, event(token, DELIVERED, 9)) == DeliveryChanges(changed=1)
@@ -109,15 +107,13 @@ def test_the_timeline_says_of_how_many_it_was_heard_and_what_that_settled(
     assert [(one["messages"], one["settled"]) for one in told] == [(1, 1), (1, 0)]
 
 
-def test_a_bounce_after_delivery_counts_and_a_late_deferral_does_not(
-    ledger: Ledger, incident: str
-) -> None:
+def test_bounce_after_delivery_counts_late_deferral_not(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident)
     hear(ledger, event(token, DELIVERED, 5), event(token, BOUNCED, 60), event(token, DEFERRED, 90))
     assert ledger.deliveries.of_incident(incident)[token].state is BOUNCED
 
 
-def test_of_two_ends_in_one_moment_the_worse_counts(ledger: Ledger, incident: str) -> None:
+def test_worse_of_two_simultaneous_reports_counts(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident)
     dropped = DeliveryState.DROPPED
     for state, counts in ((dropped, dropped), (DELIVERED, dropped), (BOUNCED, BOUNCED)):
@@ -126,7 +122,7 @@ def test_of_two_ends_in_one_moment_the_worse_counts(ledger: Ledger, incident: st
 
 
 @pytest.mark.parametrize("state", [EffectState.UNKNOWN, EffectState.FAILED])
-def test_a_word_about_it_settles_what_was_in_doubt(
+def test_report_settles_an_unknown_message(
     ledger: Ledger, incident: str, state: EffectState
 ) -> None:
     token = sent(ledger, incident, state)
@@ -136,9 +132,7 @@ def test_a_word_about_it_settles_what_was_in_doubt(
     assert "accepted" in row.reason
 
 
-def test_what_only_a_person_could_tell_waits_for_nobody_once_there_is_word_of_it(
-    ledger: Ledger, incident: str
-) -> None:
+def test_report_replaces_a_persons_decision(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident, EffectState.UNKNOWN)
     row = only(ledger, incident)
     ledger.unknown_outcomes.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
@@ -147,9 +141,7 @@ def test_what_only_a_person_could_tell_waits_for_nobody_once_there_is_word_of_it
     assert not only(ledger, incident).is_parked
 
 
-def test_a_word_about_a_page_is_none_about_the_notice_of_its_step(
-    ledger: Ledger, incident: str
-) -> None:
+def test_report_about_a_page_concerns_no_notice(ledger: Ledger, incident: str) -> None:
     """A page that bounced would hold back those after the canary."""
     begin(ledger, incident, drafts(MAIL, "ben@customers.test"), step="ask", needs=1)
     page = EffectQueue(verb=PAGE, connector="mail")
@@ -170,18 +162,14 @@ def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str)
     assert only(ledger, incident).state is EffectState.DONE
 
 
-def test_what_is_known_to_be_taken_stays_so_though_its_runner_died(
-    ledger: Ledger, incident: str
-) -> None:
+def test_accepted_message_survives_its_runner(ledger: Ledger, incident: str) -> None:
     batch = claimed(ledger, incident, runner(ledger, incident), queue=MAIL)
     hear(ledger, event(batch.effects[0].token, DELIVERED))
     assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 0
     assert only(ledger, incident).state is EffectState.DONE
 
 
-def test_what_waits_for_another_try_is_not_tried_once_it_is_known_to_be_taken(
-    ledger: Ledger, incident: str
-) -> None:
+def test_accepted_message_is_not_sent_again(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who, queue=MAIL)
     again = results(batch, EffectState.FAILED, retry_after=0)
@@ -191,7 +179,7 @@ def test_what_waits_for_another_try_is_not_tried_once_it_is_known_to_be_taken(
     assert claim(ledger, incident, who, queue=MAIL) is None
 
 
-def test_what_nobody_here_sent_is_counted_and_not_written(ledger: Ledger, incident: str) -> None:
+def test_foreign_report_is_counted_and_not_stored(ledger: Ledger, incident: str) -> None:
     planned = only(ledger, incident).token
     events = len(ledger.timeline())
     heard = hear(ledger, event("0" * 32, DELIVERED), event(planned, DELIVERED))

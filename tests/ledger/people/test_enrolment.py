@@ -19,7 +19,7 @@ def test_a_person_is_given_back_as_enrolled(ledger: Ledger) -> None:
     assert (ann.enrolled_at, ann.enrolled_by, ann.is_removed) == (FOUNDED, "init", False)
 
 
-def test_a_name_is_used_once_even_after_its_person_left(ledger: Ledger) -> None:
+def test_name_is_never_reused(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     ledger.people.remove("ann", OWNER, NOW)
     with pytest.raises(UsageError, match="was used before"):

@@ -45,16 +45,14 @@ def test_a_silent_runner_is_dead_after_its_lease(ledger: Ledger) -> None:
     assert ledger.runners.is_dead(who, NOW + 2 * LEASE + moment)
 
 
-def test_a_runner_of_another_host_lives_by_its_lease_alone(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_remote_runner_lives_by_its_lease(ledger: Ledger, intruder: Intruder) -> None:
     who = runner(ledger, open_incident(ledger))
     intruder.run("UPDATE runner SET host = 'elsewhere.invalid', pid = 1")
     assert not ledger.runners.is_dead(who, NOW)
     assert ledger.runners.is_dead(who, NOW + LEASE + LEASE.resolution)
 
 
-def test_a_runner_that_retired_or_never_was_is_dead(ledger: Ledger) -> None:
+def test_retired_or_unknown_runner_is_dead(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     who = runner(ledger, incident)
     ledger.runners.retire(who, incident, NOW)
@@ -71,14 +69,14 @@ def test_runners_are_counted_by_incident_and_servers_apart(ledger: Ledger) -> No
     assert ledger.runners.alive(None, NOW) == [server]
 
 
-def test_a_serve_that_only_looks_for_work_says_so_far_less_often(ledger: Ledger) -> None:
+def test_idle_serve_beats_less_often(ledger: Ledger) -> None:
     server = ledger.runners.register(None, "serve", NOW)
     assert ledger.runners.alive(None, NOW + SERVE_LEASE) == [server]
     assert ledger.runners.alive(None, NOW + SERVE_LEASE + SERVE_LEASE.resolution) == []
     assert SERVE_LEASE >= 10 * LEASE
 
 
-def test_a_run_is_written_before_it_begins_and_after_it_ended(ledger: Ledger) -> None:
+def test_run_is_recorded_before_and_after(ledger: Ledger) -> None:
     token = ledger.runs.start("backup", "calls", "direct", "olga", NOW)
     (row,) = ledger.runs.all("backup")
     assert (row.id, row.subject, row.state, row.ended_at) == (token, "calls", "running", None)
@@ -92,7 +90,7 @@ def test_a_run_is_written_before_it_begins_and_after_it_ended(ledger: Ledger) ->
     ]
 
 
-def test_runs_are_given_newest_first_by_kind_and_subject(ledger: Ledger) -> None:
+def test_runs_are_returned_newest_first(ledger: Ledger) -> None:
     for minute, subject in enumerate(("calls", "mail", "calls")):
         ledger.runs.start("backup", subject, "direct", "olga", NOW + timedelta(minutes=minute))
     ledger.runs.start("drill", "calls", "direct", "olga", NOW)
@@ -102,7 +100,7 @@ def test_runs_are_given_newest_first_by_kind_and_subject(ledger: Ledger) -> None
     assert len(ledger.runs.all("drill")) == 1
 
 
-def test_what_is_noted_twice_stands_once_and_says_what_was_noted_last(ledger: Ledger) -> None:
+def test_repeated_note_keeps_the_last_text(ledger: Ledger) -> None:
     def note(state: str, **summary: str) -> None:
         ledger.runs.note("a" * 32, "alert", "leak", state, summary, "trigger:leak", NOW)
 

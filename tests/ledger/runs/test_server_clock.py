@@ -30,9 +30,7 @@ def is_right(clock: ServerClock) -> bool:
 
 
 @pytest.mark.parametrize("minutes", [-9, 9])
-def test_minutes_are_made_up_for_and_nobody_alive_is_taken_for_dead(
-    postgres_place: Place, minutes: int
-) -> None:
+def test_clock_offset_kills_no_living_runner(postgres_place: Place, minutes: int) -> None:
     postgres_place.create()
     here, there = ServerClock(OwnClock()), ServerClock(OwnClock(minutes=minutes))
     with (
@@ -51,7 +49,7 @@ def test_minutes_are_made_up_for_and_nobody_alive_is_taken_for_dead(
     assert is_right(there)
 
 
-def test_a_server_that_is_an_hour_away_is_not_gone_by_and_that_is_said_once(
+def test_hour_of_offset_is_reported_once(
     postgres_place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who holds the database must not have it believed that a day has passed."""
@@ -91,7 +89,7 @@ def test_a_clock_that_is_set_meanwhile_changes_nothing(postgres_place: Place) ->
         assert clock.ahead > timedelta(minutes=4)
 
 
-def test_the_servers_clock_is_for_a_ledger_that_several_hosts_may_share(
+def test_shared_ledger_uses_the_server_clock(
     tmp_path: Path, sqlite_place: Place, postgres_ledger_url: str
 ) -> None:
     sqlite_place.create()

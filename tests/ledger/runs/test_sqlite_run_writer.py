@@ -27,7 +27,7 @@ def where(tmp_path: Path) -> tuple[str, Path, Path]:
     return place
 
 
-def test_runs_of_either_way_stand_in_one_chain_that_is_whole(where: tuple[str, Path, Path]) -> None:
+def test_both_writers_share_one_whole_chain(where: tuple[str, Path, Path]) -> None:
     url, keys, witness = where
     book = SqliteRunWriter(url.removeprefix("sqlite:///"), keys, witness)
     with open_ledger(*where) as ledger:
@@ -55,7 +55,7 @@ def test_runs_of_either_way_stand_in_one_chain_that_is_whole(where: tuple[str, P
     assert events == events[:2] * 4
 
 
-def test_either_way_gives_the_newest_in_the_states_that_are_asked_for(
+def test_both_readers_return_the_newest_states(
     where: tuple[str, Path, Path],
 ) -> None:
     url, keys, witness = where
@@ -74,7 +74,7 @@ def test_either_way_gives_the_newest_in_the_states_that_are_asked_for(
             assert runs.all("backup", states=["lost"]) == []
 
 
-def test_a_row_that_the_run_book_wrote_and_somebody_changed_shows(
+def test_changed_run_row_is_detected(
     where: tuple[str, Path, Path],
 ) -> None:
     url, keys, witness = where
@@ -89,7 +89,7 @@ def test_a_row_that_the_run_book_wrote_and_somebody_changed_shows(
     ]
 
 
-def test_where_a_ledger_was_moved_away_meanwhile_none_is_made(
+def test_moved_ledger_is_not_recreated(
     where: tuple[str, Path, Path],
 ) -> None:
     url, keys, witness = where
@@ -126,9 +126,7 @@ def test_a_run_is_recorded_without_importing_sqlalchemy(where: tuple[str, Path, 
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-def test_under_keys_that_are_not_the_ledgers_nothing_is_written(
-    where: tuple[str, Path, Path], tmp_path: Path
-) -> None:
+def test_foreign_keys_write_nothing(where: tuple[str, Path, Path], tmp_path: Path) -> None:
     url, _, witness = where
     ColumnCipher(tmp_path / "other").create(INSTALLATION)
     book = SqliteRunWriter(url.removeprefix("sqlite:///"), tmp_path / "other", witness)

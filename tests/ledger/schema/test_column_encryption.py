@@ -39,18 +39,18 @@ def test_sealing_twice_never_looks_the_same(cipher: ColumnCipher) -> None:
     assert cipher.seal(INSTALLATION, "c", {"a": 1}) != cipher.seal(INSTALLATION, "c", {"a": 1})
 
 
-def test_a_sealed_value_does_not_open_in_another_column(cipher: ColumnCipher) -> None:
+def test_value_opens_only_in_its_column(cipher: ColumnCipher) -> None:
     with pytest.raises(Damaged, match="audit verify"):
         cipher.open(INSTALLATION, "effect.prior", cipher.seal(INSTALLATION, "effect", {"a": 1}))
 
 
-def test_a_sealed_value_does_not_open_under_another_key(cipher: ColumnCipher) -> None:
+def test_value_opens_only_under_its_key(cipher: ColumnCipher) -> None:
     cipher.create("inc-1")
     with pytest.raises(Damaged, match="'inc-1'"):
         cipher.open("inc-1", "effect", cipher.seal(INSTALLATION, "effect", {"a": 1}))
 
 
-def test_a_sealed_value_that_was_changed_or_cut_anywhere_does_not_open(
+def test_changed_or_cut_value_does_not_open(
     cipher: ColumnCipher,
 ) -> None:
     sealed = cipher.seal(INSTALLATION, "effect", {"a": 1})
@@ -63,7 +63,7 @@ def test_a_sealed_value_that_was_changed_or_cut_anywhere_does_not_open(
             cipher.open(INSTALLATION, "effect", value)
 
 
-def test_a_handle_finds_the_same_name_again_and_only_under_the_same_key(
+def test_handle_finds_a_name_under_its_key(
     cipher: ColumnCipher,
 ) -> None:
     cipher.create("inc-1")
@@ -81,16 +81,14 @@ def test_key_files_are_for_their_owner_alone(ledger: Ledger, place: Place) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_a_key_that_root_makes_is_the_users_whose_keys_they_are(
-    cipher: ColumnCipher, tmp_path: Path
-) -> None:
+def test_key_created_by_root_belongs_to_user(cipher: ColumnCipher, tmp_path: Path) -> None:
     os.chown(tmp_path / "keys", 65534, 65533)
     cipher.create("inc-1")
     made = (tmp_path / "keys" / "inc-1.key").stat()
     assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (65534, 65533, 0o600)
 
 
-def test_a_key_is_made_once_however_many_make_it(tmp_path: Path) -> None:
+def test_key_is_created_once(tmp_path: Path) -> None:
     for number in range(20):
         folder = tmp_path / str(number)
         together = threading.Barrier(4)
@@ -109,7 +107,7 @@ def test_a_key_is_made_once_however_many_make_it(tmp_path: Path) -> None:
         assert len({cipher.handle(INSTALLATION, "alice") for cipher in ciphers}) == 1
 
 
-def test_a_key_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
+def test_missing_or_cut_key_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     with pytest.raises(ConfigurationError, match=r"`ledger\.keys`"):
         ColumnCipher(folder).handle(INSTALLATION, "alice")
@@ -119,7 +117,7 @@ def test_a_key_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
         ColumnCipher(folder).handle(INSTALLATION, "alice")
 
 
-def test_a_full_disk_is_named_and_leaves_no_half_key(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_half_key(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     with full_disk(folder, "16k") as is_full:
         if not is_full:
@@ -136,14 +134,12 @@ def test_a_full_disk_is_named_and_leaves_no_half_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scope", ["", "../other", "a/b", "A", "x" * 65])
-def test_a_scope_that_is_no_file_name_is_refused(cipher: ColumnCipher, scope: str) -> None:
+def test_invalid_scope_is_refused(cipher: ColumnCipher, scope: str) -> None:
     with pytest.raises(ValueError, match="not a scope"):
         cipher.create(scope)
 
 
-def test_erasing_an_incidents_key_erases_its_customers_and_nothing_else(
-    ledger: Ledger, place: Place
-) -> None:
+def test_erased_key_erases_only_its_customers(ledger: Ledger, place: Place) -> None:
     told = story.tell(ledger)
     other = open_incident(ledger)
     ledger.steps.expand(other, "tell", 1, story.EXPANSION, "olga", NOW)
@@ -162,7 +158,7 @@ def test_erasing_an_incidents_key_erases_its_customers_and_nothing_else(
     assert ledger.effects.of_incident(other)[0].target == f"mail:{story.PERSONAL['customer']}"
 
 
-def test_a_target_copied_into_another_row_does_not_open(ledger: Ledger, intruder: Intruder) -> None:
+def test_target_copied_to_another_row_stays_sealed(ledger: Ledger, intruder: Intruder) -> None:
     """Or whoever holds the database could point an approved step at somebody else."""
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice", "bob"))

@@ -126,7 +126,7 @@ def test_an_approver_who_was_changed_does_not_count(
         ({"now": NOW}, "is_founding", True),
     ],
 )
-def test_nobody_gains_the_right_to_approve_by_a_change_of_the_database(
+def test_forged_row_gives_no_right_to_approve(
     ledger: Ledger, intruder: Intruder, lacks: dict[str, Any], column: str, value: Any
 ) -> None:
     enrol(ledger, "eve", **{"now": NOW - timedelta(days=2), **lacks})
@@ -158,18 +158,14 @@ def test_an_approval_that_was_changed_does_not_count(
     _lapses(ledger, incident_id, who, "0 of 1 approvals verify")
 
 
-def test_a_step_that_runs_although_an_approver_refused_it_claims_nothing(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_forged_running_step_claims_nothing(ledger: Ledger, intruder: Intruder) -> None:
     incident_id = _refused_by_ann(ledger)
     intruder.run("UPDATE step SET state = 'running'")
     with pytest.raises(Damaged, match="audit verify"):
         claim(ledger, incident_id, runner(ledger, incident_id))
 
 
-def test_a_refusal_turned_into_an_approval_does_not_count(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_refusal_forged_into_approval_is_void(ledger: Ledger, intruder: Intruder) -> None:
     incident_id = _refused_by_ann(ledger)
     intruder.run("UPDATE approval SET decision = 'approve'")
     intruder.run("UPDATE step SET state = 'running', ended_at = NULL")
@@ -177,7 +173,7 @@ def test_a_refusal_turned_into_an_approval_does_not_count(
         claim(ledger, incident_id, runner(ledger, incident_id))
 
 
-def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder: Intruder) -> None:
+def test_forged_waiting_day_is_void(ledger: Ledger, intruder: Intruder) -> None:
     """A fresh accomplice signs, and the intruder dates that approval two days ahead."""
     enrol(ledger, "ann")
     incident_id = open_incident(ledger)
@@ -231,7 +227,7 @@ def test_an_incident_that_was_changed_goes_no_further(
 @pytest.mark.parametrize(
     "change", [{"step": "other"}, {"round": 2}, {"step": "other", "handle": "0" * 32}], ids=str
 )
-def test_an_effect_moved_into_a_step_that_runs_is_refused(
+def test_effect_moved_to_another_step_is_refused(
     ledger: Ledger, intruder: Intruder, change: dict[str, Any]
 ) -> None:
     incident_id = open_incident(ledger)
@@ -259,9 +255,7 @@ def test_an_effect_whose_verb_was_changed_is_refused(ledger: Ledger, intruder: I
         claim(ledger, incident_id, runner(ledger, incident_id), queue=unlock)
 
 
-def test_a_protected_account_that_is_planned_by_hand_is_refused(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_forged_effect_on_protected_account_is_refused(ledger: Ledger, intruder: Intruder) -> None:
     incident_id = open_incident(ledger)
     protected = Draft(
         verb=REVOKE.verb, connector="agents", target="agents:root", state=EffectState.REFUSED

@@ -17,13 +17,13 @@ from tests.ledger.intruder import Intruder
 from tests.ledger.ledger_files import FOUNDED, NOW, Place
 
 
-def test_the_migrated_schema_is_the_one_in_the_code(ledger: Ledger) -> None:
+def test_migrated_schema_equals_the_code(ledger: Ledger) -> None:
     with ledger.database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_the_version_that_is_asked_for_is_the_newest_there_is() -> None:
+def test_requested_version_is_the_newest() -> None:
     scripts = ScriptDirectory(str(Path(schema_version.__file__).parent / "migrations"))
     assert scripts.get_heads() == [schema_version.HEAD]
 
@@ -39,7 +39,7 @@ def test_creating_twice_changes_nothing(place: Place, intruder: Intruder) -> Non
     assert place.witness.read_bytes() == witness
 
 
-def test_opening_a_file_that_is_not_there_says_so_and_makes_none(sqlite_place: Place) -> None:
+def test_missing_file_is_not_created_on_opening(sqlite_place: Place) -> None:
     with pytest.raises(ConfigurationError, match="`standfast init`"), sqlite_place.opened():
         pass
     assert not sqlite_place.file.exists()
@@ -51,9 +51,7 @@ def test_an_empty_file_is_not_a_ledger(sqlite_place: Place) -> None:
         pass
 
 
-def test_a_migration_makes_a_ledger_of_an_empty_database(
-    postgres_url: str, postgres_place: Place
-) -> None:
+def test_migration_fills_an_empty_database(postgres_url: str, postgres_place: Place) -> None:
     empty = replace(postgres_place, url=postgres_url)
     with pytest.raises(ConfigurationError, match="`standfast init`"), empty.opened():
         pass
@@ -62,14 +60,14 @@ def test_a_migration_makes_a_ledger_of_an_empty_database(
         assert ledger.incidents.all() == []
 
 
-def test_a_migration_makes_a_ledger_of_a_new_file(sqlite_place: Place) -> None:
+def test_migration_creates_a_new_file(sqlite_place: Place) -> None:
     create(sqlite_place.url, sqlite_place.keys, sqlite_place.witness, FOUNDED)
     with sqlite_place.opened() as ledger:
         assert ledger.incidents.all() == []
 
 
 @pytest.mark.parametrize(("version", "release"), [("9999", "newer"), ("0001", "earlier")])
-def test_another_schema_is_refused_with_the_release_to_install(
+def test_other_schema_names_the_release_to_install(
     place: Place, intruder: Intruder, version: str, release: str
 ) -> None:
     """By who only looks, too: `status` would say that all is well where nothing else goes."""
@@ -82,13 +80,13 @@ def test_another_schema_is_refused_with_the_release_to_install(
         query_status(place.url, NOW)
 
 
-def test_a_folder_that_is_not_there_is_a_matter_of_configuration(tmp_path: Path) -> None:
+def test_missing_folder_is_a_configuration_error(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'missing' / 'ledger.db'}"
     with pytest.raises(ConfigurationError, match="cannot be opened for writing"):
         create(url, tmp_path / "keys", tmp_path / "witness", FOUNDED)
 
 
 @pytest.mark.parametrize("url", ["ledger.db", "sqlite://", "mysql://localhost/ledger"])
-def test_an_address_that_cannot_hold_a_ledger_is_refused(tmp_path: Path, url: str) -> None:
+def test_unusable_address_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"ledger\.url"):
         create(url, tmp_path / "keys", tmp_path / "witness", FOUNDED)

@@ -30,7 +30,7 @@ def without_lines(playbook: Playbook) -> Playbook:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_what_is_exported_and_imported_again_is_the_same_playbook(path: Path) -> None:
+def test_exported_playbook_imports_as_the_same(path: Path) -> None:
     playbook = load(path.read_text(), path.name)
     document = export_cacao(playbook, NOW)
     done = import_cacao(document, "x.json")
@@ -40,7 +40,7 @@ def test_what_is_exported_and_imported_again_is_the_same_playbook(path: Path) ->
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_without_our_extensions_it_is_a_sound_playbook_by_hand(path: Path) -> None:
+def test_export_without_extensions_works_by_hand(path: Path) -> None:
     playbook = load(path.read_text(), path.name)
     document = json.loads(export_cacao(playbook, NOW))
     del document["playbook_extensions"], document["extension_definitions"]
@@ -51,7 +51,7 @@ def test_without_our_extensions_it_is_a_sound_playbook_by_hand(path: Path) -> No
     assert titles <= {step.title for step in foreign.steps}
 
 
-def test_a_condition_becomes_an_if_and_variables_that_are_declared() -> None:
+def test_condition_becomes_an_if_with_declared_variables() -> None:
     playbook = playbook_of(
         'ask: {title: Ask, decide: "Well?", options: ["yes", "no"]}\n'
         'go: {title: Go, needs: [ask], when: \'answers.ask == "yes" and inputs.reason != "and"\','
@@ -86,14 +86,14 @@ _WITHOUT_ORDER = [
 
 
 @pytest.mark.parametrize(("steps", "why"), _WITHOUT_ORDER, ids=["dangling", "cycle"])
-def test_steps_that_have_no_order_are_refused_by_name_and_line(steps: str, why: str) -> None:
+def test_cyclic_steps_are_refused_by_name_and_line(steps: str, why: str) -> None:
     with pytest.raises(PlaybookInvalid, match=why) as caught:
         export_cacao(playbook_of(steps), NOW)
     assert all(one.line for one in caught.value.problems)
 
 
 @pytest.mark.parametrize("need", ["gone", "a", "b"])
-def test_an_extension_whose_steps_have_no_order_is_refused(need: str) -> None:
+def test_extension_with_cyclic_steps_is_refused(need: str) -> None:
     playbook = playbook_of("a: {title: A, manual: Do.}\nb: {title: B, manual: Do., needs: [a]}")
     document = json.loads(export_cacao(playbook, NOW))
     steps = [one for one in document["workflow"].values() if one["type"] == "action"]
@@ -105,7 +105,7 @@ def test_an_extension_whose_steps_have_no_order_is_refused(need: str) -> None:
     assert not any(one.line for one in caught.value.problems)
 
 
-def test_an_extension_that_does_what_the_file_does_not_show_is_not_believed() -> None:
+def test_extension_that_contradicts_its_file_is_ignored() -> None:
     document = json.loads(export_cacao(playbook_of("a: {title: Call legal, manual: Call.}"), NOW))
     (action,) = [one for one in document["workflow"].values() if one["type"] == "action"]
     action["step_extensions"][EXTENSION]["step"] = {
@@ -121,7 +121,7 @@ def test_an_extension_that_does_what_the_file_does_not_show_is_not_believed() ->
 
 
 @pytest.mark.parametrize("braces", ["{{", "{{{", "{{{{{"])
-def test_no_run_of_braces_in_a_foreign_file_becomes_a_template_of_ours(braces: str) -> None:
+def test_foreign_braces_never_become_a_template(braces: str) -> None:
     document = json.loads(export_cacao(playbook_of("a: {title: A, manual: Do.}"), NOW))
     del document["playbook_extensions"]
     (action,) = [one for one in document["workflow"].values() if one["type"] == "action"]

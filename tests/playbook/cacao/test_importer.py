@@ -47,7 +47,7 @@ def test_steps_one_after_the_other_need_each_other() -> None:
     assert done.warnings == ()
 
 
-def test_what_follows_a_parallel_needs_the_end_of_each_branch() -> None:
+def test_step_after_a_parallel_waits_for_every_branch() -> None:
     both = named("parallel", 1)
     workflow = {
         both: {"type": "parallel", "next_steps": [A, C], "on_completion": D},
@@ -62,7 +62,7 @@ def test_what_follows_a_parallel_needs_the_end_of_each_branch() -> None:
     assert graph(playbook) == {"a": (), "c": (), "b": ("a",), "d": ("b", "c")}
 
 
-def test_a_parallel_in_a_parallel_is_waited_for_as_well() -> None:
+def test_nested_parallel_is_awaited() -> None:
     outer, inner = named("parallel", 1), named("parallel", 2)
     workflow = {
         outer: {"type": "parallel", "next_steps": [inner, A], "on_completion": D},
@@ -73,7 +73,7 @@ def test_a_parallel_in_a_parallel_is_waited_for_as_well() -> None:
     assert graph(playbook)["d"] == ("a", "b", "c")
 
 
-def test_a_condition_on_an_input_is_evaluated_and_both_branches_join() -> None:
+def test_input_condition_joins_both_branches() -> None:
     choice = named("if-condition", 1)
     workflow = {
         choice: {
@@ -116,7 +116,7 @@ def test_any_other_condition_is_put_before_a_person() -> None:
     assert any("a person is asked" in warning for warning in done.warnings)
 
 
-def test_a_switch_on_an_input_and_on_what_only_a_person_knows() -> None:
+def test_switch_uses_inputs_and_asks_people() -> None:
     one = named("switch-condition", 1)
     cases = {"red": A, "blue": B, "default": C}
     steps = {A: manual(END, "A"), B: manual(END, "B"), C: manual(END, "C")}
@@ -131,7 +131,7 @@ def test_a_switch_on_an_input_and_on_what_only_a_person_knows() -> None:
     assert step(playbook, "c").when == 'answers.switch_condition == "none of these"'
 
 
-def test_executable_commands_run_by_a_name_that_the_place_must_allow() -> None:
+def test_executable_command_needs_an_allowed_name() -> None:
     encoded = base64.b64encode(b"ip route add blackhole __ip__:value").decode()
     workflow = {
         A: action(B, {"type": "bash", "command_b64": encoded}, name="Block it"),
@@ -173,9 +173,7 @@ def test_executable_commands_run_by_a_name_that_the_place_must_allow() -> None:
         ("yara", None),
     ],
 )
-def test_each_kind_of_command_runs_by_a_name_or_is_carried_by_hand_with_a_warning(
-    kind: str, action_of_ours: str | None
-) -> None:
+def test_unknown_command_becomes_a_manual_step(kind: str, action_of_ours: str | None) -> None:
     command = {"type": kind, "command": "POST /x HTTP/1.1"}
     playbook, done = imported({A: action(END, command, name="Do it")}, A)
     ours = step(playbook, "do_it")
@@ -189,7 +187,7 @@ def test_each_kind_of_command_runs_by_a_name_or_is_carried_by_hand_with_a_warnin
         assert f"{kind} is carried out by hand" in told
 
 
-def test_a_text_that_is_too_long_for_a_step_is_cut_with_a_warning() -> None:
+def test_too_long_text_is_cut_with_a_warning() -> None:
     loop = named("while-condition", 1)
     workflow = {
         A: manual(B, "Short") | {"commands": [{"type": "manual", "command": "x" * 9_000}]},
@@ -205,7 +203,7 @@ def test_a_text_that_is_too_long_for_a_step_is_cut_with_a_warning() -> None:
     assert [one.partition(":")[0] for one in cut] == [f"$.workflow['{n}']" for n in (B, loop)]
 
 
-def test_a_loop_and_a_playbook_within_are_carried_out_by_hand() -> None:
+def test_loops_and_nested_playbooks_become_manual() -> None:
     loop, inner = named("while-condition", 1), named("playbook-action", 1)
     workflow = {
         loop: {
@@ -243,7 +241,7 @@ def test_success_and_failure_go_their_ways() -> None:
     assert (step(playbook, "after").when, graph(playbook)["after"]) == (None, ("bad", "good"))
 
 
-def test_what_does_not_hang_together_is_told_with_its_path_and_a_hint() -> None:
+def test_inconsistent_document_is_refused_with_path_and_hint() -> None:
     workflow = {
         A: manual(named("action", 9), "A"),
         B: manual(C, "B"),
@@ -271,12 +269,12 @@ def test_what_does_not_hang_together_is_told_with_its_path_and_a_hint() -> None:
         ({"playbook_variables": {"ip": {"type": "string"}}}, "$.playbook_variables"),
     ],
 )
-def test_what_the_schema_refuses_is_told_with_its_path(change: dict[str, Any], path: str) -> None:
+def test_schema_violation_is_reported_with_its_path(change: dict[str, Any], path: str) -> None:
     told = problems(json.dumps({**document({A: manual(END, "A")}, A), **change}))
     assert any(one.startswith(f"{path}: ") for one in told)
 
 
-def test_a_file_too_large_too_deep_or_with_a_name_twice_is_refused() -> None:
+def test_oversized_or_ambiguous_file_is_refused() -> None:
     good = text({A: manual(END, "A")}, A)
     assert "larger than 1 MiB" in problems(good + " " * 2**20)[0]
     assert "nested deeper" in problems('{"a":' * 100 + "1" + "}" * 100)[0]
@@ -340,7 +338,7 @@ STEPS = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(TARGETS, STEPS, max_size=7), TARGETS, st.text(max_size=30))
-def test_any_workflow_is_imported_soundly_or_refused_in_words(
+def test_any_workflow_is_imported_or_refused(
     workflow: dict[str, Any], first: str, name: str
 ) -> None:
     raw = text(workflow, first, name=name, playbook_variables={"__x__": {"type": "string"}})
@@ -360,9 +358,7 @@ def test_any_workflow_is_imported_soundly_or_refused_in_words(
         ["workflow", "playbook_variables", "agent_definitions", "name", "playbook_extensions"]
     ),
 )
-def test_anything_at_all_is_imported_or_refused_in_words(
-    odd: dict[str, Any], other: Any, key: str
-) -> None:
+def test_any_text_is_imported_or_refused(odd: dict[str, Any], other: Any, key: str) -> None:
     whole = document({A: {**manual(END, "A"), **odd}}, A) | {key: other}
     for made in (whole, document({A: {**manual(END, "A"), **odd}}, A), other):
         with suppress(PlaybookInvalid):

@@ -44,9 +44,7 @@ def the_line(raw: str, number: int) -> str:
         ),
     ],
 )
-def test_what_the_schema_refuses_is_told_with_its_line_and_a_hint(
-    change: dict[str, Any], line: str, hint: str
-) -> None:
+def test_schema_violation_has_line_and_hint(change: dict[str, Any], line: str, hint: str) -> None:
     raw = json.dumps({**document({A: manual(END, "A")}, A), **change}, indent=2)
     (told,) = problems(raw)
     assert the_line(raw, told.line) == line
@@ -63,9 +61,7 @@ def test_what_the_schema_refuses_is_told_with_its_line_and_a_hint(
         ({**manual(END), "on_success": END}, "keep it, or the other two"),
     ],
 )
-def test_what_is_wrong_within_a_step_is_told_with_a_line_of_that_step(
-    step: dict[str, Any], hint: str
-) -> None:
+def test_problem_in_a_step_has_its_line(step: dict[str, Any], hint: str) -> None:
     raw = json.dumps(document({A: step}, A), indent=2)
     rows = raw.splitlines()
     first = next(at for at, row in enumerate(rows, 1) if row.startswith(f'    "{A}"'))
@@ -75,7 +71,7 @@ def test_what_is_wrong_within_a_step_is_told_with_a_line_of_that_step(
     assert any(hint in one.hint for one in told)
 
 
-def test_what_does_not_hang_together_is_told_with_its_line() -> None:
+def test_inconsistency_has_its_line() -> None:
     raw = json.dumps(document({A: manual(B, "Lock __who__:value.")}, A), indent=2)
     told = [(the_line(raw, one.line), one.message) for one in problems(raw)]
     assert (f'"on_completion": "{B}"', f"$.workflow['{A}'].on_completion: leads to no step") in [
@@ -84,12 +80,12 @@ def test_what_does_not_hang_together_is_told_with_its_line() -> None:
     assert any(line == '"commands": [' and "__who__" in message for line, message in told)
 
 
-def test_a_name_that_stands_twice_is_told_with_the_line_of_the_second() -> None:
+def test_repeated_name_has_the_second_line() -> None:
     (told,) = problems('{\n"type": "playbook",\n"name": {"a": [1,\n2], "b": {}},\n"type": 1}')
     assert (told.line, told.hint) == (5, "keep one of the two")
 
 
-def test_what_is_nested_too_deep_is_not_searched_for_its_names() -> None:
+def test_deep_nesting_is_not_searched_for_names() -> None:
     deep = '{"a":' + "[" * 900 + ",".join("0" * 20_000) + "]" * 900 + ',"a":1}'
     tracemalloc.start()
     try:
@@ -116,7 +112,7 @@ def test_each_value_of_any_document_has_its_place(
     assert [line for _, line in places(raw)] == sorted(line for _, line in places(raw))
 
 
-def test_a_path_that_leads_nowhere_has_the_line_of_what_is_nearest() -> None:
+def test_wrong_path_has_the_nearest_line() -> None:
     raw = '{\n"a": {\n"b\'s": [1,\n2]}}'
     paths = ["$", "$.a", "$.a['b\\'s']", "$.a['b\\'s'][1]", "$.a['b\\'s'][7].c", "$.z"]
     assert lines_of(raw, paths) == [1, 2, 3, 4, 3, 1]

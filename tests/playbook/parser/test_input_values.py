@@ -50,7 +50,7 @@ def test_text_becomes_what_the_input_declares(
     assert load_inputs(playbook, {"accounts": "x"} | {name: raw})[name] == typed
 
 
-def test_what_is_not_given_has_its_default_or_is_null(playbook: Playbook) -> None:
+def test_missing_input_has_its_default_or_null(playbook: Playbook) -> None:
     assert load_inputs(playbook, {"accounts": "ana"}) == {
         "accounts": ["ana"],
         "reason": "seen",
@@ -61,7 +61,7 @@ def test_what_is_not_given_has_its_default_or_is_null(playbook: Playbook) -> Non
     }
 
 
-def test_everything_that_does_not_fit_is_told_at_once(playbook: Playbook) -> None:
+def test_all_unfit_inputs_are_reported_at_once(playbook: Playbook) -> None:
     with pytest.raises(UsageError) as caught:
         load_inputs(playbook, {"acounts": "ana", "count": "many", "kind": "boss"})
     told = str(caught.value)
@@ -93,7 +93,7 @@ def test_everything_that_does_not_fit_is_told_at_once(playbook: Playbook) -> Non
         ("since", "9999-12-31T23:59Z"),
     ],
 )
-def test_what_does_not_fit_is_refused_without_repeating_it(
+def test_unfit_input_is_refused_and_not_repeated(
     playbook: Playbook, name: str, raw: str | list[str]
 ) -> None:
     with pytest.raises(UsageError) as caught:

@@ -73,7 +73,7 @@ def test_a_playbook_says_what_its_file_says() -> None:
     assert playbook.input("reason").default == "seen by hand"
 
 
-def test_a_step_knows_the_line_of_each_of_its_keys() -> None:
+def test_step_knows_the_line_of_each_key() -> None:
     step = playbook_of(LOCK).step("lock")
     lines = text_of(LOCK).splitlines()
     assert lines[step.line - 1].strip() == "lock:"
@@ -117,7 +117,7 @@ def test_the_reason_for_no_approval_is_no_approval() -> None:
     assert step.no_approval_because == "only ours"
 
 
-def test_everything_that_is_wrong_is_told_at_once_in_line_order() -> None:
+def test_all_mistakes_are_reported_in_line_order() -> None:
     text = """playbook: Not A Name
 titel: Wrong
 version: none
@@ -156,7 +156,7 @@ steps:
         assert told in messages
 
 
-def test_a_misspelt_key_is_told_with_the_right_one() -> None:
+def test_misspelt_key_suggests_the_right_one() -> None:
     with pytest.raises(PlaybookInvalid) as caught:
         playbook_of("lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}, neds: [x]}")
     (problem,) = caught.value.problems
@@ -239,11 +239,11 @@ def test_an_input_that_makes_no_sense_is_refused(given: str, told: str) -> None:
         ("#" * (LARGEST_FILE_BYTES + 1), "the file is larger than 256 KiB"),
     ],
 )
-def test_what_yaml_can_do_beyond_plain_values_is_refused(text: str, told: str) -> None:
+def test_yaml_beyond_plain_values_is_refused(text: str, told: str) -> None:
     assert [message for _, message in problems_of(text) if told in message]
 
 
-def test_a_few_lines_of_aliases_cannot_stand_for_gigabytes() -> None:
+def test_aliases_cannot_expand_to_gigabytes() -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(
         f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)
     )
@@ -277,7 +277,7 @@ _TREES = st.recursive(
 
 
 @given(_TREES)
-def test_no_tree_of_known_keys_makes_loading_fail_in_another_way(tree: object) -> None:
+def test_known_keys_give_only_declared_errors(tree: object) -> None:
     problems_of(_written(tree))
 
 
@@ -301,7 +301,7 @@ def test_roles_better_playbooks_and_facts_are_read() -> None:
     assert playbook.step("ask").by == ("boss",)
 
 
-def test_what_is_said_of_a_role_or_playbook_must_be_a_text() -> None:
+def test_role_and_playbook_descriptions_must_be_text() -> None:
     text = text_of("a: {title: A, manual: x}") + "instead:\n  Lock It: x\n  other: 3\nroles: boss\n"
     assert problems_of(text) == [
         (11, "`Lock It` is no name under `instead`"),

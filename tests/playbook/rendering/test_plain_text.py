@@ -2,7 +2,7 @@ from standfast.playbook.rendering.plain_text import as_text
 from tests.playbook.build import playbook_of
 
 
-def test_a_printed_playbook_says_everything_that_a_person_must_know() -> None:
+def test_printed_playbook_is_sufficient_for_a_person() -> None:
     playbook = playbook_of(
         """
         tell:

@@ -49,14 +49,14 @@ def test_branches_stand_side_by_side_and_come_together() -> None:
     )
 
 
-def test_a_need_that_another_brings_along_is_not_drawn() -> None:
+def test_transitive_need_is_not_drawn() -> None:
     needs = direct_needs(playbook_of(EVERY_KIND))
     assert needs["tell"] == {"ask"}
     assert needs["end"] == {"tell", "rest"}
 
 
 @each
-def test_every_step_has_one_row_and_every_branch_ends(path: Path) -> None:
+def test_every_step_has_a_row_and_branches_end(path: Path) -> None:
     playbook = read(path)
     graph = as_graph(playbook)
     marked = [line for line in graph.splitlines() if re.search("[■○◆◷]", line)]
@@ -79,7 +79,7 @@ def test_who_acts_shows_by_shape_and_word() -> None:
 
 
 @each
-def test_boxes_of_a_drawing_do_not_overlap_and_stand_below_what_they_need(path: Path) -> None:
+def test_boxes_stand_below_their_needs_without_overlap(path: Path) -> None:
     playbook = read(path)
     svg = as_svg(playbook)
     assert svg == as_svg(playbook)
@@ -109,7 +109,7 @@ def test_boxes_of_a_drawing_do_not_overlap_and_stand_below_what_they_need(path: 
             assert tops[playbook.step(need).title] < tops[step.title]
 
 
-def test_a_playbook_that_is_not_sound_is_drawn_as_far_as_it_goes() -> None:
+def test_unsound_playbook_is_drawn_as_far_as_possible() -> None:
     playbook = playbook_of(
         "a: {title: A, needs: [b], manual: x}\nb: {title: B, needs: [a, gone], manual: x}\n"
         "c: {title: C, needs: [c], manual: x}\n"

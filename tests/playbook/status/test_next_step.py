@@ -154,12 +154,12 @@ def test_interrupted_work_is_not_said_to_run(playbook: Playbook) -> None:
         ("by: [carrier]\n  roles: [legal]", "By hand (carrier): Look. When it is done (legal): `"),
     ],
 )
-def test_who_does_what_is_done_by_hand_is_named(named: str, told: str) -> None:
+def test_manual_step_names_its_roles(named: str, told: str) -> None:
     small = playbook_of(f"look:\n  title: Look\n  manual: Look.\n  {named}")
     assert standing(state_of(small, view("look", S.PROMPTED))).next_step.startswith(told)
 
 
-def test_when_the_next_people_are_paged_is_told_to_the_minute(playbook: Playbook) -> None:
+def test_next_page_time_is_shown_to_the_minute(playbook: Playbook) -> None:
     asking = view("tell", S.ASKING, planned=3, asked=True)
     late = replace(asking, escalates_at=NOON.replace(microsecond=304913))
     told = standing(state_of(playbook, LOCKED, ANSWERED, late, LOOKED)).next_step
@@ -196,7 +196,7 @@ def test_a_missed_clock_goes_before_closing(playbook: Playbook) -> None:
     assert "Closed, but not its duties: 2 legal clocks due now (without delay)" in due.next_step
 
 
-def test_what_a_rule_refused_is_not_to_be_tried_again(playbook: Playbook) -> None:
+def test_refused_target_is_not_offered_for_retry(playbook: Playbook) -> None:
     for left in ({"done": 4, "refused": 1}, {"refused": 5}):
         short = view("lock", S.PARTIAL if "done" in left else S.FAILED, **left)
         told = standing(state_of(playbook, short)).next_step
@@ -230,7 +230,7 @@ def test_written_letters_are_posted_before_anything_is_settled(playbook: Playboo
     assert "notice posted" not in standing(state_of(playbook, lock)).next_step
 
 
-def test_letters_that_are_known_are_counted_and_their_folder_is_named(playbook: Playbook) -> None:
+def test_known_letters_are_counted_with_their_folder(playbook: Playbook) -> None:
     unposted = replace(
         view("tell", S.PARTIAL, done=3, unknown=4), letters=2, letters_in="/srv/letters"
     )
@@ -269,7 +269,7 @@ def test_what_failed_is_tried_again_before_anybody_closes(playbook: Playbook) ->
     assert "then close it: `standfast incident close 7 --as PERSON`" in refused.next_step
 
 
-def test_what_somebody_has_just_asked_for_is_not_hidden_by_what_holds_up_the_rest(
+def test_recent_request_is_not_hidden_by_obstacles(
     playbook: Playbook,
 ) -> None:
     partial = view("lock", S.PARTIAL, done=4, failed=1)
@@ -281,7 +281,7 @@ def test_what_somebody_has_just_asked_for_is_not_hidden_by_what_holds_up_the_res
     assert told.startswith("`lock` holds up")
 
 
-def test_it_is_not_over_while_an_undo_runs_or_an_effect_came_back(playbook: Playbook) -> None:
+def test_incident_is_not_over_during_an_undo(playbook: Playbook) -> None:
     done = (LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
     undoing = state_of(playbook, *done, extra=(view("undo:lock", S.RUNNING, planned=2),))
     assert flags(undoing) == (False, True, False)
@@ -302,7 +302,7 @@ def test_stopped_and_planned_say_how_to_go_on(playbook: Playbook) -> None:
     assert "nothing was done" in plan.next_step
 
 
-def test_a_condition_that_cannot_be_evaluated_waits_for_a_person() -> None:
+def test_unevaluable_condition_waits_for_a_person() -> None:
     playbook = playbook_of(
         "a: {title: A, manual: x}\nb: {title: B, needs: [a], manual: x, when: answers.a}"
     )
@@ -311,7 +311,7 @@ def test_a_condition_that_cannot_be_evaluated_waits_for_a_person() -> None:
     assert "`b` cannot begin: its condition cannot be evaluated" in standing(state).next_step
 
 
-def test_a_canary_in_hand_and_a_paused_notice_are_what_comes_next(playbook: Playbook) -> None:
+def test_canary_and_paused_notice_come_next(playbook: Playbook) -> None:
     canary = view("tell", S.RUNNING, done=3, planned=97, after_canary=97)
     found = standing(state_of(playbook, LOCKED, ANSWERED, canary, LOOKED))
     assert found.next_step.startswith("`tell` went to the first 3; the other 97 follow")

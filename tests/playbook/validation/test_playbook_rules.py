@@ -57,7 +57,7 @@ def test_a_cycle_is_named_step_by_step() -> None:
     assert "step `e` can never begin, because `b` never can" in problems[2]
 
 
-def test_a_need_that_does_not_exist_is_told_with_what_waits_for_it() -> None:
+def test_unknown_need_is_reported_with_its_step() -> None:
     steps = LOCK + (
         "prove: {title: P, needs: [lok], manual: x}\nlast: {title: L, needs: [prove], manual: x}\n"
         "very_last: {title: V, needs: [last], manual: x}\n"
@@ -130,7 +130,7 @@ def test_unapproved_notice_needs_the_lock(more: str, is_sound: bool) -> None:
         ),
     ],
 )
-def test_an_action_that_cannot_be_carried_out_is_told(step: str, problem: str) -> None:
+def test_impossible_action_is_reported(step: str, problem: str) -> None:
     problems = told(f"s: {{title: S, {step}}}")
     assert len(problems) == 1
     assert problem in problems[0]
@@ -172,7 +172,7 @@ def test_an_action_that_cannot_be_carried_out_is_told(step: str, problem: str) -
         ),
     ],
 )
-def test_what_does_not_exist_here_is_told_only_when_it_is_known(step: str, problem: str) -> None:
+def test_missing_reference_is_reported_only_when_known(step: str, problem: str) -> None:
     inputs = "who: {type: choice, options: [staff, everyone], required: true}"
     problems = told(f"s: {{title: S, {step}}}", HERE, inputs)
     assert len(problems) == 1
@@ -180,7 +180,7 @@ def test_what_does_not_exist_here_is_told_only_when_it_is_known(step: str, probl
     assert told(f"s: {{title: S, {step}}}", ANYTHING, inputs) == []
 
 
-def test_where_no_audience_is_known_at_all_it_says_what_to_add() -> None:
+def test_missing_audience_says_what_to_add() -> None:
     step = "do: notices.send, with: {template: t, audience: staff}, approval: {}"
     (problem,) = told(f"s: {{title: S, {step}}}", Known(audiences=frozenset()))
     assert "there is no audience `staff` | add [audiences.staff] to the configuration" in problem
@@ -274,7 +274,7 @@ def test_an_argument_that_cannot_be_filled_is_told(arguments: str, problem: str)
     assert problem in problems[0]
 
 
-def test_problems_come_in_line_order_with_the_line_of_the_key() -> None:
+def test_problems_have_key_lines_in_order() -> None:
     playbook = playbook_of(
         """
         s:
@@ -292,7 +292,7 @@ def test_problems_come_in_line_order_with_the_line_of_the_key() -> None:
     assert {problem.file for problem in check(playbook, ANYTHING)} == {"small.yaml"}
 
 
-def test_steps_are_ordered_by_their_needs_and_otherwise_as_written() -> None:
+def test_steps_are_ordered_by_needs_then_file() -> None:
     playbook = playbook_of(
         """
         last: {title: L, needs: [first, other], manual: x}
@@ -323,7 +323,7 @@ def test_a_better_playbook_must_exist_and_be_another() -> None:
     ]
 
 
-def test_a_role_that_a_step_asks_for_must_be_listed_where_any_is() -> None:
+def test_asked_role_must_be_listed() -> None:
     steps = "a: {title: A, manual: x, by: [dutymanager]}"
     assert told(steps) == []
     text = text_of(steps) + "roles: {duty-manager: approves}\n"
@@ -332,7 +332,7 @@ def test_a_role_that_a_step_asks_for_must_be_listed_where_any_is() -> None:
     assert problem.hint == "did you mean `duty-manager`?"
 
 
-def test_an_input_that_may_be_left_out_is_locked_only_when_it_is_there() -> None:
+def test_optional_input_is_locked_only_when_present() -> None:
     inputs = "accounts: {type: accounts}\nhow: {type: flag}"
     lock = 'lock: {title: L, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}'
     for sound in ("inputs.accounts != None", "inputs.how and inputs.accounts != None"):
@@ -346,7 +346,7 @@ def test_an_input_that_may_be_left_out_is_locked_only_when_it_is_there() -> None
         assert "`when: inputs.accounts != None`" in problem
 
 
-def test_a_quiet_playbook_tells_nobody_and_asks_named_roles_only() -> None:
+def test_quiet_playbook_notifies_only_named_roles() -> None:
     tell = (
         "tell: {title: T, do: notices.send, with: {template: t, audience: a}, approval: {count: 1}}"
     )
@@ -357,7 +357,7 @@ def test_a_quiet_playbook_tells_nobody_and_asks_named_roles_only() -> None:
     ]
 
 
-def test_structure_and_soundness_are_told_together_in_line_order() -> None:
+def test_structure_and_rules_are_reported_together() -> None:
     steps = """
     lock: {title: L, do: accounts.lok}
     look: {title: K, manual: x, need: [lock]}
