@@ -12,14 +12,17 @@ from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import measured, size
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
+from standfast.suggestions import known_names_hint
 
 if TYPE_CHECKING:
     from backup.records import Progress
     from standfast.continuity.recovery_objectives import ObjectiveResult
+    from standfast.usecases.core.installation import Installation
     from standfast.usecases.drills.outcome import DrillOutcome
+    from standfast.usecases.drills.service_drill import ServiceDrillOutcome
 
 _BASIS = {
     "last_change": "the last change that came back",
@@ -43,7 +46,14 @@ _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
     },
     example="standfast drill run main --identity identity.txt",
 )
-@click.argument("set_name", metavar="SET", help="Whose point is restored.")
+@click.argument(
+    "name",
+    metavar="[SET|SERVICE]",
+    required=False,
+    help="A set, or a service with all on which it depends.",
+)
+@click.option("--service", is_flag=True, help="The name is of a service, even if a set has it.")
+@click.option("--all", "is_all", is_flag=True, help="Drill all services.")
 @identity_option
 @click.option(
     "--point",
@@ -64,7 +74,9 @@ _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
 @click.pass_obj
 def run(
     call: Call,
-    set_name: str,
+    name: str | None,
+    service: bool,
+    is_all: bool,
     identity: Path | None,
     point: str,
     until: str | None,
@@ -78,14 +90,20 @@ def run(
     """
     from standfast.usecases.drills.restore_drill import run_drill
 
+    if is_all == (name is not None):
+        raise UsageError("name a set or a service, or use --all")
     with call.installation() as installation, call.progress() as tell:
+        if name is None or service or name not in installation.config.backup.sets:
+            if keep or compare or until or point != "latest":
+                raise UsageError("--point, --until, --keep and --compare need the name of a set")
+            return _run_services(call, installation, name, identity)
 
         def shown(progress: "Progress") -> None:
-            tell(f"restoring {set_name} (MiB)", progress.bytes_done >> 20, 0)
+            tell(f"restoring {name} (MiB)", progress.bytes_done >> 20, 0)
 
         outcome = run_drill(
             installation,
-            set_name,
+            name,
             identity,
             point,
             "direct",
@@ -95,6 +113,20 @@ def run(
             until=parse_moment(until),
         )
     call.say(outcome.as_json(), lines_of(outcome))
+    return outcome.exit_status
+
+
+def _run_services(
+    call: Call, installation: "Installation", name: str | None, identity: Path | None
+) -> ExitStatus:
+    from standfast.usecases.drills.service_drill import drill_services
+
+    services = installation.config.services
+    if name is not None and name not in services:
+        known = {**installation.config.backup.sets, **services}
+        raise UsageError(f"{name!r}: no set or service; {known_names_hint(name, known)}")
+    outcome = drill_services(installation, [] if name is None else [name], identity)
+    call.say(outcome.as_json(), lines_of_services(outcome))
     return outcome.exit_status
 
 
@@ -238,6 +270,30 @@ def _judged(result: "ObjectiveResult") -> str:
 
 def _work_lost(milliseconds: int | None) -> str:
     return "unknown" if milliseconds is None else measured(milliseconds)
+
+
+def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
+    """Return the lines on order, clocks of each set, RTO and RPO."""
+    from standfast.continuity.recovery_objectives import milliseconds
+
+    lines: list[Line] = [
+        f"Drill of {outcome.subject}: {outcome.state}.",
+        "Order: " + ", then ".join(" and ".join(wave) for wave in outcome.waves) + ".",
+    ]
+    for name, drill in outcome.drills.items():
+        lines.append(f"Set {name} from {drill.point.name}: {drill.state}.")
+        rows = [
+            [clock.value, measured(milliseconds(at - drill.declared_at))]
+            for clock, at in drill.clocks.items()
+        ]
+        lines.append(Table(rows=rows, indent=2))
+        failed = [check for check in drill.checks if check.state.value == "failed"]
+        lines += [f"  failed: {check.name}: {check.reason}" for check in failed]
+        lines += [f"  {drill.problem}"] if drill.problem else []
+    lines += [f"Set {name}: not drilled: {reason}" for name, reason in outcome.problems.items()]
+    lines += [_judged(result) for result in outcome.services]
+    lines.append(f"Report: {outcome.report}")
+    return lines
 
 
 drill = Group(

@@ -6,6 +6,7 @@ Rules
 - The ledger and the report contain counts, times and names of checks, no file names.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import kept
 from standfast.usecases.drills.check_result import CheckResult, CheckState
+from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.source_comparison import Comparison
 
 
@@ -52,6 +54,7 @@ class DrillOutcome:
     rpo_ms: int | None  # None if its start is in the future
     rpo_basis: RpoBasis
     target: Target
+    clocks: Mapping[DrillClock, datetime]  # the steps that were reached
     output: Path | None = None  # the output of failed commands
     report: Path | None = None
     report_digest: str = ""
@@ -125,6 +128,7 @@ class DrillOutcome:
             "restored_at": _written(self.restored_at),
             "usable_at": _written(self.usable_at),
             "ended_at": timestamp(self.ended_at),
+            "clocks": {clock.value: timestamp(at) for clock, at in self.clocks.items()},
             "rto_ms": self.rto_ms,
             "rpo_ms": self.rpo_ms,
             "rpo_measured_from": self.rpo_basis.value,
@@ -137,7 +141,7 @@ class DrillOutcome:
             "checks": [check.as_json() for check in self.checks],
             "skipped": list(self.skipped),
             "comparison": self.comparison.counts() if self.comparison else None,
-            "services": [_judged(service) for service in self.services],
+            "services": [judged(service) for service in self.services],
             "target_is_kept": self.target.is_kept,
             "target_is_gone": self.target.is_gone,
             "result": self.state,
@@ -187,7 +191,8 @@ class DrillOutcome:
         }
 
 
-def _judged(service: ObjectiveResult) -> dict[str, Json]:
+def judged(service: ObjectiveResult) -> dict[str, Json]:
+    """Return the JSON form of a service's result."""
     return {
         "service": service.service,
         "rto_promised_ms": service.rto_promised_ms,

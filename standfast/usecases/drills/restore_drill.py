@@ -13,7 +13,6 @@ Rules
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +20,6 @@ from pathlib import Path
 from backup.errors import Damaged as DamagedBackup
 from backup.records import Progress, RecoveryPoint, RestoreResult
 from backup.repository import Repository
-from backup.trust.key_files import Identity
 from standfast.config.sections.backup import BackupSetConfig
 from standfast.config.sections.services import ServiceConfig
 from standfast.continuity.recovery_objectives import (
@@ -33,14 +31,12 @@ from standfast.continuity.recovery_objectives import (
     minutes,
 )
 from standfast.continuity.service_order import recovery_order
-from standfast.errors import Damaged, StandfastError, Unavailable, UsageError
+from standfast.errors import Damaged, StandfastError
 from standfast.plurals import counted
-from standfast.records import timestamp
 from standfast.usecases.backups.configured_sources import own_files
 from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
     set_of,
     translated_errors,
 )
@@ -52,11 +48,13 @@ from standfast.usecases.drills.check_result import (
     CheckState,
     write_output,
 )
+from standfast.usecases.drills.chosen_point import find_named_point, open_newest
 from standfast.usecases.drills.database_load import (
     LoadedDatabases,
     load_databases,
     started_servers,
 )
+from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.drill_folders import (
     OUTPUT,
     destroy,
@@ -86,6 +84,7 @@ class _Seen:
     damaged_packs: tuple[str, ...] = ()
     checks: list[CheckResult] = field(default_factory=list)
     services: list[ObjectiveResult] = field(default_factory=list)
+    clocks: dict[DrillClock, datetime] = field(default_factory=dict)
     comparison: Comparison | None = None
 
 
@@ -100,6 +99,7 @@ def run_drill(
     keep: bool = False,
     compares: bool = False,
     until: datetime | None = None,
+    declared_at: datetime | None = None,
 ) -> DrillOutcome:
     """Drill a set: restore and check it in isolation, then destroy it.
 
@@ -107,20 +107,21 @@ def run_drill(
 
     Without an identity file, use `drills.identity`. `compares` also compares the restored tree with
     the live source, which must not change meanwhile. `until` is the time up to which the log of a
-    base backup is replayed; `latest` is then the newest point before it. Raise `UsageError` for an
+    base backup is replayed; `latest` is then the newest point before it. Times count from
+    `declared_at`, by default from now. Raise `UsageError` for an
     unknown set, point or identity, `Refused` while another drill of this set runs.
     """
-    declared_at = installation.clock()
+    declared_at = declared_at or installation.clock()
     settings = set_of(installation, set_name)
     services = _ordered_services(installation, set_name)
+    seen = _Seen()
+    seen.clocks[DrillClock.DECLARED] = declared_at
     identity = identity_of(installation, identity_file)
-    named = (
-        None if point == "latest" else _find_named_point(installation, identity, point, set_name)
-    )
+    seen.clocks[DrillClock.KEY_OBTAINED] = installation.clock()
+    named = None if point == "latest" else find_named_point(installation, identity, point, set_name)
     with recorded(installation, "drill", set_name, way) as run:
         destroy_leftovers(installation, set_name)
-        repository, chosen = named or _open_newest(installation, identity, set_name, until)
-        seen = _Seen()
+        repository, chosen = named or open_newest(installation, identity, set_name, until)
         with new_target(installation, set_name, run.token) as folder:
             try:
                 with (
@@ -129,10 +130,12 @@ def run_drill(
                         installation, repository, chosen, folder, identity_file
                     ) as databases,
                 ):
+                    seen.clocks[DrillClock.PROVISIONED] = installation.clock()
                     _restore(installation, repository, chosen, folder, progress, seen)
                     seen.checks += load_databases(
                         installation, repository, databases, settings, folder, until
                     )
+                    seen.clocks[DrillClock.REPLAY_DONE] = installation.clock()
                     _check(
                         installation,
                         chosen,
@@ -187,39 +190,6 @@ def _ordered_services(installation: Installation, set_name: str) -> dict[str, Se
     return {name: services[name] for name in order if set_name in services[name].sets}
 
 
-def _open_newest(
-    installation: Installation, identity: Identity, set_name: str, until: datetime | None
-) -> tuple[Repository, RecoveryPoint]:
-    with translated_errors("opening the repository"):
-        repository = opened_repository(installation, identity)
-        if until is None:
-            return repository, repository.resolve("latest", set_name, of_any_host=True)
-        points = [point for point in repository.points(set_name) if point.time <= until]
-        if not points:
-            raise UsageError(f"{set_name}: no recovery point before {timestamp(until)}.")
-        return repository, max(points, key=lambda point: point.time)
-
-
-def _find_named_point(
-    installation: Installation, identity: Identity, point: str, set_name: str
-) -> tuple[Repository, RecoveryPoint] | None:
-    """Return a named point; raise `UsageError` if it does not exist.
-
-    A wrong name is not recorded as a drill. Return None for any other error: the drill meets it
-    again and records it.
-    """
-    try:
-        with translated_errors("opening the repository"):
-            repository = opened_repository(installation, identity)
-            points = repository.points(set_name)
-    except StandfastError:
-        return None
-    if points:
-        with suppress(Damaged, Unavailable), translated_errors("opening the repository"):
-            return repository, repository.resolve(point, set_name, of_any_host=True)
-    return None
-
-
 def _restore(
     installation: Installation,
     repository: Repository,
@@ -229,8 +199,15 @@ def _restore(
     seen: _Seen,
 ) -> None:
     started = installation.clock()
-    seen.result = repository.restore(point, folder / "tree", (), progress, now=installation.clock)
-    seen.restored_at = installation.clock()
+
+    def observed(restored: Progress) -> None:
+        if restored.bytes_done:
+            seen.clocks.setdefault(DrillClock.FIRST_BYTE, installation.clock())
+        if progress is not None:
+            progress(restored)
+
+    seen.result = repository.restore(point, folder / "tree", (), observed, now=installation.clock)
+    seen.restored_at = seen.clocks[DrillClock.DATA_COMPLETE] = installation.clock()
     seen.is_damaged = is_damage_behind(seen.result.problems)
     seen.damaged_packs = seen.result.damaged_packs
     missing = len(seen.result.problems)
@@ -290,6 +267,8 @@ def _check(
                 and all(result.is_elsewhere for result in results),
             )
         )
+    if not seen.has_failed:
+        seen.clocks[DrillClock.CHECKS_PASSED] = installation.clock()
     seen.usable_at = installation.clock() if is_checked else None
 
 
@@ -368,6 +347,8 @@ def _outcome(
     if worst is not None:
         rpo_ms, basis = worst.rpo_actual_ms, worst.rpo_basis
     usable_at = None if seen.has_failed else seen.usable_at
+    if usable_at is not None:
+        seen.clocks[DrillClock.USABLE] = usable_at
     return DrillOutcome(
         run=run,
         set_name=set_name,
@@ -389,6 +370,7 @@ def _outcome(
         rpo_ms=rpo_ms,
         rpo_basis=basis,
         target=target,
+        clocks=seen.clocks,
     )
 
 

@@ -463,6 +463,24 @@ def test_a_failed_check_fails_the_drill(desk: Desk, installation: Path, identity
     assert "failed" in answer.out
 
 
+def test_drill_of_a_service_shows_its_clocks(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    with (installation / "standfast.toml").open("a") as file:
+        file.write(
+            "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"
+            'sets = ["main"]\n[[services.notes.checks]]\nkind = "command"\ncommand = ["true"]\n'
+        )
+    desk.run("backup", "run")
+    drilled = desk.run("drill", "run", "notes", "--identity", identity)
+    assert drilled.status == 0
+    for shown in ("Drill of service.notes: done.", "data complete", "usable", "notes: RTO kept"):
+        assert shown in drilled.out
+    assert desk.run("drill", "run", "--all", "--identity", identity).status == 0
+    assert desk.run("drill", "run", "note", "--identity", identity).status == 2
+    assert desk.run("drill", "run", "notes", "--identity", identity, "--keep").status == 2
+
+
 def test_a_drill_without_an_identity_says_where_to_name_one(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     answer = desk.run("drill", "run", "main")

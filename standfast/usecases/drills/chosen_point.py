@@ -1,0 +1,46 @@
+"""The recovery point of a drill."""
+
+from contextlib import suppress
+from datetime import datetime
+
+from backup.records import RecoveryPoint
+from backup.repository import Repository
+from backup.trust.key_files import Identity
+from standfast.errors import Damaged, StandfastError, Unavailable, UsageError
+from standfast.records import timestamp
+from standfast.usecases.core.backup_repository import opened_repository, translated_errors
+from standfast.usecases.core.installation import Installation
+
+
+def open_newest(
+    installation: Installation, identity: Identity, set_name: str, until: datetime | None
+) -> tuple[Repository, RecoveryPoint]:
+    """Return the newest point of a set; with `until`, the newest before it."""
+    with translated_errors("opening the repository"):
+        repository = opened_repository(installation, identity)
+        if until is None:
+            return repository, repository.resolve("latest", set_name, of_any_host=True)
+        points = [point for point in repository.points(set_name) if point.time <= until]
+        if not points:
+            raise UsageError(f"{set_name}: no recovery point before {timestamp(until)}.")
+        return repository, max(points, key=lambda point: point.time)
+
+
+def find_named_point(
+    installation: Installation, identity: Identity, point: str, set_name: str
+) -> tuple[Repository, RecoveryPoint] | None:
+    """Return a named point; raise `UsageError` if it does not exist.
+
+    A wrong name is not recorded as a drill. Return None for any other error: the drill meets it
+    again and records it.
+    """
+    try:
+        with translated_errors("opening the repository"):
+            repository = opened_repository(installation, identity)
+            points = repository.points(set_name)
+    except StandfastError:
+        return None
+    if points:
+        with suppress(Damaged, Unavailable), translated_errors("opening the repository"):
+            return repository, repository.resolve(point, set_name, of_any_host=True)
+    return None
