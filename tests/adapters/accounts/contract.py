@@ -107,9 +107,7 @@ class ConnectorContract:
             (alice, True, True),
         ]
 
-    def test_the_one_spelling_of_a_name_finds_the_same_account(
-        self, house: House, alice: str
-    ) -> None:
+    def test_canonical_name_finds_the_same_account(self, house: House, alice: str) -> None:
         spelling = house.connector.canonical(alice)
         assert house.connector.canonical(spelling) == spelling
         assert house.observe(spelling).prior == house.observe(alice).prior
@@ -119,7 +117,7 @@ class ConnectorContract:
         house.observe(alice)
         assert house.stamp(alice) == before
 
-    def test_who_may_sign_in_without_a_second_factor_is_named_or_it_cannot_be_said(
+    def test_second_factors_are_listed_or_unsupported(
         self, house: House, alice: str, leaver: str
     ) -> None:
         if not house.knows_factors:
@@ -165,9 +163,7 @@ class ConnectorContract:
         assert house.lock(name).state is EffectState.REFUSED
         assert house.stamp(alice) == before
 
-    def test_a_lock_keeps_a_sign_in_out_and_an_undo_lets_it_in_again(
-        self, house: House, alice: str
-    ) -> None:
+    def test_lock_refuses_sign_in_until_undo(self, house: House, alice: str) -> None:
         assert house.sign_in(alice)
         before = house.observe(alice)
         assert house.lock(alice).state is EffectState.DONE
@@ -229,9 +225,7 @@ class ConnectorContract:
         assert result.proof is Proof.NONE
         assert result.reason
 
-    def test_proof_holds_after_a_lock_and_fails_once_someone_unlocks(
-        self, house: House, alice: str
-    ) -> None:
+    def test_proof_fails_after_an_unlock(self, house: House, alice: str) -> None:
         house.lock(alice)
         proven = house.prove(alice)
         assert proven.state is EffectState.DONE
@@ -239,12 +233,10 @@ class ConnectorContract:
         house.set_enabled(alice, True)
         assert house.prove(alice).state is EffectState.FAILED
 
-    def test_what_names_an_account_for_good_is_kept_in_its_prior_state(
-        self, house: House, alice: str
-    ) -> None:
+    def test_prior_state_identifies_the_account(self, house: House, alice: str) -> None:
         assert set(house.connector.identity) <= set(house.observe(alice).prior)
 
-    def test_proof_is_of_the_account_that_was_locked_and_not_of_who_bears_its_name(
+    def test_proof_concerns_the_locked_account_only(
         self, house: House, alice: str, leaver: str
     ) -> None:
         locked = house.observe(alice).prior

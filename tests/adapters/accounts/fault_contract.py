@@ -79,7 +79,7 @@ def lock_until_sent(house: RelayedHouse, relay: Relay, name: str) -> Result:
 class FaultContract:
     """Subclass it beside a fixture `house` that gives a `RelayedHouse`."""
 
-    def test_a_directory_that_hangs_before_a_change_fails_and_after_it_leaves_a_doubt(
+    def test_hanging_directory_leaves_only_changes_unknown(
         self, house: RelayedHouse, alice: str
     ) -> None:
         with running_relay(house.relayed) as relay:
@@ -103,7 +103,7 @@ class FaultContract:
             assert not house.is_enabled(alice)
             connector.close()
 
-    def test_a_connection_that_drops_as_the_change_leaves_is_a_doubt_unless_it_is_seen(
+    def test_dropped_connection_is_unknown_unless_observed(
         self, house: RelayedHouse, alice: str
     ) -> None:
         with running_relay(house.relayed) as relay:
@@ -116,7 +116,7 @@ class FaultContract:
             assert lock(house, connector, alice).state is EffectState.DONE
             connector.close()
 
-    def test_an_undo_whose_answer_is_lost_is_a_doubt_unless_it_is_seen_and_is_done_again(
+    def test_lost_undo_answer_is_unknown_and_repeatable(
         self, house: RelayedHouse, alice: str
     ) -> None:
         before = house.observe(alice)
@@ -161,9 +161,7 @@ class FaultContract:
             assert not any(house.is_enabled(name) for name in names)
             connector.close()
 
-    def test_a_connection_that_died_while_it_idled_is_opened_again(
-        self, house: RelayedHouse, alice: str
-    ) -> None:
+    def test_dead_idle_connection_is_reopened(self, house: RelayedHouse, alice: str) -> None:
         with running_relay(house.relayed) as relay:
             connector = house.through(relay.port, 5.0)
             wait_for(connector, alice)
@@ -180,7 +178,7 @@ class FaultContract:
         [b"\xff" * 64, b"HTTP/1.1 200 OK\r\n\r\n<p>", b"\0"],
         ids=["ones", "a page", "a zero"],
     )
-    def test_garbage_before_a_change_fails_and_after_it_is_never_taken_for_success(
+    def test_garbage_is_never_taken_for_success(
         self, house: RelayedHouse, alice: str, garbage: bytes
     ) -> None:
         with running_relay(house.relayed) as relay:
@@ -207,7 +205,7 @@ class FaultContract:
             assert house.is_enabled(alice)
             connector.close()
 
-    def test_a_directory_that_is_away_is_told_without_names(
+    def test_absent_directory_is_reported_without_names(
         self, house: RelayedHouse, alice: str
     ) -> None:
         gone = house.through(1, 2.0)
@@ -234,7 +232,7 @@ class BusyContract:
     """For HTTP: a directory that wants to be left alone for a while."""
 
     @pytest.mark.parametrize("status", [429, 503])
-    def test_a_busy_directory_is_tried_again_when_it_asks_and_not_before(
+    def test_busy_directory_is_retried_when_it_asks(
         self, house: HttpHouse, alice: str, status: int
     ) -> None:
         with running_relay(house.relayed) as relay:
@@ -252,9 +250,7 @@ class BusyLdapContract:
     """For LDAP: a directory that answers a change with "busy" or "unavailable"."""
 
     @pytest.mark.parametrize("code", [51, 52], ids=["busy", "unavailable"])
-    def test_a_busy_directory_is_tried_again_and_not_taken_for_done(
-        self, house: RelayedHouse, alice: str, code: int
-    ) -> None:
+    def test_busy_directory_is_never_done(self, house: RelayedHouse, alice: str, code: int) -> None:
         with running_relay(house.relayed) as relay:
             connector = house.through(relay.port, 5.0)
             wait_for(connector, alice)

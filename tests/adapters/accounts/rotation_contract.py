@@ -88,9 +88,7 @@ def recipient(tmp_path: Path) -> Recipient:
 class RotationContract:
     """Subclass it beside a fixture `house` that gives a `RotationHouse`."""
 
-    def test_the_old_password_is_refused_and_the_sealed_one_let_in(
-        self, house: RotationHouse, alice: str
-    ) -> None:
+    def test_only_the_sealed_password_is_accepted(self, house: RotationHouse, alice: str) -> None:
         assert house.sign_in_with(alice, house.first_password)
         result = house.rotate(alice)
         assert result.state is EffectState.DONE
@@ -103,9 +101,7 @@ class RotationContract:
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
 
-    def test_the_new_password_is_in_no_result_no_file_name_and_no_log(
-        self, house: RotationHouse, alice: str
-    ) -> None:
+    def test_new_password_appears_nowhere(self, house: RotationHouse, alice: str) -> None:
         result = house.rotate(alice)
         (password,) = house.recipient.passwords(alice)
         assert password not in repr(result)
@@ -114,7 +110,7 @@ class RotationContract:
             assert alice not in place.name
             assert password.encode() not in place.read_bytes()
 
-    def test_who_is_locked_stays_locked_and_comes_in_with_the_new_one_after_the_undo(
+    def test_locked_account_stays_locked_after_rotation(
         self, house: RotationHouse, alice: str
     ) -> None:
         before = house.observe(alice)
@@ -129,9 +125,7 @@ class RotationContract:
         assert not house.sign_in_with(alice, house.first_password)
         assert house.sign_in_with(alice, password)
 
-    def test_another_try_seals_another_and_keeps_what_was_sealed(
-        self, house: RotationHouse, alice: str
-    ) -> None:
+    def test_each_attempt_seals_another_password(self, house: RotationHouse, alice: str) -> None:
         token = uuid.uuid4().hex
         first, second = house.rotate(alice, token), house.rotate(alice, token)
         assert first.facts["sealed_in"] != second.facts["sealed_in"]
@@ -149,9 +143,7 @@ class RotationContract:
         assert "none was set" in result.reason
         assert house.sign_in_with(alice, house.first_password)
 
-    def test_nobody_is_given_a_password_in_an_unknown_accounts_stead(
-        self, house: RotationHouse, alice: str
-    ) -> None:
+    def test_unknown_account_gets_no_password(self, house: RotationHouse, alice: str) -> None:
         before = house.stamp(alice)
         asked = [house.order("rotate", "nobody"), house.order("rotate", alice)]
         results = house.connector.rotate(asked)
@@ -163,7 +155,7 @@ class RotationContract:
 class LostAnswerContract:
     """Whatever breaks, the password that holds can be opened."""
 
-    def test_when_the_answer_is_lost_the_password_that_holds_is_in_one_of_the_files(
+    def test_password_in_force_is_always_sealed(
         self, house: RelayedRotationHouse, alice: str
     ) -> None:
         order = house.order("rotate", alice)

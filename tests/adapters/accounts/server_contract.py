@@ -37,9 +37,7 @@ class ServerHouse(RelayedHouse):
 class SessionContract:
     """Old sessions end, and are no less refused than old passwords."""
 
-    def test_an_old_session_and_an_old_password_are_refused_until_the_undo(
-        self, house: ServerHouse, alice: str
-    ) -> None:
+    def test_old_session_and_password_stay_refused(self, house: ServerHouse, alice: str) -> None:
         session = house.open_session(alice)
         assert house.admits(session)
         before = house.observe(alice)
@@ -53,7 +51,7 @@ class SessionContract:
         assert house.admits(house.open_session(alice))
         assert not house.admits(session)
 
-    def test_revoking_ends_sessions_and_lets_the_holder_in_again(
+    def test_revocation_ends_sessions_and_admits_holder_again(
         self, house: ServerHouse, alice: str
     ) -> None:
         session = house.open_session(alice)
@@ -62,9 +60,7 @@ class SessionContract:
         assert not house.admits(session)
         assert house.sign_in(alice)
 
-    def test_a_session_that_outlived_a_lock_is_no_proof(
-        self, house: ServerHouse, alice: str
-    ) -> None:
+    def test_surviving_session_is_no_proof(self, house: ServerHouse, alice: str) -> None:
         house.open_session(alice)
         house.set_enabled(alice, False)
         result = house.prove(alice)
@@ -73,7 +69,7 @@ class SessionContract:
         assert house.lock(alice).state is EffectState.DONE
         assert house.prove(alice).state is EffectState.DONE
 
-    def test_a_bad_name_in_a_batch_spoils_no_other(self, house: ServerHouse) -> None:
+    def test_bad_name_spoils_no_other(self, house: ServerHouse) -> None:
         names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(5)]
         for name in names:
             house.add(name)
@@ -96,9 +92,7 @@ class LimitedHouse(ServerHouse):
 class FullContract:
     """Who is not let in for lack of room comes again, and has changed nothing."""
 
-    def test_a_full_server_is_tried_again_and_told_from_one_that_refuses_us(
-        self, house: LimitedHouse, alice: str
-    ) -> None:
+    def test_full_server_is_retried(self, house: LimitedHouse, alice: str) -> None:
         with house.full():
             result = lock(house, house.connector, alice)
             with pytest.raises(Unavailable, match="full") as caught:
@@ -135,7 +129,7 @@ class TlsContract:
         connector.close()
         assert not any(secret in relay.sent for secret in secured.secrets)
 
-    def test_a_private_authority_and_the_right_name_are_let_be(self, secured: Secured) -> None:
+    def test_private_authority_is_accepted(self, secured: Secured) -> None:
         with running_relay(secured.target) as relay:
             for how in (secured.verifies, *secured.requires):
                 connector = secured.connect(
@@ -154,13 +148,13 @@ class TlsContract:
         with running_relay(secured.target) as relay:
             self.refused(secured, relay, host="localhost", tls=secured.verifies, ca_file=None)
 
-    def test_a_server_that_offers_no_tls_is_told_nothing(self, secured: Secured) -> None:
+    def test_server_without_tls_receives_nothing(self, secured: Secured) -> None:
         with running_relay(secured.plain) as relay:
             relay.rewrite = secured.strip
             for how in (secured.verifies, *secured.requires):
                 self.refused(secured, relay, host="localhost", tls=how, ca_file=secured.ca_file)
 
-    def test_left_out_it_is_verified_with_any_other_machine(self, secured: Secured) -> None:
+    def test_tls_is_verified_by_default(self, secured: Secured) -> None:
         for target, strip in ((secured.target, bytes), (secured.plain, secured.strip)):
             with running_relay(target, host="127.0.0.2") as relay:
                 relay.rewrite = strip

@@ -143,9 +143,7 @@ class TestActiveDirectory(
 ): ...
 
 
-def test_the_old_password_is_refused_and_an_open_connection_goes_on_as_the_proof_says(
-    house: ActiveDirectoryHouse, alice: str
-) -> None:
+def test_proof_reports_an_open_connection(house: ActiveDirectoryHouse, alice: str) -> None:
     connection = house.open(alice)
     assert connection is not None
     before = house.observe(alice)
@@ -161,7 +159,7 @@ def test_the_old_password_is_refused_and_an_open_connection_goes_on_as_the_proof
     assert house.sign_in(alice)
 
 
-def test_a_password_that_is_reset_stays_refused_after_the_undo_until_a_new_one_is_given(
+def test_reset_password_stays_refused_after_undo(
     samba_server: Samba, server: LdapServer, recipient: Recipient
 ) -> None:
     house = ActiveDirectoryHouse(samba_server, server, recipient, reset_password=True)
@@ -185,9 +183,7 @@ def test_a_password_that_is_reset_stays_refused_after_the_undo_until_a_new_one_i
     house.connector.close()
 
 
-def test_an_undo_that_is_answered_as_done_and_was_not_is_not_believed(
-    house: ActiveDirectoryHouse, alice: str
-) -> None:
+def test_undo_without_effect_is_not_believed(house: ActiveDirectoryHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     with running_relay(house.relayed) as relay:
@@ -198,7 +194,7 @@ def test_an_undo_that_is_answered_as_done_and_was_not_is_not_believed(
     assert (result.state, house.is_enabled(alice)) == (EffectState.FAILED, False)
 
 
-def test_of_the_two_passwords_that_are_set_the_sealed_one_is_the_last(
+def test_sealed_password_is_set_last(
     house: ActiveDirectoryHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The last but one is let in for an hour, too: that a sign-in works does not show which it is.
@@ -208,9 +204,7 @@ def test_of_the_two_passwords_that_are_set_the_sealed_one_is_the_last(
     assert [one == f'"{sealed}"'.encode("utf-16-le") for one in sets] == [False, True]
 
 
-def test_who_may_not_sign_in_now_is_given_a_new_password_all_the_same(
-    house: ActiveDirectoryHouse, alice: str
-) -> None:
+def test_account_refused_now_gets_a_password(house: ActiveDirectoryHouse, alice: str) -> None:
     house.samba.replace(house.dns[alice], {"accountExpires": ["129000000000000000"]})
     assert not house.sign_in(alice)
     result = house.rotate(alice)
@@ -221,7 +215,7 @@ def test_who_may_not_sign_in_now_is_given_a_new_password_all_the_same(
     assert not house.sign_in(alice)
 
 
-def test_a_new_password_that_is_a_wrong_one_is_not_believed(
+def test_refused_new_password_is_not_believed(
     house: ActiveDirectoryHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = LdapConnection.replace
@@ -235,7 +229,7 @@ def test_a_new_password_that_is_a_wrong_one_is_not_believed(
     assert (result.state, str(place) in result.reason) == (EffectState.FAILED, True)
 
 
-def test_no_two_accounts_are_reset_to_the_same_password(
+def test_reset_passwords_are_all_different(
     samba_server: Samba, server: LdapServer, recipient: Recipient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = ActiveDirectoryHouse(samba_server, server, recipient, reset_password=True)
@@ -249,7 +243,7 @@ def test_no_two_accounts_are_reset_to_the_same_password(
 
 
 @pytest.mark.parametrize("gone", [str(uuid.UUID(int=7)), "no id", ""])
-def test_an_undo_of_an_account_that_is_gone_is_refused_and_goes_to_nobody_of_its_name(
+def test_undo_of_a_deleted_account_is_refused(
     house: ActiveDirectoryHouse, alice: str, gone: str
 ) -> None:
     before = house.observe(alice)
@@ -259,9 +253,7 @@ def test_an_undo_of_an_account_that_is_gone_is_refused_and_goes_to_nobody_of_its
     assert (result.state, house.is_enabled(alice)) == (EffectState.REFUSED, False)
 
 
-def test_one_bit_is_changed_and_what_an_administrator_set_meanwhile_stays(
-    house: ActiveDirectoryHouse, alice: str
-) -> None:
+def test_only_one_flag_is_changed(house: ActiveDirectoryHouse, alice: str) -> None:
     never_expires = 0x10000
     house.samba.replace(house.dns[alice], {"userAccountControl": [str(512 | never_expires)]})
     before = house.observe(alice)
@@ -290,7 +282,7 @@ def test_case_makes_no_other_account(house: ActiveDirectoryHouse, alice: str) ->
     ("name", "why"),
     [("Administrator", "built-in"), ("krbtgt", "built-in"), ("standfast", "itself")],
 )
-def test_what_may_not_be_locked_is_said_before_and_refused(
+def test_forbidden_lock_is_reported_and_refused(
     house: ActiveDirectoryHouse, name: str, why: str
 ) -> None:
     assert why in house.observe(name).obstacle
@@ -302,7 +294,7 @@ def test_what_may_not_be_locked_is_said_before_and_refused(
     "way",
     ["{name}@EXAMPLE.com", "{name}@elsewhere.example", "EXAMPLE\\{name}", "{dn}", "{spaced}"],
 )
-def test_the_connectors_own_account_is_known_by_whatever_it_signs_in_as(
+def test_own_account_is_known_in_every_form(
     samba_server: Samba, server: LdapServer, way: str
 ) -> None:
     name = f"ours-{uuid.uuid4().hex[:8]}"
@@ -319,9 +311,7 @@ def test_the_connectors_own_account_is_known_by_whatever_it_signs_in_as(
     assert ("itself" in ours.obstacle, "itself" in not_ours.obstacle) == (True, False)
 
 
-def test_an_account_whose_state_is_hidden_from_us_is_not_taken_for_locked_and_spoils_no_other(
-    house: ActiveDirectoryHouse, alice: str
-) -> None:
+def test_hidden_account_is_not_locked(house: ActiveDirectoryHouse, alice: str) -> None:
     hidden = f"hidden-{uuid.uuid4().hex[:8]}"
     house.add(hidden)
     house.samba.shell(
@@ -345,7 +335,7 @@ def test_an_account_whose_state_is_hidden_from_us_is_not_taken_for_locked_and_sp
     assert (house.is_enabled(hidden), house.is_enabled(alice)) == (True, False)
 
 
-def test_an_account_outside_the_delegated_unit_is_refused_before_it_is_tried(
+def test_account_outside_the_unit_is_refused(
     house: ActiveDirectoryHouse,
 ) -> None:
     name = f"other-{uuid.uuid4().hex[:8]}"
@@ -354,9 +344,7 @@ def test_an_account_outside_the_delegated_unit_is_refused_before_it_is_tried(
     assert house.lock(name).state is EffectState.REFUSED
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
-    house: ActiveDirectoryHouse, alice: str
-) -> None:
+def test_reassigned_name_is_not_changed_or_proven(house: ActiveDirectoryHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     former = f"was-{uuid.uuid4().hex[:8]}"
@@ -385,7 +373,7 @@ def test_the_connectors_account_changes_nothing_else(
     connection.close()
 
 
-def test_a_server_that_hangs_before_a_change_fails_and_a_dead_connection_is_renewed(
+def test_hanging_server_fails_and_connection_is_renewed(
     server: LdapServer, house: ActiveDirectoryHouse, alice: str
 ) -> None:
     with running_relay(636) as relay:
@@ -404,7 +392,7 @@ def test_a_server_that_hangs_before_a_change_fails_and_a_dead_connection_is_rene
         connector.close()
 
 
-def test_a_check_counts_the_accounts_that_are_not_ours_to_lock(
+def test_check_counts_accounts_without_rights(
     server: LdapServer, house: ActiveDirectoryHouse, alice: str
 ) -> None:
     said = house.connector.shortcomings()

@@ -123,9 +123,7 @@ class TestAmazonConnect(ConnectorContract, FaultContract, BusyContract):
         return agents
 
 
-def test_a_lock_takes_permissions_contacts_and_status_and_an_undo_gives_profiles_back(
-    house: ConnectHouse, alice: str
-) -> None:
+def test_lock_removes_profiles_and_undo_restores_them(house: ConnectHouse, alice: str) -> None:
     user = house.instance.by_name(alice)
     user.security_profiles = sorted([house.instance.agent_profile, house.instance.no_access])
     had = list(user.security_profiles)
@@ -147,7 +145,7 @@ def test_a_lock_takes_permissions_contacts_and_status_and_an_undo_gives_profiles
 
 
 @pytest.mark.parametrize("what", ["security", "routing"])
-def test_profiles_that_somebody_gave_since_the_lock_are_not_taken_by_an_undo(
+def test_profiles_assigned_after_the_lock_are_kept(
     house: ConnectHouse, alice: str, what: str
 ) -> None:
     user = house.instance.by_name(alice)
@@ -163,9 +161,7 @@ def test_profiles_that_somebody_gave_since_the_lock_are_not_taken_by_an_undo(
     assert house.stamp(alice) == had
 
 
-def test_a_routing_profile_that_no_lock_changes_is_left_to_whoever_gives_it(
-    house: ConnectHouse, alice: str
-) -> None:
+def test_unlocked_routing_profile_is_not_touched(house: ConnectHouse, alice: str) -> None:
     connector = house.connect(no_contacts_routing_profile=None)
     user = house.instance.by_name(alice)
     (before,) = connector.observe([alice])
@@ -178,7 +174,7 @@ def test_a_routing_profile_that_no_lock_changes_is_left_to_whoever_gives_it(
     assert user.routing_profile == "of-the-evening-shift"
 
 
-def test_sessions_cannot_be_ended_and_the_plan_says_so(house: ConnectHouse) -> None:
+def test_plan_states_that_sessions_remain(house: ConnectHouse) -> None:
     assert "revoke" not in house.connector.verbs
     assert any("contact" in words for words in house.connector.irreversible)
 
@@ -192,7 +188,7 @@ def test_routing_and_status_stay_where_none_is_configured(house: ConnectHouse, a
     assert (user.routing_profile, user.status) == (house.instance.routing, "available")
 
 
-def test_agents_whose_names_differ_in_case_are_told_apart_across_pages(
+def test_agents_are_distinguished_by_case(
     house: ConnectHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(house.instance, "page_size", 1)
@@ -208,7 +204,7 @@ def test_agents_whose_names_differ_in_case_are_told_apart_across_pages(
 
 
 @pytest.mark.parametrize("profile", ["agent_profile", "id"])
-def test_a_profile_that_grants_something_or_is_not_there_locks_nobody(
+def test_unsafe_security_profile_locks_nobody(
     house: ConnectHouse, alice: str, profile: str
 ) -> None:
     connector = house.connect(no_access_security_profile=getattr(house.instance, profile))
@@ -232,7 +228,7 @@ def test_looking_at_many_agents_keeps_to_connects_pace(throttled: ConnectHouse) 
     assert clock.now() - began >= (20 - BURST) / 2
 
 
-def test_a_throttled_request_is_tried_again_later_and_changes_nothing(
+def test_throttled_request_is_retried_later(
     throttled: ConnectHouse,
 ) -> None:
     names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(8)]
@@ -249,7 +245,7 @@ def test_a_throttled_request_is_tried_again_later_and_changes_nothing(
     assert not any(throttled.is_enabled(name) for name in names)
 
 
-def test_a_turn_that_comes_too_late_is_not_waited_for() -> None:
+def test_late_turn_is_not_awaited() -> None:
     clock = Clock()
     pace = Pace(monotonic=clock.now, sleep=clock.sleep)
     for _ in range(BURST):
@@ -264,9 +260,7 @@ def test_a_turn_that_comes_too_late_is_not_waited_for() -> None:
     assert caught.value.retry_after_seconds is not None
 
 
-def test_the_published_policy_allows_every_call_and_no_other(
-    house: ConnectHouse, alice: str
-) -> None:
+def test_published_policy_permits_exactly_the_calls(house: ConnectHouse, alice: str) -> None:
     connector = house.connect()
     (before,) = connector.observe([alice])
     connector.lock([house.order("lock", alice)])

@@ -180,9 +180,7 @@ def test_the_policies_are_what_aws_needs_to_read() -> None:
     assert len(lock_policy(NOW)) + len(cut_policy(NOW)) < 400
 
 
-def test_a_lock_shuts_every_way_in_and_an_undo_opens_what_can_be_opened(
-    house: IamHouse, alice: str
-) -> None:
+def test_lock_closes_all_and_undo_restores(house: IamHouse, alice: str) -> None:
     house.iam.create_login_profile(UserName=alice, Password=PASSWORD)
     spare = house.iam.create_access_key(UserName=alice)["AccessKey"]["AccessKeyId"]
     house.iam.update_access_key(UserName=alice, AccessKeyId=spare, Status="Inactive")
@@ -204,9 +202,7 @@ def test_a_lock_shuts_every_way_in_and_an_undo_opens_what_can_be_opened(
     assert any("password" in words for words in house.connector.irreversible)
 
 
-def test_a_session_from_before_the_lock_stays_cut_after_the_undo(
-    house: IamHouse, alice: str
-) -> None:
+def test_session_before_the_lock_stays_cut(house: IamHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     locked_at = datetime.now(UTC)
@@ -216,9 +212,7 @@ def test_a_session_from_before_the_lock_stays_cut_after_the_undo(
     assert abs((cut - locked_at).total_seconds()) < 5
 
 
-def test_proof_fails_while_a_key_is_active_or_old_sessions_are_not_cut(
-    house: IamHouse, alice: str
-) -> None:
+def test_proof_fails_with_open_key_or_session(house: IamHouse, alice: str) -> None:
     house.put(alice, LOCK_POLICY, lock_policy(datetime.now(UTC)))
     assert "still live" in house.prove(alice).reason
     house.lock(alice)
@@ -229,7 +223,7 @@ def test_proof_fails_while_a_key_is_active_or_old_sessions_are_not_cut(
     assert house.prove(alice).state is EffectState.DONE
 
 
-def test_a_lock_policy_that_somebody_changed_does_not_count(house: IamHouse, alice: str) -> None:
+def test_changed_lock_policy_does_not_count(house: IamHouse, alice: str) -> None:
     house.lock(alice)
     weaker = json.loads(lock_policy(NOW))
     weaker["Statement"][0]["Action"] = "s3:*"
@@ -240,7 +234,7 @@ def test_a_lock_policy_that_somebody_changed_does_not_count(house: IamHouse, ali
     assert not house.sign_in(alice)
 
 
-def test_what_was_given_anew_while_locked_is_kept_by_the_undo(house: IamHouse, alice: str) -> None:
+def test_credentials_created_during_the_lock_are_kept(house: IamHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     house.iam.create_login_profile(UserName=alice, Password=PASSWORD)
@@ -252,9 +246,7 @@ def test_what_was_given_anew_while_locked_is_kept_by_the_undo(house: IamHouse, a
     assert house.sign_in(alice)
 
 
-def test_a_revocation_cuts_sessions_and_keys_and_leaves_the_password(
-    house: IamHouse, alice: str
-) -> None:
+def test_revocation_cuts_sessions_and_keeps_password(house: IamHouse, alice: str) -> None:
     house.iam.create_login_profile(UserName=alice, Password=PASSWORD)
     (result,) = house.connector.revoke([house.order("revoke", alice)])
     assert result.state is EffectState.DONE
@@ -263,9 +255,7 @@ def test_a_revocation_cuts_sessions_and_keys_and_leaves_the_password(
     assert set(house.policies(alice)) == {"own", CUT_POLICY}
 
 
-def test_a_session_since_the_last_revocation_is_cut_by_the_next(
-    house: IamHouse, alice: str
-) -> None:
+def test_later_session_is_cut_by_next_revocation(house: IamHouse, alice: str) -> None:
     house.iam.delete_access_key(UserName=alice, AccessKeyId=house.keys[alice].id)
     house.put(alice, CUT_POLICY, cut_policy(NOW))
     (result,) = house.connector.revoke([house.order("revoke", alice)])
@@ -275,9 +265,7 @@ def test_a_session_since_the_last_revocation_is_cut_by_the_next(
     assert datetime.fromisoformat(cut_at) > NOW
 
 
-def test_an_undo_of_a_lock_that_was_not_followed_by_its_cut_lets_no_old_session_live_again(
-    house: IamHouse, alice: str
-) -> None:
+def test_undo_of_partial_lock_revives_no_session(house: IamHouse, alice: str) -> None:
     """Whoever locked it died a moment too early."""
     before = house.observe(alice)
     house.lock(alice)
@@ -287,9 +275,7 @@ def test_an_undo_of_a_lock_that_was_not_followed_by_its_cut_lets_no_old_session_
     assert CUT_POLICY in house.policies(alice)
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
-    house: IamHouse, alice: str
-) -> None:
+def test_reassigned_name_is_not_changed(house: IamHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     for policy in house.policies(alice):
@@ -301,7 +287,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     assert not house.is_enabled(alice)
 
 
-def test_a_role_is_locked_and_its_sessions_are_refused_until_the_undo(
+def test_locked_role_sessions_are_refused_until_undo(
     house: IamHouse,
 ) -> None:
     role = f"agents-{uuid.uuid4().hex[:8]}"
@@ -337,12 +323,12 @@ def test_a_role_is_locked_and_its_sessions_are_refused_until_the_undo(
         session.list_users()  # the old session: cut for good
 
 
-def test_a_user_and_a_role_of_one_name_are_two_accounts(house: IamHouse, alice: str) -> None:
+def test_user_and_role_are_two_accounts(house: IamHouse, alice: str) -> None:
     assert not house.observe(f"role/{alice}").exists
     assert not house.observe(f"user/{alice}").exists
 
 
-def test_the_published_policy_allows_every_call_and_no_other(
+def test_published_policy_permits_exactly_the_calls(
     house: IamHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: set[str] = set()
@@ -394,7 +380,7 @@ program,arn:aws:iam::123456789012:user/program,false,false
     ("root", "without"),
     [("not_supported", ["<root_account>", "alice"]), ("false", ["alice"])],
 )
-def test_root_counts_unless_it_has_no_password_and_a_key_alone_asks_for_no_factor(
+def test_root_with_password_counts_without_factor(
     house: IamHouse, monkeypatch: pytest.MonkeyPatch, root: str, without: list[str]
 ) -> None:
     """moto has no root in its report; this one is as AWS describes it."""
@@ -411,9 +397,7 @@ def test_root_counts_unless_it_has_no_password_and_a_key_alone_asks_for_no_facto
     assert found.without[0].is_privileged is (root != "false")
 
 
-def test_a_report_that_is_not_made_in_time_is_no_answer(
-    house: IamHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_late_report_is_no_answer(house: IamHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: Any, **__: Any) -> Any:
         return {"State": "INPROGRESS"}
 

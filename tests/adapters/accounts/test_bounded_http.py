@@ -33,9 +33,7 @@ def join_errands() -> None:
             assert not thread.is_alive()
 
 
-def test_a_request_that_waits_for_a_connection_in_vain_was_not_sent(
-    directory: Scripted, http: HttpClient
-) -> None:
+def test_unsent_request_did_not_arrive(directory: Scripted, http: HttpClient) -> None:
     has_arrived = threading.Event()
 
     def hold(exchange: Any) -> None:
@@ -55,7 +53,7 @@ def test_a_request_that_waits_for_a_connection_in_vain_was_not_sent(
     assert directory.count("PATCH") == 0
 
 
-def test_a_request_whose_name_look_up_hangs_is_called_back_and_never_arrives(
+def test_hanging_name_resolution_sends_nothing(
     directory: Scripted, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver_answers = threading.Event()
@@ -73,18 +71,14 @@ def test_a_request_whose_name_look_up_hangs_is_called_back_and_never_arrives(
     assert directory.count("PATCH") == 0
 
 
-def test_a_request_that_was_sent_and_not_answered_may_have_arrived(
-    directory: Scripted, http: HttpClient
-) -> None:
+def test_unanswered_request_may_have_arrived(directory: Scripted, http: HttpClient) -> None:
     directory.script("PATCH", lambda exchange: exchange.drop())
     with pytest.raises(NoAnswer):
         http.exchange("PATCH", directory.url + "/Users/1", Deadline(10))
     assert directory.count("PATCH") == 1
 
 
-def test_an_exchange_whose_body_never_ends_is_not_left_running(
-    directory: Scripted, http: HttpClient
-) -> None:
+def test_endless_exchange_is_ended(directory: Scripted, http: HttpClient) -> None:
     directory.script("GET", lambda exchange: exchange.drip_body())
     with pytest.raises(NoAnswer):
         http.exchange("GET", directory.url + "/Users/1", Deadline(1.0))

@@ -160,9 +160,7 @@ def house(pool: CognitoHouse) -> CognitoHouse:
 class TestCognito(ConnectorContract, FaultContract, BusyContract): ...
 
 
-def test_old_tokens_are_refused_while_locked_and_a_refresh_token_after_the_undo(
-    house: CognitoHouse, alice: str
-) -> None:
+def test_old_tokens_are_refused_after_the_lock(house: CognitoHouse, alice: str) -> None:
     assert house.sign_in(alice)
     (old,) = house.known[alice]
     assert house.admits(old)
@@ -182,9 +180,7 @@ def test_old_tokens_are_refused_while_locked_and_a_refresh_token_after_the_undo(
     assert house.admits(house.known[alice][-1])
 
 
-def test_an_undo_signs_out_what_another_administrator_only_disabled(
-    house: CognitoHouse, alice: str
-) -> None:
+def test_undo_signs_out_disabled_users(house: CognitoHouse, alice: str) -> None:
     assert house.sign_in(alice)
     (old,) = house.known[alice]
     before = house.observe(alice)
@@ -194,9 +190,7 @@ def test_an_undo_signs_out_what_another_administrator_only_disabled(
     assert house.sign_in(alice)
 
 
-def test_without_a_known_token_the_proof_is_what_is_read_back(
-    house: CognitoHouse, alice: str
-) -> None:
+def test_without_known_token_proof_is_read_back(house: CognitoHouse, alice: str) -> None:
     house.lock(alice)
     proven = house.prove(alice)
     assert (proven.state, proven.proof) == (EffectState.DONE, Proof.READ_BACK)
@@ -204,9 +198,7 @@ def test_without_a_known_token_the_proof_is_what_is_read_back(
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_token_that_is_still_let_in_fails_the_proof(
-    house: CognitoHouse, alice: str, place: int
-) -> None:
+def test_accepted_token_fails_the_proof(house: CognitoHouse, alice: str, place: int) -> None:
     bob = f"bob-{uuid.uuid4().hex[:8]}"
     house.add(bob)
     assert house.sign_in(bob)
@@ -219,9 +211,7 @@ def test_a_token_that_is_still_let_in_fails_the_proof(
     assert "still let in" in result.reason
 
 
-def test_a_revocation_signs_out_and_leaves_the_account_enabled(
-    house: CognitoHouse, alice: str
-) -> None:
+def test_revocation_signs_out_and_keeps_account_enabled(house: CognitoHouse, alice: str) -> None:
     assert house.sign_in(alice)
     (old,) = house.known[alice]
     (result,) = house.connector.revoke([house.order("revoke", alice)])
@@ -231,9 +221,7 @@ def test_a_revocation_signs_out_and_leaves_the_account_enabled(
     assert house.sign_in(alice)
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
-    house: CognitoHouse, alice: str
-) -> None:
+def test_reassigned_name_is_not_changed_or_proven(house: CognitoHouse, alice: str) -> None:
     before = house.observe(alice)
     house.admin.admin_delete_user(UserPoolId=house.pool, Username=alice)
     house.add(alice, is_enabled=False)
@@ -246,7 +234,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor
     assert not house.is_enabled(alice)
 
 
-def test_an_answer_for_another_name_than_asked_is_no_answer(
+def test_answer_for_another_name_is_refused(
     house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = AwsClient.read
@@ -259,9 +247,7 @@ def test_an_answer_for_another_name_than_asked_is_no_answer(
     assert house.observe(f"{alice}@example.com").exists
 
 
-def test_an_alias_locks_nobody_so_it_gets_round_no_protection(
-    house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_alias_is_refused(house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = AwsClient.read
 
     def alias(self: AwsClient, operation: str, *rest: Any, **more: Any) -> Any:
@@ -274,7 +260,7 @@ def test_an_alias_locks_nobody_so_it_gets_round_no_protection(
     assert house.is_enabled(alice)
 
 
-def test_the_published_policy_allows_every_call_and_no_other(
+def test_published_policy_permits_exactly_the_calls(
     house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: set[str] = set()
@@ -300,9 +286,7 @@ def test_the_plan_says_that_access_tokens_live_on(house: CognitoHouse) -> None:
     assert any("until they expire" in words for words in house.connector.irreversible)
 
 
-def test_a_pool_that_asks_everybody_for_a_second_factor_lets_nobody_in_without(
-    house: CognitoHouse, alice: str
-) -> None:
+def test_pool_with_mandatory_factor_lists_nobody(house: CognitoHouse, alice: str) -> None:
     try:
         house.ask_for_factors("ON")
         assert house.connector.second_factors().without == ()
@@ -313,7 +297,7 @@ def test_a_pool_that_asks_everybody_for_a_second_factor_lets_nobody_in_without(
         house.ask_for_factors("OPTIONAL")
 
 
-def test_a_pool_is_read_page_by_page_as_far_as_is_promised(
+def test_pool_is_read_within_the_limit(
     house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cognito, "_PAGE", 1)

@@ -74,12 +74,12 @@ def test_limits_are_those_that_were_written(kind: str) -> None:
     assert (limits.burst, limits.workers, limits.batch) == (2, 7, 1)
 
 
-def test_connect_keeps_to_its_own_pace_where_none_is_written() -> None:
+def test_connect_has_its_own_default_rate() -> None:
     limits = build("amazon_connect", KINDS["amazon_connect"]).limits
     assert (limits.per_second, limits.burst) == (1.0, 1)
 
 
-def test_tokens_and_a_probe_of_glewlwyd_raise_what_is_proven() -> None:
+def test_glewlwyd_probe_raises_the_proof_level() -> None:
     more = (
         "[accounts.people.revocation]\n"
         'url = "https://login.example.com/api/oidc/revoke"\n'

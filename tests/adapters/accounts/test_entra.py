@@ -175,9 +175,7 @@ class TestEntra(ConnectorContract, FaultContract, BusyContract):
         assert not house.is_enabled(name)
 
 
-def test_administrators_without_a_second_factor_come_first_and_guests_are_unsaid(
-    house: EntraHouse, alice: str
-) -> None:
+def test_administrators_without_factor_come_first(house: EntraHouse, alice: str) -> None:
     for name in ("bob", "guest", "root"):
         house.add(f"{name}@example.com")
     house.user("root@example.com").is_admin = True
@@ -192,18 +190,14 @@ def test_administrators_without_a_second_factor_come_first_and_guests_are_unsaid
     assert (found.looked_at, found.unsaid, found.is_whole) == (None, 1, True)
 
 
-def test_a_tenant_without_the_report_is_told_as_a_right_that_is_missing(
-    house: EntraHouse, alice: str
-) -> None:
+def test_missing_report_names_the_missing_right(house: EntraHouse, alice: str) -> None:
     house.connector.observe([alice])
     house.provider.faults.append(Fault(method="GET", status=403, body=b'{"error": {}}'))
     with pytest.raises(Unavailable):
         house.connector.second_factors()
 
 
-def test_a_lock_disables_and_revokes_and_an_undo_brings_no_session_back(
-    house: EntraHouse, alice: str
-) -> None:
+def test_lock_revokes_and_undo_restores_no_session(house: EntraHouse, alice: str) -> None:
     user = house.user(alice)
     before = house.observe(alice)
     assert house.lock(alice.upper()).state is EffectState.DONE
@@ -223,14 +217,12 @@ def test_an_id_is_no_name(house: EntraHouse, alice: str) -> None:
     assert not house.observe(house.user(alice).id).exists
 
 
-def test_who_is_synchronised_is_to_be_locked_on_premises_too(house: EntraHouse, alice: str) -> None:
+def test_synchronised_user_needs_an_on_premises_lock(house: EntraHouse, alice: str) -> None:
     house.user(alice).is_synchronised = True
     assert "on premises" in str(house.lock(alice).facts["to_look_at"])
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
-    house: EntraHouse, alice: str
-) -> None:
+def test_reassigned_name_is_not_changed(house: EntraHouse, alice: str) -> None:
     before = house.observe(alice)
     house.provider.users.clear()
     house.add(alice, is_enabled=False)
@@ -238,7 +230,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     assert not house.is_enabled(alice)
 
 
-def test_one_token_serves_many_and_a_wrong_secret_is_told(house: EntraHouse) -> None:
+def test_one_token_serves_many_requests(house: EntraHouse) -> None:
     names = [f"agent-{number}@example.com" for number in range(20)]
     for name in names:
         house.add(name)
@@ -251,6 +243,6 @@ def test_one_token_serves_many_and_a_wrong_secret_is_told(house: EntraHouse) -> 
     assert "not its secret" not in str(caught.value)
 
 
-def test_the_plan_says_that_access_tokens_live_on_and_how_it_was_tested(house: EntraHouse) -> None:
+def test_plan_states_token_lifetime_and_test_kind(house: EntraHouse) -> None:
     assert any("until they expire" in words for words in house.connector.irreversible)
     assert house.connector.is_contract_tested

@@ -89,9 +89,7 @@ def signed_in(house: GlewlwydHouse, name: str) -> tuple[Tokens, dict[str, str]]:
     return house.known[name][-1], session
 
 
-def test_old_sessions_and_refresh_tokens_are_refused_while_locked_and_after_the_undo(
-    house: GlewlwydHouse, alice: str
-) -> None:
+def test_old_sessions_and_tokens_stay_refused(house: GlewlwydHouse, alice: str) -> None:
     tokens, session = signed_in(house, alice)
     assert house.server.is_signed_in(session)
     before = house.observe(alice)
@@ -112,9 +110,7 @@ def test_old_sessions_and_refresh_tokens_are_refused_while_locked_and_after_the_
     assert house.server.is_signed_in(new_session)
 
 
-def test_an_undo_ends_what_only_slept_while_another_administrator_had_disabled_the_account(
-    house: GlewlwydHouse, alice: str
-) -> None:
+def test_undo_ends_suspended_sessions(house: GlewlwydHouse, alice: str) -> None:
     tokens, session = signed_in(house, alice)
     before = house.observe(alice)
     house.set_enabled(alice, False)
@@ -125,9 +121,7 @@ def test_an_undo_ends_what_only_slept_while_another_administrator_had_disabled_t
     assert house.server.refresh(tokens) is None
 
 
-def test_disabling_alone_leaves_the_refresh_token_alive_and_the_proof_says_so(
-    house: GlewlwydHouse, alice: str
-) -> None:
+def test_disabling_alone_keeps_the_refresh_token(house: GlewlwydHouse, alice: str) -> None:
     tokens, _ = signed_in(house, alice)
     house.set_enabled(alice, False)
     proven = house.prove(alice)
@@ -136,9 +130,7 @@ def test_disabling_alone_leaves_the_refresh_token_alive_and_the_proof_says_so(
     assert "still live" in proven.reason
 
 
-def test_a_known_access_token_is_revoked_and_its_refusal_is_the_proof(
-    house: GlewlwydHouse, alice: str
-) -> None:
+def test_refused_known_token_is_the_proof(house: GlewlwydHouse, alice: str) -> None:
     control, _ = signed_in(house, alice)
     other = f"bob-{uuid.uuid4().hex[:8]}"
     house.add(other)
@@ -164,9 +156,7 @@ def test_a_known_access_token_is_revoked_and_its_refusal_is_the_proof(
     assert (proven.state, proven.proof) == (EffectState.DONE, Proof.REFUSED)
 
 
-def test_a_revocation_ends_sessions_and_leaves_the_account_enabled(
-    house: GlewlwydHouse, alice: str
-) -> None:
+def test_revocation_ends_sessions_and_keeps_account(house: GlewlwydHouse, alice: str) -> None:
     tokens, session = signed_in(house, alice)
     (first,) = house.connector.revoke([house.order("revoke", alice)])
     (second,) = house.connector.revoke([house.order("revoke", alice)])
@@ -177,7 +167,7 @@ def test_a_revocation_ends_sessions_and_leaves_the_account_enabled(
     assert house.sign_in(alice)
 
 
-def test_a_lock_leaves_the_rest_of_the_person_as_it_was(house: GlewlwydHouse, alice: str) -> None:
+def test_lock_keeps_other_attributes(house: GlewlwydHouse, alice: str) -> None:
     untouched = house.server.person(alice)
     before = house.observe(alice)
     house.lock(alice)
@@ -186,7 +176,7 @@ def test_a_lock_leaves_the_rest_of_the_person_as_it_was(house: GlewlwydHouse, al
     assert house.server.person(alice) == untouched
 
 
-def test_more_sessions_than_a_page_holds_are_all_ended(
+def test_sessions_on_all_pages_are_ended(
     house: GlewlwydHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("standfast.adapters.accounts.glewlwyd._PAGE", 2)
@@ -198,7 +188,7 @@ def test_more_sessions_than_a_page_holds_are_all_ended(
     assert not any(house.server.is_signed_in(session) for session in sessions)
 
 
-def test_a_wrong_password_of_ours_is_said_and_not_shown(house: GlewlwydHouse) -> None:
+def test_own_wrong_password_is_reported_not_shown(house: GlewlwydHouse) -> None:
     connector = house.connect(password="mistyped")
     with pytest.raises(Unavailable, match="refuses our credential") as caught:
         connector.observe(["alice"])

@@ -199,9 +199,7 @@ def alice(house: GoogleHouse) -> str:
 class TestGoogleWorkspace(ConnectorContract, FaultContract, BusyContract): ...
 
 
-def test_a_lock_suspends_signs_out_and_deletes_what_lets_programs_in(
-    house: GoogleHouse, alice: str
-) -> None:
+def test_lock_suspends_and_deletes_tokens(house: GoogleHouse, alice: str) -> None:
     user = house.user(alice)
     before = house.observe(alice)
     result = house.lock(alice)
@@ -216,7 +214,7 @@ def test_a_lock_suspends_signs_out_and_deletes_what_lets_programs_in(
 
 
 @pytest.mark.parametrize("is_suspended", [True, False])
-def test_a_sign_out_that_google_declines_matters_only_while_the_account_is_open(
+def test_declined_sign_out_matters_only_while_open(
     house: GoogleHouse, alice: str, is_suspended: bool
 ) -> None:
     house.set_enabled(alice, not is_suspended)
@@ -226,9 +224,7 @@ def test_a_sign_out_that_google_declines_matters_only_while_the_account_is_open(
 
 
 @pytest.mark.parametrize("what", ["tokens", "passwords"])
-def test_proof_fails_while_a_program_has_a_way_in(
-    house: GoogleHouse, alice: str, what: str
-) -> None:
+def test_proof_fails_while_a_token_exists(house: GoogleHouse, alice: str, what: str) -> None:
     house.lock(alice)
     setattr(house.user(alice), what, ["7"])
     result = house.prove(alice)
@@ -236,15 +232,13 @@ def test_proof_fails_while_a_program_has_a_way_in(
     assert "application-specific password" in result.reason
 
 
-def test_an_alias_names_the_account_and_an_id_does_not(house: GoogleHouse, alice: str) -> None:
+def test_alias_is_recognised_and_id_is_not(house: GoogleHouse, alice: str) -> None:
     house.user(alice).aliases = ["al@example.com"]
     assert house.observe("AL@example.com").exists
     assert not house.observe(house.user(alice).id).exists
 
 
-def test_an_alias_locks_nobody_so_it_gets_round_no_protection(
-    house: GoogleHouse, alice: str
-) -> None:
+def test_alias_is_refused(house: GoogleHouse, alice: str) -> None:
     house.user(alice).aliases = ["al@example.com"]
     for verb in ("lock", "revoke"):
         order = house.order(verb, "AL@example.com")
@@ -291,13 +285,11 @@ def test_the_scopes_are_those_that_google_describes() -> None:
     assert all(any(scope in one["scopes"] for one in operations) for scope in granted)
 
 
-def test_the_plan_says_that_it_was_tried_on_the_description_only(house: GoogleHouse) -> None:
+def test_plan_states_the_contract_test(house: GoogleHouse) -> None:
     assert house.connector.is_contract_tested
 
 
-def test_administrators_without_a_second_factor_come_first_and_who_is_archived_not_at_all(
-    house: GoogleHouse, alice: str
-) -> None:
+def test_administrators_come_first_without_archived_users(house: GoogleHouse, alice: str) -> None:
     for name in ("bob", "carl", "delegate", "gone", "root"):
         house.add(f"{name}@example.com")
     house.user("root@example.com").is_admin = True
@@ -315,7 +307,7 @@ def test_administrators_without_a_second_factor_come_first_and_who_is_archived_n
     assert (found.looked_at, found.unsaid, found.is_whole) == (5, 1, True)
 
 
-def test_a_list_that_is_longer_than_is_read_is_said_to_be(
+def test_too_long_list_is_marked_incomplete(
     house: GoogleHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(google_workspace, "MOST_LISTED", 4)

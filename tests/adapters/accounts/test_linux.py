@@ -134,9 +134,7 @@ def house(linux_host: LinuxHost, command: tuple[str, ...]) -> Iterator[LinuxHous
 class TestLinuxDirectory(ConnectorContract): ...
 
 
-def test_an_old_session_key_and_password_are_refused_until_the_undo(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_old_session_key_and_password_are_refused(house: LinuxHouse, alice: str) -> None:
     session = house.open_session(alice)
     assert house.host.admits(alice, password="right")
     before = house.observe(alice)
@@ -152,18 +150,14 @@ def test_an_old_session_key_and_password_are_refused_until_the_undo(
     assert house.host.admits(alice, password="right")
 
 
-def test_a_locked_password_alone_still_admits_keys_and_is_no_proof(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_locked_password_alone_is_no_proof(house: LinuxHouse, alice: str) -> None:
     house.host.run("usermod", "-L", alice)
     assert house.sign_in(alice)
     result = house.prove(alice)
     assert (result.state, "keys" in result.reason) == (EffectState.FAILED, True)
 
 
-def test_revoking_ends_processes_and_lets_the_holder_in_again(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_revocation_ends_processes_and_admits_holder_again(house: LinuxHouse, alice: str) -> None:
     session = house.open_session(alice)
     (result,) = house.connector.revoke([order("lock", alice)])
     assert result.state is EffectState.DONE
@@ -171,7 +165,7 @@ def test_revoking_ends_processes_and_lets_the_holder_in_again(
     assert house.sign_in(alice)
 
 
-def test_a_process_that_outlived_a_lock_is_no_proof(house: LinuxHouse, alice: str) -> None:
+def test_surviving_process_is_no_proof(house: LinuxHouse, alice: str) -> None:
     house.open_session(alice)
     house.set_enabled(alice, False)
     result = house.prove(alice)
@@ -181,7 +175,7 @@ def test_a_process_that_outlived_a_lock_is_no_proof(house: LinuxHouse, alice: st
 
 
 @pytest.mark.parametrize(("locked", "expires"), [(True, ""), (False, "30000"), (True, "5")])
-def test_password_and_day_of_expiry_come_back_as_they_were(
+def test_password_and_expiry_are_restored(
     house: LinuxHouse, alice: str, locked: bool, expires: str
 ) -> None:
     house.host.run("usermod", *(["-L"] if locked else []), "-e", expires, alice)
@@ -193,7 +187,7 @@ def test_password_and_day_of_expiry_come_back_as_they_were(
     assert house.stamp(alice) == shadow
 
 
-def test_an_account_with_keys_only_works_again_after_the_undo(house: LinuxHouse) -> None:
+def test_key_only_account_works_after_undo(house: LinuxHouse) -> None:
     name = f"keys-{uuid.uuid4().hex[:8]}"
     house.add(name)
     house.host.run("usermod", "-p", "*", name)
@@ -208,9 +202,7 @@ def test_an_account_with_keys_only_works_again_after_the_undo(house: LinuxHouse)
 @pytest.mark.parametrize(
     ("name", "why"), [("root", "root"), ("daemon", "system"), ("standfast", "")]
 )
-def test_what_may_not_be_locked_is_said_before_and_refused(
-    house: LinuxHouse, name: str, why: str
-) -> None:
+def test_forbidden_lock_is_reported_and_refused(house: LinuxHouse, name: str, why: str) -> None:
     before = house.stamp(name)
     assert why in house.observe(name).obstacle
     result = house.lock(name)
@@ -223,16 +215,14 @@ def test_what_may_not_be_locked_is_said_before_and_refused(
     "name",
     ["0", "-u", "--help", "alice root", "root:x", "a/b", "$(id)", "`id`", "a\tb", "^root", "."],
 )
-def test_a_name_that_a_shell_or_a_pattern_would_read_is_nobodys(
-    house: LinuxHouse, name: str
-) -> None:
+def test_shell_patterns_in_names_match_nobody(house: LinuxHouse, name: str) -> None:
     before = house.host.run("cat", "/etc/shadow")
     assert not house.observe(name).exists
     assert house.lock(name).state is EffectState.REFUSED
     assert house.host.run("cat", "/etc/shadow") == before
 
 
-def test_an_account_whose_id_is_above_what_a_host_gives_by_itself_is_locked(
+def test_high_uid_is_locked(
     house: LinuxHouse,
 ) -> None:
     """As a company gives ids that are the same on all of its hosts."""
@@ -259,9 +249,7 @@ def test_an_unusual_name_is_locked_and_no_other(house: LinuxHouse, alice: str, n
 
 
 @pytest.mark.parametrize("set_to", ["20000", "30000"])
-def test_a_day_of_expiry_that_somebody_set_since_the_lock_is_not_put_off(
-    house: LinuxHouse, alice: str, set_to: str
-) -> None:
+def test_later_expiry_date_is_kept(house: LinuxHouse, alice: str, set_to: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     house.host.run("usermod", "-e", set_to, alice)
@@ -274,9 +262,7 @@ def test_a_day_of_expiry_that_somebody_set_since_the_lock_is_not_put_off(
     assert house.sign_in(alice)
 
 
-def test_a_home_that_hangs_keeps_nobody_from_being_locked_and_given_back(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_hanging_home_prevents_no_lock_or_undo(house: LinuxHouse, alice: str) -> None:
     """As one on a file server that is away: whatever looks at it waits for ever."""
     bob = f"bob-{uuid.uuid4().hex[:8]}"
     house.add(bob)
@@ -291,9 +277,7 @@ def test_a_home_that_hangs_keeps_nobody_from_being_locked_and_given_back(
     assert not house.sign_in(bob)
 
 
-def test_a_logind_that_does_not_answer_keeps_no_process_alive(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_silent_logind_keeps_no_process_alive(house: LinuxHouse, alice: str) -> None:
     before, session = house.observe(alice), house.open_session(alice)
     with standing_by(house.host, _SILENT_BUS):
         assert house.lock(alice).state is EffectState.DONE
@@ -305,9 +289,7 @@ def test_a_logind_that_does_not_answer_keeps_no_process_alive(
     assert house.sign_in(alice)
 
 
-def test_processes_under_ids_that_are_lent_to_the_account_are_ended_and_counted(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_subordinate_uid_processes_are_ended(house: LinuxHouse, alice: str) -> None:
     """As those of a container without root; others there are somebody's, whoever can tell whose."""
     mine, bobs, unknown, bob = "3000001", "3000002", "3000003", f"bob-{uuid.uuid4().hex[:8]}"
     house.host.run("sh", "-c", f"echo '{alice}:3000000:65536' >> /etc/subuid")
@@ -328,9 +310,7 @@ def test_processes_under_ids_that_are_lent_to_the_account_are_ended_and_counted(
         assert house.host.run("ps", "-o", "pid=", "-u", unknown)
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_reassigned_name_is_not_changed_or_proven(house: LinuxHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     former = f"was-{uuid.uuid4().hex[:8]}"
@@ -346,7 +326,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor
 
 
 @pytest.mark.parametrize("heir", ["the same name", "another name"])
-def test_an_account_that_was_made_anew_with_the_uid_is_neither_locked_nor_let_in(
+def test_recreated_account_with_same_uid_is_refused(
     house: LinuxHouse, alice: str, heir: str
 ) -> None:
     before = house.observe(alice)
@@ -363,9 +343,7 @@ def test_an_account_that_was_made_anew_with_the_uid_is_neither_locked_nor_let_in
     assert house.stamp(name) == shadow
 
 
-def test_of_two_names_with_one_uid_the_one_that_was_locked_is_given_back(
-    house: LinuxHouse, alice: str
-) -> None:
+def test_undo_restores_the_locked_name(house: LinuxHouse, alice: str) -> None:
     """As `toor` is to root: another name in /etc/passwd, with a password of its own."""
     other = f"also-{uuid.uuid4().hex[:8]}"
     uid, home = house.observe(alice).prior["uid"], f"/home/{alice}"
@@ -378,7 +356,7 @@ def test_of_two_names_with_one_uid_the_one_that_was_locked_is_given_back(
     assert (house.is_enabled(other), house.stamp(alice)) == (True, left_alone)
 
 
-def test_where_no_home_tells_it_the_name_must_be_the_same_as_well(house: LinuxHouse) -> None:
+def test_without_home_the_name_must_match(house: LinuxHouse) -> None:
     name, heir = (f"homeless-{uuid.uuid4().hex[:8]}" for _ in range(2))
     house.host.run("useradd", "-M", name)
     before = house.observe(name)
@@ -391,7 +369,7 @@ def test_where_no_home_tells_it_the_name_must_be_the_same_as_well(house: LinuxHo
     assert not house.is_enabled(heir)
 
 
-def test_a_program_of_another_version_is_named_as_such() -> None:
+def test_other_program_version_is_named() -> None:
     old = connect(LinuxConnector, command=("echo", "standfast-accounts 1"))
     with pytest.raises(ConfigurationError, match="another version"):
         old.observe(["alice"])
@@ -418,7 +396,7 @@ def test_the_connectors_account_can_do_nothing_else(
     ]  # fmt: skip
 
 
-def test_a_bad_name_in_a_batch_spoils_no_other(house: LinuxHouse) -> None:
+def test_bad_name_spoils_no_other(house: LinuxHouse) -> None:
     names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(3)]
     for name in names:
         house.add(name)

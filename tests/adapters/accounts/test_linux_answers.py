@@ -17,7 +17,7 @@ def stub(answers: str) -> LinuxConnector:
     return connect(LinuxConnector, command=command, batch=20, workers=2, timeout_seconds=0.5)
 
 
-def test_a_host_that_hangs_before_a_change_fails_and_after_it_leaves_a_doubt() -> None:
+def test_hanging_host_leaves_only_changes_unknown() -> None:
     silent = stub("cat > /dev/null")
     (result,) = silent.lock([order("lock", "alice")])
     assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
@@ -27,7 +27,7 @@ def test_a_host_that_hangs_before_a_change_fails_and_after_it_leaves_a_doubt() -
     assert cut.lock([order("lock", "alice")])[0].state is EffectState.UNKNOWN
 
 
-def test_a_host_that_drops_in_a_batch_leaves_one_in_doubt_and_the_others_for_the_next_try() -> None:
+def test_dropped_batch_leaves_one_unknown() -> None:
     cut = stub("read line; echo ok 1001 0 - 0 - - alice; read line; exit 1")
     first, *rest = cut.lock([order("lock", name) for name in ("alice", "bob", "carol")])
     assert first.state is EffectState.UNKNOWN
@@ -38,14 +38,14 @@ def test_a_host_that_drops_in_a_batch_leaves_one_in_doubt_and_the_others_for_the
 @pytest.mark.parametrize(
     "answer", ["ok 1001 0 -", "ok 1001 0 - 0 - - alice more", "yes", "", "ok 1001 2 - 0 - - alice"]
 )
-def test_an_answer_that_is_none_is_never_taken_for_one(answer: str) -> None:
+def test_invalid_answer_is_never_accepted(answer: str) -> None:
     connector = stub(f"while read line; do echo '{answer}'; done")
     with pytest.raises(Unavailable, match="does not answer"):
         connector.observe(["alice"])
     assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
 
 
-def test_a_host_that_says_done_without_doing_it_is_not_believed() -> None:
+def test_false_success_is_not_believed() -> None:
     connector = stub("while read line; do echo ok 1001 0 - 0 - - alice; done")
     assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
     connector.close()
@@ -79,7 +79,7 @@ def test_an_undo_that_changed_nothing_is_not_believed() -> None:
 @pytest.mark.parametrize(
     "words", ["echo ssh: alice@web1 refused >&2; exit 255", "exit 0"], ids=["refused", "hung up"]
 )
-def test_a_host_that_is_away_or_takes_nobody_in_is_tried_again_and_its_words_go_nowhere(
+def test_absent_host_is_retried_and_not_quoted(
     words: str,
 ) -> None:
     away = connect(LinuxConnector, command=("sh", "-c", words))
@@ -91,7 +91,7 @@ def test_a_host_that_is_away_or_takes_nobody_in_is_tried_again_and_its_words_go_
     assert "alice" not in result.reason + str(caught.value)
 
 
-def test_a_command_that_cannot_be_started_or_greets_otherwise_is_told() -> None:
+def test_unstartable_or_unknown_command_is_reported() -> None:
     missing = connect(LinuxConnector, command=("/no/such/program",))
     with pytest.raises(ConfigurationError, match="cannot be started"):
         missing.observe(["alice"])

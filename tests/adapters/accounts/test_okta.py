@@ -179,9 +179,7 @@ def alice(house: OktaHouse) -> str:
 class TestOkta(ConnectorContract, FaultContract, BusyContract): ...
 
 
-def test_a_lock_suspends_and_ends_sessions_and_refresh_tokens_for_good(
-    house: OktaHouse, alice: str
-) -> None:
+def test_lock_ends_sessions_and_tokens_for_good(house: OktaHouse, alice: str) -> None:
     user = house.user(alice)
     house.give_factor(alice)
     before = house.observe(alice)
@@ -196,9 +194,7 @@ def test_a_lock_suspends_and_ends_sessions_and_refresh_tokens_for_good(
     assert "deactivate" not in operations
 
 
-def test_an_undo_ends_sessions_from_before_it_lets_the_account_in(
-    house: OktaHouse, alice: str
-) -> None:
+def test_undo_ends_sessions_before_it_enables(house: OktaHouse, alice: str) -> None:
     before = house.observe(alice)
     house.set_enabled(alice, False)
     assert house.undo(alice, before).state is EffectState.DONE
@@ -206,7 +202,7 @@ def test_an_undo_ends_sessions_from_before_it_lets_the_account_in(
 
 
 @pytest.mark.parametrize("status", ["LOCKED_OUT", "RECOVERY", "PASSWORD_EXPIRED", "STAGED"])
-def test_who_is_not_active_has_sessions_ended_and_the_lock_is_declined(
+def test_inactive_user_loses_sessions_but_stays_unlocked(
     house: OktaHouse, alice: str, status: str
 ) -> None:
     house.user(alice).status = status
@@ -219,7 +215,7 @@ def test_who_is_not_active_has_sessions_ended_and_the_lock_is_declined(
     assert house.prove(alice).state is EffectState.FAILED
 
 
-def test_who_was_deactivated_meanwhile_is_left_to_a_person(house: OktaHouse, alice: str) -> None:
+def test_deactivated_user_is_left_to_a_person(house: OktaHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     house.user(alice).status = "DEPROVISIONED"
@@ -227,9 +223,7 @@ def test_who_was_deactivated_meanwhile_is_left_to_a_person(house: OktaHouse, ali
     assert house.prove(alice).state is EffectState.DONE
 
 
-def test_a_status_that_okta_never_named_is_not_taken_for_locked(
-    house: OktaHouse, alice: str
-) -> None:
+def test_unknown_status_is_not_locked(house: OktaHouse, alice: str) -> None:
     body = b'{"id": "00u1", "status": "FROZEN by alice", "profile": {"login": "alice@example.com"}}'
     house.provider.faults.append(Fault(method="GET", status=200, body=body))
     result = house.prove(alice)
@@ -238,9 +232,7 @@ def test_a_status_that_okta_never_named_is_not_taken_for_locked(
 
 
 @pytest.mark.parametrize("name", ["me", "alice"])
-def test_what_okta_finds_by_another_name_is_not_believed(
-    house: OktaHouse, alice: str, name: str
-) -> None:
+def test_result_for_another_name_is_refused(house: OktaHouse, alice: str, name: str) -> None:
     assert not house.observe(name).exists
     assert house.lock(name).state is EffectState.REFUSED
     assert house.is_enabled(alice)
@@ -258,9 +250,7 @@ def test_the_rate_limit_tells_a_moment(
     assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, seconds)
 
 
-def test_a_service_application_gets_a_token_by_its_key_once_and_a_new_one_when_turned_away(
-    house: OktaHouse, alice: str
-) -> None:
+def test_service_application_renews_a_refused_token(house: OktaHouse, alice: str) -> None:
     connector = connect(
         Okta,
         url=house.provider.url,
@@ -277,7 +267,7 @@ def test_a_service_application_gets_a_token_by_its_key_once_and_a_new_one_when_t
     connector.close()
 
 
-def test_a_service_application_with_another_key_is_told_what_to_check(house: OktaHouse) -> None:
+def test_wrong_service_key_says_what_to_check(house: OktaHouse) -> None:
     # Its clock is years behind.
     connector = house.connect(client_id="service", private_key=private_pem())
     with pytest.raises(Unavailable, match="clock") as caught:
@@ -293,7 +283,7 @@ def test_a_service_application_with_another_key_is_told_what_to_check(house: Okt
         ({"client_id": "service", "private_key": "nonsense"}, "RSA key"),
     ],
 )
-def test_a_credential_that_cannot_be_is_told_before_anything_is_sent(
+def test_impossible_credential_is_reported_before_sending(
     changed: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
@@ -301,9 +291,7 @@ def test_a_credential_that_cannot_be_is_told_before_anything_is_sent(
     assert "nonsense" not in str(caught.value)
 
 
-def test_only_a_factor_in_use_that_is_no_question_is_a_second_one(
-    house: OktaHouse, alice: str
-) -> None:
+def test_only_active_real_factors_count(house: OktaHouse, alice: str) -> None:
     for number, factors in enumerate(
         [[("question", "ACTIVE")], [("push", "PENDING_ACTIVATION")], [("webauthn", "ACTIVE")]]
     ):
@@ -320,9 +308,7 @@ def test_only_a_factor_in_use_that_is_no_question_is_a_second_one(
     assert found.looked_at == 4
 
 
-def test_no_more_users_are_asked_about_than_is_promised_and_their_pages_alone_are_read(
-    house: OktaHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_factor_queries_are_bounded(house: OktaHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(second_factors, "MOST_ASKED", 5)
     house.provider.page = 2
     for number in range(9):
@@ -333,9 +319,7 @@ def test_no_more_users_are_asked_about_than_is_promised_and_their_pages_alone_ar
     assert (asked.count("users"), asked.count("factors")) == (3, 5)
 
 
-def test_who_cannot_be_asked_about_is_not_said_to_have_a_factor(
-    house: OktaHouse, alice: str
-) -> None:
+def test_unreadable_user_is_not_said_protected(house: OktaHouse, alice: str) -> None:
     house.add("bob@example.com")
     house.give_factor("bob@example.com")
     body = json.dumps([house.provider.shown(one) for one in house.provider.users]).encode()
@@ -348,5 +332,5 @@ def test_who_cannot_be_asked_about_is_not_said_to_have_a_factor(
         house.connector.second_factors()
 
 
-def test_the_plan_says_that_it_was_tried_on_the_description_only(house: OktaHouse) -> None:
+def test_plan_states_the_contract_test(house: OktaHouse) -> None:
     assert house.connector.is_contract_tested

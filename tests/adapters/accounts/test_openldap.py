@@ -134,9 +134,7 @@ def secured(slapd_server: Slapd, server: LdapServer) -> Secured:
 class TestOpenldapOverTls(TlsContract): ...
 
 
-def test_the_old_password_is_refused_and_an_open_connection_is_told_until_it_ends(
-    house: OpenldapHouse, alice: str
-) -> None:
+def test_open_connection_is_reported_until_it_ends(house: OpenldapHouse, alice: str) -> None:
     connection = house.open_session(alice)
     before = house.observe(alice)
     assert before.live_sessions == 1
@@ -153,7 +151,7 @@ def test_the_old_password_is_refused_and_an_open_connection_is_told_until_it_end
     assert house.sign_in(alice)
 
 
-def test_without_the_monitor_the_proof_is_what_was_read_back(
+def test_without_monitor_proof_is_read_back(
     slapd_server: Slapd, server: LdapServer, recipient: Recipient
 ) -> None:
     house = OpenldapHouse(slapd_server, server, recipient, monitor=False)
@@ -167,9 +165,7 @@ def test_without_the_monitor_the_proof_is_what_was_read_back(
     house.connector.close()
 
 
-def test_a_policy_that_ignores_the_lock_shows_in_the_proof(
-    house: OpenldapHouse, alice: str
-) -> None:
+def test_policy_that_ignores_locks_fails_the_proof(house: OpenldapHouse, alice: str) -> None:
     lenient = f"cn=lenient,ou=policies,{SUFFIX}"
     house.slapd.replace(house.dns[alice], {"pwdPolicySubentry": [lenient]})
     house.lock(alice)
@@ -178,7 +174,7 @@ def test_a_policy_that_ignores_the_lock_shows_in_the_proof(
     assert (result.proof, "pwdLockout" in result.reason) == (Proof.READ_BACK, True)
 
 
-def test_a_temporary_lock_is_written_back_as_it_was(house: OpenldapHouse, alice: str) -> None:
+def test_temporary_lock_is_restored(house: OpenldapHouse, alice: str) -> None:
     began = "20260101000000Z"
     house.slapd.replace(house.dns[alice], {LOCKED: [began]})
     before = house.observe(alice)
@@ -188,9 +184,7 @@ def test_a_temporary_lock_is_written_back_as_it_was(house: OpenldapHouse, alice:
     assert house.slapd.read(house.dns[alice], LOCKED)[LOCKED] == [began.encode()]
 
 
-def test_a_new_password_that_is_not_let_in_is_not_believed_and_where_it_is_sealed_is_said(
-    house: OpenldapHouse, alice: str
-) -> None:
+def test_refused_new_password_names_its_sealed_file(house: OpenldapHouse, alice: str) -> None:
     with running_relay(house.relayed) as relay:
         connector = house.through(relay.port, 5.0, house.recipient.new_secrets())
         relay.rewrite_request = lambda asked: asked.replace(b"{SSHA}", b"{XSHA}")  # none it knows
@@ -201,7 +195,7 @@ def test_a_new_password_that_is_not_let_in_is_not_believed_and_where_it_is_seale
     assert str(place) in result.reason
 
 
-def test_a_new_password_that_undoes_a_lock_is_told(house: OpenldapHouse, alice: str) -> None:
+def test_password_that_unlocks_is_reported(house: OpenldapHouse, alice: str) -> None:
     house.lock(alice)
     with running_relay(house.relayed) as relay:
         connector = house.through(relay.port, 5.0, house.recipient.new_secrets())
@@ -213,7 +207,7 @@ def test_a_new_password_that_undoes_a_lock_is_told(house: OpenldapHouse, alice: 
     assert (result.state, house.is_enabled(alice)) == (EffectState.FAILED, True)
 
 
-def test_nobody_else_and_not_we_ourselves_are_given_a_new_password(
+def test_only_the_account_gets_the_password(
     house: OpenldapHouse, server: LdapServer, alice: str
 ) -> None:
     rotate = house.order("rotate", alice)
@@ -234,9 +228,7 @@ def test_nobody_else_and_not_we_ourselves_are_given_a_new_password(
     assert house.recipient.passwords(alice) == []
 
 
-def test_who_is_locked_for_a_while_is_given_a_new_password_and_comes_in_with_it_afterwards(
-    house: OpenldapHouse, alice: str
-) -> None:
+def test_temporarily_locked_account_gets_a_password(house: OpenldapHouse, alice: str) -> None:
     for _ in range(10):
         house.sign_in_with(alice, "guessed")
     began = house.slapd.read(house.dns[alice], LOCKED)[LOCKED]
@@ -254,9 +246,7 @@ def test_who_is_locked_for_a_while_is_given_a_new_password_and_comes_in_with_it_
     "name",
     ["Smith, John", 'quo"te', "plus+sign=x", "#hash", "star*)(uid=*", "back\\slash", "Żółć", "a/b"],
 )
-def test_an_unusual_name_in_filter_and_dn_is_locked_and_no_other(
-    house: OpenldapHouse, alice: str, name: str
-) -> None:
+def test_unusual_name_is_locked_alone(house: OpenldapHouse, alice: str, name: str) -> None:
     house.add(name)
     untouched = house.stamp(alice)
     assert house.lock(name).state is EffectState.DONE
@@ -273,13 +263,13 @@ def test_case_and_spaces_make_no_other_account(house: OpenldapHouse) -> None:
 
 
 @pytest.mark.parametrize("name", ["Straße", "ΟΔΥΣΣΕΥΣ", "ﬁona", "  Ann  Lee "])
-def test_the_one_spelling_of_an_unusual_name_finds_it(house: OpenldapHouse, name: str) -> None:
+def test_unusual_name_has_one_spelling(house: OpenldapHouse, name: str) -> None:
     dn = house.slapd.add(name)
     assert house.observe(house.connector.canonical(name)).exists
     house.slapd.ask(lambda admin: admin.delete(dn))
 
 
-def test_an_alias_locks_nobody_so_it_gets_round_no_protection(house: OpenldapHouse) -> None:
+def test_alias_is_refused(house: OpenldapHouse) -> None:
     house.add("chief, Ann")
     house.slapd.replace(house.dns["chief, Ann"], {"uid": ["aa-boss", "chief, Ann"]})
     result = house.lock("aa-boss")
@@ -291,7 +281,7 @@ def test_an_alias_locks_nobody_so_it_gets_round_no_protection(house: OpenldapHou
     house.slapd.ask(lambda admin: admin.delete(house.dns["chief, Ann"]))
 
 
-def test_of_two_accounts_of_one_name_neither_is_locked(house: OpenldapHouse, alice: str) -> None:
+def test_duplicate_accounts_are_not_locked(house: OpenldapHouse, alice: str) -> None:
     house.slapd.ask(
         lambda admin: (
             admin.add(f"ou={alice},{PEOPLE}", "organizationalUnit")
@@ -306,9 +296,7 @@ def test_of_two_accounts_of_one_name_neither_is_locked(house: OpenldapHouse, ali
     assert house.stamp(alice) == untouched
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
-    house: OpenldapHouse, alice: str
-) -> None:
+def test_reassigned_name_is_not_changed_or_proven(house: OpenldapHouse, alice: str) -> None:
     before = house.observe(alice)
     house.lock(alice)
     former = f"former-{alice}"
@@ -323,7 +311,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor
     assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
 
 
-def test_the_connectors_account_sees_names_and_changes_locks_and_nothing_else(
+def test_connector_account_has_only_its_rights(
     house: OpenldapHouse, server: LdapServer, alice: str
 ) -> None:
     connection = sign_in(server, 5.0)
@@ -337,9 +325,7 @@ def test_the_connectors_account_sees_names_and_changes_locks_and_nothing_else(
     connection.close()
 
 
-def test_a_long_list_is_read_past_the_servers_size_limit(
-    slapd_server: Slapd, server: LdapServer
-) -> None:
+def test_long_list_passes_the_size_limit(slapd_server: Slapd, server: LdapServer) -> None:
     for _ in range(120):
         slapd_server.add(f"crowd-{uuid.uuid4().hex}")
     connection = sign_in(server, 5.0)
@@ -349,9 +335,7 @@ def test_a_long_list_is_read_past_the_servers_size_limit(
     connection.close()
 
 
-def test_starttls_is_as_good_as_ldaps_and_a_stranger_of_a_server_is_refused(
-    slapd_server: Slapd, server: LdapServer
-) -> None:
+def test_starttls_verifies_the_server(slapd_server: Slapd, server: LdapServer) -> None:
     starttls = replace(server, tls="starttls", port=slapd_server.port)
     connector = connect(OpenldapConnector, **asdict(starttls))
     assert not connector.observe(["nobody"])[0].exists
@@ -383,7 +367,7 @@ def test_failed_connection_names_address_and_cause(
         assert failed.value.retry_after_seconds is not None
 
 
-def test_a_password_does_not_travel_in_the_clear_nor_empty(server: LdapServer) -> None:
+def test_password_is_never_sent_in_clear(server: LdapServer) -> None:
     for broken, why in (
         (replace(server, host="ldap.example.com", tls="none"), "in the clear"),
         (replace(server, password=""), "empty"),
@@ -395,7 +379,7 @@ def test_a_password_does_not_travel_in_the_clear_nor_empty(server: LdapServer) -
         assert (result.state, why in result.reason) == (EffectState.FAILED, True)
 
 
-def test_a_wrong_password_of_ours_is_told_and_locks_nobody(
+def test_own_wrong_password_locks_nobody(
     server: LdapServer, house: OpenldapHouse, alice: str
 ) -> None:
     wrong = replace(server, password="wrong")
@@ -409,7 +393,7 @@ def test_a_wrong_password_of_ours_is_told_and_locks_nobody(
 
 
 @pytest.mark.parametrize("between", [",", ", ", " , "])
-def test_our_own_account_is_known_however_its_dn_is_written(
+def test_own_account_is_known_in_every_form(
     slapd_server: Slapd, server: LdapServer, between: str
 ) -> None:
     name = f"Ours-{uuid.uuid4().hex[:8]}"
@@ -424,7 +408,7 @@ def test_our_own_account_is_known_however_its_dn_is_written(
     assert (locked.state, "itself" in locked.reason) == (EffectState.REFUSED, True)
 
 
-def test_a_check_says_what_our_account_does_not_see(
+def test_check_states_missing_rights(
     slapd_server: Slapd, server: LdapServer, house: OpenldapHouse, alice: str
 ) -> None:
     assert house.connector.shortcomings() == []

@@ -41,13 +41,13 @@ ORDER = Order(token="t", verb="accounts.lock", target="alice")
 
 
 @pytest.mark.parametrize("verb", ["lock", "revoke", "undo"])
-def test_an_unexpected_error_leaves_an_act_unknown_and_its_text_unsaid(verb: str) -> None:
+def test_unexpected_error_is_unknown_and_not_quoted(verb: str) -> None:
     (result,) = getattr(Broken(ValueError(SECRET)), verb)([ORDER])
     assert result.state is EffectState.UNKNOWN
     assert result.reason == "unexpected ValueError"
 
 
-def test_an_unexpected_error_fails_a_proof_since_nothing_changed() -> None:
+def test_unexpected_error_fails_a_proof() -> None:
     (result,) = Broken(ValueError(SECRET)).prove([ORDER])
     assert (result.state, result.proof) == (EffectState.FAILED, Proof.NONE)
 
@@ -65,7 +65,7 @@ def test_a_declared_error_gives_its_own_words() -> None:
         [Result(target="alice", state=EffectState.DONE)] * 2,
     ],
 )
-def test_answers_that_do_not_match_the_orders_are_unknown(results: list[Result]) -> None:
+def test_mismatched_answers_are_unknown(results: list[Result]) -> None:
     (result,) = Broken(results=results).lock([ORDER])
     assert (result.target, result.state) == ("alice", EffectState.UNKNOWN)
 

@@ -165,7 +165,7 @@ def secured(redis_server: RedisServer, options: dict[str, Any]) -> Secured:
 class TestRedisOverTls(TlsContract): ...
 
 
-def test_a_lock_and_an_undo_change_on_and_off_alone(house: RedisHouse, alice: str) -> None:
+def test_lock_and_undo_change_only_the_flag(house: RedisHouse, alice: str) -> None:
     rights = house.stamp(alice)
     before = house.observe(alice)
     house.lock(alice)
@@ -174,9 +174,7 @@ def test_a_lock_and_an_undo_change_on_and_off_alone(house: RedisHouse, alice: st
     assert house.stamp(alice) == rights
 
 
-def test_a_lock_is_in_the_acl_file_and_a_server_without_one_says_that_it_forgets(
-    house: RedisHouse, alice: str
-) -> None:
+def test_lock_without_acl_file_warns(house: RedisHouse, alice: str) -> None:
     before = house.observe(alice)
     result = house.lock(alice)
     assert result.reason == ""
@@ -192,7 +190,7 @@ def test_a_lock_is_in_the_acl_file_and_a_server_without_one_says_that_it_forgets
         other.close()
 
 
-def test_locking_a_name_that_nobody_has_makes_no_user(house: RedisHouse) -> None:
+def test_locking_an_unknown_name_creates_nobody(house: RedisHouse) -> None:
     house.lock("nobody-at-all")
     assert house.server.ask("ACL", "GETUSER", "nobody-at-all") is None
 
@@ -207,9 +205,7 @@ def test_an_unusual_name_is_locked_and_no_other(house: RedisHouse, alice: str, n
 
 
 @pytest.mark.parametrize(("name", "why"), [("default", "everybody"), ("standfast", "itself")])
-def test_what_may_not_be_locked_is_said_before_and_refused(
-    house: RedisHouse, name: str, why: str
-) -> None:
+def test_forbidden_lock_is_reported_and_refused(house: RedisHouse, name: str, why: str) -> None:
     assert why in house.observe(name).obstacle
     result = house.lock(name)
     assert (result.state, why in result.reason) == (EffectState.REFUSED, True)
@@ -224,7 +220,7 @@ def test_the_connectors_user_reads_no_key(house: RedisHouse, options: dict[str, 
     client.close()
 
 
-def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
+def test_absent_or_refusing_server_is_not_quoted(
     house: RedisHouse, options: dict[str, Any]
 ) -> None:
     house.server.ask("ACL", "SETUSER", "narrow", "on", ">right", "+ping")
@@ -240,7 +236,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
         assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
 
 
-def test_a_socket_file_is_as_good_as_a_port(house: RedisHouse, options: dict[str, Any]) -> None:
+def test_socket_file_works_like_a_port(house: RedisHouse, options: dict[str, Any]) -> None:
     connector = connect(RedisConnector, **options | {"host": str(house.server.socket)})
     assert not connector.observe(["nobody"])[0].exists
     connector.close()

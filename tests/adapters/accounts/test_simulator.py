@@ -57,7 +57,7 @@ def twin() -> SimulatedConnector:
     )
 
 
-def test_a_lock_ends_the_old_session_and_an_undo_does_not_revive_it(
+def test_undo_does_not_revive_the_session(
     twin: SimulatedConnector,
 ) -> None:
     session = twin.open_session("alice")
@@ -71,7 +71,7 @@ def test_a_lock_ends_the_old_session_and_an_undo_does_not_revive_it(
     assert twin.sign_in("alice", PASSWORD)
 
 
-def test_a_revocation_ends_sessions_and_leaves_the_account_enabled(
+def test_revocation_ends_sessions_and_keeps_account_enabled(
     twin: SimulatedConnector,
 ) -> None:
     session = twin.open_session("alice")
@@ -94,7 +94,7 @@ def test_a_proof_reaches_the_highest_level(twin: SimulatedConnector) -> None:
     assert (result.state, result.proof) == (EffectState.DONE, Proof.REFUSED)
 
 
-def test_a_wrong_password_and_an_account_without_one_are_kept_out(twin: SimulatedConnector) -> None:
+def test_wrong_or_missing_password_is_refused(twin: SimulatedConnector) -> None:
     assert not twin.sign_in("alice", "guess")
     assert not twin.sign_in("bob", "")
     assert not twin.sign_in("nobody", PASSWORD)
@@ -126,13 +126,13 @@ def test_a_fault_leaves_exactly_what_it_says(
     assert again.state is EffectState.DONE
 
 
-def test_a_fault_without_a_target_strikes_as_often_as_scripted(twin: SimulatedConnector) -> None:
+def test_untargeted_fault_strikes_as_scripted(twin: SimulatedConnector) -> None:
     twin.script("lock", Fault.FAIL, times=2)
     states = [result.state for result in twin.lock([order("alice"), order("bob"), order("alice")])]
     assert states == [EffectState.FAILED, EffectState.FAILED, EffectState.DONE]
 
 
-def test_a_hanging_order_holds_up_no_other_and_ends_unknown(twin: SimulatedConnector) -> None:
+def test_hanging_order_ends_unknown_alone(twin: SimulatedConnector) -> None:
     twin.script("lock", Fault.HANG, target="alice")
     with ThreadPoolExecutor(max_workers=1) as pool:
         hanging = pool.submit(twin.lock, [order("alice")])
@@ -151,7 +151,7 @@ def test_a_hang_ends_at_the_time_out() -> None:
     assert result.state is EffectState.UNKNOWN
 
 
-def test_a_directory_that_is_away_says_so_until_it_comes_back(twin: SimulatedConnector) -> None:
+def test_absent_directory_reports_until_it_returns(twin: SimulatedConnector) -> None:
     twin.go_away()
     with pytest.raises(Unavailable, match="twin"):
         twin.observe(["alice"])
@@ -172,7 +172,7 @@ def test_every_call_is_logged_in_order(twin: SimulatedConnector) -> None:
     )
 
 
-def test_rotating_makes_the_old_password_useless_and_leaves_the_account_enabled() -> None:
+def test_rotation_invalidates_only_the_password() -> None:
     directory = SimulatedConnector("agents", {"ann": True}, passwords={"ann": "old word"})
     assert directory.sign_in("ann", "old word")
     (result,) = directory.rotate([Order(token="t", verb="accounts.rotate", target="ann")])

@@ -23,7 +23,7 @@ filter = "(objectClass=inetOrgPerson)"
 """
 
 
-def test_the_right_in_the_page_is_what_a_list_of_staff_needs(tmp_path: Path) -> None:
+def test_documented_right_suffices_for_staff_lists(tmp_path: Path) -> None:
     need("slapd", "apt-get install slapd ldap-utils")
     need("ldap3", "it is the LDAP client; install the extra `ldap`")
     with running_slapd() as slapd:  # of its own: the right would stay for other tests

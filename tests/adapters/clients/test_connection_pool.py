@@ -88,9 +88,7 @@ def test_a_connection_is_used_again(calls: ConnectionPool[Line], server: Server)
     assert len(server.opened) == 1
 
 
-def test_calls_side_by_side_have_a_connection_each_and_no_more_are_kept_than_allowed(
-    calls: ConnectionPool[Line], server: Server
-) -> None:
+def test_concurrent_calls_have_own_connections(calls: ConnectionPool[Line], server: Server) -> None:
     together = threading.Barrier(4)
 
     def do(line: Line, errand: BoundedCall) -> int:
@@ -105,7 +103,7 @@ def test_calls_side_by_side_have_a_connection_each_and_no_more_are_kept_than_all
     wait_until(lambda: sum(line.is_ended for line in server.opened) == 2, "two are ended")
 
 
-def test_a_call_that_hangs_before_its_change_never_makes_it(
+def test_call_hanging_before_change_never_changes(
     calls: ConnectionPool[Line], server: Server
 ) -> None:
     ended = threading.Event()
@@ -124,9 +122,7 @@ def test_a_call_that_hangs_before_its_change_never_makes_it(
     assert server.changes == 0
 
 
-def test_a_call_that_hangs_after_its_change_is_in_doubt_and_its_connection_is_cut(
-    calls: ConnectionPool[Line], server: Server
-) -> None:
+def test_call_hanging_after_change_is_unknown(calls: ConnectionPool[Line], server: Server) -> None:
     def do(line: Line, errand: BoundedCall) -> str:
         server.change(line, errand)
         line.is_cut.wait(LONG)
@@ -140,9 +136,7 @@ def test_a_call_that_hangs_after_its_change_is_in_doubt_and_its_connection_is_cu
     assert calls.run(server.change, LONG) == "changed"
 
 
-def test_a_connection_that_died_while_it_idled_costs_nothing(
-    calls: ConnectionPool[Line], server: Server
-) -> None:
+def test_dead_idle_connection_costs_nothing(calls: ConnectionPool[Line], server: Server) -> None:
     def do(line: Line, errand: BoundedCall) -> str:
         if line.is_dead:
             raise DriverError
@@ -162,7 +156,7 @@ def test_a_change_that_broke_is_never_repeated(calls: ConnectionPool[Line], serv
     assert (server.changes, len(server.opened)) == (2, 1)
 
 
-def test_what_broke_before_a_change_is_told_in_our_words_alone(calls: ConnectionPool[Line]) -> None:
+def test_early_failure_uses_own_words(calls: ConnectionPool[Line]) -> None:
     with pytest.raises(Unavailable) as caught:
         calls.run(raising(DriverError("alice's secret")), LONG)
     assert str(caught.value) == "the driver broke off"

@@ -27,7 +27,7 @@ class EvidenceContract:
             folder=tmp_path / "evidence",
         )
 
-    def test_what_would_be_frozen_is_said_in_one_line(self, source: EvidenceSource) -> None:
+    def test_source_is_described_in_one_line(self, source: EvidenceSource) -> None:
         assert source.describe()
         assert "\n" not in source.describe()
 

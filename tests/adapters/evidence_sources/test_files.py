@@ -77,9 +77,7 @@ def test_every_byte_and_time_is_kept(origin: Path, custody: Custody) -> None:
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
-def test_reading_leaves_the_access_times_of_our_own_files_alone(
-    origin: Path, custody: Custody
-) -> None:
+def test_reading_keeps_access_times(origin: Path, custody: Custody) -> None:
     before = (origin / "auth.log").stat().st_atime_ns
     evidence_of(origin).collect(order(), custody)
     assert (origin / "auth.log").stat().st_atime_ns == before
@@ -94,7 +92,7 @@ def test_copies_are_for_their_owner_only(origin: Path, custody: Custody) -> None
             assert stat.S_IMODE((Path(place) / name).stat().st_mode) == 0o600
 
 
-def test_a_host_whose_name_is_no_text_freezes_its_logs(
+def test_undecodable_host_name_freezes_logs(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *_, release, version, machine = os.uname()
@@ -106,7 +104,7 @@ def test_a_host_whose_name_is_no_text_freezes_its_logs(
 
 
 @pytest.mark.parametrize("where", ["copy", "manifest", "rename"])
-def test_a_crash_at_any_point_and_then_again_gives_the_whole(
+def test_repeated_crash_ends_in_whole_evidence(
     where: str, origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Crash(BaseException):
@@ -151,7 +149,7 @@ def test_a_second_collector_is_told_to_come_back(origin: Path, custody: Custody)
 
 
 @pytest.mark.parametrize("is_begun_anew", [False, True])
-def test_a_collector_that_ends_as_a_second_one_comes_loses_nothing(
+def test_second_collector_loses_nothing(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch, is_begun_anew: bool
 ) -> None:
     partial = place_of(custody).with_name("token-1.partial")
@@ -173,9 +171,7 @@ def test_a_collector_that_ends_as_a_second_one_comes_loses_nothing(
     assert (partial / "begun").exists() is is_begun_anew
 
 
-def test_a_path_that_is_not_there_is_named_and_the_rest_is_frozen(
-    origin: Path, custody: Custody
-) -> None:
+def test_missing_path_is_named_and_rest_frozen(origin: Path, custody: Custody) -> None:
     gone = (Path("/nowhere/at-all"), origin / "gone")
     result = evidence_of(*gone, origin / "auth.log").collect(order(), custody)
     assert (result.state, result.facts["unread"]) == (EffectState.DONE, 2)
@@ -184,7 +180,7 @@ def test_a_path_that_is_not_there_is_named_and_the_rest_is_frozen(
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
-def test_a_file_that_vanishes_or_breaks_under_the_copy_is_named(
+def test_vanishing_file_is_named(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_open, real_read = os.open, os.read
@@ -216,7 +212,7 @@ def test_a_file_that_vanishes_or_breaks_under_the_copy_is_named(
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
-def test_a_file_that_grows_under_the_copy_is_marked_and_still_whole(
+def test_growing_file_is_marked_and_whole(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_read = os.read
@@ -239,7 +235,7 @@ def test_a_file_that_grows_under_the_copy_is_marked_and_still_whole(
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
-def test_a_file_whose_size_and_time_are_put_back_is_marked_as_changed_all_the_same(
+def test_reset_size_and_time_are_detected(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = origin / "auth.log"
@@ -273,7 +269,7 @@ def test_nothing_to_freeze_fails_and_leaves_nothing(tmp_path: Path, custody: Cus
 @pytest.mark.parametrize(
     ("module", "does"), [(tree_copy, "_write"), (files, "make_private"), (files, "write_seal")]
 )
-def test_a_full_disk_fails_for_that_reason_and_is_no_missing_evidence(
+def test_full_disk_is_no_missing_evidence(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch, module: ModuleType, does: str
 ) -> None:
     def full(*_: object) -> None:
@@ -289,7 +285,7 @@ def test_a_full_disk_fails_for_that_reason_and_is_no_missing_evidence(
     assert not evidence_of(origin).find(order(), custody)
 
 
-def test_the_whole_file_system_is_walked_from_its_root(origin: Path, tmp_path: Path) -> None:
+def test_file_system_is_walked_from_its_root(origin: Path, tmp_path: Path) -> None:
     walk = tree_copy.Walk(
         destination=tmp_path / "files",
         is_excluded=lambda path: not f"{origin}/".startswith(f"{path}/") and "/log/" not in path,
@@ -319,9 +315,7 @@ def test_links_are_kept_as_links_and_never_followed(
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
-def test_a_root_that_is_a_link_is_named_rather_than_frozen_as_nothing(
-    origin: Path, custody: Custody, tmp_path: Path
-) -> None:
+def test_linked_root_is_named(origin: Path, custody: Custody, tmp_path: Path) -> None:
     link = tmp_path / "current"
     link.symlink_to(origin)
     assert evidence_of(link).collect(order(), custody).state is EffectState.FAILED
@@ -352,7 +346,7 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(
 
 
 @pytest.mark.parametrize("becomes", [Kind.UNREAD, Kind.SPECIAL], ids=["a link", "a pipe"])
-def test_a_file_that_becomes_something_else_is_noted_leads_nowhere_and_holds_nobody(
+def test_replaced_file_is_noted_without_blocking(
     origin: Path,
     custody: Custody,
     tmp_path: Path,
@@ -378,7 +372,7 @@ def test_a_file_that_becomes_something_else_is_noted_leads_nowhere_and_holds_nob
     assert not list(place_of(custody).rglob("auth.log"))
 
 
-def test_what_belongs_to_somebody_else_is_read_with_its_access_time_changed(
+def test_foreign_file_changes_its_access_time(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_open = os.open
@@ -420,7 +414,7 @@ def test_names_of_any_bytes_are_kept(origin: Path, custody: Custody) -> None:
 
 
 @pytest.mark.parametrize("seconds", [400_000_000_000, -400_000_000_000])
-def test_a_forged_time_that_no_calendar_has_is_kept_in_seconds(seconds: int) -> None:
+def test_impossible_time_is_kept_in_seconds(seconds: int) -> None:
     assert (
         tree_copy._moment(seconds * 10**9) == f"@{seconds}"
     )  # not every file system would keep it
@@ -454,7 +448,7 @@ def test_a_tree_too_deep_is_named_and_ends(origin: Path, custody: Custody) -> No
     assert result.facts["unread"] == 1
 
 
-def test_a_path_too_long_for_the_copy_is_named_and_the_rest_is_frozen(
+def test_too_long_path_is_named_and_rest_frozen(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or an intruder who makes one keeps all evidence from being frozen."""
@@ -477,18 +471,14 @@ def test_a_path_within_another_is_copied_once(origin: Path, custody: Custody) ->
     assert result.facts["files"] == 3
 
 
-def test_the_first_entry_of_custody_says_who_collected_it_and_why(
-    origin: Path, custody: Custody
-) -> None:
+def test_custody_begins_with_collector_and_reason(origin: Path, custody: Custody) -> None:
     evidence_of(origin).collect(order(), custody)
     (entry,) = read_custody(place_of(custody))
     assert (entry.who, entry.act, entry.detail) == ("r.okafor", Act.COLLECTED, "takeover")
     assert verify_custody(place_of(custody)) == []
 
 
-def test_a_place_taken_by_something_unsealed_is_not_taken_for_evidence(
-    origin: Path, custody: Custody
-) -> None:
+def test_unsealed_folder_is_no_evidence(origin: Path, custody: Custody) -> None:
     place_of(custody).mkdir(parents=True)
     (place_of(custody) / "manifest.json").write_text(json.dumps({"format": "forged"}))
     assert not evidence_of(origin).find(order(), custody)
@@ -511,7 +501,7 @@ def test_a_token_never_leads_out_of_the_folder(token: str, origin: Path, custody
         lambda: FilesEvidence(name="x", paths=[], signing_key=KEY, clock=lambda: NOW),
     ],
 )
-def test_a_source_that_cannot_be_named_or_reads_nothing_is_refused(
+def test_unnameable_or_empty_source_is_refused(
     build: Callable[[], FilesEvidence],
 ) -> None:
     with pytest.raises(ConfigurationError):

@@ -155,21 +155,21 @@ def _kill(
 
 
 @DEATHS
-def test_evidence_that_stands_is_whole_wherever_its_collector_ended(
+def test_standing_evidence_is_whole_after_any_crash(
     folder: Path, phase: Phase, names_survive: bool | None
 ) -> None:
     in_tracing_process(_kill, _Freezing, folder, phase, names_survive)
 
 
 @DEATHS
-def test_an_act_is_in_the_chain_of_custody_before_it_is_reported(
+def test_act_is_recorded_before_it_is_reported(
     folder: Path, phase: Phase, names_survive: bool | None
 ) -> None:
     in_tracing_process(_kill, _Looking, folder, phase, names_survive)
 
 
 @DEATHS
-def test_a_file_is_the_one_before_or_the_one_that_was_reported_wherever_its_writer_ended(
+def test_file_is_old_or_new_after_crash(
     folder: Path, phase: Phase, names_survive: bool | None
 ) -> None:
     in_tracing_process(_kill, _Replacing, folder, phase, names_survive)

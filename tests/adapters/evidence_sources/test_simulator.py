@@ -12,7 +12,7 @@ class TestMemoryEvidence(EvidenceContract):
     def source(self) -> SimulatedEvidenceSource:
         return SimulatedEvidenceSource(name="logs")
 
-    def test_an_exercise_leaves_nothing_on_disk_and_says_so(
+    def test_exercise_writes_nothing(
         self, source: SimulatedEvidenceSource, custody: Custody, tmp_path: Path
     ) -> None:
         result = source.collect(order(), custody)

@@ -108,9 +108,7 @@ def read(folder: Path, settings: str, more: str = "") -> Audience:
     return read_audience(load(file), "people", reveal, restored, date(2026, 11, 25))
 
 
-def test_whom_the_settings_leave_out_is_left_out_and_the_others_are_told(
-    folder: Path, written: str
-) -> None:
+def test_excluded_people_are_excluded_and_others_notified(folder: Path, written: str) -> None:
     found = read(folder, written, RULES)
     queried = ["not written to: court order"] if "suppress_query" in written else []
     told = ["ana@x.test", "ana@y.test", "kit@x.test", *(["ben@x.test"] * (not queried))]
@@ -120,9 +118,7 @@ def test_whom_the_settings_leave_out_is_left_out_and_the_others_are_told(
     assert (found.rows, list(found.held)) == (5, [])
 
 
-def test_who_is_of_age_where_nothing_is_written_is_eighteen_and_nobody_has_a_reason(
-    folder: Path, written: str
-) -> None:
+def test_default_age_is_eighteen_without_reasons(folder: Path, written: str) -> None:
     found = read(folder, written, 'why = "was open"\n')
     assert [one.address for one in found.held] == ["kit@x.test"]
     assert [one.reason[:-1] for one in found.repeated] == ["same person as row "]
@@ -130,9 +126,7 @@ def test_who_is_of_age_where_nothing_is_written_is_eighteen_and_nobody_has_a_rea
     assert not read(folder, written).recipients, "nothing says why they are told"
 
 
-def test_nobody_is_told_while_a_list_of_suppression_cannot_be_read(
-    folder: Path, written: str
-) -> None:
+def test_unreadable_suppression_list_notifies_nobody(folder: Path, written: str) -> None:
     (folder / "never.csv").unlink()
     with pytest.raises(ConfigurationError, match=r"never\.csv cannot be read"):
         read(folder, written, RULES)
@@ -142,7 +136,7 @@ def test_nobody_is_told_while_a_list_of_suppression_cannot_be_read(
             read(folder, gone, 'why = "was open"\n')
 
 
-def test_of_a_file_whose_columns_nobody_chose_those_with_our_names_count(folder: Path) -> None:
+def test_default_columns_use_known_names(folder: Path) -> None:
     (folder / "people.csv").write_text("email,is_minor\nana@x.test,\nkid@x.test,yes\n")
     plain = 'kind = "csv"\npath = "people.csv"\nwhy = "was open"\n'
     found = read(folder, plain)

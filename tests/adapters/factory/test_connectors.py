@@ -61,13 +61,13 @@ def test_a_directory_is_called_as_the_configuration_says(kind: str) -> None:
         assert (limits.batch, limits.workers) == (written.get("batch", 1), 3)
 
 
-def test_what_a_kind_can_prove_and_cannot_undo_follows_from_its_settings() -> None:
+def test_proof_and_losses_follow_from_settings() -> None:
     assert built("openldap", **WRITTEN["openldap"]).proof.value == "connections_gone"
     assert built("openldap", **WRITTEN["openldap"] | {"monitor": False}).proof.value == "read_back"
     assert built("active_directory", **WRITTEN["active_directory"]).irreversible
 
 
-def test_no_driver_is_loaded_before_a_directory_is_built() -> None:
+def test_drivers_load_with_their_directory() -> None:
     program = (
         "import sys, standfast.adapters.factory.connectors\n"
         "sys.exit(any(name in sys.modules for name in "

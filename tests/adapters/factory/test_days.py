@@ -53,7 +53,7 @@ DAYS = [
 
 
 @pytest.mark.parametrize(("zone", "now", "day", "written"), DAYS)
-def test_a_letter_bears_the_day_on_which_it_is_printed(
+def test_letter_has_its_print_date(
     tmp_path: Path, zone: str, now: str, day: str, written: str
 ) -> None:
     message = Message(
@@ -71,7 +71,7 @@ def test_a_letter_bears_the_day_on_which_it_is_printed(
 
 
 @pytest.mark.parametrize(("zone", "now", "day", "written"), DAYS)
-def test_nobody_is_of_age_before_their_birthday_is_there(
+def test_nobody_is_adult_before_the_birthday(
     tmp_path: Path, zone: str, now: str, day: str, written: str
 ) -> None:
     (tmp_path / "customers.csv").write_text("address,born_on\nada@example.com,2009-01-01\n")

@@ -18,7 +18,7 @@ from tests.effect_rows import effect_row
         (True, 0, False),
     ],
 )
-def test_a_lock_has_happened_only_where_no_session_is_left(
+def test_lock_needs_every_session_gone(
     is_enabled: bool | None, live_sessions: int | None, happened: bool
 ) -> None:
     row = effect_row(verb="accounts.lock", connector="agents", target="agents:alice")

@@ -31,7 +31,7 @@ class Yard(ABC):
 
 
 class ProcedureContract:
-    def test_what_was_run_is_in_effect_and_an_undo_takes_it_back(self, yard: Yard) -> None:
+    def test_undo_takes_back_what_was_run(self, yard: Yard) -> None:
         order = yard.order("pc-17")
         (before,) = yard.procedure.observe([order])
         assert before.happened is False
@@ -45,7 +45,7 @@ class ProcedureContract:
         assert back.state is EffectState.DONE
         assert not yard.is_isolated("pc-17")
 
-    def test_what_was_in_effect_before_is_not_taken_back(self, yard: Yard) -> None:
+    def test_earlier_effect_is_not_taken_back(self, yard: Yard) -> None:
         yard.procedure.run([yard.order("pc-18")])
         (seen,) = yard.procedure.observe([yard.order("pc-18")])
         (back,) = yard.procedure.undo([yard.order("pc-18", prior=seen.state)])
@@ -70,7 +70,7 @@ class ProcedureContract:
         seen = yard.procedure.observe([yard.order(host) for host in ["pc-23", "pc-99"]])
         assert [one.happened for one in seen] == [True, False]
 
-    def test_a_parameter_that_does_not_fit_is_refused_and_never_sent(self, yard: Yard) -> None:
+    def test_unfit_parameter_is_refused_and_not_sent(self, yard: Yard) -> None:
         for host in ("-rf", "../../etc", "a b", "pc;reboot", "pc\n17", "", "ä", "$(id)", "a" * 300):
             (result,) = yard.procedure.run([yard.order(host)])
             assert result.state is EffectState.REFUSED, host

@@ -57,7 +57,7 @@ class TestCommand(ProcedureContract):
         return CommandYard(tmp_path)
 
 
-def test_its_output_is_kept_without_secrets_and_its_environment_is_bare(
+def test_output_hides_secrets_and_environment_is_bare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTHER_SECRET", "not for you")
@@ -103,7 +103,7 @@ def test_its_status_says_what_it_came_to(
     assert reason in result.reason
 
 
-def test_a_command_that_does_not_end_is_cut_off_and_in_doubt(tmp_path: Path) -> None:
+def test_endless_command_is_cut_and_unknown(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     body = f"(sleep 30; touch {ended}) & echo started; wait"
     command = command_of((script(tmp_path, body),), timeout_seconds=1)
@@ -116,7 +116,7 @@ def test_a_command_that_does_not_end_is_cut_off_and_in_doubt(tmp_path: Path) -> 
     assert not ended.exists()
 
 
-def test_a_program_that_cannot_be_run_did_not_happen(tmp_path: Path) -> None:
+def test_unstartable_program_did_not_happen(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("no program")
     for path in (str(plain), str(tmp_path / "missing")):
@@ -133,7 +133,7 @@ def test_it_runs_as_the_user_of_its_configuration() -> None:
     assert command.run([order()])[0].facts["output"] == "nobody\n"
 
 
-def test_a_look_that_breaks_is_asked_again_and_one_that_does_not_exist_says_nothing(
+def test_broken_observation_is_repeated(
     tmp_path: Path,
 ) -> None:
     broken = command_of(("/bin/true",), observe=(script(tmp_path, "exit 2"),))

@@ -123,7 +123,7 @@ class TestRequest(ProcedureContract):
         return FirewallYard(there)
 
 
-def test_secrets_and_the_token_travel_in_headers_and_are_not_kept(there: Firewall) -> None:
+def test_secrets_travel_in_headers_and_are_not_kept(there: Firewall) -> None:
     request = there.isolating(bearer="b34rer", secrets={"X-Key": "k3y"}, headers={"X-A": "1"})
     there.answers.append((200, {}, b"you sent k3y and b34rer"))
     (result,) = request.run([order(token="cafe")])
@@ -177,7 +177,7 @@ def test_its_status_says_what_it_came_to(
     assert len(there.asked) == 1
 
 
-def test_silence_after_sending_is_doubt_and_a_closed_door_is_not(there: Firewall) -> None:
+def test_silence_after_sending_is_unknown(there: Firewall) -> None:
     there.hangs = True
     (result,) = there.isolating(timeout_seconds=0.3).run([order()])
     assert result.state is EffectState.UNKNOWN
@@ -186,7 +186,7 @@ def test_silence_after_sending_is_doubt_and_a_closed_door_is_not(there: Firewall
     assert nobody.retry_after_seconds is not None
 
 
-def test_what_the_look_does_not_understand_is_asked_again(there: Firewall) -> None:
+def test_unclear_observation_is_repeated(there: Firewall) -> None:
     request = there.isolating()
     there.answers += [(500, {}, b""), (200, {}, b"<html>"), (200, {}, b'{"host": []}')]
     assert [request.observe([order()])[0].is_readable for _ in range(3)] == [False, False, True]

@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_refused_by_name(kind: str, value: Json) -> None:
         read(kind, value, ("a", "b"))
 
 
-def test_a_parameter_too_many_or_too_few_is_named() -> None:
+def test_surplus_or_missing_parameter_is_named() -> None:
     declared = {"host": ParameterConfig()}
     with pytest.raises(UsageError, match="needs the parameter 'host'"):
         read_parameters("commands.x", declared, {})
@@ -76,7 +76,7 @@ def test_braces_are_written_twice_and_templates_are_judged() -> None:
 
 
 @given(st.text(max_size=50))
-def test_a_text_that_fits_is_put_in_as_it_is(value: str) -> None:
+def test_fitting_text_is_inserted_unchanged(value: str) -> None:
     try:
         text = read("text", value)
     except UsageError:

@@ -51,7 +51,7 @@ def sender_for(url: str, seconds: float = 10.0) -> AppriseSender:
     return AppriseSender("chat", settings, context())
 
 
-def test_each_message_is_posted_as_plain_text_under_its_subject(room: Room) -> None:
+def test_message_is_posted_as_plain_text(room: Room) -> None:
     results = sender_for(room.url).send([message(1), message(2)])
     assert [one.state for one in results] == [EffectState.DONE] * 2
     posts = [(one["title"], one["message"].strip()) for one in room.posts]
@@ -66,7 +66,7 @@ def test_what_says_the_same_is_posted_once(room: Room) -> None:
     assert len(room.posts) == 1
 
 
-def test_a_no_does_not_say_whether_it_was_posted(room: Room, caplog: Any) -> None:
+def test_refusal_leaves_the_outcome_unknown(room: Room, caplog: Any) -> None:
     room.status = 500
     with caplog.at_level(logging.DEBUG):
         (result,) = sender_for(room.url).send([message()])
@@ -75,7 +75,7 @@ def test_a_no_does_not_say_whether_it_was_posted(room: Room, caplog: Any) -> Non
     assert "secret-path" not in caplog.text + result.reason
 
 
-def test_silence_is_cut_and_what_was_not_begun_may_be_tried_again(room: Room) -> None:
+def test_silence_is_cut_and_rest_retryable(room: Room) -> None:
     room.is_silent = True
     for seconds in growing(0.4):
         results = sender_for(room.url, seconds=seconds).send([message(1), message(2)])
@@ -85,13 +85,13 @@ def test_silence_is_cut_and_what_was_not_begun_may_be_tried_again(room: Room) ->
     assert len(room.posts) == 1
 
 
-def test_a_place_that_is_away_is_unknown_and_stops_nobody() -> None:
+def test_absent_channel_is_unknown_and_stops_nobody() -> None:
     results = sender_for(f"json://127.0.0.1:{free_port()}").send([message(1), message(2)])
     assert [one.state for one in results] == [EffectState.UNKNOWN] * 2
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "what://x", "json://a, json://b"])
-def test_an_address_that_apprise_does_not_know_is_named_when_it_is_built(url: str) -> None:
+def test_unknown_address_is_named_at_build(url: str) -> None:
     with pytest.raises(ConfigurationError, match="url") as caught:
         sender_for(url)
     assert not url or url not in str(caught.value)

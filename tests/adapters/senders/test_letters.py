@@ -71,7 +71,7 @@ def page_in(folder: Path) -> _Page:
     return _Page(file.read_text())
 
 
-def test_a_batch_is_one_private_file_with_a_letter_for_each(tmp_path: Path) -> None:
+def test_batch_is_one_private_file(tmp_path: Path) -> None:
     folder = tmp_path / "letters"
     sender = sender_at(folder)
     results = sender.send([letter(1), letter(2, address="Bo\nWeg 1\n28195 Bremen", language="de")])
@@ -112,7 +112,7 @@ def test_a_letter_is_dated_in_its_readers_language(
 @pytest.mark.parametrize(
     ("zone", "date"), [("America/New_York", "31 October 2026"), ("Asia/Tokyo", "1 November 2026")]
 )
-def test_a_letter_bears_the_day_of_whoever_sends_it(tmp_path: Path, zone: str, date: str) -> None:
+def test_letter_has_the_senders_date(tmp_path: Path, zone: str, date: str) -> None:
     sender_at(tmp_path, organisation={"time_zone": zone}).send([letter()])
     assert date in page_in(tmp_path).texts[0]
 
@@ -124,7 +124,7 @@ def test_a_letter_bears_the_day_of_whoever_sends_it(tmp_path: Path, zone: str, d
         ("letter", "right", ("size: letter", "left: 85mm")),
     ],
 )
-def test_each_letter_begins_a_page_and_its_address_stands_in_the_window(
+def test_each_letter_has_own_page_and_address(
     tmp_path: Path, paper: str, window: str, says: tuple[str, str]
 ) -> None:
     sender_at(tmp_path, paper=paper, window=window).send([letter(1), letter(2)])
@@ -169,9 +169,7 @@ def test_a_text_and_a_sender_are_no_html(tmp_path: Path) -> None:
     ["=cmd()", "+1", "-1", "@SUM(A1)", "\uff1dcmd()", "\uff0b1", "\uff20SUM(A1)", "\ufe66cmd()"],
 )
 @pytest.mark.parametrize("space", ["", " ", "\u00a0", "\u3000", " \u00a0 "])
-def test_no_spreadsheet_takes_a_line_of_the_list_for_a_formula(
-    tmp_path: Path, space: str, line: str
-) -> None:
+def test_address_list_contains_no_formula(tmp_path: Path, space: str, line: str) -> None:
     sender_at(tmp_path).send([letter(1, address=f"Ada\n{space}{line}\n1 = Road")])
     (addresses,) = tmp_path.glob("*.csv")
     with addresses.open(newline="") as stream:
@@ -183,23 +181,21 @@ def test_no_spreadsheet_takes_a_line_of_the_list_for_a_formula(
     "address",
     ["ada@example.com", "Ada", "", "Ada\n\nLondon", "Ada\nLon\x00don", "\n".join("abcdefgh")],
 )
-def test_what_is_no_postal_address_gets_no_letter_and_stops_nobody(
-    tmp_path: Path, address: str
-) -> None:
+def test_invalid_postal_address_gets_no_letter(tmp_path: Path, address: str) -> None:
     results = sender_at(tmp_path).send([letter(1, address=address), letter(2)])
     assert [one.state for one in results] == [EffectState.REFUSED, EffectState.UNKNOWN]
     assert address not in results[0].reason or not address
     assert len(page_in(tmp_path).letters) == 1
 
 
-def test_a_letter_that_is_there_may_be_posted_and_one_that_is_not_never_was(tmp_path: Path) -> None:
+def test_written_letter_may_have_been_posted(tmp_path: Path) -> None:
     sender = sender_at(tmp_path)
     assert sender.find([f"{1:032x}"]) == [False]
     sender.send([letter(1)])
     assert sender.find([f"{1:032x}", f"{2:032x}"]) == [None, False]
 
 
-def test_the_same_batch_written_again_is_the_same_file(tmp_path: Path) -> None:
+def test_rewritten_batch_is_the_same_file(tmp_path: Path) -> None:
     sender = sender_at(tmp_path)
     sender.send([letter(1), letter(2)])
     before = sorted(tmp_path.iterdir())
@@ -207,7 +203,7 @@ def test_the_same_batch_written_again_is_the_same_file(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_two_batches_of_a_day_are_two_files_and_no_letter_is_lost(tmp_path: Path) -> None:
+def test_two_batches_are_two_files(tmp_path: Path) -> None:
     sender = sender_at(tmp_path)
     sender.send([letter(1)])
     sender.send([letter(2)])
@@ -215,7 +211,7 @@ def test_two_batches_of_a_day_are_two_files_and_no_letter_is_lost(tmp_path: Path
     assert sender.find([f"{1:032x}", f"{2:032x}"]) == [None, None]
 
 
-def test_a_folder_that_cannot_be_written_fails_and_may_be_tried_again(tmp_path: Path) -> None:
+def test_unwritable_folder_is_retryable(tmp_path: Path) -> None:
     (tmp_path / "letters").write_text("a file is in the way")
     (result,) = sender_at(tmp_path / "letters").send([letter()])
     assert result.state is EffectState.FAILED
@@ -223,7 +219,7 @@ def test_a_folder_that_cannot_be_written_fails_and_may_be_tried_again(tmp_path: 
     assert "cannot be written" in result.reason
 
 
-def test_reaching_says_when_the_folder_cannot_be_written_and_writes_nothing(tmp_path: Path) -> None:
+def test_reaching_checks_the_folder_without_writing(tmp_path: Path) -> None:
     sender_at(tmp_path / "new/letters").reach()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")

@@ -120,7 +120,7 @@ def test_what_concerns_the_account_holds_for_everybody(
         sender_for(ses_server).reach()
 
 
-def test_what_one_call_tells_of_the_account_is_asked_for_nobody_after_it(ses_server: Ses) -> None:
+def test_account_error_stops_the_batch(ses_server: Ses) -> None:
     ses_server.errors["person1@customers.test"] = (400, "SendingPausedException")
     results = sender_for(ses_server).send([message(1), message(2), message(3)])
     assert [one.state for one in results] == [FAILED] * 3
@@ -136,9 +136,7 @@ def test_what_one_call_tells_of_the_account_is_asked_for_nobody_after_it(ses_ser
         (503, "ServiceUnavailable"),
     ],
 )
-def test_a_limit_that_was_reached_took_nothing_on_and_is_worth_another_try(
-    ses_server: Ses, status: int, code: str
-) -> None:
+def test_reached_limit_is_retryable(ses_server: Ses, status: int, code: str) -> None:
     ses_server.errors["person2@customers.test"] = (status, code)
     results = sender_for(ses_server).send([message(1), message(2), message(3)])
     assert [one.state for one in results] == [DONE, FAILED, FAILED]
@@ -147,9 +145,7 @@ def test_a_limit_that_was_reached_took_nothing_on_and_is_worth_another_try(
 
 
 @pytest.mark.parametrize("code", ["MessageRejected", "BadRequestException"])
-def test_what_ses_refuses_of_one_message_may_go_by_another_channel(
-    ses_server: Ses, code: str
-) -> None:
+def test_refused_message_may_use_another_channel(ses_server: Ses, code: str) -> None:
     ses_server.errors["person2@customers.test"] = (400, code)
     beyond_ascii = message(3, address="größe@customers.test")
     results = sender_for(ses_server).send([message(1), message(2), beyond_ascii])
@@ -164,7 +160,7 @@ def test_a_code_that_is_none_is_not_repeated(ses_server: Ses) -> None:
     assert result.reason == "SES answered 400"
 
 
-def test_an_internal_error_leaves_that_message_unknown_and_the_others_go_on(
+def test_internal_error_leaves_one_message_unknown(
     ses_server: Ses,
 ) -> None:
     """It may have been taken on: the SDK, left to itself, would send it again."""
@@ -174,7 +170,7 @@ def test_an_internal_error_leaves_that_message_unknown_and_the_others_go_on(
     assert ses_server.asked == ["person1@customers.test", "person2@customers.test"]
 
 
-def test_a_connection_that_ends_without_an_answer_leaves_that_message_unknown(
+def test_connection_without_answer_leaves_message_unknown(
     ses_server: Ses,
 ) -> None:
     ses_server.dropped.add("person1@customers.test")
@@ -200,7 +196,7 @@ def test_without_tls_nothing_is_said_and_nothing_left(ses_server: Ses) -> None:
         (ValueError("names somebody@customers.test"), [UNKNOWN, DONE], False),
     ],
 )
-def test_what_the_sdk_never_sent_is_told_from_what_may_have_left(
+def test_unsent_call_differs_from_sent_one(
     ses_server: Ses,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
@@ -230,7 +226,7 @@ def test_mail_takes_no_way_that_the_environment_names(
     assert result.state is DONE
 
 
-def test_silence_leaves_that_message_unknown_and_is_not_sent_again(ses_server: Ses) -> None:
+def test_silence_leaves_message_unknown_without_repeat(ses_server: Ses) -> None:
     ses_server.silent.add("person2@customers.test")
     for seconds in growing(0.6):
         ses_server.taken.clear()
@@ -242,7 +238,7 @@ def test_silence_leaves_that_message_unknown_and_is_not_sent_again(ses_server: S
     assert len(ses_server.taken) == 2
 
 
-def test_nobody_there_is_failed_with_a_time_to_try_again() -> None:
+def test_refused_connection_is_retryable() -> None:
     nowhere = Ses(url=f"http://127.0.0.1:{free_port()}")
     results = sender_for(nowhere).send([message(1), message(2)])
     assert [one.state for one in results] == [FAILED, FAILED]
@@ -263,8 +259,6 @@ def test_reaching_reads_the_account_and_sends_nothing(ses_server: Ses) -> None:
         ({"from_name": "Shop =?utf-8?q?a=0d=0aBcc=3Av=40b.test?="}, "from_name"),
     ],
 )
-def test_values_that_cannot_work_are_named_when_the_sender_is_built(
-    changes: dict[str, Any], key: str
-) -> None:
+def test_unusable_settings_are_named_at_build(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigurationError, match=key):
         sender_for(Ses(url="http://127.0.0.1:1"), **changes)

@@ -27,7 +27,7 @@ class TestMemorySender(SenderContract):
         )
 
 
-def test_what_may_have_been_taken_is_unknown_and_can_be_found() -> None:
+def test_possibly_accepted_message_can_be_found() -> None:
     lost = Answer(state=EffectState.UNKNOWN, reason="no answer", is_taken=True)
     sender = SimulatedSender(answer=lambda one: lost if one.token == "token-1" else TAKEN)
     assert [one.state for one in sender.send([message(1), message(2)])] == [
@@ -37,7 +37,7 @@ def test_what_may_have_been_taken_is_unknown_and_can_be_found() -> None:
     assert sender.find(["token-1", "token-2", "token-3"]) == [True, True, False]
 
 
-def test_what_escapes_a_channel_is_unknown_for_each_and_says_nothing_of_them() -> None:
+def test_escaped_error_is_unknown_and_not_quoted() -> None:
     def broken(one: Message) -> Answer:
         raise RuntimeError(f"about {one.address}")
 

@@ -68,7 +68,7 @@ def failing(status: int, code: str, **headers: str) -> Behaviour:
     [(400, "Throttling"), (400, "TooManyRequestsException"), (429, "Other"), (503, "Unavailable")],
 )
 @pytest.mark.parametrize(("asks", "seconds"), [("7", 7.0), ("", 1.0), ("99999", 300.0)])
-def test_a_busy_service_is_tried_again_when_it_asks(
+def test_busy_service_is_retried_when_it_asks(
     service: Scripted, client: AwsClient, status: int, code: str, asks: str, seconds: float
 ) -> None:
     service.script("POST", failing(status, code, Retry_After=asks))
@@ -79,7 +79,7 @@ def test_a_busy_service_is_tried_again_when_it_asks(
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidClientTokenId", "ExpiredToken"])
-def test_a_refused_credential_is_said_and_not_tried_again(
+def test_refused_credential_is_reported_and_not_retried(
     service: Scripted, client: AwsClient, code: str
 ) -> None:
     service.script("POST", failing(403, code))
@@ -114,7 +114,7 @@ def test_a_list_is_read_to_its_last_page(service: Scripted, client: AwsClient) -
 
 
 @pytest.mark.parametrize("code", ["LimitExceeded", "MalformedPolicyDocument", "of alice", ""])
-def test_a_change_that_is_turned_down_is_declined_without_aws_own_words(
+def test_rejected_change_is_declined_without_aws_text(
     service: Scripted, client: AwsClient, code: str
 ) -> None:
     service.script("POST", failing(409, code))
@@ -123,14 +123,14 @@ def test_a_change_that_is_turned_down_is_declined_without_aws_own_words(
     assert "alice" not in str(caught.value)
 
 
-def test_a_value_that_aws_never_takes_is_not_sent(service: Scripted, client: AwsClient) -> None:
+def test_invalid_value_is_not_sent(service: Scripted, client: AwsClient) -> None:
     with pytest.raises(ProviderRefused, match="no such value"):
         client.change("delete_login_profile", Deadline(10.0), UserName="")
     assert service.count("POST") == 0
 
 
 @pytest.mark.parametrize("behaviour", [replying(500), lambda exchange: exchange.drop()])
-def test_a_broken_answer_leaves_a_change_in_doubt_and_a_read_to_be_tried_again(
+def test_broken_answer_leaves_only_changes_unknown(
     service: Scripted, client: AwsClient, behaviour: Behaviour
 ) -> None:
     service.script("POST", behaviour, behaviour)
@@ -144,7 +144,7 @@ def test_a_broken_answer_leaves_a_change_in_doubt_and_a_read_to_be_tried_again(
 @pytest.mark.parametrize(
     "behaviour", [lambda exchange: exchange.hang(), lambda exchange: exchange.drip_body()]
 )
-def test_a_service_that_stalls_is_left_at_the_time_out(
+def test_stalling_service_is_left_at_the_timeout(
     service: Scripted, client: AwsClient, behaviour: Behaviour
 ) -> None:
     service.script("POST", behaviour, behaviour)
@@ -170,6 +170,6 @@ def test_nobody_listening_is_surely_not_done() -> None:
     assert caught.value.retry_after_seconds is not None
 
 
-def test_an_address_that_is_none_is_a_matter_of_configuration() -> None:
+def test_invalid_address_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="endpoint_url"):
         client_at("not an address").read("get_user", Deadline(1.0))

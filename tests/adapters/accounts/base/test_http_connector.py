@@ -49,7 +49,7 @@ def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("is_change", [True, False])
-def test_a_busy_provider_is_tried_again_when_it_asks(
+def test_busy_provider_is_retried_when_it_asks(
     installation: Installation, status: int, is_change: bool
 ) -> None:
     house, provider, change = installation
@@ -63,7 +63,7 @@ def test_a_busy_provider_is_tried_again_when_it_asks(
 
 @pytest.mark.parametrize("takes_place", [True, False])
 @pytest.mark.parametrize("status", [0, 500, 502])
-def test_a_change_that_breaks_is_done_when_it_shows_and_unknown_when_not(
+def test_broken_change_is_done_only_when_visible(
     installation: Installation, status: int, takes_place: bool
 ) -> None:
     house, provider, change = installation
@@ -83,7 +83,7 @@ def test_a_success_without_effect_is_a_failure(installation: Installation) -> No
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_change_that_is_turned_down_is_refused_without_the_providers_words(
+def test_rejected_change_is_refused_without_provider_text(
     installation: Installation, status: int
 ) -> None:
     house, provider, change = installation
@@ -95,7 +95,7 @@ def test_a_change_that_is_turned_down_is_refused_without_the_providers_words(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_credential_is_said_and_not_tried_again(
+def test_refused_credential_is_reported_and_not_retried(
     installation: Installation, status: int
 ) -> None:
     house, provider, change = installation
@@ -118,9 +118,7 @@ def test_a_refused_credential_is_said_and_not_tried_again(
         Fault(method="GET", status=200, body=b'{"id": 7, "suspended": 7, "primaryEmail": 7}'),
     ],
 )
-def test_a_look_that_fails_is_no_absent_account_and_changes_nothing(
-    installation: Installation, fault: Fault
-) -> None:
+def test_failed_look_up_is_no_absent_account(installation: Installation, fault: Fault) -> None:
     house, provider, change = installation
     provider.faults.append(fault)
     result = house.lock(ALICE)
@@ -135,7 +133,7 @@ def test_a_look_that_fails_is_no_absent_account_and_changes_nothing(
         house.observe(ALICE)
 
 
-def test_a_change_that_cannot_be_read_back_is_unknown(installation: Installation) -> None:
+def test_change_that_cannot_be_read_is_unknown(installation: Installation) -> None:
     house, provider, _ = installation
     act = provider.act
     looks = 0
@@ -152,7 +150,7 @@ def test_a_change_that_cannot_be_read_back_is_unknown(installation: Installation
     assert not house.is_enabled(ALICE)
 
 
-def test_a_proof_that_breaks_is_a_failure_and_no_doubt(installation: Installation) -> None:
+def test_broken_proof_is_a_failure(installation: Installation) -> None:
     house, provider, _ = installation
     house.lock(ALICE)
     provider.faults.append(Fault(method="GET"))
@@ -161,7 +159,7 @@ def test_a_proof_that_breaks_is_a_failure_and_no_doubt(installation: Installatio
     assert house.prove(ALICE).state is EffectState.DONE
 
 
-def test_sessions_that_could_not_be_ended_leave_the_lock_to_be_finished(
+def test_unended_sessions_leave_the_lock_unfinished(
     installation: Installation,
 ) -> None:
     house, provider, change = installation

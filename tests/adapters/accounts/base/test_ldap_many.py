@@ -60,39 +60,39 @@ def test_a_hundred_names_take_two_searches() -> None:
     assert answers.searches == 2
 
 
-def test_a_name_is_told_from_others_without_its_case() -> None:
+def test_name_is_matched_without_its_case() -> None:
     answers = Answers(entry("Alice", number=1), entry("bob", number=2))
     found = by_names(answers, "uid", ["ALICE", "bob"])
     assert found == {"ALICE": answers.entries[0], "bob": answers.entries[1]}
 
 
-def test_a_name_that_nobody_has_is_asked_for_by_itself_and_absent() -> None:
+def test_missing_name_is_searched_alone_and_absent() -> None:
     answers = Answers(entry("alice"))
     assert by_names(answers, "uid", ["alice", "nobody"])["nobody"] is None
     assert answers.searches == 2
 
 
-def test_what_only_the_directory_takes_for_the_name_is_found_by_asking_for_it_alone() -> None:
+def test_directory_alias_is_found_by_single_search() -> None:
     strasse = entry("strasse", number=2)
     answers = Answers(entry("alice"), also={"straße": strasse})
     assert by_names(answers, "uid", ["alice", "straße"])["straße"] == strasse
 
 
-def test_two_accounts_of_one_name_spoil_only_this_name() -> None:
+def test_duplicate_name_spoils_only_itself() -> None:
     answers = Answers(entry("alice", number=1), entry("Alice", number=2), entry("bob", number=3))
     found = by_names(answers, "uid", ["ALICE", "bob"])
     assert isinstance(found["ALICE"], Unavailable)
     assert found["bob"] == answers.entries[2]
 
 
-def test_an_account_of_two_names_is_one_however_the_searches_are_shared_out() -> None:
+def test_account_with_two_names_is_one() -> None:
     names = ["alice", *(f"x{number}" for number in range(60)), "alicia"]
     both = entry("alice", "alicia")
     found = by_names(Answers(both), "uid", names)
     assert found["alice"] == found["alicia"] == both
 
 
-def test_ids_are_found_together_and_a_missing_one_is_none() -> None:
+def test_ids_are_found_together() -> None:
     answers = Answers(entry("alice", number=1), entry("bob", number=2))
     values = {name: name.encode() for name in ("id1", "id2", "id3")}
     alice, bob = answers.entries
@@ -143,7 +143,7 @@ def test_a_batch_is_locked_proven_and_given_back(
 
 
 @pytest.mark.xdist_group("slapd")
-def test_a_call_that_breaks_leaves_in_doubt_what_it_had_begun_and_nothing_else(
+def test_broken_call_leaves_only_begun_accounts_unknown(
     slapd_server: Slapd, one_connection: OpenldapConnector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 6)
@@ -168,7 +168,7 @@ def test_a_call_that_breaks_leaves_in_doubt_what_it_had_begun_and_nothing_else(
 
 
 @pytest.mark.xdist_group("slapd")
-def test_a_rotation_that_breaks_leaves_the_others_with_the_password_that_is_sealed(
+def test_broken_rotation_keeps_the_sealed_password(
     slapd_server: Slapd,
     server: LdapServer,
     recipient: Recipient,
@@ -198,7 +198,7 @@ def test_a_rotation_that_breaks_leaves_the_others_with_the_password_that_is_seal
 
 
 @pytest.mark.xdist_group("slapd")
-def test_what_there_is_no_time_for_is_left_for_the_next_try(
+def test_work_without_time_waits_for_the_next_attempt(
     slapd_server: Slapd, one_connection: OpenldapConnector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 3)
@@ -216,7 +216,7 @@ def test_what_there_is_no_time_for_is_left_for_the_next_try(
 
 
 @pytest.mark.xdist_group("slapd")
-def test_one_account_that_is_refused_keeps_nobody_from_the_others(
+def test_refused_account_does_not_stop_the_others(
     slapd_server: Slapd, one_connection: OpenldapConnector
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 4)
@@ -232,7 +232,7 @@ def test_one_account_that_is_refused_keeps_nobody_from_the_others(
 
 
 @pytest.mark.parametrize("workers", [1, 16, 64])
-def test_a_call_goes_over_as_many_connections_as_were_configured(workers: int) -> None:
+def test_call_uses_the_configured_connections(workers: int) -> None:
     directory = connect(OpenldapConnector, workers=workers, **asdict(SERVER))
     assert directory.limits.workers == 1, "one call at a time"
     size, at_once = directory._parts_of(directory.limits.batch)

@@ -18,7 +18,7 @@ def secrets_in(folder: Path) -> NewPasswords:
     return NewPasswords(folder, lambda plain: plain[::-1], lambda: NOW)
 
 
-def test_every_folder_that_is_made_is_private_and_one_that_was_there_keeps_its_mode(
+def test_created_folders_are_private(
     tmp_path: Path,
 ) -> None:
     there = tmp_path / "there"
@@ -34,7 +34,7 @@ def test_every_folder_that_is_made_is_private_and_one_that_was_there_keeps_its_m
     assert modes == [0o600, 0o700, 0o700, 0o700, 0o755]
 
 
-def test_the_name_of_every_folder_that_is_made_is_synced_before_the_password_is_given(
+def test_created_folders_are_synced_before_the_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[Path] = []

@@ -65,9 +65,7 @@ def letting_in(*good: str, otherwise: int = 401) -> Behaviour:
     return behave
 
 
-def test_every_token_is_revoked_as_the_client_they_were_issued_to(
-    http: HttpClient, server: Scripted
-) -> None:
+def test_every_token_is_revoked_as_its_client(http: HttpClient, server: Scripted) -> None:
     server.script("POST", replying(200), replying(200))
     assert revoke(http, server, "first", "a&b=c").state is EffectState.DONE
     forms = [parse_qs(asked.body.decode()) for asked in server.asked]
@@ -87,7 +85,7 @@ def test_every_token_is_revoked_as_the_client_they_were_issued_to(
         (lambda exchange: exchange.drop(), EffectState.UNKNOWN, None),
     ],
 )
-def test_the_gravest_outcome_is_told_and_every_token_was_tried(
+def test_worst_outcome_is_reported_after_all_tokens(
     http: HttpClient,
     server: Scripted,
     behaviour: Behaviour,
@@ -100,9 +98,7 @@ def test_the_gravest_outcome_is_told_and_every_token_was_tried(
     assert server.count("POST") == 3
 
 
-def test_a_revocation_that_is_not_answered_in_time_is_unknown(
-    http: HttpClient, server: Scripted
-) -> None:
+def test_revocation_without_an_answer_is_unknown(http: HttpClient, server: Scripted) -> None:
     server.script("POST", lambda exchange: exchange.hang())
     assert revoke(http, server, "first", seconds=1.0).state is EffectState.UNKNOWN
 
@@ -112,14 +108,12 @@ def test_no_token_shows_in_a_reason(http: HttpClient, server: Scripted) -> None:
     assert "hunter2" not in revoke(http, server, "hunter2").reason
 
 
-def test_the_door_is_closed_when_every_token_is_turned_away(
-    http: HttpClient, server: Scripted
-) -> None:
+def test_proof_needs_every_token_refused(http: HttpClient, server: Scripted) -> None:
     server.script("GET", *[letting_in("control")] * 3)
     assert probe(http, server, "first", "second") is Door.CLOSED
 
 
-def test_the_door_is_open_when_one_token_is_let_in(http: HttpClient, server: Scripted) -> None:
+def test_proof_fails_when_a_token_is_accepted(http: HttpClient, server: Scripted) -> None:
     server.script("GET", *[letting_in("control", "second")] * 3)
     assert probe(http, server, "first", "second") is Door.OPEN
 
@@ -130,9 +124,7 @@ def test_only_a_401_turns_a_token_away(http: HttpClient, server: Scripted, statu
     assert probe(http, server, "first") is Door.UNCLEAR
 
 
-def test_a_door_that_is_closed_to_everybody_shows_nothing(
-    http: HttpClient, server: Scripted
-) -> None:
+def test_probe_that_refuses_everybody_proves_nothing(http: HttpClient, server: Scripted) -> None:
     server.script("GET", *[letting_in()] * 2)
     assert probe(http, server, "first") is Door.UNCLEAR
 
@@ -145,7 +137,7 @@ def test_tokens_that_no_header_carries_show_nothing(
     assert server.count("GET") == 0
 
 
-def test_a_probe_that_does_not_answer_is_no_proof(http: HttpClient, server: Scripted) -> None:
+def test_silent_probe_is_no_proof(http: HttpClient, server: Scripted) -> None:
     server.script("GET", letting_in("control"), lambda exchange: exchange.drop())
     with pytest.raises(Unavailable):
         probe(http, server, "first")

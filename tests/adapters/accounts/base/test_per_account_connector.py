@@ -120,7 +120,7 @@ def acts(directory: _Directory) -> list[str]:
     return [] if directory.alice is None else directory.alice.acts
 
 
-def test_a_lock_shuts_the_account_before_it_ends_the_sessions() -> None:
+def test_lock_disables_before_it_ends_sessions() -> None:
     directory = _Directory()
     result = asked(directory, "lock")
     assert (result.state, result.facts["changed"]) == (DONE, True)
@@ -155,7 +155,7 @@ def test_where_sessions_cannot_be_ended_none_are_tried() -> None:
         ("alice", "", PRIOR),  # a provider that finds by the own name alone
     ],
 )
-def test_an_account_is_the_one_meant_by_its_own_name_in_any_spelling(
+def test_account_matches_any_spelling_of_its_name(
     verb: str, target: str, own_name: str, prior: JsonObject | None
 ) -> None:
     directory = _Directory()
@@ -172,7 +172,7 @@ def test_an_account_is_the_one_meant_by_its_own_name_in_any_spelling(
         ("al", PRIOR, "another name of an account"),
     ],
 )
-def test_nothing_is_done_to_an_account_that_is_not_the_one_meant(
+def test_other_account_is_never_changed(
     verb: str, target: str, prior: JsonObject, why: str
 ) -> None:
     directory = _Directory()
@@ -246,7 +246,7 @@ def test_only_what_is_read_back_is_believed(
 @pytest.mark.parametrize(
     ("act", "state"), [(None, UNKNOWN), (_doubtful, UNKNOWN), (_declined, REFUSED)]
 )
-def test_what_cannot_be_read_back_is_unknown_unless_it_was_declined(
+def test_unreadable_change_is_unknown_unless_declined(
     act: Callable[[_Alice, bool], None] | None, state: EffectState
 ) -> None:
     directory = _Directory(act=act)
@@ -254,7 +254,7 @@ def test_what_cannot_be_read_back_is_unknown_unless_it_was_declined(
     assert asked(directory, "lock").state is state
 
 
-def test_an_undo_ends_the_old_sessions_before_it_lets_in() -> None:
+def test_undo_ends_old_sessions_before_it_enables() -> None:
     directory = _Directory()
     assert directory.alice is not None
     directory.alice.is_enabled = False
@@ -263,7 +263,7 @@ def test_an_undo_ends_the_old_sessions_before_it_lets_in() -> None:
     assert directory.restored == PRIOR
 
 
-def test_an_undo_ends_the_old_sessions_where_it_is_not_shown_whether_the_account_is_shut() -> None:
+def test_undo_ends_sessions_of_unclear_accounts() -> None:
     directory = _Directory(act=_hidden)
     assert directory.alice is not None
     directory.alice.is_enabled = None
@@ -280,7 +280,7 @@ def test_an_undo_that_only_ended_sessions_changed_something() -> None:
 
 
 @pytest.mark.parametrize(("act", "state"), [(None, DONE), (_nothing, FAILED)])
-def test_an_account_that_was_disabled_before_and_enabled_since_is_disabled_again(
+def test_account_disabled_before_is_disabled_again(
     act: Callable[[_Alice, bool], None] | None, state: EffectState
 ) -> None:
     directory = _Directory(act=act)
@@ -288,7 +288,7 @@ def test_an_account_that_was_disabled_before_and_enabled_since_is_disabled_again
     assert acts(directory) == ["shut"], "its sessions are not those of before the lock"
 
 
-def test_an_undo_of_what_is_open_ends_no_session_that_was_begun_since() -> None:
+def test_undo_of_open_account_ends_no_session() -> None:
     directory = _Directory()
     result = asked(directory, "undo")
     assert (result.state, result.facts["changed"]) == (DONE, False)
@@ -314,9 +314,7 @@ def test_an_account_that_was_disabled_before_stays_so() -> None:
         (PRIOR, "somebody gave it a role since", "a role"),
     ],
 )
-def test_an_undo_that_cannot_restore_what_was_is_refused(
-    prior: JsonObject | None, objection: str, why: str
-) -> None:
+def test_impossible_undo_is_refused(prior: JsonObject | None, objection: str, why: str) -> None:
     directory = _Directory()
     assert directory.alice is not None
     directory.alice.is_enabled = False
@@ -337,7 +335,7 @@ def test_an_undo_that_cannot_restore_what_was_is_refused(
         (False, 0, DONE, Proof.SESSIONS_GONE),
     ],
 )
-def test_a_proof_goes_as_far_as_the_account_shows(
+def test_proof_level_follows_the_account(
     is_enabled: bool | None, sessions: int | None, state: EffectState, proof: Proof
 ) -> None:
     directory = _Directory()
@@ -348,7 +346,7 @@ def test_a_proof_goes_as_far_as_the_account_shows(
     assert asked(directory, "prove").state is REFUSED
 
 
-def test_an_alias_is_observed_as_what_stands_in_the_way_of_a_lock() -> None:
+def test_alias_is_an_obstacle_to_a_lock() -> None:
     directory = _Directory()
     assert directory.alice is not None
     directory.alice.obstacle = "it is synchronised"
@@ -372,7 +370,7 @@ def test_an_answer_that_nobody_understands_is_no_answer(
     assert acts(directory) == []
 
 
-def test_an_account_that_the_settings_do_not_reach_spoils_no_other() -> None:
+def test_unreachable_account_spoils_no_other() -> None:
     directory = _Directory()
     orders = [
         Order(token=target, verb="accounts.lock", target=target)

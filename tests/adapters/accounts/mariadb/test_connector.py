@@ -186,9 +186,7 @@ def offering_no_tls(answer: bytes) -> bytes:
 class TestMariadbOverTls(TlsContract): ...
 
 
-def test_every_host_of_a_name_is_locked_and_each_gets_back_what_it_had(
-    house: MariadbHouse, alice: str
-) -> None:
+def test_every_host_of_a_name_is_restored(house: MariadbHouse, alice: str) -> None:
     house.add(alice, host="10.0.0.%")
     house.add(alice, host="%", is_enabled=False)
     before = house.observe(alice)
@@ -202,9 +200,7 @@ def test_every_host_of_a_name_is_locked_and_each_gets_back_what_it_had(
     assert not house.is_enabled(alice, "new.example.com")
 
 
-def test_a_name_that_may_sign_in_from_one_host_is_not_proven_locked(
-    house: MariadbHouse, alice: str
-) -> None:
+def test_name_open_at_one_host_is_unproven(house: MariadbHouse, alice: str) -> None:
     house.add(alice, host="10.0.0.%")
     house.lock(alice)
     assert house.prove(alice).state is EffectState.DONE
@@ -220,15 +216,13 @@ def test_an_unusual_name_is_locked_and_no_other(house: MariadbHouse, alice: str,
     assert house.is_enabled(alice)
 
 
-def test_a_name_is_exact_in_its_case_and_blanks(house: MariadbHouse, alice: str) -> None:
+def test_name_matches_case_and_blanks(house: MariadbHouse, alice: str) -> None:
     assert not house.observe(alice.upper()).exists
     assert not house.observe(alice + " ").exists
 
 
 @pytest.mark.parametrize(("name", "why"), [("root", "SUPER"), ("standfast", "itself")])
-def test_what_may_not_be_locked_is_said_before_and_refused(
-    house: MariadbHouse, name: str, why: str
-) -> None:
+def test_forbidden_lock_is_reported_and_refused(house: MariadbHouse, name: str, why: str) -> None:
     assert why in house.observe(name).obstacle
     result = house.lock(name)
     assert (result.state, why in result.reason) == (EffectState.REFUSED, True)
@@ -256,7 +250,7 @@ def test_the_connectors_user_can_do_nothing_else(
     assert house.is_enabled("root")
 
 
-def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
+def test_absent_or_refusing_server_is_not_quoted(
     options: dict[str, Any],
 ) -> None:
     gone = connect(MariadbConnector, **options | {"host": "127.0.0.1", "port": 1})
@@ -282,9 +276,7 @@ def test_a_check_names_a_routine_that_is_missing(
     assert any(routine in one for one in said)
 
 
-def test_a_user_without_a_password_of_this_kind_is_given_none(
-    house: MariadbHouse, alice: str
-) -> None:
+def test_user_of_another_password_kind_is_unchanged(house: MariadbHouse, alice: str) -> None:
     house.server.execute(f"ALTER USER '{alice}'@localhost IDENTIFIED VIA unix_socket")
     before = house.stamp(alice)
     result = house.rotate(alice)
@@ -292,7 +284,7 @@ def test_a_user_without_a_password_of_this_kind_is_given_none(
     assert house.stamp(alice) == before
 
 
-def test_a_new_password_is_the_same_at_each_host_of_a_name(house: MariadbHouse, alice: str) -> None:
+def test_new_password_is_equal_at_each_host(house: MariadbHouse, alice: str) -> None:
     house.add(alice, host="10.0.0.%")
     assert house.rotate(alice).state is EffectState.DONE
     hashed = re.findall(r'"authentication_string": ?"(\*[0-9A-F]{40})"', house.stamp(alice))
@@ -300,7 +292,7 @@ def test_a_new_password_is_the_same_at_each_host_of_a_name(house: MariadbHouse, 
     assert hashed[0] in house.stamp(alice, "10.0.0.%")
 
 
-def test_the_routine_gives_no_password_to_a_user_with_super_nor_another_kind_of_one(
+def test_routine_changes_no_super_or_other_password(
     house: MariadbHouse, options: dict[str, Any], alice: str
 ) -> None:
     before = house.stamp("root"), house.stamp(alice)

@@ -184,18 +184,14 @@ class TestPostgresqlDirectory(
     def test_a_name_is_exact_in_its_case(self, house: PostgresqlHouse, alice: str) -> None:
         assert not house.observe(alice.upper()).exists
 
-    def test_a_name_that_is_too_long_is_not_cut_down_to_another(
-        self, house: PostgresqlHouse
-    ) -> None:
+    def test_long_name_is_not_truncated(self, house: PostgresqlHouse) -> None:
         name = uuid.uuid4().hex + "x" * 31
         assert len(name) == 63
         house.add(name)
         assert house.lock(name + "y").state is EffectState.REFUSED
         assert house.is_enabled(name)
 
-    def test_what_may_not_be_locked_is_said_before_and_refused(
-        self, house: PostgresqlHouse
-    ) -> None:
+    def test_forbidden_lock_is_reported_and_refused(self, house: PostgresqlHouse) -> None:
         stranger = f"stranger-{uuid.uuid4().hex[:8]}"
         house.server.execute(f'CREATE ROLE "{stranger}" LOGIN')
         try:
@@ -235,9 +231,7 @@ class TestPostgresqlDirectory(
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     session.execute(statement.encode())
 
-    def test_a_batch_is_one_transaction_and_a_bad_name_spoils_no_other(
-        self, house: PostgresqlHouse
-    ) -> None:
+    def test_batch_is_one_transaction_despite_bad_names(self, house: PostgresqlHouse) -> None:
         names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(5)]
         for name in names:
             house.add(name)
@@ -249,7 +243,7 @@ class TestPostgresqlDirectory(
         # In one transaction every row got its version from the same one.
         assert len({house.stamp(name) for name in names}) == 1
 
-    def test_where_one_role_of_a_batch_cannot_be_changed_the_others_are(
+    def test_unchangeable_role_spoils_no_other(
         self, house: PostgresqlHouse, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(3)]
@@ -267,7 +261,7 @@ class TestPostgresqlDirectory(
         assert [result.state.value for result in results] == ["done", "failed", "done"]
         assert [house.is_enabled(name) for name in names] == [False, True, False]
 
-    def test_a_session_that_was_let_in_as_the_others_end_is_ended_too(
+    def test_late_session_is_ended_too(
         self, house: PostgresqlHouse, alice: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         house.open_session(alice)
@@ -290,7 +284,7 @@ class TestPostgresqlDirectory(
         assert not any(could_sign_in)  # or as many come in as are ended
         assert not house.admits(late[0])
 
-    def test_a_session_that_does_not_end_in_time_leaves_a_doubt(
+    def test_lasting_session_leaves_the_outcome_unknown(
         self, house: PostgresqlHouse, alice: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         house.open_session(alice)
@@ -329,9 +323,7 @@ class TestPostgresqlDirectory(
         assert house.is_enabled(alice)
         assert house.admits(session)
 
-    def test_a_lock_that_is_given_up_does_not_come_about_later(
-        self, house: PostgresqlHouse, alice: str
-    ) -> None:
+    def test_abandoned_lock_does_not_happen_later(self, house: PostgresqlHouse, alice: str) -> None:
         connector = connect(PostgresqlConnector, batch=1, **house.options | hurried(1))
         with psycopg.connect(
             host=house.options["host"], dbname="postgres", user="postgres"
@@ -349,7 +341,7 @@ class TestPostgresqlDirectory(
                 pytest.fail("the server still waits to carry out what we gave up")
         assert house.is_enabled(alice)
 
-    def test_a_lock_and_its_undo_leave_all_else_of_a_role_as_administrators_have_it(
+    def test_lock_and_undo_keep_other_role_settings(
         self, house: PostgresqlHouse, alice: str
     ) -> None:
         house.server.execute(
@@ -363,7 +355,7 @@ class TestPostgresqlDirectory(
         assert house.undo(alice, before).state is EffectState.DONE
         assert house.row(alice) == theirs | {"rolcanlogin": True}
 
-    def test_a_name_that_was_given_to_another_role_is_neither_locked_nor_proven_nor_let_in(
+    def test_reassigned_name_is_not_changed_or_proven(
         self, house: PostgresqlHouse, alice: str
     ) -> None:
         before = house.observe(alice)
@@ -420,7 +412,7 @@ def secured(postgres_server: Postgres) -> Iterator[Secured]:
 class TestPostgresqlOverTls(TlsContract): ...
 
 
-def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
+def test_absent_or_refusing_server_is_not_quoted(
     house: PostgresqlHouse,
 ) -> None:
     gone = house.through(1, 5.0)
@@ -437,7 +429,7 @@ def test_names_are_told_apart_by_case() -> None:
     assert connector.canonical("Alice") != connector.canonical("alice")
 
 
-def test_a_check_counts_the_roles_that_are_not_ours_to_lock(house: PostgresqlHouse) -> None:
+def test_check_counts_roles_without_rights(house: PostgresqlHouse) -> None:
     house.add("ours-to-lock")
     before = house.connector.shortcomings()
     house.server.execute("CREATE ROLE stranger LOGIN")

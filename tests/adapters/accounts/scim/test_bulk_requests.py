@@ -123,7 +123,7 @@ def test_many_locks_take_four_requests(crowd: Scripted, bulk: ScimConnector) -> 
         {"supported": True, "maxOperations": 0, "maxPayloadSize": 1},
     ],
 )
-def test_a_directory_that_offers_no_bulk_is_asked_one_by_one(
+def test_directory_without_bulk_is_asked_singly(
     crowd: Scripted, bulk: ScimConnector, offers: dict[str, bool] | None
 ) -> None:
     crowd.offers = offers
@@ -133,7 +133,7 @@ def test_a_directory_that_offers_no_bulk_is_asked_one_by_one(
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_an_offer_that_cannot_be_read_keeps_nobody_from_being_locked(
+def test_unreadable_bulk_offer_prevents_no_lock(
     crowd: Scripted, bulk: ScimConnector, status: int
 ) -> None:
     crowd.script("GET", replying(status))
@@ -142,9 +142,7 @@ def test_an_offer_that_cannot_be_read_keeps_nobody_from_being_locked(
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 501])
-def test_a_bulk_that_is_not_taken_after_all_falls_back_and_is_not_tried_again(
-    crowd: Scripted, bulk: ScimConnector, status: int
-) -> None:
+def test_refused_bulk_falls_back_once(crowd: Scripted, bulk: ScimConnector, status: int) -> None:
     crowd.script("POST", replying(status))
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
     assert active(crowd) == ["alice"]
@@ -153,9 +151,7 @@ def test_a_bulk_that_is_not_taken_after_all_falls_back_and_is_not_tried_again(
     assert crowd.count("POST") == 1
 
 
-def test_a_request_carries_no_more_than_the_directory_takes(
-    crowd: Scripted, bulk: ScimConnector
-) -> None:
+def test_request_respects_the_bulk_limit(crowd: Scripted, bulk: ScimConnector) -> None:
     crowd.offers = {**OFFER, "maxOperations": 3}
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
     assert crowd.count("POST", "/Bulk") == 3
@@ -195,9 +191,7 @@ def test_each_operation_has_an_answer_of_its_own(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_bulk_is_tried_again_when_the_directory_asks(
-    crowd: Scripted, bulk: ScimConnector, status: int
-) -> None:
+def test_busy_bulk_is_retried_when_asked(crowd: Scripted, bulk: ScimConnector, status: int) -> None:
     crowd.script("POST", replying(status, Retry_After="7"))
     results = lock_all(bulk)
     assert {(one.state, one.retry_after_seconds) for one in results} == {(EffectState.FAILED, 7.0)}
@@ -209,7 +203,7 @@ def drop(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [drop, applying_then(drop)])
-def test_a_bulk_whose_connection_drops_leaves_all_unknown_and_is_sent_once(
+def test_dropped_bulk_leaves_all_unknown(
     crowd: Scripted, bulk: ScimConnector, behaviour: Behaviour
 ) -> None:
     crowd.script("POST", behaviour)
@@ -218,9 +212,7 @@ def test_a_bulk_whose_connection_drops_leaves_all_unknown_and_is_sent_once(
 
 
 @pytest.mark.parametrize("takes_place", [False, True])
-def test_a_bulk_that_is_not_answered_in_time_leaves_all_unknown_until_it_is_looked_up(
-    crowd: Scripted, takes_place: bool
-) -> None:
+def test_unanswered_bulk_is_unknown_until_looked_up(crowd: Scripted, takes_place: bool) -> None:
     def hang(exchange: Exchange) -> None:
         exchange.hang()
 
@@ -239,7 +231,7 @@ def test_a_bulk_that_is_not_answered_in_time_leaves_all_unknown_until_it_is_look
     "body", [b"", b"<html>", b"[]", b'{"Operations": 7}', b'{"Operations": [7]}', b"[" * 9000]
 )
 @pytest.mark.parametrize("status", [200, 500])
-def test_a_garbled_bulk_answer_is_settled_by_reading_back(
+def test_garbled_bulk_is_settled_by_reading_back(
     crowd: Scripted, bulk: ScimConnector, status: int, body: bytes
 ) -> None:
     crowd.script("POST", applying_then(replying(status, body)))
@@ -268,9 +260,7 @@ def test_a_directory_that_ignores_filters_locks_nobody_else(
     assert active(crowd) == ["alice"]
 
 
-def test_a_directory_that_takes_no_long_filter_is_asked_for_each(
-    crowd: Scripted, bulk: ScimConnector
-) -> None:
+def test_refused_long_filter_asks_singly(crowd: Scripted, bulk: ScimConnector) -> None:
     crowd.takes_or = False
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
     assert active(crowd) == ["alice"]

@@ -71,7 +71,7 @@ class TestScimDirectory(ConnectorContract, FaultContract, BusyContract):
         house.lock("ALICE")
         assert not house.is_enabled("alice")
 
-    def test_plain_scim_promises_to_read_back_and_not_to_revoke(self, house: House) -> None:
+    def test_plain_scim_reads_back_without_revocation(self, house: House) -> None:
         assert house.connector.proof is Proof.READ_BACK
         assert "revoke" not in house.connector.verbs
         (stays,) = house.connector.irreversible

@@ -52,7 +52,7 @@ def drip_body(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_a_refused_credential_is_said_and_not_tried_again(
+def test_refused_credential_is_reported_and_not_retried(
     directory: Scripted, connector: ScimConnector, method: str, status: int
 ) -> None:
     directory.script(method, replying(status, b"secret detail"))
@@ -74,13 +74,13 @@ def test_a_refused_credential_is_not_an_absent_account(directory: Scripted) -> N
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "tökén"])
-def test_a_token_that_no_header_carries_is_refused_at_once_and_not_shown(token: str) -> None:
+def test_invalid_token_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         connect("http://127.0.0.1:1", token=token)
     assert not token or token not in str(caught.value)
 
 
-def test_a_certificate_file_that_is_absent_is_a_matter_of_configuration() -> None:
+def test_missing_certificate_file_is_a_configuration_error() -> None:
     connector = connect("https://127.0.0.1:1", ca_file=ABSENT_AUTHORITY)
     with pytest.raises(ConfigurationError, match="ca_file"):
         connector.observe(["alice"])
@@ -102,7 +102,7 @@ def test_a_certificate_file_that_is_absent_is_a_matter_of_configuration() -> Non
         ("", 1.0),
     ],
 )
-def test_a_busy_directory_is_tried_again_when_it_asks_and_not_before(
+def test_busy_directory_is_retried_when_it_asks(
     directory: Scripted,
     connector: ScimConnector,
     method: str,
@@ -123,7 +123,7 @@ def test_a_busy_directory_is_tried_again_when_it_asks_and_not_before(
 @pytest.mark.parametrize(
     ("behaviour", "still_active"), [(drop, True), (applying_then(drop), False)]
 )
-def test_a_change_whose_connection_drops_is_unknown_and_sent_once(
+def test_dropped_change_is_unknown_and_sent_once(
     directory: Scripted, connector: ScimConnector, behaviour: Behaviour, still_active: bool
 ) -> None:
     directory.script("PATCH", behaviour)
@@ -133,7 +133,7 @@ def test_a_change_whose_connection_drops_is_unknown_and_sent_once(
     assert directory.count("PATCH") == 1
 
 
-def test_a_change_that_is_not_answered_in_time_is_unknown(directory: Scripted) -> None:
+def test_unanswered_change_is_unknown(directory: Scripted) -> None:
     connector = connect(directory.url, seconds=1.5)  # the look-up before it must not run out
     directory.script("PATCH", applying_then(hang))
     result = lock(connector)
@@ -142,7 +142,7 @@ def test_a_change_that_is_not_answered_in_time_is_unknown(directory: Scripted) -
     assert directory.count("PATCH") == 1
 
 
-def test_words_that_are_not_http_leave_a_change_unknown(
+def test_invalid_http_leaves_a_change_unknown(
     directory: Scripted, connector: ScimConnector
 ) -> None:
     def babble(exchange: Exchange) -> None:
@@ -187,7 +187,7 @@ def test_a_success_without_effect_is_a_failure(
 @pytest.mark.parametrize(
     "reading", [replying(500), replying(200, b"?"), drop, replying(200, b'{"id":"x"}')]
 )
-def test_a_change_that_cannot_be_read_back_is_unknown(
+def test_change_that_cannot_be_read_is_unknown(
     directory: Scripted, connector: ScimConnector, reading: Behaviour
 ) -> None:
     directory.script("GET", lambda exchange: exchange.reply(*exchange.apply()), reading)
@@ -214,7 +214,7 @@ def test_reading_back_another_account_proves_nothing(
         (412, EffectState.FAILED, True),
     ],
 )
-def test_a_change_that_is_turned_down_did_not_happen(
+def test_rejected_change_did_not_happen(
     directory: Scripted,
     connector: ScimConnector,
     status: int,
@@ -228,9 +228,7 @@ def test_a_change_that_is_turned_down_did_not_happen(
     assert directory.count("PATCH") == 1
 
 
-def test_no_change_is_sent_for_what_is_so_already(
-    directory: Scripted, connector: ScimConnector
-) -> None:
+def test_no_change_is_sent_without_need(directory: Scripted, connector: ScimConnector) -> None:
     (before,) = connector.observe(["alice"])
     first, second = lock(connector), lock(connector)
     assert (first.facts["changed"], second.facts["changed"]) == (True, False)
@@ -257,7 +255,7 @@ def test_no_change_is_sent_for_what_is_so_already(
         replying(200, b"[" * 100_000),
     ],
 )
-def test_a_look_up_that_fails_changes_nothing_and_may_be_tried_again(
+def test_failed_look_up_is_retryable(
     directory: Scripted, connector: ScimConnector, behaviour: Behaviour
 ) -> None:
     directory.script("GET", behaviour)
@@ -268,7 +266,7 @@ def test_a_look_up_that_fails_changes_nothing_and_may_be_tried_again(
 
 
 @pytest.mark.parametrize("behaviour", [hang, drip_headers, drip_body])
-def test_a_directory_that_stalls_is_left_at_the_time_out(
+def test_stalling_directory_is_left_at_the_timeout(
     directory: Scripted, hasty: ScimConnector, behaviour: Behaviour
 ) -> None:
     directory.script("GET", behaviour, behaviour)
@@ -280,7 +278,7 @@ def test_a_directory_that_stalls_is_left_at_the_time_out(
     assert directory.count("PATCH") == 0
 
 
-def test_an_answer_that_does_not_end_is_not_read_to_the_end(
+def test_endless_answer_is_cut_off(
     directory: Scripted, connector: ScimConnector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "LARGEST_BODY_BYTES", 1000)
@@ -290,7 +288,7 @@ def test_an_answer_that_does_not_end_is_not_read_to_the_end(
     assert "not SCIM" in result.reason
 
 
-def test_a_wrong_address_is_not_taken_for_an_absent_account(directory: Scripted) -> None:
+def test_wrong_address_is_no_absent_account(directory: Scripted) -> None:
     connector = connect(directory.url + "/elsewhere")
     with pytest.raises(Unavailable, match="no /Users"):
         connector.observe(["alice"])
@@ -298,7 +296,7 @@ def test_a_wrong_address_is_not_taken_for_an_absent_account(directory: Scripted)
     connector.close()
 
 
-def test_nobody_listening_is_a_failure_to_be_tried_again() -> None:
+def test_refused_connection_is_retryable() -> None:
     with socket.socket() as reserved:  # bound and not listening: every connection is refused
         reserved.bind(("127.0.0.1", 0))
         connector = connect(f"http://127.0.0.1:{reserved.getsockname()[1]}")
@@ -310,9 +308,7 @@ def test_nobody_listening_is_a_failure_to_be_tried_again() -> None:
     assert result.retry_after_seconds is not None
 
 
-def test_one_account_that_cannot_be_read_spoils_no_other(
-    directory: Scripted, connector: ScimConnector
-) -> None:
+def test_unreadable_account_spoils_no_other(directory: Scripted, connector: ScimConnector) -> None:
     directory.add("bob")
     directory.script("GET", replying(500))
     states = connector.observe(["alice", "bob", "nobody"])

@@ -13,7 +13,7 @@ from tests.adapters.accounts.scripted_scim import alice, lock, order
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 100])
-def test_a_directory_that_ignores_filters_is_searched_page_by_page(
+def test_ignored_filter_searches_page_by_page(
     directory: Scripted, connector: ScimConnector, page_size: int
 ) -> None:
     directory.ignores_filters = True
@@ -42,9 +42,7 @@ def test_an_account_of_another_name_is_not_believed(
     assert directory.count("PATCH") == 0
 
 
-def test_of_two_names_that_differ_in_case_the_exact_one_is_meant(
-    directory: Scripted, connector: ScimConnector
-) -> None:
+def test_exact_name_precedes_other_case(directory: Scripted, connector: ScimConnector) -> None:
     directory.add("Alice")
     assert lock(connector, "Alice").state is EffectState.DONE
     assert [account.active for account in directory.accounts] == [True, False]
@@ -60,9 +58,7 @@ def test_an_id_is_one_segment_of_the_path(directory: Scripted, connector: ScimCo
     assert directory.count("PATCH", "/Users/../Groups/1?x#y") == 1
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_enabled(
-    directory: Scripted, connector: ScimConnector
-) -> None:
+def test_reassigned_name_is_not_changed(directory: Scripted, connector: ScimConnector) -> None:
     (before,) = connector.observe(["alice"])
     lock(connector)
     directory.accounts[0].name = "alice.former"
@@ -75,7 +71,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_enabled(
     assert not successor.active
 
 
-def test_an_undo_of_an_account_that_is_gone_is_refused(
+def test_undo_of_a_deleted_account_is_refused(
     directory: Scripted, connector: ScimConnector
 ) -> None:
     (before,) = connector.observe(["alice"])
@@ -88,7 +84,7 @@ def test_an_undo_of_an_account_that_is_gone_is_refused(
 
 
 @pytest.mark.parametrize("shown", [None, "false", 0])
-def test_a_flag_that_is_not_shown_is_never_taken_for_locked(
+def test_hidden_flag_is_never_locked(
     directory: Scripted, connector: ScimConnector, shown: object
 ) -> None:
     directory.accounts[0].shown = shown

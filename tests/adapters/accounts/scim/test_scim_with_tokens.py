@@ -82,9 +82,7 @@ def signed_in(house: CanailleHouse, name: str) -> Tokens:
     return house.known[name][-1]
 
 
-def test_a_token_works_before_the_lock_and_neither_after_it_nor_after_the_undo(
-    house: CanailleHouse, alice: str
-) -> None:
+def test_token_works_only_before_the_lock(house: CanailleHouse, alice: str) -> None:
     old = signed_in(house, alice)
     assert house.server.admits(old)
     before = house.observe(alice)
@@ -104,7 +102,7 @@ def test_a_token_works_before_the_lock_and_neither_after_it_nor_after_the_undo(
     assert house.server.refresh(old) is None
 
 
-def test_tokens_that_were_revoked_make_no_lock_of_a_change_without_effect(
+def test_revoked_tokens_do_not_make_a_lock(
     house: CanailleHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = signed_in(house, alice)
@@ -116,9 +114,7 @@ def test_tokens_that_were_revoked_make_no_lock_of_a_change_without_effect(
     assert not house.server.admits(old)
 
 
-def test_a_browser_session_is_refused_while_locked_and_a_copy_of_it_is_back_after_the_undo(
-    house: CanailleHouse, alice: str
-) -> None:
+def test_browser_session_copy_returns_after_undo(house: CanailleHouse, alice: str) -> None:
     session = house.server.browse(alice, PASSWORD)
     assert house.server.is_signed_in(session)
     before = house.observe(alice)
@@ -129,9 +125,7 @@ def test_a_browser_session_is_refused_while_locked_and_a_copy_of_it_is_back_afte
     assert house.server.is_signed_in(session)
 
 
-def test_disabling_alone_leaves_the_token_alive_and_the_proof_says_so(
-    house: CanailleHouse, alice: str
-) -> None:
+def test_disabling_alone_keeps_the_token_alive(house: CanailleHouse, alice: str) -> None:
     old = signed_in(house, alice)
     connector = house.connect(revocation=None)
     (locked,) = connector.lock([house.order("lock", alice)])
@@ -143,9 +137,7 @@ def test_disabling_alone_leaves_the_token_alive_and_the_proof_says_so(
     assert "still let in" in proven.reason
 
 
-def test_a_revocation_ends_the_token_and_leaves_the_account_enabled(
-    house: CanailleHouse, alice: str
-) -> None:
+def test_revocation_ends_token_and_keeps_account(house: CanailleHouse, alice: str) -> None:
     old = signed_in(house, alice)
     (result,) = house.connector.revoke([house.order("revoke", alice)])
     assert result.state is EffectState.DONE
@@ -163,7 +155,7 @@ def test_revoking_twice_is_harmless(house: CanailleHouse, alice: str) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_a_client_that_may_not_revoke_is_said_so_and_the_token_lives_on(
+def test_client_without_right_leaves_token_alive(
     house: CanailleHouse, alice: str, is_known: bool
 ) -> None:
     old = signed_in(house, alice)
@@ -177,9 +169,7 @@ def test_a_client_that_may_not_revoke_is_said_so_and_the_token_lives_on(
     assert house.server.admits(old)
 
 
-def test_a_probe_whose_control_token_fails_proves_no_more_than_reading_back(
-    house: CanailleHouse, alice: str
-) -> None:
+def test_failed_control_token_proves_only_read_back(house: CanailleHouse, alice: str) -> None:
     signed_in(house, alice)
     house.lock(alice)
     connector = house.connect(probe=house.probe | {"control_token": "stale"})
@@ -189,9 +179,7 @@ def test_a_probe_whose_control_token_fails_proves_no_more_than_reading_back(
     assert proven.reason
 
 
-def test_an_account_without_a_known_token_is_not_said_to_be_revoked(
-    house: CanailleHouse, alice: str
-) -> None:
+def test_account_without_known_token_is_not_revoked(house: CanailleHouse, alice: str) -> None:
     (result,) = house.connector.revoke([house.order("revoke", alice)])
     assert result.state is EffectState.REFUSED
 

@@ -29,15 +29,13 @@ def listed(directory: Scripted) -> list[str]:
 
 
 @pytest.mark.parametrize("page_size", [1, 3, 7, 100])
-def test_every_page_is_read_however_short_the_directory_cuts_them(
-    directory: Scripted, page_size: int
-) -> None:
+def test_every_page_is_read(directory: Scripted, page_size: int) -> None:
     directory.page_size = page_size
     assert listed(directory) == [f"agent{number}" for number in range(7)]
     assert directory.count("GET", "/Users") == -(-7 // page_size)
 
 
-def test_a_list_that_is_not_whole_is_no_list(directory: Scripted) -> None:
+def test_incomplete_list_is_refused(directory: Scripted) -> None:
     """Who is missing from it would count as gone, or would not be told."""
     short = {"totalResults": 9, "Resources": [one.as_json() for one in directory.accounts]}
     empty = {"totalResults": 9, "Resources": []}
@@ -50,9 +48,7 @@ def test_a_list_that_is_not_whole_is_no_list(directory: Scripted) -> None:
     ("status", "body"),
     [(503, b""), (200, b"{"), (200, b"[]"), (200, b'{"totalResults": 1, "Resources": [{}]}')],
 )
-def test_a_page_that_fails_or_makes_no_sense_is_no_list(
-    directory: Scripted, status: int, body: bytes
-) -> None:
+def test_broken_page_makes_no_list(directory: Scripted, status: int, body: bytes) -> None:
     directory.page_size = 3
     directory.script("GET", lambda exchange: exchange.reply(*exchange.apply()))
     directory.script("GET", replying(status, body))
@@ -60,7 +56,7 @@ def test_a_page_that_fails_or_makes_no_sense_is_no_list(
         listed(directory)
 
 
-def test_a_directory_that_is_away_is_named_and_may_be_asked_again() -> None:
+def test_absent_directory_is_named_and_retryable() -> None:
     http = HttpClient()
     try:
         with pytest.raises(

@@ -51,7 +51,7 @@ def test_each_kind_of_event_means_one_thing(
     assert told.unread == 0
 
 
-def test_an_id_that_stands_twice_counts_once_and_what_is_not_ours_not_at_all() -> None:
+def test_repeated_event_counts_once_foreign_never() -> None:
     events = [
         event("bounce"),
         event("bounce"),
@@ -66,7 +66,7 @@ def test_an_id_that_stands_twice_counts_once_and_what_is_not_ours_not_at_all() -
     assert told.unread == 0
 
 
-def test_two_events_of_one_message_or_without_an_id_both_stand() -> None:
+def test_events_without_id_both_count() -> None:
     """The one that comes last need not be the one that counts."""
     other = {**event("delivered", standfast_token=TOKEN[::-1]), "sg_event_id": None}
     events = [
@@ -97,7 +97,7 @@ def test_two_events_of_one_message_or_without_an_id_both_stand() -> None:
         None,
     ],
 )
-def test_what_cannot_be_read_is_counted_and_the_others_stand(broken: Any) -> None:
+def test_unreadable_events_are_counted(broken: Any) -> None:
     told = read_events(json.dumps([broken, event("delivered")]).encode())
     assert [one.state for one in told.events] == [DeliveryState.DELIVERED]
     assert told.unread == 1
@@ -109,7 +109,7 @@ def test_what_is_no_list_is_an_error(body: bytes) -> None:
         read_events(body)
 
 
-def test_a_signature_holds_for_its_bytes_its_time_and_any_of_our_keys() -> None:
+def test_signature_covers_bytes_time_and_keys() -> None:
     ours, others = SendGrid(), SendGrid()
     at = int(NOW.timestamp())
     body, headers = ours.signed([event("bounce")], at)
@@ -131,7 +131,7 @@ def test_a_signature_that_is_none_is_not_genuine(signature: str) -> None:
         verify(replace(signed, signature=signature), body, [account.event_key])
 
 
-def test_a_body_that_is_no_text_is_not_genuine_whoever_signed_it() -> None:
+def test_non_text_body_is_refused() -> None:
     account = SendGrid()
     headers = account.headers_of(b"\xff", int(NOW.timestamp()))
     signed = read_headers({name.lower(): text for name, text in headers.items()}, NOW)

@@ -131,7 +131,7 @@ class TestSendGridSender(SenderContract):
         assert [there.token for there in self.arrived()] == ["token-1"]
 
 
-def test_one_request_carries_many_people_and_each_gets_their_own(sendgrid_server: SendGrid) -> None:
+def test_one_request_carries_individual_values(sendgrid_server: SendGrid) -> None:
     batch = [written(number) for number in range(1, 1001)]
     results = sender_for(sendgrid_server).send(batch)
     assert set(states(results)) == {DONE}
@@ -183,7 +183,7 @@ def test_a_request_says_who_writes_and_tracks_nothing(sendgrid_server: SendGrid)
     assert personal["custom_args"] == {"standfast_token": "token-1"}
 
 
-def test_what_does_not_come_to_the_message_that_was_checked_is_not_put_together_anew(
+def test_mismatching_message_is_not_rebuilt(
     sendgrid_server: SendGrid,
 ) -> None:
     sent = written(1)
@@ -198,7 +198,7 @@ def test_what_does_not_come_to_the_message_that_was_checked_is_not_put_together_
     assert there == {"token-1": "exactly this\n", "token-2": written(2).text}
 
 
-def test_values_too_many_for_substitutions_travel_in_a_request_of_their_own(
+def test_too_large_values_use_own_request(
     sendgrid_server: SendGrid,
 ) -> None:
     pieces = tuple(Piece(text=f"s{number}", is_slot=True) for number in range(12))
@@ -265,7 +265,7 @@ def test_hostile_names_reach_nobody_else(sendgrid_server: SendGrid, names: list[
         assert (found.subject, found.text, found.html) == (one.subject, one.text, one.html)
 
 
-def test_who_is_named_in_a_refusal_is_turned_away_and_the_others_are_sent(
+def test_refused_recipient_does_not_stop_others(
     sendgrid_server: SendGrid,
 ) -> None:
     sendgrid_server.unknown_people |= {"person2@customers.test", "person5@customers.test"}
@@ -304,9 +304,7 @@ def test_a_refused_sender_address_blames_no_recipient(sendgrid_server: SendGrid)
 
 
 @pytest.mark.parametrize("is_wrong_key", [True, False])
-def test_an_account_that_may_not_send_fails_for_all_and_says_so(
-    sendgrid_server: SendGrid, is_wrong_key: bool
-) -> None:
+def test_suspended_account_fails_all(sendgrid_server: SendGrid, is_wrong_key: bool) -> None:
     sendgrid_server.is_suspended = True
     sender = sender_for(sendgrid_server, key="SG.wrong" if is_wrong_key else KEY)
     results = sender.send([written(1), written(2, "es")])
@@ -345,7 +343,7 @@ def test_a_limit_says_when_to_come_again(sendgrid_server: SendGrid) -> None:
     ("status", "state"), [(500, UNKNOWN), (502, UNKNOWN), (503, FAILED), (200, UNKNOWN)]
 )
 @pytest.mark.parametrize("is_taken", [True, False])
-def test_an_error_after_which_it_may_have_been_taken_is_unknown(
+def test_uncertain_error_is_unknown(
     sendgrid_server: SendGrid, status: int, state: EffectState, is_taken: bool
 ) -> None:
     sendgrid_server.faults.append(Fault(status=status, takes_place=is_taken))
@@ -355,9 +353,7 @@ def test_an_error_after_which_it_may_have_been_taken_is_unknown(
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
-def test_silence_after_the_request_is_unknown_and_nothing_is_sent_again(
-    sendgrid_server: SendGrid, is_taken: bool
-) -> None:
+def test_silence_is_unknown_and_not_repeated(sendgrid_server: SendGrid, is_taken: bool) -> None:
     sendgrid_server.faults.append(Fault(status=-1, takes_place=is_taken))
     for seconds in growing(0.4):
         sender = sender_for(sendgrid_server, seconds=seconds)
@@ -371,21 +367,21 @@ def test_silence_after_the_request_is_unknown_and_nothing_is_sent_again(
     assert sender.find(["token-1"]) == [None]
 
 
-def test_a_connection_that_drops_after_the_request_is_unknown(sendgrid_server: SendGrid) -> None:
+def test_dropped_connection_is_unknown(sendgrid_server: SendGrid) -> None:
     sendgrid_server.faults.append(Fault(takes_place=True))
     (result,) = sender_for(sendgrid_server).send([written(1)])
     assert result.state is UNKNOWN
     assert len(sendgrid_server.taken) == 1
 
 
-def test_nobody_there_is_failed_with_a_time_to_try_again() -> None:
+def test_refused_connection_is_retryable() -> None:
     nowhere = SendGrid(url=f"http://127.0.0.1:{free_port()}")
     results = sender_for(nowhere).send([written(1), written(2, "es")])
     assert states(results) == [FAILED, FAILED]
     assert all(one.retry_after_seconds for one in results)
 
 
-def test_letters_beyond_ascii_before_the_at_are_refused_and_domains_are_converted(
+def test_non_ascii_local_part_is_refused(
     sendgrid_server: SendGrid,
 ) -> None:
     batch = [message(1, address="jörg@customers.test"), message(2, address="ana@bücher.test")]
@@ -393,7 +389,7 @@ def test_letters_beyond_ascii_before_the_at_are_refused_and_domains_are_converte
     assert sendgrid_server.taken[0].address == "ana@xn--bcher-kva.test"
 
 
-def test_reaching_asks_what_the_key_may_and_sends_nothing(sendgrid_server: SendGrid) -> None:
+def test_reaching_checks_the_key_and_sends_nothing(sendgrid_server: SendGrid) -> None:
     sender_for(sendgrid_server).reach()
     assert sendgrid_server.requests == []
     with pytest.raises(Unavailable, match="does not know the key"):
@@ -428,8 +424,6 @@ def test_the_region_decides_the_host() -> None:
         ({"key": "two words"}, "key"),
     ],
 )
-def test_values_that_cannot_work_are_named_when_the_sender_is_built(
-    changes: dict[str, Any], key: str
-) -> None:
+def test_unusable_settings_are_named_at_build(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigurationError, match=key):
         sender_for(SendGrid(url="http://127.0.0.1:1"), **changes)

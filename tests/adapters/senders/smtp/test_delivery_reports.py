@@ -83,7 +83,7 @@ def test_each_action_means_one_thing(action: str, state: DeliveryState) -> None:
         (("pondered", "delivered"), DeliveryState.DELIVERED),
     ],
 )
-def test_of_several_recipients_the_worst_counts_in_whatever_order(
+def test_worst_recipient_counts_in_any_order(
     actions: tuple[str, ...], state: DeliveryState
 ) -> None:
     for order in (actions, actions[::-1]):
@@ -93,7 +93,7 @@ def test_of_several_recipients_the_worst_counts_in_whatever_order(
         assert event.state is state
 
 
-def test_a_relay_that_drops_our_envelope_id_is_understood_by_the_message_id() -> None:
+def test_message_id_replaces_a_lost_envelope_id() -> None:
     raw = report(envelope="", headers=f"Message-ID: <{TOKEN}@example.com>\nSubject: x\n")
     for part in (b"text/rfc822-headers", b"message/rfc822"):  # the headers alone, or all of it
         event = read_report(raw.replace(b"text/rfc822-headers", part), NOW)
@@ -104,7 +104,7 @@ def test_a_relay_that_drops_our_envelope_id_is_understood_by_the_message_id() ->
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("returned", [b"message/global-headers", b"message/global"])
 @pytest.mark.parametrize("envelope", [TOKEN, ""])
-def test_a_report_about_an_address_that_is_not_ascii_is_understood(
+def test_report_about_non_ascii_address_is_understood(
     envelope: str, returned: bytes, line_end: bytes
 ) -> None:
     raw = report(envelope=envelope, headers=f"Message-ID: <{TOKEN}@relay.test>\n")
@@ -116,7 +116,7 @@ def test_a_report_about_an_address_that_is_not_ascii_is_understood(
     assert (event.token, event.state) == (TOKEN, DeliveryState.BOUNCED)
 
 
-def test_a_message_of_others_within_a_report_hides_none_of_ours() -> None:
+def test_embedded_foreign_message_hides_nothing() -> None:
     ours = f"Message-ID: <{TOKEN}@example.com>\n"
     foreign = "Message-ID: <a@b.test>\n\n--b\nContent-Type: text/rfc822-headers\n\n"
     event = read_report(report(envelope="other", headers=foreign + ours), NOW)
@@ -136,7 +136,7 @@ def test_a_message_of_others_within_a_report_hides_none_of_ours() -> None:
         "",
     ],
 )
-def test_a_report_is_never_from_the_future_nor_from_a_time_that_is_none(date: str) -> None:
+def test_report_time_is_never_invalid_or_future(date: str) -> None:
     event = read_report(report(date=date), NOW)
     assert event is not None
     assert event.at == NOW
@@ -162,7 +162,7 @@ def test_a_report_is_never_from_the_future_nor_from_a_time_that_is_none(date: st
         bytes(range(256)) * 10,
     ],
 )
-def test_what_is_no_report_of_ours_is_left_aside(raw: bytes) -> None:
+def test_foreign_report_is_ignored(raw: bytes) -> None:
     assert read_report(raw, NOW) is None
 
 
@@ -195,7 +195,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [b"text/rfc822-headers", b"message/rfc822"])
-def test_a_report_that_was_cut_off_anywhere_stops_nobody(part: bytes) -> None:
+def test_truncated_report_stops_nothing(part: bytes) -> None:
     headers = f"Message-ID: <{TOKEN}@example.com>\n"
     raw = report(envelope="", headers=headers).replace(b"text/rfc822-headers", part)
     found = [read_report(raw[:end], NOW) for end in range(len(raw) + 1)]

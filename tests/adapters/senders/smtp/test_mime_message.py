@@ -141,7 +141,7 @@ one_subject = st.one_of(
 @example("a  b" * 30)
 @example("x" * 2000)
 @pytest.mark.parametrize("to", ["ana@shop.test", "josé@shop.test"])
-def test_the_subject_that_is_read_is_the_one_that_was_approved(to: str, subject: str) -> None:
+def test_subject_is_read_as_approved(to: str, subject: str) -> None:
     written_down = mail("x", subject, to)
     read = message_from_bytes(written_down, policy=default)
     assert read["Subject"] == subject
@@ -155,7 +155,7 @@ def test_the_subject_that_is_read_is_the_one_that_was_approved(to: str, subject:
 @example("Διεθνής Όμιλος Ενέργειας " * 7 + "a")
 @example('Acme "X" <v@b.test>')
 @example("A" * 300)
-def test_the_name_that_is_read_is_the_one_that_was_set(name: str) -> None:
+def test_name_is_read_as_set(name: str) -> None:
     if begins_encoded_word(name):
         return
     read = message_from_bytes(mail("x", from_name=name), policy=compat32)
@@ -175,9 +175,7 @@ def test_the_name_that_is_read_is_the_one_that_was_set(name: str) -> None:
     ],
     ids=["base64", "quoted", "beyond ascii"],
 )
-def test_no_address_writes_a_header_even_one_that_was_never_checked(
-    local: str, domain: str
-) -> None:
+def test_address_never_writes_a_header(local: str, domain: str) -> None:
     to = Address(local=local, domain=domain)
     written_down = mail("x", to=to)
     head = written_down.partition(b"\r\n\r\n")[0].decode()

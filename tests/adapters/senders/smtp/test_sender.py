@@ -34,7 +34,7 @@ class TestSmtpSender(SenderContract):
         self.server.answer_recipient(address, f"451 4.7.1 {address} is greylisted")
 
 
-def test_the_headers_say_who_writes_when_and_that_no_answer_is_wanted(
+def test_headers_state_sender_time_and_automation(
     smtp_server: SmtpServer,
 ) -> None:
     sender_for(smtp_server, reply_to="desk@shop.test").send([message()])
@@ -59,7 +59,7 @@ def test_a_batch_travels_on_one_connection(smtp_server: SmtpServer) -> None:
     assert len(smtp_server.delivered) == 4
 
 
-def test_a_connection_is_kept_for_the_next_batch_while_it_is_fresh(
+def test_fresh_connection_is_reused(
     smtp_server: SmtpServer,
 ) -> None:
     now = [0.0]
@@ -73,7 +73,7 @@ def test_a_connection_is_kept_for_the_next_batch_while_it_is_fresh(
     assert smtp_server.sessions == 2
 
 
-def test_a_kept_connection_that_died_meanwhile_costs_nobody_a_message(
+def test_dead_kept_connection_loses_no_message(
     smtp_server: SmtpServer,
 ) -> None:
     sender = sender_for(smtp_server)
@@ -86,7 +86,7 @@ def test_a_kept_connection_that_died_meanwhile_costs_nobody_a_message(
     assert smtp_server.sessions == 2
 
 
-def test_a_connection_that_broke_or_carried_much_is_not_kept(smtp_server: SmtpServer) -> None:
+def test_broken_or_used_connection_is_dropped(smtp_server: SmtpServer) -> None:
     sender = sender_for(smtp_server)
     smtp_server.answer_next_data(DROP)
     sender.send([message(1)])
@@ -126,7 +126,7 @@ class TestPipelining(SenderContract):
         self.server.answer_recipient(address, f"451 4.7.1 {address} is greylisted")
 
 
-def test_mail_rcpt_and_data_go_in_one_flight_and_the_message_only_when_asked_for() -> None:
+def test_commands_are_pipelined_before_the_message() -> None:
     with running_smtp(extensions=("PIPELINING",)) as server:
         sender_for(server).send([message(1), message(2)])
         flights = [one for one in server.flights if one.startswith(b"MAIL")]
@@ -137,7 +137,7 @@ def test_mail_rcpt_and_data_go_in_one_flight_and_the_message_only_when_asked_for
     ]
 
 
-def test_a_relay_that_offers_dsn_is_asked_to_tell_of_failures() -> None:
+def test_dsn_is_requested_when_offered() -> None:
     with running_smtp(extensions=("DSN",)) as server:
         sender_for(server).send([message(1, address="ana+bank@customers.test")])
         (delivered,) = server.delivered
@@ -148,7 +148,7 @@ def test_a_relay_that_offers_dsn_is_asked_to_tell_of_failures() -> None:
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
-def test_in_one_flight_too_only_the_message_that_was_sent_is_unknown(is_taken: bool) -> None:
+def test_pipelining_leaves_one_message_unknown(is_taken: bool) -> None:
     with running_smtp(extensions=("PIPELINING",)) as server:
         server.answer_recipient("person1@customers.test", "550 5.1.1 gone")
         server.answer_next_data("250 OK")
@@ -165,7 +165,7 @@ def test_in_one_flight_too_only_the_message_that_was_sent_is_unknown(is_taken: b
     ]
 
 
-def test_a_relay_that_goes_away_at_rcpt_surely_got_nothing_in_one_flight_too() -> None:
+def test_relay_lost_at_rcpt_received_nothing() -> None:
     with running_smtp(extensions=("PIPELINING",)) as server:
         server.answer_recipient("person2@customers.test", DROP)
         results = sender_for(server).send([message(number) for number in (1, 2, 3)])
@@ -178,7 +178,7 @@ def test_a_relay_that_goes_away_at_rcpt_surely_got_nothing_in_one_flight_too() -
 
 
 @pytest.mark.parametrize("answer", ["554 no valid recipients", "250 taken"])
-def test_a_relay_that_asks_for_a_message_to_nobody_gets_an_empty_one(answer: str) -> None:
+def test_message_without_recipients_is_empty(answer: str) -> None:
     """RFC 2920 3.1: DATA may be taken although every RCPT was refused."""
     with scripted(to_nobody=answer) as (port, heard):
         sender = sender_for(SmtpServer(port))
@@ -193,7 +193,7 @@ def test_a_relay_that_asks_for_a_message_to_nobody_gets_an_empty_one(answer: str
 
 
 @pytest.mark.parametrize("farewell", ["", "421 closing"])
-def test_a_relay_that_refuses_the_first_and_hangs_up_keeps_nobody_else_from_their_message(
+def test_relay_hanging_up_stops_no_other_message(
     farewell: str,
 ) -> None:
     with scripted(hangs_up_after=b"rset\r\n", farewell=farewell) as (port, _):
@@ -207,7 +207,7 @@ def test_a_relay_that_refuses_the_first_and_hangs_up_keeps_nobody_else_from_thei
     ]
 
 
-def test_a_relay_that_refuses_our_sender_address_turns_no_recipient_away() -> None:
+def test_refused_sender_address_blames_no_recipient() -> None:
     with scripted(at_mail="553 5.7.1 not your domain") as (port, _):
         sender = sender_for(SmtpServer(port))
         results = sender.send([message(2), message(3)])
@@ -275,7 +275,7 @@ def scripted(
             thread.join(timeout=10)
 
 
-def test_a_message_that_cannot_be_written_as_mail_leaves_no_doubt_about_the_others(
+def test_unwritable_message_leaves_others_certain(
     smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def written_but_not_2(one: Message, *given: Any, **more: Any) -> bytes:
@@ -301,7 +301,7 @@ def test_long_tokens_and_subjects_keep_their_form(smtp_server: SmtpServer) -> No
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
-def test_a_connection_lost_after_data_is_unknown_for_that_message_only(
+def test_connection_lost_after_data_leaves_one_unknown(
     smtp_server: SmtpServer, is_taken: bool
 ) -> None:
     smtp_server.answer_next_data("250 OK")
@@ -332,9 +332,7 @@ def test_a_connection_lost_before_data_surely_sent_nothing(smtp_server: SmtpServ
 
 
 @pytest.mark.parametrize("cut", [DROP, "421 4.7.0 too many messages on this connection"])
-def test_a_relay_that_cuts_each_connection_after_a_few_messages_holds_up_only_one_of_them(
-    smtp_server: SmtpServer, cut: str
-) -> None:
+def test_frequent_disconnects_delay_one_message(smtp_server: SmtpServer, cut: str) -> None:
     smtp_server.answer_recipient("person3@customers.test", cut)
     smtp_server.answer_recipient("person6@customers.test", cut)
     results = sender_for(smtp_server).send([message(number) for number in range(1, 9)])
@@ -345,7 +343,7 @@ def test_a_relay_that_cuts_each_connection_after_a_few_messages_holds_up_only_on
     assert tokens == [f"token-{number}" for number in (1, 2, 4, 5, 7, 8)]
 
 
-def test_a_relay_that_breaks_before_it_took_anything_is_left_alone(smtp_server: SmtpServer) -> None:
+def test_early_broken_relay_is_left_alone(smtp_server: SmtpServer) -> None:
     smtp_server.answer_recipient("person1@customers.test", DROP)
     results = sender_for(smtp_server).send([message(number) for number in (1, 2, 3)])
     assert [result.state for result in results] == [EffectState.FAILED] * 3
@@ -371,7 +369,7 @@ def test_an_answer_after_data_is_about_that_message(
     assert (result.retry_after_seconds is not None) is is_worth_another_try
 
 
-def test_a_relay_that_asks_for_a_sign_in_blames_no_recipient() -> None:
+def test_required_sign_in_blames_no_recipient() -> None:
     with running_smtp(credentials=("relay", "right")) as server:
         (result,) = sender_for(server).send([message()])
     assert result.state is EffectState.FAILED
@@ -381,9 +379,7 @@ def test_a_relay_that_asks_for_a_sign_in_blames_no_recipient() -> None:
 @pytest.mark.parametrize(
     "answer", ["530 5.7.0 sign in first", "538 5.7.11 not without TLS", "350 what"]
 )
-def test_what_a_relay_says_at_a_recipient_about_us_or_beside_the_point_turns_nobody_away(
-    smtp_server: SmtpServer, answer: str
-) -> None:
+def test_answers_about_us_reject_no_recipient(smtp_server: SmtpServer, answer: str) -> None:
     """Postfix, for one, says at the recipient all that it has against a client."""
     smtp_server.answer_recipient("person2@customers.test", answer)
     results = sender_for(smtp_server).send([message(number) for number in (1, 2, 3)])
@@ -395,14 +391,14 @@ def test_what_a_relay_says_at_a_recipient_about_us_or_beside_the_point_turns_nob
     assert answer[:3] in results[1].reason
 
 
-def test_a_relay_that_is_away_is_failed_with_a_time_to_try_again() -> None:
+def test_absent_relay_is_retryable() -> None:
     server = SmtpServer(free_port())
     results = sender_for(server).send([message(1), message(2)])
     assert [result.state for result in results] == [EffectState.FAILED] * 2
     assert all(result.retry_after_seconds for result in results)
 
 
-def test_a_silent_relay_is_cut_at_the_deadline_and_the_rest_was_not_begun(
+def test_silent_relay_is_cut_at_the_deadline(
     smtp_server: SmtpServer,
 ) -> None:
     smtp_server.hold("rcpt")
@@ -412,7 +408,7 @@ def test_a_silent_relay_is_cut_at_the_deadline_and_the_rest_was_not_begun(
     assert smtp_server.delivered == ()
 
 
-def test_a_relay_silent_after_data_leaves_that_message_unknown(smtp_server: SmtpServer) -> None:
+def test_silence_after_data_is_unknown(smtp_server: SmtpServer) -> None:
     smtp_server.hold("data")
     for seconds in growing(0.3):
         results = sender_for(smtp_server, timeout_seconds=seconds).send([message(1), message(2)])
@@ -433,7 +429,7 @@ def test_a_call_begins_no_message_after_its_time(smtp_server: SmtpServer) -> Non
     ]
 
 
-def test_letters_beyond_ascii_before_the_at_need_a_relay_that_takes_them(
+def test_non_ascii_local_part_needs_smtputf8(
     smtp_server: SmtpServer,
 ) -> None:
     written = message(1, address="jörg@customers.test")
@@ -481,8 +477,6 @@ def _answering(listening: socket.socket, words: bytes) -> Callable[[], None]:
         ({"from_name": "Shop =?utf-8?q?a=0d=0aBcc=3Av=40b.test?="}, "from_name"),
     ],
 )
-def test_values_that_cannot_work_are_named_when_the_sender_is_built(
-    changes: dict[str, str], key: str
-) -> None:
+def test_unusable_settings_are_named_at_build(changes: dict[str, str], key: str) -> None:
     with pytest.raises(ConfigurationError, match=key):
         sender_for(SmtpServer(1), unchecked=changes)

@@ -48,7 +48,7 @@ def test_starttls_and_sign_in_go_together(secure_server: SmtpServer, authority: 
     assert delivered.signed_in_as == "relay"
 
 
-def test_a_wrong_password_fails_for_all_and_is_not_worth_another_try(
+def test_wrong_password_fails_without_retry(
     secure_server: SmtpServer, authority: Authority
 ) -> None:
     sender = sender_for(
@@ -66,7 +66,7 @@ def test_a_wrong_password_fails_for_all_and_is_not_worth_another_try(
     assert "wrong-secret" not in results[0].reason
 
 
-def test_a_certificate_that_is_not_trusted_stops_the_call(secure_server: SmtpServer) -> None:
+def test_untrusted_certificate_stops_the_call(secure_server: SmtpServer) -> None:
     (result,) = sender_for(secure_server, security="starttls").send([message()])
     assert result.state is EffectState.FAILED
     assert "certificate" in result.reason
@@ -86,7 +86,7 @@ def test_tls_from_the_start_meets_no_plain_relay(smtp_server: SmtpServer) -> Non
     assert smtp_server.delivered == ()
 
 
-def test_a_missing_ca_file_is_named_by_its_key(smtp_server: SmtpServer, tmp_path: Path) -> None:
+def test_missing_ca_file_is_named_by_key(smtp_server: SmtpServer, tmp_path: Path) -> None:
     sender = sender_for(smtp_server, security="tls", ca_file=tmp_path / "none.pem")
     (result,) = sender.send([message()])
     assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
