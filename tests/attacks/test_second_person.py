@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.config.schema import LimitsConfig
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.people.enrolment import Signer
-from standfast.records import StepState
+from standfast.records import Limits, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.approvals.break_glass import break_glass
 from standfast.usecases.incidents import effect_undo, lifecycle
@@ -22,6 +23,7 @@ from standfast.usecases.people.enrolment import grant_roles, remove_person
 from tests.attacks.people_site import Site
 from tests.attacks.people_site import site as site
 from tests.usecases.installations import OWNER, PASSPHRASES, signer
+from tests.usecases.twins import ACCOUNTS
 
 
 def enrolled(site: Site) -> list[str]:
@@ -323,7 +325,59 @@ def test_no_glass_where_nobody_could_refuse(against_approvers: tuple[Site, str])
     assert site.installation.advance(case).state.steps["lock"].state is StepState.ASKING
 
 
+def test_no_glass_where_only_a_puppet_was_notified(against_approvers: tuple[Site, str]) -> None:
+    site, case = against_approvers
+    site.enrol("nora", signer("dana"), passphrase=NORAS)
+    for name in ("lee", "kim"):
+        site.smtp.answer_recipient(f"{name}@example.com", "550 no such user")
+    with pytest.raises(ApprovalRefused):
+        break_alone(site, case)
+    assert site.installation.ledger.incidents.state(case).steps["lock"].opens_at is None
+
+
 # A trigger's key: a message names the approvers
+
+
+class AliasedDirectory(SimulatedConnector):
+    """A directory in which an account has a second name."""
+
+    def canonical(self, name: str) -> str:
+        return "lee" if name == "l.moss" else name
+
+
+def with_alias(site: Site) -> Site:
+    site.installation.twins.directory = AliasedDirectory(
+        "agents",
+        dict.fromkeys((*ACCOUNTS, "lee", "kim"), True),
+        limits=Limits(batch=2, workers=2, timeout_seconds=0.05),
+        retry_after_seconds=0.01,
+    )
+    return site
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_joined_alias_disqualifies_no_approver(site: Site, is_first: bool) -> None:
+    installation = with_alias(site).installation
+    case = installation.open("account-takeover", ["agents:agent01"], trigger="siem 1")
+    if not is_first:  # the lock of the requester's account has begun
+        installation.advance(case)
+    installation.open("account-takeover", ["agents:agent01", "agents:l.moss"], trigger="siem 1")
+    installation.advance(case)
+    assert not installation.is_enabled("lee")
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="kim")
+    installation.advance(case)
+    assert site.decide(case, "tell_customers", "lee").given == 1
+
+
+def test_trigger_frees_no_target_of_the_requester(site: Site) -> None:
+    installation = with_alias(site).installation
+    case = installation.open("account-takeover", ["agents:l.moss"], trigger="siem 1")
+    installation.advance(case)
+    installation.open("account-takeover", ["agents:l.moss", "agents:lee"], trigger="siem 1")
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="kim")
+    installation.advance(case)
+    with pytest.raises(ApprovalRefused):
+        site.decide(case, "tell_customers", "lee")
 
 
 def test_trigger_disqualifies_no_approver(site: Site) -> None:

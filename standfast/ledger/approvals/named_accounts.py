@@ -16,20 +16,15 @@ BY_TRIGGERS = ".joined"  # in the sealed inputs: the accounts that triggers adde
 
 def is_named(
     database: AuditedDatabase, connection: Connection, case_: RowMapping, name: str
-) -> bool | None:
-    """Return whether the requester named an account of this person.
-
-    None: only a trigger named one.
-    """
+) -> bool:
+    """Return whether the requester named an account of this person."""
     stored = database.cipher.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
     joined = {folded(account) for account in cast("list[str]", stored.get(BY_TRIGGERS, []))}
     sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
     own = _spellings(
         cast("list[str]", database.cipher.open(INSTALLATION, f"person {name}", sealed)["accounts"])
     )
-    if (accounts_of(stored) - joined) & own:
-        return True
-    return None if joined & own else False
+    return bool((accounts_of(stored) - joined) & own)
 
 
 def accounts_of(inputs: JsonObject) -> set[str]:

@@ -9,7 +9,8 @@ Rules
 - To refuse or review a break-glass approval, an enrolment and a signature are enough: the person
   that breaks the glass chooses the targets, and could otherwise exclude the objectors.
 - An account that only a trigger named, or a requester that did not sign in, disqualifies nobody:
-  one more approval is needed instead.
+  one more approval is needed instead. A directory may know the account by another name, so the
+  targets of a step that began before the first trigger joined are those of the requester.
 """
 
 import json
@@ -17,19 +18,42 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping, bindparam, select
+from sqlalchemy import Connection, RowMapping, bindparam, func, or_, select
 
 from standfast.errors import ApprovalRefused
 from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, OBJECT
 from standfast.ledger.approvals.named_accounts import is_named
 from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of_person
 from standfast.ledger.audit.audited_database import AuditedDatabase
-from standfast.ledger.schema.tables import effect, incident, person
+from standfast.ledger.schema.tables import audit_event, effect, incident, person, step
 
 _FRESH = timedelta(days=1)
 
 
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
+_FIRST_JOINED = (
+    select(func.min(audit_event.c.at))
+    .where(audit_event.c.subject == bindparam("incident"), audit_event.c.action == "trigger.joined")
+    .scalar_subquery()
+)
+# For each effect on these accounts, whether the requester alone chose the targets of its step. An
+# undo does not count: its step begins later than the one that it takes back.
+_IS_OF_REQUESTER = (
+    select(or_(step.c.joined == 0, _FIRST_JOINED.is_(None), step.c.started_at < _FIRST_JOINED))
+    .join_from(
+        effect,
+        step,
+        (step.c.incident == effect.c.incident)
+        & (step.c.name == effect.c.step)
+        & (step.c.round == effect.c.round),
+    )
+    .where(
+        effect.c.incident == bindparam("incident"),
+        effect.c.handle.in_(bindparam("own", expanding=True)),
+        effect.c.undoes.is_(None),
+    )
+    .distinct()
+)
 
 
 PERSON = "person:"  # begins a role that means one person by name
@@ -112,16 +136,10 @@ def standing_objection(
     if why:
         return why
     own = json.loads(who["accounts"])
-    is_touched = (
-        own
-        and opener.is_signed
-        and connection.scalar(
-            select(effect.c.token)
-            .where(effect.c.incident == incident_id, effect.c.handle.in_(own))
-            .limit(1)
-        )
-    )
-    if is_touched and is_named(database, connection, case_, name) is not None:
+    if not own or not opener.is_signed:
+        return ""
+    touched = set(connection.scalars(_IS_OF_REQUESTER, {"incident": incident_id, "own": own}))
+    if True in touched or (touched and is_named(database, connection, case_, name)):
         return _is_target(name)
     return ""
 
