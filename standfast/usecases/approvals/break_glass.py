@@ -6,14 +6,13 @@ Rules
 - Only a step that contains (it locks somebody out or preserves something) and can be undone is
   allowed: a later refusal cannot take back a sent notice or an unlocked account.
 - Everybody who may know of the incident is notified before it takes effect, including the targets.
-  If the process dies in between, the notification is a false alarm and nothing has begun. A failed
-  delivery is reported and stops nothing. If nobody who counts as another human is enrolled, nobody
-  could refuse it, and it is not allowed.
+  If the process dies in between, the notification is a false alarm and nothing has begun. At least
+  one message to somebody who counts as another human must be accepted: otherwise nobody could
+  refuse it, and it is not allowed.
 - In an exercise nobody is notified.
 - Another person signs for or against it afterwards; the incident cannot be closed before.
 """
 
-from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -57,8 +56,8 @@ def break_glass(
 ) -> Broken:
     """Notify everybody; begin a step in ten minutes unless it is refused.
 
-    Raise ApprovalRefused for a step or a person that is not allowed, and if the glass is broken
-    already; raise UsageError without a reason.
+    Raise ApprovalRefused for a step or a person that is not allowed, if the glass is broken
+    already, and if nobody else was notified; raise UsageError without a reason.
     """
     if not because.strip():
         raise UsageError(
@@ -141,8 +140,15 @@ def _is_containment(installation: Installation, state: State, asked: Question) -
 def _notify_approvers(
     installation: Installation, state: State, asked: Question, person: str, because: str
 ) -> str:
-    """Notify everybody else; return the number of notified people in words."""
-    people = [other for other in remaining_approvers(installation, state) if other.name != person]
+    """Notify everybody else; return the number of notified people in words.
+
+    Raise ApprovalRefused if no message to another human was accepted.
+    """
+    ledger = installation.ledger.people
+    breaker = ledger.get(person)
+    others = [p for p in remaining_approvers(installation, state) if p.name != person]
+    humans = [other for other in others if ledger.counted_once((breaker, other)) == 2]
+    connected = [other for other in others if other not in humans]
     step = state.playbook.step(asked.step)
     at = minute(installation.clock() + GLASS, installation.config.organisation.time_zone)
     values: dict[str, Json] = {
@@ -153,16 +159,23 @@ def _notify_approvers(
         "begins_at": at,
         "command": f"standfast incident approve {state.incident} {asked.step} --refuse --as NAME",
     }
-    counts: Counter[EffectState] = Counter()
-    problem = "nobody else is enrolled who could object"
     with recorded(installation, _RUN, f"glass.{state.incident}.{asked.step}", "direct") as run:
-        if people:
-            counts, problem = notify_each(installation, _TEMPLATE, values, people, run.token)
-        summary: dict[str, Json] = {"people": len(people)}
+        counts, problem = notify_each(installation, _TEMPLATE, values, humans, run.token)
+        reached = counts[EffectState.DONE]
+        summary: dict[str, Json] = {"people": len(humans)}
         summary |= {outcome.value: count for outcome, count in sorted(counts.items())}
         run.ends(
-            "raised" if counts[EffectState.DONE] else "failed",
+            "raised" if reached else "failed",
             summary | ({"problem": problem} if problem else {}),
         )
-    reached = f"{counted(counts[EffectState.DONE], 'person was', 'people were')} notified."
-    return f"{reached} {f'Nobody else knows: {problem}. ' if not counts[EffectState.DONE] else ''}"
+    if not reached:
+        cause = problem or "the mail server accepted no message"
+        raise ApprovalRefused(
+            f"step {asked.step!r} of {state.incident}: nobody else was notified: {cause}. Repair "
+            "the mail server or set another notices.sender, then run again. Or enrol an approver "
+            "with the owner's key, who approves immediately."
+        )
+    if connected:
+        also, _ = notify_each(installation, _TEMPLATE, values, connected, f"{run.token}.connected")
+        reached += also[EffectState.DONE]
+    return f"{counted(reached, 'person was', 'people were')} notified. "
