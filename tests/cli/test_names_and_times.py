@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from standfast.usecases.health.incident_overview import zone_of
+from standfast.usecases.health.status import zone_of
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
 

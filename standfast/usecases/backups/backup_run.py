@@ -8,6 +8,7 @@ Rules
 """
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from backup.sources import Source
 from backup.stores import Store
 from standfast.continuity.backup_anomalies import NIGHTS, BackupAnomaly, Night, jumps
 from standfast.continuity.clock_skew import is_to_come, newest, newest_first
+from standfast.continuity.run_schedule import is_missed, last_due
 from standfast.errors import ExitStatus, StandfastError, Unavailable
 from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host
@@ -143,12 +145,8 @@ def run_backup(
     )
     is_damaged = result.is_store_damaged or bool(result.key_problem)
     if outcome.jumps or is_damaged:
-        # Imported here: most backups raise no alarm.
-        from standfast.usecases.alarms.notification import (
-            damaged,
-            jumped,
-            tell,
-        )
+        # Imported here: it loads the ledger's models, and most backups raise no alarm.
+        from standfast.usecases.alarms.notification import damaged, jumped, tell
 
         # The point exists already: a failed notification is repeated by the watchdog.
         with suppress(StandfastError):
@@ -171,8 +169,6 @@ def _find_clone(installation: Installation, run: Run) -> ClonedHost | None:
 
 def _log_wait(message: str) -> None:
     """Log the reason for a delay; commands show the log on standard error."""
-    import logging  # imported here: most backups do not wait
-
     logging.getLogger("standfast.backup").warning("%s", message)
 
 
@@ -250,9 +246,6 @@ def set_age(
     now = installation.clock()
     settings = set_of(installation, set_name)
     zone = settings.time_zone or installation.config.organisation.time_zone
-    # Imported here: no backup needs them.
-    from standfast.continuity.run_schedule import is_missed, last_due
-
     due_at = last_due(settings.schedule, zone, now - grace)
     runs = runs_of_host(installation.config, installation.runs.all("backup", set_name))
     good = [run.started_at for run in runs if run.state in ("done", "partial")]

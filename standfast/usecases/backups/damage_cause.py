@@ -6,13 +6,10 @@ point may follow it, or a clock may have been ahead.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from backup.records import Problem, RecoveryPoint
+from backup.repository import Repository
 from standfast.continuity.clock_skew import is_to_come
-
-if TYPE_CHECKING:
-    from backup.repository import Repository
 
 
 def is_damage_behind(problems: Sequence[Problem]) -> bool:
@@ -20,7 +17,7 @@ def is_damage_behind(problems: Sequence[Problem]) -> bool:
     return any(problem.is_damage for problem in problems)
 
 
-def damaged_points(repository: "Repository") -> tuple[tuple[str, str], ...]:
+def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
     """Return name and problem of each damaged point; list the points first."""
     return tuple(
         (f"{writer}/{sequence:010d}", problem)
@@ -28,7 +25,7 @@ def damaged_points(repository: "Repository") -> tuple[tuple[str, str], ...]:
     )
 
 
-def damaged_after(repository: "Repository", point: RecoveryPoint, asked: str) -> tuple[str, ...]:
+def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> tuple[str, ...]:
     """Return the damaged points after the latest; their set is unknown."""
     return tuple(
         f"{writer}/{sequence:010d}"

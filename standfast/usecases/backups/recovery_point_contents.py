@@ -14,6 +14,7 @@ from backup.format.manifest import Entry
 from backup.records import Difference, FoundPath, RecoveryPoint
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
+from standfast.usecases.backups.damage_cause import damaged_points
 from standfast.usecases.backups.outcomes import PointList
 from standfast.usecases.core.backup_repository import (
     check_set,
@@ -111,9 +112,6 @@ def list_points(
         repository = opened_repository(installation, opened)
         points = repository.points(set_name)
     check_set(installation, set_name, points)
-    # Imported here: nothing else in this module needs it.
-    from standfast.usecases.backups.damage_cause import damaged_points
-
     return PointList(points=tuple(points), damaged=damaged_points(repository))
 
 

@@ -7,12 +7,14 @@ Rules
 """
 
 import errno
+import logging
 import sqlite3
 import stat
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from backup.errors import (
     BackupError,
@@ -26,10 +28,12 @@ from backup.errors import (
 from backup.errors import Damaged as DamagedBackup
 from backup.errors import UsageError as BackupUsageError
 from backup.stores import ObjectLock, Store
+from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
 from backup.stores.directory import DirectoryStore
 from backup.trust.key_files import Host, Identity, open_identity
 from standfast.config import Config
 from standfast.config.sections.backup import BackupConfig, BackupSetConfig, S3Config
+from standfast.config.sections.bandwidth import bytes_per_second, span_minutes
 from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
 from standfast.records import Now
 from standfast.secrets import Resolver
@@ -100,15 +104,6 @@ def throttled(store: Store, config: Config, clock: Now) -> Store:
     limits = config.backup.bandwidth
     if not limits:
         return store
-    from zoneinfo import ZoneInfo
-
-    from backup.stores.bandwidth_limit import (
-        Bandwidth,
-        BandwidthLimitedStore,
-        Window,
-    )  # imported here: few installations limit the bandwidth
-    from standfast.config.sections.bandwidth import bytes_per_second, span_minutes
-
     windows = []
     for hours, rate in limits.items():
         start, end = span_minutes(hours)
@@ -141,9 +136,9 @@ def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock:
 
 def s3_options(settings: S3Config, resolver: Resolver) -> "S3Options":
     """Return the options of a bucket, with its credentials."""
-    token, days = settings.session_token, settings.lock_days
-    from backup.stores.s3.bucket import S3Options
+    from backup.stores.s3.bucket import S3Options  # imported here: it loads boto3
 
+    token, days = settings.session_token, settings.lock_days
     return S3Options(
         bucket=settings.bucket,
         access_key_id=resolver.resolve(settings.access_key_id).reveal(),
@@ -222,8 +217,6 @@ def private_key_paths(config: Config, identity_file: Path | None) -> tuple[Path,
 def _warn_of_readers(identity_file: Path) -> None:
     """Log a warning when other users can read a recovery identity."""
     if identity_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        import logging  # imported here: most identity files are readable by their owner only
-
         logging.getLogger("standfast.backup").warning(
             "%s: other users of this machine can read it, and with it every backup. Run chmod 600.",
             identity_file,
@@ -244,12 +237,12 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
 
 def opened_repository(installation: Installation, identity: Identity | None) -> "Repository":
     """Open the repository to list it; with an identity also to restore."""
+    from backup.repository import Repository  # imported here: a backup reads nothing back
+
     host = _host_of(installation)
     known = None if host is None else host.owner
     check_identity(identity, known)
     keys = None if identity is None else keys_of(installation)
-    from backup.repository import Repository  # imported here: a backup reads nothing back
-
     writer = None if host is None else host.writer
     beside = None if identity is None else identity.folder
     copies = () if beside is None else (DirectoryStore(beside),)

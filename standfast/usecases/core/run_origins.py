@@ -13,19 +13,16 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from standfast.config import Config
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin, RunRecord
-
-if TYPE_CHECKING:
-    from standfast.config import Config  # for types only: `status` does not load it
 
 _HOST_FILE = "host.json"  # a name of `backup.keys`, whose import would load the cryptography
 _ENOUGH = 16  # hexadecimal digits of the owner's public key that identify a vault
 
 
-def origin_of(config: "Config") -> Origin:
+def origin_of(config: Config) -> Origin:
     """Return the origin of a run that this installation starts now."""
     backup = config.backup
     return Origin(
@@ -46,13 +43,13 @@ def vault_id_of_keys(host: Path, keeper: Path) -> str:
     return ""
 
 
-def runs_of_vault(config: "Config", runs: Iterable[RunRecord]) -> list[RunRecord]:
+def runs_of_vault(config: Config, runs: Iterable[RunRecord]) -> list[RunRecord]:
     """Return the runs on this installation's vault, of any host."""
     vault = vault_id_of_keys(config.backup.host, config.backup.keeping.key)
     return [run for run in runs if _is_same(Origin.of(run.summary).vault, vault)]
 
 
-def runs_of_host(config: "Config", runs: Iterable[RunRecord]) -> list[RunRecord]:
+def runs_of_host(config: Config, runs: Iterable[RunRecord]) -> list[RunRecord]:
     """Return the runs of this backup host on its vault."""
     host = config.backup.writer
     return [

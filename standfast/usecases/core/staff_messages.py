@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 
+from standfast.adapters.senders import Message
 from standfast.errors import StandfastError
 from standfast.ledger.people.enrolment import Person
+from standfast.notices.prepared_notice import pick_language
+from standfast.notices.template_renderer import prepare
 from standfast.records import EffectState, JsonObject
 from standfast.usecases.core.installation import Installation
 
@@ -30,11 +33,6 @@ def notify_each(
             Counter(),
             "nobody enrolled can be reached. Enrol with `standfast people add`.",
         )
-    # Imported here: without recipients, neither templates nor mail are needed.
-    from standfast.adapters.senders import Message
-    from standfast.notices.prepared_notice import pick_language
-    from standfast.notices.template_renderer import prepare
-
     organisation = installation.config.organisation
     try:
         with closing(installation.teller()) as outside:

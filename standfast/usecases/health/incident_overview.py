@@ -16,8 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from standfast.config import Config, load
+from standfast.deadlines.incident_facts import Fact, FactKind, Facts
+from standfast.deadlines.legal_clocks import Standing, clocks
+from standfast.deadlines.obligations import Kind
 from standfast.errors import ConfigurationError
 from standfast.ledger.status_overview import (
     ClosedIncidentOverview,
@@ -25,13 +29,12 @@ from standfast.ledger.status_overview import (
     IncidentOverview,
     LedgerOverview,
 )
-from standfast.local_time import is_zone
-from standfast.records import Json, JsonObject, timestamp
-
-if TYPE_CHECKING:
-    from standfast.config import Config
-    from standfast.deadlines.incident_facts import Fact
-    from standfast.playbook.status.next_step import LegalClocks
+from standfast.playbook.parser.playbook_file import load as load_playbook
+from standfast.playbook.run_state import State, StepView, merged
+from standfast.playbook.status.headline import Severity
+from standfast.playbook.status.next_step import LegalClocks, standing, when_closed
+from standfast.records import Json, JsonObject, Mode, timestamp
+from standfast.usecases.deadlines.obligations import obligations, reach
 
 LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
 _ORDER = (LIVE, PLAN, EXERCISE)
@@ -52,10 +55,8 @@ class ClockSummary:
         return {"missed": self.missed, "due_now": self.due_now, "next_due": due}
 
     @property
-    def legal(self) -> "LegalClocks":
+    def legal(self) -> LegalClocks:
         """The legal clocks in the form that the next step needs."""
-        from standfast.playbook.status.next_step import LegalClocks
-
         return LegalClocks(missed=self.missed, due_now=self.due_now, next_due=self.next_due)
 
 
@@ -102,7 +103,7 @@ class IncidentStatus:
 
 
 def incidents_of(
-    seen: LedgerOverview, config_file: Path, raw: Mapping[str, Any], now: datetime
+    seen: LedgerOverview, config_file: Path, raw: Mapping[str, Any], zone: str, now: datetime
 ) -> tuple[IncidentStatus, ...]:
     """Return the incidents, most urgent first; `raw` is the parsed TOML file."""
     duties = raw.get("deadlines")
@@ -111,11 +112,8 @@ def incidents_of(
     )
     config: Config | None = None
     if is_counted and (seen.closed or any(incident.mode == LIVE for incident in seen.incidents)):
-        from standfast.config import load
-
         with suppress(ConfigurationError):  # `standfast check` reports the error
             config = load(config_file)
-    zone = zone_of(raw)
     found: list[IncidentStatus] = []
     for incident in seen.incidents:
         clocks = _clocks(incident, config, now)
@@ -128,33 +126,21 @@ def incidents_of(
     return tuple(sorted(found, key=_urgency))
 
 
-def zone_of(raw: Mapping[str, Any]) -> str:
-    """Return the time zone for display; UTC if the file names no valid zone."""
-    organisation = raw.get("organisation", {})
-    zone = organisation.get("time_zone", "UTC") if isinstance(organisation, Mapping) else "UTC"
-    return zone if isinstance(zone, str) and is_zone(zone) else "UTC"
-
-
 def _urgency(incident: IncidentStatus) -> tuple[int, int, bool]:
     return _ORDER.index(incident.mode), incident.severity, incident.is_closed
 
 
-def _clocks(seen: IncidentOverview, config: "Config | None", now: datetime) -> ClockSummary | None:
+def _clocks(seen: IncidentOverview, config: Config | None, now: datetime) -> ClockSummary | None:
     return None if seen.mode != LIVE else _counted(seen.facts, config, now)
 
 
 def _counted(
-    facts: Sequence[FactOverview], config: "Config | None", now: datetime
+    facts: Sequence[FactOverview], config: Config | None, now: datetime
 ) -> ClockSummary | None:
     if config is None:
         return None
     if not facts:
         return ClockSummary(missed=0, next_due=None)  # clocks start with facts
-    from standfast.deadlines.incident_facts import Facts
-    from standfast.deadlines.legal_clocks import Standing, clocks
-    from standfast.deadlines.obligations import Kind
-    from standfast.usecases.deadlines.obligations import obligations, reach
-
     try:
         duties, reached = obligations(config), reach(config)
     except ConfigurationError:
@@ -173,9 +159,7 @@ def _counted(
     )
 
 
-def _fact(seen: FactOverview) -> "Fact":
-    from standfast.deadlines.incident_facts import Fact, FactKind
-
+def _fact(seen: FactOverview) -> Fact:
     return Fact(
         kind=FactKind(seen.kind),
         name=seen.name,
@@ -191,9 +175,6 @@ def _fact(seen: FactOverview) -> "Fact":
 def _closed_status(
     seen: ClosedIncidentOverview, clocks: ClockSummary | None, zone: str
 ) -> IncidentStatus:
-    from standfast.playbook.status.headline import Severity
-    from standfast.playbook.status.next_step import when_closed
-
     is_missed = clocks is not None and clocks.missed > 0
     unknown = "Closed; its legal clocks cannot be counted: run `standfast check` to see why."
     return IncidentStatus(
@@ -215,13 +196,7 @@ def _closed_status(
 def _incident_status(
     seen: IncidentOverview, clocks: ClockSummary | None, zone: str, *, lacks_clocks: bool
 ) -> IncidentStatus:
-    # Imported here: these take half of the time of `status`, and only incidents need them.
-    from standfast.playbook.parser.playbook_file import load
-    from standfast.playbook.run_state import State, StepView, merged
-    from standfast.playbook.status.next_step import standing
-    from standfast.records import Mode
-
-    playbook = load(seen.playbook, seen.scenario)
+    playbook = load_playbook(seen.playbook, seen.scenario)
     names = {step.name for step in playbook.steps}
     rounds: dict[str, list[StepView]] = {}
     for view in sorted(seen.steps, key=lambda view: view.round):

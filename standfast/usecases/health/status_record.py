@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from standfast.ledger.status_overview import LastRun
 from standfast.records import Json, JsonObject, timestamp
 from standfast.usecases.alarms.alarm_status import AlarmStatus
 from standfast.usecases.backups.cloned_hosts import ClonedHost
 from standfast.usecases.health.disk_space import Room
-from standfast.usecases.health.incident_overview import IncidentStatus
 from standfast.usecases.key_ceremonies.custodian_answers import Standing
+
+if TYPE_CHECKING:
+    from standfast.usecases.health.incident_overview import IncidentStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ class Status:
 
     at: datetime
     sets: tuple[SetStatus, ...]
-    incidents: tuple[IncidentStatus, ...]
+    incidents: tuple["IncidentStatus", ...]
     events: int
     signed_events: int
     signed_at: datetime | None

@@ -16,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 
 from backup.errors import WrongKey
+from backup.ownership.bundled_reader import bundled_files, publish_bundled_reader
 from backup.ownership.custodian_public_key import parse_custodian
 from backup.ownership.key_record_copies import KeyFolder, record_seen
 from backup.ownership.operation_plan import OperationResult
@@ -242,8 +243,6 @@ def custodian_retired(office: OwnerSession, which: str, identity: Identity) -> O
 
 def documents_published(stores: Stores) -> tuple[str, ...]:
     """Publish FORMAT.md and break_glass.py to the vault; return the new files."""
-    from backup.ownership.bundled_reader import bundled_files, publish_bundled_reader
-
     with translated_errors("publishing the documents"):
         vault = stores.vault
         before = set(read_roster(vault, None, owner=stores.known_owner).documents)

@@ -13,7 +13,6 @@ Rules
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from standfast.adapters.senders.letters import MARK_LENGTH, WRITTEN
 from standfast.config.sections.senders import LettersSenderConfig
@@ -26,10 +25,8 @@ from standfast.playbook.run_state import State, StepView
 from standfast.records import DeliveryEvent, DeliveryState, EffectState
 from standfast.usecases.approvals.step_decisions import speaker
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.result_summary import Tally
 from standfast.usecases.notices.recipient_targets import POST
-
-if TYPE_CHECKING:
-    from standfast.usecases.incidents.result_summary import Tally
 
 THROWN_AWAY = "thrown away unposted"  # prefix of the reason of a discarded letter
 _A_TRANSACTION = 500

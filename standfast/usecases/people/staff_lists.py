@@ -21,7 +21,10 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from standfast.adapters.accounts.base.ldap_connector import server_of
 from standfast.adapters.accounts.scim.user_list import list_users
+from standfast.adapters.clients.ldap.client import explained, sign_in
+from standfast.adapters.clients.ldap.entries import LdapEntry, own_name
 from standfast.config import Config
 from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.account_servers import ActiveDirectoryConfig, OpenldapDirectoryConfig
@@ -127,10 +130,6 @@ def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
 
 def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     """Read all people of an LDAP directory that match its `filter`."""
-    from standfast.adapters.accounts.base.ldap_connector import server_of
-    from standfast.adapters.clients.ldap.client import explained, sign_in
-    from standfast.adapters.clients.ldap.entries import LdapEntry, own_name
-
     settings = config.accounts[name]
     if not isinstance(settings, OpenldapDirectoryConfig | ActiveDirectoryConfig):
         raise UsageError(f"accounts.{name}: not an LDAP directory but {settings.kind}.")

@@ -14,6 +14,7 @@ from standfast.errors import (
 )
 from standfast.notices.template_folder import template_names
 from standfast.playbook.cacao import is_cacao
+from standfast.playbook.cacao.importer import import_cacao
 from standfast.playbook.model import Playbook
 from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.validation.playbook_rules import Known, check
@@ -67,8 +68,6 @@ def read(path: Path) -> Playbook:
 @lru_cache(maxsize=64)  # intake of a trigger's message reads it twice and must be fast
 def _read(text: str, file: str) -> Playbook:
     if is_cacao(text):
-        from standfast.playbook.cacao.importer import import_cacao
-
         return load(import_cacao(text, file).text, file)
     return load(text, file)
 

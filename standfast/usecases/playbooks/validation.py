@@ -13,6 +13,7 @@ from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import prepare
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.cacao import is_cacao
+from standfast.playbook.cacao.importer import import_cacao
 from standfast.playbook.expressions import embedded
 from standfast.playbook.model import Playbook
 from standfast.playbook.validation.playbook_rules import Known, check_text
@@ -46,8 +47,6 @@ def _checked(
     """Check the text of a playbook, ours or CACAO; the content decides which."""
     is_foreign = is_cacao(text)
     if is_foreign:
-        from standfast.playbook.cacao.importer import import_cacao
-
         text = import_cacao(text, file).text
     playbook, found = check_text(text, file, names)
     if playbook and config and not found:

@@ -25,72 +25,73 @@ class ConfiguredAdapters:
 
     def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Outside":
         """Return the adapters that this incident may use, by its mode alone."""
-        custody = Custody(
-            incident=incident.id,
-            collector=installation.actor,
-            reason=f"incident {incident.id}, {incident.scenario}",
-            folder=installation.config.custody.folder / incident.id,
-        )
-        notice_of = installation.ledger.incidents.notice
         config = _as_frozen(installation.config, incident.connectors)
-        if incident.mode is Mode.EXERCISE:
-            from standfast.adapters.factory.exercise_adapters import Exercise
-
-            return Exercise(
+        custody = _custody(
+            installation, incident.id, f"incident {incident.id}, {incident.scenario}"
+        )
+        if incident.mode is not Mode.EXERCISE:
+            return _live(
+                installation,
                 config,
                 custody,
-                notice_of,
-                accounts=_accounts_of(incident),
-                locked=installation.ledger.effects.locked_targets(incident.id),
+                incident.mode,
+                author=incident.opened_by,
+                incident_id=incident.id,
             )
-        from standfast.adapters.factory.live_adapters import (
-            Live,  # imported here: it loads templates and mail, which a backup does not need
-        )
-        from standfast.usecases.evidence.bucket_copies import elsewhere
-        from standfast.usecases.incidents.built_in_procedures import built_in_procedures
+        from standfast.adapters.factory.exercise_adapters import Exercise
 
-        return Live(
+        return Exercise(
             config,
             custody,
-            notice_of,
-            mode=incident.mode,
-            resolver=installation.resolver,
-            clock=installation.clock,
-            restored=_restored(installation, incident.id),
-            own=built_in_procedures(installation, incident.id, incident.opened_by),
-            configured=installation.config,
-            elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
+            installation.ledger.incidents.notice,
+            accounts=_accounts_of(incident),
+            locked=installation.ledger.effects.locked_targets(incident.id),
         )
 
     def for_reading(self, installation: Installation) -> "Outside":
         """Return the adapters that a plan may use: all of them, for reading."""
-        return _without_incident(installation, "plan", Mode.PLAN)
+        custody = _custody(installation, "plan", "plan")
+        return _live(installation, installation.config, custody, Mode.PLAN)
 
     def for_notifying(self, installation: Installation) -> "Outside":
         """Return the channels to people, for an alarm that belongs to no incident."""
-        return _without_incident(installation, "alarm", Mode.LIVE)
+        custody = _custody(installation, "alarm", "alarm")
+        return _live(installation, installation.config, custody, Mode.LIVE)
 
 
-def _without_incident(installation: Installation, name: str, mode: Mode) -> "Outside":
-    custody = Custody(
+def _custody(installation: Installation, name: str, reason: str) -> Custody:
+    return Custody(
         incident=name,
         collector=installation.actor,
-        reason=name,
+        reason=reason,
         folder=installation.config.custody.folder / name,
     )
+
+
+def _live(
+    installation: Installation,
+    config: Config,
+    custody: Custody,
+    mode: Mode,
+    *,
+    author: str = "",
+    incident_id: str | None = None,
+) -> "Outside":
+    # Imported here: they load templates and mail, which a backup does not need.
     from standfast.adapters.factory.live_adapters import Live
     from standfast.usecases.evidence.bucket_copies import elsewhere
     from standfast.usecases.incidents.built_in_procedures import built_in_procedures
 
     return Live(
-        installation.config,
+        config,
         custody,
         installation.ledger.incidents.notice,
         mode=mode,
         resolver=installation.resolver,
         clock=installation.clock,
-        restored=_restored(installation, None),
-        own=built_in_procedures(installation, name, installation.actor),
+        restored=_restored(installation, incident_id),
+        own=built_in_procedures(installation, custody.incident, author or installation.actor),
+        configured=installation.config,
         elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from standfast.errors import Refused, UsageError
+from standfast.ledger.incidents.incident_facts import Statement
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.schema.column_encryption import INSTALLATION
@@ -138,8 +139,6 @@ def _take_facts(installation: Installation, plan_id: str, incident_id: str) -> N
 
     Facts that were stated about the incident itself meanwhile stay unchanged.
     """
-    from standfast.ledger.incidents.incident_facts import Statement
-
     stated, facts = installation.ledger.facts.of(plan_id), installation.ledger.facts
     known = {(fact.kind, fact.name) for fact in facts.of(incident_id)}
     for kind, name in dict.fromkeys((fact.kind, fact.name) for fact in stated):
