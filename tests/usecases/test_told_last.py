@@ -46,7 +46,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
         yield replace(installation, config=config)
 
 
-def test_accounts_are_locked_while_an_audience_is_still_read(
+def test_accounts_lock_while_an_audience_is_read(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = TwinOutside._read_audience

@@ -31,7 +31,7 @@ from tests.usecases.backup_installation import damage_a_pack, furnish, identity,
 from tests.usecases.installations import enrol_people
 
 
-def test_damage_is_told_once_and_once_when_it_is_gone(night: Night) -> None:
+def test_damage_is_notified_once_and_once_when_over(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     damage_a_pack(night.folder)
     verify(night.installation, read=True)
@@ -50,9 +50,7 @@ def test_damage_is_told_once_and_once_when_it_is_gone(night: Night) -> None:
     assert night.mails[2:] == both("Backup alarm over: vault")
 
 
-def test_a_backup_that_finds_its_store_rolled_back_ends_as_damage_and_tells_at_once(
-    night: Night, tmp_path: Path
-) -> None:
+def test_rolled_back_store_ends_as_damage(night: Night, tmp_path: Path) -> None:
     shutil.copytree(night.folder / "vault", tmp_path / "earlier")
     run_backup(night.installation, "main", "direct")
     assert verify(night.installation).exit_status is ExitStatus.DONE
@@ -73,7 +71,7 @@ def test_a_backup_that_finds_its_store_rolled_back_ends_as_damage_and_tells_at_o
     assert describe(tmp_path / "out/recordings/2026") == describe(night.folder / "recordings/2026")
 
 
-def test_locks_that_are_wrong_are_told_once_and_once_when_they_are_right(night: Night) -> None:
+def test_wrong_locks_are_notified_once_and_when_over(night: Night) -> None:
     def seen(*, wrong: int = 0, unknown: int = 0) -> list[str]:
         """What a verification of a bucket leaves in the ledger, and what the watch tells then."""
         night.forward(minutes=1)
@@ -115,7 +113,7 @@ def quiet_nights(night: Night, count: int) -> None:
         assert run_backup(night.installation, "main", "direct").jumps == ()
 
 
-def test_a_night_that_changes_everything_is_told_at_once_and_fails_nothing(night: Night) -> None:
+def test_fully_changed_night_alarms_without_failing(night: Night) -> None:
     quiet_nights(night, 6)
     rewrite(night.folder)
     night.forward(days=1)
@@ -146,7 +144,7 @@ def test_a_night_that_changes_everything_is_told_at_once_and_fails_nothing(night
 
 
 @pytest.mark.parametrize("sheds", [False, True], ids=["files", "a log that each base lets go"])
-def test_a_night_that_lost_most_files_is_told_unless_the_set_sheds_them(
+def test_lost_files_alarm_unless_the_set_sheds(
     night: Night, monkeypatch: pytest.MonkeyPatch, sheds: bool
 ) -> None:
     assert PostgresqlWalSource.is_self_pruning
@@ -161,7 +159,7 @@ def test_a_night_that_lost_most_files_is_told_unless_the_set_sheds_them(
     assert night.mails == ([] if sheds else both("Backup alarm: main"))
 
 
-def test_a_night_that_sends_everything_anew_is_neither_judged_nor_judged_by(night: Night) -> None:
+def test_complete_upload_is_not_judged(night: Night) -> None:
     quiet_nights(night, 6)
     night.installation.config.backup.send_log.unlink()
     night.forward(days=1)
@@ -183,7 +181,7 @@ def test_each_night_that_jumps_is_told(night: Night) -> None:
         assert len(night.mails) == 2 * nights
 
 
-def test_a_mail_server_that_is_away_fails_no_backup_and_is_tried_again_by_the_watch(
+def test_absent_mail_server_is_retried_by_the_watch(
     night: Night,
 ) -> None:
     quiet_nights(night, 6)
@@ -213,9 +211,7 @@ def newest_alarm(night: Night) -> tuple[str, dict[str, object]]:
     return row.state, {name: row.summary[name] for name in row.summary.keys() - origin}
 
 
-def test_without_anybody_to_tell_it_is_in_the_status_all_the_same(
-    tmp_path: Path, smtp_server: SmtpServer
-) -> None:
+def test_alarm_without_recipients_is_in_the_status(tmp_path: Path, smtp_server: SmtpServer) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         alone = Night(installation=installation, folder=tmp_path, smtp=smtp_server)
         assert tell(installation, damaged(is_damaged=True), "direct")
@@ -254,7 +250,7 @@ def test_only_the_roles_that_are_named_are_told(night: Night) -> None:
     assert night.mails == ["lee@example.com: Backup alarm: vault"]
 
 
-def test_an_alarm_that_another_watcher_tells_is_left_to_it(night: Night) -> None:
+def test_alarm_claimed_by_another_watcher_is_left(night: Night) -> None:
     with recorded(night.installation, "alarm", "vault", "direct") as run:
         assert not tell(night.installation, damaged(is_damaged=True), "direct")
         run.ends("raised", {"about": ""})
@@ -263,7 +259,7 @@ def test_an_alarm_that_another_watcher_tells_is_left_to_it(night: Night) -> None
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_of_two_hosts_that_see_one_thing_at_once_the_first_in_the_ledger_tells(
+def test_first_host_in_the_ledger_notifies(
     night: Night, monkeypatch: pytest.MonkeyPatch, is_first: bool
 ) -> None:
     """The lock that a teller holds lies on its own machine."""
@@ -282,7 +278,7 @@ def test_of_two_hosts_that_see_one_thing_at_once_the_first_in_the_ledger_tells(
     assert night.mails == (both("Backup alarm: vault") if is_first else [])
 
 
-def test_what_another_host_has_told_while_this_one_looked_is_not_told_again(
+def test_notification_of_another_host_is_not_repeated(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, now = night.installation.ledger, night.now[0]
@@ -300,7 +296,7 @@ def test_what_another_host_has_told_while_this_one_looked_is_not_told_again(
     assert night.mails == []
 
 
-def test_an_alarm_that_reached_nobody_while_the_clock_stood_ahead_is_tried_again(
+def test_undelivered_alarm_survives_a_fast_clock(
     night: Night,
 ) -> None:
     night.smtp.answer_recipient("dana@example.com", "550 5.1.1 no such mailbox")
@@ -313,7 +309,7 @@ def test_an_alarm_that_reached_nobody_while_the_clock_stood_ahead_is_tried_again
     assert night.mails == ["lee@example.com: Backup alarm: vault"]
 
 
-def test_an_alarm_whose_teller_died_is_told_by_the_next_watch(night: Night) -> None:
+def test_alarm_of_a_dead_watcher_is_notified(night: Night) -> None:
     lock = night.installation.config.backup.send_log.parent / "alarm-vault.lock"
     lock.parent.mkdir(exist_ok=True)
     lock.touch()
@@ -324,7 +320,7 @@ def test_an_alarm_whose_teller_died_is_told_by_the_next_watch(night: Night) -> N
     assert night.mails == both("Backup alarm: vault")
 
 
-def test_what_is_right_and_was_never_told_is_not_told(night: Night) -> None:
+def test_resolved_unnotified_alarm_is_not_notified(night: Night) -> None:
     assert not tell(night.installation, damaged(is_damaged=False), "direct")
     assert night.installation.ledger.runs.all("alarm") == []
 
@@ -344,9 +340,7 @@ def timeline(night: Night) -> list[object]:
     ]
 
 
-def test_one_alarm_that_cannot_be_told_stops_no_other(
-    night: Night, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_undeliverable_alarm_stops_no_other(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(installation: Installation, alarm: Alarm, way: str) -> bool:
         if alarm.subject == "freshness.main":
             raise StandfastError("the lock cannot be made")

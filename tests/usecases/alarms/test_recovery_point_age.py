@@ -17,7 +17,7 @@ from tests.usecases.alarmed import Night, both
 from tests.usecases.backup_installation import damage_a_pack, identity, installation_at
 
 
-def test_a_set_that_is_older_than_its_rpo_is_told_once_and_once_when_it_is_over(
+def test_set_older_than_rpo_alarms_once(
     night: Night,
 ) -> None:
     run_backup(night.installation, "main", "direct")
@@ -48,7 +48,7 @@ def test_a_set_that_is_older_than_its_rpo_is_told_once_and_once_when_it_is_over(
     assert len(night.mails) == 6
 
 
-def test_a_partial_point_does_not_make_a_set_fresh(night: Night) -> None:
+def test_partial_point_does_not_make_a_set_fresh(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     night.forward(hours=20)
     (night.folder / "crm.db").rename(night.folder / "gone.db")
@@ -59,7 +59,7 @@ def test_a_partial_point_does_not_make_a_set_fresh(night: Night) -> None:
     assert fresh.as_json()["limit_seconds"] == 86400
 
 
-def test_without_an_rpo_two_intervals_of_the_schedule_count(night: Night) -> None:
+def test_default_limit_is_two_intervals(night: Night) -> None:
     fresh = freshness(night.installation, "other")
     assert (fresh.limit, fresh.age, fresh.is_stale) == (timedelta(days=2), None, False)
     run_backup(night.installation, "other", "direct")
@@ -69,7 +69,7 @@ def test_without_an_rpo_two_intervals_of_the_schedule_count(night: Night) -> Non
     assert freshness(night.installation, "other").is_stale
 
 
-def test_a_point_of_a_disk_that_was_not_mounted_does_not_make_a_set_fresh(night: Night) -> None:
+def test_point_of_unmounted_disk_is_not_fresh(night: Night) -> None:
     run_backup(night.installation, "other", "direct")
     (night.folder / "scripts").rename(night.folder / "unmounted")
     (night.folder / "scripts").mkdir()
@@ -81,7 +81,7 @@ def test_a_point_of_a_disk_that_was_not_mounted_does_not_make_a_set_fresh(night:
     assert len(keep_watch(night.installation, "direct").notified) >= 1
 
 
-def test_a_clock_that_stood_ahead_once_hides_no_night_that_does_not_come(night: Night) -> None:
+def test_fast_clock_hides_no_missed_night(night: Night) -> None:
     night.forward(days=400)
     run_backup(night.installation, "main", "direct")
     night.forward(days=-400)
@@ -97,7 +97,7 @@ def test_a_clock_that_stood_ahead_once_hides_no_night_that_does_not_come(night: 
     ]
 
 
-def test_the_latest_by_a_clock_that_stood_ahead_is_restored_with_a_word_about_it(
+def test_latest_of_a_fast_clock_warns(
     night: Night,
 ) -> None:
     def restored(point: str, to: str) -> RestoreOutcome:
@@ -120,7 +120,7 @@ def test_the_latest_by_a_clock_that_stood_ahead_is_restored_with_a_word_about_it
     assert not restored("2", "named").is_dated_ahead
 
 
-def test_what_was_told_while_the_clock_stood_ahead_is_told_over_once(night: Night) -> None:
+def test_alarm_from_a_fast_clock_ends_once(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     night.forward(days=400)
     assert keep_watch(night.installation, "direct").notified
@@ -133,7 +133,7 @@ def test_what_was_told_while_the_clock_stood_ahead_is_told_over_once(night: Nigh
     assert night.status().alarms == ()
 
 
-def test_a_run_by_a_clock_that_stood_ahead_hides_no_failure_from_the_status(night: Night) -> None:
+def test_fast_clock_run_hides_no_failure(night: Night) -> None:
     night.forward(days=400)
     run_backup(night.installation, "main", "direct")
     verify(night.installation, False)
@@ -152,7 +152,7 @@ def test_a_run_by_a_clock_that_stood_ahead_hides_no_failure_from_the_status(nigh
     assert night.status().verify_failed == night.now[0]
 
 
-def test_a_check_by_a_clock_that_stood_ahead_clears_no_damage_that_came_after(night: Night) -> None:
+def test_fast_clock_check_clears_no_later_damage(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     night.forward(days=400)
     verify(night.installation, True)
@@ -173,7 +173,7 @@ def test_a_configured_age_goes_before_the_rpo(night: Night) -> None:
         assert freshness(installation, "main").limit == timedelta(hours=3)
 
 
-def test_a_set_that_is_backed_up_by_day_does_not_become_too_old_at_night(night: Night) -> None:
+def test_daytime_schedule_is_not_late_at_night(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     by_day = '[backup.sets.other]\nschedule = "0 8-18 * * *"'
     config_file.write_text(config_file.read_text().replace("[backup.sets.other]", by_day))
@@ -190,7 +190,7 @@ def test_a_set_that_is_backed_up_by_day_does_not_become_too_old_at_night(night: 
         assert freshness(installation, "other").is_stale
 
 
-def test_a_set_that_never_gave_a_complete_point_is_told_from_its_first_try_on(
+def test_set_without_complete_point_alarms_from_first_try(
     night: Night,
 ) -> None:
     assert keep_watch(night.installation, "direct").notified == ()

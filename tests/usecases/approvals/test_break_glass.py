@@ -101,7 +101,7 @@ def pages(centre: Centre, *names: str) -> list[list[str]]:
     ]
 
 
-def test_who_opened_it_locks_alone_after_ten_minutes_and_everybody_was_told_before(
+def test_break_glass_locks_alone_after_notification(
     centre: Centre,
 ) -> None:
     accounts = [centre.scim.create(name.partition(":")[2]) for name in THREE]
@@ -135,7 +135,7 @@ def test_who_says_no_in_time_keeps_everybody_in(centre: Centre) -> None:
     assert centre.scim.is_active(account)
 
 
-def test_the_incident_is_not_closed_before_somebody_else_looked_at_it(centre: Centre) -> None:
+def test_broken_glass_needs_review_before_closing(centre: Centre) -> None:
     case = ran_alone(centre)
     look = f"somebody else signs for it (or --refuse): `standfast incident approve {case} lock"
     assert look in lifecycle.look(centre.installation, case).standing.next_step
@@ -156,7 +156,7 @@ def test_the_incident_is_not_closed_before_somebody_else_looked_at_it(centre: Ce
     assert any("reviewed the break-glass run, and refused" in what for what in told), told
 
 
-def test_what_cannot_be_taken_back_and_what_lets_in_takes_its_approvals(centre: Centre) -> None:
+def test_irreversible_steps_and_undos_need_approvals(centre: Centre) -> None:
     case = ran_alone(centre)
     effect_undo.undo(centre.installation, case, requested_by="dana")
     later(centre).advance(case)
@@ -173,7 +173,7 @@ def test_what_cannot_be_taken_back_and_what_lets_in_takes_its_approvals(centre: 
 
 
 @pytest.mark.parametrize("has_undo", [True, False])
-def test_a_command_is_run_alone_only_where_it_has_a_way_back(
+def test_break_glass_runs_only_undoable_commands(
     tmp_path: Path, smtp_server: SmtpServer, has_undo: bool
 ) -> None:
     with simulated_installation(
@@ -203,7 +203,7 @@ def test_a_command_is_run_alone_only_where_it_has_a_way_back(
             assert has_undo
 
 
-def test_it_takes_a_reason_the_passphrase_and_the_setting(centre: Centre) -> None:
+def test_break_glass_needs_reason_passphrase_and_setting(centre: Centre) -> None:
     case = asking(centre)
     with pytest.raises(UsageError, match="reason: missing"):
         broken(centre, case, because=" ")

@@ -11,7 +11,7 @@ from tests.usecases.twins import simulated_installation
 SAID = "audience 'staff': nobody is in it"
 
 
-def test_a_notice_to_nobody_is_not_called_done_and_tells_once_somebody_is_there(
+def test_notice_to_nobody_waits_for_recipients(
     tmp_path: Path,
 ) -> None:
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:

@@ -70,7 +70,7 @@ def change(centre: Centre, statement: str) -> None:
         ),
     ],
 )
-def test_a_changed_row_language_or_order_is_another_plan(centre: Centre, statement: str) -> None:
+def test_changed_row_language_or_order_changes_the_plan(centre: Centre, statement: str) -> None:
     case = centre.open("account-takeover", "agents:agent01")
     before = plan_digest(centre, case)
     assert plan_digest(centre, case) == before
@@ -121,7 +121,7 @@ def test_notice_changed_after_the_approval_reaches_nobody(
     assert not any("customer" in mail.recipients[0] for mail in centre.smtp.delivered)
 
 
-def test_of_many_messages_only_the_one_that_is_not_as_approved_stays_and_is_named(
+def test_only_the_changed_message_is_withheld(
     installation: SimulatedInstallation,
 ) -> None:
     case = asked_about_customers(installation)
@@ -140,7 +140,7 @@ def test_of_many_messages_only_the_one_that_is_not_as_approved_stays_and_is_name
     assert told == [f"customers{number}@example.net" for number in (1, 3, 4)]
 
 
-def test_a_round_that_was_asked_for_anew_goes_out_in_its_own_words(
+def test_second_round_is_sent_with_its_own_text(
     installation: SimulatedInstallation,
 ) -> None:
     """One runner may carry both: the words of the first are none of the second's."""

@@ -39,7 +39,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_an_exercise_completes_where_no_network_exists_and_no_secret_is_given(
+def test_exercise_needs_no_network_and_no_secret(
     tmp_path: Path,
 ) -> None:
     config_file = furnish(tmp_path)
@@ -124,7 +124,7 @@ BY_ONE = """
 
 
 @pytest.mark.usefixtures("no_network")
-def test_an_exercise_reaches_a_twin_of_every_kind_of_channel_and_no_channel(
+def test_exercise_simulates_every_channel(
     tmp_path: Path,
 ) -> None:
     config_file = furnish(tmp_path)
@@ -158,9 +158,7 @@ contact_line = "020 7946 0000"
     "scenario",
     ["account-takeover", "agent-vishing", "customer-data-theft", "ransomware", "supplier-breach"],
 )
-def test_an_exercise_runs_where_nothing_is_configured_and_says_what_live_lacks(
-    tmp_path: Path, scenario: str
-) -> None:
+def test_exercise_states_what_live_lacks(tmp_path: Path, scenario: str) -> None:
     config_file = furnish(tmp_path)
     config_file.write_text(_BARE)
     inputs: dict[str, str | list[str]] = {"accounts": ["alice"]}
@@ -178,7 +176,7 @@ def test_an_exercise_runs_where_nothing_is_configured_and_says_what_live_lacks(
     assert any("[audiences.staff]" in one for one in lacking)
 
 
-def test_a_role_that_nobody_has_is_played_in_an_exercise_and_never_live(tmp_path: Path) -> None:
+def test_missing_role_is_played_only_in_exercises(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     with installation_at(config_file) as installation:
         case = lifecycle.open_incident(

@@ -109,7 +109,7 @@ def view(installation: SimulatedInstallation, case: str, step: str) -> StepView:
     return installation.ledger.incidents.state(case).steps[step]
 
 
-def test_many_incidents_at_once_lock_no_more_than_one_person_may(
+def test_simultaneous_incidents_share_the_limit(
     installation: SimulatedInstallation,
 ) -> None:
     """Each counts before the others have begun: who begins second counts again."""
@@ -125,7 +125,7 @@ def test_many_incidents_at_once_lock_no_more_than_one_person_may(
     assert asking.count(True) == len(cases) - 1
 
 
-def test_what_is_added_to_one_step_is_counted_beside_the_others(
+def test_added_targets_count_with_the_others(
     installation: SimulatedInstallation,
 ) -> None:
     def opened(staff: tuple[str, ...], suppliers: tuple[str, ...]) -> str:
@@ -143,7 +143,7 @@ def test_what_is_added_to_one_step_is_counted_beside_the_others(
     assert view(installation, case, "suppliers_lock").state is StepState.ASKING
 
 
-def test_what_an_exercise_locks_keeps_nobody_from_locking_live(
+def test_exercise_locks_do_not_count(
     installation: SimulatedInstallation,
 ) -> None:
     installation.advance(installation.open("lock", spelt(NAMES[:MOST]), mode=Mode.EXERCISE))
@@ -151,7 +151,7 @@ def test_what_an_exercise_locks_keeps_nobody_from_locking_live(
     assert not installation.is_enabled(NAMES[-1])
 
 
-def test_what_a_second_person_approved_leaves_one_person_as_much_as_before(
+def test_approved_locks_do_not_count(
     installation: SimulatedInstallation,
 ) -> None:
     many = installation.run("lock", spelt(NAMES[: MOST + 1]))
@@ -190,7 +190,7 @@ def test_ended_sessions_count_as_locks_do(installation: SimulatedInstallation) -
     )
 
 
-def test_who_is_signed_out_and_then_locked_counts_once(installation: SimulatedInstallation) -> None:
+def test_revoked_and_locked_account_counts_once(installation: SimulatedInstallation) -> None:
     case = installation.run("sign-out-and-lock", spelt(NAMES[:MOST]))
     assert view(installation, case, "lock").state is StepState.DONE
     assert locked(installation) == MOST
@@ -200,7 +200,7 @@ def test_who_is_signed_out_and_then_locked_counts_once(installation: SimulatedIn
     assert view(installation, more, "lock").state is StepState.ASKING
 
 
-def test_what_failed_counts_since_it_can_be_tried_again(
+def test_failed_lock_counts(
     installation: SimulatedInstallation,
 ) -> None:
     directory = installation.twins.directory

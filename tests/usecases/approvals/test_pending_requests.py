@@ -7,7 +7,7 @@ from standfast.usecases.approvals.pending_requests import pending_requests
 from tests.usecases.twins import simulated_installation
 
 
-def test_the_first_of_what_is_asked_is_the_one_next_step(tmp_path: Path) -> None:
+def test_first_request_is_the_next_step(tmp_path: Path) -> None:
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         case = installation.run("account-takeover", ["agents:agent01"])
         step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")

@@ -44,7 +44,7 @@ def refused(
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_where_a_step_names_roles_nobody_else_is_heard_and_the_try_is_told(
+def test_unauthorised_answer_is_refused_and_recorded(
     installation: SimulatedInstallation, word: str
 ) -> None:
     case = installation.run("account-takeover")
@@ -65,7 +65,7 @@ def test_who_has_the_role_is_heard_and_named(installation: SimulatedInstallation
     )
 
 
-def test_who_lacks_the_role_of_a_step_settles_nothing_of_it(
+def test_person_without_role_settles_nothing(
     installation: SimulatedInstallation,
 ) -> None:
     """Or whoever sits at the terminal could say of customers that they were told."""
@@ -93,7 +93,7 @@ def test_who_lacks_the_role_of_a_step_settles_nothing_of_it(
     assert installation.ledger.timeline(case)[-1].actor == "lee"
 
 
-def test_a_fresh_enrolment_speaks_for_no_role_for_a_day(
+def test_fresh_enrolment_has_no_role_for_a_day(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
@@ -114,7 +114,7 @@ def test_a_fresh_enrolment_speaks_for_no_role_for_a_day(
     step_decisions.answer(later, case, STEP, "no", by="eve")
 
 
-def test_who_was_removed_or_whose_key_was_swapped_does_not_sign_in(
+def test_removed_or_swapped_person_cannot_sign_in(
     installation: SimulatedInstallation,
 ) -> None:
     theirs = enrol("the intruder's own phrase")
@@ -133,7 +133,7 @@ def test_who_was_removed_or_whose_key_was_swapped_does_not_sign_in(
         step_decisions.authenticated_person(installation, "kim", "a stranger's own guess")
 
 
-def test_a_step_that_needs_roles_says_so_in_the_command_to_type(
+def test_command_names_the_required_roles(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")

@@ -71,7 +71,7 @@ def test_a_changed_night_comes_back_as_it_was(tmp_path: Path) -> None:
         assert not (tmp_path / "out" / "recordings" / "half.tmp").exists()
 
 
-def test_an_earlier_night_comes_back_after_a_later_one(tmp_path: Path) -> None:
+def test_earlier_night_is_restored_after_a_later(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         first = run_backup(installation, "main", "direct")
         change(tmp_path)
@@ -83,7 +83,7 @@ def test_an_earlier_night_comes_back_after_a_later_one(tmp_path: Path) -> None:
         assert crm.execute("SELECT count(*) FROM customers").fetchone() == (20,)
 
 
-def test_nobody_guesses_of_which_of_several_sets_the_latest_is_meant(tmp_path: Path) -> None:
+def test_ambiguous_latest_is_refused(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         first = run_backup(installation, "main", "direct").result.point
         run_backup(installation, "main", "direct")
@@ -103,7 +103,7 @@ def test_nobody_guesses_of_which_of_several_sets_the_latest_is_meant(tmp_path: P
         assert (compared.before.sequence, compared.after.sequence) == (1, 2)
 
 
-def test_a_run_stands_in_the_ledger_with_its_counts_and_no_names(tmp_path: Path) -> None:
+def test_run_is_recorded_with_counts_without_names(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         outcome = run_backup(installation, "main", "serve")
         (row,) = installation.ledger.runs.all("backup", "main")
@@ -125,7 +125,7 @@ def test_progress_is_told_while_restoring(tmp_path: Path) -> None:
     assert seen[-1].files == 5
 
 
-def test_a_source_that_is_gone_makes_the_run_partial_and_is_named(tmp_path: Path) -> None:
+def test_missing_source_makes_the_run_partial(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         (tmp_path / "crm.db").rename(tmp_path / "moved.db")
         outcome = run_backup(installation, "main", "direct")
@@ -140,7 +140,7 @@ def test_a_source_that_is_gone_makes_the_run_partial_and_is_named(tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
-def test_a_file_that_may_not_be_read_makes_the_run_partial_and_is_named() -> None:
+def test_unreadable_file_makes_the_run_partial() -> None:
     # Not below pytest's folder, which nobody but its owner may enter.
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -175,7 +175,7 @@ def _back_up_as_nobody(config_file: Path) -> int:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_root_leaves_nothing_in_the_place_of_another_user_but_restores_from_it(
+def test_root_restores_and_leaves_no_files(
     tmp_path: Path,
 ) -> None:
     with installation_at(furnish(tmp_path)) as installation:
@@ -198,7 +198,7 @@ def test_root_leaves_nothing_in_the_place_of_another_user_but_restores_from_it(
         assert run_backup(installation, "main", "direct").exit_status is ExitStatus.DONE
 
 
-def test_a_vault_that_lies_in_what_is_backed_up_does_not_grow_by_itself(tmp_path: Path) -> None:
+def test_vault_inside_the_source_does_not_grow(tmp_path: Path) -> None:
     config = furnish(tmp_path)
     text = config.read_text().replace('path = "scripts"', 'path = "."')
     config.write_text(text + '\n[backup.copies.near]\nvault = "copy"\n')
@@ -221,7 +221,7 @@ def test_a_vault_that_lies_in_what_is_backed_up_does_not_grow_by_itself(tmp_path
         assert not any("vault/" in one or "copy/" in one for one in found.differences)
 
 
-def test_a_vault_without_a_point_says_so_and_not_that_the_latest_is_missing(tmp_path: Path) -> None:
+def test_empty_vault_is_reported_as_empty(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         for set_name in (None, "main", "mian"):
             with pytest.raises(UsageError, match="no recovery point in the vault yet"):
@@ -241,7 +241,7 @@ def test_a_vault_that_is_not_there_is_named(tmp_path: Path) -> None:
             list_points(installation)
 
 
-def test_a_vault_of_another_repository_is_not_listed_as_this_hosts_own(tmp_path: Path) -> None:
+def test_foreign_vault_is_not_listed_as_own(tmp_path: Path) -> None:
     for name in ("one", "another"):
         (tmp_path / name).mkdir()
         with installation_at(furnish(tmp_path / name)) as installation:
@@ -256,7 +256,7 @@ def test_a_vault_of_another_repository_is_not_listed_as_this_hosts_own(tmp_path:
         assert len(list_points(installation).points) == 1
 
 
-def test_a_send_log_in_what_is_backed_up_is_left_out(tmp_path: Path) -> None:
+def test_upload_cache_inside_the_source_is_excluded(tmp_path: Path) -> None:
     """It is another one after each backup: each would store it anew, and it is only a cache."""
     config = furnish(tmp_path, '[backup]\nsend_log = "scripts/sta*te [1]/send-log.db"\n')
     with installation_at(config) as installation:
@@ -271,14 +271,14 @@ def test_a_send_log_in_what_is_backed_up_is_left_out(tmp_path: Path) -> None:
         assert not list(restored.rglob("send-log.db*"))
 
 
-def test_an_unknown_set_is_refused_and_the_known_ones_are_named(tmp_path: Path) -> None:
+def test_unknown_set_names_the_known_ones(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         with pytest.raises(UsageError, match="main, other"):
             run_backup(installation, "mian", "direct")
         assert installation.ledger.runs.all("backup") == []
 
 
-def test_a_store_that_cannot_be_written_is_a_clear_failure(tmp_path: Path) -> None:
+def test_unwritable_store_is_a_clear_failure(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         (tmp_path / "vault" / "w").write_text("a file where the packs should go")
         with pytest.raises(Unavailable, match="storing w/host-1") as caught:
@@ -309,7 +309,7 @@ def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
         assert run_backup(installation, "main", "direct").exit_status is ExitStatus.DONE
 
 
-def test_a_full_disk_under_the_send_log_is_a_clear_failure(tmp_path: Path) -> None:
+def test_full_disk_below_the_cache_is_reported(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         with full_disk(tmp_path / "state", "16k") as is_full:
             if not is_full:
@@ -346,7 +346,7 @@ def test_another_identity_opens_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_links_that_lead_in_a_circle_cost_their_source_and_are_told(tmp_path: Path) -> None:
+def test_link_cycle_fails_only_its_source(tmp_path: Path) -> None:
     config = furnish(tmp_path)
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
@@ -364,7 +364,7 @@ def test_links_that_lead_in_a_circle_cost_their_source_and_are_told(tmp_path: Pa
 
 
 @pytest.mark.parametrize("inside", ["vault", "vault/restored", "keys/store/../store/restored"])
-def test_nothing_is_restored_into_the_vault_or_the_key_store(tmp_path: Path, inside: str) -> None:
+def test_restore_into_vault_or_key_store_is_refused(tmp_path: Path, inside: str) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         with pytest.raises(Refused, match="a store of backups"):
@@ -390,14 +390,14 @@ def test_a_restore_never_goes_over_what_is_there(tmp_path: Path) -> None:
             restore(installation, "latest", tmp_path / "recordings", identity(tmp_path))
 
 
-def test_an_unknown_point_is_answered_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_point_lists_the_existing_ones(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         with pytest.raises(UsageError, match="host-1/0000000001"):
             restore(installation, "17", tmp_path / "out", identity(tmp_path))
 
 
-def test_points_are_listed_without_an_identity_and_told_more_of_with_one(tmp_path: Path) -> None:
+def test_identity_reveals_more_about_points(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         run_backup(installation, "other", "direct")
@@ -409,7 +409,7 @@ def test_points_are_listed_without_an_identity_and_told_more_of_with_one(tmp_pat
         assert told.details.files == 1
 
 
-def test_a_second_run_of_the_same_set_is_refused(tmp_path: Path) -> None:
+def test_second_run_of_a_set_is_refused(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         with (
             recorded(installation, "backup", "main", "direct") as run,
@@ -421,7 +421,7 @@ def test_a_second_run_of_the_same_set_is_refused(tmp_path: Path) -> None:
         assert run.died_before == ()
 
 
-def test_another_set_waits_for_the_one_under_way_and_says_so_once(
+def test_another_set_waits_and_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config_file = furnish(tmp_path)
@@ -454,7 +454,7 @@ def _hold_the_send_log(folder: Path, turn: Event, done: Event) -> None:
         done.wait(60)
 
 
-def test_a_run_whose_process_died_is_marked_by_the_next(tmp_path: Path) -> None:
+def test_dead_run_is_marked_by_the_next(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     assert _in_a_process(_die_in_the_middle, config_file) == -9
     with installation_at(config_file) as installation:
@@ -479,7 +479,7 @@ def _die_in_the_middle(config_file: Path) -> int:
     return 0
 
 
-def test_what_interrupts_a_run_is_written_down_as_its_failure(tmp_path: Path) -> None:
+def test_interrupted_run_is_recorded_as_failed(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         with (
             pytest.raises(KeyboardInterrupt),
@@ -499,7 +499,7 @@ def test_two_restores_at_once_are_two_restores(tmp_path: Path) -> None:
         assert {row.state for row in installation.ledger.runs.all("restore")} == {"done"}
 
 
-def test_a_restore_from_a_damaged_vault_says_damaged_and_names_the_files(tmp_path: Path) -> None:
+def test_damaged_vault_restore_names_the_files(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         damage_a_pack(tmp_path)

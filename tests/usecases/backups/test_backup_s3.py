@@ -75,7 +75,7 @@ def found(config_file: Path, part: str = "backup") -> list[tuple[Verdict, str]]:
     return [(check.verdict, check.found) for check in report.checks if check.part == part]
 
 
-def test_a_night_a_check_and_a_restore_each_with_its_own_identity(
+def test_each_role_works_with_its_own_identity(
     folder: Path, as_role: Callable[[Role], Path], s3_bucket: Bucket
 ) -> None:
     with installation_at(as_role("writer")) as installation:
@@ -98,9 +98,7 @@ def test_a_night_a_check_and_a_restore_each_with_its_own_identity(
     assert not list((folder / "vault").glob("w/*")), "nothing goes to the folder"
 
 
-def test_points_that_were_made_in_the_folder_first_are_brought_into_the_bucket(
-    folder: Path, s3_bucket: Bucket
-) -> None:
+def test_folder_points_are_copied_to_the_bucket(folder: Path, s3_bucket: Bucket) -> None:
     """As deploy/s3/README.md says: the copy comes before the bucket is the vault."""
     with installation_at(folder / "standfast.toml") as installation:
         backup_run.run_backup(installation, "main", "direct")
@@ -120,9 +118,7 @@ def test_points_that_were_made_in_the_folder_first_are_brought_into_the_bucket(
         assert restored.exit_status is ExitStatus.DONE
 
 
-def test_the_wrong_role_is_told_which_one_is_right(
-    folder: Path, as_role: Callable[[Role], Path]
-) -> None:
+def test_wrong_role_names_the_right_one(folder: Path, as_role: Callable[[Role], Path]) -> None:
     with (
         installation_at(as_role("reader")) as installation,
         pytest.raises(UsageError, match=r"storing w/host-1/.*right role; deploy/s3/README.md"),
@@ -142,7 +138,7 @@ def test_the_wrong_role_is_told_which_one_is_right(
 
 
 @pytest.mark.parametrize(("lock", "why"), [(None, "no default lock"), ("GOVERNANCE", "bypass")])
-def test_a_lock_that_does_not_hold_is_refused_or_told(
+def test_missing_lock_is_refused_or_reported(
     folder: Path, seaweedfs_server: SeaweedFs, lock: str | None, why: str
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=lock)
@@ -183,9 +179,7 @@ def test_a_lock_for_each_object_is_as_good(folder: Path, seaweedfs_server: Seawe
         assert head["ObjectLockMode"] == "COMPLIANCE"
 
 
-def test_a_lock_that_lacks_makes_a_verification_partial_until_it_is_there(
-    folder: Path, seaweedfs_server: SeaweedFs
-) -> None:
+def test_missing_lock_makes_verification_partial(folder: Path, seaweedfs_server: SeaweedFs) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
     hand_over(folder, bucket)  # without a lock, as a plain client puts it
     path = configuration(folder, bucket, bucket.admin, "each", "lock_days = 30\n")
@@ -220,7 +214,7 @@ def test_a_lock_that_lacks_makes_a_verification_partial_until_it_is_there(
         assert locks_of(mended).looked_at == objects
 
 
-def test_each_day_looks_at_the_locks_of_what_is_new_and_of_those_whose_turn_it_is(
+def test_daily_verification_checks_locks_in_turn(
     folder: Path, as_role: Callable[[Role], Path], s3_bucket: Bucket
 ) -> None:
     with installation_at(as_role("writer")) as installation:
@@ -244,7 +238,7 @@ def test_each_day_looks_at_the_locks_of_what_is_new_and_of_those_whose_turn_it_i
         assert locks_of(verification.verify(installation, read=True)).looked_at == len(names)
 
 
-def test_who_may_not_see_locks_verifies_the_rest_and_is_told_what_lacks(
+def test_identity_without_lock_rights_verifies_the_rest(
     as_role: Callable[[Role], Path],
 ) -> None:
     with installation_at(as_role("writer")) as installation:
@@ -281,7 +275,7 @@ def said(outcome: verification.VerifyOutcome) -> str:
     return str(line)
 
 
-def test_a_check_tries_the_right_to_add_and_adds_nothing(
+def test_check_tests_the_right_without_adding(
     folder: Path, as_role: Callable[[Role], Path], s3_bucket: Bucket
 ) -> None:
     writer = as_role("writer")
@@ -305,7 +299,7 @@ def test_a_check_tries_the_right_to_add_and_adds_nothing(
     assert client.list_object_versions(Bucket=s3_bucket.name)["Versions"] == before
 
 
-def test_a_check_tells_of_a_bucket_that_takes_a_name_twice(
+def test_check_reports_a_bucket_that_overwrites(
     folder: Path, as_role: Callable[[Role], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ignore_the_condition(monkeypatch)
@@ -319,7 +313,7 @@ def test_a_check_tells_of_a_bucket_that_takes_a_name_twice(
         assert "ignores If-None-Match" in text
 
 
-def test_what_is_missing_or_wrong_is_told_without_the_secret(
+def test_bucket_errors_contain_no_secret(
     folder: Path, as_role: Callable[[Role], Path], s3_bucket: Bucket
 ) -> None:
     writer = as_role("writer")
@@ -341,9 +335,7 @@ def test_what_is_missing_or_wrong_is_told_without_the_secret(
     assert key.secret_key not in str(refused.value)
 
 
-def test_a_bucket_that_does_not_answer_is_worth_another_try(
-    folder: Path, s3_bucket: Bucket
-) -> None:
+def test_silent_bucket_is_retryable(folder: Path, s3_bucket: Bucket) -> None:
     path = configuration(folder, s3_bucket, s3_bucket.admin, "gone")
     nobody = f"http://127.0.0.1:{free_port()}"
     path.write_text(path.read_text().replace(s3_bucket.server.url, nobody))

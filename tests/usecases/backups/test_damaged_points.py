@@ -37,9 +37,7 @@ def names(installation: Installation) -> list[str]:
     return [point.name for point in list_points(installation).points]
 
 
-def test_a_list_says_which_point_is_not_what_was_written(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_list_marks_a_damaged_point(installation: Installation, tmp_path: Path) -> None:
     assert list_points(installation).exit_status is ExitStatus.DONE
     damage(tmp_path, 2)
     listed = list_points(installation)
@@ -51,7 +49,7 @@ def test_a_list_says_which_point_is_not_what_was_written(
 
 
 @pytest.mark.parametrize("text", ["2", "0000000002", "host-1/2", "host-1/0000000002"])
-def test_a_damaged_point_is_not_said_to_be_none(
+def test_damaged_point_is_not_missing(
     installation: Installation, tmp_path: Path, text: str
 ) -> None:
     damage(tmp_path, 2)
@@ -63,9 +61,7 @@ def test_a_damaged_point_is_not_said_to_be_none(
         restore(installation, "4", tmp_path / "out", identity(tmp_path))
 
 
-def test_the_latest_is_not_taken_for_it_without_a_word(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_damaged_latest_warns(installation: Installation, tmp_path: Path) -> None:
     damage(tmp_path, 3)
     outcome = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
     assert outcome.point.sequence == 2
@@ -79,7 +75,7 @@ def test_the_latest_is_not_taken_for_it_without_a_word(
     assert named.exit_status is ExitStatus.DONE
 
 
-def test_an_older_one_does_not_matter_to_the_latest(
+def test_older_damaged_point_leaves_latest_alone(
     installation: Installation, tmp_path: Path
 ) -> None:
     damage(tmp_path, 1)
@@ -87,9 +83,7 @@ def test_an_older_one_does_not_matter_to_the_latest(
     assert (outcome.exit_status, outcome.point.sequence) == (ExitStatus.DONE, 3)
 
 
-def test_where_every_point_is_damaged_nobody_says_that_there_is_none(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_only_damaged_points_are_not_none(installation: Installation, tmp_path: Path) -> None:
     for sequence in (1, 2, 3):
         damage(tmp_path, sequence)
     assert list_points(installation).exit_status is ExitStatus.DAMAGED
@@ -97,9 +91,7 @@ def test_where_every_point_is_damaged_nobody_says_that_there_is_none(
         restore(installation, "latest", tmp_path / "out", identity(tmp_path))
 
 
-def test_junk_that_the_writer_passed_over_is_no_damaged_point(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_skipped_junk_is_no_damaged_point(installation: Installation, tmp_path: Path) -> None:
     path = tmp_path / "vault" / snapshot_name("host-1", 4)
     path.write_bytes(b"junk")
     assert list_points(installation).exit_status is ExitStatus.DAMAGED  # it may have been one

@@ -130,7 +130,7 @@ def _old_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{old}:{os.environ['PATH']}")
 
 
-def test_a_night_of_two_servers_goes_back_into_both(
+def test_two_servers_are_restored(
     backed_up: Path, postgres_server: Postgres, mariadb_server: Mariadb, names: dict[str, str]
 ) -> None:
     postgres = address(backed_up, f"postgresql://postgres@/?host={postgres_server.socket_folder}")
@@ -159,7 +159,7 @@ def test_a_night_of_two_servers_goes_back_into_both(
     assert mariadb_server.rows(ROWS, database=names["shop"]) == rows
 
 
-def test_the_source_by_its_name_is_the_server_and_its_reader_may_not_write(
+def test_source_name_restores_only_with_write_rights(
     backed_up: Path, postgres_server: Postgres, names: dict[str, str]
 ) -> None:
     postgres_server.execute("DROP TABLE t", database=names["crm"])
@@ -176,7 +176,7 @@ def test_the_source_by_its_name_is_the_server_and_its_reader_may_not_write(
     assert names["crm"] not in str(run.summary)
 
 
-def test_one_dump_goes_into_the_database_that_the_address_names(
+def test_dump_goes_into_the_addressed_database(
     backed_up: Path, postgres_server: Postgres, names: dict[str, str]
 ) -> None:
     with postgres_server.database() as empty:
@@ -230,7 +230,7 @@ def test_roles_that_a_point_lacks_are_refused(
     assert into(config_file, mariadb).exit_status is ExitStatus.DONE
 
 
-def test_a_right_on_a_table_comes_back_though_users_come_before_tables(
+def test_early_table_grant_is_repeated(
     config_file: Path, mariadb_server: Mariadb, names: dict[str, str]
 ) -> None:
     shop = names["shop"]
@@ -271,7 +271,7 @@ def test_a_target_that_is_none_is_refused(backed_up: Path, target: str, message:
         "mariadb://user:secret-word@host/db?init=x",
     ],
 )
-def test_an_address_that_is_none_is_told_and_not_repeated(backed_up: Path, text: str) -> None:
+def test_invalid_address_is_not_repeated(backed_up: Path, text: str) -> None:
     with pytest.raises(UsageError, match="file:address: not the address") as refused:
         into(backed_up, address(backed_up, text))
     assert "secret-word" not in str(refused.value)
@@ -309,7 +309,7 @@ def test_a_missing_password_costs_its_source_alone(config_file: Path) -> None:
         assert outcome.result.files > 2
 
 
-def test_a_drill_compares_the_files_and_names_the_servers_as_skipped(backed_up: Path) -> None:
+def test_drill_compares_files_and_skips_servers(backed_up: Path) -> None:
     with installation_at(backed_up) as installation:
         outcome = restore_drill.run_drill(
             installation, "servers", identity(backed_up.parent), compares=True

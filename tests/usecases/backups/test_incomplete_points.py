@@ -35,7 +35,7 @@ def newest(installation: Installation, folder: Path) -> RecoveryPoint:
     return list_points(installation, "main", identity(folder)).points[-1]
 
 
-def test_a_restore_of_a_partial_point_is_partial_and_names_what_lacks(
+def test_restore_of_partial_point_names_the_gaps(
     installation: Installation, tmp_path: Path
 ) -> None:
     outcome = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
@@ -50,9 +50,7 @@ def test_a_restore_of_a_partial_point_is_partial_and_names_what_lacks(
     assert installation.runs.all("restore", "main")[0].state == "partial"
 
 
-def test_what_lacks_elsewhere_makes_a_restore_of_some_paths_no_less_whole(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_gaps_elsewhere_do_not_matter(installation: Installation, tmp_path: Path) -> None:
     some = restore(
         installation, "latest", tmp_path / "some", identity(tmp_path), ["recordings/2026/*"]
     )
@@ -69,17 +67,13 @@ def test_a_point_that_is_whole_lacks_nothing(installation: Installation, tmp_pat
     assert (tmp_path / "out" / "crm" / "crm.db").exists()
 
 
-def test_of_an_interim_point_nobody_knows_what_came_later(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_interim_point_may_lack_later_files(installation: Installation, tmp_path: Path) -> None:
     point = list_points(installation, "main", identity(tmp_path)).points[0]
     assert not lacking(point).is_any
     assert lacking(replace(point, is_interim=True), ["recordings/notes.txt"]).is_any
 
 
-def test_what_is_not_named_any_more_may_be_anything(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_unnamed_gap_may_be_anything(installation: Installation, tmp_path: Path) -> None:
     point = newest(installation, tmp_path)
     assert point.details is not None
     item = Unread(path="recordings/secret %FF.wav", reason="cannot be read")
@@ -90,7 +84,7 @@ def test_what_is_not_named_any_more_may_be_anything(
     assert (found.named, found.total) == ((item,), 12_000)
 
 
-def test_dumps_that_went_in_whole_are_partial_where_another_one_lacks(
+def test_complete_dumps_are_partial_if_another_lacks(
     installation: Installation, tmp_path: Path
 ) -> None:
     point = newest(installation, tmp_path)
@@ -111,9 +105,7 @@ def test_dumps_that_went_in_whole_are_partial_where_another_one_lacks(
     assert replace(outcome, lacking=lacking(point, ["recordings"])).exit_status is ExitStatus.DONE
 
 
-def test_a_point_without_a_file_is_no_success_to_who_restores_it(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_point_without_files_is_no_success(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "scripts/greeting.txt").unlink()
     assert run_backup(installation, "other", "direct").exit_status is ExitStatus.PARTIAL
     outcome = restore(installation, "3", tmp_path / "out", identity(tmp_path))
@@ -128,9 +120,7 @@ def test_a_point_without_a_file_is_no_success_to_who_restores_it(
     assert describe(there) == describe(here)
 
 
-def test_a_source_without_a_file_is_named_to_who_restores_it(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_source_without_files_is_named(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "gone.db").rename(tmp_path / "crm.db")
     (tmp_path / "recordings").rename(tmp_path / "away")
     (tmp_path / "recordings").mkdir()

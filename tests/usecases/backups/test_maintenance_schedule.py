@@ -43,7 +43,7 @@ def told(night: Night) -> list[tuple[str, bool]]:
     return [(one.subject, one.is_raised) for one in alarms if "freshness" not in one.subject]
 
 
-def test_a_verification_that_does_not_come_is_told_once_and_once_when_it_is_over(
+def test_late_verification_alarms_once(
     night_with: Callable[[str], Night],
 ) -> None:
     night = night_with("")
@@ -62,7 +62,7 @@ def test_a_verification_that_does_not_come_is_told_once_and_once_when_it_is_over
     assert night.status().alarms == ()
 
 
-def test_what_never_came_is_late_from_the_ledgers_beginning_on(
+def test_never_started_run_is_late_since_creation(
     night_with: Callable[[str], Night],
 ) -> None:
     night = night_with(KEEPS + DRILLS)
@@ -81,7 +81,7 @@ def test_what_never_came_is_late_from_the_ledgers_beginning_on(
     assert told(night) == [("keep", False), ("drill.main", False)]
 
 
-def test_a_look_is_no_reading_and_a_reading_is_a_look(
+def test_reading_counts_as_looking_not_reverse(
     night_with: Callable[[str], Night],
 ) -> None:
     night = night_with(READS)

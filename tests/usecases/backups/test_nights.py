@@ -21,9 +21,7 @@ def away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[AwayStore]:
     return AwayStore
 
 
-def test_a_store_that_is_away_is_tried_again_with_longer_pauses(
-    tmp_path: Path, away: type[AwayStore]
-) -> None:
+def test_absent_store_is_retried_with_longer_pauses(tmp_path: Path, away: type[AwayStore]) -> None:
     slept: list[float] = []
     with installation_at(furnish(tmp_path)) as installation:
         away.refusals = 2
@@ -40,9 +38,7 @@ def test_a_store_that_is_away_is_tried_again_with_longer_pauses(
     assert restored.read_text() == "the customer rang twice\n"
 
 
-def test_a_store_that_stays_away_is_given_up_after_the_last_pause(
-    tmp_path: Path, away: type[AwayStore]
-) -> None:
+def test_absent_store_is_abandoned_after_last_pause(tmp_path: Path, away: type[AwayStore]) -> None:
     slept: list[float] = []
     with installation_at(furnish(tmp_path)) as installation:
         away.refusals = 100
@@ -59,7 +55,7 @@ def test_a_store_that_stays_away_is_given_up_after_the_last_pause(
         away.refusals = 0
 
 
-def test_nothing_but_a_store_that_is_away_is_tried_again(tmp_path: Path) -> None:
+def test_only_an_absent_store_is_retried(tmp_path: Path) -> None:
     slept: list[float] = []
     with installation_at(furnish(tmp_path)) as installation:
         for path in ("recordings", "crm.db"):
@@ -69,7 +65,7 @@ def test_nothing_but_a_store_that_is_away_is_tried_again(tmp_path: Path) -> None
         assert slept == []
 
 
-def test_a_second_start_of_a_set_is_told_that_it_is_under_way(tmp_path: Path) -> None:
+def test_second_start_reports_the_running_one(tmp_path: Path) -> None:
     with (
         installation_at(furnish(tmp_path)) as installation,
         recorded(installation, "backup", "main", "direct") as run,

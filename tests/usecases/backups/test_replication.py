@@ -22,7 +22,7 @@ vault = "far"
 
 
 @pytest.mark.parametrize(("hour", "seconds"), [(9, 3), (21, 0)])
-def test_a_copy_keeps_to_the_bandwidth_of_the_hour(
+def test_copy_respects_the_bandwidth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hour: int, seconds: int
 ) -> None:
     config_file = furnish(tmp_path)

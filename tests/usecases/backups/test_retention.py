@@ -81,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_point_expires_and_what_only_it_needed_is_freed_a_week_later(folder: Path) -> None:
+def test_expired_data_is_freed_a_week_later(folder: Path) -> None:
     vault = folder / "vault"
     with installation_at(folder / "standfast.toml") as installation:
         planned = retention.plan(installation, most_percent=40)
@@ -124,7 +124,7 @@ def test_a_point_expires_and_what_only_it_needed_is_freed_a_week_later(folder: P
         assert verify(installation, read=True).exit_status is ExitStatus.DONE
 
 
-def test_too_many_at_once_are_refused_and_a_person_can_allow_them(folder: Path) -> None:
+def test_mass_expiry_needs_a_person(folder: Path) -> None:
     age(folder / "vault", 35)
     with installation_at(folder / "standfast.toml") as installation:
         with pytest.raises(Refused, match="5 of 6 recovery points would expire"):
@@ -138,7 +138,7 @@ def test_too_many_at_once_are_refused_and_a_person_can_allow_them(folder: Path) 
         assert len(recovery_point_contents.list_points(installation).points) == 1
 
 
-def test_a_clock_that_is_an_hour_off_is_refused(folder: Path) -> None:
+def test_clock_off_by_an_hour_is_refused(folder: Path) -> None:
     off = timedelta(hours=2)
     with installation_at(
         folder / "standfast.toml", clock=lambda: datetime.now(UTC) + off
@@ -158,7 +158,7 @@ def test_without_the_keepers_key_nothing_is_kept(folder: Path) -> None:
         retention.run_retention(installation)
 
 
-def test_what_a_verification_found_lost_is_distrusted_and_sent_again(folder: Path) -> None:
+def test_lost_content_is_uploaded_again(folder: Path) -> None:
     packs = sorted((folder / "vault/w/host-1/p").glob("*/*"), key=lambda path: path.stat().st_mtime)
     packs[-1].chmod(0o600)
     packs[-1].write_bytes(b"rot")
@@ -181,9 +181,7 @@ def test_keeper_distrusts_what_ledger_knows(folder: Path) -> None:
     assert [pack_name(*pack) for pack in outcome.result.distrusted] == list(found)
 
 
-def test_the_keeper_of_a_bucket_has_its_own_configuration(
-    tmp_path: Path, s3_bucket: Bucket
-) -> None:
+def test_keeper_of_a_bucket_has_own_configuration(tmp_path: Path, s3_bucket: Bucket) -> None:
     furnish(tmp_path, more=SERVICE + RULES)
     name_a_keeper(tmp_path, tmp_path / "keys" / "keeper.json")
     owner = open_s3(options(s3_bucket, s3_bucket.key("owner")))
@@ -202,7 +200,7 @@ def test_the_keeper_of_a_bucket_has_its_own_configuration(
         assert stock.live.size_bytes > 0
 
 
-def test_while_a_hold_stands_nothing_expires_and_its_release_lets_it_expire(folder: Path) -> None:
+def test_hold_stops_expiry_until_release(folder: Path) -> None:
     with installation_at(folder / "standfast.toml") as installation:
         retention_holds.create_hold(installation, "inc-2026-0001")
         retention_holds.create_hold(installation, "inc-2026-0002")
@@ -216,7 +214,7 @@ def test_while_a_hold_stands_nothing_expires_and_its_release_lets_it_expire(fold
         assert len(retention.run_retention(installation, most_percent=40).result.expired) == 2
 
 
-def test_a_hold_that_cannot_be_read_holds_all_the_same(folder: Path) -> None:
+def test_unreadable_hold_still_holds(folder: Path) -> None:
     with installation_at(folder / "standfast.toml") as installation:
         retention_holds.create_hold(installation, "inc-2026-0001")
         (folder / "keys" / "holds" / "inc-2026-0001.json").write_text("?")
@@ -224,9 +222,7 @@ def test_a_hold_that_cannot_be_read_holds_all_the_same(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
-def test_a_hold_of_another_user_holds_all_the_same(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hold_of_another_user_still_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Not below pytest's folder, which nobody but its owner may enter.
     with TemporaryDirectory() as name, installation_at(folder / "standfast.toml") as installation:
         Path(name).chmod(0o755)
@@ -242,7 +238,7 @@ def test_a_hold_of_another_user_holds_all_the_same(
         assert "inc-2026-0001" in str(retention_holds.hold_reason(installation))
 
 
-def test_the_last_clean_point_is_the_newest_without_the_indicators(folder: Path) -> None:
+def test_last_clean_point_lacks_the_indicators(folder: Path) -> None:
     with installation_at(folder / "standfast.toml") as installation:
         for content in (b"pay to wallet-4711", b"still wallet-4711"):
             (folder / "recordings" / "note.txt").write_bytes(content)

@@ -61,7 +61,7 @@ def two_processes() -> Iterator[ProcessPoolExecutor]:
 
 
 @pytest.mark.parametrize("is_at_once", [True, False])
-def test_two_keepers_let_each_thing_go_once_and_not_before_its_time(
+def test_two_keepers_expire_each_thing_once(
     kept: tuple[Path, Path], two_processes: ProcessPoolExecutor, tmp_path: Path, is_at_once: bool
 ) -> None:
     def both(later: timedelta) -> list[RetentionResult]:
@@ -91,7 +91,7 @@ def test_two_keepers_let_each_thing_go_once_and_not_before_its_time(
         assert here.ledger.audit.verify(now=here.clock()).findings == ()
 
 
-def test_a_hold_on_one_machine_holds_the_keeper_of_the_other(kept: tuple[Path, Path]) -> None:
+def test_hold_stops_the_keeper_elsewhere(kept: tuple[Path, Path]) -> None:
     one, other = kept
     with at(one) as here:
         retention_holds.create_hold(here, "inc-2026-0001")
@@ -104,7 +104,7 @@ def test_a_hold_on_one_machine_holds_the_keeper_of_the_other(kept: tuple[Path, P
     assert keep(other).expired == EXPIRED
 
 
-def test_a_hold_of_a_machine_that_is_gone_is_released_by_its_name_on_the_other(
+def test_hold_of_lost_machine_is_released_elsewhere(
     kept: tuple[Path, Path],
 ) -> None:
     one, other = kept
@@ -118,7 +118,7 @@ def test_a_hold_of_a_machine_that_is_gone_is_released_by_its_name_on_the_other(
     assert keep(other).hold is not None, "and the other knows again"
 
 
-def test_that_the_keeper_runs_by_schedule_on_another_machine_too_is_named(
+def test_second_scheduled_keeper_is_named(
     kept: tuple[Path, Path],
 ) -> None:
     one, other = kept

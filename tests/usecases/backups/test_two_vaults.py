@@ -51,7 +51,7 @@ def newest(folder: Path) -> list[str]:
     ]
 
 
-def test_a_night_and_a_drill_of_one_host_are_not_the_others(hosts: tuple[Path, Path]) -> None:
+def test_runs_of_two_hosts_are_separate(hosts: tuple[Path, Path]) -> None:
     one, other = hosts
     with at(one) as here:
         run_backup(here, "main", "direct")
@@ -91,7 +91,7 @@ def test_the_latest_of_each_host_is_its_own(hosts: tuple[Path, Path], tmp_path: 
             assert describe(to / "recordings") == describe(folder / "recordings")
 
 
-def test_damage_in_one_vault_is_not_called_over_by_a_look_at_the_other(
+def test_damage_ends_only_in_its_vault(
     hosts: tuple[Path, Path],
 ) -> None:
     one, other = hosts
@@ -123,7 +123,7 @@ def alarms(installation: Installation) -> list[tuple[str, str, str]]:
     return [(row.subject, row.state, row.summary["machine"]) for row in rows]
 
 
-def test_the_end_of_one_hosts_alarm_is_not_taken_for_the_others(
+def test_alarm_ends_only_on_its_host(
     hosts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = hosts
@@ -146,7 +146,7 @@ def test_the_end_of_one_hosts_alarm_is_not_taken_for_the_others(
     assert (theirs.kind, theirs.host) == ("vault", "host-1 on alpha")
 
 
-def test_a_set_that_is_too_old_on_one_host_is_so_there_alone(
+def test_stale_set_is_stale_only_on_its_host(
     hosts: tuple[Path, Path],
 ) -> None:
     one, other = hosts

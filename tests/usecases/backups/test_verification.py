@@ -38,7 +38,7 @@ def test_a_clean_verification_moves_the_witness_on(tmp_path: Path) -> None:
         assert {row.state for row in installation.ledger.runs.all("verify")} == {"done"}
 
 
-def test_a_vault_that_was_rolled_back_is_shown_by_the_witness(tmp_path: Path) -> None:
+def test_witness_reveals_a_rolled_back_vault(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         shutil.copytree(tmp_path / "vault", tmp_path / "earlier")
@@ -53,7 +53,7 @@ def test_a_vault_that_was_rolled_back_is_shown_by_the_witness(tmp_path: Path) ->
         assert installation.ledger.runs.all("verify")[0].state == "failed"
 
 
-def test_a_torn_witness_line_never_counted_and_is_written_again(tmp_path: Path) -> None:
+def test_torn_witness_line_is_rewritten(tmp_path: Path) -> None:
     witness = tmp_path / "backup-witness.jsonl"
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
@@ -65,7 +65,7 @@ def test_a_torn_witness_line_never_counted_and_is_written_again(tmp_path: Path) 
         assert witness.read_bytes().endswith(b"\n")
 
 
-def test_a_changed_witness_is_named_and_stops_no_verification(tmp_path: Path) -> None:
+def test_changed_witness_is_named_without_stopping(tmp_path: Path) -> None:
     witness = tmp_path / "backup-witness.jsonl"
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
@@ -77,7 +77,7 @@ def test_a_changed_witness_is_named_and_stops_no_verification(tmp_path: Path) ->
         assert outcome.report.points == 1
 
 
-def test_a_flipped_bit_is_found_and_the_object_is_named(tmp_path: Path) -> None:
+def test_flipped_bit_names_its_object(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         pack = damage_a_pack(tmp_path)
@@ -90,7 +90,7 @@ def is_open_in_status(installation: Installation, config_file: Path) -> bool:
     return look(config_file, {}, installation.clock()).verify_failed is not None
 
 
-def test_what_reading_found_is_open_until_reading_finds_it_gone(tmp_path: Path) -> None:
+def test_damage_found_by_reading_needs_reading(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     with installation_at(config_file) as installation:
         run_backup(installation, "main", "direct")
@@ -128,7 +128,7 @@ def test_a_rollback_shows_although_a_pack_is_damaged(tmp_path: Path) -> None:
         assert any("rolled back" in finding.problem for finding in verify(installation).findings)
 
 
-def test_what_a_look_found_is_closed_by_a_look(tmp_path: Path) -> None:
+def test_damage_found_by_look_ends_by_look(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     with installation_at(config_file) as installation:
         run_backup(installation, "main", "direct")
@@ -140,7 +140,7 @@ def test_what_a_look_found_is_closed_by_a_look(tmp_path: Path) -> None:
         assert not is_open_in_status(installation, config_file)
 
 
-def test_what_opening_found_is_closed_by_neither_reading_nor_a_sample(tmp_path: Path) -> None:
+def test_damage_found_by_opening_needs_opening(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         damage_a_pack(tmp_path)
@@ -175,7 +175,7 @@ def test_a_sample_says_how_sure_it_is(tmp_path: Path) -> None:
             verify(installation, sample=sample_of(5, None, None))
 
 
-def test_a_look_at_locks_begins_where_the_last_one_did_unless_that_found_something() -> None:
+def test_lock_check_continues_unless_it_found_something() -> None:
     def run(day: int, is_right: bool | None) -> RunRecord:
         locks = None if is_right is None else {"is_right": is_right}
         began = datetime(2026, 11, day, 6, 30, tzinfo=UTC)

@@ -43,9 +43,7 @@ def cluster(postgres_server: Postgres) -> Iterator[Cluster]:
             yield cluster
 
 
-def test_the_log_grows_until_the_point_of_a_base_is_committed(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_log_is_kept_until_base_is_committed(cluster: Cluster, tmp_path: Path) -> None:
     spool = cluster.folder / "spool"
     config_file = furnish(
         tmp_path, more=SETS.format(folder=cluster.folder, programs=cluster.programs)

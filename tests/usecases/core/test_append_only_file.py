@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_of_several_who_append_at_once_no_line_is_lost_or_torn(folder: Path) -> None:
+def test_concurrent_appends_lose_no_line(folder: Path) -> None:
     file = folder / "lines"
 
     def append(who: int) -> list[bytes]:
@@ -35,7 +35,7 @@ def test_of_several_who_append_at_once_no_line_is_lost_or_torn(folder: Path) -> 
     assert sorted(whole_lines(file, MEND)) == sorted(appended)
 
 
-def test_what_was_made_for_the_lines_is_nobody_elses_to_read(folder: Path) -> None:
+def test_append_only_file_is_private(folder: Path) -> None:
     file = folder / "away" / "witness" / "lines"
     append_lines(file, [b"one"], MEND)
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent, file.parent.parent)]
@@ -82,7 +82,7 @@ def _kill(folder: Path, phase: Phase, names: bool | None) -> None:
     [(Phase.DURING, None), (Phase.AFTER, None), (Phase.AFTER, False), (Phase.AFTER, True)],
     ids=["during", "after", "nothing else survives", "names survive"],
 )
-def test_a_line_that_was_reported_is_there_wherever_its_writer_ended(
+def test_reported_line_survives_any_crash(
     folder: Path, phase: Phase, names_survive: bool | None
 ) -> None:
     in_tracing_process(_kill, folder, phase, names_survive)

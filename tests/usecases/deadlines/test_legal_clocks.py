@@ -142,7 +142,7 @@ def office(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Office]:
         yield Office(installation=installation, smtp=smtp_server, now=now)
 
 
-def test_a_fact_starts_its_clocks_and_a_receipt_ends_one(office: Office) -> None:
+def test_fact_starts_and_receipt_ends_a_clock(office: Office) -> None:
     incident = office.open_incident()
     assert office.clock(incident, AUTHORITY).standing is Standing.NOT_STARTED
     assert office.state(incident, FactKind.TIME, "awareness")
@@ -157,7 +157,7 @@ def test_a_fact_starts_its_clocks_and_a_receipt_ends_one(office: Office) -> None
     assert office.installation.ledger.audit.verify().is_whole
 
 
-def test_the_missed_stand_first_and_then_what_is_due_next(office: Office) -> None:
+def test_missed_clocks_come_first(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     office.forward(hours=25)
@@ -182,7 +182,7 @@ def test_the_missed_stand_first_and_then_what_is_due_next(office: Office) -> Non
         (FactKind.TIME, "awareness", {"at": NOW + timedelta(days=1)}, "in the future"),
     ],
 )
-def test_a_fact_that_fits_nothing_is_refused_and_not_kept(
+def test_unfit_fact_is_refused(
     office: Office, kind: FactKind, name: str, what: dict[str, object], says: str
 ) -> None:
     incident = office.open_incident()
@@ -191,7 +191,7 @@ def test_a_fact_that_fits_nothing_is_refused_and_not_kept(
     assert list(office.installation.ledger.facts.of(incident)) == []
 
 
-def test_each_mark_of_a_clock_reminds_once_and_a_receipt_ends_it(office: Office) -> None:
+def test_each_mark_reminds_once_until_receipt(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     authority = "competent supervisory authority (Art. 55)"
@@ -213,7 +213,7 @@ def test_each_mark_of_a_clock_reminds_once_and_a_receipt_ends_it(office: Office)
     assert not [subject for subject in office.watch() if incident in subject]
 
 
-def test_a_duty_without_a_number_reminds_when_its_clock_starts(office: Office) -> None:
+def test_duty_without_number_reminds_at_start(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     people = "affected data subjects"
@@ -233,7 +233,7 @@ def test_closing_an_incident_ends_no_legal_clock(office: Office) -> None:
     assert f"MISSED: {incident}, notify {authority}" in office.watch()
 
 
-def test_what_was_stated_of_a_plan_counts_when_it_is_carried_out(office: Office) -> None:
+def test_facts_of_a_plan_count_when_promoted(office: Office) -> None:
     installation = office.installation
     (installation.config.folder / "playbooks").mkdir()
     (installation.config.folder / "playbooks/tell.yaml").write_text(TELLING)
@@ -249,7 +249,7 @@ def test_what_was_stated_of_a_plan_counts_when_it_is_carried_out(office: Office)
     assert office.clock(opened, AUTHORITY).started_at == NOW - timedelta(hours=1)
 
 
-def test_a_delay_without_an_end_reminds_each_week_to_ask_again(office: Office) -> None:
+def test_endless_delay_reminds_weekly(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     office.watch()
@@ -273,7 +273,7 @@ def test_a_delay_without_an_end_reminds_each_week_to_ask_again(office: Office) -
     assert asks() == []
 
 
-def test_a_letter_stops_no_clock_whose_rule_knows_no_delay_unless_somebody_says_why(
+def test_delay_without_legal_basis_needs_a_reason(
     office: Office,
 ) -> None:
     incident = office.open_incident()
@@ -303,7 +303,7 @@ def test_a_letter_stops_no_clock_whose_rule_knows_no_delay_unless_somebody_says_
             office.state(incident, kind, "contract-acme", **mistaken)
 
 
-def test_a_receipt_from_before_anything_happened_ends_no_clock(office: Office) -> None:
+def test_receipt_before_the_event_ends_nothing(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     receipt = {"reference": "case 4711", "at": NOW - timedelta(hours=3)}
@@ -315,7 +315,7 @@ def test_a_receipt_from_before_anything_happened_ends_no_clock(office: Office) -
     assert office.clock(incident, AUTHORITY).standing is Standing.MET
 
 
-def test_a_delay_until_a_time_that_is_over_is_refused_unless_it_ends_one_that_lasts(
+def test_past_delay_only_ends_a_running_one(
     office: Office,
 ) -> None:
     incident, residents = office.open_incident(), "us-md-residents"
@@ -338,7 +338,7 @@ def test_a_delay_until_a_time_that_is_over_is_refused_unless_it_ends_one_that_la
 
 
 @pytest.mark.parametrize("is_so", [True, False])
-def test_a_duty_without_a_test_is_not_judged_away(office: Office, is_so: bool) -> None:
+def test_duty_without_test_cannot_be_judged_away(office: Office, is_so: bool) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     with pytest.raises(UsageError, match="contract-acme: it has no test to judge"):
@@ -365,7 +365,7 @@ def test_a_reminder_names_nothing_of_what_happened(office: Office) -> None:
         assert mail.recipients == ("lee@example.com",)
 
 
-def test_people_are_not_told_while_a_rule_forbids_it(office: Office) -> None:
+def test_people_are_not_notified_while_forbidden(office: Office) -> None:
     incident = office.open_incident()
     installation = office.installation
 
@@ -385,7 +385,7 @@ def approve(installation: Installation, incident: str) -> None:
     decide(installation, incident, "people", "lee", PASSPHRASES["lee"])
 
 
-def test_a_notice_that_a_rule_forbids_waits_for_it_and_staff_are_told(office: Office) -> None:
+def test_forbidden_notice_waits_and_staff_is_notified(office: Office) -> None:
     installation = office.installation
     (installation.config.folder / "playbooks").mkdir()
     (installation.config.folder / "playbooks/tell.yaml").write_text(TELLING)
@@ -402,7 +402,7 @@ def test_a_notice_that_a_rule_forbids_waits_for_it_and_staff_are_told(office: Of
     assert len(office.smtp.delivered) == 3 + 20
 
 
-def test_nobody_is_told_apart_while_a_rule_forbids_it(office: Office) -> None:
+def test_individual_notices_wait_while_forbidden(office: Office) -> None:
     installation = office.installation
     (installation.config.folder / "playbooks").mkdir()
     (installation.config.folder / "playbooks/tell.yaml").write_text(TELLING)
@@ -429,7 +429,7 @@ def test_nobody_is_told_apart_while_a_rule_forbids_it(office: Office) -> None:
     tell()
 
 
-def test_a_form_is_filled_with_what_is_stated_and_its_gaps_are_marked(office: Office) -> None:
+def test_form_is_filled_and_marks_gaps(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     office.state(incident, FactKind.AFFECTED, "EU/EEA", count=1234)
@@ -458,7 +458,7 @@ def test_a_form_of_no_duty_is_refused(office: Office) -> None:
         filled_form(office.installation, incident, "us-ca-ag")
 
 
-def test_the_calendar_has_one_entry_a_due_date_that_keeps_its_identity(office: Office) -> None:
+def test_calendar_entries_keep_their_identity(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     text, count = due_calendar(office.installation, incident)
@@ -473,7 +473,7 @@ def test_the_calendar_has_one_entry_a_due_date_that_keeps_its_identity(office: O
     assert moved == by_id.keys()
 
 
-def test_a_place_that_no_law_names_is_a_mistake_in_the_configuration(office: Office) -> None:
+def test_unknown_jurisdiction_is_a_configuration_error(office: Office) -> None:
     config = office.installation.config
     wrong = config.model_copy(
         update={"deadlines": config.deadlines.model_copy(update={"jurisdictions": ("Atlantis",)})}

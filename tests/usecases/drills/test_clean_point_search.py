@@ -5,9 +5,7 @@ from standfast.usecases.drills.clean_point_search import CleanPoint, newest_clea
 
 
 @given(st.integers(0, 300), st.data())
-def test_where_the_finding_stays_the_newest_clean_point_is_found_with_few_looks(
-    count: int, data: st.DataObject
-) -> None:
+def test_clean_point_is_found_with_few_looks(count: int, data: st.DataObject) -> None:
     dirty = data.draw(st.integers(0, count))  # the newest so many
     looks: set[int] = set()
 
@@ -23,7 +21,7 @@ def test_where_the_finding_stays_the_newest_clean_point_is_found_with_few_looks(
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_where_it_comes_and_goes_what_is_given_is_clean_and_so_is_the_one_before(
+def test_intermittent_finding_gives_a_clean_point(
     clean: list[bool],
 ) -> None:
     found = CleanPoint(points=len(clean))

@@ -25,7 +25,7 @@ def probe(code: str, seconds: float = 20) -> str:
     return SERVICE + PROBE.format(python=sys.executable, code=code, seconds=seconds)
 
 
-def test_a_probe_runs_in_the_restored_tree_without_our_secrets(
+def test_probe_runs_in_the_tree_without_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STANDFAST_PASSPHRASE", "not for probes")
@@ -77,7 +77,7 @@ def test_output_of_passed_probe_is_dropped(tmp_path: Path) -> None:
     assert outcome.output is None
 
 
-def test_a_probe_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
+def test_hanging_probe_is_ended_with_children(tmp_path: Path) -> None:
     noted = tmp_path / "noted"
     code = (
         "import pathlib, subprocess; "
@@ -100,7 +100,7 @@ def _runs(pid: int) -> bool:
     return state != "Z"
 
 
-def test_a_program_that_is_not_there_fails_the_check_and_not_the_rest(tmp_path: Path) -> None:
+def test_missing_probe_fails_only_its_check(tmp_path: Path) -> None:
     more = SERVICE + '[[services.crm.checks]]\nkind = "command"\ncommand = ["/no/such/probe"]\n'
     with installation_at(furnish(tmp_path, more)) as installation:
         run_backup(installation, "main", "direct")

@@ -65,7 +65,7 @@ def test_a_drill_restores_compares_measures_and_destroys(tmp_path: Path) -> None
         assert installation.ledger.audit.verify().is_whole
 
 
-def test_the_measures_stand_in_the_ledger_as_whole_numbers(tmp_path: Path) -> None:
+def test_measures_are_recorded_as_whole_numbers(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         outcome = run_drill(installation, "main", identity(tmp_path), way="serve")
@@ -78,7 +78,7 @@ def test_the_measures_stand_in_the_ledger_as_whole_numbers(tmp_path: Path) -> No
     assert row.summary["report"] == outcome.report_digest
 
 
-def test_rpo_is_measured_from_the_last_change_found_in_the_data(tmp_path: Path) -> None:
+def test_rpo_is_measured_from_the_last_change(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path), clock=lambda: NOW) as installation:
         run_backup(installation, "main", "direct")
         outcome = run_drill(installation, "main", identity(tmp_path))
@@ -89,7 +89,7 @@ def test_rpo_is_measured_from_the_last_change_found_in_the_data(tmp_path: Path) 
     assert service.is_met
 
 
-def test_without_a_query_rpo_is_measured_from_the_backup_and_says_so(tmp_path: Path) -> None:
+def test_rpo_without_query_uses_the_backup_time(tmp_path: Path) -> None:
     now = [NOW]
     more = "\n".join(line for line in SERVICE.splitlines() if "last_change" not in line)
     with installation_at(furnish(tmp_path, more), clock=lambda: now[0]) as installation:
@@ -102,9 +102,7 @@ def test_without_a_query_rpo_is_measured_from_the_backup_and_says_so(tmp_path: P
 
 
 @pytest.mark.parametrize("has_query", [True, False])
-def test_work_lost_since_a_moment_still_to_come_is_unknown_and_not_none(
-    tmp_path: Path, has_query: bool
-) -> None:
+def test_future_last_change_makes_rpo_unknown(tmp_path: Path, has_query: bool) -> None:
     now = [NOW]
     more = SERVICE
     if not has_query:
@@ -121,7 +119,7 @@ def test_work_lost_since_a_moment_still_to_come_is_unknown_and_not_none(
     assert sum("is dated ahead" in str(line) for line in lines_of(outcome)) == 1
 
 
-def test_a_promise_that_was_not_kept_makes_the_drill_partial(tmp_path: Path) -> None:
+def test_missed_objective_makes_a_drill_partial(tmp_path: Path) -> None:
     more = SERVICE.replace("rpo_minutes = 1560", "rpo_minutes = 60")
     with installation_at(furnish(tmp_path, more), clock=lambda: NOW) as installation:
         run_backup(installation, "main", "direct")
@@ -135,7 +133,7 @@ def test_a_promise_that_was_not_kept_makes_the_drill_partial(tmp_path: Path) -> 
     assert told[-1].startswith("Next: ")
 
 
-def test_a_drill_that_takes_longer_than_is_tolerable_says_so(tmp_path: Path) -> None:
+def test_drill_longer_than_mtpd_reports_it(tmp_path: Path) -> None:
     hours = count()
     more = SERVICE.replace("rto_minutes = 60", "rto_minutes = 60\nmtpd_minutes = 90")
     with installation_at(
@@ -192,7 +190,7 @@ def test_a_database_with_damage_inside_fails_the_drill(tmp_path: Path) -> None:
     assert not outcome.is_damaged
 
 
-def test_a_check_of_another_set_is_skipped_by_name(tmp_path: Path) -> None:
+def test_check_of_another_set_is_skipped(tmp_path: Path) -> None:
     more = SERVICE.replace('sets = ["main"]', 'sets = ["main", "other"]')
     with installation_at(furnish(tmp_path, more)) as installation:
         run_backup(installation, "other", "direct")
@@ -256,7 +254,7 @@ def test_drill_without_report_is_on_page(tmp_path: Path) -> None:
     assert [(one.service, one.rto, one.is_met) for one in line.measures] == [("crm", None, False)]
 
 
-def test_services_are_checked_in_the_order_in_which_they_come_back(tmp_path: Path) -> None:
+def test_services_are_checked_in_recovery_order(tmp_path: Path) -> None:
     more = SERVICE.replace('sets = ["main"]', 'sets = ["main"]\ndepends_on = ["telephony"]')
     more += (
         '[services.telephony]\nowner = "Network"\nrto_minutes = 30\nrpo_minutes = 60\n'
@@ -268,7 +266,7 @@ def test_services_are_checked_in_the_order_in_which_they_come_back(tmp_path: Pat
     assert [service.service for service in outcome.services] == ["telephony", "crm"]
 
 
-def test_services_in_a_circle_are_refused_before_anything_is_restored(tmp_path: Path) -> None:
+def test_cyclic_services_are_refused_before_restoring(tmp_path: Path) -> None:
     more = SERVICE.replace('sets = ["main"]', 'sets = ["main"]\ndepends_on = ["crm"]')
     with installation_at(furnish(tmp_path, more)) as installation:
         run_backup(installation, "main", "direct")
@@ -277,7 +275,7 @@ def test_services_in_a_circle_are_refused_before_anything_is_restored(tmp_path: 
         assert installation.ledger.runs.all("drill") == []
 
 
-def test_a_source_that_moved_on_shows_in_the_comparison(tmp_path: Path) -> None:
+def test_changed_source_shows_in_the_comparison(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         change(tmp_path)
@@ -295,7 +293,7 @@ def test_a_source_that_moved_on_shows_in_the_comparison(tmp_path: Path) -> None:
     assert "call-3" not in report
 
 
-def test_a_damaged_vault_is_found_reported_and_the_target_is_gone(tmp_path: Path) -> None:
+def test_damaged_vault_is_reported_and_target_removed(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         damage_a_pack(tmp_path)
@@ -318,7 +316,7 @@ def test_a_vault_that_lost_a_pack_is_damaged(tmp_path: Path) -> None:
     assert outcome.exit_status is ExitStatus.DAMAGED
 
 
-def test_a_wrong_identity_ends_it_before_there_is_anything_to_report(tmp_path: Path) -> None:
+def test_wrong_identity_ends_without_a_report(tmp_path: Path) -> None:
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()
     furnish(tmp_path / "theirs")
@@ -330,21 +328,21 @@ def test_a_wrong_identity_ends_it_before_there_is_anything_to_report(tmp_path: P
         assert installation.ledger.runs.all("drill")[0].state == "failed"
 
 
-def test_a_drill_that_nobody_attends_uses_the_configured_identity(tmp_path: Path) -> None:
+def test_unattended_drill_uses_the_configured_identity(tmp_path: Path) -> None:
     more = SERVICE + '[drills]\nidentity = "file:offline/custodian.txt"\n'
     with installation_at(furnish(tmp_path, more)) as installation:
         run_backup(installation, "main", "direct")
         assert run_drill(installation, "main", None).exit_status is ExitStatus.DONE
 
 
-def test_without_any_identity_a_drill_says_how_to_name_one(tmp_path: Path) -> None:
+def test_drill_without_identity_names_the_option(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         with pytest.raises(UsageError, match=r"--identity.*drills\.identity"):
             run_drill(installation, "main", None)
 
 
-def test_a_kept_target_is_private_and_the_report_says_that_it_was_kept(tmp_path: Path) -> None:
+def test_kept_target_is_private_and_reported(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         outcome = run_drill(installation, "main", identity(tmp_path), keep=True)
@@ -410,7 +408,7 @@ def _die(config_file: Path) -> None:
         run_drill(installation, "main", identity(config_file.parent), progress=kill)
 
 
-def test_a_second_drill_of_the_same_set_is_refused(tmp_path: Path) -> None:
+def test_second_drill_of_a_set_is_refused(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         with (
@@ -445,7 +443,7 @@ def test_a_point_of_another_set_is_not_drilled(tmp_path: Path) -> None:
             run_drill(installation, "main", identity(tmp_path), point="1")
 
 
-def test_each_report_is_signed_and_carries_the_hash_of_the_last(tmp_path: Path) -> None:
+def test_reports_are_signed_and_chained(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         first = run_drill(installation, "main", identity(tmp_path))

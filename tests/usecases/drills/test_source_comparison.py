@@ -53,9 +53,7 @@ def write_deep(top: Path, content: bytes, *, begins: bool) -> None:
         os.close(here)
 
 
-def test_a_file_too_deep_for_a_path_is_compared_too(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_deep_file_is_compared(installation: Installation, tmp_path: Path) -> None:
     live = tmp_path / "scripts"
     write_deep(live, b"who called", begins=True)
     run_backup(installation, "other", "direct")
@@ -68,7 +66,7 @@ def test_a_file_too_deep_for_a_path_is_compared_too(
         shutil.rmtree(top)  # pytest goes by paths
 
 
-def test_what_cannot_be_read_on_either_side_is_no_match(
+def test_unreadable_file_is_no_match(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tmp_path / "scripts", tmp_path / "tree" / "scripts")

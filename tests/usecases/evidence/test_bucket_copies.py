@@ -115,7 +115,7 @@ def effect_of(installation: Installation, incident: str) -> tuple[EffectState, s
     return row.state, row.reason
 
 
-def test_what_an_incident_freezes_is_in_the_bucket_locked_and_so_it_is_verified(
+def test_frozen_evidence_is_locked_in_the_bucket(
     installation: Installation, s3_bucket: Bucket
 ) -> None:
     incident = freeze(installation)
@@ -168,7 +168,7 @@ def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
 
 
 @pytest.mark.parametrize("puts", range(6))
-def test_a_process_that_dies_at_any_put_is_gone_on_with(
+def test_interrupted_copy_is_continued(
     puts: int, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two copies, the manifest, the seal and the chain; the last time all is put, and not noted."""
@@ -202,9 +202,7 @@ def test_a_process_that_dies_at_any_put_is_gone_on_with(
     assert verify_frozen(installation, CASE).exit_status is ExitStatus.DONE
 
 
-def test_a_bucket_that_does_not_answer_leaves_the_evidence_sealed_and_is_tried_again(
-    tmp_path: Path, s3_bucket: Bucket
-) -> None:
+def test_silent_bucket_leaves_evidence_sealed(tmp_path: Path, s3_bucket: Bucket) -> None:
     with running_proxy(s3_bucket.server.url) as proxy:
         proxy.will(Fault.FALSE_UNAVAILABLE, "GET", times=1000)
         with installation_over(tmp_path, s3_bucket, url=proxy.url) as installation:
@@ -224,9 +222,7 @@ def test_a_bucket_that_does_not_answer_leaves_the_evidence_sealed_and_is_tried_a
             assert verify_frozen(installation, CASE).exit_status is ExitStatus.DONE
 
 
-def test_evidence_of_before_is_copied_by_the_command_and_a_second_time_changes_nothing(
-    tmp_path: Path, s3_bucket: Bucket
-) -> None:
+def test_earlier_evidence_is_copied_once(tmp_path: Path, s3_bucket: Bucket) -> None:
     with installation_over(tmp_path, s3_bucket):
         pass
     with installation_at(tmp_path / "plain.toml") as before:
@@ -249,7 +245,7 @@ def test_evidence_of_before_is_copied_by_the_command_and_a_second_time_changes_n
             copy_frozen(installation, incident)
 
 
-def test_what_is_not_what_was_sealed_is_not_copied(installation: Installation) -> None:
+def test_altered_evidence_is_not_copied(installation: Installation) -> None:
     incident = freeze(installation)
     folder = folder_of(installation, incident)
     (folder / "files" / "planted").touch()
@@ -285,7 +281,7 @@ def _other_chain(installation: Installation, name: str, bucket: Bucket) -> None:
         (_other_chain, "the chain of custody here is not a later one of it"),
     ],
 )
-def test_what_is_not_as_it_was_put_is_named(
+def test_altered_copy_is_named(
     change: Callable[[Installation, str, Bucket], None],
     named: str,
     installation: Installation,
@@ -301,9 +297,7 @@ def test_what_is_not_as_it_was_put_is_named(
     assert named in "\n".join(verified.evidence[0].copy_problems)
 
 
-def test_a_name_that_somebody_took_before_is_told_and_not_taken_for_ours(
-    tmp_path: Path, s3_bucket: Bucket
-) -> None:
+def test_occupied_object_name_is_reported(tmp_path: Path, s3_bucket: Bucket) -> None:
     with installation_over(tmp_path, s3_bucket):
         pass
     with installation_at(tmp_path / "plain.toml") as before:
@@ -318,9 +312,7 @@ def test_a_name_that_somebody_took_before_is_told_and_not_taken_for_ours(
         assert any("seal.dsse.json" in problem for problem in one.copy_problems)
 
 
-def test_a_bucket_without_a_lock_is_refused_and_said_where_it_is_allowed(
-    tmp_path: Path, seaweedfs_server: SeaweedFs
-) -> None:
+def test_bucket_without_lock_is_refused(tmp_path: Path, seaweedfs_server: SeaweedFs) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
     with installation_over(tmp_path, bucket) as installation:
         enrol_people(installation)
@@ -339,7 +331,7 @@ def test_a_bucket_without_a_lock_is_refused_and_said_where_it_is_allowed(
 
 
 @pytest.mark.parametrize("mode", ["COMPLIANCE", "GOVERNANCE"])
-def test_each_object_of_a_copy_is_locked_for_as_long_as_is_said_where_the_bucket_has_no_default(
+def test_copies_are_locked_for_the_configured_days(
     mode: str, tmp_path: Path, seaweedfs_server: SeaweedFs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
@@ -363,9 +355,7 @@ def test_each_object_of_a_copy_is_locked_for_as_long_as_is_said_where_the_bucket
         assert ("privileged users can delete it" in one.copy) is (mode == "GOVERNANCE")
 
 
-def test_a_lock_that_the_evidences_role_may_not_give_is_told_with_the_right_that_it_takes(
-    tmp_path: Path, seaweedfs_server: SeaweedFs
-) -> None:
+def test_missing_lock_right_is_named(tmp_path: Path, seaweedfs_server: SeaweedFs) -> None:
     with installation_over(
         tmp_path, seaweedfs_server.bucket(mode=None), more="lock_days = 45\n"
     ) as installation:

@@ -67,7 +67,7 @@ def case(tmp_path: Path) -> Iterator[Frozen]:
         yield Frozen(installation, tmp_path, opened.incident)
 
 
-def test_what_is_exported_is_masked_names_its_original_and_leaves_it_as_it_is(case: Frozen) -> None:
+def test_export_is_masked_and_names_originals(case: Frozen) -> None:
     before = case.before()
     exported = case.export()
     assert case.before() == before
@@ -101,7 +101,7 @@ def test_the_review_is_exported_as_well(case: Frozen) -> None:
     )
 
 
-def test_a_masked_export_is_one_event_and_one_line_of_custody_with_the_hash_of_its_index(
+def test_masked_export_is_recorded_with_its_hash(
     case: Frozen,
 ) -> None:
     exported = case.export()
@@ -118,7 +118,7 @@ def test_a_masked_export_is_one_event_and_one_line_of_custody_with_the_hash_of_i
     assert verify_frozen(case.installation, case.incident).exit_status is ExitStatus.DAMAGED
 
 
-def test_in_clear_it_is_the_evidence_itself_with_its_reason_in_the_timeline(
+def test_unmasked_export_is_recorded_with_reason(
     case: Frozen, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exported = case.export(unmasked_because="court order 4711")
@@ -158,7 +158,7 @@ def test_where_nothing_can_be_written_it_says_why(case: Frozen) -> None:
         case.export()
 
 
-def test_a_copy_that_is_not_what_was_sealed_is_named_and_left_out(case: Frozen) -> None:
+def test_altered_copy_is_named_and_omitted(case: Frozen) -> None:
     changed = next(case.sealed.rglob("payments.log"))
     changed.chmod(0o600)
     changed.write_text("another\n")
@@ -174,7 +174,7 @@ def test_a_copy_that_is_not_what_was_sealed_is_named_and_left_out(case: Frozen) 
     assert "another" not in "".join(one.read_text() for one in case.to.rglob("*") if one.is_file())
 
 
-def test_in_clear_a_file_that_is_gone_is_named_and_not_counted(case: Frozen) -> None:
+def test_missing_file_is_named_and_not_counted(case: Frozen) -> None:
     there = len([one for one in case.before() if "/files/" in one])
     next(case.sealed.rglob("payments.log")).unlink()
     exported = case.export(unmasked_because="court order 4711")
@@ -182,7 +182,7 @@ def test_in_clear_a_file_that_is_gone_is_named_and_not_counted(case: Frozen) -> 
     assert "payments.log" in "".join(exported.altered)
 
 
-def test_a_folder_that_does_not_hold_is_not_exported(case: Frozen) -> None:
+def test_invalid_folder_is_not_exported(case: Frozen) -> None:
     (case.sealed / "manifest.json").write_text("{}")
     with pytest.raises(StandfastError, match="no folder is valid"):
         case.export()

@@ -16,7 +16,7 @@ from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
 
-def test_evidence_that_this_user_may_not_read_is_not_called_gone(
+def test_unreadable_evidence_is_not_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     incident = "inc-2026-0001"
@@ -56,9 +56,7 @@ PLAYBOOK = (
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_lines_cut_from_the_end_of_a_chain_of_custody_are_named_on_the_spot(
-    left: int, tmp_path: Path
-) -> None:
+def test_cut_custody_lines_are_named(left: int, tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
     (tmp_path / "playbooks").mkdir()

@@ -43,7 +43,7 @@ def freeze(installation: Installation, source: str) -> Path:
     return sealed
 
 
-def test_evidence_that_does_not_hold_is_named_and_keeps_no_other_from_being_reviewed(
+def test_invalid_evidence_does_not_stop_the_review(
     installation: Installation,
 ) -> None:
     folders = {source: freeze(installation, source) for source in ("changed", "cut", "sound")}
@@ -60,7 +60,7 @@ def test_evidence_that_does_not_hold_is_named_and_keeps_no_other_from_being_revi
         assert is_added_to is (source == "sound")
 
 
-def test_a_copy_that_was_changed_after_sealing_is_named_and_fails_the_review(
+def test_altered_copy_fails_the_review(
     installation: Installation,
 ) -> None:
     sealed = freeze(installation, "telephony")

@@ -73,7 +73,7 @@ def folder_of(installation: Installation, incident: str) -> Path:
     return one.folder
 
 
-def test_what_an_incident_froze_is_stamped_and_so_it_is_verified_and_listed(
+def test_frozen_evidence_is_stamped_and_verified(
     installation: Installation, server: servers.Authority
 ) -> None:
     incident = freeze(installation)
@@ -99,9 +99,7 @@ def test_what_an_incident_froze_is_stamped_and_so_it_is_verified_and_listed(
     assert len(server.asked) == 1
 
 
-def test_an_authority_that_is_down_keeps_nothing_from_being_done_and_is_asked_later(
-    tmp_path: Path, server: servers.Authority
-) -> None:
+def test_absent_authority_delays_nothing(tmp_path: Path, server: servers.Authority) -> None:
     with installation_at(set_up(tmp_path, server, url=NOBODY_ANSWERS)) as installation:
         enrol_people(installation)
         incidents = [freeze(installation), freeze(installation), freeze(installation)]
@@ -119,7 +117,7 @@ def test_an_authority_that_is_down_keeps_nothing_from_being_done_and_is_asked_la
         ] * 3
 
 
-def test_a_round_in_which_the_authority_fails_asks_it_once(
+def test_failing_authority_is_asked_once_a_round(
     installation: Installation, server: servers.Authority
 ) -> None:
     for _ in range(3):
@@ -129,9 +127,7 @@ def test_a_round_in_which_the_authority_fails_asks_it_once(
     assert len(server.asked) == 1
 
 
-def test_a_seal_that_does_not_hold_is_not_stamped_and_keeps_no_other_from_it(
-    installation: Installation, server: servers.Authority
-) -> None:
+def test_invalid_seal_is_not_stamped(installation: Installation, server: servers.Authority) -> None:
     first, second = freeze(installation), freeze(installation)
     (folder_of(installation, first) / SEAL_FILE).write_bytes(b"{}")
     (stamped,) = stamp_pending(installation)
@@ -149,7 +145,7 @@ def test_an_exercise_does_not_reach_the_authority(
     assert server.asked == []
 
 
-def test_a_stamp_that_is_another_is_damage_and_so_is_one_that_is_gone(
+def test_wrong_or_missing_stamp_is_damage(
     installation: Installation, server: servers.Authority
 ) -> None:
     incident = freeze(installation)
@@ -171,7 +167,7 @@ def test_a_stamp_that_is_another_is_damage_and_so_is_one_that_is_gone(
     assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
 
 
-def test_a_stamp_that_was_taken_away_with_its_line_is_missed_by_the_ledger(
+def test_ledger_misses_a_removed_stamp(
     installation: Installation, server: servers.Authority
 ) -> None:
     incident = freeze(installation)
@@ -189,7 +185,7 @@ def test_a_stamp_that_was_taken_away_with_its_line_is_missed_by_the_ledger(
     assert "lacks what the ledger has as its line" in verified.evidence[0].problems[0]
 
 
-def test_without_a_ledger_evidence_is_stamped_all_the_same(
+def test_evidence_is_stamped_without_a_ledger(
     tmp_path: Path, installation: Installation, server: servers.Authority
 ) -> None:
     incident = freeze(installation)
@@ -201,7 +197,7 @@ def test_without_a_ledger_evidence_is_stamped_all_the_same(
     assert [one.act for one in read_custody(stamped.folder)] == [Act.COLLECTED, Act.STAMPED]
 
 
-def test_a_stamp_is_verified_by_the_roots_of_now(
+def test_stamp_is_verified_by_present_roots(
     tmp_path: Path, installation: Installation, server: servers.Authority
 ) -> None:
     incident = freeze(installation)
@@ -242,7 +238,7 @@ def stamps_checked(config_file: Path) -> list[tuple[Verdict, str, str]]:
     ]
 
 
-def test_check_has_something_stamped_and_names_what_is_not(
+def test_check_requests_a_stamp(
     tmp_path: Path, installation: Installation, server: servers.Authority
 ) -> None:
     (found,) = stamps_checked(tmp_path / "standfast.toml")
@@ -272,7 +268,7 @@ def with_bucket(folder: Path, server: servers.Authority, bucket: Bucket) -> Path
     return set_up(folder, server, more=copied)
 
 
-def test_the_stamp_is_copied_into_the_bucket_with_the_line_of_it(
+def test_stamp_is_copied_to_the_bucket(
     tmp_path: Path, server: servers.Authority, s3_bucket: Bucket
 ) -> None:
     with installation_at(with_bucket(tmp_path, server, s3_bucket)) as installation:
@@ -291,7 +287,7 @@ def test_the_stamp_is_copied_into_the_bucket_with_the_line_of_it(
         assert list(stamp_pending(installation)) == []
 
 
-def test_a_death_between_the_stamp_and_its_copy_is_gone_on_with(
+def test_crash_between_stamp_and_copy_continues(
     tmp_path: Path,
     server: servers.Authority,
     s3_bucket: Bucket,
@@ -320,7 +316,7 @@ def test_a_death_between_the_stamp_and_its_copy_is_gone_on_with(
         assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
 
 
-def test_serve_has_a_seal_stamped_soon_and_no_incident_waits_for_an_authority_that_keeps_silent(
+def test_incident_does_not_wait_for_the_authority(
     tmp_path: Path,
     installation: Installation,
     server: servers.Authority,
@@ -362,7 +358,7 @@ def test_serve_has_a_seal_stamped_soon_and_no_incident_waits_for_an_authority_th
     assert not thread.is_alive()
 
 
-def test_serve_asks_an_authority_that_fails_again_and_waits_longer_each_time(
+def test_serve_asks_a_failing_authority_less_often(
     tmp_path: Path,
     installation: Installation,
     server: servers.Authority,
@@ -403,7 +399,7 @@ def _unstamped(installation: Installation, incident: str) -> list[Path]:
     return time_stamp_requests.unstamped(installation.config, incident)
 
 
-def test_the_stamp_is_over_the_very_bytes_of_the_seal_and_openssl_says_so_of_a_copy(
+def test_openssl_verifies_the_stamp_of_a_copy(
     tmp_path: Path, installation: Installation, server: servers.Authority
 ) -> None:
     incident = freeze(installation)

@@ -31,7 +31,7 @@ def said_of(connector: SimulatedConnector, rotation: RotationConfig | None = Non
     return list(LOOKS["accounts"](ground))
 
 
-def test_a_directory_that_answers_is_named_with_its_level_of_proof() -> None:
+def test_directory_is_named_with_its_proof_level() -> None:
     answers, _ = said_of(SimulatedConnector("staff", {"root": True}))
     assert answers.verdict is Verdict.OK
     assert "refused" in answers.found
@@ -70,9 +70,7 @@ def test_a_directory_that_is_away_is_a_failure() -> None:
 KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
 
-def test_a_key_for_new_passwords_that_is_mistyped_is_a_failure_and_keeps_nobody_from_locking() -> (
-    None
-):
+def test_mistyped_rotation_key_prevents_no_lock() -> None:
     connector = SimulatedConnector("staff", {"root": True})
     *_, good = said_of(connector, RotationConfig(recipients=(KEY,)))
     assert (good.verdict, good.found) == (Verdict.OK, "new passwords are sealed to 1 key")

@@ -24,7 +24,7 @@ def installation_with(folder: Path, settings: str, *people: str) -> Path:
     return config_file
 
 
-def test_without_places_no_clock_is_counted_and_that_is_said(tmp_path: Path) -> None:
+def test_missing_jurisdictions_are_reported(tmp_path: Path) -> None:
     law, client = told(installation_with(tmp_path, "", "lee"), "deadlines")
     assert (law.verdict, client.verdict) == (Verdict.WARN, Verdict.WARN)
     assert "no law is counted" in law.found
@@ -51,7 +51,7 @@ def test_without_places_no_clock_is_counted_and_that_is_said(tmp_path: Path) -> 
         ('jurisdictions = ["UK"]\nparts = ["controller"]', Verdict.OK, "in UK, as controller"),
     ],
 )
-def test_what_a_clock_lacks_is_said_with_what_to_do(
+def test_clock_gaps_have_an_action(
     tmp_path: Path, settings: str, verdict: Verdict, said: str
 ) -> None:
     found = told(installation_with(tmp_path, f"\n[deadlines]\n{settings}\n", "lee"), "deadlines")
@@ -60,7 +60,7 @@ def test_what_a_clock_lacks_is_said_with_what_to_do(
     assert one.what_to_do or verdict is Verdict.OK
 
 
-def test_a_role_without_people_and_one_with_a_single_person_are_named(tmp_path: Path) -> None:
+def test_unfilled_and_single_roles_are_named(tmp_path: Path) -> None:
     found = told(installation_with(tmp_path, '\n[approvals]\nladder = ["head"]\n', "lee"), "roles")
     sentences = {one.found: one for one in found}
     (alone,) = [

@@ -38,7 +38,7 @@ def told(night: Night, part: str) -> dict[str, Check]:
     }
 
 
-def test_a_set_without_a_point_or_with_an_old_one_would_not_come_back(night: Night) -> None:
+def test_set_without_recent_point_is_reported(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     seen = told(night, RECOVERY_POINTS)
     assert (seen["main"].verdict, seen["other"].verdict) == (Verdict.OK, Verdict.FAIL)
@@ -49,7 +49,7 @@ def test_a_set_without_a_point_or_with_an_old_one_would_not_come_back(night: Nig
     assert main.found == "main: the newest complete point is 1 d 1 h old; limit 1 d"
 
 
-def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night) -> None:
+def test_drill_counts_for_a_year(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     never = told(night, DRILLS)["main"]
     assert (never.verdict, never.found) == (
@@ -70,7 +70,7 @@ def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night
     assert "failed" in failed.found
 
 
-def test_a_drill_of_a_clock_that_stood_ahead_hides_no_later_failure(night: Night) -> None:
+def test_fast_clock_drill_hides_no_failure(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     night.forward(days=400)
     run_drill(night.installation, "main", identity(night.folder))
@@ -81,7 +81,7 @@ def test_a_drill_of_a_clock_that_stood_ahead_hides_no_later_failure(night: Night
     assert told(night, DRILLS)["main"].verdict is Verdict.FAIL
 
 
-def test_a_playbook_is_tried_by_an_incident_an_exercise_or_at_a_table_and_not_by_a_plan(
+def test_plan_does_not_count_as_practice(
     tmp_path: Path,
 ) -> None:
     def untried() -> set[str]:
@@ -109,7 +109,7 @@ def test_a_playbook_is_tried_by_an_incident_an_exercise_or_at_a_table_and_not_by
         assert untried() == everything - {"account-takeover", "ransomware"}
 
 
-def test_numbers_in_clear_at_the_end_of_a_log_are_counted_and_not_shown(tmp_path: Path) -> None:
+def test_unmasked_numbers_are_counted_not_shown(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     log = tmp_path / "logs" / "payments.log"
     with installation_at(config_file) as installation:
@@ -127,7 +127,7 @@ def test_numbers_in_clear_at_the_end_of_a_log_are_counted_and_not_shown(tmp_path
         assert "6789" not in str(found)
 
 
-def test_without_a_list_of_staff_nobody_sees_who_has_left(tmp_path: Path) -> None:
+def test_missing_staff_list_is_reported(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         (leavers,) = [one for one in practice(installation) if one.part == LEAVERS]
     assert leavers.verdict is Verdict.WARN
@@ -179,7 +179,7 @@ def test_every_part_that_is_tried_answers_a_question(night: Night) -> None:
         ),
     ],
 )
-def test_the_answer_is_as_good_as_its_worst_part(
+def test_readiness_is_the_worst_part(
     tmp_path: Path, checks: tuple[Check, ...], answer: str, status: ExitStatus
 ) -> None:
     seen = Readiness(checks=Report(checks=checks))
@@ -194,7 +194,7 @@ def test_what_was_never_set_up_is_no_yes(night: Night) -> None:
     assert seen.exit_status is ExitStatus.PARTIAL
 
 
-def test_what_to_mend_stands_first_on_the_page_with_what_drills_measured(night: Night) -> None:
+def test_page_shows_repairs_and_measures_first(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     run_drill(night.installation, "main", identity(night.folder))
     night.forward(hours=30)

@@ -33,9 +33,7 @@ from tests.usecases.simulated_installations import BETA, at, machine, twins
 Tree = dict[bytes, tuple[object, ...]]
 
 
-def test_a_run_that_is_under_way_on_another_machine_of_the_same_name_is_not_called_dead(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_remote_run_is_not_dead(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here, recorded(here, "backup", "main", "direct") as run:
         with at(other) as there:
@@ -50,9 +48,7 @@ def test_a_run_that_is_under_way_on_another_machine_of_the_same_name_is_not_call
     assert told == ["backup.started", "backup.done"]
 
 
-def test_a_run_that_died_is_still_found_by_its_own_machine(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_own_dead_run_is_found(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         run_backup(here, "main", "direct")
@@ -73,9 +69,7 @@ def test_a_run_that_died_is_still_found_by_its_own_machine(
         )
 
 
-def test_a_drill_report_of_another_machine_is_looked_for_there(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_remote_drill_report_is_expected_there(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         run_backup(here, "main", "direct")
@@ -93,9 +87,7 @@ def test_a_drill_report_of_another_machine_is_looked_for_there(
     assert listed.elsewhere == (BETA,)
 
 
-def test_what_another_machine_drills_into_the_same_folder_is_left_alone(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_drill_folder_of_another_machine_is_kept(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     shared = tmp_path / "drills"
     for folder in (one, other):
@@ -118,9 +110,7 @@ def test_what_another_machine_drills_into_the_same_folder_is_left_alone(
         assert list_drills(here).problems == ()
 
 
-def test_each_of_two_machines_under_one_name_is_told_of_the_other(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_cloned_machines_are_both_reported(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         assert run_backup(here, "main", "direct").twin is None
@@ -148,9 +138,7 @@ def test_each_of_two_machines_under_one_name_is_told_of_the_other(
     assert said(other) == [f"{sure}alpha"]
 
 
-def test_two_machines_whose_copy_got_a_name_of_its_own_are_not_told_any_more(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_renamed_copy_is_no_longer_reported(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     for folder in (one, other, one):
         with at(folder) as installation:
@@ -165,7 +153,7 @@ def test_two_machines_whose_copy_got_a_name_of_its_own_are_not_told_any_more(
             assert run_backup(installation, "main", "direct").twin is None
 
 
-def test_a_rolled_back_machine_or_a_copy_with_a_ledger_of_its_own_is_in_check_and_status(
+def test_rolled_back_machine_is_reported(
     tmp_path: Path,
 ) -> None:
     one, other = tmp_path / "alpha", tmp_path / "beta"
@@ -186,9 +174,7 @@ def test_a_rolled_back_machine_or_a_copy_with_a_ledger_of_its_own_is_in_check_an
     assert seen.forked_at is not None
 
 
-def test_whatever_order_two_machines_under_one_name_back_up_in_each_point_comes_back(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_clones_in_any_order_restore_each_point(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     expected: dict[str, Tree] = {}
     for folder in (one, other, other, one, other, one, one, other):
@@ -243,9 +229,7 @@ def part(one: Path, other: Path) -> None:
     config.write_text(config.read_text().replace("[backup]\n", '[backup]\nwriter = "beta"\n'))
 
 
-def test_an_alarm_that_the_other_machine_is_telling_is_not_told_again(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_alarm_of_the_other_machine_is_left(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     alarm = damaged(is_damaged=True)
     with at(other) as there:
@@ -262,9 +246,7 @@ def test_an_alarm_that_the_other_machine_is_telling_is_not_told_again(
     assert states == ["done", "raised", "over", "failed"]
 
 
-def test_a_drill_that_dies_on_one_machine_is_found_there_and_the_others_goes_on(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_dead_drill_is_found_on_its_machine(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         run_backup(here, "main", "direct")

@@ -16,7 +16,7 @@ from tests.flows.installations import furnish_with_incidents, is_over, open_exer
 from tests.usecases.backup_installation import NOW, furnish, installation_at
 
 
-def test_an_incident_that_nobody_works_on_is_carried_on(tmp_path: Path) -> None:
+def test_abandoned_incident_is_continued(tmp_path: Path) -> None:
     with installation_at(furnish_with_incidents(tmp_path)) as installation:
         case = open_exercise(installation)
         outcome = keep_watch(installation, "direct")
@@ -26,7 +26,7 @@ def test_an_incident_that_nobody_works_on_is_carried_on(tmp_path: Path) -> None:
         assert keep_watch(installation, "direct").carried_on == ()
 
 
-def test_an_incident_with_a_live_runner_is_left_to_it(tmp_path: Path) -> None:
+def test_incident_with_live_runner_is_left(tmp_path: Path) -> None:
     with installation_at(furnish_with_incidents(tmp_path)) as installation:
         case = open_exercise(installation)
         assert needs_runner(installation, case)
@@ -44,7 +44,7 @@ def test_a_stopped_or_closed_incident_is_left_alone(tmp_path: Path) -> None:
         assert keep_watch(installation, "direct").carried_on == ()
 
 
-def test_one_incident_that_fails_stops_none_of_the_others(tmp_path: Path) -> None:
+def test_failing_incident_stops_no_other(tmp_path: Path) -> None:
     def fail_for_the_first(installation: Installation, incident_id: str, way: str) -> None:
         if incident_id == first:
             raise Unavailable("the directory is gone")
@@ -62,7 +62,7 @@ def test_one_incident_that_fails_stops_none_of_the_others(tmp_path: Path) -> Non
     assert outcome.exit_status is ExitStatus.PARTIAL
 
 
-def test_a_night_that_did_not_come_is_named_after_an_hour(tmp_path: Path) -> None:
+def test_missed_night_is_named_after_an_hour(tmp_path: Path) -> None:
     now = [NOW]
     with installation_at(furnish(tmp_path), clock=lambda: now[0]) as installation:
         run_backup(installation, "main", "direct")
@@ -104,7 +104,7 @@ def of_a_second_host(config_file: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["verify", "keep", "alarm", "backup"])
-def test_a_run_under_way_on_another_host_is_not_taken_for_dead(tmp_path: Path, kind: str) -> None:
+def test_run_on_another_host_is_alive(tmp_path: Path, kind: str) -> None:
     config_file = furnish(tmp_path)
     with (
         installation_at(config_file) as installation,
@@ -122,7 +122,7 @@ def test_a_run_under_way_on_another_host_is_not_taken_for_dead(tmp_path: Path, k
             run.ends("done", {})
 
 
-def test_a_set_that_another_host_backs_up_under_the_same_name_is_named_by_check(
+def test_set_backed_up_twice_is_named(
     tmp_path: Path,
 ) -> None:
     config_file = furnish(tmp_path)

@@ -72,7 +72,7 @@ def told(installation: SimulatedInstallation, *names: str) -> list[int]:
     return [installation.twins.told(f"{name}@example.com") for name in names]
 
 
-def test_unanswered_the_next_rung_is_paged_and_then_everybody_once_each(
+def test_rungs_and_then_everybody_are_paged_once(
     laddered: SimulatedInstallation,
 ) -> None:
     case = asking(laddered)
@@ -89,7 +89,7 @@ def test_unanswered_the_next_rung_is_paged_and_then_everybody_once_each(
     assert "everybody who could be was paged" in outcome.standing.next_step
 
 
-def test_the_page_has_the_command_that_signs_what_it_tells_of(
+def test_page_contains_the_command_to_sign(
     laddered: SimulatedInstallation,
 ) -> None:
     case = asking(laddered)
@@ -104,7 +104,7 @@ def test_the_watch_escalates_what_nobody_works_on(laddered: SimulatedInstallatio
     assert told(laddered, "erin") == [1]
 
 
-def test_whoever_the_ladder_reaches_may_approve_and_not_before(
+def test_paged_people_may_then_approve(
     laddered: SimulatedInstallation,
 ) -> None:
     case = asking(laddered)
@@ -116,7 +116,7 @@ def test_whoever_the_ladder_reaches_may_approve_and_not_before(
     assert laddered.twins.told("customers1@example.net") == 1
 
 
-def test_who_is_only_told_at_the_end_gains_no_right(installation: SimulatedInstallation) -> None:
+def test_notified_people_gain_no_right(installation: SimulatedInstallation) -> None:
     case = asking(installation)
     after(installation, 16).advance(case)
     assert told(installation, "erin", "max") == [1, 1]
@@ -124,7 +124,7 @@ def test_who_is_only_told_at_the_end_gains_no_right(installation: SimulatedInsta
         step_decisions.decide(after(installation, 17), case, STEP, "max", ERIN)
 
 
-def test_where_nobody_has_the_role_the_next_people_are_reached_at_once(
+def test_empty_role_escalates_at_once(
     laddered: SimulatedInstallation,
 ) -> None:
     case = laddered.run("account-takeover")
@@ -135,7 +135,7 @@ def test_where_nobody_has_the_role_the_next_people_are_reached_at_once(
     assert told(laddered, "lee", "kim", "erin") == [0, 0, 1]
 
 
-def test_a_rung_that_cannot_be_written_to_keeps_nobody_above_it_from_being_woken(
+def test_unreachable_rung_does_not_stop_the_next(
     laddered: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def page_but_not_erin(*args: Any, **more: Any) -> Any:
@@ -152,7 +152,7 @@ def test_a_rung_that_cannot_be_written_to_keeps_nobody_above_it_from_being_woken
     assert laddered.ledger.incidents.state(case).steps[STEP].escalates_at is None
 
 
-def test_whose_own_account_is_a_target_is_not_warned(installation: SimulatedInstallation) -> None:
+def test_holder_of_a_target_is_not_paged(installation: SimulatedInstallation) -> None:
     asking(installation, "agents:agent01", "agents:agent02")
     newcomer(installation, "ina", ["duty-manager"], account="agents:agent03")
     case = asking(installation, "agents:agent03")

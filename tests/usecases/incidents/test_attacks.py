@@ -37,7 +37,7 @@ def asks_about_customers(installation: SimulatedInstallation) -> str:
 # Whom it may lock, and whom it may let in
 
 
-def test_a_protected_account_is_protected_however_its_name_is_written(centre: Centre) -> None:
+def test_protected_account_is_protected_in_every_spelling(centre: Centre) -> None:
     protected = centre.scim.create("break-glass")
     case = centre.open("lock", "Break-Glass", "agents:BREAK-GLASS")
     centre.advance(case)
@@ -56,9 +56,7 @@ class Folding(SimulatedConnector):
 
 @pytest.mark.parametrize("written", ["Jose\u0301  Boss", "jos\u00e9 boss", "\uff2aos\u00e9 Boss"])
 @pytest.mark.parametrize("meant", ["Jose\u0301  Boss", "jos\u00e9 boss"])
-def test_a_protected_account_is_protected_however_the_place_writes_it(
-    tmp_path: Path, written: str, meant: str
-) -> None:
+def test_protection_list_accepts_every_spelling(tmp_path: Path, written: str, meant: str) -> None:
     twins = Twins(directory=Folding("agents", {"jos\u00e9 boss": True}))
     with simulated_installation(tmp_path, "sqlite:///ledger.db", twins) as installation:
         protected = ProtectedConfig(accounts={f"agents:{written}": "the way back in"})
@@ -71,7 +69,7 @@ def test_a_protected_account_is_protected_however_the_place_writes_it(
         assert safe.is_enabled("jos\u00e9 boss")
 
 
-def test_many_small_incidents_lock_no_more_than_one_person_may(
+def test_small_incidents_share_the_limit(
     installation: SimulatedInstallation,
 ) -> None:
     most = installation.config.limits.accounts_without_second_person
@@ -87,7 +85,7 @@ def test_many_small_incidents_lock_no_more_than_one_person_may(
     assert not installation.is_enabled("agent01")
 
 
-def test_an_undo_that_waited_gives_back_nothing_that_another_incident_locked_since(
+def test_waiting_undo_respects_later_locks(
     installation: SimulatedInstallation,
 ) -> None:
     first = installation.run("lock")
@@ -105,7 +103,7 @@ def test_an_undo_that_waited_gives_back_nothing_that_another_incident_locked_sin
     assert second in kept.reason
 
 
-def test_what_an_exercise_locked_is_neither_held_nor_the_state_before(
+def test_exercise_lock_is_no_prior_state(
     installation: SimulatedInstallation,
 ) -> None:
     installation.directory.set_enabled("agent01", False)
@@ -129,7 +127,7 @@ def test_a_closed_incident_lends_no_state_from_before(installation: SimulatedIns
     assert not installation.is_enabled("agent01")
 
 
-def test_whoever_asks_for_a_risky_undo_cannot_be_its_only_approver(
+def test_requester_of_risky_undo_needs_another_approver(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("lock")
@@ -142,7 +140,7 @@ def test_whoever_asks_for_a_risky_undo_cannot_be_its_only_approver(
     assert installation.is_enabled("agent01")
 
 
-def test_a_lock_whose_answer_was_lost_is_done_again_where_sessions_may_live_on(
+def test_lost_lock_is_repeated_if_sessions_may_live(
     installation: SimulatedInstallation,
 ) -> None:
     session = installation.directory.open_session("agent01")
@@ -156,7 +154,7 @@ def test_a_lock_whose_answer_was_lost_is_done_again_where_sessions_may_live_on(
 # Approvals
 
 
-def test_no_spelling_of_an_account_lets_its_holder_approve(centre: Centre) -> None:
+def test_no_spelling_lets_a_holder_approve(centre: Centre) -> None:
     """The directory knows LEE as lee, and so do the enrolment, the plan and the undo."""
     account = centre.scim.create("lee")
     centre.installation.ledger.people.remove("kim", OWNER, centre.installation.clock())
@@ -183,7 +181,7 @@ def test_an_enrolment_spells_accounts_as_their_directory_does(centre: Centre) ->
     assert enrolled.person.accounts == ("agents:finn",)
 
 
-def test_who_is_named_in_the_inputs_approves_nothing_before_the_lock_either(
+def test_named_person_approves_nothing_before_the_lock(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("account-takeover", ["LEE"])
@@ -192,7 +190,7 @@ def test_who_is_named_in_the_inputs_approves_nothing_before_the_lock_either(
     assert objection(case, "kim", ["duty-manager"], installation.clock()) == ""
 
 
-def test_no_way_of_writing_a_letter_hides_whose_account_it_is(tmp_path: Path) -> None:
+def test_no_letter_variant_hides_the_holder(tmp_path: Path) -> None:
     """An é of two letters is what some keyboards type, and nothing shows it."""
     twins = Twins(directory=Folding("agents", {"jos\u00e9": True}))
     with simulated_installation(tmp_path, "sqlite:///ledger.db", twins) as installation:
@@ -214,7 +212,7 @@ def test_no_way_of_writing_a_letter_hides_whose_account_it_is(tmp_path: Path) ->
         )
 
 
-def test_retrying_pages_that_failed_starts_no_step_that_waits_for_approval(
+def test_retried_pages_start_no_waiting_step(
     installation: SimulatedInstallation,
 ) -> None:
     from standfast.adapters.senders.simulator import TAKEN, Answer
@@ -256,7 +254,7 @@ def test_what_an_approver_refused_can_be_asked_again(installation: SimulatedInst
     assert installation.twins.told("customers1@example.net") == 1
 
 
-def test_an_undo_that_an_approver_refused_can_be_planned_again(
+def test_refused_undo_can_be_planned_again(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("lock")
@@ -268,7 +266,7 @@ def test_an_undo_that_an_approver_refused_can_be_planned_again(
     assert second.step != first.step
 
 
-def test_an_approver_removed_before_the_act_leaves_it_to_the_others(
+def test_removed_approver_leaves_the_others(
     installation: SimulatedInstallation,
 ) -> None:
     case = asks_about_customers(installation)

@@ -82,7 +82,7 @@ def locks(
         (locks("commands.other", 9, verb="run.command"), {}, ""),
     ],
 )
-def test_a_limit_counts_what_would_be_locked_beside_what_is(
+def test_limit_counts_planned_and_locked_accounts(
     drafts: list[Draft], locked: dict[str, int], why: str
 ) -> None:
     handles = {
@@ -103,7 +103,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
         )
 
 
-def test_over_the_limit_of_one_directory_a_second_person_is_needed_and_told_why(
+def test_directory_limit_needs_a_second_person(
     installation: SimulatedInstallation,
 ) -> None:
     few = installation.run("lock", MANY[:3])
@@ -131,7 +131,7 @@ steps:
 """
 
 
-def test_a_plan_adds_up_what_its_steps_lock_as_a_live_run_does(tmp_path: Path) -> None:
+def test_plan_and_live_run_count_alike(tmp_path: Path) -> None:
     with simulated_installation(tmp_path, "sqlite:///ledger.db", playbooks=[TWICE]) as opened:
         limits = LimitsConfig(accounts_by_directory={"agents": 3})
         installation = replace(opened, config=opened.config.model_copy(update={"limits": limits}))
@@ -147,7 +147,7 @@ def test_a_plan_adds_up_what_its_steps_lock_as_a_live_run_does(tmp_path: Path) -
         assert steps["others"].approvals_needed == 1
 
 
-def test_incidents_that_were_opened_days_ago_and_lock_today_count_today(
+def test_old_incidents_locking_today_count_today(
     installation: SimulatedInstallation,
 ) -> None:
     cases = [installation.open("lock", [account]) for account in MANY[:4]]
@@ -159,7 +159,7 @@ def test_incidents_that_were_opened_days_ago_and_lock_today_count_today(
     assert [installation.is_enabled(name) for name in ACCOUNTS[:4]] == [False, False, False, True]
 
 
-def test_a_plan_warns_of_the_accounts_of_whoever_opens_it_and_of_approvers(centre: Centre) -> None:
+def test_plan_warns_of_own_and_approvers_accounts(centre: Centre) -> None:
     for name in ("dana", "lee", "agent01"):
         centre.scim.create(name)
     report = plan_incident(
@@ -220,7 +220,7 @@ def locked_phones(installation: SimulatedInstallation, *names: str) -> str:
     return opened.incident
 
 
-def test_a_command_that_names_a_protected_account_is_refused_for_it_alone(
+def test_command_on_protected_account_is_refused(
     phones: SimulatedInstallation,
 ) -> None:
     case = locked_phones(phones, "desk1", "ambulance")
@@ -230,7 +230,7 @@ def test_a_command_that_names_a_protected_account_is_refused_for_it_alone(
     assert (refused.state, refused.reason) == (EffectState.REFUSED, "protected: emergency line")
 
 
-def test_commands_that_name_accounts_count_to_the_limit_over_a_day(
+def test_commands_on_accounts_count_for_a_day(
     phones: SimulatedInstallation,
 ) -> None:
     first = locked_phones(phones, "desk1", "desk2")
@@ -239,7 +239,7 @@ def test_commands_that_name_accounts_count_to_the_limit_over_a_day(
     assert phones.ledger.incidents.state(second).steps["lock"].state is StepState.ASKING
 
 
-def test_a_plan_warns_of_a_phone_of_whoever_is_enrolled(phones: SimulatedInstallation) -> None:
+def test_plan_warns_of_an_approvers_phone(phones: SimulatedInstallation) -> None:
     lee = phones.ledger.people.get("lee")
     drafts = [
         Draft(

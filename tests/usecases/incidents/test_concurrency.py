@@ -73,7 +73,7 @@ def test_one_trigger_at_two_consoles_opens_one_incident(
     assert len(installation.ledger.incidents.all()) == 1
 
 
-def test_two_operators_who_carry_out_one_plan_at_once_open_one_live_incident(
+def test_two_promotions_open_one_incident(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = installation.open("lock", MANY, mode=Mode.PLAN)
@@ -99,7 +99,7 @@ def test_two_operators_who_carry_out_one_plan_at_once_open_one_live_incident(
     assert not any(installation.is_enabled(name) for name in ACCOUNTS)
 
 
-def test_who_finds_the_plan_closed_by_another_who_carries_it_out_is_told_of_no_mistake(
+def test_lost_promotion_race_is_no_mistake(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = installation.open("lock", MANY, mode=Mode.PLAN)
@@ -156,7 +156,7 @@ def test_the_same_person_at_two_terminals_approves_once(
     assert not any(installation.is_enabled(name) for name in ACCOUNTS)
 
 
-def test_a_yes_and_a_no_at_once_leave_one_answer(installation: SimulatedInstallation) -> None:
+def test_simultaneous_answers_leave_one(installation: SimulatedInstallation) -> None:
     case = installation.run("lock", MANY)
     plan = effect_undo.undo(installation, case, requested_by="dana")
     came = at_once(
@@ -206,7 +206,7 @@ def test_an_answer_given_twice_at_once_counts_once(installation: SimulatedInstal
     assert sum(isinstance(one, StandfastError) for one in came) == 1
 
 
-def test_three_runners_and_a_stop_act_at_most_once_and_go_on_after_it(
+def test_three_runners_act_once_around_a_stop(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("account-takeover", MANY)
@@ -223,7 +223,7 @@ def test_three_runners_and_a_stop_act_at_most_once_and_go_on_after_it(
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_closing_waits_for_no_act_and_leaves_none_behind(
+def test_closing_leaves_no_act_behind(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("lock", MANY)
@@ -236,7 +236,7 @@ def test_closing_waits_for_no_act_and_leaves_none_behind(
     assert not any(isinstance(one, StandfastError) for one in came[:1])
 
 
-def test_a_finish_computed_before_a_retry_does_not_strand_what_it_planned_again(
+def test_late_finish_keeps_a_planned_retry(
     installation: SimulatedInstallation,
 ) -> None:
     from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
@@ -256,7 +256,7 @@ def test_a_finish_computed_before_a_retry_does_not_strand_what_it_planned_again(
     assert not installation.is_enabled("agent01")
 
 
-def test_locking_and_unlocking_one_account_from_two_incidents_ends_locked(
+def test_concurrent_lock_and_unlock_end_locked(
     installation: SimulatedInstallation,
 ) -> None:
     first = installation.run("account-takeover", MANY)

@@ -31,7 +31,7 @@ def _told(installation: SimulatedInstallation) -> list[int]:
     return [installation.twins.told(f"customers{n}@example.net") for n in range(1, 5)]
 
 
-def test_customers_whom_a_wrong_no_left_out_are_told_once_it_is_corrected(
+def test_corrected_no_notifies_customers_once(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
@@ -64,7 +64,7 @@ def test_customers_whom_a_wrong_no_left_out_are_told_once_it_is_corrected(
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_what_a_wrong_yes_had_begun_is_named_and_goes_on(
+def test_corrected_yes_names_what_had_begun(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
@@ -81,7 +81,7 @@ def test_what_a_wrong_yes_had_begun_is_named_and_goes_on(
     assert _told(installation) == [0, 0, 0, 0]
 
 
-def test_a_correction_that_a_dead_runner_left_halfway_is_not_over(
+def test_interrupted_correction_is_not_over(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
@@ -96,7 +96,7 @@ def test_a_correction_that_a_dead_runner_left_halfway_is_not_over(
     assert lifecycle.look(installation, case).standing.is_busy
 
 
-def test_only_who_may_answer_corrects_and_only_what_is_answered_otherwise(
+def test_correction_needs_the_role_and_another_answer(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")

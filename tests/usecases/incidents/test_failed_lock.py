@@ -61,7 +61,7 @@ def test_partial_lock_notifies_nobody(installation: SimulatedInstallation) -> No
     assert installation.twins.told("staff1@example.net") == 1
 
 
-def test_a_failed_lock_is_no_mere_question_to_who_reads_the_exit_status(
+def test_failed_lock_shows_in_exit_status(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("account-takeover")
@@ -74,7 +74,7 @@ def test_a_failed_lock_is_no_mere_question_to_who_reads_the_exit_status(
     assert installation.advance(case).exit_status is ExitStatus.WAITS_FOR_PEOPLE
 
 
-def test_a_failed_lock_is_the_next_step_and_a_retry_lets_the_proof_begin(
+def test_failed_lock_is_next_and_retryable(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("account-takeover")
@@ -90,7 +90,7 @@ def test_a_failed_lock_is_the_next_step_and_a_retry_lets_the_proof_begin(
     assert installation.twins.told("staff1@example.net") == 1
 
 
-def test_a_relay_that_is_down_as_well_does_not_keep_the_terminal_from_asking(
+def test_absent_relay_does_not_block_the_terminal(
     tmp_path: Path,
 ) -> None:
     later = Answer(state=EffectState.FAILED, retry_after_seconds=120)
@@ -103,7 +103,7 @@ def test_a_relay_that_is_down_as_well_does_not_keep_the_terminal_from_asking(
     assert "Are customers affected" in str(outcome.standing.asked)
 
 
-def test_of_what_is_closed_nothing_is_said_any_more(installation: SimulatedInstallation) -> None:
+def test_closed_incident_reports_no_failed_lock(installation: SimulatedInstallation) -> None:
     case = installation.run("account-takeover")
     close(installation, case, by="dana")
     for say in (
@@ -119,7 +119,7 @@ def test_of_what_is_closed_nothing_is_said_any_more(installation: SimulatedInsta
     )
 
 
-def test_a_step_that_is_none_is_told_by_the_steps_that_there_are(
+def test_unknown_step_lists_the_existing_ones(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")

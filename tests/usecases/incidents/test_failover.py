@@ -87,7 +87,7 @@ def test_a_suspended_account_hands_everybody_to_the_next(
     assert sendgrid_server.taken == []
 
 
-def test_one_person_that_the_provider_refuses_goes_to_the_next_and_the_others_stay(
+def test_refused_recipient_uses_the_next_sender(
     installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.unknown_people.add("staff2@example.com")
@@ -101,7 +101,7 @@ def test_one_person_that_the_provider_refuses_goes_to_the_next_and_the_others_st
     }
 
 
-def test_what_may_have_been_taken_on_is_handed_to_nobody(
+def test_possibly_accepted_message_is_not_handed_on(
     installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.faults.append(Fault(status=500, takes_place=True))
@@ -111,7 +111,7 @@ def test_what_may_have_been_taken_on_is_handed_to_nobody(
 
 
 @pytest.mark.parametrize("error", [RuntimeError, Unavailable])
-def test_what_broke_off_in_the_middle_of_a_call_is_handed_to_nobody(
+def test_broken_call_is_not_handed_on(
     installation: Installation,
     smtp_server: SmtpServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -128,7 +128,7 @@ def test_what_broke_off_in_the_middle_of_a_call_is_handed_to_nobody(
     assert smtp_server.delivered == ()
 
 
-def test_a_sender_whose_key_is_missing_hands_on_too(
+def test_sender_without_key_hands_on(
     tmp_path: Path, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     config_file = installation_with(tmp_path, sendgrid_server, smtp_server, "mail")
@@ -139,7 +139,7 @@ def test_a_sender_whose_key_is_missing_hands_on_too(
     assert set(told.values()) == {("mail", EffectState.DONE)}
 
 
-def test_an_approver_whom_one_channel_cannot_reach_is_paged_through_the_next(
+def test_unreachable_approver_is_paged_through_next_channel(
     installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.is_suspended = True

@@ -52,7 +52,7 @@ def states(installation: SimulatedInstallation, case: str, verb: str) -> list[Ef
 # A directory
 
 
-def test_a_directory_that_always_loses_the_request_is_given_up_and_says_so(
+def test_directory_losing_requests_is_abandoned(
     installation: SimulatedInstallation,
 ) -> None:
     installation.directory.script("lock", Fault.LOST_REQUEST, times=100)
@@ -63,7 +63,7 @@ def test_a_directory_that_always_loses_the_request_is_given_up_and_says_so(
     assert "never happened" in row.reason
 
 
-def test_a_lock_that_happened_but_lost_its_answer_changes_once(
+def test_lock_without_answer_changes_once(
     installation: SimulatedInstallation,
 ) -> None:
     installation.directory.script("lock", Fault.LOST_ANSWER)
@@ -71,7 +71,7 @@ def test_a_lock_that_happened_but_lost_its_answer_changes_once(
     assert installation.directory.changes("agent01") == 1
 
 
-def test_a_directory_that_dies_after_an_unanswered_lock_holds_no_runner_for_ever(
+def test_dying_directory_holds_no_runner_forever(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The look at what happened comes back later and later; the runner ends, the doubt stays."""
@@ -83,7 +83,7 @@ def test_a_directory_that_dies_after_an_unanswered_lock_holds_no_runner_for_ever
     assert not installation.is_enabled("agent01")
 
 
-def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(
+def test_returning_directory_is_locked(
     installation: SimulatedInstallation,
 ) -> None:
     directory = installation.directory
@@ -105,7 +105,7 @@ def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(
     assert not installation.is_enabled("agent02")
 
 
-def test_a_directory_that_is_silent_at_planning_costs_one_time_out_and_not_one_a_name(
+def test_silent_directory_costs_one_timeout(
     installation: SimulatedInstallation,
 ) -> None:
     directory = installation.directory
@@ -120,7 +120,7 @@ def test_a_directory_that_is_silent_at_planning_costs_one_time_out_and_not_one_a
     assert [len(call.targets) for call in directory.calls] == [16]
 
 
-def test_the_first_accounts_are_locked_before_the_last_are_looked_at(
+def test_first_accounts_lock_before_last_look_up(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(effect_queues, "_LOOK_BATCH", 2)
@@ -130,9 +130,7 @@ def test_the_first_accounts_are_locked_before_the_last_are_looked_at(
     assert not any(installation.is_enabled(name) for name in ACCOUNTS)
 
 
-def test_a_directory_whose_secret_is_missing_keeps_nobody_in_elsewhere(
-    tmp_path: Path, scim_server: ScimServer
-) -> None:
+def test_missing_secret_blocks_only_its_directory(tmp_path: Path, scim_server: ScimServer) -> None:
     config_file = furnish(tmp_path, scim_url=scim_server.url)
     config_file.write_text(
         config_file.read_text()
@@ -154,7 +152,7 @@ def test_a_directory_whose_secret_is_missing_keeps_nobody_in_elsewhere(
 # A relay
 
 
-def test_a_relay_that_is_down_and_comes_back_tells_each_person_once(
+def test_returning_relay_sends_each_message_once(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "RELAY_AWAY_SECONDS", 0.05)
@@ -176,7 +174,7 @@ def test_a_relay_that_is_down_and_comes_back_tells_each_person_once(
     assert [centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)] == [1, 1, 1]
 
 
-def test_a_message_put_off_with_4xx_is_accepted_later_and_sent_once(centre: Centre) -> None:
+def test_deferred_message_is_sent_once(centre: Centre) -> None:
     centre.scim.create("agent01")
     centre.smtp.answer_next_data("451 4.7.1 greylisted")
     case = centre.open("account-takeover", "agent01")
@@ -191,7 +189,7 @@ def test_a_message_put_off_with_4xx_is_accepted_later_and_sent_once(centre: Cent
     assert [centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)] == [1, 1, 1]
 
 
-def test_one_approver_who_cannot_be_written_to_keeps_no_other_from_being_woken(
+def test_unreachable_approver_blocks_no_page(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def page_but_not_kim(*args: Any, **more: Any) -> Any:
@@ -206,7 +204,7 @@ def test_one_approver_who_cannot_be_written_to_keeps_no_other_from_being_woken(
     assert installation.twins.told("lee@example.com") == 1
 
 
-def test_who_decides_between_the_look_and_the_page_stops_no_runner(
+def test_decision_before_page_stops_no_runner(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
@@ -222,7 +220,7 @@ def test_who_decides_between_the_look_and_the_page_stops_no_runner(
     assert installation.twins.told("lee@example.com") == 0, "nobody is woken for what is decided"
 
 
-def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(
+def test_person_cannot_deny_a_running_message(
     installation: SimulatedInstallation,
 ) -> None:
     """Or it would be sent a second time beside the first."""
@@ -233,7 +231,7 @@ def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(
         )
 
 
-def test_what_a_person_says_did_not_leave_is_sent_though_its_step_had_ended(
+def test_denied_message_is_sent_after_its_step(
     installation: SimulatedInstallation,
 ) -> None:
     case = _nobody_can_tell_of_the_staff(installation)
@@ -245,7 +243,7 @@ def test_what_a_person_says_did_not_leave_is_sent_though_its_step_had_ended(
 
 
 @pytest.mark.parametrize(("happened", "told"), [(True, 0), (False, 1)])
-def test_a_person_settles_all_of_a_step_at_once(
+def test_person_settles_a_whole_step(
     installation: SimulatedInstallation, happened: bool, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(effect_settlement, "_SETTLED_AT_ONCE", 1)
@@ -264,7 +262,7 @@ def test_a_person_settles_all_of_a_step_at_once(
         effect_settlement.settle_step(installation, case, "tell_stuff", happened=happened)
 
 
-def test_of_a_step_only_what_can_no_longer_happen_takes_a_persons_no(
+def test_person_settles_only_finished_calls(
     installation: SimulatedInstallation,
 ) -> None:
     case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
@@ -298,7 +296,7 @@ def _nobody_can_tell_of_the_staff(
 # One queue and another
 
 
-def test_a_fault_that_nobody_foresaw_in_one_lane_leaves_the_others_to_their_work(
+def test_unforeseen_fault_stops_one_queue(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = effect_queues.EffectQueues._look
@@ -318,7 +316,7 @@ def test_a_fault_that_nobody_foresaw_in_one_lane_leaves_the_others_to_their_work
     assert "agent01" not in trouble
 
 
-def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
+def test_unplannable_step_stops_no_other(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from standfast.usecases.incidents import step_expansion
@@ -338,7 +336,7 @@ def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
 
 
 @pytest.mark.parametrize("falls", [2, 4])
-def test_a_receipt_is_written_again_when_the_ledger_was_away(
+def test_receipt_is_written_again_after_ledger_failure(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch, falls: int
 ) -> None:
     receipt = attempts.Attempts.receipt
@@ -359,7 +357,7 @@ def test_a_receipt_is_written_again_when_the_ledger_was_away(
 
 
 @pytest.mark.parametrize("falls", [5, 6])
-def test_a_lane_whose_ledger_stays_away_is_given_up_and_the_others_go_on(
+def test_queue_without_ledger_is_abandoned_alone(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch, falls: int
 ) -> None:
     claim, left = attempts.Attempts.claim, falls
@@ -398,7 +396,7 @@ def test_a_heart_that_misses_a_beat_goes_on(
         assert beats.acquire(timeout=60), "one missed beat was its last"
 
 
-def test_connections_cut_in_the_middle_leave_an_incident_that_can_be_gone_on_with(
+def test_cut_connections_leave_incident_resumable(
     tmp_path: Path, postgres_ledger_url: str, postgres_server: Postgres
 ) -> None:
     database = postgres_ledger_url.partition("/@/")[2] or postgres_ledger_url.rpartition("@/")[2]

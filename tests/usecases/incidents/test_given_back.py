@@ -49,7 +49,7 @@ def proofs(installation: SimulatedInstallation, case: str) -> dict[str, EffectSt
     return {row.target: row.state for row in rows if (row.step, row.round) == ("still_shut", 1)}
 
 
-def test_a_lock_that_is_still_to_be_carried_out_is_not_said_to_be_undone(
+def test_planned_lock_is_not_undone(
     installation: SimulatedInstallation,
 ) -> None:
     """The runner died before it: whoever carries the undo on carries out the lock as well."""
@@ -65,7 +65,7 @@ def test_a_lock_that_is_still_to_be_carried_out_is_not_said_to_be_undone(
 
 
 @pytest.mark.parametrize("back", [BOTH[:1], BOTH], ids=["one", "all"])
-def test_what_was_given_back_is_left_out_of_the_next_proof(
+def test_unlocked_account_is_not_proven(
     installation: SimulatedInstallation, back: tuple[str, ...]
 ) -> None:
     case = installation.run("shut", BOTH)
@@ -79,7 +79,7 @@ def test_what_was_given_back_is_left_out_of_the_next_proof(
     }
 
 
-def test_what_was_locked_again_after_it_was_given_back_is_proven_again(
+def test_relocked_account_is_proven_again(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("shut", BOTH)
@@ -91,7 +91,7 @@ def test_what_was_locked_again_after_it_was_given_back_is_proven_again(
     assert not installation.is_enabled("agent01")
 
 
-def test_what_was_opened_by_somebody_else_still_fails_the_proof(
+def test_foreign_unlock_fails_the_proof(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("shut", BOTH)
@@ -102,7 +102,7 @@ def test_what_was_opened_by_somebody_else_still_fails_the_proof(
     assert proofs(installation, case)["agents:agent02"] is EffectState.FAILED
 
 
-def test_who_was_not_proven_shut_is_given_back_once_two_approve_or_one_of_who_signed(
+def test_unproven_undo_needs_two_approvals(
     installation: SimulatedInstallation,
 ) -> None:
     installation.directory.script("prove", Fault.FAIL, target="agent02")
@@ -134,7 +134,7 @@ def test_who_was_not_proven_shut_is_given_back_once_two_approve_or_one_of_who_si
     assert all(installation.is_enabled(name) for name in ("agent01", "agent02"))
 
 
-def test_a_proof_of_an_earlier_lock_spares_the_undo_of_a_later_one_no_approval(
+def test_proof_of_earlier_lock_spares_no_approval(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("shut", BOTH)
@@ -148,7 +148,7 @@ def test_a_proof_of_an_earlier_lock_spares_the_undo_of_a_later_one_no_approval(
     assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 2)  # locked twice
 
 
-def test_a_proof_below_what_the_directory_can_reach_is_none(
+def test_proof_below_possible_level_counts_as_none(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_back(_: SimulatedConnector, order: Order, __: object) -> Result:

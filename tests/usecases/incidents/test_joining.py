@@ -39,7 +39,7 @@ def enabled(installation: SimulatedInstallation, names: Sequence[str]) -> list[b
     return [directory.is_enabled(name) for name in names]
 
 
-def test_new_targets_become_a_further_round_of_the_same_steps_and_nobody_is_told_twice(
+def test_new_targets_become_a_round_without_repeats(
     installation: SimulatedInstallation,
 ) -> None:
     case = trigger(installation, "alert 1", "agent01", "agent02").incident
@@ -65,7 +65,7 @@ def test_new_targets_become_a_further_round_of_the_same_steps_and_nobody_is_told
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_whether_another_spelling_is_another_account_is_its_directorys_to_say(
+def test_directory_decides_about_spellings(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = installation.twins.directory
@@ -88,7 +88,7 @@ def test_whether_another_spelling_is_another_account_is_its_directorys_to_say(
     assert effect_undo.plan_undo(installation, case).restores == 2
 
 
-def test_what_joins_a_stopped_incident_is_told_and_waits_until_it_goes_on(
+def test_stopped_incident_notes_new_targets(
     installation: SimulatedInstallation,
 ) -> None:
     case = trigger(installation, "alert 1", "agent01").incident
@@ -121,7 +121,7 @@ def test_what_brings_nothing_new_changes_nothing(installation: SimulatedInstalla
     assert not lifecycle.has_work(installation, case)
 
 
-def test_another_account_another_scenario_and_a_closed_incident_open_their_own(
+def test_different_trigger_opens_its_own_incident(
     installation: SimulatedInstallation,
 ) -> None:
     case = trigger(installation, "alert 1", "agent01").incident
@@ -132,7 +132,7 @@ def test_another_account_another_scenario_and_a_closed_incident_open_their_own(
 
 
 @pytest.mark.parametrize("spelt", ["agents:agent01", "agent01"])
-def test_who_was_given_back_and_comes_again_is_locked_anew_and_nobody_else_is(
+def test_unlocked_account_is_locked_again_alone(
     installation: SimulatedInstallation, spelt: str
 ) -> None:
     case = trigger(installation, "alert 1", "agent01", "agent02", scenario="lock").incident
@@ -153,7 +153,7 @@ def test_who_was_given_back_and_comes_again_is_locked_anew_and_nobody_else_is(
     assert effect_undo.plan_undo(installation, again.incident).restores == 1
 
 
-def test_the_same_trigger_locks_nobody_again_whom_a_person_gave_back(
+def test_same_trigger_does_not_relock(
     installation: SimulatedInstallation,
 ) -> None:
     case = trigger(installation, "alert 1", "agent01", "agent02").incident
@@ -167,7 +167,7 @@ def test_the_same_trigger_locks_nobody_again_whom_a_person_gave_back(
     assert [installation.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
 
 
-def test_who_is_still_locked_joins_though_others_were_given_back(
+def test_locked_account_joins_despite_other_undos(
     installation: SimulatedInstallation,
 ) -> None:
     case = trigger(installation, "alert 1", "agent01", "agent02").incident
@@ -179,7 +179,7 @@ def test_who_is_still_locked_joins_though_others_were_given_back(
     assert trigger(installation, "alert 2", "agent01").incident != case
 
 
-def test_who_could_not_be_locked_is_tried_anew_by_another_trigger(
+def test_failed_lock_is_retried_by_another_trigger(
     installation: SimulatedInstallation,
 ) -> None:
     directory = installation.twins.directory
@@ -211,7 +211,7 @@ def more_than_one_may_lock(installation: SimulatedInstallation) -> list[str]:
     return many
 
 
-def test_who_was_not_to_be_locked_by_a_no_is_asked_about_anew_by_another_trigger(
+def test_refused_lock_is_asked_again(
     installation: SimulatedInstallation,
 ) -> None:
     many = more_than_one_may_lock(installation)
@@ -224,7 +224,7 @@ def test_who_was_not_to_be_locked_by_a_no_is_asked_about_anew_by_another_trigger
     assert enabled(installation, ["x001", "x002"]) == [False, True]
 
 
-def test_what_an_operator_opened_is_joined_and_what_was_added_rides_on_nobodys_sign_in(
+def test_joined_targets_use_nobodys_sign_in(
     installation: SimulatedInstallation,
 ) -> None:
     many = more_than_one_may_lock(installation)
@@ -239,7 +239,7 @@ def test_what_an_operator_opened_is_joined_and_what_was_added_rides_on_nobodys_s
     assert not any(enabled(installation, many))
 
 
-def test_finding_what_is_repeated_opens_no_other_incident_however_many_are_open(
+def test_repeat_detection_opens_no_other_incident(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
@@ -269,7 +269,7 @@ def watch_what_is_opened(
     return opened
 
 
-def test_two_alerts_at_once_end_in_one_incident_with_both_targets(
+def test_simultaneous_alerts_open_one_incident(
     installation: SimulatedInstallation,
 ) -> None:
     case = trigger(installation, "alert 0", "agent01").incident

@@ -73,7 +73,7 @@ def test_a_takeover_is_contained_proven_told_and_undone(centre: Centre) -> None:
     assert centre.installation.ledger.audit.verify().is_whole
 
 
-def test_an_account_that_was_disabled_before_stays_disabled_after_the_undo(centre: Centre) -> None:
+def test_account_disabled_before_stays_disabled(centre: Centre) -> None:
     gone, here = centre.scim.create("gone", is_active=False), centre.scim.create("here")
     case = centre.open("account-takeover", "gone", "here")
     centre.advance(case)
@@ -82,7 +82,7 @@ def test_an_account_that_was_disabled_before_stays_disabled_after_the_undo(centr
     assert (centre.scim.is_active(gone), centre.scim.is_active(here)) == (False, True)
 
 
-def test_an_undo_gives_back_nothing_that_another_open_incident_holds(centre: Centre) -> None:
+def test_undo_keeps_targets_of_another_incident(centre: Centre) -> None:
     shared, own = centre.scim.create("shared"), centre.scim.create("own")
     first = centre.open("account-takeover", "shared", "own")
     centre.advance(first)
@@ -102,7 +102,7 @@ def test_an_undo_gives_back_nothing_that_another_open_incident_holds(centre: Cen
     assert centre.scim.is_active(shared)
 
 
-def test_an_undo_of_what_was_never_proven_needs_an_approval_of_the_risk(centre: Centre) -> None:
+def test_unproven_undo_needs_an_approval(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     case = centre.open("lock", "agent01")  # this playbook locks and proves nothing
     centre.advance(case)
@@ -129,7 +129,7 @@ def test_protected_and_unknown_accounts_are_refused_and_named(centre: Centre) ->
     assert not centre.scim.is_active(account)
 
 
-def test_a_requester_who_did_not_sign_in_needs_one_more_approval(centre: Centre) -> None:
+def test_unsigned_requester_needs_one_more_approval(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agent01", opened_by=None)
     centre.advance(case)
@@ -145,7 +145,7 @@ def test_a_requester_who_did_not_sign_in_needs_one_more_approval(centre: Centre)
     assert centre.mails_to("customer1@example.net") == 1
 
 
-def test_more_accounts_than_one_person_may_lock_wait_for_a_second(centre: Centre) -> None:
+def test_many_accounts_wait_for_a_second_person(centre: Centre) -> None:
     accounts = [f"agent{n:03}" for n in range(201)]
     case = centre.open("lock", *(f"agents:{name}" for name in accounts))
     assert centre.advance(case).state.steps["lock"].state is StepState.ASKING
@@ -159,7 +159,7 @@ def test_more_accounts_than_one_person_may_lock_wait_for_a_second(centre: Centre
         ("dana", PASSPHRASES["dana"], "lacks the roles"),
     ],
 )
-def test_an_approval_that_does_not_count_is_refused_and_in_the_timeline(
+def test_invalid_approval_is_refused_and_recorded(
     centre: Centre, person: str, passphrase: str, why: str
 ) -> None:
     centre.scim.create("agent01")
@@ -182,7 +182,7 @@ def test_whose_account_is_a_target_cannot_approve(centre: Centre) -> None:
         step_decisions.decide(centre.installation, case, None, "lee", PASSPHRASES["lee"])
 
 
-def test_a_stopped_incident_acts_no_more_until_it_is_resumed(centre: Centre) -> None:
+def test_stopped_incident_acts_after_resume_only(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
     lifecycle.stop(centre.installation, case, by="dana")
@@ -200,7 +200,7 @@ def test_a_repeated_trigger_joins_the_open_incident(centre: Centre) -> None:
     assert centre.open("lock", "agent01", trigger="alert 17") != first
 
 
-def test_two_runners_at_once_act_on_each_target_once(centre: Centre) -> None:
+def test_two_runners_act_once(centre: Centre) -> None:
     ids = [centre.scim.create(f"agent{n:02}") for n in range(12)]
     case = centre.open("account-takeover", *(f"agent{n:02}" for n in range(12)))
     runners = [threading.Thread(target=centre.advance, args=(case,)) for _ in range(3)]
@@ -214,7 +214,7 @@ def test_two_runners_at_once_act_on_each_target_once(centre: Centre) -> None:
     assert all(centre.mails_to(f"staff{n}@example.com") == 1 for n in (1, 2, 3))
 
 
-def test_a_recipient_whom_the_server_refuses_is_named_and_the_others_are_told(
+def test_refused_recipient_does_not_stop_others(
     centre: Centre,
 ) -> None:
     centre.smtp.answer_recipient("staff2@example.com", "550 5.1.1 no such mailbox")
@@ -228,7 +228,7 @@ def test_a_recipient_whom_the_server_refuses_is_named_and_the_others_are_told(
     }
 
 
-def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
+def test_possibly_accepted_message_waits_for_a_person(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "RELAY_AWAY_SECONDS", 0.2)
@@ -255,9 +255,7 @@ def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
         ("agent01,agent02", "separate several accounts by spaces"),
     ],
 )
-def test_what_was_probably_mistyped_is_said_and_names_nobody(
-    centre: Centre, typed: str, says: str
-) -> None:
+def test_probable_typo_is_reported_without_name(centre: Centre, typed: str, says: str) -> None:
     report = plan_incident(centre.installation, "lock", {"accounts": [typed]})
     (step,) = report.steps
     (reason,) = dict(step.refused)
@@ -282,7 +280,7 @@ def test_a_plan_reads_and_changes_nothing(centre: Centre) -> None:
     assert "customer1@example.net" not in json.dumps(report.as_json())
 
 
-def test_a_step_that_the_inputs_rule_out_is_planned_as_left_out(centre: Centre) -> None:
+def test_excluded_step_is_planned_as_skipped(centre: Centre) -> None:
     report = plan_incident(centre.installation, "ransomware", {})
     lock = next(step for step in report.steps if step.name == "lock")
     assert (lock.is_left_out, lock.impossible, lock.targets) == (True, "", 0)
@@ -299,7 +297,7 @@ def test_an_answer_that_is_no_option_is_refused(centre: Centre) -> None:
         step_decisions.answer(centre.installation, case, "no_such_step", "yes")
 
 
-def test_a_witness_that_cannot_be_written_stops_no_containment_and_is_told(
+def test_unwritable_witness_stops_no_containment(
     centre: Centre,
 ) -> None:
     account = centre.scim.create("agent01")
@@ -312,7 +310,7 @@ def test_a_witness_that_cannot_be_written_stops_no_containment_and_is_told(
     assert any("witness" in trouble for trouble in outcome.troubles)
 
 
-def test_a_directory_added_after_the_opening_is_not_touched(centre: Centre) -> None:
+def test_directory_added_later_is_not_touched(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     text = centre.config_file.read_text()
     without = text.replace("[accounts.agents]", "[accounts.old]").replace("agents:", "old:")
@@ -346,15 +344,13 @@ def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
             ask(centre.installation, case)
 
 
-def test_a_step_that_is_none_is_not_tried_again(centre: Centre) -> None:
+def test_unknown_step_is_not_retried(centre: Centre) -> None:
     case = centre.open("lock", "agent01")
     with pytest.raises(UsageError, match=r"'lok'.*steps are: lock"):
         step_retry.retry(centre.installation, case, "lok")
 
 
-def test_a_missing_mail_password_does_not_keep_anyone_from_locking(
-    tmp_path: Path, centre: Centre
-) -> None:
+def test_missing_mail_password_prevents_no_lock(tmp_path: Path, centre: Centre) -> None:
     folder = tmp_path / "other"
     folder.mkdir()
     config_file = furnish(folder, scim_url=centre.scim.url, smtp_port=1)

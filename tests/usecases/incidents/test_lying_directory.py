@@ -77,7 +77,7 @@ def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectStat
             return outcome, row.reason, row.state
 
 
-def test_a_directory_that_says_later_is_asked_later_and_then_done(tmp_path: Path) -> None:
+def test_busy_directory_is_asked_later(tmp_path: Path) -> None:
     is_active = True
 
     def answer(method: str, count: int) -> tuple[int, dict[str, str], bytes]:
@@ -97,9 +97,7 @@ def test_a_directory_that_says_later_is_asked_later_and_then_done(tmp_path: Path
     assert second - first >= 1.0, "Retry-After was honoured"
 
 
-def test_a_directory_that_claims_success_and_does_nothing_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_false_success_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(method: str, count: int) -> tuple[int, dict[str, str], bytes]:
         if method == "PATCH":
             return 204, {}, b""
@@ -115,9 +113,7 @@ def test_a_directory_that_claims_success_and_does_nothing_is_not_believed(
 
 
 @pytest.mark.parametrize("body", [b"<html>agent01 oops</html>", b"\xff\x00", b"[]", b"{", b""])
-def test_a_directory_that_answers_garbage_locks_nobody_and_its_words_go_nowhere(
-    tmp_path: Path, body: bytes
-) -> None:
+def test_garbage_locks_nobody_and_is_not_quoted(tmp_path: Path, body: bytes) -> None:
     outcome, reason, state = locked_through(
         tmp_path, Liar(answer=lambda _method, _count: (200, {}, body))
     )
@@ -127,7 +123,7 @@ def test_a_directory_that_answers_garbage_locks_nobody_and_its_words_go_nowhere(
     assert "oops" not in reason
 
 
-def test_a_directory_that_cuts_the_connection_in_the_middle_leaves_no_false_done(
+def test_cut_connection_leaves_no_false_success(
     tmp_path: Path,
 ) -> None:
     def answer(method: str, _count: int) -> tuple[int, dict[str, str], bytes] | None:

@@ -69,7 +69,7 @@ def row_of(installation: SimulatedInstallation, case: str, verb: str) -> tuple[E
     return rows[-1].state, rows[-1].reason
 
 
-def test_a_disabled_account_under_the_name_of_the_locked_one_is_no_proof(
+def test_disabled_namesake_is_no_proof(
     renamed_after_its_lock: SimulatedInstallation,
 ) -> None:
     installation = renamed_after_its_lock
@@ -80,7 +80,7 @@ def test_a_disabled_account_under_the_name_of_the_locked_one_is_no_proof(
     assert outcome.exit_status is ExitStatus.FAILED
 
 
-def test_the_undo_gives_back_the_account_that_was_locked_whatever_it_is_called(
+def test_undo_restores_the_renamed_account(
     renamed_after_its_lock: SimulatedInstallation,
 ) -> None:
     installation = renamed_after_its_lock
@@ -92,7 +92,7 @@ def test_the_undo_gives_back_the_account_that_was_locked_whatever_it_is_called(
     assert (installation.is_enabled(FORMER), installation.is_enabled(NAME)) == (True, False)
 
 
-def test_who_was_given_the_name_of_a_locked_account_can_be_locked_and_is_not_given_back_for_it(
+def test_namesake_can_be_locked_separately(
     installation: SimulatedInstallation,
 ) -> None:
     first = installation.run("account-takeover")
@@ -111,9 +111,7 @@ def test_who_was_given_the_name_of_a_locked_account_can_be_locked_and_is_not_giv
 
 
 @pytest.mark.parametrize("verb", ["accounts.revoke_sessions", "accounts.rotate"])
-def test_what_is_meant_for_the_locked_account_is_not_done_to_another_one(
-    tmp_path: Path, verb: str
-) -> None:
+def test_acts_concern_only_the_locked_account(tmp_path: Path, verb: str) -> None:
     playbook = THEN.replace("VERB", verb)
     with simulated_installation(tmp_path, playbooks=[playbook]) as installation:
         case = installation.open("then")
@@ -134,7 +132,7 @@ def test_what_is_meant_for_the_locked_account_is_not_done_to_another_one(
         assert installation.directory.changes(NAME) == 0
 
 
-def test_a_lock_whose_answer_was_lost_is_not_done_because_another_account_is_shut(
+def test_disabled_namesake_does_not_settle_a_lock(
     renamed_after_its_lock: SimulatedInstallation,
 ) -> None:
     installation = renamed_after_its_lock
@@ -152,7 +150,7 @@ def test_a_lock_whose_answer_was_lost_is_not_done_because_another_account_is_shu
     assert installation.is_enabled(FORMER), "and nobody says that it is not"
 
 
-def test_what_an_earlier_version_kept_without_an_id_is_proven_and_given_back_by_name(
+def test_state_without_id_goes_by_name(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observe = installation.directory._observe
@@ -170,7 +168,7 @@ def test_what_an_earlier_version_kept_without_an_id_is_proven_and_given_back_by_
     assert installation.is_enabled(NAME)
 
 
-def test_in_a_real_directory_the_second_proof_is_of_the_account_that_was_locked(
+def test_real_directory_proof_concerns_the_locked_account(
     centre: Centre,
 ) -> None:
     locked = centre.scim.create(NAME)

@@ -22,7 +22,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
         yield replace(installation, config=installation.config.model_copy(update={"evidence": {}}))
 
 
-def test_the_plan_says_that_no_log_would_be_kept(installation: SimulatedInstallation) -> None:
+def test_plan_states_missing_evidence(installation: SimulatedInstallation) -> None:
     report = plan_incident(installation, "account-takeover", {"accounts": ["agents:agent01"]})
     (step,) = [step for step in report.steps if step.name == "freeze_logs"]
     assert step.refused == {SAID: 1}
@@ -31,7 +31,7 @@ def test_the_plan_says_that_no_log_would_be_kept(installation: SimulatedInstalla
     assert f"refused: 1, {SAID}" in "\n".join(as_lines(report))
 
 
-def test_the_incident_does_not_call_it_done_and_locks_all_the_same(
+def test_missing_evidence_does_not_prevent_the_lock(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")

@@ -65,7 +65,7 @@ def later(installation: Installation, minutes: int) -> Installation:
     return replace(installation, clock=lambda: installation.clock() + timedelta(minutes=minutes))
 
 
-def test_asking_for_an_approval_opens_nobody_whom_the_notice_is_for(
+def test_approval_request_reads_no_audience(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[EffectRow] = []
@@ -86,7 +86,7 @@ def test_asking_for_an_approval_opens_nobody_whom_the_notice_is_for(
     assert "notices.send" not in {row.verb for row in opened if row.step == TOLD}
 
 
-def test_who_plans_reads_how_many_are_left_out_and_how_many_were_not_understood(
+def test_plan_states_exclusions_and_rejections(
     centre: Centre,
 ) -> None:
     config = centre.installation.config
@@ -107,7 +107,7 @@ def test_who_plans_reads_how_many_are_left_out_and_how_many_were_not_understood(
     assert [centre.mails_to(f"customer{n}@example.net") for n in range(1, 4)] == [0, 0, 1]
 
 
-def test_a_few_are_written_to_first_and_the_others_once_the_pause_is_over(centre: Centre) -> None:
+def test_canary_precedes_the_others(centre: Centre) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
     case = approved(centre)
     assert counts(centre, case) == {EffectState.DONE: 2, EffectState.PLANNED: 18}
@@ -119,7 +119,7 @@ def test_a_few_are_written_to_first_and_the_others_once_the_pause_is_over(centre
     assert all(centre.mails_to(f"customer{n}@example.net") == 1 for n in range(1, 21))
 
 
-def test_without_minutes_only_a_person_lets_the_others_follow(centre: Centre) -> None:
+def test_without_minutes_a_person_releases_others(centre: Centre) -> None:
     with_notices(centre, canary_percent=1, canary_from=10, canary_minutes=0)
     case = approved(centre)
     assert counts(centre, case)[EffectState.DONE] == 1
@@ -139,7 +139,7 @@ def test_without_minutes_only_a_person_lets_the_others_follow(centre: Centre) ->
         ([DeliveryState.BOUNCED, DeliveryState.DROPPED], False),
     ],
 )
-def test_a_canary_of_which_more_than_a_tenth_is_lost_holds_the_others(
+def test_canary_losing_a_tenth_holds_others(
     centre: Centre, lost: list[DeliveryState], may_follow: bool
 ) -> None:
     with_notices(centre, canary_percent=50, canary_from=10, canary_minutes=15)
@@ -173,7 +173,7 @@ def test_a_canary_of_which_more_than_a_tenth_is_lost_holds_the_others(
         ([EffectState.UNKNOWN], False),
     ],
 )
-def test_only_a_canary_that_its_channel_took_on_lets_the_others_follow(
+def test_unaccepted_canary_holds_others(
     centre: Centre, others: list[EffectState], may_follow: bool
 ) -> None:
     """A tenth may be turned away; who was never to be written to counts for nothing."""
@@ -213,9 +213,7 @@ def test_only_a_canary_that_its_channel_took_on_lets_the_others_follow(
 
 
 @pytest.mark.parametrize("is_claimed", [False, True])
-def test_while_one_of_the_canary_is_still_to_go_the_others_wait(
-    centre: Centre, is_claimed: bool
-) -> None:
+def test_unfinished_canary_holds_others(centre: Centre, is_claimed: bool) -> None:
     """A runner that died between two batches, or over one, has told nothing of the last."""
     with_notices(
         centre, canary_percent=50, canary_from=10, canary_minutes=15, abort_window_seconds=60
@@ -241,7 +239,7 @@ def test_while_one_of_the_canary_is_still_to_go_the_others_wait(
     assert staged_sending.due_notices(installation, state, installation.clock()) == []
 
 
-def test_a_paused_notice_sends_nothing_and_goes_on_when_it_is_resumed(centre: Centre) -> None:
+def test_paused_notice_continues_on_resume(centre: Centre) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
     case = approved(centre)
     staged_sending.pause(centre.installation, case, TOLD)
@@ -258,9 +256,7 @@ def test_a_paused_notice_sends_nothing_and_goes_on_when_it_is_resumed(centre: Ce
 
 
 @pytest.mark.parametrize("what", ["the notice", "the incident"])
-def test_a_canary_that_ends_while_it_is_stopped_for_a_while_lets_nobody_follow(
-    centre: Centre, what: str
-) -> None:
+def test_canary_ended_while_stopped_releases_nobody(centre: Centre, what: str) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
     case = approved(centre)
     if what == "the notice":
@@ -276,7 +272,7 @@ def test_a_canary_that_ends_while_it_is_stopped_for_a_while_lets_nobody_follow(
     assert row.waiting == 18  # until somebody says go on
 
 
-def test_a_notice_paused_in_its_abort_window_has_it_anew_when_resumed(centre: Centre) -> None:
+def test_pause_in_abort_window_restarts_it(centre: Centre) -> None:
     with_notices(centre, abort_window_seconds=3600)
     case = approved(centre)
     (row,) = [
@@ -297,7 +293,7 @@ def test_a_notice_paused_in_its_abort_window_has_it_anew_when_resumed(centre: Ce
     assert counts(centre, case) == {EffectState.PLANNED: 20}
 
 
-def test_a_notice_paused_once_some_of_it_left_goes_on_at_once(centre: Centre) -> None:
+def test_partly_sent_notice_resumes_at_once(centre: Centre) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, abort_window_seconds=3600)
     case = approved(centre)
     centre.installation = later(centre.installation, 61)
@@ -311,7 +307,7 @@ def test_a_notice_paused_once_some_of_it_left_goes_on_at_once(centre: Centre) ->
     assert (row.abort_seconds(centre.installation.clock()), row.is_paused) == (0, False)
 
 
-def test_a_notice_that_is_to_be_approved_is_refused_and_neither_stopped_nor_paused(
+def test_unapproved_notice_cannot_be_stopped_or_paused(
     centre: Centre,
 ) -> None:
     case = asking(centre)
@@ -322,7 +318,7 @@ def test_a_notice_that_is_to_be_approved_is_refused_and_neither_stopped_nor_paus
     assert counts(centre, case) == {EffectState.PLANNED: 20}
 
 
-def test_nobody_says_go_before_the_notice_is_approved_and_believes_that_all_are_written_to(
+def test_unapproved_notice_cannot_be_released(
     centre: Centre,
 ) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=0)
@@ -367,9 +363,7 @@ def test_a_step_that_tells_nobody_is_no_notice(centre: Centre) -> None:
     ("people", "percent", "size"),
     [(2, 1, 1), (100, 1, 1), (250, 1, 3), (1000, 1, 10), (10, 50, 5), (10, 0, 10), (1, 50, 1)],
 )
-def test_the_canary_is_so_many_of_a_hundred_and_one_at_least(
-    people: int, percent: int, size: int
-) -> None:
+def test_canary_is_a_percentage_and_never_empty(people: int, percent: int, size: int) -> None:
     drafts = tuple(
         Draft(
             verb="notices.send",

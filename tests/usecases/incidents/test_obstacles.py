@@ -26,9 +26,7 @@ class Guarded(SimulatedConnector):
         ]
 
 
-def test_an_obstacle_is_a_refusal_of_that_account_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_obstacle_refuses_one_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(self: Live, name: str) -> Connector:
         return Guarded(name, {"agent01": True, "root": True})
 
@@ -40,7 +38,7 @@ def test_an_obstacle_is_a_refusal_of_that_account_alone(
     assert step.by_adapter == {"agents": 1}
 
 
-def test_an_account_that_its_directory_does_not_know_is_refused_in_the_plan(
+def test_unknown_account_is_refused_in_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = SimulatedConnector("agents", {"agent01": True})

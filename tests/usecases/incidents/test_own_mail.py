@@ -16,9 +16,7 @@ _SAID = "mail: if an attacker may control this mail relay, "
 @pytest.mark.parametrize(
     ("more", "stays"), [("", "there is no other channel here"), (_POST, "use post")]
 )
-def test_a_plan_says_which_channels_go_around_the_relay(
-    tmp_path: Path, more: str, stays: str
-) -> None:
+def test_plan_names_channels_besides_the_relay(tmp_path: Path, more: str, stays: str) -> None:
     config_file = furnish(tmp_path)
     text = config_file.read_text()
     config_file.write_text(text.replace("[audiences.staff]", more) if more else text)

@@ -15,11 +15,11 @@ def test_no_call_carries_more_than_the_bucket_holds(batch: int, burst: int, most
     assert pace.most_a_call == most
 
 
-def test_without_a_rate_a_call_carries_what_the_provider_takes() -> None:
+def test_without_rate_calls_are_full() -> None:
     assert Pace(Limits(batch=128, burst=20)).most_a_call == 128
 
 
-def test_what_is_over_the_burst_waits_for_its_turn() -> None:
+def test_burst_excess_waits() -> None:
     now, slept = 0.0, []
 
     def sleep(seconds: float) -> None:
@@ -33,7 +33,7 @@ def test_what_is_over_the_burst_waits_for_its_turn() -> None:
     assert slept == pytest.approx([0.45, 0.7])
 
 
-def test_a_long_silence_or_what_is_given_back_fills_the_bucket_no_further_than_its_burst() -> None:
+def test_idle_bucket_fills_to_its_burst() -> None:
     moments = iter([0.0, 3600.0, 3600.0])
     slept: list[float] = []
     bucket = Bucket(20.0, 18, monotonic=lambda: next(moments), sleep=slept.append)

@@ -117,7 +117,7 @@ ISOLATE = """
 """
 
 
-def test_a_command_is_run_for_each_target_and_its_undo_leaves_what_was_before(
+def test_command_runs_per_target_and_undo_restores(
     installation: Installation,
 ) -> None:
     (installation.config.folder / "isolated/pc-2").touch()
@@ -137,7 +137,7 @@ def test_a_command_is_run_for_each_target_and_its_undo_leaves_what_was_before(
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_one_target_is_undone_by_its_name_and_what_another_incident_holds_is_kept(
+def test_single_target_is_undone_unless_held(
     installation: Installation,
 ) -> None:
     first, second = (opened(installation, ISOLATE, "pc-1", "pc-2") for _ in range(2))
@@ -154,7 +154,7 @@ def test_one_target_is_undone_by_its_name_and_what_another_incident_holds_is_kep
     assert isolated(installation) == {"pc-2"}
 
 
-def test_a_target_that_does_not_fit_is_refused_by_name_in_the_plan(
+def test_unfit_target_is_refused_by_name(
     installation: Installation,
 ) -> None:
     report = planned(installation, ISOLATE, "pc-1", "--all")
@@ -166,7 +166,7 @@ def test_a_target_that_does_not_fit_is_refused_by_name_in_the_plan(
     assert isolated(installation) == set()
 
 
-def test_what_cannot_be_taken_back_needs_an_approval_and_the_plan_says_so(
+def test_irreversible_call_needs_an_approval(
     installation: Installation,
 ) -> None:
     bare = "  wipe: {title: W, do: run.command, with: {command: wipe}}"
@@ -206,7 +206,7 @@ def test_a_service_is_switched_and_switched_back(installation: Installation) -> 
     assert "no mode 'pigeons'; there are: callback" in report.steps[0].impossible
 
 
-def test_a_mode_of_a_service_that_locks_a_protected_account_is_refused(
+def test_mode_locking_protected_account_is_refused(
     installation: Installation,
 ) -> None:
     steps = "  ivr: {title: I, do: service.degrade, with: {service: telephony, mode: callback}}"
@@ -226,7 +226,7 @@ def test_a_mode_of_a_service_that_locks_a_protected_account_is_refused(
     assert (installation.config.folder / "ivr").read_text() == "normal\n"
 
 
-def test_what_is_not_allow_listed_is_refused_with_what_there_is(installation: Installation) -> None:
+def test_unlisted_procedure_lists_the_existing_ones(installation: Installation) -> None:
     write(installation.config.folder, "  x: {title: X, do: http.request, with: {request: nothing}}")
     with pytest.raises(
         PlaybookInvalid, match=r"there is no request `nothing`\n.*there are: nowhere"
@@ -234,7 +234,7 @@ def test_what_is_not_allow_listed_is_refused_with_what_there_is(installation: In
         plan_incident(installation, "called", {"accounts": ["pc-1"]})
 
 
-def test_a_fact_starts_the_clocks_once_with_its_author(installation: Installation) -> None:
+def test_fact_starts_clocks_with_its_author(installation: Installation) -> None:
     steps = "  know: {title: K, do: deadlines.start, with: {fact: detection, note: seen at desk}}"
     case = opened(installation, steps)
     assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
@@ -245,7 +245,7 @@ def test_a_fact_starts_the_clocks_once_with_its_author(installation: Installatio
     assert "no legal clock starts with that" in report.steps[0].impossible
 
 
-def test_a_clock_counts_from_the_opening_or_the_answer_and_not_from_when_a_runner_came(
+def test_clock_counts_from_opening_or_answer(
     installation: Installation,
 ) -> None:
     steps = """
@@ -267,7 +267,7 @@ def test_a_clock_counts_from_the_opening_or_the_answer_and_not_from_when_a_runne
     assert all(fact.at and fact.at < fact.recorded_at for fact in facts)
 
 
-def test_a_notice_is_written_and_its_readers_counted_and_nobody_is_told(
+def test_prepared_notice_counts_and_notifies_nobody(
     installation: Installation,
 ) -> None:
     steps = (
@@ -281,7 +281,7 @@ def test_a_notice_is_written_and_its_readers_counted_and_nobody_is_told(
     assert installation.ledger.incidents.notice(case, "write", 1).digest == row.facts["digest"]
 
 
-def test_evidence_is_reviewed_into_a_timeline_and_each_look_is_in_the_custody(
+def test_evidence_review_is_recorded_in_custody(
     installation: Installation,
 ) -> None:
     steps = """
@@ -306,7 +306,7 @@ def test_evidence_is_reviewed_into_a_timeline_and_each_look_is_in_the_custody(
     assert "viewed" in (one.folder / "custody.jsonl").read_text()
 
 
-def test_an_account_with_a_short_name_keeps_no_other_from_being_looked_for(
+def test_short_name_does_not_stop_the_search(
     installation: Installation,
 ) -> None:
     steps = """
@@ -328,7 +328,7 @@ def test_an_account_with_a_short_name_keeps_no_other_from_being_looked_for(
     assert "look for them in the frozen copies by hand" in look.impossible
 
 
-def test_protecting_backups_where_the_keeper_is_not_names_what_to_do_there(
+def test_protection_without_keeper_names_the_action(
     installation: Installation,
 ) -> None:
     (step,) = planned(installation, "  hold: {title: H, do: backup.protect}").steps

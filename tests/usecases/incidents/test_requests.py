@@ -86,9 +86,7 @@ def changing(there: Firewall, method: str) -> list[str]:
     return [path.rpartition("/")[2] for asked, path, _, _ in there.asked if asked == method]
 
 
-def test_it_is_sent_once_for_each_target_and_its_undo_leaves_what_was_before(
-    installation: Installation, there: Firewall
-) -> None:
+def test_request_is_sent_once_and_undone(installation: Installation, there: Firewall) -> None:
     there.hosts["pc-2"] = "isolated"
     case, status = carried_out(installation, "pc-1", "pc-2")
     assert status is ExitStatus.DONE
@@ -111,9 +109,7 @@ def test_a_plan_sends_nothing_but_looks(installation: Installation, there: Firew
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_an_api_that_says_later_is_asked_later_and_then_done(
-    installation: Installation, there: Firewall, status: int
-) -> None:
+def test_busy_api_is_asked_later(installation: Installation, there: Firewall, status: int) -> None:
     there.answers += [(404, {}, b"{}"), (status, {"Retry-After": "1"}, b"")]  # the look, the try
     case, outcome = carried_out(installation, "pc-1")
     assert outcome is ExitStatus.DONE
@@ -121,9 +117,7 @@ def test_an_api_that_says_later_is_asked_later_and_then_done(
     assert rows(installation, case, "http.request") == {"requests.isolate:pc-1": EffectState.DONE}
 
 
-def test_an_answer_that_is_none_is_looked_up_and_not_believed(
-    installation: Installation, there: Firewall
-) -> None:
+def test_invalid_answer_is_looked_up(installation: Installation, there: Firewall) -> None:
     there.answers += [(404, {}, b"{}"), (500, {}, b"<html>")]
     case, outcome = carried_out(installation, "pc-1")
     assert outcome is ExitStatus.DONE

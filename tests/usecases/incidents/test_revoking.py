@@ -45,7 +45,7 @@ def ends(installation: SimulatedInstallation, case: str) -> dict[str, EffectStat
     return {row.target: row.state for row in installation.ledger.effects.of_incident(case)}
 
 
-def test_old_sessions_are_refused_and_the_accounts_stay_enabled(
+def test_revoked_sessions_end_and_accounts_stay_enabled(
     installation: SimulatedInstallation, directory: SimulatedConnector
 ) -> None:
     sessions = [directory.open_session(name) for name in NAMES]
@@ -58,7 +58,7 @@ def test_old_sessions_are_refused_and_the_accounts_stay_enabled(
 
 
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.LOST_REQUEST, Fault.LOST_ANSWER], ids=str)
-def test_what_nobody_saw_the_end_of_is_done_anew_and_never_taken_for_done(
+def test_unknown_revocation_is_repeated(
     installation: SimulatedInstallation, directory: SimulatedConnector, fault: Fault
 ) -> None:
     session = directory.open_session("agent01")
@@ -71,7 +71,7 @@ def test_what_nobody_saw_the_end_of_is_done_anew_and_never_taken_for_done(
     assert sum("agent02" in call.targets for call in calls) == 1
 
 
-def test_a_directory_that_ends_no_sessions_is_named_in_the_plan_and_not_passed_over(
+def test_plan_names_directory_without_revocation(
     installation: SimulatedInstallation,
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,

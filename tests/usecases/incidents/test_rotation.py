@@ -88,7 +88,7 @@ def installation(
     directory.close()
 
 
-def test_the_plan_says_that_it_cannot_be_undone_and_where_new_passwords_go(
+def test_plan_states_irreversible_rotation_and_destination(
     installation: SimulatedInstallation,
 ) -> None:
     report = plan_incident(installation, "rotate", {"accounts": ["agents:queue"]})
@@ -99,7 +99,7 @@ def test_the_plan_says_that_it_cannot_be_undone_and_where_new_passwords_go(
     assert "sealed to 1 key" in "\n".join(as_lines(report))
 
 
-def test_the_exposed_password_is_refused_and_the_receipt_leads_to_the_new_one(
+def test_exposed_password_is_refused_after_rotation(
     installation: SimulatedInstallation, redis_server: RedisServer, identity: pyrage.x25519.Identity
 ) -> None:
     case = installation.run("rotate", ["agents:queue"])
@@ -119,7 +119,7 @@ def test_the_exposed_password_is_refused_and_the_receipt_leads_to_the_new_one(
         assert not file.is_file() or password.encode() not in file.read_bytes(), file
 
 
-def test_who_names_nobody_that_may_open_is_refused_in_the_plan_and_told_what_to_add(
+def test_rotation_without_recipients_is_refused(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = connect(RedisConnector, "agents", host="127.0.0.1", password="")

@@ -64,7 +64,7 @@ def planned(installation: SimulatedInstallation, **more: Any) -> list[str]:
     return [one for one in report.warnings if "could give one now" in one]
 
 
-def test_whom_the_requester_enrolled_and_whom_those_enrolled_is_nobody_who_could_approve(
+def test_enrolled_by_requester_counts_as_no_approver(
     installation: SimulatedInstallation,
 ) -> None:
     enrol(installation, "eve", "dana", days_ago=7)
@@ -97,7 +97,7 @@ def test_who_is_among_the_targets_could_not(installation: SimulatedInstallation)
     assert "and 0 people with the role" in planned(installation)[0]
 
 
-def test_of_a_plan_that_nobody_signs_one_more_is_needed_and_the_terminals_own_do_not_count(
+def test_unsigned_plan_needs_one_more_approver(
     installation: SimulatedInstallation,
 ) -> None:
     assert planned(installation, is_signed=False, opened_by=None) == []

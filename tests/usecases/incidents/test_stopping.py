@@ -79,7 +79,7 @@ def locks(installation: SimulatedInstallation, case: str) -> Counter[EffectState
     return Counter(row.state for row in rows if row.verb == "accounts.lock")
 
 
-def test_what_was_under_way_when_it_was_stopped_ends_and_the_rest_never_begins(
+def test_stop_ends_running_and_begins_nothing(
     installation: SimulatedInstallation, slow: Slow
 ) -> None:
     case = installation.open("lock", MANY)
@@ -97,7 +97,7 @@ def test_what_was_under_way_when_it_was_stopped_ends_and_the_rest_never_begins(
 
 
 @pytest.mark.parametrize("happened", [True, False])
-def test_what_a_dead_runner_left_in_a_stopped_incident_is_looked_up_and_nothing_more_is_done(
+def test_stopped_incident_looks_up_only(
     installation: SimulatedInstallation, slow: Slow, happened: bool
 ) -> None:
     case = installation.open("lock", MANY)

@@ -82,7 +82,7 @@ class Silent(SimulatedConnector):
         return super()._observe(names)
 
 
-def test_an_account_is_locked_in_one_directory_while_another_does_not_say_whether_it_knows_it(
+def test_lock_in_one_directory_ignores_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named without its directory, as in a hurry."""
@@ -132,7 +132,7 @@ class Swallowing(SimulatedConnector):
         return super()._prove(orders)
 
 
-def test_a_person_may_go_on_to_the_proof_of_others_while_a_lock_cannot_be_looked_up(
+def test_proof_may_continue_without_stuck_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(hours=1))

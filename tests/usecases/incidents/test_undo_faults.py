@@ -36,7 +36,7 @@ def unlocks(installation: SimulatedInstallation, case: str) -> dict[str, EffectS
 @pytest.mark.parametrize(
     "fault", [Fault.BUSY, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.HANG], ids=str
 )
-def test_an_account_is_given_back_once_whatever_becomes_of_the_first_answer(
+def test_account_is_unlocked_once_despite_lost_answer(
     installation: SimulatedInstallation, directory: SimulatedConnector, fault: Fault
 ) -> None:
     case = installation.run("account-takeover", TWO)
@@ -49,7 +49,7 @@ def test_an_account_is_given_back_once_whatever_becomes_of_the_first_answer(
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_an_undo_that_is_lost_each_time_is_given_up_by_name_and_tried_again_when_asked(
+def test_lost_undo_is_abandoned_and_retryable(
     installation: SimulatedInstallation, directory: SimulatedConnector
 ) -> None:
     case = installation.run("account-takeover", TWO)
@@ -66,7 +66,7 @@ def test_an_undo_that_is_lost_each_time_is_given_up_by_name_and_tried_again_when
 
 
 @pytest.mark.parametrize("lost", [["agent01"], ["agent01", "agent02"]], ids=["one", "all"])
-def test_an_undo_that_another_one_made_up_for_is_neither_named_nor_tried_again(
+def test_superseded_undo_is_not_retried(
     installation: SimulatedInstallation, directory: SimulatedConnector, lost: list[str]
 ) -> None:
     case = installation.run("lock", TWO)
@@ -98,7 +98,7 @@ def test_an_undo_that_another_one_made_up_for_is_neither_named_nor_tried_again(
     )
 
 
-def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_directory_did_it(
+def test_undo_waits_for_a_busy_directory(
     installation: SimulatedInstallation,
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,
@@ -114,7 +114,7 @@ def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_dire
     assert installation.is_enabled("agent01")
 
 
-def test_an_undo_that_nobody_can_look_up_stays_in_doubt_and_keeps_a_new_lock_waiting(
+def test_unknown_undo_delays_a_new_lock(
     installation: SimulatedInstallation,
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,
@@ -134,7 +134,7 @@ def test_an_undo_that_nobody_can_look_up_stays_in_doubt_and_keeps_a_new_lock_wai
     assert directory.changes("agent01") == 3
 
 
-def test_what_nobody_knows_to_be_locked_is_not_given_back_before_that_is_settled(
+def test_unknown_lock_is_not_undone_before_settling(
     installation: SimulatedInstallation,
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,

@@ -40,7 +40,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
         yield installation
 
 
-def test_one_step_is_given_back_and_the_other_stays_locked(
+def test_single_step_undo_keeps_other_locks(
     installation: SimulatedInstallation,
 ) -> None:
     case = lifecycle.open_incident(
@@ -72,7 +72,7 @@ def test_one_step_is_given_back_and_the_other_stays_locked(
     assert all(installation.is_enabled(name) for name in locked)
 
 
-def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_locked(
+def test_removed_directory_does_not_block_undo(
     installation: SimulatedInstallation,
 ) -> None:
     here = installation.config.accounts
@@ -107,7 +107,7 @@ def opened(installation: SimulatedInstallation, mode: Mode = Mode.LIVE) -> str:
     ).incident
 
 
-def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
+def test_closed_incident_undo_needs_reopening(
     installation: SimulatedInstallation,
 ) -> None:
     case = opened(installation)
@@ -131,7 +131,7 @@ def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_who_locked_an_account_while_the_first_was_closed_keeps_it_shut_until_closed_too(
+def test_later_lock_holds_until_its_closing(
     installation: SimulatedInstallation,
 ) -> None:
     first = opened(installation)
@@ -149,7 +149,7 @@ def test_who_locked_an_account_while_the_first_was_closed_keeps_it_shut_until_cl
     assert installation.is_enabled("agent01")
 
 
-def test_an_incident_that_was_stopped_is_stopped_when_it_is_opened_again(
+def test_reopened_incident_stays_stopped(
     installation: SimulatedInstallation,
 ) -> None:
     case = opened(installation)

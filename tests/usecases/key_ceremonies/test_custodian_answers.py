@@ -24,7 +24,7 @@ def test_nobody_who_was_never_asked_is_overdue(tmp_path: Path) -> None:
     assert standings(tmp_path) == ()
 
 
-def test_who_does_not_answer_is_overdue_after_a_hundred_days(tmp_path: Path) -> None:
+def test_silent_custodian_is_overdue_after_hundred_days(tmp_path: Path) -> None:
     note_asked(tmp_path, "a", PEOPLE, NOW)
     answered(tmp_path, "age1lee", "a", NOW + timedelta(days=3))
     assert overdue(tmp_path, NOW + timedelta(days=99)) == set()
@@ -35,14 +35,14 @@ def test_who_does_not_answer_is_overdue_after_a_hundred_days(tmp_path: Path) -> 
     assert overdue(tmp_path, NOW + timedelta(days=101)) == {"Dana"}
 
 
-def test_an_old_answer_that_is_taken_in_again_proves_nothing_new(tmp_path: Path) -> None:
+def test_old_answer_proves_nothing(tmp_path: Path) -> None:
     note_asked(tmp_path, "a", PEOPLE, NOW)
     for days in (1, 95):
         answered(tmp_path, "age1lee", "a", NOW + timedelta(days=days))
     assert "Lee" in overdue(tmp_path, NOW + timedelta(days=101))
 
 
-def test_a_key_that_did_not_open_is_overdue_at_once_until_it_does(tmp_path: Path) -> None:
+def test_failed_key_is_overdue_until_it_opens(tmp_path: Path) -> None:
     note_asked(tmp_path, "a", PEOPLE, NOW)
     answered(tmp_path, "age1lee", "a", NOW, "hr/0")
     assert overdue(tmp_path, NOW) == {"Lee"}
@@ -51,7 +51,7 @@ def test_a_key_that_did_not_open_is_overdue_at_once_until_it_does(tmp_path: Path
     assert overdue(tmp_path, NOW + timedelta(days=2)) == set()
 
 
-def test_who_is_no_custodian_any_more_is_not_waited_for(tmp_path: Path) -> None:
+def test_former_custodian_is_not_awaited(tmp_path: Path) -> None:
     note_asked(tmp_path, "a", PEOPLE, NOW)
     note_asked(tmp_path, "b", PEOPLE[1:], NOW + timedelta(days=90))
     assert [one.name for one in standings(tmp_path)] == ["Lee"]

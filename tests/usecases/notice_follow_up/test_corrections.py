@@ -30,7 +30,7 @@ def mails_about(centre: Centre) -> dict[str, int]:
     return found
 
 
-def test_a_correction_reaches_those_who_got_the_wrong_notice_and_nobody_else(
+def test_correction_reaches_exactly_the_wrong_recipients(
     centre: Centre,
 ) -> None:
     with_notices(centre, canary_percent=20, canary_from=10, canary_minutes=15)
@@ -65,7 +65,7 @@ def test_a_correction_reaches_those_who_got_the_wrong_notice_and_nobody_else(
     assert centre.installation.ledger.audit.verify().findings == ()
 
 
-def test_while_one_message_is_under_way_no_correction_is_planned_that_would_miss_it(
+def test_running_message_delays_the_correction(
     centre: Centre,
 ) -> None:
     with_notices(
@@ -97,7 +97,7 @@ def test_while_one_message_is_under_way_no_correction_is_planned_that_would_miss
     assert plan.recipients == 10
 
 
-def test_a_notice_that_nobody_got_and_a_value_that_it_does_not_take_are_refused(
+def test_impossible_correction_is_refused(
     centre: Centre,
 ) -> None:
     with_notices(centre, abort_window_seconds=3600)
@@ -109,7 +109,7 @@ def test_a_notice_that_nobody_got_and_a_value_that_it_does_not_take_are_refused(
         corrections.correct(centre.installation, case, "nothing", WRONG)
 
 
-def test_a_notice_is_corrected_once_unless_another_correction_is_asked_for(
+def test_second_correction_must_be_requested(
     centre: Centre,
 ) -> None:
     with_notices(centre, canary_percent=0)
@@ -129,7 +129,7 @@ def test_a_notice_is_corrected_once_unless_another_correction_is_asked_for(
         corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
 
 
-def test_who_may_have_got_the_wrong_notice_is_corrected_and_who_surely_did_not_is_left_alone(
+def test_possible_recipients_are_corrected_too(
     tmp_path: Path,
 ) -> None:
     answers = {
@@ -176,7 +176,7 @@ def test_who_may_have_got_the_wrong_notice_is_corrected_and_who_surely_did_not_i
         }
 
 
-def test_who_did_not_open_the_incident_does_not_send_a_correction_alone(centre: Centre) -> None:
+def test_correction_needs_opener_or_approval(centre: Centre) -> None:
     """Lee asked for it and may approve it: one more must."""
     with_notices(centre, canary_percent=0)
     case = approved(centre)
@@ -194,7 +194,7 @@ def test_who_did_not_open_the_incident_does_not_send_a_correction_alone(centre: 
     assert set(mails_about(centre).values()) == {2}
 
 
-def test_nothing_is_corrected_in_an_incident_that_is_closed(centre: Centre) -> None:
+def test_closed_incident_is_not_corrected(centre: Centre) -> None:
     with_notices(centre, canary_percent=0)
     case = approved(centre)
     lifecycle.close(centre.installation, case, by="dana")
@@ -203,7 +203,7 @@ def test_nothing_is_corrected_in_an_incident_that_is_closed(centre: Centre) -> N
     assert correction_history.standing_corrections(centre.installation, case, TOLD) == []
 
 
-def test_a_correction_is_in_the_language_in_which_its_reader_got_the_notice(
+def test_correction_uses_the_language_of_the_notice(
     centre: Centre,
 ) -> None:
     with_notices(centre, canary_percent=0)

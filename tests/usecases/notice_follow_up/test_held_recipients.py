@@ -68,7 +68,7 @@ def untold(centre: Centre) -> tuple[int, int]:
     return one.untold, one.held
 
 
-def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Centre) -> None:
+def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
     assert counted(centre, case)[0].counts == {End.HANDED_OVER: 17, End.HELD: 3}
@@ -146,7 +146,7 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_who_is_decided_about_while_it_is_counted_counts_once(centre: Centre) -> None:
+def test_decision_during_counting_counts_once(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
     waiting = [one.mark for one in held_recipients.held(installation, case)]
@@ -173,7 +173,7 @@ def test_who_is_decided_about_while_it_is_counted_counts_once(centre: Centre) ->
     assert told_anew == [{End.PLANNED: 1}] * 3
 
 
-def test_somebody_who_was_left_out_may_be_told_after_all_at_their_own_address(
+def test_excluded_person_may_be_notified_later(
     centre: Centre,
 ) -> None:
     case = holding(centre)
@@ -190,7 +190,7 @@ def test_somebody_who_was_left_out_may_be_told_after_all_at_their_own_address(
     assert ends[TOLD] == {End.HANDED_OVER: 17, End.HELD: 2}
 
 
-def test_whom_an_approver_refused_to_tell_so_is_decided_about_again(centre: Centre) -> None:
+def test_refused_notification_returns_to_decision(centre: Centre) -> None:
     """A mistyped address, say: the child would be neither told nor left out for good."""
     case = holding(centre)
     installation = centre.installation
@@ -240,7 +240,7 @@ def test_whom_an_approver_refused_to_tell_so_is_decided_about_again(centre: Cent
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> None:
+def test_unknown_mark_or_closed_incident_is_refused(centre: Centre) -> None:
     case = holding(centre)
     with pytest.raises(UsageError, match="no held recipients of"):
         held_recipients.leave_out(centre.installation, case, ["ffff0000"], WHY, by="lee")
@@ -254,9 +254,7 @@ def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> No
         held_recipients.leave_out(centre.installation, case, [mark], WHY, by="lee")
 
 
-def test_two_people_whose_marks_begin_alike_are_told_apart(
-    centre: Centre, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_similar_marks_are_distinguished(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     give_one_mark_to_all(monkeypatch)
     case = holding(centre)
     installation = centre.installation
@@ -271,7 +269,7 @@ def test_two_people_whose_marks_begin_alike_are_told_apart(
     assert open_one.mark == marks[0]
 
 
-def test_whom_no_mail_reached_is_named_and_told_by_a_letter_once(centre: Centre) -> None:
+def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     furnish_letters(centre)
     centre.smtp.answer_recipient("customer9@example.net", "550 5.1.1 no such mailbox")
     case = approved(centre)
@@ -317,14 +315,14 @@ def test_whom_no_mail_reached_is_named_and_told_by_a_letter_once(centre: Centre)
         )
 
 
-def test_what_was_stopped_is_no_mail_that_did_not_arrive(centre: Centre) -> None:
+def test_stopped_message_is_not_undelivered(centre: Centre) -> None:
     with_notices(centre, canary_percent=20, canary_from=10)
     case = approved(centre)
     staged_sending.stop(centre.installation, case, TOLD, "wrong text")
     assert held_recipients.unreached(centre.installation, case) == []
 
 
-def test_whom_the_second_mail_did_not_reach_either_is_told_again_and_corrected(
+def test_twice_undelivered_person_is_notified_and_corrected(
     centre: Centre,
 ) -> None:
     with_notices(centre, canary_percent=0)
@@ -385,7 +383,7 @@ def test_whom_the_second_mail_did_not_reach_either_is_told_again_and_corrected(
     assert told.needs_approvals == 2  # as many as the notice itself
 
 
-def test_who_dies_between_planning_to_tell_somebody_and_keeping_why_leaves_them_decided_about(
+def test_interrupted_decision_stays_decided(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = holding(centre)
@@ -417,7 +415,7 @@ def test_who_dies_between_planning_to_tell_somebody_and_keeping_why_leaves_them_
     assert (told.mark, told.by) == (mark, "lee")
 
 
-def test_whom_somebody_stopped_from_being_told_at_a_wrong_address_is_told_at_another(
+def test_stopped_wrong_address_allows_another(
     centre: Centre,
 ) -> None:
     case = holding(centre)
@@ -449,7 +447,7 @@ def test_whom_somebody_stopped_from_being_told_at_a_wrong_address_is_told_at_ano
     assert untold(centre) == (2, 2)
 
 
-def test_a_mail_that_arrived_after_all_hides_nobody_who_is_untold(centre: Centre) -> None:
+def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
     """A bounce may be followed by the delivery: then nobody must be missing from the count."""
     with_notices(centre, canary_percent=0)
     centre.smtp.answer_recipient("customer9@example.net", "550 5.1.1 no such mailbox")
@@ -479,7 +477,7 @@ def test_a_mail_that_arrived_after_all_hides_nobody_who_is_untold(centre: Centre
     assert untold(centre) == (1, 0)
 
 
-def test_nobody_is_told_apart_before_the_notice_is_approved_or_they_would_be_told_twice(
+def test_individual_notice_waits_for_approval(
     centre: Centre,
 ) -> None:
     """An approver may refuse it still; asked anew, they are held in the newer round as well."""
@@ -511,7 +509,7 @@ def test_nobody_is_told_apart_before_the_notice_is_approved_or_they_would_be_tol
 
 
 @pytest.mark.parametrize("is_told", [False, True])
-def test_of_two_who_decide_about_somebody_at_once_the_first_counts(
+def test_first_of_two_decisions_counts(
     centre: Centre, monkeypatch: pytest.MonkeyPatch, is_told: bool
 ) -> None:
     """Lee would believe that somebody is left out whom Kim tells, or stand for Kim's address."""
@@ -555,7 +553,7 @@ def test_of_two_who_decide_about_somebody_at_once_the_first_counts(
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_who_was_left_out_by_another_meanwhile_stays_so_for_their_reason(
+def test_existing_exclusion_keeps_its_reason(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = holding(centre)
@@ -578,7 +576,7 @@ def test_who_was_left_out_by_another_meanwhile_stays_so_for_their_reason(
     assert [one.actor for one in events] == ["kim"]
 
 
-def test_a_guardian_who_is_a_customer_too_gets_one_correction(centre: Centre) -> None:
+def test_guardian_customer_gets_one_correction(centre: Centre) -> None:
     with_notices(centre, canary_percent=0)
     case = holding(centre)
     installation = centre.installation
@@ -609,9 +607,7 @@ def test_a_guardian_who_is_a_customer_too_gets_one_correction(centre: Centre) ->
         (["Ana", " "], "is empty"),
     ],
 )
-def test_who_is_to_be_told_where_nothing_can_be_sent_waits_for_a_decision_still(
-    centre: Centre, to: list[str], why: str
-) -> None:
+def test_impossible_notification_stays_undecided(centre: Centre, to: list[str], why: str) -> None:
     case = holding(centre)
     installation = centre.installation
     there = held_recipients.held(installation, case)
@@ -627,7 +623,7 @@ def test_who_is_to_be_told_where_nothing_can_be_sent_waits_for_a_decision_still(
     assert {each.step for each in counted(centre, case)} == {TOLD}
 
 
-def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
+def test_returned_letter_is_not_mailed(
     centre: Centre,
 ) -> None:
     """The folder would hold a letter that is addressed to nobody's house."""
@@ -650,7 +646,7 @@ def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
         )
 
 
-def test_an_audience_of_whom_everybody_is_held_waits_for_a_person(centre: Centre) -> None:
+def test_fully_held_audience_waits_for_a_person(centre: Centre) -> None:
     config = centre.installation.config
     query = QUERY.replace("born AS born_on, died AS died_on", "'yes' AS is_minor")
     changed = config.audiences["customers"].model_copy(update={"query": query})

@@ -165,7 +165,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_without_a_writer_of_letters_each_is_named_as_not_told(centre: Centre) -> None:
+def test_without_letters_people_are_named(centre: Centre) -> None:
     furnish_letters(centre, with_sender=False)
     case = approved(centre)
     one = counted(centre, case)
@@ -175,7 +175,7 @@ def test_without_a_writer_of_letters_each_is_named_as_not_told(centre: Centre) -
     assert reasons[-1] == "there is no address"
 
 
-def test_letters_wait_for_the_canary_and_are_not_in_it(centre: Centre) -> None:
+def test_letters_wait_for_the_canary(centre: Centre) -> None:
     furnish_letters(centre)
     with_notices(centre, canary_percent=20, canary_from=10, canary_minutes=15)
     case = approved(centre)
@@ -184,7 +184,7 @@ def test_letters_wait_for_the_canary_and_are_not_in_it(centre: Centre) -> None:
     assert one.counts == {End.PLANNED: 15, End.HANDED_OVER: 4, End.REFUSED: 1}
 
 
-def test_a_sender_of_letters_leaves_the_choice_of_the_mail_sender_alone(centre: Centre) -> None:
+def test_letter_sender_is_no_mail_sender(centre: Centre) -> None:
     furnish_letters(centre)
     with_notices(centre, sender=None)
     outside = centre.installation.reader()
@@ -197,7 +197,7 @@ def test_a_sender_of_letters_leaves_the_choice_of_the_mail_sender_alone(centre: 
     ]
 
 
-def test_who_dies_while_letters_are_said_to_be_posted_says_it_again_with_the_day(
+def test_interrupted_posting_repeats_with_its_day(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     furnish_letters(centre)
@@ -222,9 +222,7 @@ def test_who_dies_while_letters_are_said_to_be_posted_says_it_again_with_the_day
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
-    centre: Centre, is_written: bool
-) -> None:
+def test_crash_leaves_each_letter_written_once(centre: Centre, is_written: bool) -> None:
     furnish_letters(centre)
     with_notices(centre, abort_window_seconds=3600)
     case = approved(centre)
@@ -246,9 +244,7 @@ def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
     assert counted(centre, case).counts[End.PRINTED] == 2
 
 
-def test_a_mark_that_two_letters_bear_is_taken_for_neither(
-    centre: Centre, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shared_mark_is_ambiguous(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would count the wrong reader as told, or the right one as not."""
     give_one_mark_to_all(monkeypatch)
     furnish_letters(centre)
@@ -274,7 +270,7 @@ def test_a_mark_that_two_letters_bear_is_taken_for_neither(
     assert back.person == rows[0].handle[:16]
 
 
-def test_a_letter_that_was_thrown_away_told_nobody_and_is_not_corrected(centre: Centre) -> None:
+def test_discarded_letter_notified_nobody(centre: Centre) -> None:
     furnish_letters(centre)
     case = approved(centre)
     installation = centre.installation
@@ -301,9 +297,7 @@ def test_a_letter_that_was_thrown_away_told_nobody_and_is_not_corrected(centre: 
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_more_letters_than_a_transaction_takes_are_all_thrown_away(
-    centre: Centre, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_letters_are_all_discarded(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
     furnish_letters(centre)
     case = approved(centre)
@@ -311,7 +305,7 @@ def test_more_letters_than_a_transaction_takes_are_all_thrown_away(
     assert counted(centre, case).counts == {End.HANDED_OVER: 17, End.REFUSED: 3}
 
 
-def test_a_correction_of_a_letter_is_a_letter_to_the_same_window(centre: Centre) -> None:
+def test_correction_of_letter_is_a_letter(centre: Centre) -> None:
     furnish_letters(centre)
     case = approved(centre)
     letters.posted(centre.installation, case, TOLD, by="lee")
@@ -331,7 +325,7 @@ def test_a_correction_of_a_letter_is_a_letter_to_the_same_window(centre: Centre)
 
 
 @pytest.mark.parametrize("is_posted", [True, False])
-def test_of_two_who_say_what_became_of_a_letter_at_once_the_first_counts(
+def test_first_of_two_letter_reports_counts(
     centre: Centre, monkeypatch: pytest.MonkeyPatch, is_posted: bool
 ) -> None:
     furnish_letters(centre)
@@ -368,9 +362,7 @@ def test_of_two_who_say_what_became_of_a_letter_at_once_the_first_counts(
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_who_says_what_became_of_letters_that_another_was_first_with_is_told_so(
-    centre: Centre, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_late_letter_report_is_told_so(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     furnish_letters(centre)
     case = approved(centre)
     installation = centre.installation

@@ -81,9 +81,7 @@ def words_to(centre: Centre, address: str) -> list[str]:
 
 
 @pytest.mark.parametrize("who", ["held", "not reached"])
-def test_after_a_correction_the_notice_is_written_anew_for_whoever_had_not_got_it(
-    centre: Centre, who: str
-) -> None:
+def test_corrected_notice_is_rewritten_for_others(centre: Centre, who: str) -> None:
     case = holding(centre)
     mark = held_recipients.held(centre.installation, case)[0].mark
     if who == "not reached":
@@ -110,7 +108,7 @@ def test_after_a_correction_the_notice_is_written_anew_for_whoever_had_not_got_i
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_a_correction_that_was_refused_leaves_the_notice_its_own_words(centre: Centre) -> None:
+def test_refused_correction_changes_nothing(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
     plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
@@ -134,7 +132,7 @@ def test_a_correction_that_was_refused_leaves_the_notice_its_own_words(centre: C
     assert words.partition(",")[2] in {each[0].partition(",")[2] for each in of_others}
 
 
-def test_a_correction_that_did_not_arrive_is_told_in_its_own_words_unless_there_is_a_newer_one(
+def test_undelivered_correction_uses_the_newest_text(
     centre: Centre,
 ) -> None:
     with_notices(centre, canary_percent=0)
@@ -158,7 +156,7 @@ def test_a_correction_that_did_not_arrive_is_told_in_its_own_words_unless_there_
     assert "Only names were seen." in words
 
 
-def test_nobody_is_told_apart_what_by_the_corrected_answer_concerns_nobody(centre: Centre) -> None:
+def test_unconcerned_people_are_not_notified(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark
@@ -187,7 +185,7 @@ def test_nobody_is_told_apart_what_by_the_corrected_answer_concerns_nobody(centr
     )
 
 
-def test_who_is_still_to_be_told_apart_is_named_once_the_answer_behind_it_is_corrected(
+def test_corrected_answer_names_unnotified_people(
     centre: Centre,
 ) -> None:
     case = holding(centre)
@@ -209,9 +207,7 @@ def test_who_is_still_to_be_told_apart_is_named_once_the_answer_behind_it_is_cor
     assert told not in named, "it was told with the others, and is corrected with them"
 
 
-def test_what_a_notice_says_by_an_answer_is_what_the_corrected_answer_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_notice_uses_the_corrected_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = Recipient(key="child", address="child@example.net", name="A Child", held="a minor")
     monkeypatch.setattr(
         TwinOutside,
@@ -247,9 +243,7 @@ def test_what_a_notice_says_by_an_answer_is_what_the_corrected_answer_says(
 
 
 @pytest.mark.parametrize("failed", ["the notice", "its correction", "who is told apart"])
-def test_what_failed_is_not_tried_again_in_words_that_were_corrected_since(
-    tmp_path: Path, failed: str
-) -> None:
+def test_failed_message_is_not_sent_after_correction(tmp_path: Path, failed: str) -> None:
     """Whom it reached then would have what was wrong, and no correction of it."""
     four, guardian = "customers4@example.net", GUARDIAN
     answers = {} if failed == "its correction" else {four: Answer(state=EffectState.FAILED)}
@@ -323,7 +317,7 @@ def test_what_failed_is_not_tried_again_in_words_that_were_corrected_since(
         assert installation.ledger.audit.verify().findings == ()
 
 
-def test_who_is_told_apart_in_the_place_of_what_failed_is_not_told_by_a_retry_as_well(
+def test_individual_notice_replaces_the_retry(
     tmp_path: Path,
 ) -> None:
     four = "customers4@example.net"

@@ -30,9 +30,7 @@ def saying(centre: Centre, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("key", "left"), [("name", NAME_PLACEHOLDER), ("contact_line", CONTACT_PLACEHOLDER)]
 )
-def test_no_notice_is_planned_with_what_only_init_wrote(
-    centre: Centre, key: str, left: str
-) -> None:
+def test_notice_with_placeholder_is_not_planned(centre: Centre, key: str, left: str) -> None:
     centre.scim.create("alice")
     saying(centre, **{key: left})
     report = plan_incident(centre.installation, "account-takeover", {"accounts": ["agents:alice"]})
@@ -51,14 +49,14 @@ def test_no_notice_is_planned_with_what_only_init_wrote(
     assert centre.installation.ledger.notices.of_incident(rehearsed), "an exercise reaches nobody"
 
 
-def test_a_correction_is_not_planned_with_what_only_init_wrote(centre: Centre) -> None:
+def test_correction_with_placeholder_is_not_planned(centre: Centre) -> None:
     case = approved(centre)
     saying(centre, contact_line=CONTACT_PLACEHOLDER)
     with pytest.raises(ConfigurationError, match=r"Set organisation\.contact_line"):
         corrections.correct(centre.installation, case, TOLD, {"what_happened": "not-concerned"})
 
 
-def test_each_language_says_how_to_reach_you_in_its_own_words(centre: Centre) -> None:
+def test_each_language_has_its_contact_line(centre: Centre) -> None:
     saying(centre, contact_lines={"es": CONTACT_IN["es"]})
     case = approved(centre)
     frozen = centre.installation.ledger.incidents.notice(case, TOLD, 1)

@@ -55,7 +55,7 @@ def left_behind(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if "audience-" in path.name]
 
 
-def test_customers_are_read_as_they_were_and_nothing_restored_stays(tmp_path: Path) -> None:
+def test_snapshot_reads_earlier_customers_and_cleans_up(tmp_path: Path) -> None:
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")
@@ -74,7 +74,7 @@ def test_customers_are_read_as_they_were_and_nothing_restored_stays(tmp_path: Pa
         assert not left_behind(tmp_path)
 
 
-def test_what_a_dead_one_restored_goes_before_the_next_and_what_is_still_read_stays(
+def test_dead_restore_is_removed_and_live_kept(
     tmp_path: Path,
 ) -> None:
     """Customers in clear would lie there for good; or be taken from under whoever reads them."""
@@ -104,7 +104,7 @@ def _die_reading(config_file: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_no_point_before_the_incident_is_an_error_and_never_a_later_one(tmp_path: Path) -> None:
+def test_missing_earlier_point_is_an_error(tmp_path: Path) -> None:
     config_file = ready(tmp_path)
     before = datetime.now(UTC)
     with backup_installation.installation_at(config_file) as installation:
@@ -116,7 +116,7 @@ def test_no_point_before_the_incident_is_an_error_and_never_a_later_one(tmp_path
             pytest.fail("a file was given")
 
 
-def test_the_point_before_is_read_where_the_newest_lacks_something(tmp_path: Path) -> None:
+def test_incomplete_point_uses_the_one_before(tmp_path: Path) -> None:
     """Of a source that could not be read there may be half a file, and half the customers."""
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
@@ -128,7 +128,7 @@ def test_the_point_before_is_read_where_the_newest_lacks_something(tmp_path: Pat
             assert file.read_text() == "the customer rang twice\n"
 
 
-def test_a_file_that_does_not_come_back_whole_is_no_audience(tmp_path: Path) -> None:
+def test_incompletely_restored_file_is_no_audience(tmp_path: Path) -> None:
     config_file = ready(tmp_path)
     path = "recordings/2026/call-1.wav"
     with backup_installation.installation_at(config_file) as installation:
@@ -142,7 +142,7 @@ def test_a_file_that_does_not_come_back_whole_is_no_audience(tmp_path: Path) -> 
     assert not left_behind(tmp_path)
 
 
-def test_a_link_in_the_point_is_not_followed_to_what_the_intruder_may_have_changed(
+def test_link_in_a_point_is_not_followed(
     tmp_path: Path,
 ) -> None:
     config_file = ready(tmp_path)
@@ -169,7 +169,7 @@ def test_a_path_is_a_name_and_no_pattern(tmp_path: Path) -> None:
             assert [one.name for one in file.parent.iterdir()] == ["list [1].csv"]
 
 
-def test_a_file_that_the_point_has_not_is_named(tmp_path: Path) -> None:
+def test_missing_file_in_point_is_named(tmp_path: Path) -> None:
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")
@@ -182,9 +182,7 @@ def test_a_file_that_the_point_has_not_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["detection", "suspicion"])
-def test_before_what_happened_is_known_the_incidents_time_is_when_it_was_noticed(
-    centre: Centre, name: str
-) -> None:
+def test_default_time_is_the_awareness(centre: Centre, name: str) -> None:
     incident_id = centre.open("account-takeover", "agents:none")
     opened = centre.installation.ledger.incidents.get(incident_id).opened_at
     noticed = opened - timedelta(hours=5)
@@ -195,7 +193,7 @@ def test_before_what_happened_is_known_the_incidents_time_is_when_it_was_noticed
     assert incident_time(centre.installation, incident_id) == noticed
 
 
-def test_the_incidents_time_is_the_earliest_that_is_known(centre: Centre) -> None:
+def test_incident_time_is_the_earliest_known(centre: Centre) -> None:
     incident_id = centre.open("account-takeover", "agents:none")
     opened = centre.installation.ledger.incidents.get(incident_id).opened_at
     assert incident_time(centre.installation, incident_id) == opened
@@ -207,7 +205,7 @@ def test_the_incidents_time_is_the_earliest_that_is_known(centre: Centre) -> Non
     assert incident_time(centre.installation, incident_id) == happened
 
 
-def test_a_directorys_users_are_told_but_those_whose_account_is_disabled(centre: Centre) -> None:
+def test_disabled_users_are_not_notified(centre: Centre) -> None:
     for name, is_active in (("ana", True), ("ben", False)):
         centre.scim._ask(
             "POST",

@@ -57,7 +57,7 @@ _ROW = st.builds(
     st.lists(st.tuples(_ROW, st.none() | st.sampled_from(list(DeliveryState))), max_size=20),
     st.sets(st.tuples(st.sampled_from(["a", "b"]), st.integers(1, 3))),
 )
-def test_the_numbers_add_up_to_the_audience_whatever_became_of_each(
+def test_accounting_sums_to_the_audience(
     people: list[tuple[EffectRow, DeliveryState | None]], refused: set[tuple[str, int]]
 ) -> None:
     heard = {row.token: state for row, state in people}
@@ -86,9 +86,7 @@ def test_the_numbers_add_up_to_the_audience_whatever_became_of_each(
 
 @pytest.mark.parametrize("target", ["mail:ana@x.test", "post:Ana\nLeeds"])
 @pytest.mark.parametrize("told", DeliveryState)
-def test_an_end_that_was_told_has_the_moment_that_was_told_with_it(
-    told: DeliveryState, target: str
-) -> None:
+def test_final_report_keeps_its_own_time(told: DeliveryState, target: str) -> None:
     submitted, answered = NOW, NOW + timedelta(seconds=2)
     at, complained = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
     one = line(
@@ -105,9 +103,7 @@ def test_an_end_that_was_told_has_the_moment_that_was_told_with_it(
     assert one.as_json()["complained_at"] == timestamp(complained)
 
 
-def test_who_reads_the_file_finds_the_digest_of_its_lines_in_the_timeline(
-    centre: Centre, tmp_path: Path
-) -> None:
+def test_export_digest_is_in_the_timeline(centre: Centre, tmp_path: Path) -> None:
     case = told_centre(centre)
     lines: list[Line] = []
     export(centre.installation, case, tmp_path / "told.json", each=lines.append)
@@ -121,7 +117,7 @@ def test_who_reads_the_file_finds_the_digest_of_its_lines_in_the_timeline(
     assert (noted["rows"], noted["lines"]) == (digest, len(lines))
 
 
-def test_an_export_leaves_the_draft_of_one_that_still_runs(centre: Centre, tmp_path: Path) -> None:
+def test_export_keeps_a_running_draft(centre: Centre, tmp_path: Path) -> None:
     case = told_centre(centre)
     living = tmp_path / f".told.csv.{os.getppid()}.draft"
     of_another = tmp_path / ".told.csv.mine.draft"
@@ -132,9 +128,7 @@ def test_an_export_leaves_the_draft_of_one_that_still_runs(centre: Centre, tmp_p
     assert of_another.exists()
 
 
-def test_an_export_takes_away_the_draft_of_a_dead_one_that_bore_its_number(
-    centre: Centre, tmp_path: Path
-) -> None:
+def test_export_removes_a_dead_draft(centre: Centre, tmp_path: Path) -> None:
     """In a container each command may have the same one, and no export would ever be written."""
     case = told_centre(centre)
     (tmp_path / f".told.csv.{os.getpid()}.draft").write_text("half a line")
@@ -241,9 +235,7 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_without_a_reason_that_says_something_nobody_sees_an_address(
-    centre: Centre, tmp_path: Path
-) -> None:
+def test_addresses_need_a_meaningful_reason(centre: Centre, tmp_path: Path) -> None:
     case = told_centre(centre)
     lines: list[Line] = []
     for look_in_clear in (
@@ -260,9 +252,7 @@ def test_without_a_reason_that_says_something_nobody_sees_an_address(
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("why", ["  =cmd()", "+1", "-1", "@cmd"])
-def test_no_spreadsheet_takes_what_somebody_wrote_for_a_formula(
-    centre: Centre, tmp_path: Path, why: str
-) -> None:
+def test_export_contains_no_formula(centre: Centre, tmp_path: Path, why: str) -> None:
     config = centre.installation.config
     customers = config.audiences["customers"].model_copy(update={"why": why})
     audiences = {**config.audiences, "customers": customers}
@@ -290,7 +280,7 @@ def test_an_export_that_fails_leaves_no_file(
     assert list(tmp_path.glob("*told*")) == []
 
 
-def test_an_export_is_written_where_a_file_has_one_name_only(
+def test_export_works_without_hard_links(
     centre: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = told_centre(centre)
@@ -309,9 +299,7 @@ def test_an_export_is_written_where_a_file_has_one_name_only(
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "unlink"])
-def test_who_dies_over_an_export_leaves_a_whole_file_or_none(
-    centre: Centre, tmp_path: Path, call: str
-) -> None:
+def test_interrupted_export_is_whole_or_absent(centre: Centre, tmp_path: Path, call: str) -> None:
     case = told_centre(centre)
     file = tmp_path / "told.csv"
     dying = get_context("spawn").Process(

@@ -127,9 +127,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
     return there
 
 
-def test_who_tries_again_takes_back_or_enrols_lets_go_of_what_it_asked(
-    tmp_path: Path, left: dict[int, Outside]
-) -> None:
+def test_retry_undo_and_enrolment_close_connections(tmp_path: Path, left: dict[int, Outside]) -> None:
     with simulated_installation(tmp_path) as installation:
         directory = installation.twins.directory
         assert isinstance(directory, SimulatedConnector)

@@ -35,7 +35,7 @@ def said(installation: Installation) -> list[Check]:
     return [one for one in practice(installation) if one.part == FACTORS]
 
 
-def test_each_directory_says_how_many_have_none_and_one_that_is_away_hides_no_other(
+def test_absent_directory_hides_no_other_factors(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = SimulatedConnector("crm", {"ada": True}, factors={})
@@ -104,9 +104,7 @@ def everybody(**more: Any) -> Factors:
         ),
     ],
 )
-def test_what_a_directory_says_is_told_in_a_sentence(
-    found: Factors, is_open: bool, words: str
-) -> None:
+def test_second_factor_result_is_one_sentence(found: Factors, is_open: bool, words: str) -> None:
     assert (found.is_open, found.sentence) == (is_open, words)
 
 

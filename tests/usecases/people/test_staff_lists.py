@@ -35,9 +35,7 @@ def furnished(folder: Path, slapd: Slapd, tag: str) -> Path:
     return config_file
 
 
-def test_people_come_from_ldap_with_what_it_says_of_them(
-    tmp_path: Path, slapd_server: Slapd
-) -> None:
+def test_people_are_read_from_ldap(tmp_path: Path, slapd_server: Slapd) -> None:
     tag = uuid.uuid4().hex
     ada, ben = f"Ada-{tag}", f"ben-{tag}"
     slapd_server.add(
@@ -58,9 +56,7 @@ def test_people_come_from_ldap_with_what_it_says_of_them(
         _refuses(installation)
 
 
-def test_who_mistyped_a_password_has_not_left_and_has_one_account(
-    tmp_path: Path, slapd_server: Slapd
-) -> None:
+def test_mistyped_password_is_no_departure(tmp_path: Path, slapd_server: Slapd) -> None:
     tag = uuid.uuid4().hex
     eve = f"eve-{tag}"
     dn = slapd_server.add(eve, employeeType=[tag])

@@ -68,9 +68,7 @@ def listed(folder: Path, samba: Samba) -> dict[str, Listed]:
         return {one.member.key: one for one in read_ldap("domain", installation.config, reveal)}
 
 
-def test_people_come_from_a_domain_with_their_groups_as_roles_and_who_is_disabled_has_left(
-    tmp_path: Path, people: Samba
-) -> None:
+def test_domain_groups_become_roles(tmp_path: Path, people: Samba) -> None:
     found = listed(tmp_path, people)
     assert set(found) == {"ada", "ben", "eve"}
     ada = found["ada"].member

@@ -115,7 +115,7 @@ def handed(
         )
 
 
-def test_what_was_handed_over_whole_agrees_for_us_and_for_the_program(handed: Handed) -> None:
+def test_export_agrees_for_both_verifiers(handed: Handed) -> None:
     assert handed.ours() is ExitStatus.DONE
     assert handed.theirs() == 0, handed.capture.readouterr().out
     assert handed.theirs("--json") == 0
@@ -124,9 +124,7 @@ def test_what_was_handed_over_whole_agrees_for_us_and_for_the_program(handed: Ha
     assert document["unchecked"] == []
 
 
-def test_the_one_file_works_where_nothing_of_this_program_is(
-    handed: Handed, tmp_path: Path
-) -> None:
+def test_verifier_works_alone(handed: Handed, tmp_path: Path) -> None:
     text = handed.exported.program.read_text()
     assert text == Path(standfast_verify.__file__).read_text()
     assert len(text.splitlines()) <= 400  # an examiner reads it in an hour
@@ -140,7 +138,7 @@ def test_the_one_file_works_where_nothing_of_this_program_is(
     assert done.stdout.count("not checked, without") == 4
 
 
-def test_what_is_not_given_is_named_as_not_checked(handed: Handed) -> None:
+def test_missing_inputs_are_named_as_unchecked(handed: Handed) -> None:
     assert standfast_verify.main([str(handed.evidence)]) == 3
     told = handed.capture.readouterr().out
     for name in ("--seal-key", "--timeline", "--ledger-key", "--witness"):
@@ -215,7 +213,7 @@ DAMAGE: dict[str, Callable[[Path, Installation], object]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_each_kind_of_damage_is_found_by_us_and_by_the_program(kind: str, handed: Handed) -> None:
+def test_both_verifiers_find_each_damage(kind: str, handed: Handed) -> None:
     folder = handed.folders[0]
     logs = handed.installation.config.folder / "logs"
     assert len(list(logs.iterdir())) >= 2
@@ -225,13 +223,13 @@ def test_each_kind_of_damage_is_found_by_us_and_by_the_program(kind: str, handed
     assert handed.named()
 
 
-def test_a_line_cut_from_the_end_of_a_chain_shows_by_the_timeline(handed: Handed) -> None:
+def test_cut_chain_shows_in_the_timeline(handed: Handed) -> None:
     _cut(handed.folders[0] / "custody.jsonl", 1)
     assert handed.theirs() == 6
     assert "custody.jsonl lacks lines that it had" in handed.named()
 
 
-def test_what_was_frozen_for_another_incident_is_not_taken_for_this_ones(handed: Handed) -> None:
+def test_evidence_of_another_incident_is_rejected(handed: Handed) -> None:
     folder = handed.folders[0]
     (other,) = (
         one for one in handed.evidence.parent.glob("*/*/*") if one.parents[1] != handed.evidence
@@ -245,7 +243,7 @@ def test_what_was_frozen_for_another_incident_is_not_taken_for_this_ones(handed:
     assert f"it was moved here: it was frozen as telephony/{other.name}" in handed.named()
 
 
-def test_a_line_that_was_added_since_is_no_damage(handed: Handed) -> None:
+def test_later_line_is_no_damage(handed: Handed) -> None:
     folder = handed.folders[0]
     append_custody(folder, at=handed.installation.clock(), who="police", act=Act.TRANSFERRED)
     assert handed.theirs() == 0
@@ -305,7 +303,7 @@ def test_no_bit_of_a_timeline_says_nothing(handed: Handed) -> None:
             assert check.problems["it"], position
 
 
-def test_another_ledgers_key_or_another_seals_key_is_told(handed: Handed) -> None:
+def test_foreign_keys_are_reported(handed: Handed) -> None:
     another = OTHER.public_key().public_bytes_raw().hex()
     assert handed.theirs(**{"seal-key": another}) == 6
     assert handed.theirs(**{"ledger-key": another}) == 6
@@ -329,7 +327,7 @@ def test_a_timeline_names_nobody_and_no_account(handed: Handed) -> None:
         assert personal not in text
 
 
-def test_a_chain_that_does_not_hold_is_not_exported(handed: Handed, tmp_path: Path) -> None:
+def test_invalid_chain_is_not_exported(handed: Handed, tmp_path: Path) -> None:
     with closing(sqlite3.connect(handed.installation.config.folder / "ledger.db")) as database:
         database.execute("UPDATE audit_event SET actor = 'nobody' WHERE sequence = 20")
         database.commit()
@@ -338,9 +336,7 @@ def test_a_chain_that_does_not_hold_is_not_exported(handed: Handed, tmp_path: Pa
     assert not (tmp_path / "again").exists()
 
 
-def test_what_cannot_be_exported_is_refused_before_anything_is_written(
-    handed: Handed, tmp_path: Path
-) -> None:
+def test_unexportable_timeline_writes_nothing(handed: Handed, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         export_timeline(handed.installation, handed.incident, tmp_path / "out")
     with pytest.raises(UsageError):
@@ -351,7 +347,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
         export_timeline(handed.installation, handed.incident, tmp_path / "file" / "out")
 
 
-def test_the_program_is_the_same_when_it_is_run_as_a_file() -> None:
+def test_verifier_is_the_same_as_a_file() -> None:
     assert runpy.run_path(standfast_verify.__file__)["canonical"]({"b": 1, "a": "é"}) == (
         canonical({"a": "é", "b": 1})
     )

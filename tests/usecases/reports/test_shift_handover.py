@@ -49,7 +49,7 @@ def test_before_anything_happened_it_says_what_is_next(installation: SimulatedIn
     assert shift_handover.after_action(installation, case).figures == ()
 
 
-def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
+def test_handover_names_open_work_and_next_page(
     installation: SimulatedInstallation,
 ) -> None:
     case = asking(installation)
@@ -66,7 +66,7 @@ def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
     assert [one.action for one in handed.report.decisions] == ["answered yes to"]
 
 
-def test_what_waits_for_its_time_is_not_said_to_go_on_by_itself_where_nobody_carries_it_on(
+def test_unattended_wait_is_not_said_to_continue(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
     case = asking(installation)
@@ -118,7 +118,7 @@ def test_both_pages_are_there_at_every_moment(
     are_written(case, "the incident is closed")
 
 
-def test_each_act_that_nobody_knows_of_is_named_and_masked(
+def test_unknown_acts_are_named_and_masked(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
     installation.twins.mail._answer = lambda _message: Answer(
@@ -143,7 +143,7 @@ def test_each_act_that_nobody_knows_of_is_named_and_masked(
         assert personal not in json.dumps(handed.as_json())
 
 
-def test_the_draft_says_how_long_it_took_and_what_went_otherwise(
+def test_review_draft_states_durations_and_deviations(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
     case = asking(installation)
@@ -180,7 +180,7 @@ def bound_by_law(
     )
 
 
-def test_the_legal_clocks_stand_on_every_page_the_missed_first(
+def test_missed_clocks_come_first_on_every_page(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
     case = asking(installation)
@@ -215,7 +215,7 @@ def test_the_legal_clocks_stand_on_every_page_the_missed_first(
     assert document["missed"] == 1
 
 
-def test_without_laws_and_in_a_plan_no_page_speaks_of_any(
+def test_pages_without_laws_mention_none(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("account-takeover")

@@ -70,7 +70,7 @@ def told(smtp_server: SmtpServer) -> list[str]:
     return sorted(mail.recipients[0] for mail in smtp_server.delivered)
 
 
-def test_those_with_the_role_are_told_once_and_no_account_is_named(
+def test_role_is_paged_once_without_account_names(
     installation: Installation, smtp_server: SmtpServer, clock: Clock
 ) -> None:
     case = opened(installation, "agent01")
@@ -90,9 +90,7 @@ def test_those_with_the_role_are_told_once_and_no_account_is_named(
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_the_plan_is_in_the_page_and_in_the_timeline(
-    installation: Installation, smtp_server: SmtpServer
-) -> None:
+def test_plan_is_in_page_and_timeline(installation: Installation, smtp_server: SmtpServer) -> None:
     opened(installation, "break-glass")  # protected
     page(installation)
     body = smtp_server.delivered[0].message.get_body(("plain",))
@@ -107,7 +105,7 @@ def test_the_plan_is_in_the_page_and_in_the_timeline(
     assert [event.detail["digest"] for event in planned] == [run.summary["plan"]]
 
 
-def test_a_plan_that_takes_too_long_holds_no_page_up(
+def test_slow_plan_delays_no_page(
     installation: Installation, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(on_call_pages, "_PLAN_SECONDS", 0.0)
@@ -118,7 +116,7 @@ def test_a_plan_that_takes_too_long_holds_no_page_up(
     assert "could not be read yet" in body.get_content()
 
 
-def test_a_storm_is_one_message_a_minute_about_all_of_them(
+def test_alert_storm_is_one_page_a_minute(
     installation: Installation, smtp_server: SmtpServer, clock: Clock
 ) -> None:
     opened(installation, "agent01")
@@ -150,7 +148,7 @@ def test_a_page_that_reached_nobody_is_tried_again(
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_of_two_hosts_that_see_an_incident_at_once_the_first_in_the_ledger_tells(
+def test_first_host_in_the_ledger_pages(
     installation: Installation,
     smtp_server: SmtpServer,
     clock: Clock,
@@ -179,7 +177,7 @@ def test_of_two_hosts_that_see_an_incident_at_once_the_first_in_the_ledger_tells
     assert told(smtp_server) == ["kim@example.com", "lee@example.com"]
 
 
-def test_that_a_page_was_left_to_another_host_hides_no_failure(
+def test_left_page_hides_no_failure(
     installation: Installation, smtp_server: SmtpServer, clock: Clock
 ) -> None:
     for name in ("lee", "kim"):
@@ -200,7 +198,7 @@ def test_that_a_page_was_left_to_another_host_hides_no_failure(
     assert "0 people were notified" in page(installation)[0]
 
 
-def test_a_clock_that_stood_ahead_keeps_no_page_back(
+def test_fast_clock_delays_no_page(
     installation: Installation, smtp_server: SmtpServer, clock: Clock
 ) -> None:
     clock.pass_by(days=30)
@@ -212,7 +210,7 @@ def test_a_clock_that_stood_ahead_keeps_no_page_back(
     assert len(smtp_server.delivered) == 4
 
 
-def test_what_acts_by_itself_says_so_and_what_a_person_opened_pages_nobody(
+def test_live_trigger_says_so_and_manual_is_silent(
     installation: Installation, smtp_server: SmtpServer
 ) -> None:
     opened(installation, "agent01", replace(SIEM, acts=True))
@@ -223,7 +221,7 @@ def test_what_acts_by_itself_says_so_and_what_a_person_opened_pages_nobody(
     assert "carry-out" not in body.get_content()
 
 
-def test_what_joins_a_stopped_incident_is_told_once_a_stop(
+def test_joined_stopped_incident_is_paged_once(
     installation: Installation, smtp_server: SmtpServer, clock: Clock
 ) -> None:
     acts = replace(SIEM, acts=True, key=parse("the same host"))
@@ -258,7 +256,7 @@ def test_what_joins_a_stopped_incident_is_told_once_a_stop(
     assert page(installation) == []
 
 
-def test_another_trigger_that_joins_a_stopped_incident_tells_its_own_people(
+def test_other_trigger_pages_its_own_people(
     installation: Installation, smtp_server: SmtpServer
 ) -> None:
     case = opened(installation, "agent01", replace(SIEM, acts=True))
@@ -285,7 +283,7 @@ def test_a_closed_incident_is_no_news(installation: Installation) -> None:
     assert due(installation) == []
 
 
-def test_a_plan_is_carried_out_once_with_the_same_inputs(installation: Installation) -> None:
+def test_plan_is_promoted_once_with_its_inputs(installation: Installation) -> None:
     plan = opened(installation, "a,b")
     live = carry_out(installation, plan, "dana")
     row = installation.ledger.incidents.get(live.incident)
@@ -297,7 +295,7 @@ def test_a_plan_is_carried_out_once_with_the_same_inputs(installation: Installat
         carry_out(installation, live.incident, "dana")
 
 
-def test_what_keeps_a_trigger_from_opening_is_said_beforehand(installation: Installation) -> None:
+def test_trigger_obstacles_are_reported_beforehand(installation: Installation) -> None:
     assert obstacles(installation.config, SIEM) == []
     assert (
         "playbook 'nothing'" in obstacles(installation.config, replace(SIEM, scenario="nothing"))[0]
@@ -308,7 +306,7 @@ def test_what_keeps_a_trigger_from_opening_is_said_beforehand(installation: Inst
     assert "needs the input accounts" in second
 
 
-def test_a_plan_that_was_joined_since_is_carried_out_only_as_it_is_now(
+def test_joined_plan_is_promoted_as_shown(
     installation: Installation,
 ) -> None:
     by_host = replace(SIEM, key=parse("the same host"))
@@ -344,9 +342,7 @@ def with_its_own_playbook(
     )
 
 
-def test_a_plan_that_was_closed_is_carried_out_only_as_it_is_now_as_well(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_closed_plan_is_promoted_as_shown(installation: Installation, tmp_path: Path) -> None:
     installation, file, planned = with_its_own_playbook(installation, tmp_path / "own")
     plan = opened(installation, "agent01")
     close(installation, plan, by="dana")
@@ -357,7 +353,7 @@ def test_a_plan_that_was_closed_is_carried_out_only_as_it_is_now_as_well(
     assert carry_out(installation, plan, "dana").incident != plan
 
 
-def test_a_playbook_that_is_edited_while_its_plan_is_carried_out_is_not_carried_out(
+def test_playbook_edited_during_promotion_stops_it(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation, file, planned = with_its_own_playbook(installation, tmp_path / "own")
@@ -373,9 +369,7 @@ def test_a_playbook_that_is_edited_while_its_plan_is_carried_out_is_not_carried_
     assert [row.id for row in installation.ledger.incidents.all()] == [plan]
 
 
-def test_a_plan_whose_playbook_was_edited_since_is_carried_out_only_as_it_is_now(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_edited_playbook_needs_a_new_plan(installation: Installation, tmp_path: Path) -> None:
     installation, file, planned = with_its_own_playbook(installation, tmp_path / "own")
     plan = opened(installation, "agent01")
     before = shown(installation, plan).digest
@@ -394,7 +388,7 @@ def test_a_plan_whose_playbook_was_edited_since_is_carried_out_only_as_it_is_now
 
 
 @pytest.mark.parametrize("moment", ["open_incident", "close"])
-def test_what_joins_a_plan_while_it_is_carried_out_stays_open_in_it(
+def test_message_during_promotion_stays_open(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     by_host = replace(SIEM, key=parse("the same host"))

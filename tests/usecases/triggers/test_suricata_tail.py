@@ -40,7 +40,7 @@ def again(file: Path) -> SuricataTail:
     return SuricataTail(file, file.parent / "kept", "leak")
 
 
-def test_the_first_time_it_begins_at_the_end_and_then_misses_nothing(file: Path) -> None:
+def test_first_start_begins_at_the_end(file: Path) -> None:
     write(file, "old 1\nold 2\nhal")
     tail = begin(file)
     write(file, "f\nnew 1\nnew 2\n")
@@ -48,7 +48,7 @@ def test_the_first_time_it_begins_at_the_end_and_then_misses_nothing(file: Path)
     assert list(lines(tail)) == []
 
 
-def test_a_file_that_comes_later_is_read_from_its_start(file: Path) -> None:
+def test_later_file_is_read_from_its_start(file: Path) -> None:
     tail = begin(file)
     write(file, "first\n")
     assert list(lines(tail)) == [b"first"]
@@ -62,7 +62,7 @@ def test_a_line_without_its_end_is_waited_for(file: Path) -> None:
     assert list(lines(tail)) == [b"two", b"three"]
 
 
-def test_after_a_restart_it_goes_on_where_it_was(file: Path) -> None:
+def test_restart_continues_at_its_position(file: Path) -> None:
     tail = begin(file)
     write(file, "one\n")
     assert list(lines(tail)) == [b"one"]
@@ -71,7 +71,7 @@ def test_after_a_restart_it_goes_on_where_it_was(file: Path) -> None:
     assert list(lines(again(file))) == []
 
 
-def test_of_what_was_read_a_part_may_be_kept(file: Path) -> None:
+def test_part_of_a_batch_may_be_kept(file: Path) -> None:
     tail = begin(file)
     write(file, "one\n\ntwo\nthree\nfo")
     batch = tail.read()
@@ -82,7 +82,7 @@ def test_of_what_was_read_a_part_may_be_kept(file: Path) -> None:
     assert list(lines(again(file))) == [b"four"]
 
 
-def test_what_was_read_and_not_kept_is_read_again(file: Path) -> None:
+def test_unkept_lines_are_read_again(file: Path) -> None:
     tail = begin(file)
     write(file, "one\n")
     batch = tail.read()
@@ -91,7 +91,7 @@ def test_what_was_read_and_not_kept_is_read_again(file: Path) -> None:
     assert list(lines(again(file))) == [b"one"]  # it died before it was dealt with
 
 
-def test_a_file_that_was_moved_away_is_read_to_its_end_first(file: Path) -> None:
+def test_moved_file_is_read_to_its_end(file: Path) -> None:
     tail = begin(file)
     write(file, "one\n")
     assert list(lines(tail)) == [b"one"]
@@ -102,7 +102,7 @@ def test_a_file_that_was_moved_away_is_read_to_its_end_first(file: Path) -> None
     assert list(lines(again(file))) == []
 
 
-def test_every_file_that_was_made_while_nobody_read_is_read_in_order(file: Path) -> None:
+def test_rotated_files_are_read_in_order(file: Path) -> None:
     tail = begin(file)
     write(file, "one\n")
     assert list(lines(tail)) == [b"one"]
@@ -114,7 +114,7 @@ def test_every_file_that_was_made_while_nobody_read_is_read_in_order(file: Path)
     assert list(lines(again(file))) == [b"two", b"three", b"four"]
 
 
-def test_a_file_that_was_copied_and_cut_is_read_to_the_end_of_the_copy(file: Path) -> None:
+def test_copied_and_truncated_file_is_read_whole(file: Path) -> None:
     tail = begin(file)
     write(file, "one, long enough to be known again\n")
     assert list(lines(tail)) == [b"one, long enough to be known again"]
@@ -126,7 +126,7 @@ def test_a_file_that_was_copied_and_cut_is_read_to_the_end_of_the_copy(file: Pat
     assert list(lines(tail)) == [b"three"]
 
 
-def test_a_file_that_was_cut_is_read_from_its_start_and_that_is_said(
+def test_truncated_file_restarts_with_a_message(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tail = begin(file)
@@ -137,7 +137,7 @@ def test_a_file_that_was_cut_is_read_from_its_start_and_that_is_said(
     assert "truncated or removed" in caplog.text
 
 
-def test_what_was_compressed_is_gone_and_the_rest_goes_on(file: Path) -> None:
+def test_compressed_file_is_skipped(file: Path) -> None:
     tail = begin(file)
     write(file, "one\n")
     assert list(lines(tail)) == [b"one"]
@@ -146,14 +146,14 @@ def test_what_was_compressed_is_gone_and_the_rest_goes_on(file: Path) -> None:
     assert list(lines(tail)) == [b"two"]
 
 
-def test_a_line_longer_than_any_event_is_passed_over(file: Path) -> None:
+def test_overlong_line_is_skipped(file: Path) -> None:
     tail = begin(file)
     write(file, "x" * 5000 + "\ngood\n")
     assert list(lines(tail))[-1] == b"good"
     assert list(lines(again(file))) == []
 
 
-def test_a_place_that_is_not_readable_is_begun_at_the_end(file: Path) -> None:
+def test_unreadable_position_begins_at_the_end(file: Path) -> None:
     begin(file)
     (note,) = (file.parent / "kept").glob("eve-*.json")
     note.write_text('{"offset": "x"}')
