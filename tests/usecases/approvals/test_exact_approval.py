@@ -24,7 +24,7 @@ from standfast.records import EffectState, JsonObject, Mode
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents.step_expansion import expand
 from tests.usecases.conftest import Centre
-from tests.usecases.incidents.test_notice_waves import asking, counts
+from tests.usecases.incidents.test_staged_notices import asking, counts
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.twins import SimulatedInstallation
 

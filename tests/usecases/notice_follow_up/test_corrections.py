@@ -14,7 +14,7 @@ from standfast.usecases.incidents import lifecycle
 from standfast.usecases.notice_follow_up import corrections
 from standfast.usecases.notices import correction_history, staged_sending
 from tests.usecases.conftest import Centre
-from tests.usecases.incidents.test_notice_waves import TOLD, approved, later, with_notices
+from tests.usecases.incidents.test_staged_notices import TOLD, approved, later, with_notices
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.twins import simulated_installation
 

@@ -27,7 +27,7 @@ from standfast.usecases.notice_follow_up.open_recipients import open_recipients
 from standfast.usecases.notices import staged_sending
 from standfast.usecases.notices.delivery_accounting import Account, End, Line, account
 from tests.usecases.conftest import Centre
-from tests.usecases.incidents.test_notice_waves import TOLD, approved, asking, with_notices
+from tests.usecases.incidents.test_staged_notices import TOLD, approved, asking, with_notices
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.notice_follow_up.test_letters import furnish_letters, give_one_mark_to_all
 

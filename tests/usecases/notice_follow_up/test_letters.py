@@ -29,7 +29,7 @@ from standfast.usecases.notice_follow_up import (
 from standfast.usecases.notices.accounting_export import export
 from standfast.usecases.notices.delivery_accounting import Account, End, Line, account
 from tests.usecases.conftest import Centre
-from tests.usecases.incidents.test_notice_waves import TOLD, approved, later, with_notices
+from tests.usecases.incidents.test_staged_notices import TOLD, approved, later, with_notices
 from tests.usecases.installations import PASSPHRASES
 
 QUERY = (

@@ -14,7 +14,7 @@ from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepSta
 from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.notice_follow_up import corrections, held_recipients, individual_notices
 from tests.usecases.conftest import Centre
-from tests.usecases.incidents.test_notice_waves import TOLD, approved, with_notices
+from tests.usecases.incidents.test_staged_notices import TOLD, approved, with_notices
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.notice_follow_up.test_held_recipients import WHY, counted, holding
 from tests.usecases.twins import TwinOutside, simulated_installation

@@ -127,7 +127,9 @@ def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
     return there
 
 
-def test_retry_undo_and_enrolment_close_connections(tmp_path: Path, left: dict[int, Outside]) -> None:
+def test_retry_undo_and_enrolment_close_connections(
+    tmp_path: Path, left: dict[int, Outside]
+) -> None:
     with simulated_installation(tmp_path) as installation:
         directory = installation.twins.directory
         assert isinstance(directory, SimulatedConnector)

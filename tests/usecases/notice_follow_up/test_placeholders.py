@@ -11,7 +11,7 @@ from standfast.records import Mode
 from standfast.usecases.incidents.plan import plan_incident
 from standfast.usecases.notice_follow_up import corrections
 from tests.usecases.conftest import Centre
-from tests.usecases.incidents.test_notice_waves import TOLD, approved
+from tests.usecases.incidents.test_staged_notices import TOLD, approved
 
 CONTACT_IN = {
     "en": "020 7946 0000, the number on your card",
