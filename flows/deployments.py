@@ -34,12 +34,14 @@ from flows.incident_response import respond_to_incident
 from flows.nightly_backup import nightly_backup
 from flows.repository_retention import keep_repository
 from flows.restore_drill import restore_drill
+from flows.service_drill import service_drill
 from flows.watch import keep_watch
 from standfast.config import Config
 from standfast.records import timestamp
 from standfast.usecases.backups.backup_run import set_age
 from standfast.usecases.backups.maintenance_schedule import ScheduledTask, scheduled_tasks
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import SERVICE_SUBJECT
 
 WATCH_SCHEDULE = "*/10 * * * *"
 
@@ -74,6 +76,10 @@ def _task_deployment(
     match task.kind:
         case "keep":
             return _deployment(keep_repository, host, {"config": path}, at)
+        case "drill" if task.subject.startswith(SERVICE_SUBJECT):
+            service = task.subject.removeprefix(SERVICE_SUBJECT)
+            of_service: dict[str, str | bool] = {"config": path, "service": service}
+            return _deployment(service_drill, f"{host}.{task.subject}", of_service, at)
         case "drill":
             parameters: dict[str, str | bool] = {"config": path, "set_name": task.subject}
             return _deployment(restore_drill, f"{host}.{task.subject}", parameters, at)

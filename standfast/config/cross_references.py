@@ -23,6 +23,12 @@ def dangling(config: Config) -> Iterator[Finding]:
                 yield from _known((*place, "command"), switch.command, config.commands, "command")
             if switch.request is not None:
                 yield from _known((*place, "request"), switch.request, config.requests, "request")
+    if config.drills.schedule is not None:
+        for set_name in config.drills.schedule.set:
+            yield from _known(("drills", "schedule", "set", set_name), set_name, sets, "backup set")
+        for service_name in config.drills.schedule.service:
+            scheduled = ("drills", "schedule", "service", service_name)
+            yield from _known(scheduled, service_name, services, "service")
     systems = {*config.accounts, *_named_by_parameters(config)}
     for account in config.protected.accounts:
         directory = account.partition(":")[0]

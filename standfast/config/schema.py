@@ -33,6 +33,7 @@ from standfast.config.sections.triggers import AnyTriggerConfig, Network, Trigge
 from standfast.config.value_types import (
     AccountName,
     Count,
+    CronSchedule,
     DatabaseUrl,
     Items,
     Language,
@@ -137,6 +138,24 @@ class LedgerConfig(Section):
     )
 
 
+class DrillScheduleConfig(Section):
+    """Times of unattended drills, in the organisation's time zone.
+
+    Without this section, each set is drilled on Sundays at 05:00; with it, only what it names.
+    """
+
+    set: Mapping[Name, CronSchedule] = Field(
+        default={},
+        description="Backup sets, and when each is drilled.",
+        examples=[{"main": "0 5 * * 0"}],
+    )
+    service: Mapping[Name, CronSchedule] = Field(
+        default={},
+        description="Services, and when each is drilled with all on which it depends.",
+        examples=[{"crm": "0 4 1 * *"}],
+    )
+
+
 class DrillsConfig(Section):
     """The folder and the identity of restore drills."""
 
@@ -155,9 +174,13 @@ class DrillsConfig(Section):
     identity: SecretReference | None = Field(
         default=None,
         description="A custodian's identity for unattended drills: with it, `standfast serve` "
-        "drills each set on Sundays at 05:00. It opens backups, so never store it on the backup "
+        "drills by `drills.schedule`. It opens backups, so never store it on the backup "
         "host. Without it a drill asks for the file of the identity.",
         examples=["file:keys/custodian.txt"],
+    )
+    schedule: DrillScheduleConfig | None = Field(
+        default=None,
+        description="When `standfast serve` drills. Default: each set on Sundays at 05:00.",
     )
 
 

@@ -36,6 +36,7 @@ from flows.watch import keep_watch
 from flows.nightly_backup import nightly_backup
 from flows.incident_response import respond_to_incident
 from flows.restore_drill import restore_drill
+from flows.service_drill import service_drill
 from flows.warm_up_flow import warm_up
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -60,6 +61,7 @@ with opened as place, recorded(place, "backup", "main", "direct") as run:
 states["verify"] = seen(daily_verification(config, return_state=True))
 states["read"] = seen(daily_verification(config, read=True, return_state=True))
 states["drill"] = seen(restore_drill(config, "main", compares=True, return_state=True))
+states["service drill"] = seen(service_drill(config, "crm", return_state=True))
 states["respond"] = seen(respond_to_incident(config, incident, return_state=True))
 Path(config).parent.joinpath("crm.db").rename(Path(config).parent / "moved.db")
 states["partial"] = seen(nightly_backup(config, "main", return_state=True))
@@ -79,6 +81,11 @@ registered = [
 with get_client(sync_client=True) as client:
     artifacts = [[one.key, one.type, one.data, one.description] for one in client.read_artifacts()]
 print(json.dumps({"states": states, "registered": registered, "artifacts": artifacts}))
+"""
+SCHEDULE = """
+[drills.schedule]
+set.main = "0 5 * * 0"
+service.crm = "0 4 1 * *"
 """
 PERSONAL = [b"agent01", b"call-1.wav", b"Customer 7", b"the customer rang", b"s3cr3t-token"]
 
@@ -100,7 +107,7 @@ class Ran:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Run every flow once against a server of its own, then end that."""
     folder = tmp_path_factory.mktemp("prefect")
-    config_file = furnish_with_incidents(folder)
+    config_file = furnish_with_incidents(folder, SCHEDULE)
     with installation_at(config_file) as installation:
         incident_id = open_exercise(installation)
     home = folder / "home"
@@ -135,10 +142,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 def test_each_flow_equals_its_operation(ran: Ran) -> None:
     with installation_at(ran.config_file) as installation:
         second, _, first = installation.ledger.runs.all("backup")
-        (drill,) = installation.ledger.runs.all("drill")
+        *_, drill = installation.ledger.runs.all("drill", "main")
+        (service_drill,) = installation.ledger.runs.all("drill", "service.crm")
         assert (first.state, first.way) == ("done", "prefect")
         assert (drill.state, drill.way) == ("done", "prefect")
         assert drill.summary["differences"] == 0
+        assert (service_drill.state, service_drill.way) == ("done", "prefect")
         assert second.state == "partial"
         assert ways(installation, ran.incident) == ["prefect"]
         assert is_over(installation, ran.incident)
@@ -233,7 +242,7 @@ def test_runs_of_a_set_never_overlap(ran: Ran) -> None:
         ("nightly-backup", "host-1.main"),
         ("nightly-backup", "host-1.other"),
         ("restore-drill", "host-1.main"),
-        ("restore-drill", "host-1.other"),
+        ("service-drill", "host-1.service.crm"),
     }
     entrypoint, crons, parameters, options = by_name["nightly-backup", "host-1.main"]
     assert entrypoint == "flows.nightly_backup.nightly_backup"

@@ -50,9 +50,8 @@ _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
     "name",
     metavar="[SET|SERVICE]",
     required=False,
-    help="A set, or a service with all on which it depends.",
+    help="A set, or a service with all on which it depends; service.NAME if a set has its name.",
 )
-@click.option("--service", is_flag=True, help="The name is of a service, even if a set has it.")
 @click.option("--all", "is_all", is_flag=True, help="Drill all services.")
 @identity_option
 @click.option(
@@ -75,7 +74,6 @@ _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
 def run(
     call: Call,
     name: str | None,
-    service: bool,
     is_all: bool,
     identity: Path | None,
     point: str,
@@ -93,7 +91,7 @@ def run(
     if is_all == (name is not None):
         raise UsageError("name a set or a service, or use --all")
     with call.installation() as installation, call.progress() as tell:
-        if name is None or service or name not in installation.config.backup.sets:
+        if name is None or name not in installation.config.backup.sets:
             if keep or compare or until or point != "latest":
                 raise UsageError("--point, --until, --keep and --compare need the name of a set")
             return _run_services(call, installation, name, identity)
@@ -119,9 +117,11 @@ def run(
 def _run_services(
     call: Call, installation: "Installation", name: str | None, identity: Path | None
 ) -> ExitStatus:
+    from standfast.usecases.core.run_record import SERVICE_SUBJECT
     from standfast.usecases.drills.service_drill import drill_services
 
     services = installation.config.services
+    name = None if name is None else name.removeprefix(SERVICE_SUBJECT)
     if name is not None and name not in services:
         known = {**installation.config.backup.sets, **services}
         raise UsageError(f"{name!r}: no set or service; {known_names_hint(name, known)}")

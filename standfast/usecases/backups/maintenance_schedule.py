@@ -3,7 +3,8 @@
 Rules
 - Retention runs by `backup.keeping.schedule` if that is set: the keeper has a machine of its own. A
   vault in a folder is checked daily, any vault by `backup.verify_schedule`, and read in full by
-  `backup.read_schedule`. Sets are drilled weekly if `drills.identity` opens them.
+  `backup.read_schedule`. If `drills.identity` is set, sets and services are drilled by
+  `drills.schedule`, or each set weekly.
 - A task is late if it has not ended within two intervals of its schedule, which may pause, and an
   hour. A task that never ran counts from the start of the ledger.
 - Runs of any host on the same vault count.
@@ -23,6 +24,7 @@ from standfast.usecases.alarms.notification import Alarm
 from standfast.usecases.backups.verification import VAULT
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
+from standfast.usecases.core.run_record import SERVICE_SUBJECT
 
 _DRILL_SCHEDULE = "0 5 * * 0"  # Sunday morning, when a restore disturbs least
 _LOOK_SCHEDULE = "30 6 * * *"  # after the nightly backups
@@ -35,7 +37,7 @@ class ScheduledTask:
     """One task with a schedule in the organisation's time zone."""
 
     kind: str  # "keep", "look", "read" or "drill"
-    subject: str  # the set, or the vault
+    subject: str  # the set, the service after `SERVICE_SUBJECT`, or the vault
     schedule: str  # in cron syntax
 
     def has_come(self, run: RunRecord) -> bool:
@@ -58,8 +60,17 @@ def scheduled_tasks(config: Config) -> Iterator[ScheduledTask]:
     if backup.read_schedule is not None:
         yield ScheduledTask(kind="read", subject=VAULT, schedule=backup.read_schedule)
     if config.drills.identity is not None:
-        for name in backup.sets:
-            yield ScheduledTask(kind="drill", subject=name, schedule=_DRILL_SCHEDULE)
+        yield from _drills(config)
+
+
+def _drills(config: Config) -> Iterator[ScheduledTask]:
+    chosen = config.drills.schedule
+    sets = dict.fromkeys(config.backup.sets, _DRILL_SCHEDULE) if chosen is None else chosen.set
+    for name, schedule in sets.items():
+        yield ScheduledTask(kind="drill", subject=name, schedule=schedule)
+    services = {} if chosen is None else chosen.service
+    for name, schedule in services.items():
+        yield ScheduledTask(kind="drill", subject=f"{SERVICE_SUBJECT}{name}", schedule=schedule)
 
 
 def lateness(installation: Installation) -> Iterator[Alarm]:

@@ -34,6 +34,7 @@ from standfast.records import Json, JsonObject, moment, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import origin_of
 
+SERVICE_SUBJECT = "service."  # begins the subject of a drill of a service; no set has a dot
 KINDS = ("backup", "verify", "restore", "drill", "keep", "alarm", "page")
 _LEAVING_FILES = ("backup", "verify", "drill")
 DIED = "the process died"

@@ -30,7 +30,7 @@ from standfast.records import Json, timestamp
 from standfast.suggestions import known_names_hint
 from standfast.usecases.core.backup_repository import identity_of
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.core.run_record import recorded
+from standfast.usecases.core.run_record import SERVICE_SUBJECT, recorded
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.outcome import DrillOutcome, judged
@@ -39,11 +39,6 @@ from standfast.usecases.drills.signed_reports import file_report
 
 ALL = "services"  # the subject of a drill of all services
 _PARALLEL_DRILLS = 4
-
-
-def subject_of(service: str) -> str:
-    """Return the subject of a service's drills in the ledger; no set has it."""
-    return f"service.{service}"
 
 
 @dataclass(kw_only=True)
@@ -169,7 +164,7 @@ def drill_services(
     services = _with_dependencies(installation.config.services, chosen)
     identity_of(installation, identity_file)  # refuse a wrong identity before anything is recorded
     waves = recovery_order(services)
-    subject = subject_of(chosen[0]) if len(chosen) == 1 else ALL
+    subject = f"{SERVICE_SUBJECT}{chosen[0]}" if len(chosen) == 1 else ALL
     with recorded(installation, "drill", subject, way) as run:
         drills, problems = _drill_waves(
             installation, services, waves, identity_file, way, declared_at

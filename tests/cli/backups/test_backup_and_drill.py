@@ -476,6 +476,7 @@ def test_drill_of_a_service_shows_its_clocks(
     assert drilled.status == 0
     for shown in ("Drill of service.notes: done.", "data complete", "usable", "notes: RTO kept"):
         assert shown in drilled.out
+    assert desk.run("drill", "run", "service.notes", "--identity", identity).status == 0
     assert desk.run("drill", "run", "--all", "--identity", identity).status == 0
     assert desk.run("drill", "run", "note", "--identity", identity).status == 2
     assert desk.run("drill", "run", "notes", "--identity", identity, "--keep").status == 2

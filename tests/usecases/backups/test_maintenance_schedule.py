@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from standfast.errors import ConfigurationError
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.maintenance_schedule import scheduled_tasks
 from standfast.usecases.backups.verification import VAULT, verify
 from standfast.usecases.core.run_record import recorded
 from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.drills.service_drill import drill_services
 from standfast.usecases.health.watchdog import keep_watch
 from tests.servers.smtp import SmtpServer
 from tests.usecases.alarmed import MAIL, Night, both
@@ -99,3 +101,37 @@ def test_only_what_is_scheduled_here_can_be_late(night_with: Callable[[str], Nig
     assert [chore.kind for chore in scheduled_tasks(night.installation.config)] == ["look"]
     night.forward(days=30)
     assert told(night) == [("look", True)]
+
+
+def test_each_set_is_drilled_weekly_without_a_schedule(night_with: Callable[[str], Night]) -> None:
+    config = night_with(DRILLS).installation.config
+    drills = [task for task in scheduled_tasks(config) if task.kind == "drill"]
+    assert [(task.subject, task.schedule) for task in drills] == [
+        ("main", "0 5 * * 0"),
+        ("other", "0 5 * * 0"),
+    ]
+
+
+def test_schedule_names_all_drills(night_with: Callable[[str], Night]) -> None:
+    schedule = '[drills.schedule]\nset.other = "0 6 * * *"\nservice.crm = "0 4 1 * *"\n'
+    config = night_with(DRILLS + schedule).installation.config
+    drills = [task for task in scheduled_tasks(config) if task.kind == "drill"]
+    assert [(task.subject, task.schedule) for task in drills] == [
+        ("other", "0 6 * * *"),
+        ("service.crm", "0 4 1 * *"),
+    ]
+
+
+def test_late_drill_of_a_service_is_an_alarm(night_with: Callable[[str], Night]) -> None:
+    schedule = '[drills.schedule]\nservice.crm = "0 4 * * *"\n'
+    night = night_with(DRILLS + schedule)
+    run_backup(night.installation, "main", "direct")
+    night.forward(days=3)
+    assert ("drill.service.crm", True) in told(night)
+    drill_services(night.installation, ["crm"], None)
+    assert ("drill.service.crm", False) in told(night)
+
+
+def test_schedule_of_unknown_service_is_refused(night_with: Callable[[str], Night]) -> None:
+    with pytest.raises(ConfigurationError):
+        night_with(DRILLS + '[drills.schedule]\nservice.no-such = "0 4 * * *"\n')
