@@ -1,21 +1,20 @@
-"""Restore of a recovery point into a folder.
+"""Restorer: writes a recovery point into a folder.
 
-restore_run      the run: plan, workers, and what is left when all units are done
-frame_plan       plan of the units of work, so that a frame is decoded about once
-work_units       units of work, and the reports of the workers
-worker           one worker: restores the stretches and pieces that it is given
-worker_pool      several workers side by side, in processes or threads
-worker_process   settings of a process that is nothing but a worker
-pipe_messages    values between the run and a worker process
-large_files      files that all workers fill in pieces
-tree_writer      files and folders below the target, never outside of it
-target_folders   the folders that a writer is in
-safe_paths       opening a path below the target, step by step
-file_attributes  owner, mode, times and extended attributes
-extents          the parts of a file that its content fills, between its holes
-direct_io        writes past the page cache
-spool            values for later, in memory or in a file
-restore_journal  the file that marks a target until it is whole
-resume_check     comparison of an interrupted restore's files with the point
-background_sync  the process that syncs a target after the caller has ended
+    restore = Restore(request, body=body, open_reader=open_reader, progress=None, now=now)
+    result = restore.run()
+
+  restore_run      one restore: plan, workers, then links and folders that several workers share
+  frame_plan       units of work, planned so that a frame is decoded about once
+  work_units       units of work, and the reports of workers
+  worker           one worker: restores units and pieces; large_files, extents
+  worker_pool      several workers, in processes or threads; worker_process, pipe_messages
+  tree_writer      writes files and folders below the target; target_folders, safe_paths
+  file_attributes  owner, mode, times and extended attributes
+  direct_io        writes that bypass the page cache
+  spool            values for later, in memory or in a file
+  restore_journal  the file that marks an unfinished target
+  resume_check     compares files of an interrupted restore with the recovery point
+  background_sync  a process that syncs the target after its caller ended
+
+Reading and verifying content belongs in `backup.reader`.
 """

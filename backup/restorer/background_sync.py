@@ -1,10 +1,10 @@
 """Background sync: a process that syncs a restore after its caller ended.
 
-- The end of a process loses nothing of the page cache; a power cut does. So the caller need not
-  wait for the disk, but the journal must stay until the disk has everything.
-- The process that stays holds the journal's lock, so no other restore writes there. It has no
-  terminal, no working folder and no other open file. If it is killed or the disk fails, the journal
-  remains, and the same restore resumes.
+- The page cache survives the end of a process, but not a power failure. So the caller need not wait
+  for the disk, but the journal must remain until the disk has everything.
+- The background process keeps the journal's lock, so no other restore writes into the target. It
+  has no terminal, no working folder and no other open file. If it is killed or the disk fails, the
+  journal remains, and the same restore resumes.
 """
 
 import os
@@ -38,7 +38,7 @@ def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
 
 
 def _await_end(caller: int) -> None:
-    """Wait shortly for the caller to end: its own syncs would wait for ours."""
+    """Wait shortly for the caller's end: its own syncs would wait for ours."""
     with suppress(OSError):
         watched = os.pidfd_open(caller)
         select.select([watched], [], [], _CALLER_WAIT_SECONDS)

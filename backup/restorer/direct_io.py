@@ -1,9 +1,9 @@
-"""Direct I/O: writes of a stretch of a file past the page cache.
+"""Direct I/O: writes a part of a file without the page cache.
 
-- It is for a caller that waits for the disk. A write through the cache copies every byte, and the
-  disk starts only when all reading and unpacking is done.
-- The disk takes whole blocks. Bytes before the first and behind the last whole block go through
-  the cache, and all bytes where the file system has no direct I/O.
+- It is used if the caller waits for the disk. A write through the cache copies every byte, and the
+  disk starts only after everything was read and decoded.
+- The disk accepts only whole blocks. Bytes before the first and after the last whole block are
+  written through the cache. So are all bytes if the file system has no direct I/O.
 """
 
 import errno
@@ -17,24 +17,24 @@ from backup.system.huge_pages import large_memory
 
 WORTHWHILE_BYTES = 512 * 1024  # below it, the wait for the disk costs more than the copy
 
-_O_DIRECT = getattr(os, "O_DIRECT", 0)  # not everywhere
+_O_DIRECT = getattr(os, "O_DIRECT", 0)  # not available everywhere
 _BLOCK_BYTES = 4096
 _BUFFER_BYTES = 4 * 1024 * 1024
 
 
 class DirectWriter:
-    """Buffer that the disk can read from; writes one stretch at a time."""
+    """Aligned buffer; writes one consecutive part of a file at a time."""
 
     def __init__(self) -> None:
         self._buffer = large_memory(_BUFFER_BYTES)
         self._descriptor = -1
-        self._at = 0  # the block in the file that the buffer begins with
-        self._head = 0  # bytes at its start that belong to others
+        self._at = 0  # offset in the file of the first block of the buffer
+        self._head = 0  # bytes at the start of that block that are not part of the content
         self._filled = 0
         self._is_direct = False
 
     def begin(self, descriptor: int, start: int) -> None:
-        """Begin a stretch at an offset of an open file."""
+        """Begin a part at an offset of an open file."""
         self._descriptor = descriptor
         self._head = self._filled = start % _BLOCK_BYTES
         self._at = start - self._head
@@ -51,7 +51,7 @@ class DirectWriter:
                 self._put()
 
     def end(self) -> None:
-        """Write the rest of the stretch; nothing is synced."""
+        """Write the rest of the part; nothing is synced."""
         self._put()
 
     def _put(self) -> None:

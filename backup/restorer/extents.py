@@ -7,7 +7,7 @@ from backup.format.manifest import Entry
 
 
 class Extents:
-    """Parts of a file that are still to be filled, in order."""
+    """Parts of a file that are not filled yet, in order."""
 
     def __init__(self, entry: Entry) -> None:
         self._left: list[tuple[int, int]] = []  # (start, length)

@@ -1,11 +1,11 @@
 """Owner, mode, times and extended attributes of restored files.
 
-- The owner is restored only on request, by root. Set-id bits, and attributes by which a system
-  grants rights (`security.capability`), are restored only with the owner: otherwise they would
-  grant the rights of the restoring user.
-- An attribute that a target cannot keep (an owner on FAT, or where root may not change owners) is
-  reported and costs no content. A file without its owner gets no set-id bits either.
-- Attributes that a new file has from the start are not set, which saves two calls a file.
+- The owner is restored only on request, by root. Set-id bits, and attributes that grant rights
+  (`security.capability`), are restored only with the owner: otherwise they would grant the rights
+  of the user that restores.
+- An attribute that the target cannot store is reported, and the content is restored without it.
+  Examples are an owner on FAT, or a share where root may not change owners.
+- Owner and mode are not set again if the new file was created with them: two calls fewer a file.
 """
 
 import errno
@@ -18,10 +18,10 @@ from backup.format.manifest import Entry
 from backup.records import Problem
 
 Given = tuple[int, int]
-"""User and group of a new file in a folder, if it also has the mode that was asked for."""
+"""User and group of a new file in a folder; (-1, -1) if it would not get the requested mode."""
 
 _NOTHING = (-1, -1)
-DEFAULT_RIGHTS = "system.posix_acl_default"  # a folder's list, which masks modes in it
+DEFAULT_RIGHTS = "system.posix_acl_default"  # changes the modes of new files in a folder
 _GRANTING = (b"security.capability", b"trusted.")  # not a label such as `security.selinux`
 _CANNOT = frozenset(
     (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW)
@@ -30,7 +30,7 @@ _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
 class Attributes:
-    """Setter of attributes; adds those that could not be set to `problems`."""
+    """Sets attributes; adds those that could not be set to `problems`."""
 
     def __init__(self, *, owner: bool, problems: list[Problem]) -> None:
         self._owner = owner

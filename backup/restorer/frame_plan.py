@@ -1,12 +1,14 @@
 """Plan of a restore by frame, so that a frame is decoded about once.
 
-- Small files share frames of about 1 MiB. In path order a frame is needed once more for each copy
-  of a file in another folder, and the frames of one night in every folder that changed that night.
-- The home of a frame is the unit of work that needs it first, in path order. A file that needs the
-  frame after a reader has dropped it is written early: by the home, while it has the frame.
-- Each leaf is read once more for the plan, before anything is written. The plan keeps a number for
-  each frame; the entries of early files go to a file when they are many.
-- A leaf that cannot be planned is restored in path order. The worker that reads it reports why.
+- Small files share frames of about 1 MiB. In path order, a frame would be decoded again for each
+  copy of a file in another folder; and a frame of one night, for each folder that changed that
+  night.
+- The home of a frame is the first unit of work, in path order, that needs it. A later file that
+  needs the frame is written early, by the home, unless the frame is still in a reader's memory.
+- The plan reads each leaf before anything is written, so each leaf is read twice. It stores a
+  number for each frame, and the entries of early files, on disk if they are many.
+- A leaf that cannot be planned is restored in path order. The worker that reads it reports the
+  problem.
 """
 
 from array import array
@@ -32,7 +34,7 @@ _MOST_PARTS = 32
 _FEW_ENTRIES = 256
 _UNIT_BYTES = 8 * 1024 * 1024  # much more than a frame, so that few frames are needed by two units
 _UNIT_ENTRIES = 8192
-_FEWEST_UNITS = 8  # of a large point, so that workers end at about the same time
+_FEWEST_UNITS = 8  # of a large point, so that all workers end at about the same time
 _KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps
 _SHARED_FRAME_BYTES = 1024 * 1024
 _MOST_FRAMES = 256 * 1024  # about 40 MB
@@ -43,7 +45,7 @@ _OFFSET_BITS = 24  # of a frame in its pack
 
 @dataclass(slots=True, eq=False)
 class _PlannedUnit:
-    """A unit in the making, and where the spool has its early entries."""
+    """A unit being planned, and where the spool has its early entries."""
 
     stretches: list[Stretch] = field(default_factory=list)
     early: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -64,7 +66,7 @@ class FramePlan:
         self._units: list[_PlannedUnit] = []
         self._early = Spool[Entry]()
         self._homes: dict[int, _PlannedUnit] = {}
-        self._kept: OrderedDict[int, int] = OrderedDict()  # frames that a reader has now: bytes
+        self._kept: OrderedDict[int, int] = OrderedDict()  # frames in the memory of a reader: bytes
         self._kept_bytes = 0
         self._pack_numbers: dict[str, int] = {}
         self._page_bytes = 0
@@ -88,7 +90,7 @@ class FramePlan:
                     if self._is_early(unit, items[index], packs, page.where):
                         stretch.early.append(index)
             except (Damaged, TypeError, KeyError, ValueError, IndexError):
-                items = []  # its worker reports it
+                items = []  # the worker that reads the leaf reports the problem
 
     def units(self) -> Iterator[Unit]:
         """Return the units in path order, each with the entries it writes early."""

@@ -1,11 +1,11 @@
-"""Large files, which all workers restore in pieces.
+"""Large files: restored in pieces by all workers.
 
-- A worker that reaches a large file only makes it, empty and private, so that its folder can be
-  left. Its content is handed out in pieces when every unit is done; then it gets its attributes.
+- A worker that reaches a large file only creates it, empty and with mode 0600. After all units, the
+  workers write its pieces; then it gets its attributes.
 - Each piece is written at its own offset, and the path is opened again step by step.
-- The first piece that cannot be restored costs the whole file.
-- An interrupted restore leaves a private file with gaps. The next restore compares each piece of
-  it, in one worker.
+- If a piece cannot be restored, the whole file is removed.
+- An interrupted restore leaves a file with gaps. The next restore compares each piece of it, in one
+  worker.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Pipe messages: values between processes, received whole or not at all.
 
-`multiprocessing` has the same, but not a `post` that never waits: a worker that is to receive a
-unit may itself wait until its report is read.
+Unlike pipes of `multiprocessing`, `post` never waits: the worker that shall receive a unit may
+itself be waiting until its report is read.
 """
 
 import fcntl
@@ -18,8 +18,8 @@ class PipeEnd:
     """End of a pair of pipes; values go in both directions."""
 
     def __init__(self, reading: int, writing: int) -> None:
-        self.reading = reading  # readable if there is a value to receive
-        self.writing = writing  # writable if there is room to send
+        self.reading = reading  # readable when a value can be received
+        self.writing = writing  # writable when the pipe has room
         self._posted = memoryview(b"")
 
     def send(self, value: Any) -> None:
@@ -47,7 +47,7 @@ class PipeEnd:
     def receive(self) -> Any:
         """Wait for a value; `EOFError` if the other end is closed."""
         length = int.from_bytes(self._read(_LENGTH_BYTES))
-        return pickle.loads(self._read(length))  # noqa: S301 - our own
+        return pickle.loads(self._read(length))  # noqa: S301 - written by this program
 
     def close(self) -> None:
         """Close both pipes; the other end then gets errors."""
@@ -73,6 +73,6 @@ def open_message_pipe() -> tuple[PipeEnd, PipeEnd]:
     """Return two connected ends; programs started later do not inherit them."""
     first, second = os.pipe(), os.pipe()
     for pipe in (first, second):
-        with suppress(OSError):  # beyond the limit of this user
+        with suppress(OSError):  # more than this user may have
             fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return PipeEnd(first[0], second[1]), PipeEnd(second[0], first[1])

@@ -1,13 +1,13 @@
-"""Journal: the file that marks a folder as target of unfinished restore.
+"""Journal: the file that marks a folder as the target of a restore.
 
-- The journal is `.standfast-restore` in the target. It is made and synced before anything else is
-  written, and removed last. So a folder is empty, whole, or marked.
-- A target with content is resumed only if its journal names the same point and the same request.
-  The journal does not say which files are whole: each is compared. Files that the point does not
-  have stay, and are not reported.
-- A folder that does not tell upper from lower case (it finds the journal in capitals too) is not
-  resumed: a file could be taken for the beginning of another one, and replaced.
-- The journal is locked during a restore, so that two restores never write into one target.
+- The journal is `.standfast-restore` in the target. It is created and synced before anything else
+  is written, and removed last. So a target is empty, complete, or marked.
+- A target with content is resumed only if its journal names the same recovery point and the same
+  request. The journal does not name complete files: every file is compared. Files that the point
+  does not have remain, and are not reported.
+- A folder that ignores upper and lower case (it also finds the journal's name in capitals) is not
+  resumed: a file could be mistaken for an unfinished one of a similar name, and replaced.
+- The journal is locked during a restore, so two restores never write into one target.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST = 1024 * 1024
-_MEND = "see that it may be written and has room, or name another folder"
+_ADVICE = "Check its mode and its free space, or name another folder."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +51,9 @@ class Target:
 def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
     """Open a target for a request, a JSON value; make missing folders.
 
-    `UnsafePath` when it is no folder, a symbolic link, or holds anything but an earlier restore of
-    the same; `Busy` while that one is still at work; `NotWritable` when it cannot be made.
+    Raise `UnsafePath` if it is not a folder, is a symbolic link, or has other content than an
+    earlier attempt of the same restore; `Busy` while that attempt still runs; `NotWritable` if the
+    folder cannot be created.
     """
     root = _open_root(path)
     try:
@@ -67,19 +68,19 @@ def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
 
 def _open_root(path: Path) -> int:
     if path.is_symlink():
-        raise UnsafePath(f"{path} is a symbolic link; name the folder that is meant")
+        raise UnsafePath(f"{path}: a symbolic link. Name the folder that it leads to.")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, FOLDER_FLAGS)
     except (FileExistsError, NotADirectoryError):
-        raise UnsafePath(f"{path} is no folder; name one that is empty or new") from None
+        raise UnsafePath(f"{path}: not a folder. Name an empty or new one.") from None
     except OSError as error:
-        raise NotWritable(f"{path} cannot be made: {error.strerror}; {_MEND}") from error
+        raise NotWritable(f"{path}: cannot be created ({error.strerror}). {_ADVICE}") from error
 
 
 def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
     if os.listdir(root) and not _exists(root, JOURNAL):
-        raise _not_empty(path)  # not even its time is changed
+        raise _not_empty(path)  # before anything is changed, even the time of the folder
     journal = _open_locked(path, root)
     try:
         found = os.pread(journal, _LARGEST, 0)
@@ -96,7 +97,7 @@ def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
         os.fsync(root)
     except OSError as error:
         os.close(journal)
-        raise NotWritable(f"{path} cannot be written: {error.strerror}; {_MEND}") from error
+        raise NotWritable(f"{path}: cannot be written ({error.strerror}). {_ADVICE}") from error
     except BaseException:
         os.close(journal)
         raise
@@ -116,7 +117,7 @@ def _open_locked(path: Path, root: int) -> int:
         try:
             journal = os.open(JOURNAL, _FLAGS | os.O_CREAT, 0o600, dir_fd=root)
         except OSError as error:
-            raise NotWritable(f"{path} cannot be written: {error.strerror}; {_MEND}") from error
+            raise NotWritable(f"{path}: cannot be written ({error.strerror}). {_ADVICE}") from error
         try:
             _lock(path, journal)
             if os.fstat(journal).st_nlink:
@@ -130,8 +131,8 @@ def _open_locked(path: Path, root: int) -> int:
 def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
     if is_restore:
         raise UnsafePath(
-            f"{path} holds another restore that did not end; run that one again, or name an empty"
-            " folder"
+            f"{path}: it has another restore that is not complete. Run that one again, or name an"
+            " empty folder."
         )
     os.unlink(JOURNAL, dir_fd=root)
     raise _not_empty(path)
@@ -139,14 +140,14 @@ def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
 
 def _not_empty(path: Path) -> UnsafePath:
     return UnsafePath(
-        f"{path} is not empty; restore into an empty or new folder, so that nothing is overwritten"
+        f"{path}: not empty. Restore into an empty or new folder, so that nothing is overwritten."
     )
 
 
 def _refuse_to_resume(path: Path) -> NoReturn:
     raise UnsafePath(
-        f"{path} does not tell upper from lower case, so what an interrupted restore left there"
-        " cannot be told from what is still to come; empty it, or name another folder"
+        f"{path}: its file system ignores upper and lower case, so an interrupted restore cannot be"
+        " resumed there. Empty it, or name another folder."
     )
 
 
@@ -154,11 +155,11 @@ def _lock(path: Path, journal: int) -> None:
     try:
         fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Busy(f"another restore is at work in {path}; wait for it to end") from None
+        raise Busy(f"{path}: another restore is running there. Wait until it ends.") from None
 
 
 def _write(journal: int, content: bytes) -> None:
-    # What a crash left of it names nothing, and the folder holds nothing else.
+    # A journal that a crash cut short names no restore, and the folder has no other content.
     os.ftruncate(journal, 0)
     os.pwrite(journal, content, 0)
     os.fsync(journal)

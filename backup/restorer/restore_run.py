@@ -1,9 +1,10 @@
 """Run of a restore: planned units in workers, then the remaining work.
 
-- Left are large files, hard links between stretches, and folders that several stretches wrote into.
-- A target is empty at the start, or is resumed after an interruption: see `restore_journal`.
-- The journal is removed when the disk has everything. The caller chooses whether it waits for that:
-  see `background_sync`.
+- The remaining work is large files, hard links between stretches, and the attributes of folders
+  into which several stretches wrote.
+- The target is empty at first, or an interrupted restore is resumed: see `restore_journal`.
+- The journal is removed after the disk has everything. `syncs` says whether the caller waits for
+  that: see `background_sync`.
 """
 
 import ctypes
@@ -40,7 +41,7 @@ from backup.restorer.worker_process import tune_worker_process
 from backup.system.process_fork import may_fork
 
 _MOST_WORKERS = 4
-# Each reads several ranges at once, and all are in the memory of one process.
+# Each reads several ranges at the same time, all into the memory of one process.
 _MOST_REMOTE_WORKERS = 2
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
@@ -55,11 +56,11 @@ class Request:
     patterns: Sequence[str]
     owner: bool
     syncs: bool
-    workers: int | None  # None: as many as there are processors, four at most
+    workers: int | None  # None: one per processor, at most four
     forks: bool  # whether processes forked from this one may read the store
 
     def as_journal(self) -> dict[str, object]:
-        """Return what a later call must ask for to resume this restore."""
+        """Return the fields that the call which resumes this restore must repeat."""
         return {
             "format": 1,
             "kind": "restore",
@@ -115,7 +116,9 @@ class Restore:
     ) -> None:
         """`open_reader` returns a new reader for each worker."""
         if request.owner and os.geteuid() != 0:
-            raise UsageError("only root can restore owners; leave that out, or run as root")
+            raise UsageError(
+                "owners: only root can restore them. Run as root, or restore without owners."
+            )
         self._request = request
         self._body = body
         self._open_reader = open_reader
@@ -123,7 +126,7 @@ class Restore:
         self._now = now
         self._selection = Selection(request.patterns)
         self._totals = _Totals()
-        self._healers: list[BlobHealer] = []  # of what this process reads outside of workers
+        self._healers: list[BlobHealer] = []  # of reads outside of workers
 
     def run(self) -> RestoreResult:
         """Restore the point; see `Repository.restore`."""
@@ -147,7 +150,7 @@ class Restore:
                         links.add(link)
                     for entry in report.put_off:
                         put_off.add(entry)
-                if not put_off.is_empty:  # each is many pieces
+                if not put_off.is_empty:  # each file has many pieces
                     pieces = self._pieces(put_off)
                     for report in self._reports(target, pieces, are_many=True):
                         self._add_report(report)
@@ -170,7 +173,7 @@ class Restore:
             directories=self._totals.directories,
             bytes=self._totals.bytes,
             owners_lost=0 if self._request.owner else self._totals.owners_lost,
-            # A page that several workers could not read is one problem.
+            # Several workers may report the same unreadable page.
             problems=(*dict.fromkeys(self._totals.problems), *unmatched),
             healed=self._healed_packs(),
             damaged_packs=self._damaged_packs(),
@@ -278,7 +281,7 @@ class Restore:
             yield from plan.units()
 
     def _pieces(self, put_off: Iterable[Entry]) -> Iterator[Piece]:
-        """Cut the files that were put off, each piece when a worker asks for it."""
+        """Yield the pieces of postponed files, each when a worker asks for it."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
         lost = self._totals.lost
@@ -319,7 +322,7 @@ class Restore:
         except StoreUnavailable:
             raise
         except BackupError:
-            return None  # the page that lists it is lost, which was reported
+            return None  # the page that lists it is unreadable, which was reported
 
     def _show_progress(self, path: str) -> None:
         if self._progress is None:
@@ -338,7 +341,7 @@ class Restore:
 
 
 def _umask() -> int:
-    """Return the umask without setting it; if unknown, the one that hides all."""
+    """Return the umask without changing it; 0o777 if it is unknown."""
     try:
         found = _UMASK.search(Path("/proc/self/status").read_text())
     except OSError:
@@ -350,6 +353,6 @@ def _sync(root: int) -> None:
     """Wait until the disk has the whole file system of the target."""
     if ctypes.CDLL(None, use_errno=True).syncfs(root) != 0:
         raise NotWritable(
-            f"the disk did not take everything: {os.strerror(ctypes.get_errno())}."
-            " Look at it, then run the same command again: it goes on from here"
+            f"target: the disk did not store everything ({os.strerror(ctypes.get_errno())}). Check"
+            " the disk, then run the same command again: it continues from here."
         )

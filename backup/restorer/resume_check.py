@@ -1,6 +1,7 @@
-"""Comparison of the files of an interrupted restore with the point.
+"""Comparison of files of an interrupted restore with the recovery point.
 
-- Each piece is compared by its id and each hole by the disk. Size, time and notes prove nothing.
+- The id of each piece is compared, and the disk tells whether each hole is one. Size and time prove
+  nothing.
 """
 
 import errno
@@ -14,13 +15,13 @@ from backup.reader.blob_reader import BlobReader
 from backup.restorer.extents import Extents
 
 OPEN_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-CHANGED = "was changed by somebody; run the same command again"
+CHANGED = "changed by somebody during the restore; run the same command again"
 _PRIVATE = 0o600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """Identity of a file at the time when its content was compared."""
+    """Identity of a file when its content was compared."""
 
     device: int
     inode: int
@@ -33,7 +34,7 @@ class Proof:
 
 
 def has_piece(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReader) -> bool:
-    """Return whether a file has its next piece; `extents` moves behind it."""
+    """Return whether a file has its next piece; `extents` continues after it."""
     try:
         places = list(extents.take(ref.length))
         content = b"".join(os.pread(descriptor, length, start) for start, length in places)
@@ -51,7 +52,7 @@ def open_proven(
         status = os.fstat(found)
         if Proof.of(status) != proof or not is_ours(status):
             raise OSError(errno.EAGAIN, CHANGED)
-        # It may have its final mode, and that be read-only; where none are kept it is not.
+        # Its final mode may be read-only. A file system without modes refuses the change.
         with suppress(OSError):
             os.fchmod(found, _PRIVATE)
         descriptor = os.open(name, os.O_RDWR | OPEN_FLAGS, dir_fd=folder)
@@ -69,6 +70,6 @@ def has_holes(descriptor: int, entry: Entry) -> bool:
         try:
             if os.lseek(descriptor, start, os.SEEK_DATA) < start + length:
                 return False
-        except OSError:  # no data behind it at all
+        except OSError:  # there is no data after it
             return True
     return True

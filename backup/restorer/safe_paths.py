@@ -7,28 +7,28 @@ from contextlib import contextmanager, suppress
 from backup.errors import UnsafePath
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-JOURNAL = b".standfast-restore"  # next to the sources, whose names do not begin with a dot
+JOURNAL = b".standfast-restore"  # no source has a name that begins with a dot
 
-_KEEP_SIZE = 1  # as Linux's falloc.h has it
+_KEEP_SIZE = 1  # from linux/falloc.h
 _NO_NAMES = (b"", b".", b"..")
 
 
 def check_name(name: bytes) -> None:
     """Raise `UnsafePath` for a component that is not a name in a folder."""
     if name in _NO_NAMES or b"\0" in name:
-        raise UnsafePath("refused: its path would lead out of the target folder")
+        raise UnsafePath("not restored: its path leads out of the target folder")
 
 
 def safe_parts(path: bytes) -> list[bytes]:
-    """Return the components of a path that stays below the target.
+    """Return the components of a path below the target.
 
-    `UnsafePath` if it leads out, or to the restore's journal.
+    Raise `UnsafePath` if the path leads out of the target, or to the restore's journal.
     """
     parts = path.split(b"/")
     for part in parts:
         check_name(part)
     if parts[0] == JOURNAL:
-        raise UnsafePath("refused: it would take the place of the restore's own journal")
+        raise UnsafePath("not restored: it has the name of the restore's own journal")
     return parts
 
 
@@ -50,9 +50,9 @@ def open_folder(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
 def reserve(descriptor: int, size: int) -> None:
     """Reserve blocks for a file where possible; its size does not change.
 
-    Otherwise it looks for blocks at each write, which takes a quarter of the time of writing.
+    Otherwise the file system searches for blocks at each write: a quarter of the time of writing.
     """
-    import ctypes  # only files of many pieces need it
+    import ctypes  # only large files need it
 
     with suppress(AttributeError):  # another C library
         fallocate = ctypes.CDLL(None).fallocate64

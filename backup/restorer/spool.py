@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Spool(Generic[T]):
-    """Values that pickle, in the order in which they were added; to be closed."""
+    """Pickled values in the order in which they were added; call `close`."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = BytesIO()
@@ -36,14 +36,14 @@ class Spool(Generic[T]):
     def at(self, position: int) -> T:
         """Return the value that was added at a position."""
         self._file.seek(position)
-        value: T = pickle.load(self._file)  # noqa: S301 - our own
+        value: T = pickle.load(self._file)  # noqa: S301 - written by this program
         return value
 
     def __iter__(self) -> Iterator[T]:
         self._file.seek(0)
         while True:
             try:
-                yield pickle.load(self._file)  # noqa: S301 - our own
+                yield pickle.load(self._file)  # noqa: S301 - written by this program
             except EOFError:
                 return
 

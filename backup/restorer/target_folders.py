@@ -1,12 +1,12 @@
-"""Folders that a writer is in: a path of open folders below the target.
+"""Target folders: the open folders of the path that a writer works in.
 
-- Each step goes through an open folder without following a symbolic link, so that neither a forged
-  path nor a link that somebody makes meanwhile leads out of the target.
-- A folder gets its times and mode when it is left. Folders that others may still write into are
-  handed over; the end of the restore sets their attributes.
+- Each step is one name in an open folder and never follows a symbolic link. So neither a forged
+  path nor a link that somebody creates meanwhile leads out of the target.
+- A folder gets its times and mode when it is left. Folders into which other workers may still write
+  are handed over; the end of the restore sets their attributes.
 - Few folders are open at a time, however deep the path is.
-- A folder that may not be needed is noted, and made when something in it is written.
-- With `find`, for late links, folders are complete: each is left as it was found.
+- A folder that may not be needed is only noted. It is created when something in it is written.
+- With `find`, used for late links, folders are complete: each keeps the attributes that it has.
 """
 
 import os
@@ -25,8 +25,8 @@ from backup.system.folder_stack import FolderStack
 class _Folder:
     path: bytes
     entry: Entry | None  # None: this writer does not set its attributes
-    gives: Given | None = None  # to a new file in it, once that was asked for
-    found: os.stat_result | None = None  # what it is to be again when it is left
+    gives: Given | None = None  # owner of new files in it; None: not examined yet
+    found: os.stat_result | None = None  # attributes to set again when it is left
 
 
 class TargetFolders:
@@ -44,8 +44,9 @@ class TargetFolders:
     ) -> None:
         """`give` sets the attributes of a folder; `count` counts a noted one.
 
-        `report_merged` gets a folder that the target takes for another. `find` returns the entry
-        of a folder that has to be made; then existing folders are left as they were found.
+        `report_merged` is called with a folder that the target cannot distinguish from another.
+        `find` returns the entry of a folder that must be created; existing folders then keep their
+        attributes.
         """
         self._is_resumed = is_resumed
         self._give = give
@@ -74,7 +75,7 @@ class TargetFolders:
             self._leave()
 
     def enter(self, path: bytes) -> tuple[int, bytes]:
-        """Open the folder of a path, made if missing; return it and the name."""
+        """Open the folder of a path, create it if missing; return it and the name."""
         above, _, name = path.rpartition(b"/")
         if above == self._here and not path.startswith(b"/"):
             check_name(name)
@@ -93,7 +94,7 @@ class TargetFolders:
         return self._open.current, parts[-1]
 
     def step_into(self, name: bytes, path: bytes, entry: Entry | None) -> None:
-        """Open a folder in the current one; make it if it is missing."""
+        """Open a folder in the current one; create it if it is missing."""
         if self._find is not None:
             self._come_back_to(name, path, self._find)
             return
@@ -109,14 +110,14 @@ class TargetFolders:
             if not self._is_resumed:
                 raise
             descriptor = _opened_anew(folder, name)
-        # Another writer may have made it already, to have room for something behind it.
+        # Another worker may have created it already, for a path that comes later.
         if is_there and not self._is_resumed and _is_other(folder, name):
             self._report_merged(path)
         self._go_into(descriptor, _Folder(path=path, entry=entry), name)
         if self._is_resumed:
             with suppress(OSError):
                 os.fchmod(descriptor, 0o700)
-            # It may be complete: then it would give rights to what is made in it now.
+            # A complete folder may have an access list that would apply to new files.
             with suppress(OSError):
                 os.removexattr(descriptor, DEFAULT_RIGHTS)
 
@@ -140,7 +141,7 @@ class TargetFolders:
             os.fchmod(descriptor, 0o700)
 
     def note(self, entry: Entry) -> None:
-        """Remember a folder that is made only if something in it is written."""
+        """Note a folder, to create it only if something in it is written."""
         self._noted[entry.path] = entry
 
     def gives(self) -> Given:
@@ -155,7 +156,7 @@ class TargetFolders:
         self._postponed += self._taken()
 
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
-        """Return folders that may have paths behind `last`: made, and only noted.
+        """Return folders that may have paths after `last`: created, then noted.
 
         This writer does not set their attributes any more.
         """
@@ -190,7 +191,7 @@ class TargetFolders:
 
         def finish(descriptor: int | None) -> None:
             if descriptor is None:
-                # Somebody moved it: the end of the restore looks for it once more.
+                # Somebody moved it: the end of the restore searches for it again.
                 self._postponed += [] if folder.entry is None else [folder.entry]
                 return
             if folder.entry is not None:
@@ -198,7 +199,7 @@ class TargetFolders:
             if folder.found is not None:
                 _make_as_found(descriptor, folder.found)
 
-        with suppress(OSError):  # writing next to it reports that it was moved
+        with suppress(OSError):  # the next write reports that it was moved
             self._open.leave(finish)
 
 
@@ -209,9 +210,9 @@ def _make_as_found(descriptor: int, found: os.stat_result) -> None:
 
 
 def _is_other(folder: int, name: bytes) -> bool:
-    """Return whether a folder finds a name that differs in its case."""
+    """Return whether a name exists only in another case."""
     swapped = name.swapcase()
-    if swapped == name:  # no letter of ASCII is in it
+    if swapped == name:  # it has no ASCII letter
         swapped = os.fsencode(os.fsdecode(name).swapcase())
     try:
         os.stat(swapped, dir_fd=folder, follow_symlinks=False)
@@ -221,14 +222,14 @@ def _is_other(folder: int, name: bytes) -> bool:
 
 
 def _opened_anew(folder: int, name: bytes) -> int:
-    """Open a folder with an unreadable final mode, set by an earlier try.
+    """Open a folder that an earlier attempt gave an unreadable final mode.
 
-    Not by its name: somebody may have put a link in its place.
+    Its mode is not changed by its name: somebody may have put a link in its place.
     """
     place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
     try:
         as_file = f"/proc/self/fd/{place}"
-        os.chmod(as_file, 0o700)  # noqa: PTH101 - no path
+        os.chmod(as_file, 0o700)  # noqa: PTH101 - a descriptor
         return os.open(as_file, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     finally:
         os.close(place)

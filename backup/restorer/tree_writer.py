@@ -1,10 +1,10 @@
 """Writer of restored paths into a folder, and never outside of it.
 
-- The manifest is not trusted with paths: `TargetFolders` checks each component that it opens.
-- A file of an interrupted restore is written to only if it is a plain file with no second name.
-  Anything else is unlinked and made again.
+- Paths of the manifest are not trusted: `TargetFolders` checks each component.
+- A file of an interrupted restore is continued only if it is a regular file with one name. Anything
+  else is unlinked and created again.
 - `Attributes` restores mode, time (ns) and extended attributes; this module restores the rest.
-- A problem with one path is recorded and the file removed; a full disk ends the restore.
+- A problem with one path is recorded, and its file is removed. A full disk ends the restore.
 """
 
 import errno
@@ -44,8 +44,8 @@ class _File:
 class TreeWriter:
     """Writer of entries in path order below an open folder, for one thread.
 
-    With `direct`, large content goes past the page cache. With `find`, which returns the entry of
-    a path, folders are complete and keep their attributes. `umask` is that of the process.
+    With `direct`, large content bypasses the page cache. With `find`, which returns the entry of a
+    path, folders are complete and keep their attributes. `umask` is that of the process.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # Folders of files that are written early; the stretches of the folders finish them.
+        # For files that are written early. The stretch of a folder sets its attributes.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -101,7 +101,7 @@ class TreeWriter:
             self._attributes.give_by_name(entry, folder, name)
 
     def note(self, entry: Entry) -> None:
-        """Remember a folder that is made only if something in it is written."""
+        """Note a folder, to create it only if something in it is written."""
         self._path.note(entry)
 
     def link(self, path: bytes, first: bytes) -> bool:
@@ -139,7 +139,7 @@ class TreeWriter:
         descriptor = -1
         try:
             folder, name = self._path.enter(entry.path)
-            # It has its final owner and mode from the start: this saves two calls a file.
+            # Create it with its final owner and mode if possible: two calls fewer a file.
             is_given = self._attributes.are_given(self._path.gives(), entry)
             is_plain = is_given and not (entry.xattrs or entry.mode & ~0o777)
             descriptor = os.open(
@@ -167,7 +167,7 @@ class TreeWriter:
                 os.close(descriptor)
 
     def write_early(self, entry: Entry, content: Raw) -> None:
-        """Write a whole file into a folder of a later stretch; make the folder."""
+        """Write a whole file of a later stretch; create its folder if missing."""
         current, self._path = self._path, self._early_path
         try:
             self.write_file(entry, content)
@@ -175,7 +175,7 @@ class TreeWriter:
             self._path = current
 
     def leave_open(self, entry: Entry) -> None:
-        """Keep the folder of a file open: another writer may still write the file."""
+        """Postpone the attributes of the folder of a file written elsewhere."""
         with self.problems_of(entry):
             self._path.enter(entry.path)
             self._path.postpone()
@@ -183,7 +183,7 @@ class TreeWriter:
     def begin(self, entry: Entry, proof: Proof | None = None) -> None:
         """Open a file for `write` and `skip`, then `end` or `give_up`.
 
-        With a proof the file of an earlier restore is gone on with, if it is still that one.
+        With a proof, continue the file of an earlier restore, if it is still the same.
         """
         self._drop_file()
         with self.problems_of(entry):
@@ -243,8 +243,7 @@ class TreeWriter:
     def postpone(self) -> bool:
         """Close the open file, to be filled later; return False if none is open.
 
-        The folders that it lies in are left to `finish_folder`: what is opened in them must not
-        be shut off before.
+        `finish_folder` sets the attributes of its folders later, because they may deny access.
         """
         file, self._file = self._file, None
         if file is None:
@@ -255,7 +254,7 @@ class TreeWriter:
         return True
 
     def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
-        """Write pieces one after the other from an offset."""
+        """Write consecutive parts from an offset."""
         if self._direct is None:
             for part in content:
                 write_at(descriptor, memoryview(part), start)
@@ -267,7 +266,7 @@ class TreeWriter:
         self._direct.end()
 
     def finish_file(self, entry: Entry) -> None:
-        """Set the attributes of a file that was put off and is filled."""
+        """Set the attributes of a postponed file that is filled now."""
         with (
             self.problems_of(entry),
             open_folder(self._path.root, entry.path) as (folder, name),
@@ -284,7 +283,7 @@ class TreeWriter:
             self.bytes += entry.size
 
     def remove(self, entry: Entry) -> None:
-        """Remove a file that was put off."""
+        """Remove a postponed file."""
         with (
             suppress(OSError, UnsafePath),
             open_folder(self._path.root, entry.path) as (folder, name),
@@ -318,14 +317,14 @@ class TreeWriter:
         return True
 
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
-        """Return folders that may have paths behind `last`: made, and only noted.
+        """Return folders that may have paths after `last`: created, then noted.
 
         This writer does not set their attributes any more.
         """
         return self._path.hand_over(last)
 
     def may_go_on_with(self, found: os.stat_result, entry: Entry) -> bool:
-        """Return whether this restore may have made a file, which has one name."""
+        """Return whether this restore may have created a file; it has one name."""
         owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
         return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
 
@@ -346,8 +345,8 @@ class TreeWriter:
             self._drop_file()
             if error.errno in _FULL:
                 raise NotWritable(
-                    f"the target cannot be written: {error.strerror}."
-                    " Make room and run the same command again: it goes on from here"
+                    f"target: cannot be written ({error.strerror}). Make room, then run the same"
+                    " command again: it continues from here."
                 ) from error
             self.problems.append(
                 Problem(
@@ -380,14 +379,16 @@ class TreeWriter:
 
     def _report_merged(self, path: bytes) -> None:
         reason = (
-            "is one folder with another whose name differs only in upper and lower case: the target"
-            " does not tell them apart"
+            "was merged with a folder whose name differs only in upper and lower case: the target"
+            " does not distinguish them"
         )
         self.problems.append(Problem(path=to_path_text(path), reason=reason))
 
     def _make_device(self, entry: Entry, folder: int, name: bytes) -> None:
         if not self._owner:
-            raise UnsafePath("a device is restored only together with owners, by root")
+            raise UnsafePath(
+                "not restored: a device is restored only by root, together with owners"
+            )
         kind = stat.S_IFBLK if entry.kind == "block-device" else stat.S_IFCHR
         os.mknod(name, kind | _PRIVATE, os.makedev(*(entry.device or (0, 0))), dir_fd=folder)
 

@@ -17,8 +17,8 @@ class Stretch:
     page: Page
     part: int
     parts: int
-    early: "array[int]"  # indexes in the leaf of files that some unit writes early
-    content: bytes | None  # of the leaf, if the plan has kept it
+    early: "array[int]"  # indexes in the leaf of files that a unit writes early
+    content: bytes | None  # of the leaf, if the plan kept it
 
     def bounds(self, entries: int) -> tuple[int, int]:
         """Return the indexes in the leaf at which the stretch begins and ends."""
@@ -30,7 +30,7 @@ class Unit:
     """Stretches that one worker restores one after the other."""
 
     stretches: Sequence[Stretch]
-    early: Sequence[Entry]  # files elsewhere in the tree, whose frames this unit decodes
+    early: Sequence[Entry]  # files of other units, whose frames this unit decodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,22 +41,22 @@ class Report:
     files: int
     directories: int
     size_bytes: int  # of the files
-    owners_lost: int  # paths that belong to who restores, and belonged to others
+    owners_lost: int  # paths that now belong to the restoring user instead of their owner
     bytes_done: int
     problems: list[Problem]
-    made: list[Entry]  # folders whose attributes are still to be given
-    noted: list[Entry]  # the same, if they exist then
+    made: list[Entry]  # created folders, whose attributes are set at the end
+    noted: list[Entry]  # folders whose attributes are set at the end if they exist
     links: list[tuple[bytes, bytes]]  # path, and the first name
-    put_off: list[Entry]  # files that were made, and are to be filled in pieces
-    lost: dict[str, Problem]  # of those, what cannot be filled, by path text
+    put_off: list[Entry]  # files that were created empty and are filled in pieces later
+    lost: dict[str, Problem]  # files of these that cannot be filled, by path text
     matched: list[str]
     healed: list[str]
     damaged: list[str]  # packs, by name
 
 
 def lost_page(page: Page, error: BackupError) -> Problem:
-    """Return the problem of an unreadable page: all it lists is missing."""
-    reason = f"not restored: the list of it is lost: {error}"
+    """Return the problem of an unreadable page: every path in it is missing."""
+    reason = f"not restored: the manifest page that lists it is unreadable: {error}"
     return Problem(path=page.extent, reason=reason, is_missing=True, is_damage=True)
 
 

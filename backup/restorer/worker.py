@@ -1,9 +1,9 @@
 """Worker of a restore: restores the stretches and pieces that it is given.
 
 - Content is read ahead while files are written. Files are written in path order, except early ones.
-- A report says what other workers must know: folders that later stretches may still write into, and
-  hard links whose first name another worker may still have to write.
-- After an interrupted restore each piece of a file is compared with its id, and only pieces that
+- A report names the work that is left: attributes of folders into which later stretches may write,
+  and hard links whose first name another worker may not have written yet.
+- In a resumed restore, each piece of an existing file is compared with its id, and only pieces that
   differ are read from the store.
 """
 
@@ -37,8 +37,8 @@ Action = Literal[
     "add",
     "note",
     "whole",
-    "early",  # a file elsewhere in the tree
-    "elsewhere",  # a file that some unit writes early
+    "early",  # write a file of another unit
+    "elsewhere",  # skip a file that another unit writes early
     "begin",
     "blob",
     "have",
@@ -104,7 +104,7 @@ class RestoreWorker:
         self._reported_at = time.monotonic()
 
     def work(self, units: Iterator[Unit | Piece]) -> None:
-        """Restore units and pieces; their reports say what is left to do.
+        """Restore units and pieces; the reports name the work that is left.
 
         Frames of the next unit are read while the current one is written.
         """
@@ -139,7 +139,7 @@ class RestoreWorker:
                 if early and step.action == "whole" and step.ref is not None:
                     for other in early.pop(frame_key(step.ref), ()):
                         yield (its, other), other.fetched
-        # Their home has no file that needs the frame: its page cannot be read any more.
+        # The frames of these were not needed above, because a page can no longer be read.
         for step in chain.from_iterable(early.values()):
             yield (its, step), step.fetched
 
@@ -155,7 +155,7 @@ class RestoreWorker:
         self._report(entries[-1].text if entries else "", made, noted)
 
     def _fill(self, piece: Piece, content: Iterator[Raw | BackupError]) -> None:
-        """Write a piece of a file that was put off."""
+        """Write a piece of a postponed file."""
         entry, tree = piece.entry, self._tree
         try:
             with tree.problems_of(entry), opened_again(self._root, entry) as descriptor:
@@ -191,7 +191,7 @@ class RestoreWorker:
                 self._tree.finish_file(entry)
 
     def link_late(self, path: bytes, first: bytes, find: Callable[[bytes], Entry | None]) -> None:
-        """Make a link to a file that another worker wrote, or else an own file."""
+        """Link a path to a file of another worker, or restore the file itself."""
         if not self._tree.link(path, first):
             entry = find(path)
             if entry is not None:
@@ -200,7 +200,7 @@ class RestoreWorker:
     def finish_folders(self, made: list[Entry], noted: list[Entry]) -> None:
         """Set the attributes of folders, of noted ones if they exist; then report.
 
-        Folders below come first: the mode of a folder might shut them off.
+        Deeper folders come first: the final mode of a folder may deny access to them.
         """
         self._tree.leave_folders()
         both = [(path_key(entry.path), entry, True) for entry in made]
@@ -210,7 +210,7 @@ class RestoreWorker:
             if is_found and not is_made:
                 self._tree.directories += 1
             elif is_made and not is_found:
-                reason = "without its mode and times: somebody moved the folder meanwhile"
+                reason = "without its mode and times: somebody moved the folder during the restore"
                 self._tree.problems.append(Problem(path=entry.text, reason=reason))
         self._report("", [], [])
 
@@ -230,7 +230,7 @@ class RestoreWorker:
                 if isinstance(error, Damaged):
                     error.packs = tuple(self._healer.take_damaged())
                 raise
-            # Each part reports it: another worker may have read the page before it was lost.
+            # Each stretch reports it: other workers may have read the page while it was readable.
             self._tree.problems.append(lost_page(stretch.page, error))
             return []
 
@@ -339,8 +339,8 @@ class RestoreWorker:
 
     def _link(self, entry: Entry, first: bytes) -> None:
         earlier = entry.hard_link or b""
-        # Files of this stretch that come before exist now or never; those of others are unknown.
-        # A file that is put off, or written early, has one name until all units are done.
+        # An earlier file of this stretch exists now, or not at all; one of another stretch may come
+        # later. A file that is postponed or written early has one name until all units are done.
         if path_key(earlier) < first or earlier in self._put_off_paths:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):

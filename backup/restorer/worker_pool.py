@@ -1,13 +1,13 @@
 """Worker pool: workers with the same work, in processes or threads.
 
-- Units are handed out one by one, in order, to each worker that asks; a slow one delays no other.
-- A worker gets its units as one stream and may ask for the next one early, so that it can read
-  ahead across units.
-- A process is forked only while this one has a single thread: a fork copies no other thread, and
-  its locks would stay locked. Threads serve a store across a network, where the network is the
-  limit and not Python.
-- An error in a worker ends the whole and is raised here. A worker that dies is an error too. A
-  worker whose parent has died ends with its unit.
+- Units are handed out one by one, in order, to each worker that asks. A slow one delays no other.
+- A worker gets its units as one stream. It may ask for the next unit before it has finished, to
+  read ahead.
+- Processes are forked only while this process has a single thread: a fork copies no other thread,
+  and the locks of such a thread would stay locked.
+- Threads serve stores across a network: there, the network limits the speed, not Python.
+- An error in a worker, or the death of a worker, ends the restore and is raised here. A worker
+  whose parent has died ends after its unit.
 """
 
 import os
@@ -33,7 +33,7 @@ WorkerFactory = Callable[[Emit], AbstractContextManager[Worker[U]]]
 
 
 def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
-    """Do units in forked processes; return emitted values as they arrive.
+    """Work on units in forked processes; yield emitted values as they arrive.
 
     `make` is called in each process; emitted values are pickled.
     """
@@ -80,7 +80,7 @@ def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> It
 
 
 def in_threads(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
-    """Do units in threads of this process, as `in_processes`."""
+    """Work on units in threads of this process, as `in_processes`."""
     rest = iter(units)
     guard = threading.Lock()
     messages: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=64)
@@ -126,13 +126,13 @@ def in_threads(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iter
 
 
 def _hand_out(pipe: PipeEnd, rest: Iterator[U], listening: select.poll) -> None:
-    # Never wait for the worker to receive it: the worker may wait until its report is read.
+    # Do not wait until the worker receives it: the worker may be waiting for its report to be read.
     pipe.post(next(rest, None))
     listening.register(pipe.writing, select.POLLOUT)
 
 
 def _send_more(pipe: PipeEnd, listening: select.poll) -> None:
-    with suppress(BrokenPipeError):  # its end is noticed where its messages are received
+    with suppress(BrokenPipeError):  # receiving its messages reports its end
         if not pipe.has_sent_all():
             return
     listening.unregister(pipe.writing)
@@ -141,9 +141,9 @@ def _send_more(pipe: PipeEnd, listening: select.poll) -> None:
 def _received(pipe: PipeEnd) -> tuple[str, Any]:
     try:
         kind, value = pipe.receive()
-    except (EOFError, OSError):  # `OSError` in the middle of a message
+    except (EOFError, OSError):  # `OSError`: it ended within a message
         raise BackupError(
-            "a process that took part in the work was killed; run the same command again"
+            "worker process of the restore: it was killed. Run the same command again."
         ) from None
     return kind, value
 
@@ -153,7 +153,7 @@ def _child(
     pipe: PipeEnd,
     others: list[PipeEnd],
 ) -> None:
-    """Do units until none is left; end without the parent's clean-up."""
+    """Work on units until none is left; exit without the parent's clean-up."""
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and closes the pipe
@@ -164,7 +164,7 @@ def _child(
         pipe.send(("end", None))
         status = 0
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent has died or has ended the restore
+        pass  # the parent died, or ended the restore
     except BaseException as error:
         with suppress(OSError):
             pipe.send(("raise", _portable(error)))
@@ -180,13 +180,15 @@ def _handed_out(pipe: PipeEnd) -> Iterator[Any]:
                 return
             pipe.send(("next", None))
         except OSError:
-            raise EOFError from None  # an `OSError` would count as a problem of a file
+            raise EOFError from None  # an `OSError` would be reported as the problem of a file
         yield unit
 
 
 def _portable(error: BaseException) -> BaseException:
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - written by this program
     except Exception:
-        return BackupError(f"unexpected {type(error).__name__} in a process that took part")
+        return BackupError(
+            f"worker process of the restore: unexpected {type(error).__name__}. Run it again."
+        )
     return error

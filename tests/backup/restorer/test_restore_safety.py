@@ -173,7 +173,7 @@ def test_a_restore_over_something_is_refused(site: Site, tmp_path: Path) -> None
     with pytest.raises(UnsafePath, match="not empty"):
         site.restore("latest", source)
     assert source.stat().st_mtime_ns == changed
-    with pytest.raises(UnsafePath, match="no folder"):
+    with pytest.raises(UnsafePath, match="not a folder"):
         site.restore("latest", source / "note.txt")
     assert describe(source) == before
     empty = tmp_path / "empty"
@@ -476,7 +476,7 @@ def test_a_target_that_cannot_be_made_or_begun_is_named_and_can_be_had_again(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
-    with pytest.raises(NotWritable, match=r"/proc/nowhere cannot be made: .*; see that it may be"):
+    with pytest.raises(NotWritable, match="/proc/nowhere: cannot be created"):
         site.restore("latest", Path("/proc/nowhere"))
     out = tmp_path / "out"
 
@@ -486,7 +486,7 @@ def test_a_target_that_cannot_be_made_or_begun_is_named_and_can_be_had_again(
     for call in ("pwrite", "fsync"):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, full)
-            told = f"{out} cannot be written: No space left on device; see that it may be"
+            told = f"{out}: cannot be written .No space left on device"
             with pytest.raises(NotWritable, match=told):
                 site.restore("latest", out)
     assert site.restore("latest", out).problems == ()

@@ -198,7 +198,7 @@ def test_a_folder_that_another_restore_fills_is_refused_until_that_one_has_ended
         fcntl.flock(journal, fcntl.LOCK_EX)
         answer = desk.run(*words)
     assert answer.status == 4
-    assert "another restore is at work in out; wait for it to end" in answer.err
+    assert "out: another restore is running there" in answer.err
     assert desk.run(*words).status == 0
 
 
