@@ -1,10 +1,10 @@
 """Reader of blobs: verified content of references, segment by segment.
 
 - Every blob is compared with its keyed hash before it is returned.
-- Frames that lie one behind the other are read and decrypted as one range; the newest frames are
-  kept (8 MiB) for the blobs that follow in them.
-- A reader that may heal looks for a blob elsewhere when its pack is missing or damaged; one that
-  checks the packs must not.
+- Adjacent frames are read and decrypted as one range. The newest frames stay in memory (8 MiB) for
+  their other blobs.
+- With `heal`, the reader searches a blob elsewhere if its pack is missing or damaged. A reader that
+  checks packs must not.
 """
 
 import threading
@@ -58,15 +58,15 @@ class BlobReader:
         writer: str,
         domain: str,
         repository: bytes,
-        identities: list[pyrage.x25519.Identity],  # the domain's own, each proven to be
+        identities: list[pyrage.x25519.Identity],  # of the domain, verified
         id_key: bytes,
         heal: Heal | None = None,
     ) -> None:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
         self._is_far = vault.calls_at_once > 1
-        # Across a network calls take long: a pack's header is read together with segments
-        # close behind it, and at the same time as segments farther away.
+        # Across a network, calls take long: a pack's header is read in one call with segments close
+        # to it, and at the same time as segments farther away.
         self._reach = vault.read_over_bytes if self._is_far else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
@@ -103,7 +103,7 @@ class BlobReader:
         return content
 
     def is_content(self, ref: BlobRef, content: Raw) -> bool:
-        """Return whether bytes are the content of a reference; reads nothing."""
+        """Return whether bytes are the content of a reference, without reading."""
         is_long_enough = len(content) == ref.length
         return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
 
@@ -120,7 +120,7 @@ class BlobReader:
         return self.unpacked(ref, self._packed_in([ref])[0]) if raw is None else raw
 
     def kept(self, ref: BlobRef) -> Raw | None:
-        """Return the frame of a blob if it is among those kept."""
+        """Return the frame of a blob if it is still in memory."""
         if not self._frames:
             return None
         key = frame_key(ref)
@@ -135,7 +135,7 @@ class BlobReader:
         raw = try_decode(packed)
         if raw is None:
             raise frame_error(self._name(ref.pack))
-        if len(raw) <= ref.length:  # it holds this blob alone, so nobody asks again
+        if len(raw) <= ref.length:  # the frame has only this blob
             return raw
         view = memoryview(raw)
         self._keep(frame_key(ref), view)
@@ -273,13 +273,13 @@ class BlobReader:
 
 
 def _held_bytes(view: memoryview) -> int:
-    """Return how much memory a view holds: for stored frames the whole buffer.
+    """Return the memory that a view keeps: of a stored frame, all its buffer.
 
-    Counted by their own size, a few frames of a few hundred KB held 64 MiB.
+    A few views of some hundred KB can keep 64 MiB.
     """
     return memoryview(view.obj).nbytes
 
 
-@lru_cache(_KEPT_PACKS)  # it is asked for with each frame
+@lru_cache(_KEPT_PACKS)  # needed for each frame
 def _pack_name(writer: str, sha256: bytes) -> str:
     return pack_name(writer, sha256.hex())

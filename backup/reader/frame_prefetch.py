@@ -1,13 +1,13 @@
 """Prefetch of frames: threads read and decrypt while the caller works.
 
-- The caller's thread decodes a frame when it asks for it, so that the content is still in the
+- The caller's thread decodes a frame when it requests it, so that the content is still in the
   processor's cache when it is hashed and written.
-- Results come in the caller's order, each blob checked against its id.
-- Frames of the next steps are read pack by pack, in long ranges: a file that changed every night
-  lies in the packs of many nights.
-- Frames in flight are bounded by an estimate of their raw size, which is known only when a frame
-  is read.
-- Damage is returned as an error next to its step; `StoreUnavailable` is raised.
+- Results are in the caller's order, and each blob is compared with its id.
+- Frames of the next steps are read pack by pack, in long ranges: a file that changed every night is
+  in the packs of many nights.
+- The frames in memory are bounded by an estimate of their raw size, which is known only after a
+  frame was read.
+- Damage is returned as an error in place of the content; `StoreUnavailable` is raised.
 """
 
 from collections import defaultdict, deque
@@ -27,8 +27,8 @@ _STEPS_AHEAD = 4096
 _ROUND_STEPS = 1024
 _RAW_AHEAD = 12 * 1024 * 1024
 _ROUND_RAW = 8 * 1024 * 1024
-_BATCH_STORED = 15 * 256 * 1024  # with the segments that it begins and ends in, 4 MiB at most
-_SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
+_BATCH_STORED = 15 * 256 * 1024  # at most 4 MiB with whole first and last segments
+_SHARED_RAW = 1024 * 1024  # of a frame of several blobs
 _SMALL_BYTES = 16 * 1024  # a blob below this hardly ever has a frame of its own
 _USUAL_RATIO = 3  # of the raw to the stored size
 _NOTHING = memoryview(b"")
@@ -43,7 +43,7 @@ class _Batch:
 
     refs: list[BlobRef] = field(default_factory=list)
     read: Future[list[memoryview | BackupError]] = field(default_factory=Future)
-    packed: list[memoryview | BackupError] | None = None  # once somebody waited for it
+    packed: list[memoryview | BackupError] | None = None  # set when the read was awaited
 
 
 _UNREAD = _Batch()
@@ -58,7 +58,7 @@ class _Frame:
     ref: BlobRef
     users: int = 1
     where: _Where = (_UNREAD, 0)
-    raw: Raw | BackupError | None = None  # if it is there already, for who asks next
+    raw: Raw | BackupError | None = None  # decoded, for the next user
 
 
 @dataclass(slots=True, eq=False)
@@ -66,9 +66,9 @@ class _Round:
     """Consecutive steps with frames that are read at the same time."""
 
     steps: list[tuple[Any, BlobRef | None, _Frame | None]] = field(default_factory=list)
-    wanted: list[_Frame] = field(default_factory=list)  # which no round before it has read
-    raw_bytes: int = 0  # about, of its frames
-    stored_bytes: int = 0  # of those that are to be read
+    wanted: list[_Frame] = field(default_factory=list)  # not read by an earlier round
+    raw_bytes: int = 0  # estimate, of its frames
+    stored_bytes: int = 0  # of its wanted frames
 
 
 class _Ahead:
@@ -80,7 +80,7 @@ class _Ahead:
         self._frames: dict[FrameKey, _Frame] = {}
 
     def rounds(self, steps: Iterable[tuple[T, BlobRef | None]]) -> Iterator[_Round]:
-        """Return steps in rounds; the frames of each are being read by then."""
+        """Yield steps in rounds; the reads of each round have started."""
         most_raw = 2 * self._reader.read_over_bytes
         round_ = _Round()
         for step, ref in steps:
@@ -115,7 +115,7 @@ class _Ahead:
             frame.where = where
 
     def given(self, round_: _Round) -> Iterator[tuple[Any, Raw | BackupError | None]]:
-        """Return the steps of a round, each with its blob."""
+        """Yield the steps of a round, each with its blob."""
         for step, ref, frame in round_.steps:
             if ref is None or frame is None:
                 yield step, None
@@ -144,7 +144,7 @@ class _Ahead:
         batch, number = frame.where
         packed = _packed(batch)
         chunk = packed[number]
-        packed[number] = _NOTHING  # the buffer is free when this was the last of it
+        packed[number] = _NOTHING  # after the last frame, the buffer is free
         if isinstance(chunk, BackupError):
             return chunk
         try:
@@ -161,9 +161,9 @@ def reading_threads() -> ThreadPoolExecutor:
 def prefetch_frames(
     reader: BlobReader, steps: Iterable[tuple[T, BlobRef | None]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Raw | BackupError | None]]:
-    """Return each step with its blob, or None without one, reading ahead.
+    """Yield each step with its blob, or None without one; read ahead.
 
-    What is given may be a view of a buffer, which lives as long as the view.
+    A blob may be a view of a buffer, which is reused when the view no longer exists.
     """
     waiting: deque[_Round] = deque()
     ahead = _Ahead(reader, pool)
@@ -184,11 +184,11 @@ def prefetch_frames(
 def fetch_runs(
     reader: BlobReader, runs: Iterable[tuple[T, Sequence[BlobRef]]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Iterator[Raw | BackupError]]]:
-    """Return each run with its blobs, reading ahead: for large files.
+    """Yield each run of a large file with its blobs; read ahead.
 
-    Of their blobs nearly each has a frame of its own, and there are so many that what is done for
-    each one counts: no more than to read, unpack and check it.  Runs are told apart by what they
-    are; the blobs of one are to be taken before the next one is asked for.
+    Nearly each of these many blobs has its own frame, so the work for each is kept small: read,
+    decode and check. Consume the blobs of a run before the next run is requested. Consecutive runs
+    must not be equal.
     """
     of_rounds = _contents_by_round(reader, runs, pool)
     for run, of_run in groupby(of_rounds, itemgetter(0)):
@@ -201,7 +201,7 @@ def _contents_by_round(
     waiting: deque[tuple[T, Iterator[Raw | BackupError], int]] = deque()
     raw_ahead = 0
     for run, refs, raw_bytes in _cut(runs, 2 * reader.read_over_bytes):
-        # Only its contents know the round's buffers, which are free when they were taken.
+        # Only `contents` refers to the buffers, so they are free after it was consumed.
         contents = _contents(reader, refs, _read_together(reader, refs, pool))
         waiting.append((run, contents, raw_bytes))
         raw_ahead += raw_bytes
@@ -216,10 +216,9 @@ def _contents_by_round(
 def _cut(
     runs: Iterable[tuple[T, Sequence[BlobRef]]], most_raw: int
 ) -> Iterator[tuple[T, Sequence[BlobRef], int]]:
-    """Return the references of runs by round, with the raw size of each round.
+    """Yield the references of runs in rounds, with the raw size of each round.
 
-    Little of the first round, as a call goes, so that there is something to do soon; of each one
-    after it twice as much.
+    The first round is small, so that work starts soon; each next one is twice as large.
     """
     for run, refs in runs:
         begin = raw_bytes = stored_bytes = 0
@@ -243,7 +242,7 @@ def _contents(
         if batch is not latest:
             latest, packed = batch, _packed(batch)
         try:
-            raw = kept(ref)  # one that several blobs share
+            raw = kept(ref)  # a frame that several blobs share
             if raw is None:
                 chunk = packed[number]
                 if isinstance(chunk, BackupError):
@@ -276,7 +275,7 @@ def _read_together(
             if its and offset == its[-1].offset and frame_key(ref) == frame_key(its[-1]):
                 places[at] = batch, len(its) - 1
                 continue
-            # What lies close behind the last one is read with it, while there is room.
+            # A frame close after the last one is read with it, while there is room.
             if its and not (
                 0 <= offset - end < read_over_bytes and offset + stored - begin <= _BATCH_STORED
             ):
@@ -285,7 +284,7 @@ def _read_together(
                 its = batch.refs
             if not its:
                 begin = offset
-            # Behind one that goes on in another pack there is nothing.
+            # No frame follows one that continues in another pack.
             end = offset + stored if following is None else _NOWHERE
             places[at] = batch, len(its)
             its.append(ref)
@@ -309,7 +308,7 @@ def _healed(reader: BlobReader, ref: BlobRef, problem: BackupError) -> Raw | Bac
 
 
 def _raw_bytes(ref: BlobRef) -> int:
-    """Estimate the raw size of a frame from the first blob wanted of it."""
+    """Estimate the raw size of a frame from its first requested blob."""
     _, _, stored, inner, length, _, _ = ref
     guess = _SHARED_RAW
     if length >= _SMALL_BYTES and _USUAL_RATIO * stored < guess:

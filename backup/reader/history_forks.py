@@ -1,9 +1,9 @@
 """Forks of a writer's history, where "latest" is ambiguous.
 
-- A writer signs the hash of the snapshot before with each one, and goes on behind what it finds. So
-  a snapshot that does not follow the one before it is of another who had the key, or of a history
-  that was replaced; or the one before it is.
-- A fork whose passed-over point has expired is history.
+- With each snapshot, a writer signs the hash of the previous one that it found. So if a snapshot
+  does not follow the one before it, one of the two is from somebody else who had the key, or from a
+  history that was replaced.
+- A fork is ignored once the recovery point that was not followed has expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,8 @@ from backup.errors import Damaged
 from backup.records import RecoveryPoint
 from backup.trust.snapshot_slots import Slot
 
-Forks = Mapping[
-    tuple[str, int], int
-]  # writer and sequence of a point: which later one leaves it out
+# Writer and sequence of a point that was not followed: the sequence of the next point.
+Forks = Mapping[tuple[str, int], int]
 
 
 def leaves_out(slot: Slot, before: Slot) -> bool:
@@ -28,7 +27,7 @@ def leaves_out(slot: Slot, before: Slot) -> bool:
 def require_unforked_history(
     latest: RecoveryPoint, points: Sequence[RecoveryPoint], forks: Forks
 ) -> None:
-    """Raise `Damaged` if the writer's history forks, with each branch's point.
+    """Raise `Damaged` if the writer's history forks; name a point per branch.
 
     `points` are those among which `latest` was chosen.
     """

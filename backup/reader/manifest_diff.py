@@ -1,8 +1,8 @@
-"""Difference of two points: added, removed and changed paths.
+"""Difference of two recovery points: added, removed and changed paths.
 
-- Pages of both points are walked side by side; one that both have, by its id, is passed over with
-  all that lies below it.  So two points of a million files that differ in one cost a few pages.
-- Content is compared by the ids of its pieces, never by reading it.
+- The pages of both points are walked side by side. A page that both have, by its id, is skipped
+  with everything below it. So a few pages are read for one changed file in a million.
+- Content is compared by the ids of its blobs and is never read.
 - Ids are keyed: only points with the same id key can be compared.
 """
 
@@ -18,7 +18,7 @@ from backup.records import Aspect, Difference
 
 
 class _Cursor:
-    """Cursor in a point's tree: before an unopened page or before an entry."""
+    """Position in a tree: before an unopened page or before an entry."""
 
     def __init__(self, reader: BlobReader, body: Body) -> None:
         self._reader = reader
@@ -42,9 +42,9 @@ class _Cursor:
 def differences(
     reader: BlobReader, before: Body, after: Body
 ) -> Iterator[tuple[Entry | None, Entry | None]]:
-    """Return pairs of entries on pages that differ, old and new, in order.
+    """Yield pairs of old and new entries of the pages that differ, in order.
 
-    Some of them may be equal: they stand in pages of which something else changed.
+    Entries of a pair may be equal, if something else in their page changed.
     """
     old, new = _Cursor(reader, before), _Cursor(reader, after)
     while True:
@@ -60,7 +60,7 @@ def differences(
         elif isinstance(b, Page) and (a is None or isinstance(a, Page) or _opens_first(b, a)):
             new.open(b)
         else:
-            # What is a page here begins behind the other's entry.
+            # If one is a page, it begins after the entry of the other.
             key_a = None if a is None or isinstance(a, Page) else path_key(a.path)
             key_b = None if b is None or isinstance(b, Page) else path_key(b.path)
             takes_a = key_a is not None and (key_b is None or key_a <= key_b)
@@ -130,7 +130,7 @@ def _has_same_blobs(reader: BlobReader, a: Entry, b: Entry) -> bool:
 
 
 def _opens_first(page: Page, other: Page | Entry) -> bool:
-    """Return whether a page has to be opened to find the other's partner."""
+    """Return whether to open a page to find the counterpart of `other`."""
     if page.listed is None:
         return True
     first = path_key(page.listed.first)

@@ -1,7 +1,7 @@
-"""Walk through the manifest of a point: pages, a path, a file's pieces.
+"""Walk through the manifest of a recovery point: pages, paths, content.
 
-- A page is read only if a requested path may lie below it.
-- The content of a page is compared with what the page above says of it.
+- A page is read only if a requested path may be below it.
+- Each page is compared with its description in the page above.
 """
 
 from collections import deque
@@ -81,10 +81,10 @@ def leaves(
     selection: Selection,
     on_lost: Callable[[Page, BackupError], None] | None = None,
 ) -> Iterator[Page]:
-    """Return the leaves below a page that may hold a selected path, in order.
+    """Yield the leaves below a page that may have a selected path, in order.
 
-    `on_lost` gets each node that cannot be read. Without it, and for the top page, the error is
-    raised.
+    `on_lost` is called with each node that cannot be read. Without it, and for the top page, the
+    error is raised.
     """
     if not page.depth:
         yield page
@@ -105,16 +105,16 @@ def leaves(
 
 
 def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry]:
-    """Return the entries of pages that may hold a selected path, in order."""
+    """Yield the entries of pages that may have a selected path, in order."""
     for leaf in leaves(reader, top_page(body), selection):
         yield from entries_of(reader, leaf)
 
 
 def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
-    """Return the references of a file in order; read its lists when reached.
+    """Yield the references of a file in order; read each list when reached.
 
-    `Damaged` where they go beyond the file's size, or stand for nothing: a small page can name one
-    list any number of times.
+    Raise `Damaged` for an empty blob, and if the blobs are larger than the file: a forged page can
+    name one list any number of times.
     """
     left = entry.size
     for ref in _all_refs(reader, entry):
@@ -150,9 +150,9 @@ def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
 
 
 def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry]:
-    """Return the entries directly in a folder, b"" for the top; or one file.
+    """Yield the entries directly in a folder, b"" for the top; or one file.
 
-    Pages that hold nothing but what lies deeper are not read.
+    Pages with only deeper paths are not read.
     """
     begin = path_key(folder) + b"\0" if folder else b""
     itself = find_entry(reader, body, folder) if folder else None
@@ -160,7 +160,7 @@ def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry
         yield itself
         return
     end = path_key(folder) + b"\1" if folder else None
-    wanted = begin  # whatever sorts before it is not asked for
+    wanted = begin  # keys before it are skipped
 
     def below(page: Page) -> Iterator[Entry]:
         nonlocal wanted
@@ -184,7 +184,7 @@ def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry
 
 
 def _folder_of(entry: Entry, length: int) -> Entry:
-    """Return an entry for a folder without one, as a restore would make it."""
+    """Return an entry for a folder without one, as a restore would create it."""
     return Entry(
         path=entry.path[:length],
         kind="directory",
@@ -206,9 +206,9 @@ def _folder_of(entry: Entry, length: int) -> Entry:
 
 
 def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
-    """Return a file's content in order, holes as zeros; `Damaged` may follow.
+    """Yield a file's content in order, holes as zeros, while the next is read.
 
-    The next pieces are read meanwhile.
+    `Damaged` may be raised after some content.
     """
     holes = deque(entry.holes)
     position = 0
@@ -230,7 +230,7 @@ def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     if position != entry.size:
-        raise Damaged(f"{entry.text} has {position} bytes of content where {entry.size} belong")
+        raise Damaged(f"{entry.text} has {position} bytes of content instead of {entry.size}")
 
 
 def _zeros(start: int, length: int) -> Generator[bytes, None, int]:

@@ -1,9 +1,9 @@
-"""Search for paths in several points, with the versions of each.
+"""Search for paths in several recovery points, with their versions.
 
-- A pattern without a slash is looked for in every folder; a folder that fits is given alone, not
-  what lies in it.
+- A pattern without a slash is searched in every folder. A matching folder is returned without its
+  content.
 - A page that several points share is read once.
-- Across a network several points are looked through at once.
+- Across a network, several points are searched at the same time.
 """
 
 import threading
@@ -20,7 +20,7 @@ from backup.stores.parallel_reads import run_concurrently
 
 
 class Search:
-    """Search through points, the newest first."""
+    """Search through recovery points, newest first."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [pattern if "/" in pattern else f"**/{pattern}" for pattern in patterns]

@@ -1,12 +1,13 @@
 """Selection of paths of a recovery point by patterns.
 
-- A pattern is matched against the whole path `<source>/<path>`: `*`, `?` and `[…]` as in a shell,
-  but `*` crosses slashes; `**/` is any number of folders, none too.  Selecting a folder selects
-  everything below it.  No pattern selects everything, several what any of them does.
-- A path as it is listed selects itself: `%FF` and the like mean the byte as well, and a bracket
-  itself as well as a class.
-- Pages that cannot hold a selected path, or a folder above one, are not read.
-- A path is judged by itself, so entries may be asked about in any order and by several processes.
+- A pattern is matched against the whole path `<source>/<path>`. `*`, `?` and `[…]` are as in a
+  shell, but `*` also matches slashes; `**/` matches any number of folders, or none. A selected
+  folder includes everything below it. Without a pattern everything is selected; with several, each
+  path that any of them matches.
+- A path as `ls` prints it selects itself: `%FF` also means the byte, and a bracket also means
+  itself.
+- Pages that cannot have a selected path, or a folder above one, are not read.
+- Each path is matched alone, so callers may ask in any order and in several processes.
 """
 
 import fnmatch
@@ -28,7 +29,7 @@ class Selection:
     """Selection of entries; remembers which patterns matched."""
 
     def __init__(self, patterns: Sequence[str], *, takes_below: bool = True) -> None:
-        """Without `takes_below` a matching folder is taken alone."""
+        """Without `takes_below`, a matching folder does not include its content."""
         below = "(?:/.*)?" if takes_below else ""
         meant = {pattern: _meanings(pattern.strip("/")) for pattern in patterns}
         self._rules = {pattern: _rule(meanings, below) for pattern, meanings in meant.items()}
@@ -37,7 +38,7 @@ class Selection:
             for meanings in meant.values()
             for meaning in meanings
         ]
-        self._open = dict(self._rules)  # those that matched nothing yet
+        self._open = dict(self._rules)  # patterns that matched nothing so far
         self._met: list[re.Pattern[str]] = []
         self._matched: list[str] = []
 
@@ -53,13 +54,13 @@ class Selection:
         return bool(first) or any(rule.match(text) for rule in self._met)
 
     def may_lie_between(self, first: bytes, last: bytes) -> bool:
-        """Return whether a page may hold a selected path or a folder above one."""
+        """Return whether a page may have a selected path or a folder above one."""
         if not self._literals:
             return True
         low, high = path_key(first), path_key(last)
         for literal in self._literals:
             key = path_key(literal)
-            # What lies below a folder sorts right behind it: its key goes on with a zero byte.
+            # Paths below a folder sort directly after it: their keys continue with a zero byte.
             if not literal or (key <= high and low < key + b"\1"):
                 return True
             if any(low <= path_key(above) <= high for above in folders_above(literal)):
@@ -96,7 +97,7 @@ def folders_above(path: bytes) -> Iterator[bytes]:
 def _meanings(pattern: str) -> list[str]:
     """Return the possible meanings of a pattern, each as a pattern."""
     found = [pattern]
-    with suppress(Damaged):  # it is no path text
+    with suppress(Damaged):  # it is not a valid path text
         found.append(os.fsdecode(from_path_text(pattern, "the pattern")))
     found += [text.replace("[", "[[]") for text in found]
     return list(dict.fromkeys(found))
@@ -108,7 +109,7 @@ def _rule(patterns: Sequence[str], below: str) -> re.Pattern[str]:
 
 
 def _expression(pattern: str) -> str:
-    gaps, texts = [""], [""]  # what may lie before each text
+    gaps, texts = [""], [""]  # expressions for the parts before each text
     for glyph in _GLYPHS.findall(pattern):
         if len(glyph) > 1 and glyph.startswith("["):
             texts[-1] += _inside(fnmatch.translate(glyph))
@@ -118,9 +119,9 @@ def _expression(pattern: str) -> str:
         else:
             texts[-1] += "." if glyph == "?" else re.escape(glyph)
     parts = [gap + text for gap, text in zip(gaps, texts, strict=True)]
-    # A text is taken where it comes first, which leaves the most to what follows, and nowhere else:
-    # a path of a megabyte, which somebody may have signed, would be gone through a million times.
-    # Not where `**/` follows in the middle of a name.
+    # Match each text only at its first position, which leaves the longest rest, and do not go back:
+    # a forged path of a megabyte would otherwise be searched a million times. The exception is a
+    # text that `**/` follows in the middle of a name.
     for number, following in enumerate(gaps[1:]):
         if following != _FOLDERS or parts[number] in ("", _FOLDERS) or texts[number][-1:] == "/":
             parts[number] = f"(?>{parts[number]})"
@@ -132,6 +133,6 @@ def _inside(translated: str) -> str:
 
 
 def _literal_folder(pattern: str) -> str:
-    """Return the path, or the folders, that every match begins with."""
+    """Return the path, or the folders, at the start of every match."""
     found = _WILD.search(pattern)
     return pattern if found is None else pattern[: found.start()].rpartition("/")[0]

@@ -1,11 +1,11 @@
 """Self-healing: reads a blob of a missing or damaged pack from another.
 
-- A writer that was told of a lost pack sends its content again, so another point may name the same
-  blob, by the same keyed hash, in another pack.  Points of the same writer, domain and id key are
-  looked through, newest first.
-- A page that the point itself has too says nothing new, and is not read again.
-- What is found is compared with its id like everything else; what cannot be read is passed over,
-  and older points are looked through for what lay beside it.
+- A writer sends the content of a lost pack again. So a later recovery point may name the same blob,
+  by its keyed hash, in another pack. Points of the same writer, domain and id key are searched,
+  newest first.
+- A page that the damaged point has, too, has no other references and is not read again.
+- Found content is compared with its id like all content. If it cannot be read either, older points
+  are searched as well.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ _MOST_PLACES = 4
 
 
 class BlobHealer:
-    """Finder of the blobs of one point in others; for one thread at a time."""
+    """Finds blobs of one recovery point in others; for one thread at a time."""
 
     def __init__(
         self,
@@ -39,10 +39,12 @@ class BlobHealer:
         self._others = others
         self._other_points: list[tuple[str, Body]] | None = None
         self._bad: set[bytes] = set()
-        self._doubted: set[bytes] = set()  # packs that had a place which could not be read
-        self._places: dict[bytes, dict[BlobRef, str]] = {}  # by id: places, each with its point
-        self._healed: dict[str, bool] = {}  # sentences, and whether they were given
-        self._damaged: set[bytes] = set()  # packs that were given
+        self._doubted: set[bytes] = set()  # packs of locations that could not be read
+        self._places: dict[
+            bytes, dict[BlobRef, str]
+        ] = {}  # by blob id: locations, each with its point
+        self._healed: dict[str, bool] = {}  # sentences, and whether they were returned
+        self._damaged: set[bytes] = set()  # packs that were returned
 
     def find(self, ref: BlobRef) -> bytes | None:
         """Return the blob's content from another place, or None."""
@@ -62,18 +64,18 @@ class BlobHealer:
                 return content
             if len(self._doubted) == doubted:
                 return None
-            self._search(ref)  # older points, too: at most once for each pack that is doubted
+            self._search(ref)  # in older points, too: at most once for each unreadable pack
 
     def take_healed(self) -> list[str]:
-        """Return what was healed since the last call, a sentence each."""
+        """Return a sentence for each pack that was healed since the last call."""
         new = [sentence for sentence, is_given in self._healed.items() if not is_given]
         self._healed.update(dict.fromkeys(new, True))
         return new
 
     def take_damaged(self) -> list[str]:
-        """Return the names of the packs that could not be relied on, each once.
+        """Return the names of packs with unreadable content, each once.
 
-        Where a frame lies in two packs, both are named: either may be to blame.
+        If a frame is in two packs, both are named, because either may be damaged.
         """
         new = (self._bad | self._doubted) - self._damaged
         self._damaged |= new
@@ -86,7 +88,7 @@ class BlobHealer:
         if not self._other_points:
             self._places[ref.id] = {}
             return
-        seen: set[bytes | BlobRef] = set()  # ids of pages that were read, places that were tried
+        seen: set[bytes | BlobRef] = set()  # ids of pages that were read, locations that were tried
         for found in self._refs(top_page(self._body), seen):
             if not self._bad.isdisjoint(found.packs):
                 wanted.add(found.id)
@@ -103,7 +105,7 @@ class BlobHealer:
                 return
 
     def _has_room(self, places: dict[BlobRef, str], ref: BlobRef) -> bool:
-        """Return whether another place is worth keeping."""
+        """Return whether to store another location."""
         return len(places) < _MOST_PLACES or (
             self._is_sure(ref) and not any(map(self._is_sure, places))
         )
@@ -112,11 +114,11 @@ class BlobHealer:
         return self._doubted.isdisjoint(ref.packs)
 
     def _refs(self, page: Page, seen: set[bytes | BlobRef]) -> Iterator[BlobRef]:
-        """Return references to a page and below it, unless it was read before."""
+        """Yield references to a page and below it, unless it was read before."""
         yield page.ref
         if page.ref.id in seen or page.ref in seen:
             return
-        seen.add(page.ref)  # what cannot be read here may be in another pack, too
+        seen.add(page.ref)  # an unreadable page may also be in another pack
         try:
             pages = pages_below(self._reader, page) if page.depth else ()
             entries = () if page.depth else entries_of(self._reader, page)
@@ -129,6 +131,6 @@ class BlobHealer:
             yield from entry.lists
             yield from entry.blobs
             for ref in dict.fromkeys(entry.lists):
-                # What stands in one that cannot be read is not found: the file is lost with it.
+                # A file with an unreadable list cannot be restored: its blobs do not matter.
                 with suppress(BackupError):
                     yield from list_from_bytes(self._reader.blob(ref), "a list")
