@@ -1,23 +1,18 @@
-"""Names in a very large folder, sorted in a file.
+"""Names in a very large folder, sorted in a temporary SQLite file.
 
 A folder may have millions of names.
 """
 
 import errno
-import heapq
-import os
-import weakref
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+import secrets
+import sqlite3
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, overload
+from typing import overload
 
-_RUN = 50_000  # names that are sorted in memory
+_INSERTED = 50_000  # names in memory while they are inserted
 _BLOCK = 512  # names that are read at once
-_END = b"\0"  # no name contains it, and it sorts before every byte of a name
-_FILE, _OTHER = b"f", b"o"
 
 
 class LoadedFiles:
@@ -31,7 +26,7 @@ class LoadedFiles:
 
 
 class LargeFolderListing(Sequence[bytes]):
-    """Sorted names in an unnamed file; some of them in memory."""
+    """Sorted names in a file below `scratch`; some of them in memory."""
 
     def __init__(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> None:
         """Sort names, each with whether it is a file.
@@ -39,30 +34,29 @@ class LargeFolderListing(Sequence[bytes]):
         A name that is replaced while its folder is listed may occur twice, and is listed once.
         """
         self.files = LoadedFiles()
-        self._offsets = array("Q")
-        self._count = 0
         self._first = 0  # index of the first name in memory
         self._loaded: list[bytes] = []
         try:
-            self._file = self._sort(names, scratch)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+            self._database = _open_unnamed(scratch)
+            self._count = self._sort(names)
+        except sqlite3.OperationalError as error:
             # The full disk is that of `scratch`; the folder's disk is only read.
-            reason = f"{error.strerror} for its names, which are sorted next to the upload cache"
-            raise OSError(error.errno, reason) from error
-        weakref.finalize(self, os.close, self._file)
+            reason = f"{error} for its names, which are sorted next to the upload cache"
+            raise OSError(errno.ENOSPC, reason) from error
 
-    def _sort(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> int:
-        with _unnamed_file(scratch) as file, ExitStack() as runs:
-            lines = heapq.merge(*_sorted_runs(iter(names), scratch, runs))
-            for block in _blocks(_unique(lines)):
-                self._offsets.append(file.tell())
-                file.write(_join(block))
-                self._count += len(block)
-            self._offsets.append(file.tell())
-            file.flush()
-            return os.dup(file.fileno())
+    def _sort(self, names: Iterable[tuple[bytes, bool]]) -> int:
+        database, source = self._database, iter(names)
+        database.execute("CREATE TABLE listed (name BLOB PRIMARY KEY, is_file) WITHOUT ROWID")
+        while batch := list(islice(source, _INSERTED)):
+            database.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?)", batch)
+        # Blobs sort byte by byte, as names do.
+        database.execute("CREATE TABLE sorted (number INTEGER PRIMARY KEY, name BLOB, is_file)")
+        database.execute(
+            "INSERT INTO sorted (name, is_file) SELECT name, is_file FROM listed ORDER BY name"
+        )
+        database.execute("DROP TABLE listed")
+        (count,) = database.execute("SELECT COUNT(*) FROM sorted").fetchone()
+        return int(count)
 
     def __len__(self) -> int:
         return self._count
@@ -75,10 +69,8 @@ class LargeFolderListing(Sequence[bytes]):
         """Return a name, or consecutive names, by index."""
         if isinstance(index, slice):
             begin, end, _ = index.indices(self._count)
-            if begin >= end:
-                return []
             self._load(begin, end)
-            return self._loaded[begin - self._first : end - self._first]
+            return self._loaded[begin - self._first : max(begin, end) - self._first]
         if not 0 <= index < self._count:
             raise IndexError(index)
         self._load(index, index + 1)
@@ -87,58 +79,21 @@ class LargeFolderListing(Sequence[bytes]):
     def _load(self, begin: int, end: int) -> None:
         if self._first <= begin and end <= self._first + len(self._loaded):
             return
-        block, end_block = begin // _BLOCK, -(-end // _BLOCK)
-        start, stop = self._offsets[block], self._offsets[end_block]
-        lines = os.pread(self._file, stop - start, start).split(_BETWEEN)[:-1]
-        self._first = block * _BLOCK
-        self._loaded = [line[:-2] for line in lines]
-        self.files.names = frozenset(line[:-2] for line in lines if line.endswith(_FILE))
+        rows = self._database.execute(
+            "SELECT name, is_file FROM sorted WHERE number > ? ORDER BY number LIMIT ?",
+            (begin, max(_BLOCK, end - begin)),
+        ).fetchall()
+        self._first = begin
+        self._loaded = [name for name, _ in rows]
+        self.files.names = frozenset(name for name, is_file in rows if is_file)
 
 
-def _sorted_runs(
-    names: Iterator[tuple[bytes, bool]], scratch: Path, runs: ExitStack
-) -> list[Iterator[bytes]]:
-    sorted_runs = []
-    while run := list(islice(names, _RUN)):
-        file = runs.enter_context(_unnamed_file(scratch))
-        lines = sorted(name + _END + (_FILE if is_file else _OTHER) for name, is_file in run)
-        file.write(_join(lines))
-        file.seek(0)
-        sorted_runs.append(_lines(file))
-    return sorted_runs
-
-
-def _unique(lines: Iterable[bytes]) -> Iterator[bytes]:
-    latest = b""
-    for line in lines:
-        name = line[:-2]
-        if name != latest:
-            latest = name
-            yield line
-
-
-def _blocks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-    while block := list(islice(lines, _BLOCK)):
-        yield block
-
-
-# A name cannot contain a zero byte but may contain a newline: a line is a name, a zero byte, a
-# letter and two zero bytes.
-_BETWEEN = b"\0\0"
-
-
-def _join(lines: Iterable[bytes]) -> bytes:
-    return b"".join(line + _BETWEEN for line in lines)
-
-
-def _lines(run: IO[bytes]) -> Iterator[bytes]:
-    rest = b""
-    while data := run.read(64 * 1024):
-        *lines, rest = (rest + data).split(_BETWEEN)
-        yield from lines
-
-
-def _unnamed_file(folder: Path) -> IO[bytes]:
-    from tempfile import TemporaryFile  # hardly any set has a folder this large
-
-    return TemporaryFile(dir=folder)
+def _open_unnamed(folder: Path) -> sqlite3.Connection:
+    """Open a database whose file vanishes when it is closed, even by a crash."""
+    path = folder / f"{secrets.token_hex(8)}.names"
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode=OFF")
+    database.execute("PRAGMA synchronous=OFF")
+    path.unlink()
+    database.execute("BEGIN")  # one transaction, which is never committed
+    return database

@@ -1,8 +1,10 @@
 """Folders of very many names: sorted on the disk, walked as any other."""
 
 import os
+import sqlite3
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ def test_names_come_back_in_order_one_by_one_and_in_stretches(
     names: dict[bytes, bool], data: st.DataObject
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(large_folder_listing, "_RUN", 7)
+        patch.setattr(large_folder_listing, "_INSERTED", 7)
         patch.setattr(large_folder_listing, "_BLOCK", 4)
         many = LargeFolderListing(names.items(), Path(tempfile.gettempdir()))
         expected = sorted(names)
@@ -44,7 +46,7 @@ def test_a_folder_of_many_names_comes_back_night_after_night(
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
     monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 1)
-    monkeypatch.setattr(large_folder_listing, "_RUN", 30)
+    monkeypatch.setattr(large_folder_listing, "_INSERTED", 30)
     monkeypatch.setattr(large_folder_listing, "_BLOCK", 16)
     source = tmp_path / "source"
     source.mkdir()
@@ -73,11 +75,15 @@ def test_a_folder_of_many_names_comes_back_night_after_night(
 def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    real = sqlite3.connect
+
+    def connect(path: Any, **options: Any) -> sqlite3.Connection:
+        if str(path).endswith(".names"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(path, **options)
 
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
-    monkeypatch.setattr(tempfile, "TemporaryFile", no_room)
+    monkeypatch.setattr(sqlite3, "connect", connect)
     source = tmp_path / "source"
     (source / "many").mkdir(parents=True)
     (source / "note").write_text("beside it")
@@ -85,7 +91,7 @@ def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
         (source / f"many/{number}").write_text("inside")
     result = site.back_up(source)
     assert (result.complete, result.files) == (False, 1)
-    lacks = "No space left on device for its names, which are sorted next to the upload cache"
+    lacks = "database or disk is full for its names, which are sorted next to the upload cache"
     assert [(one.path, one.reason) for one in result.unread] == [
         ("files/many", f"cannot be read: {lacks}")
     ]

@@ -69,7 +69,7 @@ def test_a_name_that_is_listed_twice_is_taken_once_and_no_other_is_lost(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", many)
-    monkeypatch.setattr(large_folder_listing, "_RUN", 40)
+    monkeypatch.setattr(large_folder_listing, "_INSERTED", 40)
     monkeypatch.setattr(os, "scandir", Twice)
     monkeypatch.setattr(os, "listdir", lambda folder: [*_REAL_LIST(folder), *_REAL_LIST(folder)])
     for night in range(2):
