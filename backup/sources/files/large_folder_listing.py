@@ -48,7 +48,7 @@ class LargeFolderListing(Sequence[bytes]):
         database, source = self._database, iter(names)
         database.execute("CREATE TABLE listed (name BLOB PRIMARY KEY, is_file) WITHOUT ROWID")
         while batch := list(islice(source, _INSERTED)):
-            database.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?)", batch)
+            database.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?)", sorted(batch))
         # Blobs sort byte by byte, as names do.
         database.execute("CREATE TABLE sorted (number INTEGER PRIMARY KEY, name BLOB, is_file)")
         database.execute(
@@ -94,6 +94,7 @@ def _open_unnamed(folder: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode=OFF")
     database.execute("PRAGMA synchronous=OFF")
+    database.execute("PRAGMA cache_size=-16000")  # KiB
     path.unlink()
     database.execute("BEGIN")  # one transaction, which is never committed
     return database

@@ -102,7 +102,7 @@ def test_the_journal_is_no_path_of_a_point(tmp_path: Path, path: bytes, is_resum
         tree.write_file(entry(path, size=6), b"forged")
         write(tree, entry(path, "symlink", target=b"x"))
     assert len(tree.problems) == 3
-    assert all("refused" in problem.reason for problem in tree.problems)
+    assert all("not restored" in problem.reason for problem in tree.problems)
     assert journal.read_text() == "journal"
 
 
