@@ -14,8 +14,6 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, groupby
-from operator import itemgetter
 from typing import Any, TypeVar
 
 from backup.errors import BackupError, StoreUnavailable
@@ -179,81 +177,6 @@ def prefetch_frames(
             steps_ahead -= len(first.steps)
     for first in waiting:
         yield from ahead.given(first)
-
-
-def fetch_runs(
-    reader: BlobReader, runs: Iterable[tuple[T, Sequence[BlobRef]]], pool: ThreadPoolExecutor
-) -> Iterator[tuple[T, Iterator[Raw | BackupError]]]:
-    """Yield each run of a large file with its blobs; read ahead.
-
-    Nearly each of these many blobs has its own frame, so the work for each is kept small: read,
-    decode and check. Consume the blobs of a run before the next run is requested. Consecutive runs
-    must not be equal.
-    """
-    of_rounds = _contents_by_round(reader, runs, pool)
-    for run, of_run in groupby(of_rounds, itemgetter(0)):
-        yield run, chain.from_iterable(contents for _, contents in of_run)
-
-
-def _contents_by_round(
-    reader: BlobReader, runs: Iterable[tuple[T, Sequence[BlobRef]]], pool: ThreadPoolExecutor
-) -> Iterator[tuple[T, Iterator[Raw | BackupError]]]:
-    waiting: deque[tuple[T, Iterator[Raw | BackupError], int]] = deque()
-    raw_ahead = 0
-    for run, refs, raw_bytes in _cut(runs, 2 * reader.read_over_bytes):
-        # Only `contents` refers to the buffers, so they are free after it was consumed.
-        contents = _contents(reader, refs, _read_together(reader, refs, pool))
-        waiting.append((run, contents, raw_bytes))
-        raw_ahead += raw_bytes
-        while raw_ahead > _RAW_AHEAD:
-            first, contents, given_bytes = waiting.popleft()
-            yield first, contents
-            raw_ahead -= given_bytes
-    for first, contents, _ in waiting:
-        yield first, contents
-
-
-def _cut(
-    runs: Iterable[tuple[T, Sequence[BlobRef]]], most_raw: int
-) -> Iterator[tuple[T, Sequence[BlobRef], int]]:
-    """Yield the references of runs in rounds, with the raw size of each round.
-
-    The first round is small, so that work starts soon; each next one is twice as large.
-    """
-    for run, refs in runs:
-        begin = raw_bytes = stored_bytes = 0
-        for end, (_, _, stored, _, length, _, _) in enumerate(refs, 1):
-            raw_bytes += length
-            stored_bytes += stored
-            if raw_bytes >= most_raw or stored_bytes >= _BATCH_STORED:
-                yield run, refs[begin:end], raw_bytes
-                most_raw = min(2 * most_raw, _ROUND_RAW)
-                begin, raw_bytes, stored_bytes = end, 0, 0
-        if begin < len(refs):
-            yield run, refs[begin:], raw_bytes
-
-
-def _contents(
-    reader: BlobReader, refs: Sequence[BlobRef], places: Sequence[_Where]
-) -> Iterator[Raw | BackupError]:
-    kept, unpacked, checked = reader.kept, reader.unpacked, reader.checked
-    latest, packed = _UNREAD, list[memoryview | BackupError]()
-    for ref, (batch, number) in zip(refs, places, strict=True):
-        if batch is not latest:
-            latest, packed = batch, _packed(batch)
-        try:
-            raw = kept(ref)  # a frame that several blobs share
-            if raw is None:
-                chunk = packed[number]
-                if isinstance(chunk, BackupError):
-                    raise chunk
-                raw = unpacked(ref, chunk)
-            content: Raw | BackupError = checked(ref, raw)
-        except StoreUnavailable:
-            raise
-        except BackupError as error:
-            content = _healed(reader, ref, error)
-        yield content
 
 
 def _read_together(

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, groupby
+from operator import itemgetter
 from typing import Literal, cast
 
 from backup.errors import BackupError, Damaged, StoreUnavailable, UnsafePath
 from backup.format.manifest import BlobRef, Entry, path_key
 from backup.reader.blob_reader import BlobReader, FrameKey, Raw, frame_key
-from backup.reader.frame_prefetch import fetch_runs, prefetch_frames
+from backup.reader.frame_prefetch import prefetch_frames
 from backup.reader.manifest_walk import Page, blobs_of, entries_of
 from backup.reader.path_selection import Selection
 from backup.reader.self_healing import BlobHealer
@@ -123,9 +124,10 @@ class RestoreWorker:
             self._restore_stretch(stretch.entries, its)
 
     def _fill_pieces(self, pieces: Iterator[Piece]) -> None:
-        runs = ((piece, piece.refs) for piece in pieces)
-        for piece, content in fetch_runs(self._reader, runs, self._pool):
-            self._fill(piece, content)
+        steps = ((piece, ref) for piece in pieces for ref in piece.refs)
+        work = prefetch_frames(self._reader, steps, self._pool)
+        for piece, of_piece in groupby(work, itemgetter(0)):
+            self._fill(piece, (content for _, content in of_piece))
 
     def _steps_of_unit(self, unit: Unit) -> Iterator[tuple[tuple[_Entries, _Step], BlobRef | None]]:
         early: dict[FrameKey, list[_Step]] = {}
@@ -154,7 +156,7 @@ class RestoreWorker:
         made, noted = self._tree.hand_over(entries[-1].path if entries else b"")
         self._report(entries[-1].text if entries else "", made, noted)
 
-    def _fill(self, piece: Piece, content: Iterator[Raw | BackupError]) -> None:
+    def _fill(self, piece: Piece, content: Iterator[Raw | BackupError | None]) -> None:
         """Write a piece of a postponed file."""
         entry, tree = piece.entry, self._tree
         try:
@@ -173,10 +175,12 @@ class RestoreWorker:
         tree.problems.clear()
         self._report(entry.text, [], [])
 
-    def _contents(self, entry: Entry, blobs: Iterator[Raw | BackupError]) -> Iterator[Raw]:
+    def _contents(self, entry: Entry, blobs: Iterator[Raw | BackupError | None]) -> Iterator[Raw]:
         for content in blobs:
             if isinstance(content, BackupError):
                 raise Damaged(str(content)) from content
+            if content is None:
+                continue
             yield content
             self._bytes_done += len(content)
             self._report_when_due(entry)

@@ -11,7 +11,7 @@ import pytest
 from backup.errors import BackupError, Damaged
 from backup.format.manifest import BlobRef
 from backup.reader.blob_reader import Raw
-from backup.reader.frame_prefetch import fetch_runs, prefetch_frames
+from backup.reader.frame_prefetch import prefetch_frames
 from backup.reader.manifest_walk import blobs_of, walk
 from backup.reader.path_selection import Selection
 from backup.stores.directory import DirectoryStore
@@ -87,29 +87,11 @@ def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | N
         return [raw for _, raw in prefetch_frames(packs, steps, pool)]  # type: ignore[arg-type]
 
 
-def fetched_as_runs(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
-    """Fetch them as two large files would be, and the blobs of each."""
-    runs = [(name, part) for name, part in (("a", refs[:4]), ("b", refs[4:])) if part]
-    with ThreadPoolExecutor(1) as pool:
-        came = [
-            (name, list(contents))
-            for name, contents in fetch_runs(packs, runs, pool)  # type: ignore[arg-type]
-        ]
-    assert [(name, len(contents)) for name, contents in came] == [
-        (name, len(part)) for name, part in runs
-    ]
-    return [raw for _, contents in came for raw in contents]
-
-
-in_both_ways = pytest.mark.parametrize("fetch", [fetched, fetched_as_runs])
-
-
-@in_both_ways
-def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack(fetch: Fetched) -> None:
+def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack() -> None:
     # Of each four chunks one is of the night before, and one of the night before that.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
     packs = Packs(read_over_bytes=4 * MIB)  # so that all of them are one round
-    assert fetch(packs, refs) == [ref.id for ref in refs]
+    assert fetched(packs, refs) == [ref.id for ref in refs]
     assert [{ref.pack for ref in batch} for batch in packs.batches[-3:]] == [
         {bytes([pack]) * 32} for pack in (1, 3, 2)
     ]
@@ -134,22 +116,20 @@ def test_of_a_large_file_little_is_read_at_first_too() -> None:
     assert [len(batch) for batch in packs.batches] == [4, 8, 16, 32, 64, 120, 120, 36]
 
 
-@in_both_ways
-def test_what_lies_far_apart_in_a_pack_is_not_read_over(fetch: Fetched) -> None:
+def test_what_lies_far_apart_in_a_pack_is_not_read_over() -> None:
     near, far = chunk(1, 0), chunk(1, 1, at=10 * MIB)
     packs = Packs()
     assert fetch(packs, [far, near]) == [far.id, near.id]
     assert packs.batches == [[near], [far]]
 
 
-@in_both_ways
 def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_around(
-    fetch: Fetched,
+    ,
 ) -> None:
     refs = [chunk(1, n, at=n * 700 * KIB) for n in range(3)]
     for store, calls in ((DirectoryStore, 3), (S3Store, 1)):
         packs = Packs(read_over_bytes=store.read_over_bytes)
-        assert fetch(packs, refs) == [ref.id for ref in refs]
+        assert fetched(packs, refs) == [ref.id for ref in refs]
         assert len(packs.batches) == calls
 
 
@@ -188,11 +168,10 @@ def test_what_was_kept_is_not_read_again() -> None:
     assert packs.batches == [[other]]
 
 
-@in_both_ways
-def test_what_is_broken_costs_itself_and_nothing_beside_it(fetch: Fetched) -> None:
+def test_what_is_broken_costs_itself_and_nothing_beside_it() -> None:
     refs = [chunk(1, n) for n in range(5)]
     packs = Packs(unread=refs[1:2], broken=refs[3:4])
-    before, unread, between, broken, after = fetch(packs, refs)
+    before, unread, between, broken, after = fetched(packs, refs)
     assert (before, between, after) == (refs[0].id, refs[2].id, refs[4].id)
     assert "cannot be read" in str(unread)
     assert "does not decompress" in str(broken)
@@ -216,27 +195,6 @@ def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
             given += ref.length
     assert given == asked
     assert 8 * MIB <= most <= 12 * MIB + 8 * MIB
-
-    asked = given = most = 0
-    with ThreadPoolExecutor(1) as pool:
-        runs = ((ref, [ref]) for ref in refs())
-        for ref, contents in fetch_runs(Packs(), runs, pool):  # type: ignore[arg-type]
-            most = max(most, asked - given)
-            given += ref.length * len(list(contents))
-    assert given == asked
-    assert 8 * MIB <= most <= 12 * MIB + 8 * MIB
-
-
-def test_what_is_left_of_a_run_is_passed_over() -> None:
-    refs = [chunk(1, n) for n in range(6)]
-    packs = Packs(broken=refs[1:2])
-    with ThreadPoolExecutor(1) as pool:
-        runs = [("a", refs[:3]), ("b", refs[3:])]
-        came = [
-            (name, next(contents))
-            for name, contents in fetch_runs(packs, runs, pool)  # type: ignore[arg-type]
-        ]
-    assert came == [("a", refs[0].id), ("b", refs[3].id)]
 
 
 def test_files_that_do_not_compress_are_read_through_a_few_buffers(tmp_path: Path) -> None:
