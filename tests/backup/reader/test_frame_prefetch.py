@@ -78,9 +78,6 @@ def chunk(pack: int, place: int, *, size: int = 64 * KIB, at: int | None = None)
     )
 
 
-Fetched = Callable[[Packs, Sequence[BlobRef]], list[Raw | BackupError | None]]
-
-
 def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
     with ThreadPoolExecutor(1) as pool:
         steps = ((ref, ref) for ref in refs)
@@ -108,24 +105,14 @@ def test_little_is_read_at_first_and_twice_as_much_each_time_so_that_work_begins
     assert [len(batch) for batch in packs.batches] == [6, 11, 22, 43, 86, 86, 46]
 
 
-def test_of_a_large_file_little_is_read_at_first_too() -> None:
-    refs = [chunk(1, n) for n in range(400)]  # each is 64 KiB
-    packs = Packs(read_over_bytes=256 * KIB)
-    assert fetched_as_runs(packs, refs) == [ref.id for ref in refs]
-    # The first run is four; half of 64 KiB is stored, of which a batch takes 3.75 MiB.
-    assert [len(batch) for batch in packs.batches] == [4, 8, 16, 32, 64, 120, 120, 36]
-
-
 def test_what_lies_far_apart_in_a_pack_is_not_read_over() -> None:
     near, far = chunk(1, 0), chunk(1, 1, at=10 * MIB)
     packs = Packs()
-    assert fetch(packs, [far, near]) == [far.id, near.id]
+    assert fetched(packs, [far, near]) == [far.id, near.id]
     assert packs.batches == [[near], [far]]
 
 
-def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_around(
-    ,
-) -> None:
+def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_around() -> None:
     refs = [chunk(1, n, at=n * 700 * KIB) for n in range(3)]
     for store, calls in ((DirectoryStore, 3), (S3Store, 1)):
         packs = Packs(read_over_bytes=store.read_over_bytes)
@@ -141,13 +128,6 @@ def test_a_frame_is_read_and_unpacked_once_for_all_that_need_it_soon() -> None:
     assert set(packs.unpackings.values()) == {1}
 
 
-def test_a_frame_that_comes_again_soon_in_a_large_file_is_read_once() -> None:
-    one, other = chunk(1, 0), chunk(1, 1)
-    packs = Packs()
-    assert fetched_as_runs(packs, [one, other, one]) == [one.id, other.id, one.id]
-    assert packs.batches == [[one, other]]
-
-
 def test_what_shares_a_frame_in_a_large_file_is_unpacked_once() -> None:
     class Sharing(Packs):
         def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
@@ -156,7 +136,7 @@ def test_what_shares_a_frame_in_a_large_file_is_unpacked_once() -> None:
             return raw
 
     packs, one = Sharing(), chunk(1, 0)
-    assert fetched_as_runs(packs, [one] * 7) == [one.id] * 7
+    assert fetched(packs, [one] * 7) == [one.id] * 7
     assert packs.unpackings == {one.id: 1}
 
 

@@ -80,7 +80,8 @@ def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
     def connect(path: Any, **options: Any) -> sqlite3.Connection:
         if str(path).endswith(".names"):
             raise sqlite3.OperationalError("database or disk is full")
-        return real(path, **options)
+        connected: sqlite3.Connection = real(path, **options)
+        return connected
 
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
     monkeypatch.setattr(sqlite3, "connect", connect)
