@@ -89,7 +89,7 @@ class LargeFolderListing(Sequence[bytes]):
 
 
 def _open_unnamed(folder: Path) -> sqlite3.Connection:
-    """Open a database whose file vanishes when it is closed, even by a crash."""
+    """Open a database with an unlinked file, which ends with the process."""
     path = folder / f"{secrets.token_hex(8)}.names"
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode=OFF")
