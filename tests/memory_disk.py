@@ -1,4 +1,4 @@
-"""Temporary folders in memory, for tests whose subject is not a disk.
+"""Temporary folders in memory, for tests that do not examine a disk.
 
 A ledger commits with fsync, which takes milliseconds on a disk and nothing in memory.
 """

@@ -1,4 +1,4 @@
-"""A ledger on each database, and an intruder who holds that database only."""
+"""A ledger on each database, and an intruder with that database only."""
 
 from tests.ledger.conftest import intruder as intruder
 from tests.ledger.conftest import ledger as ledger

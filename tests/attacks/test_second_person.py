@@ -1,4 +1,4 @@
-"""Attacks on the two-person rule by somebody who has one passphrase, or none and a terminal.
+"""Attacks on the two-person rule with one passphrase, or only a terminal.
 
 Each test names what the attacker has, tries it through the same use-cases as the commands, and
 asserts what stays true. `dana` is an operator, `lee` and `kim` are duty managers, and the

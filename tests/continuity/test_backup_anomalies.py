@@ -1,4 +1,4 @@
-"""What is far above the usual is named, and nothing else."""
+"""Only changes far above the usual are anomalies."""
 
 import random
 from dataclasses import replace

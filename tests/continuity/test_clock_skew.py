@@ -1,4 +1,4 @@
-"""What came last is told although a clock once stood ahead."""
+"""The newest moment is found although a clock was once ahead."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

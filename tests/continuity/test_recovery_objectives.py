@@ -1,4 +1,4 @@
-"""What was measured against what was promised."""
+"""Measured recovery times against their objectives."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""When a run was due last."""
+"""Due times of scheduled runs."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile

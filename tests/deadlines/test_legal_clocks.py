@@ -1,4 +1,4 @@
-"""Where each duty stands: started, due, missed, held, blocked, not owed, and what is asked."""
+"""States of each duty: started, due, missed, held, blocked, not owed."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

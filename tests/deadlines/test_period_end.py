@@ -1,4 +1,4 @@
-"""When periods end: examples that authorities and courts published, and each rule at its edges.
+"""Ends of periods: published examples, and each rule at its edges.
 
 A day in `strict` or `lenient` is the last day: the period ends with it. A moment is a moment.
 """

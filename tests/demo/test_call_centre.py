@@ -1,4 +1,4 @@
-"""What the made-up contact centre has: real files, the same for the same seed."""
+"""Fictional contact centre: real files, equal for equal seeds."""
 
 import sqlite3
 import wave

@@ -1,4 +1,4 @@
-"""Where the tour may make its place, and what is left when it goes wrong."""
+"""Location of the tour, and what remains after a failure."""
 
 import io
 import json

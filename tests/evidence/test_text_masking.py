@@ -1,4 +1,4 @@
-"""What is masked in a text and in a copy of a file, and what stays as it is."""
+"""Masking of texts and of copies of files."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""A place whose incidents are exercises: nothing live is named that could be reached."""
+"""Installation whose incidents are exercises and reach nothing live."""
 
 import os
 import signal

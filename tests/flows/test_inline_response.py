@@ -1,4 +1,4 @@
-"""Who does the work is settled once, whatever Prefect does."""
+"""Exactly one process does the work, whatever Prefect does."""
 
 import threading
 from collections.abc import Callable

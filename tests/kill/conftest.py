@@ -1,4 +1,4 @@
-"""What every death starts from: a directory, and a place with its people enrolled."""
+"""Start of every killed run: a directory, and an installation with people."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

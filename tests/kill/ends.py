@@ -1,4 +1,4 @@
-"""How an incident that died must have ended, looked at from every side.
+"""Expected end of an incident after a kill, checked from every side.
 
 The directory counts its changes, the channel its messages, and the ledger says what it knows: none
 may contradict another, right after the death, at rest, and once people have said what they know.

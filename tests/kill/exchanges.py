@@ -1,4 +1,4 @@
-"""What a serve and its Prefect server say to each other, and the server's death at one of them.
+"""Exchanges of `serve` and Prefect, and the server's death at one of them.
 
 A proxy on loopback is the only address of the server that a serve knows: what does not pass here
 was not said. An exchange is a request and its answer. It is named by its method, its path without

@@ -1,4 +1,4 @@
-"""What the fork server imports and derives once, so that each of hundreds of deaths is cheap."""
+"""Fork server: imports and derives once for hundreds of killed runs."""
 
 import functools
 import gc

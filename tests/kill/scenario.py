@@ -1,4 +1,4 @@
-"""A small incident from trigger to undo, as those who carry it out may die in it.
+"""Small incident from trigger to undo, to be killed at every point.
 
 Each function here is what one process does, with every durable act of it traced.
 """

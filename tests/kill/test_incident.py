@@ -1,4 +1,4 @@
-"""Kill set = trace: whoever carries an incident out dies anywhere, and it ends as a clean one.
+"""An incident that is killed at any point ends like a clean one.
 
 Nobody asks for it to be resumed: the watch finds it, as `standfast serve` runs it. Whatever the
 dead one left in doubt is settled by the provider's event, or by a person where it tells of none.

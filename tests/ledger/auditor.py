@@ -1,4 +1,4 @@
-"""What an auditor has: a copy of a place, or of a ledger, that is another's and only readable."""
+"""Read-only copies of installations and ledgers, as auditors have them."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Somebody who holds the ledger's database, and neither its keys nor its witness."""
+"""Intruder with the ledger's database, without its keys and witness."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

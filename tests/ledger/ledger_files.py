@@ -1,4 +1,4 @@
-"""Where a test's ledger stands: its database, its keys and its witness, each apart."""
+"""Paths of a test's ledger: database, keys and witness."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

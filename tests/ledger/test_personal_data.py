@@ -1,4 +1,4 @@
-"""Who holds the database, or a copy of it, learns nobody's name, address, account or words."""
+"""The database alone reveals no name, address, account or text."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a crash left unknown: found, looked up when the call can no longer land, never repeated."""
+"""Unknown outcomes after a crash: looked up, never repeated blindly."""
 
 from datetime import timedelta
 

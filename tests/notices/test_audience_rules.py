@@ -1,4 +1,4 @@
-"""Who of the rows is told, held, suppressed or repeated: whatever the source is."""
+"""Rules that notify, hold, suppress or merge the rows of any source."""
 
 import sqlite3
 from collections.abc import Mapping

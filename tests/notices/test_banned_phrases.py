@@ -1,4 +1,4 @@
-"""What no notice says."""
+"""Banned phrases in notices."""
 
 import re
 

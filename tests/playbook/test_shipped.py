@@ -1,4 +1,4 @@
-"""What we ship must load, check clean, and agree with the catalogue and with the notices."""
+"""Shipped playbooks load, are valid, and agree with actions and notices."""
 
 import re
 import tomllib

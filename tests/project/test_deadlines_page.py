@@ -1,4 +1,4 @@
-"""What docs/deadlines.md tells to write down and to type is there as it stands."""
+"""Commands and settings in docs/deadlines.md work."""
 
 import re
 from pathlib import Path

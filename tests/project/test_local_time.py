@@ -1,4 +1,4 @@
-"""Moments in the time of those who read them."""
+"""Moments in the time zone of their readers."""
 
 from datetime import UTC, datetime
 

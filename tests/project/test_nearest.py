@@ -1,4 +1,4 @@
-"""What is said to a name that is not known."""
+"""Hints for unknown names."""
 
 from standfast.suggestions import known_names_hint
 

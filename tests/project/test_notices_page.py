@@ -1,4 +1,4 @@
-"""What docs/notices.md tells to write down reaches somebody as it stands."""
+"""Settings in docs/notices.md reach recipients."""
 
 import re
 import tomllib

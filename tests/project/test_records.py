@@ -1,4 +1,4 @@
-"""What is written down of a moment."""
+"""Text form of moments."""
 
 from datetime import UTC, datetime
 

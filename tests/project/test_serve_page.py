@@ -1,4 +1,4 @@
-"""What deploy/serve/README.md sets up is what its unit runs."""
+"""Set-up of deploy/serve/README.md agrees with its unit."""
 
 import re
 from pathlib import Path

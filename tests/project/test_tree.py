@@ -1,4 +1,4 @@
-"""What stands in the repository as a whole."""
+"""Rules about the files of the whole repository."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What docs/triggers.md tells to write down works as it stands there."""
+"""Settings and commands in docs/triggers.md work."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What each imitation of a service over HTTP needs: a handler that answers, a thread that serves.
+"""Base of imitated HTTP services: a handler and a serving thread.
 
 - `Answering` reads a request's body and sends an answer; what it answers, each imitation says.
 - `listening(handler)` serves on a free port of loopback until the end of its block.

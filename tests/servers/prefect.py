@@ -1,4 +1,4 @@
-"""A Prefect server that is back in a second after `kill -9`, for who kills it again and again.
+"""Prefect server that restarts within a second after `kill -9`.
 
 It is the application that `prefect server start` serves, in a process of its own, with one database
 and one port. What each start spares is to import it and to build it: it is forked from a process

@@ -1,4 +1,4 @@
-"""A real SMTP server (aiosmtpd) into a mailbox, whose answers a test can script.
+"""Real SMTP server (aiosmtpd) with scripted answers.
 
 - `smtp_server`: function; a fresh server on a free port, offering SMTPUTF8, without TLS.
 - `running_smtp(...)`: the same as a context manager, with STARTTLS or sign-in or without SMTPUTF8.

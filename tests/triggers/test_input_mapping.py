@@ -1,4 +1,4 @@
-"""What a message fills into an input is text at a place, and nothing else."""
+"""Mapping of message values to inputs: text at a position, nothing else."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A place whose alarms go out by real mail, and a clock that a test moves."""
+"""Installation whose alarms use real mail, with a movable clock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

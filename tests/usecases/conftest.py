@@ -1,4 +1,4 @@
-"""A place with real servers behind it, and one whose outside is twins."""
+"""Installations with real servers, and one with simulators."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

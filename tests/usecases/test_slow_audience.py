@@ -1,4 +1,4 @@
-"""Who is to be locked out does not wait until everybody who is to be told was read."""
+"""Locks do not wait until the audience of a notice is read."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A live place whose outside is twins that can be scripted: quick, and deaf to the network.
+"""Live installation with scriptable simulators instead of systems.
 
 What they cannot show (wire formats, real answers) stands in test_incident and test_faults. The
 ledger is a real one, on the database that the test names.

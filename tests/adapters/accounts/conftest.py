@@ -1,4 +1,4 @@
-"""What the modules here share: the scripted SCIM directory, and an account in a house."""
+"""Shared fixtures: the scripted SCIM directory, an account in a house."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""What every connector makes of a directory that hangs, drops, lies, throttles or talks nonsense.
+"""Contract of every connector: a directory that hangs, drops or lies.
 
 The directory is the real one; a relay before it misbehaves. `unknown` must never be told as done
 without a look, nor as "it did not happen" when it did; and one account spoils no other.

@@ -1,4 +1,4 @@
-"""What every connector that rotates promises, tried on the directory that `rotation_house` gives.
+"""Contract of every connector that rotates passwords.
 
 The new password is opened as its recipient would: from the file that the receipt names, with a key
 that the connector never had.

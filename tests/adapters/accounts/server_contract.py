@@ -1,4 +1,4 @@
-"""What connectors that keep connections to a server promise besides, tried on the real server.
+"""Contract of connectors with persistent connections, on real servers.
 
 - `SessionContract`: sessions that end with a lock, for directories that can end them.
 - `FullContract`: a server that takes nobody in for now, which is how one of these throttles.

@@ -1,4 +1,4 @@
-"""What the Linux connector makes of a host that is away, hangs, or answers with nonsense."""
+"""Linux connector against a host that is absent, hangs or lies."""
 
 from dataclasses import replace
 

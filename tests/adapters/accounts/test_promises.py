@@ -1,4 +1,4 @@
-"""What the family's base class does around every provider."""
+"""Promises that the base class keeps around every provider."""
 
 import subprocess
 import sys

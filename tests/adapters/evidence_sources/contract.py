@@ -1,4 +1,4 @@
-"""What every source of evidence must do, whatever it reads."""
+"""Contract of every evidence source."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each kind of audience tells whom its settings say: the same people, from wherever they come."""
+"""Each kind of audience yields the same people from equal settings."""
 
 import csv
 import sqlite3

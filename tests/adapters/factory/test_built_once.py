@@ -1,4 +1,4 @@
-"""Whichever threads ask for an adapter, it is built once."""
+"""Each adapter is built once, also for concurrent threads."""
 
 import threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a look at an account says of a lock that nobody saw the end of."""
+"""Observation of accounts after a lock with an unknown outcome."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What tests of notices open is closed after each."""
+"""Fixtures of senders; everything opened is closed after each test."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a test builds a sender with besides its settings."""
+"""Objects that a test builds a sender with, besides its settings."""
 
 from datetime import UTC, datetime
 from typing import Any

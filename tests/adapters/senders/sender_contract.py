@@ -1,4 +1,4 @@
-"""What every channel must do, whatever carries the messages."""
+"""Contract of every sender."""
 
 from collections.abc import Sequence
 from typing import Any

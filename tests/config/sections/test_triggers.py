@@ -1,4 +1,4 @@
-"""Which triggers a setting may let act: those alone whose messages are signed."""
+"""Only triggers with signed messages may act."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The two-person rule: who may not approve is refused by name, and the try is in the timeline."""
+"""Two-person rule: refused approvals name the rule and are recorded."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the database promises underneath: durability, foreign keys, plain errors, steady reading."""
+"""Durability, foreign keys, plain errors and steady reads of databases."""
 
 import socket
 import sqlite3

@@ -1,4 +1,4 @@
-"""What is said when the ledger's PostgreSQL cannot be used: what to do now, in our own words."""
+"""Messages about an unusable PostgreSQL ledger."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Who waits long for a ledger is told for whom, and what to do; then it goes on waiting."""
+"""Messages to a process that waits for another one."""
 
 import logging
 import os

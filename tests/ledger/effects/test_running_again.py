@@ -1,4 +1,4 @@
-"""What lets a step run again, and what does not: a page about it, a receipt that settles."""
+"""Events that let a step run again, and events that do not."""
 
 from datetime import timedelta
 

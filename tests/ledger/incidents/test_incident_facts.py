@@ -1,4 +1,4 @@
-"""Facts of an incident: added, never changed, each with who stated it and when."""
+"""Facts of an incident: added, never changed, with author and time."""
 
 from datetime import timedelta
 

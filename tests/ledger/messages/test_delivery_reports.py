@@ -1,4 +1,4 @@
-"""What became of messages: counted right, whatever order it is told in and however often."""
+"""Delivery reports, counted right in any order and repetition."""
 
 from collections.abc import Sequence
 from datetime import timedelta

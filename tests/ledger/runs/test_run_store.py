@@ -1,4 +1,4 @@
-"""Runs of backups and drills, and runners: who is at work, and who is gone."""
+"""Runs of backups and drills; living and dead runners."""
 
 import subprocess
 import sys

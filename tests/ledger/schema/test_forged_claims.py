@@ -1,4 +1,4 @@
-"""Who holds the database, and nothing else, has nothing claimed that was not approved."""
+"""Forged rows cause no act that was not approved."""
 
 from collections.abc import Callable
 from datetime import timedelta

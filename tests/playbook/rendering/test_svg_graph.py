@@ -1,4 +1,4 @@
-"""What waits for what, in the terminal and as a drawing."""
+"""Order of steps as text and as a drawing."""
 
 import re
 from pathlib import Path

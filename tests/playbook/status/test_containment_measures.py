@@ -1,4 +1,4 @@
-"""What a notice may say was done: only what was, for every target, and to the proven level."""
+"""Measures that a notice may claim: done and proven for every target."""
 
 import pytest
 

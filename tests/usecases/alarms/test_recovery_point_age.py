@@ -1,4 +1,4 @@
-"""When a set counts as fresh, and that a clock which stood ahead hides nothing."""
+"""Freshness of backup sets, also after a clock was ahead."""
 
 from datetime import timedelta
 

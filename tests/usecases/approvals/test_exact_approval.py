@@ -1,4 +1,4 @@
-"""What is approved is exact: anything else has another digest, which no approval signs."""
+"""An approval covers exactly one plan; every change has another digest."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""What an incident asks of whoever reads it on a page."""
+"""Requests of an incident to the reader of its page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What one person may lock in a day, however it is split: at once, in steps, by retries."""
+"""Locks of one person in a day, however they are split."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Who may say what: a step that names roles takes the word of nobody else, signed in or not."""
+"""Only people with the roles of a step may answer it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

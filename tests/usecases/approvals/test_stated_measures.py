@@ -1,4 +1,4 @@
-"""What customers are told was done: what the ledger has as done and proven, in every language."""
+"""Customers are told only measures that are done and proven."""
 
 import tomllib
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Backups whose vault is a bucket: each role with a configuration of its own, on a real S3."""
+"""Backups to a real S3 bucket, each role with its own configuration."""
 
 import json
 from collections.abc import Callable

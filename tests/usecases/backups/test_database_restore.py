@@ -1,4 +1,4 @@
-"""Nights of a place whose sources are database servers, and restores into them by command."""
+"""Backups of database servers, and restores into them."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a point lacks is told to who restores it, and is no success."""
+"""Restores of incomplete recovery points name the gaps."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a verification finds, and the witness; damage stays open until a check finds it gone."""
+"""Findings of verifications stay open until a check finds them gone."""
 
 import shutil
 from datetime import UTC, datetime

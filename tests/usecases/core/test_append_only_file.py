@@ -1,4 +1,4 @@
-"""Lines that were reported as appended are there, whoever appended at the same time or died."""
+"""Reported lines survive concurrent writers and crashes."""
 
 import stat
 from collections.abc import Iterator

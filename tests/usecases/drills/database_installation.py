@@ -1,4 +1,4 @@
-"""An installation whose set has a PostgreSQL server, with a short folder for its drills."""
+"""Installation with a PostgreSQL source and a short drill folder."""
 
 import shutil
 import tempfile

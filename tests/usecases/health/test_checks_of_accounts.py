@@ -1,4 +1,4 @@
-"""What `standfast check` says of a directory of accounts."""
+"""Checks of account directories by `standfast check`."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What only practice keeps alive, looked at as days go by."""
+"""Checks of recent practice, as days pass."""
 
 from pathlib import Path
 

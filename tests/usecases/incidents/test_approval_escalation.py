@@ -1,4 +1,4 @@
-"""An approval that nobody gives: who is reached next, once each, and it stays open."""
+"""Escalation of approvals that nobody gives."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What an intruder, a hurried operator or an unlucky moment must not be able to do."""
+"""Abuses and accidents that an incident must not permit."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How much one person may lock alone, in all and in each directory, and whom a plan warns of."""
+"""Limits of locking by one person, in all and by directory."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How fast a provider is called: never more at once than its bucket holds."""
+"""Rates of calls: never more at once than the bucket contains."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What one channel could not hand over goes to the next, by row; what is in doubt never does."""
+"""Failover of messages, row by row; unknown outcomes are never handed on."""
 
 from collections.abc import Iterator
 from dataclasses import replace

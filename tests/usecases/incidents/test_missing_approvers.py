@@ -1,4 +1,4 @@
-"""Who is told that nobody here could approve: counted by the rule by which an approval counts."""
+"""Warnings that nobody could approve, counted as approvals count."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a directory would refuse to lock is refused in the plan, before anyone presses Enter."""
+"""Locks that a directory would refuse are refused in the plan."""
 
 from collections.abc import Sequence
 from dataclasses import replace

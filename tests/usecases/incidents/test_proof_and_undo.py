@@ -1,4 +1,4 @@
-"""What an incident gave back is no failure of its second proof; what it holds again is proven."""
+"""Unlocked accounts fail no proof; accounts locked again are proven."""
 
 from collections.abc import Iterator
 from contextlib import closing

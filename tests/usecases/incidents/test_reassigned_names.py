@@ -1,4 +1,4 @@
-"""Whoever bears the name of a locked account by now is neither proven nor given back in its stead.
+"""A reassigned name is neither proven locked nor unlocked.
 
 An intruder who may rename accounts renames the locked one and leaves another one under its name.
 """

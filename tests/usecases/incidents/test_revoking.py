@@ -1,4 +1,4 @@
-"""Ending sessions without locking: whoever stole one is out, and its holder signs in again."""
+"""Revocation of sessions without a lock."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What one step locked is given back by itself; what another one locked stays shut."""
+"""Undo of a single step."""
 
 from collections.abc import Iterator
 from dataclasses import replace

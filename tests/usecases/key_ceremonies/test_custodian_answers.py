@@ -1,4 +1,4 @@
-"""Whose key was last shown when, as it is kept beside the send-log."""
+"""Records of the last proof of each custodian's key."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A wrong notice is corrected to exactly those who got it."""
+"""A correction reaches exactly the recipients of the wrong notice."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Minors and whoever has died wait for a person, who decides about each: told, or left out."""
+"""Minors and deceased people wait for a person's decision."""
 
 import sqlite3
 from contextlib import closing

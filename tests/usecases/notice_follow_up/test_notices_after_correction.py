@@ -1,4 +1,4 @@
-"""Whom a notice was held for, or did not reach, is told what holds by now, never what was wrong."""
+"""Late recipients get the corrected text, never the wrong one."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What notices say of the organisation that writes them: its own words, in each language."""
+"""Notices use the organisation's own words, in each language."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Whoever only looked lets the directories go: a `serve` that plans for months fills none up."""
+"""Read-only acts release their connections to directories."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Who may sign in without a second factor, as directories say it, or cannot."""
+"""Accounts without a second factor, as directories report them."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who works here, read from a real OpenLDAP; files and SCIM: `tests/cli/people/test_staff.py`."""
+"""Staff lists from a real OpenLDAP; others: tests/cli/people/test_staff.py."""
 
 import uuid
 from pathlib import Path

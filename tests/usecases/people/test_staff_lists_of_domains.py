@@ -1,4 +1,4 @@
-"""Who works here, read from a real Active Directory (Samba) by an account without other rights."""
+"""Staff lists from a real Active Directory (Samba), read-only account."""
 
 from collections.abc import Iterator
 from pathlib import Path

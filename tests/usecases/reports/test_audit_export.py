@@ -1,4 +1,4 @@
-"""What an examiner gets: one program, a timeline and the evidence; and it finds what we find."""
+"""Export for examiners: program, timeline and evidence agree."""
 
 import json
 import re

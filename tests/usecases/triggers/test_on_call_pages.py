@@ -1,4 +1,4 @@
-"""Who is on call is told of what a trigger opened: once, soon, and never by a mail a message."""
+"""Pages about triggered incidents: once, soon, and not one a message."""
 
 from collections.abc import Iterator
 from contextlib import closing

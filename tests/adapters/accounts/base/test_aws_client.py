@@ -1,4 +1,4 @@
-"""What the bounded AWS client makes of a service that stalls, throttles or breaks."""
+"""AWS client against a service that stalls, throttles or breaks."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What connectors over HTTP make of a provider that lies, throttles or talks nonsense."""
+"""HTTP connectors against a provider with false, slow or broken answers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What the steps of each verb come to, whatever the provider does, says and shows."""
+"""Steps of each verb, for every behaviour of the provider."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

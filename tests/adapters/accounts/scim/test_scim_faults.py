@@ -1,4 +1,4 @@
-"""What the SCIM connector makes of a directory that lies, stalls, throttles or talks nonsense."""
+"""SCIM connector against a directory that stalls, throttles or lies."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What the SCIM connector makes of answers for another account, or without the flag it needs."""
+"""SCIM answers for another account, or without the needed flag."""
 
 import json
 

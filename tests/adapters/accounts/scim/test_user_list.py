@@ -1,4 +1,4 @@
-"""Everybody whom a SCIM directory lists, for staff and audiences: all of them, or an error."""
+"""List of all users of a SCIM directory: complete, or an error."""
 
 import json
 from collections.abc import Iterator

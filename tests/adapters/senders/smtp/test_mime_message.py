@@ -1,4 +1,4 @@
-"""What a mail is written as comes back as what was meant, whoever reads it."""
+"""Mails are read as they were meant, by every parser."""
 
 import base64
 from datetime import UTC, datetime
