@@ -33,7 +33,7 @@ from standfast.usecases.incidents.control_socket_client import (
     socket_of,
     wanted_of,
 )
-from standfast.usecases.incidents.lifecycle import open_incident
+from standfast.usecases.incidents.repeated_opening import open_or_continue
 
 log = logging.getLogger("standfast.serve")
 
@@ -129,7 +129,7 @@ class ControlSocketServer:
         wanted = wanted_of(line_of(connection, time.monotonic() + _SPEAKS_WITHIN_SECONDS))
         if wanted.configuration != self.installation.config.fingerprint:
             raise ValueError("not the configuration of this server")
-        opened = open_incident(
+        opened = open_or_continue(
             replace(self.installation, actor=wanted.actor),
             wanted.scenario,
             wanted.inputs,

@@ -1,6 +1,8 @@
 """Incidents that are stopped or closed, whose runner died, or whose opening was interrupted."""
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,12 @@ from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
 from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
+from tests.servers import refused_to_root
 from tests.servers.scim import ScimServer
+from tests.usecases.backup_installation import full_disk
 from tests.usecases.incidents.test_stopping import claim_one_and_die
+
+_PAGE_BYTES = 4096
 
 
 @pytest.fixture
@@ -66,7 +72,6 @@ def test_retry_counts_what_resuming_carries_out(desk: Desk, case: str) -> None:
 def test_fault_after_opening_names_the_incident(
     desk: Desk, live_installation: Path, scim_server: ScimServer, fault: Exception
 ) -> None:
-    """The same command again would open a second one."""
     alice = scim_server.create("alice")
 
     def full(*_args: object, **_more: object) -> Outcome:
@@ -81,3 +86,38 @@ def test_fault_after_opening_names_the_incident(
     assert f"`standfast {' '.join(resume)}`" in answer.err
     desk.run(*resume)
     assert not scim_server.is_active(alice)
+
+
+def test_same_command_continues_after_a_full_disk(
+    desk: Desk, live_installation: Path, scim_server: ScimServer, tmp_path: Path
+) -> None:
+    """The disk has room for the opening alone, then for nothing, then for everything."""
+    alice = scim_server.create("alice")
+    command = ("lock", "alice")
+    with full_disk(tmp_path / "small", "2m") as is_full:
+        if not is_full:
+            refused_to_root("no file system may be mounted here")
+        config_file = live_installation / "standfast.toml"
+        shutil.copy(live_installation / "ledger.db", tmp_path / "small")
+        url = f"sqlite:///{tmp_path}/small/ledger.db"
+        config_file.write_text(f'{config_file.read_text()}\n[ledger]\nurl = "{url}"\n')
+        filler = tmp_path / "small" / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(_PAGE_BYTES)):
+                pass
+        while not (opened := incidents(desk)):
+            os.truncate(filler, filler.stat().st_size - _PAGE_BYTES)
+            failed = desk.run(*command)
+        assert failed.status == ExitStatus.FAILED
+        assert f"{opened[0]} is open" in failed.err
+        assert desk.run(*command).status == ExitStatus.FAILED
+        assert incidents(desk) == opened
+        filler.unlink()
+        assert desk.json(*command)["incident"] == opened[0]
+        assert incidents(desk) == opened
+        assert not scim_server.is_active(alice)
+
+
+def incidents(desk: Desk) -> list[str]:
+    listed = desk.run("incident", "list", "--json").document
+    return [one["incident"] for one in listed.get("incidents", [])]

@@ -94,8 +94,8 @@ def _noted_as_open(incident_id: str) -> Iterator[None]:
         yield
     except Exception as error:
         error.add_note(
-            f"{incident_id} is open: do not open it again. Mend this, then `standfast incident "
-            f"resume {incident_id}` goes on with it."
+            f"{incident_id} is open. Repair this, then run the same command again, or `standfast "
+            f"incident resume {incident_id}`: both continue it."
         )
         raise
 
@@ -122,10 +122,10 @@ def _opened_here(
     from standfast.ledger.incidents.trigger_messages import TriggerMessage
     from standfast.records import Mode
     from standfast.usecases.incidents.control_socket_client import SOURCE
-    from standfast.usecases.incidents.lifecycle import open_incident
+    from standfast.usecases.incidents.repeated_opening import open_or_continue
 
     try:
-        opened = open_incident(
+        opened = open_or_continue(
             installation,
             wanted.scenario,
             wanted.inputs,

@@ -1,0 +1,45 @@
+"""Continuation of the unfinished incident of a repeated command.
+
+Rules
+- A command may fail after its incident was committed, for example on a full disk. A second incident
+  would lock and notify the same people again.
+- The same request has the same playbook, mode, inputs and requester. Its incident is continued
+  while a runner would find work in it. If it is stopped, closed, done or waits for a person, a new
+  one is opened: an account may have to be locked again.
+"""
+
+from collections.abc import Mapping
+
+from standfast.ledger.incidents.trigger_messages import TriggerMessage
+from standfast.playbook.parser.input_values import load_inputs
+from standfast.records import Mode, canonical
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.lifecycle import Opened, has_work, open_incident
+from standfast.usecases.playbooks import library
+
+
+def open_or_continue(
+    installation: Installation,
+    scenario: str,
+    inputs: Mapping[str, str | list[str]],
+    *,
+    mode: Mode,
+    opened_by: str | None = None,
+    message: TriggerMessage | None = None,
+) -> Opened:
+    """Open an incident, or return the unfinished one of the same request."""
+    playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
+    typed = canonical(load_inputs(playbook, inputs))
+    requester = (opened_by or installation.actor, opened_by is not None)
+    for row in installation.ledger.incidents.all(only_open=True):
+        if (
+            (row.playbook, row.mode) == (playbook.source, mode)
+            and (row.opened_by, row.is_signed) == requester
+            and canonical(row.inputs) == typed
+            and not row.is_halted
+            and has_work(installation, row.id)
+        ):
+            return Opened(incident=row.id, has_joined=True)
+    return open_incident(
+        installation, scenario, inputs, mode=mode, opened_by=opened_by, message=message
+    )
