@@ -1,0 +1,37 @@
+"""Settings in pages that have no test of their own load."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from standfast.config import load
+from tests.project.test_tree import ROOT
+
+START = """
+[organisation]
+name = "Example"
+contact_line = "0123"
+"""
+# Services and schedules of drills name backup sets.
+SETS = """
+[[backup.sets.crm.sources]]
+kind = "postgresql"
+name = "crm-server"
+host = "/var/run/postgresql"
+
+[[backup.sets.recordings.sources]]
+kind = "files"
+name = "recordings"
+path = "/srv/recordings"
+"""
+
+
+@pytest.mark.parametrize(("page", "before"), [("console.md", ""), ("drills.md", SETS)])
+def test_settings_in_pages_load(page: str, before: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```toml\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    file = tmp_path / "standfast.toml"
+    file.write_text("\n".join([START, before, *blocks]))
+    load(file)
