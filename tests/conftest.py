@@ -64,7 +64,7 @@ __all__ = [
 
 @pytest.fixture(autouse=True)
 def not_told_to_end() -> Iterator[None]:
-    """What ends the process after one test's command does not end it for the next test's."""
+    """Reset the end of the process between tests."""
     yield
     if NETWORK_SHUTDOWN.is_begun:
         vars(NETWORK_SHUTDOWN).update(vars(NetworkShutdown()))

@@ -26,7 +26,7 @@ def _made() -> Key:
 
 @dataclass(kw_only=True)
 class Device:
-    """What is changed on it is what its browser or its maker would have to lie about."""
+    """A device; a changed field is a lie of its browser or its maker."""
 
     origin: str = "https://standfast.example.com"
     site: str = ""  # that of the origin, unless it is given

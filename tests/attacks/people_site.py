@@ -72,7 +72,7 @@ class Site:
         )
 
     def decide(self, case: str, step: str, person: str, *, approves: bool = True) -> Question:
-        """Approve or refuse a step as somebody who knows the person's passphrase does."""
+        """Approve or refuse a step with the person's passphrase."""
         passphrase = {**PASSPHRASES, **_LATER}[person]
         return step_decisions.decide(
             self.installation, case, step, person, passphrase, approves=approves

@@ -44,7 +44,7 @@ steps:
 
 
 class Site:
-    """A place whose configuration somebody edits between two commands."""
+    """An installation with a configuration that is edited between commands."""
 
     def __init__(self, folder: Path, smtp_port: int) -> None:
         self.folder = folder

@@ -142,7 +142,7 @@ def test_receipt_covers_up_no_other_adapter(ledger: Ledger, intruder: Intruder) 
     ],
 )
 def test_nobody_is_skipped_silently(ledger: Ledger, intruder: Intruder, attempt: str) -> None:
-    """Of 20 customers 10 are marked as told, and the notice is not called complete."""
+    """10 of 20 customers are marked as notified; the notice stays incomplete."""
     opened, who = _told(ledger, 20)
     intruder.run(f"{attempt} WHERE position % 2 = 0")
     batch = claimed(ledger, opened, who, queue=_MAIL)
@@ -276,7 +276,7 @@ def test_removed_passkey_does_not_come_back(ledger: Ledger, intruder: Intruder) 
 
 
 def test_set_up_day_does_not_come_back(ledger: Ledger, intruder: Intruder) -> None:
-    """Who is enrolled on the first day approves at once."""
+    """People that are enrolled on the first day approve at once."""
     (row,) = intruder.rows(installation)
     intruder.set(installation, row, initialised_at="2026-03-12T08:00:00.000000Z")
     with pytest.raises(Damaged):

@@ -57,7 +57,7 @@ def test_rolled_back_ledger_acts_on_nothing(sqlite_place: Place) -> None:
 
 
 def test_rollback_under_a_process_is_seen(ledger: Ledger, intruder: Intruder) -> None:
-    """The witness has not heard of the newest events; who verified them knows them."""
+    """The witness lacks the newest events; the process has verified them."""
     opened = open_incident(ledger)
     begin(ledger, opened, drafts(REVOKE, "alice"))
     ledger.incidents.set_halted(opened, True, "olga", NOW)
@@ -71,7 +71,7 @@ def test_rollback_under_a_process_is_seen(ledger: Ledger, intruder: Intruder) ->
 
 
 def test_refusal_reaches_the_witness_at_once(tmp_path: Path) -> None:
-    """Whoever puts back the copy from before it would let the step ask again."""
+    """Otherwise an older copy of the ledger would let the step ask again."""
     site = Site(tmp_path, 9)
     copy = (tmp_path / "ledger.db").read_bytes()
     site.approve("isolate", approves=False)

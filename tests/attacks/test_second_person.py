@@ -143,7 +143,7 @@ def with_finn(site: Site) -> Site:
 
 
 def asking(site: Site, opened_by: str | None) -> str:
-    """Open an incident whose notice to customers waits for approvals."""
+    """Open an incident with a notice to customers that waits for approvals."""
     case = site.installation.open("account-takeover", opened_by=opened_by)
     site.installation.advance(case)
     step_decisions.answer(site.installation, case, "customers_affected", "yes", by="kim")

@@ -37,7 +37,7 @@ WINDOW = timedelta(hours=1)  # longer than a runner sits and waits
 
 @pytest.fixture
 def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> Iterator[Centre]:
-    """An installation whose notices wait for an hour before the first message leaves."""
+    """An installation with an abort window of an hour for notices."""
     config_file = furnish(
         tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port, customers=CUSTOMERS
     )

@@ -26,7 +26,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Page:
-    """Where it was published, and what it says: event, period, end."""
+    """A published example: its page, event, period and end."""
 
     source: str
     lines: str

@@ -34,7 +34,7 @@ _DEADLINE_SECONDS = 240
 
 @dataclass(frozen=True, kw_only=True)
 class Tour:
-    """What a tour left behind."""
+    """Results of a tour."""
 
     folder: Path
     status: int

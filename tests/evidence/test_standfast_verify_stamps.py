@@ -63,7 +63,7 @@ class Case:
         store_timestamp(self.folder, self.authority, "dana", self.clock)
 
     def ours(self) -> tuple[int, int]:
-        """How many problems, and how many things that nobody can say."""
+        """Return the numbers of problems and of unchecked items."""
         manifest = read_sealed(self.folder, KEY.public_key())
         roots = read_roots(self.server.roots)
         seen = inspect_timestamp(self.folder, manifest, roots, is_wanted=True)

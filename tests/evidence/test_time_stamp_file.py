@@ -135,7 +135,7 @@ def at(said: bytes, moment: datetime) -> bytes:
 
 
 def _question(server: servers.Authority) -> bytes:
-    """What is asked about SAID."""
+    """Return a request for a stamp over SAID."""
     asked = Authority(url=server.url, roots=read_roots(server.roots))
     server.asked.clear()
     asked.stamp(SAID)
@@ -488,7 +488,7 @@ def test_every_bit_of_a_stamp_shows(stamped: Path, server: servers.Authority) ->
 
 
 def test_any_changed_bit_gives_a_declared_error(stamped: Path, server: servers.Authority) -> None:
-    """Where the chain has no line yet, each is read and verified."""
+    """Without a line in the chain, each stored stamp is verified."""
     roots = read_roots(server.roots)
     seal = (stamped / SEAL_FILE).read_bytes()
     whole = (stamped / STAMP_FILE).read_bytes()

@@ -18,7 +18,7 @@ OFTEN = 0.01
 
 @dataclass
 class Prefect:
-    """What a server would have been told; it may hang or refuse."""
+    """Calls to a Prefect server, which may hang or refuse."""
 
     told: list[tuple[float, str]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)

@@ -92,7 +92,7 @@ PERSONAL = [b"agent01", b"call-1.wav", b"Customer 7", b"the customer rang", b"s3
 
 @dataclass(frozen=True)
 class Ran:
-    """What the flows came to."""
+    """Results of the flows."""
 
     config_file: Path
     incident: str

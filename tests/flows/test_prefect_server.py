@@ -234,7 +234,7 @@ def test_server_takes_the_address_of_its_predecessor(
 def test_occupied_address_is_left_to_its_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it answers there: it may be the Prefect of another place."""
+    """The program there may be the Prefect of another installation."""
     monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
     other = start(tmp_path / "other", plain_environment())
     port = urlsplit(other.url).port

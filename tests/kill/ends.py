@@ -48,7 +48,7 @@ def everybody_is_named(world: World) -> Counter[End]:
 
 
 def is_at_rest(world: World) -> None:
-    """What was contained is shut, once; what nobody saw the end of is in doubt, by name."""
+    """Check that containment is locked once and unknown outcomes are named."""
     taken, effects = world.channel.taken(), rows(world)
     assert len({row.token for row in effects}) == len(effects)
     doubts = [row for row in effects if row.state is EffectState.UNKNOWN]
@@ -108,7 +108,7 @@ def tell_what_was_delivered(world: World, channel: Grid) -> None:
 
 
 def is_over(world: World) -> None:
-    """Everything is done and nothing twice; who is innocent signs in again, the other does not."""
+    """Check that everything is done once, and the right people sign in."""
     (case,) = cases(world)
     state = world.installation.ledger.incidents.state(case)
     for view in (*state.steps.values(), *state.extra):
@@ -146,7 +146,7 @@ def rows(world: World) -> list[EffectRow]:
 
 
 def _lost(world: World) -> int:
-    """Count the effects that a dead runner left behind, or whose call was cut on a busy machine."""
+    """Count effects that a dead runner left, or with a call that was cut."""
     count = 0
     for case in cases(world):
         for event in world.installation.ledger.timeline(case):

@@ -122,7 +122,7 @@ class Proxy:
         return self.script
 
     def kill(self) -> None:
-        """`kill -9` of the server, as its clients find it; one death does for all who ask now."""
+        """`kill -9` the server; one kill serves all clients that ask now."""
         with self._dying:
             if not self.is_down.is_set():
                 self.prefect.kill()

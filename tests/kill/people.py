@@ -36,7 +36,7 @@ _UNLOCKS = re.compile(r"^(delete|replace): pwdAccountLockedTime\n-", re.MULTILIN
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """How many changes of an account took effect."""
+    """Number of effective changes of an account."""
 
     locks: int
     unlocks: int

@@ -95,7 +95,7 @@ class Cutter:
 
 
 def named(statement: str) -> str:
-    """Name a statement by who runs it, and by its words."""
+    """Return a name of a statement: its process and its text."""
     frame = sys._getframe()
     while frame.f_back and "/standfast/ledger/" not in frame.f_code.co_filename:
         frame = frame.f_back

@@ -95,7 +95,7 @@ class Served:
         return script
 
     def clean_trace(self) -> list[str]:
-        """Give what is said in an incident whose calls are all carried out by their flows."""
+        """Return the exchanges of an incident with all calls run by flows."""
         patience(self.world.case.config_file).touch()
         trace = self.carried_out().trace
         patience(self.world.case.config_file).unlink()
@@ -189,7 +189,7 @@ def served(
 
 @pytest.fixture(scope="module")
 def points(served: Served) -> list[str]:
-    """What two clean runs said to Prefect; what only one of them did came by chance."""
+    """Return the exchanges of two clean runs; others are accidental."""
     served.clean_trace()  # the first call of a process loads what the others have
     first, again = served.clean_trace(), served.clean_trace()
     return [point for point in first if point in again]

@@ -39,7 +39,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Death:
-    """Where to die: the point, as the trace names it, and the phase."""
+    """Point of the kill, as the trace names it, and its phase."""
 
     point: str
     phase: Phase

@@ -85,7 +85,7 @@ url = "{url}"
 
 
 class Channel(Protocol):
-    """Where mail goes, with a count of its own."""
+    """Recipient of mail that counts by itself."""
 
     @property
     def settings(self) -> str:
@@ -96,7 +96,7 @@ class Channel(Protocol):
     def env(self) -> dict[str, str]: ...
 
     def taken(self) -> Counter[str]:
-        """How many messages it took on for each address."""
+        """Return the number of accepted messages for each address."""
         ...
 
 

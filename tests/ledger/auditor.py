@@ -12,7 +12,7 @@ _NOBODY = 65534
 
 @contextmanager
 def copy_to_read(folder: Path) -> Iterator[Path]:
-    """Give a copy that nobody may write (files 0444, folders 0555), and be somebody who may not.
+    """Return a read-only copy (files 0444, folders 0555) for another user.
 
     Not below `tmp_path`, which is closed to other users; the folder that it is in takes anything.
     Have done before what is to be done then: Python itself may lie where only root may read, and

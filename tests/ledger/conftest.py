@@ -20,19 +20,19 @@ def _place(folder: Path, url: str) -> Place:
 
 @pytest.fixture
 def sqlite_place(tmp_path: Path) -> Place:
-    """Where a ledger on SQLite may be created."""
+    """Location for a ledger on SQLite."""
     return _place(tmp_path, f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
 @pytest.fixture
 def postgres_place(tmp_path: Path, postgres_ledger_url: str) -> Place:
-    """Where a ledger on PostgreSQL may be created."""
+    """Location for a ledger on PostgreSQL."""
     return _place(tmp_path, postgres_ledger_url)
 
 
 @pytest.fixture(params=DATABASES)
 def place(request: pytest.FixtureRequest) -> Place:
-    """Where a ledger may be created, on each database in turn."""
+    """Location for a ledger, on each database in turn."""
     wanted = "sqlite_place" if request.param == "sqlite" else "postgres_place"
     found: Place = request.getfixturevalue(wanted)
     return found
@@ -64,7 +64,7 @@ def postgres_ledger(postgres_place: Place) -> Iterator[Ledger]:
 
 @pytest.fixture
 def intruder(place: Place) -> Iterator[Intruder]:
-    """Somebody who holds the database of `ledger`."""
+    """An intruder with the database of `ledger`."""
     intruder = Intruder(place)
     yield intruder
     intruder.close()
@@ -72,7 +72,7 @@ def intruder(place: Place) -> Iterator[Intruder]:
 
 @pytest.fixture
 def sqlite_intruder(sqlite_place: Place) -> Iterator[Intruder]:
-    """Somebody who holds the database of `sqlite_ledger`."""
+    """An intruder with the database of `sqlite_ledger`."""
     intruder = Intruder(sqlite_place)
     yield intruder
     intruder.close()

@@ -208,7 +208,7 @@ def states(ledger: Ledger, incident: str) -> dict[str, EffectState]:
 
 
 def waiting(ledger: Ledger) -> int:
-    """How many on PostgreSQL wait for a lock that another holds."""
+    """Return the number of sessions that wait for a lock on PostgreSQL."""
     with ledger.database.reading() as connection:
         found = connection.exec_driver_sql(
             "SELECT count(*) FROM pg_stat_activity "

@@ -10,7 +10,7 @@ from tests.servers.postgres import Postgres
 
 
 def _leaks(found: bytes) -> set[str]:
-    """Which of the personal values that went in stand there, as text or as hex."""
+    """Return the personal values that the text contains, plain or as hex."""
     found = found.lower()
     return {
         what

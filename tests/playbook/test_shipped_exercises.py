@@ -56,7 +56,7 @@ def hours() -> Hours:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory, hours: Hours) -> Iterator[Installation]:
-    """One installation for all: an opener, and two people who hold every role."""
+    """One shared installation: an opener, and two people with every role."""
     config_file = furnish(tmp_path_factory.mktemp("installation"), customers=2)
     with installation_at(config_file, clock=hours) as installation:
         credential = _credential()

@@ -42,7 +42,7 @@ def test_what_is_no_zone_is_told_apart() -> None:
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
 def test_extreme_moments_can_be_shown(zone: str) -> None:
-    """Of a point that a fallen host dates so; a list of points ended with it."""
+    """A compromised host may give a recovery point such a date."""
     assert second(datetime.max.replace(tzinfo=UTC), zone).startswith("9999-12-31 ")
     assert "-01-01 " in second(datetime.min.replace(tzinfo=UTC), zone)
     assert Clock(zone).day(datetime.max.replace(tzinfo=UTC)).startswith("31 Dec 9999")

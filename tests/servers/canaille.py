@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """What a sign-in gave."""
+    """Tokens of a sign-in."""
 
     access: str
     refresh: str
@@ -58,7 +58,7 @@ class Canaille:
         return f"{self.iam.url}oauth/userinfo"
 
     def add(self, name: str, password: str) -> None:
-        """Add a person who can sign in."""
+        """Add a person that can sign in."""
         self.iam.random_user(user_name=name, password=password)
 
     def is_locked(self, name: str) -> bool:

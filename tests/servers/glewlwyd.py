@@ -63,7 +63,7 @@ class GlewlwydServer:
         return f"{self.url}/oidc/revoke"
 
     def add(self, name: str, password: str, *, is_enabled: bool) -> None:
-        """Add a person who may use the application and see their own profile."""
+        """Add a person that may use the application and see its profile."""
         self._administer(
             "POST",
             "/user/",

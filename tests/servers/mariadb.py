@@ -43,7 +43,7 @@ class Mariadb:
             self.execute(f"DROP DATABASE IF EXISTS {name}")
 
     def user(self, *grants: str) -> tuple[str, str]:
-        """Make a user who signs in by password and has the grants, as in `SELECT ON *.*`."""
+        """Create a user with a password and grants, as in `SELECT ON *.*`."""
         name, password = f"user_{uuid.uuid4().hex[:16]}", f'p"w\\x #{uuid.uuid4().hex}'
         quoted = password.replace("\\", "\\\\")
         self.execute(

@@ -43,7 +43,7 @@ class Postgres:
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:
-        """Create a database, give its name, and drop it with whoever is still connected.
+        """Create a database, yield its name, and drop it with its sessions.
 
         It is empty, or like a `template` that nobody is connected to.
         """

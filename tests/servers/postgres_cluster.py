@@ -83,7 +83,7 @@ class Cluster:
         self._run("initdb", "-A", "trust", "-U", "postgres", "-N", "-D", str(self.data))
 
     def follow(self, url: str) -> None:
-        """Be a replica of a running server, whose superuser the address names."""
+        """Make the cluster a replica of the server at the address."""
         self._run("pg_basebackup", "-D", str(self.data), "-d", url, "-R", "-c", "fast")
 
     def background(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -128,7 +128,7 @@ def told(setting: str, folder_there: str, folder: Path) -> str:
 
 @contextmanager
 def cluster_folder(programs: Path, port: int | None = None) -> Iterator[Cluster]:
-    """A folder for a cluster, whose data is still to come; removed at the end."""
+    """A folder for a later cluster; removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="sf-pgc-"))  # short: a socket's path may not be long
     try:
         hand_over(folder)

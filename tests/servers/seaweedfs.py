@@ -90,7 +90,7 @@ class SeaweedFs:
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """A bucket of this test's own, and who may do what in it."""
+    """A bucket of one test, with the rights of each role."""
 
     server: SeaweedFs
     name: str

@@ -47,7 +47,7 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What the next request meets in place of a good answer."""
+    """Answer to the next request, instead of a good one."""
 
     status: int = 0  # 0: the connection drops; -1: it stays silent
     headers: tuple[tuple[str, str], ...] = ()

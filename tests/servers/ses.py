@@ -18,7 +18,7 @@ from tests.servers.over_http import Answering, listening
 
 @dataclass(kw_only=True)
 class Ses:
-    """What was taken on, and what the next calls meet."""
+    """Accepted messages, and the answers to the next calls."""
 
     url: str = ""
     taken: list[dict[str, Any]] = field(default_factory=list)

@@ -51,7 +51,7 @@ Said = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 @dataclass(kw_only=True)
 class Issuer:
-    """Who issues certificates: a root, or one below it."""
+    """Issuer of certificates: a root, or one below it."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey

@@ -99,12 +99,12 @@ def furnish(folder: Path, more: str = SERVICE) -> Path:
 
 
 def identity(folder: Path) -> Path:
-    """Where the custodian's identity lies."""
+    """Path of the custodian's identity."""
     return folder / "offline" / "custodian.txt"
 
 
 def change(folder: Path) -> None:
-    """What happens in a call centre between two nights."""
+    """Change the files of a call centre between two nights."""
     (folder / "recordings" / "2026" / "call-3.wav").write_bytes(os.urandom(200_000))
     (folder / "recordings" / "notes.txt").write_text("the customer rang three times\n")
     (folder / "recordings" / "2026" / "call-2.wav").unlink()

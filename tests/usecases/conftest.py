@@ -34,7 +34,7 @@ class Centre:
     smtp: SmtpServer
 
     def open(self, scenario: str, *accounts: str, **more: Any) -> str:
-        """Open a live incident as dana, who signed in; give its id."""
+        """Open a live incident as dana, signed in; return its id."""
         options: dict[str, Any] = {"mode": Mode.LIVE, "opened_by": "dana", **more}
         opened = lifecycle.open_incident(
             self.installation,
@@ -70,7 +70,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=DATABASES)
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place whose outside is twins, on each database in turn."""
+    """Live installation with simulators, on each database in turn."""
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_ledger_url")
@@ -80,6 +80,6 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sim
 
 @pytest.fixture
 def night(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Night]:
-    """A place whose backups are watched, and whose alarms go out by real mail."""
+    """Installation with watched backups and alarms by real mail."""
     with alarmed_nights(tmp_path, smtp_server) as night:
         yield night

@@ -38,7 +38,7 @@ ACCOUNTS = tuple(f"agent{number:02}" for number in range(1, 6))
 
 
 def twin_directory(*names: str, limits: Limits | None = None) -> SimulatedConnector:
-    """A directory whose calls settle at once, so that a test need not wait for them."""
+    """A directory with immediate answers, so that tests do not wait."""
     return SimulatedConnector(
         "agents",
         dict.fromkeys(names or ACCOUNTS, True),
@@ -61,7 +61,7 @@ class Twins:
     audiences: dict[str, int] = field(default_factory=lambda: {"staff": 2, "customers": 4})
 
     def told(self, address: str) -> int:
-        """How many messages one address got."""
+        """Return the number of messages to one address."""
         return sum(message.address == address for message in self.mail.messages)
 
 
@@ -101,7 +101,7 @@ class TwinOutside(Outside):
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedInstallation(Installation):
-    """A place whose live incidents reach twins."""
+    """An installation with live incidents that reach simulators."""
 
     twins: Twins
 
@@ -123,7 +123,7 @@ class SimulatedInstallation(Installation):
         opened_by: str | None = "dana",
         trigger: str | None = None,
     ) -> str:
-        """Open an incident as dana, who signed in; give its id."""
+        """Open an incident as dana, signed in; return its id."""
         opened = incident.open_incident(
             self,
             scenario,

@@ -41,7 +41,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What the next request of a method meets in place of a good answer."""
+    """Answer to the next request of a method, instead of a good one."""
 
     method: str
     status: int = 0  # 0: the connection drops

@@ -26,7 +26,7 @@ _CHANGED = re.compile(rb"(\x67(?:\x84\0\0\0)?.\x0a\x01)\0", re.DOTALL)
 
 
 class RelayedHouse(House):
-    """A house whose connector can be put behind a relay."""
+    """A house with a connector that can be put behind a relay."""
 
     relayed: Path | int  # where a relay finds the server
     change: bytes  # what only a request holds that locks
@@ -64,7 +64,7 @@ def wait_for(connector: Connector, name: str) -> None:
 
 
 def lock_until_sent(house: RelayedHouse, relay: Relay, name: str) -> Result:
-    """Lock, with more time after each try whose time was over before the change left."""
+    """Lock, with more time after each attempt that ended before the change."""
     before = len(relay.sent)
     for seconds in growing(house.patience_seconds):
         connector = house.through(relay.port, seconds)
@@ -218,7 +218,7 @@ class FaultContract:
 
 
 class HttpHouse(RelayedHouse):
-    """A house whose directory speaks HTTP."""
+    """A house with a directory that speaks HTTP."""
 
     success = b""  # the body of an answer to a change that says that it was done
     success_status = 200

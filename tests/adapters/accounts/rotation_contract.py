@@ -28,7 +28,7 @@ from tests.servers.relay import running_relay
 
 
 class Recipient:
-    """Somebody who may open new passwords, and the folder that they are put into."""
+    """A person that may open new passwords, and the folder for them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class Recipient:
 
 
 class RotationHouse(House):
-    """A house whose connector rotates; `recipient` opens what it seals."""
+    """A house with a connector that rotates; `recipient` opens its files."""
 
     recipient: Recipient
     first_password = "right"
@@ -153,7 +153,7 @@ class RotationContract:
 
 
 class LostAnswerContract:
-    """Whatever breaks, the password that holds can be opened."""
+    """After any fault, the password in force can be opened."""
 
     def test_password_in_force_is_always_sealed(
         self, house: RelayedRotationHouse, alice: str

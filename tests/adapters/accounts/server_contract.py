@@ -90,7 +90,7 @@ class LimitedHouse(ServerHouse):
 
 
 class FullContract:
-    """Who is not let in for lack of room comes again, and has changed nothing."""
+    """A refusal for lack of room changes nothing and is retried."""
 
     def test_full_server_is_retried(self, house: LimitedHouse, alice: str) -> None:
         with house.full():
@@ -120,7 +120,7 @@ class Secured:
 
 
 class TlsContract:
-    """Who is not who the certificate says, or speaks no TLS, is told nothing."""
+    """A server with a wrong certificate, or without TLS, receives nothing."""
 
     def refused(self, secured: Secured, relay: Relay, **how: object) -> None:
         connector = secured.connect(port=relay.port, **how)

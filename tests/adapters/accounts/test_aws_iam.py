@@ -266,7 +266,7 @@ def test_later_session_is_cut_by_next_revocation(house: IamHouse, alice: str) ->
 
 
 def test_undo_of_partial_lock_revives_no_session(house: IamHouse, alice: str) -> None:
-    """Whoever locked it died a moment too early."""
+    """The process that locked it died before the cut."""
     before = house.observe(alice)
     house.lock(alice)
     house.iam.delete_user_policy(UserName=alice, PolicyName=CUT_POLICY)

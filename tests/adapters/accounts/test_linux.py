@@ -290,7 +290,7 @@ def test_silent_logind_keeps_no_process_alive(house: LinuxHouse, alice: str) -> 
 
 
 def test_subordinate_uid_processes_are_ended(house: LinuxHouse, alice: str) -> None:
-    """As those of a container without root; others there are somebody's, whoever can tell whose."""
+    """Rootless containers use such ids; other ids belong to somebody else."""
     mine, bobs, unknown, bob = "3000001", "3000002", "3000003", f"bob-{uuid.uuid4().hex[:8]}"
     house.host.run("sh", "-c", f"echo '{alice}:3000000:65536' >> /etc/subuid")
     house.host.run("useradd", "-M", "-u", bobs, bob)

@@ -75,7 +75,7 @@ class OktaProvider(Provider):
         return {"id": user.id, "status": user.status, "profile": profile}
 
     def listed(self, query: dict[str, str]) -> tuple[int, Any]:
-        """Give a page of those who were not deactivated; the next is named in a header."""
+        """Return a page of active users; a header names the next page."""
         start = int(query.get("after", 0))
         end = start + min(int(query["limit"]), self.page)
         there = [user for user in self.users if user.status != "DEPROVISIONED"]

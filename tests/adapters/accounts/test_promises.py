@@ -14,7 +14,7 @@ SECRET = "alice's token is hunter2"
 
 
 class Broken(Connector):
-    """A provider whose every method does what the test says."""
+    """A provider with scripted methods."""
 
     name = "broken"
     limits = Limits()

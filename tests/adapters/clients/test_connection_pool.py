@@ -16,7 +16,7 @@ LONG = 10.0
 
 
 class DriverError(Exception):
-    """What the driver raises."""
+    """Error of the driver."""
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(kw_only=True)
 class Server:
-    """What the connections lead to."""
+    """Server behind the connections."""
 
     opened: list[Line] = field(default_factory=list)
     changes: int = 0

@@ -18,7 +18,7 @@ from tests.usecases.installations import furnish
 
 
 class Slow(Exercise):
-    """Whoever builds an adapter meets another thread that wants the same one."""
+    """Builder of an adapter that meets another thread with the same wish."""
 
     other: threading.Thread
 

@@ -29,7 +29,7 @@ class SenderContract:
         raise NotImplementedError
 
     def arrived(self) -> Sequence[Message]:
-        """What the far side took, in order, read back into our own words."""
+        """Return the messages that the far side accepted, parsed, in order."""
         raise NotImplementedError
 
     def turn_away(self, address: str) -> None:

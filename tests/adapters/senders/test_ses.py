@@ -80,7 +80,7 @@ class TestSesSender(SenderContract):
         self.server.errors[address] = (429, "TooManyRequestsException")
 
     def test_one_turned_away_stops_nobody(self, sender: Any) -> None:
-        """Not now is said to the account, so it holds for whoever comes after."""
+        """A throttled account refuses all later messages, too."""
         self.turn_away("person2@customers.test")
         self.put_off("person3@customers.test")
         results = sender.send([message(number) for number in (1, 2, 3, 4)])

@@ -32,7 +32,7 @@ SOON = timedelta(seconds=1)
 
 
 def _asking(ledger: Ledger, *, needs: int = 1, opened_by: str = "olga") -> str:
-    """An incident whose one step asks duty managers: ann, ben, and not olga, an agent."""
+    """An incident with one step for duty managers: ann and ben, not olga."""
     for name in ("ann", "ben"):
         enrol(ledger, name)
     enrol(ledger, "olga", roles=["agent"])
@@ -53,7 +53,7 @@ def _state(ledger: Ledger, incident: str) -> StepState:
 
 
 def _opened(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
-    """An incident whose step began by a broken glass, and a runner."""
+    """An incident with a step that began by break-glass, and a runner."""
     incident = _asking(ledger, needs=needs)
     _break(ledger, incident)
     assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)

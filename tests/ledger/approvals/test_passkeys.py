@@ -39,7 +39,7 @@ def add(ledger: Ledger, name: str, device: Device, *, by: str = "") -> str:
 
 
 def asking(ledger: Ledger, *, account: str = "alice", role: str = "duty-manager") -> str:
-    """An incident whose one step asks for an approval, which ann may give as a duty manager."""
+    """An incident with one step that ann, a duty manager, may approve."""
     if not ledger.people.all():
         enrol(ledger, "ann")
     incident = open_incident(ledger, opened_by="olga")

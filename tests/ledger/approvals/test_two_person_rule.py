@@ -30,7 +30,7 @@ from tests.servers import wait_until
 
 
 def _asking(ledger: Ledger, *, needs: int = 1, opened_by: str = "olga") -> str:
-    """An incident whose one step asks duty managers, about the account of alice."""
+    """An incident with one step for duty managers about alice's account."""
     incident = open_incident(ledger, opened_by=opened_by)
     begin(ledger, incident, drafts(REVOKE, "alice"), needs=needs, roles=["duty-manager"])
     return incident

@@ -37,7 +37,7 @@ def _last(intruder: Intruder) -> Row:
 
 
 def _forged(event: Row, **changed: Any) -> Row:
-    """An event whose hash fits what is written in it: nothing secret is needed for that."""
+    """An event with a matching hash, which needs no secret."""
     written = event | changed
     body = {name: written[name] for name in written if name not in ("hash", "seal")}
     return written | {"hash": event_hash(body)}
@@ -169,7 +169,7 @@ def test_many_who_sign_at_once_sign_one_head(ledger: Ledger, intruder: Intruder)
 
 
 def test_verifying_while_others_write_raises_no_alarm(ledger: Ledger) -> None:
-    """What is written after the first look must not be held against the events of that look."""
+    """Rows that are written later do not contradict earlier events."""
     events: list[int] = []
 
     def write_on(sequence: int) -> None:

@@ -32,7 +32,7 @@ _CALLED = {"audit_event": "event", "audit_head": "head"}
 
 @dataclass(frozen=True)
 class Change:
-    """What is written into one column of one row, and the SQL that it goes through."""
+    """Value for one column of one row, and the SQL that writes it."""
 
     row: Row
     value: Any

@@ -43,7 +43,7 @@ def in_use(home: Path) -> None:
 
 
 def at_rest(home: Path) -> None:
-    """Merge what lies in `-wal`, as the last who lets go of the ledger does."""
+    """Merge `-wal`, as the last process does that closes the ledger."""
     with closing(sqlite3.connect(home / "ledger.db")) as last:
         last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert not (home / "ledger.db-wal").exists()
@@ -66,7 +66,7 @@ def place_in(folder: Path) -> Place:
 
 @contextmanager
 def opened_copy(home: Path, tmp_path: Path, then: Callable[[Path], None]) -> Iterator[Ledger]:
-    """A copy as an auditor has it, whose files are as they were when all is over."""
+    """An auditor's copy; its files must be unchanged at the end."""
     with copy_to_read(whole(home, tmp_path, then)) as copy:
         before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
         with place_in(copy).opened() as ledger:

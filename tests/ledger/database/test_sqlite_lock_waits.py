@@ -47,7 +47,7 @@ AT_WORK = "import sys; sys.stdin.read()"
 
 
 class Told(logging.Handler):
-    """What was said, and that something was."""
+    """Log messages, and an event for the first one."""
 
     def __init__(self) -> None:
         super().__init__()

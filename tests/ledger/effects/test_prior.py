@@ -150,7 +150,7 @@ def test_nothing_is_inherited_from_another_account(ledger: Ledger) -> None:
 
 
 def test_an_exercise_lends_its_prior_to_nothing_live(ledger: Ledger) -> None:
-    """What a twin showed is not what the directory held."""
+    """The state of a simulator is not that of the directory."""
     exercise = open_incident(ledger, mode=Mode.EXERCISE)
     begin(ledger, exercise, drafts(LOCK, "alice"))
     who = runner(ledger, exercise)

@@ -101,7 +101,7 @@ def test_retry_pause_is_bounded_to_a_day(
 
 @pytest.mark.parametrize("state", [EffectState.DONE, EffectState.REFUSED, EffectState.UNKNOWN])
 def test_only_failures_are_retried(ledger: Ledger, incident: str, state: EffectState) -> None:
-    """What may have happened would happen twice: a second mail, a second call."""
+    """A possible act would happen twice: a second mail, a second call."""
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
     ledger.attempts.receipt(batch, results(batch, state, retry_after=60), who, NOW)
@@ -135,7 +135,7 @@ def test_five_attempts_end_in_failed(ledger: Ledger, incident: str) -> None:
 
 
 def _lapsed(ledger: Ledger, incident: str, who: str) -> Batch:
-    """A claim whose call took too long."""
+    """A claim with a call that took too long."""
     batch = claimed(ledger, incident, who)
     assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
     assert only(ledger, incident).state is EffectState.UNKNOWN

@@ -30,7 +30,7 @@ MUCH_LATER = LATER + timedelta(hours=1)
 
 
 def in_doubt(ledger: Ledger) -> tuple[str, str]:
-    """An incident whose only lock is unknown, and its runner."""
+    """An incident with one lock of unknown outcome, and its runner."""
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(LOCK, "alice"))
     who = runner(ledger, incident)

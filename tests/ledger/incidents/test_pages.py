@@ -18,12 +18,12 @@ KEY = ("tell", 1)
 
 
 class Killed(BaseException):
-    """What ends a planner without a word."""
+    """Error that ends a planner."""
 
 
 @dataclass
 class Pages:
-    """A notice of these people; whoever plans it dies before the page `dies_at`."""
+    """A notice of these people; its planner dies before page `dies_at`."""
 
     people: Sequence[Sequence[str]]
     dies_at: int | None = None

@@ -52,7 +52,7 @@ def test_clock_offset_kills_no_living_runner(postgres_place: Place, minutes: int
 def test_hour_of_offset_is_reported_once(
     postgres_place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who holds the database must not have it believed that a day has passed."""
+    """An intruder with the database must not make a day pass."""
     postgres_place.create()
     own = OwnClock(hours=-1)
     clock = ServerClock(own)

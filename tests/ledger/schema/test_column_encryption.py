@@ -159,7 +159,7 @@ def test_erased_key_erases_only_its_customers(ledger: Ledger, place: Place) -> N
 
 
 def test_target_copied_to_another_row_stays_sealed(ledger: Ledger, intruder: Intruder) -> None:
-    """Or whoever holds the database could point an approved step at somebody else."""
+    """Otherwise an intruder could point an approved step at another person."""
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice", "bob"))
     one, other = intruder.rows(effect)

@@ -30,7 +30,7 @@ from tests.ledger.stage import (
 
 
 def _approved_by_ann(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
-    """An incident whose step ann approved, and a runner that may claim it, if that is enough."""
+    """An incident with a step that ann approved, and a runner."""
     for name in ("ann", "ben"):
         enrol(ledger, name)
     incident_id = open_incident(ledger)
@@ -40,14 +40,14 @@ def _approved_by_ann(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
 
 
 def _approved_by_nobody(ledger: Ledger) -> tuple[str, str]:
-    """An incident whose step needs no approval, and a runner that may claim it."""
+    """An incident with a step without approval, and a runner."""
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"))
     return incident_id, runner(ledger, incident_id)
 
 
 def _refused_by_ann(ledger: Ledger) -> str:
-    """An incident whose step ann refused."""
+    """An incident with a step that ann refused."""
     enrol(ledger, "ann")
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
@@ -213,7 +213,7 @@ def test_an_incident_that_was_changed_goes_no_further(
     value: Any,
     begun: Callable[[Ledger], tuple[str, str]],
 ) -> None:
-    """Its mode chooses the adapters, its playbook the steps, its requester who may approve."""
+    """The row decides about adapters, steps and approvers."""
     incident_id, who = begun(ledger)
     (row,) = intruder.rows(incident)
     intruder.set(incident, row, **{column: value})

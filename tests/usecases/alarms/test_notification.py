@@ -73,7 +73,7 @@ def test_rolled_back_store_ends_as_damage(night: Night, tmp_path: Path) -> None:
 
 def test_wrong_locks_are_notified_once_and_when_over(night: Night) -> None:
     def seen(*, wrong: int = 0, unknown: int = 0) -> list[str]:
-        """What a verification of a bucket leaves in the ledger, and what the watch tells then."""
+        """Record a bucket verification; return the notifications of the watch."""
         night.forward(minutes=1)
         locks = {"wrong": wrong, "unknown": unknown, "is_right": not (wrong or unknown)}
         with recorded(night.installation, "verify", VAULT, "direct") as run:
@@ -99,7 +99,7 @@ def test_wrong_locks_are_notified_once_and_when_over(night: Night) -> None:
 
 
 def rewrite(folder: Path) -> None:
-    """What ransomware does: other content, that does not compress, in every file."""
+    """Replace every file by incompressible content, as ransomware does."""
     for path in (folder / "recordings").rglob("*"):
         if path.is_file() and not path.is_symlink():
             path.write_bytes(os.urandom(400_000))

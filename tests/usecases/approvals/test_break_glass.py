@@ -68,7 +68,7 @@ def glanced(centre: Centre, case: str) -> str:
 
 
 def ran_alone(centre: Centre) -> str:
-    """An incident whose lock dana had done alone."""
+    """An incident with a lock by dana alone."""
     for name in THREE:
         centre.scim.create(name.partition(":")[2])
     case = asking(centre)

@@ -20,7 +20,7 @@ STEP = "customers_affected"  # its playbook: duty managers
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place on SQLite whose outside is twins: dana an operator, lee a duty manager."""
+    """Live SQLite installation with simulators: dana operator, lee duty manager."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         yield installation
 
@@ -68,7 +68,7 @@ def test_who_has_the_role_is_heard_and_named(installation: SimulatedInstallation
 def test_person_without_role_settles_nothing(
     installation: SimulatedInstallation,
 ) -> None:
-    """Or whoever sits at the terminal could say of customers that they were told."""
+    """Otherwise anybody at the terminal could mark customers as notified."""
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, STEP, "yes", by="lee")
     installation.advance(case)

@@ -34,7 +34,7 @@ KEPT = "bucket {} keeps every object for 30 days against everyone (Object Lock, 
 
 
 def configuration(folder: Path, bucket: Bucket, key: Key, name: str, more: str = "") -> Path:
-    """Write a configuration whose vault is the bucket, with the key's two files beside it."""
+    """Write a configuration for a bucket as vault, with two key files."""
     (folder / f"{name}.id").write_text(key.access_key + "\n")
     (folder / f"{name}.secret").write_text(key.secret_key + "\n")
     for file in (f"{name}.id", f"{name}.secret"):
@@ -50,7 +50,7 @@ def configuration(folder: Path, bucket: Bucket, key: Key, name: str, more: str =
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A place whose repository was made in a folder, which holds the root record only."""
+    """An installation with a repository in a folder: the root record only."""
     furnish(tmp_path, more=SERVICE)
     return tmp_path
 

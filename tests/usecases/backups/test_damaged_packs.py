@@ -57,7 +57,7 @@ def damage_the_pages(folder: Path) -> None:
 
 
 def is_whole(installation: Installation, folder: Path) -> bool:
-    """Whether the newest point restores to what the source is."""
+    """Return whether the newest point restores to the source."""
     outcome = restore(installation, "latest", folder / "out", identity(folder))
     call = Path("recordings/2026/call-1.wav")
     is_same = (folder / "out" / call).read_bytes() == (folder / call).read_bytes()

@@ -47,7 +47,7 @@ monthly = "31d"
 
 
 def name_a_keeper(folder: Path, keeper_file: Path) -> None:
-    """What the owner does on the day of the ceremony."""
+    """Grant the keeper, as the owner does on the day of the ceremony."""
     owner_file = folder / "offline" / "owner.key"
     office = OwnerSession(
         owner=open_owner(owner_file),

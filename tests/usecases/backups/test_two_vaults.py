@@ -44,7 +44,7 @@ def status(folder: Path) -> Status:
 
 
 def newest(folder: Path) -> list[str]:
-    """Whether each set was backed up and drilled, as the status shows it."""
+    """Return whether the status shows each set as backed up and drilled."""
     return [
         f"{one.name} {one.last_backup is not None} {one.last_drill is not None}"
         for one in status(folder).sets
@@ -113,7 +113,7 @@ def test_damage_ends_only_in_its_vault(
 
 
 def watch(folder: Path) -> list[tuple[str, bool]]:
-    """What one watch told, or tried to tell."""
+    """Return the notifications and attempts of one watch."""
     with at(folder) as installation:
         return [(one.subject, one.is_raised) for one in keep_watch(installation, "serve").notified]
 

@@ -54,7 +54,7 @@ class Crash(BaseException):
 def installation_over(
     folder: Path, bucket: Bucket, *, url: str = "", more: str = ""
 ) -> Iterator[Installation]:
-    """A place whose evidence is copied into the bucket, as the identity that may only add."""
+    """Installation that copies evidence into the bucket with add-only rights."""
     config_file = folder / "standfast.toml"
     if not config_file.exists():
         furnish(folder)
@@ -92,7 +92,7 @@ def freeze(installation: Installation) -> str:
 
 
 def copies_checked(folder: Path) -> list[Check]:
-    """What `check` says of copies."""
+    """Return the checks of copies."""
     report = check_installation(folder / "standfast.toml", env={})
     words = ("copied", "second copy")
     evidence = [check for check in report.checks if check.part == "evidence"]
@@ -155,7 +155,7 @@ def test_the_bucket_alone_gives_back_every_byte(installation: Installation) -> N
 
 
 def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
-    """The logs as an incident freezes them, with nobody who tries again by himself."""
+    """The logs as an incident freezes them, without automatic retries."""
     source = FilesEvidence(
         name="telephony",
         paths=[installation.config.folder / "logs"],

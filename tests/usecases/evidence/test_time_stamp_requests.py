@@ -229,7 +229,7 @@ def test_stamp_is_verified_by_present_roots(
 
 
 def stamps_checked(config_file: Path) -> list[tuple[Verdict, str, str]]:
-    """What `check` says of stamps."""
+    """Return the checks of stamps."""
     report = check_installation(config_file, env={})
     return [
         (one.verdict, one.found, one.what_to_do)

@@ -205,7 +205,7 @@ def nights(folder: Path, count: int) -> dict[str, Tree]:
 
 
 def found(folder: Path) -> list[tuple[Verdict, str]]:
-    """What a check in this folder, on its machine, says of a name on two machines."""
+    """Return the checks of a name on two machines, from this folder."""
     with machine(folder.name):
         report = check_installation(folder / "standfast.toml", env={})
     told = [one for one in report.checks if "machine" in one.found and one.part == "backup"]
@@ -213,7 +213,7 @@ def found(folder: Path) -> list[tuple[Verdict, str]]:
 
 
 def said(folder: Path) -> list[str]:
-    """What the status there says of it."""
+    """Return the status there."""
     with machine(folder.name):
         twin = look(folder / "standfast.toml", {}, datetime.now(UTC)).twin
     return [] if twin is None else [twin.sentence.partition(", last at")[0]]

@@ -21,7 +21,7 @@ from tests.usecases.twins import SimulatedInstallation, Twins, simulated_install
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place on SQLite whose outside is twins."""
+    """Live SQLite installation with simulators."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         yield installation
 

@@ -22,7 +22,7 @@ ASKED, TELL = "customers_affected", "tell_customers"
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place whose outside is twins."""
+    """Live installation with simulators."""
     with simulated_installation(tmp_path) as installation:
         yield installation
 

@@ -117,7 +117,7 @@ def test_broken_call_is_not_handed_on(
     monkeypatch: pytest.MonkeyPatch,
     error: type[Exception],
 ) -> None:
-    """Or whoever had the message already would be told a second time."""
+    """Otherwise a recipient could get the message twice."""
 
     def break_off(*_: object) -> None:
         raise error("the channel broke off")

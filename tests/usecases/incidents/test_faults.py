@@ -40,7 +40,7 @@ MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place on SQLite whose outside is twins."""
+    """Live SQLite installation with simulators."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         yield installation
 

@@ -21,7 +21,7 @@ ACCOUNTS: dict[str, str | list[str]] = {"accounts": ["agents:agent01"]}
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A place of some days ago, in which lee and kim, who are founding, may approve."""
+    """Installation of some days ago with founding approvers lee and kim."""
     with simulated_installation(tmp_path) as installation:
         yield replace(installation, clock=lambda: installation.clock() + timedelta(days=10))
 

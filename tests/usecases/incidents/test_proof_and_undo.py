@@ -44,7 +44,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 
 
 def proofs(installation: SimulatedInstallation, case: str) -> dict[str, EffectState]:
-    """What the second proof came to, by account."""
+    """Return the results of the second proof, by account."""
     rows = installation.ledger.effects.of_incident(case)
     return {row.target: row.state for row in rows if (row.step, row.round) == ("still_shut", 1)}
 
@@ -52,7 +52,7 @@ def proofs(installation: SimulatedInstallation, case: str) -> dict[str, EffectSt
 def test_planned_lock_is_not_undone(
     installation: SimulatedInstallation,
 ) -> None:
-    """The runner died before it: whoever carries the undo on carries out the lock as well."""
+    """The runner died before the lock; the runner of the undo also locks."""
     case = installation.open("shut")
     state = installation.ledger.incidents.state(case)
     with closing(installation.outside(installation.ledger.incidents.get(case))) as outside:

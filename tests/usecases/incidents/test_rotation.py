@@ -55,7 +55,7 @@ def installation(
     identity: pyrage.x25519.Identity,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[SimulatedInstallation]:
-    """A live place whose directory is a real Redis, with one user in it and one who may open."""
+    """Live installation with a real Redis, one user and one recipient."""
     redis_server.ask("ACL", "SETUSER", "queue", "on", ">exposed", "~*", "+@all")
     rotation = RotationConfig(
         recipients=(str(identity.to_public()),), folder=tmp_path / "new-passwords"

@@ -176,7 +176,7 @@ def test_canary_losing_a_tenth_holds_others(
 def test_unaccepted_canary_holds_others(
     centre: Centre, others: list[EffectState], may_follow: bool
 ) -> None:
-    """A tenth may be turned away; who was never to be written to counts for nothing."""
+    """A tenth may be rejected; suppressed people do not count."""
     customers = centre.config_file.parent / "crm.db"
     with closing(sqlite3.connect(customers)) as crm, crm:
         crm.execute("INSERT INTO customers VALUES (21, 'Nobody', 'no address', 'en')")

@@ -30,7 +30,7 @@ MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 
 
 class Slow(Connector):
-    """A directory whose locks take until they are let go."""
+    """A directory with locks that take until the test releases them."""
 
     def __init__(self, inner: SimulatedConnector) -> None:
         self.inner = inner
@@ -66,7 +66,7 @@ def slow() -> Slow:
 def installation(
     request: pytest.FixtureRequest, tmp_path: Path, slow: Slow
 ) -> Iterator[SimulatedInstallation]:
-    """A live place on each database whose directory is slow."""
+    """Live installation on each database with a slow directory."""
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_ledger_url")
@@ -116,7 +116,7 @@ def test_stopped_incident_looks_up_only(
 
 
 def claim_one_and_die(installation: Installation, case: str) -> str:
-    """Be a runner that claims one lock and is gone; give whose it is."""
+    """Claim one lock as a runner that then dies; return its target."""
     ledger, now = installation.ledger, installation.clock()
     state, outside = ledger.incidents.state(case), installation.outside(ledger.incidents.get(case))
     step_expansion.expand_step(installation, state, outside, "lock", 1)

@@ -75,7 +75,7 @@ def test_hanging_directory_holds_notices_and_not_questions(
 
 
 class Silent(SimulatedConnector):
-    """One that does not even say whom it knows, until it is let go."""
+    """A directory that answers nothing until the test releases it."""
 
     def _observe(self, names: Sequence[str]) -> list[AccountState]:
         self._let_go.wait(600)

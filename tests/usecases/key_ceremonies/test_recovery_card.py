@@ -36,7 +36,7 @@ secret_access_key = "env:SECRET"
 
 @pytest.fixture
 def site(s3_bucket: Bucket, tmp_path: Path) -> Site:
-    """A vault in a bucket, over whose newest snapshot an intruder laid another version."""
+    """A bucket vault with an intruder's version over the newest snapshot."""
     site = Site(
         folder=tmp_path / "site",
         vault=open_s3(options(s3_bucket, s3_bucket.admin)),

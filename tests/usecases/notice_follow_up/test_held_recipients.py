@@ -512,7 +512,7 @@ def test_individual_notice_waits_for_approval(
 def test_first_of_two_decisions_counts(
     centre: Centre, monkeypatch: pytest.MonkeyPatch, is_told: bool
 ) -> None:
-    """Lee would believe that somebody is left out whom Kim tells, or stand for Kim's address."""
+    """Otherwise Lee's exclusion would hide the person that Kim notifies."""
     case = holding(centre)
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark

@@ -77,7 +77,7 @@ def test_snapshot_reads_earlier_customers_and_cleans_up(tmp_path: Path) -> None:
 def test_dead_restore_is_removed_and_live_kept(
     tmp_path: Path,
 ) -> None:
-    """Customers in clear would lie there for good; or be taken from under whoever reads them."""
+    """Customers' data must not stay, nor vanish from a living reader."""
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")
@@ -117,7 +117,7 @@ def test_missing_earlier_point_is_an_error(tmp_path: Path) -> None:
 
 
 def test_incomplete_point_uses_the_one_before(tmp_path: Path) -> None:
-    """Of a source that could not be read there may be half a file, and half the customers."""
+    """An unread source may have half a file, and half the customers."""
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")

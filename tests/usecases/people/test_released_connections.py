@@ -110,7 +110,7 @@ def test_no_session_and_no_thread_is_left_behind(
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
-    """Whatever reaches outside and was not let go of yet."""
+    """Return the adapters that were not released yet."""
     there: dict[int, Outside] = {}
     build, close = Outside.__init__, Outside.close
 

@@ -56,7 +56,7 @@ class Handed:
         return verify_frozen(self.installation, self.incident).exit_status
 
     def theirs(self, *more: str, **keys: str) -> int:
-        """What the program says of it; keys None are left out."""
+        """Return the program's answer; keys that are None are omitted."""
         given = {"seal-key": self.exported.seal_key, "ledger-key": self.exported.ledger_key, **keys}
         words = [word for name, key in given.items() for word in (f"--{name}", key)]
         where = ["--timeline", str(self.exported.timeline), "--witness", str(self.witness)]
@@ -181,7 +181,7 @@ def _seal_with(folder: Path, key: Ed25519PrivateKey, installation: Installation)
 
 
 def _seal_another(folder: Path, installation: Installation) -> None:
-    """Freeze something else under the same name, as whoever owns the host can."""
+    """Freeze something else under the same name, as an intruder on the host."""
     key = read_signing_key(installation.config.custody.key)
     manifest = (folder / "manifest.json").read_bytes().replace(b'"reason":"i', b'"reason":"I')
     (folder / "manifest.json").write_bytes(manifest)

@@ -27,7 +27,7 @@ DAYS = timedelta(days=10)
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place on SQLite whose outside is twins, with somebody beyond the duty managers."""
+    """Live SQLite installation with simulators and one more person."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         newcomer(installation, "max", [])
         yield installation

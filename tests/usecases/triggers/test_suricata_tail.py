@@ -36,7 +36,7 @@ def write(file: Path, text: str) -> None:
 
 
 def again(file: Path) -> SuricataTail:
-    """What the next process begins with."""
+    """Return the state with which the next process begins."""
     return SuricataTail(file, file.parent / "kept", "leak")
 
 

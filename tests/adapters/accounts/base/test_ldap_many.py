@@ -106,7 +106,7 @@ def server(openldap_account: LdapServer) -> LdapServer:
 
 @pytest.fixture
 def one_connection(server: LdapServer) -> Iterator[OpenldapConnector]:
-    """A directory whose call goes over one connection, so that its order is known."""
+    """A directory with calls over one connection, in known order."""
     directory = connect(OpenldapConnector, workers=1, **asdict(server))
     yield directory
     directory.close()

@@ -21,7 +21,7 @@ OFFER = {"supported": True, "maxOperations": 100, "maxPayloadSize": 1_000_000}
 
 
 class BulkHouse(ScimHouse):
-    """Whatever the contract asks of one account is asked with a bystander, so that two go."""
+    """A house that adds a bystander to each call, so that two accounts go."""
 
     def __init__(self, server: ScimServer) -> None:
         super().__init__(server)

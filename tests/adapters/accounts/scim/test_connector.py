@@ -47,7 +47,7 @@ class ScimHouse(HttpHouse):
         return self._server.version(self._ids[name])
 
     def sign_in(self, name: str) -> bool:
-        """Whoever is active would be let in: this directory only provisions other systems."""
+        """Return whether the account is active: this directory signs nobody in."""
         return self.is_enabled(name)
 
 
