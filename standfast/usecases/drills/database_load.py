@@ -25,6 +25,7 @@ from backup.sources.database_dumps import database_name
 from backup.targets import Stream, TargetResult
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
+from standfast.config import Config
 from standfast.config.sections.backup import BackupSetConfig
 from standfast.config.sections.backup_sources import (
     MariadbSourceConfig,
@@ -80,6 +81,22 @@ class LoadedDatabases:
                 common.setdefault(variable, value)
                 named[prefix + variable] = value
         return {**common, **named}
+
+
+def missing_programs(config: Config) -> dict[str, str]:
+    """Return the sources that a drill cannot load here, with the reason."""
+    missing = {}
+    for settings in config.backup.sets.values():
+        for source in settings.sources:
+            try:
+                match source:
+                    case PostgresqlSourceConfig() | PostgresqlBaseSourceConfig():
+                        postgresql.installed_programs(source.programs)
+                    case MariadbSourceConfig():
+                        mariadb.find_programs(source.programs, ())
+            except ProgramFailed as error:
+                missing[source.name] = str(error)
+    return missing
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.plurals import counted
 from standfast.usecases.backups.configured_sources import below, own_files, source_of
 from standfast.usecases.core.backup_repository import local_host_keys, open_vault
+from standfast.usecases.drills.database_load import missing_programs
 from standfast.usecases.health import shared_host_checks
 from standfast.usecases.health.check_results import (
     Check,
@@ -148,6 +149,11 @@ def _sets(ground: Ground) -> Iterator[Check]:
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)
         yield ok("drills", "the identity for unattended drills is present")
+        if config.drills.loads_databases:
+            for source, reason in missing_programs(config).items():
+                yield warn(
+                    "drills", f"{source}: a drill cannot load it: {reason}", "see docs/drills.md"
+                )
 
 
 def _missing(settings: BackupSetConfig) -> list[str]:

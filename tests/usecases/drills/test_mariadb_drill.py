@@ -10,10 +10,13 @@ from standfast.errors import ExitStatus
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.health.check_results import Verdict
+from standfast.usecases.health.installation_check import check_installation
 from tests.servers.mariadb import Mariadb
-from tests.usecases.backup_installation import identity, installation_at
+from tests.usecases.backup_installation import furnish, identity, installation_at
 from tests.usecases.drills.database_installation import (
     CHECK,
+    MARIADB_SOURCE,
     SET,
     TABLES,
     backed_up,
@@ -94,3 +97,16 @@ def test_dump_of_newer_server_is_not_checked(
     found = {check.name: check for check in outcome.checks}["load of crm-server"]
     assert found.state is CheckState.SKIPPED
     assert "Install mariadb-server" in found.reason
+
+
+def test_check_names_missing_server_programs(
+    tmp_path: Path, drills: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = MARIADB_SOURCE.replace("{host}", "/no/such.sock").replace("{database}", "crm")
+    unattended = f'[drills]\nfolder = "{drills}"\nidentity = "file:offline/custodian.txt"\n'
+    config_file = furnish(tmp_path, source + unattended)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    checks = check_installation(config_file, env={}).checks
+    (found,) = (check for check in checks if check.part == "drills" and check.what_to_do)
+    assert found.verdict is Verdict.WARN
+    assert "mariadb-server" in found.found
