@@ -3,8 +3,8 @@
 Rules
 - Programs and their versions are looked for before anything is restored. If they are missing, or
   older than a dump, the databases of that source are not checked, and the report has the reason.
-- A server is known only by its folder in the drill's target: nothing here reads the address or the
-  password of a source.
+- A server is known only by its folder next to the drill's target: nothing here reads the address
+  or the password of a source.
 - Each source has a server of its own, because two sources may have databases of one name.
 - The servers are ended when the block ends, also for `keep`: a person gets files, no server.
 """
@@ -22,6 +22,7 @@ from backup.records import RecoveryPoint
 from backup.repository import Repository
 from backup.sources.client_programs import ProgramFailed
 from backup.sources.database_dumps import database_name
+from backup.system.tree_removal import remove_tree
 from backup.targets import Stream, TargetResult
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
@@ -39,6 +40,7 @@ from standfast.records import Now
 from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
+from standfast.usecases.drills.drill_folders import server_folder
 from standfast.usecases.drills.log_replay import replay
 from standfast.usecases.drills.throwaway import (
     Structure,
@@ -121,7 +123,7 @@ def started_servers(
                 continue
             try:
                 server = _new_server(
-                    source, repository, point, folder.resolve() / f"server-{number}", hidden
+                    source, repository, point, server_folder(folder) / str(number), hidden
                 )
                 databases.servers[source.name] = server
                 server.start()
@@ -133,6 +135,7 @@ def started_servers(
     finally:
         for started in databases.servers.values():
             started.end()
+        remove_tree(server_folder(folder))
 
 
 def _new_server(

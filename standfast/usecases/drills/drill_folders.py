@@ -10,16 +10,26 @@ Rules
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from backup.system.tree_removal import remove_tree
 from standfast.errors import StandfastError
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.drills.outcome import Target
-from standfast.usecases.drills.throwaway.server_process import SERVER_FOLDERS, end_processes
+from standfast.usecases.drills.throwaway.server_process import end_processes
 
 _KEPT = ".kept"
+_SHORT = 8  # characters of a run's id
 OUTPUT = ".output"  # the suffix of a file with the output of failed commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The folder of the restore, and its end."""
+
+    folder: Path
+    is_kept: bool
+    is_gone: bool  # it was searched for after its deletion and not found
 
 
 @contextmanager
@@ -67,12 +77,22 @@ def keep_target(folder: Path) -> Target:
 def destroy(folder: Path) -> Target:
     """Delete a target, without overwriting it, and check that it is gone.
 
-    Database servers that a killed drill left in it are killed first.
+    Database servers that a killed drill left are killed first.
     """
-    for server in folder.glob(SERVER_FOLDERS):
-        end_processes(server.resolve())
+    servers = server_folder(folder)
+    end_processes(servers)
+    remove_tree(servers)  # first: the name of the target leads to it
     remove_tree(folder)
-    return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
+    is_gone = not os.path.lexists(servers) and not os.path.lexists(folder)
+    return Target(folder=folder, is_kept=False, is_gone=is_gone)
+
+
+def server_folder(target: Path) -> Path:
+    """Return the folder of the database servers of a target.
+
+    It is next to the target and has a short name, because a socket's path may have 107 bytes only.
+    """
+    return target.parent.resolve() / target.name.rpartition(".")[2][:_SHORT]
 
 
 def destroy_leftovers(installation: Installation, set_name: str) -> int:

@@ -18,16 +18,8 @@ from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import kept
 from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
+from standfast.usecases.drills.drill_folders import Target
 from standfast.usecases.drills.source_comparison import Comparison
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """The folder of the restore, and its end."""
-
-    folder: Path
-    is_kept: bool
-    is_gone: bool  # it was searched for after its deletion and not found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,12 +57,13 @@ from standfast.usecases.drills.database_load import (
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.drill_folders import (
     OUTPUT,
+    Target,
     destroy,
     destroy_leftovers,
     keep_target,
     new_target,
 )
-from standfast.usecases.drills.outcome import DrillOutcome, Target
+from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.source_comparison import Comparison, compare

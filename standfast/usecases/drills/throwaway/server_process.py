@@ -89,6 +89,7 @@ class ServerProcess:
                 f"{socket}: longer than {_LONGEST_SOCKET_PATH} bytes, the limit for a socket. Set"
                 " drills.folder to a shorter path"
             )
+        self.folder.parent.mkdir(mode=0o700, exist_ok=True)
         self.folder.mkdir(mode=0o700)
         if os.geteuid() == 0:
             self.folder.parent.chmod(0o711)
@@ -163,9 +164,6 @@ class ServerProcess:
         lines = [line for line in text.splitlines() if line.strip()] or ["it wrote no message"]
         errors = [line for line in lines if "ERROR" in line or "FATAL" in line]
         return (errors or lines)[-1]
-
-
-SERVER_FOLDERS = "server-*"  # in the target of a drill
 
 
 def end_processes(folder: Path) -> bool:
