@@ -52,7 +52,7 @@ def plan(night: Night) -> None:
     teller = night.teller
     accounts, before = night.centre.taken_over, night.mail()
     night.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
-    with teller.chapter(f"A stranger uses {len(accounts)} accounts. First, the plan"):
+    with teller.chapter(f"An intruder uses {len(accounts)} accounts. First, the plan"):
         teller.types(f"standfast incident plan {SCENARIO} {_INPUT} --as {OPERATOR}")
         with teller.working("reading"), night.installation() as installation:
             report = plan_incident(
@@ -64,7 +64,7 @@ def plan(night: Night) -> None:
                 f"{counted(count, 'target')} through {n}" for n, count in step.by_adapter.items()
             ]
             words += [f"{count} refused: {reason}" for reason, count in step.refused.items()]
-            words += ["cannot be taken back"] if step.is_irreversible else []
+            words += ["cannot be undone"] if step.is_irreversible else []
             words += [f"waits for {counted(step.approvals, 'approval')}"] if step.approvals else []
             teller.says(f"· {step.title}" + (f": {'; '.join(words)}" if words else ""))
         expect(not night.locked() and night.mail() == before, "a plan changes nothing")
@@ -81,7 +81,7 @@ def contain(night: Night) -> Breach:
             opened = open_incident(
                 installation,
                 SCENARIO,
-                {"accounts": list(accounts), "reason": "sign-ins from strange places"},
+                {"accounts": list(accounts), "reason": "sign-ins from unknown addresses"},
                 mode=Mode.LIVE,
                 opened_by=step_decisions.authenticated_person(
                     installation, OPERATOR, PASSPHRASES[OPERATOR]
@@ -109,9 +109,11 @@ def contain(night: Night) -> Breach:
             f"{opened.incident}: {counted(files, 'log file')} frozen and sealed as evidence."
         )
         teller.says(f"{len(accounts)} accounts locked {_locked_after(breach)} after it opened.")
-        teller.says("Each is proven: asked again, the directory says that it is not active.")
-        teller.says(f"{staff} of our own people are warned.")
-        teller.says(f"It waits for a person: {_next(breach)}")
+        teller.says(
+            "Each lock is proven: the directory was read again, and the account is inactive."
+        )
+        teller.says(f"{staff} members of staff are warned.")
+        teller.says(f"The next step waits for a person: {_next(breach)}")
     return breach
 
 
@@ -119,7 +121,7 @@ def tell_customers(breach: Breach) -> None:
     """Answer the question, approve as a second person, notify customers once."""
     night, teller = breach.night, breach.night.teller
     customers = len(night.centre.customers)
-    with teller.chapter("Are customers affected? Then they are told"):
+    with teller.chapter("Customers are affected: notify them"):
         teller.types(
             f"standfast incident answer {breach.incident} customers_affected yes --as {MANAGER}"
         )
@@ -132,20 +134,20 @@ def tell_customers(breach: Breach) -> None:
         already = night.mail()
         expect(
             not any(customer.address in already for customer in night.centre.customers),
-            "no customer is told before that",
+            "no customer is notified before that",
         )
-        teller.says(f"{counted(customers, 'message')} are ready, and none leaves: a second person")
-        teller.says(f"must approve. {MANAGER} was paged. The demo now answers as {MANAGER}:")
+        teller.says(f"{counted(customers, 'message')} are ready, and none is sent: a second person")
+        teller.says(f"must approve. {MANAGER} was paged. The demo now approves as {MANAGER}:")
         teller.types(f"standfast incident approve {breach.incident} tell_customers --as {MANAGER}")
         with night.installation() as installation:
             step_decisions.decide(
                 installation, breach.incident, "tell_customers", MANAGER, PASSPHRASES[MANAGER]
             )
         teller.says(
-            f"Signed. {counted(ABORT_SECONDS, 'second')} to change one's mind (two minutes in a "
-            "real place), then they go out."
+            f"Approved. The abort window lasts {counted(ABORT_SECONDS, 'second')} (by default two "
+            "minutes), then the messages are sent."
         )
-        breach.carry_on("telling customers", "tell_customers")
+        breach.carry_on("notifying customers", "tell_customers")
         mail = night.mail()
         expect(
             all(mail[customer.address] == 1 for customer in night.centre.customers),
@@ -153,15 +155,15 @@ def tell_customers(breach: Breach) -> None:
         )
         state = breach.look().steps["tell_customers"]
         expect(state.counts.done == customers, "and the ledger says the same")
-        teller.says(f"{customers:,} customers told, each exactly once; 0 failed, 0 unknown.")
-        teller.says(f"They lie in {MAILBOX}/new, one file each.")
+        teller.says(f"{customers:,} customers notified, each exactly once; 0 failed, 0 unknown.")
+        teller.says(f"The messages are in {MAILBOX}/new, one file each.")
 
 
 def give_back(breach: Breach) -> None:
     """Undo the lock of the accounts that only their holders had used."""
     night, teller = breach.night, breach.night.teller
     innocent = night.centre.innocent
-    with teller.chapter(f"{len(innocent)} of them were innocent: give those back"):
+    with teller.chapter(f"{len(innocent)} of them were locked by mistake: unlock those"):
         names = " ".join(f"--target {DIRECTORY}:{account}" for account in innocent[:1])
         more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
         teller.types(f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}")
@@ -174,24 +176,24 @@ def give_back(breach: Breach) -> None:
                     installation, OPERATOR, PASSPHRASES[OPERATOR]
                 ),
             )
-        expect(undo.restores == len(innocent) and not undo.kept, "all of them can be given back")
+        expect(undo.restores == len(innocent) and not undo.kept, "all of them can be unlocked")
         breach.carry_on("asking for an approval", undo.step)
         expect(
             night.locked() == set(night.centre.taken_over),
-            "none is given back before a second person approves",
+            "none is unlocked before a second person approves",
         )
         teller.types(f"standfast incident approve {breach.incident} {undo.step} --as {MANAGER}")
         with night.installation() as installation:
             step_decisions.decide(
                 installation, breach.incident, undo.step, MANAGER, PASSPHRASES[MANAGER]
             )
-        breach.carry_on("giving back", undo.step)
+        breach.carry_on("unlocking", undo.step)
         expect(
             night.locked() == set(night.centre.taken_over) - set(innocent),
             "those and only those are active again",
         )
         teller.says(
-            f"{len(innocent)} are active again, as they were before; "
+            f"{len(innocent)} accounts are in their prior state again; "
             f"{len(night.locked())} stay locked."
         )
 
@@ -199,7 +201,7 @@ def give_back(breach: Breach) -> None:
 def verify(breach: Breach) -> None:
     """Verify the whole record."""
     night, teller = breach.night, breach.night.teller
-    with teller.chapter("The record of all this"):
+    with teller.chapter("Verify the record"):
         teller.types("standfast audit verify")
         with teller.working("verifying"), night.installation() as installation:
             installation.ledger.audit.sign_head(installation.clock())
@@ -207,8 +209,8 @@ def verify(breach: Breach) -> None:
         expect(report.is_whole, "the record agrees with itself")
         expect(report.witnessed == report.heads > 0, "the witness confirms every signed head")
         teller.says(
-            f"Whole: {report.events:,} events linked by hashes, {report.rows:,} rows agree with "
-            f"them, {report.heads} signed heads confirmed by the witness."
+            f"Whole: {report.events:,} events in the audit chain, {report.rows:,} rows agree with "
+            f"them, {report.heads} signed heads are confirmed by the witness."
         )
 
 

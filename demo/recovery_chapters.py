@@ -23,10 +23,10 @@ def first_night(night: Night) -> None:
             f"{counted(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
             f"{size(run.summary['bytes_new'])} stored in {_took(run)}."
         )
-        night.teller.says("Written with public keys only: nothing that opens it was needed.")
+        night.teller.says("Encrypted to public keys: this host cannot read its backups.")
         found = _drilled(night)
         night.teller.says(
-            f"It came back in {_measured(found['rto_ms'])}: every file and row equals the source."
+            f"Restored in {_measured(found['rto_ms'])}: every file and row equals the source."
         )
 
 
@@ -47,15 +47,15 @@ def second_night(night: Night) -> None:
             "the second night stores the new recordings and a little of the database",
         )
         teller.says(
-            f"{counted(run.summary['files'], 'file')} looked at, {size(run.summary['bytes_new'])} "
-            f"stored in {_took(run)}; the renamed recording cost next to nothing."
+            f"{counted(run.summary['files'], 'file')} checked, {size(run.summary['bytes_new'])} "
+            f"stored in {_took(run)}; the renamed recording took almost no space."
         )
 
 
 def drill(night: Night) -> None:
     """Restore the second night in isolation, compare, measure, destroy."""
     teller = night.teller
-    with teller.chapter("Does it come back? A restore drill"):
+    with teller.chapter("A drill: restore, compare, measure, destroy"):
         found = _drilled(night)
         teller.says(
             f"{counted(found['files'], 'file')} ({size(found['bytes'])}) and every row of the "
@@ -64,9 +64,9 @@ def drill(night: Night) -> None:
         teller.says(
             f"Usable again after {_measured(found['rto_ms'])} (RTO), "
             f"{_measured(found['rpo_ms'])} of work lost (RPO): "
-            f"all {found['services_met']} services within their promise."
+            f"all {found['services_met']} services within their objectives."
         )
-        teller.says("The copy was destroyed, and looked for: it is gone. The report is signed.")
+        teller.says("The restored copy is destroyed, which was checked. The report is signed.")
 
 
 def _backed_up(night: Night) -> RunRecord:

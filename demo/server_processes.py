@@ -187,7 +187,7 @@ def _known(place: Path) -> list[Running]:
         return [Running(**entry) for entry in json.loads((place / SERVERS_FILE).read_text())]
     except FileNotFoundError:
         raise UsageError(
-            f"{place} has no servers of the demo; `standfast demo` makes such a place"
+            f"{place}: no servers of a demo are here. Create a demo with `standfast demo`"
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise StandfastError(

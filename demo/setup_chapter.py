@@ -31,7 +31,7 @@ def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[Night]:
     source = folder / "centre" / "recordings"
     config_file = folder / "standfast.toml"
     with ExitStack() as stack:
-        with teller.chapter("A contact centre, and a place for Standfast beside it"):
+        with teller.chapter("A contact centre, and an installation of Standfast"):
             teller.types(
                 f"standfast init {folder.name} --source {folder.name}/centre/recordings --yes"
             )
@@ -52,7 +52,7 @@ def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[Night]:
             server_processes.note_prefect(
                 folder, port=urlsplit(prefect.url).port or 0, pid=prefect.pid
             )
-            teller.says(f"Prefect carries the work out: {prefect.url}, until the tour ends.")
+            teller.says(f"Prefect runs the work until the demo ends: {prefect.url}")
         yield Night(folder=folder, centre=centre, accounts=accounts, engine=engine, teller=teller)
 
 
@@ -99,11 +99,11 @@ def _introduce(folder: Path, centre: CallCentre, teller: TourOutput) -> None:
         f"{counted(len(centre.customers), 'customer')} in SQLite, logs,"
     )
     teller.says(
-        f"{counted(len(centre.agents), 'agent')} in a SCIM directory, mail into a folder: {folder}"
+        f"{counted(len(centre.agents), 'agent')} in a SCIM directory, a mail server: {folder}"
     )
     teller.says(
-        f"To keep away from this machine: {OFFLINE}/, with the key records and the identity that "
-        "open every backup, and the owner's key."
+        f"Keep {OFFLINE}/ away from this machine: the key records and the recovery identity in it "
+        "open every backup, and the owner's key decides who may write."
     )
     teller.says(f"The demo plays both people: {OPERATOR}, operator, and {MANAGER}, duty manager.")
     for name, passphrase in PASSPHRASES.items():

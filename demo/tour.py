@@ -109,19 +109,18 @@ def _prepare_folder(folder: Path, *, is_again: bool) -> None:
     if (folder / _MARK).exists():
         if not is_again:
             raise UsageError(
-                f"{folder} holds an earlier demo, and what was tried on it, so nothing was begun.\n"
-                "To go on with it: `standfast demo --serve` brings its servers back.\n"
-                "To delete all of it and begin anew: `standfast demo --again`, or `make demo "
-                "AGAIN=1`.\n"
-                "To keep it and play another: `standfast demo FOLDER`."
+                f"{folder}: an earlier demo is in this folder, and was used. Nothing was started.\n"
+                "To continue with it, start its servers: `standfast demo --serve`.\n"
+                "To delete it and start again: `standfast demo --again`, or `make demo AGAIN=1`.\n"
+                "To keep it and create another one: `standfast demo FOLDER`."
             )
         if (folder / server_processes.SERVERS_FILE).exists():
             server_processes.stop(folder)
         shutil.rmtree(folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            f"{folder} holds something that the demo did not make; name an empty folder, or none "
-            f"for ./{DEFAULT_FOLDER}"
+            f"{folder}: the folder has files that the demo did not create. Name an empty folder, "
+            f"or none for ./{DEFAULT_FOLDER}"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / _MARK).write_text("Made by `standfast demo`, whose --again replaces all of it.\n")
@@ -146,8 +145,8 @@ def _print_summary(night: Night, incident: str, seconds: float) -> None:
     ):
         teller.says(f"  standfast {command}")
     teller.says("")
-    teller.says("The directory and the mail server go on running for that;")
-    teller.says(f"to end them: standfast demo --stop {folder}")
+    teller.says("The directory and the mail server keep running for these commands.")
+    teller.says(f"End them: standfast demo --stop {folder}")
 
 
 def _path_commands() -> list[str]:
@@ -171,5 +170,5 @@ def _print_json(night: Night, incident: str, seconds: float) -> None:
         "milliseconds": round(seconds * 1000),
         "exit_status": int(ExitStatus.DONE),
     }
-    lost = "the tour was played whole, and its answer is lost; its page of results is written"
+    lost = "the demo is complete, and its page of results is written; only its answer is lost"
     tell(json.dumps(document, ensure_ascii=False, indent=2), sys.stdout, lost)

@@ -70,6 +70,6 @@ def expect(is_so: bool, expectation: str) -> None:
     """Raise StandfastError with the expectation if it is not met."""
     if not is_so:
         raise StandfastError(
-            f"the demo is not as it must be: {expectation}; the place is left as it is, look at it "
+            f"the demo failed a check: {expectation}. The installation is kept; inspect it "
             "with `standfast status`"
         )

@@ -19,10 +19,7 @@ from standfast.errors import StandfastError
 
 Counted = Callable[[], tuple[int, int]]  # (done, total); (0, 0) is unknown
 _TICK_SECONDS = 0.2
-_LOST = (
-    "the tour, which cannot be told, is ended; make room there or send it elsewhere, then begin it "
-    "anew with --again"
-)
+_LOST = "the demo is ended. Free space there, or redirect the output, then start again with --again"
 _CLEAR = "\r\x1b[K"
 
 

@@ -187,7 +187,7 @@ def _approval() -> JsonObject:
         "type": "object",
         "properties": {
             "none_because": _paragraph(
-                "Why nobody is asked, though it cannot be taken back. A notice to others than "
+                "Why nobody is asked, though it cannot be undone. A notice to others than "
                 "the own staff is approved all the same."
             ),
             "count": _number(1, 9, "How many other people."),

@@ -22,7 +22,7 @@ from standfast.reports.report_records import (
 )
 
 _DONE = EffectState.DONE
-_STATES = {EffectState.SUBMITTING: "under way", EffectState.PLANNED: "not begun"}
+_STATES = {EffectState.SUBMITTING: "under way", EffectState.PLANNED: "not started"}
 _STANDING: Mapping[str, str] = {
     StepState.PROMPTED: "waits for a person",
     StepState.ASKING: "waits for approval",

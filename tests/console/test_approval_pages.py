@@ -215,7 +215,7 @@ def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
 ) -> None:
     ask_for_approval(site, lee, incident)
     assert "It would reach 3 recipients" in lee.text
-    assert "It cannot be taken back." in lee.text
+    assert "It cannot be undone." in lee.text
     assert "The notice customers-account-takeover to customers." in lee.text
     assert "Its words, es" in lee.text
     asked = site.installation.ledger.decisions.question(incident, "tell_customers")

@@ -77,10 +77,10 @@ def test_page_states_roles_approvals_and_undo(
         assert all(role in text for role in (*step.by, *step.roles))
         assert ("may answer." in text) is bool(step.roles)
         assert (", whatever " in text) is bool(step.after)
-        assert ("Taken back by one command" in text) is (step.undo is not None)
+        assert ("Undone by one command" in text) is (step.undo is not None)
         assert (f"undo --step {name}" in text) is (step.undo is not None)
         is_final = step.action is not None and ACTIONS[step.action].is_irreversible
-        assert ("Cannot be taken back." in text) is is_final
+        assert ("Cannot be undone." in text) is is_final
         assert ("Wait 30 minutes." in text) is (step.kind is StepKind.WAIT)
         assert all(option in text for option in step.options)
         asks = step.approval

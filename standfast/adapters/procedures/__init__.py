@@ -51,7 +51,7 @@ class Procedure(ABC):
         """Return the notes that the plan must show before its approval."""
         notes = []
         if self.is_irreversible:
-            notes.append(f"{self.name}: cannot be taken back")
+            notes.append(f"{self.name}: cannot be undone")
         if not self.can_observe and not self.changes_nothing:
             notes.append(
                 f"{self.name}: nobody can look whether it took effect; if its answer is lost, a "

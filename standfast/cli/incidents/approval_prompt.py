@@ -38,7 +38,7 @@ def confirm_signature(
     if digest and not is_asked:
         return digest
     shown = signable_decisions(installation, incident_id, step)
-    last = ", and cannot be taken back" if shown.is_irreversible else ""
+    last = ", and cannot be undone" if shown.is_irreversible else ""
     left_out = f" {counted(shown.left_out, 'target')} left out." if shown.left_out else ""
     words = f"standfast notice read {incident_id} {shown.step}"
     lines = [

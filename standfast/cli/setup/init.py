@@ -123,7 +123,7 @@ def _enrol_people(call: Call, made: "SetUp") -> None:
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit
 
     here = Call(config=made.config_file, as_json=False, env=call.env)
-    tell("\nTwo people are needed before anything that cannot be taken back.")
+    tell("\nTwo people are needed before anything that cannot be undone.")
     while agrees("Enrol somebody now?"):
         name = ask("Sign-in name")
         full_name = ask("Full name")

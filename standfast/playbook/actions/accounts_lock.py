@@ -32,7 +32,7 @@ def _notes(adapter: str, planner: Planner) -> Iterator[str]:
 
 ACTION = Action(
     verb=LOCK,
-    title="lock the accounts in every directory that knows them, and end what sessions it can",
+    title="lock the accounts in every directory that knows them, and end their sessions",
     targets="accounts",
     carrier=Carrier.ACCOUNTS,
     method="lock",
@@ -51,11 +51,11 @@ ACTION = Action(
 )
 UNDO = Action(
     verb=UNLOCK,
-    title="give the accounts back the state they had before, and only it",
+    title="restore the accounts to their prior state",
     targets="accounts",
     carrier=Carrier.ACCOUNTS,
     method="undo",
     arguments={"accounts": ACCOUNTS},
-    done="given back",
+    done="restored",
     use=Use.UNDO,
 )

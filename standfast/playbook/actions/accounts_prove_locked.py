@@ -15,18 +15,18 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
-    yield f"{adapter}: proof reaches {planner.directory(adapter).proof.value}"
+    yield f"{adapter}: proof level {planner.directory(adapter).proof.value}"
 
 
 ACTION = Action(
     verb=PROVE,
-    title="show that the holders are kept out, changing nothing",
+    title="prove that the accounts cannot sign in, without changing anything",
     targets="accounts",
     carrier=Carrier.ACCOUNTS,
     method="prove",
     arguments={"accounts": ACCOUNTS},
     plan=_plan,
-    done="proven shut",
+    done="proven locked",
     notes=_notes,
     is_for_locked_account=True,
 )

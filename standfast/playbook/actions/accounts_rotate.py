@@ -24,7 +24,7 @@ def _notes(adapter: str, planner: Planner) -> Iterator[str]:
 
 ACTION = Action(
     verb=ROTATE,
-    title="give the accounts new passwords, sealed to those who may open them",
+    title="set new passwords, encrypted to the people that may open them",
     targets="accounts",
     carrier=Carrier.ACCOUNTS,
     method="rotate",

@@ -33,7 +33,7 @@ def _notes(_adapter: str, _planner: Planner) -> Iterator[str]:
 
 ACTION = Action(
     verb=PROTECT,
-    title="let no recovery point expire, and keep the locks of all of them long enough",
+    title="keep every recovery point from expiring, and extend its locks",
     targets="repositories",
     carrier=Carrier.PROCEDURES,
     method="run",

@@ -20,7 +20,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 ACTION = Action(
     verb=START,
-    title="write down the fact that starts the legal clocks",
+    title="record the fact that starts the legal clocks",
     targets="facts",
     carrier=Carrier.PROCEDURES,
     method="run",

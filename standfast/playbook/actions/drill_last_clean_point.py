@@ -32,7 +32,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 ACTION = Action(
     verb=FIND,
-    title="go back through the recovery points to the newest without the indicators",
+    title="find the newest recovery point without the indicators",
     targets="backup sets",
     carrier=Carrier.PROCEDURES,
     method="run",

@@ -15,7 +15,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 ACTION = Action(
     verb=PREPARE,
-    title="write the notice and count its readers, sending nothing",
+    title="write the notice and count its recipients, without sending it",
     targets="notices",
     carrier=Carrier.PROCEDURES,
     method="run",

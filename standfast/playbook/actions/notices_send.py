@@ -47,7 +47,7 @@ def _notes(adapter: str, planner: Planner) -> Iterator[str]:
 
 ACTION = Action(
     verb=SEND,
-    title="tell the people of an audience",
+    title="notify the people of an audience",
     targets="recipients",
     carrier=Carrier.SENDERS,
     method="send",

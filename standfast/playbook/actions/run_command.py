@@ -49,6 +49,6 @@ UNDO = Action(
     targets="targets",
     carrier=Carrier.PROCEDURES,
     method="undo",
-    done="taken back",
+    done="undone",
     use=Use.UNDO,
 )

@@ -33,7 +33,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 ACTION = Action(
     verb=DEGRADE,
-    title="switch a service to a mode that was prepared for the time without it",
+    title="switch a service to a prepared emergency mode",
     targets="services",
     carrier=Carrier.PROCEDURES,
     method="run",
@@ -55,7 +55,7 @@ ACTION = Action(
 )
 UNDO = Action(
     verb=RESTORE,
-    title="switch the service back to how it was",
+    title="switch the service back to its normal mode",
     targets="services",
     carrier=Carrier.PROCEDURES,
     method="undo",

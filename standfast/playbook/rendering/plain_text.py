@@ -2,7 +2,7 @@
 
 Rules
 - Steps come in an order in which they can be done by hand, one after the other.
-- What cannot be taken back, who must approve, and what is done by hand stand out in words.
+- What cannot be undone, who must approve, and what is done by hand stand out in words.
 - 80 columns, no colour, no character that a simple printer lacks.
 """
 
@@ -31,7 +31,7 @@ def as_text(playbook: Playbook) -> str:
     for name, when in playbook.instead.items():
         lines += _wrapped(f"Rather {name}: {when}", "")
     if playbook.is_quiet:
-        lines += _wrapped("Quiet: nobody is told or paged but the roles that its steps name.", "")
+        lines += _wrapped("Quiet: only the roles that its steps name are notified and paged.", "")
     if playbook.roles:
         lines += ["", "Who is needed"]
         for role, does in playbook.roles.items():
@@ -104,13 +104,13 @@ def _action(step: Step) -> list[str]:
         who = f" with the role {' or '.join(step.approval.roles)}" if step.approval.roles else ""
         parts.append(f"Needs the approval of {count}{people}{who}. {step.approval.reason}".strip())
     if action and action.is_irreversible:
-        parts.append("CANNOT BE TAKEN BACK.")
+        parts.append("CANNOT BE UNDONE.")
     if step.no_approval_because:
         parts.append(f"No approval is asked: {step.no_approval_because}")
     if step.undo:
-        parts.append(f"Taken back by: {step.undo}.")
+        parts.append(f"Undone by: {step.undo}.")
     if step.on_partial is OnPartial.GO_ON:
-        parts.append("When some could not be done, the rest of the playbook goes on.")
+        parts.append("If some targets fail, the playbook continues.")
     else:
         parts.append("When some could not be done, what comes after waits for a person.")
     return parts

@@ -143,10 +143,10 @@ def _next_step(
         return when_closed(state.incident, clocks, state.time_zone)
     if state.is_closed:
         show = f"`standfast audit show {state.incident}`"
-        return f"Closed: nothing more of it happens. Its timeline: {show}."
+        return f"Closed. Timeline: {show}."
     if state.mode is Mode.PLAN:
         carry_out = f"`standfast incident carry-out {state.incident}`"
-        return f"This is a plan: nothing was done. To carry it out: {carry_out}."
+        return f"This is only a plan: nothing was done. Open it live: {carry_out}."
     if state.is_halted:
         return _when_stopped(state)
     if is_over:
@@ -158,9 +158,9 @@ def _next_step(
         cause = causes[0]
         held_up = [other.step for other in causes if other.by == cause.by]
         return (
-            f"`{cause.by}` holds up {_listed(held_up)} ({cause.why}). {cause.what_to_do}"
+            f"`{cause.by}` blocks {_listed(held_up)} ({cause.why}). {cause.what_to_do}"
             if held_up != [cause.by]
-            else f"`{cause.by}` cannot begin: {cause.why}. {cause.what_to_do}"
+            else f"`{cause.by}` cannot start: {cause.why}. {cause.what_to_do}"
         )
     for view in sorted(by_hand if causes else waits, key=lambda view: urgency(state, view)):
         return asked_of_a_person(state, view)
@@ -179,13 +179,15 @@ def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]
         looks = "" if counts.under_way else f" {_looked_up(state, view)}"
         so_far = f"is interrupted: {counts.done:,} of {counts.total:,} done{unknown}"
         if counts.planned == counts.total:
-            so_far = f"has not begun: {counts.total:,} to do"
+            so_far = f"has not started: {counts.total:,} to do"
         return f"`{view.step}` {so_far}. {how_to_continue(state)}{looks}"
     is_asking = any(view.state is StepState.ASKING for view in state.extra)
     if state.is_carried or state.is_halted or is_asking:
         return ""
     for step in can_begin(state, causes):
-        begun = "does not cover what was added" if step.name in state.steps else "has not begun"
+        begun = (
+            "does not cover the added targets" if step.name in state.steps else "has not started"
+        )
         return f"`{step.name}` {begun}. {how_to_continue(state)}"
     return ""
 
@@ -208,11 +210,11 @@ def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
     text = clocks.owed
     if clocks.next_due:
         text.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
-    return f"Closed, but not its duties: {', '.join(text)}. {_tell_them(incident)}"
+    return f"Closed, but legal duties remain: {', '.join(text)}. {_tell_them(incident)}"
 
 
 def _tell_them(incident: str) -> str:
-    return f"See whom to tell: `standfast deadline list {incident}`."
+    return f"Show who must be notified: `standfast deadline list {incident}`."
 
 
 def _when_over(state: State, clocks: LegalClocks) -> str:
@@ -228,7 +230,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     ]
     if not short:
         if kept := _kept_by_an_undo(state):
-            return f"Every step is done, but {kept} {owed}Or leave it so, and close it: {close}."
+            return f"Every step is done, but {kept} {owed}Or close the incident as it is: {close}."
         if owed:
             return f"Every step is done, but: {owed}Then close it: {close}."
         return f"Everything is done. Close it: {close}."
@@ -238,15 +240,18 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     again = f"`standfast incident retry {state.incident} {worst.step}{speaker}`"
     text = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
     if _is_worth_another_try(worst):
-        return text + f"Try the rest again: {again}. See each one and why: {show}."
+        return text + f"Retry the rest: {again}. Show each target with its reason: {show}."
     posting = "".join(dict.fromkeys(letter_instructions(state, view) for view in short))
-    return text + f"{owed}{posting}See each one and why: {show}; then close it: {close}."
+    return (
+        text + f"{owed}{posting}Show each target with its reason: {show}; then close it: {close}."
+    )
 
 
 def _review(state: State, view: StepView) -> str:
     return (
-        f"`{view.step}` ran on one person's word; somebody else signs for it (or --refuse): "
-        f"`standfast incident approve {state.incident} {view.step} --as PERSON`. "
+        f"`{view.step}` ran after the break-glass approval of one person. Another person reviews "
+        f"it: `standfast incident approve {state.incident} {view.step} --as PERSON`, or the same "
+        "with --refuse. "
     )
 
 
@@ -257,11 +262,11 @@ def _kept_by_an_undo(state: State) -> str:
     undo = f"standfast incident undo {state.incident} --all"
     stay = counted(
         state.kept,
-        "target is still as this incident left it",
-        "targets are still as this incident left them",
+        "target is not restored",
+        "targets are not restored",
     )
     again = f"`{undo}{signed(state)}`"
-    return f"{stay}. See why: `{undo} --plan`; give back what can be given back: {again}."
+    return f"{stay}. See why: `{undo} --plan`; restore what can be restored: {again}."
 
 
 def _is_worth_another_try(view: StepView) -> bool:
@@ -291,21 +296,22 @@ def _while_busy(state: State) -> str:
 
 def _while_canary(state: State, view: StepView) -> str:
     return (
-        f"`{view.step}` went to the first {view.counts.done:,}; the other {view.after_canary:,} "
-        "follow when these have arrived and the pause is over. "
+        f"`{view.step}`: the first {view.counts.done:,} messages are sent; the other "
+        f"{view.after_canary:,} follow when these are delivered and the pause is over. "
         + ("" if state.is_carried else f"{how_to_continue(state)} ")
-        + f"See it: `standfast notice status {state.incident}`; send now: `standfast notice go "
+        + f"Show it: `standfast notice status {state.incident}`; send now: `standfast notice go "
         f"{state.incident} {view.step}`."
     )
 
 
 def _looked_up(state: State, view: StepView) -> str:
     """Describe how unknown outcomes are looked up, and how to continue."""
-    looked_up = f"What is unknown is looked up again {'by itself' if state.is_carried else 'then'}"
+    when = "automatically" if state.is_carried else "then"
+    looked_up = f"Unknown outcomes are looked up again {when}"
     if view.state is not StepState.RUNNING:
         return f"{looked_up}."
     accept = f"`standfast incident accept {state.incident} {view.step}{as_whom(state, view.step)}`"
-    return f"{looked_up}; to go on meanwhile: {accept}."
+    return f"{looked_up}. To continue without them: {accept}."
 
 
 def _is_moving(state: State, view: StepView) -> bool:

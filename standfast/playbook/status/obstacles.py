@@ -75,7 +75,7 @@ def came_to(view: StepView) -> str:
     """
     state = standing_state(view)
     if state is StepState.REFUSED:
-        return "refused: an approver said no"
+        return "refused by an approver"
     return f"{state}: {tally(view.counts)}" if view.counts.total else str(state)
 
 
@@ -115,17 +115,17 @@ def _mend(view: StepView, state: State) -> str:
     retry = f"`standfast incident retry {state.incident} {view.step}{speaker}`"
     go_on = f"`standfast incident accept {state.incident} {view.step}{speaker}`"
     if view.state is StepState.REFUSED:
-        return f"Talk to the approver; then ask again: {retry}, or go on without it: {go_on}."
+        return f"Talk to the approver; then ask again: {retry}, or continue without it: {go_on}."
     show = f"`standfast incident status {state.incident} --targets`"
     if view.counts.unknown:
         settle = f"`standfast incident settle {state.incident} EFFECT yes|no{speaker}`"
         if view.counts.unknown > 1:
-            settle += f", all at once with `--step {view.step}` in the place of EFFECT"
-        see = f"See what may have happened: {show}, and settle it: {settle}; "
-        return f"{letter_instructions(state, view)}{see}or go on with what is done: {go_on}."
+            settle += f", or all with `--step {view.step}` instead of EFFECT"
+        see = f"Show the unknown outcomes: {show}, and settle them: {settle}; "
+        return f"{letter_instructions(state, view)}{see}or continue without them: {go_on}."
     if view.counts.refused and not view.counts.failed:
         # What a rule refused is refused again: to retry it changes nothing.
-        return f"See each one and why: {show}; mend that by hand, then go on: {go_on}."
+        return f"See the reasons: {show}; fix them by hand, then continue: {go_on}."
     if not view.counts.done:
-        return f"Try it again: {retry}, or do it by hand and go on without it: {go_on}."
-    return f"Try the rest again: {retry}, or go on with what is done: {go_on}."
+        return f"Retry it: {retry}, or do it by hand and continue without it: {go_on}."
+    return f"Retry the rest: {retry}, or continue without it: {go_on}."

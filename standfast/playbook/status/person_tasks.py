@@ -18,19 +18,19 @@ def asked_of_a_person(state: State, view: StepView) -> str:
     if view.is_paused:
         notice = f"standfast notice {{}} {state.incident} {view.step}"
         return (
-            f"`{view.step}` is paused: {view.counts.planned:,} are not written to. To go on: "
-            f"`{notice.format('resume')}`; to give it up: `{notice.format('stop')} --why TEXT`."
+            f"`{view.step}` is paused: {view.counts.planned:,} are not notified. Resume it: "
+            f"`{notice.format('resume')}`; cancel it: `{notice.format('stop')} --why TEXT`."
         )
     if view.state is StepState.PROMPTED and step:
         if state.playbook.name.startswith(AT_A_TABLE):
-            return f"At the table: {step.title}. It goes on with `standfast tabletop next`."
+            return f"Tabletop exercise: {step.title}. Continue: `standfast tabletop next`."
         answer = f"standfast incident answer {state.incident} {step.name}"
         speaker = as_whom(state, step.name)
         who = f" ({' or '.join(step.roles)})" if step.roles else ""
         if step.kind is StepKind.DECIDE:
             options = " | ".join(step.options)
             return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
-        command = f'`{answer} "what came of it"{speaker}`'
+        command = f'`{answer} "RESULT"{speaker}`'
         says = who if step.by else ""  # the person that does it may not be the one that may answer
         by = f" ({' or '.join(step.by)})" if step.by else who
         return f"By hand{by}: {step.title}. When it is done{says}: {command}."
@@ -38,13 +38,13 @@ def asked_of_a_person(state: State, view: StepView) -> str:
     if view.asked:
         paged = _who_is_next(state, view)
     elif state.is_carried:
-        paged = ", who is being paged"
+        paged = ", who is paged now"
     else:
-        paged = f" (not paged yet: `standfast incident resume {state.incident}` does that)"
+        paged = f" (not paged yet: `standfast incident resume {state.incident}` pages them)"
     if view.opens_at is not None:
         at = minute(view.opens_at, state.time_zone)
         return (
-            f"`{view.step}` begins at {at} on one person's word, unless somebody says no: "
+            f"`{view.step}` starts at {at} after a break-glass approval, unless somebody refuses: "
             f"`standfast incident approve {state.incident} {view.step} --refuse --as PERSON`."
             + ("" if state.is_carried else f" {how_to_continue(state)}")
         )
@@ -52,10 +52,10 @@ def asked_of_a_person(state: State, view: StepView) -> str:
     approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
     if view.approvals_needed > 1:
         wanted = f"{view.approvals_needed} approvals{f' of {who}' if who else ''}"
-        return f"`{view.step}` waits for {wanted}{paged}; each types: {approve}."
+        return f"`{view.step}` waits for {wanted}{paged}. Each approver runs: {approve}."
     return (
-        f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
-        f"they type: {approve}."
+        f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}. "
+        f"The approver runs: {approve}."
     )
 
 
@@ -63,14 +63,14 @@ def _who_is_next(state: State, view: StepView) -> str:
     """Describe the escalation that follows if nobody answers."""
     if view.escalates_at is not None:
         at = minute(view.escalates_at, state.time_zone)
-        return f" (unanswered, the next people are paged at {at})"
+        return f" (without an answer, the next people are paged at {at})"
     if not view.rung:
         return ""
     step = step_of(state.playbook, view)
     action = ACTIONS.get(step.action or "") if step else None
-    alone = ", or contain alone with --break-glass WHY"
+    alone = ", or approve alone with --break-glass WHY"
     may_alone = action is not None and not action.is_irreversible
-    return f" (everybody who could be was paged; telephone them{alone if may_alone else ''})"
+    return f" (everybody was paged; telephone them{alone if may_alone else ''})"
 
 
 def how_to_continue(state: State) -> str:

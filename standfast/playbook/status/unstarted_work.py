@@ -29,7 +29,7 @@ class Left:
 
     def __str__(self) -> str:
         if not self.planned:
-            return f"`{self.step}` (begins)"
+            return f"`{self.step}` (starts)"
         return f"`{self.step}` ({self.planned:,} {self.targets})"
 
     def as_json(self) -> JsonObject:
@@ -80,26 +80,26 @@ def next_step_when_stopped(state: State) -> str:
     """Return the next step of a stopped incident without an undo in progress."""
     if is_given_back(state):
         close = f"`standfast incident close {state.incident}{signed(state)}`"
-        text = f"Stopped, and all that it changed is given back. Close it: {close}."
+        text = f"Stopped, and all its changes are undone. Close it: {close}."
     elif any(is_behind(step, state) for step in state.playbook.steps):
         text = (
-            "Stopped, and a trigger has brought it more targets, to which nothing is done. See "
-            f"them: `standfast incident status {state.incident} --targets`."
+            "Stopped. A trigger added targets, and nothing was done to them. Show them: "
+            f"`standfast incident status {state.incident} --targets`."
         )
     elif _is_to_be_undone(state):
         undo = f"`standfast incident undo {state.incident} --all{signed(state)}`"
-        text = f"Stopped. To give back what it changed, without going on: {undo}."
+        text = f"Stopped. Undo its changes: {undo}."
     else:
         text = "Stopped."
     left = not_begun(state)
-    acts = f", which carries out {joined(map(str, left))}" if left else ""
+    acts = f", which runs {joined(map(str, left))}" if left else ""
     give_up = "".join(
-        f" To give up that notice alone: `standfast notice stop {state.incident} {step.step}`."
+        f" Cancel only that notice: `standfast notice stop {state.incident} {step.step}`."
         for step in left
         if step.is_notice and step.planned
     )
     resume = f"`standfast incident resume {state.incident}{signed(state)}`"
-    return f"{text} To go on: {resume}{acts}.{give_up}"
+    return f"{text} Resume it: {resume}{acts}.{give_up}"
 
 
 def signed(state: State) -> str:

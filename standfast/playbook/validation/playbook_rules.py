@@ -8,7 +8,7 @@ installation. The expressions are judged by `check_expressions`, the structure b
 Rules
 - Everything that is wrong is told, in line order, with what to do about it where that is known.
 - A step that can never begin is a problem, whatever the reason.
-- What cannot be taken back needs an approval, or the reason why there is none.
+- What cannot be undone needs an approval, or the reason why there is none.
 - A notice that nobody approves needs every lock, or a step that a person answers.
 - A notice to others than the own staff needs an approval, for whatever reason it has none.
 - What names a notice, an audience, a source or a sender must name one that exists.
@@ -213,7 +213,7 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
         hint = f"its undo is `{action.undo}`" if action.undo else "nothing does; remove the key"
         notes.add(step.line_of("undo"), message, hint)
     if action.is_irreversible and not step.approval and not step.no_approval_because:
-        message = f"step `{step.name}` cannot be taken back, and nobody is asked to approve it"
+        message = f"step `{step.name}` cannot be undone, and nobody is asked to approve it"
         hint = "add `approval: {count: 1, roles: […]}`, or `approval: {none_because: …}`"
         notes.add(step.line, message, hint)
     if action.verb == SEND and not step.approval:

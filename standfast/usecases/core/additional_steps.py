@@ -7,9 +7,9 @@ from standfast.playbook.run_state import HELD_STEP_PREFIX
 CORRECTS = "correction-"
 _TITLES = {
     CORRECTS: "Correct a notice",
-    HELD_STEP_PREFIX: "Notify held recipients, or those whom no message reached",
+    HELD_STEP_PREFIX: "Notify a held or unreached recipient",
 }
-_UNDO = "Restore accounts to their earlier state"
+_UNDO = "Restore targets to their prior state"
 
 
 def additional_step_title(step: str) -> str:

@@ -333,9 +333,9 @@ def _step_lines(step: PlannedStep) -> list[str]:
         who = f" of {' or '.join(step.roles)}" if step.roles else ""
         lines.append(f"waits for {counted(step.approvals, 'approval')}{who}")
     if step.is_irreversible:
-        lines.append("cannot be taken back")
+        lines.append("cannot be undone")
     elif step.undo:
-        lines.append(f"can be undone ({step.undo})")
+        lines.append(f"can be undone by {step.undo}")
     if step.seconds:
         lines.append(f"takes at least {length(step.seconds)}")
     return lines

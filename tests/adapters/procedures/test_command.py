@@ -148,7 +148,7 @@ def test_broken_observation_is_repeated(
 def test_the_plan_says_what_it_cannot_do() -> None:
     bare = command_of(("/bin/true",))
     assert bare.is_irreversible
-    assert "commands.x: cannot be taken back" in bare.notes()
+    assert "commands.x: cannot be undone" in bare.notes()
     assert any("nobody can look" in note for note in bare.notes())
     reading = command_of(("/bin/true",), changes_nothing=True)
     assert not reading.is_irreversible

@@ -119,7 +119,7 @@ def test_unapproved_notice_needs_the_lock(more: str, is_sound: bool) -> None:
         ),
         (
             "do: notices.send, with: {template: t, audience: a}",
-            "cannot be taken back, and nobody is asked to approve it | add `approval:",
+            "cannot be undone, and nobody is asked to approve it | add `approval:",
         ),
         (
             (

@@ -173,10 +173,10 @@ def test_irreversible_call_needs_an_approval(
     report = planned(installation, bare)
     assert report.exit_status is ExitStatus.REFUSED
     assert "'wipe'" in report.steps[0].impossible
-    assert "cannot be taken back" in report.steps[0].impossible
+    assert "cannot be undone" in report.steps[0].impossible
     asked = bare.replace("with:", "approval: {count: 1}, with:")
     (step,) = planned(installation, asked).steps
-    assert "commands.wipe: cannot be taken back" in step.notes
+    assert "commands.wipe: cannot be undone" in step.notes
     assert any("nobody can look" in note for note in step.notes)
     assert step.approvals == 1
     case = opened(installation, asked)
