@@ -149,7 +149,7 @@ def test_who_breaks_the_glass_is_told_when_it_begins_and_how_it_is_refused(
     assert "lock: 0 of 1 approval." in answer.out
     assert "It begins at " in answer.out
     assert f"`standfast incident approve {case} lock --refuse --as PERSON`" in answer.out
-    assert "on one person's word" in desk.run("status").out
+    assert "break-glass approval" in desk.run("status").out
     desk.sign_in_with(PASSPHRASES["lee"])
     refused = desk.json("incident", "approve", case, "lock", "--refuse", "--as", "lee")
     assert {step["step"]: step["state"] for step in refused["steps"]}["lock"] == "refused"

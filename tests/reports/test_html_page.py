@@ -168,7 +168,7 @@ def test_accounts_that_look_alike_are_one_line() -> None:
 
 @pytest.mark.parametrize("state", list(EffectState))
 def test_every_effect_state_has_number_and_bar(state: EffectState) -> None:
-    word = {"submitting": "under way", "planned": "not begun"}.get(state.value, state.value)
+    word = {"submitting": "under way", "planned": "not started"}.get(state.value, state.value)
     report = empty(
         steps=(step(counts={state: 7}),),
         notices=(notice(by_language={"en": {state: 7}}),),

@@ -103,8 +103,13 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
         next_step = "Next: see above what is missing and why; the next run tries it again."
     elif status is not ExitStatus.DONE:
         next_step = "Next: fix the cause above, then run this again; what is stored is kept."
-    call.say({"backups": documents, "exit_status": int(status)}, [*lines, "", next_step])
-    return status
+    return call.say(
+        {
+            "backups": documents,
+        },
+        [*lines, "", next_step],
+        status,
+    )
 
 
 @command(
@@ -146,8 +151,7 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
     if listed.damaged:
         lines += ["", "Next: `standfast backup verify` says what that costs."]
     lines = lines or ["There is no recovery point yet: `standfast backup run`."]
-    call.say(listed.as_json(), lines)
-    return listed.exit_status
+    return call.say(listed.as_json(), lines, listed.exit_status)
 
 
 @command(
@@ -251,8 +255,7 @@ def restore(
             taken = restore_into(
                 installation, request, identity, report_to(tell, f"restoring {point}")
             )
-        call.say(taken.as_json(), lines_of(taken))
-        return taken.exit_status
+        return call.say(taken.as_json(), lines_of(taken), taken.exit_status)
     if to is None or replaces or has_globals:
         raise UsageError("--replace and --globals go with --into: a folder must be empty")
     if to == Path("-"):
@@ -278,8 +281,7 @@ def restore(
     except KeyboardInterrupt as error:
         error.add_note("stopped: the same command goes on from what is restored")
         raise
-    call.say(outcome.as_json(), restore_summary_lines(outcome))
-    return outcome.exit_status
+    return call.say(outcome.as_json(), restore_summary_lines(outcome), outcome.exit_status)
 
 
 @command(
@@ -340,8 +342,7 @@ def verify(
         outcome = verification.verify(
             installation, read, identity, report_to(tell, "verifying"), sample=chosen
         )
-    call.say(outcome.as_json(), verification_summary_lines(outcome))
-    return outcome.exit_status
+    return call.say(outcome.as_json(), verification_summary_lines(outcome), outcome.exit_status)
 
 
 def _completeness(*, is_complete: bool, is_interim: bool) -> str:

@@ -110,8 +110,7 @@ def run(
             compares=compare,
             until=parse_moment(until),
         )
-    call.say(outcome.as_json(), lines_of(outcome))
-    return outcome.exit_status
+    return call.say(outcome.as_json(), lines_of(outcome), outcome.exit_status)
 
 
 def _run_services(
@@ -164,8 +163,7 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
             f"Reports of drills on {', '.join(listed.elsewhere)} lie there: `standfast drill list` "
             "checks them there."
         )
-    call.say(listed.as_json(), lines)
-    return listed.exit_status
+    return call.say(listed.as_json(), lines, listed.exit_status)
 
 
 def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:

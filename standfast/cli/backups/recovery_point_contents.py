@@ -68,8 +68,7 @@ def ls(
         ]
         for entry in listing.entries
     ]
-    call.say(listing.as_json(), [Table(rows=rows)] if rows else ["The folder is empty."])
-    return ExitStatus.DONE
+    return call.say(listing.as_json(), [Table(rows=rows)] if rows else ["The folder is empty."])
 
 
 @command(
@@ -125,8 +124,7 @@ def find(
         lines.append(f"Nothing fits, in {counted(len(findings.points), 'recovery point')}.")
         if not in_all_points:
             lines.append("Next: --all-points searches the older ones, too.")
-    call.say(findings.as_json(), lines)
-    return ExitStatus.DONE
+    return call.say(findings.as_json(), lines)
 
 
 @command(
@@ -170,8 +168,7 @@ def diff(
         for change in _SIGNS
     ]
     lines.append(f"{compared.before.name} → {compared.after.name}: {', '.join(totals)}.")
-    call.say(compared.as_json(), lines)
-    return ExitStatus.DONE
+    return call.say(compared.as_json(), lines)
 
 
 def to_standard_output(

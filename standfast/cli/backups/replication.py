@@ -43,8 +43,7 @@ def copy(call: Call, to: str, keys: bool) -> ExitStatus:
             tell(f"copying to {to} (MiB)", progress.bytes_done >> 20, 0)
 
         outcome = replicate_to_second_site(stores, to, with_keys=keys, progress=shown)
-    call.say(outcome.as_json(), _copy_lines(outcome))
-    return outcome.exit_status
+    return call.say(outcome.as_json(), _copy_lines(outcome), outcome.exit_status)
 
 
 @command(
@@ -83,8 +82,7 @@ def card(call: Call, html: Path | None) -> ExitStatus:
         "exit_status": int(status),
     }
     if html is None:
-        call.say(document, [card_text(made).rstrip("\n"), *problems])
-        return status
+        return call.say(document, [card_text(made).rstrip("\n"), *problems], status)
     write_page(card_page(made), html)
     lines: list[Line] = [f"{html} is the recovery card; no secret is on it."]
     lines += problems or [
@@ -97,8 +95,7 @@ def card(call: Call, html: Path | None) -> ExitStatus:
         )
     if made.roster.lacks_documents:
         lines.append("First: `standfast backup owner publish`, so that the reader is in the vault.")
-    call.say(document, lines)
-    return status
+    return call.say(document, lines, status)
 
 
 def _copy_lines(outcome: "CopyOutcome") -> list[Line]:

@@ -123,8 +123,7 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
             f"It was put on {elsewhere[name]}: if its keeper runs again, it holds again until it "
             "is released there, too."
         )
-    call.say({"holds": list(standing)}, lines)
-    return ExitStatus.DONE
+    return call.say({"holds": list(standing)}, lines)
 
 
 def _lines(outcome: "KeepOutcome") -> list[Line]:

@@ -34,12 +34,11 @@ def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
     with call.installation() as installation:
         if revoke:
             revoke_address(installation, name)
-            call.say({"revoked": name}, [f"The address of {name} opens nothing any more."])
-            return ExitStatus.DONE
+            return call.say({"revoked": name}, [f"The address of {name} opens nothing any more."])
         path, served = make_address(installation, name), installation.config.serve
     host = f"[{served.host}]" if ":" in served.host else served.host
     address = f"http://{host}:{served.port}{path}"
-    call.say(
+    return call.say(
         {"subscriber": name, "path": path, "address": address},
         [
             f"Subscribe {name}'s calendar programme to this address. It is not shown again:",
@@ -48,7 +47,6 @@ def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
             f"Next: `standfast deadline feed {name} --revoke`, once nobody is to read it any more.",
         ],
     )
-    return ExitStatus.DONE
 
 
 def _listed(call: Call, revoke: bool) -> ExitStatus:
@@ -64,5 +62,6 @@ def _listed(call: Call, revoke: bool) -> ExitStatus:
         if rows
         else ["Nobody subscribes: `standfast deadline feed NAME` makes an address."]
     )
-    call.say({"subscribers": {name: timestamp(at) for name, at in sorted(found.items())}}, lines)
-    return ExitStatus.DONE
+    return call.say(
+        {"subscribers": {name: timestamp(at) for name, at in sorted(found.items())}}, lines
+    )

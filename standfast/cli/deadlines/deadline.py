@@ -80,8 +80,7 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
             f"Next: state what is known: `standfast deadline fact {incident} NAME --at TIME`; judge"
             f" a test: `standfast deadline answer {incident} DUTY yes|no --because TEXT`."
         )
-    call.say(document, lines)
-    return status
+    return call.say(document, lines, status)
 
 
 @command(
@@ -129,8 +128,7 @@ def form(call: Call, incident: str | None, duty: str | None, to: Path | None) ->
         "gaps": [field.topic for field in gaps],
         "exit_status": int(status),
     }
-    call.say(document, lines)
-    return status
+    return call.say(document, lines, status)
 
 
 @command(
@@ -157,8 +155,9 @@ def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
         text, count = due_calendar(installation, incident)
     out = (to or Path(f"{incident}.ics")).absolute()
     write_page(text, out)
-    call.say({"calendar": str(out), "due": count}, [f"{counted(count, 'due date')} written: {out}"])
-    return ExitStatus.DONE
+    return call.say(
+        {"calendar": str(out), "due": count}, [f"{counted(count, 'due date')} written: {out}"]
+    )
 
 
 @command(
@@ -211,8 +210,7 @@ def show(call: Call, duty: str) -> ExitStatus:
         Table(rows=[row for row in rows if row[1]], indent=2),
         NOT_ADVICE,
     ]
-    call.say({"id": obligation.id, **document, "note": NOT_ADVICE}, lines)
-    return ExitStatus.DONE
+    return call.say({"id": obligation.id, **document, "note": NOT_ADVICE}, lines)
 
 
 @command(
@@ -252,8 +250,7 @@ def places(call: Call) -> ExitStatus:
         "facts": dict(QUESTIONS),
         "topics": dict(TOPICS),
     }
-    call.say(document, lines)
-    return ExitStatus.DONE
+    return call.say(document, lines)
 
 
 deadline = Group(

@@ -2,43 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from standfast.cli.deadlines.clock_text import clock_document, due_text, standing_words
 from standfast.cli.incidents.incident_arguments import (
     incident_argument,
+    open_incident,
     parse_moment,
-    resolve_incident,
 )
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
+from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
-from standfast.records import JsonObject
+from standfast.records import Json
 
-if TYPE_CHECKING:
-    from standfast.ledger.incidents.incident_facts import Statement
-
-_MOST_DIGITS = 10  # that many people there are
-_OF = "There is no such incident, duty or place"
+_MOST_DIGITS = 10  # no jurisdiction has more people
 _EXIT_STATUSES: dict[ExitStatus, str] = {
-    ExitStatus.DONE: "it is stated; what it changes is shown",
-    ExitStatus.USAGE: f"{_OF}, or the value does not fit".lower(),
+    ExitStatus.DONE: "it is recorded; the changed clocks are shown",
+    ExitStatus.USAGE: "there is no such incident, duty or place, or the value is not valid",
 }
+_TIME = "as 2026-03-02T14:20+01:00"
 duty_argument = click.argument("duty", required=False, help="The duty's id.")
 because_option = click.option(
-    "--because", default="", help="How it is known, or where it is written; for the record."
+    "--because", default="", help="The source of the statement; it is recorded."
 )
-at_option = click.option(
-    "--at", metavar="TIME", help="When, as 2026-03-02T14:20+01:00; now without it."
-)
-first_at_option = click.option(
-    "--at",
-    metavar="TIME",
-    help="When, as 2026-03-02T14:20+01:00; now without it, unless a time is stated already.",
+mistaken_option = click.option(
+    "--mistaken", is_flag=True, help="Withdraw an earlier statement: the clock runs again."
 )
 
 
@@ -48,10 +41,12 @@ first_at_option = click.option(
     example="standfast deadline fact inc-2026-0001 awareness --at 2026-03-02T14:20+01:00",
 )
 @incident_argument
-@click.argument(
-    "name", required=False, metavar="[FACT]", help="What happened: awareness, discovery, …."
+@click.argument("name", required=False, metavar="[FACT]", help="The fact: awareness, discovery, ….")
+@click.option(
+    "--at",
+    metavar="TIME",
+    help=f"When, {_TIME}; by default now, or the time that is already stated.",
 )
-@first_at_option
 @because_option
 @click.pass_obj
 def fact(
@@ -61,16 +56,9 @@ def fact(
 
     Earlier statements stay visible.
     """
-    from standfast.deadlines.incident_facts import FactKind
-    from standfast.ledger.incidents.incident_facts import Statement
-
     return _state(
-        call,
-        (incident, name),
-        "FACT",
-        lambda now, words: Statement(
-            kind=FactKind.TIME, name=words[0], at=parse_moment(at), reference=because
-        ),
+        *(call, (incident, name), "FACT", FactKind.TIME),
+        lambda now, words: {"at": parse_moment(at), "reference": because},
     )
 
 
@@ -79,28 +67,21 @@ def fact(
 )
 @incident_argument
 @click.argument(
-    "installation",
+    "place",
     required=False,
     metavar="[PLACE]",
-    help="Where they live, as `deadline places` lists it.",
+    help="The jurisdiction in which they live, from `deadline places`.",
 )
-@click.argument("people", required=False, help="How many.")
+@click.argument("people", required=False, help="The number of people.")
 @because_option
 @click.pass_obj
 def affected(
-    call: Call, incident: str | None, installation: str | None, people: str | None, because: str
+    call: Call, incident: str | None, place: str | None, people: str | None, because: str
 ) -> ExitStatus:
     """State how many people of a jurisdiction are affected."""
-    from standfast.deadlines.incident_facts import FactKind
-    from standfast.ledger.incidents.incident_facts import Statement
-
     return _state(
-        call,
-        (incident, installation, people),
-        "PLACE and PEOPLE",
-        lambda now, words: Statement(
-            kind=FactKind.AFFECTED, name=words[0], count=_number(words[1]), reference=because
-        ),
+        *(call, (incident, place, people), "PLACE and PEOPLE", FactKind.AFFECTED),
+        lambda now, words: {"count": _number(words[1]), "reference": because},
     )
 
 
@@ -112,13 +93,11 @@ def affected(
 )
 @incident_argument
 @duty_argument
-@click.argument("is_owed", required=False, metavar="[yes|no]", help="Is it owed, by its test?")
-@click.option("--threshold", is_flag=True, help="Of the kind of incident, not of the risk.")
+@click.argument("is_owed", required=False, metavar="[yes|no]", help="Whether the test is met.")
 @click.option(
-    "--because",
-    default="",
-    help="Why, for the record. It must be there for a no: that ends the duty.",
+    "--threshold", is_flag=True, help="Answer the threshold for the kind of incident, not the risk."
 )
+@click.option("--because", default="", help="The reason; a no, which ends the duty, needs it.")
 @click.pass_obj
 def answer(
     call: Call,
@@ -132,17 +111,10 @@ def answer(
 
     Until then the duty counts as owed.
     """
-    from standfast.deadlines.incident_facts import FactKind
-    from standfast.ledger.incidents.incident_facts import Statement
-
     kind = FactKind.THRESHOLD if threshold else FactKind.ANSWER
     return _state(
-        call,
-        (incident, duty, is_owed),
-        "DUTY and yes or no",
-        lambda now, words: Statement(
-            kind=kind, name=words[0], is_so=_yes_or_no(words[1]), reference=because
-        ),
+        *(call, (incident, duty, is_owed), "DUTY and yes or no", kind),
+        lambda now, words: {"is_so": _yes_or_no(words[1]), "reference": because},
     )
 
 
@@ -153,9 +125,9 @@ def answer(
 )
 @incident_argument
 @click.argument("duty", required=False, help="The duty's id, or people:PLACE.")
-@click.option("--receipt", help="What proves it: a case number, a receipt. It must be there.")
-@at_option
-@click.option("--mistaken", is_flag=True, help="It was not, after all: the clock runs on.")
+@click.option("--receipt", help="The proof, such as a case number; required.")
+@click.option("--at", metavar="TIME", help=f"When, {_TIME}; by default now.")
+@mistaken_option
 @click.pass_obj
 def told(
     call: Call,
@@ -166,22 +138,15 @@ def told(
     mistaken: bool,
 ) -> ExitStatus:
     """State that a duty was fulfilled, with the receipt; ends its clock."""
-    from standfast.deadlines.incident_facts import FactKind
-    from standfast.ledger.incidents.incident_facts import Statement
-
     if receipt is None or not receipt.strip():
-        raise UsageError("only a receipt ends a clock: say what proves it with --receipt TEXT")
+        raise UsageError("receipt: none is given, and only a receipt ends a clock. Add --receipt")
     return _state(
-        call,
-        (incident, duty),
-        "DUTY",
-        lambda now, words: Statement(
-            kind=FactKind.TOLD,
-            name=words[0],
-            at=None if mistaken else parse_moment(at) or now,
-            is_so=False if mistaken else None,
-            reference=receipt,
-        ),
+        *(call, (incident, duty), "DUTY", FactKind.TOLD),
+        lambda now, words: {
+            "at": None if mistaken else parse_moment(at) or now,
+            "is_so": False if mistaken else None,
+            "reference": receipt,
+        },
     )
 
 
@@ -192,22 +157,20 @@ def told(
 )
 @incident_argument
 @click.argument(
-    "scope", required=False, metavar="[WHAT]", help="A duty's id, or a place for all of its duties."
+    "scope", required=False, metavar="[WHAT]", help="A duty's id, or a place for all its duties."
 )
-@click.option(
-    "--document", default="", help="The document in which they asked for it. It must be there."
-)
+@click.option("--document", default="", help="The document that requests the delay; required.")
 @click.option(
     "--until",
     metavar="TIME",
-    help="Until when; without it, until they say so. A time that is over ends one that lasts.",
+    help="The end of the delay; by default open. A past time ends a delay.",
 )
 @click.option(
     "--because",
     default="",
-    help="Who holds that it does, and why, where the duty's own rule knows no such delay.",
+    help="Who decided that a delay applies, and why, if the rule of the duty has none.",
 )
-@click.option("--mistaken", is_flag=True, help="They did not ask, after all: the clock runs on.")
+@mistaken_option
 @click.pass_obj
 def delay(
     call: Call,
@@ -223,25 +186,20 @@ def delay(
     Only its document stops a clock, and only if the rule of the duty allows a delay; see
     `standfast deadline show DUTY`.
     """
-    from standfast.deadlines.incident_facts import FactKind
-    from standfast.ledger.incidents.incident_facts import Statement
-
     if not document.strip():
-        raise UsageError("only their document stops a clock: say which with --document TEXT")
+        raise UsageError(
+            "document: none is given, and only a document stops a clock. Add --document TEXT"
+        )
     if mistaken and (until or because):
-        raise UsageError("what nobody asked for has no end and no reason: --mistaken stands alone")
+        raise UsageError("arguments: --mistaken excludes --until and --because. Remove them")
     is_judged = True if because.strip() else None
     return _state(
-        call,
-        (incident, scope),
-        "WHAT",
-        lambda now, words: Statement(
-            kind=FactKind.DELAY,
-            name=words[0],
-            at=parse_moment(until),
-            is_so=False if mistaken else is_judged,
-            reference=f"{document}; {because}" if is_judged else document,
-        ),
+        *(call, (incident, scope), "WHAT", FactKind.DELAY),
+        lambda now, words: {
+            "at": parse_moment(until),
+            "is_so": False if mistaken else is_judged,
+            "reference": f"{document}; {because}" if is_judged else document,
+        },
     )
 
 
@@ -251,19 +209,14 @@ def delay(
     example="standfast deadline content inc-2026-0001 what_happened 'A laptop was stolen.'",
 )
 @incident_argument
-@click.argument("topic", required=False, help="A topic of the forms, as a form's gap names it.")
-@click.argument("text", required=False, help="What the forms say about it.")
+@click.argument("topic", required=False, help="A topic of the forms, as `deadline form` shows it.")
+@click.argument("text", required=False, help="The text of the forms on this topic.")
 @click.pass_obj
 def content(call: Call, incident: str | None, topic: str | None, text: str | None) -> ExitStatus:
     """Set the text of a topic in every form that asks for it."""
-    from standfast.deadlines.incident_facts import FactKind
-    from standfast.ledger.incidents.incident_facts import Statement
-
     return _state(
-        call,
-        (incident, topic, text),
-        "TOPIC and TEXT",
-        lambda now, words: Statement(kind=FactKind.CONTENT, name=words[0], reference=words[1]),
+        *(call, (incident, topic, text), "TOPIC and TEXT", FactKind.CONTENT),
+        lambda now, words: {"reference": words[1]},
     )
 
 
@@ -271,24 +224,24 @@ def _state(
     call: Call,
     words: "tuple[str | None, ...]",
     takes: str,
-    make: "Callable[[datetime, Sequence[str]], Statement]",
+    kind: FactKind,
+    values: "Callable[[datetime, Sequence[str]], dict[str, Any]]",
 ) -> ExitStatus:
     """Record a statement on the incident that `words` begin with.
 
-    The incident is optional; `takes` describes the other words in messages.
+    The incident is optional; `takes` describes the other words in messages. The first other word is
+    the name of the statement, and `values` returns its further fields.
     """
+    from standfast.ledger.incidents.incident_facts import Statement
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state
 
-    with call.installation() as installation:
-        now, needed = installation.clock(), len(words) - 1
-        zone = installation.config.organisation.time_zone
-        incident, given = resolve_incident(
-            installation, *words, least=needed, most=needed, takes=takes
-        )
+    with open_incident(call, *words, takes=takes) as (installation, incident, given):
+        now, zone = installation.clock(), installation.config.organisation.time_zone
         before = {
             clock.obligation.id: clock.due for clock in incident_clocks(installation, incident)
         }
-        is_news = state(installation, incident, make(now, given))
+        statement = Statement(kind=kind, name=given[0], **values(now, given))
+        is_news = state(installation, incident, statement)
         clocks = [clock for clock in incident_clocks(installation, incident) if is_open(clock)]
     later = 0
     for clock in clocks:
@@ -298,27 +251,26 @@ def _state(
         [standing_words(clock), due_text(clock, now, zone), clock.obligation.id] for clock in clocks
     ]
     lines: list[Line] = [
-        "It is stated." if is_news else "That was stated before; nothing changed.",
+        "Recorded." if is_news else "Already recorded; nothing changed.",
         *([f"{counted(later, 'date becomes', 'dates become')} later."] if later else []),
         Table(rows=rows, indent=2),
     ]
-    document: JsonObject = {
+    document: dict[str, Json] = {
         "incident": incident,
         "is_news": is_news,
         "later": later,
         "open": [clock_document(clock) for clock in clocks],
     }
-    call.say(document, lines)
-    return ExitStatus.DONE
+    return call.say(document, lines)
 
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
-        raise UsageError("a number of people is a whole number: 1200")
+        raise UsageError(f"people {text!r}: not a whole number. Write the number, such as 1200")
     return int(text)
 
 
 def _yes_or_no(text: str) -> bool:
     if text not in ("yes", "no"):
-        raise UsageError("answer yes or no")
+        raise UsageError(f"answer {text!r}: not yes or no. Answer yes or no")
     return text == "yes"

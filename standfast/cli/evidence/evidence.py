@@ -64,16 +64,15 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
     lines += [f"{folder.folder}: {problem}" for folder in found for problem in folder.problems]
     if listed.unrecorded:
         lines.append(f"{_NOBODY_KNOWS}{listed.unrecorded}")
-    call.say(
+    return call.say(
         {
             "evidence": [folder.as_json() for folder in found],
             "seal_key": key,
             "unrecorded": listed.unrecorded,
-            "exit_status": int(status),
         },
         lines,
+        status,
     )
-    return status
 
 
 @command(
@@ -117,17 +116,16 @@ def verify(call: Call, incident: str) -> ExitStatus:
     ]
     if verified.unrecorded:
         lines.append(f"{_NOBODY_KNOWS}{verified.unrecorded}")
-    call.say(
+    return call.say(
         {
             "incident": incident,
             "is_whole": not damaged,
             "evidence": [folder.as_json() for folder in found],
             "unrecorded": verified.unrecorded,
-            "exit_status": int(status),
         },
         lines,
+        status,
     )
-    return status
 
 
 @command(
@@ -156,15 +154,14 @@ def stamp(call: Call, incident: str) -> ExitStatus:
         stamped = stamp_frozen(installation, incident)
     status = ExitStatus.PARTIAL if any(folder.problem for folder in stamped) else ExitStatus.DONE
     lines = [f"{folder.folder}: {folder.sentence}" for folder in stamped]
-    call.say(
+    return call.say(
         {
             "incident": incident,
             "stamps": [folder.as_json() for folder in stamped],
-            "exit_status": int(status),
         },
         lines or ["All of it was stamped before."],
+        status,
     )
-    return status
 
 
 @command(
@@ -197,18 +194,17 @@ def copy(call: Call, incident: str) -> ExitStatus:
         f"{folder.problem or counted(folder.objects, 'object') + ' put, all is there'}"
         for folder in copied
     ]
-    call.say(
+    return call.say(
         {
             "incident": incident,
             "copies": [
                 {"folder": str(folder.folder), "put": folder.objects, "problem": folder.problem}
                 for folder in copied
             ],
-            "exit_status": int(status),
         },
         lines,
+        status,
     )
-    return status
 
 
 evidence = Group(

@@ -80,8 +80,11 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
         else "The timeline and the chain of custody have that it left, and why. Next: `standfast "
         f"audit export {incident} --to FOLDER` writes what it is checked with."
     )
-    call.say(
-        {"incident": incident, **exported.as_json(), "exit_status": int(status)},
+    return call.say(
+        {
+            "incident": incident,
+            **exported.as_json(),
+        },
         lines,
+        status,
     )
-    return status

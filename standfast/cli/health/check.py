@@ -55,8 +55,13 @@ def check(call: Call) -> ExitStatus:
         _summary(report),
         _next_step(failed, warned),
     ]
-    call.say({**report.as_json(), "exit_status": int(report.exit_status)}, lines)
-    return report.exit_status
+    return call.say(
+        {
+            **report.as_json(),
+        },
+        lines,
+        report.exit_status,
+    )
 
 
 def _summary(report: "Report") -> str:

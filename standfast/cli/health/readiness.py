@@ -64,5 +64,4 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
         lines += [Table(rows=rows)] if rows else []
     lines += ["", f"First: {seen.next_step}"]
     lines += [f"The page is written: {out}"] if out else []
-    call.say({**seen.as_json(), "page": str(out) if out else None}, lines)
-    return seen.exit_status
+    return call.say({**seen.as_json(), "page": str(out) if out else None}, lines, seen.exit_status)

@@ -53,8 +53,7 @@ def status(call: Call, live: bool) -> ExitStatus:
         seen = replace(
             seen, incidents=tuple(incident for incident in seen.incidents if incident.is_live)
         )
-    call.say(seen.as_json(), _lines(seen, is_live_only=live))
-    return ExitStatus.DONE
+    return call.say(seen.as_json(), _lines(seen, is_live_only=live))
 
 
 def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:

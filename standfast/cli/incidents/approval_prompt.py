@@ -38,14 +38,14 @@ def confirm_signature(
     if digest and not is_asked:
         return digest
     shown = signable_decisions(installation, incident_id, step)
-    last = ", and cannot be undone" if shown.is_irreversible else ""
+    last = ", which cannot be undone" if shown.is_irreversible else ""
     left_out = f" {counted(shown.left_out, 'target')} left out." if shown.left_out else ""
-    words = f"standfast notice read {incident_id} {shown.step}"
+    notice = f"`standfast notice read {incident_id} {shown.step}`"
     lines = [
         f"{shown.step}: {shown.title}",
-        f"It would reach {counted(shown.planned, 'target')}{last}.{left_out}",
-        *([f"The notice {shown.tells}; its words: `{words}`."] * bool(shown.tells)),
-        f"Read whom it names: `standfast incident status {incident_id} --targets`.",
+        f"It acts on {counted(shown.planned, 'target')}{last}.{left_out}",
+        *([f"The notice {shown.tells}. Read its text: {notice}."] * bool(shown.tells)),
+        f"Show the targets by name: `standfast incident status {incident_id} --targets`.",
         f"Digest {shown.digest}.",
     ]
     if not is_asked:
@@ -53,14 +53,14 @@ def confirm_signature(
         raise ApprovalRefused(
             "\n".join(
                 [
-                    "nothing was signed, since nobody was shown what.",
+                    "approval: nothing was signed. Without a terminal, name the plan's digest.",
                     *lines,
-                    f"To approve exactly this: `standfast incident approve {exactly}`.",
+                    f"To approve exactly this plan: `standfast incident approve {exactly}`.",
                 ]
             )
         )
     for line in lines:
         tell(line)
-    if digest or agrees("Sign exactly this?"):
+    if digest or agrees("Sign exactly this plan?"):
         return digest or shown.digest
-    raise ApprovalRefused("nothing was signed")
+    raise ApprovalRefused("approval: not confirmed. Nothing was signed")

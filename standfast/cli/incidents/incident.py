@@ -1,21 +1,19 @@
 """`standfast incident`: plan, open, approve, watch, undo and close."""
 
-from pathlib import Path
-
 import click
 
 from standfast.cli.incidents.closure import close, reopen
+from standfast.cli.incidents.event_text import event_cells, event_json
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
     incident_argument,
-    inputs_of,
-    resolve_incident,
+    open_incident,
+    parse_inputs,
 )
 from standfast.cli.incidents.incident_opening import (
-    as_person_option,
     exercise_option,
-    no_wait_option,
     open_and_run_incident,
+    opener_options,
 )
 from standfast.cli.incidents.incident_progress import print_outcome
 from standfast.cli.incidents.plan_promotion import carry_out
@@ -24,38 +22,44 @@ from standfast.cli.incidents.step_decisions import accept, answer, approve, retr
 from standfast.cli.incidents.stop_and_resume import resume, stop
 from standfast.cli.incidents.undo import undo
 from standfast.cli.parsing.commands import Group, command
-from standfast.cli.parsing.parameters import passphrase_file_option
+from standfast.cli.parsing.parameters import no_wait_option, stored_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
-from standfast.local_time import minute, second
+from standfast.local_time import minute
 from standfast.records import Json, timestamp
 
+playbook_argument = click.argument(
+    "scenario", metavar="PLAYBOOK", help="A name from `standfast playbook list`."
+)
 inputs_option = click.option(
     "--input",
     "-i",
     "given",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An input of the playbook; NAME=@FILE reads it from a file, one a line.",
+    help="An input of the playbook; NAME=@FILE reads one value a line from a file.",
 )
 
 
 @command(
     "plan",
     exits={
-        ExitStatus.DONE: "everything that is asked for can be carried out",
-        ExitStatus.USAGE: "an input is missing, or the playbook names what is not here",
+        ExitStatus.DONE: "every step can run",
+        ExitStatus.USAGE: "an input is missing, or the playbook names something that is not "
+        "configured",
         ExitStatus.PARTIAL: "some targets would be refused; each reason is counted",
-        ExitStatus.REFUSED: "a step cannot be carried out at all as things are",
+        ExitStatus.REFUSED: "a step cannot run at all",
     },
     example="standfast incident plan account-takeover --input accounts=@accounts.txt",
 )
-@click.argument("scenario", metavar="PLAYBOOK", help="`standfast playbook list` names them.")
+@playbook_argument
 @inputs_option
-@as_person_option
+@stored_option(
+    "--as", "as_person", metavar="PERSON", help="Plan as if this person opened the incident."
+)
 @click.pass_obj
-def plan(call: Call, scenario: str, given: tuple[str, ...], as_person: str | None) -> ExitStatus:
+def plan(call: Call, scenario: str, given: tuple[str, ...]) -> ExitStatus:
     """Show what an incident would do.
 
     Reads all targets and changes nothing. Shows each step with its targets, refusals, the steps
@@ -64,78 +68,52 @@ def plan(call: Call, scenario: str, given: tuple[str, ...], as_person: str | Non
     from standfast.usecases.incidents.plan import as_lines, plan_incident
 
     with call.installation() as installation, call.progress() as tell:
-        if as_person is not None:
-            installation.ledger.people.get(
-                as_person
-            )  # signs in to open it; a typing error shows now
+        if call.as_person is not None:
+            installation.ledger.people.get(call.as_person)  # reports a typing error now
         report = plan_incident(
             installation,
             scenario,
-            inputs_of(given),
-            is_signed=as_person is not None,
-            opened_by=as_person,
+            parse_inputs(given),
+            is_signed=call.as_person is not None,
+            opened_by=call.as_person,
             progress=lambda done, total: tell("planning each step", done, total),
         )
-    status = report.exit_status
-    lines: list[Line] = [*as_lines(report)]
     stuck = [step.name for step in report.steps if step.impossible]
+    next_step = f"Next: `standfast incident open {scenario}` with the same inputs."
     if stuck:
-        lines.append(
-            f"Next: fix what prevents {', '.join(stuck)}, or do that by hand: "
-            f"`standfast incident open {scenario}` does the others, and each of these fails. For "
-            "accounts alone: `standfast lock ACCOUNT…`."
+        next_step = (
+            f"Next: fix what prevents {', '.join(stuck)}, or do it by hand: `standfast incident "
+            f"open {scenario}` runs the other steps, and these fail. For accounts alone: "
+            "`standfast lock ACCOUNT…`."
         )
-    else:
-        lines.append(f"Next: `standfast incident open {scenario}` with the same inputs.")
-    call.say({**report.as_json(), "exit_status": int(status)}, lines)
-    return status
+    return call.say(report.as_json(), [*as_lines(report), next_step], report.exit_status)
 
 
 @command(
     "open",
-    exits={**PROGRESS_EXIT_STATUSES, ExitStatus.USAGE: "an input is missing or does not fit"},
+    exits={**PROGRESS_EXIT_STATUSES, ExitStatus.USAGE: "an input is missing or not valid"},
     example="standfast incident open account-takeover -i accounts=alice,bob --as dana",
 )
-@click.argument("scenario", metavar="PLAYBOOK", help="`standfast playbook list` names them.")
+@playbook_argument
 @inputs_option
 @exercise_option
-@as_person_option
+@opener_options
 @no_wait_option
-@passphrase_file_option
 @click.pass_obj
-def open_(
-    call: Call,
-    scenario: str,
-    given: tuple[str, ...],
-    exercise: bool,
-    as_person: str | None,
-    no_wait: bool,
-    passphrase_file: Path | None,
-) -> ExitStatus:
+def open_(call: Call, scenario: str, given: tuple[str, ...], exercise: bool) -> ExitStatus:
     """Open an incident and run its steps.
 
     The command ends when the incident is done or a step waits for a person.
     """
-    return open_and_run_incident(
-        call,
-        scenario,
-        inputs_of(given),
-        exercise=exercise,
-        as_person=as_person,
-        no_wait=no_wait,
-        passphrase_file=passphrase_file,
-    )
+    return open_and_run_incident(call, scenario, parse_inputs(given), is_exercise=exercise)
 
 
 @command(
     "list",
-    exits={
-        ExitStatus.DONE: "the incidents are listed; there may be none",
-        ExitStatus.USAGE: "there is no ledger where the configuration says",
-    },
+    exits={ExitStatus.DONE: "the incidents are listed; there may be none"},
     example="standfast incident list --open",
 )
-@click.option("--open", "open_only", is_flag=True, help="Open ones only.")
+@click.option("--open", "open_only", is_flag=True, help="List open incidents only.")
 @click.pass_obj
 def list_incidents(call: Call, open_only: bool) -> ExitStatus:
     """List the incidents, oldest first."""
@@ -166,8 +144,9 @@ def list_incidents(call: Call, open_only: bool) -> ExitStatus:
         ]
         for row in found
     ]
-    call.say({"incidents": document}, [Table(rows=rows)] if rows else ["There is none."])
-    return ExitStatus.DONE
+    headings = ("incident", "playbook", "mode", "state", "opened", "by")
+    lines: list[Line] = [Table(headings=headings, rows=rows)] if rows else ["No incidents."]
+    return call.say({"incidents": document}, lines)
 
 
 @command(
@@ -177,17 +156,16 @@ def list_incidents(call: Call, open_only: bool) -> ExitStatus:
 )
 @incident_argument
 @click.option(
-    "--targets", is_flag=True, help="Name every target and what was given; the look is noted."
+    "--targets", is_flag=True, help="Show every target and input by name; the view is recorded."
 )
-@click.option("--timeline", is_flag=True, help="What happened, in order.")
+@click.option("--timeline", is_flag=True, help="Show the events in order.")
 @click.pass_obj
 def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> ExitStatus:
     """Show the state of an incident and its next step."""
     from standfast.usecases.incidents import result_summary
     from standfast.usecases.incidents.lifecycle import look
 
-    with call.installation() as installation:
-        incident_id, _ = resolve_incident(installation, incident)
+    with open_incident(call, incident) as (installation, incident_id, _):
         details: dict[str, Json] = {}
         before: list[Line] = []
         if targets:
@@ -205,60 +183,38 @@ def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> E
                 }
                 for row in rows
             ]
-            shown = [
-                # A postal address has several lines.
-                [
-                    row.token[:8],
-                    row.step,
-                    row.state.value,
-                    row.target.replace("\n", ", "),
-                    row.reason,
-                ]
+            cells = [
+                [row.token[:8], row.step, row.state.value, _one_line(row.target), row.reason]
                 for row in rows
             ]
             inputs = installation.ledger.incidents.state(incident_id).inputs
             details["inputs"] = dict(inputs)
             given = [[name, _shown(value)] for name, value in inputs.items() if value is not None]
             if given:
-                before += ["Given:", Table(rows=given, indent=2), ""]
-            if shown:
-                before += [Table(headings=("effect", "step", "", "target", ""), rows=shown), ""]
+                before += ["Inputs:", Table(rows=given, indent=2), ""]
+            if cells:
+                headings = ("effect", "step", "state", "target", "reason")
+                before += [Table(headings=headings, rows=cells), ""]
         if timeline:
             events = installation.ledger.timeline(incident_id)
-            details["timeline"] = [
-                {
-                    "sequence": event.sequence,
-                    "at": timestamp(event.at),
-                    "actor": event.actor,
-                    "action": event.action,
-                    "detail": event.detail,
-                }
-                for event in events
-            ]
-            told_rows = [
-                [
-                    second(event.at, installation.config.organisation.time_zone),
-                    event.actor,
-                    event.action,
-                    ", ".join(f"{key}={value}" for key, value in event.detail.items()),
-                ]
-                for event in events
-            ]
-            before += [Table(rows=told_rows), ""]
-        return print_outcome(
-            call, installation, look(installation, incident_id), details=details, before=before
-        )
+            zone = installation.config.organisation.time_zone
+            details["timeline"] = [event_json(event) for event in events]
+            before += [Table(rows=[event_cells(event, zone) for event in events]), ""]
+        outcome = look(installation, incident_id)
+        return print_outcome(call, installation, outcome, details, before)
+
+
+def _one_line(target: str) -> str:
+    return target.replace("\n", ", ")  # a postal address has several lines
 
 
 def _shown(value: Json) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 incident = Group(
     "incident",
-    help="Plan, open, decide, watch, undo and close incidents.",
+    help="Plan, open, approve, watch, undo and close incidents.",
     commands=[
         plan,
         open_,

@@ -1,13 +1,15 @@
 """Arguments of incident commands: the incident, times and inputs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Mode, meant
@@ -16,41 +18,67 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
 
 incident_argument = click.argument(
-    "incident", required=False, metavar="[ID]", help="May be left out when one is open."
+    "incident", required=False, metavar="[ID]", help="The incident; optional if only one is open."
 )
 PROGRESS_EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "every step is done",
-    ExitStatus.FAILED: "a step reached no target, whatever else waits; or an approver said no",
+    ExitStatus.FAILED: "a step failed for every target, or an approver refused it",
     ExitStatus.USAGE: "there is no such incident or step",
-    ExitStatus.PARTIAL: "487 of 500 accounts are locked; each of the others has its reason",
-    ExitStatus.REFUSED: "an approval does not count; nothing was done",
+    ExitStatus.PARTIAL: "487 of 500 accounts are locked; the others are listed with reasons",
+    ExitStatus.REFUSED: "the approval does not count; nothing was done",
     ExitStatus.WAITS_FOR_PEOPLE: "a step waits for an answer or an approval",
-    ExitStatus.DAMAGED: "what was approved is not what the ledger holds now",
+    ExitStatus.DAMAGED: "the approved plan differs from the plan in the ledger",
 }
 RECORDED_EXIT_STATUSES: dict[ExitStatus, str] = {
-    ExitStatus.DONE: "it is in the ledger",
+    ExitStatus.DONE: "it is recorded in the ledger",
     ExitStatus.USAGE: "there is no such incident",
 }
-UNSIGNED = "nobody signed in who may, and it is live"
+UNSIGNED = "the incident is live, and nobody with a role signed in"
+_TIME_FORM = "Write a time with its zone: 2026-03-02T14:20+01:00, or Z for UTC"
 _ID = re.compile(r"inc-\d{4}-\d+")
 _LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory has
 
 
+@contextmanager
+def open_incident(
+    call: Call,
+    *words: str | None,
+    takes: str = "",
+    least: int | None = None,
+    most: int | None = None,
+) -> Iterator[tuple["Installation", str, list[str]]]:
+    """Open the installation; yield it with the incident and the other words.
+
+    The words are resolved as by `resolve_incident`.
+    """
+    with call.installation() as installation:
+        incident_id, rest = resolve_incident(
+            installation, *words, takes=takes, least=least, most=most
+        )
+        yield installation, incident_id, rest
+
+
 def resolve_incident(
-    installation: "Installation", *words: str | None, least: int = 0, most: int = 0, takes: str = ""
+    installation: "Installation",
+    *words: str | None,
+    takes: str = "",
+    least: int | None = None,
+    most: int | None = None,
 ) -> tuple[str, list[str]]:
-    """Return the incident and the `least` to `most` words after it.
+    """Return the incident and the words after it.
 
     The id is optional if exactly one incident is open; plans do not count next to a live incident
-    or an exercise. Raises UsageError otherwise, and for a wrong number of words; `takes` describes
-    the words in that message.
+    or an exercise. Raises UsageError otherwise, and for a wrong number of words after the incident:
+    by default all of them are required. `takes` describes them in that message.
     """
+    most = len(words) - 1 if most is None else most
+    least = most if least is None else least
     rest = [word for word in words if word is not None]
     named = rest.pop(0) if rest and (is_incident_id(rest[0]) or len(rest) > most) else None
     if not least <= len(rest) <= most:
         raise UsageError(
-            f"this command takes {takes or 'nothing'} after the incident's id, not "
-            f"{counted(len(rest), 'word')}; put a text of several words in quotes"
+            f"arguments: {counted(len(rest), 'word')} after the incident's id, expected "
+            f"{takes or 'none'}. Put a text of several words in quotes"
         )
     if named is not None:
         return installation.ledger.incidents.get(named).id, rest
@@ -61,10 +89,10 @@ def resolve_incident(
         named_with = [
             f"{incident.id} ({incident.scenario}, {incident.mode.value})" for incident in candidates
         ]
-        count = f"{len(candidates)} incidents are open" if candidates else "no incident is open"
-        known = f": {', '.join(named_with)}" if candidates else ""
+        known = f"{len(candidates)} are open: {', '.join(named_with)}"
         raise UsageError(
-            f"{count}{known}; name the one that you mean, `standfast incident list` shows them all"
+            f"incident: {known if candidates else 'none is open'}. Add the id of the incident; "
+            "`standfast incident list` lists them"
         )
     return candidates[0].id, rest
 
@@ -79,46 +107,47 @@ def parse_moment(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text.upper())  # RFC 3339 takes a small t and z as well
+        moment = datetime.fromisoformat(text.upper())  # RFC 3339 also allows a small t and z
+        if moment.tzinfo is not None:
+            return meant(moment)
+        cause = "it has no zone"
     except ValueError:
-        raise UsageError("write a time as 2026-03-02T14:20+01:00") from None
-    if moment.tzinfo is None:
-        raise UsageError("a time needs its zone: 2026-03-02T14:20+01:00, or Z for UTC")
-    try:
-        return meant(moment)
-    except ValueError as error:
-        raise UsageError(f"{error}; write a time as 2026-03-02T14:20+01:00") from None
+        cause = "not a plausible time"
+    raise UsageError(f"time {text!r}: {cause}. {_TIME_FORM}")
 
 
-def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:
+def parse_inputs(given: Sequence[str]) -> dict[str, str | list[str]]:
     """Parse `NAME=VALUE` and `NAME=@FILE`; UsageError for other forms."""
     inputs: dict[str, str | list[str]] = {}
     for number, text in enumerate(given, 1):
         name, equals, value = text.partition("=")
         if not equals or not name:
-            # The text itself may be somebody's name.
-            raise UsageError(f"--input number {number} is not of the form NAME=VALUE or NAME=@FILE")
+            # The message does not quote the text, which may be the name of a person.
+            raise UsageError(f"--input number {number}: the form is NAME=VALUE or NAME=@FILE")
         if name in inputs:
-            raise UsageError(f"--input {name} is given twice; put commas between, or use @FILE")
+            raise UsageError(
+                f"--input {name}: it is given twice. Separate values by commas, or use @FILE"
+            )
         if value.startswith("@"):
-            inputs[name] = lines_of(Path(value[1:]), f"--input {name}: ")
+            inputs[name] = read_lines(Path(value[1:]), f"--input {name}: ")
         else:
             inputs[name] = value
     return inputs
 
 
-def lines_of(file: Path, said_of: str = "") -> list[str]:
-    """Read the lines of a file; UsageError, with the prefix `said_of`."""
+def read_lines(file: Path, prefix: str = "") -> list[str]:
+    """Read the lines of a file; UsageError, with the prefix, on a fault."""
     try:
-        with file.open("rb") as lines:  # a pipe as well, which has no size
+        with file.open("rb") as lines:  # it may be a pipe, which has no size
             content = lines.read(_LARGEST_FILE_BYTES + 1)
         if len(content) > _LARGEST_FILE_BYTES:
-            raise UsageError(f"{said_of}{file} is larger than 16 MiB; is it the right file?")
+            raise UsageError(f"{prefix}{file}: larger than 16 MiB. Check that it is the right file")
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(
-            f"{said_of}{file} cannot be read: {error.strerror}; name a file with one a line"
+            f"{prefix}{file}: cannot be read: {error.strerror}. Name a text file with one value a "
+            "line"
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{said_of}{file} is not UTF-8; save it as UTF-8") from None
+        raise UsageError(f"{prefix}{file}: not UTF-8. Save it as UTF-8") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

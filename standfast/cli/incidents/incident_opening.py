@@ -3,78 +3,62 @@
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from standfast.cli.incidents.incident_progress import carry_on
+from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.parsing.parameters import sign_in_options
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import passphrase
+from standfast.cli.terminal.passphrase import signed_in
 from standfast.errors import ExitStatus, PlaybookInvalid, Problem
-from standfast.records import Json
 
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
     from standfast.usecases.incidents.control_socket_client import OpenRequest
 
-as_person_option = click.option(
-    "--as",
-    "as_person",
-    metavar="PERSON",
-    help="Who opens it, signed in; without, each approval needs one more person.",
+opener_options = sign_in_options(
+    "Sign in as this person; without a sign-in, each approval needs one more person."
 )
 exercise_option = click.option(
-    "--exercise", is_flag=True, help="Rehearse with stand-ins: nothing live can be reached."
-)
-no_wait_option = click.option(
-    "--no-wait", is_flag=True, help="Only note it in the ledger; somebody else carries it on."
+    "--exercise", is_flag=True, help="Run against simulators, which reach nothing live."
 )
 
 
 def open_and_run_incident(
-    call: Call,
-    scenario: str,
-    inputs: Mapping[str, str | list[str]],
-    *,
-    exercise: bool,
-    as_person: str | None,
-    no_wait: bool,
-    passphrase_file: Path | None,
+    call: Call, scenario: str, inputs: Mapping[str, str | list[str]], *, is_exercise: bool
 ) -> ExitStatus:
     """Open an incident in one commit, then follow or run it.
 
     Without a sign-in, a running `serve` of this machine opens it, which is faster than loading the
-    ledger in this process. With `no_wait` the command ends after the opening.
+    ledger in this process. With --no-wait the command ends after the opening.
     """
     from standfast.usecases.core.installation import os_user
     from standfast.usecases.incidents import control_socket_client
 
-    door = (
-        None if as_person is not None else control_socket_client.control_socket_of(call.config_file)
-    )
-    wanted = control_socket_client.OpenRequest(
+    socket = None
+    if call.as_person is None:
+        socket = control_socket_client.control_socket_of(call.config_file)
+    request = control_socket_client.OpenRequest(
         message=secrets.token_hex(16),
-        configuration=door.configuration if door else "",
+        configuration=socket.configuration if socket else "",
         scenario=scenario,
         inputs=inputs,
-        mode="exercise" if exercise else "live",
+        mode="exercise" if is_exercise else "live",
         actor=os_user(),
     )
-    answer = control_socket_client.ask(door.home, wanted) if door else None
+    answer = control_socket_client.ask(socket.home, request) if socket else None
     with call.installation() as installation:
         if answer is not None:
             incident_id, has_joined = answer.incident, answer.has_joined
         else:
-            who = _signed_in(call, installation, as_person, passphrase_file)
+            opener = signed_in(call, installation)
             incident_id, has_joined = _opened_here(
-                installation, wanted, who, is_asked=door is not None
+                installation, request, opener, is_asked=socket is not None
             )
         with _noted_as_open(incident_id):
-            if not no_wait:
-                details: dict[str, Json] = {"has_joined": has_joined}
-                return carry_on(call, installation, incident_id, details=details, before=[])
+            if not call.no_wait:
+                return go_on(call, installation, incident_id, {"has_joined": has_joined})
             has_serve = bool(installation.ledger.runners.alive(None, installation.clock()))
     next_step = (
         f"Next: `standfast incident status {incident_id}`; `standfast serve` works on it."
@@ -82,9 +66,10 @@ def open_and_run_incident(
         else "Nobody is working on it: no `standfast serve` runs. Continue: "
         f"`standfast incident resume {incident_id}`."
     )
-    lines: list[Line] = [f"{incident_id} is open.", next_step]
-    call.say({"incident": incident_id, "has_joined": has_joined, "serve": has_serve}, lines)
-    return ExitStatus.DONE
+    return call.say(
+        {"incident": incident_id, "has_joined": has_joined, "serve": has_serve},
+        [f"{incident_id} is open.", next_step],
+    )
 
 
 @contextmanager
@@ -94,26 +79,14 @@ def _noted_as_open(incident_id: str) -> Iterator[None]:
         yield
     except Exception as error:
         error.add_note(
-            f"{incident_id} is open. Repair this, then run the same command again, or `standfast "
-            f"incident resume {incident_id}`: both continue it."
+            f"{incident_id} is open. Correct the cause, then run the same command again, or "
+            f"`standfast incident resume {incident_id}`: both continue it"
         )
         raise
 
 
-def _signed_in(
-    call: Call, installation: "Installation", as_person: str | None, passphrase_file: Path | None
-) -> str | None:
-    if as_person is None:
-        return None
-    from standfast.usecases.approvals.step_decisions import authenticated_person
-
-    return authenticated_person(
-        installation, as_person, passphrase(call, passphrase_file, as_person)
-    )
-
-
 def _opened_here(
-    installation: "Installation", wanted: "OpenRequest", opened_by: str | None, *, is_asked: bool
+    installation: "Installation", request: "OpenRequest", opened_by: str | None, *, is_asked: bool
 ) -> tuple[str, bool]:
     """Open the incident in this process.
 
@@ -127,24 +100,24 @@ def _opened_here(
     try:
         opened = open_or_continue(
             installation,
-            wanted.scenario,
-            wanted.inputs,
-            mode=Mode(wanted.mode),
+            request.scenario,
+            request.inputs,
+            mode=Mode(request.mode),
             opened_by=opened_by,
-            message=TriggerMessage(source=SOURCE, handle=wanted.message) if is_asked else None,
+            message=TriggerMessage(source=SOURCE, handle=request.message) if is_asked else None,
         )
     except PlaybookInvalid as error:
-        raise PlaybookInvalid([*error.problems, _meanwhile(wanted)]) from None
+        raise PlaybookInvalid([*error.problems, _alternatives(request)]) from None
     return opened.incident, opened.has_joined
 
 
-def _meanwhile(wanted: "OpenRequest") -> Problem:
+def _alternatives(request: "OpenRequest") -> Problem:
     """Return the problem that names alternatives to the playbook."""
-    rehearse = "; to rehearse with stand-ins: add --exercise" * (wanted.mode != "exercise")
+    rehearse = "; to rehearse with simulators, add --exercise" * (request.mode != "exercise")
     return Problem(
-        file=wanted.scenario,
+        file=request.scenario,
         line=0,
-        message="cannot be carried out here yet, so nothing was opened",
-        hint="`standfast lock ACCOUNT…` locks at once and needs none of these; the steps by hand: "
-        f"`standfast playbook show {wanted.scenario}`{rehearse}",
+        message="the playbook cannot run in this installation yet. Nothing was opened",
+        hint="`standfast lock ACCOUNT…` locks at once and needs none of these; do the other steps "
+        f"by hand: `standfast playbook show {request.scenario}`{rehearse}",
     )

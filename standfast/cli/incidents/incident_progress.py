@@ -11,6 +11,7 @@ Rules
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Tell
 from standfast.errors import ExitStatus, StandfastError
-from standfast.records import Json, JsonObject, Mode, StepState
+from standfast.records import JsonObject, Mode, StepState
 
 if TYPE_CHECKING:
     from standfast.playbook.run_state import State
@@ -28,30 +29,36 @@ if TYPE_CHECKING:
 _PICKED_UP_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _STAMP_SECONDS = 5.0
-_EXERCISE = "EXERCISE. Nothing live is touched: what is said to be done was done to stand-ins."
+_EXERCISE = "EXERCISE. Simulators did everything that is shown below; nothing live was touched."
 
 
-def carry_on(
+def go_on(
     call: Call,
     installation: "Installation",
     incident_id: str,
+    details: JsonObject | None = None,
+    before: Sequence[Line] = (),
     *,
-    details: JsonObject,
-    before: list[Line],
     undo_came_to: StepState | None = None,
 ) -> ExitStatus:
-    """Run an incident and print the result after the lines `before`."""
-    from standfast.usecases.incidents.lifecycle import advance
+    """Run an incident and print the result after the lines `before`.
 
+    With --no-wait, print the state of the incident and return DONE: the decision is recorded.
+    """
+    from standfast.usecases.incidents.lifecycle import advance, look
+
+    if call.no_wait:
+        return print_outcome(
+            *(call, installation, look(installation, incident_id), details, before),
+            status=ExitStatus.DONE,
+        )
     with call.progress() as tell:
-
-        def show(state: "State") -> None:
-            _show(tell, state)
-
         followed = _followed(installation, incident_id, tell)
-        outcome = followed or advance(installation, incident_id, "direct", show)
+        outcome = followed or advance(
+            installation, incident_id, "direct", lambda state: _show(tell, state)
+        )
     outcome = replace(outcome, undo_came_to=undo_came_to)
-    status = print_outcome(call, installation, outcome, details=details, before=before)
+    status = print_outcome(call, installation, outcome, details, before)
     if followed is None and installation.config.custody.timestamp is not None:
         _stamp(installation, incident_id)
     return status
@@ -61,52 +68,20 @@ def _stamp(installation: "Installation", incident_id: str) -> None:
     """Time-stamp new seals in one short attempt; `status` names the rest."""
     from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 
-    with suppress(OSError):  # who reads it may have gone; the end of the process says so
+    with suppress(OSError):  # the end of the process reports a closed pipe
         sys.stdout.flush()
     with suppress(StandfastError, OSError, KeyboardInterrupt):
         for _ in stamp_pending(installation, incident_id, seconds=_STAMP_SECONDS):
-            pass  # each folder is named by `evidence list`
-
-
-def go_on(
-    call: Call,
-    installation: "Installation",
-    incident_id: str,
-    *,
-    no_wait: bool,
-    details: dict[str, Json] | None = None,
-    before: list[Line] | None = None,
-    undo_came_to: StepState | None = None,
-) -> ExitStatus:
-    """Run an incident after a decision; with `no_wait` only print its state."""
-    from standfast.usecases.incidents.lifecycle import look
-
-    if no_wait:
-        return print_outcome(
-            call,
-            installation,
-            look(installation, incident_id),
-            details=details or {},
-            before=before or [],
-            status=ExitStatus.DONE,  # it is noted, whatever the incident waits for
-        )
-    return carry_on(
-        call,
-        installation,
-        incident_id,
-        details=details or {},
-        before=before or [],
-        undo_came_to=undo_came_to,
-    )
+            pass  # `evidence list` shows each folder
 
 
 def print_outcome(
     call: Call,
     installation: "Installation",
     outcome: "Outcome",
+    details: JsonObject | None = None,
+    before: Sequence[Line] = (),
     *,
-    details: JsonObject,
-    before: list[Line],
     status: ExitStatus | None = None,
 ) -> ExitStatus:
     """Print the state of an incident; return its exit status, or `status`."""
@@ -114,35 +89,35 @@ def print_outcome(
     from standfast.usecases.reports.incident_status import incident_status
 
     report = incident_status(installation, outcome)
-    status = outcome.exit_status if status is None else status
     lines = status_lines(report, installation.config.organisation.time_zone)
     played = [_EXERCISE] if report.state.mode is Mode.EXERCISE else []
-    document = {**details, **report.as_json(), "exit_status": int(status)}
-    call.say(document, [*played, *before, *lines])
-    return status
+    return call.say(
+        {**(details or {}), **report.as_json()},
+        [*played, *before, *lines],
+        outcome.exit_status if status is None else status,
+    )
 
 
 def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Outcome | None":
     """Follow a running `serve`; None if there is none, or if it stops early."""
     from standfast.retry_rules import LONGEST_WHILE_ASKED
     from standfast.usecases.incidents.lifecycle import has_work, look
-    from standfast.usecases.incidents.runner_waiting import (
-        waits_only_for_notices as asks_meanwhile,
-    )
+    from standfast.usecases.incidents.runner_waiting import waits_only_for_notices
 
     patience = LONGEST_WHILE_ASKED.total_seconds()
     runners, clock = installation.ledger.runners, installation.clock
     if not runners.alive(None, clock()):
         return None
     give_up_at = time.monotonic() + _PICKED_UP_SECONDS
-    asks_since: float | None = None
+    waits_since: float | None = None
     while time.monotonic() < give_up_at:
         if runners.alive(incident_id, clock()):
             state = installation.ledger.incidents.state(incident_id)
             _show(tell, state)
-            give_up_at = time.monotonic() + _PICKED_UP_SECONDS
-            asks_since = (asks_since or time.monotonic()) if asks_meanwhile(state) else None
-            if asks_since is not None and time.monotonic() - asks_since > patience:
+            now = time.monotonic()
+            give_up_at = now + _PICKED_UP_SECONDS
+            waits_since = (waits_since or now) if waits_only_for_notices(state) else None
+            if waits_since is not None and now - waits_since > patience:
                 return look(installation, incident_id)
         elif not has_work(installation, incident_id):
             return look(installation, incident_id)

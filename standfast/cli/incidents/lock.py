@@ -5,15 +5,14 @@ from pathlib import Path
 
 import click
 
-from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES, lines_of
+from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES, read_lines
 from standfast.cli.incidents.incident_opening import (
-    as_person_option,
     exercise_option,
-    no_wait_option,
     open_and_run_incident,
+    opener_options,
 )
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import passphrase_file_option
+from standfast.cli.parsing.parameters import no_wait_option
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus, UsageError
 
@@ -24,8 +23,8 @@ _SCENARIO = "lock"
     "lock",
     exits={
         **PROGRESS_EXIT_STATUSES,
-        ExitStatus.FAILED: "no directory knows the account, or none answers",
-        ExitStatus.USAGE: "no account is named, or there is no directory to lock it in",
+        ExitStatus.FAILED: "no directory knows the account, or none responds",
+        ExitStatus.USAGE: "no account is named, or no directory is configured",
     },
     example="standfast lock alice bob",
 )
@@ -34,23 +33,14 @@ _SCENARIO = "lock"
     nargs=-1,
     required=True,
     metavar="ACCOUNT...",
-    help="As people write it, or DIRECTORY:ACCOUNT; @FILE has one a line.",
+    help="An account name, or DIRECTORY:ACCOUNT; @FILE lists one account a line.",
 )
-@click.option("--reason", help="Why, for the timeline.")
+@click.option("--reason", help="The reason, for the timeline.")
 @exercise_option
-@as_person_option
+@opener_options
 @no_wait_option
-@passphrase_file_option
 @click.pass_obj
-def lock(
-    call: Call,
-    accounts: tuple[str, ...],
-    reason: str | None,
-    exercise: bool,
-    as_person: str | None,
-    no_wait: bool,
-    passphrase_file: Path | None,
-) -> ExitStatus:
+def lock(call: Call, accounts: tuple[str, ...], reason: str | None, exercise: bool) -> ExitStatus:
     """Lock accounts in all directories, now.
 
     `standfast incident undo` unlocks them. This command does not prove the locks, so their undo
@@ -59,45 +49,36 @@ def lock(
     names: list[str] = []
     for number, word in enumerate(accounts, 1):
         if word.startswith("@"):
-            names += lines_of(Path(word[1:]))
+            names += read_lines(Path(word[1:]))
         else:
             _refuse_misspelt(number, word)
             names.append(word)
     if not names:
-        raise UsageError("no account is named; the file is empty")
-    # An incident that can lock nothing helps nobody, and it ends the days of grace in which
+        raise UsageError("accounts: the file is empty. Write one account a line")
+    # An incident that cannot lock anything helps nobody, and it ends the days of grace in which
     # approvers may still be named.
     if not exercise and not _has_directory(call.config_file):
         raise UsageError(
-            "there is no directory here to lock an account in, so nothing was opened: add "
-            "[accounts.NAME] (docs/accounts.md has each kind), then lock again; "
-            "to rehearse with stand-ins: add --exercise"
+            "accounts: no directory is configured, so nothing was opened. Add [accounts.NAME] "
+            "(docs/accounts.md), then lock again; to rehearse with simulators, add --exercise"
         )
     inputs: dict[str, str | list[str]] = {"accounts": names}
     if reason is not None:
         inputs["reason"] = reason
-    return open_and_run_incident(
-        call,
-        _SCENARIO,
-        inputs,
-        exercise=exercise,
-        as_person=as_person,
-        no_wait=no_wait,
-        passphrase_file=passphrase_file,
-    )
+    return open_and_run_incident(call, _SCENARIO, inputs, is_exercise=exercise)
 
 
 def _refuse_misspelt(number: int, word: str) -> None:
     """Raise UsageError for an obvious mistake, before an incident is opened."""
     if "," in word:
         raise UsageError(
-            f"account {number} holds a comma: write names with blanks between; one that has a "
-            "comma itself goes into a file with one a line: @FILE"
+            f"account {number}: it contains a comma. Separate accounts by spaces; write names that "
+            "contain a comma into a file, one a line, and name it as @FILE"
         )
     if word.rstrip().endswith(":"):
         raise UsageError(
-            f"account {number} names a directory and nobody in it: write DIRECTORY:ACCOUNT without "
-            "a blank"
+            f"account {number}: the account after the directory is missing. Write "
+            "DIRECTORY:ACCOUNT without a space"
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from standfast.cli.incidents.incident_arguments import incident_argument, resolve_incident
+from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
@@ -17,22 +17,22 @@ from standfast.plurals import counted
 if TYPE_CHECKING:
     from standfast.reports.handover_pages import Unknown
 
-_WRITTEN = {
+_PAGE_EXIT_STATUSES = {
     ExitStatus.DONE: "the page is written",
     ExitStatus.FAILED: "the page cannot be written there",
-    ExitStatus.USAGE: "there is no such incident, or another file is there",
+    ExitStatus.USAGE: "there is no such incident, or the file exists and is another one",
 }
 to_option = click.option(
     "--to",
     type=FilePath(),
     metavar="FILE",
-    help="Where to; a file named like the incident here without.",
+    help="The file to write; by default in this folder, named after the incident.",
 )
 
 
 @command(
     "handover",
-    exits=_WRITTEN,
+    exits=_PAGE_EXIT_STATUSES,
     example="standfast incident handover inc-2026-0001 --to handover.html",
 )
 @incident_argument
@@ -44,20 +44,19 @@ def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     The page lists open steps and who must act, running clocks, unknown outcomes and all decisions.
     It can be printed.
     """
-    from standfast.usecases.reports.shift_handover import hand_over, write_handover
+    from standfast.usecases.reports import shift_handover
 
-    with call.installation() as installation:
-        incident_id, _ = resolve_incident(installation, incident)
-        handed = hand_over(installation, incident_id)
-    out = write_handover(handed, (to or Path(f"{incident_id}-handover.html")).absolute())
+    with open_incident(call, incident) as (installation, incident_id, _):
+        page = shift_handover.hand_over(installation, incident_id)
+    file = (to or Path(f"{incident_id}-handover.html")).absolute()
+    out = shift_handover.write_handover(page, file)
     lines = [
-        f"The page is written: {out}",
-        f"Open: {', '.join(step.step for step in handed.open_steps) or 'nothing'}.",
-        *_unknown_lines(incident_id, handed.unknowns),
-        f"Next: {handed.report.next_step}",
+        f"Written: {out}",
+        f"Open steps: {', '.join(step.step for step in page.open_steps) or 'none'}.",
+        *_unknown_lines(incident_id, page.unknowns),
+        f"Next: {page.report.next_step}",
     ]
-    call.say({**handed.as_json(), "page": str(out)}, [*lines])
-    return ExitStatus.DONE
+    return call.say({**page.as_json(), "page": str(out)}, lines)
 
 
 def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]:
@@ -68,15 +67,15 @@ def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]
     ).items():
         noun, happened = ("message", "arrived") if is_message else ("act", "happened")
         lines.append(
-            f"{counted(number, noun)} may or may not have {happened} ({step}): {reason}. Each by "
-            f"name: `standfast incident status {incident_id} --targets`"
+            f"{counted(number, noun)} may or may not have {happened} ({step}): {reason}. By name: "
+            f"`standfast incident status {incident_id} --targets`"
         )
     return lines
 
 
 @command(
     "after-action",
-    exits=_WRITTEN,
+    exits=_PAGE_EXIT_STATUSES,
     example="standfast incident after-action inc-2026-0001 --to review.html",
 )
 @incident_argument
@@ -88,19 +87,12 @@ def after_action(call: Call, incident: str | None, to: Path | None) -> ExitStatu
     The draft contains the facts that the ledger recorded, and the questions that only people can
     answer.
     """
-    from standfast.usecases.reports.shift_handover import after_action as drafted
-    from standfast.usecases.reports.shift_handover import write_after_action
+    from standfast.usecases.reports import shift_handover
 
-    with call.installation() as installation:
-        incident_id, _ = resolve_incident(installation, incident)
-        draft = drafted(installation, incident_id)
-    out = write_after_action(draft, (to or Path(f"{incident_id}-after-action.html")).absolute())
-    call.say(
-        {**draft.as_json(), "page": str(out)},
-        [
-            f"The draft is written: {out}",
-            *(["What did not go as planned:"] if draft.otherwise else []),
-            *(f"  - {line}" for line in draft.otherwise),
-        ],
-    )
-    return ExitStatus.DONE
+    with open_incident(call, incident) as (installation, incident_id, _):
+        draft = shift_handover.after_action(installation, incident_id)
+    file = (to or Path(f"{incident_id}-after-action.html")).absolute()
+    out = shift_handover.write_after_action(draft, file)
+    lines = [f"Written: {out}", *(["Deviations from the plan:"] if draft.otherwise else [])]
+    lines += [f"  - {line}" for line in draft.otherwise]
+    return call.say({**draft.as_json(), "page": str(out)}, lines)

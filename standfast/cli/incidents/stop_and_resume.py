@@ -1,8 +1,7 @@
 """`standfast incident stop` and `resume`."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +10,12 @@ from standfast.cli.incidents.incident_arguments import (
     RECORDED_EXIT_STATUSES,
     UNSIGNED,
     incident_argument,
+    open_incident,
     resolve_incident,
 )
-from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import acting_person_option, passphrase_file_option
+from standfast.cli.parsing.parameters import acting_person_options, no_wait_option, stored_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.cli.terminal.passphrase import signed_in
@@ -32,66 +31,59 @@ if TYPE_CHECKING:
 
 @command(
     "stop",
-    exits={**RECORDED_EXIT_STATUSES, ExitStatus.REFUSED: f"it is closed; {UNSIGNED}"},
+    exits={
+        **RECORDED_EXIT_STATUSES,
+        ExitStatus.REFUSED: f"the incident is closed; or {UNSIGNED}",
+    },
     example="standfast incident stop --as dana",
 )
 @incident_argument
-@click.option("--all", "everything", is_flag=True, help="Every open incident.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for what is under way to end.")
-@acting_person_option
-@passphrase_file_option
+@click.option("--all", "everything", is_flag=True, help="Stop every open incident.")
+@stored_option("--no-wait", is_flag=True, help="Do not wait for the end of acts under way.")
+@acting_person_options
 @click.pass_obj
-def stop(
-    call: Call,
-    incident: str | None,
-    everything: bool,
-    no_wait: bool,
-    as_person: str | None,
-    passphrase_file: Path | None,
-) -> ExitStatus:
+def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     """Stop an incident: no further act begins.
 
     Acts that are under way are completed, looked up if their outcome is unknown, and recorded. A
     live incident needs --as, with any enrolled person.
     """
-    from standfast.usecases.incidents.lifecycle import look, wait_until_still
-    from standfast.usecases.incidents.lifecycle import stop as halt
+    from standfast.usecases.incidents import lifecycle
 
     if everything and incident is not None:
-        raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
+        raise UsageError(f"arguments: {incident} and --all exclude each other. Give one of them")
     with call.installation() as installation:
         if everything:
             stopped = [opened.id for opened in installation.ledger.incidents.all(only_open=True)]
         else:
             stopped = [resolve_incident(installation, incident)[0]]
-        by = signed_in(call, installation, as_person, passphrase_file)
-        for incident_id in stopped:  # all of them first: the waiting may take its time
-            halt(installation, incident_id, by=by)
-        documents: list[Json] = []
+        by = signed_in(call, installation)
+        for incident_id in stopped:  # stop all of them before the wait, which may take long
+            lifecycle.stop(installation, incident_id, by=by)
+        documents: list[dict[str, Json]] = []
         lines: list[Line] = []
         next_step = ""
         for incident_id in stopped:
             left = _left_by_a_stop(installation, incident_id)
-            if not no_wait:
+            if not call.no_wait:
                 if open_ends := left["under_way"] + left["unknown"]:
                     tell(
-                        f"{incident_id} is stopped: nothing more begins. Waiting for the end of "
-                        f"{counted(open_ends, 'act')} under way or in doubt; Ctrl-C leaves that to "
-                        "`standfast serve`, or to whoever stops it again."
+                        f"{incident_id} is stopped: nothing more begins. Waiting for the outcome "
+                        f"of {counted(open_ends, 'act')}. Ctrl-C leaves that to `standfast serve`, "
+                        "or to the next `standfast incident stop`."
                     )
-                wait_until_still(installation, incident_id)
+                lifecycle.wait_until_still(installation, incident_id)
                 left = _left_by_a_stop(installation, incident_id)
-            next_step = look(installation, incident_id).standing.next_step
+            next_step = lifecycle.look(installation, incident_id).standing.next_step
             documents.append({"incident": incident_id, "is_stopped": True, **left})
-            lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
+            lines.append(f"{incident_id} is stopped; {_counts(left)}.")
     if len(stopped) > 1:
-        next_step = "`standfast status` shows each of them, and what it waits for."
+        next_step = "`standfast status` shows the state of each."
     lines.append(f"Next: {next_step}")
     document: dict[str, Json] = {"stopped": documents}
     if len(documents) == 1 and not everything:
-        document |= cast("dict[str, Json]", documents[0])
-    call.say(document, lines if stopped else ["No incident is open."])
-    return ExitStatus.DONE
+        document |= documents[0]
+    return call.say(document, lines if stopped else ["No incident is open."])
 
 
 def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str, int]:
@@ -107,44 +99,34 @@ def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str,
     }
 
 
-def _still_ends(left: Mapping[str, int]) -> str:
-    """Return how many acts are done, not begun, under way or unknown."""
-    parts = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
+def _counts(left: Mapping[str, int]) -> str:
+    """Return how many acts are done, not started, under way or unknown."""
+    parts = [f"{left['done']:,} done", f"{left['not_begun']:,} not started"]
     if left["under_way"]:
-        parts.append(f"{left['under_way']:,} still under way, brought to their end")
+        parts.append(f"{left['under_way']:,} under way, which are completed")
     if left["unknown"]:
-        parts.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
+        parts.append(f"{left['unknown']:,} with unknown outcome: `incident status --targets`")
     return ", ".join(parts)
 
 
 @command("resume", exits=PROGRESS_EXIT_STATUSES, example="standfast incident resume --as dana")
 @incident_argument
 @no_wait_option
-@acting_person_option
-@passphrase_file_option
+@acting_person_options
 @click.pass_obj
-def resume(
-    call: Call,
-    incident: str | None,
-    no_wait: bool,
-    as_person: str | None,
-    passphrase_file: Path | None,
-) -> ExitStatus:
+def resume(call: Call, incident: str | None) -> ExitStatus:
     """Resume a stopped incident, after a list of what will run.
 
     A live incident needs --as, with a person that has a role. Notices begin their abort window
     again. The command also runs an interrupted incident that was not stopped, without a sign-in.
     """
-    from standfast.usecases.incidents.lifecycle import resume as let_go_on
+    from standfast.usecases.incidents import lifecycle
 
-    with call.installation() as installation:
-        incident_id, _ = resolve_incident(installation, incident)
+    with open_incident(call, incident) as (installation, incident_id, _):
         left = _left_to_resume(installation, incident_id)
-        let_go_on(
-            installation, incident_id, by=signed_in(call, installation, as_person, passphrase_file)
-        )
-        details: dict[str, Json] = {"resumes": [work.as_json() for work in left]}
-        return go_on(call, installation, incident_id, no_wait=no_wait, details=details)
+        lifecycle.resume(installation, incident_id, by=signed_in(call, installation))
+        details = {"resumes": [work.as_json() for work in left]}
+        return go_on(call, installation, incident_id, details)
 
 
 def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":
@@ -162,6 +144,6 @@ def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence
     for work in left:
         wait = seconds.get(work.step, 0)
         after = f" after {wait} s" if work.is_notice and wait else ""
-        give_up = f"; `standfast notice stop {incident_id} {work.step}` gives it up alone"
-        tell(f"Goes on{after}: {work}{give_up if work.is_notice and work.planned else ''}")
+        cancel = f". To cancel only this notice: `standfast notice stop {incident_id} {work.step}`"
+        tell(f"Continues{after}: {work}{cancel if work.is_notice and work.planned else ''}")
     return left

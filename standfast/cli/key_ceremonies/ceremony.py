@@ -1,12 +1,13 @@
 """Options, keys and results that the commands of key ceremonies share."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from standfast.cli.parsing.parameters import FilePath
+from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.cli.terminal.passphrase import passphrase
@@ -16,42 +17,58 @@ if TYPE_CHECKING:
     from backup.ownership.owner_session import OwnerSession
     from backup.trust.key_files import Identity
 
+OWNER_EXIT_STATUSES: dict[ExitStatus, str] = {
+    ExitStatus.FAILED: "a store does not respond; run the command again to complete it",
+    ExitStatus.PARTIAL: "it is done, but a copy of the key records could not be updated",
+    ExitStatus.DAMAGED: "the root records were changed or rolled back; nothing was signed",
+}
+PRINT_CARD = "Print the recovery card again: `standfast backup card --html card.html`."
 owner_key_option = click.option(
     "--owner-key",
     type=FilePath(),
     required=True,
     metavar="FILE",
-    help="The owner's key; the plan of what is under way and a copy of the key records are "
-    "kept in its folder.",
+    help="The owner's key; unfinished operations and a copy of the key records are stored next to "
+    "it.",
 )
 attended_option = click.option(
     "--identity",
     type=FilePath(),
     required=True,
     metavar="FILE",
-    help="The recovery identity of a custodian who is here and stays one.",
+    help="The recovery identity of a custodian who is present and stays a custodian.",
 )
 identity_passphrase_file_option = click.option(
     "--identity-passphrase-file",
     type=FilePath(),
     metavar="FILE",
-    help="The passphrase of the identity, where it has one.",
+    help="The file with the passphrase of the identity, if it has one.",
 )
 
 
-def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "OwnerSession":
+def owner_command(function: Any) -> Any:
+    """Declare --owner-key and --passphrase-file of an owner operation."""
+    return owner_key_option(passphrase_file_option(click.pass_obj(function)))
+
+
+def custodian_command(function: Any) -> Any:
+    """Declare --identity in addition, for an operation with a custodian."""
+    return attended_option(identity_passphrase_file_option(owner_command(function)))
+
+
+def owner_session(call: Call, owner_key: Path) -> "OwnerSession":
     """Open the owner's key; ask for its passphrase only if it is locked."""
-    from standfast.usecases.key_ceremonies.owner_operations import open_owner_session, open_stores
+    from standfast.usecases.key_ceremonies.owner_operations import open_owner_session
 
-    stores = open_stores(call.config_file, call.env)
-    return open_owner_session(stores, owner_key, lambda who: passphrase(call, passphrase_file, who))
+    return open_owner_session(call.stores(), owner_key, lambda who: passphrase(call, who))
 
 
-def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
+def open_identity(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
     """Open a custodian's identity; ask for a passphrase only if locked."""
     from standfast.usecases.key_ceremonies.owner_operations import open_custodian
 
-    return open_custodian(identity, lambda who: passphrase(call, passphrase_file, who))
+    of_identity = replace(call, passphrase_file=passphrase_file)
+    return open_custodian(identity, lambda who: passphrase(of_identity, who))
 
 
 def print_ceremony_result(
@@ -63,13 +80,12 @@ def print_ceremony_result(
     """
     shown: list[Line] = [*lines]
     failed: Sequence[str] = result.get("copies_failed", ())
-    shown += [f"A copy of the key records was not brought up to date: {copy}" for copy in failed]
+    shown += [f"A copy of the key records was not updated: {copy}" for copy in failed]
     if failed:
-        next_steps = ["`standfast backup keys copy FOLDER` for each such copy.", *next_steps]
+        next_steps = ["`standfast backup keys copy FOLDER` for each of these copies.", *next_steps]
     if len(next_steps) == 1:
         shown += ["", f"Next: {next_steps[0]}"]
     elif next_steps:
         shown += ["", "Next:", *(f"  {n}. {step}" for n, step in enumerate(next_steps, 1))]
     status = ExitStatus.PARTIAL if failed else ExitStatus.DONE
-    call.say({**result, "next": list(next_steps), "exit_status": int(status)}, shown)
-    return status
+    return call.say({**result, "next": list(next_steps)}, shown, status)

@@ -5,99 +5,78 @@ from pathlib import Path
 import click
 
 from standfast.cli.key_ceremonies.ceremony import (
-    attended,
-    attended_option,
-    identity_passphrase_file_option,
-    office,
-    owner_key_option,
+    OWNER_EXIT_STATUSES,
+    PRINT_CARD,
+    custodian_command,
+    open_identity,
+    owner_command,
+    owner_session,
     print_ceremony_result,
 )
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
-_COMMON = {
-    ExitStatus.FAILED: "a store does not answer; run it again, and it is completed",
-    ExitStatus.PARTIAL: "it is done, and a copy of the key records could not be brought up to date",
-    ExitStatus.DAMAGED: "the root records were changed or rolled back; nothing is signed on top",
-}
-_CARD = "Print the recovery card again: `standfast backup card --html card.html`."
+_UPDATE_COPIES = "`standfast backup keys copy FOLDER` for each other copy of the key records."
 
 
 @command(
     "add-domain",
     exits={
-        ExitStatus.DONE: "the domain has a key, wrapped to its custodians",
-        ExitStatus.USAGE: "there is such a domain, or its custodians have to be named",
-        **_COMMON,
+        ExitStatus.DONE: "the domain has a key, encrypted to its custodians",
+        ExitStatus.USAGE: "the domain exists, or its custodians must be named",
+        **OWNER_EXIT_STATUSES,
     },
     example="standfast backup owner add-domain personnel --owner-key owner.json",
 )
-@click.argument("name", help="What the domain is called.")
-@owner_key_option
+@click.argument("name", help="The name of the new domain.")
 @click.option(
     "--recipient",
     multiple=True,
     metavar="KEY",
-    help="A custodian's public key, and a name behind it; may be given again. Without, "
-    "those of the other domains.",
+    help="A custodian's public key, followed by a name; repeatable. By default the custodians of "
+    "the other domains.",
 )
-@passphrase_file_option
-@click.pass_obj
-def add_domain(
-    call: Call, name: str, owner_key: Path, recipient: tuple[str, ...], passphrase_file: Path | None
-) -> ExitStatus:
+@owner_command
+def add_domain(call: Call, name: str, owner_key: Path, recipient: tuple[str, ...]) -> ExitStatus:
     """Add an erasure domain: data with one key, erased together."""
     from standfast.usecases.key_ceremonies.owner_operations import domain_added
 
-    result = domain_added(office(call, owner_key, passphrase_file), name, recipient)
+    result = domain_added(owner_session(call, owner_key), name, recipient)
+    custodians = counted(len(result["custodians"]), "custodian")
     return print_ceremony_result(
         call,
         result,
-        [
-            (
-                f"Domain {name} is there (root record {result['root']}), opened by "
-                f"{counted(len(result['custodians']), 'custodian')}."
-            )
-        ],
-        [f"`standfast backup owner add-writer NAME --domain {name} …` lets a host write for it."],
+        [f"Domain {name} is created (root record {result['root']}); {custodians} can open it."],
+        [f"Add a host to it: `standfast backup owner add-writer NAME --domain {name}`."],
     )
 
 
 @command(
     "new-generation",
     exits={
-        ExitStatus.DONE: "what is backed up from now on goes under a new key",
+        ExitStatus.DONE: "later backups are encrypted to a new key",
         ExitStatus.USAGE: "there is no such domain, or it was erased",
-        **_COMMON,
+        **OWNER_EXIT_STATUSES,
     },
     example="standfast backup owner new-generation main --owner-key owner.json",
 )
 @click.argument("domain", help="The domain's name.")
-@owner_key_option
-@passphrase_file_option
-@click.pass_obj
-def new_generation(
-    call: Call, domain: str, owner_key: Path, passphrase_file: Path | None
-) -> ExitStatus:
+@owner_command
+def new_generation(call: Call, domain: str, owner_key: Path) -> ExitStatus:
     """Start a new key of a domain, for the same custodians."""
     from standfast.usecases.key_ceremonies.owner_operations import generation_begun
 
-    result = generation_begun(office(call, owner_key, passphrase_file), domain)
+    result = generation_begun(owner_session(call, owner_key), domain)
+    generation, root = result["generation"], result["root"]
     return print_ceremony_result(
         call,
         result,
+        [f"Domain {domain} is in generation {generation} (root record {root})."],
         [
-            (
-                f"Domain {domain} is in generation {result['generation']} (root record "
-                f"{result['root']})."
-            )
-        ],
-        [
-            "`standfast backup keys copy FOLDER` with each other copy of the key records.",
-            "`standfast backup run` on its hosts: the first run sends everything again.",
+            _UPDATE_COPIES,
+            "`standfast backup run` on its hosts: the first run uploads everything again.",
         ],
     )
 
@@ -105,9 +84,9 @@ def new_generation(
 @command(
     "add-custodian",
     exits={
-        ExitStatus.DONE: "one more custodian opens every domain, old points and new",
-        ExitStatus.USAGE: "that is no public key, or the identity does not open every domain",
-        **_COMMON,
+        ExitStatus.DONE: "one more custodian can open every domain, old and new points",
+        ExitStatus.USAGE: "the key is not a public key, or the identity does not open every domain",
+        **OWNER_EXIT_STATUSES,
     },
     example="standfast backup owner add-custodian --recipient age1… --name 'Lee Moss' "
     "--identity identity.txt --owner-key owner.json",
@@ -116,21 +95,16 @@ def new_generation(
     "--recipient",
     required=True,
     metavar="KEY",
-    help="Their public key: age1…, ssh-ed25519 … or ssh-rsa …",
+    help="The new custodian's public key: age1…, ssh-ed25519 … or ssh-rsa …",
 )
-@attended_option
-@owner_key_option
-@click.option("--name", default="", help="Who that is.")
-@passphrase_file_option
-@identity_passphrase_file_option
-@click.pass_obj
+@click.option("--name", default="", help="The new custodian's name.")
+@custodian_command
 def add_custodian(
     call: Call,
     recipient: str,
     identity: Path,
     owner_key: Path,
     name: str,
-    passphrase_file: Path | None,
     identity_passphrase_file: Path | None,
 ) -> ExitStatus:
     """Add a custodian: a person that can open every backup.
@@ -140,22 +114,18 @@ def add_custodian(
     """
     from standfast.usecases.key_ceremonies.owner_operations import custodian_added
 
-    at = office(call, owner_key, passphrase_file)
-    opened = attended(call, identity, identity_passphrase_file)
-    result = custodian_added(at, recipient, name, opened)
+    owner = owner_session(call, owner_key)
+    opened = open_identity(call, identity, identity_passphrase_file)
+    result = custodian_added(owner, recipient, name, opened)
+    written = counted(len(result["key_records"]), "key record")
     return print_ceremony_result(
         call,
         result,
+        [f"{name or 'The new custodian'} can open every domain ({written} written)."],
         [
-            (
-                f"{name or 'The new custodian'} opens every domain "
-                f"({counted(len(result['key_records']), 'key record')} written)."
-            )
-        ],
-        [
-            "Let them try it: `standfast backup list --identity FILE`, or a drill.",
-            "`standfast backup keys copy FOLDER` with each other copy of the key records.",
-            _CARD,
+            "Let the new custodian try it: `standfast backup list --identity FILE`, or a drill.",
+            _UPDATE_COPIES,
+            PRINT_CARD,
         ],
     )
 
@@ -163,25 +133,20 @@ def add_custodian(
 @command(
     "retire-custodian",
     exits={
-        ExitStatus.DONE: "the custodian opens nothing of what is backed up from now on",
+        ExitStatus.DONE: "the custodian cannot open later backups",
         ExitStatus.USAGE: "there is no such custodian, or no other one",
-        **_COMMON,
+        **OWNER_EXIT_STATUSES,
     },
     example="standfast backup owner retire-custodian 'Lee Moss' --identity identity.txt "
     "--owner-key owner.json",
 )
-@click.argument("which", metavar="WHO", help="Their name or public key, as `show` has it.")
-@attended_option
-@owner_key_option
-@passphrase_file_option
-@identity_passphrase_file_option
-@click.pass_obj
+@click.argument("which", metavar="WHO", help="The name or public key, as `owner show` lists it.")
+@custodian_command
 def retire_custodian(
     call: Call,
     which: str,
     identity: Path,
     owner_key: Path,
-    passphrase_file: Path | None,
     identity_passphrase_file: Path | None,
 ) -> ExitStatus:
     """Retire a custodian: new keys, which that person cannot open.
@@ -191,33 +156,27 @@ def retire_custodian(
     """
     from standfast.usecases.key_ceremonies.owner_operations import custodian_retired
 
-    at = office(call, owner_key, passphrase_file)
-    opened = attended(call, identity, identity_passphrase_file)
-    result = custodian_retired(at, which, opened)
+    owner = owner_session(call, owner_key)
+    opened = open_identity(call, identity, identity_passphrase_file)
+    result = custodian_retired(owner, which, opened)
     generations = ", ".join(f"{name} {n}" for name, n in result["generations"].items())
     return print_ceremony_result(
         call,
         result,
         [
-            f"{result['custodian']}",
-            (
-                f"opens nothing that is backed up from now on (new generations: {generations}; "
-                f"root record {result['root']})."
-            ),
-            "The key records that opened for them are gone from the key store and its copies.",
-            (
-                "Nobody unlearns a key: if they kept one, points from before open for them "
-                "wherever they can still read packs."
-            ),
+            f"{result['custodian']} is retired and cannot open later backups.",
+            f"New generations: {generations}; root record {result['root']}.",
+            "That person's key records are deleted from the key store and its copies.",
+            "Warning: with a copy of the old keys, earlier points stay readable for that person.",
         ],
         [
-            "Take away their access to the vault and to every copy of it.",
+            "Remove that person's access to the vault and to every copy of it.",
             *(
-                f"Clean {copy} with `standfast backup keys copy FOLDER`: it still opens for them."
+                f"`standfast backup keys copy FOLDER` for {copy}, which still has the key records."
                 for copy in result.get("copies_to_clean", ())
             ),
-            "Remove copies of the key store that this program does not know: archives, sticks.",
-            "`standfast backup run` on every host: the first run sends everything anew.",
-            _CARD,
+            "Remove copies of the key store that Standfast does not know: archives, sticks.",
+            "`standfast backup run` on every host: the first run uploads everything again.",
+            PRINT_CARD,
         ],
     )

@@ -4,17 +4,21 @@ from pathlib import Path
 
 import click
 
-from standfast.cli.key_ceremonies.ceremony import office, owner_key_option, print_ceremony_result
+from standfast.cli.key_ceremonies.ceremony import (
+    OWNER_EXIT_STATUSES,
+    owner_command,
+    owner_session,
+    print_ceremony_result,
+)
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Table
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
-_COMMON = {
-    ExitStatus.FAILED: "a store does not answer; run it again, and it is completed",
-    ExitStatus.PARTIAL: "it is done, and a copy of the key records could not be brought up to date",
+_EXIT_STATUSES = {
+    **OWNER_EXIT_STATUSES,
     ExitStatus.DAMAGED: "the order or the root records were changed; nothing was erased",
 }
 
@@ -22,37 +26,32 @@ _COMMON = {
 @command(
     "order-erasure",
     exits={
-        ExitStatus.DONE: "the order is written; nothing is erased by it",
+        ExitStatus.DONE: "the order is written; nothing is erased yet",
         ExitStatus.USAGE: "there is no such domain, or it was erased",
-        **_COMMON,
+        **_EXIT_STATUSES,
     },
     example="standfast backup owner order-erasure personnel --ordered-by 'Dana Ray' "
     "--reason 'the contract has ended' --to erasure.order --owner-key owner.json",
 )
-@click.argument("domain", help="What is to be erased.")
-@click.option("--ordered-by", required=True, metavar="NAME", help="You, for the certificate.")
-@click.option("--reason", required=True, help="Why, for the certificate.")
+@click.argument("domain", help="The domain to erase.")
+@click.option("--ordered-by", required=True, metavar="NAME", help="Your name, for the certificate.")
+@click.option("--reason", required=True, help="The reason, for the certificate.")
 @click.option(
     "--to", type=FilePath(), required=True, metavar="FILE", help="A new file for the order."
 )
-@owner_key_option
-@passphrase_file_option
-@click.pass_obj
+@owner_command
 def order_erasure(
-    call: Call,
-    domain: str,
-    ordered_by: str,
-    reason: str,
-    to: Path,
-    owner_key: Path,
-    passphrase_file: Path | None,
+    call: Call, domain: str, ordered_by: str, reason: str, to: Path, owner_key: Path
 ) -> ExitStatus:
     """Sign the order to erase a domain, for every custodian to attest."""
     from standfast.usecases.key_ceremonies.domain_erasure import erasure_ordered
 
-    at = office(call, owner_key, passphrase_file)
-    order = erasure_ordered(at, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
+    owner = owner_session(call, owner_key)
+    order = erasure_ordered(owner, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
     people = [challenge.custodian for challenge in order.challenges]
+    rows = [[person.name or "(no name)", person.fingerprint] for person in people]
+    attest = f"standfast backup custodian attest {to} --identity FILE --as NAME --to FILE"
+    erase_it = f"standfast backup owner erase {domain} {to} ATTESTATION…"
     return print_ceremony_result(
         call,
         {
@@ -64,21 +63,12 @@ def order_erasure(
         },
         [
             f"{to} orders the erasure of domain {domain}. Nothing is erased yet.",
-            "Every one of its custodians has to attest:",
-            Table(
-                rows=[[person.name or "(no name)", person.fingerprint] for person in people],
-                indent=2,
-            ),
+            "Each of its custodians must attest:",
+            Table(rows=rows, indent=2),
         ],
         [
-            (
-                f"Give {to} to each of them: `standfast backup custodian attest {to} --identity "
-                "FILE --as NAME --to FILE`."
-            ),
-            (
-                f"Within 30 days: `standfast backup owner erase {domain} {to} ATTESTATION… "
-                "--certificate FILE --owner-key FILE`."
-            ),
+            f"Give {to} to each custodian: `{attest}`.",
+            f"Within 30 days: `{erase_it} --certificate FILE --owner-key FILE`.",
         ],
     )
 
@@ -86,33 +76,31 @@ def order_erasure(
 @command(
     "erase",
     exits={
-        ExitStatus.DONE: "nobody opens the domain any more; the certificate is written",
-        ExitStatus.USAGE: "a custodian's attestation is missing, or there is only one person",
-        **_COMMON,
+        ExitStatus.DONE: "nobody can open the domain any more; the certificate is written",
+        ExitStatus.USAGE: "an attestation is missing, or there is only one person",
+        **_EXIT_STATUSES,
     },
     example="standfast backup owner erase personnel erasure.order lee.attestation "
     "dana.attestation --certificate erasure.json --owner-key owner.json",
 )
-@click.argument("domain", help="The domain, once more.")
-@click.argument("order", type=FilePath(), help="The order's file.")
+@click.argument("domain", help="The domain, to confirm it.")
+@click.argument("order", type=FilePath(), help="The file of the order.")
 @click.argument(
     "attestations",
     nargs=-1,
     required=True,
     type=FilePath(),
     metavar="ATTESTATION...",
-    help="One of every custodian.",
+    help="The attestation of each custodian.",
 )
 @click.option(
     "--certificate",
     type=FilePath(),
     required=True,
     metavar="FILE",
-    help="A new file for what remains.",
+    help="A new file for the certificate.",
 )
-@owner_key_option
-@passphrase_file_option
-@click.pass_obj
+@owner_command
 def erase(
     call: Call,
     domain: str,
@@ -120,36 +108,26 @@ def erase(
     attestations: tuple[Path, ...],
     certificate: Path,
     owner_key: Path,
-    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Erase a domain permanently by deleting its keys."""
     from standfast.usecases.key_ceremonies.domain_erasure import erased
 
-    at = office(call, owner_key, passphrase_file)
+    owner = owner_session(call, owner_key)
     result = erased(
-        at, domain=domain, order=order, attestations=attestations, certificate=certificate
+        owner, domain=domain, order=order, attestations=attestations, certificate=certificate
     )
     left = result.get("copies_to_destroy", ())
+    points = counted(result["points"], "recovery point")
+    records = counted(len(result["key_records"]), "key record")
     return print_ceremony_result(
         call,
         result,
         [
-            (
-                f"Domain {domain} is erased: {counted(result['points'], 'recovery point')} of it "
-                f"can never be opened again (root record {result['root']})."
-            ),
-            (
-                f"{counted(len(result['key_records']), 'key record')} gone from the key store and "
-                "each copy that could be reached."
-            ),
-            *(
-                f"May still hold them: {copy['copy']}, last seen: {copy['seen'][:10]}."
-                for copy in left
-            ),
-            (
-                f"The certificate is {result['certificate']}, and as text "
-                f"{result['certificate_text']}."
-            ),
+            f"Domain {domain} is erased (root record {result['root']}).",
+            f"{points} can never be opened again.",
+            f"{records} deleted from the key store and each reachable copy.",
+            *(f"May still have them: {copy['copy']}, seen {copy['seen'][:10]}." for copy in left),
+            f"Certificate: {result['certificate']}, as text {result['certificate_text']}.",
         ],
         [
             *(
@@ -157,11 +135,8 @@ def erase(
                 "until then a custodian can open the domain with it."
                 for copy in left
             ),
-            (
-                "Remove copies of the key store that this program does not know: archives, sticks, "
-                "another site's."
-            ),
+            "Remove copies of the key store that Standfast does not know: archives, sticks.",
             "Keep the certificate with your records of processing.",
-            "`standfast backup verify` says that it was erased, and finds no damage.",
+            "`standfast backup verify` shows the erasure, and reports no damage.",
         ],
     )

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     "copy",
     exits={
         ExitStatus.DONE: "the copy and the key store have the same key records",
-        ExitStatus.FAILED: "the copy cannot be written, or the vault does not answer",
+        ExitStatus.FAILED: "the copy cannot be written, or the vault does not respond",
         ExitStatus.USAGE: "a new copy has no name, or the folder is the key store itself",
-        ExitStatus.DAMAGED: "a key record is in neither, or the two differ; it is named",
+        ExitStatus.DAMAGED: "a key record is missing in both, or the two differ; it is named",
     },
     example="standfast backup keys copy /media/stick/offline --name 'safe in Leeds'",
 )
 @click.argument(
     "folder", type=FilePath(), help="The folder of the copy, such as offline on a stick."
 )
-@click.option("--name", metavar="NAME", help="Where it is kept; only a new copy needs it.")
+@click.option("--name", metavar="NAME", help="Where the copy is kept; a new copy needs it.")
 @click.pass_obj
 def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
     """Create or update a copy of the key records in a folder.
@@ -38,34 +38,31 @@ def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
     domains and of retired custodians are deleted from the copy. No key is needed.
     """
     from standfast.usecases.key_ceremonies.key_record_copies import copy_keys
-    from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
-    stores = open_stores(call.config_file, call.env)
+    stores = call.stores()
     done = copy_keys(
         stores.config.backup, stores.vault, stores.known_owner, folder, name, stores.clock()
     )
-    call.say(done.as_json(), _lines(done))
-    return done.exit_status
+    return call.say(done.as_json(), _lines(done), done.exit_status)
 
 
 @command(
     "list",
     exits={
-        ExitStatus.DONE: "the copies are listed, with what each lacks",
-        ExitStatus.FAILED: "the vault does not answer",
+        ExitStatus.DONE: "the copies are listed, with their missing records",
+        ExitStatus.FAILED: "the vault does not respond",
         ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
     },
     example="standfast backup keys list",
 )
 @click.pass_obj
 def list_copies(call: Call) -> ExitStatus:
-    """List the copies of the key records and what each of them lacks."""
+    """List the copies of the key records, with their missing records."""
     from backup.trust.root_chain import load_root_chain
     from standfast.usecases.core.backup_repository import translated_errors
     from standfast.usecases.key_ceremonies.key_record_copies import standings
-    from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
-    stores = open_stores(call.config_file, call.env)
+    stores = call.stores()
     with translated_errors("listing the copies of the key records"):
         root = load_root_chain(stores.vault, owner=stores.known_owner).root
         found = standings(stores.config.backup, root)
@@ -73,33 +70,30 @@ def list_copies(call: Call) -> ExitStatus:
     lines: list[Line] = [
         Table(rows=rows),
         "",
-        "A restore takes three things: the vault, one copy of these, and a recovery identity.",
+        "A restore needs three things: the vault, one of these copies, and a recovery identity.",
     ]
-    call.say({"copies": [copy.as_json() for copy in found]}, lines)
-    return ExitStatus.DONE
+    return call.say({"copies": [copy.as_json() for copy in found]}, lines)
 
 
 @command(
     "forget",
     exits={
-        ExitStatus.DONE: "the copy is off the list",
+        ExitStatus.DONE: "the copy is removed from the list",
         ExitStatus.FAILED: "the list cannot be written",
-        ExitStatus.USAGE: "there is no such copy, or its folder is still there",
+        ExitStatus.USAGE: "there is no such copy, or its folder still exists",
         ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
     },
     example="standfast backup keys forget 'safe in Leeds'",
 )
-@click.argument("name", help="The copy, as `list` has it.")
+@click.argument("name", help="The name of the copy, from `keys list`.")
 @click.pass_obj
 def forget(call: Call, name: str) -> ExitStatus:
     """Remove a destroyed copy from the list."""
     from standfast.usecases.key_ceremonies.key_record_copies import forget_copy
-    from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
-    stores = open_stores(call.config_file, call.env)
+    stores = call.stores()
     forget_copy(stores.config.backup, name, stores.clock())
-    call.say({"forgotten": name}, [f"{name} is off the list of copies."])
-    return ExitStatus.DONE
+    return call.say({"forgotten": name}, [f"{name} is removed from the list of copies."])
 
 
 def _lines(done: "KeyCopyOutcome") -> list[Line]:
@@ -125,13 +119,13 @@ def _lines(done: "KeyCopyOutcome") -> list[Line]:
 
 
 def _state(status: "KeyCopyStatus") -> str:
-    found = [f"lacks {', '.join(status.lacks)}"] if status.lacks else []
-    found += [f"still holds {', '.join(status.erased)}, erased"] if status.erased else []
+    found = [f"missing: {', '.join(status.lacks)}"] if status.lacks else []
+    found += [f"still has erased keys: {', '.join(status.erased)}"] if status.erased else []
     return "; ".join(found) or "complete"
 
 
 keys = Group(
     "keys",
-    help="Copy the key records, and list the copies that are known.",
+    help="Copy the key records, and list the known copies.",
     commands=[copy, list_copies, forget],
 )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from standfast.cli.key_ceremonies.ceremony import owner_key_option
+from standfast.cli.key_ceremonies.ceremony import PRINT_CARD, owner_key_option
 from standfast.cli.key_ceremonies.domain_and_custodian import (
     add_custodian,
     add_domain,
@@ -35,30 +35,35 @@ if TYPE_CHECKING:
 @command(
     "show",
     exits={
-        ExitStatus.DONE: "who may do what is shown",
-        ExitStatus.FAILED: "the store does not answer",
-        ExitStatus.USAGE: "there is no repository where the configuration says",
-        ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named",
+        ExitStatus.DONE: "the roles are shown",
+        ExitStatus.FAILED: "the store does not respond",
+        ExitStatus.USAGE: "the configured vault has no repository",
+        ExitStatus.DAMAGED: "a record differs from what the owner or the keeper signed",
     },
     example="standfast backup owner show",
 )
 @click.pass_obj
 def show(call: Call) -> ExitStatus:
     """Show writers, domains, custodians and keepers; no key is needed."""
-    from standfast.usecases.key_ceremonies.owner_operations import open_stores, roster
+    from standfast.usecases.key_ceremonies.owner_operations import roster
     from standfast.usecases.key_ceremonies.roster_document import roster_json
 
-    seen = roster(open_stores(call.config_file, call.env))
+    seen = roster(call.stores())
     status = ExitStatus.DAMAGED if seen.problems else ExitStatus.DONE
-    call.say({**roster_json(seen), "exit_status": int(status)}, _lines(seen))
-    return status
+    return call.say(
+        {
+            **roster_json(seen),
+        },
+        _lines(seen),
+        status,
+    )
 
 
 @command(
     "publish",
     exits={
         ExitStatus.DONE: "FORMAT.md and break_glass.py of this version are in the vault",
-        ExitStatus.FAILED: "the store does not answer",
+        ExitStatus.FAILED: "the store does not respond",
         ExitStatus.USAGE: "this identity may not add to the vault",
         ExitStatus.DAMAGED: "the vault's root records are not the owner's",
     },
@@ -67,48 +72,43 @@ def show(call: Call) -> ExitStatus:
 @click.pass_obj
 def publish(call: Call) -> ExitStatus:
     """Copy FORMAT.md and break_glass.py of this version into the vault."""
-    from standfast.usecases.key_ceremonies.owner_operations import documents_published, open_stores
+    from standfast.usecases.key_ceremonies.owner_operations import documents_published
 
-    new = documents_published(open_stores(call.config_file, call.env))
-    lines: list[Line] = [f"{name} is new." for name in new]
-    lines += [] if new else ["The vault has this version's documents already."]
-    lines.append("Next: print the recovery card again: `standfast backup card --html card.html`.")
-    call.say({"published": list(new)}, lines)
-    return ExitStatus.DONE
+    new = documents_published(call.stores())
+    lines: list[Line] = [f"Copied: {name}" for name in new]
+    lines += [] if new else ["The vault already has the documents of this version."]
+    lines.append(f"Next: {PRINT_CARD}")
+    return call.say({"published": list(new)}, lines)
 
 
 @command(
     "lock-key",
     exits={
-        ExitStatus.DONE: "the key is in a new file, under the passphrase",
-        ExitStatus.FAILED: "the disk is full, or may not be written to",
-        ExitStatus.USAGE: "that is no owner's key, a file of that name is there, or the "
+        ExitStatus.DONE: "the new file has the key, encrypted with the passphrase",
+        ExitStatus.FAILED: "the disk is full or read-only",
+        ExitStatus.USAGE: "the file is not an owner's key, the new file exists, or the "
         "passphrase is too short",
     },
     example="standfast backup owner lock-key --owner-key owner.json --to owner.age",
     needs_ledger=False,
 )
 @owner_key_option
-@click.option("--to", type=FilePath(), required=True, metavar="FILE", help="A new file for it.")
+@click.option("--to", type=FilePath(), required=True, metavar="FILE", help="A new file.")
 @passphrase_file_option
 @click.pass_obj
-def lock_key(call: Call, owner_key: Path, to: Path, passphrase_file: Path | None) -> ExitStatus:
+def lock_key(call: Call, owner_key: Path, to: Path) -> ExitStatus:
     """Encrypt the owner's key with a passphrase, into a new file."""
     from standfast.usecases.key_ceremonies.owner_operations import key_locked
 
-    key_locked(owner_key, to, lambda who: passphrase(call, passphrase_file, who, is_new=True))
-    call.say(
+    key_locked(owner_key, to, lambda who: passphrase(call, who, is_new=True))
+    return call.say(
         {"locked": str(to), "open": str(owner_key)},
         [
-            f"{to} holds the owner's key under the passphrase.",
-            f"Next: use it once with --owner-key {to}, then delete {owner_key}.",
-            (
-                "Without the passphrase nobody signs for this repository again: keep it apart, "
-                "written down."
-            ),
+            f"{to} has the owner's key, encrypted with the passphrase.",
+            "Write the passphrase down and keep it elsewhere: without it, nobody can sign again.",
+            f"Next: test it with --owner-key {to}, then delete {owner_key}.",
         ],
     )
-    return ExitStatus.DONE
 
 
 def _newest(writer: "RosterWriter") -> str:
@@ -133,7 +133,7 @@ def _lines(seen: "Roster") -> list[Line]:
         ),
         "",
         Table(
-            headings=("writer", "epoch", "domains", "believed", "newest point of the host"),
+            headings=("writer", "epoch", "domains", "trusted", "newest point of the host"),
             rows=[
                 [
                     writer.id,
@@ -160,7 +160,7 @@ def _lines(seen: "Roster") -> list[Line]:
                     [
                         f"generation {generation.number}",
                         "; ".join(custodian.title for custodian in generation.custodians)
-                        or ("nobody opens it" if domain.erased else "its key record is not there"),
+                        or ("nobody can open it" if domain.erased else "its key record is missing"),
                     ]
                     for generation in domain.generations
                 ],
@@ -172,22 +172,20 @@ def _lines(seen: "Roster") -> list[Line]:
         f"Keeper {keeper.key.hex()[:16]}…, "
         + ("trusted" if keeper.trusted_through is None else f"through {keeper.trusted_through}")
         for keeper in seen.keepers
-    ] or ["Nobody keeps: nothing is ever freed. `standfast backup owner set-keeper` grants one."]
+    ] or ["No keeper: nothing expires. Set one: `standfast backup owner set-keeper`."]
     if seen.keep_number is not None:
         lines.append(f"Keep records through {seen.keep_number}.")
     lines += [f"error: {problem}" for problem in seen.problems]
     if seen.lacks_documents:
-        lines.append("Next: `standfast backup owner publish` puts this version's reader there.")
+        lines.append("Next: `standfast backup owner publish` copies the reader into the vault.")
     else:
-        lines.append(
-            f"{counted(len(seen.documents), 'document')} for the last resort in the vault."
-        )
+        lines.append(f"The vault has {counted(len(seen.documents), 'document')} of the reader.")
     return lines
 
 
 owner = Group(
     "owner",
-    help="Who may write, open, keep and erase: the owner's deeds.",
+    help="Owner operations: writers, domains, custodians, keeper, erasure.",
     commands=[
         show,
         add_writer,

@@ -1,84 +1,63 @@
 """`standfast notice correct`: a correction to the same recipients."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import click
 
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
     incident_argument,
-    resolve_incident,
+    open_incident,
 )
-from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.notices.staged_sending import STEP_METAVAR, step_argument
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import passphrase_file_option
+from standfast.cli.parsing.parameters import no_wait_option, parse_values, sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.cli.terminal.passphrase import signed_in
-from standfast.errors import ExitStatus, UsageError
+from standfast.errors import ExitStatus
 from standfast.plurals import counted
 from standfast.records import Json
-
-
-def values_of(given: Sequence[str]) -> dict[str, str]:
-    """Parse the texts of --value."""
-    values: dict[str, str] = {}
-    for assignment in given:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name:
-            raise UsageError("a --value is of the form NAME=TEXT")
-        values[name] = text
-    return values
 
 
 @command(
     "correct",
     exits={
         **PROGRESS_EXIT_STATUSES,
-        ExitStatus.USAGE: "there is no such step or value, or nobody got the notice",
-        ExitStatus.REFUSED: "some of the wrong notice may still leave, or it is corrected already",
+        ExitStatus.USAGE: "there is no such step or value, or nobody received the notice",
+        ExitStatus.REFUSED: "messages of the wrong notice may still be sent, or it is already "
+        "corrected",
     },
     example="standfast notice correct inc-2026-0001 tell_customers --value "
     "what_happened=not-concerned",
 )
 @incident_argument
 @step_argument
-@click.option("--value", multiple=True, metavar="NAME=TEXT", help="What was wrong, what is right.")
-@click.option("--another", is_flag=True, help="Once more, although one was planned already.")
-@click.option("--as", "as_person", metavar="PERSON", help="Who asks for it, signed in.")
+@click.option(
+    "--value", multiple=True, metavar="NAME=TEXT", help="The correct text of a value; repeatable."
+)
+@click.option("--another", is_flag=True, help="Plan a further correction of the same notice.")
+@sign_in_options("Sign in as this person.")
 @no_wait_option
-@passphrase_file_option
 @click.pass_obj
 def correct(
-    call: Call,
-    incident: str | None,
-    step: str | None,
-    value: tuple[str, ...],
-    another: bool,
-    as_person: str | None,
-    no_wait: bool,
-    passphrase_file: Path | None,
+    call: Call, incident: str | None, step: str | None, value: tuple[str, ...], another: bool
 ) -> ExitStatus:
     """Send a correction to everybody that may have received a notice.
 
     Its approvers are asked immediately. It is sent after the approval.
     """
-    from standfast.usecases.notice_follow_up.corrections import correct as plan_correction
+    from standfast.usecases.notice_follow_up import corrections
 
-    values = values_of(value)
-    with call.installation() as installation:
-        incident_id, (wrong,) = resolve_incident(
-            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
-        )
-        by = signed_in(call, installation, as_person, passphrase_file)
-        planned = plan_correction(
+    values = parse_values(value)
+    with open_incident(call, incident, step, takes=STEP_METAVAR) as (
+        installation,
+        incident_id,
+        (wrong,),
+    ):
+        by = signed_in(call, installation)
+        planned = corrections.correct(
             installation, incident_id, wrong, values, requested_by=by, is_another=another
         )
-        people = counted(planned.recipients, "person", "people")
-        needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
         details: dict[str, Json] = {
             "correction": {
                 "step": planned.step,
@@ -89,10 +68,10 @@ def correct(
                 "warnings": [*planned.warnings],
             }
         }
+        people = counted(planned.recipients, "recipient")
+        needs = counted(planned.needs_approvals, "approval")
         before: list[Line] = [
-            f"{planned.step} is planned: to the {people} who got `{wrong}`; {needs}.",
+            f"{planned.step} is planned for {people} of `{wrong}`; it needs {needs}.",
             *(f"Warning: {warning}." for warning in planned.warnings),
         ]
-        return go_on(
-            call, installation, incident_id, no_wait=no_wait, details=details, before=before
-        )
+        return go_on(call, installation, incident_id, details, before)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from standfast.cli.incidents.incident_arguments import incident_argument, resolve_incident
+from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
@@ -21,48 +21,49 @@ if TYPE_CHECKING:
 @command(
     "accounting",
     exits={
-        ExitStatus.DONE: "everybody whom a notice is for was told",
+        ExitStatus.DONE: "every person of each audience was notified",
         ExitStatus.FAILED: "the export cannot be written",
-        ExitStatus.USAGE: "there is no such incident, or the export is no .csv or .json file",
-        ExitStatus.PARTIAL: "somebody was not told; `notice status` says why, --reason who",
+        ExitStatus.USAGE: "there is no such incident, or the export is not a .csv or .json file",
+        ExitStatus.PARTIAL: "somebody was not notified; `notice status` shows the reasons",
     },
-    example="standfast notice accounting inc-2026-0001 --export told.csv",
+    example="standfast notice accounting inc-2026-0001 --export notified.csv",
 )
 @incident_argument
 @click.option(
     "--export",
     type=FilePath(),
     metavar="FILE",
-    help="Write each person's line to a .csv or .json file.",
+    help="Write one line for each person to a .csv or .json file.",
 )
-@click.option("--reason", default="", help="Show addresses in clear; the timeline keeps why.")
+@click.option(
+    "--reason", default="", help="Show addresses in clear; the timeline records the reason."
+)
 @click.pass_obj
 def accounting(call: Call, incident: str | None, export: Path | None, reason: str) -> ExitStatus:
     """Show the delivery of each notice; the numbers sum up to the audience."""
-    from standfast.usecases.notices.accounting_export import export as written
+    from standfast.usecases.notices import accounting_export
     from standfast.usecases.notices.delivery_accounting import End, account
 
-    shown: list[Person] = []  # nobody's line is kept unless it is to be shown
-    each = shown.append if reason else _leave
+    people: list[Person] = []  # filled only if people are shown
+    each = people.append if reason else lambda person: None
     digest = None
-    with call.installation() as installation:
-        incident_id, _ = resolve_incident(installation, incident)
+    with open_incident(call, incident) as (installation, incident_id, _):
         uncounted = installation.ledger.incidents.state(incident_id).uncounted
         if export is None:
             accounts = account(installation, incident_id, unmasked_because=reason, each=each)
         else:
-            accounts, digest = written(
+            accounts, digest = accounting_export.export(
                 installation, incident_id, export, unmasked_because=reason, each=each
             )
     lines: list[Line] = []
     for notice in accounts:
-        people = counted(notice.audience, "person", "people")
+        audience = counted(notice.audience, "person", "people")
         endings = ", ".join(f"{number:,} {end}" for end, number in notice.counts.items())
-        lines.append(f"{notice.step} ({notice.template}), {people}: {endings}")
+        lines.append(f"{notice.step} ({notice.template}), {audience}: {endings}")
         lines += [
-            f"    {line.address}: {line.end} {line.reason}".rstrip()
-            for line in shown
-            if line.step == notice.step
+            f"    {person.address}: {person.end} {person.reason}".rstrip()
+            for person in people
+            if person.step == notice.step
         ]
     lines += [
         f"{step}: nobody was notified: its audience could not be read, or is empty. See why: "
@@ -70,18 +71,17 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
         for step in uncounted
     ]
     untold = sum(notice.untold for notice in accounts)
-    lines.append(
-        f"{counted(untold, 'person', 'people')} not notified. See why: `standfast notice status "
-        f"{incident_id}`; each by name: --reason TEXT."
-        if untold
-        else "Nobody else is left to notify."
-        if uncounted
-        else "Nobody is left to notify."
-    )
+    if untold:
+        lines.append(
+            f"{counted(untold, 'person', 'people')} not notified. See why: `standfast notice "
+            f"status {incident_id}`; by name: add --reason TEXT."
+        )
+    else:
+        lines.append("Nobody else is left to notify." if uncounted else "Nobody is left to notify.")
     if any(notice.counts.get(end) for notice in accounts for end in (End.BOUNCED, End.DROPPED)):
-        lines.append(f"People whom no message reached: `standfast notice held {incident_id}`.")
+        lines.append(f"List unreached people: `standfast notice held {incident_id}`.")
     if digest is not None:
-        lines.append(f"{export} is written; SHA-256 {digest}, in the timeline as well.")
+        lines.append(f"Written: {export}; SHA-256 {digest}, which the timeline also records.")
     document: dict[str, Json] = {
         "incident": incident_id,
         "notices": [notice.as_json() for notice in accounts],
@@ -90,11 +90,6 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
         "sha256": digest,
     }
     if reason:
-        document["lines"] = [line.as_json() for line in shown]
+        document["lines"] = [person.as_json() for person in people]
     status = ExitStatus.PARTIAL if untold or uncounted else ExitStatus.DONE
-    call.say({**document, "exit_status": int(status)}, lines)
-    return status
-
-
-def _leave(line: "Person") -> None:
-    """Keep nothing of it."""
+    return call.say(document, lines, status)

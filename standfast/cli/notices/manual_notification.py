@@ -1,7 +1,6 @@
 """`standfast notice posted`, `held`, `tell` and `leave-out`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,15 +8,13 @@ import click
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
     incident_argument,
+    open_incident,
     parse_moment,
-    resolve_incident,
 )
-from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
-from standfast.cli.notices.correction import values_of
 from standfast.cli.notices.staged_sending import STEP_METAVAR, step_argument
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import passphrase_file_option
+from standfast.cli.parsing.parameters import no_wait_option, parse_values, speaker_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import signed_in
@@ -28,46 +25,37 @@ from standfast.records import Json
 if TYPE_CHECKING:
     from standfast.usecases.notice_follow_up.held_recipients import Held
 
-_SAID: dict[ExitStatus, str] = {
-    ExitStatus.DONE: "it is in the ledger, with who said it",
-    ExitStatus.USAGE: "there is no such incident, step or mark, or it was said before",
+_DECISION_EXIT_STATUSES: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "the ledger records it, with the person that decided",
+    ExitStatus.USAGE: "there is no such incident, step or mark, or it is already recorded",
     ExitStatus.REFUSED: "the step names roles, and you have none of them",
 }
-speaker_option = click.option(
-    "--as",
-    "as_person",
-    metavar="PERSON",
-    help="Who says so, signed in; needed where roles are named.",
-)
-because_option = click.option("--because", default="", help="Why; it is kept with them.")
+because_option = click.option("--because", default="", help="The reason; it is recorded.")
 mark_argument = click.argument(
-    "mark", required=False, help="Who, as `standfast notice held` names them."
+    "mark", required=False, help="The recipient's mark from `standfast notice held`."
 )
-_A_MARK = "MARK (`standfast notice held` names each)"
+_A_MARK = "MARK (`standfast notice held` lists them)"
 
 
 @command(
     "posted",
-    exits=_SAID,
+    exits=_DECISION_EXIT_STATUSES,
     example="standfast notice posted tell_customers --at 2026-03-02T16:00+01:00 --as lee",
 )
 @incident_argument
 @step_argument
-@click.option("--at", metavar="TIME", help="When, as 2026-03-02T16:00+01:00; now without it.")
+@click.option("--at", metavar="TIME", help="When, as 2026-03-02T16:00+01:00; by default now.")
 @click.option(
     "--letter",
     "marks",
     multiple=True,
     metavar="MARK",
-    help="This one only, by the mark at its foot; may be given again.",
+    help="Only this letter, by the mark at its foot; repeatable.",
 )
-@click.option(
-    "--came-back", is_flag=True, help="These could not be delivered; name them by --letter."
-)
+@click.option("--came-back", is_flag=True, help="The letters of --letter could not be delivered.")
 @click.option("--thrown-away", is_flag=True, help="They were not posted, and will not be.")
 @because_option
-@speaker_option
-@passphrase_file_option
+@speaker_options
 @click.pass_obj
 def posted(
     call: Call,
@@ -78,8 +66,6 @@ def posted(
     came_back: bool,
     thrown_away: bool,
     because: str,
-    as_person: str | None,
-    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Record that letters of a notice were posted, so that they count.
 
@@ -89,39 +75,38 @@ def posted(
     from standfast.usecases.notice_follow_up import letters
 
     if came_back and thrown_away:
-        raise UsageError("a letter that came back was posted; say one of the two")
+        raise UsageError("arguments: --came-back and --thrown-away exclude each other. Give one")
     if came_back and not marks:
-        raise UsageError("name each that came back by the mark at its foot: --letter MARK")
-    with call.installation() as installation:
-        incident_id, (name,) = resolve_incident(
-            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
-        )
-        by = signed_in(call, installation, as_person, passphrase_file)
+        raise UsageError("letters: none is named. Add --letter MARK for each that came back")
+    with open_incident(call, incident, step, takes=STEP_METAVAR) as (
+        installation,
+        incident_id,
+        (name,),
+    ):
+        of = (installation, incident_id, name)
+        by = signed_in(call, installation)
         if came_back:
-            number = letters.came_back(installation, incident_id, name, marks, by=by)
+            number = letters.came_back(*of, marks, by=by)
         elif thrown_away:
-            number = letters.discarded(installation, incident_id, name, because, marks=marks, by=by)
+            number = letters.discarded(*of, because, marks=marks, by=by)
         else:
-            number = letters.posted(
-                installation, incident_id, name, at=parse_moment(at), marks=marks, by=by
-            )
+            number = letters.posted(*of, at=parse_moment(at), marks=marks, by=by)
     outcome = "came back" if came_back else "thrown away" if thrown_away else "posted"
-    call.say(
+    return call.say(
         {"incident": incident_id, "step": name, outcome.replace(" ", "_"): number},
         [
             f"{counted(number, 'letter')} of {name}: {outcome}.",
-            f"Next: `standfast notice accounting {incident_id}` says who is told, and who is not.",
+            f"Next: `standfast notice accounting {incident_id}` shows who is not notified yet.",
         ],
     )
-    return ExitStatus.DONE
 
 
 @command(
     "held",
     exits={
-        ExitStatus.DONE: "nobody is to be decided about, or the incident is closed",
+        ExitStatus.DONE: "no recipient needs a decision, or the incident is closed",
         ExitStatus.USAGE: "there is no such incident",
-        ExitStatus.WAITS_FOR_PEOPLE: "somebody is to be decided about",
+        ExitStatus.WAITS_FOR_PEOPLE: "a recipient needs a decision",
     },
     example="standfast notice held",
 )
@@ -135,66 +120,56 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
     """
     from standfast.usecases.notice_follow_up.held_recipients import held, unreached
 
-    with call.installation() as installation:
-        incident_id, _ = resolve_incident(installation, incident)
+    with open_incident(call, incident) as (installation, incident_id, _):
         found = held(installation, incident_id)
         lost = unreached(installation, incident_id)
         is_open = installation.ledger.incidents.get(incident_id).is_open
     waiting = [recipient for recipient in found if not recipient.decision]
     status = ExitStatus.WAITS_FOR_PEOPLE if waiting and is_open else ExitStatus.DONE
     lines: list[Line] = [
-        _listed(found, "to be decided") if found else f"Nobody is held in {incident_id}."
+        _listed(found, "undecided") if found else f"No recipient is held in {incident_id}."
     ]
     if lost:
-        lines += ["", "No message reached these; a letter would, or another address:"]
-        lines += [_listed(lost, "told nothing yet")]
+        lines += ["", "Unreached recipients; send a letter, or use another address:"]
+        lines += [_listed(lost, "not notified")]
+    tell_them = f"`standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`"
     if waiting and not is_open:
-        lines.append(f"{incident_id} is closed: what was not decided stays so.")
+        lines.append(f"{incident_id} is closed: the others stay undecided.")
     elif waiting:
         lines.append(
-            f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`, or "
-            f"`standfast notice leave-out {incident_id} MARK --because WHY`."
+            f"Next: {tell_them}, or `standfast notice leave-out {incident_id} MARK --because WHY`."
         )
     elif is_open and any(not recipient.decision for recipient in lost):
-        lines.append(
-            f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`; a "
-            "postal address line by line."
-        )
-    call.say(
-        {
-            "incident": incident_id,
-            "held": [recipient.as_json() for recipient in found],
-            "not_reached": [recipient.as_json() for recipient in lost],
-            "exit_status": int(status),
-        },
-        lines,
-    )
-    return status
+        lines.append(f"Next: {tell_them}; repeat --to for each line of a postal address.")
+    document: dict[str, Json] = {
+        "incident": incident_id,
+        "held": [recipient.as_json() for recipient in found],
+        "not_reached": [recipient.as_json() for recipient in lost],
+    }
+    return call.say(document, lines, status)
 
 
 def _listed(found: "Sequence[Held]", undecided: str) -> Table:
-    return Table(
-        rows=[
-            [
-                recipient.mark,
-                recipient.step,
-                recipient.why,
-                f"{recipient.decision or undecided} {recipient.by}".strip(),
-            ]
-            for recipient in found
-        ],
-        headings=["mark", "step", "why", "decided"],
-    )
+    rows = [
+        [
+            recipient.mark,
+            recipient.step,
+            recipient.why,
+            f"{recipient.decision or undecided} {recipient.by}".strip(),
+        ]
+        for recipient in found
+    ]
+    return Table(rows=rows, headings=["mark", "step", "reason", "decision"])
 
 
 @command(
     "tell",
     exits={
         **PROGRESS_EXIT_STATUSES,
-        ExitStatus.USAGE: "there is no such incident or mark, they are told already, or the "
-        "notice was corrected and no --value says what holds",
-        ExitStatus.REFUSED: "a rule forbids telling them yet, by a corrected answer nobody is "
-        "told, or the step names roles, and you have none of them",
+        ExitStatus.USAGE: "there is no such incident or mark, the recipient is already notified, "
+        "or the notice was corrected and no --value gives the correct text",
+        ExitStatus.REFUSED: "a rule forbids to notify them yet, a corrected answer ended the "
+        "notice, or the step names roles, and you have none of them",
     },
     example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
     "--because 'her guardian' --as lee",
@@ -205,21 +180,20 @@ def _listed(found: "Sequence[Held]", undecided: str) -> Table:
     "--to",
     multiple=True,
     metavar="ADDRESS",
-    help="A guardian's or an heir's: one mail address, or a line of a postal one; may be "
-    "given again.",
+    help="The address of a guardian or an heir: one mail address, or one line of a postal "
+    "address; repeatable.",
 )
-@click.option("--own-address", "own", is_flag=True, help="To their own address.")
-@click.option("--name", default="", metavar="NAME", help="Who is greeted; the held one without.")
+@click.option("--own-address", "own", is_flag=True, help="Use the recipient's own address.")
+@click.option("--name", default="", metavar="NAME", help="Greet this person instead.")
 @click.option(
     "--value",
     multiple=True,
     metavar="NAME=TEXT",
-    help="What holds by now, where the notice was corrected.",
+    help="The correct text of a value, if the notice was corrected; repeatable.",
 )
 @because_option
-@speaker_option
+@speaker_options
 @no_wait_option
-@passphrase_file_option
 @click.pass_obj
 def tell(
     call: Call,
@@ -230,9 +204,6 @@ def tell(
     name: str,
     value: tuple[str, ...],
     because: str,
-    as_person: str | None,
-    no_wait: bool,
-    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Notify one held or unreached recipient at an address that you give.
 
@@ -243,20 +214,18 @@ def tell(
 
     if bool(to) == own:
         raise UsageError(
-            "say to whom: --to ADDRESS (a postal one line by line), or --own-address, and not both"
+            "address: give either --to ADDRESS, once for each line of a postal address, or "
+            "--own-address"
         )
-    with call.installation() as installation:
-        incident_id, (who,) = resolve_incident(
-            installation, incident, mark, least=1, most=1, takes=_A_MARK
-        )
-        by = signed_in(call, installation, as_person, passphrase_file)
+    with open_incident(call, incident, mark, takes=_A_MARK) as (installation, incident_id, (who,)):
+        by = signed_in(call, installation)
         planned = plan_individual_notice(
             installation,
             incident_id,
             who,
             to=to,
             name=name,
-            values=values_of(value),
+            values=parse_values(value),
             because=because,
             by=by,
         )
@@ -268,45 +237,31 @@ def tell(
                 "needs_approvals": planned.needs_approvals,
             }
         }
-        before: list[Line] = [f"{planned.step} is planned; {needs}."]
-        return go_on(
-            call, installation, incident_id, no_wait=no_wait, details=details, before=before
-        )
+        before = [f"{planned.step} is planned; {needs}."]
+        return go_on(call, installation, incident_id, details, before)
 
 
 @command(
     "leave-out",
-    exits=_SAID,
+    exits=_DECISION_EXIT_STATUSES,
     example="standfast notice leave-out 3f9c12ab --because 'no heir is known' --as lee",
 )
 @incident_argument
 @mark_argument
 @because_option
-@speaker_option
-@passphrase_file_option
+@speaker_options
 @click.pass_obj
-def leave_out(
-    call: Call,
-    incident: str | None,
-    mark: str | None,
-    because: str,
-    as_person: str | None,
-    passphrase_file: Path | None,
-) -> ExitStatus:
+def leave_out(call: Call, incident: str | None, mark: str | None, because: str) -> ExitStatus:
     """Decide not to notify a held recipient, with the reason."""
-    from standfast.usecases.notice_follow_up.held_recipients import leave_out as keep_left_out
+    from standfast.usecases.notice_follow_up import held_recipients
 
-    with call.installation() as installation:
-        incident_id, (who,) = resolve_incident(
-            installation, incident, mark, least=1, most=1, takes=_A_MARK
-        )
-        by = signed_in(call, installation, as_person, passphrase_file)
-        keep_left_out(installation, incident_id, [who], because, by=by)
-    call.say(
+    with open_incident(call, incident, mark, takes=_A_MARK) as (installation, incident_id, (who,)):
+        by = signed_in(call, installation)
+        held_recipients.leave_out(installation, incident_id, [who], because, by=by)
+    return call.say(
         {"incident": incident_id, "mark": who, "decision": "left out"},
         [
             f"{who} is left out.",
-            f"Next: `standfast notice held {incident_id}` lists who is still to be decided about.",
+            f"Next: `standfast notice held {incident_id}` lists the recipients to decide about.",
         ],
     )
-    return ExitStatus.DONE

@@ -46,8 +46,7 @@ def list_notices(call: Call) -> ExitStatus:
         [template.name, ", ".join(sorted(template.languages)), template.description]
         for template in templates.values()
     ]
-    call.say({"notices": document}, [Table(rows=rows)])
-    return ExitStatus.DONE
+    return call.say({"notices": document}, [Table(rows=rows)])
 
 
 notice = Group(

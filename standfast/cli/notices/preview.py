@@ -106,7 +106,7 @@ def preview(
     lines += [f"Warning: {warning}." for warning in warnings]
     if written:
         lines.append(f"The page is in {written}.")
-    call.say(
+    return call.say(
         {
             "notice": name,
             **_message_json(example),
@@ -119,7 +119,6 @@ def preview(
         },
         lines,
     )
-    return ExitStatus.DONE
 
 
 def _values(given: Sequence[str]) -> dict[str, str]:

@@ -62,7 +62,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
     lines.append(
         f"{checked} checked; {len(bad)} to be mended." if bad else f"{checked} checked, all good."
     )
-    call.say(
+    return call.say(
         {
             "notices": [
                 {
@@ -76,8 +76,8 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
             **({"exit_status": int(ExitStatus.FAILED)} if bad else {}),
         },
         lines,
+        ExitStatus.FAILED if bad else ExitStatus.DONE,
     )
-    return ExitStatus.FAILED if bad else ExitStatus.DONE
 
 
 def selected_templates(call: Call, names: Sequence[str]) -> Mapping[str, "Template"]:

@@ -5,29 +5,26 @@ import click
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
     incident_argument,
-    resolve_incident,
+    open_incident,
 )
-from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import no_wait_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 from standfast.records import DeliveryState, EffectState, Json, Mode, timestamp
 
-step_argument = click.argument(
-    "step", required=False, help="The step of the playbook that tells people."
-)
-STEP_METAVAR = "STEP (`standfast notice status` names each)"
-_SAID: dict[ExitStatus, str] = {
-    ExitStatus.DONE: "it is in the ledger, and every runner keeps to it",
-    ExitStatus.USAGE: "there is no such incident or step, or nothing of it goes out now",
+step_argument = click.argument("step", required=False, help="The step that sends the notice.")
+STEP_METAVAR = "STEP (`standfast notice status` lists them)"
+_HELD_EXIT_STATUSES: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "the ledger records it, and every runner obeys it",
+    ExitStatus.USAGE: "there is no such incident or step, or it sends nothing now",
 }
-
-_MOVED: dict[ExitStatus, str] = {
+_SENT_EXIT_STATUSES: dict[ExitStatus, str] = {
     **PROGRESS_EXIT_STATUSES,
-    ExitStatus.USAGE: _SAID[ExitStatus.USAGE],
+    ExitStatus.USAGE: _HELD_EXIT_STATUSES[ExitStatus.USAGE],
 }
 
 
@@ -46,19 +43,20 @@ def status(call: Call, incident: str | None) -> ExitStatus:
     from standfast.reports.report_sentences import state_words
     from standfast.usecases.incidents.result_summary import tallies
 
-    with call.installation() as installation:
-        incident_id, _ = resolve_incident(installation, incident)
+    with open_incident(call, incident) as (installation, incident_id, _):
         rows, now = installation.ledger.notices.of_incident(incident_id), installation.clock()
         heard = installation.ledger.deliveries.counts(incident_id)
         short = tallies(installation, incident_id)
         newest = {row.step: row.round for row in rows}
         case = installation.ledger.incidents.get(incident_id)
-    is_exercise, is_stopped = case.mode is Mode.EXERCISE, case.is_halted or not case.is_open
+    is_stopped = case.is_halted or not case.is_open
     document: list[Json] = []
-    lines: list[Line] = ["EXERCISE. Nobody outside is written to."] if is_exercise else []
+    lines: list[Line] = []
+    if case.mode is Mode.EXERCISE:
+        lines.append("EXERCISE. No message is sent to anybody.")
     for row in rows:
         counts = {state.value: row.counts.get(state, 0) for state in EffectState}
-        told_of = heard.get((row.step, row.round), {})
+        reports = heard.get((row.step, row.round), {})
         left = row.abort_seconds(now)
         document.append(
             {
@@ -70,7 +68,7 @@ def status(call: Call, incident: str | None) -> ExitStatus:
                 "digest": row.digest,
                 "root": row.root,
                 "counts": counts,
-                "heard": {state.value: told_of.get(state, 0) for state in DeliveryState},
+                "heard": {state.value: reports.get(state, 0) for state in DeliveryState},
                 "after_the_canary": row.waiting,
                 "is_paused": row.is_paused,
                 "abort_seconds": left,
@@ -82,9 +80,9 @@ def status(call: Call, incident: str | None) -> ExitStatus:
             for name, number in counts.items()
             if number
         )
-        held = is_stopped and not row.state.is_final
-        shown = "stopped with the incident" if held else row.state.value
-        lines.append(f"{row.step}: {row.template} to {row.audience}, {shown}: {text}")
+        is_held = is_stopped and not row.state.is_final
+        state = "stopped with the incident" if is_held else row.state.value
+        lines.append(f"{row.step}: {row.template} to {row.audience}, {state}: {text}")
         lines += [
             f"    {missed.count:,} {missed.state.value}, {missed.reason}: {missed.named}"
             for tally in short
@@ -92,31 +90,29 @@ def status(call: Call, incident: str | None) -> ExitStatus:
             for missed in tally.missed
             if missed.named
         ]
-        if told_of:
-            ends = ", ".join(f"{number:,} {state.value}" for state, number in told_of.items())
-            lines.append(f"    later reports of what was handed over: {ends}")
+        of_step = f"{incident_id} {row.step}`"
+        if reports:
+            ends = ", ".join(f"{number:,} {state.value}" for state, number in reports.items())
+            lines.append(f"    delivery reports: {ends}")
         if left and not is_stopped:
-            lines.append(
-                f"    sending begins in {left} s; to give it up: `standfast notice stop "
-                f"{incident_id} {row.step}`"
-            )
+            lines.append(f"    starts in {left} s; to cancel it: `standfast notice stop {of_step}")
         if row.is_paused:
-            lines.append(f"    paused; `standfast notice resume {incident_id} {row.step}`")
+            lines.append(f"    paused; to resume it: `standfast notice resume {of_step}")
         if row.waiting:
             lines.append(
-                f"    {row.waiting:,} wait for the first messages; to send now: `standfast notice "
-                f"go {incident_id} {row.step}`"
+                f"    {row.waiting:,} wait for the outcome of the canary; to send now: `standfast "
+                f"notice go {of_step}"
             )
     if not rows:
-        lines.append(f"{incident_id} has notified nobody; no notice of it is planned.")
-    call.say(
-        {"incident": incident_id, "notices": document},
-        lines,
-    )
-    return ExitStatus.DONE
+        lines.append(f"{incident_id} has no notice yet; nobody was notified.")
+    return call.say({"incident": incident_id, "notices": document}, lines)
 
 
-@command("pause", exits=_SAID, example="standfast notice pause inc-2026-0001 tell_customers")
+@command(
+    "pause",
+    exits=_HELD_EXIT_STATUSES,
+    example="standfast notice pause inc-2026-0001 tell_customers",
+)
 @incident_argument
 @step_argument
 @click.pass_obj
@@ -124,92 +120,93 @@ def pause(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     """Pause one notice; the rest of the incident continues."""
     from standfast.usecases.notices import staged_sending
 
-    with call.installation() as installation:
-        incident_id, (name,) = resolve_incident(
-            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
-        )
+    with open_incident(call, incident, step, takes=STEP_METAVAR) as (
+        installation,
+        incident_id,
+        (name,),
+    ):
         staged_sending.pause(installation, incident_id, name)
-    call.say(
+    return call.say(
         {"incident": incident_id, "step": name, "is_paused": True},
         [
-            f"{name} is paused. What is under way ends; nothing more is sent.",
+            f"{name} is paused. Messages under way are completed; no other is sent.",
             f"Next: `standfast notice resume {incident_id} {name}`.",
-            f"To give it up for good: `standfast notice stop {incident_id} {name}`.",
+            f"To cancel it: `standfast notice stop {incident_id} {name}`.",
         ],
     )
-    return ExitStatus.DONE
 
 
-@command("resume", exits=_MOVED, example="standfast notice resume inc-2026-0001 tell_customers")
+@command(
+    "resume",
+    exits=_SENT_EXIT_STATUSES,
+    example="standfast notice resume inc-2026-0001 tell_customers",
+)
 @incident_argument
 @step_argument
 @no_wait_option
 @click.pass_obj
-def resume(call: Call, incident: str | None, step: str | None, no_wait: bool) -> ExitStatus:
+def resume(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     """Resume a paused notice.
 
     If no message was sent yet, its abort window begins again.
     """
     from standfast.usecases.notices import staged_sending
 
-    with call.installation() as installation:
-        incident_id, (name,) = resolve_incident(
-            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
-        )
+    with open_incident(call, incident, step, takes=STEP_METAVAR) as (
+        installation,
+        incident_id,
+        (name,),
+    ):
         staged_sending.resume(installation, incident_id, name)
         details: dict[str, Json] = {"step": name, "is_paused": False}
-        before: list[Line] = [f"{name} goes on."]
-        return go_on(
-            call, installation, incident_id, no_wait=no_wait, details=details, before=before
-        )
+        return go_on(call, installation, incident_id, details, [f"{name} is resumed."])
 
 
-@command("go", exits=_MOVED, example="standfast notice go inc-2026-0001 tell_customers")
+@command(
+    "go", exits=_SENT_EXIT_STATUSES, example="standfast notice go inc-2026-0001 tell_customers"
+)
 @incident_argument
 @step_argument
 @no_wait_option
 @click.pass_obj
-def go(call: Call, incident: str | None, step: str | None, no_wait: bool) -> ExitStatus:
+def go(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     """Send a notice to the remaining recipients after the canary, now."""
     from standfast.usecases.notices import staged_sending
 
-    with call.installation() as installation:
-        incident_id, (name,) = resolve_incident(
-            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
-        )
+    with open_incident(call, incident, step, takes=STEP_METAVAR) as (
+        installation,
+        incident_id,
+        (name,),
+    ):
         number = staged_sending.go(installation, incident_id, name)
+        before = [f"{name}: {counted(number, 'remaining recipient')} released for sending."]
         details: dict[str, Json] = {"step": name, "released": number}
-        before: list[Line] = [
-            f"{counted(number, 'more recipient')} of {name} may be written to now."
-        ]
-        return go_on(
-            call, installation, incident_id, no_wait=no_wait, details=details, before=before
-        )
+        return go_on(call, installation, incident_id, details, before)
 
 
 @command(
     "stop",
-    exits=_SAID,
+    exits=_HELD_EXIT_STATUSES,
     example='standfast notice stop inc-2026-0001 tell_customers --why "wrong audience"',
 )
 @incident_argument
 @step_argument
-@click.option("--why", default="", help="Kept with each who is not told.")
+@click.option("--why", default="", help="The reason, recorded for each recipient.")
 @click.pass_obj
 def stop(call: Call, incident: str | None, step: str | None, why: str) -> ExitStatus:
     """Cancel the messages of a notice that were not sent yet."""
     from standfast.usecases.notices import staged_sending
 
-    with call.installation() as installation:
-        incident_id, (name,) = resolve_incident(
-            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
-        )
+    with open_incident(call, incident, step, takes=STEP_METAVAR) as (
+        installation,
+        incident_id,
+        (name,),
+    ):
         number = staged_sending.stop(installation, incident_id, name, why or "no reason was given")
-    call.say(
+    return call.say(
         {"incident": incident_id, "step": name, "stopped": number},
         [
-            f"{counted(number, 'recipient')} of {name} will not be written to.",
-            f"Next: see who was notified: `standfast notice accounting {incident_id}`.",
+            f"{name}: {counted(number, 'message')} cancelled.",
+            f"Next: `standfast notice accounting {incident_id}` shows who was notified.",
         ],
     )
-    return ExitStatus.DONE

@@ -15,8 +15,8 @@ from standfast.plurals import counted
 @command(
     "reports",
     exits={
-        ExitStatus.DONE: "what the reports tell is in the ledger; what is none was left aside",
-        ExitStatus.USAGE: "a file is not there, or a folder is no Maildir",
+        ExitStatus.DONE: "the reports are in the ledger; other mail is ignored",
+        ExitStatus.USAGE: "a file does not exist, or a folder is not a Maildir",
     },
     example="standfast notice reports bounced-1.eml bounced.mbox",
 )
@@ -26,7 +26,7 @@ from standfast.plurals import counted
     required=True,
     type=FilePath(),
     metavar="FILE...",
-    help="Mails as files, an mbox, or a Maildir of the sender.",
+    help="Messages as files, an mbox, or a Maildir of the sender.",
 )
 @click.pass_obj
 def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
@@ -42,24 +42,22 @@ def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
         now = installation.clock()
         found = read_reports(path, now)
         heard = installation.ledger.deliveries.hear(found.events, installation.actor, now)
+    changed = counted(heard.changed, "message")
     lines: list[Line] = [
-        f"{counted(len(found.events), 'report')} read: {heard.changed} changed where a mail stands."
+        f"{counted(len(found.events), 'report')} read; the state of {changed} changed."
     ]
     if heard.settled:
-        lines.append(f"{counted(heard.settled, 'mail')} in doubt: the relay had taken it on.")
-    if aside := found.unread + heard.foreign:
-        lines.append(f"{counted(aside, 'mail')} left aside: no report, or about no mail of ours.")
+        lines.append(f"{counted(heard.settled, 'unknown outcome')} resolved: the relay had it.")
+    if ignored := found.unread + heard.foreign:
+        lines.append(f"{counted(ignored, 'message')} ignored: not a report, or not about a notice.")
     if any(event.state is DeliveryState.BOUNCED for event in found.events):
-        lines.append("`standfast notice held` names whom no mail reached: they need a letter.")
-    lines.append("Next: `standfast notice accounting` says who is told, and who is not.")
-    call.say(
-        {
-            "reports": len(found.events),
-            "changed": heard.changed,
-            "settled": heard.settled,
-            "foreign": heard.foreign,
-            "unread": found.unread,
-        },
-        lines,
-    )
-    return ExitStatus.DONE
+        lines.append("`standfast notice held` lists unreached recipients, which need a letter.")
+    lines.append("Next: `standfast notice accounting` shows who is not notified yet.")
+    document = {
+        "reports": len(found.events),
+        "changed": heard.changed,
+        "settled": heard.settled,
+        "foreign": heard.foreign,
+        "unread": found.unread,
+    }
+    return call.say(document, lines)

@@ -3,12 +3,17 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from standfast.cli.parsing.commands import Group, command
-from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
+from standfast.cli.parsing.parameters import (
+    FilePath,
+    passphrase_file_option,
+    sign_in_options,
+    stored_option,
+)
 from standfast.cli.people.staff import import_staff, list_factors, list_leavers
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Table
@@ -23,16 +28,18 @@ if TYPE_CHECKING:
     from standfast.ledger.people.enrolment import Signer
     from standfast.usecases.core.installation import Installation
 
-_UNSIGNED = "another's passphrase, the last approver, a role that the signer lacks, or no signature"
-
-signing_option = click.option(
-    "--as", "as_person", metavar="PERSON", help="Who signs for it, with their passphrase."
+_UNSIGNED = (
+    "the passphrase is wrong, the signer lacks the role or did not sign, or this is the last "
+    "approver"
+)
+person_option = stored_option(
+    "--as", "as_person", metavar="PERSON", help="Sign as this person, with that passphrase."
 )
 owner_key_option = click.option(
     "--owner-key",
     type=FilePath(),
     metavar="FILE",
-    help="The owner's key signs, where no person can: owner.json of `standfast init`.",
+    help="Sign with the owner's key instead: owner.json of `standfast init`.",
 )
 
 
@@ -40,30 +47,30 @@ owner_key_option = click.option(
     "add",
     exits={
         ExitStatus.DONE: "the person is enrolled",
-        ExitStatus.USAGE: "the name was used before, somebody has this full name, mail address "
-        "or passphrase, or nothing here asks for the role",
+        ExitStatus.USAGE: "the name was used before, another person has the full name, mail "
+        "address or passphrase, or no step or setting uses the role",
         ExitStatus.REFUSED: _UNSIGNED,
     },
     example="standfast people add dana --full-name 'Dana Ray' --mail dana@example.com "
     "--role duty-manager",
 )
 @click.argument("name", help="The sign-in name.")
-@click.option("--full-name", help="As others know them; a terminal asks for it.")
-@click.option("--mail", help="Where they are reached when an approval is needed; likewise.")
-@click.option("--role", multiple=True, help="What they may decide; may be given again.")
+@click.option("--full-name", help="The full name; a terminal asks for it.")
+@click.option("--mail", help="The mail address for approval requests; a terminal asks for it.")
+@click.option("--role", multiple=True, help="A role that the person gets; repeatable.")
 @click.option(
     "--account",
     multiple=True,
     metavar="DIR:NAME",
-    help="Their own account: nobody approves what touches themselves.",
+    help="The person's own account, about which they cannot approve; repeatable.",
 )
-@signing_option
+@person_option
 @owner_key_option
 @click.option(
     "--as-passphrase-file",
     type=FilePath(),
     metavar="FILE",
-    help="The passphrase of PERSON, or of the owner's key.",
+    help="The file with the passphrase of the signer.",
 )
 @passphrase_file_option
 @click.pass_obj
@@ -74,10 +81,8 @@ def add(
     mail: str | None,
     role: tuple[str, ...],
     account: tuple[str, ...],
-    as_person: str | None,
     owner_key: Path | None,
     as_passphrase_file: Path | None,
-    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Enrol a person that may approve.
 
@@ -91,34 +96,27 @@ def add(
 
     full_name, mail = _contact(call, full_name, mail)
     with call.installation() as installation:
-        refuse_unfit(
-            installation,
-            name=name,
-            full_name=full_name,
-            mail=mail,
-            roles=role,
-            accounts=account,
-        )
+        person_data: dict[str, Any] = {
+            "name": name,
+            "full_name": full_name,
+            "mail": mail,
+            "roles": role,
+            "accounts": account,
+        }
+        refuse_unfit(installation, **person_data)
         signer = None
-        if as_person is None and owner_key is None:
+        if call.as_person is None and owner_key is None:
             refuse_unsigned(installation)
         else:
-            signer = _signer(call, installation, as_person, owner_key, as_passphrase_file)
+            of_signer = replace(call, passphrase_file=as_passphrase_file)
+            signer = _signer(of_signer, installation, owner_key)
         now = installation.clock()
         installation.ledger.people.refuse_enrolment(full_name, mail, role, signer, now)
-        enrolled = enrol_person(
-            installation,
-            name=name,
-            full_name=full_name,
-            mail=mail,
-            roles=role,
-            accounts=account,
-            passphrase=passphrase(call, passphrase_file, name, is_new=True),
-            signer=signer,
-        )
+        secret = passphrase(call, name, is_new=True)
+        enrolled = enrol_person(installation, **person_data, passphrase=secret, signer=signer)
     person = enrolled.person
-    when = "at once" if person.is_founding else "after a day"
-    call.say(
+    when = "immediately" if person.is_founding else "after one day"
+    return call.say(
         {
             "person": person.name,
             "roles": list(person.roles),
@@ -127,13 +125,12 @@ def add(
             "untold": enrolled.untold,
         },
         [
-            f"{person.name} is enrolled by {person.enrolled_by} and may approve {when}.",
+            f"{person.name} is enrolled by {person.enrolled_by} and can approve {when}.",
             *_without_role(person.name, person.roles),
             *_untold(enrolled.untold),
-            "Next: `standfast check` says whether there are enough people for each role.",
+            "Next: `standfast check` shows whether each role has enough people.",
         ],
     )
-    return ExitStatus.DONE
 
 
 def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, str]:
@@ -141,7 +138,9 @@ def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, 
     given = {"--full-name": full_name, "--mail": mail}
     missing = [option for option, value in given.items() if value is None]
     if missing and (call.as_json or not sys.stdin.isatty()):
-        raise UsageError(f"give {' and '.join(missing)}, or run this on a terminal, which asks")
+        raise UsageError(
+            f"{' and '.join(missing)}: not given. Add the option, or run the command on a terminal"
+        )
     return (
         ask("Full name") if full_name is None else full_name,
         ask("Mail address") if mail is None else mail,
@@ -152,11 +151,10 @@ def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, 
     "list",
     exits={
         ExitStatus.DONE: "the people are listed; there may be none",
-        ExitStatus.USAGE: "there is no ledger where the configuration says",
     },
     example="standfast people list",
 )
-@click.option("--contacts", is_flag=True, help="Show names and addresses; the look is noted.")
+@click.option("--contacts", is_flag=True, help="Show names and addresses; the view is recorded.")
 @click.pass_obj
 def list_people(call: Call, contacts: bool) -> ExitStatus:
     """List the people that may approve, with their roles."""
@@ -184,7 +182,7 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
             f"since {member.enrolled_at:%Y-%m-%d}",
         ]
         if not member.is_founding and now < member.enrolled_at + FRESH:
-            row[-1] = f"may approve from {minute(member.enrolled_at + FRESH, zone)}"
+            row[-1] = f"can approve from {minute(member.enrolled_at + FRESH, zone)}"
         ids = [key.id[:8] for key in passkeys[member.name]]
         row.append(f"{counted(len(ids), 'passkey')}: {', '.join(ids)}" if ids else "no passkey")
         if contacts:
@@ -192,30 +190,29 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
             row += [member.full_name, member.mail]
         document.append(entry)
         rows.append(row)
-    call.say(
+    return call.say(
         {"people": document},
-        [Table(rows=rows)] if rows else ["Nobody is enrolled: `standfast people add NAME`."],
+        [Table(rows=rows)] if rows else ["Nobody is enrolled. Enrol: `standfast people add NAME`."],
     )
-    return ExitStatus.DONE
 
 
 @command(
     "remove",
     exits={
         ExitStatus.DONE: "the person can no longer approve",
-        ExitStatus.USAGE: "nobody of that name is enrolled, or nobody signs for it",
+        ExitStatus.USAGE: "nobody with that name is enrolled, or the signature is missing",
         ExitStatus.REFUSED: _UNSIGNED,
     },
     example="standfast people remove dana --as lee",
 )
 @click.argument("name", help="The sign-in name.")
-@signing_option
-@click.option("--second", metavar="PERSON", help="A second approver, who signs too.")
+@person_option
+@click.option("--second", metavar="PERSON", help="A second approver, who signs as well.")
 @click.option(
     "--second-passphrase-file",
     type=FilePath(),
     metavar="FILE",
-    help="The passphrase of the second approver.",
+    help="The file with the passphrase of the second approver.",
 )
 @owner_key_option
 @passphrase_file_option
@@ -223,11 +220,9 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
 def remove(
     call: Call,
     name: str,
-    as_person: str | None,
     second: str | None,
     second_passphrase_file: Path | None,
     owner_key: Path | None,
-    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Remove a person's right to approve.
 
@@ -240,43 +235,35 @@ def remove(
 
     with call.installation() as installation:
         installation.ledger.people.get(name)
-        signer = _signer(call, installation, as_person, owner_key, passphrase_file)
+        signer = _signer(call, installation, owner_key)
         second_signer = None
         if second is not None:
-            phrase = passphrase(call, second_passphrase_file, second)
-            second_signer = person_signer(installation, second, phrase)
+            of_second = replace(call, passphrase_file=second_passphrase_file)
+            second_signer = person_signer(installation, second, passphrase(of_second, second))
         removed = remove_person(installation, name, signer, second_signer)
-    call.say(
+    return call.say(
         {"person": name, "is_removed": True, "removed_by": signer.name, "untold": removed.untold},
         [f"{name} can no longer approve anything.", *_untold(removed.untold)],
     )
-    return ExitStatus.DONE
 
 
 @command(
     "grant",
     exits={
         ExitStatus.DONE: "the person has the roles",
-        ExitStatus.USAGE: "nobody of that name is enrolled, nothing here asks for the role, or "
-        "nobody signs for it",
+        ExitStatus.USAGE: "nobody with that name is enrolled, no step or setting uses the role, "
+        "or the signature is missing",
         ExitStatus.REFUSED: _UNSIGNED,
     },
     example="standfast people grant dana --role duty-manager --as lee",
 )
 @click.argument("name", help="The sign-in name.")
-@click.option("--role", multiple=True, help="What they may decide besides; may be given again.")
-@signing_option
+@click.option("--role", multiple=True, help="A role that the person gets as well; repeatable.")
+@person_option
 @owner_key_option
 @passphrase_file_option
 @click.pass_obj
-def grant(
-    call: Call,
-    name: str,
-    role: tuple[str, ...],
-    as_person: str | None,
-    owner_key: Path | None,
-    passphrase_file: Path | None,
-) -> ExitStatus:
+def grant(call: Call, name: str, role: tuple[str, ...], owner_key: Path | None) -> ExitStatus:
     """Give a person more roles.
 
     All enrolled people are notified. After the first day of an installation, a signer can grant
@@ -286,63 +273,51 @@ def grant(
 
     with call.installation() as installation:
         installation.ledger.people.get(name)
-        signer = _signer(call, installation, as_person, owner_key, passphrase_file)
+        signer = _signer(call, installation, owner_key)
         granted = grant_roles(installation, name, role, signer)
     roles = granted.person.roles
-    call.say(
+    return call.say(
         {"person": name, "roles": list(roles), "granted_by": signer.name, "untold": granted.untold},
         [f"{name} has the roles {', '.join(roles)}.", *_untold(granted.untold)],
     )
-    return ExitStatus.DONE
 
 
-def _signer(
-    call: Call,
-    installation: "Installation",
-    as_person: str | None,
-    owner_key: Path | None,
-    passphrase_file: Path | None,
-) -> "Signer":
+def _signer(call: Call, installation: "Installation", owner_key: Path | None) -> "Signer":
     """Sign in a person or open the owner's key; UsageError for both or none."""
     from standfast.usecases.people.enrolment import owner_signer, person_signer
 
-    if owner_key is not None and as_person is None:
-        return owner_signer(
-            installation, owner_key, lambda who: passphrase(call, passphrase_file, who)
-        )
-    if as_person is None or owner_key is not None:
-        raise UsageError("one signature is needed. Give --as PERSON or --owner-key FILE")
-    return person_signer(installation, as_person, passphrase(call, passphrase_file, as_person))
+    if owner_key is not None and call.as_person is None:
+        return owner_signer(installation, owner_key, lambda who: passphrase(call, who))
+    if call.as_person is None or owner_key is not None:
+        raise UsageError("signature: exactly one is needed. Give --as PERSON or --owner-key FILE")
+    return person_signer(installation, call.as_person, passphrase(call, call.as_person))
 
 
 def _without_role(name: str, roles: "tuple[str, ...]") -> list[str]:
     if roles:
         return []
-    return [f"{name} has no role: `standfast people grant {name} --role ROLE --as PERSON`."]
+    grant_it = f"standfast people grant {name} --role ROLE --as PERSON"
+    return [f"{name} has no role yet. Add one: `{grant_it}`."]
 
 
 def _untold(why: str) -> list[str]:
-    return [f"Nobody was notified: {why}. Tell everybody yourself."] if why else []
+    return [f"Enrolled people were not notified: {why}. Notify them yourself."] if why else []
 
 
 @command(
     "remove-passkey",
     exits={
-        ExitStatus.DONE: "the passkey signs nothing any more",
-        ExitStatus.USAGE: "nobody of that name is enrolled or has such a passkey, or nobody "
-        "signs in",
-        ExitStatus.REFUSED: "that is not the passphrase of the person named by --as",
+        ExitStatus.DONE: "the passkey can no longer sign",
+        ExitStatus.USAGE: "nobody with that name has such a passkey, or the sign-in is missing",
+        ExitStatus.REFUSED: "the passphrase is wrong",
     },
     example="standfast people remove-passkey dana 3f9a1c20 --as dana",
 )
 @click.argument("name", help="The sign-in name.")
-@click.argument("passkey", help="Its id, or how that begins; `people list` has it.")
-@click.option("--as", "as_person", metavar="PERSON", help="Who asks for it, signed in.")
-@passphrase_file_option
+@click.argument("passkey", help="Its id from `people list`, or how it begins.")
+@sign_in_options("Sign in as this person; required.")
 @click.pass_obj
-def remove_passkey(
-    call: Call, name: str, passkey: str, as_person: str | None, passphrase_file: Path | None
-) -> ExitStatus:
+def remove_passkey(call: Call, name: str, passkey: str) -> ExitStatus:
     """Remove a passkey, such as that of a lost phone.
 
     Its approvals of steps that are not done yet no longer count; these steps ask for approval
@@ -350,23 +325,22 @@ def remove_passkey(
     """
     from standfast.usecases.people import passkeys
 
-    if as_person is None:
-        raise UsageError("the removal takes a sign-in. Give --as PERSON")
+    if call.as_person is None:
+        raise UsageError("sign-in: it is missing. Add --as PERSON")
     with call.installation() as installation:
-        by = signed_in(call, installation, as_person, passphrase_file)
+        by = signed_in(call, installation)
         removed = passkeys.remove_passkey(
             replace(installation, actor=by or installation.actor), name, passkey
         )
-    call.say(
+    return call.say(
         {"person": name, "passkey": removed.id, "is_removed": True},
-        [f"Passkey {removed.id[:8]} of {name} signs nothing any more."],
+        [f"Passkey {removed.id[:8]} of {name} is removed and can no longer sign."],
     )
-    return ExitStatus.DONE
 
 
 people = Group(
     "people",
-    help="Who may approve, who works here, and who has left.",
+    help="Approvers, the list of staff, leavers and second factors.",
     commands=[
         add,
         list_people,

@@ -21,30 +21,37 @@ if TYPE_CHECKING:
     from standfast.usecases.people.staff_lists import Listed
 
 
+names_option = click.option("--names", is_flag=True, help="Show names; the view is recorded.")
+
+
 @command(
     "import",
     exits={
-        ExitStatus.DONE: "the list is taken, or with --dry-run was looked at",
-        ExitStatus.FAILED: "the directory does not answer",
-        ExitStatus.USAGE: "a line does not fit; each is named, and nothing was changed",
-        ExitStatus.REFUSED: "most people would be gone from the list: is it whole?",
+        ExitStatus.DONE: "the list is imported, or with --dry-run the changes are shown",
+        ExitStatus.FAILED: "the directory does not respond",
+        ExitStatus.USAGE: "a line is not valid; each is named, and nothing was changed",
+        ExitStatus.REFUSED: "most people would be missing: the list may be incomplete",
     },
     example="standfast people import staff.csv --dry-run",
 )
 @click.argument(
-    "file", required=False, type=FilePath(), metavar="[FILE.csv]", help="A list with a header line."
+    "file",
+    required=False,
+    type=FilePath(),
+    metavar="[FILE.csv]",
+    help="A CSV file with a header line.",
 )
-@click.option("--scim", metavar="NAME", help="Instead: the directory accounts.NAME.")
-@click.option("--ldap", metavar="NAME", help="Instead: the directory accounts.NAME.")
+@click.option("--scim", metavar="NAME", help="Read the SCIM directory accounts.NAME instead.")
+@click.option("--ldap", metavar="NAME", help="Read the LDAP directory accounts.NAME instead.")
 @click.option(
     "--column",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="What the file calls a column; may be given again.",
+    help="Our name and the file's name of a column; repeatable.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
-@click.option("--yes", is_flag=True, help="Also when most people would be gone.")
-@click.option("--names", is_flag=True, help="Show names; the look is noted.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, only.")
+@click.option("--yes", is_flag=True, help="Import even if most people would be missing.")
+@names_option
 @click.pass_obj
 def import_staff(
     call: Call,
@@ -93,26 +100,24 @@ def import_staff(
             lines.append(f"  {len(shown)} {would}{word}: {', '.join(some)}{more}")
     lines.append(f"  {changes.unchanged} unchanged")
     lines += [
-        f"{incident}: planned, since {name} still gets in; "
-        f"`standfast incident carry-out {incident}` locks"
+        f"{incident}: planned, because {name} can still sign in. Lock the accounts: `standfast "
+        f"incident carry-out {incident}`."
         for incident, name in taken.planned.items()
     ]
     if taken.leaving and dry_run:
-        lines.append("Next: without --dry-run, who has left and still gets in is planned.")
-    call.say(document, lines)
-    return ExitStatus.DONE
+        lines.append("Next: without --dry-run, an incident is planned for each of the leavers.")
+    return call.say(document, lines)
 
 
 @command(
     "leavers",
     exits={
-        ExitStatus.DONE: "nobody who has left gets in anywhere",
-        ExitStatus.USAGE: "there is no ledger where the configuration says",
-        ExitStatus.PARTIAL: "somebody who has left still gets in, or a directory cannot tell",
+        ExitStatus.DONE: "no leaver can sign in",
+        ExitStatus.PARTIAL: "a leaver can still sign in, or a directory cannot be checked",
     },
     example="standfast people leavers --names",
 )
-@click.option("--names", is_flag=True, help="Show names; the look is noted.")
+@names_option
 @click.pass_obj
 def list_leavers(call: Call, names: bool) -> ExitStatus:
     """List people that have left and can still sign in.
@@ -130,11 +135,16 @@ def list_leavers(call: Call, names: bool) -> ExitStatus:
     for leaver in found.everybody:
         entry = leaver.as_json(is_masked=not names)
         rows += [
-            [str(entry["name"]), "still in", str(account), "" if access.is_listed else "not listed"]
+            [
+                str(entry["name"]),
+                "can sign in",
+                str(account),
+                "" if access.is_listed else "not in the list of staff",
+            ]
             for access, account in zip(leaver.still_in, _texts(entry["still_in"]), strict=True)
         ]
         rows += [
-            [str(entry["name"]), "unclear", access.account.partition(":")[0], access.problem]
+            [str(entry["name"]), "unknown", access.account.partition(":")[0], access.problem]
             for access in leaver.unclear
         ]
     document: dict[str, Json] = {
@@ -147,32 +157,30 @@ def list_leavers(call: Call, names: bool) -> ExitStatus:
     lines: list[Line] = [
         f"{counted(gone, 'person has', 'people have')} left."
         if gone
-        else "Nobody has left, as far as the imported lists say."
+        else "The imported lists name no leaver."
         if is_listed
-        else "No list says who works here: `standfast people import FILE` takes one over."
+        else "No list of staff is imported. Import one: `standfast people import FILE`."
     ]
     if rows:
         lines.append(Table(rows=rows, indent=2))
         lines.append(
-            "Next: `standfast incident list --open` has their plans; a name that is not listed may "
-            "be somebody else's: look whose it is."
+            "Next: `standfast incident list --open` shows their plans. Check the owner of each "
+            "account that is not in the list of staff: it may belong to somebody else."
         )
     elif gone:
-        lines.append("None of them gets in anywhere.")
-    call.say(document, lines)
-    return found.exit_status
+        lines.append("None of them can sign in.")
+    return call.say(document, lines, found.exit_status)
 
 
 @command(
     "factors",
     exits={
-        ExitStatus.DONE: "nobody may sign in without a second factor",
-        ExitStatus.USAGE: "there is no ledger where the configuration says",
-        ExitStatus.PARTIAL: "somebody may, or a directory cannot say",
+        ExitStatus.DONE: "every account needs a second factor",
+        ExitStatus.PARTIAL: "an account needs none, or a directory cannot be checked",
     },
     example="standfast people factors --names",
 )
-@click.option("--names", is_flag=True, help="Show names; the look is noted.")
+@names_option
 @click.pass_obj
 def list_factors(call: Call, names: bool) -> ExitStatus:
     """List accounts that need no second factor to sign in.
@@ -200,14 +208,13 @@ def list_factors(call: Call, names: bool) -> ExitStatus:
                     indent=2,
                 )
             )
-    call.say(
+    return call.say(
         {
             "directories": [result.as_json(is_masked=not names) for result in everywhere],
-            "exit_status": int(status),
         },
-        lines or ["There is no directory to ask: [accounts.NAME] names one."],
+        lines or ["No directory is configured. Add [accounts.NAME]."],
+        status,
     )
-    return status
 
 
 def _listed(
@@ -220,21 +227,24 @@ def _listed(
     from standfast.usecases.people.staff_lists import COLUMNS, read_csv, read_ldap, read_scim
 
     if sum(source is not None for source in (file, scim, ldap)) != 1:
-        raise UsageError("name one list: FILE.csv, --scim NAME or --ldap NAME")
+        raise UsageError("list of staff: give exactly one of FILE.csv, --scim NAME, --ldap NAME")
     names: dict[str, str] = {}
     for pair in columns:
         ours, equals, theirs = pair.partition("=")
         if not equals or ours not in COLUMNS or not theirs:
-            raise UsageError(f"--column takes OURS=THEIRS; ours are {', '.join(COLUMNS)}")
+            raise UsageError(
+                f"--column: the form is OURS=THEIRS. Our columns are {', '.join(COLUMNS)}"
+            )
         names[ours] = theirs
     if file is not None:
         return "csv", read_csv(file, installation.config, names)
     if names:
-        raise UsageError("--column belongs to a CSV file")
+        raise UsageError("--column: it applies to a CSV file only. Remove it")
     name = scim or ldap or ""
     if name not in installation.config.accounts:
         raise UsageError(
-            f"there is no accounts.{name}; {known_names_hint(name, installation.config.accounts)}"
+            f"accounts.{name}: not configured; "
+            f"{known_names_hint(name, installation.config.accounts)}"
         )
 
     def reveal(reference: "SecretReference") -> str:

@@ -88,10 +88,9 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
         from standfast.usecases.playbooks.printed_pages import write_drawing
 
         out = write_drawing(playbook, svg.absolute())
-        call.say({"playbook": playbook.name, "svg": str(out)}, [f"It is drawn: {out}"])
-        return ExitStatus.DONE
+        return call.say({"playbook": playbook.name, "svg": str(out)}, [f"It is drawn: {out}"])
     graph, text = as_graph(playbook), as_text(playbook)
-    call.say(
+    return call.say(
         {
             "playbook": playbook.name,
             "title": playbook.title,
@@ -124,7 +123,6 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
         },
         [graph, text.removesuffix("\n")],
     )
-    return ExitStatus.DONE
 
 
 @command(
@@ -149,7 +147,7 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
     config = call.config_if_any()
     sound = check_files(config, names)
     where = "here" if config else "as far as can be known without a configuration"
-    call.say(
+    return call.say(
         {
             "is_sound": True,
             "playbooks": [
@@ -161,7 +159,6 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
             for playbook in sound
         ],
     )
-    return ExitStatus.DONE
 
 
 @command(
@@ -192,7 +189,7 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
     lines = [f"Written: {done.file}, {counted(len(done.playbook.steps), 'step')}."]
     lines += [f"By hand or to be allowed: {warning}" for warning in done.warnings]
     lines += [str(problem) for problem in done.problems]
-    call.say(
+    return call.say(
         {
             "playbook": done.playbook.name,
             "file": str(done.file),
@@ -200,8 +197,8 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
             "problems": [str(problem) for problem in done.problems],
         },
         [*lines],
+        ExitStatus.PARTIAL if done.problems else ExitStatus.DONE,
     )
-    return ExitStatus.PARTIAL if done.problems else ExitStatus.DONE
 
 
 @command(
@@ -228,8 +225,7 @@ def export(call: Call, name: str, to: Path) -> ExitStatus:
     from standfast.usecases.playbooks.cacao_exchange import export_cacao_playbook
 
     playbook = export_cacao_playbook(call.config_if_any(), name, to.absolute(), system_clock())
-    call.say({"playbook": playbook.name, "file": str(to.absolute())}, [f"Written: {to}"])
-    return ExitStatus.DONE
+    return call.say({"playbook": playbook.name, "file": str(to.absolute())}, [f"Written: {to}"])
 
 
 @command(
@@ -264,8 +260,9 @@ def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
     config = call.config_if_any()
     paths = [library.find_file(config, name) for name in names or library.files(config)]
     written = write_pages([library.read(path) for path in paths], to.absolute())
-    call.say({"pages": [str(page) for page in written]}, [f"Written: {page}" for page in written])
-    return ExitStatus.DONE
+    return call.say(
+        {"pages": [str(page) for page in written]}, [f"Written: {page}" for page in written]
+    )
 
 
 playbook = Group(

@@ -33,7 +33,7 @@ def list_exercises(call: Call) -> ExitStatus:
     from standfast.usecases.exercises.tabletop import exercises
 
     found = exercises()
-    call.say(
+    return call.say(
         {
             "exercises": [
                 {
@@ -54,7 +54,6 @@ def list_exercises(call: Call) -> ExitStatus:
             )
         ],
     )
-    return ExitStatus.DONE
 
 
 @command(
@@ -90,8 +89,7 @@ def start(call: Call, name: str) -> ExitStatus:
         *(f"{seat}: {does}" for seat, does in exercise.seats.items()),
         "",
     ]
-    call.say({**now.as_json(), "briefing": exercise.briefing}, [*briefing, *_lines(now)])
-    return ExitStatus.DONE
+    return call.say({**now.as_json(), "briefing": exercise.briefing}, [*briefing, *_lines(now)])
 
 
 @command(
@@ -107,8 +105,7 @@ def next_inject(call: Call, incident: str | None) -> ExitStatus:
 
     with call.installation() as installation:
         now = turn(installation, _meant(installation, incident))
-    call.say(now.as_json(), _lines(now))
-    return ExitStatus.DONE
+    return call.say(now.as_json(), _lines(now))
 
 
 @command(
@@ -137,7 +134,7 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
         f"{inject.title}: {result.points} of {result.most}. {result.because}".strip()
     ]
     result_lines += [f"  not heard: {missed}" for missed in result.missed]
-    call.say(
+    return call.say(
         {
             **now.as_json(),
             "answered": inject.name,
@@ -148,7 +145,6 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
         },
         [*result_lines, "", *_lines(now)],
     )
-    return ExitStatus.DONE
 
 
 @command(
@@ -165,7 +161,7 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
 
     with call.installation() as installation:
         found = end(installation, _meant(installation, incident))
-    call.say(
+    return call.say(
         as_json(found),
         [
             (
@@ -175,7 +171,6 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
             f"Next: standfast tabletop report {found.incident}",
         ],
     )
-    return ExitStatus.DONE
 
 
 @command(
@@ -200,8 +195,7 @@ def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
     with call.installation() as installation:
         found = gather(installation, incident)
         out = write(installation, incident, (to or Path(f"{incident}.html")).absolute())
-    call.say({**as_json(found), "page": str(out)}, [f"The report is written: {out}"])
-    return ExitStatus.DONE
+    return call.say({**as_json(found), "page": str(out)}, [f"The report is written: {out}"])
 
 
 def _meant(installation: "Installation", named: str | None) -> str:

@@ -41,5 +41,4 @@ def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
             write_incident_page(installation, incident, out)
         else:
             write_installation_page(installation, out)
-    call.say({"page": str(out)}, [f"The page is written: {out}"])
-    return ExitStatus.DONE
+    return call.say({"page": str(out)}, [f"The page is written: {out}"])

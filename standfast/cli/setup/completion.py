@@ -31,5 +31,4 @@ def completion(context: click.Context, shell: str) -> ExitStatus:
     call: Call = context.obj
     completer = _SHELLS[shell](context.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE)
     script = completer.source()
-    call.say({"shell": shell, "script": script}, [script])
-    return ExitStatus.DONE
+    return call.say({"shell": shell, "script": script}, [script])

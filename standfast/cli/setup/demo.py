@@ -52,11 +52,9 @@ def demo(call: Call, folder: Path | None, stop: bool, serve: bool, again: bool) 
         ) from None
     if stop:
         ended = tour.stop(folder)
-        call.say({"ended": ended}, [f"{ended} of its servers ran, and are ended."])
-        return ExitStatus.DONE
+        return call.say({"ended": ended}, [f"{ended} of its servers ran, and are ended."])
     if serve:
         running = {server.name: server.port for server in tour.serve(folder)}
         lines = [f"{name} answers at 127.0.0.1:{port}." for name, port in running.items()]
-        call.say({"ports": running}, lines)
-        return ExitStatus.DONE
+        return call.say({"ports": running}, lines)
     return ExitStatus(tour.run(folder, as_json=call.as_json, is_again=again))

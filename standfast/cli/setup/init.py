@@ -61,7 +61,7 @@ def init(
 
     config_file = folder / DEFAULT_FILE
     if config_file.is_file() and make_ledger(folder, call.env, system_clock()):
-        call.say(
+        return call.say(
             {"config": str(config_file), "is_ledger_made": True},
             [
                 f"The ledger that {config_file} names is made; nothing else was changed.",
@@ -69,7 +69,6 @@ def init(
                 f"Next: standfast -c {quote(str(config_file))} check",
             ],
         )
-        return ExitStatus.DONE
     if source is None and not config_file.exists():
         raise UsageError("say what is backed up: --source PATH, a folder or a SQLite database")
     source = source or folder  # of what is set up already, nothing is asked of it
@@ -147,7 +146,7 @@ def _enrol_people(call: Call, made: "SetUp") -> None:
                     mail=mail,
                     roles=wanted,
                     accounts=[],
-                    passphrase=passphrase(here, None, name, is_new=True),
+                    passphrase=passphrase(here, name, is_new=True),
                 )
         except UsageError as error:
             tell(str(error))

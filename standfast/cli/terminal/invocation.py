@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from standfast.cli.terminal.output import Line, Tell, print_json, print_lines, progress
 from standfast.config_file import find_config
+from standfast.errors import ExitStatus
 from standfast.records import JsonObject
 
 if TYPE_CHECKING:
     from standfast.config import Config
     from standfast.usecases.core.installation import Installation
+    from standfast.usecases.key_ceremonies.owner_operations import Stores
 
 PROGRAM = "standfast"
 COMPLETION_VARIABLE = "_STANDFAST_COMPLETE"  # the name that click derives from the program's
@@ -23,11 +25,14 @@ COMPLETION_VARIABLE = "_STANDFAST_COMPLETE"  # the name that click derives from 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One invocation of a command: its configuration and its output format."""
+    """One invocation of a command: configuration, output format, sign-in."""
 
     config: Path | None
     as_json: bool
     env: Mapping[str, str] = field(repr=False)
+    as_person: str | None = None
+    passphrase_file: Path | None = None
+    no_wait: bool = False
 
     @property
     def config_file(self) -> Path:
@@ -47,6 +52,12 @@ class Call:
         ) as installation:
             yield installation
 
+    def stores(self) -> "Stores":
+        """Open the vault and its key store, without the ledger."""
+        from standfast.usecases.key_ceremonies.owner_operations import open_stores
+
+        return open_stores(self.config_file, self.env)
+
     def config_if_any(self) -> "Config | None":
         """Load the configuration; None if none is named or in this folder."""
         from standfast.config import load
@@ -56,12 +67,20 @@ class Call:
             return None
         return load(self.config_file)
 
-    def say(self, document: JsonObject, lines: Iterable[Line]) -> None:
-        """Print the document with `--json`, the lines otherwise."""
-        if self.as_json:
+    def say(
+        self, document: JsonObject, lines: Iterable[Line], status: ExitStatus | None = None
+    ) -> ExitStatus:
+        """Print the document with `--json`, the lines otherwise.
+
+        Returns the status, which is added to the document; without a status, returns DONE.
+        """
+        if not self.as_json:
+            print_lines(lines)
+        elif status is None:
             print_json(document)
         else:
-            print_lines(lines)
+            print_json({**document, "exit_status": int(status)})
+        return ExitStatus.DONE if status is None else status
 
     @contextmanager
     def progress(self) -> Iterator[Tell]:

@@ -53,8 +53,22 @@ class Table:
 
 
 Line = str | Table
+MOST_SHOWN = 20  # rows of a list that may be long; the JSON document has all of them
 _lost: list[str] = []  # why standard output did not take the answer; a process has only one
 Tell = Callable[[str, int, int], None]  # what is being done, how much is done, how much there is
+
+
+def first_rows(
+    rows: Iterable[Sequence[str]], total: int | None = None, *, indent: int = 2
+) -> list[Line]:
+    """Return a table of the first rows, and a line with the number of others.
+
+    `total` is the number of all rows, if `rows` has only some of them.
+    """
+    every = list(rows)
+    more = (len(every) if total is None else total) - min(MOST_SHOWN, len(every))
+    lines: list[Line] = [Table(rows=every[:MOST_SHOWN], indent=indent)]
+    return [*lines, f"{' ' * indent}… and {more:,} more; see --json"] if more > 0 else lines
 
 
 def print_json(document: JsonObject) -> None:

@@ -3,6 +3,7 @@
 A passphrase is never an argument: arguments appear in the process list and in the shell's history.
 """
 
+import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,30 +17,28 @@ if TYPE_CHECKING:
 VARIABLE = "STANDFAST_PASSPHRASE"
 
 
-def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False) -> str:
+def passphrase(call: Call, who: str, *, is_new: bool = False) -> str:
     """Return the passphrase of a person; a new passphrase is typed twice.
 
     Raises UsageError if there is no file, no variable and no terminal, or if every user may read
     the file; SecretMissing for a file that cannot be read.
     """
-    if file is not None:
-        return _from_file(call, file)
+    if call.passphrase_file is not None:
+        return _from_file(call, call.passphrase_file)
     if given := call.env.get(VARIABLE):
         return _text(given, VARIABLE)
     if not sys.stdin.isatty():
         raise UsageError(
-            f"the passphrase of {who} is needed: give --passphrase-file FILE, set {VARIABLE}, or "
-            "run this on a terminal"
+            f"passphrase of {who}: none is given. Add --passphrase-file FILE, set {VARIABLE}, or "
+            "run the command on a terminal"
         )
-    import getpass
-
     try:
         typed = getpass.getpass(f"Passphrase of {who}: ")
-        if is_new and getpass.getpass("The same again: ") != typed:
-            raise UsageError("the two passphrases differ; nothing was changed")
+        if is_new and getpass.getpass("Repeat the passphrase: ") != typed:
+            raise UsageError("passphrase: the two entries differ. Nothing was changed")
     except UnicodeDecodeError:
-        raise _no_text("what was typed") from None
-    return _text(typed, "what was typed")
+        raise _not_utf8("the typed text") from None
+    return _text(typed, "the typed text")
 
 
 def _text(given: str, source: str) -> str:
@@ -47,12 +46,12 @@ def _text(given: str, source: str) -> str:
     try:
         given.encode()
     except UnicodeEncodeError:
-        raise _no_text(source) from None
+        raise _not_utf8(source) from None
     return given
 
 
-def _no_text(source: str) -> UsageError:
-    return UsageError(f"the passphrase is not UTF-8 ({source}); set the terminal to UTF-8")
+def _not_utf8(source: str) -> UsageError:
+    return UsageError(f"passphrase ({source}): not UTF-8. Set the terminal to UTF-8")
 
 
 def _from_file(call: Call, file: Path) -> str:
@@ -63,17 +62,13 @@ def _from_file(call: Call, file: Path) -> str:
     try:
         return resolver.resolve(SecretReference(f"file:{file}")).reveal()
     except Refused as error:
-        raise UsageError(str(error)) from error  # mended by the command that it names
+        raise UsageError(str(error)) from error  # the command that it names corrects it
 
 
-def signed_in(
-    call: Call, installation: "Installation", as_person: str | None, passphrase_file: Path | None
-) -> str | None:
-    """Return the name of the person that signed in; None without a name."""
+def signed_in(call: Call, installation: "Installation") -> str | None:
+    """Return the name of the person that signed in; None without --as."""
     from standfast.usecases.approvals.step_decisions import authenticated_person
 
-    if as_person is None:
+    if call.as_person is None:
         return None
-    return authenticated_person(
-        installation, as_person, passphrase(call, passphrase_file, as_person)
-    )
+    return authenticated_person(installation, call.as_person, passphrase(call, call.as_person))

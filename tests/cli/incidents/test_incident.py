@@ -203,7 +203,7 @@ def test_what_was_not_wholly_done_is_accepted_and_the_rest_goes_on(
     )
     opened = desk.json("incident", "open", "held", "-i", "accounts=alice,agents:nobody")
     assert opened["exit_status"] == 5
-    assert "`lock` holds up `after`" in opened["next_step"]
+    assert "`lock` blocks `after`" in opened["next_step"]
     accepted = desk.json("incident", "accept", "lock")
     assert {one["step"]: one["state"] for one in accepted["steps"]}["after"] == "prompted"
 

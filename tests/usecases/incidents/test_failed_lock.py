@@ -79,7 +79,7 @@ def test_failed_lock_is_next_and_retryable(
 ) -> None:
     case = installation.open("account-takeover")
     outcome = installation.advance(case)
-    assert outcome.standing.next_step.startswith("`lock` holds up `prove`")
+    assert outcome.standing.next_step.startswith("`lock` blocks `prove`")
     assert f"`standfast incident retry {case} lock`" in outcome.standing.next_step
     assert "or do it by hand and go on without it" in outcome.standing.next_step
     assert came_to(outcome, "prove") is None
