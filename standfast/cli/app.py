@@ -30,16 +30,18 @@ from standfast.cli.terminal.output import discard_output, lost_answer, print_err
 from standfast.errors import ExitStatus, FileInvalid, StandfastError
 from standfast.records import Json
 
-_OF_A_SIGNAL = 128  # what a shell adds to the number of the signal that ended a command
+_OF_A_SIGNAL = 128  # a shell adds this to the number of the signal that ended a command
 INTERRUPTED = _OF_A_SIGNAL + signal.SIGINT
-_INTERRUPTED_SAYS = "stopped; what was begun is in the ledger: `standfast status` says how to go on"
-_NOWHERE = (
-    "the folder that this was started in is gone, and relative paths lead nowhere from it: "
-    "change to one that is there (`cd`), then run this again"
+_INTERRUPTED_MESSAGE = (
+    "interrupted: the ledger has what was started. `standfast status` shows how to continue"
+)
+_NO_FOLDER = (
+    "current folder: it was deleted, so relative paths have no base. Change to another folder "
+    "(`cd`), then run the command again"
 )
 _WINDOWS = (
-    "Standfast runs on Linux, and not on Windows: back a Windows host's files up from a share that "
-    "Linux mounts, or from a bucket that they are copied to; docs/sources.md says how"
+    "Standfast: it runs on Linux only. Back up the files of a Windows host from a share that a "
+    "Linux host mounts, or from a bucket: docs/sources.md"
 )
 _DEBUG = "STANDFAST_DEBUG"
 
@@ -84,9 +86,9 @@ def _show_version(context: click.Context, _option: click.Parameter, is_given: bo
 
 app = LazyGroup(
     PROGRAM,
-    help="Backups that come back, and breaches that are contained.\n\n"
-    "In a breach: `standfast playbook list` says which playbook fits, and `standfast incident "
-    "plan` what it would touch; `standfast lock ACCOUNT` locks at once.",
+    help="Encrypted backups with proven restores, and breach response.\n\n"
+    "In a breach: `standfast lock ACCOUNT` locks an account immediately. `standfast playbook list` "
+    "shows which playbook fits, and `standfast incident plan PLAYBOOK` shows what it would do.",
     epilog=_shipped_pages(),
     modules=_MODULES,
     params=[
@@ -96,7 +98,7 @@ app = LazyGroup(
             is_eager=True,
             expose_value=False,
             callback=_show_version,
-            help="Print which version this is.",
+            help="Print the version and exit.",
         )
     ],
 )
@@ -109,23 +111,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.platform.startswith("win"):
         return _failed(_WINDOWS, ExitStatus.USAGE, is_json="--json" in given)
     try:
-        with _ending_as_by_ctrl_c():
+        with _signals_as_interrupts():
             status = _run(given)
         lost = lost_answer()
     except BrokenPipeError:
-        discard_output(sys.stdout)  # whoever read us has enough
+        discard_output(sys.stdout)  # the reader closed the pipe
         return ExitStatus.FAILED
     if lost is None:
         return status
     print_error(
-        f"the answer could not be written to standard output: {lost}; what was done stands, "
-        "and `standfast status` shows it"
+        f"standard output: cannot be written: {lost}. The command is done; `standfast status` "
+        "shows its result"
     )
     return status or ExitStatus.FAILED
 
 
 @contextmanager
-def _ending_as_by_ctrl_c() -> Iterator[None]:
+def _signals_as_interrupts() -> Iterator[None]:
     """Raise `KeyboardInterrupt` for other signals that end a command.
 
     The argument of the exception is the signal number. Only the first signal counts: a shutdown and
@@ -135,11 +137,11 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
     def end(number: int, _frame: FrameType | None) -> None:
         for signal_number in replaced:
             signal.signal(signal_number, _pass)  # not SIG_IGN: child programs would inherit it
-        _end_what_waits()
+        _end_network_waits()
         raise KeyboardInterrupt(number)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        _end_what_waits()
+        _end_network_waits()
         raise KeyboardInterrupt
 
     # A changed handler was set on purpose, for example SIGHUP by `nohup`; keep it.
@@ -159,7 +161,7 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _end_what_waits() -> None:
+def _end_network_waits() -> None:
     """End waits for the network soon.
 
     Without the module, nothing waits for the network.
@@ -190,10 +192,10 @@ def _run(given: Sequence[str]) -> int:
         return _failed(_usage_message(error), ExitStatus.USAGE, is_json=is_json)
     except KeyboardInterrupt as error:
         status = _OF_A_SIGNAL + error.args[0] if error.args else INTERRUPTED
-        notes = _notes(error) or [_INTERRUPTED_SAYS]
+        notes = _notes(error) or [_INTERRUPTED_MESSAGE]
         return _failed("; ".join(notes), status, is_json=is_json)
     except EOFError:
-        return _failed(_INTERRUPTED_SAYS, INTERRUPTED, is_json=is_json)
+        return _failed(_INTERRUPTED_MESSAGE, INTERRUPTED, is_json=is_json)
     except FileInvalid as error:
         problems: list[Json] = [
             {
@@ -217,29 +219,30 @@ def _run(given: Sequence[str]) -> int:
         if os.environ.get(_DEBUG):
             raise
         return _failed(
-            f"{error.name} is missing from this Python, {sys.executable}: run the one that "
-            "Standfast is installed in (.venv/bin/standfast), or install it there whole",
+            f"package {error.name}: missing in {sys.executable}. Run the command of the "
+            "environment that Standfast is installed in, such as .venv/bin/standfast, or install "
+            "Standfast again",
             ExitStatus.FAILED,
             is_json=is_json,
         )
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise
-        if isinstance(error, FileNotFoundError) and not _is_somewhere():
-            return _failed(_NOWHERE, ExitStatus.USAGE, is_json=is_json)
+        if isinstance(error, FileNotFoundError) and not _has_current_folder():
+            return _failed(_NO_FOLDER, ExitStatus.USAGE, is_json=is_json)
         if isinstance(error, PermissionError) and error.filename is not None:
             return _failed(
-                f"this user may not read or write {os.fsdecode(error.filename)}: run this as the "
-                "user whose it is, with `sudo -u USER` before it",
+                f"{os.fsdecode(error.filename)}: permission denied. Run the command as the owner "
+                "of the file: `sudo -u USER standfast …`",
                 ExitStatus.FAILED,
                 is_json=is_json,
             )
-        # Only the class: what a library says may quote a person or a secret.
+        # Only the class: the text of a library may quote a person or a secret.
         notes = _notes(error) or [
-            f"Run it again with {_DEBUG}=1 to see where it came from, and report that"
+            f"Run the command again with {_DEBUG}=1 to get the traceback, and report it"
         ]
         return _failed(
-            f"unexpected {type(error).__name__}; what was begun is in the ledger. "
+            f"unexpected {type(error).__name__}: the ledger has what was started. "
             f"{' '.join(notes)}",
             ExitStatus.FAILED,
             is_json=is_json,
@@ -251,7 +254,7 @@ def _notes(error: BaseException) -> list[str]:
     return [*getattr(error, "__notes__", ())]
 
 
-def _is_somewhere() -> bool:
+def _has_current_folder() -> bool:
     """Return whether the current folder, base of relative paths, exists."""
     try:
         Path.cwd()

@@ -181,7 +181,7 @@ class App:
                 is_well = False
             self._health = (time.monotonic(), is_well)
         if not is_well:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer")
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not respond")
         if time.monotonic() - self._took_nothing_at < _TOLD_FOR_SECONDS:
             # A ledger on a full disk can still be read.
             raise Problem(

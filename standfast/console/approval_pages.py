@@ -186,7 +186,7 @@ class ApprovalPages:
 
     def _stop(self, session: Session, given: Fields, incident: str) -> str:
         halt(self.installation, incident, by=session.person)
-        return "Stopped: nothing more of it begins."
+        return "Stopped: no further act begins."
 
     async def _shown(
         self,
@@ -267,8 +267,10 @@ def _path_of(request: Request) -> str:
 
 def _decided(asked: Question, *, approves: bool) -> str:
     if not approves:
-        return f"`{asked.step}`: refused. It will not be done."
+        return f"`{asked.step}`: refused."
     text = f"`{asked.step}`: signed, {asked.given} of {asked.needed}."
     if asked.given < asked.needed or not asked.hold_seconds:
         return text
-    return f"{text} It begins in {asked.hold_seconds} s; until then, the button below stops it."
+    return (
+        f"{text} It starts in {asked.hold_seconds} s; until then, the button at the top stops it."
+    )

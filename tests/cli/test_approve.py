@@ -43,7 +43,7 @@ def test_where_nobody_is_asked_an_approval_names_what_it_signs(desk: Desk, askin
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
     assert "nothing was signed, since nobody was shown what" in answer.err
-    assert "It would reach 3 targets, and cannot be undone." in answer.err
+    assert "It acts on 3 targets, which cannot be undone" in answer.err
     assert "The notice customers-account-takeover to customers" in answer.err
     assert f"its words: `standfast notice read {asking} tell_customers`" in answer.err
     digest = desk.asked()
@@ -61,7 +61,7 @@ def test_on_a_terminal_it_is_shown_and_signed_when_whoever_reads_it_agrees(
     asked = sit_down(desk, "n", "y")
     answer = desk.run("incident", "approve", "--as", "lee")
     assert (answer.status, state(desk)) == (4, "asking")
-    assert "It would reach 3 targets, and cannot be undone." in answer.err
+    assert "It acts on 3 targets, which cannot be undone" in answer.err
     assert f"Digest {digest}." in answer.err
     assert len(asked) == 1
     assert desk.run("incident", "approve", "--as", "lee").status == 5

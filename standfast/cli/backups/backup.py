@@ -31,29 +31,23 @@ from standfast.records import Json
     "run",
     exits={
         ExitStatus.DONE: "every file of every set is in a new recovery point",
-        ExitStatus.FAILED: "the store cannot be written, or no source of a set gives anything",
-        ExitStatus.USAGE: "there is no set of that name",
-        ExitStatus.PARTIAL: (
-            "a file could not be read, the point has all others; or a set has no file; or "
-            "somebody else writes under this host's name; or the ledger could not take that "
-            "it was made"
-        ),
-        ExitStatus.REFUSED: "a backup of this set is under way",
-        ExitStatus.DAMAGED: (
-            "what the vault trusts is not what was written; or what this host had stored is "
-            "gone from it, or the key record that opens the new point is missing: the point is "
-            "made all the same"
-        ),
+        ExitStatus.FAILED: "the store cannot be written, or no source of a set can be read",
+        ExitStatus.USAGE: "there is no such set",
+        ExitStatus.PARTIAL: "a file could not be read, and the recovery point has all others; a "
+        "set has no file; another host writes under this name; or the ledger could not record it",
+        ExitStatus.REFUSED: "a backup of this set is running",
+        ExitStatus.DAMAGED: "the records of the vault were changed; or stored data or the key "
+        "record of the new point is missing, and the point is created all the same",
     },
     example="standfast backup run main",
 )
-@click.argument("set_name", required=False, metavar="[SET]", help="One set; all without.")
+@click.argument("set_name", required=False, metavar="[SET]", help="A backup set; by default all.")
 @click.option(
     "--distrust",
     type=FilePath(),
     metavar="REPORT.json",
-    help="What verify --json or drill run --json printed on another machine: what lay in "
-    "the damaged packs that it names is sent again.",
+    help="The output of verify --json or drill run --json on another machine: the data of the "
+    "damaged packs that it names is uploaded again.",
 )
 @click.pass_obj
 def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
@@ -73,7 +67,7 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
     with call.installation(needs_ledger=False) as installation:
         names = list(installation.config.backup.sets) if set_name is None else [set_name]
         if not names:
-            raise UsageError("nothing is backed up: add [backup.sets.NAME] to the configuration")
+            raise UsageError("backup sets: none is configured. Add [backup.sets.NAME]")
         for name in names:
             try:
                 with show_from_first_report(call, f"backing up {name}") as report:
@@ -92,17 +86,15 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
             documents.append(outcome.as_json())
             lines += backup_lines(outcome)
     status = together(statuses)
-    next_step = "Next: `standfast status` shows how old each is."
+    next_step = "Next: `standfast status` shows the age of each backup."
     if is_key_missing:
-        next_step = (
-            "Next: `standfast backup keys copy FOLDER` brings the key record back from a copy."
-        )
+        next_step = "Next: restore the key record from a copy: `standfast backup keys copy FOLDER`."
     elif status is ExitStatus.DAMAGED:
-        next_step = "Next: `standfast backup verify` names what is gone from the vault, or wrong."
+        next_step = "Next: `standfast backup verify` names missing and damaged data in the vault."
     elif status is ExitStatus.PARTIAL:
-        next_step = "Next: see above what is missing and why; the next run tries it again."
+        next_step = "Next: correct the causes above; the next run tries the missing files again."
     elif status is not ExitStatus.DONE:
-        next_step = "Next: fix the cause above, then run this again; what is stored is kept."
+        next_step = "Next: correct the cause above, then run this again; stored data is reused."
     return call.say(
         {
             "backups": documents,
@@ -116,13 +108,13 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
     "list",
     exits={
         ExitStatus.DONE: "the recovery points are listed; there may be none",
-        ExitStatus.FAILED: "the store does not answer",
-        ExitStatus.USAGE: "the identity opens nothing here",
-        ExitStatus.DAMAGED: "a recovery point is not what was written",
+        ExitStatus.FAILED: "the store does not respond",
+        ExitStatus.USAGE: "the identity opens no domain",
+        ExitStatus.DAMAGED: "a recovery point is damaged",
     },
     example="standfast backup list --set main",
 )
-@click.option("--set", "set_name", metavar="SET", help="Of one set.")
+@click.option("--set", "set_name", metavar="SET", help="List one set only.")
 @identity_option
 @click.pass_obj
 def list_points(call: Call, set_name: str | None, identity: Path | None) -> ExitStatus:
@@ -147,70 +139,62 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
         for point in listed.points
     ]
     lines: list[Line] = [Table(rows=rows)] if rows else []
-    lines += [f"error: {name} is no recovery point: {why}" for name, why in listed.damaged]
+    lines += [f"error: recovery point {name}: {why}" for name, why in listed.damaged]
     if listed.damaged:
-        lines += ["", "Next: `standfast backup verify` says what that costs."]
-    lines = lines or ["There is no recovery point yet: `standfast backup run`."]
+        lines += ["", "Next: `standfast backup verify` shows the affected data."]
+    lines = lines or ["There is no recovery point yet. Next: `standfast backup run`."]
     return call.say(listed.as_json(), lines, listed.exit_status)
 
 
 @command(
     "restore",
     exits={
-        ExitStatus.DONE: "everything that was asked for is there, each hash compared",
+        ExitStatus.DONE: "everything is restored, and each hash was compared",
         ExitStatus.FAILED: "the disk is full",
-        ExitStatus.USAGE: (
-            "there is no such point or set, or several sets or hosts with a latest; it has "
-            "nothing of what is asked for; or the identity opens nothing here"
-        ),
-        ExitStatus.PARTIAL: (
-            "a file could not be written as it was, a server refused a part, or the point "
-            "itself lacks some of what is asked for"
-        ),
-        ExitStatus.REFUSED: (
-            "the folder is not empty, lies in the vault, or another restore fills it; a path "
-            "would lead out of it; or a database is not empty"
-        ),
-        ExitStatus.DAMAGED: (
-            "a file of the point, or a point after the latest that can be used, is not what "
-            "was written; the others are there"
-        ),
+        ExitStatus.USAGE: "there is no such point or set; `latest` is ambiguous; no path matches; "
+        "or the identity opens no domain",
+        ExitStatus.PARTIAL: "a file could not be restored exactly, a server refused a part, or the "
+        "recovery point itself is incomplete",
+        ExitStatus.REFUSED: "the folder is not empty, is in the vault, or is used by another "
+        "restore; a path leads out of it; or a database is not empty",
+        ExitStatus.DAMAGED: "a file of the point, or a newer point, is damaged; everything else is "
+        "restored",
     },
     example="standfast backup restore latest --to /srv/restored --identity identity.txt",
 )
-@click.argument("point", help="latest, HOST/latest, or a name from `backup list`.")
+@click.argument("point", help="`latest`, HOST/latest, or a name from `backup list`.")
 @click.option(
     "--to",
     type=FilePath(allow_dash=True),
     metavar="DIR",
-    help="An empty or new folder, or one in which the same restore was interrupted: "
-    "what else was put there since stays, untold; - writes one file to standard output.",
+    help="A new or empty folder, or that of the same interrupted restore, where other files are "
+    "kept; - writes one file to standard output.",
 )
 @click.argument(
     "patterns",
     nargs=-1,
     metavar="[PATTERN]...",
-    help="What of it: SOURCE/2026/*, or SOURCE/**/*.pdf; all without.",
+    help="Paths, such as SOURCE/2026/* or SOURCE/**/*.pdf; by default all.",
 )
 @identity_option
 @click.option(
-    "--set", "set_name", metavar="SET", help="Whose latest; needed where there are several sets."
+    "--set", "set_name", metavar="SET", help="The set of `latest`; needed with several sets."
 )
 @click.option(
-    "--owner", is_flag=True, help="Owners, too, with set-id bits and capabilities (as root)."
+    "--owner", is_flag=True, help="Also restore owners, set-id bits and capabilities (as root)."
 )
 @click.option(
     "--sync/--no-sync",
     "waits_for_disk",
     default=False,
     show_default=True,
-    help="End only when the disk has everything; or let it write on by itself.",
+    help="End when the disk has written everything, or let it write in the background.",
 )
 @click.option(
     "--into",
     metavar="NAME",
-    help="Not to a folder but into a server: the name of a database's source, or where "
-    "its address lies (env:NAME, file:PATH).",
+    help="Restore into a database server instead: the name of its source, or a reference to its "
+    "address (env:NAME, file:PATH).",
 )
 @click.option(
     "--replace", "replaces", is_flag=True, help="With --into: replace a database that is not empty."
@@ -219,7 +203,7 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
     "--globals",
     "has_globals",
     is_flag=True,
-    help="With --into: roles and users, too, with their old passwords.",
+    help="With --into: also restore roles and users, with their old passwords.",
 )
 @click.pass_obj
 def restore(
@@ -237,9 +221,7 @@ def restore(
 ) -> ExitStatus:
     """Restore a recovery point to a folder or into a database server."""
     if (to is None) == (into is None):
-        raise UsageError(
-            "say where to: --to DIR for a folder, or --into NAME for a server, and not both"
-        )
+        raise UsageError("target: give either --to DIR for a folder, or --into NAME for a server")
     if into is not None:
         from standfast.usecases.backups.database_restore import Request, restore_into
 
@@ -257,7 +239,7 @@ def restore(
             )
         return call.say(taken.as_json(), lines_of(taken), taken.exit_status)
     if to is None or replaces or has_globals:
-        raise UsageError("--replace and --globals go with --into: a folder must be empty")
+        raise UsageError("arguments: --replace and --globals need --into. Remove them, or add it")
     if to == Path("-"):
         return recovery_point_contents.to_standard_output(call, point, patterns, identity, set_name)
     from standfast.usecases.backups import folder_restore
@@ -279,7 +261,7 @@ def restore(
                 syncs=waits_for_disk,
             )
     except KeyboardInterrupt as error:
-        error.add_note("stopped: the same command goes on from what is restored")
+        error.add_note("interrupted: the same command continues the restore")
         raise
     return call.say(outcome.as_json(), restore_summary_lines(outcome), outcome.exit_status)
 
@@ -287,39 +269,37 @@ def restore(
 @command(
     "verify",
     exits={
-        ExitStatus.DONE: "signatures, sequence, sizes and the witness agree",
-        ExitStatus.FAILED: "the store does not answer",
-        ExitStatus.USAGE: "the identity opens nothing here",
-        ExitStatus.PARTIAL: (
-            "all is whole, and an object's lock is missing, short or weak; or the ledger could "
-            "not take or say what was found"
-        ),
-        ExitStatus.REFUSED: "a verification is under way",
+        ExitStatus.DONE: "signatures, sequence numbers, sizes and the witness agree",
+        ExitStatus.FAILED: "the store does not respond",
+        ExitStatus.USAGE: "the identity opens no domain",
+        ExitStatus.PARTIAL: "no data is damaged, but an object lock is missing, short or weak, or "
+        "the ledger could not record the result",
+        ExitStatus.REFUSED: "another verification is running",
         ExitStatus.DAMAGED: "a pack is missing or was changed; it is named",
     },
     example="standfast backup verify --read",
 )
 @click.option("--read", is_flag=True, help="Read every byte.")
 @click.option(
-    "--identity", type=FilePath(), metavar="FILE", help="Open what is sealed, and check that, too."
+    "--identity", type=FilePath(), metavar="FILE", help="Also decrypt and verify the content."
 )
 @click.option(
     "--sample",
     type=int,
     metavar="PIECES",
-    help="Open so many random pieces of content, not all; takes an identity.",
+    help="With --identity: decrypt this number of random chunks instead of all.",
 )
 @click.option(
     "--confidence",
     type=float,
     metavar="SHARE",
-    help="Open as many as find --damage with this certainty: 0.99.",
+    help="With --identity: sample so many that --damage is found with this probability: 0.99.",
 )
 @click.option(
     "--damage",
     type=float,
     metavar="SHARE",
-    help="How much damage the sample shall find: 0.01 unless given.",
+    help="The share of damaged data that the sample must find; by default 0.01.",
 )
 @click.pass_obj
 def verify(
@@ -353,7 +333,7 @@ def _completeness(*, is_complete: bool, is_interim: bool) -> str:
 
 backup = Group(
     "backup",
-    help="Make recovery points, list, restore and verify them.",
+    help="Create, list, restore, verify, copy and expire recovery points.",
     commands=[
         run,
         list_points,

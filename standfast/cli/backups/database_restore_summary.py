@@ -35,14 +35,14 @@ def lines_of(outcome: "DatabaseRestoreOutcome") -> list[Line]:
             lines.append(f"{dump.path}: {problems} refused by the server:")
             lines.append(Table(rows=[[problem] for problem in dump.taken.problems], indent=2))
         if dump.taken is not None and dump.taken.kept_as is not None:
-            lines.append(f"What stood there before is kept as {dump.taken.kept_as}.")
+            lines.append(f"The previous database is kept as {dump.taken.kept_as}.")
     lines += incomplete_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
     lines += clock_ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
     lines += unrecorded_lines(outcome.unrecorded)
     if not outcome.is_confined:
         lines.append(
-            "This kernel has no Landlock: the server's programs could read the identity's file."
+            "Warning: this kernel has no Landlock: the server's programs could read the identity."
         )
     lines += ["", _next(outcome)]
     return lines
@@ -58,13 +58,13 @@ def _row(dump: "DumpRestoreOutcome") -> list[str]:
 def _next(outcome: "DatabaseRestoreOutcome") -> str:
     status = outcome.exit_status
     if status is ExitStatus.DONE:
-        return "Next: let the application look, before anybody is let in."
+        return "Next: test the application before users connect."
     if status is ExitStatus.DAMAGED:
-        return "Next: `standfast backup verify --read` names what is damaged in the vault."
+        return "Next: `standfast backup verify --read` names the damaged data in the vault."
     if any(
         "role" in problem for dump in outcome.dumps if dump.taken for problem in dump.taken.problems
     ):
-        return "Next: --globals restores the roles that lack; or make them, and restore again."
+        return "Next: restore the missing roles with --globals, or create them; restore again."
     if all(dump.exit_status is ExitStatus.DONE for dump in outcome.dumps):
         return WHERE_ELSE
-    return "Next: fix the causes named above, then restore again."
+    return "Next: correct the causes above, then restore again."

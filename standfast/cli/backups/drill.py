@@ -25,24 +25,22 @@ if TYPE_CHECKING:
     from standfast.usecases.drills.service_drill import ServiceDrillOutcome
 
 _BASIS = {
-    "last_change": "the last change that came back",
-    "consistent_at": "the moment of the backup",
+    "last_change": "the last restored change",
+    "consistent_at": "the time of the backup",
 }
-_MOST_NAMED = 20  # of what did not come back, or differs; the document has more
+_MOST_NAMED = 20  # lines of output, differences or problems; the document has all
 
 
 @command(
     "run",
     exits={
-        ExitStatus.DONE: "everything came back, every check passed, every promise was kept",
+        ExitStatus.DONE: "everything was restored, every check passed, RTO and RPO are met",
         ExitStatus.FAILED: "a check failed; the report names it",
-        ExitStatus.USAGE: "there is no such set or point, or the identity opens nothing here",
-        ExitStatus.PARTIAL: (
-            "it came back later than promised, or not every file did; or no check of a "
-            "service, or no comparison that was asked for, could be made"
-        ),
-        ExitStatus.REFUSED: "a drill of this set is under way",
-        ExitStatus.DAMAGED: "a file of the point is not what was written",
+        ExitStatus.USAGE: "there is no such set or point, or the identity opens no domain",
+        ExitStatus.PARTIAL: "RTO or RPO is missed, a file is missing, or a check or comparison "
+        "could not be made",
+        ExitStatus.REFUSED: "another drill of this set is running",
+        ExitStatus.DAMAGED: "a file of the recovery point is damaged",
     },
     example="standfast drill run main --identity identity.txt",
 )
@@ -59,16 +57,16 @@ _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
     default="latest",
     show_default=True,
     metavar="POINT",
-    help="latest (of any host), HOST/latest, or a name.",
+    help="`latest` (of any host), HOST/latest, or a name from `backup list`.",
 )
 @click.option(
     "--until",
     metavar="TIME",
     help="Replay the log of a base backup up to this time: 2026-03-02T14:20+01:00.",
 )
-@click.option("--keep", is_flag=True, help="Leave the restored tree.")
+@click.option("--keep", is_flag=True, help="Keep the restored data.")
 @click.option(
-    "--compare", is_flag=True, help="Hold it against the live source, which must not change."
+    "--compare", is_flag=True, help="Compare with the live source, which must not change."
 )
 @click.pass_obj
 def run(
@@ -132,13 +130,13 @@ def _run_services(
 @command(
     "list",
     exits={
-        ExitStatus.DONE: "the drills are listed, and their reports are whole",
-        ExitStatus.USAGE: "there is no such set, or no ledger where the configuration says",
-        ExitStatus.DAMAGED: "a report is missing, or is not what was signed",
+        ExitStatus.DONE: "the drills are listed, and their reports are valid",
+        ExitStatus.USAGE: "there is no such set",
+        ExitStatus.DAMAGED: "a report is missing or was changed",
     },
     example="standfast drill list",
 )
-@click.option("--set", "set_name", metavar="SET", help="Of one set.")
+@click.option("--set", "set_name", metavar="SET", help="List one set only.")
 @click.pass_obj
 def list_drills(call: Call, set_name: str | None) -> ExitStatus:
     """List the drills and verify their reports."""
@@ -156,12 +154,14 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
         ]
         for run in listed.runs
     ]
-    lines: list[Line] = [Table(rows=rows)] if rows else ["There was no drill yet."]
+    lines: list[Line] = (
+        [Table(rows=rows)] if rows else ["There is no drill yet. Next: `standfast drill run SET`."]
+    )
     lines += [f"{problem.where}: {problem.problem}" for problem in listed.problems]
     if listed.elsewhere:
         lines.append(
-            f"Reports of drills on {', '.join(listed.elsewhere)} lie there: `standfast drill list` "
-            "checks them there."
+            f"Reports of drills on {', '.join(listed.elsewhere)} are not checked here. Run "
+            "`standfast drill list` there."
         )
     return call.say(listed.as_json(), lines, listed.exit_status)
 
@@ -186,10 +186,10 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     basis = _BASIS[outcome.rpo_basis.value]
     rto = "never usable" if outcome.has_failed else "not measured: no check of a service was made"
     if outcome.rto_ms is not None:
-        rto = f"{measured(outcome.rto_ms)} from the declaration until usable"
+        rto = f"{measured(outcome.rto_ms)} from the start until usable"
     rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
     if outcome.rpo_ms is None:
-        rpo = f"unknown: {basis} is dated ahead, by a clock that stood wrong"
+        rpo = f"unknown: {basis} has a future date, from a wrong clock"
     lines: list[Line] = [
         f"Drill of {outcome.set_name} from {outcome.point.name}: {outcome.state}.",
         Table(
@@ -209,7 +209,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         ),
     ]
     for check in outcome.printing:
-        lines.append(f"  {check.name} printed, at its end:")
+        lines.append(f"  last output of {check.name}:")
         lines += [f"    {line}" for line in check.output.splitlines()[-_MOST_NAMED:]]
     if outcome.comparison:
         lines += [
@@ -227,25 +227,25 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
             )
         )
     if outcome.target.is_kept:
-        lines.append(f"The restored tree is kept in {outcome.target.folder}.")
+        lines.append(f"The restored data is kept in {outcome.target.folder}.")
     elif outcome.target.is_gone:
-        lines.append("The restored tree is destroyed; it was looked for, and is gone.")
+        lines.append("The restored data is destroyed, which was checked.")
     else:
-        lines.append(f"NOT destroyed: {outcome.target.folder}; remove it by hand.")
+        lines.append(f"{outcome.target.folder}: NOT destroyed. Delete it by hand.")
     if outcome.output:
         lines.append(
-            f"Output: {outcome.output}, until the next drill of {outcome.set_name}; it may be "
-            "personal."
+            f"Output: {outcome.output}, until the next drill of {outcome.set_name}. It may contain "
+            "personal data."
         )
     if outcome.report:
         lines.append(f"Report: {outcome.report}")
     if outcome.damaged_packs:
         run_again = f"standfast backup run {outcome.set_name}"
-        lines.append(f"Next: `{run_again}` sends again what lay in damaged packs.")
+        lines.append(f"Next: `{run_again}` uploads the data of the damaged packs again.")
     elif outcome.exit_status is ExitStatus.PARTIAL:
-        lines.append("Next: fix what fell short, then drill again.")
+        lines.append("Next: correct the causes above, then repeat the drill.")
     elif outcome.services and outcome.exit_status is ExitStatus.DONE:
-        lines.append("Next: `standfast report` writes the page to file.")
+        lines.append("Next: `standfast report` writes the page for your records.")
     return lines
 
 
@@ -256,10 +256,10 @@ def _judged(result: "ObjectiveResult") -> str:
         beyond = f", beyond the MTPD of {measured(result.mtpd_ms)}"
     rto = "RTO not measured"
     if result.is_checked:
-        kept = "kept" if result.is_rto_met else "MISSED"
+        met = "met" if result.is_rto_met else "MISSED"
         actual, promised = measured(result.rto_actual_ms), measured(result.rto_promised_ms)
-        rto = f"RTO {kept} ({actual} of {promised}{beyond})"
-    rpo = "kept" if result.is_rpo_met else "MISSED"
+        rto = f"RTO {met} ({actual} of {promised}{beyond})"
+    rpo = "met" if result.is_rpo_met else "MISSED"
     return (
         f"{result.service}: {rto}, "
         f"RPO {rpo} ({_work_lost(result.rpo_actual_ms)} of {measured(result.rpo_promised_ms)})"
@@ -296,6 +296,6 @@ def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
 
 drill = Group(
     "drill",
-    help="Prove that backups come back: restore, check, measure, destroy.",
+    help="Prove that backups can be restored: restore, check, measure, destroy.",
     commands=[run, list_drills],
 )

@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 _SIGNS = {"added": "+", "removed": "-", "changed": "M"}
 
 _EXIT_STATUSES: dict[ExitStatus, str] = {
-    ExitStatus.FAILED: "the store does not answer",
-    ExitStatus.USAGE: "there is no such point, set or path, or the identity opens nothing here",
-    ExitStatus.DAMAGED: "a page of the point's list is not what was written",
+    ExitStatus.FAILED: "the store does not respond",
+    ExitStatus.USAGE: "there is no such point, set or path, or the identity opens no domain",
+    ExitStatus.DAMAGED: "a manifest page of the recovery point is damaged",
 }
 identity_option = click.option(
     "--identity",
     type=FilePath(),
     metavar="FILE",
-    help="A custodian's recovery identity; else what drills.identity names.",
+    help="A custodian's recovery identity; else the one that drills.identity names.",
 )
 _set_option = click.option("--set", "set_name", metavar="SET", help="Points of this set only.")
 _point_argument = click.argument(
-    "point", help="latest (with --set where there are several), HOST/latest, or a name from `list`."
+    "point", help="`latest` (--set with several sets), HOST/latest, or a name from `backup list`."
 )
 
 
 @command(
     "ls",
-    exits={ExitStatus.DONE: "what lies in the folder is listed"} | _EXIT_STATUSES,
+    exits={ExitStatus.DONE: "the folder is listed"} | _EXIT_STATUSES,
     example="standfast backup ls latest recordings/2026 --identity identity.txt",
 )
 @_point_argument
-@click.argument("folder", default="", metavar="[PATH]", help="A folder; the sources without.")
+@click.argument("folder", default="", metavar="[PATH]", help="A folder; by default the sources.")
 @identity_option
 @_set_option
 @click.pass_obj
@@ -73,8 +73,7 @@ def ls(
 
 @command(
     "find",
-    exits={ExitStatus.DONE: "the search came to its end; it may have found nothing"}
-    | _EXIT_STATUSES,
+    exits={ExitStatus.DONE: "the search is complete; it may have found nothing"} | _EXIT_STATUSES,
     example="standfast backup find 'invoice-*.pdf' --all-points --identity identity.txt",
 )
 @click.argument(
@@ -90,7 +89,7 @@ def ls(
     "--all-points",
     "in_all_points",
     is_flag=True,
-    help="In every point, not only in the newest of each set.",
+    help="Search every recovery point, not only the newest of each set.",
 )
 @click.pass_obj
 def find(
@@ -121,9 +120,9 @@ def find(
         ]
         lines += [Table(rows=rows), "", "Next: `standfast backup restore POINT --to DIR PATH`."]
     else:
-        lines.append(f"Nothing fits, in {counted(len(findings.points), 'recovery point')}.")
+        lines.append(f"No path matches in {counted(len(findings.points), 'recovery point')}.")
         if not in_all_points:
-            lines.append("Next: --all-points searches the older ones, too.")
+            lines.append("Next: search the older ones as well with --all-points.")
     return call.say(findings.as_json(), lines)
 
 
@@ -134,7 +133,7 @@ def find(
 )
 @click.argument("before", help="The earlier point.")
 @click.argument("after", help="The later point.")
-@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", help="What of them; all without.")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", help="Paths; by default all.")
 @identity_option
 @_set_option
 @click.pass_obj
@@ -178,13 +177,11 @@ def to_standard_output(
     from standfast.usecases.backups.recovery_point_contents import write_file_to
 
     if call.as_json:
-        raise UsageError("--to - writes the file's content, and no JSON: leave one of the two out")
+        raise UsageError("arguments: --to - and --json both use standard output. Give one of them")
     if len(patterns) != 1:
-        raise UsageError("--to - writes one file: name its path, as `backup ls` shows it")
-    if sys.__stdout__ is None:  # something that takes all stands in its place
-        raise UsageError(
-            "standard output is closed: send it to a file or a program, then run again"
-        )
+        raise UsageError("arguments: --to - writes one file. Give its path from `backup ls`")
+    if sys.__stdout__ is None:  # `main` replaced the closed stream
+        raise UsageError("standard output: it is closed. Redirect it to a file or a program")
     with call.installation(needs_ledger=False) as installation:
         unrecorded = write_file_to(installation, point, patterns[0], identity, _write, set_name)
     for line in unrecorded_lines(unrecorded):

@@ -8,7 +8,7 @@ import click
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.output import MOST_SHOWN, Line, Table, first_rows
 from standfast.cli.terminal.units import size
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
     from standfast.usecases.backups.retention import KeepOutcome
     from standfast.usecases.core.installation import Installation
 
-_SHOWN = 20
 _RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "release"
 
 
 @command(
     "keep",
     exits={
-        ExitStatus.DONE: "what the rules say was done; what a lock holds back is listed",
-        ExitStatus.FAILED: "the store does not answer",
-        ExitStatus.USAGE: "there is no keeper's key, or the owner has not signed it in",
-        ExitStatus.PARTIAL: "something could not be done, or is odd; it is named",
-        ExitStatus.REFUSED: "a clock is not to be believed, or too many points would go",
-        ExitStatus.DAMAGED: "what the vault trusts is not what was written",
+        ExitStatus.DONE: "the rules are applied; packs that are still locked are listed",
+        ExitStatus.FAILED: "the store does not respond",
+        ExitStatus.USAGE: "there is no keeper's key, or the owner has not set this keeper",
+        ExitStatus.PARTIAL: "a part could not be done, or is unusual; it is named",
+        ExitStatus.REFUSED: "a clock may be wrong, or too many points would expire",
+        ExitStatus.DAMAGED: "the records of the vault were changed",
     },
     example="standfast backup keep --dry-run",
 )
@@ -40,22 +39,24 @@ _RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "releas
     "action",
     default=_RUN,
     metavar="[run|plan|status|hold|release]",
-    help="plan and status change nothing; hold lets nothing expire until its release.",
+    help="plan and status change nothing; hold stops expiry until release.",
 )
-@click.argument("name", required=False, help="Of a hold: the incident that it is for.")
-@click.option("--dry-run", is_flag=True, help="The same as plan: say what a run would do.")
-@click.option("--clock-is-right", is_flag=True, help="I looked: the store's clock may be believed.")
+@click.argument("name", required=False, help="The incident of a hold.")
+@click.option("--dry-run", is_flag=True, help="The same as plan: show what a run would do.")
+@click.option(
+    "--clock-is-right", is_flag=True, help="Confirm that you checked the clock of the store."
+)
 @click.option(
     "--most",
     type=int,
     metavar="PERCENT",
-    help="Let more than a fifth of the points go in this run.",
+    help="Let up to this share of the points expire in this run; by default 20.",
 )
 @click.option(
     "--distrust",
     type=FilePath(),
     metavar="REPORT.json",
-    help="What verify --json said: lost packs are sent again.",
+    help="The output of verify --json: the data of lost packs is uploaded again.",
 )
 @click.pass_obj
 def keep(
@@ -76,13 +77,13 @@ def keep(
     from standfast.usecases.backups import retention
 
     if action not in (_RUN, _PLAN, _STATUS, _HOLD, _RELEASE):
-        raise UsageError(f"there is no {action!r}: say run, plan, status, hold or release")
+        raise UsageError(f"action {action!r}: unknown. Choose run, plan, status, hold or release")
     if (name is not None) != (action in (_HOLD, _RELEASE)):
         raise UsageError(
-            "hold and release are given a name, such as inc-2026-0001; nothing else is"
+            "name: hold and release need one, such as inc-2026-0001; other actions have none"
         )
     if most is not None and not 0 <= most <= 100:
-        raise UsageError("--most is a number of percent, 0 to 100")
+        raise UsageError(f"--most {most}: not a percentage. Give a number from 0 to 100")
     with call.installation() as installation:
         if name is not None:
             return _hold(call, installation, action, name)
@@ -97,7 +98,7 @@ def keep(
             )
     is_status = action == _STATUS
     call.say(outcome.as_json(), _status_lines(outcome) if is_status else _lines(outcome))
-    # A status answers what was asked, whatever a run would do.
+    # A status is complete even if a run would be refused.
     is_answer = is_status and outcome.exit_status is ExitStatus.REFUSED
     return ExitStatus.DONE if is_answer else outcome.exit_status
 
@@ -114,14 +115,14 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
         retention_holds.release_hold(installation, name)
     else:
         standing = [hold.name for hold in retention_holds.standing(installation)]
-        raise UsageError(f"there is no hold {name}; {known_names_hint(name, standing)}")
+        raise UsageError(f"hold {name}: unknown; {known_names_hint(name, standing)}")
     standing = [hold.name for hold in retention_holds.standing(installation)]
-    state = f"Held for {', '.join(standing)}: nothing expires." if standing else "Nothing is held."
+    state = f"Held for {', '.join(standing)}: nothing expires." if standing else "No hold is left."
     lines: list[Line] = [state]
     if action == _RELEASE and name in elsewhere:
         lines.append(
-            f"It was put on {elsewhere[name]}: if its keeper runs again, it holds again until it "
-            "is released there, too."
+            f"The hold was created on {elsewhere[name]}: release it there as well, or the next run "
+            "of the keeper there creates it again."
         )
     return call.say({"holds": list(standing)}, lines)
 
@@ -132,30 +133,27 @@ def _lines(outcome: "KeepOutcome") -> list[Line]:
     marked = size(sum(pack.size_bytes for pack in result.marked))
     lines: list[Line] = [
         f"{counted(len(result.expired), 'recovery point')} {would}expired.",
-        f"{counted(len(result.marked), 'pack')} {would}marked: {marked} to be dropped in a week.",
+        *first_rows([f"{writer}/{sequence:010d}"] for writer, sequence in result.expired),
+        f"{counted(len(result.marked), 'pack')} {would}marked: {marked} to delete in a week.",
+        f"{counted(len(result.removed), 'pack')} {would}deleted: {size(result.freed_bytes)} freed.",
     ]
-    names = [f"{writer}/{sequence:010d}" for writer, sequence in result.expired]
-    lines[1:1] = [f"  {name}" for name in names[:_SHOWN]] + _and_more(len(names))
-    lines.append(
-        f"{counted(len(result.removed), 'pack')} {would}removed: {size(result.freed_bytes)} free."
-    )
     if result.unmarked:
         lines.append(f"{counted(len(result.unmarked), 'pack')} {would}unmarked: needed again.")
     if result.distrusted:
         lines.append(
             f"{counted(len(result.distrusted), 'lost pack')} {would}distrusted: the next backup "
-            "sends again what of it still exists."
+            "uploads their data again, as far as it still exists."
         )
     if result.extended:
         lines.append(f"{counted(len(result.extended), 'lock')} {would}extended.")
     lines += _locked_lines(result)
     lines += result.problems
     if result.hold is not None:
-        lines.append(f"Nothing {would or 'was '}let go: {result.hold}.")
+        lines.append(f"Nothing {would or 'was '}expired: {result.hold}.")
     if result.refusal is not None:
         lines.append(f"A run would be refused: {result.refusal}.")
     elif result.is_plan and result.hold is None:
-        lines.append("Next: `standfast backup keep` does it.")
+        lines.append("Next: `standfast backup keep` carries it out.")
     return lines
 
 
@@ -178,23 +176,23 @@ def _status_lines(outcome: "KeepOutcome") -> list[Line]:
         Table(
             rows=[
                 _row("needed", stock.live),
-                _row("only expired points needed it", stock.expired),
-                _row("no point has named it yet", stock.unnamed),
-                _row("marked, to be dropped", stock.marked),
-                _row("dropped, to be removed", stock.dropped),
+                _row("of expired points only", stock.expired),
+                _row("of no point yet", stock.unnamed),
+                _row("marked", stock.marked),
+                _row("to be deleted", stock.dropped),
             ],
             indent=2,
         ),
     ]
     if stock.locked_until is not None:
         lines.append(
-            f"Of what is not needed, {size(stock.locked.size_bytes)} are locked, the last until "
+            f"Unneeded but locked: {size(stock.locked.size_bytes)}, the last until "
             f"{stock.locked_until:%Y-%m-%d}."
         )
     lines += _forecast(stock)
     lines += outcome.result.problems
     if outcome.result.hold is not None:
-        lines.append(f"Nothing would be let go: {outcome.result.hold}.")
+        lines.append(f"Nothing would expire: {outcome.result.hold}.")
     if outcome.result.refusal is not None:
         lines.append(f"A run would be refused: {outcome.result.refusal}.")
     return lines
@@ -207,15 +205,11 @@ def _forecast(stock: "StorageForecast") -> list[Line]:
         share.size_bytes for share in (stock.expired, stock.unnamed, stock.marked, stock.dropped)
     )
     rows = []
-    for month, freed in stock.free_by[:_SHOWN]:
+    for month, freed in stock.free_by[:MOST_SHOWN]:
         total -= freed
         rows.append([month, size(freed), f"{size(total)} left"])
-    return ["If nothing were added, this would come free:", Table(rows=rows, indent=2)]
+    return ["Freed by month, if no backup is added:", Table(rows=rows, indent=2)]
 
 
 def _row(label: str, share: "Share") -> list[str]:
     return [label, size(share.size_bytes), counted(share.packs, "pack")]
-
-
-def _and_more(total: int) -> list[Line]:
-    return [f"  … and {total - _SHOWN:,} more; --json has them"] if total > _SHOWN else []

@@ -15,8 +15,8 @@ def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
     report = outcome.report
     depth = "every byte read" if outcome.is_read else "signatures and sizes"
     if outcome.is_keyed:
-        opened = "all" if report.sampled is None else "the lists and a sample"
-        depth += f", {opened} opened with an identity"
+        opened = "all content" if report.sampled is None else "the manifests and a sample"
+        depth += f", {opened} decrypted"
     lines: list[Line] = [
         f"{counted(report.points, 'recovery point')}, {counted(report.packs, 'pack')}: {depth}."
     ]
@@ -34,19 +34,19 @@ def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
         lines.append(f"error: {outcome.open_damage.sentence}.")
     if outcome.unrecorded:
         lines += [
-            f"It is not recorded, or not to its end, that this was verified: {outcome.unrecorded}.",
-            "What an earlier verification found may not be known here either.",
+            f"The ledger did not record this verification completely: {outcome.unrecorded}.",
+            "The findings of earlier verifications may be missing as well.",
         ]
     if outcome.exit_status is ExitStatus.DONE:
         agrees = "Everything else agrees." if outcome.findings else "Everything agrees."
         lines.append(agrees if report.points else "There is nothing to verify yet.")
     if not outcome.is_write_only:
-        lines.append(f"Not write-only here: {outcome.why_write_only}.")
+        lines.append(f"Warning: this vault is not write-only: {outcome.why_write_only}.")
     if report.damaged_packs:
         damaged = counted(len(report.damaged_packs), "damaged pack")
         lines += [
-            f"Next: `standfast backup run` sends again what lay in {damaged}.",
-            "On a host with another ledger, give it --distrust and what this prints with --json.",
+            f"Next: `standfast backup run` uploads the data of {damaged} again.",
+            "On a host with another ledger, pass the --json output of this command to --distrust.",
         ]
     if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:
         lines.append("Next: `standfast backup verify --read` reads every byte.")

@@ -21,24 +21,24 @@ def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
     rows.append(["rule", f"{obligation.citation}: {limit_text(obligation)}"])
     if clock.because:
         rows.append(["because", clock.because])
-    rows += [["may not go yet", _block(block.reason, block.until, zone)] for block in clock.blocks]
+    rows += [["blocked", _block(block.reason, block.until, zone)] for block in clock.blocks]
     for was in clock.was:
         who, action = was.replaced_by.author, was.replaced_by.name
         rows.append(
-            ["was due", f"{minute(was.due.strict, zone)}, until {who} stated {action} anew"]
+            ["was due", f"{minute(was.due.strict, zone)}, until {who} stated {action} again"]
         )
     if obligation.content:
-        rows.append(["must hold", "; ".join(obligation.content)])
-    rows += [["to find out", f"{question.text} ({question.name})"] for question in clock.questions]
+        rows.append(["contents", "; ".join(obligation.content)])
+    rows += [["open", f"{question.text} ({question.name})"] for question in clock.questions]
     if obligation.confidence != "high":
         rows.append(
             [
-                "sure?",
-                f"{obligation.confidence} confidence; {obligation.notes or 'see its sources'}",
+                "confidence",
+                f"{obligation.confidence}; {obligation.notes or 'see its sources'}",
             ]
         )
     return [
-        f"{standing_words(clock)}: tell {obligation.recipient_name} [{obligation.id}]",
+        f"{standing_words(clock)}: notify {obligation.recipient_name} [{obligation.id}]",
         Table(rows=rows, indent=2),
     ]
 
@@ -61,13 +61,13 @@ def due_text(clock: "Clock", now: datetime, zone: str) -> str:
     from standfast.deadlines.obligations import Kind
 
     if clock.open_delay is not None:
-        return "once law enforcement says that it may be told"
+        return "when law enforcement ends its delay"
     kind = clock.obligation.limit.kind
     if kind is Kind.BEFORE and clock.due is None:
-        return "before the people concerned are told"
+        return "before the people concerned are notified"
     if clock.due is None:
         is_soft = clock.started_at is not None
-        return "now: without a number" if is_soft else "when its fact is known"
+        return "now (without delay)" if is_soft else "when its start is stated"
     strict, lenient = clock.due.strict, clock.due.lenient
     if kind is Kind.NOT_BEFORE:
         return f"not before {minute(strict, zone)}"

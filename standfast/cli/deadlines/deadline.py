@@ -1,5 +1,6 @@
 """`standfast deadline`: legal clocks and the facts that decide them."""
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from standfast.cli.deadlines.incident_facts import (
     fact,
     told,
 )
-from standfast.cli.incidents.incident_arguments import incident_argument, resolve_incident
+from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
@@ -30,33 +31,33 @@ from standfast.suggestions import nearest_name_hint
     "list",
     exits={
         ExitStatus.DONE: "the clocks are listed",
-        ExitStatus.PARTIAL: "one is missed",
-        ExitStatus.USAGE: "there is no such incident, or no law is configured",
+        ExitStatus.PARTIAL: "a clock is missed",
+        ExitStatus.USAGE: "there is no such incident, or no jurisdiction is configured",
     },
     example="standfast deadline list inc-2026-0001",
 )
 @incident_argument
 @click.option(
-    "--all", "everything", is_flag=True, help="Also what is done, not owed, or no law yet."
+    "--all", "everything", is_flag=True, help="Also duties that are done, not owed or not in force."
 )
 @click.pass_obj
 def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     """List legal duties with their recipients, due dates and open questions.
 
-    The strict date comes first, because nobody can call it late. The lenient date follows it.
+    The strict date comes first: it is in time under any reading of the rule. The lenient date
+    follows it.
     """
     from standfast.deadlines import NOT_ADVICE
     from standfast.deadlines.legal_clocks import Standing
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
 
-    with call.installation() as installation:
-        incident, _ = resolve_incident(installation, incident)
-        clocks = incident_clocks(installation, incident)
+    with open_incident(call, incident) as (installation, incident_id, _):
+        clocks = incident_clocks(installation, incident_id)
         now, zone = installation.clock(), installation.config.organisation.time_zone
         if not clocks:
             raise UsageError(
-                "no law is configured here: name your places and trades in [deadlines]"
-                " (`standfast deadline places` lists them)"
+                "deadlines: no jurisdiction is configured. Set deadlines.jurisdictions and "
+                "deadlines.sectors; `standfast deadline places` lists them"
             )
     shown = [clock for clock in clocks if everything or is_open(clock)]
     lines: list[Line] = []
@@ -65,11 +66,11 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     hidden = len(clocks) - len(shown)
     if hidden:
         verb = "is" if hidden == 1 else "are"
-        lines.append(f"{hidden} more {verb} done, not owed or no law yet; --all shows all.")
+        lines.append(f"{hidden} more {verb} done, not owed or not in force; show them with --all.")
     is_missed = any(clock.standing is Standing.MISSED for clock in clocks)
     status = ExitStatus.PARTIAL if is_missed else ExitStatus.DONE
     document: JsonObject = {
-        "incident": incident,
+        "incident": incident_id,
         "exit_status": int(status),
         "clocks": [clock_document(clock) for clock in clocks],
         "note": NOT_ADVICE,
@@ -77,8 +78,8 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     lines.append(NOT_ADVICE)
     if any(clock.questions for clock in shown):
         lines.append(
-            f"Next: state what is known: `standfast deadline fact {incident} NAME --at TIME`; judge"
-            f" a test: `standfast deadline answer {incident} DUTY yes|no --because TEXT`."
+            f"Next: state a fact: `standfast deadline fact {incident_id} NAME --at TIME`; answer a "
+            f"test: `standfast deadline answer {incident_id} DUTY yes|no --because TEXT`."
         )
     return call.say(document, lines, status)
 
@@ -86,15 +87,16 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
 @command(
     "form",
     exits={
-        ExitStatus.DONE: "the form is written, whole",
-        ExitStatus.PARTIAL: "it is written, with gaps that are marked",
-        ExitStatus.USAGE: "there is no such incident or duty, or another file is there",
+        ExitStatus.DONE: "the form is written and complete",
+        ExitStatus.PARTIAL: "the form is written; its gaps are marked",
+        ExitStatus.USAGE: "there is no such incident or duty, or the file exists and is another "
+        "one",
     },
     example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
 )
 @incident_argument
 @duty_argument
-@click.option("--to", type=FilePath(), metavar="FILE", help="Where to; DUTY.html without.")
+@click.option("--to", type=FilePath(), metavar="FILE", help="By default DUTY.html.")
 @click.pass_obj
 def form(call: Call, incident: str | None, duty: str | None, to: Path | None) -> ExitStatus:
     """Write the form of a duty as a page, with its gaps marked.
@@ -106,21 +108,16 @@ def form(call: Call, incident: str | None, duty: str | None, to: Path | None) ->
     from standfast.usecases.deadlines.legal_clocks import filled_form
     from standfast.usecases.reports.result_pages import heading
 
-    with call.installation() as installation:
-        incident, (duty,) = resolve_incident(
-            installation, incident, duty, least=1, most=1, takes="DUTY"
-        )
-        filled = filled_form(installation, incident, duty)
-        page = form_page(filled, heading(installation), incident, installation.clock())
-    out = (to or Path(f"{duty}.html")).absolute()
+    with open_incident(call, incident, duty, takes="DUTY") as (installation, incident_id, (name,)):
+        filled = filled_form(installation, incident_id, name)
+        page = form_page(filled, heading(installation), incident_id, installation.clock())
+    out = (to or Path(f"{name}.html")).absolute()
     write_page(page, out)
     gaps = [field for field in filled.fields if field.is_gap]
-    lines: list[Line] = [f"The form is written: {out}"]
+    lines: list[Line] = [f"Written: {out}"]
     if gaps:
-        how = f"standfast deadline content {incident} TOPIC TEXT"
-        lines.append(
-            f"{len(gaps)} of {len(filled.fields)} fields are gaps. Fill them with `{how}`:"
-        )
+        how = f"standfast deadline content {incident_id} TOPIC TEXT"
+        lines.append(f"{len(gaps)} of {len(filled.fields)} fields are empty. Fill them: `{how}`:")
         lines.append(Table(rows=[[field.topic, field.question] for field in gaps], indent=2))
     status = ExitStatus.PARTIAL if gaps else ExitStatus.DONE
     document: JsonObject = {
@@ -135,12 +132,12 @@ def form(call: Call, incident: str | None, duty: str | None, to: Path | None) ->
     "calendar",
     exits={
         ExitStatus.DONE: "the calendar is written",
-        ExitStatus.USAGE: "there is no such incident, or another file is there",
+        ExitStatus.USAGE: "there is no such incident, or the file exists and is another one",
     },
     example="standfast deadline calendar inc-2026-0001 --to due.ics",
 )
 @incident_argument
-@click.option("--to", type=FilePath(), metavar="FILE", help="Where to; INCIDENT.ics without.")
+@click.option("--to", type=FilePath(), metavar="FILE", help="By default INCIDENT.ics.")
 @click.pass_obj
 def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Write the due dates as a calendar file (iCalendar), to import it.
@@ -150,10 +147,9 @@ def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     from standfast.reports.html_page import write_page
     from standfast.usecases.deadlines.calendar_feed import due_calendar
 
-    with call.installation() as installation:
-        incident, _ = resolve_incident(installation, incident)
-        text, count = due_calendar(installation, incident)
-    out = (to or Path(f"{incident}.ics")).absolute()
+    with open_incident(call, incident) as (installation, incident_id, _):
+        text, count = due_calendar(installation, incident_id)
+    out = (to or Path(f"{incident_id}.ics")).absolute()
     write_page(text, out)
     return call.say(
         {"calendar": str(out), "due": count}, [f"{counted(count, 'due date')} written: {out}"]
@@ -176,33 +172,31 @@ def show(call: Call, duty: str) -> ExitStatus:
     from standfast.deadlines import NOT_ADVICE
     from standfast.usecases.deadlines.obligations import shipped
 
-    for obligation in shipped():
-        if obligation.id == duty:
-            break
-    else:
+    known = {obligation.id: obligation for obligation in shipped()}
+    if (obligation := known.get(duty)) is None:
         raise UsageError(
-            f"no duty is known as {duty!r}; `standfast deadline list INCIDENT --all` names those"
-            f" that concern this place{nearest_name_hint(duty, [known.id for known in shipped()])}"
+            f"duty {duty!r}: unknown. `standfast deadline list INCIDENT --all` lists the duties of "
+            f"this installation{nearest_name_hint(duty, known)}"
         )
     limit = obligation.limit
     rows = [
         ["where", obligation.jurisdiction],
-        ["written in", f"{obligation.instrument}, {obligation.section}"],
-        ["binds", obligation.duty_holder],
+        ["law", f"{obligation.instrument}, {obligation.section}"],
+        ["applies to", obligation.duty_holder],
         [
-            "to tell",
+            "notify",
             f"{obligation.recipient_name} ({obligation.recipient.value.replace('_', ' ')})",
         ],
         ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_text(obligation)}"],
         ["threshold", obligation.threshold],
         ["test", obligation.risk_test],
-        ["must hold", "; ".join(obligation.content)],
-        ["by", obligation.channels],
+        ["contents", "; ".join(obligation.content)],
+        ["channels", obligation.channels],
         ["delay", obligation.delay],
         ["notes", obligation.notes],
         ["state", obligation.status.value.replace("_", " ")],
         ["sources", "; ".join(obligation.sources)],
-        ["read on", f"{obligation.read_on}, confidence {obligation.confidence.value}"],
+        ["checked on", f"{obligation.read_on}, confidence {obligation.confidence.value}"],
     ]
     document: JsonObject = {name.replace(" ", "_"): text for name, text in rows}
     lines: list[Line] = [
@@ -215,15 +209,13 @@ def show(call: Call, duty: str) -> ExitStatus:
 
 @command(
     "places",
-    exits={ExitStatus.DONE: "the places and facts that clocks know are listed"},
+    exits={ExitStatus.DONE: "the places, sectors, facts and topics are listed"},
     example="standfast deadline places",
     needs_ledger=False,
 )
 @click.pass_obj
 def places(call: Call) -> ExitStatus:
     """List the jurisdictions, sectors, facts and form topics."""
-    from collections import Counter
-
     from standfast.deadlines.applicability import Sector
     from standfast.deadlines.authority_forms import TOPICS
     from standfast.deadlines.clock_starts import QUESTIONS
@@ -236,9 +228,9 @@ def places(call: Call) -> ExitStatus:
             headings=["place", "duties"],
         ),
         "",
-        f"Trades with duties of their own: {', '.join(Sector)}",
+        f"Sectors with separate duties: {', '.join(Sector)}",
         "",
-        "Facts that clocks start from:",
+        "Facts that start clocks:",
         Table(rows=[[name, text] for name, text in QUESTIONS.items()], indent=2),
         "",
         "Topics of forms:",
@@ -255,7 +247,7 @@ def places(call: Call) -> ExitStatus:
 
 deadline = Group(
     "deadline",
-    help="Legal clocks: what is due to whom, by when.",
+    help="Legal clocks: who must be notified, and by when.",
     commands=[
         list_deadlines,
         fact,

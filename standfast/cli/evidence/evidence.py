@@ -12,23 +12,22 @@ from standfast.errors import ExitStatus
 from standfast.local_time import second
 from standfast.plurals import counted
 
-_NOBODY_KNOWS = "Whether one is gone, nobody can say: "
+_UNCHECKED = "It is unknown whether a folder is missing: "
 
 
 @command(
     "list",
     exits={
         ExitStatus.DONE: "the sealed folders are listed; there may be none",
-        ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
-        ExitStatus.USAGE: "there is no such incident, or the evidence key is not where the "
-        "configuration says",
-        ExitStatus.PARTIAL: "what is here is listed; the ledger cannot say if some is gone",
-        ExitStatus.DAMAGED: "a seal does not hold, or a folder is gone; it is named",
+        ExitStatus.FAILED: "no evidence is found, and the ledger cannot be asked about it",
+        ExitStatus.USAGE: "there is no such incident, or the evidence key is missing",
+        ExitStatus.PARTIAL: "the found evidence is listed; the ledger cannot be asked for more",
+        ExitStatus.DAMAGED: "a seal is not valid, or a folder is missing; it is named",
     },
     example="standfast evidence list inc-2026-0001",
     needs_ledger=False,
 )
-@click.argument("incident", required=False, help="Of one incident; all without.")
+@click.argument("incident", required=False, help="An incident; by default all of them.")
 @click.pass_obj
 def list_evidence(call: Call, incident: str | None) -> ExitStatus:
     """List the evidence by incident and source."""
@@ -55,15 +54,15 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
         ]
         for folder in found
     ]
-    of = f"for {incident} " if incident else ""
+    scope = f" for {incident}" if incident else ""
     lines: list[Line] = (
         [Table(rows=rows), "", f"Sealed with the key {key}"]
         if rows
-        else [f"Nothing was frozen {of}yet."]
+        else [f"No evidence was frozen{scope} yet."]
     )
     lines += [f"{folder.folder}: {problem}" for folder in found for problem in folder.problems]
     if listed.unrecorded:
-        lines.append(f"{_NOBODY_KNOWS}{listed.unrecorded}")
+        lines.append(f"{_UNCHECKED}{listed.unrecorded}")
     return call.say(
         {
             "evidence": [folder.as_json() for folder in found],
@@ -78,18 +77,17 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
 @command(
     "verify",
     exits={
-        ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is gone",
-        ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
-        ExitStatus.USAGE: "nothing was frozen for that incident",
-        ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is "
-        "gone, or a copy in the bucket lacks something, or a time stamp is missing; it is "
-        "named",
-        ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
+        ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is missing",
+        ExitStatus.FAILED: "no evidence is found, and the ledger cannot be asked about it",
+        ExitStatus.USAGE: "the incident has no evidence",
+        ExitStatus.PARTIAL: "the found evidence is whole; the ledger cannot be asked for more, a "
+        "copy in the bucket is incomplete, or a time stamp is missing",
+        ExitStatus.DAMAGED: "a copy differs from its seal, or is missing; it is named",
     },
     example="standfast evidence verify inc-2026-0001",
     needs_ledger=False,
 )
-@click.argument("incident")
+@click.argument("incident", help="The incident.")
 @click.pass_obj
 def verify(call: Call, incident: str) -> ExitStatus:
     """Compare the evidence with its seals, and the seals with the ledger."""
@@ -110,12 +108,12 @@ def verify(call: Call, incident: str) -> ExitStatus:
         lines += [f"  copy: {problem}" for problem in evidence.copy_problems]
     lines += [
         "",
-        f"{counted(len(damaged), 'folder')} of {len(found)} is not what was sealed."
+        f"DAMAGED: {len(damaged)} of {counted(len(found), 'folder')}."
         if damaged
         else f"Whole: {counted(len(found), 'sealed folder')}.",
     ]
     if verified.unrecorded:
-        lines.append(f"{_NOBODY_KNOWS}{verified.unrecorded}")
+        lines.append(f"{_UNCHECKED}{verified.unrecorded}")
     return call.say(
         {
             "incident": incident,
@@ -131,15 +129,15 @@ def verify(call: Call, incident: str) -> ExitStatus:
 @command(
     "stamp",
     exits={
-        ExitStatus.DONE: "all of it is stamped; it may have been before",
-        ExitStatus.USAGE: "no authority is set, or nothing was frozen for that incident",
-        ExitStatus.PARTIAL: "some of it is not; why is said. Run it again: it goes on",
-        ExitStatus.DAMAGED: "all of it is gone",
+        ExitStatus.DONE: "every folder has a time stamp",
+        ExitStatus.USAGE: "no authority is configured, or the incident has no evidence",
+        ExitStatus.PARTIAL: "a folder has none; the reason is shown. Run the command again",
+        ExitStatus.DAMAGED: "every folder is missing",
     },
     example="standfast evidence stamp inc-2026-0001",
     needs_ledger=False,
 )
-@click.argument("incident")
+@click.argument("incident", help="The incident.")
 @click.pass_obj
 def stamp(call: Call, incident: str) -> ExitStatus:
     """Request the missing time stamps of the evidence.
@@ -159,7 +157,7 @@ def stamp(call: Call, incident: str) -> ExitStatus:
             "incident": incident,
             "stamps": [folder.as_json() for folder in stamped],
         },
-        lines or ["All of it was stamped before."],
+        lines or ["Every folder already has a time stamp."],
         status,
     )
 
@@ -167,16 +165,16 @@ def stamp(call: Call, incident: str) -> ExitStatus:
 @command(
     "copy",
     exits={
-        ExitStatus.DONE: "all of it is in the bucket",
-        ExitStatus.FAILED: "the bucket does not answer",
-        ExitStatus.USAGE: "no bucket is set, or nothing was frozen for that incident",
-        ExitStatus.PARTIAL: "some of it is not there; why is said. Run it again: it goes on",
-        ExitStatus.DAMAGED: "all of it is gone",
+        ExitStatus.DONE: "every folder is in the bucket",
+        ExitStatus.FAILED: "the bucket does not respond",
+        ExitStatus.USAGE: "no bucket is configured, or the incident has no evidence",
+        ExitStatus.PARTIAL: "a folder is not; the reason is shown. Run the command again",
+        ExitStatus.DAMAGED: "every folder is missing",
     },
     example="standfast evidence copy inc-2026-0001",
     needs_ledger=False,
 )
-@click.argument("incident")
+@click.argument("incident", help="The incident.")
 @click.pass_obj
 def copy(call: Call, incident: str) -> ExitStatus:
     """Copy missing evidence into the bucket of `[custody.s3]`.
@@ -191,7 +189,7 @@ def copy(call: Call, incident: str) -> ExitStatus:
     status = ExitStatus.PARTIAL if any(folder.problem for folder in copied) else ExitStatus.DONE
     lines = [
         f"{folder.folder}: "
-        f"{folder.problem or counted(folder.objects, 'object') + ' put, all is there'}"
+        f"{folder.problem or counted(folder.objects, 'object') + ' copied, the copy is complete'}"
         for folder in copied
     ]
     return call.say(
@@ -209,6 +207,6 @@ def copy(call: Call, incident: str) -> ExitStatus:
 
 evidence = Group(
     "evidence",
-    help="What was frozen, and whether it is what was sealed.",
+    help="List, verify, time-stamp, copy and export frozen evidence.",
     commands=[list_evidence, verify, stamp, copy, export],
 )

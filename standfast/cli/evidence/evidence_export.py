@@ -17,21 +17,22 @@ _MOST_NAMED = 20
 @command(
     "export",
     exits={
-        ExitStatus.DONE: "all of it is written",
-        ExitStatus.FAILED: "nothing of it holds, or the folder cannot be written",
-        ExitStatus.USAGE: "there is no such incident, nothing was frozen for it, or the folder "
-        "is there already",
-        ExitStatus.PARTIAL: "some files are no text and have no masked copy; each is named",
-        ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; the rest is written",
+        ExitStatus.DONE: "all evidence is written",
+        ExitStatus.FAILED: "no evidence is valid, or the folder cannot be written",
+        ExitStatus.USAGE: "there is no such incident, it has no evidence, or the folder exists",
+        ExitStatus.PARTIAL: "some files are not text and have no masked copy; each is named",
+        ExitStatus.DAMAGED: "a copy differs from its seal, or is missing; the rest is written",
     },
     example="standfast evidence export inc-2026-0001 --to for-the-client",
 )
-@click.argument("incident")
-@click.option("--to", type=FilePath(), required=True, metavar="DIR", help="A new folder for it.")
+@click.argument("incident", help="The incident.")
+@click.option("--to", type=FilePath(), required=True, metavar="DIR", help="A new folder.")
 @click.option(
-    "--unmasked", is_flag=True, help="The evidence itself, in clear; the export is noted."
+    "--unmasked", is_flag=True, help="Export the originals in clear; the export is recorded."
 )
-@click.option("--reason", default="", help="Why in clear, naming nobody; the timeline keeps it.")
+@click.option(
+    "--reason", default="", help="The reason for --unmasked, without names; it is recorded."
+)
 @click.pass_obj
 def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> ExitStatus:
     """Export the evidence of an incident as masked copies.
@@ -42,7 +43,7 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
     from standfast.usecases.evidence.export import INDEX_FILE, export_evidence
 
     if unmasked != bool(reason.strip()):
-        raise UsageError("--unmasked and --reason TEXT go together: the timeline keeps why")
+        raise UsageError("arguments: --unmasked needs --reason TEXT, and only --unmasked does")
     with call.installation() as installation, call.progress() as tell:
         exported = export_evidence(
             installation,
@@ -65,20 +66,20 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
         for why, many in exported.left_out.items()
     ]
     lines += [
-        f"LEFT OUT: {source}, of which a folder does not hold, or is gone"
+        f"LEFT OUT: {source}, of which a folder is damaged or missing"
         for source in exported.unsound
     ]
     lines += [f"DAMAGED: {file}" for file in exported.altered[:_MOST_NAMED]]
     if len(exported.altered) > _MOST_NAMED:
         lines.append(f"and {len(exported.altered) - _MOST_NAMED:,} more")
     if exported.altered or exported.unsound:
-        lines.append(f"`standfast evidence verify {incident}` says what is wrong.")
+        lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
     lines.append(
-        f"{INDEX_FILE} names each original by its hash; its own, in the timeline as well, is "
+        f"{INDEX_FILE} lists the hash of each original. The timeline records its own hash: "
         f"{exported.index}"
         if exported.is_masked
-        else "The timeline and the chain of custody have that it left, and why. Next: `standfast "
-        f"audit export {incident} --to FOLDER` writes what it is checked with."
+        else "The timeline and the chain of custody record the export and its reason. Next: add "
+        f"the verifier: `standfast audit export {incident} --to FOLDER`."
     )
     return call.say(
         {

@@ -13,16 +13,16 @@ from standfast.plurals import counted
 if TYPE_CHECKING:
     from standfast.usecases.health.check_results import Report
 
-# The parts of which an error or a gap keeps accounts open, or an approval from being given.
+# An error or a gap in these parts delays the lock of an account, or an approval.
 _CONTAINMENT = frozenset({"accounts", "people", "roles", "playbooks"})
 
 
 @command(
     "check",
     exits={
-        ExitStatus.DONE: "every part would work tonight; there may be warnings",
-        ExitStatus.USAGE: "a directory does not answer, or the configuration does not load",
-        ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
+        ExitStatus.DONE: "every part works; there may be warnings",
+        ExitStatus.USAGE: "a directory does not respond, or the configuration is not valid",
+        ExitStatus.DAMAGED: "the audit chain of the ledger is broken",
     },
     example="standfast check -c /srv/standfast/standfast.toml",
     needs_ledger=False,
@@ -79,7 +79,7 @@ def _summary(report: "Report") -> str:
 
 def _next_step(failed: int, warned: int) -> str:
     if failed:
-        return "Next: fix the first line that says fail, then run this again."
+        return "Next: fix the first failure, then run `standfast check` again."
     if warned:
-        return "Next: close the gaps, or accept them; each line says how."
+        return "Next: close the gaps as each line says, or accept them."
     return "Nothing to do now."

@@ -15,10 +15,10 @@ from standfast.errors import ExitStatus
     "readiness",
     exits={
         ExitStatus.DONE: "yes; there may be risks",
-        ExitStatus.FAILED: "the page cannot be written, or the ledger does not answer",
-        ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
-        ExitStatus.PARTIAL: "parts would fail or are not set up; each is named with what to do",
-        ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
+        ExitStatus.FAILED: "the page cannot be written, or the ledger does not respond",
+        ExitStatus.USAGE: "there is no configuration, or its ledger does not exist",
+        ExitStatus.PARTIAL: "parts would fail or are not configured; each has an action",
+        ExitStatus.DAMAGED: "the audit chain of the ledger is broken",
     },
     example="standfast readiness --to readiness.html",
 )
@@ -26,7 +26,7 @@ from standfast.errors import ExitStatus
     "--to",
     type=FilePath(),
     metavar="FILE",
-    help="Write it as one HTML page, too, to read and to file.",
+    help="Also write the answer as an HTML page.",
 )
 @click.pass_obj
 def readiness(call: Call, to: Path | None) -> ExitStatus:
@@ -50,7 +50,7 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
             )
             seen = operation.readiness(installation, tried)
         out = operation.write_readiness_page(installation, seen, to.absolute()) if to else None
-    lines: list[Line] = [f"Could we take a breach tonight? {seen.answer}", ""]
+    lines: list[Line] = [f"Could we respond to a breach tonight? {seen.answer}", ""]
     for question, parts in seen.by_question.items():
         if not parts:
             continue
@@ -62,6 +62,6 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
             if problem.what_to_do:
                 rows.append(["", "", f"→ {problem.what_to_do}"])
         lines += [Table(rows=rows)] if rows else []
-    lines += ["", f"First: {seen.next_step}"]
-    lines += [f"The page is written: {out}"] if out else []
+    lines += [f"Written: {out}"] if out else []
+    lines += ["", f"Next: {seen.next_step}"]
     return call.say({**seen.as_json(), "page": str(out) if out else None}, lines, seen.exit_status)

@@ -29,16 +29,14 @@ PLAN, EXERCISE = "plan", "exercise"
 @command(
     "status",
     exits={
-        ExitStatus.DONE: "the place could be looked at, whatever it shows",
-        ExitStatus.FAILED: "the ledger's database does not answer",
-        ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
+        ExitStatus.DONE: "the state is shown, good or bad",
+        ExitStatus.FAILED: "the database of the ledger does not respond",
+        ExitStatus.USAGE: "there is no configuration, or its ledger does not exist",
         ExitStatus.DAMAGED: "the ledger's file is not readable as a database",
     },
     example="standfast status --json",
 )
-@click.option(
-    "--live", is_flag=True, help="Of incidents only those that are live: no plan, no exercise."
-)
+@click.option("--live", is_flag=True, help="Show live incidents only, without plans and exercises.")
 @click.pass_obj
 def status(call: Call, live: bool) -> ExitStatus:
     """Show the state of backups, drills and incidents.
@@ -71,16 +69,16 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     else:
         lines.append("No live incident is open." if seen.incidents else "No incident is open.")
     lines += [
-        f"Trigger {row.name}: its page of {age(seen.at - row.since)} ago reached nobody. See why: "
+        f"Trigger {row.name}: its page {age(seen.at - row.since)} ago reached nobody. See why: "
         "`standfast check`."
         for row in seen.untold_triggers
     ]
     lines += [
-        f"Trigger {letters.trigger}: {counted(letters.count, 'alert')} set aside, the last "
-        f"{age(seen.at - letters.last)} ago; `standfast check` says why and where."
+        f"Trigger {letters.trigger}: {counted(letters.count, 'dead letter')}, the last "
+        f"{age(seen.at - letters.last)} ago. See why: `standfast check`."
         for letters in seen.set_aside
     ]
-    for mode, heading in ((PLAN, "planned, not acted on"), (EXERCISE, "exercise")):
+    for mode, heading in ((PLAN, "plan"), (EXERCISE, "exercise")):
         of_mode = [incident for incident in seen.incidents if incident.mode == mode]
         if of_mode:
             rows = [[*_row(incident, seen.at)] for incident in of_mode]
@@ -95,29 +93,31 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
             )
         )
     else:
-        lines.append("Nothing is backed up: the configuration has no [backup.sets.NAME].")
+        lines.append("Nothing is backed up: no backup set is configured. Add [backup.sets.NAME].")
     if seen.twin:
         lines.append(f"{seen.twin.sentence}.")
     if seen.forked_at:
         lines.append(
-            "The vault had a point that this machine had not made, "
-            f"{age(seen.at - seen.forked_at)} ago; `standfast check` says what that means."
+            f"Vault: it had a recovery point that this machine did not create, "
+            f"{age(seen.at - seen.forked_at)} ago. See why: `standfast check`."
         )
     if seen.verify_failed:
         ago = age(seen.at - seen.verify_failed)
-        lines.append(f"The vault: the last verification, {ago} ago, did not end well.")
+        lines.append(
+            f"Vault: the last verification, {ago} ago, failed. See why: `standfast backup verify`."
+        )
     for alarm in seen.alarms:
-        suffix = "" if alarm.is_told else "; nobody could be notified"
+        suffix = "" if alarm.is_told else "; no person could be notified"
         lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{suffix}).")
     if seen.unstamped:
         lines.append(
             f"Evidence: {counted(seen.unstamped.count, 'sealed folder')} without a time stamp, the "
             f"first for {age(seen.at - seen.unstamped.since)}."
         )
-    lines += [f"Little room: {room.sentence}." for room in seen.little_room]
+    lines += [f"Disk space: {room.sentence}." for room in seen.little_room]
     if seen.misconfigured:
         lines.append(
-            f"Every other command refuses the configuration: {seen.misconfigured}. Mend it now."
+            f"Configuration: {seen.misconfigured}. Correct it now: other commands refuse it."
         )
     lines += [_sign(custodian, seen.at) for custodian in seen.custodians]
     lines.append(_restore_takes(seen))
@@ -165,7 +165,7 @@ def _clocks(incident: "IncidentStatus", seen: "Status") -> str:
 def _backup(backup_set: "SetStatus", now: datetime) -> str:
     text = _ago(backup_set.last_backup, now)
     if backup_set.running_since:
-        text += f"; one runs since {age(now - backup_set.running_since)}"
+        text += f"; one has been running for {age(now - backup_set.running_since)}"
     if backup_set.last_failed:
         text += f"; failed {age(now - backup_set.last_failed)} ago"
     return text
@@ -188,29 +188,28 @@ def _ago(run: "LastRun | None", now: datetime) -> str:
 def _sign(custodian: "Standing", now: datetime) -> str:
     who = custodian.name or custodian.fingerprint
     if custodian.lacks:
-        return f"Custodian {who} does not open {', '.join(custodian.lacks)}."
+        return f"Custodian {who} cannot open {', '.join(custodian.lacks)}."
     if custodian.answered_at is None:
-        return (
-            f"Custodian {who} was asked {age(now - custodian.asked_at)} ago, and has not answered."
-        )
-    return f"Custodian {who}: the last sign of the key is {age(now - custodian.answered_at)} old."
+        asked = age(now - custodian.asked_at)
+        return f"Custodian {who} has not answered the challenge of {asked} ago."
+    return f"Custodian {who}: the last answer is {age(now - custodian.answered_at)} old."
 
 
 def _restore_takes(seen: "Status") -> str:
     copies = "; ".join(seen.key_copies) or "no copy is known"
     return (
-        f"A restore takes three things: the vault ({seen.vault}), the key records ({copies}) and a "
+        f"A restore needs three things: the vault ({seen.vault}), the key records ({copies}) and a "
         "recovery identity."
     )
 
 
 def _ledger(seen: "Status") -> str:
-    serve = "serve runs"
+    serve = "`standfast serve` runs"
     if not seen.serves_here:
-        here = " on this host, though elsewhere" if seen.has_serve else ""
-        serve = f"no serve runs{here}, so nothing is backed up by schedule"
+        here = "runs on another host only" if seen.has_serve else "does not run"
+        serve = f"`standfast serve` {here}, so this host makes no scheduled backups"
     if not seen.events:
         return f"The ledger is empty; {serve}."
     behind = seen.events - seen.signed_events
-    signed = "signed to its end" if not behind else f"{behind} of them not signed yet"
+    signed = "all signed" if not behind else f"{behind} of them not signed yet"
     return f"The ledger has {counted(seen.events, 'event')}, {signed}; {serve}."

@@ -215,7 +215,9 @@ def settle(
         if step is None:
             effect_settlement.settle(installation, incident_id, named[0], happened=did, by=by)
             return go_on(call, installation, incident_id, before=["Settled."])
-        settled = effect_settlement.settle_step(installation, incident_id, step, happened=did, by=by)
+        settled = effect_settlement.settle_step(
+            installation, incident_id, step, happened=did, by=by
+        )
         before: list[Line] = [f"{step}: {settled.count} settled."]
         if settled.left:
             before.append(

@@ -20,8 +20,8 @@ from standfast.records import Json
 @command(
     "list",
     exits={
-        ExitStatus.DONE: "the notices are listed, each rendered in all its languages",
-        ExitStatus.USAGE: "a notice names a value that it does not declare",
+        ExitStatus.DONE: "the notices are listed; each renders in all its languages",
+        ExitStatus.USAGE: "a notice uses a value that it does not declare",
     },
     example="standfast notice list",
     needs_ledger=False,
@@ -51,7 +51,7 @@ def list_notices(call: Call) -> ExitStatus:
 
 notice = Group(
     "notice",
-    help="What is written to staff and customers.",
+    help="Notices to staff and customers: preview, send, stop, correct, account.",
     commands=[
         list_notices,
         check,

@@ -9,7 +9,7 @@ import click
 
 from standfast.cli.notices.readability_check import selected_templates
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import FilePath
+from standfast.cli.parsing.parameters import FilePath, parse_values
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus, UsageError
@@ -26,23 +26,23 @@ _ROWS = 3
 @command(
     "preview",
     exits={
-        ExitStatus.DONE: "the notice is shown, and nothing was sent",
-        ExitStatus.FAILED: "the page cannot be written, or the audience cannot be read now",
-        ExitStatus.USAGE: "there is no such notice, language, value or audience, or another "
-        "file is there",
+        ExitStatus.DONE: "the notice is shown; nothing was sent",
+        ExitStatus.FAILED: "the page cannot be written, or the audience cannot be read",
+        ExitStatus.USAGE: "there is no such notice, language, value or audience, or the file "
+        "exists and is another one",
     },
     example="standfast notice preview customers-data-theft --audience customers",
 )
-@click.argument("name", metavar="TEMPLATE")
-@click.option("--lang", metavar="LANG", help="The reader's language.")
+@click.argument("name", metavar="TEMPLATE", help="A name from `notice list`.")
+@click.option("--lang", metavar="LANG", help="The language of the recipient.")
 @click.option(
     "--value",
     multiple=True,
     metavar="NAME=TEXT",
-    help="A value of the notice, instead of its example.",
+    help="A value of the notice, instead of its example; repeatable.",
 )
 @click.option(
-    "--audience", metavar="NAME", help="Show what the first of an audience would get, masked."
+    "--audience", metavar="NAME", help="Show the messages to the first recipients, masked."
 )
 @click.option(
     "--rows",
@@ -50,12 +50,12 @@ _ROWS = 3
     default=_ROWS,
     show_default=True,
     metavar="N",
-    help="How many of them.",
+    help="The number of recipients to show.",
 )
-@click.option("--unmasked", is_flag=True, help="Show them as they are; the look is noted.")
-@click.option("--reason", help="Why, naming nobody; noted with the look.")
+@click.option("--unmasked", is_flag=True, help="Show them in clear; the view is recorded.")
+@click.option("--reason", help="The reason for --unmasked, without names; it is recorded.")
 @click.option(
-    "--html", type=FilePath(), metavar="FILE", help="Write a page with every language side by side."
+    "--html", type=FilePath(), metavar="FILE", help="Write a page with all languages side by side."
 )
 @click.pass_obj
 def preview(
@@ -74,13 +74,13 @@ def preview(
     from standfast.usecases.notices.preview import draft, look_at_audience, write_preview
 
     if unmasked and not (audience and reason and reason.strip()):
-        raise UsageError("--unmasked needs --audience NAME and --reason TEXT: the look is noted")
+        raise UsageError("arguments: --unmasked needs --audience NAME and --reason TEXT")
     (template,) = selected_templates(call, [name]).values()
     with ExitStack() as held:
         installation = held.enter_context(call.installation()) if audience else None
         config = installation.config if installation else call.config_if_any()
         organisation = config.organisation if config else None
-        drafted = draft(template, organisation, _values(value))
+        drafted = draft(template, organisation, parse_values(value))
         spoken = organisation.languages if organisation else ("en",)
         language = _language(template, lang, spoken)
         example = drafted.example(language)
@@ -105,7 +105,7 @@ def preview(
         lines.append(", ".join(f"{many:,} {label}" for label, many in look.counts.items()) + ".")
     lines += [f"Warning: {warning}." for warning in warnings]
     if written:
-        lines.append(f"The page is in {written}.")
+        lines.append(f"Written: {written}")
     return call.say(
         {
             "notice": name,
@@ -121,23 +121,13 @@ def preview(
     )
 
 
-def _values(given: Sequence[str]) -> dict[str, str]:
-    values = {}
-    for assignment in given:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--value takes NAME=TEXT, not {assignment!r}")
-        values[name] = text
-    return values
-
-
 def _language(template: "Template", asked: str | None, spoken: Sequence[str]) -> str:
     from standfast.notices.prepared_notice import pick_language
 
     available = sorted(template.languages)
     if asked and asked not in available:
         raise UsageError(
-            f"the notice {template.name!r} has no language {asked!r}; it has: "
+            f"notice {template.name!r}: it has no language {asked!r}. Choose one of "
             f"{', '.join(available)}"
         )
     return asked or next(

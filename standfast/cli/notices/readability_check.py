@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 @command(
     "check",
     exits={
-        ExitStatus.DONE: "the notices are easy to read and say nothing that they should not",
-        ExitStatus.FAILED: "one is too hard to read in a language, or says what it should not",
-        ExitStatus.USAGE: "there is no such notice, or the extra `readability` is missing",
+        ExitStatus.DONE: "the notices are easy to read and contain no banned phrase",
+        ExitStatus.FAILED: "a notice is too hard to read, or contains a banned phrase",
+        ExitStatus.USAGE: "there is no such notice, or the extra `readability` is not installed",
     },
     example="standfast notice check customers-data-theft",
     needs_ledger=False,
 )
-@click.argument("name", nargs=-1, metavar="[TEMPLATE]...")
+@click.argument(
+    "name", nargs=-1, metavar="[TEMPLATE]...", help="Names from `notice list`; by default all."
+)
 @click.pass_obj
 def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
     """Check the readability and banned phrases of notices."""
@@ -60,7 +62,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
         lines += [f"{shown}: {line}" for line in (*_too_hard(measured), *map(_banned_line, said))]
     checked = counted(len(found), "notice")
     lines.append(
-        f"{checked} checked; {len(bad)} to be mended." if bad else f"{checked} checked, all good."
+        f"{checked} checked; {len(bad)} to improve." if bad else f"{checked} checked, all good."
     )
     return call.say(
         {
@@ -88,7 +90,7 @@ def selected_templates(call: Call, names: Sequence[str]) -> Mapping[str, "Templa
     templates = read_templates(config.notices.templates if config else None)
     for name in names:
         if name not in templates:
-            raise UsageError(f"there is no notice {name!r}; {known_names_hint(name, templates)}")
+            raise UsageError(f"notice {name!r}: unknown; {known_names_hint(name, templates)}")
     return {name: templates[name] for name in names} if names else templates
 
 

@@ -28,9 +28,9 @@ import click
 from standfast.cli.parsing.parameters import FilePath
 from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
 
-_ANY_EXITS = {ExitStatus.USAGE: "a word is mistyped, or the configuration is not right"}
+_ANY_EXITS = {ExitStatus.USAGE: "an argument or the configuration is not valid"}
 _LEDGER_EXITS = {
-    ExitStatus.FAILED: "the ledger does not answer",
+    ExitStatus.FAILED: "the database of the ledger does not respond",
     ExitStatus.DAMAGED: "the ledger is damaged",
 }
 # The command that undoes a lock has another name, and the most similar name would lock.
@@ -58,13 +58,13 @@ _COMMON_OPTIONS = (
         metavar="FILE",
         expose_value=False,
         callback=_use_config,
-        help="The configuration; else STANDFAST_CONFIG, else ./standfast.toml.",
+        help="The configuration file; else STANDFAST_CONFIG, else ./standfast.toml.",
     ),
     click.Option(
-        ["--json"],  # `main` reads it, so that an error in the words before it is JSON too
+        ["--json"],  # `main` reads it, so that an error in an earlier word is JSON too
         is_flag=True,
         expose_value=False,
-        help="One JSON document on standard output.",
+        help="Print one JSON document on standard output.",
     ),
     click.Option(
         ["-h", "--help"],

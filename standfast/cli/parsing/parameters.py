@@ -36,7 +36,7 @@ class FilePath(click.Path):
 
 
 def stored_option(*names: str, **attributes: Any) -> Callable[[_Declared], _Declared]:
-    """Declare an option whose value becomes a field of the `Call`."""
+    """Declare an option that sets a field of the `Call`."""
 
     def store(context: click.Context, option: click.Parameter, value: Any) -> None:
         if value is not None and option.name is not None:

@@ -16,14 +16,17 @@ from standfast.records import Json
 if TYPE_CHECKING:
     from standfast.playbook.model import Playbook
 
-_NO_PLAYBOOK = "there is no playbook of that name, or another file is there"
+_NO_PLAYBOOK = "there is no such playbook, or the file to write exists and is another one"
+playbook_argument = click.argument(
+    "name", metavar="NAME|FILE", help="A name from `playbook list`, or a file."
+)
 
 
 @command(
     "list",
     exits={
         ExitStatus.DONE: "the playbooks are listed",
-        ExitStatus.USAGE: "a playbook is not sound: named by line, after the others",
+        ExitStatus.USAGE: "a playbook has errors; each is shown with its line, after the list",
     },
     example="standfast playbook list",
     needs_ledger=False,
@@ -38,7 +41,7 @@ def list_playbooks(call: Call) -> ExitStatus:
     for name, path in library.files(call.config_if_any()).items():
         try:
             found[name] = library.read(path)
-        except PlaybookInvalid as error:  # one that is broken hides no other
+        except PlaybookInvalid as error:  # list the others all the same
             problems += error.problems
     document: list[Json] = [
         {
@@ -61,16 +64,16 @@ def list_playbooks(call: Call) -> ExitStatus:
 @command(
     "show",
     exits={
-        ExitStatus.DONE: "the playbook is shown, or drawn",
+        ExitStatus.DONE: "the playbook is shown or drawn",
         ExitStatus.FAILED: "the drawing cannot be written there",
         ExitStatus.USAGE: _NO_PLAYBOOK,
     },
     example="standfast playbook show account-takeover --svg takeover.svg",
     needs_ledger=False,
 )
-@click.argument("name", metavar="NAME|FILE")
+@playbook_argument
 @click.option(
-    "--svg", type=FilePath(), metavar="FILE", help="Draw what waits for what into this file."
+    "--svg", type=FilePath(), metavar="FILE", help="Draw the order of the steps into this file."
 )
 @click.pass_obj
 def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
@@ -88,7 +91,7 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
         from standfast.usecases.playbooks.printed_pages import write_drawing
 
         out = write_drawing(playbook, svg.absolute())
-        return call.say({"playbook": playbook.name, "svg": str(out)}, [f"It is drawn: {out}"])
+        return call.say({"playbook": playbook.name, "svg": str(out)}, [f"Written: {out}"])
     graph, text = as_graph(playbook), as_text(playbook)
     return call.say(
         {
@@ -128,14 +131,20 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
 @command(
     "check",
     exits={
-        ExitStatus.DONE: "all of them can be carried out here",
-        ExitStatus.USAGE: "steps wait for each other, or a notice does not exist; each problem "
-        "has its line",
+        ExitStatus.DONE: "all of them can run here",
+        ExitStatus.USAGE: "steps wait for each other, or a notice does not exist; each problem is "
+        "shown with its line",
     },
     example="standfast playbook check ./mine.yaml ransomware",
     needs_ledger=False,
 )
-@click.argument("names", nargs=-1, required=True, metavar="NAME|FILE...")
+@click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="NAME|FILE...",
+    help="Names from `playbook list`, or files.",
+)
 @click.pass_obj
 def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
     """Check whether playbooks can run in this installation.
@@ -146,7 +155,7 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
 
     config = call.config_if_any()
     sound = check_files(config, names)
-    where = "here" if config else "as far as can be known without a configuration"
+    where = "here" if config else "as far as is known without a configuration"
     return call.say(
         {
             "is_sound": True,
@@ -155,7 +164,7 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
             ],
         },
         [
-            f"{playbook.name} can be carried out {where}: {counted(len(playbook.steps), 'step')}."
+            f"{playbook.name} can run {where}: {counted(len(playbook.steps), 'step')}."
             for playbook in sound
         ],
     )
@@ -164,15 +173,15 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
 @command(
     "import",
     exits={
-        ExitStatus.DONE: "the playbook is written; what is left to do by hand is listed",
+        ExitStatus.DONE: "the playbook is written; manual work is listed",
         ExitStatus.FAILED: "it cannot be written there",
-        ExitStatus.USAGE: "the file is no sound CACAO playbook; each problem has its path",
-        ExitStatus.PARTIAL: "it is written, and names what this place does not have yet",
+        ExitStatus.USAGE: "the file is not a valid CACAO playbook; each problem has its path",
+        ExitStatus.PARTIAL: "it is written, but names settings that this installation lacks",
     },
     example="standfast playbook import shared.json --to shared.yaml",
     needs_ledger=False,
 )
-@click.argument("source", type=FilePath(), metavar="FILE.json")
+@click.argument("source", type=FilePath(), metavar="FILE.json", help="The CACAO file.")
 @click.option(
     "--to", type=FilePath(), required=True, metavar="FILE.yaml", help="The playbook to write."
 )
@@ -187,7 +196,7 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
 
     done = import_cacao_playbook(call.config_if_any(), source.absolute(), to.absolute())
     lines = [f"Written: {done.file}, {counted(len(done.playbook.steps), 'step')}."]
-    lines += [f"By hand or to be allowed: {warning}" for warning in done.warnings]
+    lines += [f"To do: {warning}" for warning in done.warnings]
     lines += [str(problem) for problem in done.problems]
     return call.say(
         {
@@ -211,7 +220,7 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
     example="standfast playbook export ransomware --to ransomware.json",
     needs_ledger=False,
 )
-@click.argument("name", metavar="NAME|FILE")
+@playbook_argument
 @click.option(
     "--to", type=FilePath(), required=True, metavar="FILE.json", help="The CACAO file to write."
 )
@@ -219,7 +228,7 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
 def export(call: Call, name: str, to: Path) -> ExitStatus:
     """Export a playbook as CACAO v2.0, for another tool or installation.
 
-    Another tool sees steps to be done by hand. Standfast imports the file as the same playbook.
+    Other tools read manual steps. Standfast imports the file as the same playbook.
     """
     from standfast.usecases.core.installation import system_clock
     from standfast.usecases.playbooks.cacao_exchange import export_cacao_playbook
@@ -238,14 +247,16 @@ def export(call: Call, name: str, to: Path) -> ExitStatus:
     example="standfast playbook page ransomware --to on-paper",
     needs_ledger=False,
 )
-@click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
+@click.argument(
+    "names", nargs=-1, metavar="[NAME|FILE]...", help="Playbooks; by default all of them."
+)
 @click.option(
     "--to",
     type=FilePath(),
     default=Path(),
     show_default=True,
     metavar="FOLDER",
-    help="Where to; this folder without.",
+    help="The folder to write to.",
 )
 @click.pass_obj
 def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
@@ -267,6 +278,6 @@ def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
 
 playbook = Group(
     "playbook",
-    help="What can be carried out, and what each playbook says.",
+    help="List, show, check, exchange and print playbooks.",
     commands=[list_playbooks, show, check, import_, export, page],
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
     from standfast.usecases.exercises.tabletop import Turn
 
-_NOT_ONE = "there is no such exercise, or not exactly one is open"
+_NOT_ONE = "there is no such exercise, or none or several are open"
 
 
 @command(
@@ -59,12 +59,12 @@ def list_exercises(call: Call) -> ExitStatus:
 @command(
     "start",
     exits={
-        ExitStatus.DONE: "the first inject is on the table",
-        ExitStatus.USAGE: "there is no exercise of that name, or its file is not right",
+        ExitStatus.DONE: "the first inject is shown",
+        ExitStatus.USAGE: "there is no such exercise, or its file is not valid",
     },
     example="standfast tabletop start ransomware",
 )
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", help="A name from `tabletop list`, or a file.")
 @click.pass_obj
 def start(call: Call, name: str) -> ExitStatus:
     """Start an exercise: show its briefing and the first inject.
@@ -94,7 +94,7 @@ def start(call: Call, name: str) -> ExitStatus:
 
 @command(
     "next",
-    exits={ExitStatus.DONE: "what is on the table is shown", ExitStatus.USAGE: _NOT_ONE},
+    exits={ExitStatus.DONE: "the current inject is shown", ExitStatus.USAGE: _NOT_ONE},
     example="standfast tabletop next",
 )
 @incident_argument
@@ -104,21 +104,21 @@ def next_inject(call: Call, incident: str | None) -> ExitStatus:
     from standfast.usecases.exercises.tabletop import turn
 
     with call.installation() as installation:
-        now = turn(installation, _meant(installation, incident))
+        now = turn(installation, _open_exercise(installation, incident))
     return call.say(now.as_json(), _lines(now))
 
 
 @command(
     "answer",
     exits={
-        ExitStatus.DONE: "the answer is kept",
-        ExitStatus.USAGE: "it is none of the options, or nothing is asked any more",
+        ExitStatus.DONE: "the answer is recorded",
+        ExitStatus.USAGE: "the answer is not an option, or every inject is answered",
     },
     example='standfast tabletop answer "we pull the cables" --met 1,3',
 )
-@click.argument("text", help="A letter, or what the table said.")
-@click.option("--met", metavar="1,3", help="Of what to look for, what the facilitator heard.")
-@click.option("--incident", metavar="ID", help="May be left out when one is open.")
+@click.argument("text", help="The letter of an option, or the answer of the participants.")
+@click.option("--met", metavar="1,3", help="The numbers of the expected points that were named.")
+@click.option("--incident", metavar="ID", help="The exercise; optional if only one is open.")
 @click.pass_obj
 def answer(call: Call, text: str, met: str | None, incident: str | None) -> ExitStatus:
     """Record an answer; show its points and the next inject."""
@@ -127,13 +127,13 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
 
     numbers = _numbers(met)
     with call.installation() as installation:
-        incident_id = _meant(installation, incident)
+        incident_id = _open_exercise(installation, incident)
         inject, result = keep(installation, incident_id, text, numbers)
         now = turn(installation, incident_id)
     result_lines: list[Line] = [
         f"{inject.title}: {result.points} of {result.most}. {result.because}".strip()
     ]
-    result_lines += [f"  not heard: {missed}" for missed in result.missed]
+    result_lines += [f"  not named: {missed}" for missed in result.missed]
     return call.say(
         {
             **now.as_json(),
@@ -160,7 +160,7 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
     from standfast.usecases.exercises.tabletop import finish as end
 
     with call.installation() as installation:
-        found = end(installation, _meant(installation, incident))
+        found = end(installation, _open_exercise(installation, incident))
     return call.say(
         as_json(found),
         [
@@ -168,7 +168,7 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
                 f"{found.incident}: {found.points} of {found.most} points, "
                 f"{found.asked} of {counted(len(found.injects), 'inject')} answered."
             ),
-            f"Next: standfast tabletop report {found.incident}",
+            f"Next: `standfast tabletop report {found.incident}`.",
         ],
     )
 
@@ -178,13 +178,16 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
     exits={
         ExitStatus.DONE: "the report is written",
         ExitStatus.FAILED: "it cannot be written there",
-        ExitStatus.USAGE: "there is no such exercise, or another file is there",
+        ExitStatus.USAGE: "there is no such exercise, or the file exists and is another one",
     },
     example="standfast tabletop report inc-2026-0004 --to tabletop.html",
 )
-@click.argument("incident", metavar="ID")
+@click.argument("incident", metavar="ID", help="The exercise.")
 @click.option(
-    "--to", type=FilePath(), metavar="FILE", help="Where to; ID.html in this folder without."
+    "--to",
+    type=FilePath(),
+    metavar="FILE",
+    help="The file to write; by default ID.html in this folder.",
 )
 @click.pass_obj
 def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
@@ -195,10 +198,10 @@ def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
     with call.installation() as installation:
         found = gather(installation, incident)
         out = write(installation, incident, (to or Path(f"{incident}.html")).absolute())
-    return call.say({**as_json(found), "page": str(out)}, [f"The report is written: {out}"])
+    return call.say({**as_json(found), "page": str(out)}, [f"Written: {out}"])
 
 
-def _meant(installation: "Installation", named: str | None) -> str:
+def _open_exercise(installation: "Installation", named: str | None) -> str:
     """Return the named exercise, or the only one that is open."""
     from standfast.usecases.exercises.tabletop import SCENARIO
 
@@ -210,20 +213,19 @@ def _meant(installation: "Installation", named: str | None) -> str:
         if incident.scenario.startswith(SCENARIO)
     ]
     if len(candidates) != 1:
-        known = (
-            f": {', '.join(candidates)}"
-            if candidates
-            else "; start one: `standfast tabletop start NAME`"
+        if not candidates:
+            raise UsageError("exercise: none is open. Start one: `standfast tabletop start NAME`")
+        raise UsageError(
+            f"exercise: {len(candidates)} are open: {', '.join(candidates)}. Add the id, to "
+            "`answer` as --incident ID"
         )
-        many = "; name the one that you mean, with `answer` as --incident ID" if candidates else ""
-        raise UsageError(f"{len(candidates) or 'no'} exercises are open{known}{many}")
     return candidates[0]
 
 
 def _numbers(met: str | None) -> tuple[int, ...]:
     parts = re.split(r"[ ,]+", met.strip()) if met and met.strip() else []
     if not all(re.fullmatch("[0-9]{1,2}", part) for part in parts):
-        raise UsageError("--met takes numbers with commas between, such as 1,3")
+        raise UsageError(f"--met {met!r}: not a list of numbers. Write them as 1,3")
     return tuple(int(part) for part in parts)
 
 
@@ -231,9 +233,9 @@ def _lines(now: "Turn") -> list[Line]:
     """Return the lines of the current inject for the facilitator."""
     inject = now.inject
     if not now.is_open:
-        return [f"It is ended. What came of it: standfast tabletop report {now.incident}"]
+        return [f"The exercise is over. Next: `standfast tabletop report {now.incident}`."]
     if inject is None:
-        return [f"All is answered. End it: standfast tabletop finish {now.incident}"]
+        return [f"Every inject is answered. Next: `standfast tabletop finish {now.incident}`."]
     lines: list[Line] = [
         (
             f"{now.number} of {len(now.exercise.injects)}: {inject.title} "
@@ -250,16 +252,16 @@ def _lines(now: "Turn") -> list[Line]:
         how = "LETTER"
     else:
         looked_for = enumerate(inject.look_for, 1)
-        lines.append("For the facilitator alone, to look for:")
+        lines.append("Expected points, for the facilitator only:")
         lines.append(Table(indent=2, rows=[[str(number), item] for number, item in looked_for]))
-        how = '"what the table said" --met 1,3'
+        how = '"ANSWER" --met 1,3'
     if inject.hint:
-        lines += [f"For the facilitator alone: {inject.hint}"]
-    return [*lines, "", f"Then: standfast tabletop answer {how}"]
+        lines += [f"Hint, for the facilitator only: {inject.hint}"]
+    return [*lines, "", f"Next: `standfast tabletop answer {how}`."]
 
 
 tabletop = Group(
     "tabletop",
-    help="Rehearse a breach at a table: injects, questions, a score.",
+    help="Rehearse a breach in a discussion: injects, questions, a score.",
     commands=[list_exercises, start, next_inject, answer, finish, report],
 )

@@ -15,16 +15,16 @@ from standfast.errors import ExitStatus
     exits={
         ExitStatus.DONE: "the page is written",
         ExitStatus.FAILED: "the page cannot be written there",
-        ExitStatus.USAGE: "there is no such incident, or another file is there",
+        ExitStatus.USAGE: "there is no such incident, or the file exists and is another one",
     },
     example="standfast report inc-2026-0001 --to takeover.html",
 )
-@click.argument("incident", required=False, help="Of one incident; of the whole place without.")
+@click.argument("incident", required=False, help="An incident; by default the installation.")
 @click.option(
     "--to",
     type=FilePath(),
     metavar="FILE",
-    help="Where to; INCIDENT.html or place.html in this folder without.",
+    help="The file to write; by default INCIDENT.html or place.html in this folder.",
 )
 @click.pass_obj
 def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
@@ -33,12 +33,12 @@ def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     The page shows what happened, who was notified, drills, and the audit record. It needs no other
     files, can be printed, and masks names and addresses.
     """
-    from standfast.usecases.reports.result_pages import write_incident_page, write_installation_page
+    from standfast.usecases.reports import result_pages
 
     out = (to or Path(f"{incident or 'place'}.html")).absolute()
     with call.installation() as installation:
         if incident:
-            write_incident_page(installation, incident, out)
+            result_pages.write_incident_page(installation, incident, out)
         else:
-            write_installation_page(installation, out)
-    return call.say({"page": str(out)}, [f"The page is written: {out}"])
+            result_pages.write_installation_page(installation, out)
+    return call.say({"page": str(out)}, [f"Written: {out}"])

@@ -9,17 +9,16 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus, ExtraMissing, UsageError
+from standfast.plurals import counted
 
 
 @command(
     "demo",
     exits={
-        ExitStatus.DONE: "the tour ended, and its page of results is written",
-        ExitStatus.FAILED: "a part of the tour failed",
-        ExitStatus.USAGE: (
-            "the folder is not the demo's, or holds an earlier one, or the extra `demo` is not "
-            "installed"
-        ),
+        ExitStatus.DONE: "the demo is complete, and its page of results is written",
+        ExitStatus.FAILED: "a part of the demo failed",
+        ExitStatus.USAGE: "the folder has other files or an earlier demo, or the extra `demo` is "
+        "not installed",
     },
     example="standfast demo",
     needs_ledger=False,
@@ -29,11 +28,11 @@ from standfast.errors import ExitStatus, ExtraMissing, UsageError
     required=False,
     type=FilePath(),
     metavar="[DIR]",
-    help="Where the contact centre is; ./demo-place without.",
+    help="The folder of the demo; by default ./demo-place.",
 )
-@click.option("--stop", is_flag=True, help="End the servers of an earlier one.")
-@click.option("--serve", is_flag=True, help="Bring the servers of an earlier one back.")
-@click.option("--again", is_flag=True, help="Delete an earlier one, with all that is in it, first.")
+@click.option("--stop", is_flag=True, help="End the servers of an earlier demo.")
+@click.option("--serve", is_flag=True, help="Start the servers of an earlier demo again.")
+@click.option("--again", is_flag=True, help="Delete an earlier demo and all its files first.")
 @click.pass_obj
 def demo(call: Call, folder: Path | None, stop: bool, serve: bool, again: bool) -> ExitStatus:
     """Show backup, drill, breach and containment in a fictional company.
@@ -42,19 +41,19 @@ def demo(call: Call, folder: Path | None, stop: bool, serve: bool, again: bool) 
     lock.
     """
     if stop + serve + again > 1:
-        raise UsageError("--stop, --serve and --again exclude each other; name one")
+        raise UsageError("arguments: --stop, --serve and --again exclude each other. Give one")
     try:
         tour = importlib.import_module("demo.tour")
     except ImportError as error:
         raise ExtraMissing(
-            f"the demo cannot start, {error.name} is missing; it comes with the source: "
-            "`make demo`, or pip install -r requirements/demo.txt"
+            f"demo: the package {error.name} is missing. Install it in the source folder: `make "
+            "demo`, or pip install -r requirements/demo.txt"
         ) from None
     if stop:
         ended = tour.stop(folder)
-        return call.say({"ended": ended}, [f"{ended} of its servers ran, and are ended."])
+        return call.say({"ended": ended}, [f"{counted(ended, 'server')} ended."])
     if serve:
         running = {server.name: server.port for server in tour.serve(folder)}
-        lines = [f"{name} answers at 127.0.0.1:{port}." for name, port in running.items()]
+        lines = [f"{name} listens on 127.0.0.1:{port}." for name, port in running.items()]
         return call.say({"ports": running}, lines)
     return ExitStatus(tour.run(folder, as_json=call.as_json, is_again=again))

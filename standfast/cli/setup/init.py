@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.passphrase import passphrase
 from standfast.cli.terminal.prompts import agrees, ask, tell
 from standfast.config_file import DEFAULT_FILE
 from standfast.errors import ExitStatus, UsageError
@@ -22,24 +23,23 @@ if TYPE_CHECKING:
 @command(
     "init",
     exits={
-        ExitStatus.DONE: "the place is set up",
-        ExitStatus.FAILED: "the disk is full; the same command goes on once there is room",
-        ExitStatus.USAGE: "the folder is set up already, or the source does not exist",
-        ExitStatus.REFUSED: "the ledger of a place that was set up is lost",
+        ExitStatus.DONE: "the installation is complete",
+        ExitStatus.FAILED: "the disk is full; free space, then run the same command again",
+        ExitStatus.USAGE: "the folder has an installation, or the source does not exist",
+        ExitStatus.REFUSED: "the installation exists, and its ledger is lost",
     },
     example="standfast init /srv/standfast --source /srv/recordings",
     needs_ledger=False,
 )
-@click.argument("folder", type=FilePath(), metavar="DIR")
+@click.argument("folder", type=FilePath(), metavar="DIR", help="The folder of the installation.")
 @click.option(
     "--source",
     type=FilePath(),
-    help="What is backed up: a folder, or a SQLite database. Only of a place that is set "
-    "up it may be left out.",
+    help="The folder or SQLite database to back up; required for a new installation.",
 )
-@click.option("--yes", is_flag=True, help="Ask nothing; take what is usual.")
-@click.option("--organisation", help="Your name, as notices say it.")
-@click.option("--contact-line", help="How people reach you, by a way they know.")
+@click.option("--yes", is_flag=True, help="Use the defaults, without questions.")
+@click.option("--organisation", help="The name of your organisation, as notices show it.")
+@click.option("--contact-line", help="How people can reach you, as notices show it.")
 @click.pass_obj
 def init(
     call: Call,
@@ -64,14 +64,16 @@ def init(
         return call.say(
             {"config": str(config_file), "is_ledger_made": True},
             [
-                f"The ledger that {config_file} names is made; nothing else was changed.",
+                f"The ledger that {config_file} names is created; nothing else was changed.",
                 "",
                 f"Next: standfast -c {quote(str(config_file))} check",
             ],
         )
     if source is None and not config_file.exists():
-        raise UsageError("say what is backed up: --source PATH, a folder or a SQLite database")
-    source = source or folder  # of what is set up already, nothing is asked of it
+        raise UsageError(
+            "source: none is given. Add --source PATH with a folder or a SQLite database to back up"
+        )
+    source = source or folder  # not used if the installation exists
     refuse_unfit(folder, source)
     asks = not yes and not call.as_json and sys.stdin.isatty()
     if organisation is None:
@@ -91,10 +93,10 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
     offline = made.identity_file.parent
     unwritten: list[Line] = [
         "",
-        "Before anybody can be told anything: set organisation.name and .contact_line there.",
+        "Before the first notice: set organisation.name and organisation.contact_line there.",
     ]
     return [
-        f"A place is set up in {made.config_file.parent}.",
+        f"Installation created in {made.config_file.parent}.",
         "",
         Table(
             rows=[
@@ -106,10 +108,10 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
             indent=2,
         ),
         "",
-        f"Copy {offline} onto two sticks and keep them in two places; then delete it here.",
-        "A restore takes three things: the vault, the key records and the recovery identity. That",
-        "folder has the last two. Without them nobody can open a backup, and whoever has the",
-        "identity can.",
+        f"Copy {offline} onto two sticks, keep them at two sites, then delete it here.",
+        "A restore needs three things: the vault, the key records and the recovery identity. That",
+        "folder has the last two. Without them nobody can open a backup, and with them everybody",
+        "can.",
         *([] if is_written else unwritten),
         "",
         f"Next: standfast -c {quote(str(made.config_file))} backup run",
@@ -118,35 +120,22 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
 
 def _enrol_people(call: Call, made: "SetUp") -> None:
     """Offer to enrol the first people, which may approve immediately."""
-    from standfast.cli.terminal.passphrase import passphrase
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit
 
     here = Call(config=made.config_file, as_json=False, env=call.env)
-    tell("\nTwo people are needed before anything that cannot be undone.")
-    while agrees("Enrol somebody now?"):
-        name = ask("Sign-in name")
-        full_name = ask("Full name")
-        mail = ask("Mail address")
-        roles = ask("Roles, with commas between", "duty-manager")
-        wanted = [role.strip() for role in roles.split(",") if role.strip()]
+    tell("\nAn act that cannot be undone needs two enrolled people.")
+    while agrees("Enrol a person now?"):
+        person: dict[str, Any] = {
+            "name": ask("Sign-in name"),
+            "full_name": ask("Full name"),
+            "mail": ask("Mail address"),
+        }
+        roles = ask("Roles, separated by commas", "duty-manager")
+        person["roles"] = [role.strip() for role in roles.split(",") if role.strip()]
         try:
             with here.installation() as installation:
-                refuse_unfit(
-                    installation,
-                    name=name,
-                    full_name=full_name,
-                    mail=mail,
-                    roles=wanted,
-                    accounts=[],
-                )
-                enrol_person(
-                    installation,
-                    name=name,
-                    full_name=full_name,
-                    mail=mail,
-                    roles=wanted,
-                    accounts=[],
-                    passphrase=passphrase(here, name, is_new=True),
-                )
+                refuse_unfit(installation, **person, accounts=[])
+                secret = passphrase(here, person["name"], is_new=True)
+                enrol_person(installation, **person, accounts=[], passphrase=secret)
         except UsageError as error:
             tell(str(error))

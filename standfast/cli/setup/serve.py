@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @command(
     "serve",
     exits={
-        ExitStatus.DONE: "it was told to end, by SIGTERM or Ctrl-C, and did",
-        ExitStatus.FAILED: "the ledger's database went away",
-        ExitStatus.USAGE: "the configuration does not load",
-        ExitStatus.REFUSED: "one serves this place on this machine already, or root was to, "
-        "in another user's place",
+        ExitStatus.DONE: "SIGTERM or Ctrl-C ended it",
+        ExitStatus.FAILED: "the database of the ledger no longer responds",
+        ExitStatus.USAGE: "the configuration cannot be loaded",
+        ExitStatus.REFUSED: "another `standfast serve` of this installation runs on this machine, "
+        "or root ran it in the installation of another user",
     },
     example="standfast serve -c /etc/standfast/standfast.toml",
 )
@@ -35,20 +35,18 @@ def serve(call: Call) -> ExitStatus:
     incident is picked up within a second, even if Prefect does not respond. The command runs until
     SIGTERM or Ctrl-C ends it.
     """
-    from flows.serve_process import serve as serve_until_told
+    from flows import serve_process
     from standfast.console import beside
 
     config_file = call.config_file
 
-    def told(installation: "Installation", begin_work: "BeginWork") -> "Sequence[Beside]":
-        found = beside(
-            installation, begin_work
-        )  # what it may be refused for has been looked at by then
+    def start_services(installation: "Installation", begin_work: "BeginWork") -> "Sequence[Beside]":
+        services = beside(installation, begin_work)  # every check that may refuse is done by then
         call.say(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
         )
-        lost_answer()  # it ends the process itself, and serves also where nobody can be told
-        return found
+        lost_answer()  # `serve` continues even if its output cannot be written
+        return services
 
-    return ExitStatus(serve_until_told(config_file, env=call.env, beside=told))
+    return ExitStatus(serve_process.serve(config_file, env=call.env, beside=start_services))

@@ -23,7 +23,7 @@ def ask(question: str, usual: str = "") -> str:
 def agrees(question: str) -> bool:
     """Ask for yes or no; Enter alone means no."""
     while (answer := _answer(f"{question} [y/N]: ").lower()) not in ("y", "yes", "n", "no", ""):
-        tell("Error: invalid input")
+        tell("Answer y or n.")
     return answer.startswith("y")
 
 

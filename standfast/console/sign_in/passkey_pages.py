@@ -103,13 +103,13 @@ class PasskeyPages:
         added = add_passkey(
             self.installation, session.person, given["passphrase"], given["passkey"], challenge
         )
-        text = f"Passkey {added.passkey.id[:8]} is added and signs for you."
+        text = f"Passkey {added.passkey.id[:8]} is added and can sign for you."
         return f"{text} The mail about it failed: {added.untold}" if added.untold else text
 
     def _remove(self, session: Session, given: Fields) -> str:
         installation = replace(self.installation, actor=session.person)
         removed = remove_passkey(installation, session.person, given.get("id", ""))
-        return f"Passkey {removed.id[:8]} is removed and signs nothing any more."
+        return f"Passkey {removed.id[:8]} is removed and can no longer sign."
 
     def _shown(self, session: Session, result: str = "", problem: str = "") -> str:
         passkeys = self.installation.ledger.passkeys.of(session.person)

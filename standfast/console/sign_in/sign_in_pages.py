@@ -249,7 +249,7 @@ class SignInPages:
         except StandfastError as error:
             log.warning("console: %s", error)
             raise wait_and_try_again(
-                30, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer; try again"
+                30, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not respond; try again"
             ) from None
 
     def _is_over(self, session: Session) -> bool:

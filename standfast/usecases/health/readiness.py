@@ -38,7 +38,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         "recovery",
         "custodians",
     ),
-    "Can an intruder be shut out?": ("accounts", recency_checks.LEAVERS, recency_checks.FACTORS),
+    "Can an intruder be locked out?": ("accounts", recency_checks.LEAVERS, recency_checks.FACTORS),
     "Would the traces be preserved?": ("evidence", recency_checks.LOGS),
     "Can everybody be notified?": ("senders", "audiences", "notices"),
     "Would somebody decide, and in time?": ("people", "roles", "deadlines"),
