@@ -47,7 +47,7 @@ def test_no_sentence_about_a_command_is_cut(desk: Desk) -> None:
 
 def test_the_first_page_says_what_to_type_in_a_breach(desk: Desk) -> None:
     told = " ".join(desk.run("--help").out.split())
-    for command in ("playbook list", "incident plan", "lock ACCOUNT"):
+    for command in ("playbook list", "incident plan PLAYBOOK", "lock ACCOUNT"):
         assert f"`standfast {command}`" in told
 
 

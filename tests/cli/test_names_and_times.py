@@ -64,7 +64,7 @@ def test_an_exercise_says_that_it_is_one_wherever_it_stands(
     desk: Desk, quiet_installation: Path
 ) -> None:
     played = desk.run("lock", "alice", "--exercise")
-    assert played.out.startswith("EXERCISE. Nothing live is touched")
+    assert played.out.startswith("EXERCISE. ")
     assert desk.run("incident", "status").out.startswith("EXERCISE.")
     assert desk.run("notice", "status").out.startswith("EXERCISE.")
     assert desk.run("incident", "undo", "--all", *desk.by("dana")).out.startswith("EXERCISE.")
@@ -79,7 +79,7 @@ def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(
 ) -> None:
     desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise")
     said = desk.run("incident", "after-action", "--to", "page.html").out
-    assert said.count("What did not go as planned:") == 1
+    assert said.count("Deviations from the plan:") == 1
     assert "\n  - " in said
     assert "Otherwise" not in said
 

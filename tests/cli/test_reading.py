@@ -282,7 +282,7 @@ def test_a_subject_of_which_the_timeline_has_nothing_is_refused_with_the_nearest
     for mistyped in (opened.replace("-000", "-00"), opened.removeprefix("inc-"), opened[:-1]):
         answer = desk.run("audit", "show", mistyped)
         assert (answer.status, answer.out) == (2, ""), mistyped
-        assert f"has no event of {mistyped!r}" in answer.err
+        assert f"subject {mistyped!r}: no event" in answer.err
         assert f"did you mean {opened!r}?" in answer.err
     assert "shows all" in desk.run("audit", "show", "nothing-like-it").err
 
@@ -376,5 +376,5 @@ def test_what_no_head_covers_is_said_to_be_left_out_of_an_auditors_export(
         answer = desk.run("audit", "export", incident_id, "--to", "exported")
         events = Path("exported/timeline.jsonl").read_text().count('{"event"')
         assert desk.json("audit", "export", incident_id, "--to", "again")["unsigned"] == 1
-    assert (answer.status, "NOT IN IT: 1 newer event" in answer.out) == (3, True)
+    assert (answer.status, "MISSING: 1 newer event" in answer.out) == (3, True)
     assert events > 1

@@ -35,7 +35,10 @@ def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
 
     stopped = answer.document["stopped"]
     for case in (first, second):
-        assert f"{case} is stopped: nothing more begins. Waiting for the end of 1 act" in answer.err
+        assert (
+            f"{case} is stopped: nothing more begins. Waiting for the outcome of 1 act"
+            in answer.err
+        )
 
     nothing = {"under_way": 0, "unknown": 0, "is_stopped": True}
     assert stopped == [

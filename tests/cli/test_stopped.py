@@ -37,7 +37,7 @@ def case(desk: Desk, live_installation: Path, scim_server: ScimServer) -> str:
 def test_act_under_way_is_not_called_not_begun(desk: Desk, case: str) -> None:
     said = [line.split() for line in desk.run("incident", "status", case).out.splitlines()]
     assert ["1", "under", "way"] in [words[:3] for words in said]
-    assert ["1", "not", "begun"] in [words[:3] for words in said]
+    assert ["1", "not", "started"] in [words[:3] for words in said]
 
 
 def test_stopped_incident_is_not_shown_as_running(desk: Desk, case: str) -> None:

@@ -127,7 +127,7 @@ def test_waiting_for_time_is_not_waiting_for_people() -> None:
 
 def test_an_incident_in_which_nothing_happened_yet_renders() -> None:
     text = Page(incident_page(empty())).text
-    assert "No step has begun." in text
+    assert "No step has started." in text
     assert "Nobody was asked" in text
 
 
@@ -198,7 +198,7 @@ def test_damaged_record_is_reported_first() -> None:
         events=3, rows=3, heads=1, witnessed=0, signed_to=0, head="", findings=("event 2: changed",)
     )
     text = Page(incident_page(empty(chain=broken))).text
-    assert "Trust nothing on this page" in text
+    assert "Do not trust this page" in text
     assert "event 2: changed" in text
     assert "Whole:" not in text
 
@@ -239,7 +239,7 @@ def test_page_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_empty_place_says_what_it_lacks() -> None:
     text = Page(installation_page(InstallationReport(heading=heading()))).text
-    assert "There was none." in text
+    assert "There was no incident." in text
     assert "No restore was ever drilled here." in text
     assert "There is no backup." in text
 

@@ -339,12 +339,12 @@ def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_h
     desk.monkeypatch.setattr("standfast.usecases.drills.restore_drill.run_checks", told_to_end)
     answer = desk.run("drill", "run", "main", "--identity", identity)
     assert answer.status == status
-    assert answer.err.startswith("stopped; what was begun is in the ledger")
+    assert answer.err.startswith("interrupted:")
     assert restored
     assert not any(file.exists() for file in restored)
     assert [one["state"] for one in desk.json("drill", "list")["drills"]] == ["failed"]
     assert desk.json("drill", "run", "main", "--identity", identity) == {
-        "error": "stopped; what was begun is in the ledger: `standfast status` says how to go on",
+        "error": "interrupted: the ledger has what was started. `standfast status` shows how to continue",
         "exit_status": status,
     }
 

@@ -260,7 +260,7 @@ def test_an_unbegun_lock_precedes_an_older_question(desk: Desk, quiet_installati
     left = desk.json("lock", "bob", "--exercise", "--no-wait")["incident"]
     seen = desk.json("status")
     assert [one["incident"] for one in seen["incidents"]] == [left, asking]
-    assert seen["next_step"].startswith(f"{left}: `lock` has not begun.")
+    assert seen["next_step"].startswith(f"{left}: `lock` has not started.")
     assert "nobody is working on it" in seen["incidents"][0]["headline"]
     assert f"{asking}: {seen['incidents'][1]['headline']}." in desk.run("status").out
 
@@ -349,7 +349,9 @@ def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
     assert desk.run("deadline", "fact", live, "awareness").status == 0
     closed = desk.run("incident", "close", live, *desk.by("dana")).out
-    assert "2 clocks go on: affected data subjects due now, competent supervisory" in closed
+    assert (
+        "2 legal clocks continue: affected data subjects due now, competent supervisory" in closed
+    )
     assert f"; `standfast deadline list {live}`." in closed
     (one,) = desk.json("status")["incidents"]
     assert one["is_closed"]
@@ -377,7 +379,7 @@ def test_a_missed_clock_of_a_closed_incident_comes_first(
     assert "missed, due 2026-03-05" in desk.run("incident", "close", live, *desk.by("dana")).out
     seen = desk.json("status")
     assert seen["incidents"][0]["clocks"]["missed"] >= 1
-    assert f"{live}: Closed, but not its duties: " in seen["next_step"]
+    assert f"{live}: Closed, but legal duties remain: " in seen["next_step"]
     assert "MISSED" in desk.run("status").out
 
 

@@ -18,7 +18,7 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
     incident = desk.json("incident", "list")["incidents"][0]["incident"]
     closed = desk.run("incident", "close", *desk.by("dana"))
     assert closed.status == 0
-    assert f"`standfast incident reopen {incident} --as PERSON` opens it again" in closed.out
+    assert f"`standfast incident reopen {incident} --as PERSON`" in closed.out
     refused = desk.run("incident", "undo", incident, "--all", *desk.by("dana"))
     assert refused.status == 4
     assert f"`standfast incident reopen {incident}`" in refused.err
@@ -46,7 +46,7 @@ def test_a_plan_that_is_closed_says_that_it_did_nothing_and_how_to_carry_it_out(
     closed = desk.run("incident", "close", plan, *desk.by("dana"))
     assert closed.out.startswith(f"{plan} is closed; it was a plan, and did nothing.\nNext: ")
     carry_out = f"incident carry-out {plan}"
-    assert f"`standfast {carry_out}` still does what it planned" in closed.out
+    assert f"`standfast {carry_out}`" in closed.out
     assert "reopen" not in closed.out
     assert desk.run(*carry_out.split()).status == 0
     assert not scim_server.is_active(alice)

@@ -45,7 +45,7 @@ def test_show_tells_who_may_do_what_and_no_secret(
     desk.run("backup", "run")
     answer = desk.run("backup", "owner", "show")
     assert answer.status == 0
-    for part in ("Repository", "host-1", "generation 0", "age1", "Nobody keeps"):
+    for part in ("Repository", "host-1", "generation 0", "age1", "No keeper"):
         assert part in answer.out
     document = desk.json("backup", "owner", "show")
     assert document["writers"][0]["newest"]["point"] == "host-1/0000000001"
@@ -96,7 +96,7 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     assert (mistaken.status, "standfast.toml: not a witness" in mistaken.err) == (2, True)
     answer = desk.run(*words, "--witness", witness)
     assert answer.status == 0
-    assert "1 point no longer believed" in answer.out
+    assert "1 point no longer trusted" in answer.out
     assert "host-1/0000000002" in answer.out
     refused = desk.run("backup", "run")
     assert refused.status == 2
@@ -172,7 +172,7 @@ def test_custodians_come_and_go(
     words = ("backup", "owner", "add-custodian", "--recipient", lee, "--name", "Lee Moss")
     added = desk.run(*words, "--identity", identity, *owner)
     assert added.status == 0, added
-    assert "Lee Moss opens every domain" in added.out
+    assert "Lee Moss can open every domain" in added.out
     assert restores(desk, "1", lees)
     gone = desk.run(
         "backup", "owner", "retire-custodian", "Lee Moss", "--identity", identity, *owner
@@ -320,7 +320,7 @@ def test_a_custodian_answers_a_challenge(
     desk.use(installation / "standfast.toml")
     accepted = desk.run("backup", "custodian", "challenge", "accept", "answer.json")
     assert accepted.status == 0
-    assert "answered rightly and opens main/0" in accepted.out
+    assert "correct, opened main/0" in accepted.out
     spoilt = json.loads((desk.folder / "answer.json").read_text())
     spoilt["answers"][0]["nonce"] = "00" * 32
     (desk.folder / "spoilt.json").write_text(

@@ -221,7 +221,10 @@ Usage: standfast backup take [OPTIONS] POINT [PATTERN]...
     for row in ("POINT         Which.", "--most N                How many.  [x>=1]"):
         assert row in text
     assert "--share FLOAT           [default: 0.5]" in text
-    assert "  0  done\n     e.g. it is taken\n  1  failed\n     e.g. the ledger" in text
+    assert (
+        "  0  done\n     e.g. it is taken\n  1  failed\n     e.g. the database of the ledger"
+        in text
+    )
     assert text.endswith("Example:\n  standfast backup take latest")
     assert "\n  take  Take a point.\n" in help_of(["backup"]) + "\n"
     assert isinstance(backup.commands["take"], Command)

@@ -44,7 +44,7 @@ def test_who_is_locked_there_is_shown_where_they_still_get_in_until_that_is_lock
 
     shown = desk.run("people", "leavers", "--names")
     assert shown.status == 3
-    assert f"Ben Stone  still in  agents:{ben}  not listed" in shown.out
+    assert f"Ben Stone  can sign in  agents:{ben}  not in the list of staff" in shown.out
     assert "Ada" not in shown.out
     scim_server.set_active(account, False)
     assert desk.run("people", "leavers").status == 0

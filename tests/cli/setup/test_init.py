@@ -61,7 +61,7 @@ def test_init_names_what_to_keep_and_no_secret(desk: Desk, source: Path) -> None
 
 def test_it_says_what_to_set_before_anybody_can_be_told_anything(desk: Desk, source: Path) -> None:
     bare = desk.run("init", "place", "--source", source, "--yes").out
-    assert "set organisation.name and .contact_line there" in bare
+    assert "set organisation.name and organisation.contact_line there" in bare
     named = ("--organisation", "Harbour Calls", "--contact-line", "020 7946 0000")
     whole = desk.run("init", "other", "--source", source, "--yes", *named).out
     assert "contact_line" not in whole
@@ -236,7 +236,7 @@ def test_on_a_terminal_the_name_is_asked_for_and_people_are_offered(
     assert load(desk.folder / "place/standfast.toml").organisation.name == "Northern Lights"
     assert desk.json("people", "list")["people"][0]["person"] == "dana"
     # Enter alone left how to reach them as it was; what does not fit is said before a passphrase.
-    assert "set organisation.name and .contact_line there" in answer.out
+    assert "set organisation.name and organisation.contact_line there" in answer.out
     assert "--mail: not a valid mail address" in answer.err
     assert [what for what in asked if "zoe" in what] == []
 
