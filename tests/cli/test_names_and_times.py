@@ -20,7 +20,7 @@ def test_who_was_not_locked_is_named_masked_beside_the_reason(
     assert "a***, b***, c***, d***, e***, 2 more" in answer.out
     assert "ghost" not in answer.out
     incident = desk.json("incident", "list")["incidents"][0]["incident"]
-    assert f"Each by name: `standfast incident status {incident} --targets`" in answer.out
+    assert f"All targets by name: `standfast incident status {incident} --targets`" in answer.out
     told = desk.json("incident", "status")
     (lock,) = [one for one in told["steps"] if one["step"] == "lock"]
     (missed,) = lock["results"][0]["not_done"]

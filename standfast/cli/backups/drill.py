@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from standfast.cli.backups.recovery_point_contents import identity_option
+from standfast.cli.backups.transfer_progress import report_to
 from standfast.cli.incidents.incident_arguments import parse_moment
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
@@ -18,7 +19,6 @@ from standfast.plurals import counted
 from standfast.suggestions import known_names_hint
 
 if TYPE_CHECKING:
-    from backup.records import Progress
     from standfast.continuity.recovery_objectives import ObjectiveResult
     from standfast.usecases.core.installation import Installation
     from standfast.usecases.drills.outcome import DrillOutcome

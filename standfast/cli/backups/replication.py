@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from standfast.cli.backups.transfer_progress import report_to
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
@@ -14,7 +15,6 @@ from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
-    from backup.records import Progress
     from standfast.usecases.backups.replication import CopyOutcome
 
 
@@ -38,11 +38,8 @@ def copy(call: Call, to: str, keys: bool) -> ExitStatus:
     from standfast.usecases.backups.replication import replicate_to_second_site
 
     with call.progress() as tell:
-
-        def shown(progress: "Progress") -> None:
-            tell(f"copying to {to} (MiB)", progress.bytes_done >> 20, 0)
-
-        outcome = replicate_to_second_site(call.stores(), to, with_keys=keys, progress=shown)
+        report = report_to(tell, f"copying to {to}")
+        outcome = replicate_to_second_site(call.stores(), to, with_keys=keys, progress=report)
     return call.say(outcome.as_json(), _copy_lines(outcome), outcome.exit_status)
 
 

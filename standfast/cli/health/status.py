@@ -145,7 +145,7 @@ def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line
 def _untold(incident: "IncidentStatus") -> str:
     """Return how many recipients are not notified, held, or not counted."""
     if incident.is_closed:
-        return "-"  # not counted any more; `notice accounting` has it
+        return "-"  # no longer counted; see `notice accounting`
     parts = [f"{incident.untold:,}"] if incident.untold or not incident.uncounted else []
     parts += [f"{incident.held} for a person to decide"] if incident.held else []
     return ", ".join([*parts, *(f"all of {step}" for step in incident.uncounted)])

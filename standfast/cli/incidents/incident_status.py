@@ -18,7 +18,7 @@ from standfast.usecases.core.additional_steps import additional_step_title
 from standfast.usecases.incidents.result_summary import Tally
 from standfast.usecases.reports.incident_status import IncidentStatus
 
-_WHY = {EffectState.SUBMITTING: "it may have happened already"}
+_REASONS = {EffectState.SUBMITTING: "it may already have happened"}
 
 
 def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
@@ -37,11 +37,15 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
                 Table(rows=_missed_rows(tally), indent=2),
             ]
     if any(missed.who for tally in status.tallies for missed in tally.missed):
-        lines.append(f"Each by name: `standfast incident status {incident} --targets`")
-    lines += [f"`{view.step}` asks: {view.why}." for view in status.begun if view.why]
+        lines.append(f"All targets by name: `standfast incident status {incident} --targets`")
+    lines += [
+        f"Reason of the approval for `{view.step}`: {view.why}."
+        for view in status.begun
+        if view.why
+    ]
     lines += [f"Error: {trouble}" for trouble in status.outcome.troubles]
     lines += [
-        f"Still to be sent: `{name}`; `standfast serve` goes on, or `standfast incident resume "
+        f"Not fully sent: `{name}`. `standfast serve` continues it, or `standfast incident resume "
         f"{incident}`."
         for name in status.unsent
     ]
@@ -63,7 +67,7 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
         results = "; ".join(tally.sentence for tally in status.tallies if tally.step == view.step)
         results = results or _answered(state, view)
         title = titles.get(view.step) or additional_step_title(view.step)
-        # In the last cell, the only one that is folded on a terminal.
+        # The last cell, because only the last one is wrapped on a terminal.
         why = "" if results else status.reasons.get(view.step, "")
         title = f"{title} ({why})" if why else title
         rows.append([view.step, _state_words(state, view), results, title])
@@ -89,7 +93,7 @@ def _missing_part_lines(missing_parts: Sequence[str]) -> list[str]:
     if not missing_parts:
         return []
     return [
-        "Rehearsed with stand-ins. Before this can run live:",
+        "Rehearsed with simulators. Before this can run live:",
         *(f"  - {x}" for x in missing_parts),
     ]
 
@@ -108,7 +112,7 @@ def _state_words(state: State, view: StepView) -> str:
     goes_on = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
     if reached.is_final or goes_on:
         return _waiting_words(state, view) or reached.value
-    return "not ended" if state.is_closed else "stopped"
+    return "not finished" if state.is_closed else "stopped"
 
 
 def _waiting_words(state: State, view: StepView) -> str:
@@ -125,8 +129,8 @@ def _missed_rows(tally: Tally) -> list[list[str]]:
     """Return a row for each reason: count, state, reason, first targets."""
     rows: list[list[str]] = []
     for missed in tally.missed:
-        why = missed.reason or _WHY.get(missed.state, "")
-        # In the last cell, the only one that is folded on a terminal.
+        why = missed.reason or _REASONS.get(missed.state, "")
+        # The last cell, because only the last one is wrapped on a terminal.
         reason = f"{why} → {missed.what_to_do}" if why else missed.what_to_do
         rows.append([f"{missed.count:,}", state_words(missed.state), reason])
         rows += [["", "", missed.named]] if missed.named else []

@@ -55,8 +55,8 @@ def lock(call: Call, accounts: tuple[str, ...], reason: str | None, exercise: bo
             names.append(word)
     if not names:
         raise UsageError("accounts: the file is empty. Write one account a line")
-    # An incident that cannot lock anything helps nobody, and it ends the days of grace in which
-    # approvers may still be named.
+    # An incident that cannot lock anything is useless, and the first live incident ends the period
+    # in which new people can approve immediately.
     if not exercise and not _has_directory(call.config_file):
         raise UsageError(
             "accounts: no directory is configured, so nothing was opened. Add [accounts.NAME] "

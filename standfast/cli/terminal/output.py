@@ -25,11 +25,11 @@ from typing import TextIO
 
 from standfast.records import JsonObject
 
-_WIDEST = 60  # a cell beyond that is a sentence: it pushes its own row, and not every other
-_NARROWEST = 20  # columns; with less room the last cell stands on lines of its own
-_BELOW = 4  # columns that it is indented by there
+_WIDEST = 60  # a longer cell does not widen its column
+_NARROWEST = 20  # columns; with less room the last cell is printed below its row
+_BELOW = 4  # columns by which that cell is indented
 _TURNS_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_COLOURS = {  # SGR codes, for the first word of a row that is one of these
+_COLOURS = {  # SGR codes, for the first of these words in a row
     "ok": "32",
     "done": "32",
     "warn": "33",
@@ -54,8 +54,8 @@ class Table:
 
 Line = str | Table
 MOST_SHOWN = 20  # rows of a list that may be long; the JSON document has all of them
-_lost: list[str] = []  # why standard output did not take the answer; a process has only one
-Tell = Callable[[str, int, int], None]  # what is being done, how much is done, how much there is
+_lost: list[str] = []  # why standard output could not be written
+Tell = Callable[[str, int, int], None]  # activity, amount done, total amount
 
 
 def first_rows(
@@ -155,13 +155,13 @@ def _print_table(table: Table) -> None:
     widths = [
         max(
             (
-                len(row[place])
+                len(row[column])
                 for row in [*headings, *rows]
-                if place < len(row) and len(row[place]) <= _WIDEST
+                if column < len(row) and len(row[column]) <= _WIDEST
             ),
             default=0,
         )
-        for place in range(columns)
+        for column in range(columns)
     ]
     for number, row in enumerate([*headings, *rows]):
         for line in _folded(row, widths, table.indent):
@@ -182,7 +182,7 @@ def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]
 
     width = shutil.get_terminal_size().columns
     room = width - len(before)
-    # No word is broken, nor at its hyphens: an incident's id is copied out of here.
+    # Never break a word, not even at a hyphen: people copy the id of an incident.
     wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
     if room >= _NARROWEST:
         first, *more = wrap(last, room) or [""]
@@ -231,7 +231,7 @@ def _encoding(stream: TextIO) -> str:
 
 def _plain(text: str) -> str:
     if text.isascii() and text.isprintable():
-        return text  # nearly every one
+        return text  # the usual case
     return "".join("?" if _steers(letter) else letter for letter in text)
 
 

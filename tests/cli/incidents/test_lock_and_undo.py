@@ -137,7 +137,7 @@ def test_a_lock_of_more_than_one_person_may_says_why_it_waits_and_for_how_many(
     answer = desk.run("lock", "alice", "bob")
     assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
     why = "2 accounts within a day; more than 1 need a second person"
-    assert f"`lock` asks: {why}." in answer.out
+    assert f"approval for `lock`: {why}." in answer.out
     assert "Next: `lock` waits for 2 approvals; each types: `standfast incident app" in answer.out
     (step,) = desk.json("incident", "status")["steps"]
     assert (step["reason"], step["approvals_needed"]) == (why, 2)
