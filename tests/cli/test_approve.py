@@ -45,7 +45,7 @@ def test_where_nobody_is_asked_an_approval_names_what_it_signs(desk: Desk, askin
     assert "nothing was signed" in answer.err
     assert "It acts on 3 targets, which cannot be undone" in answer.err
     assert "The notice customers-account-takeover to customers" in answer.err
-    assert f"its words: `standfast notice read {asking} tell_customers`" in answer.err
+    assert f"Read its text: `standfast notice read {asking} tell_customers`" in answer.err
     digest = desk.asked()
     command = f"standfast incident approve {asking} tell_customers --digest {digest[:16]} --as lee"
     assert command in answer.err

@@ -173,7 +173,7 @@ CASES = {
         spoil=nothing,
         words=("notice", "preview", "customers-acount-takeover"),
         status=2,
-        says=("there is no notice", "; did you mean 'customers-account-takeover'?"),
+        says=("unknown; there are", "; did you mean 'customers-account-takeover'?"),
     ),
     "unknown exercise": Case(
         spoil=nothing,
@@ -188,7 +188,7 @@ CASES = {
             *("--trusted-through", "0", "--believe-none"),
         ),
         status=2,
-        says=("say how far it is believed: ", ", and not both"),
+        says=("either --trusted-through ", ", and not both"),
     ),
     "somebody told at two addresses": Case(
         spoil=nothing,

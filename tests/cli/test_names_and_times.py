@@ -71,7 +71,7 @@ def test_an_exercise_says_that_it_is_one_wherever_it_stands(
     desk.run("incident", "handover", "--to", "page.html")
     assert "EXERCISE, no live system was reached" in (desk.folder / "page.html").read_text()
     closed = desk.run("incident", "close", *desk.by("dana"))
-    assert "is closed; nothing live was touched in it." in closed.out
+    assert "is closed; nothing live was touched." in closed.out
 
 
 def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(

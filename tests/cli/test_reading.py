@@ -139,7 +139,7 @@ def test_a_preview_that_cannot_be_made_says_what_there_is(desk: Desk) -> None:
 def test_evidence_is_listed_and_verified_and_damage_is_named(
     desk: Desk, live_installation: Path
 ) -> None:
-    assert desk.run("evidence", "list").out == "Nothing was frozen yet.\n"
+    assert desk.run("evidence", "list").out == "No evidence was frozen yet.\n"
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     assert "1 file frozen" in desk.run("incident", "status", incident_id, "--targets").out
     (one,) = desk.json("evidence", "list", incident_id)["evidence"]
@@ -191,7 +191,7 @@ def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
     assert (
         desk.run("evidence", "list", incident_id).out
-        == f"Nothing was frozen for {incident_id} yet.\n"
+        == f"No evidence was frozen for {incident_id} yet.\n"
     )
     answer = desk.run("evidence", "list", "inc-2020-0001")
     assert (answer.status, "incident 'inc-2020-0001': unknown" in answer.err) == (2, True)
@@ -322,7 +322,7 @@ def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
     assert "hard: en: Automated Readability Index is" in answer.out
     assert f"the hardest sentence: {hard}" in answer.out
     assert "hard: en/body.txt: 'Click here' asks for a click: " in answer.out
-    assert answer.out.endswith("2 notices checked; 1 to be mended.\n")
+    assert answer.out.endswith("2 notices checked; 1 to improve.\n")
     document = desk.json("notice", "check", "hard")
     assert document["is_good"] is False
     assert document["exit_status"] == 1

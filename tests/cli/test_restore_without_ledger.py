@@ -42,7 +42,7 @@ def test_everything_comes_back_and_the_answer_says_that_it_is_not_recorded(
     words = ("backup", "restore", "latest", "--identity", installation / "offline/identity.txt")
     answer = desk.run(*words, "--to", desk.folder / "out")
     assert answer.status == 0, answer.err
-    assert "The ledger has not, or not to its end, that this was restored" in answer.out
+    assert "The ledger did not record this restore" in answer.out
     assert describe(desk.folder / "out/source") == describe(desk.folder / "source")
     document = desk.json(*words, "--to", desk.folder / "again")
     assert document["run"] == ""
@@ -57,7 +57,7 @@ def test_one_file_goes_to_standard_output_without_a_ledger(desk: Desk, installat
     answer = desk.run(*words, "--identity", installation / "offline/identity.txt")
     assert answer.status == 0
     assert answer.out == file.read_text()
-    assert "The ledger has not" in answer.err
+    assert "The ledger did not" in answer.err
 
 
 def test_what_there_is_can_be_listed_without_a_ledger(desk: Desk, installation: Path) -> None:

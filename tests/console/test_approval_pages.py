@@ -178,7 +178,7 @@ def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
             lee = Browser(site)
             lee.sign_in("lee")
             lee.get(f"/console/{incident}")
-            assert "Could whoever used these accounts" in lee.text
+            assert "Could the intruder" in lee.text
             assert lee.answer("lee", "yes").status_code == 200
             assert "customers_affected : noted." in lee.text
             assert begun == [incident]

@@ -202,7 +202,7 @@ def test_without_the_script_the_passphrase_does_it_all(tab: Tab, site: Site) -> 
     try:
         sign_in(tab, site)
         go(tab, site, "/console/passkeys")
-        until_told(tab, "This takes a browser that has passkeys")
+        until_told(tab, "A passkey needs a browser")
         assert not tab.run(f"Boolean({button('Add a passkey')})")
     finally:
         tab.ask("Emulation.setScriptExecutionDisabled", value=False)

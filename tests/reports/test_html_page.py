@@ -128,7 +128,7 @@ def test_waiting_for_time_is_not_waiting_for_people() -> None:
 def test_an_incident_in_which_nothing_happened_yet_renders() -> None:
     text = Page(incident_page(empty())).text
     assert "No step has started." in text
-    assert "Nobody was asked" in text
+    assert "No person has decided" in text
 
 
 def test_huge_incident_shows_first_rows_and_count() -> None:
@@ -240,7 +240,7 @@ def test_page_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_empty_place_says_what_it_lacks() -> None:
     text = Page(installation_page(InstallationReport(heading=heading()))).text
     assert "There was no incident." in text
-    assert "No restore was ever drilled here." in text
+    assert "There was no restore drill yet." in text
     assert "There is no backup." in text
 
 

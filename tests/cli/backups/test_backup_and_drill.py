@@ -218,8 +218,8 @@ def test_a_source_that_is_gone_makes_it_partial_and_is_named(
     assert document["backups"][0]["exit_status"] == 3
     nothing = desk.run("backup", "restore", "latest", "gone", "--to", "o", "--identity", identity)
     assert "Nothing is restored" in nothing.out
-    assert "The backup could not read 1 path whole" in nothing.out
-    assert "they may have what lacks" in nothing.out
+    assert "The backup could not read 1 path completely" in nothing.out
+    assert "they may have the missing files" in nothing.out
 
 
 def test_a_set_without_a_file_is_never_called_done(desk: Desk, installation: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_set_without_a_file_is_never_called_done(desk: Desk, installation: Pat
     answer = desk.run("backup", "run", "other")
     assert answer.status == 3, answer
     assert "other: host-1/0000000001, 0 files" in answer.out
-    assert "There was no file: see that what the set names is there, and mounted." in answer.out
+    assert "No file was found." in answer.out
 
 
 def test_one_sets_failure_does_not_stop_the_others(desk: Desk, installation: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_drill_measures_destroys_and_is_listed(
     (listed,) = desk.json("drill", "list")["drills"]
     assert listed["run"] == document["run"]
     kept = desk.run("drill", "run", "main", "--identity", identity, "--keep")
-    assert (kept.status, "The restored tree is kept in" in kept.out) == (0, True)
+    assert (kept.status, "The restored data is kept in" in kept.out) == (0, True)
     assert "of work lost, counted from the moment of the backup" in kept.out
     Path(document["report"]).unlink()
     assert desk.run("drill", "list").status == 6
@@ -360,7 +360,7 @@ def test_a_restore_that_is_stopped_says_that_the_same_command_goes_on(
         patch.setattr("standfast.usecases.backups.folder_restore.restore", interrupted)
         stopped = desk.run(*words)
     assert stopped.status == 130
-    assert stopped.err == "stopped: the same command goes on from what is restored\n"
+    assert stopped.err == "interrupted: the same command continues the restore\n"
     assert desk.run(*words).status == 0
 
 

@@ -37,7 +37,7 @@ def test_a_backup_is_made_and_its_status_says_that_it_is_not_recorded(
     answer = desk.run("backup", "run", "main")
     assert answer.status == status
     assert "main: host-1/0000000001, 1 file" in answer.out
-    assert "The ledger has not, or not to its end, that this was backed up" in answer.out
+    assert "The ledger did not record this backup" in answer.out
     assert why in answer.out
     (backup,) = desk.json("backup", "run", "main")["backups"]
     assert (why in backup["unrecorded"], backup["is_complete"]) == (True, True)

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.xdist_group("postgresql")
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "say where to: --to DIR for a folder, or --into NAME for a server"),
-        (("--to", "out", "--into", "crm"), "--into NAME for a server, and not both"),
-        (("--to", "out", "--replace"), "--replace and --globals go with --into"),
+        ((), "give either --to DIR for a folder, or --into NAME for a server"),
+        (("--to", "out", "--into", "crm"), "--into NAME for a server"),
+        (("--to", "out", "--replace"), "--replace and --globals need --into"),
     ],
 )
 def test_one_of_a_folder_and_a_server_is_named(
@@ -70,5 +70,5 @@ def test_a_dump_is_restored_on_the_night_on_which_the_ledger_is_lost_too(
     postgres_server.execute("UPDATE t SET n = 8", database=backed_up)
     done = desk.run(*INTO, "--identity", identity(tmp_path / "place"), "--replace")
     assert done.status == 0, done.err
-    assert "The ledger has not, or not to its end, that this was restored" in done.out
+    assert "The ledger did not record this restore" in done.out
     assert postgres_server.rows("SELECT n FROM t", database=backed_up) == [(7,)]

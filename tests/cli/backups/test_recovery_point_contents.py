@@ -133,7 +133,11 @@ def test_one_file_goes_to_standard_output_and_nothing_else(
 @pytest.mark.parametrize("path", ["source/note.txt", "source/audio/call.wav"])
 @pytest.mark.parametrize(
     ("where", "status", "says"),
-    [(">&-", 2, "standard output is closed"), (">/dev/full", 1, "No space left"), ("|true", 1, "")],
+    [
+        (">&-", 2, "standard output: it is closed"),
+        (">/dev/full", 1, "No space left"),
+        ("|true", 1, ""),
+    ],
 )
 def test_a_file_that_standard_output_does_not_take_is_not_said_to_be_restored(
     two_points: Path,

@@ -63,7 +63,7 @@ def test_a_plan_says_what_would_go_and_a_run_does_it(
     answer = desk.run("backup", "keep", "--most", "50")
     assert answer.status == 0, answer
     assert "1 recovery point expired." in answer.out
-    assert "to be dropped in a week" in answer.out
+    assert "to delete in a week" in answer.out
     listed = desk.json("backup", "list")
     assert [point["point"] for point in listed["points"]] == ["host-1/0000000002"]
 
@@ -88,7 +88,7 @@ def test_a_plan_says_what_would_go_and_a_run_does_it(
 def test_a_status_says_what_is_there_and_what_comes_free_when(desk: Desk, kept: Path) -> None:
     answer = desk.run("backup", "keep", "status")
     assert answer.status == 0, "a status answers, whatever a run would do"
-    for part in ("2 recovery points", "needed", "marked", "would come free", "would be refused"):
+    for part in ("2 recovery points", "needed", "marked", "Freed by month", "would be refused"):
         assert part in answer.out
     document = desk.json("backup", "keep", "status", "--most", "50")
     stock = document["stock"]
@@ -120,7 +120,7 @@ def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: P
     plan = desk.run("backup", "keep", "plan")
     assert (plan.status, desk.run("backup", "keep").status) == (0, 0), "a plan is as its run"
     assert "0 recovery points would be expired." in plan.out
-    assert "Nothing would be let go: held for inc-2026-0001" in plan.out
+    assert "Nothing would be expired: held for inc-2026-0001" in plan.out
     assert "does it" not in plan.out
     assert "To end it: `standfast incident undo INCIDENT --step STEP`, or" in plan.out
     assert "held for inc-2026-0001" in desk.run("backup", "keep", "status").out
@@ -149,7 +149,7 @@ def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: P
     assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
     mistyped = desk.run("backup", "keep", "release", "inc-2026-0010")
     assert mistyped.status == 2
-    assert "there is no hold inc-2026-0010; there are: inc-2026-0001" in mistyped.err
+    assert "hold inc-2026-0010: unknown; there are: inc-2026-0001" in mistyped.err
     assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "Nothing is held.\n"
 
 
@@ -171,6 +171,6 @@ def test_a_hold_of_another_machine_is_listed_and_can_be_released_here(
     ]
     answer = desk.run("backup", "keep", "release", "inc-2026-0001")
     assert answer.out.startswith("Held for inc-2026-0002: nothing expires.")
-    assert f"It was put on {host_name()}: if its keeper runs again, it holds again" in answer.out
+    assert f"The hold was created on {host_name()}: release it there" in answer.out
     answer = desk.run("backup", "keep", "release", "inc-2026-0002")
     assert answer.out == "Nothing is held.\n"

@@ -32,16 +32,16 @@ def test_what_is_due_follows_from_what_is_stated(desk: Desk, incident: str) -> N
     assert stated["is_news"] is True
     answer = desk.run("deadline", "list", incident)
     assert answer.status == ExitStatus.DONE
-    assert "running: tell each controller served [eu-gdpr-33-2-processor]" in answer.out
+    assert "running: notify each controller served [eu-gdpr-33-2-processor]" in answer.out
     assert "awareness, 2026-03-02 12:30 UTC" in answer.out
     assert "not legal advice" in answer.out
     told = desk.run("deadline", "told", incident, "eu-gdpr-33-2-processor", "--receipt", "call 9")
     assert told.status == ExitStatus.DONE
     assert "1 more is done" in desk.run("deadline", "list", incident).out
-    assert "met: tell each controller" in desk.run("deadline", "list", incident, "--all").out
+    assert "met: notify each controller" in desk.run("deadline", "list", incident, "--all").out
     back = ["told", incident, "eu-gdpr-33-2-processor", "--mistaken", "--receipt", "another client"]
     assert desk.run("deadline", *back).status == ExitStatus.DONE
-    assert "running: tell each controller" in desk.run("deadline", "list", incident).out
+    assert "running: notify each controller" in desk.run("deadline", "list", incident).out
 
 
 def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
@@ -55,7 +55,7 @@ def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
         desk.json("deadline", "fact", incident, "awareness", "--at", at)
     listed = desk.run("deadline", "list", incident).out
     authority, _, rest = listed.partition("\n\n")
-    assert authority.startswith("missed: tell competent supervisory authority")
+    assert authority.startswith("missed: notify competent supervisory authority")
     for named, words in {
         "due": "2026-03-06 12:30 UTC (",
         "from": "awareness, 2026-03-03 12:30 UTC",
@@ -67,7 +67,7 @@ def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
         (line,) = [one for one in authority.splitlines() if one.startswith(f"  {named}  ")]
         assert words in line
     assert "; lenient 2026-03-06 13:00 UTC)" in authority
-    assert "may not go yet  Maryland AG must be notified first" in rest
+    assert "blocked   Maryland AG must be notified first" in rest
     assert "How many people in US-MD are affected?" in rest
 
 
@@ -75,7 +75,7 @@ def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_installat
     opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
     answer = desk.run("deadline", "list", opened["incident"])
     assert answer.status == ExitStatus.USAGE
-    assert "[deadlines]" in answer.err
+    assert "deadlines.jurisdictions" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_incident_may_be_left_out_while_one_is_open(desk: Desk, incident: st
     assert desk.json("deadline", "delay", duty, "--document", "letter 7", *why)["is_news"]
     mistaken = desk.run("deadline", "delay", duty, "--document", "x", "--mistaken", *why)
     assert mistaken.status == ExitStatus.USAGE
-    assert "once law enforcement says" in desk.run("deadline", "list").out
+    assert "when law enforcement ends" in desk.run("deadline", "list").out
     assert desk.json("deadline", "told", duty, "--receipt", "call 9")["is_news"]
     assert desk.run("deadline", "form", duty).status == ExitStatus.DONE
     assert desk.run("deadline", "calendar").status == ExitStatus.DONE

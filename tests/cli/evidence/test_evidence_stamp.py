@@ -96,7 +96,7 @@ def test_what_an_authority_that_is_down_did_not_stamp_is_named_and_fetched_by_co
     stamped = desk.json("evidence", "stamp", incident)
     assert stamped["exit_status"] == 0
     assert stamped["stamps"][0]["authority"] == "Example Time Stamps"
-    assert desk.run("evidence", "stamp", incident).out == "All of it was stamped before.\n"
+    assert desk.run("evidence", "stamp", incident).out == "Every folder already has a time stamp.\n"
     assert desk.run("evidence", "verify", incident).status == 0
     assert desk.json("status")["unstamped"] is None
 

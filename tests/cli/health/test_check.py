@@ -137,7 +137,7 @@ def test_what_does_not_answer_fails_and_hides_nothing_else(
         for section in ("accounts.agents", "senders.mail")
     }
     assert ("ok", "staff: 1 person can be reached") in verdicts(desk, "audiences")
-    assert "Next: fix the first line that says fail" in desk.run("check").out
+    assert "Next: fix the first failure" in desk.run("check").out
 
 
 def test_a_missing_secret_is_named_by_its_reference(desk: Desk, quiet_installation: Path) -> None:

@@ -11,14 +11,14 @@ def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do
     answer = desk.run("readiness")
     assert answer.status == 3
     first, *_ = answer.out.splitlines()
-    assert first.startswith("Could we take a breach tonight? No: 1 error, ")
-    assert "First: `standfast backup run main` (recovery points: main" in answer.out
+    assert first.startswith("Could we respond to a breach tonight? No: 1 error, ")
+    assert "Next: `standfast backup run main` (recovery points: main" in answer.out
     identity = installation / "offline" / "identity.txt"
     assert desk.run("backup", "run").status == 0
     assert desk.run("drill", "run", "main", "--identity", identity).status == 0
     answer = desk.run("readiness", "--to", "ready.html")
     assert answer.status == 3
-    assert answer.out.startswith("Could we take a breach tonight? No: 7 parts not set up, ")
+    assert answer.out.startswith("Could we respond to a breach tonight? No: 7 parts not set up, ")
     assert "First: add [accounts.NAME] (accounts: no account can be locked" in answer.out
     page = (desk.folder / "ready.html").read_text()
     assert '<span class="warning">No: 2 not set up</span>' in page

@@ -109,7 +109,7 @@ def test_a_disk_without_room_under_the_ledger_is_told_and_a_full_one_goes_first(
     seen, shown = desk.json("status"), desk.run("status").out
     told = {"for": ["ledger", "send-log"], "free_bytes": free, "is_full": is_full}
     assert seen["little_room"] == [told]
-    assert f"Little room: {free >> 20} MiB free for ledger, send-log" in shown
+    assert f"Disk space: {free >> 20} MiB free for ledger, send-log" in shown
     assert seen["next_step"].startswith("Free space now" if is_full else "inc-")
 
 
@@ -212,8 +212,8 @@ def test_a_configuration_that_other_commands_refuse_goes_before_an_incident(
     answer = desk.run("status")
     assert answer.status == 0
     assert "inc-" in answer.out
-    assert f"refuses the configuration: standfast.toml:{line}: limits.nope" in answer.out
-    assert ", and 1 more. Mend it now." in answer.out
+    assert f"Configuration: standfast.toml:{line}: limits.nope" in answer.out
+    assert ", and 1 more. Correct it now" in answer.out
     assert "Next: `standfast check`" in answer.out
     refused = desk.run("check")
     assert refused.status == 2
@@ -338,7 +338,7 @@ def test_a_reminder_of_a_legal_clock_stands_there_only_when_it_reached_nobody(
                 assert (
                     "Alarm: a legal clock is running: inc-2026-0001, us-ca-ag (since " in answer.out
                 )
-                assert "nobody could be notified" in answer.out
+                assert "no person could be notified" in answer.out
 
 
 def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
@@ -398,4 +398,4 @@ def test_a_trigger_of_which_nobody_could_be_told_stands_there(
                 installation, page, {"siem": trigger}, "serve"
             )  # to a mail server that is not there
     assert [one["trigger"] for one in desk.json("status")["untold_triggers"]] == ["siem"]
-    assert "Trigger siem: its page of" in desk.run("status").out
+    assert "Trigger siem: its page" in desk.run("status").out

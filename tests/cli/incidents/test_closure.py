@@ -28,7 +28,7 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
     assert not scim_server.is_active(alice)
     opened = desk.run("incident", "reopen", incident, *desk.by("dana"))
     assert opened.status == 0
-    assert f"{incident} is open again, as it was." in opened.out
+    assert f"{incident} is open again, in its former state." in opened.out
     assert f"`standfast incident undo {incident} --all --as PERSON`, or --target" in opened.out
     undone = desk.run("incident", "undo", incident, "--all", *desk.by("dana"))
     assert undone.status == 5  # a lock that was not proven takes two approvals

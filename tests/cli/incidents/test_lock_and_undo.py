@@ -49,7 +49,7 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
     assert desk.json("incident", "undo", first, "--all", *desk.by("dana"))["exit_status"] == 1
     assert answer.out.startswith("0 targets to restore, 1 kept.\n  1 kept: ")
     assert "locks it too" in answer.out
-    assert "Next: Every step is done, but 1 target is still as this incident left it." in answer.out
+    assert "Next: Every step is done, but 1 target is not restored." in answer.out
     assert f"`standfast incident close {first} --as PERSON`" in answer.out
     assert not scim_server.is_active(alice)
 
@@ -106,7 +106,7 @@ def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what
         before.replace(again, f"{again}\n\n{again.replace('agents', 'helpers', 1)}")
     )
     assert desk.json("incident", "undo", first, "--all", *desk.by("dana"))["undo"]["restores"] == 1
-    assert not scim_server.is_active(alice), "two must approve that first"
+    assert not scim_server.is_active(alice), "needs 2 approvals"
 
 
 def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
@@ -138,7 +138,10 @@ def test_a_lock_of_more_than_one_person_may_says_why_it_waits_and_for_how_many(
     assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
     why = "2 accounts within a day; more than 1 need a second person"
     assert f"approval for `lock`: {why}." in answer.out
-    assert "Next: `lock` waits for 2 approvals; each types: `standfast incident app" in answer.out
+    assert (
+        "Next: `lock` waits for 2 approvals. Each approver runs: `standfast incident app"
+        in answer.out
+    )
     (step,) = desk.json("incident", "status")["steps"]
     assert (step["reason"], step["approvals_needed"]) == (why, 2)
     assert desk.json("status")["next_step"].endswith(desk.json("incident", "status")["next_step"])

@@ -128,7 +128,7 @@ def test_a_report_of_the_relay_makes_its_reader_untold_once(
     (lost,) = desk.json("notice", "held")["not_reached"]
     assert (lost["why"], lost["decision"]) == ("the mail bounced", "")
     listed = desk.run("notice", "held").out
-    assert "a letter would, or another address" in listed
+    assert "send a letter, or use another address" in listed
     assert "d@example.net" not in listed
     to = ("--to", "D", "--to", "2 Road", "--because", "it bounced")
     told = desk.json("notice", "tell", lost["mark"], *to)

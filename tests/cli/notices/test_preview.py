@@ -81,7 +81,7 @@ def test_nobody_is_shown_without_a_reason(
 ) -> None:
     answer = desk.run(*words)
     assert answer.status == 2
-    assert "the look is noted" in answer.err
+    assert "needs --audience NAME" in answer.err
     assert answer.out == ""
     assert looks(desk) == []
 

@@ -68,8 +68,8 @@ def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may
     file.write_text(PASSPHRASES["dana"])
     file.chmod(0o600)
     added = add(desk, "erin", "--as", "dana", "--as-passphrase-file", str(file))
-    assert "may approve after a day" in added.out
-    assert "erin  no role       may approve from 2" in desk.run("people", "list").out
+    assert "can approve after one day" in added.out
+    assert "erin  no role       can approve from 2" in desk.run("people", "list").out
 
 
 def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
@@ -174,7 +174,7 @@ def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, installati
 
 
 def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_installation: Path) -> None:
-    assert desk.run("people", "remove", "lee").status == 2, "nobody signs for it"
+    assert desk.run("people", "remove", "lee").status == 2, "signature is missing"
     desk.sign_in_with(PASSPHRASES["dana"])
     refused = desk.run("people", "remove", "lee", "--as", "dana")
     assert (refused.status, "--second PERSON" in refused.err) == (4, True)

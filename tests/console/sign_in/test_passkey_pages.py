@@ -150,7 +150,7 @@ def test_the_passphrase_still_does_what_the_passkey_does(
 def test_only_the_passphrase_of_its_person_vouches_for_a_passkey(site: Site, lee: Browser) -> None:
     add(lee, Device(), PASSPHRASES["kim"])
     assert "not the passphrase of 'lee'" in lee.text
-    assert "You have none yet" in lee.text
+    assert "You have no passkey yet" in lee.text
     assert sign_in(Browser(site), Device()).status_code == 403
 
 
@@ -197,7 +197,7 @@ def test_a_passkey_made_for_another_site_or_unseen_by_its_holder_is_not_added(
     assert "asked by another site" in lee.text
     add(lee, replace(Device(), flags=Device.flags & ~4))
     assert "does not fit what is asked" in lee.text
-    assert "You have none yet" in lee.text
+    assert "You have no passkey yet" in lee.text
 
 
 def test_a_removed_passkey_signs_nobody_in(site: Site, lee: Browser, device: Device) -> None:
@@ -206,7 +206,7 @@ def test_a_removed_passkey_signs_nobody_in(site: Site, lee: Browser, device: Dev
     assert found
     lee.post("/console/passkeys/remove", {"word": lee.word, "id": found[1]})
     assert "can no longer sign" in lee.text
-    assert "You have none yet" in lee.text
+    assert "You have no passkey yet" in lee.text
     phone = Browser(site)
     assert sign_in(phone, device).status_code == 403
     assert "was removed" in phone.text
@@ -235,7 +235,7 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         lee = Browser(site)
         lee.sign_in("lee")
         lee.get("/console/passkeys")
-        assert f"It is one of {ADDRESS}, and signs nothing here" in lee.text
+        assert f"It is one of {ADDRESS}and cannot sign at this address" in lee.text
         lee.get(f"/console/{incident}")
         assert "Approve with your passkey" not in lee.text
         asked = site.installation.ledger.decisions.question(incident, "shut").message(

@@ -137,7 +137,7 @@ def test_who_says_no_in_time_keeps_everybody_in(centre: Centre) -> None:
 
 def test_broken_glass_needs_review_before_closing(centre: Centre) -> None:
     case = ran_alone(centre)
-    look = f"somebody else signs for it (or --refuse): `standfast incident approve {case} lock"
+    look = f"Another person reviews it: `standfast incident approve {case} lock"
     assert look in lifecycle.look(centre.installation, case).standing.next_step
     assert look in glanced(centre, case)
     with pytest.raises(Refused, match="dana"):

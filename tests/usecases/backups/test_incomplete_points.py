@@ -101,7 +101,7 @@ def test_complete_dumps_are_partial_if_another_lacks(
         ended=NOW,
     )
     assert outcome.exit_status is ExitStatus.PARTIAL
-    assert "may have what lacks" in str(lines_of(outcome)[-1])
+    assert "may have the missing files" in str(lines_of(outcome)[-1])
     assert replace(outcome, lacking=lacking(point, ["recordings"])).exit_status is ExitStatus.DONE
 
 
@@ -111,8 +111,8 @@ def test_point_without_files_is_no_success(installation: Installation, tmp_path:
     outcome = restore(installation, "3", tmp_path / "out", identity(tmp_path))
     assert (outcome.exit_status, outcome.result.files) == (ExitStatus.PARTIAL, 0)
     text = "\n".join(map(str, restore_summary_lines(outcome)))
-    assert "The point holds no file" in text
-    assert "shows the points before" in text
+    assert "The recovery point has no file" in text
+    assert "lists earlier points" in text
     assert installation.runs.all("restore", "other")[0].state == "partial"
     earlier = restore(installation, "1", tmp_path / "earlier", identity(tmp_path))
     assert earlier.exit_status is ExitStatus.DONE
@@ -127,9 +127,9 @@ def test_source_without_files_is_named(installation: Installation, tmp_path: Pat
     run_backup(installation, "main", "direct")
     outcome = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.DONE, "it may be meant so"
-    assert "Of recordings the point holds no file" in "\n".join(
+    assert "The recovery point has no file of recordings" in "\n".join(
         map(str, restore_summary_lines(outcome))
     )
     assert (tmp_path / "out/crm/crm.db").exists()
     other = restore(installation, "latest", tmp_path / "other", identity(tmp_path), ["crm"])
-    assert "holds no file" not in "\n".join(map(str, restore_summary_lines(other)))
+    assert "has no file" not in "\n".join(map(str, restore_summary_lines(other)))

@@ -202,7 +202,7 @@ def test_page_shows_repairs_and_measures_first(night: Night) -> None:
         night.installation, check_installation(night.folder / "standfast.toml", env={})
     )
     page = write_readiness_page(night.installation, seen, night.folder / "r.html").read_text()
-    assert "Could we take a breach tonight?" in page
+    assert "Could we respond to a breach tonight?" in page
     assert page.index("the newest complete point is") < page.index("readable and writable")
     assert "RTO" in page
     assert "promised 1 d" in page

@@ -81,7 +81,7 @@ def test_failed_lock_is_next_and_retryable(
     outcome = installation.advance(case)
     assert outcome.standing.next_step.startswith("`lock` blocks `prove`")
     assert f"`standfast incident retry {case} lock`" in outcome.standing.next_step
-    assert "or do it by hand and go on without it" in outcome.standing.next_step
+    assert "or do it by hand and continue without it" in outcome.standing.next_step
     assert came_to(outcome, "prove") is None
     step_retry.retry(installation, case, "lock")
     outcome = installation.advance(case)
@@ -114,9 +114,7 @@ def test_closed_incident_reports_no_failed_lock(installation: SimulatedInstallat
     ):
         with pytest.raises(Refused, match="closed"):
             say()
-    assert look(installation, case).standing.next_step.startswith(
-        "Closed: nothing more of it happens."
-    )
+    assert look(installation, case).standing.next_step.startswith("Closed. Timeline:")
 
 
 def test_unknown_step_lists_the_existing_ones(

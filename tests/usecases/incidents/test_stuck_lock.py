@@ -152,7 +152,7 @@ def test_proof_may_continue_without_stuck_lock(
             step_decisions.accept(installation, case, "lock", by="lee")  # it has not begun
         said = installation.advance(case).standing.next_step
         assert "1 of 2 done, 1 unknown" in said
-        assert f"to go on meanwhile: `standfast incident accept {case} lock`" in said
+        assert f"continue without them: `standfast incident accept {case} lock`" in said
         assert "prove" not in steps(installation, case)
         step_decisions.accept(installation, case, "lock", by="lee")
         outcome = installation.advance(case)

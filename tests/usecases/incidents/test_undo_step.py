@@ -90,7 +90,7 @@ def test_removed_directory_does_not_block_undo(
     assert [installation.is_enabled(name) for name in ("agent01", "agent02")] == [True, False]
     assert after.standing.is_over
     left = after.standing.next_step
-    assert left.startswith("Every step is done, but 1 target is still as this incident left it.")
+    assert left.startswith("Every step is done, but 1 target is not restored.")
     assert f"`standfast incident undo {case} --all --plan`" in left
     with pytest.raises(ConfigurationError, match=r"no \[accounts\.old\]"):
         effect_undo.undo(installation, case, requested_by="dana")

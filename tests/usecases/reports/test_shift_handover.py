@@ -73,11 +73,11 @@ def test_unattended_wait_is_not_said_to_continue(
     handed = shift_handover.hand_over(installation, case)
     assert not handed.is_carried
     page = shift_handover.write_handover(handed, tmp_path / "handover.html").read_text()
-    assert "Nothing does until somebody carries it on" in page
+    assert "No process works on this incident" in page
     assert "waits for a person" in page
     carried = replace(handed, is_carried=True)
     again = shift_handover.write_handover(carried, tmp_path / "handover.html").read_text()
-    assert "Nothing does until" not in again
+    assert "No process works on" not in again
 
 
 def test_both_pages_are_there_at_every_moment(
@@ -158,7 +158,7 @@ def test_review_draft_states_durations_and_deviations(
     assert "1 time: nobody answered, and the next people were paged" in draft.otherwise
     assert any("is not finished" in line for line in draft.otherwise)
     html = shift_handover.write_after_action(draft, tmp_path / "draft.html").read_text()
-    assert "To be talked over" in Page(html).text
+    assert "Questions to discuss" in Page(html).text
     assert f":{draft.report.events[0].at:%S}</td>" in html, (
         "what follows within a minute is told apart"
     )
