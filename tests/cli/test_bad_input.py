@@ -194,7 +194,7 @@ CASES = {
         spoil=nothing,
         words=("notice", "tell", "0000ffff", "--to", "a@b.example", "--own-address"),
         status=2,
-        says=("say to whom: ", ", and not both"),
+        says=("give either --to ADDRESS", "--own-address"),
     ),
     "a backup set whose name is empty": Case(
         spoil=nothing,

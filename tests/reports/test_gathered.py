@@ -154,7 +154,7 @@ def test_changed_row_is_shown_on_the_page(
     text = Page(
         write_incident_page(installation, incident, tmp_path / "page.html").read_text()
     ).text
-    assert "Trust nothing on this page" in text
+    assert "Do not trust this page" in text
     assert "changed outside the ledger" in text
 
 
@@ -171,7 +171,7 @@ def test_changed_event_is_shown_and_not_signed(
         write_incident_page(installation, incident, tmp_path / "page.html").read_text()
     ).text
     assert "its hash differs" in text
-    assert "Nothing new was signed." in text
+    assert "The newest events are not signed." in text
 
 
 def test_installation_page_names_incidents_with_next_step(

@@ -122,7 +122,7 @@ def test_a_screen_reader_finds_headings_captions_and_labels() -> None:
 
 
 def test_waiting_for_time_is_not_waiting_for_people() -> None:
-    assert "waits for a person or its time" in Page(incident_page(full())).text
+    assert "waits for a person or a time" in Page(incident_page(full())).text
 
 
 def test_an_incident_in_which_nothing_happened_yet_renders() -> None:

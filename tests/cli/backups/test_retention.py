@@ -121,7 +121,7 @@ def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: P
     assert (plan.status, desk.run("backup", "keep").status) == (0, 0), "a plan is as its run"
     assert "0 recovery points would be expired." in plan.out
     assert "Nothing would be expired: held for inc-2026-0001" in plan.out
-    assert "does it" not in plan.out
+    assert "carries it out" not in plan.out
     assert "To end it: `standfast incident undo INCIDENT --step STEP`, or" in plan.out
     assert "held for inc-2026-0001" in desk.run("backup", "keep", "status").out
     for words in (("plan",), ("status",), ("--dry-run",)):
@@ -150,7 +150,7 @@ def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: P
     mistyped = desk.run("backup", "keep", "release", "inc-2026-0010")
     assert mistyped.status == 2
     assert "hold inc-2026-0010: unknown; there are: inc-2026-0001" in mistyped.err
-    assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "Nothing is held.\n"
+    assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "No hold is left.\n"
 
 
 def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, installation: Path) -> None:
@@ -173,4 +173,4 @@ def test_a_hold_of_another_machine_is_listed_and_can_be_released_here(
     assert answer.out.startswith("Held for inc-2026-0002: nothing expires.")
     assert f"The hold was created on {host_name()}: release it there" in answer.out
     answer = desk.run("backup", "keep", "release", "inc-2026-0002")
-    assert answer.out == "Nothing is held.\n"
+    assert answer.out == "No hold is left.\n"

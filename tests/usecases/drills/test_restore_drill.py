@@ -116,7 +116,7 @@ def test_future_last_change_makes_rpo_unknown(tmp_path: Path, has_query: bool) -
     assert (outcome.rpo_ms, outcome.services[0].rpo_actual_ms) == (None, None)
     assert not outcome.services[0].is_rpo_met
     assert row.summary["rpo_ms"] is None
-    assert sum("is dated ahead" in str(line) for line in lines_of(outcome)) == 1
+    assert sum("has a future date" in str(line) for line in lines_of(outcome)) == 1
 
 
 def test_missed_objective_makes_a_drill_partial(tmp_path: Path) -> None:

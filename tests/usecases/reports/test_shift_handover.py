@@ -101,9 +101,9 @@ def test_both_pages_are_there_at_every_moment(
             assert case in Page(html).text
             assert "agent01" not in html
 
-    are_written(installation.open("lock", mode=Mode.PLAN), "This is a plan")
+    are_written(installation.open("lock", mode=Mode.PLAN), "This is only a plan")
     case = installation.open("account-takeover")
-    are_written(case, "has not begun")
+    are_written(case, "has not started")
     lifecycle.stop(installation, case, by="dana")
     are_written(case, "Stopped")
     lifecycle.resume(installation, case, by="dana")
