@@ -188,7 +188,7 @@ CASES = {
             *("--trusted-through", "0", "--believe-none"),
         ),
         status=2,
-        says=("either --trusted-through ", ", and not both"),
+        says=("either --trusted-through", "--believe-none"),
     ),
     "somebody told at two addresses": Case(
         spoil=nothing,
