@@ -93,7 +93,7 @@ def _refuse_unapproved(step: Step, procedure: str, outside: Outside) -> None:
         return
     if step.approval is None and not step.no_approval_because:
         raise Refused(
-            f"step {step.name!r}: {procedure} cannot be taken back, and needs no approval. Add "
+            f"step {step.name!r}: {procedure} cannot be undone, and needs no approval. Add "
             "`approval: {count: 1, roles: […]}` or `approval: {none_because: …}`."
         )
 

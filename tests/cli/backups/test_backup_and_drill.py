@@ -219,7 +219,7 @@ def test_a_source_that_is_gone_makes_it_partial_and_is_named(
     nothing = desk.run("backup", "restore", "latest", "gone", "--to", "o", "--identity", identity)
     assert "Nothing is restored" in nothing.out
     assert "The backup could not read 1 path completely" in nothing.out
-    assert "they may have the missing files" in nothing.out
+    assert "may have the missing files" in nothing.out
 
 
 def test_a_set_without_a_file_is_never_called_done(desk: Desk, installation: Path) -> None:
@@ -311,7 +311,7 @@ def test_a_drill_measures_destroys_and_is_listed(
     assert listed["run"] == document["run"]
     kept = desk.run("drill", "run", "main", "--identity", identity, "--keep")
     assert (kept.status, "The restored data is kept in" in kept.out) == (0, True)
-    assert "of work lost, counted from the moment of the backup" in kept.out
+    assert "of work lost, counted from the time of the backup" in kept.out
     Path(document["report"]).unlink()
     assert desk.run("drill", "list").status == 6
 

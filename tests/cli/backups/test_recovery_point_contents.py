@@ -127,7 +127,7 @@ def test_one_file_goes_to_standard_output_and_nothing_else(
         assert given.stderr
     given = pipe(installation, "--json", *words, "source/note.txt")
     assert given.returncode == 2
-    assert b"no JSON" in given.stdout
+    assert b"--json both use" in given.stdout
 
 
 @pytest.mark.parametrize("path", ["source/note.txt", "source/audio/call.wav"])

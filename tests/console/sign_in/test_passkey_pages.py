@@ -235,7 +235,7 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         lee = Browser(site)
         lee.sign_in("lee")
         lee.get("/console/passkeys")
-        assert f"It is one of {ADDRESS}and cannot sign at this address" in lee.text
+        assert f"It belongs to {ADDRESS} and cannot sign at this address" in lee.text
         lee.get(f"/console/{incident}")
         assert "Approve with your passkey" not in lee.text
         asked = site.installation.ledger.decisions.question(incident, "shut").message(

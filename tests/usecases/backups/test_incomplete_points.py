@@ -42,7 +42,7 @@ def test_restore_of_partial_point_names_the_gaps(
     assert (outcome.exit_status, outcome.result.problems) == (ExitStatus.PARTIAL, ())
     assert (tmp_path / "out" / "recordings" / "notes.txt").exists()
     text = "\n".join(map(str, restore_summary_lines(outcome)))
-    assert "could not read 1 path whole" in text
+    assert "could not read 1 path completely" in text
     assert "crm.db is not a file" in text
     told = outcome.as_json()["lacking"]
     assert isinstance(told, dict)

@@ -129,7 +129,7 @@ def test_missed_objective_makes_a_drill_partial(tmp_path: Path) -> None:
     assert service.is_rto_met
     assert not service.is_rpo_met
     told = [str(line) for line in lines_of(outcome)]
-    assert any("RTO kept (" in line and "RPO MISSED (" in line for line in told)
+    assert any("RTO met (" in line and "RPO MISSED (" in line for line in told)
     assert told[-1].startswith("Next: ")
 
 
@@ -211,7 +211,7 @@ def test_unchecked_service_has_no_recovery_time(tmp_path: Path) -> None:
     assert outcome.report is not None
     (judged,) = json.loads(outcome.report.read_text())["report"]["services"]
     assert judged["rto"] == "not measured"
-    assert not any("RTO kept" in str(line) for line in lines_of(outcome))
+    assert not any("RTO met" in str(line) for line in lines_of(outcome))
 
 
 def test_unserved_set_has_no_recovery_time(tmp_path: Path) -> None:
