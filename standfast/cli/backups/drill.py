@@ -87,23 +87,17 @@ def run(
     from standfast.usecases.drills.restore_drill import run_drill
 
     if is_all == (name is not None):
-        raise UsageError("name a set or a service, or use --all")
+        raise UsageError("drill: give either the name of a set or a service, or --all")
     with call.installation() as installation, call.progress() as tell:
         if name is None or name not in installation.config.backup.sets:
             if keep or compare or until or point != "latest":
-                raise UsageError("--point, --until, --keep and --compare need the name of a set")
+                raise UsageError(
+                    "arguments: --point, --until, --keep and --compare need the name of a set"
+                )
             return _run_services(call, installation, name, identity)
-
-        def shown(progress: "Progress") -> None:
-            tell(f"restoring {name} (MiB)", progress.bytes_done >> 20, 0)
-
+        report = report_to(tell, f"restoring {name}")
         outcome = run_drill(
-            installation,
-            name,
-            identity,
-            point,
-            "direct",
-            shown,
+            *(installation, name, identity, point, "direct", report),
             keep=keep,
             compares=compare,
             until=parse_moment(until),
@@ -121,10 +115,9 @@ def _run_services(
     name = None if name is None else name.removeprefix(SERVICE_SUBJECT)
     if name is not None and name not in services:
         known = {**installation.config.backup.sets, **services}
-        raise UsageError(f"{name!r}: no set or service; {known_names_hint(name, known)}")
+        raise UsageError(f"set or service {name!r}: unknown; {known_names_hint(name, known)}")
     outcome = drill_services(installation, [] if name is None else [name], identity)
-    call.say(outcome.as_json(), lines_of_services(outcome))
-    return outcome.exit_status
+    return call.say(outcome.as_json(), lines_of_services(outcome), outcome.exit_status)
 
 
 @command(

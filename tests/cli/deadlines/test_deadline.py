@@ -61,13 +61,13 @@ def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
         "from": "awareness, 2026-03-03 12:30 UTC",
         "rule": "Art. 33(1),(3),(4): 72 hours, from awareness",
         "was due": "2026-03-05 12:30 UTC, until ",
-        "must hold": "likely consequences; measures taken or proposed",
-        "to find out": "exempt only if unlikely to result in a risk",
+        "contents": "likely consequences; measures taken or proposed",
+        "open": "exempt only if unlikely to result in a risk",
     }.items():
         (line,) = [one for one in authority.splitlines() if one.startswith(f"  {named}  ")]
         assert words in line
     assert "; lenient 2026-03-06 13:00 UTC)" in authority
-    assert "blocked   Maryland AG must be notified first" in rest
+    assert "Maryland AG must be notified first" in rest
     assert "How many people in US-MD are affected?" in rest
 
 

@@ -19,7 +19,7 @@ def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do
     answer = desk.run("readiness", "--to", "ready.html")
     assert answer.status == 3
     assert answer.out.startswith("Could we respond to a breach tonight? No: 7 parts not set up, ")
-    assert "First: add [accounts.NAME] (accounts: no account can be locked" in answer.out
+    assert "Next: add [accounts.NAME] (accounts: no account can be locked" in answer.out
     page = (desk.folder / "ready.html").read_text()
     assert '<span class="warning">No: 2 not set up</span>' in page
     assert desk.run("check").status == 0
