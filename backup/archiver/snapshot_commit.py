@@ -299,9 +299,8 @@ class Committer:
         self.is_fork = True
         self.warnings.append(
             f"writer {self._host.writer}: the store has snapshot {head.number}, which this host"
-            " does"
-            " not know; the machine was cloned or rolled back."
-            f" Everything is sent again{when}. Let only one machine write under this name."
+            " does not know; the machine was cloned or rolled back. Everything is sent"
+            f" again{when}. Let only one machine write under this name."
         )
         self._continue_after(head)
 
@@ -324,8 +323,7 @@ class Committer:
         self.warnings.append(
             f"writer {self._host.writer}: {len(numbers)} slots, {min(numbers)} to {max(numbers)},"
             " were not read yet; somebody filled more than one run reads, and the next runs"
-            " continue."
-            " Find out who else has this host's rights at the store, and revoke them."
+            " continue. Find out who else has this host's rights at the store, and revoke them."
         )
 
     def _warn_junk(self, numbers: list[int]) -> None:

@@ -135,8 +135,7 @@ class WorkerEnd:
         if end > _SLOT_BYTES:
             raise BackupError(
                 f"{about}: it takes {end} bytes with its attributes, and a first backup transfers"
-                " at"
-                f" most {_SLOT_BYTES}. Exclude it or shorten its attributes."
+                f" at most {_SLOT_BYTES}. Exclude it or shorten its attributes."
             )
         begin = self._slot * _SLOT_BYTES
         slot = self._memory[begin : begin + _SLOT_BYTES]

@@ -73,8 +73,7 @@ def parse_custodians(texts: Iterable[str], where: str) -> tuple[Custodian, ...]:
         except UsageError:
             raise UsageError(
                 f"{where}: it names a custodian without a public key, so nothing can be encrypted"
-                " to"
-                " that custodian. Create a new generation and name every custodian."
+                " to that custodian. Create a new generation and name every custodian."
             ) from None
     return tuple(custodians)
 

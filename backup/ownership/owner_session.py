@@ -132,8 +132,7 @@ class OwnerSession:
         if seen is not None and seen not in trust.links:
             raise Damaged(
                 f"root record {seen.number}: this key signed it, but the vault lacks it or has"
-                " another;"
-                " the vault was rolled back. Restore the root records from a copy first."
+                " another; the vault was rolled back. Restore the root records from a copy first."
             )
         return trust
 

@@ -201,6 +201,5 @@ def _refuse_existing(vault: Store, keys: Store, domain: str, files: tuple[Path, 
     if existing:
         raise AlreadyThere(
             f"{', '.join(existing)}: already exists, and a repository never replaces another;"
-            " nothing"
-            " was changed. Use the existing repository, or choose other locations."
+            " nothing was changed. Use the existing repository, or choose other locations."
         )

@@ -125,8 +125,7 @@ class Source(ABC):
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"source {name!r}: not a valid name. Use at most 63 letters, digits, dots, dashes"
-                " and"
-                " underscores, starting with a letter or digit."
+                " and underscores, starting with a letter or digit."
             )
         self.name = name
 

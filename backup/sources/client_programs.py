@@ -294,9 +294,8 @@ def program_output(command: Command) -> bytes:
             answer, _ = program.process.communicate(timeout=_QUERY_SECONDS)
         except subprocess.TimeoutExpired:
             raise ProgramFailed(
-                f"{command.program}: no answer in {_QUERY_SECONDS:.0f} s. Check whether the"
-                " server is"
-                " busy, then run again."
+                f"{command.program}: no answer in {_QUERY_SECONDS:.0f} s. Check whether the server"
+                " is busy, then run again."
             ) from None
         program.finish()
     return answer

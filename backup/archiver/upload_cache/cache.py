@@ -191,9 +191,8 @@ class UploadCache:
         if found:
             with self._database.change() as database:
                 database.executemany(
-                    "INSERT INTO pack"
-                    " (number, name, size, held, blobs, set_name, sequence, ordinal)"
-                    " VALUES (?, ?, ?, ?, ?, '', ?, ?)",
+                    "INSERT INTO pack (number, name, size, held, blobs, set_name, sequence,"
+                    " ordinal) VALUES (?, ?, ?, ?, ?, '', ?, ?)",
                     (
                         (
                             row.number,

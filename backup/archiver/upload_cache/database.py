@@ -240,8 +240,7 @@ def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]
         if code & _PRIMARY_CODE in _NO_DAMAGE and code not in _CANNOT_BE_READ:
             raise NotWritable(
                 f"upload cache {path}: SQLite reports {error}. Run as the user that owns it, and"
-                " check"
-                " that its disk has space and is writable."
+                " check that its disk has space and is writable."
             ) from error
     finally:
         if database is not None and not is_open:

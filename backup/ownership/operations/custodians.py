@@ -90,8 +90,7 @@ def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) ->
             if not rest:
                 raise UsageError(
                     f"custodian {leaving.title}: the only custodian of domain {domain[0]}. Add"
-                    " another"
-                    " one first, or nobody could restore it."
+                    " another one first, or nobody could restore it."
                 )
             if len(rest) < len(holders):
                 put = _rewrap(session, record, rest, opened[domain])

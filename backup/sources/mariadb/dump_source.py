@@ -230,9 +230,8 @@ class MariadbSource(Source):
             elif name in names and not sees_routines and not _has_right(routine, held):
                 problems.append(
                     f"{self.server.user} may not see the routines of database {name}, which would"
-                    " be"
-                    " missing from its dump without an error. GRANT SELECT ON *.* allows it, and if"
-                    f" the server has it, GRANT {routine} ON *.*."
+                    " be missing from its dump without an error. GRANT SELECT ON *.* allows it, and"
+                    f" if the server has it, GRANT {routine} ON *.*."
                 )
         return problems
 
@@ -268,8 +267,7 @@ def _mysql_version(programs: MariadbPrograms) -> tuple[int, int] | None:
         if is_mysql:
             raise ProgramFailed(
                 f"the server is MariaDB {version}, but the mysqldump found here is of MySQL."
-                " Install"
-                " the package mariadb-client, or set `programs` to the folder of MariaDB's"
+                " Install the package mariadb-client, or set `programs` to the folder of MariaDB's"
                 " programs."
             )
         return None

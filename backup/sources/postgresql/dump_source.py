@@ -138,9 +138,8 @@ class PostgresqlSource(Source):
         if tables:
             yield (
                 f"database {database}: {self.server.user} may not fully read {len(tables)}"
-                " relations,"
-                f" the first is {tables[0]}. Grant pg_read_all_data, and BYPASSRLS for row"
-                " security."
+                f" relations, the first is {tables[0]}. Grant pg_read_all_data, and BYPASSRLS for"
+                " row security."
             )
         if large_objects:
             yield (

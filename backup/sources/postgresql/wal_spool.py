@@ -32,8 +32,7 @@ _FILE_DIGITS = 8
 _LEAST_SEGMENT_BYTES = 1024 * 1024  # `--wal-segsize` of initdb: a power of two, up to 1 GiB
 _MISSING = (
     "is missing, and later segments exist: the log cannot be replayed beyond it. Check the"
-    " archiving"
-    " of the log. The next base backup ends the gap"
+    " archiving of the log. The next base backup ends the gap"
 )
 _Vector = tuple[int, int, int, int]
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

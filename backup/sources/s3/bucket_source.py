@@ -87,8 +87,7 @@ class S3Source(Source):
             except sqlite3.Error as error:
                 raise SourceFailed(
                     f"source {self.name}: its listing cannot be sorted ({error}). Check that the"
-                    " disk"
-                    " of the upload cache has space, then run again."
+                    " disk of the upload cache has space, then run again."
                 ) from error
             yield _OpenS3(self.name, consistent_at, bucket, listing, dropped)
 

@@ -136,8 +136,7 @@ class Calls:
         if isinstance(error, SSLError):
             return UsageError(
                 f"{action} failed: the store's certificate is not trusted, or it does not speak"
-                " TLS."
-                " Check the endpoint, or name the authority's certificate in ca_file"
+                " TLS. Check the endpoint, or name the authority's certificate in ca_file"
             )
         if isinstance(error, ParamValidationError):
             return UsageError(
@@ -280,8 +279,7 @@ def _client(options: "S3Options") -> Any:
         if hosts and host != hosts[0]:
             raise UsageError(
                 f"bucket {options.bucket} is at another place, and redirects to another host are"
-                " not"
-                " followed. Set region and endpoint_url to the bucket's own"
+                " not followed. Set region and endpoint_url to the bucket's own"
             )
         hosts[:] = [host]
 

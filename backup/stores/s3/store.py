@@ -184,8 +184,7 @@ class S3Store(Store):
             if first.size_bytes > MAX_OBJECT_BYTES:
                 raise Damaged(
                     f"{name}: {first.size_bytes:,} bytes, more than any stored object; it is not"
-                    " read."
-                    " Find out who put it there"
+                    " read. Find out who put it there"
                 )
             length = first.size_bytes
         length = min(length, first.size_bytes - start)
