@@ -10,7 +10,6 @@ from backup.archiver.blob_location import Row
 from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.chunker import AS_USUAL
 from backup.archiver.manifest_builder import ManifestBuilder
-from backup.archiver.upload_cache import id_filter
 from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.checker.verification import verify
 from tests.backup.site import Site
@@ -121,32 +120,15 @@ def test_a_page_is_no_longer_than_it_may_be_however_its_rows_come(
     assert describe(tmp_path / "out/files") == describe(tiny)
 
 
-def test_more_ids_than_are_kept_as_they_are_are_known_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(id_filter, "_FEW", 100)
+def test_id_filter_forgets_no_id() -> None:
     ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(4000)]
     seen = IdFilter()
     for begin in range(0, 2000, 50):
-        seen.update(iter(ids[begin : begin + 50]))
+        seen.update(ids[begin : begin + 50])
         assert all(one in seen for one in ids[: begin + 50])
         assert set(seen.may_have(ids[begin:])) >= set(ids[begin : begin + 50])
-    assert not seen._few
     assert sum(one in seen for one in ids[2000:]) < 20
     assert len(seen.may_have(ids[2000:])) < 20
-
-
-@pytest.mark.parametrize("known", [0, 90, 100])
-def test_ids_that_come_again_hide_none_that_come_after_them(
-    monkeypatch: pytest.MonkeyPatch, known: int
-) -> None:
-    """What a store lost and was sent again stands twice in the send-log for a while."""
-    monkeypatch.setattr(id_filter, "_FEW", 100)
-    ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(150)]
-    seen = IdFilter()
-    seen.update(ids[:known])
-    seen.update(ids[:90] + ids[:90] + ids)
-    assert set(seen.may_have(ids)) == set(ids)
 
 
 def test_small_files_with_one_content_are_stored_once_at_a_first_backup(
