@@ -1,5 +1,12 @@
 """Archiver: reads sources and writes packs and one signed snapshot.
 
+    result = back_up(
+        vault=vault, host=Host.load(folder / "host"), set_name="documents",
+        sources=[FilesSource("documents", Path("/srv/documents"))], send_log=folder / "cache.db",
+        now=lambda: datetime.now(UTC),
+    )
+    print(result.point, result.files_new, result.warnings)
+
   backup_run              one run, from the authorization to the commit
   walk                    one walk of the sources; run_events: what its parts report to it
   writer_authorization    whether the root record lets this host write

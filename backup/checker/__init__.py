@@ -1,5 +1,9 @@
 """Checker: verification of a vault, without and with a key.
 
+    report = verify(vault, keys=keys, identity=identity, read=True)
+    for finding in report.findings:
+        print(finding.severity, finding.object, finding.problem, finding.what_to_do)
+
   verification    the order of all checks; the public function `verify`
   pack_check      which packs are complete, and the cost of each damaged one
   lock_check      whether objects are locked as long as needed

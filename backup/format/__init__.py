@@ -1,5 +1,8 @@
 """Format 1 (FORMAT.md): bytes to records and back, without I/O.
 
+    snapshot, sealed = snapshot_from_bytes(data, "the name of the object")
+    body = open_body(sealed, identities, "the name of the object")
+
   canonical_json    JSON, times, path text; strict_fields reads parsed JSON strictly
   object_names      names of objects; record_link links between records
   signature         signed bytes; root_record, keep_record and snapshot are signed

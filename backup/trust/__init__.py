@@ -1,5 +1,9 @@
 """Trust: verified record chains and key files of a repository.
 
+    trust = load_root_chain(vault, owner=owner_public_key)
+    for slot in read_history(vault, trust, "desk-1"):
+        print(slot.sequence, slot.problem or slot.snapshot.time)
+
   root_chain          root records: which writers, domains and keepers are trusted
   retention_log       keep records: what expired, was marked, dropped or distrusted
   snapshot_slots      snapshot objects of a writer; snapshot_history judges them as a whole
