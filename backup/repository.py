@@ -247,8 +247,8 @@ class Repository:
 
         When it returns, the disk has everything. With `syncs` False it may not, and a background
         process removes the journal when it has (in a process with threads, the call waits).
-        `workers` run in parallel, by default one per processor and at most four; they are processes
-        if this process has no other thread and the store is on a disk.
+        `workers` is the number of worker processes, by default one per processor and at most four.
+        If this process has other threads, or the store is not on a disk, it restores alone.
 
         Damaged or missing content costs its files, each named in `problems`, unless another point
         has the content: see `healed`. A manifest page that cannot be read costs what it lists; only

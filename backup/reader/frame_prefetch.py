@@ -151,9 +151,9 @@ class _Ahead:
             return error
 
 
-def reading_threads() -> ThreadPoolExecutor:
+def reading_threads(count: int = _THREADS) -> ThreadPoolExecutor:
     """Return the threads that read ahead."""
-    return ThreadPoolExecutor(_THREADS)
+    return ThreadPoolExecutor(count)
 
 
 def prefetch_frames(

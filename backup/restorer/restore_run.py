@@ -36,13 +36,13 @@ from backup.restorer.spool import Spool
 from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.work_units import Report, Unit, damaged, lost_page
 from backup.restorer.worker import RestoreWorker
-from backup.restorer.worker_pool import Emit, Worker, in_processes, in_threads
+from backup.restorer.worker_pool import Emit, Worker, in_processes
 from backup.restorer.worker_process import tune_worker_process
 from backup.system.process_fork import may_fork
 
 _MOST_WORKERS = 4
-# Each reads several ranges at the same time, all into the memory of one process.
-_MOST_REMOTE_WORKERS = 2
+# Of the only worker: across a network, each call waits for its answer.
+_LOCAL_READS, _REMOTE_READS = 2, 4
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 
@@ -56,7 +56,7 @@ class Request:
     patterns: Sequence[str]
     owner: bool
     syncs: bool
-    workers: int | None  # None: one per processor, at most four
+    workers: int | None  # worker processes; None: one per processor, at most four
     forks: bool  # whether processes forked from this one may read the store
 
     def as_journal(self) -> dict[str, object]:
@@ -126,6 +126,7 @@ class Restore:
         self._now = now
         self._selection = Selection(request.patterns)
         self._totals = _Totals()
+        self._reads = _LOCAL_READS if request.forks else _REMOTE_READS
         self._healers: list[BlobHealer] = []  # of reads outside of workers
 
     def run(self) -> RestoreResult:
@@ -143,17 +144,18 @@ class Restore:
             links: Spool[tuple[bytes, bytes]] = Spool()
             put_off: Spool[Entry] = Spool()
             with closing(links), closing(put_off):
-                for report in self._reports(target, self._units(target)):
+
+                def add(report: Report) -> None:
                     self._add_report(report)
                     self._selection.note_matched(report.matched)
                     for link in report.links:
                         links.add(link)
                     for entry in report.put_off:
                         put_off.add(entry)
+
+                self._work(target, self._units(target), add)
                 if not put_off.is_empty:  # each file has many pieces
-                    pieces = self._pieces(put_off)
-                    for report in self._reports(target, pieces, are_many=True):
-                        self._add_report(report)
+                    self._work(target, self._pieces(put_off), self._add_report, are_many=True)
                 self._finish(target, put_off, links)
             is_whole = not any(problem.is_missing for problem in self._totals.problems)
             syncs_later = is_whole and not self._request.syncs and may_fork()
@@ -197,39 +199,34 @@ class Restore:
         self._totals.add(report)
         self._show_progress(report.path)
 
-    def _reports(
-        self, target: Target, units: Iterator[Unit | Piece], *, are_many: bool = False
-    ) -> Iterator[Report]:
+    def _work(
+        self,
+        target: Target,
+        units: Iterator[Unit | Piece],
+        emit: Callable[[Report], None],
+        *,
+        are_many: bool = False,
+    ) -> None:
         """Restore the units; `are_many` starts workers before the first is found."""
         if not are_many:
             first = list(islice(units, 2))
             if not first:
                 return
             units, are_many = chain(first, units), len(first) > 1
-        most = _MOST_WORKERS if self._request.forks else _MOST_REMOTE_WORKERS
-        count = self._request.workers or min(most, len(os.sched_getaffinity(0)))
-        if count == 1 or not are_many:
-            yield from self._reports_of_one(target, units)
+        count = self._request.workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+        if count == 1 or not (are_many and self._request.forks and may_fork()):
+            with self._worker(target, emit) as worker:
+                worker.work(units)
             return
-        forks = self._request.forks and may_fork()
-        run = in_processes if forks else in_threads
 
         @contextmanager
-        def worker(emit: Emit) -> Iterator[Worker[Unit | Piece]]:
-            if forks:
-                tune_worker_process()
+        def make_worker(emit: Emit) -> Iterator[Worker[Unit | Piece]]:
+            tune_worker_process()
             with self._worker(target, emit) as made:
                 yield made.work
 
-        yield from run(worker, units, count)
-
-    def _reports_of_one(self, target: Target, units: Iterable[Unit | Piece]) -> Iterator[Report]:
-        reports: list[Report] = []
-        with self._worker(target, reports.append) as worker:
-            for unit in units:
-                worker.work(iter((unit,)))
-                yield from reports
-                reports.clear()
+        for report in in_processes(make_worker, units, count):
+            emit(report)
 
     @contextmanager
     def _worker(
@@ -248,7 +245,7 @@ class Restore:
                 direct=DirectWriter() if self._request.syncs else None,
                 find=find,
             ) as tree,
-            reading_threads() as pool,
+            reading_threads(self._reads) as pool,
         ):
             try:
                 yield RestoreWorker(
@@ -274,7 +271,7 @@ class Restore:
 
         pages = leaves(reader, top_page(self._body), self._selection, lost)
         with closing(FramePlan(self._body, Selection(self._request.patterns))) as plan:
-            with reading_threads() as pool:  # they end before workers are forked
+            with reading_threads(self._reads) as pool:  # they end before workers are forked
                 steps = ((page, None if target.is_resumed else page.ref) for page in pages)
                 for page, content in prefetch_frames(reader, steps, pool):
                     plan.add(page, None if isinstance(content, BackupError) else content)

@@ -1,21 +1,18 @@
-"""Worker pool: workers with the same work, in processes or threads.
+"""Worker pool: processes with the same work.
 
 - Units are handed out one by one, in order, to each worker that asks. A slow one delays no other.
 - A worker gets its units as one stream. It may ask for the next unit before it has finished, to
   read ahead.
-- Processes are forked only while this process has a single thread: a fork copies no other thread,
-  and the locks of such a thread would stay locked.
-- Threads serve stores across a network: there, the network limits the speed, not Python.
+- Fork only while this process has a single thread: a fork copies no other thread, and the locks of
+  such a thread would stay locked.
 - An error in a worker, or the death of a worker, ends the restore and is raised here. A worker
   whose parent has died ends after its unit.
 """
 
 import os
 import pickle
-import queue
 import select
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, suppress
 from typing import Any, TypeVar
@@ -77,52 +74,6 @@ def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> It
         for pid in pids:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-
-
-def in_threads(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
-    """Work on units in threads of this process, as `in_processes`."""
-    rest = iter(units)
-    guard = threading.Lock()
-    messages: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=64)
-    stopped = threading.Event()
-
-    def emit(value: Any) -> None:
-        messages.put(("report", value))
-
-    def handed_out() -> Iterator[U]:
-        while not stopped.is_set():
-            with guard:
-                unit = next(rest, None)
-            if unit is None:
-                return
-            yield unit
-
-    def run() -> None:
-        try:
-            with make(emit) as work:
-                work(handed_out())
-            messages.put(("end", None))
-        except BaseException as error:
-            messages.put(("raise", error))
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    working = len(threads)
-    try:
-        while working:
-            kind, value = messages.get()
-            if kind == "end":
-                working -= 1
-            elif kind == "raise":
-                raise value
-            else:
-                yield value
-    finally:
-        stopped.set()
-        while any(thread.is_alive() for thread in threads):
-            with suppress(queue.Empty):
-                messages.get(timeout=0.01)
 
 
 def _hand_out(pipe: PipeEnd, rest: Iterator[U], listening: select.poll) -> None:
