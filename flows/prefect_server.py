@@ -160,8 +160,8 @@ def start(
         log = os.open(home / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError as error:
         raise StandfastError(
-            f"Prefect's folder {home} cannot be written: {error.strerror}; mend it, or set "
-            "serve.prefect_home"
+            f"Prefect's folder {home}: cannot be written: {error.strerror}. Correct it, or set "
+            "serve.prefect_home."
         ) from error
     if earlier := _noted(home):
         earlier.end()

@@ -123,7 +123,7 @@ class Scheduling:
         if isinstance(error, StandfastError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:
-            return f"{self.home}: {error.strerror}; incidents go on without it"
+            return f"{self.home}: {error.strerror}; incidents run without it"
         return type(error).__name__
 
     def _is_running(self) -> bool:

@@ -23,9 +23,9 @@ def keep_watch(config: str) -> State[None]:
         outcome = watchdog.keep_watch(installation, "prefect")
         stamped = [*stamp_pending(installation)]
         return outcome.exit_status, (
-            f"{len(outcome.carried_on)} incidents carried on, {len(outcome.died)} dead runs, "
+            f"{len(outcome.carried_on)} incidents resumed, {len(outcome.died)} dead runs, "
             f"{len(outcome.missed)} sets missed, {len(outcome.stale)} too old, "
-            f"{len(outcome.notified)} alarms told, {len(outcome.troubles)} troubles, "
+            f"{len(outcome.notified)} alarms sent, {len(outcome.troubles)} troubles, "
             f"{sum(result.stamp is not None for result in stamped)} of {len(stamped)} seals "
             f"stamped, head {outcome.head}"
         )

@@ -105,7 +105,7 @@ def verify_custody(folder: Path, known: Set[str] = frozenset()) -> list[str]:
     if not entries:
         return [f"{CUSTODY_FILE} has no entry: who collected this is not known"]
     if known - {entry.hash for entry in entries}:
-        return [f"{CUSTODY_FILE} lacks what the ledger has as its line: it was cut, or made anew"]
+        return [f"{CUSTODY_FILE} lacks a line that the ledger records: it was cut or replaced"]
     return []
 
 
@@ -122,7 +122,7 @@ def _written(entry: Entry) -> bytes:
 
 def _read(raw: bytes, previous: str) -> list[Entry]:
     if raw and not raw.endswith(b"\n"):
-        raise Damaged(f"{CUSTODY_FILE} ends within a line; look at it before you go on")
+        raise Damaged(f"{CUSTODY_FILE}: it ends within a line. Examine it first.")
     entries: list[Entry] = []
     for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
         try:

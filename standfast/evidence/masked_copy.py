@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from standfast.evidence.text_masking import Masked, mask_text
 
-NOT_TEXT = "is no text, so nobody can see in it what is to be masked"
+NOT_TEXT = "is not text, so its sensitive items cannot be found"
 TOO_LARGE = "unpacks to more than is unpacked here"
 _PIECE = 1024 * 1024
 _GZIP = b"\x1f\x8b"

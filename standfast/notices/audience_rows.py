@@ -148,7 +148,7 @@ def read_row(number: int, row: Row, rules: Rules) -> ReadRow:
     mailbox = _mailbox(address, values)
     why = values.get("why") or rules.why
     if not why:
-        raise ValueError("neither the row nor the audience's `why` says why this person is told")
+        raise ValueError("neither the row nor the audience's `why` has a reason for the notice")
     spoken = values.get("language", "")
     return ReadRow(
         number=number,

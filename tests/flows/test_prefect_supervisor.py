@@ -74,5 +74,5 @@ def test_full_disk_is_reported_with_its_path(
         finally:
             keeper.end()
     assert caplog.messages[0] == (
-        f"Prefect: {tmp_path}: No space left on device; incidents go on without it"
+        f"Prefect: {tmp_path}: No space left on device; incidents run without it"
     )

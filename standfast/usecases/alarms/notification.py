@@ -40,7 +40,7 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """The state of one fault; earlier notifications decide if people are told."""
+    """The state of one fault; earlier notifications decide about a new one."""
 
     subject: str  # such as "freshness.SET", "jump.SET", "vault", "locks" or "drill.SET"
     shown: str  # the name of the set or the vault, for people

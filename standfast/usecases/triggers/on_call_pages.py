@@ -99,8 +99,7 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
     try:
         with recorded(installation, KIND, page.trigger, way) as run:
             # Check in this order: another sender may have finished between the two checks, and then
-            # its
-            # page is recorded.
+            # its page is recorded.
             is_ours = is_first(installation, run, KIND, page.trigger, _LONGEST_TELLING)
             unsent = _without_sent(page, installation.ledger.runs.all(KIND, page.trigger))
             if unsent is None or not is_ours:

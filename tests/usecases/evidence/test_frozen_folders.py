@@ -77,4 +77,4 @@ def test_cut_custody_lines_are_named(left: int, tmp_path: Path) -> None:
             append_custody(one.folder, at=installation.clock(), who="dana", act=Act.COLLECTED)
         found = verify_frozen(installation, opened.incident)
         assert found.exit_status is ExitStatus.DAMAGED
-        assert "it was cut, or made anew" in found.evidence[0].problems[0]
+        assert "it was cut or replaced" in found.evidence[0].problems[0]

@@ -182,7 +182,7 @@ def test_ledger_misses_a_removed_stamp(
     (stamped.folder / STAMP_FILE).unlink()
     verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.DAMAGED
-    assert "lacks what the ledger has as its line" in verified.evidence[0].problems[0]
+    assert "lacks a line that the ledger records" in verified.evidence[0].problems[0]
 
 
 def test_evidence_is_stamped_without_a_ledger(
