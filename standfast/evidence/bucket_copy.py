@@ -140,14 +140,14 @@ def inspect_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
         if (problem := _differs(existing.get(piece.name), piece))
     ]
     problems += [
-        f"{piece.name}: is not what lies here"
+        f"{piece.name}: differs from the file here"
         for piece in read_back
         if piece.name in existing and store.get(piece.name) != piece.read()
     ]
     if not chains:
-        problems.append(f"{name}/custody: no chain of custody is there")
+        problems.append(f"{name}/custody: the chain of custody is missing")
     elif not (folder / CUSTODY_FILE).read_bytes().startswith(store.get(chains[-1])):
-        problems.append(f"{chains[-1]}: the chain of custody here is not a later one of it")
+        problems.append(f"{chains[-1]}: the chain of custody here does not continue it")
     names = [*(piece.name for piece in expected if piece.name in existing), *chains[-1:]]
     locks = list(run_concurrently(store.lock_of, names, store.calls_at_once))
     ends = [lock.until for lock in locks if lock is not None and lock.until > now]
@@ -222,15 +222,13 @@ def _put(store: Store, piece: Piece) -> int:
 
 def _need_same(store: Store, piece: Piece) -> int:
     if store.get(piece.name) != piece.read():
-        raise Damaged(
-            f"{piece.name} is there already and holds something else; find out who put it there"
-        )
+        raise Damaged(f"{piece.name}: it exists with other content. Find out who wrote it.")
     return 0
 
 
 def _differs(stat: Stat | None, piece: Piece) -> str:
     if stat is None:
-        return "is not there"
+        return "is missing"
     if stat.size_bytes != piece.size_bytes:
         return f"has {stat.size_bytes} bytes instead of {piece.size_bytes}"
-    return "a delete marker lies over it" if stat.is_hidden else ""
+    return "is hidden by a delete marker" if stat.is_hidden else ""

@@ -75,8 +75,7 @@ def read_indicators(given: Sequence[str]) -> Indicators:
     """Parse indicators; UsageError names the number of the first invalid one."""
     if not given or len(given) > MOST:
         raise UsageError(
-            f"1 to {MOST} accounts and indicators are looked for at once, and {len(given):,} were "
-            "given"
+            f"indicators: {len(given):,} accounts and indicators were given. Give 1 to {MOST}."
         )
     texts, paths, hashes = [], [], set()
     for number, written in enumerate(given, 1):
@@ -90,8 +89,9 @@ def read_indicators(given: Sequence[str]) -> Indicators:
             hashes.add(value.lower())
         else:
             raise UsageError(
-                f"indicator {number} is none: write `text:` with {SHORTEST_TEXT} to {LONGEST_TEXT} "
-                "characters, `path:` with a pattern, or `sha256:` with 64 hex digits"
+                f"indicator {number}: not valid. Write `text:` with {SHORTEST_TEXT} to "
+                f"{LONGEST_TEXT} characters, `path:` with a pattern, or `sha256:` with 64 "
+                "hex digits."
             )
     return Indicators(
         texts=tuple(dict.fromkeys(texts)),

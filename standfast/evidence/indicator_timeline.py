@@ -117,8 +117,8 @@ def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
     given = [*indicators, *(f"text:{name}" for name in names if len(name) >= SHORTEST_TEXT)]
     if names and not given:
         raise UsageError(
-            f"the names of these accounts have fewer than {SHORTEST_TEXT} characters, which stand "
-            "in every log: look for them in the frozen copies by hand"
+            f"accounts: names with fewer than {SHORTEST_TEXT} characters are in every log. Search "
+            "the frozen copies for them by hand."
         )
     return read_indicators(given)
 

@@ -104,7 +104,7 @@ class Authority:
         )
         if answer.status != 200:
             is_busy = answer.is_busy or answer.status >= 500
-            what_to_do = "try again later" if is_busy else "see that custody.timestamp.url is right"
+            what_to_do = "try again later" if is_busy else "correct custody.timestamp.url"
             raise Unavailable(
                 f"the time stamp authority {self.host} answers with HTTP status {answer.status}; "
                 f"{what_to_do}",
@@ -114,7 +114,7 @@ class Authority:
             return answer.body, verify_stamp(answer.body, message, self.roots, nonce=request.nonce)
         except Damaged as error:
             raise Refused(
-                f"what the time stamp authority {self.host} answered is not kept: it {error}"
+                f"time stamp authority {self.host}: its answer is rejected: it {error}"
             ) from None
 
     def close(self) -> None:
@@ -137,7 +137,7 @@ def verify_stamp(
         imprint, at = token_info.message_imprint, token_info.gen_time
         hashes = {algorithm.dotted_string for algorithm in response.signed_data.digest_algorithms}
         hashes.add(imprint.hash_algorithm.dotted_string)
-        require(hashes <= _STRONG, "goes by a hash that is weaker than SHA-256")
+        require(hashes <= _STRONG, "uses a hash that is weaker than SHA-256")
         of_message = hashlib.sha256(message).digest()  # the hash that `Authority.stamp` sends
         require(imprint.message == of_message, OVER_ANOTHER)
         is_ours = nonce in (None, token_info.nonce)

@@ -192,7 +192,7 @@ def _recorded_stamp(line: Entry) -> tuple[str, str]:
     """Return the time and the hash in a line; Damaged if it has none."""
     found = _DETAIL.fullmatch(line.detail)
     if found is None:
-        raise Damaged("cannot be held against the chain of custody, whose line of it names none")
+        raise Damaged("cannot be compared with the chain of custody, whose line lacks the data")
     return found[1], found[2]
 
 
@@ -230,8 +230,7 @@ def _clock_contradictions(
     if known is not None:
         return tuple(contradictions), ()
     return (), tuple(
-        f"{contradiction}, of which nobody knows how far it was off"
-        for contradiction in contradictions
+        f"{contradiction}, whose offset is unknown" for contradiction in contradictions
     )
 
 

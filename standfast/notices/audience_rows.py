@@ -218,7 +218,7 @@ def _held(values: Mapping[str, str], rules: Rules) -> str:
         try:
             birth = date.fromisoformat(born[:10])
         except ValueError:
-            return f"perhaps {MINOR}: column 'born_on' is no date"
+            return f"perhaps {MINOR}: column 'born_on' is not a date"
         if rules.today is None or _years(birth, rules.today) < rules.adult_years:
             return MINOR
     return ""

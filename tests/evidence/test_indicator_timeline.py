@@ -168,7 +168,7 @@ def test_short_names_are_counted_and_not_searched() -> None:
     accounts = ["agents:lena", "agents:bob", "crm:bob", "agents:bob"]
     assert wanted_of([], accounts).texts == ("lena",)
     assert too_short(accounts) == 2
-    with pytest.raises(UsageError, match="look for them in the frozen copies by hand"):
+    with pytest.raises(UsageError, match="the frozen copies for them by hand"):
         wanted_of([], accounts[1:])
 
 

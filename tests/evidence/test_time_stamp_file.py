@@ -272,7 +272,7 @@ NOT_VALID = "is of a time at which its authority's certificate was not valid"
         (_not_critical, WRONG_USE),
         (_for_more_than_stamps, WRONG_USE),
         (_for_nothing, WRONG_USE),
-        (_signed_by_sha1, "goes by a hash that is weaker than SHA-256"),
+        (_signed_by_sha1, "uses a hash that is weaker than SHA-256"),
         (
             _with_a_twin_of_its_certificate,
             "has not the one certificate of its authority that it names",
@@ -301,7 +301,7 @@ def test_unverifiable_stamp_is_named_and_not_stored(
     server.say = lambda question: (200, {"Content-Type": REPLY}, hostile(server, question))
     with pytest.raises(Refused) as caught:
         authority.stamp(SAID)
-    expected = f"what the time stamp authority 127.0.0.1 answered is not kept: it {why}"
+    expected = f"time stamp authority 127.0.0.1: its answer is rejected: it {why}"
     assert str(caught.value) == expected
     with pytest.raises(Refused):
         store_timestamp(folder, authority, "dana", now)
@@ -315,11 +315,11 @@ def test_unverifiable_stamp_is_named_and_not_stored(
     [
         ((500, {}, b"oops"), "try again later"),
         ((429, {}, b""), "try again later"),
-        ((404, {}, b""), "see that custody.timestamp.url is right"),
-        ((204, {}, b""), "see that custody.timestamp.url is right"),
+        ((404, {}, b""), "correct custody.timestamp.url"),
+        ((204, {}, b""), "correct custody.timestamp.url"),
         (
             (302, {"Location": "http://127.0.0.1:9/elsewhere"}, b""),
-            "see that custody.timestamp.url is right",
+            "correct custody.timestamp.url",
         ),
     ],
 )
@@ -552,7 +552,7 @@ def test_wrong_line_is_reported(
     )
     append_custody(kept, at=now(), who="dana", act=Act.STAMPED, detail="some time")
     assert wrong(kept, server) == (
-        "seal.tsr cannot be held against the chain of custody, whose line of it names none"
+        "seal.tsr cannot be compared with the chain of custody, whose line lacks the data"
     )
 
 
@@ -602,9 +602,7 @@ def test_times_that_cannot_both_be_right_are_named(
     assert all(one.startswith(named) for one in told)
     assert (seen.problems if off is None else seen.unchecked) == ()
     if named and off is None:
-        assert told[0].endswith(
-            "by the clock of its host, of which nobody knows how far it was off"
-        )
+        assert told[0].endswith("by the clock of its host, whose offset is unknown")
 
 
 def test_known_clock_offset_contradicts_nothing(

@@ -277,8 +277,8 @@ def _other_chain(installation: Installation, name: str, bucket: Bucket) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (_marker, "manifest.json: a delete marker lies over it"),
-        (_other_chain, "the chain of custody here is not a later one of it"),
+        (_marker, "manifest.json: is hidden by a delete marker"),
+        (_other_chain, "the chain of custody here does not continue it"),
     ],
 )
 def test_altered_copy_is_named(
@@ -307,7 +307,7 @@ def test_occupied_object_name_is_reported(tmp_path: Path, s3_bucket: Bucket) -> 
     with installation_over(tmp_path, s3_bucket) as installation:
         _another_seal(installation, name, s3_bucket)
         (copied,) = copy_frozen(installation, incident)
-        assert "seal.dsse.json is there already and holds something else" in copied.problem
+        assert "seal.dsse.json: it exists with other content" in copied.problem
         (one,) = verify_frozen(installation, incident).evidence
         assert any("seal.dsse.json" in problem for problem in one.copy_problems)
 

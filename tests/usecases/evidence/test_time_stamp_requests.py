@@ -252,7 +252,7 @@ def test_check_requests_a_stamp(
     server.say = (200, {}, b"garbage")
     left, found = stamps_checked(tmp_path / "standfast.toml")
     assert (left[0], found[0]) == (Verdict.WARN, Verdict.FAIL)
-    assert "is not kept: it cannot be read as a time stamp" in found[1]
+    assert "is rejected: it cannot be read as a time stamp" in found[1]
 
 
 def with_bucket(folder: Path, server: servers.Authority, bucket: Bucket) -> Path:
