@@ -106,7 +106,7 @@ def test_folder_without_servers_names_the_command(tmp_path: Path) -> None:
 
 def test_a_note_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / server_processes.SERVERS_FILE).write_text("{")
-    with pytest.raises(StandfastError, match="End its servers by hand"):
+    with pytest.raises(StandfastError, match="end its servers by hand"):
         server_processes.stop(tmp_path)
 
 

@@ -11,7 +11,7 @@ from standfast.config import Config
 from standfast.errors import ConfigurationError
 from standfast.host_name import host_name, shown
 from standfast.ledger.lazy_ledger import LazyLedger, Runs
-from standfast.records import Now
+from standfast.records import JsonObject, Now
 from standfast.secrets import Resolver
 
 if TYPE_CHECKING:
@@ -77,6 +77,13 @@ class Installation:
     def reader(self) -> "Outside":
         """Return the adapters that a plan may use: all of them, for reading."""
         return self.adapters.for_reading(self)
+
+    def record_event(self, subject: str, action: str, detail: JsonObject) -> None:
+        """Append an event that changes no row to the timeline, by this actor."""
+        with self.ledger.database.write(
+            actor=self.actor, subject=subject, action=action, now=self.clock(), detail=detail
+        ):
+            pass
 
     def teller(self) -> "Outside":
         """Return the channels to people, for an alarm that belongs to no incident."""

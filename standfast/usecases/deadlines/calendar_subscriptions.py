@@ -31,7 +31,8 @@ def make_address(installation: Installation, name: str) -> str:
             "40."
         )
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    _note(installation, _MADE, subscriber=name, address=_mac(installation, token))
+    detail = {"subscriber": name, "address": _mac(installation, token)}
+    installation.record_event(_SUBJECT, _MADE, detail)
     return f"/calendar/{token}.ics"
 
 
@@ -41,7 +42,7 @@ def revoke_address(installation: Installation, name: str) -> None:
         raise UsageError(
             f"subscriber {name!r}: no address. List subscribers with `standfast deadline feed`."
         )
-    _note(installation, _REVOKED, subscriber=name)
+    installation.record_event(_SUBJECT, _REVOKED, {"subscriber": name})
 
 
 def subscribers(installation: Installation) -> dict[str, datetime]:
@@ -77,14 +78,3 @@ def _known(installation: Installation) -> dict[str, tuple[datetime, str]]:
 
 def _mac(installation: Installation, token: str) -> str:
     return installation.ledger.cipher.mac("calendar address", token)
-
-
-def _note(installation: Installation, action: str, **detail: str) -> None:
-    with installation.ledger.database.write(
-        actor=installation.actor,
-        subject=_SUBJECT,
-        action=action,
-        now=installation.clock(),
-        detail=detail,
-    ):
-        pass  # only the event is written

@@ -227,14 +227,7 @@ class _Export:
             detail["reason"] = reason
         else:
             detail |= {"files": exported.files, "index": exported.index}
-        with installation.ledger.database.write(
-            actor=installation.actor,
-            subject=self._incident,
-            action=EXPORTED,
-            now=installation.clock(),
-            detail=detail,
-        ):
-            pass  # only the event is written
+        installation.record_event(self._incident, EXPORTED, detail)
 
     def copy_all(self) -> None:
         """Copy the sealed folders as they are, and report the differences."""

@@ -169,21 +169,13 @@ def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None
     if stamp is None or not stamp.line:
         return
     name = f"{folder.parent.name}/{folder.name}"
-    with (
-        suppress(StandfastError),  # the chain of custody has it as well
-        installation.ledger.database.write(
-            actor=installation.actor,
-            subject=folder.parent.parent.name,
-            action=STAMPED,
-            now=installation.clock(),
-            detail={
-                "custody": {name: stamp.line},
-                "stamped_at": timestamp(stamp.at),
-                "authority": stamp.authority,
-            },
-        ),
-    ):
-        pass  # only the event is written
+    detail: JsonObject = {
+        "custody": {name: stamp.line},
+        "stamped_at": timestamp(stamp.at),
+        "authority": stamp.authority,
+    }
+    with suppress(StandfastError):  # the chain of custody has it as well
+        installation.record_event(folder.parent.parent.name, STAMPED, detail)
 
 
 def _lacks_copy(folder: Path, where: str) -> bool:

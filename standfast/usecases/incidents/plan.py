@@ -169,14 +169,9 @@ def plan_incident(
         ),
         digest=digest(body),
     )
-    with installation.ledger.database.write(
-        actor=installation.actor,
-        subject=scenario,
-        action="incident.planned",
-        now=installation.clock(),
-        detail={"scenario": scenario, "digest": report.digest},
-    ):
-        pass
+    installation.record_event(
+        scenario, "incident.planned", {"scenario": scenario, "digest": report.digest}
+    )
     return report
 
 

@@ -186,7 +186,7 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
 def targets(installation: Installation, incident_id: str) -> list[EffectRow]:
     """Return every target by name, and record the access."""
     rows = installation.ledger.effects.of_incident(incident_id)
-    _note(installation, incident_id, "targets.viewed", len(rows))
+    installation.record_event(incident_id, "targets.viewed", {"count": len(rows)})
     return rows
 
 
@@ -194,19 +194,8 @@ def people(installation: Installation, *, with_contacts: bool) -> list[Person]:
     """Return the enrolled people; the access to their contacts is recorded."""
     people = installation.ledger.people.all()
     if with_contacts:
-        _note(installation, "people", "contacts.viewed", len(people))
+        installation.record_event("people", "contacts.viewed", {"count": len(people)})
     return people
-
-
-def _note(installation: Installation, subject: str, action: str, number: int) -> None:
-    with installation.ledger.database.write(
-        actor=installation.actor,
-        subject=subject,
-        action=action,
-        now=installation.clock(),
-        detail={"count": number},
-    ):
-        pass  # the event is all there is to write
 
 
 def _masked_targets(

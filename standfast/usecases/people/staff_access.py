@@ -162,14 +162,7 @@ def shown(member: Member, *, is_masked: bool) -> str:
 
 def record_personal_data_view(installation: Installation, number: int) -> None:
     """Record that somebody saw names."""
-    with installation.ledger.database.write(
-        actor=installation.actor,
-        subject="staff",
-        action="staff.viewed",
-        now=installation.clock(),
-        detail={"count": number},
-    ):
-        pass  # only the event is written
+    installation.record_event("staff", "staff.viewed", {"count": number})
 
 
 def _settled(person: Listed, before: StaffRow | None, now: datetime) -> Member:
