@@ -309,7 +309,7 @@ def test_crash_between_stamp_and_copy_continues(
         verified = verify_frozen(installation, incident)
         assert verified.exit_status is ExitStatus.PARTIAL
         assert any(
-            one.endswith("/seal.tsr: is not there") for one in verified.evidence[0].copy_problems
+            one.endswith("/seal.tsr: is missing") for one in verified.evidence[0].copy_problems
         )
         assert list(stamp_pending(installation)) == []
         assert len(server.asked) == 1
