@@ -25,6 +25,7 @@ from backup.stores.memory import MemoryStore
 from backup.system.huge_pages import large_memory
 from tests.backup.site import Clock, Died, DyingStore, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
+from tests.sampling import sample
 from tests.servers import refused_to_root
 
 
@@ -102,7 +103,8 @@ def test_a_store_that_fails_at_any_operation_fails_the_run_and_not_the_next_one(
     site.back_up(source)
     count = vault.operations - before
     assert count >= 9
-    for number in range(1, count + 1):
+    faults = f"{fault.__name__}, done first: {is_done_first}"
+    for number in sample(range(1, count + 1), faults):
         vault = FaultyStore()
         site = new_site(tmp_path / f"site-{number}", vault)
         vault.fault, vault.is_done_first = fault, is_done_first
@@ -154,6 +156,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_pack_leaves_a_whole_store(tmp_pa
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("pages", range(16, 26, 2))
 def test_a_full_disk_under_the_send_log_stops_the_run_clearly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
