@@ -9,6 +9,7 @@ from standfast.playbook.engine import (
     Expand,
     Finish,
     Move,
+    Open,
     Prompt,
     Wake,
     namespace,
@@ -52,6 +53,13 @@ def test_independent_steps_begin_in_file_order(
 ) -> None:
     moves = next_moves(state_of(playbook), NOON)
     assert moves == [Expand(step="logs", round=1), Expand(step="lock", round=1)]
+
+
+def test_break_glass_approval_opens_step_on_time(playbook: Playbook) -> None:
+    asking = view("tell", S.ASKING, planned=3, asked=True, opens_at=NOON)
+    state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, asking)
+    assert next_moves(state, NOON - timedelta(seconds=1)) == []
+    assert next_moves(state, NOON) == [Open(step="tell", round=1)]
 
 
 def test_unneeded_failed_step_holds_nothing_up(playbook: Playbook) -> None:

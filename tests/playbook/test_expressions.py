@@ -37,6 +37,7 @@ NAMES: dict[str, Json] = {
         ("inputs.loud in inputs.numbers", False),
         ("'a' < 'b'", True),
         ("True", True),
+        ("9007199254740991", 2**53 - 1),
         ("  inputs.count >= 3\n", True),
         # What is left out by `or` is not looked at, as a person would read it.
         ("inputs.loud or inputs.nothing", True),

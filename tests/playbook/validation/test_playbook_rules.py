@@ -295,12 +295,13 @@ def test_problems_have_key_lines_in_order() -> None:
 def test_steps_are_ordered_by_needs_then_file() -> None:
     playbook = playbook_of(
         """
+        end: {title: E, needs: [last], manual: x}
         last: {title: L, needs: [first, other], manual: x}
         other: {title: O, manual: x}
         first: {title: F, manual: x}
         """
     )
-    assert [step.name for step in in_order(playbook)] == ["other", "first", "last"]
+    assert [step.name for step in in_order(playbook)] == ["other", "first", "last", "end"]
     assert behind(playbook)["last"] == {"first", "other"}
     assert cycles(playbook) == []
 
