@@ -37,14 +37,14 @@ class _NoEngine:
 
 def test_folder_with_foreign_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.odt").write_text("three years of work")
-    with pytest.raises(UsageError, match="did not make"):
+    with pytest.raises(UsageError, match="did not"):
         tour.run(tmp_path, teller=TourOutput(out=io.StringIO()))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.odt"]
 
 
 def test_a_file_is_no_place_for_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
-    with pytest.raises(UsageError, match="did not make"):
+    with pytest.raises(UsageError, match="did not"):
         tour.run(tmp_path / "file", teller=TourOutput(out=io.StringIO()))
 
 
