@@ -158,16 +158,16 @@ class BlobWriter:
         if parts:
             self._under_way[frame] = blobs
             if self._is_in_pack and len(parts) == len(ends):
-                self._packs.lay_window(inner, frame)
+                self._packs.keep_window(inner, frame)
             else:
-                self._packs.lay_as_is(parts, frame)
+                self._packs.append_uncompressed(parts, frame)
         return refs
 
     def locate_all(self) -> None:
         """Assign every added blob its location and start storing the rest."""
         self._send_single_frames()
         self._close_bundle()
-        self._packs.lay()
+        self._packs.locate_all()
 
     def flush(self) -> None:
         """Store everything that was added; afterwards every reference is settled."""

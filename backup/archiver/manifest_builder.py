@@ -111,10 +111,7 @@ class ManifestBuilder:
         self._used: set[int] = set()  # packs that the encoded leaves name
 
     def add(self, *rows: Row) -> None:
-        """Add the next rows; their references may still be pending.
-
-        Return whether the next row starts a page.
-        """
+        """Add the next rows; their references may still be pending."""
         crc, open_page, size = zlib.crc32, self._rows, self._bytes
         for row in rows:
             open_page.append(row)

@@ -5,11 +5,11 @@
   pack counts as stored depends on timing, and with it the order in which manifest pages are passed
   to their own writer.
 - Work in progress is bounded to some frames and a few packs, however large the source is.
-- A frame that does not fit continues in the next pack. Only `flush`, `lay` and `cut` produce a pack
-  that is not full.
+- A frame that does not fit continues in the next pack. Only `flush`, `locate_all` and `cut` produce
+  a pack that is not full.
 - Incompressible content can be read directly to its final location (`window`) and is never copied.
-- `on_laid` is called for each frame when it has its location; `on_acknowledged` for each pack, in
-  order, after the store has confirmed it.
+- `on_located` is called for each frame when it has its location. `on_acknowledged` is called for
+  each pack, in order, after the store has confirmed it.
 """
 
 from collections import deque
@@ -86,14 +86,14 @@ class PackWriter:
         self,
         outlet: Outlet,
         number_pack: Callable[[], int],
-        on_laid: Callable[[Frame], None],
+        on_located: Callable[[Frame], None],
         on_acknowledged: Callable[[Stored], None],
     ) -> None:
         self._outlet = outlet
         is_far = outlet.store.calls_at_once > 1
         self._most_packs = _PACKS_UNDER_WAY_FAR if is_far else PACKS_UNDER_WAY
         self._number_pack = number_pack
-        self._on_laid = on_laid
+        self._on_located = on_located
         self._on_acknowledged = on_acknowledged
         self._tasks: deque[tuple[list[Frame], Future[list[tuple[bytes, bytes | memoryview]]]]] = (
             deque()
@@ -108,7 +108,7 @@ class PackWriter:
         """Append stretches, which one task compresses; locations follow later."""
         frames = [frame for frame, _, _ in stretches]  # the content is released after compression
         self._tasks.append((frames, self._outlet.compressing.submit(_to_frames, stretches)))
-        self._lay_frames(_TASKS_UNDER_WAY)
+        self._locate_frames(_TASKS_UNDER_WAY)
         # Record acknowledged packs while more content follows: at the end, callers wait for it.
         while self._packs and self._packs[0][1].done():
             self._acknowledge()
@@ -117,39 +117,39 @@ class PackWriter:
         """Return room for an uncompressed frame of `size` bytes in the pack.
 
         Return None if the pack has too little room. The memory is free until the next call;
-        `lay_window` keeps its content.
+        `keep_window` keeps its content.
         """
         if self._filled + 1 + size > CAPACITY:
             return None
         begin = self._filled + 1
         return self._room()[begin : begin + size]
 
-    def lay_window(self, size: int, frame: Frame) -> None:
+    def keep_window(self, size: int, frame: Frame) -> None:
         """Make the first `size` bytes of the window a frame."""
         payload = self._room()
         payload[self._filled] = AS_IS
         self._place(frame, size + 1)
         self._filled += size + 1
-        self._on_laid(frame)
+        self._on_located(frame)
         if self._filled == CAPACITY:
             self._send()
 
-    def lay_as_is(self, parts: Sequence[memoryview], frame: Frame) -> None:
+    def append_uncompressed(self, parts: Sequence[memoryview], frame: Frame) -> None:
         """Append a frame of at most 8 MiB, made of parts, uncompressed.
 
         Parts that are in the window must be in its order.
         """
-        self._lay(frame, (bytes([AS_IS]), *parts))
+        self._append_frame(frame, (bytes([AS_IS]), *parts))
 
-    def lay(self) -> None:
+    def locate_all(self) -> None:
         """Locate every appended frame; send the last pack unfilled."""
-        self._lay_frames(0)
+        self._locate_frames(0)
         if self._filled:
             self._send()
 
     def flush(self) -> None:
         """Store everything that was appended and wait for the store."""
-        self._lay_frames(0)
+        self._locate_frames(0)
         self.cut()
 
     def cut(self) -> None:
@@ -163,14 +163,14 @@ class PackWriter:
         """Return whether the store has the whole frame."""
         return frame.pack != UNLOCATED and frame.last_pack <= self.acknowledged
 
-    def _lay_frames(self, max_left: int) -> None:
+    def _locate_frames(self, max_left: int) -> None:
         tasks = self._tasks
         while len(tasks) > max_left:
             frames, future = tasks.popleft()
             for frame, parts in zip(frames, future.result(), strict=True):
-                self._lay(frame, parts)
+                self._append_frame(frame, parts)
 
-    def _lay(self, frame: Frame, parts: Iterable[bytes | memoryview]) -> None:
+    def _append_frame(self, frame: Frame, parts: Iterable[bytes | memoryview]) -> None:
         parts = list(parts)
         self._room()
         self._place(frame, sum(map(len, parts)))
@@ -185,7 +185,7 @@ class PackWriter:
                 self._filled += len(piece)
                 if self._filled == CAPACITY:
                     self._send()
-        self._on_laid(frame)
+        self._on_located(frame)
 
     def _place(self, frame: Frame, size: int) -> None:
         frame.pack, frame.offset, frame.stored = self._number, self._filled, size

@@ -11,7 +11,7 @@ It is one SQLite file on the host, and only a cache:
   While no run can finish, because a source fails, it keeps the last finished run and the newest
   few.
 - One run at a time: `open_upload_cache` takes a lock that ends with the process.
-- Every change goes through `_change`, one transaction each. A power failure may undo the newest
+- Every change is one transaction of the database. A power failure may undo the newest
   changes, but none made before a recorded intention or root record.
 """
 
@@ -213,9 +213,8 @@ class UploadCache:
     def forget_everything(self, head: CachedHead | None, reason: str = "") -> None:
         """Forget all packs and runs, so that everything is sent again.
 
-        `head` is the newest snapshot of this host, which stays known. `because_of` is a reason that
-        holds until the next commit: nothing is forgotten twice for the same reason, so that an
-        interrupted run resumes.
+        `head` is the newest snapshot of this host, which stays known. Until the next commit,
+        nothing is forgotten twice for the same `reason`, so an interrupted run resumes.
         """
         if reason and self._database.value("forgot") == reason:
             return

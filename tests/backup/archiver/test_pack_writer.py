@@ -213,7 +213,7 @@ def test_so_many_packs_are_under_way_and_no_more(site: Site, calls_at_once: int,
             size = CAPACITY // 2 - 1  # and a byte that says what it is
             for _ in range(2):
                 assert tape.window(size) is not None
-                tape.lay_window(size, Frame())
+                tape.keep_window(size, Frame())
         assert len(noted) == 8 - most
         tape.flush()
     assert len(noted) == 8
@@ -228,13 +228,13 @@ def test_what_cannot_be_compressed_is_raised_and_not_left_out(
         return to_frame(raw, effort)
 
     monkeypatch.setattr("backup.archiver.pack_writer.to_frame", without_memory)
-    laid: list[Frame] = []
+    located: list[Frame] = []
     frames = [Frame(), Frame()]
     with outlet_to(site, MemoryStore()) as outlet:
-        tape = PackWriter(outlet, count(1).__next__, laid.append, lambda pack: None)
+        tape = PackWriter(outlet, count(1).__next__, located.append, lambda pack: None)
         for frame, raw in zip(frames, (b"first", b"second"), strict=True):
             tape.append([(frame, raw, Effort.DUMP)])
         with pytest.raises(MemoryError):
             tape.flush()
-    assert laid == frames[:1]
+    assert located == frames[:1]
     assert not any(map(tape.has, frames))
