@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.factory.live_adapters import Live
 from standfast.errors import ExitStatus
@@ -51,7 +52,7 @@ def test_unknown_account_is_refused_in_the_plan(
         directory.go_away()
         unread = plan_incident(installation, "lock", {"accounts": ["agents:agnet01"]})
     (lock,) = mistyped.steps
-    assert lock.refused == {"the directory has no such account": 1}
+    assert lock.refused == {ABSENT: 1}
     assert mistyped.exit_status is ExitStatus.REFUSED
     assert among_others.exit_status is ExitStatus.PARTIAL
     assert unread.steps[0].by_adapter == {"agents": 1}  # whom nobody can read may be there
