@@ -245,7 +245,7 @@ CASES = {
         spoil=nothing, words=("backup", "list", "--sett", "main"), status=2, says=("--set",)
     ),
     "a missing argument": Case(
-        spoil=nothing, words=("drill", "run"), status=2, says=("name a set or a service",)
+        spoil=nothing, words=("drill", "run"), status=2, says=("set or a service", "--all")
     ),
 }
 
