@@ -31,14 +31,16 @@ def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
         is_file = path.is_file()
     except PermissionError:
         raise ConfigurationError(
-            f"the configuration file {path} ({origin}) lies where this user may not look: run this "
-            "as the user who runs the place, with `sudo -u USER` before it"
+            f"configuration {path} ({origin}): this user may not read it. Run this as the user of "
+            "the installation, with `sudo -u USER`."
         ) from None
     if is_folder:
-        raise ConfigurationError(f"{path} is a folder ({origin}); name {path / DEFAULT_FILE}")
+        raise ConfigurationError(
+            f"configuration {path} ({origin}): a folder. Name {path / DEFAULT_FILE}."
+        )
     if not is_file:
         raise ConfigurationError(
-            f"there is no configuration file {path} ({origin}); make one with `standfast init`, "
+            f"configuration {path} ({origin}): missing. Create it with `standfast init`, "
             "or name yours with -c FILE"
         )
     return path

@@ -44,7 +44,7 @@ EXIT_STATUS_MEANING = {
     ExitStatus.DONE: "done",
     ExitStatus.FAILED: "failed",
     ExitStatus.USAGE: "usage or configuration",
-    ExitStatus.PARTIAL: "partial: some targets were not done; each reason is told",
+    ExitStatus.PARTIAL: "partial: some targets were not done, each with its reason",
     ExitStatus.REFUSED: "refused by a rule",
     ExitStatus.WAITS_FOR_PEOPLE: "waits for people",
     ExitStatus.DAMAGED: "damaged data found",

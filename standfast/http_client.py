@@ -7,8 +7,7 @@ Rules
 - `NotSent` means that no byte of the request left, and none will. `NoAnswer` means that it may have
   arrived. A caller turns the first into FAILED and the second, for a write, into UNKNOWN.
 - The limit covers everything: name resolution, connecting, TLS, a server that sends its headers
-  slowly. The library limits single reads only, so every request runs in its own thread, which can
-  be abandoned, and which is revoked if it has sent nothing yet.
+  slowly. The library limits single reads only, so `time_limit` bounds each request.
 - Redirects are not followed, cookies are not stored, and proxies and netrc files of the environment
   are not used: the configuration alone decides which hosts receive a token.
 - Errors contain no URL with parameters, no body and no text of the server.
@@ -17,7 +16,6 @@ Rules
 import json
 import ssl
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +29,7 @@ from standfast.errors import Unavailable
 from standfast.records import Now
 from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
 from standfast.server_tls import verified
+from standfast.time_limit import BoundedCall, Deadline, within
 
 if TYPE_CHECKING:
     import httpx
@@ -50,16 +49,6 @@ class NoAnswer(Unavailable):
 def fits_a_header(token: str) -> bool:
     """Return whether a bearer token is one word of visible ASCII."""
     return token != "" and token.isascii() and token.isprintable() and " " not in token
-
-
-class Deadline:
-    """A moment by which all calls that share it must end."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def left_seconds(self) -> float:
-        return max(0.0, self._end - time.monotonic())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +110,7 @@ class HttpClient:
         client = self._open()
         seconds = deadline.left_seconds()
         if seconds == 0.0:
-            raise NotSent("no time was left to ask", retry_after_seconds=RETRY_SECONDS)
+            raise NotSent("no time was left for the request", retry_after_seconds=RETRY_SECONDS)
         request = client.build_request(
             method,
             url,
@@ -130,9 +119,21 @@ class HttpClient:
             content=content,
             timeout=seconds,
         )
-        errand = _Errand(client, request, deadline, self._clock)
-        threading.Thread(target=errand.run, name="http-exchange", daemon=True).start()
-        return errand.outcome(seconds)
+        call = BoundedCall(deadline)
+
+        def note_first_byte(event: str, _: Mapping[str, object]) -> None:
+            if event.endswith(_FIRST_BYTE_LEAVES):
+                call.begin()
+
+        request.extensions = {**request.extensions, "trace": note_first_byte}
+        try:
+            return within(seconds, lambda: self._ask(client, request, deadline))
+        except Exception as error:
+            # The class only: the text may contain the address with its filter, so a person's name.
+            why = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
+        if call.call_back():
+            raise NotSent(f"no connection was made ({why})", retry_after_seconds=RETRY_SECONDS)
+        raise NoAnswer(f"the request was not answered ({why})", retry_after_seconds=RETRY_SECONDS)
 
     def close(self) -> None:
         """Close idle connections; the next request opens new ones."""
@@ -140,6 +141,20 @@ class HttpClient:
             client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _ask(self, client: "httpx.Client", request: "httpx.Request", deadline: Deadline) -> Answer:
+        response = client.send(request, stream=True)
+        try:
+            return Answer(
+                status=response.status_code,
+                body=_body(response, deadline),
+                retry_after_seconds=_retry_after(
+                    response.headers.get("Retry-After", ""), self._clock()
+                ),
+                headers=dict(response.headers),
+            )
+        finally:
+            response.close()
 
     def _open(self) -> "httpx.Client":
         import httpx
@@ -174,82 +189,15 @@ def _public_authorities() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-class _Errand:
-    """A request in progress; the caller may revoke it while nothing was sent."""
-
-    def __init__(
-        self,
-        client: "httpx.Client",
-        request: "httpx.Request",
-        deadline: Deadline,
-        clock: Now,
-    ) -> None:
-        self._client = client
-        self._request = request
-        self._deadline = deadline
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._is_over = threading.Event()
-        self._is_sent = False
-        self._is_called_back = False
-        self._answer: Answer | None = None
-        self._error = ""
-        request.extensions = {**request.extensions, "trace": self._trace}
-
-    def run(self) -> None:
-        try:
-            self._answer = self._ask()
-        except Exception as error:
-            # The class only: the text may carry the address with its filter, so a person's name.
-            self._error = type(error).__name__
-        finally:
-            self._is_over.set()
-
-    def outcome(self, seconds: float) -> Answer:
-        is_over = self._is_over.wait(seconds)
-        if is_over and self._answer is not None:
-            return self._answer
-        why = self._error if is_over else "time-out"
-        with self._guard:
-            self._is_called_back = True
-            is_sent = self._is_sent
-        if is_sent:
-            raise NoAnswer(
-                f"the request was not answered ({why})", retry_after_seconds=RETRY_SECONDS
-            )
-        raise NotSent(f"no connection was made ({why})", retry_after_seconds=RETRY_SECONDS)
-
-    def _ask(self) -> Answer:
-        response = self._client.send(self._request, stream=True)
-        try:
-            return Answer(
-                status=response.status_code,
-                body=self._body(response),
-                retry_after_seconds=_retry_after(
-                    response.headers.get("Retry-After", ""), self._clock()
-                ),
-                headers=dict(response.headers),
-            )
-        finally:
-            response.close()
-
-    def _body(self, response: "httpx.Response") -> bytes:
-        body = bytearray()
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > LARGEST_BODY_BYTES:
-                return b""
-            if self._deadline.left_seconds() == 0.0:
-                raise TimeoutError
-        return bytes(body)
-
-    def _trace(self, event: str, _: Mapping[str, object]) -> None:
-        if not event.endswith(_FIRST_BYTE_LEAVES):
-            return
-        with self._guard:
-            if self._is_called_back:
-                raise TimeoutError
-            self._is_sent = True
+def _body(response: "httpx.Response", deadline: Deadline) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > LARGEST_BODY_BYTES:
+            return b""
+        if deadline.left_seconds() == 0.0:
+            raise TimeoutError
+    return bytes(body)
 
 
 def _retry_after(value: str, now: datetime) -> float | None:

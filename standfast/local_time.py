@@ -32,7 +32,7 @@ def is_zone(name: str) -> bool:
 
 
 def in_zone(moment: datetime, zone: "ZoneInfo") -> datetime:
-    """Convert a moment to a zone; the first and last possible ones stay."""
+    """Convert a moment to a zone; the extreme moments stay unchanged."""
     try:
         return moment.astimezone(zone)
     except OverflowError:
@@ -42,11 +42,11 @@ def in_zone(moment: datetime, zone: "ZoneInfo") -> datetime:
 def _written(moment: datetime, time_zone: str, form: str) -> str:
     local = in_zone(moment, _zone(time_zone))
     name = local.tzname() or ""
-    # Where a zone has no letters of its own: -03.
+    # A zone without letters of its own is shown as UTC-03.
     return f"{local:{form}} {name if name[:1].isalpha() else f'UTC{name}'}"
 
 
 def _zone(name: str) -> "ZoneInfo":
-    from zoneinfo import ZoneInfo  # most commands that could write a moment write none
+    from zoneinfo import ZoneInfo  # few commands format a moment
 
     return ZoneInfo(name)

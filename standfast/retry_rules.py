@@ -30,7 +30,7 @@ COPY_STORE_SECONDS = 60.0  # the second copy of evidence
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 LONGEST_PAUSE_SECONDS = 86_400.0  # of any adapter
 OBSERVE_AGAIN = timedelta(seconds=2)
-SETTLE_FACTOR = 1.5  # of the time-out of a call, until it can no longer land
+SETTLE_FACTOR = 1.5  # of the time-out of a call, until it can no longer arrive
 
 # While a runner works on an incident.
 LONGEST_WAIT = timedelta(minutes=3)  # beyond it, `serve` or the next command continues
@@ -46,13 +46,13 @@ class Verdict:
     state: EffectState
     tries: int
     not_before: datetime | None = None
-    is_parked: bool = False  # UNKNOWN only: a person must say
+    is_parked: bool = False  # UNKNOWN only: a person must report the outcome
     is_handed_on: bool = False  # to the failover sender
     reason: str | None = None  # instead of that of the result
 
 
 def settles_at(limits: Limits, submitted_at: datetime) -> datetime:
-    """Return when "not observed" begins to mean "did not happen"."""
+    """Return when an effect that is not observed did not happen."""
     return submitted_at + timedelta(seconds=limits.timeout_seconds * SETTLE_FACTOR)
 
 
@@ -87,7 +87,7 @@ def after_observation(
         )
     state = _STATES[seen.happened]
     if state is EffectState.PLANNED and tries >= MOST_TRIES and not is_parked:
-        reason = f"tried {tries} times, and looked up each time: it never happened"
+        reason = f"tried {tries} times, and each lookup showed that it did not happen"
         return Verdict(state=EffectState.FAILED, tries=tries, reason=reason)
     return Verdict(
         state=state,
@@ -109,5 +109,5 @@ _STATES = {True: EffectState.DONE, False: EffectState.PLANNED, None: EffectState
 _REASONS = {
     True: "looked up after an interruption: it had happened",
     False: "looked up after an interruption: it had not happened",
-    None: "nobody can tell whether it happened; a person must say",
+    None: "the outcome cannot be looked up. A person must report it.",
 }

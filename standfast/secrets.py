@@ -41,7 +41,7 @@ class Secret:
         return "Secret(hidden)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled or copied; hand on its reference")
+        raise TypeError("a secret cannot be pickled or copied; pass its reference")
 
 
 Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing when there is none
@@ -79,7 +79,7 @@ class SystemResolver:
             case _:
                 value = _from_keyring(reference)
         if not value:
-            raise SecretMissing(f"{reference} is not there or empty; set it, or mend the reference")
+            raise SecretMissing(f"{reference}: missing or empty. Set it, or correct the reference.")
         return Secret(value)
 
 
@@ -89,19 +89,21 @@ def _from_file(reference: SecretReference, base_dir: Path) -> str:
         with open(path, "rb", opener=_without_waiting) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise SecretMissing(f"{reference} is not a file")
+                raise SecretMissing(f"{reference}: not a file. Correct the reference.")
             if found.st_mode & stat.S_IRWXO:
-                raise Refused(f"{reference} is open to every user; first: chmod o-rwx '{path}'")
+                raise Refused(
+                    f"{reference}: every user may open it. Run `chmod o-rwx '{path}'` first."
+                )
             content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
-        raise SecretMissing(f"{reference} cannot be read: {error.strerror}") from None
+        raise SecretMissing(f"{reference}: cannot be read, {error.strerror}") from None
     except RuntimeError:
-        raise SecretMissing(f"{reference}: `~` names nobody's home here") from None
+        raise SecretMissing(f"{reference}: `~` has no home folder here") from None
     if len(content) > _LARGEST_BYTES:
-        raise SecretMissing(f"{reference} is larger than 64 KiB; is it the right file?")
+        raise SecretMissing(f"{reference}: larger than 64 KiB. Check that it is the right file.")
     text = _decoded(content)
     if text is None:
-        raise SecretMissing(f"{reference} is not UTF-8 text; is it the right file?")
+        raise SecretMissing(f"{reference}: not UTF-8 text. Check that it is the right file.")
     return text.removesuffix("\n").removesuffix("\r")
 
 
@@ -130,13 +132,13 @@ def _from_keyring(reference: SecretReference) -> str:
         from keyring.errors import KeyringError
     except ImportError as error:
         raise ExtraMissing(
-            f"{reference} needs the keyring package: pip install -r requirements/extras/keyring.txt"
+            f"{reference}: keyring is not installed. pip install -r requirements/extras/keyring.txt"
         ) from error
     service, _, user = reference.place.partition("/")
     try:
         return keyring.get_password(service, user) or ""
     except KeyringError as error:
         raise SecretMissing(
-            f"{reference} cannot be read: the keyring does not open ({type(error).__name__}); "
-            "unlock it, or use an env: or file: reference"
+            f"{reference}: the keyring cannot be opened ({type(error).__name__}). Unlock it, or "
+            "use an env: or file: reference."
         ) from None

@@ -26,7 +26,7 @@ def verified(ca_file: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except OSError as error:
         raise ConfigurationError(
-            f"the certificate file {ca_file} cannot be used ({type(error).__name__}); "
+            f"certificate file {ca_file}: cannot be used ({type(error).__name__}); "
             "give a PEM file in `ca_file`"
         ) from None
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _MOST_NAMED = 30
-_LONGEST = 100  # characters that are compared: what somebody pasted may be a whole file
+_LONGEST = 100  # characters to compare: a pasted text may be long
 
 
 def known_names_hint(word: str, known: Iterable[str]) -> str:
@@ -25,12 +25,12 @@ def nearest_name_hint(word: str, known: Iterable[str]) -> str:
 
 
 def nearest_name(word: str, known: Iterable[str]) -> str:
-    """Return the known name that was probably meant; empty when none is near."""
+    """Return the nearest known name; empty if none is near."""
     known = list(known)
     ends = [name for name in known if word and name.endswith(word)]
     if len(ends) == 1:  # 0007, for inc-2026-0007
         return ends[0]
-    # us-ca is nearer to US-CA than to US-WI, and eu-gdpr-33 to what begins so than to uk-gdpr.
+    # Ignore case: us-ca means US-CA. Prefer a common beginning: eu-gdpr-33 does not mean uk-gdpr.
     folded = {name.casefold(): name for name in known}
     meant = word[:_LONGEST].casefold()
     begun = [name for name in folded if meant and name.startswith(meant)]

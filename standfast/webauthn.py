@@ -35,9 +35,9 @@ from fido2.webauthn import (
 
 from standfast.errors import ApprovalRefused
 
-ES256, RS256 = ALGORITHMS = (-7, -257)  # each device that is sold has one of them
+ES256, RS256 = ALGORITHMS = (-7, -257)  # every device supports one of them
 
-_RSA_BITS, _RSA_EXPONENT = range(2_048, 4_097), 65_537  # others are weak, or slow to check
+_RSA_BITS, _RSA_EXPONENT = range(2_048, 4_097), 65_537  # others are weak or slow
 _LONGEST = 8_192  # characters of one answer
 
 
@@ -94,12 +94,13 @@ def read_registration(said: str, *, challenge: bytes, origin: str) -> NewPasskey
         )
         made = cast("AttestedCredentialData", device.credential_data)
         if not made.credential_id or not _is_usable(made.public_key):
-            raise ApprovalRefused("the device made a passkey of a kind that cannot be checked here")
+            raise ApprovalRefused(
+                "passkey: its algorithm is not supported here. Use another device."
+            )
         with suppress(InvalidSignature):  # other errors show that it is not a valid key
             made.public_key.verify(b"", b"")
         return NewPasskey(
-            credential=encoded(made.credential_id),
-            public_key=encoded(cbor.encode(made.public_key)),
+            credential=encoded(made.credential_id), public_key=encoded(cbor.encode(made.public_key))
         )
 
 
@@ -167,7 +168,9 @@ def _refuse_other_site(client: bytes, origin: str) -> None:
     """Refuse an answer that was asked at another origin, or in a frame."""
     data = CollectedClientData(client)
     if data.origin != origin or data.cross_origin is not False:
-        raise ApprovalRefused(f"the passkey was asked by another site than {origin}")
+        raise ApprovalRefused(
+            f"passkey: requested by another site than {origin}. Nothing was done."
+        )
 
 
 @contextmanager

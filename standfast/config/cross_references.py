@@ -51,7 +51,7 @@ def dangling(config: Config) -> Iterator[Finding]:
         if chosen is not None and chosen.kind == "letters":
             yield Finding(
                 key=("notices", "sender"),
-                message="names letters, and nobody could be reached tonight",
+                message="names letters, which reach nobody before they are posted",
                 hint="name it in `letters`, or in a step of a playbook",
             )
     if config.notices.letters is not None:
@@ -81,16 +81,16 @@ def _failovers(config: Config) -> Iterator[Finding]:
         if sender.failover in senders and senders[sender.failover].kind == "letters":
             yield Finding(
                 key=where,
-                message="names letters, which only those without an e-mail address get",
-                hint="drop it, or name another sender",
+                message="names letters, which only recipients without an e-mail address get",
+                hint="remove it, or name another sender",
             )
         chain = [name]
         while (settings := senders.get(chain[-1])) is not None and settings.failover is not None:
             if settings.failover == name:
                 yield Finding(
                     key=where,
-                    message="hands on in a circle, so nothing would be handed on",
-                    hint="let the last sender of the chain have none",
+                    message="is part of a cycle of failovers",
+                    hint="remove the failover of the last sender",
                 )
             if settings.failover in chain:
                 break
@@ -129,5 +129,5 @@ def _each_known(
 def _known(key: KeyPath, name: str, known: Iterable[str], noun: str) -> Iterator[Finding]:
     names = list(known)
     if name not in names:
-        hint = nearest(name, names) or f"there is no {noun} in this file yet; add it or drop this"
+        hint = nearest(name, names) or f"this file has no {noun} yet; add one or remove this"
         yield Finding(key=key, message=f"names no {noun} of this file", hint=hint)

@@ -36,7 +36,7 @@ def load(path: Path) -> Config:
             content = file.read(_LARGEST_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(
-            f"the configuration {path} cannot be read: {error.strerror}; mend its path or its mode"
+            f"configuration {path}: cannot be read, {error.strerror}. Check its path and mode."
         ) from error
     return parse(content, path)
 
@@ -77,11 +77,11 @@ def _syntax_hint(message: str) -> str:
     Only an invalid value may be a text without quotation marks.
     """
     if message.startswith("Cannot declare "):
-        return "this table stands above already; write below it"
+        return "this table exists above; write below it"
     if message.startswith("Cannot overwrite a value"):
-        return "this key stands above already; keep one of them"
+        return "this key exists above; keep one of them"
     if message.startswith("Cannot mutate immutable namespace"):
-        return "this stands above already as one value; write it in there: { key = value, … }"
+        return "this exists above as one value; write it there: { key = value, … }"
     if message.startswith("Invalid value"):
         return "text needs quotation marks"
     return "a line is [table], or key = value with text in quotation marks"

@@ -79,7 +79,7 @@ def _placed(path: Path, info: ValidationInfo) -> Path:
     try:
         return (info.context or Path()) / path.expanduser()
     except RuntimeError as error:
-        raise ValueError("`~` names nobody's home here; write the whole path") from error
+        raise ValueError("`~` has no home folder here; write the absolute path") from error
 
 
 Place = Annotated[Path, Strict(False), BeforeValidator(_written_path), AfterValidator(_placed)]
@@ -108,7 +108,7 @@ def _database(url: str, info: ValidationInfo) -> str:
     except ValueError:
         raise ValueError("not a database address") from None  # the cause may quote a password
     if parts.password is not None or "password" in parse_qs(parts.query):
-        raise ValueError("a password does not stand in the address: put a reference in `password`")
+        raise ValueError("the address must not contain a password: put a reference in `password`")
     if parts.scheme not in ("postgresql", "postgresql+psycopg") or not parts.path.strip("/"):
         raise ValueError(
             "use sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE as the address"

@@ -23,7 +23,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
-from standfast.http_client import Deadline, HttpClient
+from standfast.http_client import HttpClient
+from standfast.time_limit import Deadline
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse

@@ -1,11 +1,11 @@
 """Evaluation of the arguments of a `do` step for its action.
 
-Arguments are literals and expressions.
+    arguments_of(step, state)   # {"accounts": ["alice"], "reason": ""}
 
 Rules
-- A text that is exactly `{{ … }}`, at any depth, is replaced by what it comes to. All else stays.
-- What the file leaves out has the action's default; a null counts as left out.
-- The type is checked again here, because an expression's value is only known now.
+- A text that is exactly `{{ … }}`, at any depth, is replaced by the value of its expression.
+- An argument that is missing or null has the action's default.
+- The type is checked again here, because the value of an expression is not known before.
 """
 
 from collections.abc import Mapping
@@ -30,15 +30,13 @@ _WANTED = {
 
 
 def arguments_of(step: Step, state: State) -> dict[str, Json]:
-    """Return every argument of the step's action.
+    """Return every argument of the step's action, in the action's order.
 
-    Raise UsageError that names the argument that is not valid.
-
-    Deterministic: the same state gives the same arguments, in the action's order.
+    The same state gives the same arguments. Raises UsageError that names an invalid argument.
     """
     action = ACTIONS.get(step.action or "")
     if action is None:
-        raise UsageError(f"step `{step.name}` names no action that exists: `{step.action}`")
+        raise UsageError(f"step `{step.name}`: unknown action `{step.action}`. Correct `do`.")
     names = namespace(state)
     filled: dict[str, Json] = {}
     for key, spec in action.arguments.items():
@@ -48,10 +46,10 @@ def arguments_of(step: Step, state: State) -> dict[str, Json]:
             raise UsageError(f"step `{step.name}`, argument `{key}`: {error}") from error
         if value is None:
             if spec.required:
-                raise UsageError(f"step `{step.name}`, argument `{key}` is missing")
+                raise UsageError(f"step `{step.name}`, argument `{key}`: missing. Add it.")
             value = spec.default
         elif not fits(spec.type, value):
-            raise UsageError(f"step `{step.name}`, argument `{key}` must be {wanted(spec.type)}")
+            raise UsageError(f"step `{step.name}`, argument `{key}`: must be {wanted(spec.type)}")
         filled[key] = value
     return filled
 
@@ -70,10 +68,7 @@ def evaluated(value: Json, names: JsonObject) -> Json:
 
 
 def fits(kind: ArgumentType, value: Json) -> bool:
-    """Return whether the value has this type.
-
-    Whether the named thing exists is checked elsewhere.
-    """
+    """Return whether the value has this type; names are checked elsewhere."""
     match kind:
         case ArgumentType.ACCOUNTS | ArgumentType.NAMES:
             return _is_list_of_texts(value) and bool(value)
@@ -88,7 +83,7 @@ def fits(kind: ArgumentType, value: Json) -> bool:
 
 
 def wanted(kind: ArgumentType) -> str:
-    """Say in words what `fits` asks for."""
+    """Return the description of a type for messages."""
     return _WANTED.get(kind, "a text")
 
 

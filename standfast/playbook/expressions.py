@@ -1,17 +1,18 @@
 """Expressions of `when` and `{{ … }}`: a whitelist of Python's grammar.
 
-Owns parsing, the names that an expression depends on, and evaluating. Leaves to `check` whether the
-names exist, and to `engine` what they stand for.
+    parse('inputs.kind == "agent"').evaluate({"inputs": {"kind": "agent"}})   # True
+
+`validation` checks whether the names exist, and `engine` supplies their values.
 
 Rules
-- Allowed: text, whole numbers, True, False, None; names with `.part` or `["part"]`; comparisons
-  and `in`; `and`, `or`, `not`. Nothing else: no call, no arithmetic, no format, no lambda.
-- A name is looked up in mappings only. No attribute of any Python object is ever read.
-- `and`, `or` and `not` take true or false and nothing else: the answer "no" is a text, and Python
-  would count it as true.
+- Allowed are text, whole numbers, True, False, None; names with `.part` or `["part"]`; comparisons
+  and `in`; `and`, `or`, `not`. There are no calls, arithmetic, formats or lambdas.
+- A name is looked up in mappings only. No attribute of a Python object is ever read.
+- `and`, `or` and `not` accept only true and false: the answer "no" is a text, which Python would
+  take for true.
 - Greater and less compare two whole numbers or two texts. Equality compares anything.
-- A name that is missing is an error, not false.
-- At most 500 characters and 100 parts; evaluating is linear in the parts.
+- A missing name is an error, not false.
+- An expression has at most 500 characters and 100 parts. Evaluation is linear in the parts.
 """
 
 import ast
@@ -23,7 +24,7 @@ from standfast.records import Json, JsonObject
 
 LONGEST_TEXT = 500
 MOST_NODES = 100
-LARGEST_NUMBER = 2**53 - 1  # what `records.canonical` can write down
+LARGEST_NUMBER = 2**53 - 1  # the limit of `records.canonical`
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -87,14 +88,14 @@ class Expression:
         return is_all and any(_is_not_null(side) == path for side in sides)
 
     def is_claim(self) -> bool:
-        """Can it only come to true or false? A bare name can come to anything."""
+        """Return whether its value can only be true or false."""
         return isinstance(self._root, ast.Compare | ast.BoolOp) or (
             isinstance(self._root, ast.UnaryOp)
             or (isinstance(self._root, ast.Constant) and isinstance(self._root.value, bool))
         )
 
     def try_comparisons(self, namespace: JsonObject) -> None:
-        """Make every comparison, also those that `and` or `or` would leave out.
+        """Evaluate every comparison, even those that `and` or `or` would skip.
 
         Raises ValueError for one whose sides do not compare: how `check` tries sample values.
         """
@@ -118,7 +119,7 @@ def parse(text: str) -> Expression:
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"an expression has at most {LONGEST_TEXT} characters")
     if "\\" in text:
-        # Escapes are of no use here, and Python warns about unknown ones while it parses.
+        # Python warns about unknown escapes when it parses them.
         raise ValueError("a backslash is not allowed in an expression")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -244,7 +245,7 @@ def _equalities(root: ast.expr) -> Iterator[Comparison]:
 
 
 def _is_not_null(node: ast.expr) -> Path | None:
-    """Return the name of which this says `… != None`."""
+    """Return the name in a comparison `… != None`."""
     match node:
         case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[ast.Constant(value=None)]):
             return _path(left)
@@ -336,7 +337,7 @@ def _is_ordered(op: ast.cmpop, sign: int) -> bool:
 
 
 def _is_same(left: Json, right: Json) -> bool:
-    # In Python 1 == True; in a playbook a number is never a yes.
+    # In Python 1 == True; in a playbook a number never equals a flag.
     return isinstance(left, bool) is isinstance(right, bool) and left == right
 
 

@@ -1,13 +1,15 @@
 """Playbook format as JSON Schema (draft 2020-12), for editors and tools.
 
-Owns what a schema can say: keys, types, lengths, names, actions and their arguments. Leaves to
-`load` and `check` what it cannot: needs that exist, cycles, expressions, what is in this place.
+    python -m standfast.playbook.json_schema > playbooks/schema.json
+
+The schema has keys, types, lengths, names, actions and their arguments. It cannot check needs,
+cycles, expressions and the names of the installation.
 
 Rules
-- Everything comes from the code that reads playbooks, so that it cannot say anything else.
-- What it refuses, `load` or `check` refuses too, space around a text aside. The other way round
-  does not hold.
-- `python -m standfast.playbook.json_schema` prints it; `playbooks/schema.json` is that.
+- Every limit comes from the code that reads playbooks, so that the two cannot differ.
+- The parser or the validation refuses everything that the schema refuses, except space around
+  texts.
+- The file in the repository is the output of this module; a test fails if they differ.
 """
 
 import json
@@ -35,26 +37,28 @@ def schema() -> JsonObject:
     return {
         "$schema": _DRAFT,
         "title": "Standfast playbook",
-        "description": "What is done in an incident, by the program and by people, in what order.",
+        "description": "The steps of an incident, by the program and by people, and their order.",
         "type": "object",
         "additionalProperties": False,
         "required": ["playbook", "version", "title", "use_when", "steps"],
         "properties": {
-            "playbook": _named(DASHED_NAME.pattern, "Its name: that of its file without .yaml."),
-            "version": _number(1, 1_000_000, "Counted up whenever it changes."),
-            "title": _line("What it is about, in a few words."),
-            "use_when": _paragraph("When to take it: one plain sentence for 3 a.m."),
-            "instead": _sayings("Better playbooks by name: when to take that one."),
-            "roles": _sayings("Who is needed: what each does."),
-            "quiet": _about({"type": "boolean"}, "No notice, no page beyond the roles it names."),
+            "playbook": _named(DASHED_NAME.pattern, "The name of its file without .yaml."),
+            "version": _number(1, 1_000_000, "A number that increases with each change."),
+            "title": _line("A short title."),
+            "use_when": _paragraph("When to use it, in one plain sentence."),
+            "instead": _sayings("Better playbooks by name, and when to use them."),
+            "roles": _sayings("The roles that are needed, and the task of each."),
+            "quiet": _about(
+                {"type": "boolean"}, "No notice, and no page except to the roles that it names."
+            ),
             "inputs": {
-                "description": "What is handed over when the incident opens.",
+                "description": "Values that the operator supplies when the incident opens.",
                 "type": "object",
                 "propertyNames": {"pattern": _whole(IDENTIFIER.pattern)},
                 "additionalProperties": {"$ref": "#/$defs/input"},
             },
             "steps": {
-                "description": "The steps by name; `needs` says what waits for what.",
+                "description": "The steps by name; `needs` decides which step waits for which.",
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": MOST_STEPS,
@@ -86,11 +90,11 @@ def _input() -> JsonObject:
         "additionalProperties": False,
         "required": ["type"],
         "properties": {
-            "type": _about({"enum": [kind.value for kind in InputType]}, "What it holds."),
-            "description": _paragraph("What to give, said to a person.", may_be_empty=True),
-            "required": _about({"type": "boolean"}, "Without it the incident does not open."),
-            "default": _about({}, "What it is when it is left out."),
-            "options": _options("What may be chosen."),
+            "type": _about({"enum": [kind.value for kind in InputType]}, "The type of the value."),
+            "description": _paragraph("What to enter, for people.", may_be_empty=True),
+            "required": _about({"type": "boolean"}, "Whether the incident cannot open without it."),
+            "default": _about({}, "The value if it is left out."),
+            "options": _options("The values to choose from."),
         },
         "allOf": [choice, never],
     }
@@ -98,34 +102,36 @@ def _input() -> JsonObject:
 
 def _step() -> JsonObject:
     own: dict[str, Json] = {
-        "do": _about({"enum": [action.verb for action in _usable()]}, "What the program does."),
-        "with": _about({"type": "object"}, "What the action is given; `{{ … }}` is an expression."),
+        "do": _about({"enum": [action.verb for action in _usable()]}, "The action of the program."),
+        "with": _about(
+            {"type": "object"}, "The arguments of the action; `{{ … }}` is an expression."
+        ),
         "approval": {"$ref": "#/$defs/approval"},
         "undo": _about(
             {"enum": sorted({action.undo for action in _usable() if action.undo})},
-            "What takes it back; the action's own when it is left out.",
+            "The undo; by default that of the action.",
         ),
         "on_partial": _about(
             {"enum": [choice.value for choice in OnPartial]},
-            "Whether the rest goes on when some targets could not be done.",
+            "Whether later steps begin if some targets could not be done.",
         ),
-        "manual": _text("What a person does by hand."),
-        "decide": _paragraph("What a person decides."),
-        "options": _options("What may be answered."),
-        "facts": _list("What to find out before answering."),
-        "by": _list("Who does it; anyone may say that it is done."),
-        "roles": _list("Who alone may answer."),
+        "manual": _text("The task of a person."),
+        "decide": _paragraph("The question to a person."),
+        "options": _options("The possible answers."),
+        "facts": _list("Facts to find out before answering."),
+        "by": _list("The roles that do it; anybody may report that it is done."),
+        "roles": _list("The only roles that may answer."),
         "wait": _about(
-            {"type": "string", "pattern": "^[0-9]{1,7} ?[smhd]$"}, "How long, as in 30m."
+            {"type": "string", "pattern": "^[0-9]{1,7} ?[smhd]$"}, "A length of time, such as 30m."
         ),
     }
     common: dict[str, Json] = {
-        "title": _line("What it is, as a person reads it."),
-        "needs": _list("The steps that must be done before."),
+        "title": _line("Its title, for people."),
+        "needs": _list("The steps that must be done before it."),
         "after": _list(
-            "The steps that must be over before, whatever they came to, or stuck for a minute."
+            "The steps that must have ended before it, with any result, or be stuck for a minute."
         ),
-        "when": _text("An expression; when it is false, the step is skipped."),
+        "when": _text("An expression; if it is false, the step is skipped."),
     }
     kinds: list[Json] = [
         {
@@ -146,7 +152,7 @@ def _step() -> JsonObject:
 
 
 def _of_action(action: Action) -> JsonObject:
-    """Say what a step must have once it names this action."""
+    """Return the rules for a step with this action."""
     required = [name for name, spec in action.arguments.items() if spec.required]
     rules: dict[str, Json] = {
         "with": {
@@ -183,17 +189,13 @@ def _argument(spec: ArgumentSpec) -> JsonObject:
 
 def _approval() -> JsonObject:
     return {
-        "description": "Who else must sign before the step runs; or why nobody must.",
+        "description": "The approvals that the step needs, or why it needs none.",
         "type": "object",
         "properties": {
             "none_because": _paragraph(
                 "Why nobody is asked, though it cannot be undone. A notice to others than "
                 "the own staff is approved all the same."
             ),
-            "count": _number(1, 9, "How many other people."),
-            "roles": _list("Who they may be; anyone enrolled when it is left out."),
-            "escalate_after_minutes": _number(1, 1440, "Unanswered so long, the next are paged."),
-            "reason": _paragraph("Why a second person is asked; they read it.", may_be_empty=True),
         },
         "additionalProperties": False,
         "if": {"required": ["none_because"]},

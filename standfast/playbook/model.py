@@ -1,22 +1,19 @@
-"""Frozen records of a playbook: the result of `load`.
+"""Frozen records of a playbook, which `parser` creates.
 
-Everything else reads them.
-
-Owns the words of a playbook. Leaves reading YAML to `load`, and soundness to `check`: a record here
-may still name a step or an action that does not exist.
+A record may still name a step or an action that does not exist; `validation` finds that.
 
 Rules
-- Names of steps and inputs are lower-case identifiers, because expressions spell them.
-- Steps stand in the order of the file; `needs` alone decides what waits for what. Those of them
-  that stand in `after` only have to be over, whatever they came to, or stuck: what does not depend
-  on a lock must not wait because one directory is down or hangs.
-- A playbook's `roles` says what each person does, for the phone list; a role that a step names
-  stands there as soon as the playbook lists any.
-- A step's `by` says who does it, and somebody else may type that it is done: who pulls a cable does
-  not sit at the keyboard. Its `roles` is a right: only who has one of them may answer.
-- `approval` is present only when signatures are needed. A step that is let through without, though
-  it cannot be undone, says why in `no_approval_because`.
-- A playbook is its text: `source` and `digest` are what an incident freezes.
+- Names of steps and inputs are lower-case identifiers, because expressions use them.
+- Steps have the order of the file; `needs` alone decides which step waits for which. A need that is
+  also in `after` only has to have ended with any result, or be stuck: a step that does not depend
+  on a lock must not wait for a directory that is down.
+- The playbook's `roles` describes the task of each role, for the phone list. If it has any role, it
+  has every role that a step names.
+- A step's `by` names the roles that do it; anybody may report that it is done. Only a person with
+  one of its `roles` may answer it.
+- `approval` is set only if signatures are needed. An irreversible step without approvals has its
+  reason in `no_approval_because`.
+- A playbook is its text: an incident stores `source` and `digest`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +22,7 @@ from enum import StrEnum
 
 from standfast.records import Json
 
-AT_A_TABLE = "tabletop-"  # how the playbook is called that a tabletop exercise freezes
+AT_A_TABLE = "tabletop-"  # begins the name of the playbook of a tabletop exercise
 
 
 class InputType(StrEnum):
@@ -42,22 +39,22 @@ class InputType(StrEnum):
 class StepKind(StrEnum):
     """Kind of a step, which determines how it is carried out."""
 
-    DO = "do"  # this program, by an action of the registry
-    MANUAL = "manual"  # a person acts, and says what came of it
-    DECIDE = "decide"  # a person picks one of the options
-    WAIT = "wait"  # nobody: time passes
+    DO = "do"  # the program carries out an action
+    MANUAL = "manual"  # a person acts and reports the result
+    DECIDE = "decide"  # a person chooses one of the options
+    WAIT = "wait"  # for a length of time
 
 
 class OnPartial(StrEnum):
     """Consequence of a result in which only some targets were done."""
 
-    GO_ON = "go_on"  # containment: what is locked must be proven, whatever the rest says
-    HOLD = "hold"  # the irreversible: a person looks first
+    GO_ON = "go_on"  # later steps begin, for containment: locked accounts must be proven
+    HOLD = "hold"  # later steps wait for a person, for irreversible steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One thing the operator hands over when the incident opens."""
+    """One value that the operator supplies when the incident opens."""
 
     name: str
     type: InputType
@@ -74,8 +71,8 @@ class Approval:
 
     count: int  # at least 1
     roles: tuple[str, ...] = ()  # any of them; empty = any approver
-    escalate_after_minutes: int = 15  # unanswered for so long, the next people are reached
-    reason: str = ""  # shown to the approver: why a second person is asked
+    escalate_after_minutes: int = 15  # without an answer, until the next people are paged
+    reason: str = ""  # for the approver: why the approval is needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,21 +82,21 @@ class Step:
     name: str
     title: str
     kind: StepKind
-    needs: tuple[str, ...] = ()  # all that must be over, what stands in `after` as well
-    after: tuple[str, ...] = ()  # of these, the ones that may have failed
+    needs: tuple[str, ...] = ()  # steps that must have ended, including those in `after`
+    after: tuple[str, ...] = ()  # needs that may have failed
     when: str | None = None  # an expression; false skips the step
     action: str | None = None  # DO: a verb of the registry
     arguments: Mapping[str, Json] = field(default_factory=dict)  # DO: literals and `{{ … }}`
     instructions: str = ""  # MANUAL
     question: str = ""  # DECIDE
-    facts: tuple[str, ...] = ()  # DECIDE: what to find out before answering
+    facts: tuple[str, ...] = ()  # DECIDE: facts to find out before answering
     options: tuple[str, ...] = ()  # DECIDE
-    by: tuple[str, ...] = ()  # MANUAL, DECIDE: who does it, for people to read
-    roles: tuple[str, ...] = ()  # MANUAL, DECIDE: who may answer; empty = whoever runs it
+    by: tuple[str, ...] = ()  # MANUAL, DECIDE: roles that do it, for people to read
+    roles: tuple[str, ...] = ()  # MANUAL, DECIDE: roles that may answer; empty: everybody
     wait_seconds: int = 0  # WAIT
     approval: Approval | None = None
     no_approval_because: str = ""
-    undo: str | None = None  # DO: the verb that takes it back
+    undo: str | None = None  # DO: the verb of its undo
     on_partial: OnPartial = OnPartial.HOLD
     line: int = 0
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
@@ -114,31 +111,31 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Playbook:
-    """A playbook as its file says it."""
+    """A playbook, as in its file."""
 
     name: str
     version: int
     title: str
-    use_when: str  # one plain sentence, for the person who must choose at 3 a.m.
-    instead: Mapping[str, str] = field(default_factory=dict)  # a better playbook: when to take it
-    roles: Mapping[str, str] = field(default_factory=dict)  # who is needed: what they do
-    is_quiet: bool = False  # tells nobody: no notice, and no page beyond the roles it names
+    use_when: str  # one plain sentence for the choice of a playbook
+    instead: Mapping[str, str] = field(default_factory=dict)  # better playbook: when to use it
+    roles: Mapping[str, str] = field(default_factory=dict)  # role: its task
+    is_quiet: bool = False  # no notice, and no page except to the roles that it names
     inputs: tuple[Input, ...] = ()
     steps: tuple[Step, ...]
     source: str = field(repr=False)  # the YAML text
     digest: str  # SHA-256 of the text in UTF-8, in hex
-    file: str  # the name to show in problems; never opened
+    file: str  # the name in problems; never opened
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def step(self, name: str) -> Step:
-        """Return the step of that name; raise KeyError when there is none."""
+        """Return the step of that name; KeyError if it is missing."""
         for step in self.steps:
             if step.name == name:
                 return step
         raise KeyError(f"playbook {self.name!r} has no step {name!r}")
 
     def input(self, name: str) -> Input:
-        """Return the input of that name; raise KeyError when there is none."""
+        """Return the input of that name; KeyError if it is missing."""
         for given in self.inputs:
             if given.name == name:
                 return given

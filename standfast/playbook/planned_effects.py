@@ -10,7 +10,7 @@ from typing import Protocol
 
 from standfast.records import EffectState, JsonObject
 
-# Returns, for a verb and an adapter, digests of settings: its own, and those of its failovers.
+# Returns the digests of the settings of an adapter and of its failovers, by verb and adapter.
 Settings = Callable[[str, str], Mapping[str, str]]
 
 
@@ -30,12 +30,12 @@ class Draft:
     connector: str
     target: str  # as people write it, with its directory: "agents:alice"
     details: JsonObject = field(default_factory=dict)
-    state: EffectState = EffectState.PLANNED  # or REFUSED, with a reason: named, never acted on
+    state: EffectState = EffectState.PLANNED  # or REFUSED, with a reason
     reason: str = ""
     undoes: str | None = None
     prior: JsonObject | None = None
     not_before: datetime | None = None
-    waits_for_a_person: bool = False  # REFUSED only: a person has to decide about it
+    waits_for_a_person: bool = False  # REFUSED only: a person must decide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class FrozenNotice:
 
 
 class StreamedNotice(Protocol):
-    """A notice to more people than fit in memory, read in order, by page."""
+    """A notice to more people than fit in memory, read page by page."""
 
     def pages(self) -> Iterator[Sequence[Draft]]:
         """Yield its effects; each time from the start."""
@@ -74,7 +74,7 @@ class Expansion:
     telling: StreamedNotice | None = None
     needs_approvals: int = 0
     roles: tuple[str, ...] = ()
-    hold_seconds: int = 0  # the abort window: how long it waits once it may run
+    hold_seconds: int = 0  # abort window before it runs
     notice: FrozenNotice | None = None
     settings: Settings = NO_SETTINGS  # of the adapters: the approval covers their digests
     reason: str = ""

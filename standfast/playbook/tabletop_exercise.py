@@ -1,14 +1,16 @@
 """A tabletop exercise: timed injects, questions, and answer scores.
 
-Owns the format and the score. Leaves asking, and keeping the answers, to the ledger: to it this is
-an incident in exercise mode, each inject a step that needs the one before.
+    exercise = load_exercise(text, "vishing.yaml")
+    scored(exercise.inject("call"), "B").points
+
+The ledger stores an exercise as an incident in exercise mode, with a step for each inject.
 
 Rules
-- All that is wrong with a file is told at once, with its line.
-- A question is one of two kinds: a choice, whose options have points; or an open one, whose answer
-  the facilitator holds against what to look for, a point each.
-- The playbook that is frozen with the incident carries the exercise in a comment: a score is always
-  by the text that was asked.
+- All problems of a file are reported at once, each with its line.
+- A question is either a choice, whose options have points, or open: the facilitator compares the
+  answer with a list, one point an item.
+- The playbook that is frozen with the incident contains the exercise in a comment, so that a score
+  always refers to the text that was read out.
 """
 
 import json
@@ -36,12 +38,12 @@ class Option:
 
     answer: str
     points: int
-    because: str  # told afterwards
+    because: str  # shown afterwards
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inject:
-    """Text read out at one moment, and its questions."""
+    """Text that is read out at one moment, and its question."""
 
     name: str
     minute: int  # from the start
@@ -49,41 +51,41 @@ class Inject:
     text: str
     ask: str
     options: tuple[Option, ...] = ()  # a choice
-    look_for: tuple[str, ...] = ()  # an open question: what a good answer names
-    hint: str = ""  # for the facilitator alone
+    look_for: tuple[str, ...] = ()  # for an open question: items of a good answer
+    hint: str = ""  # for the facilitator only
 
     @property
     def letters(self) -> tuple[str, ...]:
-        """The letters that the options are chosen by."""
+        """The letters of the options."""
         return tuple(_LETTERS[: len(self.options)])
 
     @property
     def most(self) -> int:
-        """The most points."""
+        """The maximum of points."""
         return max([option.points for option in self.options], default=len(self.look_for))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exercise:
-    """One tabletop exercise as its file says it."""
+    """One tabletop exercise, as in its file."""
 
     name: str
     version: int
-    playbook: str  # which it rehearses
+    playbook: str  # the playbook that it rehearses
     title: str
     minutes: int
     briefing: str
-    seats: Mapping[str, str]  # who sits at the table: as whom
+    seats: Mapping[str, str]  # role at the table: description
     injects: tuple[Inject, ...]
     source: str
 
     def inject(self, name: str) -> Inject:
-        """Return the inject of that name; raise KeyError if there is none."""
+        """Return the inject of that name."""
         return next(inject for inject in self.injects if inject.name == name)
 
     @property
     def most(self) -> int:
-        """The most points of all."""
+        """The maximum of points of all injects."""
         return sum(inject.most for inject in self.injects)
 
 
@@ -93,8 +95,8 @@ class Scored:
 
     points: int
     most: int
-    answer: str  # as people said it
-    met: tuple[str, ...] = ()  # of what was looked for
+    answer: str
+    met: tuple[str, ...] = ()  # items of `look_for` that were named
     missed: tuple[str, ...] = ()
     because: str = ""
 
@@ -126,10 +128,7 @@ def load_exercise(text: str, file: str) -> Exercise:
 
 
 def as_playbook(exercise: Exercise) -> str:
-    """Return the playbook that an incident freezes: one step per inject.
-
-    The steps are in the order of the injects.
-    """
+    """Return the playbook of an exercise: one step for each inject."""
     lines = [
         f"playbook: {AT_A_TABLE}{exercise.name}"[: len("playbook: ") + 40],
         f"version: {exercise.version}",
@@ -146,41 +145,41 @@ def as_playbook(exercise: Exercise) -> str:
             step |= {"manual": inject.ask}
         lines.append(f"  {inject.name}: {_quoted(step)}")
         before = [inject.name]
-    # As ASCII in one line: whatever YAML takes for the end of a line cannot end the comment.
+    # As ASCII in one line, so that no line end of YAML can end the comment.
     return "\n".join([*lines, _CARRIED + json.dumps(exercise.source)]) + "\n"
 
 
 def carried(playbook_source: str) -> Exercise:
-    """Return the exercise of a frozen playbook.
-
-    Raise UsageError if it has none.
-    """
+    """Return the exercise of a frozen playbook; UsageError if it has none."""
     *_, last = playbook_source.rstrip("\n").split("\n")
     if not last.startswith(_CARRIED):
         raise UsageError(
-            "this incident is no tabletop exercise; `standfast incident list` shows which are"
+            "incident: not a tabletop exercise. `standfast incident list` shows those that are."
         )
     return load_exercise(json.loads(last.removeprefix(_CARRIED)), "the exercise")
 
 
 def held(inject: Inject, text: str, met: tuple[int, ...]) -> str:
-    """Return an answer as it is kept; UsageError says what it takes.
+    """Return an answer in its stored form; UsageError if it is invalid.
 
-    `met` counts, from 1, what the facilitator heard of what was to be looked for.
+    `met` has the numbers, from 1, of the items of `look_for` that were named.
     """
     if inject.options:
         if met:
-            raise UsageError("this question is a choice: it is scored by itself")
+            raise UsageError(
+                "answer: this question is a choice and has no list to look for. Leave the "
+                "numbers out."
+            )
         return text
     unknown = [number for number in met if not 1 <= number <= len(inject.look_for)]
     if unknown:
-        raise UsageError(f"there is nothing numbered {unknown[0]} to look for; see the list")
+        raise UsageError(f"answer: the list has no item {unknown[0]}. Choose one of its numbers.")
     numbers = ", ".join(map(str, sorted(set(met))))
     return f"[{numbers}] {text}"
 
 
 def scored(inject: Inject, kept: str | None) -> Scored:
-    """Say what a kept answer is worth; none is worth nothing."""
+    """Return the score of a stored answer; a missing answer has none."""
     if kept is None:
         return Scored(points=0, most=inject.most, answer="", missed=inject.look_for)
     if inject.options:
@@ -229,7 +228,9 @@ def _inject(name: str, node: Node, notes: Notes) -> Inject:
     )
     inject = replace(inject, options=_options(subject, fields, notes))
     if bool(inject.options) is bool(inject.look_for):
-        notes.add(node.line, f"{subject} has neither or both", "exactly one of options, look_for")
+        notes.add(
+            node.line, f"{subject} needs exactly one of options and look_for", "remove or add one"
+        )
     fields.end()
     return inject
 
@@ -265,9 +266,9 @@ def _judge_order(exercise: Exercise, fields: Fields, notes: Notes) -> None:
         notes.add(line, f"an exercise has 1 to {MOST_INJECTS} injects")
     minutes = [inject.minute for inject in exercise.injects]
     if minutes != sorted(minutes):
-        notes.add(line, "the injects do not stand in the order of their minutes")
+        notes.add(line, "the injects are not in the order of their minutes")
     if minutes and minutes[-1] >= exercise.minutes:
-        notes.add(line, f"the last inject comes at or after the end, minute {exercise.minutes}")
+        notes.add(line, f"the last inject is not before the end, minute {exercise.minutes}")
 
 
 def _quoted(value: Json) -> str:

@@ -217,6 +217,6 @@ def _slowest(drills: Sequence[DrillLine]) -> timedelta | None:
 
 
 def _account_state(account: AccountLine) -> str:
-    if account.is_given_back:
+    if account.is_restored:
         return "unlocked"
     return "locked" if account.lock is EffectState.DONE else "not locked"

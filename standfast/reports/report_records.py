@@ -81,7 +81,7 @@ class AccountLine:
     lock: EffectState
     reason: str = ""
     proof: Proof = Proof.NONE
-    is_given_back: bool = False
+    is_restored: bool = False
     undo: EffectState | None = None
 
 

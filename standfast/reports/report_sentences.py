@@ -277,7 +277,7 @@ def _decisions(report: IncidentReport) -> list[str]:
 
 
 def _unlocked(report: IncidentReport) -> list[str]:
-    back = sum(account.is_given_back for account in report.accounts)
+    back = sum(account.is_restored for account in report.accounts)
     if not back:
         return []
     return [f"{counted(back, 'account')} {_was(back)} unlocked again."]

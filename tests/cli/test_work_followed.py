@@ -65,7 +65,7 @@ def ways(config_file: Path) -> list[str]:
         ]
 
 
-def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
+def test_a_terminal_that_follows_serve_is_restored_while_only_a_relay_is_away(
     desk: Desk, installation: Path, scim_server: ScimServer
 ) -> None:
     # The runner below has a lease of 15 seconds: a short patience leaves most of it unused.

@@ -78,7 +78,7 @@ class TestFinding:
             folder.chmod(0)
         try:
             for given_path in (folder, folder / "standfast.toml"):
-                with pytest.raises(ConfigurationError, match=r"may not look.*`sudo -u USER`"):
+                with pytest.raises(ConfigurationError, match=r"may not read.*`sudo -u USER`"):
                     find_config(given_path, {})
         finally:
             if is_root:
@@ -308,7 +308,7 @@ class TestRefusing:
             ("rpo_minutes = 1440", "rpo_minutes = 1440\nmtpd_minutes = 30", "mtpd_minutes"),
             ('path = "crm/crm.db"', 'path = "../crm.db"', "restored tree"),
             ('name = "recordings"', 'name = "crm"', "two sources of one set are named crm"),
-            ('security = "none"', 'security = "none"\nusername = "me"', "go together"),
+            ('security = "none"', 'security = "none"\nusername = "me"', "or neither"),
             (
                 'security = "none"',
                 'security = "none"\nusername = "me"\npassword = "env:RELAY"',
@@ -369,12 +369,12 @@ class TestRefusing:
     @pytest.mark.parametrize(
         ("broken", "hint"),
         [
-            ("[organisation]\n", "this table stands above already; write below it"),
+            ("[organisation]\n", "this table exists above; write below it"),
             ("[ledger]\nurl = ledger\n", "text needs quotation marks"),
-            ('[ledger]\nurl = "a"\nurl = "b"\n', "this key stands above already; keep one of them"),
+            ('[ledger]\nurl = "a"\nurl = "b"\n', "this key exists above; keep one of them"),
             (
                 "[backup.sets.main]\nsources = []\n[[backup.sets.main.sources]]\n",
-                "this stands above already as one value; write it in there: { key = value, … }",
+                "this exists above as one value; write it there: { key = value, … }",
             ),
             ("[ledger\n", "a line is [table], or key = value with text in quotation marks"),
         ],
@@ -467,7 +467,7 @@ def test_letters_and_mail_are_not_interchangeable(
 
 
 @pytest.mark.parametrize(
-    ("failover", "words"), [("relay", "names no sender"), ("mail", "hands on in a circle")]
+    ("failover", "words"), [("relay", "names no sender"), ("mail", "cycle of failovers")]
 )
 def test_failover_names_an_existing_sender(failover: str, words: str) -> None:
     text = changed('kind = "smtp"', f'kind = "smtp"\nfailover = "{failover}"')

@@ -85,7 +85,7 @@ def test_the_whole_story_is_gathered(installation: Installation, incident: str) 
         ("staff", {EffectState.DONE: TWINS}),
         ("customers", {EffectState.DONE: TWINS}),
     ]
-    assert sorted(one.who for one in report.accounts if one.is_given_back) == ["agents:a***"]
+    assert sorted(one.who for one in report.accounts if one.is_restored) == ["agents:a***"]
     assert len(report.accounts) == 3
     assert [(d.person, d.action) for d in report.decisions] == [
         ("lee", "answered yes to"),

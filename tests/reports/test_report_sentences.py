@@ -120,7 +120,7 @@ def test_paragraph_names_evidence_decisions_undo_and_end() -> None:
             Decision(step="Tell", person="lee", action="approved", at=at(9)),
             Decision(step="Watch", person="dana", action="reported on", at=at(10)),
         ),
-        accounts=(AccountLine(who="a", lock=EffectState.DONE, is_given_back=True),),
+        accounts=(AccountLine(who="a", lock=EffectState.DONE, is_restored=True),),
         is_open=False,
         closed_at=at(3600),
     )

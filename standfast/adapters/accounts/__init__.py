@@ -1,7 +1,10 @@
 """Connectors: directories of accounts, and the contract of all connectors.
 
-A connector locks, revokes, proves and undoes in one directory. Each provider has a module or folder
-here, and `simulator` passes the same contract tests.
+    connector = build_connector("staff", config.accounts["staff"], context)
+    (state,) = connector.observe(["alice"])   # AccountState, with the prior state
+    (result,) = connector.lock([Order(token=…, verb="accounts.lock", target="alice", prior=…)])
+
+Each provider has a module or folder here, and `simulator` passes the same contract tests.
 
 Promises
 - Results have the order of the targets, whatever the provider did.
@@ -48,7 +51,7 @@ class AccountState:
     live_sessions: int | None = None  # None if the directory cannot count them
     prior: JsonObject = field(default_factory=dict)  # what `undo` needs to restore this state
     reason: str = ""  # why the account could not be read, if that is why exists is False
-    obstacle: str = ""  # why a lock would be refused, as far as the directory reports it
+    obstacle: str = ""  # why a lock would be refused, if the directory reports it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class SecondFactors:
 
     without: tuple[WithoutFactor, ...]
     looked_at: int | None = None  # None: the directory names only those without
-    unsaid: int = 0  # accounts for which the directory reports nothing
+    unsaid: int = 0  # accounts whose factors the directory does not report
     is_whole: bool = True  # False: there are more accounts, which were not queried
 
 
@@ -76,12 +79,12 @@ class Connector(ABC):
     limits: Limits
     proof: Proof  # the level that `prove` can reach here
     irreversible: tuple[str, ...] = ()  # what a lock changes and an undo cannot restore, in words
-    # Tried on the provider's published description only, since no real one runs in the tests.
+    # Tested against the provider's published description only, because no real one runs here.
     is_contract_tested: bool = False
-    # What of a prior state names an account for good; empty where a directory has names alone.
+    # Fields of a prior state that identify an account permanently; empty if there are none.
     identity: tuple[str, ...] = ()
     verbs: frozenset[str] = frozenset({"lock", "revoke", "prove", "undo"})
-    wants: Mapping[str, str] = {}  # verbs that it would offer, and what to configure for them
+    wants: Mapping[str, str] = {}  # further verbs, and the configuration that each needs
 
     def canonical(self, name: str) -> str:
         """Return the single spelling of a name with several; sends no request."""
@@ -94,12 +97,14 @@ class Connector(ABC):
         except StandfastError:
             raise
         except Exception as error:
-            # From None, and the class alone: the provider's own text may carry names or tokens.
+            # The class only, without the cause: the provider's text may contain names or tokens.
             raise Unavailable(
-                f"directory {self.name!r} could not be read: unexpected {type(error).__name__}"
+                f"directory {self.name!r}: cannot be read, unexpected {type(error).__name__}"
             ) from None
         if [state.name for state in states] != list(names):
-            raise Unavailable(f"directory {self.name!r} answered for other accounts than asked")
+            raise Unavailable(
+                f"directory {self.name!r}: answered for other accounts. Report this as a fault."
+            )
         return states
 
     def shortcomings(self) -> list[str]:
@@ -122,7 +127,7 @@ class Connector(ABC):
             raise
         except Exception as error:
             raise Unavailable(
-                f"directory {self.name!r} could not be read: unexpected {type(error).__name__}"
+                f"directory {self.name!r}: cannot be read, unexpected {type(error).__name__}"
             ) from None
         first = sorted(found.without, key=lambda account: (not account.is_privileged, account.name))
         return replace(found, without=tuple(first))
@@ -153,23 +158,23 @@ class Connector(ABC):
     def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:
         """Call the provider; an unexpected error makes every order UNKNOWN.
 
-        In a `prove` it makes them FAILED: a proof changes nothing, so nothing is in doubt.
+        In a `prove` it makes them FAILED, because a proof changes nothing.
         """
         if verb not in self.verbs:
-            raise Unsupported(f"directory {self.name!r} cannot {verb}; plan the step without it")
+            raise Unsupported(f"directory {self.name!r}: cannot {verb}. Plan the step without it.")
         try:
             results = list(getattr(self, f"_{verb}")(orders))
         except StandfastError as error:
             return _in_doubt(verb, orders, str(error))
         except Exception as error:
-            # The provider's own text may carry names or tokens: the class alone is safe to keep.
+            # The class only: the provider's text may contain names or tokens.
             return _in_doubt(verb, orders, f"unexpected {type(error).__name__}")
         if [result.target for result in results] != [order.target for order in orders]:
             return _in_doubt(verb, orders, "the connector's answers do not match")
         return results
 
     def _second_factors(self) -> SecondFactors:
-        raise Unsupported(f"directory {self.name!r} has no notion of a second factor")
+        raise Unsupported(f"directory {self.name!r}: has no second factors")
 
     @abstractmethod
     def _observe(self, names: Sequence[str]) -> list[AccountState]: ...

@@ -23,25 +23,25 @@ from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.ldap_changes import Changes
 from standfast.adapters.accounts.base.ldap_connector import OURS, LdapConnector
 from standfast.adapters.accounts.base.results import proven
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import LdapConnection, LdapResult
 from standfast.adapters.clients.ldap.entries import LdapEntry, folded, folded_dn
 from standfast.config.sections.account_servers import ActiveDirectoryConfig
 from standfast.errors import Unavailable
 from standfast.records import JsonObject, Order, Proof, Result
+from standfast.time_limit import BoundedCall
 
 ACCOUNT_NAME = "sAMAccountName"
 _CONTROL = "userAccountControl"
 _DISABLED = 0x2  # ADS_UF_ACCOUNTDISABLE
 _OF_THE_DOMAIN = re.compile(r"(,dc=[^,=]+)+$", re.IGNORECASE)
-# What a domain controller writes to a sign-in that it turns away, by Win32 error codes in hex
-# ([MS-ERREF] 2.2): outside the hours, from here, password or account expired, disabled, to be
-# changed first, locked out. A wrong password is 52e.
-_SHUT = re.compile(r"\bdata (530|531|532|533|701|773|775)\b")
-_BUILT_IN = "a built-in account of the domain is not locked from here; a domain administrator must"
+# Win32 error codes in hex of a refused sign-in ([MS-ERREF] 2.2): outside the hours, wrong
+# workstation, password or account expired, disabled, password must be changed, locked out. A wrong
+# password is 52e.
+_REFUSED = re.compile(r"\bdata (530|531|532|533|701|773|775)\b")
+_BUILT_IN = "built-in accounts are not locked. Let a domain administrator lock this one."
 _NO_RIGHT = (
-    "our account may not disable this one: it is outside the units that were delegated to it, "
-    "or protected as an administrator's; a domain administrator must"
+    "our account may not disable this one: it is outside the delegated units, or an "
+    "administrator's. Let a domain administrator lock it."
 )
 
 
@@ -61,7 +61,7 @@ class ActiveDirectory(LdapConnector):
     def __init__(self, name: str, settings: ActiveDirectoryConfig, context: BuildContext) -> None:
         self._resets_password = settings.reset_password
         if settings.reset_password:
-            self.irreversible = ("the password is replaced; the holder must be given a new one",)
+            self.irreversible = ("the password is replaced; the holder needs a new one",)
         super().__init__(name, settings, context)
 
     def _is_enabled(self, entry: LdapEntry) -> bool:
@@ -85,7 +85,7 @@ class ActiveDirectory(LdapConnector):
         return [{"unicodePwd": (_written(password),)} for password in (_password(), secret)]
 
     def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
-        return _SHUT.search(result.text) is not None
+        return _REFUSED.search(result.text) is not None
 
     def _to_undo(self, entry: LdapEntry, prior: JsonObject) -> Changes | None:
         was_disabled = prior.get("is_disabled")
@@ -124,9 +124,7 @@ class ActiveDirectory(LdapConnector):
         self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
         return proven(
-            order,
-            Proof.READ_BACK,
-            "tickets and connections that were given out before go on until they end",
+            order, Proof.READ_BACK, "issued tickets and open connections are valid until they end"
         )
 
     def _id_text(self, value: bytes) -> str:
@@ -146,7 +144,7 @@ def _control(entry: LdapEntry) -> int:
     for text in entry.texts(_CONTROL):
         return int(text)
     raise Unavailable(
-        "our account may not read userAccountControl; docs/accounts.md has its rights"
+        "our account may not read userAccountControl. docs/accounts.md lists its rights."
     )
 
 

@@ -28,9 +28,9 @@ from standfast.adapters.accounts.base.per_account_connector import (
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.config.sections.account_providers import AmazonConnectConfig
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline
 from standfast.records import JsonObject, Order, Proof
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import Deadline
 
 PER_SECOND = 2.0
 BURST = 3  # of five: requests arrive in bursts, and other programs use the account too
@@ -38,8 +38,8 @@ _NO_SUCH = "ResourceNotFoundException"
 _LONGEST_NAME = 100
 _PAGE = 100
 _NOT_AS_LOCKED = (
-    "its profiles are neither those of the lock nor those before: somebody gave it others since, "
-    "or the configuration has other profiles for a lock now; give it those it should have by hand"
+    "its profiles are neither those of the lock nor the earlier ones: somebody gave it others, or "
+    "the configuration of a lock has changed. Set the right profiles by hand."
 )
 
 
@@ -79,7 +79,7 @@ class AmazonConnect(PerAccountConnector):
     proof = Proof.READ_BACK
     is_contract_tested = True
     verbs = frozenset({"lock", "prove", "undo"})
-    irreversible = ("a contact that is being handled goes on; take it over, or end it, by hand",)
+    irreversible = ("a contact in progress continues; take it over or end it by hand",)
 
     def __init__(
         self,
@@ -104,14 +104,14 @@ class AmazonConnect(PerAccountConnector):
     def _find(self, name: str, deadline: Deadline) -> Account | None:
         if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
             return None  # Connect allows no such name
-        self._see_that_profile_grants_nothing(deadline)
+        self._check_profile(deadline)
         alike = {
             str(user["Username"]): str(user["Id"])
             for user in self._search(name, deadline)
             if self.canonical(str(user.get("Username"))) == self.canonical(name)
         }
         if name not in alike and len(alike) > 1:
-            raise Unavailable("several agents answer to this name; write it exactly")
+            raise Unavailable("several agents have this name. Write it exactly.")
         account_id = alike.get(name) or next(iter(alike.values()), None)
         return None if account_id is None else self._read(account_id, deadline)
 
@@ -127,9 +127,9 @@ class AmazonConnect(PerAccountConnector):
             prior={"security_profiles": profiles, "routing_profile": str(user["RoutingProfileId"])},
         )
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         settings = self._settings
-        changed = self._give(
+        changed = self._set_profiles(
             account,
             [settings.no_access_security_profile],
             settings.no_contacts_routing_profile,
@@ -142,16 +142,16 @@ class AmazonConnect(PerAccountConnector):
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
         profiles, routing = prior.get("security_profiles"), prior.get("routing_profile")
         if not isinstance(profiles, list | tuple) or not profiles or not isinstance(routing, str):
-            raise ProviderRefused("the profiles before are not known; a person must give them")
+            raise ProviderRefused("the earlier profiles are unknown. Set them by hand.")
         if self._settings.no_contacts_routing_profile is None:
             routing = None  # no lock changed it
-        return self._give(account, sorted(map(str, profiles)), routing, deadline)
+        return self._set_profiles(account, sorted(map(str, profiles)), routing, deadline)
 
     def _objection(self, account: Account, prior: JsonObject) -> str:
         ours: dict[str, object] = {"security_profiles": [self._settings.no_access_security_profile]}
         if self._settings.no_contacts_routing_profile is not None:
             ours["routing_profile"] = self._settings.no_contacts_routing_profile
-        # Shutting once more takes nobody anything that they should have.
+        # A repeated lock removes no rights that the agent should have.
         is_theirs = prior.get("enabled") and any(
             account.prior[key] not in (prior.get(key), locked) for key, locked in ours.items()
         )
@@ -162,7 +162,7 @@ class AmazonConnect(PerAccountConnector):
 
     # Connect's side.
 
-    def _give(
+    def _set_profiles(
         self, account: Account, profiles: Sequence[str], routing: str | None, deadline: Deadline
     ) -> bool:
         """Set the profiles that differ; return whether any did."""
@@ -205,7 +205,7 @@ class AmazonConnect(PerAccountConnector):
                 return found
             more = {"NextToken": str(page["NextToken"])}
 
-    def _see_that_profile_grants_nothing(self, deadline: Deadline) -> None:
+    def _check_profile(self, deadline: Deadline) -> None:
         if self._is_harmless:
             return
         answer = self._ask(
@@ -215,10 +215,10 @@ class AmazonConnect(PerAccountConnector):
             SecurityProfileId=self._settings.no_access_security_profile,
         )
         if answer is None:
-            raise Unavailable("`no_access_security_profile` is not there; check its id")
+            raise Unavailable("`no_access_security_profile` does not exist. Check its id.")
         if answer.get("Permissions"):
             raise Unavailable(
-                "`no_access_security_profile` grants permissions; name one that grants none"
+                "`no_access_security_profile` grants permissions. Name one that grants none."
             )
         self._is_harmless = True
 

@@ -38,9 +38,9 @@ from standfast.adapters.accounts.base.second_factors import (
 )
 from standfast.config.sections.account_providers import AwsIamConfig
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline
 from standfast.records import Json, JsonObject, Order, Proof
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import Deadline
 
 LOCK_POLICY = "StandfastLocked"
 CUT_POLICY = "StandfastSessionsCut"
@@ -48,9 +48,9 @@ _NAME = re.compile(r"(?:(role)/)?([\w+=,.@-]{1,64})", re.ASCII)
 _SID = re.compile(r"StandfastLocked(\d{8}T\d{6}Z)")
 _NO_SUCH = "NoSuchEntity"
 _ROOT = "<root_account>"  # its name in the credential report; no user can have this name
-_SAID = {"true": True, "false": False}
-_LOOK_AGAIN_SECONDS = 0.5
-# What to look at besides, each with its list operation and the key of its items.
+_FLAGS = {"true": True, "false": False}
+_POLL_SECONDS = 0.5
+# Further credentials, each with its list operation and the key of its items.
 _CREDENTIALS = (
     ("signing certificate", "list_signing_certificates", "Certificates"),
     ("SSH key for CodeCommit", "list_ssh_public_keys", "SSHPublicKeys"),
@@ -88,7 +88,7 @@ class AwsIam(PerAccountConnector):
 
     proof = Proof.SESSIONS_GONE
     irreversible = (
-        "the console password of a user is deleted and cannot be restored; give a new one",
+        "the console password of a user is deleted and cannot be restored; set a new one",
         "sessions and temporary credentials that were cut stay cut; holders sign in again",
     )
 
@@ -125,7 +125,7 @@ class AwsIam(PerAccountConnector):
         ways_in = list(keys.values()).count("Active") + int(has_password)
         is_locked = locked_at is not None
         if locked_at and (cut_at is None or cut_at < locked_at):
-            ways_in += 1  # a session from before the lock would work after an undo
+            ways_in += 1  # a session from before the lock would be valid after an undo
         prefix = "role/" if principal.kind == "role" else ""
         unique = str(inner[f"{principal.kind.capitalize()}Id"])
         return Account(
@@ -136,11 +136,11 @@ class AwsIam(PerAccountConnector):
         )
 
     def _read(self, account_id: str, deadline: Deadline) -> Account | None:
-        # IAM reads by name alone; the unique id tells whether it is still the same account.
+        # IAM reads by name only; the unique id shows whether it is the same account.
         account = self._find(account_id.partition(" ")[0], deadline)
         return account if account is not None and account.id == account_id else None
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         principal = _principal(account)
         if account.is_enabled:
             self._put(principal, LOCK_POLICY, lock_policy(self._clock()), deadline)
@@ -161,7 +161,7 @@ class AwsIam(PerAccountConnector):
         return self._cut_since(locked_at, principal, deadline)
 
     def _before_undo(self, account: Account, order: Order, deadline: Deadline) -> bool:
-        # Keys and a password that are there now were given anew, while locked: they stay.
+        # Keys and a password that exist now were created after the lock: they stay.
         principal = _principal(account)
         locked_at = self._locked_at(principal, deadline)
         return locked_at is not None and self._cut_since(locked_at, principal, deadline)
@@ -189,10 +189,10 @@ class AwsIam(PerAccountConnector):
             self._put(principal, LOCK_POLICY, lock_policy(self._clock()), deadline)
         return True
 
-    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         principal = _principal(account)
         if principal.kind == "role":
-            return ("who may assume the role: its trust policy was not changed",)
+            return ("the trust policy of the role: it was not changed",)
         seen: list[str] = []
         for credential_kind, operation, key in _CREDENTIALS:
             count = len(list(self._aws.pages(operation, key, deadline, **principal.named)))
@@ -210,9 +210,9 @@ class AwsIam(PerAccountConnector):
         seen = []
         for row in csv.DictReader(io.StringIO(self._credential_report(until))):
             is_root = row["user"] == _ROOT
-            has_password = _SAID.get(row["password_enabled"])  # may be absent for root
+            has_password = _FLAGS.get(row["password_enabled"])  # may be absent for root
             if has_password or (is_root and has_password is None):
-                seen.append((row["user"], _SAID.get(row["mfa_active"]), is_root))
+                seen.append((row["user"], _FLAGS.get(row["mfa_active"]), is_root))
         return count_second_factors(seen, is_whole=True)
 
     # IAM's side.
@@ -223,11 +223,11 @@ class AwsIam(PerAccountConnector):
             made = self._aws.read("generate_credential_report", until) or {}
             if made.get("State") == "COMPLETE":
                 break
-            if until.left_seconds() < _LOOK_AGAIN_SECONDS:
+            if until.left_seconds() < _POLL_SECONDS:
                 raise Unavailable(
-                    "AWS is still making the credential report", retry_after_seconds=RETRY_SECONDS
+                    "AWS is still creating the credential report", retry_after_seconds=RETRY_SECONDS
                 )
-            time.sleep(_LOOK_AGAIN_SECONDS)
+            time.sleep(_POLL_SECONDS)
         found = self._aws.read("get_credential_report", until) or {}
         return bytes(found["Content"]).decode()
 

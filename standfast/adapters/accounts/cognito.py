@@ -37,11 +37,12 @@ from standfast.adapters.accounts.base.second_factors import (
     second_factor_deadline,
 )
 from standfast.config.sections.account_providers import CognitoConfig
-from standfast.http_client import Deadline, fits_a_header
+from standfast.http_client import fits_a_header
 from standfast.records import JsonObject, Order, Proof
+from standfast.time_limit import Deadline
 
 _NO_SUCH = "UserNotFoundException"
-_TURNED_AWAY = "NotAuthorizedException"
+_REFUSED = "NotAuthorizedException"
 _LONGEST_NAME = 128
 _PAGE = 60  # the largest page of Cognito
 _ALIASES = ("email", "phone_number", "preferred_username")
@@ -82,11 +83,11 @@ class Cognito(PerAccountConnector):
         )
 
     def _read(self, account_id: str, deadline: Deadline) -> Account | None:
-        # Cognito reads by name alone; `sub` tells whether it is still the same person.
+        # Cognito reads by name only; `sub` shows whether it is the same user.
         account = self._find(_username(account_id), deadline)
         return account if account is not None and account.id == account_id else None
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         return self._set_enabled(account, False, deadline)
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
@@ -96,15 +97,15 @@ class Cognito(PerAccountConnector):
         self._act("admin_user_global_sign_out", account, deadline)
         return True
 
-    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
-        # What no header could carry was never let in anywhere: it shows nothing.
+    def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+        # A token that fits no header is refused everywhere, so it proves nothing.
         tokens = [token for token in known_tokens(order) if fits_a_header(token)]
         for token in tokens:
-            if self._aws.read("get_user", deadline, absent=_TURNED_AWAY, AccessToken=token):
-                raise SessionsRemain("an access token of the account is still let in; revoke it")
+            if self._aws.read("get_user", deadline, absent=_REFUSED, AccessToken=token):
+                raise SessionsRemain("an access token of the account is still accepted. Revoke it.")
         return Proof.REFUSED if tokens else Proof.READ_BACK
 
-    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         user = self._get(_username(account.id), deadline) or {}
         factors = len(user.get("UserMFASettingList") or ())
         return (f"second factor: {factors}",) if factors else ()

@@ -27,8 +27,8 @@ from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_
 from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.oauth_client import TokenEndpoint
 from standfast.config.sections.account_providers import EntraConfig
-from standfast.http_client import Deadline
 from standfast.records import JsonObject, Order, Proof
+from standfast.time_limit import Deadline
 
 _REPORT = "/reports/authenticationMethods/userRegistrationDetails"
 _MARKS = ("$skiptoken", "$skip")
@@ -42,7 +42,7 @@ class Entra(HttpConnector):
     is_contract_tested = True
     irreversible = (
         "sign-in sessions that were revoked stay revoked; holders sign in again",
-        "access tokens live until they expire, wherever an application does not ask Entra ID",
+        "access tokens are valid until they expire in applications that do not ask Entra ID",
     )
 
     def __init__(self, name: str, settings: EntraConfig, context: BuildContext) -> None:
@@ -68,7 +68,7 @@ class Entra(HttpConnector):
         found = self._look(account_id, deadline)
         return found[0] if found is not None and found[0].id == account_id else None
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         return self._set_enabled(account, False, deadline)
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
@@ -80,7 +80,7 @@ class Entra(HttpConnector):
             raise ProviderRefused(ABSENT)
         return True
 
-    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         if account.prior["synchronised"] is True:
             return ("synchronised from on premises: lock it there too, or it is enabled again",)
         return ()
@@ -95,13 +95,13 @@ class Entra(HttpConnector):
                 raise garbled()
             for user in page["value"]:
                 if user["isMfaRegistered"] is not False:
-                    continue  # whatever was asked for
+                    continue  # the filter may be ignored
                 if user.get("userType") == "guest":
                     unsaid += 1
                     continue
                 name, is_admin = str(user["userPrincipalName"]), user.get("isAdmin") is True
                 without.append(WithoutFactor(name=name, is_privileged=is_admin))
-            # Only the mark of the next page is taken, whatever host its address names.
+            # Only the mark of the next page is used, never the host of the address.
             parts = parse_qs(urlsplit(str(page.get("@odata.nextLink", ""))).query)
             mark = {key: values[0] for key, values in parts.items() if key in _MARKS}
             is_whole = not mark

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
 from standfast.adapters.accounts.base.oauth_token_revocation import (
-    Door,
+    ProbeResult,
     known_tokens,
     probe_of,
     probe_tokens,
@@ -37,10 +37,10 @@ from standfast.adapters.clients.credentials import IssuedCredential, RenewedCred
 from standfast.adapters.clients.http_status import status_error
 from standfast.config.sections.account_providers import GlewlwydConfig
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline
 from standfast.records import EffectState, Json, JsonObject, Order, Proof
+from standfast.time_limit import Deadline
 
-# An administrator is let in for ten minutes after a sign-in, unless that scope says otherwise.
+# The session of an administrator ends ten minutes after the sign-in by default.
 _SIGNED_IN_SECONDS = 540.0
 _PAGE = 100
 
@@ -89,7 +89,7 @@ class Glewlwyd(HttpConnector):
     def _read(self, account_id: str, deadline: Deadline) -> Account | None:
         return self._find(account_id, deadline)
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         return self._set_enabled(account.id, False, deadline)
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
@@ -113,21 +113,21 @@ class Glewlwyd(HttpConnector):
         if sessions or tokens:
             left = self._sessions(account.id, deadline) + self._refresh_tokens(account.id, deadline)
             if left:
-                raise SessionsRemain("a session or refresh token was not ended; revoke again")
+                raise SessionsRemain("a session or refresh token was not ended. Revoke again.")
         return self._revoke_known_tokens(order, deadline) or bool(sessions or tokens)
 
-    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
-        level = super()._door(account, order, deadline)
+    def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+        level = super()._proof_level(account, order, deadline)
         if self._probe is None:
             return level
         match probe_tokens(self._http, self._probe, order, deadline):
-            case Door.OPEN:
+            case ProbeResult.OPEN:
                 raise SessionsRemain(
-                    "the account is locked, but an access token of it is still let in; revoke it"
+                    "the account is locked, but an access token is still accepted. Revoke it."
                 )
-            case Door.CLOSED:
+            case ProbeResult.CLOSED:
                 return Proof.REFUSED
-            case Door.UNCLEAR:
+            case ProbeResult.UNCLEAR:
                 return level
 
     # Glewlwyd's side.
@@ -147,7 +147,7 @@ class Glewlwyd(HttpConnector):
     def _set_enabled(self, username: str, is_enabled: bool, deadline: Deadline) -> bool:
         person = self._person(username, deadline)
         if person is None:
-            raise ProviderRefused("the directory knows no such account any more")
+            raise ProviderRefused("the directory has no such account any more")
         if person.get("enabled") is is_enabled:
             return False
         self._change_at(
@@ -175,7 +175,7 @@ class Glewlwyd(HttpConnector):
             page = self._get(path, deadline, {**params, "offset": str(offset), "limit": str(_PAGE)})
             if not isinstance(page, list):
                 raise Unavailable(
-                    "sessions cannot be read there; check the name of the OpenID Connect plugin"
+                    "sessions cannot be read. Check the name of the OpenID Connect plugin."
                 )
             for item in page:
                 if not isinstance(item, dict) or not isinstance(item.get(key), str):
@@ -207,7 +207,7 @@ class Glewlwyd(HttpConnector):
         )
         if answer.status in (400, 401, 403):
             raise Unavailable(
-                "the directory refuses our credential; check the administrator's name and password"
+                "the directory refuses our credential. Check the administrator's name and password."
             )
         if not answer.is_success:
             raise status_error(answer)
@@ -216,6 +216,6 @@ class Glewlwyd(HttpConnector):
         )
         if cookie is None:
             raise Unavailable(
-                "the directory signs our administrator in without a session; check `session_key`"
+                "the sign-in of our administrator created no session. Check `session_key`."
             )
         return IssuedCredential(headers={"Cookie": cookie.group()}, seconds=_SIGNED_IN_SECONDS)

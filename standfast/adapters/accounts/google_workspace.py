@@ -36,9 +36,10 @@ from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
 from standfast.config.sections.account_providers import GoogleWorkspaceConfig
 from standfast.errors import Unavailable
-from standfast.http_client import Answer, Deadline
+from standfast.http_client import Answer
 from standfast.records import JsonObject, Order, Proof
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import Deadline
 
 DIRECTORY = "https://admin.googleapis.com"
 TOKENS = "https://oauth2.googleapis.com/token"
@@ -55,7 +56,7 @@ class GoogleWorkspace(HttpConnector):
     proof = Proof.READ_BACK
     is_contract_tested = True
     irreversible = (
-        "OAuth tokens and application-specific passwords are deleted; holders grant them anew",
+        "OAuth tokens and application-specific passwords are deleted; holders create new ones",
     )
 
     def __init__(
@@ -97,7 +98,7 @@ class GoogleWorkspace(HttpConnector):
         account = None if user is None else _account(user)
         return account if account is not None and account.id == account_id else None
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         if account.is_enabled is False:
             return False  # archived accounts are disabled too, and need no suspension
         return self._set_suspended(account, True, deadline)
@@ -114,20 +115,18 @@ class GoogleWorkspace(HttpConnector):
         for found in left:
             self._change_at("DELETE", f"{path}/{found}", deadline)
         if left and self._left(account, deadline):
-            raise SessionsRemain(
-                "a token or application-specific password is still there; revoke again"
-            )
+            raise SessionsRemain("a token or application-specific password remains. Revoke again.")
         return True
 
-    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+    def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
         if self._left(account, deadline):
             raise SessionsRemain(
-                "the account is suspended, but has a token or application-specific password; "
-                "revoke it"
+                "the account is suspended, but has a token or application-specific password. "
+                "Revoke it."
             )
         return Proof.READ_BACK
 
-    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         return ("mail forwarding, delegates and filters: Gmail keeps them while suspended",)
 
     def _second_factors(self) -> SecondFactors:
@@ -168,7 +167,7 @@ class GoogleWorkspace(HttpConnector):
         try:
             is_there = self._change_at("POST", f"/users/{segment(account.id)}/signOut", deadline)
         except ProviderRefused:
-            # Suspending signs out by itself: then there may be nothing to be signed out of.
+            # A suspension signs out, so there may be no session left.
             now = self._read(account.id, deadline)
             if now is None or now.is_enabled is not False:
                 raise

@@ -37,11 +37,12 @@ from standfast.adapters.accounts.base.results import (
     refused,
     unknown,
 )
-from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
+from standfast.adapters.clients.connection_pool import Dialect
 from standfast.config.sections.account_servers import LinuxDirectoryConfig
 from standfast.errors import ConfigurationError, StandfastError, Unavailable
 from standfast.records import JsonObject, Order, Proof, Result
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import BoundedCall
 
 _GREETING = "standfast-accounts 2"
 _NEVER = "-"
@@ -52,15 +53,15 @@ _ANSWER = re.compile(
     r"ok (\d+) ([01]) (-|\d+) (\d+) (-|root|system|ours|shadow) (-|\d+\.\d+) (\S+)"
 )
 _ENDS_SOONER = (
-    "somebody set a day since the lock on which the account expires, sooner than before; ask them, "
-    "and give the account back on the host"
+    "somebody set an earlier expiry day after the lock. Ask them, and unlock the account on the "
+    "host."
 )
 _OBSTACLES = {
     "-": "",
-    "root": "the host's root is not locked from here; another administrator of it must",
-    "system": "a system account is not locked from here: services run as it",
-    "ours": "this is the account that locks the others; it would lock itself out",
-    "shadow": "the account has no line in /etc/shadow; lock it where it is kept",
+    "root": "root is never locked. Let another administrator of the host lock it.",
+    "system": "system accounts are never locked, because services run as them",
+    "ours": "this is the account that locks the others. It would lock itself out.",
+    "shadow": "the account has no line in /etc/shadow. Lock it in its own directory.",
 }
 
 
@@ -76,16 +77,15 @@ class Talk:
             list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # it may quote names
+            stderr=subprocess.DEVNULL,  # it may contain names
             text=True,
             encoding="utf-8",
             errors="replace",
             bufsize=1,
             start_new_session=True,  # otherwise Control-C would interrupt a lock
         )
-        patience = threading.Timer(
-            seconds, self.cut
-        )  # only this timer can end it until it is ready
+        # Until the program is ready, only this timer can end it.
+        patience = threading.Timer(seconds, self.cut)
         patience.daemon = True
         patience.start()
         try:
@@ -111,7 +111,7 @@ class Talk:
                 try:
                     pipe.close()
                 except OSError:
-                    continue  # what was not sent is not wanted any more
+                    continue  # unsent data is discarded
         try:
             self._process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
@@ -126,7 +126,7 @@ class Talk:
         greeting = self._hear()
         if greeting.startswith(_GREETING[:-1]) and greeting != _GREETING:
             raise ConfigurationError(
-                "the program on the host is of another version; install the one in deploy/linux"
+                "program on the host: another version. Install the one in deploy/linux."
             )
         if greeting != _GREETING:
             raise _Broken
@@ -245,7 +245,7 @@ class LinuxConnector(PooledConnector[Talk]):
         if after is None:
             return refused(order, ABSENT)
         if verb == "lock" and not (after.is_locked and after.expires == _LOCKED):
-            return failed(order, "the host did not lock the account; look at its log")
+            return failed(order, "the host did not lock the account. Check its log.")
         if after.processes and not after.is_enabled(self._today()):
             return unknown(order, "a process of the account has not ended yet")
         return done(order, was_changed=before != after, uid=after.uid)
@@ -257,9 +257,11 @@ class LinuxConnector(PooledConnector[Talk]):
         if _is_someone_else(account, order):
             return refused(order, SOMEONE_ELSE)
         if account.is_enabled(self._today()):
-            return failed(order, "the account has not expired, so keys let it in; lock it again")
+            return failed(
+                order, "the account has not expired, so its keys are valid. Lock it again."
+            )
         if account.processes:
-            return failed(order, "the account is locked, but it has a process; lock it again")
+            return failed(order, "the account is locked, but has a process. Lock it again.")
         return proven(order, Proof.SESSIONS_GONE)
 
     def _undo_one(self, talk: Talk, errand: BoundedCall, order: Order) -> Result:
@@ -285,7 +287,7 @@ class LinuxConnector(PooledConnector[Talk]):
         if after is None:
             return refused(order, ABSENT)
         if (after.is_locked, after.expires) != (was_locked, expires):
-            return failed(order, "the host did not give the state before back; look at its log")
+            return failed(order, "the host did not restore the prior state. Check its log.")
         return done(order, was_changed=True, uid=uid)
 
     def _today(self) -> int:
@@ -332,11 +334,13 @@ def _prior(prior: JsonObject | None) -> tuple[int, bool, str] | None:
 
 def _explain(error: Exception) -> StandfastError | None:
     if isinstance(error, FileNotFoundError | PermissionError):
-        return ConfigurationError("the command that reaches the host cannot be started here")
+        return ConfigurationError(
+            "command of the directory: cannot be started here. Check `command`."
+        )
     if isinstance(error, _Broken | OSError):
         return Unavailable(
-            "the program on the host does not answer; check the command, the host's key, our own, "
-            "and the rule in sudoers",
+            "the program on the host does not answer. Check the command, the host's key, our key, "
+            "and the rule in sudoers.",
             retry_after_seconds=RETRY_SECONDS,
         )
     return None

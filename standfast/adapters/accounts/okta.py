@@ -34,13 +34,14 @@ from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
 from standfast.config.sections.account_providers import OktaConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Answer, Deadline, fits_a_header
+from standfast.http_client import Answer, fits_a_header
 from standfast.records import JsonObject, Order, Proof
 from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
+from standfast.time_limit import Deadline
 
 SCOPE = "okta.users.manage okta.users.read"
 _NEXT = re.compile(r'<([^>]*)>;\s*rel="next"')
-_SHUT = ("SUSPENDED", "DEPROVISIONED")
+_DISABLED = ("SUSPENDED", "DEPROVISIONED")
 _STATUSES = (
     "ACTIVE",
     "DEPROVISIONED",
@@ -78,12 +79,12 @@ class Okta(HttpConnector):
         account = self._look(account_id, deadline)
         return account[0] if account is not None and account[0].id == account_id else None
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         if account.is_enabled is False:
             return False
         if account.obstacle:
             self._clear_sessions(account, deadline)
-            raise ProviderRefused(f"{account.obstacle}; its sessions were ended")
+            raise ProviderRefused(f"{account.obstacle}. Its sessions were ended.")
         self._turn("suspend", account, deadline)
         return True
 
@@ -91,7 +92,7 @@ class Okta(HttpConnector):
         if prior["enabled"] is account.is_enabled:
             return False
         if account.prior["status"] == "DEPROVISIONED":
-            raise ProviderRefused("the account was deactivated meanwhile; activate it by hand")
+            raise ProviderRefused("the account was deactivated meanwhile. Activate it by hand.")
         self._turn("unsuspend" if prior["enabled"] else "suspend", account, deadline)
         return True
 
@@ -99,7 +100,7 @@ class Okta(HttpConnector):
         self._clear_sessions(account, deadline)
         return True
 
-    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         factors = self._get(f"/api/v1/users/{segment(account.id)}/factors", deadline)
         count = len(factors) if isinstance(factors, list) else 0
         return (f"second factor: {count}",) if count else ()
@@ -140,7 +141,7 @@ class Okta(HttpConnector):
             if not isinstance(users, list):
                 raise garbled()
             for account, login in map(_read_user, users):
-                if account.prior["status"] not in (*_SHUT, "STAGED"):
+                if account.prior["status"] not in (*_DISABLED, "STAGED"):
                     logins[account.id] = login
                     yield account.id
             after = _following(answer.headers.get("link", ""))
@@ -183,13 +184,14 @@ class Okta(HttpConnector):
         if token is not None:
             if not fits_a_header(token):
                 raise ConfigurationError(
-                    f"the token of directory {self.name!r} holds what no header can carry; "
-                    "look for a line break or a space in it"
+                    f"token of directory {self.name!r}: not valid in a header. Remove line breaks "
+                    "and spaces."
                 )
             return Standing({"Authorization": f"SSWS {token}"})
         if settings.client_id is None or key is None:
             raise ConfigurationError(
-                f"directory {self.name!r} needs `token`, or `client_id` and `private_key`"
+                f"directory {self.name!r}: no credential. Set `token`, or `client_id` and "
+                "`private_key`."
             )
         signer = JwtSigner(self.name, key, key_id=settings.key_id)
         endpoint = TokenEndpoint(self._http, f"{self._base_url}/oauth2/v1/token", self._clock)
@@ -206,11 +208,11 @@ def _read_user(user: object) -> tuple[Account, str]:
     if not isinstance(account_id, str) or account_id in ("", ".", ".."):
         raise garbled()
     known = status if status in _STATUSES else None
-    can_be_suspended = known in ("ACTIVE", *_SHUT)
-    obstacle = f"Okta suspends only who is ACTIVE, and this account is {known or 'not'}"
+    can_be_suspended = known in ("ACTIVE", *_DISABLED)
+    obstacle = f"Okta suspends only ACTIVE accounts, and this one is {known or 'not'}"
     account = Account(
         id=account_id,
-        is_enabled=None if known is None else known not in _SHUT,
+        is_enabled=None if known is None else known not in _DISABLED,
         prior={"status": known},
         obstacle="" if can_be_suspended else obstacle,
     )

@@ -24,11 +24,11 @@ from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.ldap_changes import Changes
 from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.accounts.base.results import failed, proven
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import LdapConnection, LdapResult, is_reported_locked
 from standfast.adapters.clients.ldap.entries import LdapEntry
 from standfast.config.sections.account_servers import OpenldapDirectoryConfig
 from standfast.records import JsonObject, Order, Proof, Result
+from standfast.time_limit import BoundedCall
 
 _LOCKED_TIME = "pwdAccountLockedTime"
 _FOR_GOOD = b"000001010000Z"
@@ -71,7 +71,7 @@ class OpenldapConnector(LdapConnector):
         return [{"userPassword": (_hash(secret),), **lock}]
 
     def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
-        # By a lock after failed sign-ins, which whoever is attacked may have: it is left as it is.
+        # A temporary lock after failed sign-ins is kept.
         return bool(entry.values(_LOCKED_TIME))
 
     def _live_sessions(self, connection: LdapConnection, entry: LdapEntry) -> int | None:
@@ -95,16 +95,16 @@ class OpenldapConnector(LdapConnector):
         if self._live_sessions(connection, entry):
             return failed(
                 order,
-                "the account is locked, but a connection of it is still open; end it at its "
-                "client, or let the directory end it (idle time-out, restart)",
+                "the account is locked, but a connection is still open. End it at its client, or "
+                "by the directory (idle time-out, restart).",
             )
         seconds = errand.deadline.left_seconds()
         if not is_reported_locked(self._server, entry.dn, secrets.token_hex(16), seconds):
             return proven(
                 order,
                 Proof.READ_BACK,
-                "the directory does not say that it turns a sign-in away because of the lock; "
-                "look for pwdLockout TRUE in the policy and for ppolicy_use_lockout",
+                "the directory does not report that it refuses a sign-in because of the lock. "
+                "Check pwdLockout TRUE in the policy, and ppolicy_use_lockout.",
             )
         return proven(order, self.proof)
 

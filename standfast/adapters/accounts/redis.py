@@ -28,12 +28,12 @@ from standfast.adapters.accounts.base.server_users import (
     ServerUsersConnector,
     noted,
 )
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.config.sections.account_servers import RedisDirectoryConfig
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.records import JsonObject, Order, Proof, Result
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import is_this_machine
+from standfast.time_limit import BoundedCall
 
 Connection = Any  # redis types its connections in part only
 

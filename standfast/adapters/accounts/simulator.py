@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from standfast.adapters.accounts import AccountState, Connector, SecondFactors, WithoutFactor
-from standfast.adapters.accounts.base.results import ABSENT, SOMEONE_ELSE
+from standfast.adapters.accounts.base.results import ABSENT, PRIOR_UNKNOWN, SOMEONE_ELSE
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Order, Proof, Result
 
@@ -33,7 +33,7 @@ class Fault(StrEnum):
     BUSY = "busy"  # nothing happens; FAILED, a retry may help
     LOST_REQUEST = "lost_request"  # nothing happens, which cannot be observed; UNKNOWN
     LOST_ANSWER = "lost_answer"  # it happens, which cannot be observed; UNKNOWN
-    HANG = "hang"  # silence until `let_go` or the time-out, then nothing happens; UNKNOWN
+    HANG = "hang"  # no answer until `let_go` or the time-out; nothing happens; UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class SimulatedConnector(Connector):
             self._calls.append(Call(verb="observe", targets=tuple(names)))
             if self._is_away:
                 raise Unavailable(
-                    f"directory {self.name!r} does not answer; try again",
+                    f"directory {self.name!r}: does not answer",
                     retry_after_seconds=self._retry_after_seconds,
                 )
             return [self._state(name) for name in names]
@@ -195,7 +195,7 @@ class SimulatedConnector(Connector):
             return super()._second_factors()
         with self._guard:
             if self._is_away:
-                raise Unavailable(f"directory {self.name!r} does not answer; try again")
+                raise Unavailable(f"directory {self.name!r}: does not answer")
             enabled = [name for name, account in self._accounts.items() if account.is_enabled]
         return SecondFactors(
             without=tuple(
@@ -253,14 +253,14 @@ class SimulatedConnector(Connector):
                 return Result(
                     target=order.target,
                     state=EffectState.FAILED,
-                    reason="the directory is busy; try again",
+                    reason="the directory is busy",
                     retry_after_seconds=self._retry_after_seconds,
                 )
             case Fault.HANG | Fault.LOST_REQUEST | Fault.LOST_ANSWER:
                 return Result(
                     target=order.target,
                     state=EffectState.UNKNOWN,
-                    reason="the directory gave no answer; look before trying again",
+                    reason="the directory did not answer",
                 )
 
     def _meant(self, verb: str, order: Order) -> _Account | None:
@@ -304,15 +304,15 @@ class SimulatedConnector(Connector):
 
     def _prove_one(self, order: Order, account: _Account) -> Result:
         if account.is_enabled:
-            return _failed(order, "the account is enabled; lock it again")
+            return _failed(order, "the account is enabled. Lock it again.")
         if account.sessions:
-            return _failed(order, "a session is still live; revoke it")
+            return _failed(order, "a session is still live. Revoke it.")
         return Result(target=order.target, state=EffectState.DONE, proof=self.proof)
 
     def _undo_one(self, order: Order, account: _Account) -> Result:
         before = order.prior.get("enabled") if order.prior else None
         if not isinstance(before, bool):
-            return _refused(order, "the state before is not known; a person must decide")
+            return _refused(order, PRIOR_UNKNOWN)
         return _change(order, account, is_enabled=before, ends_sessions=False)
 
 

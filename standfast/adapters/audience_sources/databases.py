@@ -28,7 +28,7 @@ _CONNECT_SECONDS = 10
 _CANCELLED = "57014"  # PostgreSQL: query_canceled
 _TIMED_OUT = 1969  # MariaDB: ER_STATEMENT_TIMEOUT
 _READING = frozenset({"USAGE", "SELECT", "SHOW VIEW"})
-# By itself, or by a role that a query may take on with `set_config`.
+# Rights of the role itself, or of a role that a query could adopt with `set_config`.
 _WRITES = """
 SELECT EXISTS (
   SELECT FROM pg_catalog.pg_roles AS r
@@ -95,8 +95,8 @@ def _postgresql(
         import psycopg
     except ImportError:
         raise ExtraMissing(
-            "PostgreSQL's driver is not installed: "
-            "pip install -r requirements/extras/postgresql.txt"
+            "PostgreSQL's driver is not installed. "
+            "Run `pip install -r requirements/extras/postgresql.txt`."
         ) from None
     milliseconds = max(1, int(options.timeout_seconds * 1000))
     try:
@@ -119,7 +119,7 @@ def _postgresql(
         may_write = connection.execute(_WRITES).fetchone()
         if may_write is None or may_write[0]:
             _may_write(options, "GRANT SELECT ON … TO it, and nothing else")
-        # A cursor that the server keeps: of no other statement than a query can there be one.
+        # A server-side cursor is possible for a query only.
         with connection.cursor(name="audience") as cursor:
             cursor.itersize = _PAGE
             cursor.execute(query.encode())
@@ -141,7 +141,8 @@ def _mariadb(
         from pymysql.cursors import SSCursor
     except ImportError:
         raise ExtraMissing(
-            "MariaDB's driver is not installed: pip install -r requirements/extras/mariadb.txt"
+            "MariaDB's driver is not installed. "
+            "Run `pip install -r requirements/extras/mariadb.txt`."
         ) from None
     where: dict[str, Any] = (
         {"unix_socket": options.host}
@@ -194,22 +195,22 @@ def _only_reads(grant: str) -> bool:
 
 def _no_answer(product: str, options: DatabaseOptions) -> NoReturn:
     raise Unavailable(
-        f"the audience's {product} at {options.host} does not let {options.user} in to "
-        f"{options.database}, or does not answer; see that it runs, and the password and `tls`",
+        f"audience at {options.host}: {product} refuses {options.user} for {options.database}, or "
+        "does not answer. Check that it runs, the password and `tls`.",
         retry_after_seconds=AUDIENCE_SECONDS,
     ) from None
 
 
 def _may_write(options: DatabaseOptions, how: str) -> NoReturn:
     raise ConfigurationError(
-        f"{options.user} on {options.host} may do more than read; an audience is read by a role "
-        f"that may only that: {how}"
+        f"audience at {options.host}: {options.user} may do more than read. Use a role that may "
+        f"only read: {how}."
     )
 
 
 def _failed(options: DatabaseOptions, code: str, *, is_late: bool) -> NoReturn:
     why = f"runs longer than {options.timeout_seconds:g} seconds" if is_late else f"fails ({code})"
     raise ConfigurationError(
-        f"the audience's query on {options.host} {why}; it must be one SELECT of what the role "
-        "may read"
+        f"audience at {options.host}: the query {why}. Write one SELECT of tables that the role "
+        "may read."
     ) from None

@@ -50,16 +50,17 @@ def csv_audience(
         is_by_post = not is_strict and "postal_1" in header
         if twice := sorted({name for name in columns.values() if header.count(name) > 1}):
             raise ConfigurationError(
-                f"{path} has the column {', '.join(twice)} more than once in its first line, and "
-                "which of them is meant cannot be told; rename the others"
+                f"{path}: the first line has the column {', '.join(twice)} more than once. Rename "
+                "the others."
             )
         needed = columns.values() if is_strict else [columns["address"]] * (not is_by_post)
         missing = sorted(set(needed) - set(header))
         if missing:
             # The header is not shown: in a file without one, it is the first customer.
             raise ConfigurationError(
-                f"{path} has no column {', '.join(missing)} in its first line; name those "
-                'that it has, as in: columns = { address = "email" }'
+                f"{path}: the first line has no column {', '.join(missing)}. Name its columns, as "
+                "in: "
+                'columns = { address = "email" }'
             )
         places = {
             ours: header.index(theirs) for ours, theirs in columns.items() if theirs in header
@@ -76,8 +77,8 @@ def read_suppressed(path: Path) -> dict[str, str]:
     with _csv(path) as (reader, header):
         if header and any(addresses_in(one_line(header[0]))):
             raise ConfigurationError(
-                f"{path} begins with an address where its heading belongs, and its first entry "
-                "would not count; write a line such as `address,reason` above it"
+                f"{path}: the first line is an entry, not a heading. Add a heading such as "
+                "`address,reason`."
             )
         rows = (tuple(row) for row in reader if any(row))
         return suppressed_rows(rows, f"in {path}, below its heading,")
@@ -120,8 +121,8 @@ def suppressed_rows(
         entry = row[0] if row else None
         if isinstance(entry, bytes) or not _is_utf8(_text(entry)):
             raise ConfigurationError(
-                f"row {number} {where} names somebody never to be written to by what is no text in "
-                "UTF-8; mend it, since nobody is told while it cannot be read"
+                f"suppression list: row {number} {where} is not UTF-8 text. Correct it. Nobody is "
+                "notified before."
             )
         if entry is not None:
             found[_text(entry)] = _text(row[1]) if len(row) > 1 else ""
@@ -153,22 +154,22 @@ def _csv(path: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
     """Open a CSV file; yield its header and its rows."""
     rows: CsvRows | None = None
     try:
-        # A byte that is no UTF-8 becomes half a surrogate pair, and rejects its own row only.
+        # A byte that is not UTF-8 becomes a lone surrogate, which rejects only its own row.
         with path.open("rb") as file:
             rows = CsvRows(file, errors="surrogateescape")
             yield rows, next(rows, [])
     except OSError as error:
-        raise ConfigurationError(f"the audience {path} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"audience {path}: cannot be read, {error.strerror}. Check its path and mode."
+        ) from error
     except UnicodeDecodeError:  # UTF-16 only: the UTF-8 decoder accepts every byte
         raise ConfigurationError(
-            f"{path} begins as UTF-16 and does not go on so: it was cut off or mended by hand; "
-            "export it again"
+            f"{path}: begins as UTF-16 and then is not. Export it again."
         ) from None  # the cause contains text of the file
     except csv.Error as error:
         line = rows.line if rows else 1
         raise ConfigurationError(
-            f"{path} cannot be told apart into rows near line {line}: a quote is not closed or "
-            "not doubled; export it again"
+            f"{path}: a quote near line {line} is not closed or not doubled. Export it again."
         ) from error
 
 
@@ -197,7 +198,7 @@ def _selected(
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10.0)
     except sqlite3.Error as error:
-        raise ConfigurationError(f"the audience {path} cannot be opened; mend `path`") from error
+        raise ConfigurationError(f"audience {path}: cannot be opened. Correct `path`.") from error
     try:
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         connection.set_authorizer(_only_reads)
@@ -205,20 +206,19 @@ def _selected(
         cursor = watch.counted(lambda: connection.execute(query))
         if cursor.description is None:  # its result would look like an empty list
             raise ConfigurationError(
-                f"the audience's query on {path} is only a comment; it must be one SELECT"
+                f"audience {path}: the query is only a comment. Write one SELECT."
             )
         yield watch.rows(cursor), [column[0] for column in cursor.description]
     except (sqlite3.Error, sqlite3.Warning) as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise Unavailable(
-                f"the audience {path} is locked by another program",
-                retry_after_seconds=AUDIENCE_SECONDS,
+                f"audience {path}: locked by another program", retry_after_seconds=AUDIENCE_SECONDS
             ) from error
         why_not = getattr(error, "sqlite_errorname", type(error).__name__)
         raise ConfigurationError(
-            f"the audience's query on {path} fails ({why_not}); it must be one SELECT that ends "
-            f"within {timeout_seconds:g} seconds"
+            f"audience {path}: the query fails ({why_not}). Write one SELECT that ends within "
+            f"{timeout_seconds:g} seconds."
         ) from error
     finally:
         connection.close()

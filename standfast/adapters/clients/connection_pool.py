@@ -1,7 +1,8 @@
 """Calls to a server over persistent connections, each with a time limit.
 
+    pool.run(lambda connection, call: connection.execute(…), seconds=10)
+
 The pool owns idle connections and the time limit, and reports exactly whether anything was changed.
-The connector decides what is sent on a connection.
 
 Rules
 - `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
@@ -22,48 +23,19 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from standfast.errors import StandfastError, Unavailable
-from standfast.http_client import Deadline, NoAnswer, NotSent
+from standfast.http_client import NoAnswer, NotSent
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import BoundedCall, CalledBackError, Deadline
 
 _Connection = TypeVar("_Connection")
 _Value = TypeVar("_Value")
-
-
-class BoundedCall:
-    """A call in progress, which may be revoked until it begins a change."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self.deadline = deadline
-        self.has_begun = False  # a change may have left
-        self.touched: set[str] = set()  # tokens of the orders; empty if none was announced
-        self._is_called_back = False
-        self._guard = threading.Lock()
-
-    def begin(self, token: str | None = None) -> None:
-        """Announce a change; raise if the caller has stopped waiting.
-
-        With the token of an order: the change affects the target of this order, and only those
-        announced before.
-        """
-        with self._guard:
-            if self._is_called_back:
-                raise NotSent("called back")
-            self.has_begun = True
-            if token is not None:
-                self.touched.add(token)
-
-    def call_back(self) -> bool:
-        """Prevent all later changes; return False if a change may have begun."""
-        with self._guard:
-            self._is_called_back = True
-            return not self.has_begun
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect(Generic[_Connection]):
     """Functions of one driver: open and close connections, explain errors."""
 
-    connect: Callable[[float], _Connection]  # within so many seconds
+    connect: Callable[[float], _Connection]  # the argument is the time limit in seconds
     disconnect: Callable[[_Connection], None]  # cleanly, from the thread that used it
     cut: Callable[[_Connection], None]  # from another thread, while it is in use
     explain: Callable[[Exception], StandfastError | None]  # None: not the driver's error
@@ -77,7 +49,7 @@ class ConnectionPool(Generic[_Connection]):
         self._most_idle = most_idle
         self._idle: list[_Connection] = []
         self._guard = threading.Lock()
-        self._hands = _Hands(most_idle)
+        self._threads = _Threads(most_idle)
 
     def run(self, do: Callable[[_Connection, BoundedCall], _Value], seconds: float) -> _Value:
         """Run a function on a connection and return its value.
@@ -86,12 +58,12 @@ class ConnectionPool(Generic[_Connection]):
         of `do` is not translated; `do` must not raise one after a change.
         """
         call = _Call(self, self._dialect, do, BoundedCall(Deadline(seconds)))
-        self._hands.give(call.run)
+        self._threads.give(call.run)
         return call.outcome(seconds)
 
     def close(self) -> None:
         """Close idle connections and threads; the next call opens new ones."""
-        self._hands.dismiss()
+        self._threads.dismiss()
         with self._guard:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -113,11 +85,11 @@ class ConnectionPool(Generic[_Connection]):
             self._dialect.disconnect(connection)
 
 
-class _Hands:
+class _Threads:
     """Reusable threads: starting one costs about a quarter of a call.
 
-    They are daemons, unlike those of an executor: one that hangs in a driver does not prevent the
-    exit.
+    They are daemons, unlike those of an executor: a thread that hangs in a driver does not prevent
+    the exit.
     """
 
     def __init__(self, most_idle: int) -> None:
@@ -198,7 +170,7 @@ class _Call(Generic[_Connection, _Value]):
         if connection is not None:
             try:
                 return self._use(connection)
-            except StandfastError:
+            except (StandfastError, CalledBackError):
                 raise
             except Exception:
                 if self._errand.has_begun:

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from standfast.http_client import Deadline
+from standfast.time_limit import Deadline
 
 _EARLY_SECONDS = 60.0  # a token must not expire during a request
 

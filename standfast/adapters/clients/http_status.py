@@ -21,20 +21,22 @@ def status_error(answer: Answer) -> Unavailable:
     status = answer.status
     if status in (401, 403):
         return Unavailable(
-            "the directory refuses our credential; "
-            "renew its token, or give it the right to read and change accounts"
+            "the directory refuses our credential. Renew its token, or grant it the right to read "
+            "and change accounts."
         )
     if answer.is_busy:
         return Unavailable(
             "the directory is busy", retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS
         )
     if status < 400:
-        return Unavailable(f"the directory redirects (status {status}); write its final address")
+        return Unavailable(
+            f"the directory redirects (status {status}). Configure its final address."
+        )
     if status >= 500 or status in _WORTH_ANOTHER_TRY:
         return Unavailable(
             f"the directory failed (status {status})", retry_after_seconds=RETRY_SECONDS
         )
-    return Unavailable(f"the directory does not accept the request (status {status})")
+    return Unavailable(f"the directory refuses the request (status {status})")
 
 
 def is_declined(answer: Answer) -> bool:

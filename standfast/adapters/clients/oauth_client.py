@@ -21,9 +21,10 @@ from joserfc.jwk import RSAKey
 from standfast.adapters.clients.credentials import IssuedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Deadline, HttpClient, fits_a_header
+from standfast.http_client import HttpClient, fits_a_header
 from standfast.records import Now
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import Deadline
 
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -41,8 +42,8 @@ class JwtSigner:
             key = None
         if key is None or not key.is_private:
             raise ConfigurationError(
-                f"the private key of directory {directory!r} is no RSA key in PEM; "
-                "look whether its line breaks survived"
+                f"private key of directory {directory!r}: not an RSA key in PEM. Check its line "
+                "breaks."
             )
         self._key = key
         self._header = {"alg": "RS256", **({"kid": key_id} if key_id else {})}
@@ -125,8 +126,8 @@ class TokenEndpoint:
         )
         if answer.status in (400, 401, 403):
             raise Unavailable(
-                "the provider gives our client no token; check its id, its secret or key, "
-                "this machine's clock, and the rights that it was granted"
+                "the provider refuses a token for our client. Check its id, its secret or key, its "
+                "rights, and the clock of this machine."
             )
         if not answer.is_success:
             raise status_error(answer)
@@ -137,7 +138,7 @@ class TokenEndpoint:
         token = body.get("access_token") if isinstance(body, dict) else None
         if not isinstance(token, str) or not fits_a_header(token):
             raise Unavailable(
-                "the provider's token end point gives no token; check its address",
+                "the provider's token end point sent no token. Check its address.",
                 retry_after_seconds=RETRY_SECONDS,
             )
         seconds = body.get("expires_in") if isinstance(body, dict) else None

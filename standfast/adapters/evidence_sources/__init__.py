@@ -1,5 +1,8 @@
 """Evidence sources: freezing of file trees, journals and provider logs.
 
+    result = source.collect(order, custody)
+    result.facts["manifest"]   # SHA-256 of the signed manifest
+
 A source freezes the present content in one pass, into a folder of its own. The content is hashed
 while it is copied, and sealed with a signed manifest.
 
@@ -43,7 +46,7 @@ class EvidenceSource(ABC):
 
     @abstractmethod
     def find(self, order: Order, custody: Custody) -> bool:
-        """Return the result of the sealed manifest for this order, if it exists."""
+        """Return whether a sealed manifest for this order exists."""
 
     @abstractmethod
     def collect(self, order: Order, custody: Custody) -> Result:

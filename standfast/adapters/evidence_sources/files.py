@@ -77,9 +77,13 @@ class FilesEvidence(EvidenceSource):
         `elsewhere` the evidence counts as collected only after it was copied there too.
         """
         if not _FOLDER_NAME.fullmatch(name):
-            raise ConfigurationError(f"evidence source {name!r} needs a name that fits a folder")
+            raise ConfigurationError(
+                f"evidence source {name!r}: the name is not valid for a folder. Choose another."
+            )
         if not paths or not all(path.is_absolute() for path in paths):
-            raise ConfigurationError(f"evidence source {name!r} needs `paths`, each absolute")
+            raise ConfigurationError(
+                f"evidence source {name!r}: `paths` must be absolute. Correct them."
+            )
         self.name = name
         # If one path contains another, copy the outer one only: both have the same destination.
         self._paths = _outermost([os.path.normpath(path) for path in paths])
@@ -101,10 +105,7 @@ class FilesEvidence(EvidenceSource):
         return f"copy, hash and seal {shown}{absent}{then}"
 
     def find(self, order: Order, custody: Custody) -> bool:
-        """Return the result of a folder that is sealed with our key, if it exists.
-
-        If a store for copies is configured, the folder must have been copied.
-        """
+        """Return whether a folder sealed with our key exists, and its copy."""
         place = self._place(order, custody)
         if not is_sealed(place, self._public_key):
             return False
@@ -123,18 +124,18 @@ class FilesEvidence(EvidenceSource):
                 make_private(place.parent)
                 with _claimed(place.with_name(f"{place.name}.partial")) as partial:
                     if not place.exists() and not self._fill(partial, order, custody):
-                        return _failed(order, "nothing could be read; see that the paths exist")
+                        return _failed(order, "nothing could be read. Check that the paths exist.")
         except _AnotherCollects:
             return _failed(order, "another runner is collecting this", OTHER_COLLECTOR_SECONDS)
         except (StorageError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             reason = (
-                f"the evidence folder {custody.folder} cannot be written: {why}."
-                " Make room or look at its disk; then it is tried again"
+                f"evidence folder {custody.folder}: cannot be written, {why}. Free space or check "
+                "its disk. It is tried again."
             )
             return _failed(order, reason, COPY_STORE_SECONDS)
         if not is_sealed(place, self._public_key):
-            return _failed(order, "evidence of this order stands, but its seal does not hold")
+            return _failed(order, "evidence of this order exists, but its seal does not verify")
         result = _result(order, place.name, read_sealed(place, self._public_key))
         if self._elsewhere:
             result = self._copied(result, place, custody)

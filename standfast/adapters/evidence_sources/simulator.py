@@ -24,7 +24,7 @@ class SimulatedEvidenceSource(EvidenceSource):
         return "exercise: nothing is read and nothing is frozen"
 
     def find(self, order: Order, custody: Custody) -> bool:
-        """Return the result of an order that this simulator collected."""
+        """Return whether this simulator collected the order."""
         with self._lock:
             return (custody.incident, order.token) in self._collected
 

@@ -39,7 +39,7 @@ from standfast.playbook.planned_effects import FrozenNotice
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
 from standfast.suggestions import known_names_hint
 
-# Where the configuration has what playbooks may call.
+# Sections of the configuration with procedures.
 SECTIONS = ("commands", "requests")
 Adapter = TypeVar("Adapter")
 NoticeOf = Callable[[str, str, int], FrozenNotice]
@@ -70,7 +70,7 @@ class Outside(ABC):
         self._building: dict[tuple[str, str], threading.Lock] = {}
         self._prepared: dict[tuple[str, str, int], Prepared] = {}
 
-    # what there is
+    # adapters
 
     def connector(self, name: str) -> Connector:
         """Return the connector of a directory; ConfigurationError if unknown."""
@@ -112,7 +112,7 @@ class Outside(ABC):
         if len(names) == 1:
             return names[0]
         raise ConfigurationError(
-            "no sender of notices is chosen; add [senders.NAME], or name one as notices.sender"
+            "notices: no sender is chosen. Add [senders.NAME], or set notices.sender."
         )
 
     def letters(self) -> str | None:
@@ -131,7 +131,7 @@ class Outside(ABC):
         """Return the digests of the settings of one adapter."""
         return adapter_settings_digests(self.config, verb, connector)
 
-    # acting
+    # calls
 
     def limits(self, queue: EffectQueue) -> Limits:
         """Return the call limits of the adapter of a queue."""
@@ -169,7 +169,7 @@ class Outside(ABC):
     def call(self, batch: Batch) -> list[Result]:
         """Execute a claimed batch; return one result an effect, in order."""
         if self.mode is Mode.PLAN:
-            raise Refused("a plan acts on nothing")
+            raise Refused("a plan changes nothing")
         adapter = self._queue_adapter(batch.queue)
         orders = batch.orders
         if isinstance(adapter, Connector):
@@ -199,7 +199,7 @@ class Outside(ABC):
         if needed not in self.connector(connector).verbs:
             wanted = self.connector(connector).wants.get(needed, "")
             raise Unsupported(
-                f"directory {connector!r} cannot {needed}" + (f": {wanted}" if wanted else "")
+                f"directory {connector!r}: cannot {needed}" + (f": {wanted}" if wanted else "")
             )
 
     def close(self) -> None:
@@ -248,7 +248,7 @@ class Outside(ABC):
         prepared = self._notice(row)
         filled = prepared.fill(details["language"], values, row.token, address=order.target)
         if filled.digest != details["digest"]:
-            raise Refused("the message is not the one that was planned; nothing was sent")
+            raise Refused("the message differs from the planned one. Nothing was sent.")
         return Message(
             token=row.token,
             address=order.target,
@@ -278,8 +278,8 @@ class Outside(ABC):
         if not added:
             return ""
         return (
-            f"{', '.join(added)} came, or was renamed, after this incident was opened, which does "
-            "without: open another one for it, or configure it under its old name as well"
+            f"{', '.join(added)}: added or renamed after this incident was opened. Open another "
+            "incident for it, or configure its old name too."
         )
 
     def _lacking(self, section: str, name: str) -> str:
@@ -328,15 +328,15 @@ def _account_observed(
     )
     match ACTIONS[verb].method:
         case "lock":
-            # A lock ends sessions as well. Where nothing shows that it did, let it be done anew;
-            # done to another account of that name, it is refused, and says why.
-            is_shut = "revoke" not in connector.verbs or state.live_sessions == 0
-            is_shut = is_shut and state.is_enabled is False
-            happened = is_shut and not seen.is_another_than(row.prior or {})
+            # A lock also ends sessions. If the state does not show that, it is repeated; on another
+            # account of that name it is refused.
+            is_locked = "revoke" not in connector.verbs or state.live_sessions == 0
+            is_locked = is_locked and state.is_enabled is False
+            happened = is_locked and not seen.is_another_than(row.prior or {})
         case "undo":
             happened = state.prior == row.prior
         case _:
-            # Ending sessions again or reading again harms nobody: let it be done anew.
+            # Ending sessions or reading again is harmless: repeat it.
             happened = False
     return replace(seen, happened=happened)
 
@@ -347,7 +347,7 @@ def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
     An undo happened if the effect does not exist now.
     """
     if row.state is EffectState.PLANNED and not seen.is_readable:
-        # That nobody can look at it now keeps no one from doing it; an undo then asks no more.
+        # If the target cannot be observed, the call is made without a prior state.
         return Observed(target=row.target, state=seen.state)
     happened = seen.happened
     if happened is not None and _is_undo(verb):

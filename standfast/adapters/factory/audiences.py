@@ -133,8 +133,8 @@ def _of_directory(
     directory: Any = config.accounts.get(settings.directory)
     if not isinstance(directory, ScimDirectoryConfig):
         raise ConfigurationError(
-            f"an audience is read from [accounts.{settings.directory}], and that is no SCIM "
-            "directory here; mend its `directory`"
+            f"audience: [accounts.{settings.directory}] is not a SCIM directory. Correct "
+            "`directory`."
         )
     http = HttpClient(
         verify_tls=directory.verify_tls, ca_file=directory.ca_file, workers=directory.workers

@@ -28,7 +28,7 @@ from standfast.records import Limits, Mode
 
 _POSTAL = {"postal_1": "1 Example Street", "postal_2": "Exampleton"}
 _PEOPLE = ("Ada Example", "Grace Example", "Katherine Example")
-# The twins are this process itself: once it is dead, nothing more can happen in them.
+# Simulators run in this process: after its end nothing more can happen.
 _LIMITS = Limits(batch=100, workers=4, is_local=True)
 
 

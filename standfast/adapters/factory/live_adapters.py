@@ -102,7 +102,7 @@ class Live(Outside):
 
 def _not_restored(set_name: str, path: str) -> AbstractContextManager[Path]:
     raise ConfigurationError(
-        f"{path} of the backup set {set_name!r} is restored when a notice is planned, not here"
+        f"{path} of the backup set {set_name!r}: restored only when a notice is planned"
     )
 
 
@@ -112,11 +112,13 @@ def read_signing_key(path: Path) -> Ed25519PrivateKey:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise ConfigurationError(
-            f"the evidence key {path} cannot be read: {error.strerror}; bring it back, or make a "
-            f"new one: openssl genpkey -algorithm ed25519 -out '{path}'"
+            f"evidence key {path}: cannot be read, {error.strerror}. Restore it, or create a new "
+            f"one: openssl genpkey -algorithm ed25519 -out '{path}'"
         ) from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ConfigurationError(f"{path} is no private key in PEM") from None
+        raise ConfigurationError(
+            f"evidence key {path}: not a private key in PEM. Restore it."
+        ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigurationError(f"{path} is not an Ed25519 key")
+        raise ConfigurationError(f"evidence key {path}: not an Ed25519 key. Restore it.")
     return key

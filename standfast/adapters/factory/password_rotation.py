@@ -35,7 +35,7 @@ def read_recipients(keys: Sequence[str]) -> list[object]:
             recipients.append(kind.Recipient.from_str(key))
         except pyrage.RecipientError:
             raise ConfigurationError(
-                f"rotation.recipients has a key that is none: {key[:20]}…; write the public key "
-                "as age-keygen prints it, or an SSH key of the kind ed25519 or rsa"
+                f"rotation.recipients: {key[:20]}… is not a public key. Write it as age-keygen "
+                "prints it, or an SSH key of type ed25519 or rsa."
             ) from None
     return recipients

@@ -1,8 +1,10 @@
 """Procedures: configured calls that playbooks may use, and their contract.
 
+    procedure = build_procedure(config, "commands.isolate-host", reveal, clock)
+    (result,) = procedure.run([Order(token=…, verb="run.command", target="host-7", details={…})])
+
 A procedure is a command or an HTTP request that the configuration names. It has typed parameters,
-and perhaps a check of its effect and an undo. `command` and `http_request` implement it, and
-`simulator` passes the same contract tests.
+and possibly a check of its effect and an undo. `simulator` passes the same contract tests.
 
 Promises
 - A playbook selects a procedure by name and supplies its parameters; it never writes the command.
@@ -54,8 +56,8 @@ class Procedure(ABC):
             notes.append(f"{self.name}: cannot be undone")
         if not self.can_observe and not self.changes_nothing:
             notes.append(
-                f"{self.name}: nobody can look whether it took effect; if its answer is lost, a "
-                "person must say"
+                f"{self.name}: its effect cannot be checked; if its answer is lost, a person must "
+                "report it"
             )
         return tuple(notes)
 
@@ -70,12 +72,12 @@ class Procedure(ABC):
     def undo(self, orders: Sequence[Order]) -> list[Result]:
         """Undo the orders, except effects that existed before them."""
         if not self.can_undo:
-            raise Unsupported(f"{self.name} has no undo; take it back by hand")
+            raise Unsupported(f"{self.name}: has no undo. Undo it by hand.")
         return [
             Result(
                 target=order.target,
                 state=EffectState.DONE,
-                reason="it was so before the incident, and was left as it is",
+                reason="in effect before the incident, so it was not changed",
             )
             if (order.prior or {}).get(WAS_IN_EFFECT) is True
             else self._answered(order, is_undo=True)

@@ -67,7 +67,7 @@ class Command(Procedure):
         status, _ = self._end(self._settings.observe, order)
         if status in (0, 1):
             return status == 0
-        raise Unavailable(f"{self.name}: the look ended with {_status(status)}")
+        raise Unavailable(f"{self.name}: the check ended with {_status(status)}")
 
     def _run(self, order: Order) -> Result:
         return self._carried_out(self._settings.argv, order)
@@ -86,7 +86,7 @@ class Command(Procedure):
         is_in_doubt = status < 0 or status in _CUT_OFF
         reason = f"ended with {_status(status)}"
         if status in _NOT_STARTED:
-            reason = f"{reason}: the program cannot be run; see its path and who may run it"
+            reason = f"{reason}: the program cannot be run. Check its path and mode."
         return Result(
             target=order.target,
             state=EffectState.UNKNOWN if is_in_doubt else EffectState.FAILED,
@@ -148,7 +148,7 @@ class Command(Procedure):
         try:
             entry = pwd.getpwnam(user)
         except KeyError:
-            raise _NotStarted(f"there is no user {user!r} on this machine") from None
+            raise _NotStarted(f"user {user!r}: not on this machine. Correct `user`.") from None
         return entry.pw_uid, entry.pw_gid
 
     def _refuse_options_in_disguise(self) -> None:

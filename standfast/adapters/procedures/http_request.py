@@ -24,10 +24,11 @@ from standfast.adapters.procedures.captured_output import kept_text
 from standfast.adapters.procedures.parameters import check_templates, fill, read_parameters
 from standfast.config.sections.procedures import CallConfig, ParameterConfig, RequestConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Answer, Deadline, HttpClient, NotSent, fits_a_header
+from standfast.http_client import Answer, HttpClient, NotSent, fits_a_header
 from standfast.records import EffectState, Json, JsonObject, Limits, Now, Order, Result
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.secrets import Reveal
+from standfast.time_limit import Deadline
 
 _BUSY = (429, 503)
 
@@ -83,7 +84,7 @@ class Request(Procedure):
         if answer.status in look.is_not_with:
             return False
         if answer.status not in look.is_in_effect_with:
-            raise Unavailable(f"{self.name}: the look was answered with {answer.status}")
+            raise Unavailable(f"{self.name}: the check was answered with status {answer.status}")
         if not look.field:
             return True
         return _field(answer, look.field) == fill(look.value or "", values)
@@ -120,7 +121,7 @@ class Request(Procedure):
         return Result(
             target=order.target,
             state=EffectState.UNKNOWN if is_in_doubt else EffectState.FAILED,
-            reason=f"answered with {answer.status}",
+            reason=f"answered with status {answer.status}",
             facts=facts,
             retry_after_seconds=pause_seconds,
         )
@@ -142,7 +143,7 @@ def _check_address(name: str, url: str, declared: Mapping[str, ParameterConfig])
     check_templates(name, [url], declared)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"{name}: an address begins with https:// and a host")
+        raise ConfigurationError(f"{name}: the address is not valid. Write https:// and a host.")
     if "{" in parts.netloc or "@" in parts.netloc or parts.fragment:
         raise ConfigurationError(
             f"{name}: the host of an address is fixed, without user, password or parameter"
@@ -186,7 +187,7 @@ def _field(answer: Answer, path: str) -> str | None:
     try:
         value = answer.json()
     except ValueError:
-        raise Unavailable("the look was answered with something that is no JSON") from None
+        raise Unavailable("the answer to the check is not JSON") from None
     for key in path.split("."):
         if not isinstance(value, dict) or key not in value:
             return None

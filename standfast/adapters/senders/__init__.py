@@ -1,5 +1,8 @@
 """Senders: one class for each channel of notices, and their contract.
 
+    sender = build_sender(config, "mail", reveal, clock)
+    (result,) = sender.send([Message(token=…, address="ana@example.com", subject="Notice", …)])
+
 Promises
 - `send` returns one result for each message, in order. DONE means that the provider accepted it.
 - The message's token becomes its Message-ID (or the provider's custom id). It is the same in every
@@ -53,7 +56,7 @@ class Message:
 
     @cached_property
     def is_made_of_parts(self) -> bool:
-        """Return whether the shared pieces and the values give this very message."""
+        """Return whether the shared pieces and the values make this message."""
         if self.parts is None:
             return False
         try:
@@ -124,13 +127,13 @@ class Sender(ABC):
 def sending_obstacle(message: Message) -> str:
     """Return why a message must not reach any channel; empty if it may."""
     if not _TOKEN.fullmatch(message.token) or len(message.token) > 120:
-        return "the token cannot stand in a Message-ID"
+        return "the token is not valid in a Message-ID"
     if not message.subject or not is_one_line(message.subject):
-        return "the subject is empty or not one visible line"
+        return "the subject is not one visible line"
     if begins_encoded_word(message.subject):
         return "the subject has the beginning of an encoded word"
     if not _LANGUAGE.fullmatch(message.language):
-        return "the language is no language tag"
+        return "the language is not a language tag"
     if not _is_mail_text(message):
         return "the body has a control character"
     return ""

@@ -14,13 +14,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from standfast.adapters.clients.time_limit import within
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config.sections.senders import AppriseSenderConfig
 from standfast.errors import ConfigurationError, ExtraMissing
-from standfast.http_client import Deadline
 from standfast.records import EffectState, Limits, Result
+from standfast.time_limit import Deadline, within
 
 COME_BACK_SECONDS = 30.0
 
@@ -60,11 +59,15 @@ class AppriseSender(Sender):
                 ),
             )
         except TimeoutError:
-            return EffectState.UNKNOWN, "nobody said in time whether it was posted", None
+            return EffectState.UNKNOWN, "no answer in time whether it was posted", None
         except Exception as error:
             return EffectState.UNKNOWN, f"unexpected {type(error).__name__}", None
         if not is_taken:
-            return EffectState.UNKNOWN, "apprise says no, and not whether it was posted", None
+            return (
+                EffectState.UNKNOWN,
+                "apprise reports a failure, and the message may have been posted",
+                None,
+            )
         return EffectState.DONE, "", None
 
     def _open(self, url: str) -> Any:
@@ -72,8 +75,8 @@ class AppriseSender(Sender):
             import apprise
         except ImportError as error:
             raise ExtraMissing(
-                f"sender {self.name!r} needs the extra `apprise`; "
-                "pip install -r requirements/extras/apprise.txt"
+                f"sender {self.name!r}: apprise is not installed. Run `pip install -r "
+                "requirements/extras/apprise.txt`."
             ) from error
         logging.getLogger("apprise").disabled = True
         logging.getLogger("urllib3.connectionpool").setLevel(logging.WARNING)  # it logs each path
@@ -81,8 +84,8 @@ class AppriseSender(Sender):
         is_one = " " not in url and "," not in url
         if not is_one or not place.add(url):
             raise ConfigurationError(
-                f"sender {self.name!r}: url is no one address that apprise knows; its pages list "
-                "them by service"
+                f"sender {self.name!r}: url is not one address of apprise. Its documentation lists "
+                "them by service."
             )
         for plugin in place:
             plugin.socket_connect_timeout = plugin.socket_read_timeout = self.limits.timeout_seconds

@@ -32,15 +32,14 @@ from standfast.notices.localized_dates import long_date
 from standfast.notices.plain_text import is_one_line
 from standfast.records import EffectState, Limits, Result
 
-WRITTEN = "written as a letter; not posted before somebody says so: `standfast notice posted`"
+WRITTEN = "written as a letter. Report its posting with `standfast notice posted`."
 MARK_LENGTH = 8
 COME_BACK_SECONDS = 30.0
 _MOST_LINES = 7  # the name and six address lines
 _BODY = re.compile(r"<body\b[^>]*>(.*)</body>", re.DOTALL | re.IGNORECASE)
 _LETTER = re.compile(rb'<section id="letter-([A-Za-z0-9_.-]+)"')
 # Within margins of 20 mm: the window of DIN 5008 B, 20 mm from the left edge and 45 mm from the
-# top, and its mirror image, which holds the one of French envelopes. A browser prints nothing that
-# reaches into the margins.
+# top, and its mirror image for French envelopes. A browser prints nothing in the margins.
 _WINDOW_LEFT = {"left": "0mm", "right": "85mm"}
 _SENDER = {"left": "right: 0", "right": "left: 5mm"}
 _PAPER = {"a4": "A4", "letter": "letter"}
@@ -97,7 +96,8 @@ class LettersSender(Sender):
             folder = folder.parent
         if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             raise Unavailable(
-                f"letters cannot be written to {self._settings.folder}; let this user write there"
+                f"folder {self._settings.folder}: letters cannot be written. Let this user write "
+                "there."
             )
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:
@@ -119,7 +119,7 @@ class LettersSender(Sender):
             _write(self._settings.folder / f"{name}.csv", _addresses(messages).encode())
             _write(self._settings.folder / f"{name}.html", page.encode())
         except OSError as error:
-            reason = f"the letters cannot be written: {error.strerror}; see to the folder"
+            reason = f"the letters cannot be written: {error.strerror}. Check the folder."
             return [
                 Result(
                     target=message.address,
@@ -173,11 +173,11 @@ def letter_obstacle(address: str) -> str:
     """Return why a letter cannot reach an address; empty if it can."""
     lines = address.split("\n")
     if len(lines) < 2:
-        return "there is no postal address"
+        return "the postal address is missing"
     if len(lines) > _MOST_LINES:
         return f"the postal address has more than {_MOST_LINES} lines"
     if not all(line.strip() and is_one_line(line) for line in lines):
-        return "a line of the postal address is empty or has controls"
+        return "a line of the postal address is empty or has control characters"
     return ""
 
 

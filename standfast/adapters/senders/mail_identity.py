@@ -24,7 +24,7 @@ def letterhead(
     """Return the identity of a sender; `ConfigurationError` names a wrong key."""
     name, reply_to = settings.from_name or organisation.name, settings.reply_to
     if not is_one_line(name) or begins_encoded_word(name):
-        raise misfit(sender, "from_name", "must be one visible line and have no =? in it")
+        raise misfit(sender, "from_name", "must be one visible line without =?")
     return MailIdentity(
         address=_own(sender, "sender_address", settings.sender_address),
         name=name,
@@ -41,7 +41,7 @@ def _own(sender: str, key: str, text: str) -> Address:
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise misfit(sender, key, f"does not fit: {error}") from error
+        raise misfit(sender, key, f"is not valid: {error}") from error
     if address.needs_smtputf8:
-        raise misfit(sender, key, "must be ASCII before the @, or some relays refuse every mail")
+        raise misfit(sender, key, "must be ASCII before the @, because some relays refuse others")
     return address

@@ -18,16 +18,15 @@ from email.header import Header
 from email.utils import quote
 from typing import Any
 
-from standfast.adapters.clients.time_limit import within
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.mail_identity import letterhead, misfit
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config.sections.senders import SesSenderConfig
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline
 from standfast.notices.mail_addresses import Address, parse_address
 from standfast.records import EffectState, Limits, Result
 from standfast.secrets import Reveal
+from standfast.time_limit import Deadline, within
 
 COME_BACK_SECONDS = 30.0
 TOKEN_TAG = "standfast_token"  # noqa: S105 - the name of a tag, no secret
@@ -91,7 +90,7 @@ class SesSender(Sender):
     def _hand_over(self, message: Message, deadline: Deadline) -> _Answer:
         address = parse_address(message.address)
         if address.needs_smtputf8:
-            reason = "the address has letters beyond ASCII before the @; SES takes none"
+            reason = "the address is not ASCII before the @, which SES does not accept"
             return _Answer(state=EffectState.REFUSED, reason=reason)
         return self._call(deadline, lambda: self._post(message, address))
 
@@ -124,7 +123,7 @@ class SesSender(Sender):
         try:
             message_id = within(deadline.left_seconds(), act)
         except TimeoutError:
-            reason = "SES did not say whether it took the message"
+            reason = "SES did not report whether it accepted the message"
             return _Answer(state=EffectState.UNKNOWN, reason=reason)
         except Exception as error:
             return _judge(error)
@@ -153,7 +152,7 @@ class SesSender(Sender):
                 ),
             )
         except (BotoCoreError, ValueError) as error:
-            raise misfit(self.name, "region", f"does not fit ({type(error).__name__})") from None
+            raise misfit(self.name, "region", f"is not valid ({type(error).__name__})") from None
 
 
 def _judge(error: Exception) -> _Answer:
@@ -186,7 +185,8 @@ def _judge(error: Exception) -> _Answer:
         return _failed(f"SES cannot be called ({kind})", is_for_all=True)
     if isinstance(error, HTTPClientError):
         return _Answer(
-            state=EffectState.UNKNOWN, reason=f"SES did not say whether it took it ({kind})"
+            state=EffectState.UNKNOWN,
+            reason=f"SES did not report whether it accepted the message ({kind})",
         )
     return _Answer(state=EffectState.UNKNOWN, reason=f"unexpected {kind}")
 

@@ -152,11 +152,7 @@ class GlewlwydConfig(ProviderCalledConfig):
 class AwsConfig(CalledConfig):
     """Region, credentials and other settings of calls to AWS."""
 
-    region: Line = Field(
-        default="us-east-1",
-        description="The AWS region.",
-        examples=["eu-west-2"],
-    )
+    region: Line = Field(default="us-east-1", description="The AWS region.", examples=["eu-west-2"])
     access_key_id: Text | None = Field(
         default=None,
         description="The id of an access key. Default: this machine's own identity, as the AWS "
@@ -178,7 +174,7 @@ class AwsConfig(CalledConfig):
     @model_validator(mode="after")
     def check(self) -> Self:
         if (self.access_key_id is None) is not (self.secret_access_key is None):
-            raise ValueError("`access_key_id` and `secret_access_key` stand together or not at all")
+            raise ValueError("set both `access_key_id` and `secret_access_key`, or neither")
         return self
 
 
@@ -271,9 +267,9 @@ class OktaConfig(ProviderCalledConfig):
     @model_validator(mode="after")
     def check(self) -> Self:
         if (self.client_id is None) is not (self.private_key is None):
-            raise ValueError("`client_id` and `private_key` stand together or not at all")
+            raise ValueError("set both `client_id` and `private_key`, or neither")
         if (self.token is None) is (self.client_id is None):
-            raise ValueError("write either `token`, or `client_id` and `private_key`")
+            raise ValueError("set either `token`, or `client_id` and `private_key`")
         return self
 
 

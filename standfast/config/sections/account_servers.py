@@ -21,15 +21,7 @@ from standfast.config.sections.server_settings import (
     PostgresqlTls,
     RedisTls,
 )
-from standfast.config.value_types import (
-    Items,
-    Line,
-    Place,
-    Port,
-    Seconds,
-    SecretReference,
-    Workers,
-)
+from standfast.config.value_types import Items, Line, Place, Port, Seconds, SecretReference, Workers
 
 
 class CalledConfig(Section):

@@ -39,7 +39,7 @@ _COLUMNS = (
 
 def _refuse_without_address(columns: Mapping[str, str]) -> None:
     if "address" not in columns and "postal_1" not in columns:
-        raise ValueError("`columns` does not say which column is the address")
+        raise ValueError("`columns` has no `address`")
 
 
 class _Audience(Section):

@@ -82,8 +82,7 @@ class SqliteSourceConfig(Section):
     """One SQLite database, copied whole and consistent while it is in use."""
 
     kind: Literal["sqlite"] = Field(
-        description="One SQLite database, through its online backup interface.",
-        examples=["sqlite"],
+        description="One SQLite database, through its online backup interface.", examples=["sqlite"]
     )
     name: Name = Field(description="The name of the folder in the restored tree.", examples=["crm"])
     path: Place = Field(description="The database file.", examples=["/srv/crm/crm.db"])
@@ -211,7 +210,7 @@ class CopyConfig(Section):
     @model_validator(mode="after")
     def check(self) -> Self:
         if (self.vault is None) == (self.s3 is None):
-            raise ValueError("a copy goes to one place: set `vault` or `s3`, and not both")
+            raise ValueError("a copy has one destination: set `vault` or `s3`, not both")
         return self
 
 

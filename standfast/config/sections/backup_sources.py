@@ -27,15 +27,7 @@ from standfast.config.sections.server_settings import (
     MariadbTls,
     PostgresqlTls,
 )
-from standfast.config.value_types import (
-    Items,
-    Line,
-    Name,
-    Place,
-    Port,
-    SecretReference,
-    WebAddress,
-)
+from standfast.config.value_types import Items, Line, Name, Place, Port, SecretReference, WebAddress
 
 KeyPrefix = Annotated[str, Field(max_length=1024)]
 

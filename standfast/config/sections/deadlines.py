@@ -9,11 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import (
-    Items,
-    Line,
-    Text,
-)
+from standfast.config.value_types import Items, Line, Text
 
 
 def _country(code: str) -> str:

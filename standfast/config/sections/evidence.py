@@ -14,13 +14,7 @@ from pydantic import AfterValidator, Field
 
 from standfast.config.base_section import Section
 from standfast.config.sections.backup import S3Config
-from standfast.config.value_types import (
-    Items,
-    Line,
-    ObjectPrefix,
-    Place,
-    SecretReference,
-)
+from standfast.config.value_types import Items, Line, ObjectPrefix, Place, SecretReference
 
 
 class FilesEvidenceConfig(Section):

@@ -9,11 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import (
-    Count,
-    Name,
-    Place,
-)
+from standfast.config.value_types import Count, Name, Place
 
 
 class NoticesConfig(Section):

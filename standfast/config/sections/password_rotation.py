@@ -10,11 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import (
-    Items,
-    Place,
-    like,
-)
+from standfast.config.value_types import Items, Place, like
 
 _PublicKey = Annotated[
     str,

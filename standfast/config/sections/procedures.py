@@ -57,7 +57,7 @@ AddressTemplate = Annotated[str, AfterValidator(_address)]
 
 def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
     if not argv or not argv[0].startswith("/"):
-        raise ValueError("the program comes first, with its whole path")
+        raise ValueError("begin with the program and its absolute path")
     return argv
 
 
@@ -227,9 +227,7 @@ class RequestConfig(CallConfig):
         default={}, description="Headers of every request.", examples=[{"Accept": "text/plain"}]
     )
     bearer: SecretReference | None = Field(
-        default=None,
-        description="A token for `Authorization: Bearer`.",
-        examples=["env:PBX_TOKEN"],
+        default=None, description="A token for `Authorization: Bearer`.", examples=["env:PBX_TOKEN"]
     )
     secrets: Mapping[str, SecretReference] = Field(
         default={},

@@ -102,7 +102,7 @@ class SmtpSenderConfig(_Sender):
     @model_validator(mode="after")
     def check(self) -> Self:
         if (self.username is None) != (self.password is None):
-            raise ValueError("username and password go together; give both or neither")
+            raise ValueError("set both `username` and `password`, or neither")
         if self.username is not None and self.security == "none":
             raise ValueError("a password would travel unencrypted; use starttls or tls")
         return self
@@ -205,7 +205,7 @@ class SesSenderConfig(_Sender):
     @model_validator(mode="after")
     def check(self) -> Self:
         if (self.access_key_id is None) is not (self.secret_access_key is None):
-            raise ValueError("`access_key_id` and `secret_access_key` stand together or not at all")
+            raise ValueError("set both `access_key_id` and `secret_access_key`, or neither")
         return self
 
 

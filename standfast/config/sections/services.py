@@ -15,16 +15,7 @@ from pydantic import Field, model_validator
 
 from standfast.config.base_section import Section
 from standfast.config.sections.procedures import ServiceModeConfig
-from standfast.config.value_types import (
-    Count,
-    InnerPath,
-    Items,
-    Line,
-    Minutes,
-    Name,
-    Seconds,
-    Text,
-)
+from standfast.config.value_types import Count, InnerPath, Items, Line, Minutes, Name, Seconds, Text
 
 
 class SqliteCheckConfig(Section):

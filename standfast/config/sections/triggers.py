@@ -13,15 +13,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, model_validator
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import (
-    Items,
-    Line,
-    Name,
-    Place,
-    SecretReference,
-    Text,
-    like,
-)
+from standfast.config.value_types import Items, Line, Name, Place, SecretReference, Text, like
 
 TriggerName = Annotated[
     str,
@@ -170,7 +162,7 @@ class SuricataTriggerConfig(TriggerConfig):
         if not (self.signature_ids or self.severity or self.categories or self.networks):
             raise ValueError(
                 "it means no alert: name `signature_ids`, `severity`, `categories` or `networks`; "
-                "all that are named must hold"
+                "all named conditions must be met"
             )
         return self
 

@@ -10,13 +10,11 @@ from standfast.playbook.actions.action import (
     Planner,
     Use,
 )
+from standfast.playbook.actions.shared_arguments import ACCOUNTS
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 LOCK, UNLOCK = "accounts.lock", "accounts.unlock"
-ACCOUNTS = ArgumentSpec(
-    type=ArgumentType.ACCOUNTS, required=True, description="the accounts, by name"
-)
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
@@ -26,7 +24,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
     directory = planner.directory(adapter)
     if "revoke" not in directory.verbs:
-        yield f"{adapter}: sessions that are open there cannot be ended"
+        yield f"{adapter}: open sessions cannot be ended there"
     yield from (f"{adapter}: {loss}" for loss in directory.irreversible)
 
 

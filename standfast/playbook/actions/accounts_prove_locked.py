@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from standfast.playbook.actions.accounts_lock import ACCOUNTS
 from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.actions.shared_arguments import ACCOUNTS
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 

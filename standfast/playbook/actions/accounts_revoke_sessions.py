@@ -3,8 +3,8 @@
 Not irreversible: a new sign-in restores everything that is lost.
 """
 
-from standfast.playbook.actions.accounts_lock import ACCOUNTS
 from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.actions.shared_arguments import ACCOUNTS
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
@@ -24,6 +24,6 @@ ACTION = Action(
     arguments={"accounts": ACCOUNTS},
     plan=_plan,
     done="signed out",
-    keeps_holder_out=True,  # whose session ends stops working
+    keeps_holder_out=True,  # a person without a session cannot work
     is_for_locked_account=True,
 )

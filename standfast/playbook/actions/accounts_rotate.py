@@ -1,9 +1,9 @@
-"""Set new passwords, sealed to the keys of the people allowed to read."""
+"""Set new passwords, sealed for the people that may read them."""
 
 from collections.abc import Iterator
 
-from standfast.playbook.actions.accounts_lock import ACCOUNTS
 from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.actions.shared_arguments import ACCOUNTS
 from standfast.playbook.planned_effects import Expansion
 from standfast.plurals import counted
 from standfast.records import JsonObject
@@ -33,7 +33,7 @@ ACTION = Action(
     done="given new passwords",
     is_irreversible=True,
     notes=_notes,
-    keeps_holder_out=True,  # nobody knows the new password yet
+    keeps_holder_out=True,  # the holder does not know the new password
     is_for_locked_account=True,
     settings=("rotation",),
 )

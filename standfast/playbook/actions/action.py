@@ -89,7 +89,7 @@ class Planner(Protocol):
 
     @property
     def is_keeper_machine(self) -> bool:
-        """Return whether this machine has the key of the keeper of backups."""
+        """Return whether this machine has the keeper's key of the backups."""
 
     def directory(self, name: str) -> Directory:
         """Return a directory of accounts."""
@@ -111,11 +111,9 @@ class Planner(Protocol):
     def call(
         self, verb: str, procedure: str, target: str, details: JsonObject, *, refusal: str = ""
     ) -> Draft:
-        """Plan one call.
+        """Plan one call, refused for an invalid parameter or a protected account.
 
-        Refuse a parameter that is not valid, or a protected account.
-
-        Raises Refused when nothing takes the call back and no approval is asked for.
+        Raises Refused if the call has no undo and the step no approval.
         """
 
     def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
@@ -138,7 +136,7 @@ def _no_notes(_adapter: str, _planner: Planner) -> Sequence[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """One verb, with everything that is particular to it."""
+    """One verb and all facts about it."""
 
     verb: str
     title: str  # its effect, as a phrase: "lock the accounts"
@@ -147,12 +145,12 @@ class Action:
     method: str  # of the carrier: "lock", "run", "undo", …
     arguments: Mapping[str, ArgumentSpec] = field(default_factory=dict)
     plan: Plan | None = None  # None: no step names it
-    done: str = "done"  # of targets, in counts: "487 locked, 13 not"
+    done: str = "done"  # word for done targets in counts: "487 locked, 13 not"
     undo: str | None = None
     use: Use = Use.STEP
-    is_irreversible: bool = False  # a person must know before Enter that nothing restores it
-    # Returns why the step needs an approval whatever the playbook says, or nothing. The second
-    # argument is the audiences that are the own staff.
+    is_irreversible: bool = False  # the plan must say that nothing restores it
+    # Returns why the step always needs an approval, or "". The second argument has the audiences
+    # that are the own staff.
     approval_reason: Callable[[JsonObject, Collection[str]], str] = _no_approval
     # Yields what a plan shows about an adapter that carries it.
     notes: Callable[[str, Planner], Iterable[str]] = _no_notes
@@ -160,7 +158,7 @@ class Action:
     # The prior state of each target is recorded before the first attempt; the undo restores it.
     keeps_prior_state: bool = False
     keeps_holder_out: bool = False  # counts towards the accounts that one person may lock
-    is_for_locked_account: bool = False  # of the account that was locked, not of a later namesake
+    is_for_locked_account: bool = False  # never for another account with the same name
     is_notice: bool = False  # its targets are sealed under the key of the incident
     names_people: bool = True  # its targets are masked in summaries
     # Sections of the configuration that an approval covers, besides that of the adapter.

@@ -17,8 +17,8 @@ def _plan(_arguments: JsonObject, planner: Planner) -> Expansion:
     refusal = ""
     if planner.mode is not Mode.EXERCISE and not planner.is_keeper_machine:
         refusal = (
-            "the keeper is another machine's, as it should be; by hand, there: `standfast backup "
-            f"keep hold {planner.incident}`"
+            "the keeper is another machine, as it should be. Run there: `standfast backup keep "
+            f"hold {planner.incident}`."
         )
     draft = planner.call(PROTECT, KEEPER, f"{KEEPER}:repository", {}, refusal=refusal)
     return Expansion(drafts=(draft,))
@@ -26,8 +26,8 @@ def _plan(_arguments: JsonObject, planner: Planner) -> Expansion:
 
 def _notes(_adapter: str, _planner: Planner) -> Iterator[str]:
     yield (
-        "by hand, where the owner's key is: after a compromise of the backup host, `standfast "
-        "backup owner new-epoch WRITER` ends the trust in it"
+        "after a compromise of the backup host, run `standfast backup owner new-epoch WRITER` "
+        "on the machine with the owner's key: it ends the trust in that host"
     )
 
 
@@ -45,7 +45,7 @@ ACTION = Action(
 )
 UNDO = Action(
     verb=RELEASE,
-    title="let recovery points expire again by their rules",
+    title="let recovery points expire by their rules again",
     targets="repositories",
     carrier=Carrier.PROCEDURES,
     method="undo",

@@ -11,7 +11,7 @@ LEDGER = "ledger"  # the built-in procedure
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     details: JsonObject = {key: value for key, value in arguments.items() if value}
     planner.validate(LEDGER, details)
-    # The fact was known when these steps were done, not when a runner recorded it.
+    # The fact was known when these steps were done, not when it was recorded.
     step = planner.step
     details = {**details, "needs": [name for name in step.needs if name not in step.after]}
     draft = planner.call(START, LEDGER, f"{LEDGER}:{arguments['fact']}", details)
@@ -28,15 +28,15 @@ ACTION = Action(
         "fact": ArgumentSpec(
             type=ArgumentType.TEXT,
             required=True,
-            description="what happened, as the legal clocks name it: awareness, detection, …",
+            description="the fact, by its name in the legal clocks: awareness, detection, …",
         ),
         "at": ArgumentSpec(
             type=ArgumentType.TIME,
-            description="when; without it, when the last step that it needs was answered or "
-            "ended, and where it needs none, when the incident was opened",
+            description="its time; by default the end of the last step that it needs, or the "
+            "opening of the incident",
         ),
         "note": ArgumentSpec(
-            type=ArgumentType.TEXT, default="", description="how it is known, for the record"
+            type=ArgumentType.TEXT, default="", description="how it became known, for the record"
         ),
     },
     plan=_plan,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import cast
 
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
-from standfast.playbook.actions.evidence_review import INDICATORS
+from standfast.playbook.actions.shared_arguments import INDICATORS
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject, Mode
 
@@ -23,9 +23,9 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     for name in dict.fromkeys(names):
         refusal = ""
         if name not in configured:
-            refusal = "there is no such backup set"
+            refusal = "the configuration has no such backup set"
         elif not has_identity:
-            refusal = "no identity opens the backups here: set drills.identity, on a drill host"
+            refusal = "drills.identity is not set here. Set it on a drill host."
         drafts.append(planner.call(FIND, DRILL, f"{DRILL}:{name}", details, refusal=refusal))
     return Expansion(drafts=tuple(drafts))
 

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from typing import cast
 
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
+from standfast.playbook.actions.shared_arguments import INDICATORS
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 REVIEW = "evidence.review"
 REVIEWER = "review"  # the built-in procedure
-INDICATORS = ArgumentSpec(
-    type=ArgumentType.NAMES,
-    description="what to look for: `text:…`, `path:…` (with * and ?) or `sha256:…`",
-)
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
@@ -21,7 +18,9 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
         for key in ("indicators", "accounts")
     }
     planner.validate(REVIEWER, wanted)
-    refusal = "" if planner.config.evidence else "nothing is frozen here: add [evidence.NAME]"
+    refusal = (
+        "" if planner.config.evidence else "no evidence source is configured. Add [evidence.NAME]."
+    )
     draft = planner.call(REVIEW, REVIEWER, f"{REVIEWER}:frozen", wanted, refusal=refusal)
     return Expansion(drafts=(draft,))
 
@@ -34,7 +33,7 @@ ACTION = Action(
     method="run",
     arguments={
         "accounts": ArgumentSpec(
-            type=ArgumentType.ACCOUNTS, description="the accounts whose traces are wanted"
+            type=ArgumentType.ACCOUNTS, description="the accounts to search for"
         ),
         "indicators": INDICATORS,
     },

@@ -15,11 +15,17 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     wanted = arguments["sources"]
     names = list(configured) if wanted == "all" else list(cast("Sequence[str]", wanted))
     if not names:
-        reason = "no log is kept here: add [evidence.NAME], and copy tonight's by hand"
+        reason = (
+            "no evidence source is configured. Add [evidence.NAME], and copy present logs by hand."
+        )
         return Expansion(drafts=(_draft("", "all", reason),))
     return Expansion(
         drafts=tuple(
-            _draft(name, name, "" if name in configured else "there is no such evidence source")
+            _draft(
+                name,
+                name,
+                "" if name in configured else "the configuration has no such evidence source",
+            )
             for name in names
         )
     )

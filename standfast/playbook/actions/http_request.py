@@ -8,7 +8,7 @@ from standfast.playbook.actions.action import (
     Planner,
     Use,
 )
-from standfast.playbook.actions.run_command import CALL
+from standfast.playbook.actions.shared_arguments import CALL
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 

@@ -1,7 +1,7 @@
 """Render a notice and count its recipients, without sending it."""
 
 from standfast.playbook.actions.action import Action, Carrier, Planner
-from standfast.playbook.actions.notices_send import NOTICE
+from standfast.playbook.actions.shared_arguments import NOTICE
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 

@@ -2,27 +2,12 @@
 
 from collections.abc import Collection, Iterator
 
-from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
+from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.actions.shared_arguments import NOTICE
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 SEND = "notices.send"
-NOTICE = {
-    "template": ArgumentSpec(
-        type=ArgumentType.TEMPLATE, required=True, description="the notice, by name"
-    ),
-    "audience": ArgumentSpec(
-        type=ArgumentType.AUDIENCE, required=True, description="who is told, by name"
-    ),
-    "sender": ArgumentSpec(
-        type=ArgumentType.SENDER, description="the channel; without it the default one"
-    ),
-    "context": ArgumentSpec(
-        type=ArgumentType.MAPPING,
-        default={},
-        description="what the notice is rendered with, besides what every notice has",
-    ),
-}
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
@@ -34,14 +19,11 @@ def _approval_reason(arguments: JsonObject, staff: Collection[str]) -> str:
 
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
-    """Return the channels that do not use the company's own mail relay.
-
-    They remain if an attacker controls that relay.
-    """
+    """Yield the channels that an attacker on the mail relay does not control."""
     senders = planner.config.senders
     if senders[adapter].kind == "smtp":
         around = [name for name, sender in senders.items() if sender.kind != "smtp"]
-        stays = f"use {', '.join(around)}" if around else "there is no other channel here"
+        stays = f"use {', '.join(around)}" if around else "no other channel is configured"
         yield f"{adapter}: if an attacker may control this mail relay, {stays}"
 
 

@@ -8,7 +8,7 @@ from standfast.playbook.actions.action import Action, Carrier, Use
 PAGE = "people.page"
 ACTION = Action(
     verb=PAGE,
-    title="reach the approvers",
+    title="page the approvers",
     targets="people",
     carrier=Carrier.SENDERS,
     method="send",

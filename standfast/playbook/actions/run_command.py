@@ -8,19 +8,11 @@ from standfast.playbook.actions.action import (
     Planner,
     Use,
 )
+from standfast.playbook.actions.shared_arguments import CALL
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 RUN, UNDO_RUN = "run.command", "run.undo"
-CALL = {
-    "targets": ArgumentSpec(
-        type=ArgumentType.NAMES,
-        description="what it is done to, one by one; each is the parameter `target`",
-    ),
-    "parameters": ArgumentSpec(
-        type=ArgumentType.MAPPING, default={}, description="its other parameters, by name"
-    ),
-}
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:

@@ -19,7 +19,9 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     name, mode = str(arguments["service"]), str(arguments["mode"])
     step, services = planner.step.name, planner.config.services
     if name not in services:
-        raise UsageError(f"step {step!r}: there is no service {name!r}; add [services.{name}]")
+        raise UsageError(
+            f"step {step!r}: service {name!r} is not configured. Add [services.{name}]."
+        )
     modes = services[name].modes
     if mode not in modes:
         raise UsageError(
@@ -44,7 +46,7 @@ ACTION = Action(
         "mode": ArgumentSpec(
             type=ArgumentType.TEXT,
             required=True,
-            description="one of the modes that the service's configuration prepares",
+            description="one of the modes in the service's configuration",
         ),
     },
     plan=_plan,

@@ -3,9 +3,9 @@
 The document has passed the schema and the semantic checks.
 
 Rules
-- Told by its content: an object whose `spec_version` is `cacao-2.0`, or whose `type` is `playbook`.
-- At most 1 MiB, 40 levels and 200 steps; a name that stands twice in one object is refused.
-- Every problem has its line, its JSON path, and a hint where one is known.
+- A CACAO file is recognised by its content: `type` is `playbook`, or `spec_version` exists.
+- At most 1 MiB, 40 levels and 200 steps. A name that occurs twice in one object is refused.
+- Every problem has its line, its JSON path, and a hint if one is known.
 """
 
 import json
@@ -28,10 +28,7 @@ Document = Mapping[str, Any]  # what the schema describes
 
 
 def is_cacao(text: str) -> bool:
-    """Return whether the text claims to be a CACAO playbook.
-
-    The playbook may still be invalid.
-    """
+    """Return whether the text is meant as a CACAO playbook, valid or not."""
     if not text.lstrip().startswith("{") or len(text) > LARGEST_BYTES:
         return False
     try:
@@ -44,10 +41,7 @@ def is_cacao(text: str) -> bool:
 
 
 def read_document(text: str, file: str) -> Document:
-    """Read a document.
-
-    Raise PlaybookInvalid with every reason why it is invalid, each with its path.
-    """
+    """Read a document; PlaybookInvalid has every problem with its path."""
     if len(text.encode("utf-8", "surrogatepass")) > LARGEST_BYTES:
         raise _invalid(file, "is larger than 1 MiB")
     try:
@@ -58,7 +52,7 @@ def read_document(text: str, file: str) -> Document:
         raise _invalid(file, f"is nested deeper than {DEEPEST} levels") from None
     except json.JSONDecodeError as error:
         raise PlaybookInvalid(
-            [Problem(file=file, line=error.lineno, message=f"is no JSON: {error.msg}")]
+            [Problem(file=file, line=error.lineno, message=f"is not JSON: {error.msg}")]
         ) from None
     except _Twice as error:
         raise _invalid(file, str(error), _line_of_second(text), "keep one of the two") from None
@@ -91,13 +85,13 @@ def _problems(found: Sequence[Unsound], text: str, file: str) -> list[Problem]:
 
 
 class _Twice(ValueError):
-    """A name stands twice in one object."""
+    """A name that occurs twice in one object."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _Twice("has a name twice in one object; two readers would not agree on it")
+        raise _Twice("has a name twice in one object, which programs read differently")
     return found
 
 
@@ -105,7 +99,7 @@ def _line_of_second(text: str) -> int:
     seen = set()
     for path, line in places(text):
         if len(path) > DEEPEST:
-            return 0  # it is refused anyhow, and each path this deep is kept
+            return 0  # refused anyway
         if path in seen:
             return line
         if path and isinstance(path[-1], str):
@@ -114,7 +108,7 @@ def _line_of_second(text: str) -> int:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"has {name}, which is no JSON")
+    raise ValueError(f"has {name}, which is not JSON")
 
 
 def _whole(digits: str) -> int:

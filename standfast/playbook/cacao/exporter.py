@@ -1,14 +1,14 @@
-"""A playbook of ours as a CACAO document.
+"""Conversion of a playbook to a CACAO document.
 
-Our graph is one of needs; CACAO nests blocks. So the steps go out in rows: those whose needs are
-all met stand side by side in a `parallel`, and the next row follows. That is stricter than the
-playbook, and right. What it really says travels in the extension of each step.
+Our steps have needs; CACAO nests blocks. The steps are exported in rows: steps whose needs are all
+in earlier rows form a `parallel` block, and the next row follows. This order is stricter than the
+playbook's. The extension of each step has the original.
 
 Rules
-- A step is an `action` with one `manual` command that says it in words: another tool's operator can
-  follow it. Nothing that could be executed without this program's approvals is written down.
-- A condition becomes an `if-condition` around its step; what it is about becomes variables.
-- Identifiers are made from names: the same playbook is exported as the same document.
+- A step is an `action` with one `manual` command that describes it, so that an operator of another
+  tool can follow it. Nothing is exported that could be executed without this program's approvals.
+- A condition becomes an `if-condition` around its step, and its names become variables.
+- Identifiers are derived from names: the same playbook gives the same document.
 """
 
 import json
@@ -39,11 +39,9 @@ _NAME = re.compile(r"\b(?:inputs|answers|steps)(?:\.\w+|\[\"\w+\"\])+")
 
 
 def export_cacao(playbook: Playbook, now: datetime) -> str:
-    """Write a playbook as a CACAO document.
+    """Convert a playbook to a CACAO document.
 
-    The same playbook at the same moment gives the same document.
-
-    Raises `PlaybookInvalid` where its steps have no order: it could not be drawn as a workflow.
+    Raises `PlaybookInvalid` if its steps have no order.
     """
     if problems := judge_order(playbook):
         raise PlaybookInvalid(problems)

@@ -3,15 +3,15 @@
 Everything that cannot be converted gets a warning.
 
 Rules
-- A playbook that this program exported comes back from its extensions, as it was. Where these do
-  not say what the file shows, somebody changed one of them: then only what it shows is imported.
-- `manual` stays by hand. `bash`, `ssh` and `powershell` become a command, `http-api` and
-  `openc2-http` a request, by a name that this place must allow; until it does, the step is refused
-  by its name. Each asks for an approval: a foreign file is a stranger's word.
-- Other commands, playbooks within playbooks, and loops are carried by hand, with a warning.
-- A condition that is about inputs only is evaluated; any other is put before a person.
-- A step that fails waits for a person, as always here; the branch `on_failure` begins when they say
-  to go on.
+- A playbook that this program exported is restored from its extensions. If they differ from the
+  visible steps, somebody changed the file: then only the visible steps are imported.
+- `manual` stays manual. `bash`, `ssh` and `powershell` become a command, `http-api` and
+  `openc2-http` a request, by a name that the configuration must allow; until then the step is
+  refused. Each needs an approval, because the file is foreign.
+- Other commands, playbooks within playbooks, and loops become manual steps, with a warning.
+- A condition that depends on inputs only is evaluated; any other becomes a question to a person.
+- As always, a failed step waits for a person; the branch `on_failure` begins after the step is
+  accepted.
 """
 
 import io
@@ -52,24 +52,21 @@ _SWITCH = re.compile(r"\s*(__[\w-]+?__)(?::value)?\s*")
 _NONE = "none of these"
 _SHOWN = ("name", "description", "workflow_start", "workflow", "playbook_variables")
 _CHANGED = (
-    f"$.playbook_extensions['{EXTENSION}']: says other steps than the file shows; only what it "
-    "shows was imported"
+    f"$.playbook_extensions['{EXTENSION}']: has other steps than the file shows. Only the visible "
+    "steps were imported."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A playbook of ours as YAML, and what a person must know about it."""
+    """A playbook as YAML, and warnings for a person."""
 
     text: str
     warnings: tuple[str, ...]
 
 
 def import_cacao(text: str, file: str) -> Imported:
-    """Convert a CACAO file to a playbook.
-
-    Raise PlaybookInvalid with the reasons why it cannot be converted.
-    """
+    """Convert a CACAO file; PlaybookInvalid has the reasons if impossible."""
     document = read_document(text, file)
     head = document.get("playbook_extensions", {}).get(EXTENSION)
     own = None if head is None else _written(_own(document, head, text, file))
@@ -82,24 +79,24 @@ def import_cacao(text: str, file: str) -> Imported:
         except ValueError as error:
             raise refused(text, file, "$.workflow", str(error)) from None
         if len(body["steps"]) > MOST_STEPS:
-            message = f"comes to more than {MOST_STEPS} steps here"
+            message = f"needs more than {MOST_STEPS} steps here"
             raise refused(text, file, "$.workflow", message)
         changed = () if own is None else (_CHANGED,)
         imported = Imported(text=_written(body), warnings=(*changed, *maker.warnings))
     try:
-        load(imported.text, file)  # what came of it must be a playbook, whatever was in the file
+        load(imported.text, file)  # the result must be a valid playbook
     except PlaybookInvalid as error:
         raise _by_no_line(error) from None
     return imported
 
 
 def _by_no_line(error: PlaybookInvalid) -> PlaybookInvalid:
-    """Leave out the lines: they are those of what came of the file."""
+    """Return the error without lines: they refer to the converted text."""
     return PlaybookInvalid([replace(problem, line=0) for problem in error.problems])
 
 
 def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> dict[str, Any]:
-    """Put a playbook together again that was exported from here."""
+    """Restore a playbook that was exported by this program."""
     steps: dict[str, Any] = {}
     order = head.get(ORDER)
     found = {
@@ -121,10 +118,7 @@ def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> d
 
 
 def _shows(document: Document, own: str, file: str) -> bool:
-    """Return whether a document shows the same steps as its extensions.
-
-    The extensions hold the steps that would be carried out.
-    """
+    """Return whether the visible steps equal the steps in the extensions."""
     try:
         shown = json.loads(export_cacao(load(own, file), datetime.now(UTC)))
     except PlaybookInvalid as error:
@@ -133,28 +127,28 @@ def _shows(document: Document, own: str, file: str) -> bool:
 
 
 class _Maker:
-    """Makes one playbook of one foreign document."""
+    """Converter of one foreign document."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
         self._workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
         self._flow = Flow(document)
         self._names: set[str] = set()
-        self._last: dict[str, list[str]] = {}  # step of the document → what stands for its end
-        self._ways: dict[Choice, str] = {}  # the expression that says that a branch was taken
+        self._last: dict[str, list[str]] = {}  # step of the document → last steps of its conversion
+        self._ways: dict[Choice, str] = {}  # condition of each branch
         self._inputs = inputs_of(document)
         self.warnings: list[str] = []
         self.steps: dict[str, dict[str, Any]] = {}
 
     def playbook(self) -> dict[str, Any]:
-        """Return the playbook as YAML has it."""
+        """Return the playbook as plain values."""
         for name, place in self._flow.in_order():
             self._add(name, place)
         if not self.steps:
             self.steps["nothing"] = {"title": "Nothing to do", "manual": "There is nothing to do."}
         if "workflow_exception" in self._document:
             self.warnings.append(
-                "$.workflow_exception: is not imported; here a step that fails waits for a person"
+                "$.workflow_exception: not imported. A failed step waits for a person here."
             )
         name = self._document["name"]
         body: dict[str, Any] = {
@@ -191,8 +185,8 @@ class _Maker:
                     command = step["commands"][number]
                     self._warn(
                         name,
-                        f"is {command['type']}: it runs as [{section}.{own}], which this place "
-                        f"must allow; the file says: {one_line(said_by(command))}",
+                        f"{command['type']} runs as [{section}.{own}], which the configuration "
+                        f"must allow. The file has: {one_line(said_by(command))}",
                     )
             self.steps[own] = whole | body
             needs = [own]
@@ -209,21 +203,23 @@ class _Maker:
                     bodies[-1] = {"decide": f"{question} Done?", "options": ["done", "failed"]}
                 return bodies
             case "playbook-action":
-                self._warn(name, "a playbook within a playbook is carried out by hand")
+                self._warn(name, "a playbook within a playbook becomes a manual step")
                 return [{"manual": f"Carry out the playbook {step['playbook_id']}."}]
             case "while-condition":
-                self._warn(name, "a loop is carried out by hand: steps have no way back here")
+                self._warn(name, "a loop becomes a manual step: steps cannot be repeated here")
                 return [{"manual": self._loop(name, step)}]
             case "if-condition":
                 if self._equality(step["condition"]) is not None:
                     return []
-                self._warn(name, "its condition is not only about inputs; a person is asked")
-                question = f"Is this so? {self._cut(name, step['condition'], 970)}"
+                self._warn(name, "its condition depends on more than inputs and becomes a question")
+                question = f"Is this true? {self._cut(name, step['condition'], 970)}"
                 return [{"decide": question, "options": ["yes", "no"]}]
             case _:
                 if self._switched(step) is not None:
                     return []
-                self._warn(name, "what it switches by is no input; a person is asked")
+                self._warn(
+                    name, "it switches by something that is not an input and becomes a question"
+                )
                 question = f"Which is it? {self._cut(name, step['switch'], 970)}"
                 return [{"decide": question, "options": _options(step)}]
 
@@ -231,7 +227,7 @@ class _Maker:
         kind, text = command["type"], said_by(command)
         if kind not in _EXECUTED:
             if kind != "manual":
-                self._warn(name, f"a command of type {kind} is carried out by hand")
+                self._warn(name, f"a command of type {kind} becomes a manual step")
             instructions = self._cut(name, text, 9000) or "Nothing is said."
             return {"manual": instructions if kind == "manual" else f"{kind}: {instructions}"}
         parameters = {
@@ -250,7 +246,7 @@ class _Maker:
         return ways[0] if len(ways) == 1 else " and ".join(f"({way})" for way in ways)
 
     def _note_ways(self, name: str, step: Mapping[str, Any]) -> None:
-        """Say for each branch by which expression it is taken."""
+        """Record the condition of each branch."""
         last = self._last[name][-1] if self._last[name] else ""
         ways: dict[str, str] = {}
         match step["type"]:
@@ -286,10 +282,7 @@ class _Maker:
         return ways
 
     def _equality(self, condition: str) -> str | None:
-        """Return a condition that compares one input with a fixed value.
-
-        Return None for any other condition.
-        """
+        """Return a condition that compares one input with a fixed value, or None."""
         match = _EQUALS.fullmatch(condition)
         if match is None or match[1] not in self._inputs:
             return None
@@ -326,13 +319,13 @@ class _Maker:
                 )
             left += [other for _, other in edges(inner_step)]
         condition = self._cut(name, step["condition"], 900)
-        return f"As long as this is so: {condition}\n" + self._cut(name, "\n".join(lines), 8000)
+        return f"While this is true: {condition}\n" + self._cut(name, "\n".join(lines), 8000)
 
     def _cut(self, name: str, text: str, most: int) -> str:
-        """Return a text as a playbook can hold it, and say what that leaves out."""
+        """Return a text of at most `most` characters; warn if it was cut."""
         whole = clean(text)
         if len(whole) > most:
-            self._warn(name, f"its text is cut after {most:,} characters; the rest is in the file")
+            self._warn(name, f"its text is cut after {most:,} characters. The rest is in the file.")
         return whole[:most]
 
     def _warn(self, name: str, message: str) -> None:

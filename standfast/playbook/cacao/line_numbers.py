@@ -1,8 +1,6 @@
 """Line numbers of the values of a JSON text.
 
-Python's JSON reader does not keep them.
-
-A value that has a name stands where its name stands.
+Python's JSON parser does not report them. A value with a name has the line of its name.
 """
 
 import json
@@ -52,7 +50,7 @@ def places(text: str) -> Iterator[tuple[JsonPath, int]]:
 def lines_of(text: str, json_paths: Iterable[str]) -> list[int]:
     """Return the lines of paths such as `$.workflow['a'].cases`.
 
-    If a path does not exist, its nearest existing parent counts.
+    A missing path has the line of its nearest existing parent.
     """
     wanted = [tuple(_steps(path)) for path in json_paths]
     on_the_way = {step for path in wanted for step in _towards(path)}

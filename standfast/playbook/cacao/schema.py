@@ -1,7 +1,7 @@
 """JSON schema of a CACAO v2.0 playbook, for the parts that are read.
 
-Written from the property tables of the specification (sections 3 to 10); its text is our own, and
-so are its gaps: what this program does not read (signatures, markings, summaries) is let through.
+It was written from the property tables of the specification (sections 3 to 10). Parts that this
+program does not read (signatures, markings, summaries) are not checked.
 """
 
 from typing import Any, Final

@@ -21,15 +21,15 @@ _KINDS = {
 
 
 def misfits(document: object) -> Iterator[Unsound]:
-    """Return every schema violation, in the order of the paths."""
+    """Yield every schema violation, in the order of the paths."""
     from jsonschema import Draft202012Validator
 
     errors = Draft202012Validator(SCHEMA).iter_errors(document)
     for error in sorted(errors, key=lambda error: error.json_path):
         message = error.message
         if error.validator == "not":
-            message = "has on_completion beside on_success or on_failure"
-        elif len(message) > _LONGEST_MESSAGE:  # it quotes the value, perhaps the whole workflow
+            message = "has on_completion together with on_success or on_failure"
+        elif len(message) > _LONGEST_MESSAGE:  # it quotes a large value
             message = f"does not fit `{error.validator}`"
         hint = _HINTS.get(str(error.validator), lambda _: "")(error)
         yield Unsound(path=error.json_path, message=message, hint=hint)
@@ -56,13 +56,13 @@ def _of_enum(error: "ValidationError") -> str:
 
 
 _HINTS: dict[str, Callable[["ValidationError"], str]] = {
-    "required": lambda error: "add it; the specification demands it there",
+    "required": lambda error: "add it; the specification requires it",
     "type": lambda error: f"write {_KINDS.get(str(error.validator_value), 'another value')} there",
-    "const": lambda error: f"write {error.validator_value!r}; nothing else is read",
+    "const": lambda error: f"write {error.validator_value!r}",
     "enum": _of_enum,
     "pattern": _of_pattern,
     "anyOf": _of_choice,
-    "not": lambda error: "on_completion stands for both; keep it, or the other two",
+    "not": lambda error: "on_completion replaces both; keep it, or the other two",
     "minLength": lambda error: "write something there",
     "minItems": lambda error: f"it has at least {error.validator_value}",
     "minProperties": lambda error: f"it has at least {error.validator_value}",

@@ -4,9 +4,9 @@ They check that its steps and variables are consistent.
 
 Rules
 - A reference to a step, an agent or a target must lead to one; the start is a `start` step.
-- No step leads back to itself, directly or not. A `while` comes back by itself: its branch ends in
-  an `end` step, and does not point at it.
-- A step that nothing leads to, from the start or from the exception handler, is an error.
+- No step leads back to itself, directly or indirectly. The branch of a `while` ends in an `end`
+  step and is repeated automatically.
+- Every step must be reachable from the start or from the exception handler.
 - A variable that is used must be declared by the playbook or by the step that uses it.
 """
 
@@ -24,7 +24,7 @@ _WITH_VARIABLES = ("commands", "condition", "switch", "in_args", "out_args")
 
 @dataclass(frozen=True, kw_only=True)
 class Unsound:
-    """One thing that does not hang together."""
+    """One inconsistency."""
 
     path: str
     message: str
@@ -32,7 +32,7 @@ class Unsound:
 
 
 def edges(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Return every step that a step leads to, each with the key that says so."""
+    """Yield the key and the step of each edge from a step."""
     for key in _NEXT:
         if key in step:
             yield key, step[key]
@@ -43,7 +43,7 @@ def edges(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def unsound(document: Mapping[str, Any]) -> Iterator[Unsound]:
-    """Return every inconsistency of a document that passed the schema."""
+    """Yield every inconsistency of a document that passed the schema."""
     workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
     dangling = list(_dangling(document, workflow))
     yield from dangling
@@ -100,14 +100,11 @@ def _dangling(
 def _goes_on(step: Mapping[str, Any]) -> bool:
     if step["type"] in ("action", "playbook-action"):
         return any(key in step for key in ("on_completion", "on_success", "on_failure"))
-    return True  # a block goes on in its branches
+    return True  # a block continues in its branches
 
 
 def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
-    """Yield each edge that leads back.
-
-    Without recursion: a file may be a thousand steps long.
-    """
+    """Yield each edge that leads back, without recursion."""
     state: dict[str, int] = {}
     for root in workflow:
         if root in state:
@@ -123,7 +120,7 @@ def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
             elif other in workflow and state.get(other) == 1:
                 yield Unsound(
                     path=f"{_path(name)}.{key}",
-                    message="leads back to a step that led here",
+                    message="leads back to an earlier step",
                     hint="repeat by a step of type while-condition, whose branch ends in `end`",
                 )
             elif other in workflow and other not in state:
@@ -146,7 +143,7 @@ def _unreachable(
             yield Unsound(
                 path=_path(name),
                 message="nothing leads to this step",
-                hint="remove it, or lead to it",
+                hint="remove it, or add an edge to it",
             )
 
 
@@ -155,7 +152,7 @@ def _undefined(
 ) -> Iterator[Unsound]:
     declared = set(document.get("playbook_variables", {}))
     for step in workflow.values():
-        # What a step gives out is there for those that follow.
+        # Output variables of a step are visible to the steps after it.
         declared |= set(step.get("out_args", ())) & set(step.get("step_variables", {}))
     for name, step in workflow.items():
         known = declared | set(step.get("step_variables", {}))

@@ -1,7 +1,7 @@
 """Step extension that carries playbook facts for which CACAO has no term.
 
-It holds each step, and the head of the playbook, as the file says them: approval, undo, roles,
-`needs`, and how a partial result goes on. Another tool sees manual steps with the same words.
+It contains each step, and the head of the playbook, as in the file: approval, undo, roles, `needs`
+and `on_partial`. Another tool sees manual steps with the same texts.
 """
 
 import uuid
@@ -10,10 +10,7 @@ _NAMESPACE = uuid.UUID("6f1c0c9e-8f0b-5d5c-9b1a-7c2d5f3e4a10")
 
 
 def identifier(kind: str, *names: str) -> str:
-    """Return an identifier derived from the names alone (UUID version 5).
-
-    The same names give the same identifier on every machine.
-    """
+    """Return an identifier derived from the names alone (UUID version 5)."""
     return f"{kind}--{uuid.uuid5(_NAMESPACE, '/'.join((kind, *names)))}"
 
 

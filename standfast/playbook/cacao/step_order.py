@@ -1,14 +1,13 @@
 """Order of CACAO steps as a graph of needs and conditions.
 
-CACAO nests blocks, whose branches end in `end` steps and then come back to what follows the block.
-Our steps only name what they need. This file turns the one into the other, and knows no names of
-ours: it speaks of the document's steps.
+CACAO nests blocks: their branches end in `end` steps, and the step after the block follows. Our
+steps name their needs. This module converts the order, in terms of the document's steps.
 
 Rules
-- What follows a block needs the last steps of all its branches; those that were skipped count as
-  met, so that it begins when the branch that was taken has ended.
-- A step that several branches lead to depends on what those have in common, and on nothing else.
-- The body of a `while` is not followed: a graph of ours has no way back.
+- The step after a block needs the last steps of all branches. Skipped steps count as met, so it
+  begins when the chosen branch has ended.
+- A step that several branches lead to depends only on the choices that they have in common.
+- The body of a `while` is left out, because our graph has no cycles.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -36,7 +35,7 @@ class Place:
     """Position of a step."""
 
     needs: dict[str, None] = field(default_factory=dict)  # steps that must have ended, in order
-    choices: tuple[Choice, ...] | None = None  # that must have been made; None: not reached yet
+    choices: tuple[Choice, ...] | None = None  # required choices; None: not reached yet
 
 
 class Flow:
@@ -60,14 +59,14 @@ class Flow:
                 self._lead(name, key, places[other], place)
 
     def decides(self, name: str) -> bool:
-        """Do the branches of this step exclude each other?"""
+        """Return whether the branches of this step exclude each other."""
         step = self._workflow[name]
         return self._kind(name) in ("if-condition", "switch-condition") or (
             "on_success" in step and "on_failure" in step
         )
 
     def _lead(self, name: str, key: str, target: Place, here: Place) -> None:
-        """Note what one way to a step asks for."""
+        """Record the needs and choices of one edge to a step."""
         choices = here.choices or ()
         is_after = key in _AFTER
         if self._kind(name) in BLOCKS and is_after:
@@ -96,9 +95,7 @@ class Flow:
     def _tail(self, name: str, stop: Set[str]) -> tuple[str, ...]:
         """Return the last steps of the branch that begins with a step.
 
-        An empty branch has none.
-
-        `stop` has what comes after the block: some files lead there instead of to an `end`.
+        `stop` has the steps after the block: some files lead there instead of to an `end`.
         """
         found: dict[str, None] = {}
         left, seen = [name], {name}
@@ -130,7 +127,7 @@ class Flow:
                     reached[other] = None
                     left.append(other)
             if self._kind(name) in BLOCKS:
-                # What follows a block comes after all of its branches.
+                # The step after a block comes after all of its branches.
                 for key, after in self._leads_to(name):
                     if key in _AFTER:
                         lasts = [last for last in self._last_of(name) if last != name]

@@ -1,8 +1,8 @@
 """Sanitizer of foreign texts, names and values for use in a playbook.
 
 Rules
-- Nothing in it is taken for one of our placeholders, and nothing that does not print is kept.
-- A name is letters, digits and what joins them; one that is taken or means something gets a number.
+- No text can contain one of our placeholders or a character that does not print.
+- A name has letters, digits and a joint; a name that is used or reserved gets a number.
 """
 
 import base64
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def said_by(command: Mapping[str, Any]) -> str:
-    """Return what a command says, decoded where it stands in base64."""
+    """Return the text of a command, decoded from base64 if necessary."""
     for key in ("command", "content"):
         if isinstance(command.get(key), str):
             return str(command[key])
@@ -28,23 +28,17 @@ def said_by(command: Mapping[str, Any]) -> str:
 
 
 def literal(text: str) -> str:
-    """Write the text as a value in a condition.
-
-    `is_plain` tells whether the value is unchanged there.
-    """
+    """Write the text as a value in a condition; see `is_plain`."""
     return '"' + text.replace('"', "'") + '"'
 
 
 def is_plain(text: str) -> bool:
-    """Can it stand in a condition as it is?"""
+    """Return whether `literal` leaves the text unchanged."""
     return text == one_line(text) and '"' not in text and "\\" not in text
 
 
 def clean(text: str) -> str:
-    """Remove control characters and the braces of playbook expressions.
-
-    A playbook accepts neither.
-    """
+    """Remove control characters and the braces of playbook expressions."""
     shown = "".join(
         character if character.isprintable() or character == "\n" else " " for character in text
     )
@@ -52,19 +46,19 @@ def clean(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Make one line of it, of at most 190 letters."""
+    """Return the text as one line of at most 190 characters."""
     return " ".join(clean(text).split())[:190].strip()
 
 
 def slug(text: str, joint: str) -> str:
-    """Make a name of it, of at most 36 letters; empty where it has none."""
+    """Return a name of at most 36 characters from a text; may be empty."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     found = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
     return re.sub(r"^[^a-z]+", "", found)[:36].strip(joint)
 
 
 def unique(name: str, taken: set[str]) -> str:
-    """Return an unused name without another meaning, and mark it as taken."""
+    """Return an unused, unreserved name and add it to `taken`."""
     if keyword.iskeyword(name) or name in ("true", "false", "null", "none"):
         name = f"{name}_"
     own, number = name, 2

@@ -1,11 +1,13 @@
-"""Reader of one mapping of a playbook's file.
+"""Reader of one mapping of a playbook's file, key by key.
 
-It takes key by key and notes every problem.
+    fields = Fields(node, "step `lock`", notes)
+    title = fields.text("title", required=True)
+    fields.end()   # notes the unknown keys
 
 Rules
-- A key that nobody took is unknown, and its problem names the closest key that exists.
-- A value of the wrong type is noted and replaced by the default, so that reading goes on and the
-  author sees everything that is wrong at once.
+- A key that was not read is unknown, and its problem names the closest known key.
+- A value of the wrong type is noted and replaced by the default, so that the author sees all
+  problems at once.
 """
 
 import re
@@ -19,7 +21,7 @@ from standfast.suggestions import nearest_name
 
 LONGEST_LINE = 200
 LONGEST_TEXT = 10_000
-MOST_ITEMS = 100  # of a list: as many as there are steps
+MOST_ITEMS = 100  # of a list, like the number of steps
 
 T = TypeVar("T")
 
@@ -27,10 +29,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def close_to(word: str, known: Iterable[str]) -> str:
-    """Return the hint for an unknown word.
-
-    The hint is the closest known word, or all words if they are few.
-    """
+    """Return a hint for an unknown word: the closest known word, or all."""
     words = sorted(known)
     if near := nearest_name(word, words):
         return f"did you mean `{near}`?"
@@ -60,10 +59,7 @@ class Notes:
 
 
 class Fields:
-    """A mapping from which keys are taken one by one.
-
-    `end` notes the keys that were not taken.
-    """
+    """A mapping that is read key by key; `end` notes the other keys."""
 
     def __init__(self, node: Node, subject: str, notes: Notes) -> None:
         self.line = node.line
@@ -90,10 +86,7 @@ class Fields:
         return self._nodes.get(key)
 
     def text(self, key: str, *, required: bool = False, longest: int = LONGEST_LINE) -> str:
-        """Take a text without surrounding space.
-
-        It has one line, unless `longest` allows more.
-        """
+        """Read a text without surrounding space; one line by default."""
         node = self.node(key)
         if node is None:
             if required:
@@ -138,7 +131,7 @@ class Fields:
         return node.value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Take a list of texts, each once; one text stands for a list of one."""
+        """Read a list of different texts; a single text is a list of one."""
         node = self.node(key)
         if node is None:
             return ()
@@ -156,7 +149,7 @@ class Fields:
         return tuple(found)
 
     def duration_seconds(self, key: str) -> int:
-        """Take a length of time such as `30m`, from one second to 30 days."""
+        """Read a length of time such as `30m`, from one second to 30 days."""
         node = self.node(key)
         text = node.value if node else None
         match = re.fullmatch(r"([0-9]{1,7}) ?([smhd])", text) if isinstance(text, str) else None
@@ -172,7 +165,7 @@ class Fields:
         return node.plain() if node else None
 
     def mapping(self, key: str) -> dict[str, Node]:
-        """Take a mapping of names to anything."""
+        """Read a mapping of names to any values."""
         node = self.node(key)
         if node is None:
             return {}
@@ -182,10 +175,7 @@ class Fields:
         return node.value
 
     def end(self, *, elsewhere: Iterable[str] = ()) -> None:
-        """Note every key that was not taken.
-
-        `elsewhere` are keys that other kinds have.
-        """
+        """Note every key that was not read; `elsewhere` has keys of other kinds."""
         for key, node in self._nodes.items():
             if key in self._taken:
                 continue

@@ -2,11 +2,11 @@
 
 Rules
 - Every input of the playbook is in the result: given, or its default, or null.
-- A list of accounts given as one text is split at commas; given as a list (from a file, one a line)
-  each item is one name, because names may hold commas. Order is kept, doubles are dropped.
-- A text that ends an entry with a colon lacks the name; in a list that is kept, since one strange
-  name in a message must not keep the others of it from being locked.
-- Messages name the input and what it takes, never the value: it may be somebody's name.
+- A list of accounts in one text is split at commas. In a list (from a file, one a line) each item
+  is one name, because names may contain commas. The order is kept, and duplicates are dropped.
+- In a text, an entry that ends with a colon lacks its name and is refused. In a list it is kept:
+  one strange name in a message must not prevent the locks of the others.
+- Messages name the input and the valid values, never the given value: it may be personal.
 """
 
 import re
@@ -28,10 +28,7 @@ _FLAGS |= {"no": False, "false": False, "off": False, "0": False}
 
 
 def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[str, Json]:
-    """Read the inputs of an incident.
-
-    Raise UsageError that names everything that is not valid.
-    """
+    """Read the inputs of an incident; UsageError names all invalid ones."""
     known = {given.name: given for given in playbook.inputs}
     problems = [
         f"playbook `{playbook.name}` has no input `{name}`; {close_to(name, known)}"
@@ -55,11 +52,9 @@ def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[
 
 
 def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
-    """Return the value as the input's type.
+    """Convert a typed text or a YAML value to the input's type.
 
-    Raise ValueError that describes the accepted values.
-
-    Takes text as people type it, and the values that YAML knows by themselves.
+    Raises ValueError that describes the valid values.
     """
     if given.type is InputType.ACCOUNTS:
         return _accounts(value)
@@ -92,24 +87,23 @@ def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
 def read_answer(step: Step, text: str) -> str:
     """Return a person's answer to a step in its stored form.
 
-    Raise UsageError if it is not a valid answer.
-
-    A decision takes one of the options, in any case; a manual step takes any text.
+    A decision accepts one of the options, in any case, and a manual step any text. Raises
+    UsageError for another answer.
     """
     if step.kind is StepKind.DECIDE:
         by_folded = {option.casefold(): option for option in step.options}
         option = by_folded.get(text.strip().casefold())
         if option is None:
-            raise UsageError(f"step `{step.name}` takes one of: {', '.join(step.options)}")
+            raise UsageError(f"step `{step.name}`: answer one of {', '.join(step.options)}")
         return option
     if step.kind is not StepKind.MANUAL:
-        raise UsageError(f"step `{step.name}` asks nothing: no person carries it out")
+        raise UsageError(f"step `{step.name}`: not a question. It needs no answer.")
     try:
         answer = _text(text)
     except ValueError as error:
-        raise UsageError(f"the answer to step `{step.name}`: {error}") from error
+        raise UsageError(f"answer to step `{step.name}`: {error}") from error
     if not answer:
-        raise UsageError(f"the answer to step `{step.name}` is empty; say what came of it")
+        raise UsageError(f"answer to step `{step.name}`: empty. Describe the result.")
     return answer
 
 
@@ -126,7 +120,7 @@ def _accounts(value: object) -> Json:
             raise ValueError(f"entry {place} is not the name of an account")
         if is_typed and name.endswith(":"):
             raise ValueError(
-                f"entry {place} names a directory and nobody in it; write DIRECTORY:ACCOUNT"
+                f"entry {place} has a directory without an account; write DIRECTORY:ACCOUNT"
             )
         if name:
             names[name] = None

@@ -1,15 +1,15 @@
 """Parser from the text of a playbook to its records.
 
-Every structural problem is named by line.
+    playbook = load(text, "lock.yaml")   # PlaybookInvalid has every problem with its line
 
-Owns the keys of the format. Leaves YAML to `yaml_tree`, and whether what is named exists, and fits
-together, to `check`.
+This module has the keys of the format. `yaml_tree` reads YAML, and `validation` checks whether the
+names exist and the steps fit together.
 
 Rules
-- All that is wrong with the structure is told at once, in line order.
-- Exactly one of `do`, `manual`, `decide`, `wait` makes a step's kind, and each kind has its keys.
-- What the action knows is filled in: an action's undo, and `on_partial` (the reversible goes on,
-  the irreversible holds).
+- All structural problems are reported at once, in line order.
+- Exactly one of the keys `do`, `manual`, `decide` and `wait` is the kind of a step; each kind has
+  further keys.
+- Defaults of the action are filled in: its undo, and `on_partial` (`go_on` if it is reversible).
 """
 
 import hashlib
@@ -44,14 +44,11 @@ DASHED_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 DASHED_HINT = "small letters, digits and hyphens, at most 40"
 
 
-@lru_cache(maxsize=64)  # a runner reads its incident's many times a second, `serve` those of all
+@lru_cache(maxsize=64)  # a runner loads the playbook of its incident many times a second
 def load(text: str, file: str) -> Playbook:
-    """Read a playbook.
+    """Read a playbook; PlaybookInvalid has every structural problem.
 
-    Raise PlaybookInvalid with every structural problem, in line order.
-
-    `file` is what problems call it; nothing is opened. Whether the playbook is sound is not known
-    before `check` says so.
+    `file` is its name in problems; no file is opened. `validation` checks the playbook further.
     """
     playbook, problems = load_partial(text, file)
     if problems or playbook is None:
@@ -62,9 +59,7 @@ def load(text: str, file: str) -> Playbook:
 def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
     """Read a playbook; return its readable part and all structural problems.
 
-    The problems are in line order.
-
-    With problems it is only good to look for more of them: what did not fit is left out.
+    The problems are in line order. An incomplete playbook is only for finding more problems.
     """
     try:
         root, problems = read_tree(text, file)
@@ -105,7 +100,7 @@ def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
 
 
 def _sayings(key: str, fields: Fields, lines: dict[str, int], notes: Notes) -> dict[str, str]:
-    """Take a mapping of names to values; add the line of each to `lines`."""
+    """Read a mapping of names to texts; add the line of each to `lines`."""
     said: dict[str, str] = {}
     for name, node in fields.mapping(key).items():
         if not DASHED_NAME.fullmatch(name):
@@ -180,7 +175,7 @@ def _step(name: str, node: Node, notes: Notes) -> Step:
     )
     for twice in sorted({*needs} & {*after}):
         message = f"{subject} names `{twice}` under `needs` and under `after`"
-        hint = "`needs` waits until it is done, `after` until it is over, whatever it came to"
+        hint = "`needs` waits until it is done, `after` until it has ended with any result"
         notes.add(fields.line_of("after"), message, hint)
     if fields.has("when") and not step.when:
         notes.add(fields.line_of("when"), f"`when` of {subject} is empty", "remove it")
@@ -188,7 +183,7 @@ def _step(name: str, node: Node, notes: Notes) -> Step:
         return step
     step = _of_its_kind(step, fields, notes)
     for other in kinds[1:]:
-        fields.node(other)  # told above
+        fields.node(other)  # noted above
     fields.end(elsewhere=_ALL_KEYS.difference(KEYS[kind]))
     return step
 

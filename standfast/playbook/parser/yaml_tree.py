@@ -1,18 +1,16 @@
 """Parser from YAML text to a tree of plain values, each with its line.
 
-All other features of YAML are refused.
-
-Owns the caps and the subset. Leaves what the keys mean to `load`.
+    node, problems = read_tree(text, "lock.yaml")
 
 Rules
 - At most 256 KiB, 12 levels and 20,000 values. The tree is built from the parser's events, without
-  recursion, so that no depth of brackets exhausts the stack.
-- No anchors and aliases (a few lines of them can stand for gigabytes), no tags, no second document,
-  no directive, no merge keys, no fractions (two writers print them differently).
-- A key is a text and stands once; a second one is named with the line of the first.
-- No end of a line that only YAML sees: behind it a comment would be over.
-- No control characters and no marks that turn the direction of writing, also not by an escape: what
-  a person reads before Enter is what stands in the file.
+  recursion, so that nested brackets cannot exhaust the stack.
+- No anchors and aliases (a few lines can expand to gigabytes), no tags, no second document, no
+  directive, no merge keys, no fractions (two programs print them differently).
+- A key is a text and occurs once in a mapping.
+- No line ends that only YAML recognises: they could end a comment invisibly.
+- No control characters and no characters that change the writing direction, not even escaped: the
+  text that a person approves is the text of the file.
 """
 
 import re
@@ -52,7 +50,7 @@ Value: TypeAlias = "bool | int | str | list[Node] | dict[str, Node] | None"
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One value and the line that it, or its key, stands on."""
+    """One value and the line of it or of its key."""
 
     value: Value
     line: int
@@ -81,7 +79,7 @@ class _Open:
 
 
 class _Stop(Exception):
-    """Nothing after this can be read with sense."""
+    """A problem that ends the reading."""
 
     def __init__(self, line: int, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -89,11 +87,9 @@ class _Stop(Exception):
 
 
 def read_tree(text: str, file: str) -> tuple[Node, list[Problem]]:
-    """Read a document; return its tree and its tolerable problems.
+    """Read a document; return its tree and the problems in it.
 
-    These are the problems that did not prevent reading.
-
-    Raises PlaybookInvalid when there is no tree at all: too large, too deep, not YAML.
+    Raises PlaybookInvalid if it is too large, too deep or not YAML.
     """
     builder = _Builder(file)
     try:
@@ -146,7 +142,7 @@ class _Builder:
             line = mark.line + 1 if mark else 0
             raise _Stop(line, f"this is not YAML: {error.problem or error.context}") from error
         except (YAMLError, ValueError, OverflowError) as error:
-            # Characters that YAML forbids, and escapes beyond Unicode; its text would quote them.
+            # Characters that YAML forbids, and invalid escapes; the message would quote them.
             self.root = None
             raise _Stop(0, "the file holds characters that YAML does not allow") from error
 
@@ -184,10 +180,7 @@ class _Builder:
             self.note(line, "tags (!name) are not allowed", "remove it; quote what must be text")
 
     def _place(self, value: Value, line: int) -> None:
-        """Add a finished value to the tree.
-
-        It is the root, an item of a list, a key, or the value of a key.
-        """
+        """Add a value as the root, an item of a list, a key or a key's value."""
         if not self._open:
             self.root = Node(value=value, line=line)
             return
@@ -211,10 +204,7 @@ class _Builder:
         return value
 
     def _scalar(self, event: ScalarEvent, line: int) -> bool | int | str | None:
-        """Return the value; keep one that is not allowed as a text and note it.
-
-        Reading continues, so that every problem is found.
-        """
+        """Return the value; note one that is not allowed and keep it as text."""
         text: str = event.value
         tag = str(self._yaml.resolver.resolve(ScalarNode, text, event.implicit))
         match tag.removeprefix(_TAG):

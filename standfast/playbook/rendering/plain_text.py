@@ -106,13 +106,13 @@ def _action(step: Step) -> list[str]:
     if action and action.is_irreversible:
         parts.append("CANNOT BE UNDONE.")
     if step.no_approval_because:
-        parts.append(f"No approval is asked: {step.no_approval_because}")
+        parts.append(f"Needs no approval: {step.no_approval_because}")
     if step.undo:
         parts.append(f"Undone by: {step.undo}.")
     if step.on_partial is OnPartial.GO_ON:
         parts.append("If some targets fail, the playbook continues.")
     else:
-        parts.append("When some could not be done, what comes after waits for a person.")
+        parts.append("If some targets cannot be done, later steps wait for a person.")
     return parts
 
 
@@ -120,7 +120,7 @@ def _value(value: Json) -> str:
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     given = re.fullmatch(r"{{ *inputs\.(\w+) *}}", value)
-    return f"the {given[1]} that you give" if given else value
+    return f"the input {given[1]}" if given else value
 
 
 def _wrapped(text: str, indent: str, *, hang: int = 2) -> list[str]:

@@ -22,7 +22,7 @@ def who_acts(step: Step) -> str:
 
 
 def whatever(step: Step, numbers: Mapping[str, int]) -> str:
-    """Return the earlier steps that only have to be over, with any result.
+    """Return the earlier steps that may end with any result.
 
     Example: `, whatever step 3 came to`.
     """
@@ -30,11 +30,11 @@ def whatever(step: Step, numbers: Mapping[str, int]) -> str:
     if not over:
         return ""
     which = "it" if len(step.needs) == 1 else f"step {', '.join(map(str, over))}"
-    return f", whatever {which} came to"
+    return f", with any result of {which}"
 
 
 def length(seconds: int) -> str:
-    """Say a length of time in its largest whole unit: `30 minutes`."""
+    """Format a length of time in its largest whole unit: `30 minutes`."""
     for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
         if seconds % size == 0:
             number = seconds // size

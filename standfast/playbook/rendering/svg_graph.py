@@ -1,12 +1,11 @@
 """Graph of a playbook as one SVG file.
 
-It is readable by day, in the dark, and without colour.
+It is readable in light and dark mode, and without colour.
 
 Rules
-- Steps stand in rows, each below all that it needs; an arrow that passes a row has a place in it.
-- Who acts is told three ways: by the shape, by a word in the box, and by the colour.
-- Self-contained: no font, no script and no address is asked for; the same playbook gives the same
-  file.
+- Steps are in rows, each below its needs. An arrow that passes a row has a place in it.
+- The executor of a step is shown by the shape, by a word in the box and by the colour.
+- The file loads nothing, and the same playbook gives the same file.
 """
 
 import textwrap
@@ -72,7 +71,7 @@ class _Spot:
 
 
 def as_svg(playbook: Playbook) -> str:
-    """Draw the playbook, ending in a new line."""
+    """Draw the playbook; the text ends with a new line."""
     rows = _rows(playbook)
     _sort(rows)
     width, height = _place(rows)
@@ -93,7 +92,7 @@ def as_svg(playbook: Playbook) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-# where everything stands
+# positions
 
 
 def _rows(playbook: Playbook) -> list[list[_Spot]]:
@@ -113,7 +112,7 @@ def _rows(playbook: Playbook) -> list[list[_Spot]]:
         for need in sorted(needs[name], key=list(spots).index):
             upper = spots.get(need)
             if upper is None or upper.row >= spot.row:
-                continue  # a cycle: `check` has told it
+                continue  # a cycle, which `validation` reports
             for row in range(upper.row + 1, spot.row):
                 passing = _Spot(row=row, above=[upper])
                 upper.below.append(passing)
@@ -163,7 +162,7 @@ def _place(rows: Sequence[Sequence[_Spot]]) -> tuple[int, int]:
     return round(width + 2 * _EDGE), round(y - _BETWEEN + _EDGE)
 
 
-# how it looks
+# appearance
 
 
 def _lines(step: Step) -> list[tuple[str, str]]:
@@ -220,7 +219,7 @@ def _shape(kind: StepKind, left: float, top: float, height: float) -> str:
 
 
 def _arrow(start: _Spot, towards: _Spot) -> str:
-    """Draw the way from a box to the next, through the places that it passes."""
+    """Draw the path between two boxes, through the places of the rows between."""
     points = [(start.x, start.y + start.height)]
     spot = towards
     while spot.step is None:

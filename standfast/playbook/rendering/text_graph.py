@@ -18,7 +18,7 @@ MARKS = {StepKind.DO: "■", StepKind.MANUAL: "○", StepKind.DECIDE: "◆", Ste
 
 
 def as_graph(playbook: Playbook) -> str:
-    """Draw the steps and what waits for what, ending in a new line."""
+    """Draw the steps and their needs; the text ends with a new line."""
     ordered = in_order(playbook)
     needs = direct_needs(playbook)
     left = {step.name: sum(step.name in needs[other.name] for other in ordered) for step in ordered}
@@ -41,7 +41,7 @@ class _Columns:
     owners: list[str | None] = field(default_factory=list)
 
     def row_of(self, step: Step, needs: frozenset[str], left: dict[str, int]) -> str:
-        """Draw the row of a step, and let the columns go on below it."""
+        """Draw the row of a step, and continue the columns below it."""
         for need in needs:
             left[need] -= 1
         ending = [place for place, owner in enumerate(self.owners) if owner in needs]
@@ -70,7 +70,7 @@ class _Columns:
         return "".join(row).rstrip()
 
     def below(self) -> str:
-        """Draw the columns that go on."""
+        """Draw the columns that continue."""
         return " ".join(" " if owner is None else "│" for owner in self.owners)
 
     def _free(self) -> int:

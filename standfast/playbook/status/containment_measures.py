@@ -1,12 +1,12 @@
-"""Measures that an incident has taken and proven, as codes.
+"""Codes of the containment measures that an incident has taken and proven.
 
 Notices have texts for these codes.
 
 Rules
-- A code stands only for what every step of its kind has done, to the last target. What is under
-  way, what a person accepted undone, and what was proven once and no longer holds has none.
-- A proof counts to the level that all of its targets reach, and no further: a directory that counts
-  no sessions never makes a notice say that sessions were ended.
+- A code is returned only if every step of its kind has done every target. Measures in progress,
+  accepted failures and proofs that are no longer valid have no code.
+- A proof counts to the level that all of its targets reach: with a directory that cannot count
+  sessions, a notice never says that sessions were ended.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _BY_PROOF = {Proof.SESSIONS_GONE: SESSIONS_ENDED, Proof.REFUSED: SIGN_IN_REFUSED
 
 
 def measures_taken(state: State) -> list[str]:
-    """Return the codes of the measures, in the order that a reader expects."""
+    """Return the codes of the measures, in the order of a notice."""
     found = []
     if _are_done(state, LOCK):
         found.append(ACCOUNTS_LOCKED)
@@ -47,7 +47,7 @@ def _are_done(state: State, action: str) -> bool:
 
 
 def _begun(state: State, action: str) -> Iterator[StepView]:
-    """Return the steps of an action that have begun and are not left out."""
+    """Yield the steps of an action that have begun and were not skipped."""
     for step in state.playbook.steps:
         view = state.steps.get(step.name)
         if step.action == action and view and view.state is not StepState.SKIPPED:

@@ -27,14 +27,14 @@ from standfast.playbook.status.progress import (
 from standfast.plurals import counted
 from standfast.records import Mode, StepState
 
-INTERRUPTED = "interrupted"  # the state that is shown of a step that no runner continues
+INTERRUPTED = "interrupted"  # shown for a step that no runner continues
 _NOT_WANTED = (StepState.SKIPPED, StepState.REFUSED)
 
 
 class Severity(IntEnum):
     """Urgency of an incident; the lowest number comes first."""
 
-    UNCONTAINED = 0  # accounts are still open, and no runner locks them
+    UNCONTAINED = 0  # accounts are unlocked, and no runner locks them
     INTERRUPTED = 1
     WAITING = 2  # for a person
     RUNNING = 3
@@ -89,10 +89,7 @@ def _is_lock(state: State, view: StepView) -> bool:
 
 
 def _left(view: StepView) -> int:
-    """Return how many targets may still be open, without refused ones.
-
-    A rule refused those.
-    """
+    """Return how many targets may still be unlocked, except refused ones."""
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 
 
@@ -112,10 +109,7 @@ def _unnotified(state: State) -> str:
 
 
 def _waits(state: State) -> str:
-    """Return the number of steps that wait for a person.
-
-    They wait for an approval, an answer, a task or a paused notice.
-    """
+    """Return the numbers of approvals, answers and tasks that are awaited."""
     kinds = {"approval": 0, "answer": 0, "task": 0, "paused notice": 0}
     for view in every_view(state):
         if not waits_for_a_person(state, view):

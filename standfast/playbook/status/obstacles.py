@@ -1,12 +1,8 @@
-"""Obstacles that keep a step from beginning, and how to remove them.
-
-Each has the command that a person types.
-
-Owns the reading of a state that stands still. Leaves the rules of progress to `engine`.
+"""Obstacles that prevent the start of a step, with the command for each.
 
 Rules
-- Each pending step that waits in vain is named with every step that is the cause.
-- Counts and names of steps only; no personal data.
+- Each pending step that cannot begin is named with every step that is the cause.
+- The texts have counts and names of steps only, no personal data.
 """
 
 from dataclasses import dataclass, replace
@@ -31,13 +27,13 @@ class Blocked:
     """A pending step that does not begin until a person acts on `by`."""
 
     step: str
-    by: str  # the step that is the cause; the step itself when its condition cannot be evaluated
+    by: str  # the cause; the step itself if its condition cannot be evaluated
     why: str
-    what_to_do: str  # by a person, with the command to type
+    what_to_do: str  # for a person, with the command
 
 
 def blocked(state: State) -> list[Blocked]:
-    """Return the pending steps that wait in vain, each with all its causes."""
+    """Return the pending steps that cannot begin, each with all its causes."""
     causes: dict[str, list[Blocked]] = {}
     for step in in_order(state.playbook):
         if not is_pending(step, state):
@@ -69,10 +65,7 @@ def blocked(state: State) -> list[Blocked]:
 
 
 def came_to(view: StepView) -> str:
-    """Return a short result of a step, as in `487 of 500 done, 13 failed`.
-
-    The text begins with the state: `partial: 487 of 500 done, 13 failed`.
-    """
+    """Return the result of a step: `partial: 487 of 500 done, 13 failed`."""
     state = standing_state(view)
     if state is StepState.REFUSED:
         return "refused by an approver"
@@ -80,22 +73,16 @@ def came_to(view: StepView) -> str:
 
 
 def as_whom(state: State, step_name: str) -> str:
-    """Return the further arguments of a command about a step.
-
-    It needs a sign-in where the step names roles.
-    """
+    """Return the sign-in option of a command about a step with roles."""
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     has_roles = step and (step.roles or (step.approval and step.approval.roles))
     return " --as PERSON" if has_roles else ""
 
 
 def letter_instructions(state: State, view: StepView) -> str:
-    """Describe the first action for unknown outcomes of a notice.
+    """Describe how to settle the letters of a notice; empty for other steps.
 
-    A written letter waits for the post.
-
-    Empty for another step. Which of them are letters is sealed: whoever has not opened them cannot
-    say how many there are, and `--targets` names each.
+    The channel of a message is sealed, so the number of letters may be unknown here.
     """
     speaker = as_whom(state, view.step)
     posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"
@@ -110,7 +97,7 @@ def letter_instructions(state: State, view: StepView) -> str:
 
 
 def _mend(view: StepView, state: State) -> str:
-    """Say what a person can do about a finished step that holds others up."""
+    """Describe what a person can do about a finished step that blocks others."""
     speaker = as_whom(state, view.step)
     retry = f"`standfast incident retry {state.incident} {view.step}{speaker}`"
     go_on = f"`standfast incident accept {state.incident} {view.step}{speaker}`"

@@ -77,9 +77,9 @@ def how_to_continue(state: State) -> str:
     """Describe how to continue an incident that has no runner."""
     if state.is_halted:  # resuming would continue everything, not only the undo
         undo = f"`standfast incident undo {state.incident} --all`"
-        return f"Nobody is working on it. Continue: {undo}, or start `standfast serve`."
+        return f"No runner works on it. Continue: {undo}, or start `standfast serve`."
     return (
-        f"Nobody is working on it. Continue: `standfast incident resume {state.incident}`, or "
+        f"No runner works on it. Continue: `standfast incident resume {state.incident}`, or "
         "start `standfast serve`."
     )
 

@@ -1,7 +1,7 @@
 """Progress of the steps: running, waiting for a person, interrupted.
 
 Rules
-- A step is interrupted if something of it is left to do and no runner works on the incident.
+- A step is interrupted if it has work left and no runner works on the incident.
 - Of a stopped incident only an undo is carried out, so only an undo is interrupted.
 - An effect that waits for an approval, a timer that has not ended and a paused notice are not
   interrupted.
@@ -34,17 +34,14 @@ def step_of(playbook: Playbook, view: StepView) -> Step | None:
 
 
 def is_under_way(view: StepView) -> bool:
-    """Return whether effects may still proceed without a person.
-
-    Those of a refused or unapproved step may not.
-    """
+    """Return whether effects of the step may still run without a person."""
     if view.state in (StepState.ASKING, StepState.REFUSED, StepState.SKIPPED):
         return False
     return view.counts.under_way > 0 or min(view.settling, view.counts.unknown) > 0
 
 
 def waits_for_a_person(state: State, view: StepView) -> bool:
-    """Will nothing happen in this step without a person?"""
+    """Return whether the step waits for a person."""
     if view.is_paused:
         return view.counts.under_way > 0
     if view.state is StepState.ASKING:
@@ -53,7 +50,7 @@ def waits_for_a_person(state: State, view: StepView) -> bool:
 
 
 def is_notice(state: State, view: StepView) -> bool:
-    """Does the step send messages?"""
+    """Return whether the step sends messages."""
     step = step_of(state.playbook, view)
     return not view.is_undo if step is None else step.action == SEND
 

@@ -1,7 +1,7 @@
 """Work that an incident has not begun, and its next step while stopped.
 
 Rules
-- A pure reading of the state, without a clock: an abort window may delay what is named here.
+- The state is read without a clock: an abort window may delay the work that is named here.
 - Counts and names of steps only; no personal data.
 """
 
@@ -24,8 +24,8 @@ class Left:
 
     step: str
     is_notice: bool
-    planned: int  # targets that are planned and not begun; 0 for a step that would begin
-    targets: str  # what is counted: accounts, recipients
+    planned: int  # planned targets; 0 for a step that has not begun
+    targets: str  # noun: accounts, recipients
 
     def __str__(self) -> str:
         if not self.planned:
@@ -40,7 +40,7 @@ class Left:
 def not_begun(state: State) -> tuple[Left, ...]:
     """Return the steps with work to begin, in the order of the playbook.
 
-    Steps that people asked for beside it come last. In a stopped incident resuming begins them.
+    Steps outside the playbook come last. If the incident is stopped, resuming begins them.
     """
     found = []
     for step in state.playbook.steps:
@@ -59,10 +59,7 @@ def not_begun(state: State) -> tuple[Left, ...]:
 
 
 def _is_to_be_undone(state: State) -> bool:
-    """Return whether a step made changes that an undo restores.
-
-    Effects whose undo has begun do not count.
-    """
+    """Return whether a step made changes that an undo restores."""
     return any(
         view.counts.done and ACTIONS[step.action].undo
         for step in state.playbook.steps
@@ -70,15 +67,15 @@ def _is_to_be_undone(state: State) -> bool:
     )
 
 
-def is_given_back(state: State) -> bool:
-    """Did undos restore everything that the incident changed?"""
+def is_restored(state: State) -> bool:
+    """Return whether undos restored everything that the incident changed."""
     undos = [view for view in state.extra if view.is_undo]
     return bool(undos) and all(view.state.is_final for view in undos) and not state.kept
 
 
 def next_step_when_stopped(state: State) -> str:
     """Return the next step of a stopped incident without an undo in progress."""
-    if is_given_back(state):
+    if is_restored(state):
         close = f"`standfast incident close {state.incident}{signed(state)}`"
         text = f"Stopped, and all its changes are undone. Close it: {close}."
     elif any(is_behind(step, state) for step in state.playbook.steps):
@@ -124,4 +121,4 @@ def _would_begin(step: Step, state: State) -> bool:
     try:
         return is_pending(step, state) and are_needs_met(step, state) and is_wanted(step, state)
     except ValueError:
-        return False  # its condition cannot be evaluated: it is blocked
+        return False  # a condition that cannot be evaluated blocks the step

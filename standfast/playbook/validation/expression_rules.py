@@ -1,11 +1,11 @@
 """Checks that expressions can be evaluated and can reach their values.
 
 Rules
-- A name must be an input, the answer of a step that asks, or a fact of a step; and that step must
-  be needed, directly or not: otherwise it may not have happened yet.
-- A condition comes to true or false by itself, not by what Python takes for true.
-- A comparison that no option can ever meet is a problem: it would skip its step in silence.
-- An argument's expression must come to the type that the action takes.
+- A name must be an input, the answer of a step that asks, or a fact of a step. That step must be a
+  direct or indirect need; otherwise it may not have run yet.
+- The value of a condition must be true or false itself, not a text that Python takes for true.
+- A comparison that no option can ever meet is a problem: it would skip its step silently.
+- The value of an argument's expression must have the type of the argument.
 """
 
 from collections.abc import Mapping
@@ -74,7 +74,7 @@ def judge_argument(
         is_item = text is not value
         if not (
             judge.are_names_sound(found)
-            # A name by itself may be of any type here; only a condition needs it true or false.
+            # A name alone may have any type here; only a condition must be true or false.
             and (found.path() is not None or judge.are_claims_sound(found))
             and judge.is_comparable(found)
             and (
@@ -112,10 +112,7 @@ class _Judge:
         return not unsound
 
     def is_comparable(self, found: Expression) -> bool:
-        """Check every comparison.
-
-        Report those that can never be met and those of values that cannot be compared.
-        """
+        """Check that every comparison can be met, and its values compared."""
         is_sound = True
         for comparison in found.comparisons():
             if not self._can_be(comparison.path, comparison.value):
@@ -127,16 +124,18 @@ class _Judge:
 
     def is_of_type(self, found: Expression, key: str, spec: ArgumentSpec, *, is_item: bool) -> bool:
         path = found.path()
-        # One item of a list is a text, whatever the list is of.
+        # An item of a list is always a text.
         accepted = _TEXTS if is_item else _ACCEPTS.get(spec.type, _TEXTS)
         if path is None or self._type_of(path) not in accepted:
-            return self.note(f"`{found.text}` does not come to {spec.type} for argument `{key}`")
+            return self.note(
+                f"`{found.text}` is not of type {spec.type}, which argument `{key}` needs"
+            )
         if path[0] == "inputs" and spec.required and self._may_be_null(path):
             hint = (
                 f"make `{path[1]}` required, give it a default, or let the step begin only "
                 f"`when: inputs.{path[1]} != None`"
             )
-            message = f"argument `{key}` must be there, but input `{path[1]}` may be left out"
+            message = f"argument `{key}` is required, but input `{path[1]}` may be left out"
             return self.note(message, hint)
         return True
 
@@ -169,7 +168,7 @@ class _Judge:
         return True
 
     def _type_of(self, path: Path) -> InputType:
-        """Return what a sound name stands for, as the input type that is like it."""
+        """Return the type of a valid name."""
         if path[0] == "inputs":
             return self.playbook.input(path[1]).type
         if path[0] == "steps" and path[2] != "state":
@@ -177,10 +176,7 @@ class _Judge:
         return InputType.TEXT
 
     def _options_of(self, path: Path) -> tuple[str, ...]:
-        """Return all values of a valid name if they are a fixed list.
-
-        Otherwise return nothing.
-        """
+        """Return the values of a valid name if they are a fixed list."""
         match path:
             case ("inputs", name):
                 return self.playbook.input(name).options
@@ -205,13 +201,13 @@ class _Judge:
         return isinstance(value, str)
 
     def _may_be_null(self, path: Path) -> bool:
-        """May the input be null when the step begins?"""
+        """Return whether the input may be null when the step begins."""
         if not self._may_be_left_out(path[1]):
             return False
         try:
             return not (self.step.when and parse(self.step.when).rules_out_null(path))
         except ValueError:
-            return False  # the condition does not parse, which is said of it
+            return False  # the invalid condition is reported elsewhere
 
     def _may_be_left_out(self, name: str) -> bool:
         given = self.playbook.input(name)
@@ -220,7 +216,7 @@ class _Judge:
     def _do_samples_compare(self, found: Expression) -> bool:
         """Evaluate every comparison with sample values.
 
-        First with all values present, then without all optional ones.
+        The first samples have all values, the second lack the optional ones.
         """
         steps = self.playbook.steps
         facts = {step.name: {"state": "done"} | dict.fromkeys(COUNTS, 1) for step in steps}

@@ -1,12 +1,11 @@
-"""Checks that a playbook can be carried out, before it is accepted.
+"""Checks that a playbook can be carried out here, before it is accepted.
 
-Nobody should discover a problem at 3 a.m.
+    problems = check(playbook, known)   # `known` has the names of this installation
 
-Owns the rules of soundness: the graph, the actions and their arguments, what exists in this
-installation. The expressions are judged by `check_expressions`, the structure by `load`.
+This module checks the graph, the actions and the names; `expression_rules` checks expressions.
 
 Rules
-- Everything that is wrong is told, in line order, with what to do about it where that is known.
+- All problems are reported, in line order, with a hint if one is known.
 - A step that can never begin is a problem, whatever the reason.
 - What cannot be undone needs an approval, or the reason why there is none.
 - A notice that nobody approves needs every lock, or a step that a person answers.
@@ -48,7 +47,7 @@ class Known:
     roles: frozenset[str] | None = None
     playbooks: frozenset[str] | None = None
     staff: frozenset[str] = frozenset({"staff"})  # audiences that are the own staff
-    irreversible: frozenset[str] = frozenset()  # `commands.NAME` that nothing takes back
+    irreversible: frozenset[str] = frozenset()  # `commands.NAME` without an undo
 
     def of(self, kind: ArgumentType) -> frozenset[str] | None:
         """Return what an argument of this type may name."""
@@ -92,21 +91,16 @@ def check(playbook: Playbook, known: Known) -> list[Problem]:
 
 
 def judge_order(playbook: Playbook) -> list[Problem]:
-    """Return all reasons why its steps have no order, in line order.
-
-    Other problems do not prevent this check.
-    """
+    """Return all reasons why its steps have no order, in line order."""
     notes = Notes(playbook.file)
     _judge_graph(playbook, notes)
     return notes.in_line_order()
 
 
 def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, list[Problem]]:
-    """Return the readable part of the playbook and all its problems.
+    """Return the readable part of a playbook and all problems, in line order.
 
-    The problems are in line order.
-
-    Soundness is judged although the structure is not right: the author sees both at once.
+    The readable part is validated too, so that the author sees all problems at once.
     """
     playbook, problems = load_partial(text, file)
     if playbook is None or not playbook.steps:
@@ -117,11 +111,9 @@ def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, lis
 
 
 def _unapproved(playbook: Playbook, known: Known) -> list[Problem]:
-    """Return the steps that a run refuses or asks approvals for.
+    """Return the steps that need an approval which the playbook lacks.
 
-    The playbook itself has no approval for them.
-
-    Not part of `check`, which decides at night whether an incident may be opened at all.
+    Not part of `check`, which decides whether an incident may be opened.
     """
     notes = Notes(playbook.file)
     hint = "add `approval: {count: 1, roles: […]}`"

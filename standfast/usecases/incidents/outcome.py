@@ -13,7 +13,7 @@ from standfast.errors import ExitStatus
 from standfast.playbook.engine import standing_state
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import Standing
-from standfast.playbook.status.unstarted_work import is_given_back
+from standfast.playbook.status.unstarted_work import is_restored
 from standfast.records import Mode, StepState
 
 _SHORT = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSED})
@@ -56,7 +56,7 @@ class Outcome:
     @property
     def _is_at_rest(self) -> bool:
         """Return whether a person ended it and nothing waits for a person."""
-        return self.state.is_closed or (self.state.is_halted and is_given_back(self.state))
+        return self.state.is_closed or (self.state.is_halted and is_restored(self.state))
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -345,7 +345,7 @@ def _accounts(effects: Sequence[EffectRow]) -> Iterator[AccountLine]:
                 lock=effect.state,
                 reason=effect.reason if effect.state is not EffectState.DONE else "",
                 proof=proofs.get(effect.handle, Proof.NONE),
-                is_given_back=undo is EffectState.DONE,
+                is_restored=undo is EffectState.DONE,
                 undo=undo,
             )
 

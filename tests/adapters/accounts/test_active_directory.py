@@ -153,7 +153,7 @@ def test_proof_reports_an_open_connection(house: ActiveDirectoryHouse, alice: st
     assert connection.search(house.dns[alice], "(objectClass=*)", attributes=["cn"])
     connection.unbind()
     proof = house.prove(alice)
-    assert (proof.proof, "go on until they end" in proof.reason) == (Proof.READ_BACK, True)
+    assert (proof.proof, "valid until they end" in proof.reason) == (Proof.READ_BACK, True)
     assert house.connector.verbs == {"lock", "prove", "undo", "rotate"}
     assert house.undo(alice, before).state is EffectState.DONE
     assert house.sign_in(alice)

@@ -19,8 +19,8 @@ from standfast.adapters.accounts.base.aws_client import AwsClient
 from standfast.adapters.accounts.base.per_account_connector import ProviderRefused
 from standfast.config.sections.account_providers import AmazonConnectConfig
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline
 from standfast.records import EffectState, Proof
+from standfast.time_limit import Deadline
 from tests.adapters.accounts.connect import connect, context
 from tests.adapters.accounts.contract import ConnectorContract
 from tests.adapters.accounts.fault_contract import (

@@ -403,6 +403,6 @@ def test_late_report_is_no_answer(house: IamHouse, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(AwsClient, "read", slow)
     connector = house.through(port_of(house.server.url), 0.2)
-    with pytest.raises(Unavailable, match="still making the credential report"):
+    with pytest.raises(Unavailable, match="still creating the credential report"):
         connector.second_factors()
     connector.close()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from standfast.http_client import Deadline, HttpClient, NoAnswer, NotSent
+from standfast.http_client import HttpClient, NoAnswer, NotSent
+from standfast.time_limit import Deadline
 from tests.adapters.accounts.scripted import Scripted, scripted_directory
 
 
@@ -28,7 +29,7 @@ def http() -> Iterator[HttpClient]:
 def join_errands() -> None:
     """Wait until no exchange that was left behind is still under way."""
     for thread in threading.enumerate():
-        if thread.name == "http-exchange":
+        if thread.name == "bounded-call":
             thread.join(timeout=10)
             assert not thread.is_alive()
 

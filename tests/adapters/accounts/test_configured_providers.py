@@ -100,10 +100,10 @@ def test_bulk_of_scim_is_what_one_call_carries() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "words"),
     [
-        ("aws_iam", 'access_key_id = "AKIA"\n', "stand together"),
-        ("aws_iam", 'secret_access_key = "env:SECRET"\n', "stand together"),
+        ("aws_iam", 'access_key_id = "AKIA"\n', "or neither"),
+        ("aws_iam", 'secret_access_key = "env:SECRET"\n', "or neither"),
         ("okta", 'url = "https://example.okta.com"\n', "either"),
-        ("okta", KINDS["okta"] + 'client_id = "c"\n', "stand together"),
+        ("okta", KINDS["okta"] + 'client_id = "c"\n', "or neither"),
         (
             "okta",
             KINDS["okta"] + 'client_id = "c"\nprivate_key = "env:KEY"\n',

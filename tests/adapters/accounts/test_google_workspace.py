@@ -244,8 +244,8 @@ def test_alias_is_refused(house: GoogleHouse, alice: str) -> None:
         order = house.order(verb, "AL@example.com")
         (result,) = getattr(house.connector, verb)([order])
         assert result.state is EffectState.REFUSED
-        assert "another name" in result.reason
-    assert "another name" in house.observe("al@example.com").obstacle
+        assert "an alias" in result.reason
+    assert "an alias" in house.observe("al@example.com").obstacle
     assert not house.observe(alice.upper()).obstacle
     assert house.is_enabled(alice)
 

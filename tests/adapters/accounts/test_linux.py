@@ -255,7 +255,7 @@ def test_later_expiry_date_is_kept(house: LinuxHouse, alice: str, set_to: str) -
     house.host.run("usermod", "-e", set_to, alice)
     shadow = house.stamp(alice)
     undone = house.undo(alice, before)
-    assert (undone.state, "somebody set a day" in undone.reason) == (EffectState.REFUSED, True)
+    assert (undone.state, "somebody set an earlier" in undone.reason) == (EffectState.REFUSED, True)
     assert house.stamp(alice) == shadow
     house.host.run("usermod", "-e", "", alice)  # as whoever set it agrees to
     assert house.undo(alice, before).state is EffectState.DONE

@@ -279,7 +279,7 @@ def test_wrong_service_key_says_what_to_check(house: OktaHouse) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"token": "two words"}, "no header can carry"),
+        ({"token": "two words"}, "not valid in a header"),
         ({"client_id": "service", "private_key": "nonsense"}, "RSA key"),
     ],
 )

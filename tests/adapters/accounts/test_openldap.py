@@ -223,7 +223,7 @@ def test_only_the_account_gets_the_password(
     ours.close()
     house.slapd.replace(house.dns[alice], {"uid": [alice, f"alias-{alice}"]})
     aliased = house.rotate(f"alias-{alice}")
-    assert (aliased.state, "another name" in aliased.reason) == (EffectState.REFUSED, True)
+    assert (aliased.state, "an alias" in aliased.reason) == (EffectState.REFUSED, True)
     assert house.sign_in(alice)
     assert house.recipient.passwords(alice) == []
 
@@ -273,8 +273,8 @@ def test_alias_is_refused(house: OpenldapHouse) -> None:
     house.add("chief, Ann")
     house.slapd.replace(house.dns["chief, Ann"], {"uid": ["aa-boss", "chief, Ann"]})
     result = house.lock("aa-boss")
-    assert (result.state, "another name" in result.reason) == (EffectState.REFUSED, True)
-    assert "another name" in house.observe("aa-boss").obstacle
+    assert (result.state, "an alias" in result.reason) == (EffectState.REFUSED, True)
+    assert "an alias" in house.observe("aa-boss").obstacle
     assert house.is_enabled("chief, Ann")
     assert house.lock("CHIEF,  ann").state is EffectState.DONE
     assert not house.is_enabled("chief, Ann")
@@ -369,7 +369,7 @@ def test_failed_connection_names_address_and_cause(
 
 def test_password_is_never_sent_in_clear(server: LdapServer) -> None:
     for broken, why in (
-        (replace(server, host="ldap.example.com", tls="none"), "in the clear"),
+        (replace(server, host="ldap.example.com", tls="none"), "unencrypted"),
         (replace(server, password=""), "empty"),
     ):
         connector = connect(OpenldapConnector, **asdict(broken))

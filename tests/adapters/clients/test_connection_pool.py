@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from standfast.adapters.clients.connection_pool import BoundedCall, ConnectionPool, Dialect
+from standfast.adapters.clients.connection_pool import ConnectionPool, Dialect
 from standfast.errors import Refused, StandfastError, Unavailable
 from standfast.http_client import NoAnswer, NotSent
+from standfast.time_limit import BoundedCall
 from tests.servers import wait_until
 
 NOT_LONG = 0.05

@@ -195,13 +195,13 @@ def spoil_services(installation: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "part", "says"),
     [
-        (spoil_services, "services", "in a circle"),
+        (spoil_services, "services", "cycle of failovers"),
         (spoil_key_mode, "keys", "installation.key is readable by others"),
         (spoil_source, "backup sets", "recordings does not exist or cannot be read"),
         (spoil_logs, "evidence", "none of its paths exists"),
         (spoil_audience, "audiences", "staff: "),
         (spoil_host_key, "backup", "or let the owner make new ones with `backup owner new-epoch`"),
-        (spoil_evidence_key, "keys", "is no private key in PEM"),
+        (spoil_evidence_key, "keys", "not a private key in PEM"),
         (spoil_playbook, "playbooks", "mine.yaml"),
     ],
 )
@@ -325,7 +325,7 @@ def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, installation
     keys.rename(installation / "elsewhere")
     lost, gone = [found for verdict, found in verdicts(desk, "keys") if verdict == "fail"]
     assert gone == f"{keys} does not exist"
-    assert f"the evidence key {seal} cannot be read" in lost
+    assert f"evidence key {seal} cannot be read" in lost
     (installation / "elsewhere").rename(keys)
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here")

@@ -172,7 +172,7 @@ def test_an_input_that_names_a_directory_and_nobody_opens_nothing(
 ) -> None:
     answer = desk.run("incident", deed, "lock", "--input", "accounts=alice,agents:")
     assert answer.status == ExitStatus.USAGE
-    assert "input `accounts`: entry 2 names a directory and nobody in it" in answer.err
+    assert "input `accounts`: entry 2 has a directory without an account" in answer.err
     assert desk.json("incident", "list")["incidents"] == []
 
 

@@ -194,7 +194,7 @@ def test_a_passkey_made_for_another_site_or_unseen_by_its_holder_is_not_added(
     lee: Browser,
 ) -> None:
     add(lee, Device(origin="https://standfast.example.com.evil.example"))
-    assert "asked by another site" in lee.text
+    assert "requested by another site" in lee.text
     add(lee, replace(Device(), flags=Device.flags & ~4))
     assert "does not fit what is asked" in lee.text
     assert "You have no passkey yet" in lee.text

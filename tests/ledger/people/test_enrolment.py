@@ -11,7 +11,7 @@ from tests.ledger.ledger_files import FOUNDED, NOW
 from tests.ledger.stage import OWNER, enrol, open_incident
 
 
-def test_a_person_is_given_back_as_enrolled(ledger: Ledger) -> None:
+def test_a_person_is_restored_as_enrolled(ledger: Ledger) -> None:
     enrol(ledger, "ann", roles=["legal", "duty-manager"], accounts=["agents:ann"])
     ann = ledger.people.get("ann")
     assert (ann.full_name, ann.mail) == ("Ann Example", "ann@example.com")

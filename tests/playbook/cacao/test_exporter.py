@@ -117,7 +117,7 @@ def test_extension_that_contradicts_its_file_is_ignored() -> None:
     done = import_cacao(json.dumps(document), "x.json")
     (step,) = load(done.text, "x.yaml").steps
     assert (step.kind, step.action) == (StepKind.MANUAL, None)
-    assert any("says other steps than the file shows" in one for one in done.warnings)
+    assert any("has other steps than the file shows" in one for one in done.warnings)
 
 
 @pytest.mark.parametrize("braces", ["{{", "{{{", "{{{{{"])

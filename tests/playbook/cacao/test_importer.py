@@ -113,7 +113,7 @@ def test_any_other_condition_is_put_before_a_person() -> None:
         'answers.is_it_bad == "yes"',
         ("is_it_bad",),
     )
-    assert any("a person is asked" in warning for warning in done.warnings)
+    assert any("becomes a question" in warning for warning in done.warnings)
 
 
 def test_switch_uses_inputs_and_asks_people() -> None:
@@ -150,7 +150,7 @@ def test_executable_command_needs_an_allowed_name() -> None:
     assert "[commands.block_it]" in told
     assert "ip route add blackhole" in told
     assert "[requests.tell_the_api]" in told
-    assert "sigma is carried out by hand" in told
+    assert "sigma becomes a manual step" in told
     here = Known(commands=frozenset(), requests=frozenset({"tell_the_api"}))
     (problem,) = check(playbook, here)
     assert "step `block_it`: there is no command `block_it`" in problem.message
@@ -184,7 +184,7 @@ def test_unknown_command_becomes_a_manual_step(kind: str, action_of_ours: str | 
         assert f"[{'commands' if action_of_ours == 'run.command' else 'requests'}.do_it]" in told
     else:
         assert "POST /x HTTP/1.1" in ours.instructions
-        assert f"{kind} is carried out by hand" in told
+        assert f"{kind} becomes a manual step" in told
 
 
 def test_too_long_text_is_cut_with_a_warning() -> None:
@@ -252,11 +252,13 @@ def test_inconsistent_document_is_refused_with_path_and_hint() -> None:
         one.startswith(f"$.workflow['{A}'].on_completion: leads to no step | did you mean")
         for one in told
     )
-    assert any("leads back to a step that led here" in one for one in told)
+    assert any("leads back to an earlier step" in one for one in told)
     assert any("uses the variable __path__, which nothing declares" in one for one in told)
     assert any(f"$.workflow['{C}'].agent: names no agent" in one for one in told)
     told = problems(text({A: manual(END, "A"), B: manual(END, "B")}, A))
-    assert told == [f"$.workflow['{B}']: nothing leads to this step | remove it, or lead to it"]
+    assert told == [
+        f"$.workflow['{B}']: nothing leads to this step | remove it, or add an edge to it"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -278,9 +280,9 @@ def test_oversized_or_ambiguous_file_is_refused() -> None:
     good = text({A: manual(END, "A")}, A)
     assert "larger than 1 MiB" in problems(good + " " * 2**20)[0]
     assert "nested deeper" in problems('{"a":' * 100 + "1" + "}" * 100)[0]
-    assert "nested deeper" in problems("[" * 100_000)[0] or "no JSON" in problems("[" * 100_000)[0]
+    assert "nested deeper" in problems("[" * 100_000)[0] or "not JSON" in problems("[" * 100_000)[0]
     assert "twice" in problems('{"type": "playbook", "type": "playbook"}')[0]
-    assert "no JSON" in problems('{"type": ')[0]
+    assert "not JSON" in problems('{"type": ')[0]
     assert "NaN" in problems('{"type": NaN}')[0]
 
 

@@ -122,7 +122,7 @@ def test_the_operator_reads_one_next_step(
 
 def test_interrupted_work_is_not_said_to_run(playbook: Playbook) -> None:
     """The terminal of the person that opened it was cut, and no `serve` runs."""
-    resume = "Nobody is working on it. Continue: `standfast incident resume 7`"
+    resume = "No runner works on it. Continue: `standfast incident resume 7`"
     running = state_of(playbook, view("lock", S.RUNNING, done=2, planned=3))
     told = standing(replace(running, is_carried=False)).next_step
     assert told.startswith("`lock` is interrupted: 2 of 5 done.")

@@ -172,7 +172,7 @@ def test_what_only_plans_hands_nothing_over(installation: SimulatedInstallation)
     row, *_ = customers(installation, case)
     planned = replace(installation.ledger.incidents.get(case), mode=Mode.PLAN)
     told = len(installation.twins.mail.messages)
-    with pytest.raises(Refused, match="a plan acts on nothing"):
+    with pytest.raises(Refused, match="a plan changes nothing"):
         installation.outside(planned).call(batch_of(case, row))
     assert len(installation.twins.mail.messages) == told
 

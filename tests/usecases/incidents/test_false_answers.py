@@ -109,7 +109,7 @@ def test_false_success_is_not_believed(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(connector, "REPLICA_SECONDS", 0.05)
     _, reason, state = locked_through(tmp_path, Liar(answer=answer))
     assert state is EffectState.FAILED
-    assert "as it was" in reason
+    assert "unchanged" in reason
 
 
 @pytest.mark.parametrize("body", [b"<html>agent01 oops</html>", b"\xff\x00", b"[]", b"{", b""])

@@ -60,7 +60,7 @@ def test_directory_losing_requests_is_abandoned(
     assert outcome.exit_status is ExitStatus.FAILED
     (row,) = installation.ledger.effects.of_incident(case)
     assert (row.state, row.tries) == (EffectState.FAILED, 5)
-    assert "never happened" in row.reason
+    assert "did not happen" in row.reason
 
 
 def test_lock_without_answer_changes_once(

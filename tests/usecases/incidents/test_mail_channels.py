@@ -14,7 +14,7 @@ _SAID = "mail: if an attacker may control this mail relay, "
 
 
 @pytest.mark.parametrize(
-    ("more", "stays"), [("", "there is no other channel here"), (_POST, "use post")]
+    ("more", "stays"), [("", "no other channel is configured"), (_POST, "use post")]
 )
 def test_plan_names_channels_besides_the_relay(tmp_path: Path, more: str, stays: str) -> None:
     config_file = furnish(tmp_path)

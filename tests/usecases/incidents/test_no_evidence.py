@@ -13,7 +13,7 @@ from standfast.usecases.incidents.plan import as_lines, plan_incident
 from standfast.usecases.incidents.result_summary import tallies
 from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
-SAID = "no log is kept here: add [evidence.NAME], and copy tonight's by hand"
+SAID = "no evidence source is configured. Add [evidence.NAME], and copy present logs by hand."
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ which operations are called, and what they mean for an account.
 
 Rules
 - The SDK retries nothing: the ledger counts effects and decides about retries.
-- The SDK limits single reads at best. Every call therefore runs in its own thread, which can be
-  abandoned, and which is revoked as long as nothing was sent.
+- The SDK limits single reads at best, so `time_limit` bounds every call.
 - A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`. A
   change that AWS refuses permanently is `ProviderRefused`. What certainly did not happen is
   `Unavailable`.
@@ -22,8 +21,8 @@ from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
 from standfast.config.sections.account_providers import AwsConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Deadline
 from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
+from standfast.time_limit import BoundedCall, Deadline, within
 
 AwsAnswer: TypeAlias = Mapping[str, Any]  # what the SDK parsed: AWS's own field names
 
@@ -56,7 +55,7 @@ _NOT_OURS = frozenset(
         "UnrecognizedClientException",
     }
 )
-# Somebody else is changing the same thing, or AWS has not spread the last change yet.
+# A concurrent change, or the last change has not propagated yet.
 _IN_THE_WAY = frozenset(
     {
         "ConcurrentModification",
@@ -122,18 +121,21 @@ class AwsClient:
         client = self._open()
         seconds = deadline.left_seconds()
         if seconds == 0.0:
-            raise Unavailable("no time was left to ask", retry_after_seconds=RETRY_SECONDS)
-        errand = _Errand(getattr(client, operation), parameters)
-        threading.Thread(
-            target=errand.run, args=(self._here,), name="aws-call", daemon=True
-        ).start()
-        is_over = errand.is_over.wait(seconds)
-        is_sent = errand.call_back()
-        if is_over and errand.error is None:
-            return errand.answer
-        if not is_over:
-            _not_answered("time-out", is_sent=is_sent, changes=changes)
-        _explain(errand.error, absent=absent, is_sent=is_sent, changes=changes)
+            raise Unavailable("no time was left for the request", retry_after_seconds=RETRY_SECONDS)
+        call = BoundedCall(deadline)
+
+        def ask() -> AwsAnswer:
+            self._here.call = call
+            answer: AwsAnswer = getattr(client, operation)(**parameters)
+            return answer
+
+        try:
+            return within(seconds, ask)
+        except TimeoutError:
+            _not_answered("time-out", is_sent=not call.call_back(), changes=changes)
+        except Exception as error:
+            is_sent = not call.call_back()
+            _explain(error, absent=absent, is_sent=is_sent, changes=changes)
         return None
 
     def _open(self) -> Any:
@@ -165,50 +167,15 @@ class AwsClient:
             )
         except (BotoCoreError, ValueError) as error:
             raise ConfigurationError(
-                f"the client for AWS cannot be made ({type(error).__name__}); "
-                "check `region` and `endpoint_url`"
+                f"AWS client: invalid settings ({type(error).__name__}). Check `region` and "
+                "`endpoint_url`."
             ) from None
         client.meta.events.register("before-send", self._about_to_send)
         return client
 
     def _about_to_send(self, **_: object) -> None:
-        errand: _Errand = self._here.errand
-        errand.begin()
-
-
-class _Errand:
-    """A call in progress; the caller may revoke it while nothing was sent."""
-
-    def __init__(self, ask: Any, parameters: Mapping[str, object]) -> None:
-        self._ask = ask
-        self._parameters = parameters
-        self._guard = threading.Lock()
-        self._is_sent = False
-        self._is_called_back = False
-        self.is_over = threading.Event()
-        self.answer: AwsAnswer = {}
-        self.error: Exception | None = None
-
-    def run(self, here: threading.local) -> None:
-        here.errand = self
-        try:
-            self.answer = self._ask(**self._parameters)
-        except Exception as error:
-            self.error = error
-        finally:
-            self.is_over.set()
-
-    def begin(self) -> None:
-        with self._guard:
-            if self._is_called_back:
-                raise TimeoutError
-            self._is_sent = True
-
-    def call_back(self) -> bool:
-        """Prevent sending; return whether something may have been sent."""
-        with self._guard:
-            self._is_called_back = True
-            return self._is_sent
+        call: BoundedCall = self._here.call
+        call.begin()
 
 
 def _not_answered(why: str, *, is_sent: bool, changes: bool) -> NoReturn:
@@ -233,16 +200,16 @@ def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bo
             _explain_status(error, absent=absent, changes=changes)
         case ParamValidationError():
             raise ProviderRefused(
-                "AWS allows no such value; check the name and the settings"
+                "AWS does not accept the value. Check the name and the settings."
             ) from None
         case NoCredentialsError() | PartialCredentialsError():
             raise Unavailable(
-                "AWS knows no identity of ours; set `access_key_id` and `secret_access_key`, "
-                "or give this machine a role"
+                "AWS: no credentials. Set `access_key_id` and `secret_access_key`, or give this "
+                "machine a role."
             ) from None
         case ConnectTimeoutError() | EndpointConnectionError():
             raise Unavailable(
-                f"AWS was not reached ({type(error).__name__})", retry_after_seconds=RETRY_SECONDS
+                f"AWS cannot be reached ({type(error).__name__})", retry_after_seconds=RETRY_SECONDS
             ) from None
         case _:
             _not_answered(type(error).__name__, is_sent=is_sent, changes=changes)
@@ -259,12 +226,12 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
         raise Unavailable("AWS is busy", retry_after_seconds=_retry_after(meta)) from None
     if code in _NOT_OURS:
         raise Unavailable(
-            "AWS refuses our credential, or its policy lacks a right; "
-            "compare it with the policy in deploy/aws"
+            "AWS refuses our credential, or its policy lacks a right. Compare it with the policy "
+            "in deploy/aws."
         ) from None
     if code in _IN_THE_WAY:
         raise Unavailable(
-            "AWS is changing the same thing", retry_after_seconds=RETRY_SECONDS
+            "AWS is processing another change of the same object", retry_after_seconds=RETRY_SECONDS
         ) from None
     if status >= 500:
         if changes and status != 503:
@@ -272,7 +239,7 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
         raise Unavailable(
             f"AWS failed (status {status})", retry_after_seconds=_retry_after(meta)
         ) from None
-    # A code is a word of AWS's own; whatever else stood there is not repeated.
+    # A code is one word of AWS; any other text is not repeated.
     word = code if code.isascii() and code.isalnum() else "unnamed"
     if changes:
         raise ProviderRefused(f"AWS does not accept the change ({word})") from None

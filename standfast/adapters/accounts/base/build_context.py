@@ -15,7 +15,7 @@ class BuildContext:
 
     reveal: Reveal
     clock: Now
-    new_secrets: NewPasswords | None = None  # None: nobody is named who may open new passwords
+    new_secrets: NewPasswords | None = None  # None: no recipients are configured
 
     def reveal_optional(self, reference: SecretReference | None) -> str | None:
         """Return the secret, or None if none is configured."""

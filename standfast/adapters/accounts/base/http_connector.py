@@ -25,9 +25,10 @@ from standfast.adapters.accounts.base.per_account_connector import (
 from standfast.adapters.clients.credentials import Credential
 from standfast.adapters.clients.http_status import is_declined, status_error
 from standfast.errors import Unavailable
-from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer
+from standfast.http_client import Answer, HttpClient, NoAnswer
 from standfast.records import Json, Limits, Now
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import Deadline
 
 
 class HttpConnector(PerAccountConnector):
@@ -138,13 +139,13 @@ class HttpConnector(PerAccountConnector):
 def segment(name: str) -> str:
     """Encode a name as one segment of a path; ValueError if impossible."""
     if name in ("", ".", ".."):
-        raise ValueError("no path has such a segment")
+        raise ValueError("not a segment of a path")
     return quote(name, safe="")
 
 
 def garbled() -> Unavailable:
     """Return the error for an answer that contradicts the provider's API."""
     return Unavailable(
-        "the directory's answer makes no sense; check its address",
+        "the directory sent an invalid answer. Check its address.",
         retry_after_seconds=RETRY_SECONDS,
     )

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from standfast.adapters.accounts.base.pooled_connector import not_begun
 from standfast.adapters.accounts.base.results import ABSENT, NO_EFFECT, done, failed, refused
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import NO_SUCH_OBJECT, SUCCESS, LdapConnection, in_words
 from standfast.adapters.clients.ldap.entries import LdapEntry
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import Order, Result
+from standfast.time_limit import BoundedCall
 
 # Modifies in order; each maps attributes to the values that replace the present ones.
 Changes = Sequence[Mapping[str, Sequence[bytes]]]

@@ -43,7 +43,6 @@ from standfast.adapters.accounts.base.results import (
     failed,
     refused,
 )
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import (
     LdapConnection,
     LdapResult,
@@ -57,15 +56,16 @@ from standfast.config.sections.account_servers import ActiveDirectoryConfig, Ope
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, JsonObject, Order, Proof, Result
 from standfast.secrets import Reveal
+from standfast.time_limit import BoundedCall
 
 LdapAccountsConfig = OpenldapDirectoryConfig | ActiveDirectoryConfig
-_EACH = 32  # accounts that one connection carries in a call
-_MOST_A_CALL = 1000  # as `Limits` has it
+_EACH = 32  # accounts for each connection in a call
+_MOST_A_CALL = 1000  # the limit of `Limits.batch`
 _TURNED_AWAY = (
-    "the directory answered success, and lets nobody in with the new password; try both, and "
-    "rotate again if it is still the old one. The new one is sealed in"
+    "the directory reported success, but refuses the new password. Try both passwords, and rotate "
+    "again if the old one is valid. The new one is sealed in"
 )
-OURS = "this is the account that locks the others; it would lock itself out"
+OURS = "this is the account that locks the others. It would lock itself out. Lock it by hand."
 
 
 def server_of(settings: LdapAccountsConfig, reveal: Reveal) -> LdapServer:
@@ -88,8 +88,8 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
     identity = ("id",)
     verbs = frozenset({"lock", "prove", "undo"})
-    id_attribute: str  # names an entry for good
-    attributes: tuple[str, ...]  # what is read besides
+    id_attribute: str  # permanent id of an entry
+    attributes: tuple[str, ...]  # further attributes to read
     cleared_by_password: tuple[str, ...] = ()  # unless the same modify adds them again
 
     rotates = True
@@ -101,8 +101,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         self._connections = limits.workers
         super().__init__(
             name,
-            # One call over all connections: two that share them wait for each other more than one
-            # gains while the other is written down.
+            # One call uses all connections: two concurrent calls would wait for each other.
             replace(limits, batch=min(_EACH * limits.workers, _MOST_A_CALL), workers=1),
             dialect(server),
             context.new_secrets,
@@ -151,7 +150,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         """Count the holder's connections; None if the directory hides them."""
         return None
 
-    # The same for all.
+    # The same for all kinds.
 
     def _look_on(self, connection: LdapConnection, names: Sequence[str]) -> list[AccountState]:
         found = self._by_names(connection, names)
@@ -176,10 +175,10 @@ class LdapConnector(PooledConnector[LdapConnection]):
         found = connection.search(server.base, server.filter, wanted)
         accounts = [entry for entry in found if entry.values(server.attribute)]
         if not accounts:
-            return ["no account is seen below `base`; mend it, `filter`, `attribute` or our rights"]
+            return ["no account is visible below `base`. Check `base`, `filter` and our rights."]
         if not accounts[0].values(self.id_attribute):
             return [
-                f"our account may not read {self.id_attribute}; docs/accounts.md has its rights"
+                f"our account may not read {self.id_attribute}. docs/accounts.md lists its rights."
             ]
         lacking = Counter(why for entry in accounts if (why := self._obstacle(entry)))
         return [
@@ -220,7 +219,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
                 if self._is_someone_else(entry, order):
                     return refused(order, SOMEONE_ELSE)
                 if self._is_enabled(entry):
-                    return failed(order, "the account is not locked; lock it again")
+                    return failed(order, "the account is not locked. Lock it again.")
                 return self._prove_locked(connection, errand, order, entry)
             except Unavailable as error:
                 return failed(order, error)
@@ -258,7 +257,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         return self._change_each(connection, errand, orders, decide)
 
     def _rotate(self, orders: Sequence[Order]) -> list[Result]:
-        # One at a time: each is tried with a connection of its own.
+        # One at a time: each new password is tested with a connection of its own.
         return self._carry_out(self._rotate_on, orders, most=1)
 
     def _rotate_on(
@@ -295,7 +294,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         if written.state is not EffectState.DONE:
             return written
         if not self._is_enabled(entry):
-            return rotated(order, new)  # nobody could sign in to try it
+            return rotated(order, new)  # a locked account cannot sign in to test it
         seconds = errand.deadline.left_seconds()
         try:
             sign_in(replace(self._server, bind_dn=entry.dn, password=new.secret), seconds).close()
@@ -382,7 +381,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         for value in entry.values(self.id_attribute):
             return self._id_text(value)
         raise ConfigurationError(
-            f"our account may not read {self.id_attribute}; docs/accounts.md has all its rights"
+            f"our account may not read {self.id_attribute}. docs/accounts.md lists its rights."
         )
 
     def _id_text(self, value: bytes) -> str:

@@ -43,7 +43,7 @@ class NewPasswords:
 
     def make(self, directory: str, order: Order) -> NewPassword:
         """Generate and seal a password for an order; `Unavailable` on failure."""
-        # Four kinds of letter, since many a rule wants them; none that a shell or an address reads.
+        # Four kinds of characters, as many rules require, without special ones of shells.
         secret = f"{secrets.token_urlsafe(24)}-aA1"
         sealed = self._seal(
             json.dumps(
@@ -60,8 +60,8 @@ class NewPasswords:
             return NewPassword(secret=secret, place=self._keep(order.token, sealed))
         except OSError as error:
             raise Unavailable(
-                f"a new password could not be kept in {self._folder}, so none was set: "
-                f"{error.strerror}"
+                f"folder {self._folder}: a new password cannot be stored, {error.strerror}, so "
+                "none was set. Check the folder."
             ) from None
 
     def _keep(self, token: str, sealed: bytes) -> Path:

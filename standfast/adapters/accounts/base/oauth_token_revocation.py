@@ -20,10 +20,11 @@ from enum import Enum
 from urllib.parse import quote_plus, urlencode
 
 from standfast.config.sections.account_providers import ScimProbeConfig, ScimRevocationConfig
-from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
+from standfast.http_client import Answer, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Result
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.secrets import Reveal
+from standfast.time_limit import Deadline
 
 _GRAVEST_FIRST = (EffectState.UNKNOWN, EffectState.FAILED, EffectState.REFUSED, EffectState.DONE)
 
@@ -61,12 +62,12 @@ def probe_of(settings: ScimProbeConfig | None, reveal: Reveal) -> TokenProbe | N
     return TokenProbe(url=settings.url, control_token=reveal(settings.control_token))
 
 
-class Door(Enum):
+class ProbeResult(Enum):
     """Result of a probe."""
 
-    CLOSED = "closed"  # every token was turned away
-    OPEN = "open"  # one was let in
-    UNCLEAR = "unclear"  # the probe shows nothing: no tokens, or the control token fails
+    CLOSED = "closed"  # every token was refused
+    OPEN = "open"  # a token was accepted
+    UNCLEAR = "unclear"  # no result: no tokens, or the control token was refused
 
 
 def known_tokens(order: Order) -> tuple[str, ...]:
@@ -92,20 +93,22 @@ def gravest(results: list[Result]) -> Result:
     return min(results, key=lambda result: _GRAVEST_FIRST.index(result.state))
 
 
-def probe_tokens(http: HttpClient, probe: TokenProbe, order: Order, deadline: Deadline) -> Door:
+def probe_tokens(
+    http: HttpClient, probe: TokenProbe, order: Order, deadline: Deadline
+) -> ProbeResult:
     """Try the holder's tokens; `Unavailable` if the probe does not answer."""
     tokens = known_tokens(order)
-    # What no header can carry is turned away everywhere, so it shows nothing.
+    # A token that fits no header is refused everywhere, so it proves nothing.
     if not tokens or not all(fits_a_header(token) for token in tokens):
-        return Door.UNCLEAR
+        return ProbeResult.UNCLEAR
     if not _knock(http, probe.url, probe.control_token, deadline).is_success:
-        return Door.UNCLEAR
+        return ProbeResult.UNCLEAR
     answers = [_knock(http, probe.url, token, deadline) for token in tokens]
     if any(answer.is_success for answer in answers):
-        return Door.OPEN
+        return ProbeResult.OPEN
     if all(answer.status == 401 for answer in answers):
-        return Door.CLOSED
-    return Door.UNCLEAR
+        return ProbeResult.CLOSED
+    return ProbeResult.UNCLEAR
 
 
 def _knock(http: HttpClient, url: str, token: str, deadline: Deadline) -> Answer:
@@ -130,7 +133,7 @@ def _revoke(
         return Result(
             target=target,
             state=EffectState.FAILED,
-            reason=f"the token revocation end point was not reached: {error}",
+            reason=f"the token revocation end point cannot be reached: {error}",
             retry_after_seconds=error.retry_after_seconds,
         )
     except NoAnswer as error:
@@ -149,20 +152,20 @@ def _judged(target: str, answer: Answer) -> Result:
         return Result(
             target=target,
             state=EffectState.FAILED,
-            reason="the token revocation end point is busy; try again",
+            reason="the token revocation end point is busy",
             retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS,
         )
     if answer.status >= 500:
         return Result(
             target=target,
             state=EffectState.UNKNOWN,
-            reason=f"the token revocation end point broke (status {answer.status})",
+            reason=f"the token revocation end point failed (status {answer.status})",
         )
     if answer.status in (401, 403):
-        reason = "the token revocation end point refuses our client; check its id and secret"
+        reason = "the token revocation end point refuses our client. Check its id and secret."
     else:
         reason = (
-            f"the token was not revoked (status {answer.status}); was it issued to another client?"
+            f"the token was not revoked (status {answer.status}). It may belong to another client."
         )
     return Result(target=target, state=EffectState.FAILED, reason=reason)
 

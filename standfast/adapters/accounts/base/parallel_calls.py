@@ -38,7 +38,7 @@ def observe_accounts(
     states = run_parallel(one, names, workers=workers)
     if names and len(errors) == len(names):
         raise Unavailable(
-            f"directory {directory!r} could not be read: {errors[0]}",
+            f"directory {directory!r}: cannot be read, {errors[0]}",
             retry_after_seconds=errors[0].retry_after_seconds,
         )
     return states

@@ -36,9 +36,9 @@ from standfast.adapters.accounts.base.results import (
     unknown,
 )
 from standfast.errors import ConfigurationError, Refused, StandfastError, Unavailable
-from standfast.http_client import Deadline
 from standfast.records import JsonObject, Limits, Order, Proof, Result
 from standfast.retry_rules import REPLICA_SECONDS, RETRY_SECONDS
+from standfast.time_limit import Deadline
 
 
 class OutcomeUnknown(StandfastError):
@@ -57,12 +57,12 @@ class SessionsRemain(StandfastError):
 class Account:
     """An account as the provider shows it; `prior` is for the undo."""
 
-    id: str  # names this account for good, where the provider has such a thing
+    id: str  # permanent, if the provider has permanent ids
     is_enabled: bool | None  # None when the provider does not show it
     live_sessions: int | None = None  # None when the provider cannot count them
     prior: JsonObject
-    obstacle: str = ""  # why a lock would be declined; empty when nothing stands in its way
-    name: str = ""  # its own name, where `_find` finds it by others too
+    obstacle: str = ""  # why a lock would be refused
+    name: str = ""  # its own name, if `_find` accepts aliases
 
     @property
     def state_before(self) -> JsonObject:
@@ -81,8 +81,7 @@ class PerAccountConnector(Connector):
         self.name = name
         self.limits = limits
 
-    # What a provider's module fills in. All may raise Unavailable; those that change,
-    # OutcomeUnknown too.
+    # Methods of a provider's module. All may raise Unavailable, and changes OutcomeUnknown.
 
     @abstractmethod
     def _find(self, name: str, deadline: Deadline) -> Account | None:
@@ -93,7 +92,7 @@ class PerAccountConnector(Connector):
         """Return the account of this id; None if there is none."""
 
     @abstractmethod
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         """Keep the holder out; return whether anything was changed."""
 
     @abstractmethod
@@ -112,15 +111,15 @@ class PerAccountConnector(Connector):
         """Return a change since the lock that an undo would destroy; else empty."""
         return ""
 
-    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+    def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
         """Return the proof level of a locked account; raise if it admits."""
         if account.live_sessions is None:
             return Proof.READ_BACK
         if account.live_sessions:
-            raise SessionsRemain("a session or token of the account is still live; revoke it")
+            raise SessionsRemain("a session or token of the account is still live. Revoke it.")
         return Proof.SESSIONS_GONE
 
-    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         """Return what a person should review: MFA devices, grants, forwarding."""
         return ()
 
@@ -156,10 +155,10 @@ class PerAccountConnector(Connector):
 
     def _lock_one(self, order: Order, deadline: Deadline) -> Result:
         account = self._owner(order, deadline)
-        changed = self._change(account, False, lambda: self._shut(account, deadline), deadline)
+        changed = self._change(account, False, lambda: self._disable(account, deadline), deadline)
         if "revoke" in self.verbs:
             changed |= self._end_sessions(account, order, deadline)
-        return _done(order, account, changed, self._look_around(account, deadline))
+        return _done(order, account, changed, self._safe_review_notes(account, deadline))
 
     def _revoke_one(self, order: Order, deadline: Deadline) -> Result:
         account = self._owner(order, deadline)
@@ -186,10 +185,10 @@ class PerAccountConnector(Connector):
     def _prove_one(self, order: Order, deadline: Deadline) -> Result:
         account = self._bearer(order, deadline)
         if account.is_enabled is None:
-            raise SessionsRemain("the directory does not show whether the account is enabled")
+            raise SessionsRemain("the directory does not report whether the account is enabled")
         if account.is_enabled:
-            raise SessionsRemain("the account is enabled; lock it again")
-        return proven(order, self._door(account, order, deadline))
+            raise SessionsRemain("the account is enabled. Lock it again.")
+        return proven(order, self._proof_level(account, order, deadline))
 
     # Inside.
 
@@ -214,15 +213,15 @@ class PerAccountConnector(Connector):
         is_own = not account.name or self.canonical(account.name) == self.canonical(name)
         return "" if is_own else ANOTHER_NAME
 
-    def _look_around(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _safe_review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         """Return the review notes; a failure to read them is ignored.
 
         The account is locked already.
         """
         try:
-            return self._to_look_at(account, deadline)
+            return self._review_notes(account, deadline)
         except Unavailable:
-            return ("its other credentials could not be looked at",)
+            return ("its other credentials could not be read",)
 
     def _change(
         self, account: Account, is_enabled: bool, act: Callable[[], bool], deadline: Deadline
@@ -233,14 +232,14 @@ class PerAccountConnector(Connector):
         try:
             changed = act()
         except (OutcomeUnknown, ProviderRefused) as error:
-            trouble = error  # or somebody else did it a moment before
+            trouble = error  # the change may have happened nevertheless
         if not changed:
             return False
         try:
             after = _understood(self._read, account.id, deadline)
         except Unavailable as error:
             raise trouble or OutcomeUnknown(
-                f"the change was sent, and could not be read back: {error}"
+                f"the change was sent, but could not be read back: {error}"
             ) from None
         if after is None:
             raise ProviderRefused(ABSENT)
@@ -248,7 +247,7 @@ class PerAccountConnector(Connector):
             return not isinstance(trouble, ProviderRefused)
         if trouble or after.is_enabled is None:
             raise trouble or OutcomeUnknown(
-                "the change was sent, and the directory does not show its effect"
+                "the change was sent, but the directory does not report its effect"
             )
         raise Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS)
 
@@ -281,7 +280,7 @@ def _understood(
         return read(key, deadline)
     except (LookupError, TypeError, ValueError, AttributeError):
         raise Unavailable(
-            "the directory answered what nobody understands", retry_after_seconds=RETRY_SECONDS
+            "the directory sent an invalid answer", retry_after_seconds=RETRY_SECONDS
         ) from None
 
 

@@ -21,14 +21,15 @@ from standfast.adapters.accounts import AccountState, Connector
 from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords
 from standfast.adapters.accounts.base.parallel_calls import run_parallel
 from standfast.adapters.accounts.base.results import failed, refused, unknown
-from standfast.adapters.clients.connection_pool import BoundedCall, ConnectionPool, Dialect
+from standfast.adapters.clients.connection_pool import ConnectionPool, Dialect
 from standfast.errors import StandfastError, Unavailable, Unsupported
-from standfast.http_client import Deadline, NoAnswer
+from standfast.http_client import NoAnswer
 from standfast.records import EffectState, Limits, Order, Result
 from standfast.retry_rules import RETRY_SECONDS
+from standfast.time_limit import BoundedCall, Deadline
 
-PAUSE_SECONDS = 0.01  # between two looks whether sessions have ended
-LEAST_LEFT_SECONDS = 1.0  # of the call, for looking at what became of it
+PAUSE_SECONDS = 0.01  # between two checks whether sessions have ended
+LEAST_LEFT_SECONDS = 1.0  # of the call, to read the result
 
 _C = TypeVar("_C")  # the driver's connection
 _In = TypeVar("_In")
@@ -57,7 +58,7 @@ class PooledConnector(Connector, Generic[_C]):
         if self.rotates and new_secrets is not None:
             self.verbs = self.verbs | {"rotate"}
         elif self.rotates:
-            self.wants = {"rotate": "add [rotation], which says who may open new passwords"}
+            self.wants = {"rotate": "add [rotation] with the recipients of new passwords"}
 
     def close(self) -> None:
         self._calls.close()
@@ -84,7 +85,7 @@ class PooledConnector(Connector, Generic[_C]):
         self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         """Revoke sessions; not overridden if `verbs` has no revoke."""
-        raise Unsupported(f"directory {self.name!r} cannot revoke")
+        raise Unsupported(f"directory {self.name!r}: cannot revoke")
 
     @abstractmethod
     def _prove_on(
@@ -100,7 +101,7 @@ class PooledConnector(Connector, Generic[_C]):
         self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         """Set new passwords; not overridden if the kind does not rotate."""
-        raise Unsupported(f"directory {self.name!r} cannot rotate")
+        raise Unsupported(f"directory {self.name!r}: cannot rotate")
 
     def _rotate_each(
         self,
@@ -114,7 +115,7 @@ class PooledConnector(Connector, Generic[_C]):
         All passwords are sealed before any is set.
         """
         if self._new_secrets is None:
-            raise Unsupported(f"directory {self.name!r} cannot rotate")
+            raise Unsupported(f"directory {self.name!r}: cannot rotate")
         stopped = [stop(order) for order in orders]
         new = [
             None if why else self._new_secrets.make(self.name, order)
@@ -145,7 +146,7 @@ class PooledConnector(Connector, Generic[_C]):
         states = self._side_by_side(look, names)
         if errors and all(state.reason for state in states):
             raise Unavailable(
-                f"directory {self.name!r} could not be read: {errors[0]}",
+                f"directory {self.name!r}: cannot be read, {errors[0]}",
                 retry_after_seconds=errors[0].retry_after_seconds,
             )
         return states
@@ -226,7 +227,7 @@ def not_begun(order: Order) -> Result:
     return Result(
         target=order.target,
         state=EffectState.FAILED,
-        reason="the call ended before its turn; nothing was changed",
+        reason="the call ended before its turn. Nothing was changed.",
         retry_after_seconds=RETRY_SECONDS,
         is_untried=True,
     )

@@ -3,21 +3,21 @@
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, Order, Proof, Result
 
-ABSENT = "the directory knows no such account"
+ABSENT = "the directory has no such account"
 ANOTHER_NAME = (
-    "this is another name of an account; name it by its own, which is what is protected, held by "
-    "incidents, and kept from approving"
+    "this is an alias of an account. Use its own name, by which it is protected and excluded from "
+    "approvals."
 )
-NO_EFFECT = "the directory answered success, and the account is as it was; change it there"
-PRIOR_UNKNOWN = "the state before is not known; a person must decide"
+NO_EFFECT = "the directory reported success, but the account is unchanged. Change it there."
+PRIOR_UNKNOWN = "the prior state is unknown. A person must decide."
 SOMEONE_ELSE = (
-    "the name now belongs to another account than when the incident opened; "
-    "look at both, then lock each by a new step"
+    "the name belongs to another account than when the incident opened. Check both, then lock each "
+    "by a new step."
 )
 
 
 def done(order: Order, *, was_changed: bool, **facts: Json) -> Result:
-    """Return that the state is as requested, and was read back."""
+    """Return DONE: the state is as requested, and was read back."""
     return Result(
         target=order.target,
         state=EffectState.DONE,
@@ -27,17 +27,17 @@ def done(order: Order, *, was_changed: bool, **facts: Json) -> Result:
 
 
 def proven(order: Order, level: Proof, reason: str = "") -> Result:
-    """Return that the holder is kept out, proven to this level."""
+    """Return DONE: the holder cannot sign in, proven to this level."""
     return Result(target=order.target, state=EffectState.DONE, reason=reason, proof=level)
 
 
 def refused(order: Order, reason: str) -> Result:
-    """Return that a rule or the directory refused; a retry does not help."""
+    """Return REFUSED, by a rule or the directory; a retry does not help."""
     return Result(target=order.target, state=EffectState.REFUSED, reason=reason)
 
 
 def failed(order: Order, error: Unavailable | str) -> Result:
-    """Return that it did not happen; the error says whether a retry helps."""
+    """Return FAILED, with a retry if the error permits one."""
     return Result(
         target=order.target,
         state=EffectState.FAILED,
@@ -47,5 +47,5 @@ def failed(order: Order, error: Unavailable | str) -> Result:
 
 
 def unknown(order: Order, reason: str) -> Result:
-    """Return that it may have happened; it must be looked up before a retry."""
+    """Return UNKNOWN: it may have happened and must be looked up."""
     return Result(target=order.target, state=EffectState.UNKNOWN, reason=reason)

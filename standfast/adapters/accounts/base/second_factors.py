@@ -15,12 +15,12 @@ from itertools import islice
 from standfast.adapters.accounts import SecondFactors, WithoutFactor
 from standfast.adapters.accounts.base.parallel_calls import run_parallel
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline
 from standfast.records import Limits
+from standfast.time_limit import Deadline
 
 MOST_LISTED = 10_000
 MOST_ASKED = 300
-_CALLS = 4  # so many calls' time
+_CALLS = 4  # the time limit is that of four calls
 
 
 def second_factor_deadline(limits: Limits) -> Deadline:

@@ -28,10 +28,11 @@ from standfast.adapters.accounts.base.results import (
     refused,
     unknown,
 )
-from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
+from standfast.adapters.clients.connection_pool import Dialect
 from standfast.config.sections.account_servers import ServerCalledConfig
 from standfast.errors import StandfastError
 from standfast.records import JsonObject, Order, Proof, Result
+from standfast.time_limit import BoundedCall
 
 OURS = "this is the account that locks the others. It would lock itself out. Lock it by hand."
 NOT_RESTORED = "the server did not restore the prior state. Check its log."

@@ -30,12 +30,12 @@ from standfast.adapters.accounts.mariadb.statements import (
     set_password,
     users_by_name,
 )
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.config.sections.account_servers import MariadbDirectoryConfig
 from standfast.errors import ExtraMissing, StandfastError, Unavailable
 from standfast.records import JsonObject, Order, Proof, Result
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import mariadb_tls
+from standfast.time_limit import BoundedCall
 
 _SUPER = (
     "users with SUPER are not locked: an intruder among them could undo it, and the others are "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from standfast.adapters.accounts.base.pooled_connector import end_sessions, is_text
-from standfast.adapters.clients.connection_pool import BoundedCall
+from standfast.time_limit import BoundedCall
 
 Connection = Any  # pymysql has no types
 

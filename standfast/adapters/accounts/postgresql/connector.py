@@ -33,12 +33,12 @@ from standfast.adapters.accounts.postgresql.statements import (
     roles_by_oid,
     set_password,
 )
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.config.sections.account_servers import PostgresqlDirectoryConfig
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.records import JsonObject, Order, Result
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import postgresql_tls
+from standfast.time_limit import BoundedCall
 
 if TYPE_CHECKING:
     import psycopg

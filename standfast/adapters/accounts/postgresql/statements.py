@@ -21,7 +21,7 @@ from standfast.adapters.accounts.base.pooled_connector import (
     PAUSE_SECONDS,
     is_text,
 )
-from standfast.adapters.clients.connection_pool import BoundedCall
+from standfast.time_limit import BoundedCall
 
 if TYPE_CHECKING:
     import psycopg

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from standfast.adapters.accounts.scim.client import ScimClient
 from standfast.adapters.accounts.scim.messages import BulkOffer, bulk_request, read_bulk
 from standfast.errors import Unavailable
-from standfast.http_client import Answer, Deadline, NoAnswer, NotSent
+from standfast.http_client import Answer, NoAnswer, NotSent
+from standfast.time_limit import Deadline
 
 _TAKES_NONE = (400, 404, 405, 413, 501)
 _NOT_MENTIONED = 500

@@ -26,9 +26,10 @@ from standfast.adapters.accounts.scim.messages import (
 )
 from standfast.adapters.clients.http_status import status_error
 from standfast.errors import Unavailable
-from standfast.http_client import Answer, Deadline, HttpClient
+from standfast.http_client import Answer, HttpClient
+from standfast.time_limit import Deadline
 
-LONGEST_FILTER = 1500  # characters; percent-encoded and in an address, still far from 8 KB
+LONGEST_FILTER = 1500  # characters; percent-encoded in a URL still far below 8 KB
 
 
 class ScimClient:
@@ -52,7 +53,7 @@ class ScimClient:
             if account.name.lower() == name.lower():
                 alike.append(account)
         if len(alike) > 1:
-            raise Unavailable("several accounts answer to this name; write it exactly")
+            raise Unavailable("several accounts have this name. Write it exactly.")
         return alike[0] if alike else None
 
     def read(self, account_id: str, deadline: Deadline) -> ScimAccount | None:
@@ -62,7 +63,7 @@ class ScimClient:
             return None
         account = read_account(answer.body)
         if account.id != account_id:
-            raise Unavailable("the directory answered for another account than asked")
+            raise Unavailable("the directory answered for another account")
         return account
 
     def find_many(self, names: Sequence[str], deadline: Deadline) -> dict[str, ScimAccount]:
@@ -110,7 +111,7 @@ class ScimClient:
                 yield from self._list(some, deadline)
             except Unavailable as error:
                 if error.retry_after_seconds is not None:
-                    raise  # busy or away: asking each alone would only make it worse
+                    raise  # the directory is busy: single requests would not help
                 return
 
     def _list(self, filter_text: str, deadline: Deadline) -> Iterator[ScimAccount]:
@@ -119,7 +120,7 @@ class ScimClient:
         while True:
             answer = self._get("/Users", deadline, params)
             if answer.status == 404:
-                raise Unavailable("the directory has no /Users at this address; check it")
+                raise Unavailable("the directory has no /Users at this address. Check it.")
             page = read_page(answer.body)
             yield from page.accounts
             seen += len(page.accounts)

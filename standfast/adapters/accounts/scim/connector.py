@@ -23,7 +23,7 @@ from typing import TypeAlias, TypeVar
 from standfast.adapters.accounts import AccountState, Connector
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.oauth_token_revocation import (
-    Door,
+    ProbeResult,
     gravest,
     known_tokens,
     probe_of,
@@ -49,19 +49,20 @@ from standfast.adapters.accounts.scim.messages import ScimAccount
 from standfast.adapters.clients.http_status import is_declined, status_error
 from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
+from standfast.http_client import Answer, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Proof, Result
 from standfast.retry_rules import REPLICA_SECONDS
+from standfast.time_limit import Deadline
 
 _OWN_SESSIONS = (
-    "a session of the directory's own pages is not ended, only turned away while the account is "
-    "locked: it may work again after the undo"
+    "a session on the directory's own pages is not ended, only refused while the account is "
+    "locked: it may be valid again after the undo"
 )
-_Known: TypeAlias = Mapping[str, ScimAccount]  # what was looked up together
+_Known: TypeAlias = Mapping[str, ScimAccount]  # accounts that one search found
 _Key: TypeAlias = Callable[[Order], str | None]
 _LookUp: TypeAlias = Callable[[Sequence[str], Deadline], _Known]
 _Wants: TypeAlias = Callable[[Order, _Known, Deadline], tuple[ScimAccount, bool] | Result]
-_Became: TypeAlias = Answer | NotSent | NoAnswer | None  # None: it was not asked for yet
+_Became: TypeAlias = Answer | NotSent | NoAnswer | None  # None: not requested yet
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -75,8 +76,8 @@ class ScimConnector(Connector):
         token = context.reveal(settings.token)
         if not fits_a_header(token):
             raise ConfigurationError(
-                f"the token of directory {name!r} holds what no header can carry; "
-                "look for a line break or a space in it"
+                f"token of directory {name!r}: not valid in a header. Remove line breaks and "
+                "spaces."
             )
         self.name = name
         self.limits = limits_of(settings, batch=settings.bulk)
@@ -124,7 +125,7 @@ class ScimConnector(Connector):
     def _undo(self, orders: Sequence[Order]) -> list[Result]:
         return self._change_each(orders, _prior_id, self._client.read_many, self._undo_wants)
 
-    # What an order wants changed.
+    # The change that an order requests.
 
     def _lock_wants(
         self, order: Order, known: _Known, deadline: Deadline
@@ -147,7 +148,7 @@ class ScimConnector(Connector):
             return refused(order, ABSENT)
         return account, was_active
 
-    # Changing each by itself, or many by one request.
+    # Changes of single accounts, or of many by one request.
 
     def _change_each(
         self, orders: Sequence[Order], key: _Key, look_up: _LookUp, wants: _Wants
@@ -192,7 +193,7 @@ class ScimConnector(Connector):
         became = bulk.change(differing, deadline) if is_offered else {}
         after: _Known = {}
         if became:
-            with contextlib.suppress(Unavailable):  # then each is read back alone
+            with contextlib.suppress(Unavailable):  # each is read back alone then
                 after = self._client.read_many(list(became), deadline)
 
         def settle(order: Order, decision: tuple[ScimAccount, bool] | Result) -> Result:
@@ -242,20 +243,20 @@ class ScimConnector(Connector):
         except Unavailable as error:
             return failed(order, error)
         match door:
-            case Door.CLOSED:
+            case ProbeResult.CLOSED:
                 return proven(order, Proof.REFUSED)
-            case Door.UNCLEAR:
+            case ProbeResult.UNCLEAR:
                 return proven(
                     order,
                     Proof.READ_BACK,
-                    "the probe shows nothing: no token of this account is known, "
-                    "or the control token was not let in",
+                    "the probe has no result: no token of this account is known, or the control "
+                    "token was refused",
                 )
-            case Door.OPEN:
+            case ProbeResult.OPEN:
                 return Result(
                     target=order.target,
                     state=EffectState.FAILED,
-                    reason="the account is locked, but a token of it is still let in; revoke it",
+                    reason="the account is locked, but a token is still accepted. Revoke it.",
                 )
 
     def _set_active(
@@ -285,13 +286,15 @@ class ScimConnector(Connector):
         try:
             after = after or self._client.read(account.id, deadline)
         except Unavailable as error:
-            return unknown(order, f"the change was sent, and could not be read back: {error}")
+            return unknown(order, f"the change was sent, but could not be read back: {error}")
         if after is None:
             return refused(order, ABSENT)
         if after.is_active is is_active:
             return _changed(order, account, was_changed=True)
         if after.is_active is None or not answer.is_success:
-            return unknown(order, "the change was sent, and the directory does not show its effect")
+            return unknown(
+                order, "the change was sent, but the directory does not report its effect"
+            )
         return failed(order, Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS))
 
     def _found_together(self, names: Sequence[str]) -> _Known:
@@ -341,9 +344,9 @@ def _changed(order: Order, account: ScimAccount, *, was_changed: bool) -> Result
 def _still_admits(order: Order, account: ScimAccount) -> Result:
     return failed(
         order,
-        "the account is active; lock it again"
+        "the account is active. Lock it again."
         if account.is_active
-        else "the directory does not show whether the account is active",
+        else "the directory does not report whether the account is active",
     )
 
 

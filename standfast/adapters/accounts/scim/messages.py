@@ -16,7 +16,7 @@ from urllib.parse import quote
 from standfast.errors import Unavailable
 from standfast.retry_rules import RETRY_SECONDS
 
-GARBLED = "the directory's answer is not SCIM; check that the address is what stands before /Users"
+GARBLED = "the answer is not SCIM. Check that the address is the part before /Users."
 
 
 @dataclass(frozen=True, kw_only=True)

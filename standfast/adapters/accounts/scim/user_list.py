@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import cast
 
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline, HttpClient, NoAnswer, NotSent
+from standfast.http_client import HttpClient, NoAnswer, NotSent
+from standfast.time_limit import Deadline
 
 _PAGE = 200
 _MOST_PEOPLE = 200_000

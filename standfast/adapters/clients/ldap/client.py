@@ -36,17 +36,17 @@ SUCCESS = 0
 NO_SUCH_OBJECT = 32
 INVALID_CREDENTIALS = 49
 _IN_WORDS = {
-    8: "the directory wants TLS before it does this; set `tls`",
-    10: "this server only points to another one; write the address of one that takes changes",
-    16: "the account has no such attribute; does the directory have what this kind expects?",
-    17: "the directory does not know the attribute; is its password policy overlay loaded?",
-    19: "a rule of the directory forbids this change",
-    NO_SUCH_OBJECT: "the search base does not exist, or our account may not see it",
-    34: "the search base is not a DN; mend it",
-    INVALID_CREDENTIALS: "the directory refuses our own credential; renew its password",
-    50: "our account lacks a right; docs/accounts.md has all that it needs",
-    53: "the directory is not willing to do this; it may be read-only now",
-    65: "the account's class does not allow the attribute; is the password policy overlay loaded?",
+    8: "the directory requires TLS. Set `tls`.",
+    10: "this server refers to another one. Configure a server that accepts changes.",
+    16: "the account lacks the attribute. Check the kind of the directory.",
+    17: "the directory does not know the attribute. Load its password policy overlay.",
+    19: "a rule of the directory forbids the change",
+    NO_SUCH_OBJECT: "the search base does not exist, or our account may not read it",
+    34: "the search base is not a DN. Correct `base`.",
+    INVALID_CREDENTIALS: "the directory refuses our own credential. Renew its password.",
+    50: "our account lacks a right. docs/accounts.md lists all of them.",
+    53: "the directory refuses the change. It may be read-only.",
+    65: "the class of the account forbids the attribute. Load the password policy overlay.",
 }
 # operations, time, admin limit, busy, unavailable, other
 _WORTH_ANOTHER_TRY = (1, 3, 11, 51, 52, 80)
@@ -214,7 +214,7 @@ def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: floa
     try:
         _start(raw, server)
         if raw.bind(controls=[(_PASSWORD_POLICY, False, None)]):
-            raise Unavailable("the directory let a wrong password in")
+            raise Unavailable("the directory accepted a wrong password")
         control = (raw.result.get("controls") or {}).get(_PASSWORD_POLICY) or {}
         return raw.result["result"] == INVALID_CREDENTIALS and _is_locked(control.get("value"))
     finally:
@@ -239,20 +239,22 @@ def in_words(code: int) -> Unavailable:
     """Return the error for a result code; without a retry time it is final."""
     if code in _WORTH_ANOTHER_TRY:
         return Unavailable(
-            f"the directory failed for the moment (LDAP result {code})",
+            f"the directory failed temporarily (LDAP result {code})",
             retry_after_seconds=RETRY_SECONDS,
         )
     return Unavailable(
-        _IN_WORDS.get(code, f"the directory does not accept this (LDAP result {code})")
+        _IN_WORDS.get(code, f"the directory refuses the request (LDAP result {code})")
     )
 
 
 def _connection(server: LdapServer, dn: str, password: str, seconds: float) -> Any:
     if not password:
-        raise ConfigurationError("the directory's password is empty; it would be let in as nobody")
+        raise ConfigurationError(
+            "directory: our password is empty, so the sign-in would be anonymous. Set `password`."
+        )
     if server.tls == "none" and not is_this_machine(server.host):
         raise ConfigurationError(
-            "a password does not travel in the clear: set `tls` to ldaps or starttls"
+            "directory: a password would be sent unencrypted. Set `tls` to ldaps or starttls."
         )
     ldap3 = _library()
     is_ldaps = server.tls == "ldaps"
@@ -308,7 +310,7 @@ def _library() -> Any:
         import ldap3
     except ImportError:
         raise ExtraMissing(
-            "the LDAP client is not installed: pip install -r requirements/extras/ldap.txt"
+            "the LDAP client is not installed. Run `pip install -r requirements/extras/ldap.txt`."
         ) from None
     return ldap3
 

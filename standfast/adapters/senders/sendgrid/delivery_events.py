@@ -47,7 +47,7 @@ class NotGenuine(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Events:
     """The events of one message, and the number that could not be parsed."""
 
     events: tuple[DeliveryEvent, ...]
@@ -95,14 +95,14 @@ def verify(signed: Signed, body: bytes, keys: Iterable[str]) -> None:
             webhook = EventWebhook(key.strip())
         except ValueError:
             raise ConfigurationError(
-                "event_key is no public key: copy the verification key from SendGrid's page"
+                "event_key: not a public key. Copy the verification key from SendGrid's page."
             ) from None
         if webhook.verify_signature(text, signed.signature, signed.timestamp):
             return
-    raise NotGenuine("no key of ours has signed it")
+    raise NotGenuine("its signature is by no configured key")
 
 
-def read_events(body: bytes) -> Told:
+def read_events(body: bytes) -> Events:
     """Parse a verified message; ValueError if it is not a list of events."""
     found = json.loads(body)
     if not isinstance(found, list):
@@ -121,7 +121,7 @@ def read_events(body: bytes) -> Told:
             by_id[event_id if isinstance(event_id, str) else index] = event
         else:
             unread += 1
-    return Told(events=tuple(by_id.values()), unread=unread)
+    return Events(events=tuple(by_id.values()), unread=unread)
 
 
 def _is_about_an_effect(event: Mapping[str, object]) -> bool:

@@ -31,10 +31,11 @@ from standfast.adapters.senders.mail_identity import letterhead, misfit
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config.sections.senders import SendgridSenderConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
+from standfast.http_client import Answer, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Piece, PreparedParts
 from standfast.records import EffectState, JsonObject, Limits, Result
+from standfast.time_limit import Deadline
 
 MOST_RECIPIENTS = 1000
 MOST_SUBSTITUTION_BYTES = 10_000  # for one recipient
@@ -45,7 +46,7 @@ COME_BACK_SECONDS = 60.0
 
 Numbered: TypeAlias = tuple[int, Message]
 _BLAMED = re.compile(r"personalizations\.([0-9]{1,4})\.")
-_REJECTED_ACCOUNT = {401: "does not know the key", 403: "refuses the account or its sender address"}
+_REJECTED_ACCOUNT = {401: "refuses the key", 403: "refuses the account or its sender address"}
 
 
 class SendGridSender(Sender):
@@ -73,7 +74,7 @@ class SendGridSender(Sender):
         )
         key = context.reveal(settings.key)
         if not fits_a_header(key):
-            raise misfit(name, "key", "is no API key: one word of visible ASCII")
+            raise misfit(name, "key", "is not an API key: one word of visible ASCII")
         self._from = letterhead(name, settings, context.organisation)
         self._client = self._make_client(key, settings.region)
         self._host = settings.url or str(self._client.host)
@@ -97,7 +98,7 @@ class SendGridSender(Sender):
             scopes = None
         if not isinstance(scopes, dict) or "mail.send" not in scopes.get("scopes", ()):
             raise Unavailable(
-                f"sender {self.name!r}: the key may not send mail; it needs mail.send"
+                f"sender {self.name!r}: the key may not send mail. Grant it mail.send."
             )
 
     def close(self) -> None:
@@ -120,7 +121,7 @@ class SendGridSender(Sender):
     def _make_client(self, key: str, region: str) -> Any:
         from sendgrid import SendGridAPIClient
 
-        # Which host and which headers; the requests are ours, since its own have no hard bound.
+        # It supplies host and headers only: its own requests have no total time limit.
         client = SendGridAPIClient(key)
         client.set_sendgrid_data_residency(region)
         return client
@@ -167,7 +168,7 @@ class _Call:
     def _addressable(self) -> Iterator[Numbered]:
         for place, message in enumerate(self._messages):
             if parse_address(message.address).needs_smtputf8:
-                reason = "the address has letters beyond ASCII before the @; SendGrid takes none"
+                reason = "the address is not ASCII before the @, which SendGrid does not accept"
                 self._end([(place, message)], EffectState.REFUSED, reason)
             else:
                 yield place, message
@@ -196,8 +197,8 @@ class _Call:
             self._stopped = "SendGrid cannot be reached", COME_BACK_SECONDS
             self._end(batch, EffectState.FAILED, *self._stopped)
         except NoAnswer:
-            self._stopped = "not begun when SendGrid was silent", COME_BACK_SECONDS
-            reason = "SendGrid did not say whether it took the message"
+            self._stopped = "not begun, because SendGrid did not answer", COME_BACK_SECONDS
+            reason = "SendGrid did not report whether it accepted the message"
             self._end(batch, EffectState.UNKNOWN, reason)
         else:
             self._judge(batch, answer)

@@ -65,7 +65,9 @@ def read_reports(paths: Iterable[Path], now: datetime) -> Reports:
                 else:
                     events.append(event)
         except OSError as error:
-            raise UsageError(f"{path} cannot be read: {error.strerror}; name another") from None
+            raise UsageError(
+                f"{path}: cannot be read, {error.strerror}. Name another file."
+            ) from None
     return Reports(events=tuple(events), unread=unread)
 
 
@@ -91,7 +93,7 @@ def read_report(raw: bytes, now: datetime) -> DeliveryEvent | None:
 def _mails(path: Path) -> Iterator[bytes]:
     if path.is_dir():
         if not (path / "cur").is_dir():
-            raise UsageError(f"{path} is no Maildir: name files, an mbox or a Maildir")
+            raise UsageError(f"{path}: not a Maildir. Name files, an mbox or a Maildir.")
         for file in sorted([*path.glob("cur/*"), *path.glob("new/*")]):
             yield _bounded(file)
         return

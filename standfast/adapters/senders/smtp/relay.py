@@ -95,11 +95,11 @@ class Relay:
         except smtplib.SMTPResponseException as error:
             raise _of_status("the greeting", error.smtp_code) from error
         except ssl.SSLError as error:
-            raise NoConnection("the relay's certificate or TLS version does not fit") from error
+            raise NoConnection("the certificate or TLS version of the relay is refused") from error
         except OSError as error:
             raise NoConnection("the relay cannot be reached", RELAY_AWAY_SECONDS) from error
         except ValueError as error:
-            raise NoConnection(f"host of sender {self._name!r} is no host name") from error
+            raise NoConnection(f"host of sender {self._name!r} is not a host name") from error
         try:
             allow(connection, deadline - self._monotonic())
             connection.ehlo_or_helo_if_needed()
@@ -112,7 +112,7 @@ class Relay:
             raise _while_signing_in(error) from error
         except ValueError as error:
             connection.close()
-            raise NoConnection("the username or password has a letter beyond ASCII") from error
+            raise NoConnection("the username or password is not ASCII") from error
         except NoConnection:
             connection.close()
             raise
@@ -139,12 +139,16 @@ def _while_signing_in(error: OSError) -> NoConnection:
         case smtplib.SMTPResponseException():
             return _of_status("EHLO or STARTTLS", error.smtp_code)
         case smtplib.SMTPServerDisconnected():
-            return NoConnection("the relay went away before the first message", RELAY_AWAY_SECONDS)
+            return NoConnection(
+                "the relay closed the connection before the first message", RELAY_AWAY_SECONDS
+            )
         case smtplib.SMTPException():
             return NoConnection("the relay does not offer STARTTLS or a sign-in as configured")
         case ssl.SSLError():
-            return NoConnection("the relay's certificate or TLS version does not fit")
-    return NoConnection("the relay went away before the first message", RELAY_AWAY_SECONDS)
+            return NoConnection("the certificate or TLS version of the relay is refused")
+    return NoConnection(
+        "the relay closed the connection before the first message", RELAY_AWAY_SECONDS
+    )
 
 
 def _of_status(command: str, status: int) -> NoConnection:

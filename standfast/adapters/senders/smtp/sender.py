@@ -60,7 +60,7 @@ class _Call:
 
     deadline: float
     line: Line | None  # None before the first message, and after a break
-    rest: _Answer | None = None  # applies to each message not begun
+    rest: _Answer | None = None  # applies to each message that was not begun
 
 
 class SmtpSender(Sender):
@@ -131,7 +131,9 @@ class SmtpSender(Sender):
             say_goodbye(line.connection)
             call.line = None
             if not line.messages:  # if it carried some, it was only cut: open another one
-                call.rest = _failed("not begun when the relay went away", RELAY_AWAY_SECONDS)
+                call.rest = _failed(
+                    "not begun, because the relay closed the connection", RELAY_AWAY_SECONDS
+                )
         return answer
 
     def _hand_over(self, line: Line, message: Message, seconds: float) -> _Answer:
@@ -153,7 +155,7 @@ class SmtpSender(Sender):
         try:
             payload = self._payload(message, address)
         except Exception as error:  # an error in one message must not stop the others
-            reason = f"cannot be written as mail ({type(error).__name__})"
+            reason = f"cannot be encoded as mail ({type(error).__name__})"
             return _Answer(state=EffectState.REFUSED, reason=reason)
         try:
             answer = self._announce(connection, message, address)
@@ -161,7 +163,9 @@ class SmtpSender(Sender):
                 return answer if answer.is_last else _after_rset(connection, answer)
         except OSError:
             return _failed(
-                "the relay went away before the message", RELAY_AWAY_SECONDS, is_last=True
+                "the relay closed the connection before the message",
+                RELAY_AWAY_SECONDS,
+                is_last=True,
             )
         return _send_bytes(connection, payload)
 
@@ -229,7 +233,7 @@ def _send_bytes(connection: smtplib.SMTP, payload: bytes) -> _Answer:
         connection.send(payload)
         status = connection.getreply()[0]
     except OSError:
-        reason = "the relay went away without saying whether it took the message"
+        reason = "the relay did not report whether it accepted the message"
         return _Answer(state=EffectState.UNKNOWN, reason=reason, is_last=True)
     answer = _judge("the message", status)
     if answer is None:

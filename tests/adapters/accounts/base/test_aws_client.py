@@ -9,7 +9,7 @@ from standfast.adapters.accounts.base.aws_client import AwsClient
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
 from standfast.config.sections.account_providers import AwsIamConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Deadline
+from standfast.time_limit import Deadline
 from tests.adapters.accounts.connect import context
 from tests.adapters.accounts.scripted import Behaviour, Scripted, replying, scripted_directory
 from tests.adapters.settings import settings_of
@@ -164,7 +164,7 @@ def test_nobody_listening_is_surely_not_done() -> None:
     with socket.socket() as reserved:  # bound and not listening: every connection is refused
         reserved.bind(("127.0.0.1", 0))
         client = client_at(f"http://127.0.0.1:{reserved.getsockname()[1]}")
-        with pytest.raises(Unavailable, match="not reached") as caught:
+        with pytest.raises(Unavailable, match="cannot be reached") as caught:
             change(client)
         client.close()
     assert caught.value.retry_after_seconds is not None

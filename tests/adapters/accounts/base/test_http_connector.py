@@ -78,7 +78,7 @@ def test_a_success_without_effect_is_a_failure(installation: Installation) -> No
     provider.faults.append(Fault(method=change, status=200, body=b"{}"))
     result = house.lock(ALICE)
     assert result.state is EffectState.FAILED
-    assert "answered success" in result.reason
+    assert "reported success" in result.reason
     assert result.retry_after_seconds is not None
 
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from standfast.adapters.accounts.base.oauth_token_revocation import (
-    Door,
+    ProbeResult,
     TokenProbe,
     TokenRevocation,
     known_tokens,
@@ -15,8 +15,9 @@ from standfast.adapters.accounts.base.oauth_token_revocation import (
     revoke_tokens,
 )
 from standfast.errors import Unavailable
-from standfast.http_client import Deadline, HttpClient
+from standfast.http_client import HttpClient
 from standfast.records import EffectState, Json, Order, Result
+from standfast.time_limit import Deadline
 from tests.adapters.accounts.scripted import (
     Behaviour,
     Exchange,
@@ -50,7 +51,7 @@ def revoke(http: HttpClient, server: Scripted, *tokens: str, seconds: float = 10
     return revoke_tokens(http, revocation, order(*tokens), Deadline(seconds))
 
 
-def probe(http: HttpClient, server: Scripted, *tokens: Json) -> Door:
+def probe(http: HttpClient, server: Scripted, *tokens: Json) -> ProbeResult:
     at = TokenProbe(url=f"{server.url}/userinfo", control_token="control")
     return probe_tokens(http, at, order(*tokens), Deadline(10))
 
@@ -110,30 +111,30 @@ def test_no_token_shows_in_a_reason(http: HttpClient, server: Scripted) -> None:
 
 def test_proof_needs_every_token_refused(http: HttpClient, server: Scripted) -> None:
     server.script("GET", *[letting_in("control")] * 3)
-    assert probe(http, server, "first", "second") is Door.CLOSED
+    assert probe(http, server, "first", "second") is ProbeResult.CLOSED
 
 
 def test_proof_fails_when_a_token_is_accepted(http: HttpClient, server: Scripted) -> None:
     server.script("GET", *[letting_in("control", "second")] * 3)
-    assert probe(http, server, "first", "second") is Door.OPEN
+    assert probe(http, server, "first", "second") is ProbeResult.OPEN
 
 
 @pytest.mark.parametrize("status", [403, 404, 302, 500])
 def test_only_a_401_turns_a_token_away(http: HttpClient, server: Scripted, status: int) -> None:
     server.script("GET", *[letting_in("control", otherwise=status)] * 2)
-    assert probe(http, server, "first") is Door.UNCLEAR
+    assert probe(http, server, "first") is ProbeResult.UNCLEAR
 
 
 def test_probe_that_refuses_everybody_proves_nothing(http: HttpClient, server: Scripted) -> None:
     server.script("GET", *[letting_in()] * 2)
-    assert probe(http, server, "first") is Door.UNCLEAR
+    assert probe(http, server, "first") is ProbeResult.UNCLEAR
 
 
 @pytest.mark.parametrize("tokens", [(), ("two words",), ("line\nbreak",), ("",), (7, None)])
 def test_tokens_that_no_header_carries_show_nothing(
     http: HttpClient, server: Scripted, tokens: tuple[Json, ...]
 ) -> None:
-    assert probe(http, server, *tokens) is Door.UNCLEAR
+    assert probe(http, server, *tokens) is ProbeResult.UNCLEAR
     assert server.count("GET") == 0
 
 

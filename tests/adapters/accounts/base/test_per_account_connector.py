@@ -12,8 +12,8 @@ from standfast.adapters.accounts.base.per_account_connector import (
     ProviderRefused,
 )
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Deadline
 from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Result
+from standfast.time_limit import Deadline
 
 DONE, REFUSED, FAILED, UNKNOWN = (
     EffectState.DONE,
@@ -76,7 +76,7 @@ class _Directory(PerAccountConnector):
             name=self.alice.name,
         )
 
-    def _shut(self, account: Account, deadline: Deadline) -> bool:
+    def _disable(self, account: Account, deadline: Deadline) -> bool:
         return self._turn(False)
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
@@ -103,7 +103,7 @@ class _Directory(PerAccountConnector):
     def _objection(self, account: Account, prior: JsonObject) -> str:
         return self.objection
 
-    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+    def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         raise Unavailable("it does not answer")
 
 
@@ -124,7 +124,7 @@ def test_lock_disables_before_it_ends_sessions() -> None:
     directory = _Directory()
     result = asked(directory, "lock")
     assert (result.state, result.facts["changed"]) == (DONE, True)
-    assert result.facts["to_look_at"] == ["its other credentials could not be looked at"]
+    assert result.facts["to_look_at"] == ["its other credentials could not be read"]
     assert acts(directory) == ["shut", "end sessions"]
     again = asked(directory, "lock")
     assert (again.state, again.facts["changed"]) == (DONE, False)
@@ -168,8 +168,8 @@ def test_account_matches_any_spelling_of_its_name(
     ("target", "prior", "why"),
     [
         ("bob", None, "no such account"),
-        ("alice", {"id": "2"}, "now belongs to another account"),
-        ("al", PRIOR, "another name of an account"),
+        ("alice", {"id": "2"}, "belongs to another account"),
+        ("al", PRIOR, "an alias of an account"),
     ],
 )
 def test_other_account_is_never_changed(
@@ -307,9 +307,9 @@ def test_an_account_that_was_disabled_before_stays_so() -> None:
 @pytest.mark.parametrize(
     ("prior", "objection", "why"),
     [
-        (None, "", "not known"),
-        ({"enabled": True}, "", "not known"),
-        ({"id": "1", "enabled": None}, "", "not known"),
+        (None, "", "is unknown"),
+        ({"enabled": True}, "", "is unknown"),
+        ({"id": "1", "enabled": None}, "", "is unknown"),
         ({"id": "2", "enabled": True}, "", "no such account"),
         (PRIOR, "somebody gave it a role since", "a role"),
     ],
@@ -353,7 +353,7 @@ def test_alias_is_an_obstacle_to_a_lock() -> None:
     own, alias, nobody = directory.observe(["alice", "al", "bob"])
     assert (own.exists, own.is_enabled, own.live_sessions, own.prior) == (True, True, 2, PRIOR)
     assert own.obstacle == "it is synchronised"
-    assert "another name" in alias.obstacle
+    assert "an alias" in alias.obstacle
     assert not nobody.exists
 
 

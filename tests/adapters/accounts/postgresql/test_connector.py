@@ -13,9 +13,9 @@ import pytest
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.accounts.postgresql.connector import PostgresqlConnector
 from standfast.adapters.accounts.postgresql.statements import end_sessions
-from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.errors import Unavailable
 from standfast.records import EffectState
+from standfast.time_limit import BoundedCall
 from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract
 from tests.adapters.accounts.fault_contract import FaultContract, hurried

@@ -248,7 +248,7 @@ def test_a_bulk_that_lies_is_a_failure(crowd: Scripted, bulk: ScimConnector) -> 
     crowd.script("POST", replying(200, json.dumps(lie).encode()))
     results = lock_all(bulk)
     assert {result.state for result in results} == {EffectState.FAILED}
-    assert all("answered success" in result.reason for result in results)
+    assert all("reported success" in result.reason for result in results)
 
 
 def test_a_directory_that_ignores_filters_locks_nobody_else(

@@ -75,4 +75,4 @@ class TestScimDirectory(ConnectorContract, FaultContract, BusyContract):
         assert house.connector.proof is Proof.READ_BACK
         assert "revoke" not in house.connector.verbs
         (stays,) = house.connector.irreversible
-        assert "may work again after the undo" in stays
+        assert "may be valid again after the undo" in stays

@@ -181,7 +181,7 @@ def test_a_success_without_effect_is_a_failure(
     result = lock(connector)
     assert result.state is EffectState.FAILED
     assert result.retry_after_seconds is not None
-    assert "answered success" in result.reason
+    assert "reported success" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_disabling_alone_keeps_the_token_alive(house: CanailleHouse, alice: str)
     assert locked.state is EffectState.DONE
     assert house.server.admits(old)
     assert (proven.state, proven.proof) == (EffectState.FAILED, Proof.NONE)
-    assert "still let in" in proven.reason
+    assert "still accepted" in proven.reason
 
 
 def test_revocation_ends_token_and_keeps_account(house: CanailleHouse, alice: str) -> None:

@@ -190,7 +190,7 @@ def test_files_an_mbox_and_a_maildir_are_read(tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_reports([tmp_path / "nothing"], NOW)
-    with pytest.raises(UsageError, match="no Maildir"):
+    with pytest.raises(UsageError, match="not a Maildir"):
         read_reports([tmp_path], NOW)
 
 
