@@ -306,7 +306,7 @@ def test_binary_suppression_result_stops_the_audience(tmp_path: Path) -> None:
     assert sqlite_suppressed(crm, "SELECT who FROM never") == {"ana@home.test": "", "42": ""}
     with closing(sqlite3.connect(crm)) as connection, connection:
         connection.execute("INSERT INTO never VALUES (?, '')", (b"ben@home.test",))
-    with pytest.raises(ConfigurationError, match=r"row 4 .* is no text") as caught:
+    with pytest.raises(ConfigurationError, match=r"row 4 .* is not UTF-8 text") as caught:
         sqlite_suppressed(crm, "SELECT who, why FROM never")
     assert "ben" not in str(caught.value)
 
