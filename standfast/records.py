@@ -215,7 +215,7 @@ class Observed:
 
     target: str
     exists: bool = True
-    is_readable: bool = True  # False: it could not be looked at; ask again
+    is_readable: bool = True  # False: it could not be read; ask again
     happened: bool | None = None
     state: JsonObject = field(default_factory=dict)
     identity: tuple[str, ...] = ()

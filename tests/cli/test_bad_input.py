@@ -119,7 +119,7 @@ CASES = {
         spoil=nothing,
         words=("incident", "plan", "lock", "-i", "accounts=agents:alice"),
         status=4,
-        says=("env:SCIM_TOKEN is not there",),
+        says=("env:SCIM_TOKEN: missing or empty",),
     ),
     "unreadable configuration": Case(
         spoil=unreadable, words=("check",), status=2, says=("standfast.toml", "standfast init")

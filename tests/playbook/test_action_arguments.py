@@ -44,10 +44,10 @@ def test_missing_or_null_argument_has_the_default() -> None:
 @pytest.mark.parametrize(
     ("step", "problem"),
     [
-        ("do: accounts.lock", "argument `accounts` missing"),
+        ("do: accounts.lock", "argument `accounts`: missing"),
         ('do: accounts.lock, with: {accounts: "{{ inputs.reason }}"}', "must be a list of account"),
         ('do: accounts.lock, with: {accounts: "{{ answers.s }}"}', "`answers.s` is not known here"),
-        ("do: nothing.known", "names no action that exists"),
+        ("do: nothing.known", "unknown action `nothing.known`"),
     ],
 )
 def test_an_argument_that_does_not_fit_is_named(step: str, problem: str) -> None:

@@ -113,7 +113,7 @@ def test_all_exercise_mistakes_are_reported_by_line() -> None:
         (5, "the exercise has no key `minuts`"),
         (8, "the injects are not in the order of their minutes"),
         (14, "no option of inject `first` is worth a point"),
-        (17, "inject `second` needs exactly one of"),
+        (17, "inject `second` needs exactly one of options and look_for"),
         (22, "inject `second` has no key `lookfor`"),
     ]
 

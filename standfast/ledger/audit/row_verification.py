@@ -45,11 +45,11 @@ VERIFIED_TABLES = frozenset(
 
 EVENTS_A_CHECKPOINT = 1000  # verified in about 20 ms
 
-_LASTING = frozenset({installation.name, person.name, passkey.name})  # of no incident
-_EVENTS_A_READ = 200
-_EFFECTS_A_LOOK = 1000
+_LASTING = frozenset({installation.name, person.name, passkey.name})  # rows of no incident
+_EVENTS_PER_READ = 200
+_EFFECTS_PER_READ = 1000
 _CACHE = -16_000  # kilobytes in memory; the rest goes to a file without a name
-_LOOKS = 3  # at rows that others may be changing
+_READS = 3  # of rows that another process may be changing
 _TOKEN_HEX = 15  # of an effect's token, in 60 bits
 
 Key = tuple[Any, ...]
@@ -80,7 +80,7 @@ class RowVerifier:
         In a transaction that only reads, call it before any other statement.
         """
         with self._guard:
-            for _ in range(_LOOKS):
+            for _ in range(_READS):
                 rows = connection.execute(select(*as_stored(table)).where(*conditions)).all()
                 found = self.differing(connection, table, rows, of=of)
                 if not found:
@@ -101,20 +101,20 @@ class RowVerifier:
                 with self._guard:
                     view = self._view(connection, of, has_effects=True)
                 found = connection.execute(
-                    statement, execution_options={"yield_per": _EFFECTS_A_LOOK}
+                    statement, execution_options={"yield_per": _EFFECTS_PER_READ}
                 )
                 for rows in found.partitions():
                     suspects += view._differing(effect, rows)
-                    if len(suspects) > _EFFECTS_A_LOOK:
+                    if len(suspects) > _EFFECTS_PER_READ:
                         break
             if not suspects:
                 return []
-            # Others may have been at them meanwhile.
-            tokens = effect.c.token.in_([key[0] for key in suspects[:_EFFECTS_A_LOOK]])
+            # Another process may have changed these rows during the read: read them again.
+            tokens = effect.c.token.in_([key[0] for key in suspects[:_EFFECTS_PER_READ]])
             with opened_view() as connection:
                 if changed := self.changed(connection, effect, tokens, of=of):
                     return changed
-            if len(suspects) <= _EFFECTS_A_LOOK:
+            if len(suspects) <= _EFFECTS_PER_READ:
                 return []
 
     def differing(
@@ -169,8 +169,6 @@ class RowVerifier:
                     cast("list[Json]", found[name]).append([*key, digest])
         return found
 
-    # inside
-
     def _differing(self, table: Table, rows: Sequence[Sequence[Any]]) -> list[Key]:
         names = tuple(table.columns.keys())
         places = [names.index(column.name) for column in table.primary_key.columns]
@@ -223,7 +221,7 @@ class RowVerifier:
         try:
             self._verify_new(connection)
         except BaseException:
-            self._has_begun = False  # it is not known how far this came
+            self._has_begun = False  # some events may be learned already: begin again
             raise
         return self
 
@@ -240,12 +238,12 @@ class RowVerifier:
                 select(*as_stored(audit_event))
                 .where(audit_event.c.sequence > self._sequence)
                 .order_by(audit_event.c.sequence)
-                .limit(_EVENTS_A_READ)
+                .limit(_EVENTS_PER_READ)
             ).mappings()
             read = 0
             for read, event in enumerate(events, 1):  # noqa: B007 - read after the loop
                 self._verify(cast("Mapping[str, Any]", event))
-            if read < _EVENTS_A_READ:
+            if read < _EVENTS_PER_READ:
                 return
 
     def _verify(self, event: Mapping[str, Any]) -> None:
@@ -298,7 +296,7 @@ class RowVerifier:
             return {key: self._digests.get((table.name, key)) for key in keys}
         tokens: dict[int, Key] = {}
         for key in keys:
-            with suppress(ValueError, TypeError):  # a token that somebody wrote in
+            with suppress(ValueError, TypeError):  # a token written outside the ledger
                 tokens[_number(key[0])] = key
         found = self._effects.execute(
             "SELECT token, digest FROM effect WHERE token IN (SELECT value FROM json_each(?))",

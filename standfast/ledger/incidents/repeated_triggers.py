@@ -168,7 +168,7 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
     said = {name for names in lists for name in names if isinstance(name, str)}
     spelt = {way for name in said for way in (name, name.lower(), folded(name))}
     bare = [name for name in spelt if name.partition(":")[0] not in directories]
-    # What no directory was known to have stands there without one.
+    # An account that was in no known directory is stored without one.
     nowhere = (f":{name}" for name in spelt)
     return [*spelt, *nowhere, *(f"{where}:{name}" for where in directories for name in bare)]
 

@@ -128,7 +128,7 @@ def test_default_age_is_eighteen_without_reasons(folder: Path, written: str) -> 
 
 def test_unreadable_suppression_list_notifies_nobody(folder: Path, written: str) -> None:
     (folder / "never.csv").unlink()
-    with pytest.raises(ConfigurationError, match=r"never\.csv cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"never\.csv: cannot be read"):
         read(folder, written, RULES)
     if "suppress_query" in written:
         gone = written.replace("FROM people WHERE", "FROM nowhere WHERE")

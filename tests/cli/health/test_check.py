@@ -142,7 +142,7 @@ def test_what_does_not_answer_fails_and_hides_nothing_else(
 
 def test_a_missing_secret_is_named_by_its_reference(desk: Desk, quiet_installation: Path) -> None:
     (failed,) = [found for verdict, found in verdicts(desk, "accounts") if verdict == "fail"]
-    assert "env:SCIM_TOKEN is not there" in failed
+    assert "env:SCIM_TOKEN: missing or empty" in failed
 
 
 def test_a_protected_account_that_is_misspelt_is_noticed(
@@ -195,7 +195,7 @@ def spoil_services(installation: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "part", "says"),
     [
-        (spoil_services, "services", "cycle of failovers"),
+        (spoil_services, "services", "in a circle"),
         (spoil_key_mode, "keys", "installation.key is readable by others"),
         (spoil_source, "backup sets", "recordings does not exist or cannot be read"),
         (spoil_logs, "evidence", "none of its paths exists"),
@@ -325,7 +325,7 @@ def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, installation
     keys.rename(installation / "elsewhere")
     lost, gone = [found for verdict, found in verdicts(desk, "keys") if verdict == "fail"]
     assert gone == f"{keys} does not exist"
-    assert f"evidence key {seal} cannot be read" in lost
+    assert f"evidence key {seal}: cannot be read" in lost
     (installation / "elsewhere").rename(keys)
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here")

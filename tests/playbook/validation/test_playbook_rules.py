@@ -258,12 +258,12 @@ def test_a_condition_that_can_be_met_is_accepted(when: str) -> None:
     ("arguments", "problem"),
     [
         ('accounts: "{{ inputs.acounts }}"', "`inputs.acounts` is no input"),
-        ('accounts: "{{ inputs.reason }}"', "does not come to accounts for argument `accounts`"),
+        ('accounts: "{{ inputs.reason }}"', "is not of type accounts, which argument `accounts`"),
         ('accounts: "{{ inputs.maybe }}"', "may be left out | make `maybe` required"),
         ('accounts: "{{ inputs.accounts"', "must be the whole value"),
-        ('accounts: ["{{ inputs.accounts }}"]', "does not come to accounts"),
+        ('accounts: ["{{ inputs.accounts }}"]', "is not of type accounts"),
         ('accounts: [a], reason: "for {{ inputs.reason }}"', "must be the whole value"),
-        ("accounts: [a], reason: \"{{ inputs.reason == 'x' }}\"", "does not come to text"),
+        ("accounts: [a], reason: \"{{ inputs.reason == 'x' }}\"", "is not of type text"),
         ('accounts: [a], reason: "{{ not inputs.reason }}"', "neither true nor false"),
     ],
 )

@@ -242,7 +242,7 @@ def test_fact_starts_clocks_with_its_author(installation: Installation) -> None:
     assert (fact.kind, fact.name, fact.author) == (FactKind.TIME, "detection", "dana")
     assert fact.reference == "seen at desk"
     report = planned(installation, steps.replace("detection", "tuesday"))
-    assert "no legal clock starts with that" in report.steps[0].impossible
+    assert "no legal clock starts with it" in report.steps[0].impossible
 
 
 def test_clock_counts_from_opening_or_answer(

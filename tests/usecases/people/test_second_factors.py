@@ -51,7 +51,7 @@ def test_absent_directory_hides_no_other_factors(
         SimulatedConnector("vault", {"ada": True}),
     )
     assert [(one.verdict, one.found) for one in said(installation)] == [
-        (Verdict.WARN, "crm: directory 'crm' does not answer"),
+        (Verdict.WARN, "crm: directory 'crm': does not answer"),
         (Verdict.WARN, "desk: 1 of 2 accounts has no second factor: a***"),
         (Verdict.OK, "safe: nobody of 1 account is without a second factor"),
         (Verdict.WARN, "phone, vault: cannot report second factors"),

@@ -41,23 +41,23 @@ def list_users(name: str, url: str, token: str, http: HttpClient) -> list[Mappin
             )
         except (NotSent, NoAnswer) as error:
             raise Unavailable(
-                f"directory {name!r} could not be read: {error}; see that what [accounts.{name}] "
-                "names is right, up, and reached from here",
+                f"directory {name!r}: cannot be read, {error}. Check [accounts.{name}], the server "
+                "and the network.",
                 retry_after_seconds=error.retry_after_seconds,
             ) from None
         if not answer.is_success:
-            raise Unavailable(f"directory {name!r} answered {answer.status} to a list")
+            raise Unavailable(f"directory {name!r}: a list was answered with {answer.status}")
         resources, total = _page(name, answer.body)
         for resource in resources:
             key = resource.get("id")
             if not isinstance(key, str) or not key:
-                raise Unavailable(f"directory {name!r} listed somebody without a name")
+                raise Unavailable(f"directory {name!r}: the list has a user without an id")
             found[key] = resource
         start += len(resources)
         if start > total or not resources:
             break
     if len(found) < total:
-        raise Unavailable(f"directory {name!r} listed {len(found)} of {total}; try again")
+        raise Unavailable(f"directory {name!r}: listed {len(found)} of {total} users. Try again.")
     return list(found.values())
 
 

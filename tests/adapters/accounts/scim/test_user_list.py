@@ -60,7 +60,7 @@ def test_absent_directory_is_named_and_retryable() -> None:
     http = HttpClient()
     try:
         with pytest.raises(
-            Unavailable, match=r"'staff' cannot be read, .*\[accounts\.staff\]"
+            Unavailable, match=r"'staff': cannot be read, .*\[accounts\.staff\]"
         ) as away:
             list_users("staff", "http://127.0.0.1:9/v2", TOKEN, http)
     finally:
