@@ -1,10 +1,7 @@
 """Moments in the time zone of people; storage and `--json` use UTC."""
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo
 
 
 def minute(moment: datetime, time_zone: str) -> str:
@@ -31,7 +28,7 @@ def is_zone(name: str) -> bool:
     return True
 
 
-def in_zone(moment: datetime, zone: "ZoneInfo") -> datetime:
+def in_zone(moment: datetime, zone: ZoneInfo) -> datetime:
     """Convert a moment to a zone; the extreme moments stay unchanged."""
     try:
         return moment.astimezone(zone)
@@ -46,7 +43,5 @@ def _written(moment: datetime, time_zone: str, form: str) -> str:
     return f"{local:{form}} {name if name[:1].isalpha() else f'UTC{name}'}"
 
 
-def _zone(name: str) -> "ZoneInfo":
-    from zoneinfo import ZoneInfo  # few commands format a moment
-
+def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)

@@ -8,6 +8,7 @@ Rules
   null, lists, and objects with ASCII keys. Floats are refused: two programs print them differently.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,8 +67,6 @@ def canonical(value: Json) -> bytes:
 
 def digest(value: Json) -> str:
     """Return the SHA-256 of the canonical form, in hex."""
-    import hashlib  # loads OpenSSL, which `--help` and `status` do without
-
     return hashlib.sha256(canonical(value)).hexdigest()
 
 

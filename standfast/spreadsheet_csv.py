@@ -29,7 +29,7 @@ class CsvRows:
     """
 
     def __init__(self, file: BinaryIO, *, errors: str = "strict") -> None:
-        # The limit holds for the whole process; it is only ever raised, so other readers still work.
+        # The limit holds for the whole process; it is only raised, so other readers work.
         csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
         is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         file.seek(0)

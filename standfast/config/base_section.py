@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from standfast.records import digest
+
 
 class Section(BaseModel):
     """One table of a file, with one field for each key.
@@ -30,8 +32,6 @@ class Section(BaseModel):
 
         Paths below `folder` are hashed relative to it, so the folder may differ between hosts.
         """
-        from standfast.records import digest  # loads OpenSSL
-
         return digest(_plain(self, folder))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from standfast.config.cross_references import dangling
+from standfast.config.line_numbers import key_lines, line_of
 from standfast.config.schema import Config
 from standfast.config.toml_writer import key_text
 from standfast.config.validation import Finding, validate
@@ -103,8 +104,6 @@ def _sole(path: Path, line: int, message: str, hint: str) -> FileInvalid:
 
 
 def _invalid(path: Path, text: str, findings: Iterable[Finding]) -> FileInvalid:
-    from standfast.config.line_numbers import key_lines, line_of
-
     lines = key_lines(text)
     problems = [
         Problem(

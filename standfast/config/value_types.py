@@ -11,9 +11,11 @@ Rules
 
 import re
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
@@ -140,8 +142,6 @@ def web_address(url: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    from ipaddress import ip_address
-
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -154,8 +154,6 @@ WebAddress = Annotated[str, AfterValidator(web_address)]
 def _known_zone(name: str) -> str:
     if name == "UTC":  # needs no time zone database, and most installations use it
         return name
-    from zoneinfo import ZoneInfo
-
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:

@@ -61,7 +61,9 @@ def test_every_inactive_setting_loads_when_activated() -> None:
         loaded(text)
     assert caught.value.problems
     for problem in caught.value.problems:
-        assert re.search("names no|one destination|(set|write) either", problem.message), str(problem)
+        assert re.search("names no|one destination|(set|write) either", problem.message), str(
+            problem
+        )
 
 
 def test_every_section_and_kind_is_shown() -> None:

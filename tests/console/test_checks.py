@@ -27,7 +27,7 @@ def test_what_would_not_work_is_named_with_its_reference_and_no_secret(tmp_path:
     failures = "\n".join(text for verdict, text in found if verdict is Verdict.FAIL)
     assert "siem: playbook 'no-such'" in failures
     assert "env:SIEM_SECRET: a webhook secret needs 24 to 64 bytes" in failures
-    assert "env:SIEM_NEXT is not there or empty" in failures
+    assert "env:SIEM_NEXT: missing or empty" in failures
     assert "alerts: env:ALERT_TOKEN is shorter than 24 characters" in failures
     assert "c2hvcnQ" not in failures
     assert any("eve.json does not exist yet" in text for _, text in found)

@@ -1,8 +1,5 @@
 """Readers of audiences, built from settings.
 
-The module of each kind is imported when an audience is read: a command that notifies nobody loads
-none of them.
-
 Rules
 - The suppression list is read first: without it nobody is in the audience.
 """
@@ -11,14 +8,23 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from standfast.adapters.accounts.scim.user_list import list_users
+from standfast.adapters.audience_sources.databases import (
+    DatabaseOptions,
+    mariadb_audience,
+    mariadb_suppressed,
+    postgresql_audience,
+    postgresql_suppressed,
+)
 from standfast.adapters.audience_sources.files import (
     csv_audience,
     read_suppressed,
     sqlite_audience,
     sqlite_suppressed,
 )
+from standfast.adapters.audience_sources.scim import scim_audience
 from standfast.config import Config
 from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.audiences import (
@@ -31,12 +37,10 @@ from standfast.config.sections.audiences import (
     SqliteAudienceConfig,
 )
 from standfast.errors import ConfigurationError
+from standfast.http_client import HttpClient
 from standfast.notices.audience import Audience
 from standfast.notices.audience_rows import Rules, Suppression
 from standfast.secrets import Reveal
-
-if TYPE_CHECKING:
-    from standfast.adapters.audience_sources.databases import DatabaseOptions
 
 # Context manager with a file of a backup set as it was before the incident.
 Restored = Callable[[str, str], AbstractContextManager[Path]]
@@ -70,12 +74,8 @@ def read_audience(
         case SqliteAudienceConfig():
             return sqlite_audience(settings.path, settings.query, rules)
         case PostgresqlAudienceConfig():
-            from standfast.adapters.audience_sources.databases import postgresql_audience
-
             return postgresql_audience(_options(settings, reveal), settings.query, rules)
         case MariadbAudienceConfig():
-            from standfast.adapters.audience_sources.databases import mariadb_audience
-
             return mariadb_audience(_options(settings, reveal), settings.query, rules)
         case ScimAudienceConfig():
             return _of_directory(config, settings, reveal, rules)
@@ -95,12 +95,8 @@ def _queried(settings: AudienceConfig, reveal: Reveal) -> Mapping[str, str]:
         case SqliteAudienceConfig():
             return sqlite_suppressed(settings.path, query)
         case PostgresqlAudienceConfig():
-            from standfast.adapters.audience_sources.databases import postgresql_suppressed
-
             return postgresql_suppressed(_options(settings, reveal), query)
         case MariadbAudienceConfig():
-            from standfast.adapters.audience_sources.databases import mariadb_suppressed
-
             return mariadb_suppressed(_options(settings, reveal), query)
         case _:
             return {}
@@ -108,9 +104,7 @@ def _queried(settings: AudienceConfig, reveal: Reveal) -> Mapping[str, str]:
 
 def _options(
     settings: PostgresqlAudienceConfig | MariadbAudienceConfig, reveal: Reveal
-) -> "DatabaseOptions":
-    from standfast.adapters.audience_sources.databases import DatabaseOptions
-
+) -> DatabaseOptions:
     return DatabaseOptions(
         host=settings.host,
         port=settings.port,
@@ -126,10 +120,6 @@ def _options(
 def _of_directory(
     config: Config, settings: ScimAudienceConfig, reveal: Reveal, rules: Rules
 ) -> Audience:
-    from standfast.adapters.accounts.scim.user_list import list_users
-    from standfast.adapters.audience_sources.scim import scim_audience
-    from standfast.http_client import HttpClient
-
     directory: Any = config.accounts.get(settings.directory)
     if not isinstance(directory, ScimDirectoryConfig):
         raise ConfigurationError(

@@ -14,8 +14,11 @@ from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.factory import NoticeOf, Outside
-from standfast.adapters.factory.audiences import Restored
+from standfast.adapters.factory.audiences import Restored, read_audience
+from standfast.adapters.factory.connectors import build_connector
 from standfast.adapters.factory.password_rotation import new_secrets
+from standfast.adapters.factory.procedures import build_procedure
+from standfast.adapters.factory.senders import build_sender
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Sender
 from standfast.config import Config, SecretReference
@@ -58,8 +61,6 @@ class Live(Outside):
         self._clock = clock
 
     def _build_connector(self, name: str) -> Connector:
-        from standfast.adapters.factory.connectors import build_connector
-
         return build_connector(name, self.config.accounts[name], self._means)
 
     def _build_source(self, name: str) -> EvidenceSource:
@@ -74,20 +75,14 @@ class Live(Outside):
         )
 
     def _build_sender(self, name: str) -> Sender:
-        from standfast.adapters.factory.senders import build_sender
-
         return build_sender(self.config, name, self._reveal, self._clock)
 
     def _build_procedure(self, name: str) -> Procedure:
-        from standfast.adapters.factory.procedures import build_procedure
-
         if name in self._own:
             return self._own[name]()
         return build_procedure(self.config, name, self._reveal, self._clock)
 
     def _read_audience(self, name: str) -> Audience:
-        from standfast.adapters.factory.audiences import read_audience
-
         today = day(self._clock(), self.config.organisation.time_zone)
         return read_audience(self.config, name, self._reveal, self._restored, today)
 

@@ -1,6 +1,8 @@
 """Procedures, built from settings and resolved secrets."""
 
 from standfast.adapters.procedures import Procedure
+from standfast.adapters.procedures.command import Command
+from standfast.adapters.procedures.http_request import Request
 from standfast.config import Config
 from standfast.records import Now
 from standfast.secrets import Reveal
@@ -10,9 +12,5 @@ def build_procedure(config: Config, name: str, reveal: Reveal, clock: Now) -> Pr
     """Build `commands.NAME` or `requests.NAME`; SecretMissing names a secret."""
     section, _, inner = name.partition(".")
     if section == "commands":
-        from standfast.adapters.procedures.command import Command
-
         return Command(name, config.commands[inner], reveal=reveal)
-    from standfast.adapters.procedures.http_request import Request
-
     return Request(name, config.requests[inner], reveal=reveal, clock=clock)

@@ -110,8 +110,7 @@ class GlewlwydConfig(ProviderCalledConfig):
         description="Glewlwyd, an OpenID Connect provider with sessions.", examples=["glewlwyd"]
     )
     url: WebAddress = Field(
-        description="The address, with the API prefix.",
-        examples=["https://login.example.com/api"],
+        description="The address, with the API prefix.", examples=["https://login.example.com/api"]
     )
     user: Line = Field(
         default="standfast",
@@ -160,9 +159,7 @@ class AwsConfig(CalledConfig):
         examples=["AKIAIOSFODNN7EXAMPLE"],
     )
     secret_access_key: SecretReference | None = Field(
-        default=None,
-        description="The secret of that key.",
-        examples=["env:STANDFAST_AWS_SECRET"],
+        default=None, description="The secret of that key.", examples=["env:STANDFAST_AWS_SECRET"]
     )
     endpoint_url: WebAddress | None = Field(
         default=None,
@@ -254,9 +251,7 @@ class OktaConfig(ProviderCalledConfig):
         examples=["0oa1example"],
     )
     private_key: SecretReference | None = Field(
-        default=None,
-        description="Its RSA private key in PEM.",
-        examples=["file:keys/okta.pem"],
+        default=None, description="Its RSA private key in PEM.", examples=["file:keys/okta.pem"]
     )
     key_id: Text | None = Field(
         default=None,

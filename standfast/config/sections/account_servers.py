@@ -42,9 +42,7 @@ class ServerCalledConfig(CalledConfig):
 
     workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
     batch: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=100,
-        description="Accounts in one call.",
-        examples=[100],
+        default=100, description="Accounts in one call.", examples=[100]
     )
 
 
@@ -202,8 +200,7 @@ class ActiveDirectoryConfig(LdapServerConfig):
         examples=["standfast@example.com"],
     )
     base: Line = Field(
-        description="The entry below which accounts are searched.",
-        examples=["DC=example,DC=com"],
+        description="The entry below which accounts are searched.", examples=["DC=example,DC=com"]
     )
     attribute: Line = Field(
         default="sAMAccountName",

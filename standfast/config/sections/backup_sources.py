@@ -107,8 +107,7 @@ class PostgresqlWalSourceConfig(PostgresqlServerConfig):
         examples=["postgresql_wal"],
     )
     wal: Place = Field(
-        description="The folder in which the server archives its log.",
-        examples=["/srv/crm-wal"],
+        description="The folder in which the server archives its log.", examples=["/srv/crm-wal"]
     )
 
 

@@ -45,9 +45,7 @@ class NoticesConfig(Section):
         examples=[1],
     )
     canary_from: Count = Field(
-        default=1000,
-        description="Audiences with fewer recipients have no canary.",
-        examples=[1000],
+        default=1000, description="Audiences with fewer recipients have no canary.", examples=[1000]
     )
     canary_minutes: Count = Field(
         default=15,

@@ -147,9 +147,7 @@ class CommandConfig(Section):
     )
     workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
     changes_nothing: bool = Field(
-        default=False,
-        description="It only reads, so nothing has to be undone.",
-        examples=[True],
+        default=False, description="It only reads, so nothing has to be undone.", examples=[True]
     )
 
 

@@ -33,9 +33,7 @@ class KeepingConfig(Section):
         examples=["/etc/standfast/keeper.json"],
     )
     everything: KeptFor = Field(
-        default="35d",
-        description="Every recovery point is kept for this time.",
-        examples=["35d"],
+        default="35d", description="Every recovery point is kept for this time.", examples=["35d"]
     )
     daily: KeptFor = Field(
         default="90d",

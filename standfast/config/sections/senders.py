@@ -83,9 +83,7 @@ class SmtpSenderConfig(_Sender):
         examples=["keys/relay-ca.pem"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
-        default=30.0,
-        description="Time limit of one call with all its messages.",
-        examples=[30],
+        default=30.0, description="Time limit of one call with all its messages.", examples=[30]
     )
     batch: Annotated[int, Field(ge=1, le=100)] = Field(
         default=10,
@@ -213,8 +211,7 @@ class AppriseSenderConfig(_Sender):
     """Chat, SMS or push for staff, by apprise; it needs the extra `apprise`."""
 
     kind: Literal["apprise"] = Field(
-        description="A channel that staff read, such as a chat room.",
-        examples=["apprise"],
+        description="A channel that staff read, such as a chat room.", examples=["apprise"]
     )
     url: SecretReference = Field(
         description="The address in apprise's form (`slack://…`, `msteams://…`, `ntfys://…`). "

@@ -8,6 +8,7 @@ Rules
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
@@ -26,8 +27,6 @@ TriggerName = Annotated[
 
 
 def _network(text: str) -> str:
-    from ipaddress import ip_network
-
     try:
         return str(ip_network(text))
     except ValueError:

@@ -41,6 +41,7 @@ from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.tables import effect, incident, notice, step
 from standfast.playbook.model import Playbook
+from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.planned_effects import FrozenNotice
 from standfast.playbook.run_state import UNDO_PREFIX, State, StepView, merged
 from standfast.records import JsonObject, Mode, canonical
@@ -365,8 +366,6 @@ class Incidents:
 
 
 def _frozen_playbook(text: str, scenario: str) -> Playbook:
-    from standfast.playbook.parser.playbook_file import load  # YAML, which a backup never needs
-
     return load(text, scenario)
 
 

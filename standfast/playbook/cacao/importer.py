@@ -22,6 +22,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.actions.http_request import REQUEST
 from standfast.playbook.actions.run_command import RUN
@@ -344,9 +348,6 @@ def _options(step: Mapping[str, Any]) -> list[str]:
 
 
 def _written(body: Mapping[str, Any]) -> str:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     yaml = YAML()
     yaml.width = 100
     yaml.allow_unicode = True
@@ -361,8 +362,6 @@ def _written(body: Mapping[str, Any]) -> str:
 
 def _as_text(value: Any) -> Any:
     """Quote every text, so that none is read as a number or as yes or no."""
-    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
-
     if isinstance(value, str):
         lines = value.removesuffix("\n").split("\n")
         is_plain = all(line == line.rstrip() and (not line or line.isprintable()) for line in lines)

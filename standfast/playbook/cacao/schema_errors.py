@@ -1,14 +1,12 @@
 """Schema violations of a document, each with the corrective action."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+
+from jsonschema import Draft202012Validator, ValidationError
 
 from standfast.playbook.cacao.schema import SCHEMA
 from standfast.playbook.cacao.semantics import Unsound
 from standfast.playbook.parser.field_reader import close_to
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
 
 _LONGEST_MESSAGE = 200
 _KINDS = {
@@ -22,8 +20,6 @@ _KINDS = {
 
 def misfits(document: object) -> Iterator[Unsound]:
     """Yield every schema violation, in the order of the paths."""
-    from jsonschema import Draft202012Validator
-
     errors = Draft202012Validator(SCHEMA).iter_errors(document)
     for error in sorted(errors, key=lambda error: error.json_path):
         message = error.message
@@ -35,7 +31,7 @@ def misfits(document: object) -> Iterator[Unsound]:
         yield Unsound(path=error.json_path, message=message, hint=hint)
 
 
-def _of_pattern(error: "ValidationError") -> str:
+def _of_pattern(error: ValidationError) -> str:
     pattern = str(error.validator_value)
     if pattern.startswith("^__"):
         return "a variable's name begins and ends with two underscores, as __address__ does"
@@ -44,18 +40,18 @@ def _of_pattern(error: "ValidationError") -> str:
     return "an identifier is a kind, two dashes and a UUID, as in action--4f1c…"
 
 
-def _of_choice(error: "ValidationError") -> str:
+def _of_choice(error: ValidationError) -> str:
     """Describe commands, which have one of several keys."""
     keys = [key for choice in error.validator_value for key in choice.get("required", ())]
     return f"add {' or '.join(keys)}"
 
 
-def _of_enum(error: "ValidationError") -> str:
+def _of_enum(error: ValidationError) -> str:
     known = [str(value) for value in error.validator_value]
     return close_to(str(error.instance), known)
 
 
-_HINTS: dict[str, Callable[["ValidationError"], str]] = {
+_HINTS: dict[str, Callable[[ValidationError], str]] = {
     "required": lambda error: "add it; the specification requires it",
     "type": lambda error: f"write {_KINDS.get(str(error.validator_value), 'another value')} there",
     "const": lambda error: f"write {error.validator_value!r}",

@@ -229,7 +229,7 @@ def test_a_password_in_a_reference_is_asked_of_the_schema(
     )
     answer = desk.run("status")
     assert answer.status == 2
-    assert "env:LEDGER_PASSWORD is not there" in answer.err
+    assert "env:LEDGER_PASSWORD: missing or empty" in answer.err
     desk.monkeypatch.setenv("LEDGER_PASSWORD", "not asked for on this socket")
     answer = desk.run("status")
     assert (answer.status, "missing" in answer.err) == (2, True)

@@ -98,7 +98,9 @@ def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what
     undone = desk.run("incident", "undo", first, "--all", *desk.by("dana"))
     assert undone.status == 2
     assert "has no [accounts.agents]; there are: helpers; helpers: added or renamed" in undone.err
-    assert "helpers: added or renamed" in desk.run("incident", "resume", second, *desk.by("dana")).out
+    assert (
+        "helpers: added or renamed" in desk.run("incident", "resume", second, *desk.by("dana")).out
+    )
     assert scim_server.is_active(bob)
     again = before[before.index("[accounts.agents]") :].split("\n\n")[0]
     config_file.write_text(
