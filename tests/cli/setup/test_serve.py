@@ -67,7 +67,7 @@ def test_root_does_not_serve_the_place_of_another_user(
     home = load(quiet_installation / "standfast.toml").serve.prefect_home
     os.chown(load(quiet_installation / "standfast.toml").backup.host, 65534, 65534)
     answer = desk.run("serve")
-    assert (answer.status, "put `sudo -u nobody` before it" in answer.err) == (
+    assert (answer.status, "`sudo -u nobody`" in answer.err) == (
         4,
         True,
     )
