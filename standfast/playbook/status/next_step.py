@@ -156,7 +156,7 @@ def _next_step(
     by_hand = [view for view in state.extra if view.state is StepState.ASKING]
     if causes and not by_hand:  # a task that a person just requested is shown before an obstacle
         cause = causes[0]
-        blocked_steps = [other.step for other in causes if other.by == cause.by]
+        held_up = [other.step for other in causes if other.by == cause.by]
         return (
             f"`{cause.by}` blocks {_listed(held_up)} ({cause.why}). {cause.what_to_do}"
             if held_up != [cause.by]
