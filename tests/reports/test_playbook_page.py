@@ -76,7 +76,7 @@ def test_page_states_roles_approvals_and_undo(
         step, text = steps.pop(name), words(f"<i {part}")
         assert all(role in text for role in (*step.by, *step.roles))
         assert ("may answer." in text) is bool(step.roles)
-        assert (", whatever " in text) is bool(step.after)
+        assert ("with any result of " in text) is bool(step.after)
         assert ("Undone by one command" in text) is (step.undo is not None)
         assert (f"undo --step {name}" in text) is (step.undo is not None)
         is_final = step.action is not None and ACTIONS[step.action].is_irreversible

@@ -42,7 +42,7 @@ def test_printed_playbook_is_sufficient_for_a_person() -> None:
         "Use it when: Never.",
         "accounts: accounts, required.",
         "reason: text, otherwise seen by hand.",
-        "With accounts: the accounts that you give",
+        "With accounts: the input accounts",
         "Undone by: accounts.unlock.",
         "Decide: Who else? (yes / no)",
         "After step 2. Only if the answer to ask is “yes”.",

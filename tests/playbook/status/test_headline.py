@@ -96,4 +96,4 @@ def test_failed_locks_stay_severe_at_the_end(playbook: Playbook) -> None:
 
 
 def test_what_has_not_begun_is_named(playbook: Playbook) -> None:
-    assert standing(left(playbook)).next_step.startswith("`lock` has not started. Nobody is")
+    assert standing(left(playbook)).next_step.startswith("`lock` has not started. No runner")
