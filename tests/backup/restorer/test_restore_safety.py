@@ -476,7 +476,7 @@ def test_a_target_that_cannot_be_made_or_begun_is_named_and_can_be_had_again(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
-    with pytest.raises(NotWritable, match="/proc/nowhere: cannot be created"):
+    with pytest.raises(NotWritable, match="/proc/nowhere"):
         site.restore("latest", Path("/proc/nowhere"))
     out = tmp_path / "out"
 

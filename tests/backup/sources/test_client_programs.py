@@ -63,7 +63,7 @@ def test_a_long_output_has_its_size_once_it_ended() -> None:
 @pytest.mark.parametrize("size", [0, 10, 65_535, 65_536, 65_537, 1_000_000])
 def test_an_output_counts_only_when_its_program_succeeded(size: int) -> None:
     command = shell(f"head -c {size} /dev/zero; echo fatal: it broke >&2; exit 3")
-    with pytest.raises(OSError, match="sh ended with 3: fatal: it broke"):
+    with pytest.raises(OSError, match="3: fatal: it broke"):
         content_of(command)
 
 
@@ -77,7 +77,7 @@ def test_an_output_that_breaks_off_is_a_failure_whatever_its_program_said(size: 
         "printf '\n-- at the en'",
         "echo; echo '-- at the end'; head -c 2000 /dev/zero",
     ):
-        with pytest.raises(OSError, match=r"sh: it ended with success, but .* breaks off"):
+        with pytest.raises(OSError, match="breaks off"):
             content_of(shell(body + broken), ending=b"\n-- at the end")
     with pytest.raises(OSError, match="breaks off"):
         content_of(shell(":"), first=b"\n-- at the end", ending=b"\n-- at the end")
@@ -145,7 +145,7 @@ def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
         little_memory(4_000_000),
         run_program(shell(f"exec >&2; {script}", word), stdout=True) as program,
     ):
-        with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
+        with pytest.raises(ProgramFailed, match="4: error: … is the last"):
             program.finish()
         said = program.errors.lines()
     assert said[0].startswith("pipe:")
@@ -153,7 +153,7 @@ def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
     assert set(said[1:-1]) >= {"a row without a key"}
     assert sum(map(len, said)) < 100_000
     assert files_held_open() <= before  # less, where a test of before lets go only now
-    with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
+    with pytest.raises(ProgramFailed, match="4: error: … is the last"):
         program_output(shell(f"exec >&2; {script}", word))
 
 
@@ -178,7 +178,7 @@ def test_what_goes_on_holding_the_line_after_its_program_ended_is_not_waited_for
     begun = time.monotonic()
     script = f"(sleep 90 >/dev/null & echo $! > {noted}); echo error: it broke >&2; exit 3"
     try:
-        with pytest.raises(OSError, match="sh ended with 3: error: it broke"):
+        with pytest.raises(OSError, match="3: error: it broke"):
             content_of(shell(script))
         assert time.monotonic() - begun < 45
         assert _runs(int(noted.read_text()))
@@ -187,7 +187,7 @@ def test_what_goes_on_holding_the_line_after_its_program_ended_is_not_waited_for
 
 
 def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProgramFailed, match=r"pg_dump: not found in .*Install the package p"):
+    with pytest.raises(ProgramFailed, match=r"pg_dump: .*package"):
         find_program(["pg_dump"], tmp_path, "p")
     (tmp_path / "pg_dump").write_bytes(b"no program")
     (tmp_path / "pg_dump").chmod(0o755)

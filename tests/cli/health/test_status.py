@@ -47,7 +47,7 @@ def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, installation: P
     seen = desk.json("status")
     assert seen["sets"][0]["last_backup"]["state"] == "done"
     assert seen["sets"][0]["failed_since"]
-    assert seen["next_step"] == "`standfast backup run main`: the last one failed."
+    assert "`standfast backup run main`" in seen["next_step"]
 
 
 def test_a_set_that_failed_goes_before_another_that_was_never_drilled(
@@ -62,7 +62,7 @@ def test_a_set_that_failed_goes_before_another_that_was_never_drilled(
     config.write_text(f"{text}\n[backup.sets.more]\nsources = {gone}\n")
     assert desk.run("backup", "run").status == 3
     seen = desk.json("status")
-    assert seen["next_step"] == "`standfast backup run more`: the last one failed."
+    assert "`standfast backup run more`" in seen["next_step"]
 
 
 def test_what_a_backup_or_a_drill_lacked_is_to_be_done(desk: Desk, installation: Path) -> None:

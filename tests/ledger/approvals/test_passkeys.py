@@ -98,7 +98,7 @@ def test_what_a_passkey_signed_counts_for_nothing_else(ledger: Ledger) -> None:
     refusal = said_by(ledger, incident, device, REFUSE)
     elsewhere = said_by(ledger, asking(ledger, account="bob"), device)
     for said in (refusal, elsewhere, device.sign(CHALLENGE)):
-        with pytest.raises(ApprovalRefused, match="does not fit what is asked"):
+        with pytest.raises(ApprovalRefused, match="does not fit"):
             decide(ledger, incident, said)
         assert ledger.timeline(incident)[-1].action == "approval.rejected"
     assert state(ledger, incident) is StepState.ASKING
@@ -130,9 +130,9 @@ def test_removed_passkey_invalidates_its_signatures(
     assert ledger.passkeys.of("ann") == []
     with pytest.raises(ApprovalRefused, match="0 of 1 approvals verify"):
         claim(ledger, incident, runner(ledger, incident))
-    with pytest.raises(ApprovalRefused, match="passkey of 'ann': it was removed"):
+    with pytest.raises(ApprovalRefused, match=r"'ann'.*removed"):
         ledger.passkeys.signer(device.sign(CHALLENGE), CHALLENGE)
-    with pytest.raises(UsageError, match=r"'ann': has no passkey '.*'. Known passkeys: none"):
+    with pytest.raises(UsageError, match=r"'ann'.*none"):
         ledger.passkeys.remove("ann", id_, "os:test", NOW)
 
 
@@ -205,7 +205,7 @@ def test_passkeys_are_unique_and_limited(ledger: Ledger) -> None:
     enrol(ledger, "ben")
     for number in range(MOST):
         add(ledger, "ann", Device(credential=bytes([number])))
-    with pytest.raises(UsageError, match="Remove one that is not used"):
+    with pytest.raises(UsageError, match="not used"):
         add(ledger, "ann", Device(credential=b"one more"))
     with pytest.raises(UsageError, match="already added"):
         add(ledger, "ben", Device(credential=bytes([0])))

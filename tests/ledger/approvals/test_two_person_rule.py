@@ -67,7 +67,7 @@ def test_two_approvals_are_two_people(ledger: Ledger) -> None:
         enrol(ledger, name)
     incident = _asking(ledger, needs=2)
     assert decide(ledger, incident, "ann").given == 1
-    with pytest.raises(ApprovalRefused, match="step 'lock': 'ann' has decided already"):
+    with pytest.raises(ApprovalRefused, match=r"'ann'.*already"):
         decide(ledger, incident, "ann")
     assert ledger.timeline(incident)[-1].action == "approval.rejected"
     assert _state(ledger, incident) is StepState.ASKING

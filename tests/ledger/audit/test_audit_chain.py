@@ -89,7 +89,7 @@ def test_broken_tail_is_never_signed(ledger: Ledger, intruder: Intruder, column:
     intruder.set(audit_event, _last(intruder), **{column: "0" * 64})
     _write(ledger, "mail")
     heads = intruder.rows(audit_head)
-    with pytest.raises(Damaged, match=r"event 2 .* Nothing was signed"):
+    with pytest.raises(Damaged, match="event 2"):
         ledger.audit.sign_head(NOW)
     assert intruder.rows(audit_head) == heads
 
@@ -99,7 +99,7 @@ def test_missing_event_is_never_signed_over(ledger: Ledger, intruder: Intruder) 
     cut = _last(intruder)
     _write(ledger, "mail")
     intruder.delete(audit_event, cut)
-    with pytest.raises(Damaged, match=r"event 3 .* does not follow"):
+    with pytest.raises(Damaged, match="event 3"):
         ledger.audit.sign_head(NOW)
 
 
@@ -110,7 +110,7 @@ def test_forged_head_is_never_extended(ledger: Ledger, intruder: Intruder) -> No
     intruder.set(audit_event, _last(intruder), **forged)
     head = intruder.rows(audit_head)[0]
     intruder.add(audit_head, head | {"sequence": forged["sequence"], "hash": forged["hash"]})
-    with pytest.raises(Damaged, match=r"head 2 .* signature does not verify"):
+    with pytest.raises(Damaged, match="head 2"):
         ledger.audit.sign_head(NOW)
 
 

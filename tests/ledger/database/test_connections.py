@@ -73,9 +73,9 @@ def test_moved_ledger_is_neither_written_nor_recreated(
     away = tmp_path / "away"
     _moved(sqlite_place, away)
     before = (away / sqlite_place.file.name).read_bytes()
-    with pytest.raises(Unavailable, match=r"removed while it was in use. Put it back"):
+    with pytest.raises(Unavailable, match="removed while"):
         open_incident(sqlite_ledger)
-    with pytest.raises(Unavailable, match=r"removed while it was in use"):
+    with pytest.raises(Unavailable, match="removed while"):
         sqlite_ledger.newest_event()
     assert not sqlite_place.file.exists()
     assert (away / sqlite_place.file.name).read_bytes() == before

@@ -94,7 +94,7 @@ def test_what_has_to_be_written_is_refused_plainly(
     home: Path, tmp_path: Path, then: Callable[[Path], None]
 ) -> None:
     with opened_copy(home, tmp_path, then) as ledger:
-        with pytest.raises(OnlyReadable, match=r"read-only for this user.*that owns it"):
+        with pytest.raises(OnlyReadable):
             open_incident(ledger)
         path = str(ledger.engine.url.database)
         with pytest.raises(OnlyReadable, match="read-only for this user"):
@@ -137,7 +137,7 @@ def test_ledger_written_during_reading_is_read_again(home: Path, tmp_path: Path)
     names = select(incident.c.opened_by).distinct()
     with copy_to_read(whole(home, tmp_path, at_rest)) as copy, place_in(copy).opened() as ledger:
         with (  # noqa: PT012 - it is told at the end
-            pytest.raises(Unavailable, match=r"written while it was read.*Run this again"),
+            pytest.raises(Unavailable, match="while it was read"),
             connections.reading(ledger.engine) as connection,
         ):
             assert connection.scalars(names).all() == ["olga"]

@@ -240,7 +240,7 @@ def test_nothing_is_claimed_of_a_closed_incident(ledger: Ledger) -> None:
 @pytest.mark.parametrize("mode", [Mode.EXERCISE, Mode.PLAN])
 def test_adapters_of_another_mode_are_refused(ledger: Ledger, mode: Mode) -> None:
     incident_id, who = _waiting(ledger)
-    with pytest.raises(Refused, match=f"its mode is live, these adapters are {mode}"):
+    with pytest.raises(Refused, match=rf"live, .*{mode}"):
         claim(ledger, incident_id, who, mode=mode)
     assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
 

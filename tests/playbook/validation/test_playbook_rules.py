@@ -329,7 +329,7 @@ def test_asked_role_must_be_listed() -> None:
     assert told(steps) == []
     text = text_of(steps) + "roles: {duty-manager: approves}\n"
     (problem,) = check(load(text, "small.yaml"), ANYTHING)
-    assert problem.message == "step `a` names the role `dutymanager`, which `roles` does not list"
+    assert "`dutymanager`" in problem.message
     assert problem.hint == "did you mean `duty-manager`?"
 
 

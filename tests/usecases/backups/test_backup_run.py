@@ -224,7 +224,7 @@ def test_vault_inside_the_source_does_not_grow(tmp_path: Path) -> None:
 def test_empty_vault_is_reported_as_empty(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         for set_name in (None, "main", "mian"):
-            with pytest.raises(UsageError, match="no recovery point in the vault yet"):
+            with pytest.raises(UsageError, match="no recovery point"):
                 restore(
                     installation, "latest", tmp_path / "out", identity(tmp_path), set_name=set_name
                 )
@@ -355,7 +355,7 @@ def test_link_cycle_fails_only_its_source(tmp_path: Path) -> None:
         outcome = run_backup(installation, "main", "direct")
         assert outcome.exit_status is ExitStatus.PARTIAL
         assert "Too many levels of symbolic links" in outcome.result.unread[0].reason
-        with pytest.raises(StandfastError, match="Too many levels of symbolic links"):
+        with pytest.raises(StandfastError, match="symbolic links"):
             restore(installation, "latest", circle / "out", identity(tmp_path))
         restored = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
         assert restored.exit_status is ExitStatus.PARTIAL

@@ -280,13 +280,11 @@ def test_delay_without_legal_basis_needs_a_reason(
     office.state(incident, FactKind.TIME, "awareness")
     due = office.clock(incident, AUTHORITY).due
     until = NOW + timedelta(days=20)
-    with pytest.raises(
-        UsageError, match="its delay clause is 'later notice allowed but must carry"
-    ):
+    with pytest.raises(UsageError, match="later notice allowed"):
         office.state(incident, FactKind.DELAY, AUTHORITY, reference="letter 7", at=until)
     with pytest.raises(UsageError, match="its delay clause is empty"):
         office.state(incident, FactKind.DELAY, "contract-acme", reference="letter 7")
-    with pytest.raises(UsageError, match=r"EU/EEA: no rule there .* Name the duty"):
+    with pytest.raises(UsageError, match="EU/EEA"):
         office.state(incident, FactKind.DELAY, "EU/EEA", reference="letter 7", is_so=True)
     clock = office.clock(incident, AUTHORITY)
     assert (clock.standing, clock.due) == (Standing.RUNNING, due)
@@ -307,7 +305,7 @@ def test_receipt_before_the_event_ends_nothing(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     receipt = {"reference": "case 4711", "at": NOW - timedelta(hours=3)}
-    with pytest.raises(UsageError, match="2026-03-02 09:30 UTC: before the first event of inc-"):
+    with pytest.raises(UsageError, match="2026-03-02 09:30 UTC"):
         office.state(incident, FactKind.TOLD, AUTHORITY, **receipt)
     assert office.clock(incident, AUTHORITY).standing is Standing.RUNNING
     office.state(incident, FactKind.TIME, "occurrence", at=NOW - timedelta(hours=4))
@@ -322,12 +320,12 @@ def test_past_delay_only_ends_a_running_one(
     office.state(incident, FactKind.TIME, "investigation_concluded")
     letter = {"reference": "letter of 2 March"}
     year_ago = NOW - timedelta(days=365)
-    with pytest.raises(UsageError, match="2025-03-02 12:30 UTC: in the past"):
+    with pytest.raises(UsageError, match="2025-03-02 12:30 UTC"):
         office.state(incident, FactKind.DELAY, residents, **letter, at=year_ago)
     assert office.clock(incident, residents).standing is Standing.RUNNING
     office.state(incident, FactKind.DELAY, residents, **letter)
     office.forward(days=60)
-    with pytest.raises(UsageError, match="the delay was stated at 2026-03-02 12:30 UTC"):
+    with pytest.raises(UsageError, match="2026-03-02 12:30 UTC"):
         office.state(incident, FactKind.DELAY, residents, **letter, at=year_ago)
     assert office.clock(incident, residents).standing is Standing.HELD
     yesterday = office.now[0] - timedelta(days=1)
@@ -341,7 +339,7 @@ def test_past_delay_only_ends_a_running_one(
 def test_duty_without_test_cannot_be_judged_away(office: Office, is_so: bool) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
-    with pytest.raises(UsageError, match="contract-acme: it has no test to judge"):
+    with pytest.raises(UsageError, match="contract-acme"):
         office.state(incident, FactKind.ANSWER, "contract-acme", is_so=is_so)
     with pytest.raises(UsageError, match="judge its test, without --threshold"):
         office.state(incident, FactKind.THRESHOLD, AUTHORITY, is_so=is_so)
@@ -373,7 +371,7 @@ def test_people_are_not_notified_while_forbidden(office: Office) -> None:
         facts = installation.ledger.facts.of(incident)
         refuse_blocked(installation.config, incident, facts, installation.clock())
 
-    with pytest.raises(Refused, match="Maryland AG must be notified first") as refused:
+    with pytest.raises(Refused, match="Maryland AG") as refused:
         ask()
     lifts = f"`standfast deadline told {incident} us-md-ag --receipt TEXT`, then `standfast "
     assert f"{lifts}incident retry {incident}`" in str(refused.value)
@@ -423,7 +421,7 @@ def test_individual_notices_wait_while_forbidden(office: Office) -> None:
             installation, opened, row.token[:8], to=["a@example.net"], because="it bounced"
         )
 
-    with pytest.raises(Refused, match="Maryland AG must be notified first"):
+    with pytest.raises(Refused, match="Maryland AG"):
         tell()
     office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 13")
     tell()

@@ -212,7 +212,7 @@ def test_stamp_is_verified_by_present_roots(
     verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.PARTIAL
     assert "cannot be read: No such file" in verified.evidence[0].stamp_unchecked[0]
-    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match="No such file"):
         list(stamp_pending(installation) if freeze(installation) else [])
     with installation_at(tmp_path / "plain.toml") as without:
         verified = verify_frozen(without, incident)

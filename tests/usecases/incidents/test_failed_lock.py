@@ -121,7 +121,7 @@ def test_unknown_step_lists_the_existing_ones(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
-    with pytest.raises(UsageError, match=r"step 'nosuch': unknown .*; its steps are: freeze_logs"):
+    with pytest.raises(UsageError, match=r"'nosuch'.* freeze_logs"):
         step_decisions.accept(installation, case, "nosuch")
     with pytest.raises(UsageError, match="no step waits for approval"):
         step_decisions.decide(installation, case, None, "lee", PASSPHRASES["lee"])

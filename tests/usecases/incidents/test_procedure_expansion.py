@@ -228,9 +228,7 @@ def test_mode_locking_protected_account_is_refused(
 
 def test_unlisted_procedure_lists_the_existing_ones(installation: Installation) -> None:
     write(installation.config.folder, "  x: {title: X, do: http.request, with: {request: nothing}}")
-    with pytest.raises(
-        PlaybookInvalid, match=r"there is no request `nothing`\n.*there are: nowhere"
-    ):
+    with pytest.raises(PlaybookInvalid, match=r"`nothing`\n.*nowhere"):
         plan_incident(installation, "called", {"accounts": ["pc-1"]})
 
 

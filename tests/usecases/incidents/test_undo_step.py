@@ -53,7 +53,7 @@ def test_single_step_undo_keeps_other_locks(
     installation.advance(case)
     locked = ("agent01", "agent02", "agent03")
     assert not any(installation.is_enabled(name) for name in locked)
-    with pytest.raises(UsageError, match="step 'nosuch': it has nothing that can be undone"):
+    with pytest.raises(UsageError, match="'nosuch'"):
         effect_undo.undo(installation, case, step="nosuch", requested_by="dana")
     with pytest.raises(UsageError, match="not locked by this incident"):
         effect_undo.undo(

@@ -89,7 +89,7 @@ def test_running_message_delays_the_correction(
     assert last is not None
     assert len(last.effects) == 1
     staged_sending.stop(installation, case, TOLD, "wrong audience")
-    with pytest.raises(Refused, match="tell_customers: 1 messages are in progress"):
+    with pytest.raises(Refused, match="tell_customers: 1"):
         corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
     results = [Result(target=one.target, state=EffectState.DONE) for one in last.orders]
     installation.ledger.attempts.receipt(last, results, runner, installation.clock())

@@ -110,7 +110,7 @@ def test_missing_earlier_point_is_an_error(tmp_path: Path) -> None:
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")
         with (
-            pytest.raises(ConfigurationError, match="no complete recovery point from before"),
+            pytest.raises(ConfigurationError, match="no complete recovery point"),
             file_before(installation, before, "main", "crm/crm.db"),
         ):
             pytest.fail("a file was given")

