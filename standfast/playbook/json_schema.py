@@ -195,7 +195,7 @@ def _approval() -> JsonObject:
             "none_because": _paragraph(
                 "Why nobody is asked, though it cannot be undone. A notice to others than "
                 "the own staff is approved all the same."
-            ),
+            )
         },
         "additionalProperties": False,
         "if": {"required": ["none_because"]},

@@ -118,13 +118,10 @@ class People:
             is_setting_up = _is_setting_up(self._database, write.connection, now)
             self._refuse_enrolment(write.connection, full_name, mail, roles, signer, now)
             handles = [self._database.cipher.handle(INSTALLATION, account) for account in accounts]
+            private = {"full_name": full_name, "mail": mail, "accounts": list(accounts)}
             row: dict[str, Any] = {
                 "name": name,
-                "sealed": self._database.cipher.seal(
-                    INSTALLATION,
-                    f"person {name}",
-                    {"full_name": full_name, "mail": mail, "accounts": list(accounts)},
-                ),
+                "sealed": self._database.cipher.seal(INSTALLATION, f"person {name}", private),
                 "accounts": canonical(handles).decode(),
                 "roles": canonical(sorted(roles)).decode(),
                 "public_key": public_key,
@@ -136,9 +133,7 @@ class People:
             }
             row["seal"] = seal_of_person(self._database, row)
             if not write.insert_new(person, row):
-                raise UsageError(
-                    f"person {name!r}: this name was used before. Choose another name."
-                )
+                raise UsageError(f"person {name!r}: was used before. Choose another name.")
             write.tell(roles=sorted(roles), is_founding=row["is_founding"])
             if signer:
                 write.tell(signature=signer.sign("enrol", name, roles, now))

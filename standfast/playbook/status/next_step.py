@@ -260,11 +260,7 @@ def _kept_by_an_undo(state: State) -> str:
     if not state.kept:
         return ""
     undo = f"standfast incident undo {state.incident} --all"
-    stay = counted(
-        state.kept,
-        "target is not restored",
-        "targets are not restored",
-    )
+    stay = counted(state.kept, "target is not restored", "targets are not restored")
     again = f"`{undo}{signed(state)}`"
     return f"{stay}. See why: `{undo} --plan`; restore what can be restored: {again}."
 
