@@ -232,7 +232,7 @@ def test_a_password_in_a_reference_is_asked_of_the_schema(
     assert "env:LEDGER_PASSWORD: missing or empty" in answer.err
     desk.monkeypatch.setenv("LEDGER_PASSWORD", "not asked for on this socket")
     answer = desk.run("status")
-    assert (answer.status, "missing" in answer.err) == (2, True)
+    assert (answer.status, "not a ledger" in answer.err) == (2, True)
 
 
 def test_a_ledger_that_is_no_database_is_damage(desk: Desk, installation: Path) -> None:
