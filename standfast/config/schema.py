@@ -212,7 +212,7 @@ class LimitsConfig(Section):
     accounts_without_second_person: Count = Field(
         default=200,
         description="The number of accounts that one person may lock, sign out or give a new "
-        "password in one incident. Above it, a second person must approve.",
+        "password within 24 hours, in all incidents. Above it, a second person must approve.",
         examples=[200],
     )
     accounts_by_directory: Mapping[Name, Count] = Field(

@@ -96,7 +96,7 @@ def test_removal_is_signed_witnessed_and_notified(site: Site) -> None:
 def test_enrolment_is_witnessed_and_notified(site: Site) -> None:
     site.enrol("eve", signer("dana"))
     assert site.witnessed() >= site.event("person.enrolled").sequence
-    assert site.notified("eve may now approve") == {"dana", "lee", "kim", "eve"}
+    assert site.notified("eve was enrolled") == {"dana", "lee", "kim", "eve"}
 
 
 def test_nobody_grants_a_role_that_they_lack(site: Site) -> None:
