@@ -305,7 +305,7 @@ def test_a_missing_password_costs_its_source_alone(config_file: Path) -> None:
         outcome = backup_run.run_backup(installation, "servers", "direct")
         assert outcome.exit_status is ExitStatus.PARTIAL
         assert [item.path for item in outcome.result.unread] == ["crm-server"]
-        assert "file:pg.secret cannot be read" in outcome.result.unread[0].reason
+        assert "file:pg.secret: cannot be read" in outcome.result.unread[0].reason
         assert outcome.result.files > 2
 
 

@@ -124,7 +124,7 @@ def test_rejected_change_is_declined_without_aws_text(
 
 
 def test_invalid_value_is_not_sent(service: Scripted, client: AwsClient) -> None:
-    with pytest.raises(ProviderRefused, match="no such value"):
+    with pytest.raises(ProviderRefused):
         client.change("delete_login_profile", Deadline(10.0), UserName="")
     assert service.count("POST") == 0
 
