@@ -365,7 +365,7 @@ def test_playbook_edited_during_promotion_stops_it(
         return open_incident(*words, **more)
 
     monkeypatch.setattr(plan_promotion, "open_incident", open_late)
-    with pytest.raises(Refused, match="edited at this moment"):
+    with pytest.raises(Refused, match="edited"):
         carry_out(installation, plan, "dana")
     assert [row.id for row in installation.ledger.incidents.all()] == [plan]
 
