@@ -195,7 +195,13 @@ def _approval() -> JsonObject:
             "none_because": _paragraph(
                 "Why nobody is asked, though it cannot be undone. A notice to others than "
                 "the own staff is approved all the same."
-            )
+            ),
+            "count": _number(1, 9, "The number of other people who must approve."),
+            "roles": _list("The roles that may approve; by default everybody enrolled."),
+            "escalate_after_minutes": _number(
+                1, 1440, "The minutes without an answer until the next people are paged."
+            ),
+            "reason": _paragraph("The reason, for the people who approve.", may_be_empty=True),
         },
         "additionalProperties": False,
         "if": {"required": ["none_because"]},
