@@ -26,7 +26,7 @@ def test_what_a_foreign_file_would_run_is_named_and_checked_by_the_path_in_it(de
     step = action(END, {"type": "bash", "command": "iptables -A x"}, name="Block it")
     foreign.write_text(text({BLOCK: step}, BLOCK))
     answer = desk.run("playbook", "import", str(foreign), "--to", str(desk.folder / "mine.yaml"))
-    assert "[commands.block_it], which this place must allow" in answer.out
+    assert "[commands.block_it], which the configuration must allow" in answer.out
     assert "iptables -A x" in answer.out
     foreign.write_text(text({BLOCK: action(named("action", 7), step)}, BLOCK))
     broken = desk.run("playbook", "check", str(foreign))

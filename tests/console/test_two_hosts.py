@@ -180,7 +180,7 @@ def test_a_host_whose_clock_is_off_is_told_by_how_much(
 
     assert said(Verdict.WARN) == said(Verdict.FAIL) == []
     (found,) = said(Verdict.WARN, minutes=-5)
-    assert "min behind that of the ledger's server" in found
+    assert "min behind the clock of the ledger's server" in found
     (found,) = said(Verdict.FAIL, minutes=20)
     assert "too far to be corrected" in found
 

@@ -167,7 +167,7 @@ def wrap_files(tracer: Tracer) -> None:
     for name in ("rename", "replace"):
         tracer.wrap(os, name, name, is_within=True)
     tracer.wrap(files, "append_custody", "append custody", is_within=True)
-    tracer.wrap(Chain, "tell_witness", "append witness", is_within=True)
+    tracer.wrap(Chain, "send_to_witness", "append witness", is_within=True)
 
 
 def wrap_new_passwords(tracer: Tracer) -> None:

@@ -472,7 +472,7 @@ def test_drill_of_a_service_shows_its_clocks(
     desk.run("backup", "run")
     drilled = desk.run("drill", "run", "notes", "--identity", identity)
     assert drilled.status == 0
-    for shown in ("Drill of service.notes: done.", "data complete", "usable", "notes: RTO kept"):
+    for shown in ("Drill of service.notes: done.", "data complete", "usable", "notes: RTO met"):
         assert shown in drilled.out
     assert desk.run("drill", "run", "service.notes", "--identity", identity).status == 0
     assert desk.run("drill", "run", "--all", "--identity", identity).status == 0

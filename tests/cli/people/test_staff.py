@@ -152,8 +152,8 @@ def test_a_directory_that_is_away_gives_no_list_and_says_where_to_look(
     desk.monkeypatch.setenv("SCIM_TOKEN", "x")
     answer = desk.run("people", "import", "--scim", "agents")
     assert answer.status == 1
-    assert answer.err.startswith("directory 'agents' could not be read: no connection was made (")
-    assert "; see that what [accounts.agents] names is right, up, and reached" in answer.err
+    assert answer.err.startswith("directory 'agents': cannot be read, no connection was made (")
+    assert "Check [accounts.agents]" in answer.err
 
 
 def test_people_come_from_a_scim_directory_and_who_is_inactive_there_has_left(

@@ -87,7 +87,7 @@ def test_export_is_masked_and_names_originals(case: Frozen) -> None:
     assert "Masked" in first
     assert payments["sha256"] in first
     assert rest == MASKED
-    assert "no text" in found["memory.dump"]["left_out"]
+    assert "not text" in found["memory.dump"]["left_out"]
     assert found["now"]["link_target"] == "a***@example.net"
     assert found["of a***@example.net.log"]["copy"].endswith("of_a___@example.net.log")
 

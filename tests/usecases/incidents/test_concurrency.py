@@ -151,7 +151,7 @@ def test_the_same_person_at_two_terminals_approves_once(
     came = at_once(approve, approve)
     (refused,) = (one for one in came if isinstance(one, StandfastError))
     assert isinstance(refused, ApprovalRefused)
-    assert f"'lee' has decided about step '{step}' already" in str(refused)
+    assert f"step '{step}': 'lee' has decided already" in str(refused)
     assert installation.ledger.decisions.question(case, step).given == 1
     assert not any(installation.is_enabled(name) for name in ACCOUNTS)
 

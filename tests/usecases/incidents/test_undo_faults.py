@@ -84,7 +84,7 @@ def test_superseded_undo_is_not_retried(
     assert outcome.standing.next_step.startswith("Everything is done.")
     assert outcome.exit_status is ExitStatus.DONE
     told = {one.step: one.sentence for one in result_summary.tallies(installation, case)}
-    assert told["undo-1"] == "2 unlocked"
+    assert told["undo-1"] == "2 restored"
     (seen,) = query_status(installation.config.ledger.url, installation.clock()).incidents
     assert {view.step: view.counts for view in seen.steps} == {
         "lock": Counts(done=2), "undo-1": Counts(done=2), "undo-2": Counts(done=len(lost))

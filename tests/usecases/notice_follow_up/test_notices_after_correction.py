@@ -129,7 +129,7 @@ def test_refused_correction_changes_nothing(centre: Centre) -> None:
     approve(centre, case, step, "kim", "lee")
     (words,) = words_to(centre, GUARDIAN)
     of_others = [words_to(centre, f"customer{n}@example.net") for n in range(4, 21)]
-    assert words.partition(",")[2] in {each[0].partition(",")[2] for each in of_others}
+    assert words.partition(":")[2] in {each[0].partition(":")[2] for each in of_others}
 
 
 def test_undelivered_correction_uses_the_newest_text(
