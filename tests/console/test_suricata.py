@@ -287,7 +287,7 @@ def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_
         assert [json.loads(line)["flow_id"] for line in kept] == [1]  # both are one message
         found = check_installation(config_file, env=ENV).checks
         (said,) = [one for one in found if "not processed" in one.found]
-        assert f"(incident {case}) does not open" in said.found
+        assert f"incident {case}: cannot be decrypted" in said.found
         assert "correct it: `serve` then opens them" in said.what_to_do
         sealed_inputs(tmp_path, sealed, case)
         wait_until(lambda: not any(waiting.iterdir()), "what waited has joined")

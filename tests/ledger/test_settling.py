@@ -102,7 +102,7 @@ def test_local_act_of_dead_process_is_observed(ledger: Ledger, incident: str) ->
     [
         (True, EffectState.DONE, False, "it had happened"),
         (False, EffectState.PLANNED, False, "it had not happened"),
-        (None, EffectState.UNKNOWN, True, "a person must"),
+        (None, EffectState.UNKNOWN, True, "A person must"),
     ],
 )
 def test_a_look_settles_what_it_can_tell(

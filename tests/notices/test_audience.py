@@ -185,7 +185,7 @@ def test_undecodable_row_is_rejected_alone(file: Path) -> None:
 def test_truncated_utf16_file_is_refused(file: Path, more: bytes) -> None:
     file.write_bytes("email,name,lang\nana@shop.test,Ana,es\n".encode("utf-16") + more)
     for reading in (read, read_suppressed):
-        with pytest.raises(ConfigurationError, match=r"people\.csv begins as UTF-16") as caught:
+        with pytest.raises(ConfigurationError, match=r"people\.csv: begins as UTF-16") as caught:
             reading(file)
         assert "ana" not in str(caught.value)
 

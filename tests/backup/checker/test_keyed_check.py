@@ -193,7 +193,7 @@ def test_content_that_another_point_means_something_else_by_is_found(
     real = BlobWriter.__init__
 
     def by_another_key(sink: BlobWriter, **given: Any) -> None:
-        real(sink, **(given if given["bundles"] else given | {"id_key": bytes(32)}))
+        real(sink, **(given | {"id_key": bytes(32)} if "packing" in given else given))
 
     monkeypatch.setattr(BlobWriter, "__init__", by_another_key)
     monkeypatch.setattr(
