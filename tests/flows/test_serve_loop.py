@@ -106,8 +106,8 @@ def test_added_directory_is_locked_without_restart(
         (lock,) = installation.ledger.effects.of_incident(case)
         assert (lock.target, lock.state) == ("more:agent01", EffectState.DONE)
         assert (ways(installation, case), ways(installation, left)) == (["serve"], ["serve"])
-    assert "incidents go by it as it is now" in caplog.text
-    assert "as it was read before" in caplog.text
+    assert "incidents use the new one at once" in caplog.text
+    assert "the previous configuration stays in use" in caplog.text
 
 
 def test_incident_continues_without_prefect(tmp_path: Path) -> None:

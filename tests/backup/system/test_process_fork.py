@@ -99,32 +99,6 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_word_is_named_too(
         next(in_processes(worker, [1], 1))
 
 
-def affinities(workers: int) -> list[set[int]]:
-    """The processors that each of so many workers may run on."""
-
-    @contextmanager
-    def worker(emit: Emit) -> Iterator[Worker[int]]:
-        def work(units: Iterator[int]) -> None:
-            assert not list(units)
-
-        emit(os.sched_getaffinity(0))
-        yield work
-
-    return list(in_processes(worker, [], workers))
-
-
-def test_workers_keep_to_a_processor_each_where_they_are_as_many() -> None:
-    processors = os.sched_getaffinity(0)
-    assert sorted(affinities(len(processors)), key=min) == [{one} for one in sorted(processors)]
-    assert os.sched_getaffinity(0) == processors
-
-
-def test_workers_that_are_not_as_many_as_processors_may_run_on_any() -> None:
-    processors = os.sched_getaffinity(0)
-    count = len(processors) + 1
-    assert affinities(count) == [processors] * count
-
-
 def test_a_worker_that_tells_much_while_it_is_given_much_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
