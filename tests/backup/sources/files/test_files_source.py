@@ -363,6 +363,7 @@ def test_a_folder_that_may_not_be_read_is_named(
         return original(path)
 
     with monkeypatch.context() as patch:
+        patch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 0)  # scan also without a worker
         patch.setattr(os, "scandir", refusing)
         result = site.back_up(tree)
     assert named(result.unread) == {"files/calls": "cannot be read: Permission denied"}

@@ -45,6 +45,7 @@ def test_a_folder_of_many_names_comes_back_night_after_night(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclude: list[str]
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
+    monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 0)  # scan also without a worker
     monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 1)
     monkeypatch.setattr(large_folder_listing, "_INSERTED", 30)
     monkeypatch.setattr(large_folder_listing, "_BLOCK", 16)
@@ -84,6 +85,7 @@ def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
         return connected
 
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
+    monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 0)  # scan also without a worker
     monkeypatch.setattr(sqlite3, "connect", connect)
     source = tmp_path / "source"
     (source / "many").mkdir(parents=True)
