@@ -55,7 +55,12 @@ def drilled(config_file: Path) -> DrillOutcome:
 def test_drill_loads_checks_and_destroys_a_dump(
     tmp_path: Path, drills: Path, mariadb_server: Mariadb, database: str
 ) -> None:
-    outcome = drilled(backed_up(tmp_path, drills, mariadb_server, database, CHECK + PROBE))
+    mariadb_server.execute("CREATE ROLE clerks_of_drill")
+    try:
+        config_file = backed_up(tmp_path, drills, mariadb_server, database, CHECK + PROBE)
+    finally:
+        mariadb_server.execute("DROP ROLE clerks_of_drill")
+    outcome = drilled(config_file)
     assert outcome.exit_status is ExitStatus.DONE, unexpected(outcome)
     states = {check.name: (check.level, check.state) for check in outcome.checks}
     assert states[f"load of crm-server/{database}.sql"] == ("structure", "passed")

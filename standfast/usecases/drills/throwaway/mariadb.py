@@ -12,12 +12,12 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backup.sources.client_programs import Command, ProgramFailed, bare_environment, program_output
 from backup.sources.mariadb.server import MariadbServer, identifier, literal
-from backup.targets import Stream
+from backup.targets import Stream, TargetResult
 from backup.targets.mariadb import MariadbTarget
 from standfast.plurals import counted
 from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
@@ -38,13 +38,9 @@ _OPTIONS = (
     "--innodb-flush-log-at-trx-commit=0",
     "--loose-innodb-doublewrite=OFF",
 )
-# MariaDB accepts a grant of PROXY only from a user that has the row of `root` itself.
 _CREATE_USER = f"""CREATE USER {_USER}@localhost;
 GRANT ALL ON *.* TO {_USER}@localhost WITH GRANT OPTION;
-INSERT INTO mysql.proxies_priv SELECT Host, '{_USER}', Proxied_host, Proxied_user, With_grant,
-Grantor, Timestamp FROM mysql.proxies_priv WHERE User = 'root' AND Host = 'localhost';
-FLUSH PRIVILEGES;
-"""  # noqa: S608 - constants
+"""
 _FOREIGN_KEYS = """SELECT constraint_name, table_name, column_name, referenced_table_schema,
 referenced_table_name, referenced_column_name FROM information_schema.key_column_usage
 WHERE table_schema = {schema} AND referenced_table_name IS NOT NULL
@@ -115,6 +111,21 @@ def _dumped_from(dump: Stream) -> tuple[int, int]:
     return _version(found.group(1))
 
 
+class _DrillTarget(MariadbTarget):
+    """Target that loads users and grants as root, databases as the drill's user.
+
+    MariaDB accepts a grant of a role or of PROXY only from its administrator, which is root.
+    """
+
+    def __init__(self, server: MariadbServer, scratch: Path) -> None:
+        super().__init__(server, scratch)
+        self._of_root = MariadbTarget(replace(server, user="root"), scratch)
+
+    def restore_globals(self, stream: Stream) -> TargetResult:
+        """Load users, roles and grants; raise `TargetFailed` without a server."""
+        return self._of_root.restore_globals(stream)
+
+
 class ThrowawayMariadb(ThrowawayServer):
     """An empty server in a folder that does not exist yet."""
 
@@ -136,7 +147,7 @@ class ThrowawayMariadb(ThrowawayServer):
             programs=programs.client_folder,
             hidden=hidden,
         )
-        self.target = MariadbTarget(self._server, self._client)
+        self.target = _DrillTarget(self._server, self._client)
 
     def start(self) -> None:
         self.process.create_folder()
