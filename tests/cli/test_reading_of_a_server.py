@@ -9,7 +9,7 @@ from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import cluster_folder
-from tests.usecases.installations import enrol_people
+from tests.usecases.installations import PASSPHRASES, enrol_people
 
 READ_ALL = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}"
 
@@ -63,12 +63,16 @@ def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write
         answer = desk.run(*words)
         assert answer.out.splitlines()[:1] == ours.splitlines()[:1], (words, answer.err)
     assert desk.run("audit", "export", incident, "--to", "exported").status == 0
+    file = shared_installation / "second"
+    file.write_text(PASSPHRASES["kim"] + "\n")
+    file.chmod(0o600)
+    second = ("--second", "kim", "--second-passphrase-file", file)
     for words in (
         ("incident", "stop", incident, *desk.by("dana")),
         ("incident", "close", incident, *desk.by("dana")),
         ("incident", "retry", incident, "lock"),
         ("incident", "open", "leaver", "-i", "accounts=agents:b"),
-        ("people", "remove", "lee", *desk.by("dana")),
+        ("people", "remove", "lee", *desk.by("dana"), *second),
         ("backup", "keep"),
         ("drill", "run", "main", *identity),
     ):
