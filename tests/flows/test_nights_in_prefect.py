@@ -37,7 +37,7 @@ import json, sys, time
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from backup.archiver import backup_run
+from backup.archiver import walk
 from backup.errors import StoreUnavailable
 from backup.stores.directory import DirectoryStore
 from prefect.client.orchestration import get_client
@@ -70,7 +70,7 @@ class Store(DirectoryStore):
             time.sleep(0.05)
         super()._put(name, data)
 
-backup_run._PROGRESS_EVERY = timedelta(0)  # a small place is read in a moment
+walk._PROGRESS_EVERY = timedelta(0)  # a small place is read in a moment
 slept = []
 nightly.writing_vault_of = lambda place: Store(Path(config).parent / "vault")
 night.run_backup = partial(night.run_backup, sleep=slept.append)
