@@ -112,7 +112,7 @@ def _dumped_from(dump: Stream) -> tuple[int, int]:
 
 
 class _DrillTarget(MariadbTarget):
-    """Target that loads users and grants as root, databases as the drill's user.
+    """Target that loads users as root, databases as the user of the drill.
 
     MariaDB accepts a grant of a role or of PROXY only from its administrator, which is root.
     """
