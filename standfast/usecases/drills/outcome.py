@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.records import Problem, RecoveryPoint, RestoreResult
-from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis
+from standfast.config.sections.services import ServiceConfig
+from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis, minutes
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import kept
@@ -181,6 +182,19 @@ class DrillOutcome:
             "died_before": list(self.died_before),
             "exit_status": int(self.exit_status),
         }
+
+
+def not_recovered(name: str, service: ServiceConfig) -> ObjectiveResult:
+    """Return the result of a service that the drill did not measure."""
+    return ObjectiveResult(
+        service=name,
+        rto_promised_ms=minutes(service.rto_minutes),
+        rto_actual_ms=None,
+        rpo_promised_ms=minutes(service.rpo_minutes),
+        rpo_actual_ms=None,
+        rpo_basis=RpoBasis.CONSISTENT_AT,
+        mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
+    )
 
 
 def judged(service: ObjectiveResult) -> dict[str, Json]:

@@ -28,7 +28,6 @@ from standfast.continuity.recovery_objectives import (
     between,
     lost,
     milliseconds,
-    minutes,
 )
 from standfast.continuity.service_order import recovery_order
 from standfast.errors import Damaged, StandfastError
@@ -63,7 +62,7 @@ from standfast.usecases.drills.drill_folders import (
     keep_target,
     new_target,
 )
-from standfast.usecases.drills.outcome import DrillOutcome
+from standfast.usecases.drills.outcome import DrillOutcome, not_recovered
 from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.source_comparison import Comparison, compare
@@ -255,14 +254,11 @@ def _check(
         # A service has lost as much as the database of it that lost most.
         lost_since = min(changes, default=_consistent_at(point))
         seen.services.append(
-            ObjectiveResult(
-                service=name,
-                rto_promised_ms=minutes(service.rto_minutes),
+            replace(
+                not_recovered(name, service),
                 rto_actual_ms=between(declared_at, back_at),
-                rpo_promised_ms=minutes(service.rpo_minutes),
                 rpo_actual_ms=lost(lost_since, declared_at),
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
-                mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
                 is_checked=has_passed or has_failed,
                 is_checked_elsewhere=bool(results)
                 and all(result.is_elsewhere for result in results),
@@ -277,17 +273,7 @@ def _judge_unreached(services: dict[str, ServiceConfig], seen: _Seen) -> None:
     """Judge the services that a failed drill did not reach as not recovered."""
     judged = {service.service for service in seen.services}
     seen.services += [
-        ObjectiveResult(
-            service=name,
-            rto_promised_ms=minutes(service.rto_minutes),
-            rto_actual_ms=None,
-            rpo_promised_ms=minutes(service.rpo_minutes),
-            rpo_actual_ms=None,
-            rpo_basis=RpoBasis.CONSISTENT_AT,
-            mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
-        )
-        for name, service in services.items()
-        if name not in judged
+        not_recovered(name, service) for name, service in services.items() if name not in judged
     ]
 
 

@@ -19,10 +19,8 @@ from pathlib import Path
 from standfast.config.sections.services import ServiceConfig
 from standfast.continuity.recovery_objectives import (
     ObjectiveResult,
-    RpoBasis,
     between,
     milliseconds,
-    minutes,
 )
 from standfast.continuity.service_order import recovery_order
 from standfast.errors import ExitStatus, StandfastError, UsageError
@@ -33,7 +31,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import SERVICE_SUBJECT, recorded
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
-from standfast.usecases.drills.outcome import DrillOutcome, judged
+from standfast.usecases.drills.outcome import DrillOutcome, judged, not_recovered
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.signed_reports import file_report
 
@@ -269,15 +267,7 @@ def _part(drill: DrillOutcome | None, name: str, service: ServiceConfig) -> Obje
     if drill is not None:
         found = next((result for result in drill.services if result.service == name), None)
     if drill is None or found is None:
-        return ObjectiveResult(
-            service=name,
-            rto_promised_ms=minutes(service.rto_minutes),
-            rto_actual_ms=None,
-            rpo_promised_ms=minutes(service.rpo_minutes),
-            rpo_actual_ms=None,
-            rpo_basis=RpoBasis.CONSISTENT_AT,
-            mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
-        )
+        return not_recovered(name, service)
     if found.is_checked or not found.is_checked_elsewhere:
         return found
     restored_at = None if drill.has_failed else drill.clocks.get(DrillClock.REPLAY_DONE)
