@@ -11,7 +11,7 @@
   kernel does not permit.
 - `end` kills every process of the server and deletes its folder, also after a failed start.
 
-To add a kind: one module with these methods, and its tests in `tests/usecases/drills/throwaway/`.
+To add a kind: one module with these methods, a case in `database_load`, and a test of its drill.
 """
 
 from abc import ABC, abstractmethod
