@@ -38,6 +38,7 @@ from standfast.ledger.approvals.objections import (
 from standfast.ledger.approvals.row_seals import seal_of_person
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged
+from standfast.ledger.people.remaining_approvers import refuse_too_few
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import incident, installation, person
 from standfast.records import Mode, canonical, timestamp
@@ -268,26 +269,8 @@ class People:
                     f"enrolled more than a day ago and does not count as one with {signer.name!r}."
                 )
         for group in (able, beside):
-            if leaving["name"] not in {candidate["name"] for candidate in group}:
-                continue
-            for role in ("", *json.loads(leaving["roles"])):
-                remaining = {
-                    roots[candidate["name"]]
-                    for candidate in group
-                    if candidate["name"] != leaving["name"]
-                    and (not role or role in json.loads(candidate["roles"]))
-                }
-                if len(remaining) < (1 if second else 2):
-                    number = "only one approver" if remaining else "no approver"
-                    action = (
-                        "Add --second PERSON, an approver who signs too, or use --owner-key FILE."
-                        if remaining
-                        else "Sign with the owner's key: --owner-key FILE."
-                    )
-                    raise ApprovalRefused(
-                        f"{leaving['name']!r}: {number}{f' as {role}' if role else ''} would "
-                        f"remain. {action}"
-                    )
+            if leaving["name"] in {candidate["name"] for candidate in group}:
+                refuse_too_few(leaving, group, roots, minimum=1 if second else 2)
 
     def _refuse_known(self, connection: Connection, full_name: str, mail: str) -> None:
         """Raise UsageError if an enrolled person has this name or address."""
