@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ ASKED = {
     ],
     **{f"extras/{name}": asked for name, asked in EXTRAS.items() if name != "demo"},
 }
+
+
+SET_UP_PAGE = (ROOT / "deploy/serve/README.md").read_text()
 
 
 def lock_text(name: str) -> str:
@@ -71,6 +75,43 @@ def test_a_lock_names_no_index_and_no_place(name: str) -> None:
     text = lock_text(name)
     assert re.search(r"https?://|file:|index-url|find-links|^-", text, re.MULTILINE) is None
     assert "standfast" not in pinned(name), "a stranger's package could bear our name"
+
+
+def needed(requirement: Requirement) -> list[Requirement]:
+    """Return what an installed package requires here, with its requested extras."""
+    listed = [Requirement(text) for text in requires(requirement.name) or ()]
+    extras = ("", *requirement.extras)
+    return [
+        one
+        for one in listed
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras)
+    ]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_lock_contains_indirect_dependencies(name: str) -> None:
+    locked = pinned(name)
+    waiting = [Requirement(text) for text in ASKED[name]]
+    reached: set[str] = set()
+    missing: set[str] = set()
+    while waiting:
+        requirement = waiting.pop()
+        if canonicalize_name(requirement.name) not in locked:
+            missing.add(str(requirement))
+        elif str(requirement) not in reached:
+            reached.add(str(requirement))
+            waiting += needed(requirement)
+    assert missing == set(), "run `make lock`"
+
+
+def test_each_extra_has_one_lock() -> None:
+    locks = {path.stem for path in (ROOT / "requirements/extras").iterdir()}
+    assert locks == set(EXTRAS) - {"demo"}
+
+
+@pytest.mark.parametrize("name", set(EXTRAS) - {"demo"})
+def test_set_up_page_names_each_extra(name: str) -> None:
+    assert f"| `{name}` |" in SET_UP_PAGE
 
 
 @pytest.mark.parametrize("name", set(ASKED) - {"dev"})

@@ -28,6 +28,7 @@ def test_unit_runs_as_owner_of_the_installation() -> None:
 
 
 def test_what_the_page_installs_is_there() -> None:
-    locks = re.findall(r"--requirement ([\w/.]+)", PAGE)
-    assert len(locks) == 2
-    assert all((ROOT / lock).is_file() for lock in locks)
+    locks = {*re.findall(r"--requirement ([\w/.]+)", PAGE)}
+    assert locks == {"requirements/run.txt", "requirements/extras/NAME.txt"}
+    extras = re.findall(r"^  \| `(\w+)` \|", PAGE, re.MULTILINE)
+    assert all((ROOT / f"requirements/extras/{name}.txt").is_file() for name in extras)
