@@ -31,7 +31,7 @@ from backup.reader.blob_reader import BlobReader, Heal
 from backup.reader.manifest_diff import difference, differences
 from backup.reader.manifest_walk import blobs_of, content_of, find_entry, list_folder, walk
 from backup.reader.path_search import Search
-from backup.reader.path_selection import Selection
+from backup.reader.path_selection import PathSample, Selection
 from backup.reader.recovery_points import RecoveryPoints
 from backup.reader.self_healing import BlobHealer
 from backup.records import (
@@ -230,7 +230,7 @@ class Repository:
         self,
         point: RecoveryPoint,
         to: Path,
-        patterns: Sequence[str] = (),
+        patterns: Sequence[str] | PathSample = (),
         progress: Callable[[Progress], None] | None = None,
         *,
         owner: bool = False,
@@ -238,7 +238,7 @@ class Repository:
         workers: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> RestoreResult:
-        """Restore a point, or selected paths, into an empty folder `to`.
+        """Restore a point, selected paths or a sample into an empty folder `to`.
 
         Paths become `to/<source>/…`. After a crash, an error or Ctrl-C, the same call continues:
         existing files are compared with the point piece by piece, and only differences are read

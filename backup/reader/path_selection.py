@@ -7,29 +7,50 @@
 - A path as `ls` prints it selects itself: `%FF` also means the byte, and a bracket also means
   itself.
 - Pages that cannot have a selected path, or a folder above one, are not read.
+- A sample selects each path with the same probability, by a hash of its seed and the path. The same
+  seed selects the same paths of a point again.
 - Each path is matched alone, so callers may ask in any order and in several processes.
 """
 
 import fnmatch
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from backup.errors import Damaged
 from backup.format.canonical_json import from_path_text
 from backup.format.manifest import path_key
 
 _WILD = re.compile(r"[*?\[]")
+_SAMPLE_BYTES = 6  # of the hash; a float has them without rounding
+_SAMPLE_RANGE = 2.0**48
 _FOLDERS = "(?:.*?/)??"
 _GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PathSample:
+    """A random sample of paths, which its seed repeats."""
+
+    percent: float  # above 0, at most 100
+    seed: int
+
+    def takes(self, path: bytes) -> bool:
+        """Return whether a path is in the sample."""
+        digest = hashlib.sha256(b"%d\0%b" % (self.seed, path)).digest()
+        return int.from_bytes(digest[:_SAMPLE_BYTES]) * 100 < self.percent * _SAMPLE_RANGE
 
 
 class Selection:
     """Selection of entries; remembers which patterns matched."""
 
-    def __init__(self, patterns: Sequence[str], *, takes_below: bool = True) -> None:
+    def __init__(self, wanted: Sequence[str] | PathSample, *, takes_below: bool = True) -> None:
         """Without `takes_below`, a matching folder does not include its content."""
+        self._sample = wanted if isinstance(wanted, PathSample) else None
+        patterns = () if isinstance(wanted, PathSample) else wanted
         below = "(?:/.*)?" if takes_below else ""
         meant = {pattern: _meanings(pattern.strip("/")) for pattern in patterns}
         self._rules = {pattern: _rule(meanings, below) for pattern, meanings in meant.items()}
@@ -44,6 +65,8 @@ class Selection:
 
     def takes(self, path: bytes) -> bool:
         """Return whether a path, or a folder above it, is selected."""
+        if self._sample is not None:
+            return self._sample.takes(path)
         if not self._rules:
             return True
         text = os.fsdecode(path)

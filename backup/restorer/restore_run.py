@@ -24,7 +24,7 @@ from backup.format.snapshot import Body
 from backup.reader.blob_reader import BlobReader
 from backup.reader.frame_prefetch import prefetch_frames, reading_threads
 from backup.reader.manifest_walk import Page, blobs_of, find_entry, leaves, top_page
-from backup.reader.path_selection import Selection
+from backup.reader.path_selection import PathSample, Selection
 from backup.reader.self_healing import BlobHealer
 from backup.records import Problem, Progress, RecoveryPoint, RestoreResult
 from backup.restorer.background_sync import complete_in_background
@@ -53,7 +53,7 @@ class Request:
     repository: bytes
     point: RecoveryPoint
     to: Path
-    patterns: Sequence[str]
+    patterns: Sequence[str] | PathSample
     owner: bool
     syncs: bool
     workers: int | None  # worker processes; None: one per processor, at most four
@@ -61,13 +61,17 @@ class Request:
 
     def as_journal(self) -> dict[str, object]:
         """Return the fields that the call which resumes this restore must repeat."""
+        if isinstance(self.patterns, PathSample):
+            selected = [f"sample {self.patterns.percent} {self.patterns.seed}"]
+        else:
+            selected = [to_path_text(os.fsencode(pattern)) for pattern in self.patterns]
         return {
             "format": 1,
             "kind": "restore",
             "repository": self.repository.hex(),
             "point": self.point.name,
             "snapshot": self.point.sha256,
-            "patterns": [to_path_text(os.fsencode(pattern)) for pattern in self.patterns],
+            "patterns": selected,
             "owner": self.owner,
         }
 

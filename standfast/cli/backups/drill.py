@@ -64,6 +64,18 @@ _MOST_NAMED = 20  # lines of output, differences or problems; the document has a
     metavar="TIME",
     help="Replay the log of a base backup up to this time: 2026-03-02T14:20+01:00.",
 )
+@click.option(
+    "--sample",
+    type=click.FloatRange(min=0, max=100, min_open=True),
+    metavar="PERCENT",
+    help="Restore a random sample of the files; the RTO is not measured.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Repeat the sample of this seed. Default: a random seed, which is printed.",
+)
 @click.option("--keep", is_flag=True, help="Keep the restored data.")
 @click.option(
     "--compare", is_flag=True, help="Compare with the live source, which must not change."
@@ -76,6 +88,8 @@ def run(
     identity: Path | None,
     point: str,
     until: str | None,
+    sample: float | None,
+    seed: int | None,
     keep: bool,
     compare: bool,
 ) -> ExitStatus:
@@ -84,15 +98,21 @@ def run(
     The RTO is measured from the start of the drill until the service is usable, the RPO from the
     last restored change. The report is signed and contains the hash of the previous one.
     """
+    from standfast.usecases.drills.file_sample import new_sample
     from standfast.usecases.drills.restore_drill import run_drill
 
+    if seed is not None and sample is None:
+        raise UsageError("--seed: there is no sample. Give --sample PERCENT as well.")
+    if sample is not None and (compare or until):
+        raise UsageError("--sample: it cannot be combined with --compare or --until")
     if is_all == (name is not None):
         raise UsageError("drill: give either the name of a set or a service, or --all")
     with call.installation() as installation, call.progress() as tell:
         if name is None or name not in installation.config.backup.sets:
-            if keep or compare or until or point != "latest":
+            if keep or compare or until or sample or point != "latest":
                 raise UsageError(
-                    "arguments: --point, --until, --keep and --compare need the name of a set"
+                    "arguments: --point, --until, --sample, --keep and --compare need the name of "
+                    "a set"
                 )
             return _run_services(call, installation, name, identity)
         report = report_to(tell, f"restoring {name}")
@@ -101,6 +121,7 @@ def run(
             keep=keep,
             compares=compare,
             until=parse_moment(until),
+            sample=None if sample is None else new_sample(sample, seed),
         )
     return call.say(outcome.as_json(), lines_of(outcome), outcome.exit_status)
 
@@ -178,6 +199,8 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
     rto = "never usable" if outcome.has_failed else "not measured: no check of a service was made"
+    if outcome.sample is not None:
+        rto = "not measured: a sample does not prove that a service works"
     if outcome.rto_ms is not None:
         rto = f"{measured(outcome.rto_ms)} from the start until usable"
     rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
@@ -188,6 +211,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         Table(
             rows=[
                 ["restored", f"{counted(files, 'file')}, {size_}"],
+                *([["sample", _sampled(outcome)]] if outcome.sample else []),
                 ["RTO", rto],
                 ["RPO", rpo],
             ],
@@ -240,6 +264,13 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     elif outcome.services and outcome.exit_status is ExitStatus.DONE:
         lines.append("Next: `standfast report` writes the page for your records.")
     return lines
+
+
+def _sampled(outcome: "DrillOutcome") -> str:
+    """Return the share of a sample, and the seed that repeats it."""
+    sample, details = outcome.sample, outcome.point.details
+    whole = f" of {counted(details.files, 'file')}, {size(details.bytes)}" if details else ""
+    return f"{sample.percent:g} %{whole}; seed {sample.seed}" if sample else ""
 
 
 def _judged(result: "ObjectiveResult") -> str:

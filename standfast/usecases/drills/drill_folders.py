@@ -95,19 +95,19 @@ def server_folder(target: Path) -> Path:
     return target.parent.resolve() / target.name.rpartition(".")[2][:_SHORT]
 
 
-def destroy_leftovers(installation: Installation, set_name: str) -> int:
-    """Delete the remains of a set's dead drills; return their number.
+def destroy_leftovers(installation: Installation, subject: str) -> int:
+    """Delete the remains of dead drills of a subject; return their number.
 
-    The caller holds the lock of the set's drills. Drills of another machine in the same folder are
+    The caller holds the lock of these drills. Drills of another machine in the same folder are
     not under that lock, so the ledger decides which drills are alive.
     """
     folder = installation.config.drills.folder
-    alive = {row.id for row in installation.ledger.runs.all("drill", set_name, states=["running"])}
-    leftovers = [
-        path
-        for path in folder.glob(f"{set_name}.*")
-        if path.suffix != _KEPT and path.name.removeprefix(f"{set_name}.") not in alive
-    ]
+    alive = {row.id for row in installation.ledger.runs.all("drill", subject, states=["running"])}
+    leftovers = []
+    for path in folder.glob(f"{subject}.*"):
+        run, _, suffix = path.name.removeprefix(f"{subject}.").partition(".")
+        if suffix in ("", OUTPUT[1:]) and run not in alive:
+            leftovers.append(path)
     for path in leftovers:
         if path.suffix == OUTPUT:
             path.unlink(missing_ok=True)

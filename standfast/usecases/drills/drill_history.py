@@ -8,6 +8,7 @@ from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.records import Json, timestamp
 from standfast.usecases.core.backup_repository import check_set, translated_errors
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
 from standfast.usecases.drills.signed_reports import ReportProblem, check_reports
 
 
@@ -52,11 +53,13 @@ def list_drills(installation: Installation, set_name: str | None = None) -> Dril
 
     Reports of another machine are checked there. Raise `UsageError` for an unknown set.
     """
-    runs = installation.ledger.runs.all("drill", set_name)
+    every = installation.ledger.runs.all("drill")
+    subjects = (set_name, f"{SAMPLE_SUBJECT}{set_name}")
+    runs = [run for run in every if set_name is None or run.subject in subjects]
     check_set(installation, set_name, runs)
     known: dict[str, str] = {}
     elsewhere: dict[str, str] = {}
-    for run in installation.ledger.runs.all("drill"):
+    for run in every:
         if run.summary.get("report"):
             known[run.id] = str(run.summary["report"])
             if (machine := Origin.of(run.summary).machine) not in ("", host_name()):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from backup.reader.path_selection import PathSample
 from backup.records import Problem, RecoveryPoint, RestoreResult
 from standfast.config.sections.services import ServiceConfig
 from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis, minutes
@@ -20,6 +21,7 @@ from standfast.usecases.backups.damaged_packs import kept
 from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.drill_folders import Target
+from standfast.usecases.drills.file_sample import share
 from standfast.usecases.drills.source_comparison import Comparison
 
 
@@ -48,6 +50,7 @@ class DrillOutcome:
     rpo_basis: RpoBasis
     target: Target
     clocks: Mapping[DrillClock, datetime]  # the steps that were reached
+    sample: PathSample | None = None  # the drill restored this part only
     output: Path | None = None  # the output of failed commands
     report: Path | None = None
     report_digest: str = ""
@@ -77,7 +80,10 @@ class DrillOutcome:
         found = []
         if not self.point.complete:
             found.append("the point itself is incomplete: its backup could not read everything")
-        if self.restored is not None and not self.restored.files:
+        is_empty = self.restored is not None and not self.restored.files
+        if is_empty and self.sample is not None:
+            found.append("the sample selects no file: sample a larger share or use another seed")
+        elif is_empty:
             found.append("no file was restored: check that the set's data exists and is mounted")
         if self.comparison is not None and self.comparison.is_equal and self.comparison.is_empty:
             found.append("nothing was compared with the live source")
@@ -88,6 +94,11 @@ class DrillOutcome:
             if not (service.is_checked or service.is_checked_elsewhere)
         ]
         return tuple(found)
+
+    @property
+    def sampled(self) -> dict[str, Json] | None:
+        """The sampled share of the recovery point; None for a drill of all."""
+        return share(self.sample, self.point, self.restored)
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -125,6 +136,7 @@ class DrillOutcome:
             "rto_ms": self.rto_ms,
             "rpo_ms": self.rpo_ms,
             "rpo_measured_from": self.rpo_basis.value,
+            "sample": self.sampled,
             "files": self.restored.files if self.restored else 0,
             "directories": self.restored.directories if self.restored else 0,
             "bytes": self.restored.bytes if self.restored else 0,
@@ -151,6 +163,7 @@ class DrillOutcome:
             "rpo_measured_from": self.rpo_basis.value,
             "files": self.restored.files if self.restored else 0,
             "bytes": self.restored.bytes if self.restored else 0,
+            **({"sample": self.sampled} if self.sampled else {}),
             "not_restored": len(self.problems),
             "is_damaged": self.is_damaged,
             **kept(self.damaged_packs),

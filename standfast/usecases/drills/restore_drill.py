@@ -13,11 +13,13 @@ Rules
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from backup.errors import Damaged as DamagedBackup
+from backup.reader.path_selection import PathSample
 from backup.records import Progress, RecoveryPoint, RestoreResult
 from backup.repository import Repository
 from standfast.config.sections.backup import BackupSetConfig
@@ -62,6 +64,7 @@ from standfast.usecases.drills.drill_folders import (
     keep_target,
     new_target,
 )
+from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT, skipped_checks
 from standfast.usecases.drills.outcome import DrillOutcome, not_recovered
 from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.drills.signed_reports import file_report
@@ -99,6 +102,7 @@ def run_drill(
     keep: bool = False,
     compares: bool = False,
     until: datetime | None = None,
+    sample: PathSample | None = None,
     declared_at: datetime | None = None,
 ) -> DrillOutcome:
     """Drill a set: restore and check it in isolation, then destroy it.
@@ -107,31 +111,35 @@ def run_drill(
 
     Without an identity file, use `drills.identity`. `compares` also compares the restored tree with
     the live source, which must not change meanwhile. `until` is the time up to which the log of a
-    base backup is replayed; `latest` is then the newest point before it. Times count from
+    base backup is replayed; `latest` is then the newest point before it. With a
+    `sample`, only its files are restored, and no service is checked. Times count from
     `declared_at`, by default from now. Raise `UsageError` for an
     unknown set, point or identity, `Refused` while another drill of this set runs.
     """
     declared_at = declared_at or installation.clock()
     settings = set_of(installation, set_name)
+    subject = set_name if sample is None else SAMPLE_SUBJECT + set_name
     services = _ordered_services(installation, set_name)
     seen = _Seen()
+    if sample is not None:
+        seen.checks, services = skipped_checks(services), {}
     seen.clocks[DrillClock.DECLARED] = declared_at
     identity = identity_of(installation, identity_file)
     seen.clocks[DrillClock.KEY_OBTAINED] = installation.clock()
     named = None if point == "latest" else find_named_point(installation, identity, point, set_name)
-    with recorded(installation, "drill", set_name, way) as run:
-        destroy_leftovers(installation, set_name)
+    with recorded(installation, "drill", subject, way) as run:
+        destroy_leftovers(installation, subject)
         repository, chosen = named or open_newest(installation, identity, set_name, until)
-        with new_target(installation, set_name, run.token) as folder:
+        with new_target(installation, subject, run.token) as folder:
             try:
                 with (
                     translated_errors(f"drilling {set_name}"),
-                    started_servers(
-                        installation, repository, chosen, folder, identity_file
-                    ) as databases,
+                    started_servers(installation, repository, chosen, folder, identity_file)
+                    if sample is None
+                    else nullcontext(LoadedDatabases()) as databases,
                 ):
                     seen.clocks[DrillClock.PROVISIONED] = installation.clock()
-                    _restore(installation, repository, chosen, folder, progress, seen)
+                    _restore(installation, repository, chosen, folder, sample, progress, seen)
                     seen.checks += load_databases(
                         installation, repository, databases, settings, folder, until
                     )
@@ -159,6 +167,7 @@ def run_drill(
         outcome = _outcome(
             installation, run.token, set_name, way, chosen, declared_at, seen, target
         )
+        outcome = replace(outcome, sample=sample)
         if not compares:
             skipped = CheckResult(
                 name=COMPARISON,
@@ -195,6 +204,7 @@ def _restore(
     repository: Repository,
     point: RecoveryPoint,
     folder: Path,
+    sample: PathSample | None,
     progress: Callable[[Progress], None] | None,
     seen: _Seen,
 ) -> None:
@@ -206,7 +216,9 @@ def _restore(
         if progress is not None:
             progress(restored)
 
-    seen.result = repository.restore(point, folder / "tree", (), observed, now=installation.clock)
+    seen.result = repository.restore(
+        point, folder / "tree", sample or (), observed, now=installation.clock
+    )
     seen.restored_at = seen.clocks[DrillClock.DATA_COMPLETE] = installation.clock()
     seen.is_damaged = is_damage_behind(seen.result.problems)
     seen.damaged_packs = seen.result.damaged_packs

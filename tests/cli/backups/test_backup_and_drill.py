@@ -485,3 +485,33 @@ def test_a_drill_without_an_identity_says_where_to_name_one(desk: Desk, installa
     answer = desk.run("drill", "run", "main")
     assert answer.status == 2
     assert "--identity" in answer.err
+
+
+def test_sample_drill_prints_the_seed_that_repeats_it(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    desk.run("backup", "run", "main")
+    drill = ("drill", "run", "main", "--identity", identity, "--sample", "100")
+    sample = desk.json(*drill)["sample"]
+    answer = desk.run(*drill, "--seed", str(sample["seed"]))
+    assert answer.status == 0, answer.out
+    assert f"seed {sample['seed']}" in answer.out
+    assert "RTO       not measured" in answer.out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sample", "0"],
+        ["--sample", "101"],
+        ["--seed", "1"],
+        ["--sample", "5", "--compare"],
+        ["--sample", "5", "--until", "2026-03-02T14:20+01:00"],
+    ],
+)
+def test_contradicting_sample_options_are_usage_errors(
+    options: list[str], desk: Desk, installation: Path, identity: Path
+) -> None:
+    answer = desk.run("drill", "run", "main", "--identity", identity, *options)
+    assert answer.status == ExitStatus.USAGE
+    assert desk.json("drill", "list")["drills"] == []

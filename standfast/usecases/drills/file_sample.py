@@ -1,0 +1,54 @@
+"""Drill of a random sample of a set's files.
+
+Rules
+- The seed and the recovery point decide which files are restored: the same seed repeats a sample.
+- A sample proves the sampled files only. It loads no database, runs no check of a service, and
+  measures no RTO. In the ledger its subject is not the set, so it never counts as a drill of it.
+"""
+
+import secrets
+from collections.abc import Iterable
+
+from backup.reader.path_selection import PathSample
+from backup.records import RecoveryPoint, RestoreResult
+from standfast.records import Json
+from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
+
+SAMPLE_SUBJECT = "sample."  # before the name of the set; no set has a dot
+_LARGEST_SEED = 2**32
+
+
+def new_sample(percent: float, seed: int | None) -> PathSample:
+    """Return a sample; choose a seed if none is given."""
+    chosen = secrets.randbelow(_LARGEST_SEED) if seed is None else seed
+    return PathSample(percent=percent, seed=chosen)
+
+
+def skipped_checks(services: Iterable[str]) -> list[CheckResult]:
+    """Return the checks that a sample omits, by service."""
+    return [
+        CheckResult(
+            name="checks",
+            service=service,
+            level=CheckLevel.SERVICE,
+            state=CheckState.SKIPPED,
+            reason="a sample proves single files, not the service",
+        )
+        for service in services
+    ]
+
+
+def share(
+    sample: PathSample | None, point: RecoveryPoint, restored: RestoreResult | None
+) -> dict[str, Json] | None:
+    """Return the sampled share of a recovery point, in files and bytes."""
+    if sample is None:
+        return None
+    return {
+        "percent": f"{sample.percent:g}",  # canonical JSON has no fractions
+        "seed": sample.seed,
+        "files": restored.files if restored else 0,
+        "bytes": restored.bytes if restored else 0,
+        "files_in_point": point.details.files if point.details else None,
+        "bytes_in_point": point.details.bytes if point.details else None,
+    }
