@@ -7,6 +7,7 @@ installation is a week old: its first day, on which anybody may enrol, is over.
 
 from contextlib import suppress
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -44,6 +45,7 @@ def test_nobody_enrols_without_a_signature(site: Site) -> None:
 
 
 def test_nobody_removes_in_another_persons_name(site: Site) -> None:
+    site.add_duty_manager("finn", OWNER)  # enough approvers would remain
     forged = Signer(name="dana", key=Ed25519PrivateKey.generate())
     with pytest.raises(ApprovalRefused):
         remove_person(site.installation, "lee", forged)
@@ -91,6 +93,19 @@ def test_removal_is_signed_witnessed_and_notified(site: Site) -> None:
         assert len(bytes.fromhex(event.detail[signature])) == 64
     assert site.witnessed() >= event.sequence
     assert site.notified("lee was removed") == {"dana", "lee", "kim"}
+
+
+def test_removal_is_witnessed_before_it_is_notified(site: Site) -> None:
+    dana, kim = signer("dana"), signer("kim")
+    site.smtp.hold("data")
+    removal = Thread(target=remove_person, args=(site.installation, "lee", dana, kim))
+    removal.start()
+    try:
+        site.smtp.wait_for("data")
+        assert site.witnessed() >= site.event("person.removed").sequence
+    finally:
+        site.smtp.release()
+        removal.join()
 
 
 def test_enrolment_is_witnessed_and_notified(site: Site) -> None:
