@@ -12,7 +12,7 @@ from tests.cli.desk import Desk
 COMMANDS = sorted(words for words, _ in leaf_commands(app))
 
 
-def test_the_forms_that_scripts_rely_on_are_there() -> None:
+def test_command_forms_of_scripts_exist() -> None:
     fixed = (
         "init|check|serve|status|lock|demo|backup run|backup list|backup restore|backup verify|"
         "drill run|drill list|incident plan|incident open|incident status|incident approve|"
@@ -24,9 +24,7 @@ def test_the_forms_that_scripts_rely_on_are_there() -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_the_help_of_every_command_lists_its_exit_statuses_and_an_example(
-    words: tuple[str, ...], desk: Desk
-) -> None:
+def test_help_lists_exit_statuses_and_an_example(words: tuple[str, ...], desk: Desk) -> None:
     answer = desk.run(*words, "--help")
     assert answer.status == 0
     listed = answer.out.partition("Exit statuses:\n")[2].partition("\nExample:")[0].splitlines()
@@ -45,23 +43,21 @@ def test_no_sentence_about_a_command_is_cut(desk: Desk) -> None:
         assert "..." not in desk.run(*group, "--help").out.partition("\nCommands:")[2], group
 
 
-def test_the_first_page_says_what_to_type_in_a_breach(desk: Desk) -> None:
+def test_first_help_page_says_what_a_breach_needs(desk: Desk) -> None:
     told = " ".join(desk.run("--help").out.split())
     for command in ("playbook list", "incident plan PLAYBOOK", "lock ACCOUNT"):
         assert f"`standfast {command}`" in told
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_the_help_of_every_command_says_what_stands_everywhere(
-    words: tuple[str, ...], desk: Desk
-) -> None:
+def test_help_shows_the_common_options(words: tuple[str, ...], desk: Desk) -> None:
     out = desk.run(*words, "--help").out
     assert "-c, --config FILE" in out
     assert "--json" in out
 
 
 @pytest.mark.parametrize("words", [(), ("backup",), ("backup", "owner"), *COMMANDS], ids=" ".join)
-def test_help_is_given_under_each_name_that_people_try(words: tuple[str, ...], desk: Desk) -> None:
+def test_help_is_printed_for_every_usual_spelling(words: tuple[str, ...], desk: Desk) -> None:
     asked = desk.run(*words, "--help")
     assert asked.status == 0
     assert desk.run(*words, "-h") == asked
@@ -70,18 +66,18 @@ def test_help_is_given_under_each_name_that_people_try(words: tuple[str, ...], d
     assert desk.json(*words, "--help") == {"help": asked.out.removesuffix("\n")}
 
 
-def test_help_of_a_command_that_is_mistyped_names_the_nearest_one(desk: Desk) -> None:
+def test_help_of_mistyped_command_suggests_a_command(desk: Desk) -> None:
     answer = desk.run("help", "incident", "opne")
     assert answer.status == 2
     assert "Did you mean 'open'" in answer.err
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_no_command_takes_a_passphrase_as_an_argument(words: tuple[str, ...], desk: Desk) -> None:
+def test_no_command_has_a_passphrase_argument(words: tuple[str, ...], desk: Desk) -> None:
     assert "--passphrase " not in desk.run(*words, "--help").out
 
 
-def test_a_command_that_needs_the_ledger_says_how_it_ends_without_one(desk: Desk) -> None:
+def test_ledger_command_documents_status_without_ledger(desk: Desk) -> None:
     for words, statuses in (
         (("incident", "list"), "0126"),
         (("deadline", "told"), "0126"),
@@ -92,7 +88,7 @@ def test_a_command_that_needs_the_ledger_says_how_it_ends_without_one(desk: Desk
         assert "".join(line[2] for line in listed.splitlines() if line[2:3].isdigit()) == statuses
 
 
-def test_every_exit_status_stands_in_some_help(desk: Desk) -> None:
+def test_each_exit_status_is_in_some_help(desk: Desk) -> None:
     listed = "".join(desk.run(*words, "--help").out for words in COMMANDS)
     for status, meaning in EXIT_STATUS_MEANING.items():
         assert f"  {status.value}  {meaning}" in listed
@@ -104,7 +100,7 @@ def test_a_group_without_a_command_shows_its_help(desk: Desk) -> None:
     assert "undo" in answer.err
 
 
-def test_a_mistyped_command_is_answered_with_the_nearest_one(desk: Desk) -> None:
+def test_mistyped_command_suggests_a_command(desk: Desk) -> None:
     answer = desk.run("incident", "opne")
     assert answer.status == 2
     assert "open" in answer.err

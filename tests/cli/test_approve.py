@@ -39,7 +39,7 @@ def state(desk: Desk) -> str:
     return str(steps["tell_customers"])
 
 
-def test_where_nobody_is_asked_an_approval_names_what_it_signs(desk: Desk, asking: str) -> None:
+def test_approval_without_terminal_needs_the_digest(desk: Desk, asking: str) -> None:
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
     assert "nothing was signed" in answer.err
@@ -54,9 +54,7 @@ def test_where_nobody_is_asked_an_approval_names_what_it_signs(desk: Desk, askin
     assert state(desk) == "done"
 
 
-def test_on_a_terminal_it_is_shown_and_signed_when_whoever_reads_it_agrees(
-    desk: Desk, asking: str
-) -> None:
+def test_terminal_shows_the_plan_before_signing(desk: Desk, asking: str) -> None:
     digest = desk.asked()
     asked = sit_down(desk, "n", "y")
     answer = desk.run("incident", "approve", "--as", "lee")
@@ -68,9 +66,7 @@ def test_on_a_terminal_it_is_shown_and_signed_when_whoever_reads_it_agrees(
     assert state(desk) == "done"
 
 
-def test_who_gives_the_digest_of_the_page_is_shown_what_it_is_before_they_sign(
-    desk: Desk, asking: str
-) -> None:
+def test_matching_digest_still_shows_the_plan(desk: Desk, asking: str) -> None:
     digest = desk.asked()
     asked = sit_down(desk)
     other = desk.run("incident", "approve", "--digest", "0" * 16, "--as", "lee")
@@ -89,7 +85,7 @@ def test_a_few_characters_of_a_digest_name_nothing(desk: Desk, asking: str) -> N
     assert "at least 8 characters of the digest" in answer.err
 
 
-def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking: str) -> None:
+def test_plan_changed_while_read_is_not_signed(desk: Desk, asking: str) -> None:
     """Another refuses meanwhile, and the operator has it asked again."""
 
     def changed_meanwhile(question: str) -> str:
@@ -109,7 +105,7 @@ def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking:
     assert (state(desk), desk.asked() != before) == ("asking", True)
 
 
-def test_a_no_needs_no_digest_and_the_next_step_names_it(desk: Desk, asking: str) -> None:
+def test_refusal_needs_no_digest(desk: Desk, asking: str) -> None:
     exactly = f"approve {asking} tell_customers --digest {desk.asked()[:16]} --as PERSON"
     answer = desk.run("incident", "answer", "watch", "done")
     assert exactly in answer.out
@@ -124,7 +120,7 @@ def _page(desk: Desk) -> str:
     return Path(str(written["file"])).read_text() if "file" in written else str(written)
 
 
-def test_a_step_that_is_mistyped_is_named_and_not_waited_for(desk: Desk, asking: str) -> None:
+def test_mistyped_step_is_an_error(desk: Desk, asking: str) -> None:
     answer = desk.run("incident", "approve", asking, "tell_custmers", "--as", "lee")
     assert (answer.status, state(desk)) == (2, "asking")
     assert asking in answer.err
@@ -132,7 +128,7 @@ def test_a_step_that_is_mistyped_is_named_and_not_waited_for(desk: Desk, asking:
     assert "did you mean 'tell_customers'?" in answer.err
 
 
-def test_who_breaks_the_glass_is_told_when_it_begins_and_how_it_is_refused(
+def test_break_glass_states_start_and_refusal(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     settings = live_installation / "standfast.toml"

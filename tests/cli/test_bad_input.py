@@ -251,7 +251,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_told_and_nothing_is_half_done(
+def test_bad_input_is_reported_without_side_effects(
     name: str, desk: Desk, quiet_installation: Path
 ) -> None:
     case = CASES[name]
@@ -285,7 +285,7 @@ def test_bad_input_is_told_and_nothing_is_half_done(
         (("leave-out", "tell --own-address"), "MARK", "notice held"),
     ],
 )
-def test_a_notices_word_that_is_missing_is_named_with_what_lists_them(
+def test_missing_notice_word_suggests_the_list(
     names: tuple[str, ...], wanted: str, told_by: str, desk: Desk, quiet_installation: Path
 ) -> None:
     for name in names:
@@ -297,7 +297,7 @@ def test_a_notices_word_that_is_missing_is_named_with_what_lists_them(
 @pytest.mark.parametrize(
     "words", [("incident", "status"), ("audit", "show"), ("report",), ("people", "remove")]
 )
-def test_a_name_that_is_no_text_is_a_mistyped_word(
+def test_undecodable_name_is_a_mistyped_word(
     words: tuple[str, ...], desk: Desk, quiet_installation: Path
 ) -> None:
     answer = desk.run(*words, "inc-\udce9")
@@ -305,9 +305,7 @@ def test_a_name_that_is_no_text_is_a_mistyped_word(
     assert "not UTF-8" in answer.err
 
 
-def test_what_nobody_foresaw_is_one_line_without_its_words(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_unexpected_error_is_one_line_without_text(desk: Desk, quiet_installation: Path) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("alice's token is 1234")
 
@@ -324,7 +322,7 @@ def test_what_nobody_foresaw_is_one_line_without_its_words(
         desk.run("status")
 
 
-def test_what_this_user_may_not_look_at_is_named(desk: Desk, quiet_installation: Path) -> None:
+def test_unreadable_file_is_named(desk: Desk, quiet_installation: Path) -> None:
     def shut(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/srv/theirs")
 
@@ -334,9 +332,7 @@ def test_what_this_user_may_not_look_at_is_named(desk: Desk, quiet_installation:
     assert "/srv/theirs: permission denied" in answer.err
 
 
-def test_a_package_that_is_missing_is_named_with_the_python_that_lacks_it(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_missing_package_is_named_with_its_python(desk: Desk, quiet_installation: Path) -> None:
     def broken(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'blake3'", name="blake3")
 
@@ -346,9 +342,7 @@ def test_a_package_that_is_missing_is_named_with_the_python_that_lacks_it(
     assert answer.err.startswith(f"package blake3: missing in {sys.executable}")
 
 
-def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_interrupt_ends_with_130_and_current_state(desk: Desk, quiet_installation: Path) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -360,7 +354,7 @@ def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
     assert desk.json("status") == {"error": answer.err.rstrip(), "exit_status": 130}
 
 
-def test_a_reader_that_has_enough_is_no_trouble(installation: Path, desk: Desk) -> None:
+def test_closed_pipe_is_no_error(installation: Path, desk: Desk) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -375,14 +369,14 @@ def test_a_reader_that_has_enough_is_no_trouble(installation: Path, desk: Desk) 
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_the_real_entry_point_speaks_json_about_a_place_that_is_not_there(desk: Desk) -> None:
+def test_entry_point_prints_json_for_missing_installation(desk: Desk) -> None:
     answer = run_apart("check", "--json", cwd=desk.folder)
     assert answer.status == 2
     assert "standfast init" in answer.document["error"]
     assert answer.err == ""
 
 
-def test_a_windows_host_is_refused_and_told_how_its_files_are_backed_up(desk: Desk) -> None:
+def test_windows_host_is_refused_with_an_alternative(desk: Desk) -> None:
     as_windows = f"import sys, standfast.cli; sys.platform = 'win32'; {ENTRY}"
     done = subprocess.run(
         [sys.executable, "-c", as_windows, "backup", "run", "--json"],
@@ -399,7 +393,7 @@ def test_a_windows_host_is_refused_and_told_how_its_files_are_backed_up(desk: De
     assert document["exit_status"] == 2
 
 
-def test_the_version_is_told_by_the_script_and_by_the_module(desk: Desk) -> None:
+def test_script_and_module_print_the_version(desk: Desk) -> None:
     told = f"standfast {__version__}\n"
     assert desk.run("--version").out == told
     assert desk.json("--version") == {"version": __version__}
@@ -427,7 +421,7 @@ def test_the_version_is_told_by_the_script_and_by_the_module(desk: Desk) -> None
         ("2>&-", "nosuch", 2, ""),
     ],
 )
-def test_a_stream_that_is_closed_is_no_accident(
+def test_closed_stream_is_no_error(
     closed: str, words: str, status: int, says: str, installation: Path, desk: Desk
 ) -> None:
     done = _at_a_shell(f"{words} {closed}", installation)
@@ -439,7 +433,7 @@ def test_a_stream_that_is_closed_is_no_accident(
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("as_json", ["", " --json"])
-def test_an_answer_that_no_disk_takes_undoes_nothing_and_is_told(
+def test_unwritable_answer_undoes_nothing_and_is_reported(
     as_json: str, unbuffered: str, installation: Path, desk: Desk
 ) -> None:
     for words, status in (("backup run", 1), ("backup list", 1), ("backup nosuch", 2)):
@@ -460,13 +454,13 @@ def test_an_answer_that_no_disk_takes_undoes_nothing_and_is_told(
     assert (desk.folder / "back/source/note.txt").read_text() == "a note"
 
 
-def test_an_error_that_can_be_told_nowhere_keeps_its_exit_status(installation: Path) -> None:
+def test_unprintable_error_keeps_its_exit_status(installation: Path) -> None:
     for everywhere in ("2>/dev/full", ">/dev/full 2>/dev/full", "--json >/dev/full 2>/dev/full"):
         assert _at_a_shell(f"backup nosuch {everywhere}", installation).returncode == 2
     assert _at_a_shell("backup list >/dev/full 2>/dev/full", installation).returncode == 1
 
 
-def test_a_folder_that_went_from_under_a_command_is_named(installation: Path, desk: Desk) -> None:
+def test_deleted_working_folder_is_named(installation: Path, desk: Desk) -> None:
     gone = desk.folder / "gone"
     for words in ("backup list", "backup run", "status", "check"):
         gone.mkdir()
@@ -497,7 +491,7 @@ def _at_a_shell(words: str, installation: Path, **env: str) -> "subprocess.Compl
     )
 
 
-def test_a_key_of_the_ledger_that_cannot_be_read_is_named(installation: Path, desk: Desk) -> None:
+def test_unreadable_ledger_key_is_named(installation: Path, desk: Desk) -> None:
     """Root reads everything, but nobody reads a folder as a file."""
     key = installation / "keys/ledger/installation.key"
     key.unlink()
@@ -513,7 +507,7 @@ def test_a_key_of_the_ledger_that_cannot_be_read_is_named(installation: Path, de
     assert "cannot be read" in str(failed)
 
 
-def test_whoever_cannot_be_enrolled_is_told_before_a_passphrase_is_asked_for(
+def test_invalid_person_is_refused_before_the_passphrase(
     desk: Desk, quiet_installation: Path
 ) -> None:
     who = ("--full-name", "Dana Ray", "--mail", "dana@example.com")
@@ -523,9 +517,7 @@ def test_whoever_cannot_be_enrolled_is_told_before_a_passphrase_is_asked_for(
     assert "--mail: not a valid mail address" in mail.err
 
 
-def test_a_passphrase_that_is_no_text_is_a_matter_of_the_terminal(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_undecodable_passphrase_is_a_terminal_error(desk: Desk, quiet_installation: Path) -> None:
     """A terminal that is not set to UTF-8 sends an é as one byte."""
     words = ("lock", "alice", "--exercise", "--as", "dana")
     desk.sign_in_with(b"caf\xe9".decode(errors="surrogateescape"))
@@ -540,7 +532,7 @@ def test_a_passphrase_that_is_no_text_is_a_matter_of_the_terminal(
 
 
 @pytest.mark.parametrize("file", ["/dev/zero", "accounts.txt"])
-def test_a_file_of_accounts_that_has_no_end_is_not_read_to_it(
+def test_endless_account_file_is_not_read_completely(
     desk: Desk, quiet_installation: Path, file: str
 ) -> None:
     if file == "accounts.txt":
@@ -551,9 +543,7 @@ def test_a_file_of_accounts_that_has_no_end_is_not_read_to_it(
     assert "larger than 16 MiB" in answer.err
 
 
-def test_a_file_of_accounts_that_is_not_there_is_named_as_it_was_typed(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_missing_account_file_is_named_as_typed(desk: Desk, quiet_installation: Path) -> None:
     said = "none.txt: cannot be read: No such file or directory"
     assert desk.run("lock", "@none.txt").err.startswith(said)
     answer = desk.run("incident", "plan", "lock", "-i", "accounts=@none.txt")

@@ -28,7 +28,7 @@ def typed(desk: Desk, installation: Path, command: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_repository_of_a_later_format_asks_for_a_newer_version(
+def test_newer_format_asks_for_a_newer_version(
     desk: Desk, installation: Path, command: str
 ) -> None:
     desk.run("backup", "run")
@@ -44,7 +44,7 @@ def test_a_repository_of_a_later_format_asks_for_a_newer_version(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_strangers_claim_of_a_later_format_stops_nothing(
+def test_foreign_claim_of_newer_format_stops_nothing(
     desk: Desk, installation: Path, command: str
 ) -> None:
     desk.run("backup", "run")
@@ -57,9 +57,7 @@ def test_a_strangers_claim_of_a_later_format_stops_nothing(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_foreign_file_is_named_by_verify_and_stops_nothing(
-    desk: Desk, installation: Path, command: str
-) -> None:
+def test_foreign_file_is_named_by_verify(desk: Desk, installation: Path, command: str) -> None:
     desk.run("backup", "run")
     (installation / "vault/holiday.jpg").write_bytes(b"no object of ours")
     (installation / "vault/w/host-1/notes.txt").write_bytes(b"nor this")
@@ -98,7 +96,7 @@ def test_a_missing_identity_is_asked_for(desk: Desk, installation: Path) -> None
     assert not (desk.folder / "out").exists()
 
 
-def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, installation: Path) -> None:
+def test_lost_key_store_differs_from_wrong_key(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     words = typed(desk, installation, "restore")
     for record in (installation / "keys").rglob("0000000000"):
@@ -121,7 +119,7 @@ def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, installation: Pat
     ],
     ids=" ".join,
 )
-def test_a_pack_whose_key_is_damaged_is_no_wrong_identity(
+def test_damaged_pack_key_is_no_wrong_identity(
     desk: Desk, installation: Path, words: tuple[str, ...]
 ) -> None:
     desk.run("backup", "run")
@@ -138,9 +136,7 @@ def test_a_pack_whose_key_is_damaged_is_no_wrong_identity(
     assert "`backup verify`" in answer.out + answer.err
 
 
-def test_a_key_store_that_cannot_be_read_is_told_from_a_wrong_key(
-    desk: Desk, installation: Path
-) -> None:
+def test_unreadable_key_store_differs_from_wrong_key(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     records = installation / "keys/store/k/main/0000000000"
     ours = records.with_name("ours")
@@ -154,9 +150,7 @@ def test_a_key_store_that_cannot_be_read_is_told_from_a_wrong_key(
     assert desk.run(*typed(desk, installation, "restore")).status == 0
 
 
-def test_an_identity_of_another_repository_is_thought_of_where_no_host_is(
-    desk: Desk, installation: Path
-) -> None:
+def test_foreign_identity_is_considered_without_a_host(desk: Desk, installation: Path) -> None:
     """As at a second site, where `init` has made an identity that opens nothing there."""
     desk.run("backup", "run")
     shutil.rmtree(installation / "keys/backup-host")

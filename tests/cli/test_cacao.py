@@ -8,7 +8,7 @@ from tests.playbook.cacao.build import END, action, named, text
 BLOCK = named("action", 1)
 
 
-def test_a_playbook_goes_out_and_comes_back_as_it_was(desk: Desk) -> None:
+def test_exported_playbook_is_imported_unchanged(desk: Desk) -> None:
     out, back = desk.folder / "out.json", desk.folder / "back.yaml"
     assert desk.run("playbook", "export", "ransomware", "--to", str(out)).status == 0
     assert json.loads(out.read_text())["spec_version"] == "cacao-2.0"
@@ -21,7 +21,7 @@ def test_a_playbook_goes_out_and_comes_back_as_it_was(desk: Desk) -> None:
     assert "exists already" in again.err
 
 
-def test_what_a_foreign_file_would_run_is_named_and_checked_by_the_path_in_it(desk: Desk) -> None:
+def test_foreign_commands_are_named_and_checked_by_path(desk: Desk) -> None:
     foreign = desk.folder / "foreign.json"
     step = action(END, {"type": "bash", "command": "iptables -A x"}, name="Block it")
     foreign.write_text(text({BLOCK: step}, BLOCK))

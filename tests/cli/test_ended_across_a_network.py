@@ -80,7 +80,7 @@ COMMANDS: dict[str, tuple[Role, tuple[str, ...], tuple[str, str]]] = {
 @pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_command_that_a_bucket_does_not_answer_ends_soon_and_is_gone_on_with(
+def test_command_ends_soon_for_a_silent_bucket(
     name: str, number: signal.Signals, status: int, folder: Path, proxy: Proxy
 ) -> None:
     role, words, (method, containing) = COMMANDS[name]

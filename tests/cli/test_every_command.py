@@ -201,7 +201,7 @@ def typed_words(desk: Desk, line: str) -> list[str]:
     return shlex.split(line.replace("DIGEST", desk.asked()) if "DIGEST" in line else line)
 
 
-def test_every_command_gives_one_document(
+def test_every_command_prints_one_document(
     desk: Desk, story_installation: Path, subtests: pytest.Subtests
 ) -> None:
     typed: set[tuple[str, ...]] = set()
@@ -221,7 +221,7 @@ def test_every_command_gives_one_document(
     assert set(COMMANDS) - typed == ELSEWHERE
 
 
-def test_the_same_story_is_told_in_calm_lines(desk: Desk, story_installation: Path) -> None:
+def test_every_command_prints_calm_lines(desk: Desk, story_installation: Path) -> None:
     heard = set()
     for line, status in STORY:
         words = typed_words(desk, line)

@@ -10,7 +10,7 @@ from tests.servers.scim import ScimServer
 _UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 
 
-def test_who_was_not_locked_is_named_masked_beside_the_reason(
+def test_unlocked_account_is_masked_with_its_reason(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
@@ -29,9 +29,7 @@ def test_who_was_not_locked_is_named_masked_beside_the_reason(
     assert "targets.viewed" not in {event["action"] for event in events}
 
 
-def test_people_read_their_own_time_and_documents_say_utc(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_people_get_local_time_documents_get_utc(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(
@@ -51,18 +49,14 @@ def test_people_read_their_own_time_and_documents_say_utc(
     assert _UTC.match(listed["opened_at"])
 
 
-def test_a_zone_that_is_none_keeps_no_status_from_being_shown(
-    desk: Desk, installation: Path
-) -> None:
+def test_invalid_time_zone_does_not_prevent_status(desk: Desk, installation: Path) -> None:
     assert zone_of({"organisation": {"time_zone": "Mars/Olympus"}}) == "UTC"
     assert zone_of({"organisation": {"time_zone": 3}}) == "UTC"
     assert zone_of({"organisation": "none"}) == "UTC"
     assert zone_of({"organisation": {"time_zone": "America/Sao_Paulo"}}) == "America/Sao_Paulo"
 
 
-def test_an_exercise_says_that_it_is_one_wherever_it_stands(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_exercise_is_marked_everywhere(desk: Desk, quiet_installation: Path) -> None:
     played = desk.run("lock", "alice", "--exercise")
     assert played.out.startswith("EXERCISE. ")
     assert desk.run("incident", "status").out.startswith("EXERCISE.")
@@ -74,9 +68,7 @@ def test_an_exercise_says_that_it_is_one_wherever_it_stands(
     assert "is closed; nothing live was touched." in closed.out
 
 
-def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_review_draft_lists_deviations_from_plan(desk: Desk, quiet_installation: Path) -> None:
     desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise")
     said = desk.run("incident", "after-action", "--to", "page.html").out
     assert said.count("Deviations from the plan:") == 1
@@ -84,7 +76,7 @@ def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(
     assert "Otherwise" not in said
 
 
-def test_whom_a_notice_did_not_reach_is_named_masked_beside_the_reason(
+def test_unreached_recipient_is_masked_with_its_reason(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")

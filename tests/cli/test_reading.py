@@ -23,13 +23,11 @@ def test_playbooks_and_notices_are_read_without_any_place(desk: Desk) -> None:
     assert "staff-heads-up" in notices
 
 
-def test_a_configuration_that_is_named_and_missing_is_not_passed_over(desk: Desk) -> None:
+def test_missing_named_configuration_is_an_error(desk: Desk) -> None:
     assert desk.run("playbook", "list", "-c", "missing.toml").status == 2
 
 
-def test_a_playbook_that_names_what_is_not_here_is_told_by_line(
-    desk: Desk, installation: Path
-) -> None:
+def test_playbook_with_unknown_name_is_reported_by_line(desk: Desk, installation: Path) -> None:
     answer = desk.run("playbook", "check", "account-takeover")
     assert answer.status == 2
     assert "there is no audience `staff`" in answer.err
@@ -38,7 +36,7 @@ def test_a_playbook_that_names_what_is_not_here_is_told_by_line(
     assert first["file"].endswith("account-takeover.yaml")
 
 
-def test_all_that_is_wrong_in_any_file_is_told_at_once(desk: Desk) -> None:
+def test_mistakes_of_all_files_are_reported_together(desk: Desk) -> None:
     (desk.folder / "one.yaml").write_text("playbook: one\nversion: 1\ntitle: O\nuse_when: N.\n")
     two = "playbook: two\nversion: x\ntitle: T\nuse_when: N.\nsteps: {a: {title: A, do: lock}}\n"
     (desk.folder / "two.yaml").write_text(two)
@@ -73,9 +71,7 @@ def test_a_playbook_is_checked_by_its_file(desk: Desk) -> None:
     assert "name a file with its ending" in desk.run("playbook", "show", "mine").err
 
 
-def test_a_playbook_that_is_broken_hides_no_other_and_each_has_the_name_that_opens_it(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_broken_playbook_hides_no_other(desk: Desk, quiet_installation: Path) -> None:
     (quiet_installation / "own").mkdir()
     own = (
         "playbook: mine\nversion: 1\ntitle: T\nuse_when: Now.\nsteps: {a: {title: A, manual: A}}\n"
@@ -92,9 +88,7 @@ def test_a_playbook_that_is_broken_hides_no_other_and_each_has_the_name_that_ope
     assert desk.json("playbook", "list")["problems"][0]["line"] == 2
 
 
-def test_what_cannot_be_read_among_the_playbooks_hides_no_other_and_a_hidden_file_is_none(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_unreadable_playbook_hides_no_other(desk: Desk, quiet_installation: Path) -> None:
     (quiet_installation / "own").mkdir()
     (quiet_installation / "own/.#lock.yaml").symlink_to("somebody@desk.123:456")
     config_file = quiet_installation / "standfast.toml"
@@ -110,7 +104,7 @@ def test_what_cannot_be_read_among_the_playbooks_hides_no_other_and_a_hidden_fil
     assert "gone.yaml: cannot be read: No such file or directory" in answer.err
 
 
-def test_a_preview_shows_what_one_person_would_get(desk: Desk) -> None:
+def test_preview_shows_the_message_of_one_person(desk: Desk) -> None:
     english = desk.json("notice", "preview", "staff-heads-up")
     spanish = desk.json("notice", "preview", "staff-heads-up", "--lang", "es")
     assert (english["language"], spanish["language"]) == ("en", "es")
@@ -128,7 +122,7 @@ def test_a_preview_shows_what_one_person_would_get(desk: Desk) -> None:
     assert "default-src 'none'" in page
 
 
-def test_a_preview_that_cannot_be_made_says_what_there_is(desk: Desk) -> None:
+def test_failed_preview_lists_the_available_notices(desk: Desk) -> None:
     assert "staff-heads-up" in desk.run("notice", "preview", "hello").err
     answer = desk.run("notice", "preview", "staff-heads-up", "--lang", "xx")
     assert (answer.status, "Choose one of de, en, es, fr" in answer.err) == (2, True)
@@ -137,9 +131,7 @@ def test_a_preview_that_cannot_be_made_says_what_there_is(desk: Desk) -> None:
     assert (unwritable.status, "cannot be written" in unwritable.err) == (1, True)
 
 
-def test_evidence_is_listed_and_verified_and_damage_is_named(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_damaged_evidence_is_named(desk: Desk, live_installation: Path) -> None:
     assert desk.run("evidence", "list").out == "No evidence was frozen yet.\n"
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     assert "1 file frozen" in desk.run("incident", "status", incident_id, "--targets").out
@@ -159,9 +151,7 @@ def test_evidence_is_listed_and_verified_and_damage_is_named(
     assert desk.run("evidence", "verify", "inc-2020-0001").status == 2
 
 
-def test_evidence_is_handed_out_masked_unless_there_is_a_reason(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_evidence_export_is_masked_without_a_reason(desk: Desk, live_installation: Path) -> None:
     (live_installation / "logs/sign-in.log").write_text("agent01 took 4111 1111 1111 1111\n")
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     export = ("evidence", "export", incident_id, "--to")
@@ -186,9 +176,7 @@ def test_evidence_is_handed_out_masked_unless_there_is_a_reason(
     assert "exists already" in desk.run(*export, "clear").err
 
 
-def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_evidence_of_unknown_incident_is_an_error(desk: Desk, live_installation: Path) -> None:
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
     assert (
         desk.run("evidence", "list", incident_id).out
@@ -198,9 +186,7 @@ def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
     assert (answer.status, "incident 'inc-2020-0001': unknown" in answer.err) == (2, True)
 
 
-def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_uncountable_evidence_is_not_complete(desk: Desk, live_installation: Path) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     (one,) = desk.json("evidence", "list", incident_id)["evidence"]
     (live_installation / "ledger.db").rename(live_installation / "away.db")
@@ -216,9 +202,7 @@ def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(
         assert (gone.status, "missing" in gone.err) == (2, True)
 
 
-def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_missing_or_resealed_evidence_is_not_complete(desk: Desk, live_installation: Path) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     (one,) = desk.json("evidence", "list", incident_id)["evidence"]
     shutil.rmtree(one["folder"])
@@ -251,7 +235,7 @@ def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
     assert "whether a folder is missing: " in answer.out
 
 
-def test_a_report_of_an_incident_or_of_the_place_is_one_page(
+def test_report_of_incident_or_installation_is_one_page(
     desk: Desk, quiet_installation: Path
 ) -> None:
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
@@ -265,9 +249,7 @@ def test_a_report_of_an_incident_or_of_the_place_is_one_page(
     assert (unwritable.status, "all.html" in unwritable.err) == (1, True)
 
 
-def test_the_timeline_is_shown_whole_or_of_one_subject(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_timeline_is_filtered_by_subject(desk: Desk, quiet_installation: Path) -> None:
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
     events = desk.json("audit", "show")["events"]
     own = desk.json("audit", "show", incident_id)["events"]
@@ -276,7 +258,7 @@ def test_the_timeline_is_shown_whole_or_of_one_subject(
     assert "alice" not in desk.run("audit", "show").out
 
 
-def test_a_subject_of_which_the_timeline_has_nothing_is_refused_with_the_nearest(
+def test_unknown_timeline_subject_suggests_a_similar_one(
     desk: Desk, quiet_installation: Path
 ) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
@@ -288,9 +270,7 @@ def test_a_subject_of_which_the_timeline_has_nothing_is_refused_with_the_nearest
     assert "shows all" in desk.run("audit", "show", "nothing-like-it").err
 
 
-def test_what_a_person_did_is_in_what_is_shown_of_them(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_timeline_of_a_person_has_their_acts(desk: Desk, quiet_installation: Path) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     opened = desk.json("incident", "open", "lock", "-i", "accounts=a", "--exercise", "--as", "dana")
     shown = desk.json("audit", "show", "dana")["events"]
@@ -300,15 +280,13 @@ def test_what_a_person_did_is_in_what_is_shown_of_them(
     assert all("dana" in (actor, subject) for actor, subject, _ in told)
 
 
-def test_the_demo_says_where_it_comes_from_when_it_is_not_there(desk: Desk) -> None:
+def test_missing_demo_says_where_to_get_it(desk: Desk) -> None:
     desk.monkeypatch.setitem(__import__("sys").modules, "demo.tour", None)
     answer = desk.run("demo")
     assert (answer.status, "make demo" in answer.err) == (2, True)
 
 
-def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
-    desk: Desk, installation: Path
-) -> None:
+def test_unreadable_or_clickable_notice_is_reported(desk: Desk, installation: Path) -> None:
     own = desk.folder / "own/hard"
     (own / "en").mkdir(parents=True)
     (own / "context.toml").write_text('description = "Hard to read."\n')
@@ -334,9 +312,7 @@ def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
     assert desk.run("notice", "check", "nothing").status == 2
 
 
-def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_auditor_reads_a_read_only_copy(desk: Desk, live_installation: Path) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     reads = [
         ("status",),
@@ -365,9 +341,7 @@ def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(
     assert "backup: it must be recorded" in backed_up.out + backed_up.err
 
 
-def test_what_no_head_covers_is_said_to_be_left_out_of_an_auditors_export(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_unsigned_events_are_counted_in_audit_export(desk: Desk, live_installation: Path) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     with open_installation(live_installation / "standfast.toml", env={}, actor="os:test") as opened:
         opened.ledger.incidents.set_halted(incident_id, True, "os:test", opened.clock())

@@ -36,7 +36,7 @@ def be_auditor(installation: Path, server: Postgres, url: str, desk: Desk, *righ
     desk.monkeypatch.setenv("LEDGER_PASSWORD", password)
 
 
-def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write(
+def test_read_only_user_reads_all_and_writes_nothing(
     desk: Desk, shared_installation: Path, postgres_server: Postgres, postgres_url: str
 ) -> None:
     incident = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
@@ -91,7 +91,7 @@ def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write
         assert (answer.status, "in ledger.url may only read" in answer.out) == (status, True)
 
 
-def test_a_user_who_may_not_read_all_of_the_ledger_is_told_which_right_to_ask_for(
+def test_missing_database_right_is_named(
     desk: Desk, shared_installation: Path, postgres_server: Postgres, postgres_url: str
 ) -> None:
     rights = (READ_ALL, "REVOKE SELECT ON run, audit_event FROM {}")
@@ -103,7 +103,7 @@ def test_a_user_who_may_not_read_all_of_the_ledger_is_told_which_right_to_ask_fo
         assert "GRANT SELECT ON ALL TABLES" in answer.err, words
 
 
-def test_an_export_from_a_replica_goes_by_the_newest_signed_head(
+def test_replica_export_uses_the_newest_signed_head(
     desk: Desk, shared_installation: Path, postgres_server: Postgres, postgres_url: str
 ) -> None:
     incident = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]

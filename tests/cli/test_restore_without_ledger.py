@@ -34,7 +34,7 @@ ILLS = [
 
 
 @pytest.mark.parametrize(("ail", "why"), ILLS)
-def test_everything_comes_back_and_the_answer_says_that_it_is_not_recorded(
+def test_restore_without_ledger_reports_missing_record(
     desk: Desk, installation: Path, ail: Callable[[Path], None], why: str
 ) -> None:
     desk.run("backup", "run", "main")
@@ -49,7 +49,7 @@ def test_everything_comes_back_and_the_answer_says_that_it_is_not_recorded(
     assert any(part in document["unrecorded"] for part in why.split("|"))
 
 
-def test_one_file_goes_to_standard_output_without_a_ledger(desk: Desk, installation: Path) -> None:
+def test_file_is_printed_without_a_ledger(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run", "main")
     lose(installation)
     file = min((desk.folder / "source").iterdir())
@@ -60,7 +60,7 @@ def test_one_file_goes_to_standard_output_without_a_ledger(desk: Desk, installat
     assert "The ledger did not" in answer.err
 
 
-def test_what_there_is_can_be_listed_without_a_ledger(desk: Desk, installation: Path) -> None:
+def test_content_is_listed_without_a_ledger(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run", "main")
     lose(installation)
     assert "host-1/0000000001" in desk.run("backup", "list").out
@@ -70,7 +70,7 @@ def test_what_there_is_can_be_listed_without_a_ledger(desk: Desk, installation: 
         assert answer.status == 0, answer.err
 
 
-def test_with_a_ledger_nothing_is_said_of_it(desk: Desk, installation: Path) -> None:
+def test_restore_with_ledger_reports_no_missing_record(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run", "main")
     words = ("backup", "restore", "latest", "--identity", installation / "offline/identity.txt")
     document = desk.json(*words, "--to", desk.folder / "out")

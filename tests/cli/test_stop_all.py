@@ -12,7 +12,7 @@ from tests.servers.scim import ScimServer
 from tests.usecases.incidents.test_stopping import claim_one_and_die
 
 
-def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
+def test_stop_all_leaves_no_unknown_outcome(
     desk: Desk, live_installation: Path, scim_server: ScimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))

@@ -58,7 +58,7 @@ def test_closed_incident_waits_for_nobody(desk: Desk, case: str) -> None:
     assert desk.json("incident", "status", case)["is_closed"]
 
 
-def test_retry_counts_what_resuming_carries_out(desk: Desk, case: str) -> None:
+def test_retry_counts_the_effects_that_resume_sends(desk: Desk, case: str) -> None:
     desk.run("incident", "stop", case, *desk.by("dana"))
     said = desk.json("incident", "retry", case)
     assert said["tried_again"] == 0

@@ -14,9 +14,7 @@ from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
 
 
-def test_a_serve_that_is_alive_gets_the_incident_and_its_work_is_followed(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_command_follows_work_of_a_live_serve(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     is_over = threading.Event()
     is_ready = threading.Event()
@@ -43,9 +41,7 @@ def test_a_serve_that_is_alive_gets_the_incident_and_its_work_is_followed(
     assert ways(config_file) == ["serve"]
 
 
-def test_a_serve_that_does_not_pick_it_up_is_not_waited_for(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_idle_serve_is_not_awaited(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     with open_installation(config_file, env={}, actor="os:serve") as installation:
         installation.ledger.runners.register(None, "serve", installation.clock())
@@ -65,7 +61,7 @@ def ways(config_file: Path) -> list[str]:
         ]
 
 
-def test_a_terminal_that_follows_serve_is_restored_while_only_a_relay_is_away(
+def test_followed_work_waits_only_while_relay_is_down(
     desk: Desk, installation: Path, scim_server: ScimServer
 ) -> None:
     # The runner below has a lease of 15 seconds: a short patience leaves most of it unused.

@@ -28,9 +28,7 @@ def accounts(site: Site, incident_id: str) -> list[str]:
     )
 
 
-def test_the_groups_of_a_real_alertmanager_open_plans_and_join_them(
-    site: Site, tmp_path: Path
-) -> None:
+def test_real_alertmanager_groups_open_and_join_plans(site: Site, tmp_path: Path) -> None:
     url = f"{site.url}/triggers/alerts"
     with running_alertmanager(tmp_path, url, TOKEN) as alertmanager:
         alertmanager.fire("Takeover", "agent01", "agent02")
@@ -57,29 +55,27 @@ def test_a_group_that_is_repeated_is_one_message(site: Site) -> None:
     assert actions(site, first["incident"]) == ["incident.opened"]
 
 
-def test_only_what_fires_is_an_input(site: Site) -> None:
+def test_only_firing_alerts_are_inputs(site: Site) -> None:
     case = site.alert(GROUP).json()["incident"]
     inputs = site.installation.ledger.incidents.get(case).inputs
     assert inputs["accounts"] == ["agents:a", "agents:c"]
 
 
-def test_alerts_that_were_left_out_of_a_group_are_said_in_the_log(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_truncated_groups_are_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.alert({**GROUP, "truncatedAlerts": 0})
     assert "left out" not in caplog.text
     assert site.alert({**GROUP, "truncatedAlerts": 90}).status_code == 202
     assert "trigger alerts: Alertmanager omitted 90 alerts of a group" in caplog.text
 
 
-def test_what_is_resolved_before_it_fired_opens_nothing(site: Site) -> None:
+def test_resolved_alert_opens_nothing(site: Site) -> None:
     answer = site.alert({**GROUP, "status": "resolved"})
     assert (answer.status_code, answer.json()) == (200, {"incident": None})
     assert site.incidents == []
 
 
 @pytest.mark.parametrize("is_blank", [False, True])
-def test_an_alert_without_its_account_is_named_and_one_among_others_is_counted(
+def test_alert_without_account_is_named_or_counted(
     site: Site, caplog: pytest.LogCaptureFixture, is_blank: bool
 ) -> None:
     group = copy.deepcopy(GROUP)
@@ -120,7 +116,7 @@ def test_an_alert_without_its_account_is_named_and_one_among_others_is_counted(
         b"Bearer \x80",
     ],
 )
-def test_without_the_token_nobody_is_let_in(site: Site, header: bytes) -> None:
+def test_missing_token_is_refused(site: Site, header: bytes) -> None:
     headers = {b"authorization": header}
     answer = httpx.post(
         f"{site.url}/triggers/alerts", content=b"{}", headers=headers, trust_env=False
@@ -129,7 +125,7 @@ def test_without_the_token_nobody_is_let_in(site: Site, header: bytes) -> None:
     assert site.incidents == []
 
 
-def test_a_short_token_is_no_secret_and_lets_nobody_in(tmp_path: Path) -> None:
+def test_short_token_is_refused(tmp_path: Path) -> None:
     env = {"ALERT_TOKEN": "short", "SCIM_TOKEN": "x"}
     with site_at(furnish_with(tmp_path, ALERTS), env) as site:
         assert site.alert(GROUP, "short").status_code == 401
@@ -157,7 +153,7 @@ inputs = { accounts = "agents:{/alerts/*/labels/account}" }
         (lambda text: text.replace('"CN=alertmanager"', '"CN=other"'), False),
     ],
 )
-def test_a_certificate_counts_by_the_word_of_a_trusted_proxy_only(
+def test_client_certificate_counts_only_from_trusted_proxy(
     tmp_path: Path, change: Callable[[str], str], is_let_in: bool
 ) -> None:
     with site_at(furnish_with(tmp_path, change(BY_PROXY))) as site:
@@ -176,7 +172,7 @@ def test_a_certificate_counts_by_the_word_of_a_trusted_proxy_only(
         assert post() == 401
 
 
-def test_no_setting_lets_alertmanager_act(tmp_path: Path) -> None:
+def test_alertmanager_can_never_act_live(tmp_path: Path) -> None:
     config_file = furnish_with(tmp_path, ALERTS + 'mode = "live"\n')
     with pytest.raises(ConfigurationError, match=r"alerts\.mode"), site_at(config_file):
         pass

@@ -42,14 +42,12 @@ def incident(site: Site) -> str:
     return exercised(site.installation)
 
 
-def test_without_a_setting_there_is_no_console(tmp_path: Path) -> None:
+def test_console_is_off_by_default(tmp_path: Path) -> None:
     with site_at(furnish_with(tmp_path)) as found:
         assert Browser(found).get("/console").status_code == 404
 
 
-def test_who_is_not_signed_in_sees_the_sign_in_whatever_they_ask_for(
-    site: Site, incident: str
-) -> None:
+def test_signed_out_visitor_sees_only_the_sign_in(site: Site, incident: str) -> None:
     nobody = Browser(site)
     for path in ("/console", f"/console/{incident}", "/console/inc-2000-0001"):
         answer = nobody.get(path)
@@ -61,7 +59,7 @@ def test_who_is_not_signed_in_sees_the_sign_in_whatever_they_ask_for(
     assert not site.installation.ledger.incidents.is_stopped(incident)
 
 
-def test_a_wrong_passphrase_and_an_unknown_name_get_one_answer(site: Site) -> None:
+def test_wrong_passphrase_and_unknown_name_look_equal(site: Site) -> None:
     nobody = Browser(site)
     wrong = nobody.sign_in("lee", PASSPHRASES["dana"])
     unknown = nobody.sign_in("nobody", PASSPHRASES["dana"])
@@ -86,7 +84,7 @@ def test_tries_are_bounded(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("no_time_passes")
-def test_a_network_of_ipv6_that_one_host_has_to_itself_has_the_tries_of_one(site: Site) -> None:
+def test_ipv6_network_of_one_host_is_one_client(site: Site) -> None:
     def guess(address: str) -> int:
         return Browser(site, address).sign_in("lee", "a wrong passphrase").status_code
 
@@ -95,7 +93,7 @@ def test_a_network_of_ipv6_that_one_host_has_to_itself_has_the_tries_of_one(site
 
 
 @pytest.mark.usefixtures("no_time_passes")
-def test_who_guesses_keeps_nobody_out_who_signed_in_here_before_and_nobody_from_signing(
+def test_guesses_block_neither_known_browsers_nor_signatures(
     site: Site, lee: Browser, incident: str
 ) -> None:
     ask_for_approval(site, lee, incident)
@@ -118,7 +116,7 @@ def test_who_guesses_keeps_nobody_out_who_signed_in_here_before_and_nobody_from_
         assert lee.sign_in("lee").status_code == 429
 
 
-def test_the_cookie_is_for_tls_this_host_and_no_script(site: Site) -> None:
+def test_cookie_is_secure_host_only_and_http_only(site: Site) -> None:
     session, browser = Browser(site).sign_in("lee").headers.get_list("set-cookie")
     assert session.startswith("__Host-standfast=")
     assert browser.startswith("__Host-standfast-browser=")
@@ -128,7 +126,7 @@ def test_the_cookie_is_for_tls_this_host_and_no_script(site: Site) -> None:
         assert "domain=" not in given
 
 
-def test_the_pages_run_our_script_alone_and_lie_in_no_frame(lee: Browser, incident: str) -> None:
+def test_pages_allow_own_script_and_no_frame(lee: Browser, incident: str) -> None:
     for path in ("/console", f"/console/{incident}"):
         answer = lee.get(path)
         policy = answer.headers["content-security-policy"]
@@ -141,7 +139,7 @@ def test_the_pages_run_our_script_alone_and_lie_in_no_frame(lee: Browser, incide
         assert "http://" not in answer.text.replace("http://www.w3.org", "")
 
 
-def test_after_the_sign_in_only_a_page_of_ours_follows(site: Site, incident: str) -> None:
+def test_sign_in_redirects_only_to_own_pages(site: Site, incident: str) -> None:
     browser = Browser(site)
     there = browser.sign_in("lee", path=f"/console/{incident}")
     assert there.headers["location"] == f"/console/{incident}"
@@ -150,9 +148,7 @@ def test_after_the_sign_in_only_a_page_of_ours_follows(site: Site, incident: str
         assert browser.sign_in("kim", path=path).headers["location"] == "/console"
 
 
-def test_the_first_page_has_what_is_asked_of_its_reader_first(
-    site: Site, lee: Browser, incident: str
-) -> None:
+def test_first_page_lists_own_requests_first(site: Site, lee: Browser, incident: str) -> None:
     other = open_incident(
         site.installation, "lock", {"accounts": ["agents:bob"]}, mode=Mode.PLAN
     ).incident
@@ -162,7 +158,7 @@ def test_the_first_page_has_what_is_asked_of_its_reader_first(
     assert lee.page.index(incident) < lee.page.index(other)
 
 
-def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
+def test_permitted_answer_lets_the_work_continue(
     tmp_path: Path,
 ) -> None:
     begun: list[str] = []
@@ -188,7 +184,7 @@ def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
             server.end()
 
 
-def test_who_has_not_the_role_sees_the_question_and_no_form(site: Site, incident: str) -> None:
+def test_question_without_role_has_no_form(site: Site, incident: str) -> None:
     dana = Browser(site)
     dana.sign_in("dana")
     dana.get(f"/console/{incident}")
@@ -199,7 +195,7 @@ def test_who_has_not_the_role_sees_the_question_and_no_form(site: Site, incident
     assert state(site, incident, "customers_affected") is StepState.PROMPTED
 
 
-def test_an_answer_takes_the_passphrase(site: Site, lee: Browser, incident: str) -> None:
+def test_answer_needs_the_passphrase(site: Site, lee: Browser, incident: str) -> None:
     lee.get(f"/console/{incident}")
     for given in ({}, {"passphrase": PASSPHRASES["kim"]}, {"passkey": "{}", "challenge": "x"}):
         answer = lee.send("answer", step="customers_affected", text="no", **given)
@@ -210,9 +206,7 @@ def test_an_answer_takes_the_passphrase(site: Site, lee: Browser, incident: str)
     assert steps["customers_affected"].answer == "no"
 
 
-def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
-    site: Site, lee: Browser, incident: str
-) -> None:
+def test_passphrase_signs_exactly_the_shown_plan(site: Site, lee: Browser, incident: str) -> None:
     ask_for_approval(site, lee, incident)
     assert "It acts on 3 recipients" in lee.text
     assert "It cannot be undone." in lee.text
@@ -241,9 +235,7 @@ def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
     assert state(site, incident, "tell_customers") is StepState.DONE
 
 
-def test_a_refusal_is_signed_too_and_nothing_of_it_is_done(
-    site: Site, lee: Browser, incident: str
-) -> None:
+def test_signed_refusal_prevents_the_step(site: Site, lee: Browser, incident: str) -> None:
     ask_for_approval(site, lee, incident)
     lee.decide("lee", "refuse")
     assert ": refused." in lee.text
@@ -251,9 +243,7 @@ def test_a_refusal_is_signed_too_and_nothing_of_it_is_done(
     assert state(site, incident, "tell_customers") is StepState.REFUSED
 
 
-def test_who_opened_it_approves_nothing_on_the_console_either(
-    site: Site, lee: Browser, incident: str
-) -> None:
+def test_requester_cannot_approve_on_the_console(site: Site, lee: Browser, incident: str) -> None:
     ask_for_approval(site, lee, incident)
     dana = Browser(site)
     dana.sign_in("dana")
@@ -275,9 +265,7 @@ def test_signing_is_bounded_for_each_person(site: Site, lee: Browser, incident: 
     assert state(site, incident, "tell_customers") is StepState.ASKING
 
 
-def test_a_form_counts_only_with_the_word_of_its_session_and_from_our_own_page(
-    site: Site, lee: Browser, incident: str
-) -> None:
+def test_form_needs_session_token_and_same_origin(site: Site, lee: Browser, incident: str) -> None:
     lee.get(f"/console/{incident}")
     path, kim = f"/console/{incident}/stop", Browser(site)
     kim.sign_in("kim")
@@ -292,9 +280,7 @@ def test_a_form_counts_only_with_the_word_of_its_session_and_from_our_own_page(
     assert not site.installation.ledger.incidents.is_stopped(incident)
 
 
-def test_anybody_who_is_signed_in_can_stop_it_and_the_timeline_says_who(
-    site: Site, lee: Browser, incident: str
-) -> None:
+def test_stop_records_the_signed_in_person(site: Site, lee: Browser, incident: str) -> None:
     lee.get(f"/console/{incident}")
     assert lee.send("stop").status_code == 200
     assert "Stopped:" in lee.text
@@ -307,7 +293,7 @@ def test_anybody_who_is_signed_in_can_stop_it_and_the_timeline_says_who(
     assert event.actor == "lee"
 
 
-def test_names_are_shown_to_who_asks_and_the_look_is_theirs(site: Site, lee: Browser) -> None:
+def test_shown_names_are_recorded_for_the_reader(site: Site, lee: Browser) -> None:
     incident = exercised(site.installation, "shut")
     lee.get(f"/console/{incident}")
     assert "A lock shuts out people at work." in lee.text
@@ -324,7 +310,7 @@ def _looks(site: Site, incident: str) -> list[str]:
     return [event.actor for event in there if event.action == "targets.viewed"]
 
 
-def test_a_session_ends_when_nothing_is_asked_at_sign_out_and_when_its_person_is_removed(
+def test_session_ends_when_idle_signed_out_or_removed(
     site: Site, lee: Browser, incident: str
 ) -> None:
     cookie = lee.cookie
@@ -343,14 +329,14 @@ def test_a_session_ends_when_nothing_is_asked_at_sign_out_and_when_its_person_is
     assert lee.sign_in("kim").status_code == 303  # whose turn it is on the same phone
 
 
-def test_whoever_signs_in_again_ends_the_session_before(site: Site, lee: Browser) -> None:
+def test_second_sign_in_ends_the_earlier_session(site: Site, lee: Browser) -> None:
     before = lee.cookie
     lee.sign_in("lee")
     lee.cookies[COOKIE] = before
     assert 'name="passphrase"' in lee.get("/console").text
 
 
-def test_sessions_last_a_quarter_of_an_hour_idle_and_half_a_day_at_most() -> None:
+def test_session_has_idle_and_total_limits() -> None:
     now = [0.0]
     there = sessions.Sessions(monotonic=lambda: now[0])
     cookie = there.begin("lee")
@@ -392,7 +378,7 @@ def test_a_passphrase_of_any_letters_signs_in(site: Site) -> None:
     assert Browser(site).sign_in("mia", words).status_code == 303
 
 
-def test_what_is_no_form_changes_nothing(site: Site, lee: Browser, incident: str) -> None:
+def test_invalid_form_changes_nothing(site: Site, lee: Browser, incident: str) -> None:
     headers = {
         "cookie": f"{COOKIE}={lee.cookie}",
         "content-type": "application/x-www-form-urlencoded",
@@ -405,9 +391,7 @@ def test_what_is_no_form_changes_nothing(site: Site, lee: Browser, incident: str
     assert not site.installation.ledger.incidents.is_stopped(incident)
 
 
-def test_a_name_that_cannot_be_one_is_a_name_that_nobody_has(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_impossible_name_is_an_unknown_name(tmp_path: Path, postgres_ledger_url: str) -> None:
     """On PostgreSQL, which takes no NUL."""
     with site_at(furnished(tmp_path, postgres_ledger_url)) as site:
         enrol_people(site.installation)

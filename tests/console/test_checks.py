@@ -13,14 +13,14 @@ def told(config_file: Path, env: dict[str, str]) -> list[tuple[Verdict, str]]:
     return [(one.verdict, one.found) for one in report.checks if one.part == "triggers"]
 
 
-def test_each_trigger_that_would_work_says_what_it_does(tmp_path: Path) -> None:
+def test_each_working_trigger_describes_its_effect(tmp_path: Path) -> None:
     found = told(furnish_with(tmp_path, SIEM, ALERTS), ENV)
     assert (Verdict.OK, "siem: acts by itself, with lock") in found
     assert (Verdict.OK, "alerts: plans and pages, with lock") in found
     assert (Verdict.WARN, "siem: nobody is enrolled to be paged") in found
 
 
-def test_what_would_not_work_is_named_with_its_reference_and_no_secret(tmp_path: Path) -> None:
+def test_broken_trigger_is_named_without_its_secret(tmp_path: Path) -> None:
     broken = SIEM.replace('"lock"', '"no-such"')
     env = {**ENV, "SIEM_SECRET": "whsec_c2hvcnQ=", "SIEM_NEXT": "", "ALERT_TOKEN": "short"}
     found = told(furnish_with(tmp_path, broken, ALERTS, TRIGGERS), env)

@@ -81,7 +81,7 @@ def entrance(tmp_path: Path) -> Iterator[Entrance]:
         yield found
 
 
-def test_an_incident_is_opened_by_who_asked_and_begun_at_once(entrance: Entrance) -> None:
+def test_opened_incident_records_requester_and_begins_at_once(entrance: Entrance) -> None:
     door = control_socket_of(entrance.config_file)
     assert door == Door(home=entrance.home, configuration=entrance.wanted.configuration)
     opened = ask(entrance.home, entrance.wanted, seconds=30)
@@ -92,7 +92,7 @@ def test_an_incident_is_opened_by_who_asked_and_begun_at_once(entrance: Entrance
     assert row.inputs["accounts"] == ["agents:alice"]
 
 
-def test_a_door_in_a_folder_that_root_left_is_no_door(
+def test_socket_folder_of_root_is_not_used(
     entrance: Entrance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> bool:
@@ -104,7 +104,7 @@ def test_a_door_in_a_folder_that_root_left_is_no_door(
     assert control_socket_of(entrance.config_file) is not None
 
 
-def test_a_message_that_comes_again_opens_no_second_incident(entrance: Entrance) -> None:
+def test_repeated_message_opens_no_second_incident(entrance: Entrance) -> None:
     first = ask(entrance.home, entrance.wanted, seconds=30)
     again = ask(entrance.home, entrance.wanted, seconds=30)
     here = open_incident(
@@ -131,7 +131,7 @@ def test_a_message_that_comes_again_opens_no_second_incident(entrance: Entrance)
     ],
     ids=["scenario", "inputs", "mode", "actor", "message"],
 )
-def test_what_cannot_be_opened_is_left_to_the_command(
+def test_unopenable_incident_is_left_to_the_command(
     entrance: Entrance, other: dict[str, Any]
 ) -> None:
     assert ask(entrance.home, replace(entrance.wanted, **other), seconds=30) is None
@@ -154,9 +154,7 @@ def test_a_command_with_another_configuration_opens_nothing_here(entrance: Entra
     assert (entrance.incidents, entrance.begun) == ([], [])
 
 
-def test_a_door_that_could_not_be_opened_once_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_socket_is_created_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accept, falls = socket.socket.accept, [OSError(errno.EMFILE, "too many open files")]
 
     def stumble(self: socket.socket) -> tuple[socket.socket, Any]:
@@ -192,7 +190,7 @@ def test_only_its_own_user_may_knock(entrance: Entrance) -> None:
     assert socket_of(entrance.home).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_serve_that_is_silent_is_not_waited_for(tmp_path: Path) -> None:
+def test_silent_serve_is_not_awaited(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         with address(tmp_path) as where:
             silent.bind(where)
@@ -200,7 +198,7 @@ def test_a_serve_that_is_silent_is_not_waited_for(tmp_path: Path) -> None:
         assert ask(tmp_path, WANTED, seconds=0.05) is None
 
 
-def test_a_serve_that_dies_before_its_answer_is_not_waited_for(tmp_path: Path) -> None:
+def test_serve_that_dies_before_answering_is_not_awaited(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dying:
         with address(tmp_path) as where:
             dying.bind(where)
@@ -216,7 +214,7 @@ def test_a_serve_that_dies_before_its_answer_is_not_waited_for(tmp_path: Path) -
         thread.join()
 
 
-def test_the_socket_of_a_serve_that_was_killed_is_taken_over(tmp_path: Path) -> None:
+def test_socket_of_killed_serve_is_replaced(tmp_path: Path) -> None:
     home = tmp_path / "prefect"
     home.mkdir()
     with address(home) as where, socket.socket(socket.AF_UNIX) as left:
@@ -228,7 +226,7 @@ def test_the_socket_of_a_serve_that_was_killed_is_taken_over(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux knows such addresses")
-def test_a_folder_whose_path_is_too_long_for_a_socket_has_a_door(tmp_path: Path) -> None:
+def test_long_folder_path_still_has_a_socket(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 20)
     folder.mkdir()
     with entrance_at(folder) as entrance:

@@ -65,7 +65,7 @@ def dues(answer: httpx.Response) -> dict[str, datetime]:
     return {str(one["UID"]): one.decoded("DTSTART") for one in events}
 
 
-def test_what_is_due_in_live_incidents_is_read_at_the_address_that_the_command_made(
+def test_calendar_has_deadlines_of_live_incidents(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at = datetime.now(UTC).replace(microsecond=0)
@@ -84,7 +84,7 @@ def test_what_is_due_in_live_incidents_is_read_at_the_address_that_the_command_m
         assert personal not in answer.text
 
 
-def test_a_date_that_moved_is_the_same_entry_and_what_is_told_is_gone(site: Site) -> None:
+def test_moved_deadline_keeps_its_calendar_entry(site: Site) -> None:
     at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
     case, path = opened(site, aware=at), make_address(site.installation, "lee")
     before = dues(read(site, path))
@@ -97,7 +97,7 @@ def test_a_date_that_moved_is_the_same_entry_and_what_is_told_is_gone(site: Site
     assert dues(read(site, path)).keys() == {f"eu-gdpr-33-authority@{case}.standfast"}
 
 
-def test_a_calendar_without_anything_due_is_one_all_the_same(site: Site) -> None:
+def test_empty_calendar_is_valid(site: Site) -> None:
     path = make_address(site.installation, "lee")
     (zone,) = Calendar.from_ical(read(site, path).text).subcomponents
     assert (zone.name, str(zone["TZID"])) == ("VTIMEZONE", "UTC")
@@ -106,7 +106,7 @@ def test_a_calendar_without_anything_due_is_one_all_the_same(site: Site) -> None
     assert {(one.name, "DTEND" in one) for one in events} == {("VEVENT", False)}
 
 
-def test_a_calendar_that_did_not_change_is_not_sent_again(site: Site) -> None:
+def test_unchanged_calendar_is_not_sent_again(site: Site) -> None:
     case, path = opened(site), make_address(site.installation, "lee")
     first = read(site, path)
     assert first.headers["cache-control"] == "private, no-cache"
@@ -120,9 +120,7 @@ def test_a_calendar_that_did_not_change_is_not_sent_again(site: Site) -> None:
     assert changed.headers["etag"] != tag
 
 
-def test_an_address_that_was_revoked_or_made_anew_opens_nothing_and_the_others_stay(
-    site: Site, tmp_path: Path
-) -> None:
+def test_revoked_address_opens_nothing_others_stay(site: Site, tmp_path: Path) -> None:
     opened(site)
     lee, kim = make_address(site.installation, "lee"), make_address(site.installation, "kim")
     anew = make_address(site.installation, "kim")
@@ -134,7 +132,7 @@ def test_an_address_that_was_revoked_or_made_anew_opens_nothing_and_the_others_s
     assert site.installation.ledger.audit.verify().is_whole
 
 
-def test_any_other_address_is_a_page_that_is_not_there(site: Site) -> None:
+def test_unknown_address_is_404(site: Site) -> None:
     opened(site)
     path = make_address(site.installation, "lee")
     token = path.removeprefix("/calendar/").removesuffix(".ics")
@@ -148,7 +146,7 @@ def test_any_other_address_is_a_page_that_is_not_there(site: Site) -> None:
         assert (answer.status_code, answer.text) == (404, nowhere.text), other
 
 
-def test_the_ledger_alone_tells_no_address_and_takes_none_that_it_was_not_asked_for(
+def test_ledger_alone_reveals_no_calendar_address(
     site: Site,
 ) -> None:
     path = make_address(site.installation, "lee")
@@ -160,7 +158,7 @@ def test_the_ledger_alone_tells_no_address_and_takes_none_that_it_was_not_asked_
     assert not subscriber_of(site.installation, str(told[0].detail["address"]))
 
 
-def test_it_is_there_to_be_read_and_for_nothing_else(site: Site) -> None:
+def test_calendar_feed_is_read_only(site: Site) -> None:
     url = site.url + make_address(site.installation, "lee")
     for method in ("POST", "PUT", "DELETE", "PROPFIND"):
         answer = httpx.request(method, url, content=b"BEGIN:VCALENDAR", trust_env=False)
@@ -168,7 +166,7 @@ def test_it_is_there_to_be_read_and_for_nothing_else(site: Site) -> None:
     assert httpx.head(url, trust_env=False).status_code == 200
 
 
-def test_who_reads_too_often_is_told_when_to_come_again(site: Site) -> None:
+def test_frequent_reader_gets_retry_after(site: Site) -> None:
     lee, kim = make_address(site.installation, "lee"), make_address(site.installation, "kim")
     answers = [read(site, lee) for _ in range(20)]
     assert answers[0].status_code == 200
@@ -177,7 +175,7 @@ def test_who_reads_too_often_is_told_when_to_come_again(site: Site) -> None:
     assert read(site, kim).status_code == 200
 
 
-def test_whoever_guesses_addresses_is_told_to_wait_and_a_subscriber_reads_on(site: Site) -> None:
+def test_address_guesses_do_not_block_subscribers(site: Site) -> None:
     lee = make_address(site.installation, "lee")
     assert read(site, lee).status_code == 200
     guesses = (read(site, f"/calendar/{number:043}.ics").status_code for number in range(1000))

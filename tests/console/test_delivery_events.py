@@ -86,7 +86,7 @@ def tell(site: Site, account: SendGrid, events: Sequence[dict[str, Any]]) -> int
     return post(site, *account.signed(events, int(time.time())))
 
 
-def test_what_became_of_each_mail_is_counted(site: Site, sendgrid_server: SendGrid) -> None:
+def test_delivery_events_are_counted(site: Site, sendgrid_server: SendGrid) -> None:
     case = told(site)
     assert states(site, case) == [EffectState.DONE] * 3
     assert len(sendgrid_server.requests) == 1
@@ -114,7 +114,7 @@ def test_what_became_of_each_mail_is_counted(site: Site, sendgrid_server: SendGr
     assert site.installation.ledger.audit.verify().is_whole
 
 
-def test_what_the_ledger_does_not_take_shows_in_health_until_it_takes_something(
+def test_rejected_events_show_in_health_until_one_succeeds(
     site: Site, sendgrid_server: SendGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*given: object) -> None:
@@ -136,7 +136,7 @@ def test_what_the_ledger_does_not_take_shows_in_health_until_it_takes_something(
     assert health() == 200
 
 
-def test_an_event_settles_what_nobody_knew_and_nothing_is_sent_again(
+def test_event_settles_unknown_outcome_without_resending(
     site: Site, sendgrid_server: SendGrid
 ) -> None:
     sendgrid_server.faults.append(Fault(status=-1, takes_place=True))
@@ -152,9 +152,7 @@ def test_an_event_settles_what_nobody_knew_and_nothing_is_sent_again(
 
 
 @pytest.mark.parametrize("what", ["key", "body", "time", "old", "ahead", "signature", "none"])
-def test_what_is_not_genuine_changes_nothing(
-    site: Site, sendgrid_server: SendGrid, what: str
-) -> None:
+def test_unsigned_event_changes_nothing(site: Site, sendgrid_server: SendGrid, what: str) -> None:
     case = told(site)
     at = int(time.time())
     signed_at = {"old": at - 27 * 3600, "ahead": at + 3600}.get(what, at)
@@ -198,9 +196,7 @@ def test_events_of_others_and_broken_ones_stop_nobody(
     assert "@" not in "".join(one.getMessage() for one in caplog.records if "SendGrid" in one.msg)
 
 
-def test_a_signed_message_that_is_no_list_is_taken_and_changes_nothing(
-    site: Site, sendgrid_server: SendGrid
-) -> None:
+def test_signed_message_without_list_changes_nothing(site: Site, sendgrid_server: SendGrid) -> None:
     events = len(site.installation.ledger.timeline())
     assert tell(site, sendgrid_server, []) == 204
     at = int(time.time())
@@ -210,7 +206,7 @@ def test_a_signed_message_that_is_no_list_is_taken_and_changes_nothing(
     assert len(site.installation.ledger.timeline()) == events
 
 
-def test_who_has_not_signed_does_not_fill_the_log(
+def test_unsigned_messages_do_not_fill_the_log(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(30):
@@ -229,6 +225,6 @@ def test_too_large_a_message_is_refused(site: Site, sendgrid_server: SendGrid) -
     assert status_of(answer) == 413
 
 
-def test_without_a_key_there_is_no_such_page(tmp_path: Path, sendgrid_server: SendGrid) -> None:
+def test_without_key_the_address_is_404(tmp_path: Path, sendgrid_server: SendGrid) -> None:
     with site_at(furnish_with(tmp_path)) as bare:
         assert tell(bare, sendgrid_server, []) == 404

@@ -89,7 +89,7 @@ def have_passkey(tab: Tab, site: Site) -> str:
     return device
 
 
-def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, site: Site) -> None:
+def test_added_passkey_signs_from_then_on(tab: Tab, site: Site) -> None:
     incident = exercised(site.installation, "shut")
     have_passkey(tab, site)
 
@@ -155,9 +155,7 @@ def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
     assert state(site, incident, "shut") is StepState.REFUSED
 
 
-def test_a_device_that_does_not_know_its_holder_signs_nothing_and_the_page_says_so(
-    tab: Tab, site: Site
-) -> None:
+def test_unverified_device_signs_nothing(tab: Tab, site: Site) -> None:
     incident = exercised(site.installation, "shut")
     device = have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
@@ -174,7 +172,7 @@ def test_one_device_has_one_passkey_of_a_person(tab: Tab, site: Site) -> None:
     assert len(site.installation.ledger.passkeys.of("lee")) == 1
 
 
-def test_who_has_no_passkey_signs_by_passphrase_as_before(tab: Tab, site: Site) -> None:
+def test_without_passkey_the_passphrase_signs(tab: Tab, site: Site) -> None:
     incident = exercised(site.installation, "shut")
     sign_in(tab, site)
     go(tab, site, f"/console/{incident}")

@@ -62,7 +62,7 @@ def opened(site: Site, account: str, opener: str = "os:test") -> str:
     return case
 
 
-def test_the_target_neither_sees_nor_stops_it(site: Site) -> None:
+def test_target_neither_sees_nor_stops_quiet_incident(site: Site) -> None:
     case = opened(site, "agents:kim")
     kim, lee = Browser(site), Browser(site)
     assert lee.sign_in("lee").status_code == kim.sign_in("kim").status_code == 303
@@ -91,7 +91,7 @@ def test_only_the_circle_reads_it_in_a_calendar(site: Site) -> None:
     assert others in due_feed(site.installation, "kim")
 
 
-def test_people_outside_the_circle_see_what_they_opened(site: Site) -> None:
+def test_outsiders_see_what_they_opened(site: Site) -> None:
     case, own = opened(site, "agents:mallory"), opened(site, "agents:trudy", "dana")
     dana = Browser(site)
     dana.sign_in("dana")

@@ -82,7 +82,7 @@ def filled(site: Site, **more: str) -> dict[str, str]:
     return {"token": token_of(show(site)), "what": "A caller asked for my code", **more}
 
 
-def test_whom_to_call_stands_out_and_runs_over_no_edge(site: Site) -> None:
+def test_contact_line_fits_the_page(site: Site) -> None:
     line = f"<strong>{html.escape(site.installation.config.organisation.contact_line)}</strong>"
     for page in (show(site), send(site, filled(site))):
         assert line in page.text
@@ -91,7 +91,7 @@ def test_whom_to_call_stands_out_and_runs_over_no_edge(site: Site) -> None:
         )  # an address may be longer than a phone is wide
 
 
-def test_a_report_opens_a_plan_and_says_its_reference(site: Site) -> None:
+def test_report_opens_plan_and_shows_reference(site: Site) -> None:
     answer = send(site, filled(site, account="agent01, agent02", contact="Ada, desk 7"))
     assert answer.status_code == 200
     (row,) = site.installation.ledger.incidents.all()
@@ -113,7 +113,7 @@ def test_sending_the_form_twice_is_one_report(site: Site) -> None:
     assert row.id in second.text
 
 
-def test_a_form_that_was_gone_back_to_and_changed_is_another_report(site: Site) -> None:
+def test_form_changed_after_going_back_is_another_report(site: Site) -> None:
     fields = filled(site, account="agent01")
     first, second = send(site, fields), send(site, {**fields, "account": "agent10"})
     one, other = site.installation.ledger.incidents.all()
@@ -122,7 +122,7 @@ def test_a_form_that_was_gone_back_to_and_changed_is_another_report(site: Site) 
     assert other.id in second.text
 
 
-def test_two_reports_are_two_and_the_very_same_words_once_more_are_one(site: Site) -> None:
+def test_identical_reports_are_one_report(site: Site) -> None:
     send(site, filled(site))
     send(site, filled(site, contact="Ada"))
     assert len(site.incidents) == 2
@@ -130,7 +130,7 @@ def test_two_reports_are_two_and_the_very_same_words_once_more_are_one(site: Sit
     assert len(site.incidents) == 2
 
 
-def test_what_is_left_empty_is_left_out(site: Site) -> None:
+def test_empty_fields_are_omitted(site: Site) -> None:
     send(site, filled(site, account="  ", contact=""))
     (row,) = site.installation.ledger.incidents.all()
     assert (row.inputs["who"], row.inputs["contact"]) == (None, None)
@@ -146,7 +146,7 @@ def test_what_is_left_empty_is_left_out(site: Site) -> None:
         {"what": " \n "},
     ],
 )
-def test_what_cannot_be_taken_comes_back_with_the_words(site: Site, change: dict[str, str]) -> None:
+def test_invalid_report_keeps_its_text(site: Site, change: dict[str, str]) -> None:
     answer = send(site, {**filled(site, account="agent01"), **change})
     assert answer.status_code == 400
     assert 'value="agent01"' in answer.text
@@ -204,13 +204,13 @@ def test_a_form_from_another_site_is_refused(site: Site, headers: dict[str, str]
     assert site.incidents == []
 
 
-def test_a_form_of_this_site_is_taken(site: Site) -> None:
+def test_form_of_same_site_is_accepted(site: Site) -> None:
     answer = send(site, filled(site), origin=site.url, sec_fetch_site="same-origin")
     assert answer.status_code == 200
     assert len(site.incidents) == 1
 
 
-def test_outside_the_networks_there_is_no_such_page(tmp_path: Path) -> None:
+def test_form_is_404_outside_its_networks(tmp_path: Path) -> None:
     form = FORM + 'networks = ["192.0.2.0/24"]\n'
     with site_at(furnished(tmp_path, form)) as site:
         assert show(site).status_code == 404
@@ -219,7 +219,7 @@ def test_outside_the_networks_there_is_no_such_page(tmp_path: Path) -> None:
         assert show(site, x_forwarded_for="192.0.2.7").status_code == 404
 
 
-def test_behind_a_trusted_proxy_the_address_that_it_saw_counts(tmp_path: Path) -> None:
+def test_trusted_proxy_provides_the_client_address(tmp_path: Path) -> None:
     form = FORM + 'networks = ["192.0.2.0/24"]\n[serve]\ntrusted_proxies = ["127.0.0.1/32"]\n'
     with site_at(furnished(tmp_path, form)) as site:
         assert show(site, x_forwarded_for="192.0.2.7").status_code == 200
@@ -250,7 +250,7 @@ def test_whose_request_it_is(peer: str, forwarded: str, found: str | None) -> No
     assert (str(client) if client else None) == found
 
 
-def test_many_reports_from_one_place_are_told_to_call_and_keep_their_words(site: Site) -> None:
+def test_too_many_reports_ask_to_telephone(site: Site) -> None:
     for number in range(5):
         assert send(site, filled(site, contact=f"desk {number}")).status_code == 200
     answer = send(site, filled(site, contact="Ada"))
@@ -260,9 +260,7 @@ def test_many_reports_from_one_place_are_told_to_call_and_keep_their_words(site:
     assert len(site.incidents) == 5
 
 
-def test_a_report_that_cannot_be_kept_says_to_call_and_keeps_its_words(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsaved_report_asks_to_telephone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*given: object, **more: object) -> None:
         raise Unavailable("the ledger's PostgreSQL does not answer")
 
@@ -279,7 +277,7 @@ def test_a_report_that_cannot_be_kept_says_to_call_and_keeps_its_words(
     assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 200
 
 
-def test_what_was_written_is_shown_as_text_only(site: Site) -> None:
+def test_reported_text_is_escaped(site: Site) -> None:
     words = "<script>alert(1)</script>\"'{{ 7*7 }}&amp;\x1b[2J"
     answer = send(site, {**filled(site), "token": "", "what": words, "account": words})
     assert "<script" not in answer.text
@@ -288,7 +286,7 @@ def test_what_was_written_is_shown_as_text_only(site: Site) -> None:
     assert words.replace("\x1b", "") in html.unescape(answer.text)
 
 
-def test_the_page_needs_nothing_from_outside_and_runs_nothing(site: Site) -> None:
+def test_page_needs_no_script_and_nothing_external(site: Site) -> None:
     page = show(site)
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'nonce-")
@@ -310,7 +308,7 @@ def test_the_page_speaks_the_readers_language(site: Site, accepted: str, languag
     assert WORDS[language].title in html.unescape(page.text)
 
 
-def test_the_places_own_language_comes_before_english() -> None:
+def test_local_language_precedes_english() -> None:
     assert pick("ja", ["es-MX", "en"]) == "es"
     assert pick("", ["ja"]) == "en"
 
@@ -318,7 +316,7 @@ def test_the_places_own_language_comes_before_english() -> None:
 @pytest.mark.parametrize(
     "body", [b"\xff", b"what=%ff", b"a=1&" * 50, b"what", b"", b"what=x" * 10_000]
 )
-def test_what_is_no_form_opens_nothing(site: Site, body: bytes) -> None:
+def test_invalid_form_opens_nothing(site: Site, body: bytes) -> None:
     answer = httpx.post(
         f"{site.url}/report",
         content=body,
@@ -329,7 +327,7 @@ def test_what_is_no_form_opens_nothing(site: Site, body: bytes) -> None:
     assert site.incidents == []
 
 
-def test_a_place_without_the_form_has_no_such_page(tmp_path: Path) -> None:
+def test_form_is_404_when_not_configured(tmp_path: Path) -> None:
     with site_at(furnish_with(tmp_path)) as site:
         assert show(site).status_code == 404
 
@@ -342,9 +340,7 @@ def test_every_language_has_every_word() -> None:
 
 @pytest.mark.parametrize("lacking", ["people", "sender"])
 @pytest.mark.parametrize("language", WORDS)
-def test_who_reports_is_asked_to_call_when_no_page_can_go_out(
-    tmp_path: Path, lacking: str, language: str
-) -> None:
+def test_undeliverable_pages_ask_to_telephone(tmp_path: Path, lacking: str, language: str) -> None:
     config_file = furnished(tmp_path)
     text = config_file.read_text().replace(
         'name = "Example', 'languages = ["en", "de", "es", "fr"]\nname = "Example'
@@ -366,7 +362,7 @@ def test_who_reports_is_asked_to_call_when_no_page_can_go_out(
         assert site.installation.config.organisation.contact_line in page
 
 
-def test_after_a_page_that_reached_nobody_who_reports_is_asked_to_call(site: Site) -> None:
+def test_after_a_failed_page_reports_ask_to_telephone(site: Site) -> None:
     send(site, filled(site))
     form = triggers_of(site.installation.config)
     for page in due(site.installation):

@@ -72,7 +72,7 @@ def is_over(installation: Installation, case: str) -> bool:
 
 
 @pytest.mark.long
-def test_a_signed_message_locks_the_account_and_a_killed_serve_leaves_nothing_undone(
+def test_killed_serve_completes_a_signed_lock_later(
     tmp_path: Path, scim_server: ScimServer
 ) -> None:
     first, second = scim_server.create("agent01"), scim_server.create("agent02")
@@ -123,7 +123,7 @@ def serving_here(installation: Installation, config_file: Path) -> Iterator[Serv
     assert not thread.is_alive()
 
 
-def test_who_is_on_call_is_told_while_the_loop_goes_on(
+def test_people_on_call_are_paged_during_the_response(
     tmp_path: Path, smtp_server: SmtpServer
 ) -> None:
     port = free_port()
@@ -153,7 +153,7 @@ def installation_at_with(config_file: Path) -> Iterator[Installation]:
         yield installation
 
 
-def test_a_port_that_is_taken_is_said_and_the_loop_goes_on(
+def test_occupied_port_is_logged_and_loop_continues(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -115,7 +115,7 @@ def incidents(folder: Path) -> int:
     return int(count)
 
 
-def test_the_alerts_of_a_real_suricata_open_plans_once(tmp_path: Path) -> None:
+def test_real_suricata_alerts_open_plans_once(tmp_path: Path) -> None:
     with installation_at(place_of(tmp_path)) as installation:
         with following(installation):
             datagrams = [
@@ -141,7 +141,7 @@ def test_the_alerts_of_a_real_suricata_open_plans_once(tmp_path: Path) -> None:
         assert installation.ledger.audit.verify().is_whole
 
 
-def test_rubbish_in_the_file_is_left_out_and_said(
+def test_invalid_lines_are_skipped_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "standfast.serve")
@@ -154,7 +154,7 @@ def test_rubbish_in_the_file_is_left_out_and_said(
     assert "4 lines are not events" in caplog.text
 
 
-def test_a_hostile_alert_holds_up_none_that_comes_after_it(tmp_path: Path) -> None:
+def test_hostile_alert_delays_no_later_alert(tmp_path: Path) -> None:
     half = {"signature_id": 1000001, "severity": 2, "signature": "half a pair: \ud800"}
     with installation_at(place_of(tmp_path)) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:
@@ -169,9 +169,7 @@ def test_a_hostile_alert_holds_up_none_that_comes_after_it(tmp_path: Path) -> No
         ]
 
 
-def test_an_alert_that_could_not_be_opened_is_opened_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_alert_is_opened_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
 
     def away(*given: object, **more: object) -> None:
@@ -200,7 +198,7 @@ steps:
 """
 
 
-def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_opened_once_mended(
+def test_broken_playbook_delays_only_its_own_alerts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
@@ -235,7 +233,7 @@ def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_
     assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
 
 
-def test_a_trigger_that_has_had_its_messages_of_a_minute_lets_others_go_before(
+def test_trigger_at_its_limit_yields_to_others(
     tmp_path: Path,
 ) -> None:
     config_file = place_of(tmp_path)
@@ -249,7 +247,7 @@ def test_a_trigger_that_has_had_its_messages_of_a_minute_lets_others_go_before(
         assert {who for who, _, _ in opened(installation)} == {"trigger:leak", "trigger:grave"}
 
 
-def test_a_trigger_over_its_rate_holds_up_no_other_however_much_of_its_own_waits(
+def test_trigger_over_its_limit_delays_no_other(
     tmp_path: Path,
 ) -> None:
     config_file = place_of(tmp_path)
@@ -268,7 +266,7 @@ def test_a_trigger_over_its_rate_holds_up_no_other_however_much_of_its_own_waits
         assert ("trigger:leak", Mode.PLAN, ["agents:desk-of-10.20.0.2"]) in opened(installation)
 
 
-def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_mended(
+def test_failed_incident_delays_only_its_own_alerts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
@@ -296,7 +294,7 @@ def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_
     assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
 
 
-def test_a_scan_of_a_thousand_alerts_is_one_message(tmp_path: Path) -> None:
+def test_scan_of_thousand_alerts_is_one_message(tmp_path: Path) -> None:
     with installation_at(place_of(tmp_path)) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write("".join(alert("10.20.0.5", dest_port=port) for port in range(1000)))
@@ -306,7 +304,7 @@ def test_a_scan_of_a_thousand_alerts_is_one_message(tmp_path: Path) -> None:
         assert len(installation.ledger.timeline(case)) < 5
 
 
-def test_an_alert_that_trips_over_a_mistake_of_ours_is_set_aside_and_the_rest_goes_on(
+def test_alert_with_internal_error_becomes_dead_letter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def receive(installation: Installation, trigger: Any, event: Any, **more: Any) -> Any:

@@ -93,7 +93,7 @@ def verdicts(
 
 
 @pytest.mark.long
-def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other(
+def test_two_servers_share_work_and_replace_each_other(
     tmp_path: Path, postgres_ledger_url: str, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     need("prefect", "serve runs its flows; install the requirements")
@@ -134,7 +134,7 @@ def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other
             assert (found.findings, found.untold) == ((), 0)
 
 
-def test_a_host_that_does_not_share_the_keys_is_told_which_incidents_it_cannot_carry_on(
+def test_server_without_shared_keys_names_affected_incidents(
     tmp_path: Path, postgres_ledger_url: str
 ) -> None:
     one, other = two_hosts(tmp_path, postgres_ledger_url)
@@ -153,7 +153,7 @@ def test_a_host_that_does_not_share_the_keys_is_told_which_incidents_it_cannot_c
     assert found.startswith(f"the key of {case} is not in {other.folder / 'copied'}")
 
 
-def test_that_another_host_serves_is_not_taken_for_this_one_serving(
+def test_other_serving_host_is_not_this_one(
     tmp_path: Path, postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two_hosts(tmp_path, postgres_ledger_url)
@@ -169,9 +169,7 @@ def test_that_another_host_serves_is_not_taken_for_this_one_serving(
     assert (status.has_serve, status.serves_here) == (True, False)
 
 
-def test_a_host_whose_clock_is_off_is_told_by_how_much(
-    tmp_path: Path, postgres_ledger_url: str
-) -> None:
+def test_clock_difference_of_a_host_is_reported(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, _ = two_hosts(tmp_path, postgres_ledger_url)
 
     def said(verdict: Verdict, **ahead: float) -> list[str]:
@@ -185,7 +183,7 @@ def test_a_host_whose_clock_is_off_is_told_by_how_much(
     assert "too far to be corrected" in found
 
 
-def test_evidence_that_another_host_froze_is_looked_for_there(
+def test_evidence_of_another_host_is_searched_there(
     tmp_path: Path, postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two_hosts(tmp_path, postgres_ledger_url)

@@ -27,7 +27,7 @@ from tests.console.installations import (
 from tests.triggers.test_standard_webhooks import secret
 
 
-def test_a_signed_message_opens_its_incident_and_says_which(site: Site) -> None:
+def test_signed_message_opens_its_incident(site: Site) -> None:
     answer = site.send(about())
     assert answer.status_code == 202
     assert answer.json() == {"incident": site.incidents[0], "has_joined": False, "mode": "live"}
@@ -38,14 +38,14 @@ def test_a_signed_message_opens_its_incident_and_says_which(site: Site) -> None:
     assert site.installation.ledger.audit.verify().is_whole
 
 
-def test_the_answer_comes_after_the_commit_and_before_any_directory_is_asked(site: Site) -> None:
+def test_answer_follows_commit_and_precedes_directory_calls(site: Site) -> None:
     incident = site.send(about()).json()["incident"]
     # The directory of this place does not exist; the row is the queue, for whoever carries it on.
     events = [event.action for event in site.installation.ledger.timeline(incident)]
     assert events == ["incident.opened"]
 
 
-def test_a_message_that_is_sent_again_gives_the_same_incident(site: Site) -> None:
+def test_repeated_message_returns_the_same_incident(site: Site) -> None:
     first = site.send(about()).json()["incident"]
     again = site.send(about())
     assert (again.status_code, again.json()["incident"]) == (202, first)
@@ -54,7 +54,7 @@ def test_a_message_that_is_sent_again_gives_the_same_incident(site: Site) -> Non
     assert site.incidents == [first]
 
 
-def test_one_message_twenty_times_at_once_opens_one_incident(site: Site) -> None:
+def test_twenty_simultaneous_copies_open_one_incident(site: Site) -> None:
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: site.send(about()), range(20)))
     assert {answer.status_code for answer in answers} == {202}
@@ -62,7 +62,7 @@ def test_one_message_twenty_times_at_once_opens_one_incident(site: Site) -> None
     assert len(site.incidents) == 1
 
 
-def test_another_message_about_the_same_joins_and_about_another_opens(site: Site) -> None:
+def test_same_key_joins_and_other_key_opens(site: Site) -> None:
     first = site.send(about(), "msg_1").json()
     second = site.send(about(), "msg_2").json()
     third = site.send(about("agent02"), "msg_3").json()
@@ -70,16 +70,14 @@ def test_another_message_about_the_same_joins_and_about_another_opens(site: Site
     assert third["incident"] != first["incident"]
 
 
-def test_an_id_that_stands_on_another_message_takes_none_for_a_repeat(site: Site) -> None:
+def test_reused_id_on_other_message_is_no_repeat(site: Site) -> None:
     first = site.send(about(), "msg_1").json()
     second = site.send(about("agent02"), "msg_1").json()
     assert (second["incident"] != first["incident"], second["has_joined"]) == (True, False)
     assert site.send(about("agent02"), "msg_1").json()["incident"] == second["incident"]
 
 
-def test_a_message_that_joins_a_stopped_incident_says_that_nothing_is_done(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_message_to_stopped_incident_says_so(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     first = site.send(about(), "msg_1").json()["incident"]
     incident.stop(site.installation, first)  # nobody is enrolled, so nobody signs in
     answer = site.send(about(), "msg_2")
@@ -91,7 +89,7 @@ def test_a_message_that_joins_a_stopped_incident_says_that_nothing_is_done(
     assert f"`standfast incident resume {first}`" in caplog.text
 
 
-def test_a_key_of_the_configuration_says_what_is_the_same(tmp_path: Path) -> None:
+def test_configured_key_correlates_messages(tmp_path: Path) -> None:
     with site_at(furnish_with(tmp_path, SIEM + 'key = "{/data/case}"\n')) as site:
         case = {"data": {"user": "agent01", "rule": "a", "case": "7"}}
         first = site.send(case, "msg_1").json()
@@ -105,7 +103,7 @@ def test_a_key_of_the_configuration_says_what_is_the_same(tmp_path: Path) -> Non
         assert site.send(without, "msg_4").json()["has_joined"] is False
 
 
-def test_either_secret_will_do_and_a_replaced_one_counts_without_a_restart(
+def test_either_secret_works_and_rotates_without_restart(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "siem.secret"
@@ -124,14 +122,14 @@ def test_either_secret_will_do_and_a_replaced_one_counts_without_a_restart(
         assert site.send(about(), "msg_4", replaced).status_code == 202
 
 
-def test_a_plan_is_opened_where_the_trigger_may_not_act(tmp_path: Path) -> None:
+def test_trigger_without_permission_opens_a_plan(tmp_path: Path) -> None:
     plans = SIEM.replace('mode = "live"\n', "")
     with site_at(furnish_with(tmp_path, plans)) as site:
         assert site.send(about()).json()["mode"] == "plan"
         assert site.installation.ledger.incidents.all()[0].mode is Mode.PLAN
 
 
-def test_a_trigger_that_may_act_from_today_joins_no_plan_of_yesterday(tmp_path: Path) -> None:
+def test_live_trigger_joins_no_earlier_plan(tmp_path: Path) -> None:
     config_file = furnish_with(tmp_path, SIEM.replace('mode = "live"\n', ""))
     with site_at(config_file) as site:
         plan = site.send(about(), "msg_1").json()["incident"]
@@ -154,7 +152,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("given", [given for _, given in UNKNOWN], ids=[why for why, _ in UNKNOWN])
-def test_who_is_not_known_learns_nothing_and_costs_no_row(
+def test_unknown_sender_learns_nothing_and_writes_nothing(
     site: Site, given: dict[str, Any]
 ) -> None:
     events = site.installation.ledger.newest_event()
@@ -172,7 +170,7 @@ def test_who_is_not_known_learns_nothing_and_costs_no_row(
     assert site.installation.ledger.newest_event() == events
 
 
-def test_what_does_not_fit_is_named_by_its_place_and_not_repeated(
+def test_invalid_field_is_named_but_not_repeated(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = site.send({"data": {"rule": "somebody"}})
@@ -185,7 +183,7 @@ def test_what_does_not_fit_is_named_by_its_place_and_not_repeated(
     assert answer.status_code == 202
 
 
-def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
+def test_failed_message_is_accepted_when_repeated(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*given: object, **more: object) -> None:
@@ -203,7 +201,7 @@ def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
     assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 200
 
 
-def test_a_scenario_that_cannot_be_opened_is_no_fault_of_the_sender(
+def test_unopenable_playbook_is_no_client_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = SIEM.replace('"lock"', '"no-such"')
@@ -215,7 +213,7 @@ def test_a_scenario_that_cannot_be_opened_is_no_fault_of_the_sender(
     assert said.startswith("trigger siem: playbook of the trigger: cannot")
 
 
-def test_more_messages_than_a_minute_allows_are_told_when_to_come_again(tmp_path: Path) -> None:
+def test_messages_over_the_limit_get_retry_after(tmp_path: Path) -> None:
     settings = SIEM.replace("per_minute = 6000", "per_minute = 2")
     with site_at(furnish_with(tmp_path, settings)) as site:
         statuses = [site.send(about(), f"msg_{number}").status_code for number in range(4)]
@@ -226,14 +224,14 @@ def test_more_messages_than_a_minute_allows_are_told_when_to_come_again(tmp_path
         assert site.send(about(), "msg_6", secret()).status_code == 401
 
 
-def test_a_secret_that_is_not_there_lets_nobody_in(tmp_path: Path) -> None:
+def test_missing_secret_lets_nobody_in(tmp_path: Path) -> None:
     config_file = furnish_with(tmp_path, SIEM)
     without = {**ENV, "SIEM_SECRET": "", "SIEM_NEXT": "whsec_c2hvcnQ="}
     with site_at(config_file, without) as site:
         assert site.send(about()).status_code == 401
 
 
-def test_health_says_whether_the_ledger_answers(
+def test_health_reports_whether_the_ledger_answers(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import httpx

@@ -32,7 +32,7 @@ def damage(installation: Path) -> None:
         pack.write_bytes(content)
 
 
-def test_a_backup_comes_back_as_it_was(desk: Desk, installation: Path, identity: Path) -> None:
+def test_restored_backup_equals_its_source(desk: Desk, installation: Path, identity: Path) -> None:
     answer = desk.run("backup", "run", "main")
     assert answer.status == 0
     assert "main: host-1/0000000001, 1 file, 6 B" in answer.out
@@ -55,7 +55,7 @@ def test_a_backup_comes_back_as_it_was(desk: Desk, installation: Path, identity:
         ("a\nb", r"a\nb"),
     ],
 )
-def test_whatever_its_host_is_called_a_backup_comes_back_and_the_timeline_names_it(
+def test_host_name_is_in_point_and_timeline(
     name: str, written: str, desk: Desk, installation: Path, identity: Path
 ) -> None:
     *_, release, version, machine = os.uname()
@@ -70,7 +70,7 @@ def test_whatever_its_host_is_called_a_backup_comes_back_and_the_timeline_names_
     assert desk.run("audit", "verify").status == 0
 
 
-def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
+def test_foreign_snapshots_are_reported_once(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     assert desk.run("backup", "run", "main").status == 0
@@ -89,7 +89,7 @@ def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
     assert desk.run("backup", "verify", "--read").status == 0
 
 
-def test_a_machine_that_was_rolled_back_is_told_so_and_its_next_run_is_whole(
+def test_rolled_back_machine_is_reported_then_backs_up(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     """A machine that was cloned meets the same: two that say that they are one."""
@@ -127,7 +127,7 @@ def test_a_machine_that_was_rolled_back_is_told_so_and_its_next_run_is_whole(
     assert (desk.folder / "out/source/note.txt").read_text() == "the night after"
 
 
-def test_a_full_disk_under_the_state_keeps_nobody_from_restoring(
+def test_full_disk_of_state_does_not_prevent_restore(
     desk: Desk, installation: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run's lock says who holds it, for whoever is refused; it holds without that."""
@@ -147,9 +147,7 @@ def test_a_full_disk_under_the_state_keeps_nobody_from_restoring(
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
 
 
-def test_a_set_that_is_not_there_is_answered_with_those_that_are(
-    desk: Desk, installation: Path
-) -> None:
+def test_unknown_set_lists_the_known_sets(desk: Desk, installation: Path) -> None:
     assert desk.run("backup", "run").status == 0
     identity = installation / "offline/identity.txt"
     words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
@@ -158,9 +156,7 @@ def test_a_set_that_is_not_there_is_answered_with_those_that_are(
     assert "there is no set 'nope' in the vault; there are: main" in answer.err
 
 
-def test_a_restore_of_what_no_point_holds_says_that_nothing_came_back(
-    desk: Desk, installation: Path
-) -> None:
+def test_restore_that_selects_nothing_says_so(desk: Desk, installation: Path) -> None:
     assert desk.run("backup", "run").status == 0
     identity = installation / "offline/identity.txt"
     words = ("backup", "restore", "latest", "--identity", identity)
@@ -175,7 +171,7 @@ def test_a_restore_of_what_no_point_holds_says_that_nothing_came_back(
     assert "selects nothing in this point" in some.out
 
 
-def test_a_folder_that_is_not_empty_is_not_restored_into(
+def test_restore_into_nonempty_folder_is_refused(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
@@ -188,7 +184,7 @@ def test_a_folder_that_is_not_empty_is_not_restored_into(
     assert [path.name for path in (desk.folder / "source").iterdir()] == ["note.txt"]
 
 
-def test_a_folder_that_another_restore_fills_is_refused_until_that_one_has_ended(
+def test_folder_of_running_restore_is_refused(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
@@ -202,7 +198,7 @@ def test_a_folder_that_another_restore_fills_is_refused_until_that_one_has_ended
     assert desk.run(*words).status == 0
 
 
-def test_a_source_that_is_gone_makes_it_partial_and_is_named(
+def test_missing_source_makes_backup_partial(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     text = (installation / "standfast.toml").read_text()
@@ -222,7 +218,7 @@ def test_a_source_that_is_gone_makes_it_partial_and_is_named(
     assert "may have the missing files" in nothing.out
 
 
-def test_a_set_without_a_file_is_never_called_done(desk: Desk, installation: Path) -> None:
+def test_set_without_files_is_not_done(desk: Desk, installation: Path) -> None:
     """An empty folder is what is left of a disk that was not mounted."""
     (desk.folder / "unmounted").mkdir()
     with (installation / "standfast.toml").open("a") as file:
@@ -248,9 +244,7 @@ def test_one_sets_failure_does_not_stop_the_others(desk: Desk, installation: Pat
     assert by_set["other"]["exit_status"] == 1
 
 
-def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial(
-    desk: Desk, installation: Path
-) -> None:
+def test_unreachable_database_fails_its_set_only(desk: Desk, installation: Path) -> None:
     down = f'{{ kind = "postgresql", name = "crm", host = "127.0.0.1", port = {free_port()} }}'
     config = installation / "standfast.toml"
     text = config.read_text().replace("sources = [", f"sources = [\n  {down},")
@@ -265,7 +259,7 @@ def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial
     assert document["backups"][0]["files"] == 1
 
 
-def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, installation: Path) -> None:
+def test_second_backup_of_running_set_is_refused(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     with (installation / "state/backup-main.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -275,14 +269,14 @@ def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, installation: Path
 
 
 @pytest.mark.usefixtures("installation")
-def test_where_there_is_no_point_verify_does_not_say_that_all_agrees(desk: Desk) -> None:
+def test_verification_without_points_reports_no_agreement(desk: Desk) -> None:
     answer = desk.run("backup", "verify")
     assert answer.status == 0
     assert "There is nothing to verify yet." in answer.out
     assert "agrees" not in answer.out
 
 
-def test_a_damaged_vault_is_found_by_verify_restore_and_drill(
+def test_verify_restore_and_drill_find_damaged_vault(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     (desk.folder / "source/large").write_bytes(os.urandom(200_000))
@@ -320,7 +314,7 @@ def test_a_drill_measures_destroys_and_is_listed(
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
-def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_have_failed(
+def test_terminated_drill_destroys_its_target_and_fails(
     desk: Desk, installation: Path, identity: Path, number: signal.Signals, status: int
 ) -> None:
     """Customers' plain text would lie there until somebody drills again."""
@@ -347,7 +341,7 @@ def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_h
     assert again == {"error": answer.err.rstrip(), "exit_status": status}
 
 
-def test_a_restore_that_is_stopped_says_that_the_same_command_goes_on(
+def test_interrupted_restore_can_be_resumed_by_same_command(
     desk: Desk, installation: Path, identity: Path, tmp_path: Path
 ) -> None:
     desk.run("backup", "run")
@@ -364,7 +358,7 @@ def test_a_restore_that_is_stopped_says_that_the_same_command_goes_on(
     assert desk.run(*words).status == 0
 
 
-def test_a_drill_that_differs_from_the_source_names_what_differs(
+def test_drill_names_differences_from_the_source(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
@@ -377,9 +371,7 @@ def test_a_drill_that_differs_from_the_source_names_what_differs(
     assert "RTO       never usable\n" in drilled.out
 
 
-def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
-    desk: Desk, installation: Path, identity: Path
-) -> None:
+def test_failed_drill_shows_its_reason(desk: Desk, installation: Path, identity: Path) -> None:
     config = installation / "standfast.toml"
     config.write_text(
         config.read_text()
@@ -406,7 +398,7 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
     assert "never drilled: phones." in page
 
 
-def test_a_drill_of_a_point_that_is_mistyped_is_no_failed_drill(
+def test_mistyped_point_is_not_a_failed_drill(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     drill = ("drill", "run", "main", "--identity", identity)
@@ -420,7 +412,7 @@ def test_a_drill_of_a_point_that_is_mistyped_is_no_failed_drill(
 
 
 @pytest.mark.parametrize("point", ["latest", "host-1/latest", "1"])
-def test_a_drill_of_a_vault_that_lost_every_point_has_failed(
+def test_drill_without_points_fails(
     desk: Desk, installation: Path, identity: Path, point: str
 ) -> None:
     desk.run("backup", "run")
@@ -431,7 +423,7 @@ def test_a_drill_of_a_vault_that_lost_every_point_has_failed(
     assert failed["state"] == "failed"
 
 
-def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
+def test_drill_that_restores_too_little_says_so(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     drill = ("drill", "run", "main", "--identity", identity)
@@ -480,7 +472,7 @@ def test_drill_of_a_service_shows_its_clocks(
     assert desk.run("drill", "run", "notes", "--identity", identity, "--keep").status == 2
 
 
-def test_a_drill_without_an_identity_says_where_to_name_one(desk: Desk, installation: Path) -> None:
+def test_drill_without_identity_says_how_to_name_it(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     answer = desk.run("drill", "run", "main")
     assert answer.status == 2

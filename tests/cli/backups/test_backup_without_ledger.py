@@ -30,7 +30,7 @@ def check_comes_back(desk: Desk, installation: Path, point: str) -> None:
 
 
 @pytest.mark.parametrize(("ail", "why", "status"), ILLS)
-def test_a_backup_is_made_and_its_status_says_that_it_is_not_recorded(
+def test_backup_without_ledger_reports_missing_record(
     desk: Desk, installation: Path, ail: Callable[[Path], None], why: str, status: ExitStatus
 ) -> None:
     ail(installation)
@@ -45,7 +45,7 @@ def test_a_backup_is_made_and_its_status_says_that_it_is_not_recorded(
 
 
 @pytest.mark.parametrize(("ail", "why", "status"), ILLS)
-def test_a_vault_is_verified_and_its_status_says_that_it_is_not_recorded(
+def test_verification_without_ledger_reports_missing_record(
     desk: Desk, installation: Path, ail: Callable[[Path], None], why: str, status: ExitStatus
 ) -> None:
     desk.run("backup", "run", "main")
@@ -61,9 +61,7 @@ def test_a_vault_is_verified_and_its_status_says_that_it_is_not_recorded(
     assert desk.run("backup", "verify").status == ExitStatus.DAMAGED
 
 
-def test_a_ledger_that_is_lost_while_a_backup_runs_takes_nothing_from_it(
-    desk: Desk, installation: Path
-) -> None:
+def test_ledger_lost_during_backup_costs_no_data(desk: Desk, installation: Path) -> None:
     def make_and_lose(**request: Any) -> BackupResult:
         made = back_up(**request)
         damage(installation)
@@ -77,9 +75,7 @@ def test_a_ledger_that_is_lost_while_a_backup_runs_takes_nothing_from_it(
     check_comes_back(desk, installation, "latest")
 
 
-def test_two_backups_of_a_set_never_overlap_without_a_ledger_either(
-    desk: Desk, installation: Path
-) -> None:
+def test_backups_of_a_set_never_overlap_without_ledger(desk: Desk, installation: Path) -> None:
     lose(installation)
     (installation / "state").mkdir(exist_ok=True)
     with (installation / "state/backup-main.lock").open("w") as lock:
@@ -98,9 +94,7 @@ def test_a_scheduled_backup_needs_no_ledger(desk: Desk, installation: Path) -> N
     check_comes_back(desk, installation, "latest")
 
 
-def test_a_witness_on_a_full_disk_hides_nothing_of_what_a_verification_finds(
-    desk: Desk, installation: Path
-) -> None:
+def test_full_disk_of_witness_hides_no_finding(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run", "main")
     assert desk.run("backup", "verify").status == 0
     desk.run("backup", "run", "main")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("postgresql")
         (("--to", "out", "--replace"), "--replace and --globals need --into"),
     ],
 )
-def test_one_of_a_folder_and_a_server_is_named(
+def test_restore_target_is_folder_or_server(
     desk: Desk, tmp_path: Path, words: tuple[str, ...], says: str
 ) -> None:
     answer = desk.run("backup", "restore", "latest", *words)
@@ -63,7 +63,7 @@ def test_a_dump_is_restored_by_one_command(
     assert desk.json(*words, "--replace")["dumps"][0]["database"] == backed_up
 
 
-def test_a_dump_is_restored_on_the_night_on_which_the_ledger_is_lost_too(
+def test_dump_is_restored_without_ledger(
     desk: Desk, tmp_path: Path, postgres_server: Postgres, backed_up: str
 ) -> None:
     (tmp_path / "place" / "ledger.db").write_bytes(b"no database" * 1000)

@@ -54,9 +54,7 @@ def test_a_folder_is_listed(desk: Desk, two_points: Path, identity: Path) -> Non
     assert desk.run("backup", "ls", "latest", "absent", "--identity", identity).status == 2
 
 
-def test_a_file_is_found_with_the_points_that_hold_it(
-    desk: Desk, two_points: Path, identity: Path
-) -> None:
+def test_found_file_lists_its_recovery_points(desk: Desk, two_points: Path, identity: Path) -> None:
     words = ("backup", "find", "*.wav", "--identity", identity)
     found = {one["path"]: one["points"] for one in desk.json(*words, "--all-points")["found"]}
     assert found == {
@@ -68,9 +66,7 @@ def test_a_file_is_found_with_the_points_that_hold_it(
     assert (answer.status, "--all-points" in answer.out) == (0, True)
 
 
-def test_a_set_that_is_mistyped_is_not_searched_in_vain(
-    desk: Desk, two_points: Path, identity: Path
-) -> None:
+def test_search_in_unknown_set_is_refused(desk: Desk, two_points: Path, identity: Path) -> None:
     """Else the answer would be that the file is in no backup."""
     words = ("--set", "mian", "--identity", identity)
     for looked in ("list", "find"):
@@ -83,7 +79,7 @@ def test_a_set_that_is_mistyped_is_not_searched_in_vain(
     assert "backup set 'mian'" in answer.err
 
 
-def test_a_set_that_was_renamed_is_still_found_by_its_old_name(
+def test_renamed_set_is_found_by_old_name(
     desk: Desk, two_points: Path, installation: Path, identity: Path
 ) -> None:
     config = installation / "standfast.toml"
@@ -92,7 +88,7 @@ def test_a_set_that_was_renamed_is_still_found_by_its_old_name(
     assert desk.json(*words)["searched"] == ["host-1/0000000002"]
 
 
-def test_two_points_are_compared(desk: Desk, two_points: Path, identity: Path) -> None:
+def test_two_recovery_points_are_compared(desk: Desk, two_points: Path, identity: Path) -> None:
     words = ("backup", "diff", "1", "latest", "--identity", identity)
     changes = {one["path"]: one["change"] for one in desk.json(*words)["differences"]}
     assert changes == {
@@ -104,7 +100,7 @@ def test_two_points_are_compared(desk: Desk, two_points: Path, identity: Path) -
     assert desk.run("backup", "diff", "1", "7", "--identity", identity).status == 2
 
 
-def test_a_pattern_that_fits_nothing_is_not_called_unchanged(
+def test_pattern_without_match_is_not_unchanged(
     desk: Desk, two_points: Path, identity: Path
 ) -> None:
     words = ("backup", "diff", "1", "latest", "--identity", identity)
@@ -115,7 +111,7 @@ def test_a_pattern_that_fits_nothing_is_not_called_unchanged(
     assert (same.status, "0 added, 0 removed, 0 changed" in same.out) == (0, True)
 
 
-def test_one_file_goes_to_standard_output_and_nothing_else(
+def test_file_on_standard_output_stands_alone(
     two_points: Path, installation: Path, identity: Path
 ) -> None:
     words = ("backup", "restore", "1", "--to", "-", "--identity", identity)
@@ -139,7 +135,7 @@ def test_one_file_goes_to_standard_output_and_nothing_else(
         ("|true", 1, ""),
     ],
 )
-def test_a_file_that_standard_output_does_not_take_is_not_said_to_be_restored(
+def test_failed_write_to_standard_output_is_reported(
     two_points: Path,
     installation: Path,
     identity: Path,

@@ -45,7 +45,7 @@ def kept(desk: Desk, installation: Path) -> Path:
     return installation
 
 
-def test_a_plan_says_what_would_go_and_a_run_does_it(
+def test_run_removes_exactly_the_planned_points(
     desk: Desk, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted((kept / "vault").rglob("*"))
@@ -85,7 +85,7 @@ def test_a_plan_says_what_would_go_and_a_run_does_it(
     assert (desk.folder / "out/source/note.txt").read_bytes() == source.read_bytes()
 
 
-def test_a_status_says_what_is_there_and_what_comes_free_when(desk: Desk, kept: Path) -> None:
+def test_status_shows_present_and_expiring_points(desk: Desk, kept: Path) -> None:
     answer = desk.run("backup", "keep", "status")
     assert answer.status == 0, "a status answers, whatever a run would do"
     for part in ("2 recovery points", "needed", "marked", "Freed by month", "would be refused"):
@@ -98,7 +98,7 @@ def test_a_status_says_what_is_there_and_what_comes_free_when(desk: Desk, kept: 
     assert document["refusal"] is None
 
 
-def test_what_was_found_lost_is_distrusted(desk: Desk, kept: Path) -> None:
+def test_lost_packs_are_distrusted(desk: Desk, kept: Path) -> None:
     packs = (kept / "vault/w/host-1/p").glob("*/*")
     newest = [path for path in packs if path.stat().st_mtime > time.time() - 86_400]
     max(newest, key=lambda path: path.stat().st_size).unlink()
@@ -111,11 +111,13 @@ def test_what_was_found_lost_is_distrusted(desk: Desk, kept: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("now",), ("--most", "101"), ("--distrust", "absent.json")])
-def test_what_makes_no_sense_is_told(desk: Desk, kept: Path, words: tuple[str, ...]) -> None:
+def test_invalid_retention_arguments_are_named(
+    desk: Desk, kept: Path, words: tuple[str, ...]
+) -> None:
     assert desk.run("backup", "keep", *words).status == 2
 
 
-def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: Path) -> None:
+def test_plan_and_status_show_effect_of_hold(desk: Desk, kept: Path) -> None:
     assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
     plan = desk.run("backup", "keep", "plan")
     assert (plan.status, desk.run("backup", "keep").status) == (0, 0), "a plan is as its run"
@@ -131,7 +133,7 @@ def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: P
 
 
 @pytest.mark.parametrize("words", [("run",), ("plan",), ("status",)])
-def test_who_waits_for_the_keeper_sees_how_far_it_is(
+def test_keeper_run_shows_its_progress(
     desk: Desk, kept: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, int, int]] = []
@@ -145,7 +147,7 @@ def test_who_waits_for_the_keeper_sees_how_far_it_is(
     assert ("reading recovery points", 2, 2) in told
 
 
-def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: Path) -> None:
+def test_release_of_unknown_hold_is_refused(desk: Desk, kept: Path) -> None:
     assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
     mistyped = desk.run("backup", "keep", "release", "inc-2026-0010")
     assert mistyped.status == 2
@@ -153,15 +155,13 @@ def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: P
     assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "No hold is left.\n"
 
 
-def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, installation: Path) -> None:
+def test_missing_keeper_names_its_creator(desk: Desk, installation: Path) -> None:
     answer = desk.run("backup", "keep")
     assert answer.status == 2
     assert "The owner makes one" in answer.err
 
 
-def test_a_hold_of_another_machine_is_listed_and_can_be_released_here(
-    desk: Desk, kept: Path
-) -> None:
+def test_foreign_hold_is_listed_and_released(desk: Desk, kept: Path) -> None:
     assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
     (kept / "keys" / "holds").rename(kept / "keys" / "elsewhere")
     assert "held for inc-2026-0001 (since " in desk.run("backup", "keep", "plan").out

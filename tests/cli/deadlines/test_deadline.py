@@ -24,7 +24,7 @@ def incident(desk: Desk, quiet_installation: Path) -> str:
     return str(opened["incident"])
 
 
-def test_what_is_due_follows_from_what_is_stated(desk: Desk, incident: str) -> None:
+def test_duties_follow_from_stated_facts(desk: Desk, incident: str) -> None:
     before = desk.json("deadline", "list", incident)["clocks"]
     assert [clock["standing"] for clock in before] == ["not_started"]
     assert before[0]["questions"][0]["name"] == "awareness"
@@ -44,7 +44,7 @@ def test_what_is_due_follows_from_what_is_stated(desk: Desk, incident: str) -> N
     assert "running: notify each controller" in desk.run("deadline", "list", incident).out
 
 
-def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
+def test_duty_list_shows_section_content_and_dates(
     desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
     config_file = quiet_installation / "standfast.toml"
@@ -71,7 +71,9 @@ def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
     assert "How many people in US-MD are affected?" in rest
 
 
-def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_installation: Path) -> None:
+def test_installation_without_laws_says_how_to_configure(
+    desk: Desk, quiet_installation: Path
+) -> None:
     opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
     answer = desk.run("deadline", "list", opened["incident"])
     assert answer.status == ExitStatus.USAGE
@@ -104,7 +106,7 @@ def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_installat
         (["told", "eu-gdpr-33-2-processor", "--receipt", "x", "--mistaken"], "was notified"),
     ],
 )
-def test_a_mistake_is_answered_with_what_would_fit(
+def test_mistake_suggests_valid_values(
     desk: Desk, incident: str, words: list[str], says: str
 ) -> None:
     answer = desk.run("deadline", words[0], incident, *words[1:])
@@ -114,7 +116,7 @@ def test_a_mistake_is_answered_with_what_would_fit(
 
 @pytest.mark.parametrize("reason", [[], ["--because", " "]])
 @pytest.mark.parametrize("of", [[], ["--threshold"]])
-def test_a_duty_is_not_judged_away_without_a_reason(
+def test_dismissed_duty_needs_a_reason(
     desk: Desk, incident: str, quiet_installation: Path, of: list[str], reason: list[str]
 ) -> None:
     config_file = quiet_installation / "standfast.toml"
@@ -131,9 +133,7 @@ def test_a_duty_is_not_judged_away_without_a_reason(
     assert desk.json("deadline", "answer", incident, duty, "no", *of, *why)["is_news"]
 
 
-def test_a_time_that_is_stated_moves_only_to_a_time_that_is_given(
-    desk: Desk, incident: str
-) -> None:
+def test_stated_time_changes_only_to_stated_time(desk: Desk, incident: str) -> None:
     assert desk.json("deadline", "fact", incident, "awareness")["later"] == 0
     at = "2026-03-02t12:30z"  # as RFC 3339 lets it be written
     assert desk.json("deadline", "fact", incident, "awareness", "--at", at)["later"] == 0
@@ -144,7 +144,7 @@ def test_a_time_that_is_stated_moves_only_to_a_time_that_is_given(
     assert desk.json("deadline", "list", incident)["clocks"] == before
 
 
-def test_what_makes_a_date_later_says_how_many(
+def test_extension_says_how_many_duties_moved(
     desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
     config_file = quiet_installation / "standfast.toml"
@@ -156,7 +156,7 @@ def test_what_makes_a_date_later_says_how_many(
     assert desk.json(*fact, "2026-03-02T12:30Z")["later"] == 0
 
 
-def test_the_incident_may_be_left_out_while_one_is_open(desk: Desk, incident: str) -> None:
+def test_incident_is_optional_while_one_is_open(desk: Desk, incident: str) -> None:
     duty = "eu-gdpr-33-2-processor"
     said = desk.json("deadline", "fact", "awareness", "--at", "2026-03-02T12:30Z")
     assert (said["incident"], said["is_news"]) == (incident, True)
@@ -201,15 +201,13 @@ def test_the_places_and_facts_are_listed(desk: Desk) -> None:
     assert "awareness" in found["facts"]
 
 
-def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_mistyped_duty_suggests_similar_ones(desk: Desk, quiet_installation: Path) -> None:
     answer = desk.run("deadline", "show", "eu-gdpr-33")
     assert answer.status == ExitStatus.USAGE
     assert "did you mean 'eu-gdpr-33-" in answer.err
 
 
-def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
+def test_incident_counts_missed_clocks_and_next_deadline(
     desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
     assert desk.json("incident", "status", incident)["clocks"] == {
@@ -234,9 +232,7 @@ def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
     assert f"`standfast deadline list {incident}`" in said
 
 
-def test_a_duty_without_a_number_is_due_now_and_never_said_not_to_run(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_duty_without_period_is_due_now(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
@@ -256,7 +252,7 @@ def test_a_duty_without_a_number_is_due_now_and_never_said_not_to_run(
     assert desk.json("status")["incidents"] == []
 
 
-def test_a_place_that_no_law_names_keeps_nobody_from_being_told_what_was_done(
+def test_unknown_country_still_records_done_duties(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")

@@ -43,7 +43,7 @@ def froze(desk: Desk) -> str:
     return str(opened["incident"])
 
 
-def test_a_command_that_froze_has_it_stamped_once_it_has_said_its_answer(
+def test_evidence_is_stamped_after_the_answer(
     desk: Desk,
     stamped_installation: Path,
     timestamp_authority: servers.Authority,
@@ -76,7 +76,7 @@ def test_an_exercise_asks_no_authority(
     assert not list((stamped_installation / "evidence").glob("*"))
 
 
-def test_what_an_authority_that_is_down_did_not_stamp_is_named_and_fetched_by_command(
+def test_failed_stamps_are_named_and_requested_again(
     desk: Desk, stamped_installation: Path, timestamp_authority: servers.Authority
 ) -> None:
     at(stamped_installation, NOBODY_ANSWERS)
@@ -112,7 +112,7 @@ def test_a_stamp_that_was_replaced_is_damage(
     assert "seal.tsr is not the one that the chain of custody has" in verified.out
 
 
-def test_a_command_that_is_killed_while_the_authority_is_asked_leaves_all_to_the_next_one(
+def test_killed_stamp_request_is_left_to_next_command(
     desk: Desk, stamped_installation: Path, timestamp_authority: servers.Authority
 ) -> None:
     at(stamped_installation, NOBODY_ANSWERS)
@@ -143,7 +143,7 @@ def test_a_command_that_is_killed_while_the_authority_is_asked_leaves_all_to_the
     assert desk.run("evidence", "verify", incident).status == 0
 
 
-def test_who_has_waited_enough_for_the_stamp_ends_it_and_the_command_ends_as_it_said(
+def test_interrupted_stamp_wait_keeps_exit_status(
     desk: Desk, stamped_installation: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(*_: object, **__: object) -> None:
@@ -155,9 +155,7 @@ def test_who_has_waited_enough_for_the_stamp_ends_it_and_the_command_ends_as_it_
     assert "Next: " in answer.out
 
 
-def test_without_an_authority_the_command_says_what_to_add(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_stamp_without_authority_says_how_to_configure(desk: Desk, live_installation: Path) -> None:
     answer = desk.run("evidence", "stamp", "inc-2026-0001")
     assert answer.status == 2
     assert "Add [custody.timestamp]" in answer.err

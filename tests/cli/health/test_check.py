@@ -40,7 +40,7 @@ def test_a_fresh_place_has_nothing_to_mend(desk: Desk, installation: Path) -> No
 @pytest.mark.parametrize(
     ("free", "verdict"), [(0, "fail"), (15 << 20, "fail"), (16 << 20, "warn"), (1 << 30, "ok")]
 )
-def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
+def test_unwritable_disk_is_found(
     desk: Desk, installation: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
 ) -> None:
     monkeypatch.setattr(disk_space, "free_at", lambda folder: free)
@@ -51,7 +51,7 @@ def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_the_user_who_runs_a_place_is_named_to_another(desk: Desk, installation: Path) -> None:
+def test_owner_of_installation_is_named_to_others(desk: Desk, installation: Path) -> None:
     assert verdicts(desk, "user") == []
     os.chown(load(installation / "standfast.toml").backup.host, 65534, 65534)
     answer = desk.run("check")
@@ -60,7 +60,7 @@ def test_the_user_who_runs_a_place_is_named_to_another(desk: Desk, installation:
     assert "`sudo -u nobody`" in answer.out
 
 
-def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, installation: Path) -> None:
+def test_placeholders_of_init_are_found(desk: Desk, installation: Path) -> None:
     config_file = installation / "standfast.toml"
     text = config_file.read_text()
     assert "as `standfast init` wrote it" not in str(verdicts(desk, "notices"))
@@ -78,7 +78,7 @@ def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, installatio
         ]
 
 
-def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, installation: Path) -> None:
+def test_language_without_contact_line_is_found(desk: Desk, installation: Path) -> None:
     config_file = installation / "standfast.toml"
     text = config_file.read_text().replace("Example Contact Centres", "Harbour Calls")
     text = text.replace("[organisation]", '[organisation]\nlanguages = ["en", "es", "fr"]')
@@ -89,9 +89,7 @@ def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, installat
     assert "no contact line in" not in str(verdicts(desk, "notices"))
 
 
-def test_readers_of_a_language_that_no_notice_has_get_what_check_and_preview_say(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_check_and_preview_agree_on_missing_language(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(text.replace("[organisation]", '[organisation]\nlanguages = ["pl"]'))
@@ -123,9 +121,7 @@ def test_a_furnished_place_answers_in_every_part(
     assert smtp_server.sessions > 0
 
 
-def test_what_does_not_answer_fails_and_hides_nothing_else(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_unreachable_system_hides_no_other_problem(desk: Desk, quiet_installation: Path) -> None:
     desk.monkeypatch.setenv("SCIM_TOKEN", "a-token")
     report = desk.json("check")
     assert report["exit_status"] == 2
@@ -205,7 +201,7 @@ def spoil_services(installation: Path) -> None:
         (spoil_playbook, "playbooks", "mine.yaml"),
     ],
 )
-def test_what_would_not_work_tonight_fails(
+def test_tonights_failures_fail_the_check(
     spoil: object, part: str, says: str, desk: Desk, quiet_installation: Path
 ) -> None:
     assert callable(spoil)
@@ -214,9 +210,7 @@ def test_what_would_not_work_tonight_fails(
     assert any(says in found for found in failed), failed
 
 
-def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_unreachable_row_is_named_by_number_only(desk: Desk, quiet_installation: Path) -> None:
     with (quiet_installation / "staff.csv").open("a") as file:
         file.write("not-an-address,Secret Name,en\n")
     (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
@@ -226,9 +220,7 @@ def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
     assert "not-an-address" not in told
 
 
-def test_an_audience_of_whom_nobody_can_be_reached_fails(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_unreachable_audience_fails_the_check(desk: Desk, quiet_installation: Path) -> None:
     (quiet_installation / "staff.csv").write_text(
         "email,name,language\nnot-an-address,Secret Name,en\n"
     )
@@ -238,9 +230,7 @@ def test_an_audience_of_whom_nobody_can_be_reached_fails(
     assert ("fail", "staff: it is empty") in verdicts(desk, "audiences")
 
 
-def test_entries_that_keep_nobody_from_being_told_are_counted_and_not_shown(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_harmless_entries_are_counted_not_shown(desk: Desk, quiet_installation: Path) -> None:
     file = quiet_installation / "standfast.toml"
     text = file.read_text()
     settings = 'path = "staff.csv"\n'
@@ -255,9 +245,7 @@ def test_entries_that_keep_nobody_from_being_told_are_counted_and_not_shown(
     assert "4711" not in told
 
 
-def test_a_sender_of_letters_says_that_its_folder_can_be_written(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_letter_sender_reports_a_writable_folder(desk: Desk, quiet_installation: Path) -> None:
     with (quiet_installation / "standfast.toml").open("a") as file:
         file.write('\n[senders.post]\nkind = "letters"\nreturn_address = ["1 Road", "Leeds"]\n')
     folder = quiet_installation / "letters"
@@ -267,9 +255,7 @@ def test_a_sender_of_letters_says_that_its_folder_can_be_written(
     assert not folder.exists()
 
 
-def test_a_places_own_keys_in_a_source_are_told_until_they_are_left_out(
-    desk: Desk, installation: Path
-) -> None:
+def test_own_keys_in_a_source_are_found(desk: Desk, installation: Path) -> None:
     """Else a person who was erased is read again with the keys in a backup that nobody changes."""
     config_file = installation / "standfast.toml"
     text = config_file.read_text()
@@ -300,9 +286,7 @@ def test_a_places_own_keys_in_a_source_are_told_until_they_are_left_out(
     assert not any("keys/ledger" in name or "send-log.db" in name for name in back)
 
 
-def test_a_key_store_without_the_key_that_opens_every_backup_is_told(
-    desk: Desk, installation: Path
-) -> None:
+def test_missing_key_record_is_found(desk: Desk, installation: Path) -> None:
     def told() -> list[tuple[str, str]]:
         found = verdicts(desk, "recovery")
         return [one for one in found if f"the key store {installation / 'keys/store'}" in one[1]]
@@ -319,7 +303,7 @@ def test_a_key_store_without_the_key_that_opens_every_backup_is_told(
     assert (verdict, "main/0" in found) == ("fail", True)
 
 
-def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, installation: Path) -> None:
+def test_each_missing_host_key_is_named(desk: Desk, installation: Path) -> None:
     seal, keys = installation / "keys/evidence-seal.key", installation / "keys/ledger"
     seal.unlink()
     keys.rename(installation / "elsewhere")
@@ -333,7 +317,7 @@ def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, installation
     assert {verdict for verdict, _ in verdicts(desk, "keys")} == {"ok"}
 
 
-def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_installation: Path) -> None:
+def test_missing_audit_log_is_not_healthy(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(text.replace('paths = ["logs"]', 'paths = ["logs", "gone.log"]'))
@@ -354,9 +338,7 @@ def test_a_history_that_was_rewritten_is_damage(desk: Desk, installation: Path) 
     assert desk.json("audit", "verify")["is_whole"] is False
 
 
-def test_a_witness_that_was_cut_is_told_until_it_knows_all_again(
-    desk: Desk, installation: Path
-) -> None:
+def test_truncated_witness_is_found_until_complete_again(desk: Desk, installation: Path) -> None:
     desk.run("lock", "alice", "--exercise", "--no-wait")
     assert desk.run("audit", "verify").status == 0
     (installation / "witness.jsonl").write_bytes(b"")
@@ -368,9 +350,7 @@ def test_a_witness_that_was_cut_is_told_until_it_knows_all_again(
     assert desk.run("audit", "verify").status == 0
 
 
-def test_without_a_ledger_the_rest_is_tried_all_the_same(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_other_checks_run_without_ledger(desk: Desk, quiet_installation: Path) -> None:
     for file in quiet_installation.glob("ledger.db*"):
         file.unlink()
     report = desk.json("check")
@@ -380,7 +360,7 @@ def test_without_a_ledger_the_rest_is_tried_all_the_same(
     assert (verdict, "ledger.url is right" in found) == ("fail", True)
 
 
-def test_a_prefect_that_does_not_answer_is_no_failure(desk: Desk, installation: Path) -> None:
+def test_unreachable_prefect_is_no_failure(desk: Desk, installation: Path) -> None:
     text = (installation / "standfast.toml").read_text()
     (installation / "standfast.toml").write_text(
         text.replace("[serve]", '[serve]\nprefect = "http://127.0.0.1:9/api"')

@@ -5,9 +5,7 @@ from pathlib import Path
 from tests.cli.desk import Desk
 
 
-def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do_first(
-    desk: Desk, installation: Path
-) -> None:
+def test_readiness_page_of_backup_only_installation_fails(desk: Desk, installation: Path) -> None:
     answer = desk.run("readiness")
     assert answer.status == 3
     first, *_ = answer.out.splitlines()
@@ -25,7 +23,7 @@ def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do
     assert desk.run("check").status == 0
 
 
-def test_the_page_is_written_where_it_is_asked_for(desk: Desk, installation: Path) -> None:
+def test_readiness_page_is_written_to_the_path(desk: Desk, installation: Path) -> None:
     document = desk.json("readiness", "--to", "ready.html")
     assert document["page"] == str(desk.folder / "ready.html")
     assert document["answer"] in (desk.folder / "ready.html").read_text()

@@ -20,14 +20,14 @@ from tests.servers.scim import ScimServer
 from tests.usecases.backup_installation import full_disk
 
 
-def test_a_fresh_place_says_to_back_up(desk: Desk, installation: Path) -> None:
+def test_new_installation_is_asked_to_back_up(desk: Desk, installation: Path) -> None:
     answer = desk.run("status")
     assert answer.status == 0
     assert "No incident is open." in answer.out
     assert "Next: `standfast backup run main`: it has never been backed up." in answer.out
 
 
-def test_after_a_backup_and_a_drill_their_ages_stand_there(desk: Desk, installation: Path) -> None:
+def test_status_shows_ages_of_backup_and_drill(desk: Desk, installation: Path) -> None:
     identity = installation / "offline/identity.txt"
     assert desk.run("backup", "run").status == 0
     assert "drill run main" in desk.json("status")["next_step"]
@@ -40,7 +40,7 @@ def test_after_a_backup_and_a_drill_their_ages_stand_there(desk: Desk, installat
     assert "Nothing to do now." in desk.run("status").out
 
 
-def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, installation: Path) -> None:
+def test_failed_backup_precedes_older_success(desk: Desk, installation: Path) -> None:
     assert desk.run("backup", "run").status == 0
     (installation / "keys/backup-host/host.json").rename(installation / "elsewhere.json")
     assert desk.run("backup", "run").status == 2
@@ -50,9 +50,7 @@ def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, installation: P
     assert "`standfast backup run main`" in seen["next_step"]
 
 
-def test_a_set_that_failed_goes_before_another_that_was_never_drilled(
-    desk: Desk, installation: Path
-) -> None:
+def test_failed_set_precedes_undrilled_set(desk: Desk, installation: Path) -> None:
     config = installation / "standfast.toml"
     there = f'[{{ kind = "files", name = "more", path = "{installation / "offline"}" }}]'
     gone = there.replace("offline", "gone")
@@ -65,7 +63,7 @@ def test_a_set_that_failed_goes_before_another_that_was_never_drilled(
     assert "`standfast backup run more`" in seen["next_step"]
 
 
-def test_what_a_backup_or_a_drill_lacked_is_to_be_done(desk: Desk, installation: Path) -> None:
+def test_incomplete_backup_or_drill_is_next_step(desk: Desk, installation: Path) -> None:
     drill = ("drill", "run", "main", "--identity", installation / "offline/identity.txt")
     config = installation / "standfast.toml"
     text = config.read_text()
@@ -80,7 +78,7 @@ def test_what_a_backup_or_a_drill_lacked_is_to_be_done(desk: Desk, installation:
     assert "Nothing to do now." in desk.run("status").out
 
 
-def test_a_failed_drill_stands_beside_an_old_good_one(desk: Desk, installation: Path) -> None:
+def test_failed_drill_is_shown_with_older_success(desk: Desk, installation: Path) -> None:
     drill = ("drill", "run", "main", "--identity", installation / "offline/identity.txt")
     assert desk.run("backup", "run").status == 0
     assert desk.run(*drill).status == 0
@@ -100,7 +98,7 @@ def test_a_failed_drill_stands_beside_an_old_good_one(desk: Desk, installation: 
 
 
 @pytest.mark.parametrize(("free", "is_full"), [(3 << 20, True), (700 << 20, False)])
-def test_a_disk_without_room_under_the_ledger_is_told_and_a_full_one_goes_first(
+def test_low_disk_space_is_reported_full_disk_first(
     desk: Desk, quiet_installation: Path, free: int, is_full: bool
 ) -> None:
     assert desk.json("status")["little_room"] == []
@@ -113,9 +111,7 @@ def test_a_disk_without_room_under_the_ledger_is_told_and_a_full_one_goes_first(
     assert seen["next_step"].startswith("Free space now" if is_full else "inc-")
 
 
-def test_a_disk_too_full_for_sqlite_to_share_the_ledger_keeps_nothing_from_being_shown(
-    desk: Desk, installation: Path
-) -> None:
+def test_status_works_while_sqlite_disk_is_full(desk: Desk, installation: Path) -> None:
     assert desk.run("backup", "run").status == 0
     (before,) = desk.json("status")["sets"]
     with full_disk(installation / "small", "1m") as is_mounted:
@@ -136,9 +132,7 @@ def test_a_disk_too_full_for_sqlite_to_share_the_ledger_keeps_nothing_from_being
         assert one["last_backup"]["started_at"] == before["last_backup"]["started_at"]
 
 
-def test_an_open_incident_is_named_with_the_next_step_that_its_status_says(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_open_incident_shows_its_next_step(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     seen = desk.json("status")
     (one,) = seen["incidents"]
@@ -148,7 +142,7 @@ def test_an_open_incident_is_named_with_the_next_step_that_its_status_says(
     assert seen["next_step"].endswith(one["next_step"])
 
 
-def test_whom_a_notice_has_not_reached_is_counted(desk: Desk, quiet_installation: Path) -> None:
+def test_unreached_recipients_are_counted(desk: Desk, quiet_installation: Path) -> None:
     desk.sign_in_with("the rain in the north")
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     assert desk.run(*words, "--as", "dana").status == 5
@@ -160,7 +154,7 @@ def test_whom_a_notice_has_not_reached_is_counted(desk: Desk, quiet_installation
     assert desk.json("status")["untold"] == 0
 
 
-def test_a_notice_whose_audience_cannot_be_read_is_not_said_to_have_told_everybody(
+def test_unreadable_audience_is_not_fully_notified(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
@@ -180,7 +174,7 @@ def test_a_notice_whose_audience_cannot_be_read_is_not_said_to_have_told_everybo
 
 
 @pytest.mark.parametrize("flag", ["-c", "--config"])
-def test_the_configuration_is_named_before_or_after_the_command(
+def test_configuration_option_works_before_and_after_command(
     flag: str, desk: Desk, installation: Path
 ) -> None:
     desk.monkeypatch.delenv("STANDFAST_CONFIG")
@@ -193,16 +187,14 @@ def test_the_configuration_is_named_before_or_after_the_command(
     assert desk.run("status").status == 0
 
 
-def test_a_file_that_does_not_fit_is_told_by_line(desk: Desk, installation: Path) -> None:
+def test_invalid_configuration_is_reported_by_line(desk: Desk, installation: Path) -> None:
     (installation / "standfast.toml").write_text("[ledger]\nurl = 7\n")
     answer = desk.run("status")
     assert answer.status == 2
     assert "standfast.toml:2: ledger.url" in answer.err
 
 
-def test_a_configuration_that_other_commands_refuse_goes_before_an_incident(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_invalid_configuration_precedes_an_incident(desk: Desk, quiet_installation: Path) -> None:
     assert desk.run("lock", "alice", "--exercise").status == 0
     assert desk.json("status")["misconfigured"] is None
     config = quiet_installation / "standfast.toml"
@@ -220,7 +212,7 @@ def test_a_configuration_that_other_commands_refuse_goes_before_an_incident(
     assert "limits.neither" in refused.err
 
 
-def test_a_password_in_a_reference_is_asked_of_the_schema(
+def test_password_in_reference_follows_the_schema(
     desk: Desk, installation: Path, postgres_url: str
 ) -> None:
     (installation / "standfast.toml").write_text(
@@ -235,7 +227,7 @@ def test_a_password_in_a_reference_is_asked_of_the_schema(
     assert (answer.status, "not a ledger" in answer.err) == (2, True)
 
 
-def test_a_ledger_that_is_no_database_is_damage(desk: Desk, installation: Path) -> None:
+def test_invalid_ledger_file_is_damage(desk: Desk, installation: Path) -> None:
     for file in installation.glob("ledger.db*"):
         file.unlink()
     (installation / "ledger.db").write_bytes(b"not a database" * 100)
@@ -289,9 +281,7 @@ parts = ["controller"]
 """
 
 
-def test_what_is_live_stands_apart_from_plans_and_exercises(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_live_incidents_are_separate_from_exercises(desk: Desk, quiet_installation: Path) -> None:
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice")
     exercise = desk.json(*words, "--exercise")["incident"]
     live = desk.json(*words)["incident"]
@@ -304,9 +294,7 @@ def test_what_is_live_stands_apart_from_plans_and_exercises(
     assert [one["incident"] for one in desk.json("status", "--live")["incidents"]] == [live]
 
 
-def test_the_nearest_deadline_of_a_live_incident_stands_there(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_nearest_deadline_of_live_incident_is_shown(desk: Desk, quiet_installation: Path) -> None:
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
     assert "not set up" in desk.run("status").out
     assert desk.json("status")["incidents"][0]["clocks"] is None
@@ -321,9 +309,7 @@ def test_the_nearest_deadline_of_a_live_incident_stands_there(
     assert "next in 71 h" in desk.run("status").out
 
 
-def test_a_reminder_of_a_legal_clock_stands_there_only_when_it_reached_nobody(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_failed_deadline_reminder_is_shown(desk: Desk, quiet_installation: Path) -> None:
     with open_installation(
         quiet_installation / "standfast.toml", env={}, actor="os:test"
     ) as installation:
@@ -341,9 +327,7 @@ def test_a_reminder_of_a_legal_clock_stands_there_only_when_it_reached_nobody(
                 assert "no person could be notified" in answer.out
 
 
-def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_closed_incident_with_running_clock_is_shown(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + _LAWS)
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
@@ -368,9 +352,7 @@ def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
     assert "its legal clocks cannot be counted: run `standfast check`" in one["next_step"]
 
 
-def test_a_missed_clock_of_a_closed_incident_comes_first(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_missed_clock_of_closed_incident_comes_first(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + _LAWS)
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
@@ -383,9 +365,7 @@ def test_a_missed_clock_of_a_closed_incident_comes_first(
     assert "MISSED" in desk.run("status").out
 
 
-def test_a_trigger_of_which_nobody_could_be_told_stands_there(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_unannounced_trigger_is_shown(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     with open_installation(config_file, env={}, actor="os:test") as installation:
         trigger = SignedTrigger(

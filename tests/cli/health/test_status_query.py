@@ -116,7 +116,7 @@ def test_every_answer_is_the_ledgers_own(quiet_installation: Path) -> None:
     assert seen.closed == ()  # an exercise owes nothing
 
 
-def test_a_closed_incident_is_seen_only_with_its_facts(quiet_installation: Path) -> None:
+def test_closed_incident_is_shown_with_its_facts(quiet_installation: Path) -> None:
     url = f"sqlite:///{quiet_installation / 'ledger.db'}"
     with open_installation(
         quiet_installation / "standfast.toml", env={}, actor="os:test"
@@ -186,20 +186,20 @@ def test_both_databases_show_the_same(
     assert seen.signed_at == now
 
 
-def test_an_empty_database_is_no_ledger(tmp_path: Path, postgres_url: str) -> None:
+def test_empty_database_is_not_a_ledger(tmp_path: Path, postgres_url: str) -> None:
     (tmp_path / "empty.db").touch()
     for url in (f"sqlite:///{tmp_path / 'empty.db'}", postgres_url):
         with pytest.raises(ConfigurationError, match="init"):
             query_status(url, datetime.now(UTC))
 
 
-def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
+def test_invalid_database_file_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
     with pytest.raises(Damaged, match="its file is damaged"):
         query_status(f"sqlite:///{tmp_path / 'ledger.db'}", datetime.now(UTC))
 
 
-def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, installation: Path) -> None:
+def test_status_query_changes_and_creates_nothing(desk: Desk, installation: Path) -> None:
     before = (installation / "ledger.db").read_bytes()
     assert desk.run("status").status == 0
     assert (installation / "ledger.db").read_bytes() == before
@@ -214,9 +214,7 @@ def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, installation: Pa
 @pytest.mark.parametrize(
     "command", ["status", "lock alice --exercise", "incident status", "audit verify"]
 )
-def test_a_ledger_that_was_cut_short_is_damaged_whatever_is_asked(
-    desk: Desk, installation: Path, command: str
-) -> None:
+def test_truncated_ledger_is_always_damaged(desk: Desk, installation: Path, command: str) -> None:
     with (installation / "ledger.db").open("r+b") as file:
         file.truncate(file.seek(0, 2) // 2)
     answer = desk.run(*command.split())

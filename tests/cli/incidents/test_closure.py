@@ -10,7 +10,7 @@ from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
 
 
-def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
+def test_account_is_unlocked_after_early_closure(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")
@@ -35,7 +35,7 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
     assert undone.out.startswith("1 target to restore (1 through agents), 0 kept.")
 
 
-def test_a_plan_that_is_closed_says_that_it_did_nothing_and_how_to_carry_it_out(
+def test_closed_plan_says_that_nothing_was_done(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")
@@ -53,14 +53,14 @@ def test_a_plan_that_is_closed_says_that_it_did_nothing_and_how_to_carry_it_out(
     assert desk.run("incident", "undo", "--all", *desk.by("dana")).status == 5
 
 
-def test_an_undo_of_nothing_says_so(desk: Desk, live_installation: Path) -> None:
+def test_undo_of_nothing_says_so(desk: Desk, live_installation: Path) -> None:
     assert desk.run("lock", "nobody").status == 1
     answer = desk.run("incident", "undo", "--all", *desk.by("dana"))
     assert answer.status == 1, "the lock is still failed"
     assert answer.out.startswith("Nothing to restore: ")
 
 
-def test_what_fell_short_is_named_when_its_incident_is_closed(
+def test_closure_names_incomplete_steps(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
@@ -74,7 +74,7 @@ def test_what_fell_short_is_named_when_its_incident_is_closed(
     assert "Not fully done" not in desk.run("incident", "close", whole, *desk.by("dana")).out
 
 
-def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_installation: Path) -> None:
+def test_impossible_reopening_states_its_reason(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for incident, status, says in (
         (opened, 2, f"incident {opened}: open"),

@@ -10,7 +10,7 @@ from tests.servers.smtp import SmtpServer
 from tests.usecases.installations import PASSPHRASES
 
 
-def test_an_account_takeover_from_its_plan_to_its_end(
+def test_account_takeover_runs_from_plan_to_closure(
     desk: Desk, live_installation: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     ids = [scim_server.create(f"agent{n:02}") for n in range(1, 4)]
@@ -61,7 +61,7 @@ def test_an_account_takeover_from_its_plan_to_its_end(
     assert desk.run("audit", "verify").status == 0
 
 
-def test_what_is_not_done_is_counted_with_its_reason_and_what_to_do(
+def test_incomplete_targets_are_counted_with_reason_and_action(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
@@ -77,7 +77,7 @@ def test_what_is_not_done_is_counted_with_its_reason_and_what_to_do(
     assert (shown.status, "agents:nobody" in shown.out) == (3, True)
 
 
-def test_every_look_at_the_targets_is_in_the_timeline(desk: Desk, quiet_installation: Path) -> None:
+def test_each_view_of_targets_is_in_timeline(desk: Desk, quiet_installation: Path) -> None:
     desk.run("lock", "alice", "--exercise")
     desk.json("incident", "status", "--targets")
     looks = [
@@ -88,7 +88,7 @@ def test_every_look_at_the_targets_is_in_the_timeline(desk: Desk, quiet_installa
     assert [event["detail"] for event in looks] == [{"count": 1}]
 
 
-def test_stop_holds_everything_until_resume(desk: Desk, quiet_installation: Path) -> None:
+def test_stopped_incident_waits_for_resume(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
     assert opened["serve"] is False
     assert desk.json("incident", "stop", *desk.by("dana"))["is_stopped"] is True
@@ -99,9 +99,7 @@ def test_stop_holds_everything_until_resume(desk: Desk, quiet_installation: Path
     assert {one["step"]: one["state"] for one in resumed["steps"]}["lock"] == "done"
 
 
-def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_refusal_closes_the_step_visibly(desk: Desk, quiet_installation: Path) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     desk.run(*words, "--as", "dana")
@@ -115,9 +113,7 @@ def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
     assert planned["what_to_do"] == "an approver refused it: none of it is done"
 
 
-def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_corrected_answer_names_the_begun_steps(desk: Desk, quiet_installation: Path) -> None:
     desk.run("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     desk.sign_in_with(PASSPHRASES["lee"])
     answer = ("incident", "answer", "customers_affected")
@@ -135,7 +131,7 @@ def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(
     assert forth["begun_by_the_earlier_answer"] == ["start_clocks", "clocks", "tell_customers"]
 
 
-def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_installation: Path) -> None:
+def test_requester_cannot_approve(desk: Desk, quiet_installation: Path) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     desk.run(*words, "--as", "dana")
@@ -147,9 +143,7 @@ def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_installation:
     assert "duty-manager" in answer.err or "opened the incident" in answer.err
 
 
-def test_the_id_may_be_left_out_only_while_one_is_open(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_incident_id_is_optional_while_one_is_open(desk: Desk, quiet_installation: Path) -> None:
     assert "incident: none is open" in desk.run("incident", "status").err
     first = desk.json("lock", "alice", "--exercise")["incident"]
     assert desk.json("incident", "status")["incident"] == first
@@ -162,7 +156,7 @@ def test_the_id_may_be_left_out_only_while_one_is_open(
     assert [one["incident"] for one in listed] == [first, second]
 
 
-def test_a_wrong_number_of_words_is_told(desk: Desk, quiet_installation: Path) -> None:
+def test_wrong_argument_count_is_an_error(desk: Desk, quiet_installation: Path) -> None:
     desk.run("lock", "alice", "--exercise")
     for words in (["answer", "lock"], ["accept"], ["settle", "3f", "yes", "no"], ["settle", "3f"]):
         answer = desk.run("incident", *words)
@@ -191,7 +185,7 @@ steps:
 """
 
 
-def test_what_was_not_wholly_done_is_accepted_and_the_rest_goes_on(
+def test_accepted_partial_step_lets_the_rest_continue(
     desk: Desk, live_installation: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     scim_server.create("alice")
@@ -227,7 +221,7 @@ def test_inputs_that_do_not_fit_open_nothing(
     assert desk.json("incident", "list")["incidents"] == []
 
 
-def test_an_approval_that_nobody_here_can_give_is_told(
+def test_approval_without_possible_approver_is_reported(
     desk: Desk, quiet_installation: Path
 ) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
@@ -247,9 +241,7 @@ def test_an_approval_that_nobody_here_can_give_is_told(
     assert "was paged" not in told.out
 
 
-def test_closing_names_the_steps_that_were_never_carried_out(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_closure_names_unexecuted_steps(desk: Desk, quiet_installation: Path) -> None:
     desk.run("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     closed = desk.run("incident", "close", *desk.by("dana"))
     assert closed.status == 0
@@ -259,16 +251,14 @@ def test_closing_names_the_steps_that_were_never_carried_out(
     )
 
 
-def test_a_stop_says_how_much_still_ends(desk: Desk, quiet_installation: Path) -> None:
+def test_stop_counts_calls_that_still_end(desk: Desk, quiet_installation: Path) -> None:
     desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
     assert (
         "is stopped; 0 done, 0 not started." in desk.run("incident", "stop", *desk.by("dana")).out
     )
 
 
-def test_what_was_given_is_shown_with_the_targets_and_the_look_is_noted(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_inputs_and_targets_are_shown_and_recorded(desk: Desk, quiet_installation: Path) -> None:
     given = ("--input", "accounts=agents:lee", "--input", "reason=a strange call")
     opened = desk.json("incident", "open", "lock", "--exercise", *given)
     assert "a strange call" not in desk.run("incident", "status", opened["incident"]).out
@@ -277,9 +267,7 @@ def test_what_was_given_is_shown_with_the_targets_and_the_look_is_noted(
     assert "targets.viewed" in desk.run("audit", "show", opened["incident"]).out
 
 
-def test_what_is_done_by_hand_or_found_out_first_stands_before_the_next_step(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_manual_tasks_precede_the_next_step(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.run("incident", "open", "platform-outage", "--exercise", "-i", "service=phones")
     assert opened.status == 5
     assert opened.out.index("Find out first:\n  - ") < opened.out.index("Next: ")
@@ -287,9 +275,7 @@ def test_what_is_done_by_hand_or_found_out_first_stands_before_the_next_step(
     assert "\nSay to callers that we know:\n  - " in answered.out
 
 
-def test_a_stop_of_one_and_of_all_at_once_stops_neither(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_stop_takes_one_incident_or_all(desk: Desk, quiet_installation: Path) -> None:
     given = ("--input", "accounts=agents:lee")
     opened = desk.json("incident", "open", "lock", "--exercise", *given)["incident"]
     answer = desk.run("incident", "stop", opened, "--all", *desk.by("dana"))
@@ -298,22 +284,20 @@ def test_a_stop_of_one_and_of_all_at_once_stops_neither(
     assert not only["is_stopped"]
 
 
-def test_a_word_too_few_is_counted_and_all_are_named(desk: Desk, quiet_installation: Path) -> None:
+def test_missing_argument_lists_all_arguments(desk: Desk, quiet_installation: Path) -> None:
     answer = desk.run("incident", "answer", "inc-2026-0001", "lock")
     assert answer.status == 2
     assert "expected STEP and TEXT" in answer.err
 
 
-def test_a_plan_counts_on_nobody_who_is_not_enrolled(desk: Desk, quiet_installation: Path) -> None:
+def test_plan_counts_only_enrolled_approvers(desk: Desk, quiet_installation: Path) -> None:
     words = ("incident", "plan", "lock", "--input", "accounts=agents:lee", "--as")
     answer = desk.run(*words, "danna")
     assert (answer.status, "'danna': not enrolled" in answer.err) == (2, True)
     assert "nobody signed in" not in desk.run(*words, "dana").out
 
 
-def test_a_plan_that_cannot_be_carried_out_says_what_to_do_next(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_impossible_plan_states_the_next_action(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(
@@ -328,7 +312,7 @@ def test_a_plan_that_cannot_be_carried_out_says_what_to_do_next(
     assert "`standfast lock ACCOUNT…`" in last
 
 
-def test_whoever_rehearses_what_is_not_sound_is_not_told_to_rehearse_it(
+def test_invalid_exercise_does_not_suggest_an_exercise(
     desk: Desk, quiet_installation: Path
 ) -> None:
     (quiet_installation / "playbooks").mkdir()

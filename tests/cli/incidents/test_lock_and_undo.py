@@ -10,7 +10,7 @@ from tests.servers.scim import ScimServer
 from tests.usecases.installations import PASSPHRASES
 
 
-def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
+def test_undo_restores_each_prior_state(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob", is_active=False)
@@ -35,7 +35,7 @@ def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
     assert not scim_server.is_active(bob), "it was disabled before"
 
 
-def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
+def test_undo_that_restores_nobody_says_so(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")
@@ -54,7 +54,7 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
     assert not scim_server.is_active(alice)
 
 
-def test_an_undo_that_keeps_some_ends_as_partial(
+def test_undo_of_some_accounts_is_partial(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob")
@@ -84,7 +84,7 @@ def test_an_undo_that_keeps_some_ends_as_partial(
     assert (scim_server.is_active(alice), scim_server.is_active(bob)) == (False, True)
 
 
-def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what_to_do(
+def test_renamed_directory_is_reported_with_known_ones(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob")
@@ -110,7 +110,7 @@ def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what
     assert not scim_server.is_active(alice), "needs 2 approvals"
 
 
-def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
+def test_signed_opening_saves_one_undo_approval(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
@@ -121,15 +121,13 @@ def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
     assert undone["exit_status"] == 5
 
 
-def test_an_account_that_no_directory_knows_is_not_locked(
-    desk: Desk, live_installation: Path
-) -> None:
+def test_unknown_account_is_not_locked(desk: Desk, live_installation: Path) -> None:
     answer = desk.run("lock", "nobody")
     assert answer.status == 1
     assert "no directory knows this account" in answer.out
 
 
-def test_a_lock_of_more_than_one_person_may_says_why_it_waits_and_for_how_many(
+def test_large_lock_explains_its_approvals(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob")
@@ -158,7 +156,7 @@ def test_a_lock_of_more_than_one_person_may_says_why_it_waits_and_for_how_many(
         ((":",), "account 1: "),
     ],
 )
-def test_accounts_that_can_only_be_a_slip_open_nothing(
+def test_implausible_accounts_open_no_incident(
     desk: Desk, quiet_installation: Path, words: tuple[str, ...], told: str
 ) -> None:
     answer = desk.run("lock", *words)
@@ -168,7 +166,7 @@ def test_accounts_that_can_only_be_a_slip_open_nothing(
 
 
 @pytest.mark.parametrize("deed", ["plan", "open"])
-def test_an_input_that_names_a_directory_and_nobody_opens_nothing(
+def test_directory_without_account_opens_no_incident(
     desk: Desk, quiet_installation: Path, deed: str
 ) -> None:
     answer = desk.run("incident", deed, "lock", "--input", "accounts=alice,agents:")
@@ -177,9 +175,7 @@ def test_an_input_that_names_a_directory_and_nobody_opens_nothing(
     assert desk.json("incident", "list")["incidents"] == []
 
 
-def test_a_lock_where_there_is_no_directory_opens_nothing_live(
-    desk: Desk, installation: Path
-) -> None:
+def test_installation_without_directory_opens_no_live_lock(desk: Desk, installation: Path) -> None:
     answer = desk.run("lock", "nobody")
     assert answer.status == ExitStatus.USAGE
     assert "Add [accounts.NAME]" in answer.err
@@ -190,7 +186,7 @@ def test_a_lock_where_there_is_no_directory_opens_nothing_live(
     assert "add [accounts.NAME]" in opened.out
 
 
-def test_a_directory_that_is_away_fails_and_a_retry_locks(
+def test_unreachable_directory_fails_and_retry_locks(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")

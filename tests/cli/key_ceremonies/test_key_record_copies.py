@@ -117,7 +117,7 @@ def test_damaged_key_record_is_replaced_from_a_copy(desk: Desk, installation: Pa
     assert desk.json("backup", "run")["exit_status"] == 0
 
 
-def test_owner_deed_reaches_the_folder_of_its_key(
+def test_owner_operation_updates_copy_beside_its_key(
     desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
     desk.json("backup", "owner", "add-domain", "hr", *owner_key)
@@ -170,7 +170,7 @@ def test_three_things_are_named_for_a_restore(desk: Desk, installation: Path) ->
     )
 
 
-def test_erasure_names_copies_that_hold_the_keys(
+def test_erasure_names_copies_with_the_keys(
     desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
     desk.json("backup", "owner", "add-domain", "hr", *owner_key)
@@ -207,7 +207,7 @@ def test_copy_on_disk_cannot_be_forgotten(desk: Desk, installation: Path) -> Non
     assert desk.run("backup", "keys", "forget", "key store of host-1").status == 2
 
 
-def test_copies_are_listed_with_what_they_lack(
+def test_copies_are_listed_with_missing_records(
     desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
     stick(desk, "safe").rename(desk.folder / "away")

@@ -39,9 +39,7 @@ def restores(desk: Desk, point: str, identity: Path) -> bool:
     return True
 
 
-def test_show_tells_who_may_do_what_and_no_secret(
-    desk: Desk, installation: Path, identity: Path
-) -> None:
+def test_roster_shows_roles_and_no_secret(desk: Desk, installation: Path, identity: Path) -> None:
     desk.run("backup", "run")
     answer = desk.run("backup", "owner", "show")
     assert answer.status == 0
@@ -55,7 +53,7 @@ def test_show_tells_who_may_do_what_and_no_secret(
     assert "AGE-SECRET-KEY" not in said
 
 
-def test_a_second_host_is_added_and_its_backup_comes_back(
+def test_added_host_backs_up_and_restores(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     words = ("backup", "owner", "add-writer", "desk-2", "--domain", "main", "--host-dir", "two")
@@ -78,7 +76,7 @@ def test_a_second_host_is_added_and_its_backup_comes_back(
     assert "writer desk-2: it exists" in again.err
 
 
-def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
+def test_new_epoch_refuses_the_old_host(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.run("backup", "run")
@@ -163,7 +161,7 @@ def test_a_removed_host_is_refused(desk: Desk, installation: Path, owner: tuple[
     assert desk.run(*words, *owner).status == 2
 
 
-def test_custodians_come_and_go(
+def test_custodians_are_added_and_retired(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.run("backup", "run")
@@ -188,7 +186,7 @@ def test_custodians_come_and_go(
     assert "custodian 'Kim': unknown" in wrong.err
 
 
-def test_an_identity_and_an_owners_key_may_be_locked(
+def test_identity_and_owner_key_can_be_encrypted(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.sign_in_with("too short")  # who finds the file can guess at it for as long as they like
@@ -242,7 +240,7 @@ def test_domains_generations_and_keepers(
     assert restores(desk, "latest", identity)
 
 
-def test_another_repositorys_owner_and_an_unnamed_custodian_are_no_damage_and_nobody(
+def test_foreign_owner_and_unknown_custodian_are_refused(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.run("init", "another", "--source", "source", "--yes")
@@ -332,7 +330,7 @@ def test_a_custodian_answers_a_challenge(
     assert desk.run(*answer, identity, "--to", "answer.json").status == 2
 
 
-def test_the_card_is_a_page_and_the_copy_comes_back(
+def test_card_is_a_page_and_copy_is_restorable(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
@@ -371,9 +369,7 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
 
 
 @pytest.mark.parametrize("words", [(), ("--html", "card.html")], ids=["shown", "written"])
-def test_a_card_that_may_be_an_old_one_says_so(
-    desk: Desk, installation: Path, words: tuple[str, ...]
-) -> None:
+def test_outdated_card_says_so(desk: Desk, installation: Path, words: tuple[str, ...]) -> None:
     desk.run(
         "backup", "owner", "add-domain", "hr", "--owner-key", installation / "offline/owner.json"
     )
@@ -388,7 +384,7 @@ def test_a_card_that_may_be_an_old_one_says_so(
     assert desk.json("backup", "card", *words)["exit_status"] == 6
 
 
-def test_what_is_damaged_is_not_copied_and_named(desk: Desk, installation: Path) -> None:
+def test_damaged_objects_are_named_and_not_copied(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     with (installation / "standfast.toml").open("a") as file:
         file.write(f'\n[backup.copies.paris]\nvault = "{desk.folder}/paris"\n')
@@ -477,7 +473,7 @@ def test_bad_input_is_named_and_changes_nothing(desk: Desk, installation: Path, 
     assert not {"two", "c", "o"} & {path.name for path in desk.folder.iterdir()}
 
 
-def test_status_and_check_name_a_custodian_without_a_sign(desk: Desk, installation: Path) -> None:
+def test_unproven_custodian_is_in_status_and_check(desk: Desk, installation: Path) -> None:
     assert "custodians" not in desk.run("check").out
     desk.run("backup", "custodian", "challenge", "new", "--to", "challenge.json")
     assert "has not answered the challenge yet" in desk.run("check").out
@@ -491,7 +487,7 @@ def test_status_and_check_name_a_custodian_without_a_sign(desk: Desk, installati
     assert "no proof of" in desk.run("check").out
 
 
-def test_check_holds_the_answers_against_who_opens_the_backups_now(
+def test_answers_are_compared_with_present_custodians(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     deed = ("--identity", identity, *owner)

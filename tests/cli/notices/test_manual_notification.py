@@ -66,7 +66,7 @@ def case(desk: Desk, live_installation: Path) -> str:
     return str(desk.json("incident", "open", "tell")["incident"])
 
 
-def test_a_letter_is_noted_as_posted_and_as_having_come_back(
+def test_letter_is_recorded_as_posted_and_returned(
     desk: Desk, case: str, live_installation: Path
 ) -> None:
     told = desk.json("notice", "accounting")["notices"][0]["counts"]
@@ -98,7 +98,7 @@ def test_a_letter_is_noted_as_posted_and_as_having_come_back(
     assert desk.json("notice", "status")["notices"][0]["heard"]["bounced"] == 1
 
 
-def test_what_is_in_doubt_of_a_step_is_settled_with_one_command(desk: Desk, case: str) -> None:
+def test_one_command_settles_unknown_outcomes_of_a_step(desk: Desk, case: str) -> None:
     settle = ("incident", "settle", case, "--step")
     assert desk.run(*settle, "people", "perhaps").status == ExitStatus.USAGE
     assert "'poeple'" in desk.run(*settle, "poeple", "yes").err
@@ -109,7 +109,7 @@ def test_what_is_in_doubt_of_a_step_is_settled_with_one_command(desk: Desk, case
     assert "no unknown effect" in again.err
 
 
-def test_a_report_of_the_relay_makes_its_reader_untold_once(
+def test_relay_report_makes_recipient_undelivered_once(
     desk: Desk, case: str, smtp_server: SmtpServer
 ) -> None:
     (mail,) = [one for one in smtp_server.delivered if one.recipients == ("d@example.net",)]
@@ -140,9 +140,7 @@ def test_a_report_of_the_relay_makes_its_reader_untold_once(
     assert desk.run("notice", "reports", "nothing.eml").status == ExitStatus.USAGE
 
 
-def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
-    desk: Desk, case: str
-) -> None:
+def test_suggested_command_names_its_incident(desk: Desk, case: str) -> None:
     marks = [one["mark"] for one in desk.json("notice", "held")["held"]]
     other = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     assert other["incident"] != case
@@ -160,7 +158,7 @@ def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
     assert f"standfast notice held {case}" in told
 
 
-def test_who_is_to_approve_a_correction_is_asked_at_once_and_not_only_by_the_next_command(
+def test_approvers_of_correction_are_asked_at_once(
     desk: Desk, case: str, live_installation: Path, smtp_server: SmtpServer
 ) -> None:
     (live_installation / "playbooks/tell-approved.yaml").write_text(ASKS)
@@ -184,7 +182,7 @@ def test_who_is_to_approve_a_correction_is_asked_at_once_and_not_only_by_the_nex
     assert len(_mails_to(smtp_server, "d@example.net")) == told, "nothing leaves unapproved"
 
 
-def test_who_approves_a_correction_reads_its_own_words_and_no_examples(
+def test_approver_reads_the_text_of_the_correction(
     desk: Desk, case: str, smtp_server: SmtpServer
 ) -> None:
     right = "what_is_right=Only names were seen."
@@ -207,9 +205,7 @@ def test_who_approves_a_correction_reads_its_own_words_and_no_examples(
     assert (other.status, "there are: de, en, es, fr" in other.err) == (2, True)
 
 
-def test_whom_a_notice_cannot_reach_is_named_once_although_it_was_refused_and_asked_again(
-    desk: Desk, case: str, live_installation: Path
-) -> None:
+def test_unreached_recipient_is_named_once(desk: Desk, case: str, live_installation: Path) -> None:
     (live_installation / "playbooks/tell-approved.yaml").write_text(ASKS)
     with closing(sqlite3.connect(live_installation / "crm.db")) as crm, crm:
         crm.execute("UPDATE customers SET email = 'no address' WHERE id = 4")
@@ -230,9 +226,7 @@ def _mails_to(server: SmtpServer, address: str) -> list[object]:
     return [one for one in server.delivered if address in one.recipients]
 
 
-def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
-    desk: Desk, case: str
-) -> None:
+def test_closure_counts_undecided_and_unposted_recipients(desk: Desk, case: str) -> None:
     mark = desk.json("notice", "held")["held"][0]["mark"]
     assert desk.run("notice", "leave-out", mark, "--because", "no heir").status == 0
     answer = desk.run("incident", "close", case, *desk.by("dana"))
@@ -253,7 +247,7 @@ def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
     assert desk.run(*late).status == ExitStatus.DONE
 
 
-def test_the_held_are_listed_told_and_left_out(
+def test_held_recipients_are_listed_notified_or_excluded(
     desk: Desk, case: str, smtp_server: SmtpServer
 ) -> None:
     listed = desk.json("notice", "held")

@@ -27,7 +27,7 @@ def looks(desk: Desk) -> list[dict[str, object]]:
     return [event["detail"] for event in events if event["action"] == "audience.viewed"]
 
 
-def test_people_are_masked_and_no_look_is_noted(desk: Desk, customers: Path) -> None:
+def test_people_are_masked_without_a_record(desk: Desk, customers: Path) -> None:
     before = desk.json("audit", "show")["events"]
     answer = desk.run(*WORDS, "--html", "page.html")
     assert answer.status == 0
@@ -45,9 +45,7 @@ def test_people_are_masked_and_no_look_is_noted(desk: Desk, customers: Path) -> 
     assert desk.json("audit", "show")["events"] == before
 
 
-def test_unmasked_people_are_shown_and_the_look_is_one_event_with_its_reason(
-    desk: Desk, customers: Path
-) -> None:
+def test_unmasked_preview_is_one_event_with_reason(desk: Desk, customers: Path) -> None:
     words = (*WORDS, "--rows", "2", "--unmasked", "--reason", "legal reads two of them")
     look = desk.json(*words, "--html", "page.html")["audience"]
     assert look["is_masked"] is False
@@ -86,7 +84,7 @@ def test_nobody_is_shown_without_a_reason(
     assert looks(desk) == []
 
 
-def test_what_is_missing_is_said_of_the_whole_audience(desk: Desk, customers: Path) -> None:
+def test_missing_values_concern_the_whole_audience(desk: Desk, customers: Path) -> None:
     look = desk.json(*WORDS, "--rows", "1")
     assert len(look["audience"]["messages"]) == 1
     assert look["audience"]["rows"]["recipients"] == 3
@@ -103,7 +101,7 @@ def test_a_hostile_name_breaks_out_of_no_frame(desk: Desk, customers: Path) -> N
     assert page.count("<iframe") == page.count("</iframe>") == 7
 
 
-def test_values_are_given_as_text_and_what_goes_with_them_follows(desk: Desk) -> None:
+def test_context_values_are_text_with_their_dependants(desk: Desk) -> None:
     shown = desk.json(
         *WORDS[:3], "--value", "data_concerned=card-number, health", "--value", "incident_id=X=1"
     )
@@ -120,9 +118,7 @@ def test_values_are_given_as_text_and_what_goes_with_them_follows(desk: Desk) ->
         assert desk.run("notice", "preview", "deadline-reminder", "--value", value).status == 2
 
 
-def test_how_many_are_told_since_their_entry_cannot_be_read_is_said(
-    desk: Desk, customers: Path
-) -> None:
+def test_unreadable_rows_are_counted(desk: Desk, customers: Path) -> None:
     file = customers / "standfast.toml"
     file.write_text(file.read_text().replace('"crm.db"', '"crm.db"\nsuppress = "never.csv"'))
     (customers / "never.csv").write_text("who\n<customer1@example.net>\nCustomer 2\n")

@@ -202,7 +202,7 @@ def test_unknown_command_suggests_the_nearest(words: list[str], suggestion: str 
     assert suggestion is None or suggestion in message
 
 
-def test_off_by_default_switch_says_so(desk: Desk) -> None:
+def test_switch_off_by_default_shows_it(desk: Desk) -> None:
     assert "[default: no-sync]" in " ".join(desk.run("backup", "restore", "--help").out.split())
 
 

@@ -31,9 +31,7 @@ def second(desk: Desk, person: str) -> tuple[str, ...]:
     return ("--second", person, "--second-passphrase-file", str(file))
 
 
-def test_a_person_is_enrolled_and_may_approve_on_the_first_day(
-    desk: Desk, installation: Path
-) -> None:
+def test_first_day_enrolment_may_approve(desk: Desk, installation: Path) -> None:
     desk.sign_in_with(LONG)
     answer = add(desk, "erin", "--role", "duty-manager", "--role", "legal")
     assert answer.status == 0
@@ -44,9 +42,7 @@ def test_a_person_is_enrolled_and_may_approve_on_the_first_day(
     ]
 
 
-def test_what_messages_tell_to_type_asks_for_the_rest_on_a_terminal(
-    desk: Desk, installation: Path
-) -> None:
+def test_suggested_command_prompts_for_the_rest(desk: Desk, installation: Path) -> None:
     desk.sign_in_with(LONG)
     words = ("people", "add", "erin", "--role", "duty-manager")
     desk.monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
@@ -59,7 +55,7 @@ def test_what_messages_tell_to_type_asks_for_the_rest_on_a_terminal(
     assert "erin@example.com" in desk.run("people", "list", "--contacts").out
 
 
-def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may(
+def test_fresh_approver_is_listed_with_start_time(
     desk: Desk, quiet_installation: Path, tmp_path: Path
 ) -> None:
     desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
@@ -72,9 +68,7 @@ def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may
     assert "erin  no role       can approve from 2" in desk.run("people", "list").out
 
 
-def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_contacts_are_shown_on_request_and_recorded(desk: Desk, quiet_installation: Path) -> None:
     assert "@" not in desk.run("people", "list").out
     assert "mail" not in str(desk.json("people", "list"))
     assert "dana@example.com" in desk.run("people", "list", "--contacts").out
@@ -82,9 +76,7 @@ def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
     assert [look["detail"] for look in looks] == [{"count": 3}]
 
 
-def test_whoever_is_named_by_as_enrols(
-    desk: Desk, quiet_installation: Path, tmp_path: Path
-) -> None:
+def test_named_signer_is_the_enroller(desk: Desk, quiet_installation: Path, tmp_path: Path) -> None:
     danas, erins = tmp_path / "dana", tmp_path / "erin"
     for file, text in ((danas, PASSPHRASES["dana"]), (erins, LONG)):
         file.write_text(text + "\n")
@@ -97,7 +89,7 @@ def test_whoever_is_named_by_as_enrols(
     assert add(desk, "finn", "--as", "dana", *wrong).status == 4
 
 
-def test_once_a_place_is_set_up_one_of_its_people_signs_for_whoever_comes(
+def test_later_enrolment_needs_a_signature(
     desk: Desk, quiet_installation: Path, tmp_path: Path
 ) -> None:
     """Whoever finds a terminal could else enrol who approves what they ask for."""
@@ -128,7 +120,7 @@ def test_once_a_place_is_set_up_one_of_its_people_signs_for_whoever_comes(
         ("dana", (), "used before"),
     ],
 )
-def test_who_does_not_fit_is_not_enrolled(
+def test_invalid_person_is_not_enrolled(
     name: str, more: tuple[str, ...], why: str, desk: Desk, quiet_installation: Path
 ) -> None:
     desk.sign_in_with(LONG)
@@ -145,9 +137,7 @@ def test_a_short_passphrase_is_refused(desk: Desk, installation: Path) -> None:
     assert (answer.status, "at least 12 characters" in answer.err) == (2, True)
 
 
-def test_without_a_terminal_a_passphrase_must_come_from_somewhere(
-    desk: Desk, installation: Path
-) -> None:
+def test_passphrase_without_terminal_needs_a_source(desk: Desk, installation: Path) -> None:
     desk.monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     answer = add(desk, "erin")
     assert answer.status == 2
@@ -162,7 +152,7 @@ def test_a_new_passphrase_is_typed_twice(desk: Desk, installation: Path) -> None
     assert add(desk, "erin").status == 0
 
 
-def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, installation: Path) -> None:
+def test_world_readable_passphrase_is_refused(desk: Desk, installation: Path) -> None:
     file = desk.folder / "passphrase"
     file.write_text(LONG)
     file.chmod(0o644)
@@ -173,7 +163,7 @@ def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, installati
     assert (missing.status, "cannot be read" in missing.err) == (2, True)
 
 
-def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_installation: Path) -> None:
+def test_removed_person_cannot_approve(desk: Desk, quiet_installation: Path) -> None:
     assert desk.run("people", "remove", "lee").status == 2, "signature is missing"
     desk.sign_in_with(PASSPHRASES["dana"])
     refused = desk.run("people", "remove", "lee", "--as", "dana")
@@ -222,9 +212,7 @@ def test_forgotten_role_is_granted_later(desk: Desk, quiet_installation: Path) -
     assert desk.run("people", "grant", "erin", "--role", "chef", "--as", "lee").status == 2
 
 
-def test_passkeys_are_listed_and_that_of_a_lost_phone_is_removed(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_passkeys_are_listed_and_removed(desk: Desk, quiet_installation: Path) -> None:
     device, challenge = Device(), bytes(32)
     with open_installation(
         quiet_installation / "standfast.toml", env={}, actor="os:test"

@@ -44,14 +44,12 @@ def staffed(
     return scim_server
 
 
-def test_where_no_list_was_imported_nobody_is_said_to_have_left(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_missing_staff_list_means_no_leavers(desk: Desk, quiet_installation: Path) -> None:
     answer = desk.run("people", "leavers")
     assert (answer.status, "No list of staff is imported" in answer.out) == (0, True)
 
 
-def test_a_dry_run_shows_what_changes_by_count_and_masked_names_and_changes_nothing(
+def test_dry_run_shows_masked_changes_and_changes_nothing(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     file = listed(installation)
@@ -65,7 +63,7 @@ def test_a_dry_run_shows_what_changes_by_count_and_masked_names_and_changes_noth
     assert desk.json("people", "leavers")["leavers"] == []
 
 
-def test_a_leaver_who_still_gets_in_is_planned_once_and_shown_until_the_lock(
+def test_leaver_with_access_is_planned_once_until_locked(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     file = listed(installation)
@@ -98,7 +96,7 @@ def test_a_leaver_who_still_gets_in_is_planned_once_and_shown_until_the_lock(
     assert desk.run("audit", "verify").status == 0
 
 
-def test_an_account_that_nobody_wrote_down_is_found_by_its_name_and_not_planned(
+def test_unlisted_account_is_found_but_not_planned(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     staffed.create("dora@example.com")
@@ -111,7 +109,7 @@ def test_an_account_that_nobody_wrote_down_is_found_by_its_name_and_not_planned(
     assert "not in the list of staff" in desk.run("people", "leavers").out
 
 
-def test_who_is_gone_from_the_list_has_left_and_half_a_list_is_not_believed(
+def test_missing_person_left_unless_list_shrank_much(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     many = "".join(f"m{n},Member {n},,,,,\n" for n in range(20))
@@ -126,7 +124,7 @@ def test_who_is_gone_from_the_list_has_left_and_half_a_list_is_not_believed(
     assert len(desk.json("people", "leavers")["leavers"]) == 22
 
 
-def test_an_empty_list_is_not_believed_however_few_there_were(
+def test_empty_list_is_refused_at_any_size(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     assert desk.run("people", "import", listed(installation)).status == 0
@@ -137,7 +135,7 @@ def test_an_empty_list_is_not_believed_however_few_there_were(
     assert desk.json("people", "import", empty, "--yes")["gone"]["count"] == 3
 
 
-def test_a_directory_that_is_away_is_unclear_and_never_taken_for_no_access(
+def test_unreachable_directory_is_unclear_not_without_access(
     desk: Desk, quiet_installation: Path
 ) -> None:
     desk.monkeypatch.setenv("SCIM_TOKEN", "x")
@@ -146,7 +144,7 @@ def test_a_directory_that_is_away_is_unclear_and_never_taken_for_no_access(
     assert (found["exit_status"], found["still_in"], found["unclear"]) == (3, 0, 1)
 
 
-def test_a_directory_that_is_away_gives_no_list_and_says_where_to_look(
+def test_unreachable_list_directory_says_where_to_look(
     desk: Desk, quiet_installation: Path
 ) -> None:
     desk.monkeypatch.setenv("SCIM_TOKEN", "x")
@@ -156,9 +154,7 @@ def test_a_directory_that_is_away_gives_no_list_and_says_where_to_look(
     assert "Check [accounts.agents]" in answer.err
 
 
-def test_people_come_from_a_scim_directory_and_who_is_inactive_there_has_left(
-    desk: Desk, staffed: ScimServer
-) -> None:
+def test_inactive_scim_person_has_left(desk: Desk, staffed: ScimServer) -> None:
     taken = desk.json("people", "import", "--scim", "agents")
     assert (taken["list"], taken["added"]["count"]) == ("scim.agents", 4)
     assert taken["leaving"]["names"] == ["b***"]  # ben.admin
@@ -168,7 +164,7 @@ def test_people_come_from_a_scim_directory_and_who_is_inactive_there_has_left(
     assert desk.json("people", "leavers")["exit_status"] == 0
 
 
-def test_what_a_file_and_a_scim_directory_say_of_a_person_is_taken_over(
+def test_file_and_scim_list_fill_all_fields(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     staffed.create(
@@ -191,7 +187,7 @@ def test_what_a_file_and_a_scim_directory_say_of_a_person_is_taken_over(
     assert guy.accounts == ("agents:guy",)
 
 
-def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
+def test_invalid_lines_are_named_and_nothing_imported(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     bad = (
@@ -222,7 +218,7 @@ def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
     assert desk.json("people", "import", listed(installation, "ada"), "--dry-run")["unchanged"] == 0
 
 
-def test_the_files_own_names_of_columns_are_told(
+def test_column_names_of_the_file_are_shown(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     file = installation / "export.csv"
@@ -249,7 +245,7 @@ def test_the_files_own_names_of_columns_are_told(
         ("utf-16", "sep=\t\r\n", "\t"),
     ],
 )
-def test_a_list_is_read_as_a_spreadsheet_wrote_it(
+def test_spreadsheet_encodings_are_read(
     desk: Desk, staffed: ScimServer, installation: Path, encoding: str, first: str, mark: str
 ) -> None:
     file = installation / "export.csv"
@@ -278,7 +274,7 @@ def test_a_list_is_read_as_a_spreadsheet_wrote_it(
     assert (ben.accounts, ben.roles) == (("agents:ben", "agents:ben.admin"), ("a", "b"))
 
 
-def test_a_list_that_is_no_text_is_refused_with_what_to_save_it_as(
+def test_binary_list_suggests_a_text_format(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     file = installation / "export.csv"
@@ -299,14 +295,14 @@ def test_a_list_that_is_no_text_is_refused_with_what_to_save_it_as(
         ("--scim", "agents", "--column", "key=Nr"),
     ],
 )
-def test_what_names_no_list_is_refused(
+def test_invalid_list_reference_is_refused(
     desk: Desk, staffed: ScimServer, words: tuple[str, ...]
 ) -> None:
     answer = desk.run("people", "import", *words)
     assert answer.status == 2, answer
 
 
-def test_the_day_of_leaving_ends_where_the_organisation_is(
+def test_last_day_ends_in_organisation_time_zone(
     desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     config_file = installation / "standfast.toml"
@@ -319,7 +315,7 @@ def test_the_day_of_leaving_ends_where_the_organisation_is(
     assert ben.member.leaves_at == datetime(2026, 1, 31, 15, tzinfo=UTC)
 
 
-def test_names_of_accounts_without_a_second_factor_are_shown_only_on_request_and_noted(
+def test_accounts_without_second_factor_need_a_recorded_request(
     desk: Desk, staffed: ScimServer
 ) -> None:
     known = SecondFactors(without=(WithoutFactor(name="ada", is_privileged=True),), looked_at=2)
@@ -335,9 +331,7 @@ def test_names_of_accounts_without_a_second_factor_are_shown_only_on_request_and
     assert "staff.viewed" in desk.run("audit", "show").out
 
 
-def test_a_directory_that_knows_of_no_second_factor_says_so(
-    desk: Desk, staffed: ScimServer
-) -> None:
+def test_directory_without_second_factors_says_so(desk: Desk, staffed: ScimServer) -> None:
     answer = desk.run("people", "factors")
     assert (answer.status, answer.out) == (3, "agents: cannot say who has a second factor\n")
     (found,) = desk.json("people", "factors")["directories"]

@@ -12,7 +12,7 @@ from tests.servers.slapd import PEOPLE, STAFF, SUFFIX, Slapd
 pytestmark = pytest.mark.xdist_group("slapd")
 
 
-def test_who_is_locked_there_is_shown_where_they_still_get_in_until_that_is_locked_too(
+def test_leaver_locked_in_one_directory_shows_the_others(
     desk: Desk, installation: Path, slapd_server: Slapd, scim_server: ScimServer
 ) -> None:
     tag = uuid.uuid4().hex[:12]

@@ -63,7 +63,7 @@ def test_all_answered_it_asks_to_be_ended(desk: Desk, installation: Path) -> Non
     assert "1 of 1 points, 1 of 1 inject answered." in desk.run("tabletop", "finish").out
 
 
-def test_an_exercise_that_cannot_be_read_says_why(desk: Desk, quiet_installation: Path) -> None:
+def test_unreadable_exercise_states_its_reason(desk: Desk, quiet_installation: Path) -> None:
     (desk.folder / "latin.yaml").write_bytes(b"exercise: caf\xe9\n")
     for name, why in (
         ("bad/missing.yaml", "cannot be read: No such file or directory"),
@@ -74,7 +74,7 @@ def test_an_exercise_that_cannot_be_read_says_why(desk: Desk, quiet_installation
         assert (answer.status, why in answer.err) == (2, True)
 
 
-def test_of_two_open_exercises_one_is_to_be_named(desk: Desk, quiet_installation: Path) -> None:
+def test_two_open_exercises_need_a_choice(desk: Desk, quiet_installation: Path) -> None:
     for _ in range(2):
         desk.json("tabletop", "start", "ransomware")
     answer = desk.run("tabletop", "answer", "B")
@@ -83,7 +83,7 @@ def test_of_two_open_exercises_one_is_to_be_named(desk: Desk, quiet_installation
     assert "--incident ID" in answer.err
 
 
-def test_what_is_no_exercise_is_not_taken_for_one(desk: Desk, quiet_installation: Path) -> None:
+def test_ordinary_incident_is_not_an_exercise(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for word in ("next", "finish", "report"):
         answer = desk.run("tabletop", word, opened)

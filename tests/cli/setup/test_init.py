@@ -26,7 +26,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_place_backs_up_and_restores_with_what_init_printed(desk: Desk, source: Path) -> None:
+def test_new_installation_backs_up_and_restores(desk: Desk, source: Path) -> None:
     made = desk.json("init", "place", "--source", source, "--yes")
     config = Path(made["config"])
     assert config == desk.folder / "place/standfast.toml"
@@ -40,16 +40,14 @@ def test_a_place_backs_up_and_restores_with_what_init_printed(desk: Desk, source
     assert inside.read_bytes() == b"RIFF"
 
 
-def test_what_it_says_to_type_next_can_be_typed_whatever_the_folder_is_called(
-    desk: Desk, source: Path
-) -> None:
+def test_suggested_commands_work_for_any_folder_name(desk: Desk, source: Path) -> None:
     made = desk.run("init", "a place", "--source", source, "--yes")
     (line,) = [line for line in made.out.splitlines() if line.startswith("Next: ")]
     words = shlex.split(line.removeprefix("Next: standfast "))
     assert desk.run(*words).status == 0
 
 
-def test_init_names_what_to_keep_and_no_secret(desk: Desk, source: Path) -> None:
+def test_init_lists_files_to_keep_without_secrets(desk: Desk, source: Path) -> None:
     said = desk.run("init", "place", "--source", source, "--yes").out
     offline = desk.folder / "place/offline"
     assert f"Copy {offline} onto two sticks" in said
@@ -59,7 +57,7 @@ def test_init_names_what_to_keep_and_no_secret(desk: Desk, source: Path) -> None
     assert kept == {"identity.txt", "owner.json", "README.txt", "break_glass.py", "k"}
 
 
-def test_it_says_what_to_set_before_anybody_can_be_told_anything(desk: Desk, source: Path) -> None:
+def test_init_says_what_notification_still_needs(desk: Desk, source: Path) -> None:
     bare = desk.run("init", "place", "--source", source, "--yes").out
     assert "set organisation.name and organisation.contact_line there" in bare
     named = ("--organisation", "Harbour Calls", "--contact-line", "020 7946 0000")
@@ -67,7 +65,7 @@ def test_it_says_what_to_set_before_anybody_can_be_told_anything(desk: Desk, sou
     assert "contact_line" not in whole
 
 
-def test_a_folder_becomes_a_set_of_files_named_after_it(desk: Desk, source: Path) -> None:
+def test_folder_becomes_a_set_of_its_name(desk: Desk, source: Path) -> None:
     made = desk.json("init", "place", "--source", source, "--yes")
     config = load(Path(made["config"]))
     (only,) = config.backup.sets["main"].sources
@@ -75,7 +73,7 @@ def test_a_folder_becomes_a_set_of_files_named_after_it(desk: Desk, source: Path
     assert (only.kind, only.name, only.path) == ("files", "call-recordings-2026", source)
 
 
-def test_a_sqlite_database_becomes_a_set_of_that_kind(desk: Desk) -> None:
+def test_sqlite_database_becomes_a_sqlite_set(desk: Desk) -> None:
     with closing(sqlite3.connect("crm2.db")) as crm, crm:
         crm.execute("CREATE TABLE customers (id)")
     crm.close()
@@ -115,9 +113,7 @@ def test_a_place_is_never_set_up_twice(desk: Desk, source: Path) -> None:
         ("place", "pipe", "neither a folder nor a file"),
     ],
 )
-def test_what_cannot_be_a_place_is_refused_and_nothing_is_made(
-    desk: Desk, folder: str, path: str, why: str
-) -> None:
+def test_invalid_location_creates_nothing(desk: Desk, folder: str, path: str, why: str) -> None:
     Path("source").mkdir()
     Path("file").touch()
     os.mkfifo("pipe")
@@ -129,16 +125,14 @@ def test_what_cannot_be_a_place_is_refused_and_nothing_is_made(
 
 
 @pytest.mark.parametrize("option", ["--organisation", "--contact-line"])
-def test_what_no_configuration_takes_is_told_by_its_option(
-    desk: Desk, source: Path, option: str
-) -> None:
+def test_invalid_option_is_named(desk: Desk, source: Path, option: str) -> None:
     answer = desk.run("init", "place", "--source", source, option, "A\nB", "--yes")
     assert answer.status == 2
     assert answer.err == f"{option}: one line of text, at most 200 characters\n"
     assert not Path("place").exists()
 
 
-def test_a_place_that_cannot_be_written_is_told_and_is_no_place(desk: Desk, source: Path) -> None:
+def test_unwritable_location_creates_no_installation(desk: Desk, source: Path) -> None:
     Path("file").touch()
     answer = desk.run("init", "file/place", "--source", source, "--yes")
     assert answer.status == 1
@@ -159,9 +153,7 @@ class Killed(BaseException):
     """What no handler of errors catches, as a kill."""
 
 
-def test_an_init_that_died_anywhere_is_completed_by_the_same_command(
-    desk: Desk, source: Path
-) -> None:
+def test_killed_init_is_completed_by_same_command(desk: Desk, source: Path) -> None:
     """Die before each write in turn: no place yet, and the next call ends with a whole one."""
     with desk.monkeypatch.context() as patch:
         unused = die_after(patch, 1000)
@@ -214,9 +206,7 @@ def test_without_a_terminal_nothing_is_asked(desk: Desk, source: Path) -> None:
     assert load(desk.folder / "place/standfast.toml").organisation.name == "Our contact centre"
 
 
-def test_on_a_terminal_the_name_is_asked_for_and_people_are_offered(
-    desk: Desk, source: Path
-) -> None:
+def test_terminal_prompts_for_name_and_people(desk: Desk, source: Path) -> None:
     person = ["yes", "dana", "Dana Ray", "dana@example.com", "legal"]
     unfit = ["yes", "zoe", "Zoe", "nowhere", "legal"]
     typed = iter(["Northern Lights", "", *person, *unfit, "what?", "n"])
@@ -249,9 +239,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_ledger_that_a_place_names_and_never_had_is_made(
-    desk: Desk, source: Path, postgres_url: str
-) -> None:
+def test_ledger_that_never_existed_is_created(desk: Desk, source: Path, postgres_url: str) -> None:
     again = ("init", "place", "--source", source, "--yes")
     config = Path(desk.json(*again)["config"])
     before = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
@@ -272,7 +260,7 @@ def test_a_ledger_that_a_place_names_and_never_had_is_made(
     assert (nowhere.status, "--source PATH" in nowhere.err) == (2, True)
 
 
-def test_a_ledger_that_was_lost_is_not_covered_by_an_empty_one(desk: Desk, source: Path) -> None:
+def test_lost_ledger_is_not_replaced(desk: Desk, source: Path) -> None:
     again = ("init", "place", "--source", source, "--yes")
     installation = Path(desk.json(*again)["config"]).parent
     for file in installation.glob("ledger.db*"):

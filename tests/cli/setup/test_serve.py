@@ -34,7 +34,7 @@ def serving(config_file: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
             process.communicate(timeout=20)
 
 
-def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
+def test_serve_continues_opened_incidents_until_terminated(
     desk: Desk, quiet_installation: Path
 ) -> None:
     need("prefect", "serve runs its flows; install the requirements")
@@ -61,9 +61,7 @@ def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_root_does_not_serve_the_place_of_another_user(
-    desk: Desk, quiet_installation: Path
-) -> None:
+def test_root_does_not_serve_for_another_user(desk: Desk, quiet_installation: Path) -> None:
     home = load(quiet_installation / "standfast.toml").serve.prefect_home
     os.chown(load(quiet_installation / "standfast.toml").backup.host, 65534, 65534)
     answer = desk.run("serve")
@@ -85,14 +83,12 @@ def locks_by_serve(desk: Desk) -> bool:
     ]
 
 
-def test_a_place_that_is_not_there_is_not_served(desk: Desk) -> None:
+def test_missing_installation_is_not_served(desk: Desk) -> None:
     answer = desk.run("serve", "-c", "missing.toml")
     assert (answer.status, "missing" in answer.err) == (2, True)
 
 
-def test_a_place_that_cannot_be_served_is_answered_by_one_document(
-    desk: Desk, installation: Path
-) -> None:
+def test_failed_serve_prints_one_document(desk: Desk, installation: Path) -> None:
     need("prefect", "serve runs its flows; install the requirements")
     config_file = installation / "standfast.toml"
     config_file.write_text(config_file.read_text().replace("#port = 8350", "port = 99999"))

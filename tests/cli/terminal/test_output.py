@@ -12,7 +12,7 @@ from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
 
-def test_columns_are_aligned_and_nothing_is_folded_off_a_terminal(
+def test_columns_are_aligned_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sentence = "a sentence that is longer than any terminal " * 10
@@ -23,7 +23,7 @@ def test_columns_are_aligned_and_nothing_is_folded_off_a_terminal(
     assert second == "  three  x"
 
 
-def test_a_terminal_folds_the_last_column_under_itself_and_colours_the_state(
+def test_terminal_wraps_last_column_and_colours_state(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
@@ -34,7 +34,7 @@ def test_a_terminal_folds_the_last_column_under_itself_and_colours_the_state(
     assert all(line.startswith(" " * 14 + w) for line, w in zip(lines[1:], ("below",), strict=True))
 
 
-def test_a_last_column_without_room_stands_below_its_row_and_no_id_is_broken(
+def test_narrow_terminal_moves_last_column_down(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
@@ -54,7 +54,7 @@ def test_a_last_column_without_room_stands_below_its_row_and_no_id_is_broken(
     ]
 
 
-def test_a_row_that_has_only_a_last_column_leaves_no_empty_line_above_it(
+def test_last_column_alone_leaves_no_empty_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
@@ -67,14 +67,14 @@ def test_a_row_that_has_only_a_last_column_leaves_no_empty_line_above_it(
     ]
 
 
-def test_what_came_from_outside_cannot_steer_the_terminal(
+def test_foreign_text_cannot_control_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_lines(["a\x1b[2Jb\rc", Table(rows=[["x\x07y"]])])
     assert capsys.readouterr().out == "a?[2Jb?c\nx?y\n"
 
 
-def test_what_came_from_outside_is_read_in_the_direction_in_which_it_is_written(
+def test_foreign_text_keeps_its_writing_direction(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_lines(["alice\u202eecila", Table(rows=[["a\u2066b", "Zo\u00eb \u05d0\u200d"]])])
@@ -84,7 +84,7 @@ def test_what_came_from_outside_is_read_in_the_direction_in_which_it_is_written(
     assert said.err == "one?two\n"
 
 
-def test_a_path_that_is_no_text_still_makes_one_document(
+def test_undecodable_path_still_makes_one_document(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_json({"path": "caf\udce9", "name": "Zoë"})
@@ -94,7 +94,7 @@ def test_a_path_that_is_no_text_still_makes_one_document(
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-1"])
-def test_a_locale_that_lacks_a_letter_gets_an_escape_and_still_one_document(
+def test_missing_letter_is_escaped_in_one_document(
     monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     written = io.BytesIO()
@@ -109,7 +109,7 @@ def test_a_locale_that_lacks_a_letter_gets_an_escape_and_still_one_document(
     assert json.loads(written.getvalue().decode("ascii")) == {"path": "caf\udce9", "name": "Zoë"}
 
 
-def test_no_progress_is_shown_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress() as tell:
         tell("reading", 1, 2)
     said = capsys.readouterr()
@@ -127,7 +127,7 @@ def test_progress_goes_to_a_terminals_standard_error(
     assert said.out == ""
 
 
-def test_amounts_read_as_a_person_says_them() -> None:
+def test_amounts_are_printed_for_people() -> None:
     from datetime import timedelta
 
     assert [size(n) for n in (0, 1023, 1024, 1536 << 10, 5 << 40)] == [
@@ -168,7 +168,7 @@ def test_several_acts_end_with_one_status(statuses: list[ExitStatus], one: ExitS
     assert together(statuses) is one
 
 
-def test_a_sentence_in_a_cell_does_not_push_the_other_rows(
+def test_long_cell_does_not_widen_other_rows(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_lines([Table(rows=[["lock", "x" * 100, "Lock"], ["prove", "done", "Prove"]])])

@@ -63,7 +63,7 @@ def signed_head(body: str) -> bytes:
     return lines.encode()
 
 
-def test_a_message_caught_on_its_way_opens_nothing_a_second_time(site: Site) -> None:
+def test_replayed_message_opens_no_second_incident(site: Site) -> None:
     body = json.dumps(about("replayed"))
     headers = signed(body, "msg_caught")
     first = site.post("siem", body.encode(), headers).json()["incident"]
@@ -74,9 +74,7 @@ def test_a_message_caught_on_its_way_opens_nothing_a_second_time(site: Site) -> 
 
 
 @pytest.mark.parametrize("announced", [LARGEST_BYTES + 1, 10**10, 10**18])
-def test_a_body_that_is_announced_as_too_large_is_not_waited_for(
-    site: Site, announced: int
-) -> None:
+def test_announced_oversize_body_is_not_read(site: Site, announced: int) -> None:
     more = signed_head("{}") + f"Content-Length: {announced}\r\n".encode()
     answer = answer_to(site.port, head(more=more))
     assert status_of(answer) == 413
@@ -84,7 +82,7 @@ def test_a_body_that_is_announced_as_too_large_is_not_waited_for(
 
 
 @pytest.mark.parametrize("given", ["nothing", "both", "too much", "a part"])
-def test_whether_a_name_is_there_shows_in_no_answer(site: Site, given: str) -> None:
+def test_answers_do_not_reveal_trigger_names(site: Site, given: str) -> None:
     more, body = b"Content-Length: 2\r\n", b"{}"
     if given != "nothing":
         more += signed_head("another body")
@@ -107,7 +105,7 @@ def test_whether_a_name_is_there_shows_in_no_answer(site: Site, given: str) -> N
     assert len(set(answers)) == 1
 
 
-def test_a_body_that_turns_out_too_large_is_read_no_further(site: Site) -> None:
+def test_oversize_chunked_body_is_not_read_further(site: Site) -> None:
     more = signed_head("{}") + b"Transfer-Encoding: chunked\r\n"
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     with connected(site.port) as connection:
@@ -134,7 +132,7 @@ def test_a_body_that_turns_out_too_large_is_read_no_further(site: Site) -> None:
         b"Transfer-Encoding: xchunked\r\n",
     ],
 )
-def test_a_body_of_two_lengths_is_no_request(site: Site, lengths: bytes) -> None:
+def test_body_with_two_lengths_is_refused(site: Site, lengths: bytes) -> None:
     answer = answer_to(site.port, head(more=lengths + b"Connection: close\r\n") + b"{}0\r\n\r\n")
     assert status_of(answer) in (400, 401, 501)
     assert answer.count(b"HTTP/1.1") == 1  # what was smuggled behind it is no second request
@@ -157,7 +155,7 @@ def test_a_body_of_two_lengths_is_no_request(site: Site, lengths: bytes) -> None
         head(more=b"Webhook-Id: a\rWebhook-Id: b\r\n"),
     ],
 )
-def test_what_is_no_http_is_answered_with_400_or_with_nothing(site: Site, raw: bytes) -> None:
+def test_invalid_http_gets_400_or_nothing(site: Site, raw: bytes) -> None:
     answer = answer_to(site.port, raw)
     assert status_of(answer) in (0, 400, 401, 404, 431)
     assert answer.count(b"HTTP/1.1") <= 1
@@ -185,14 +183,14 @@ def test_what_is_no_http_is_answered_with_400_or_with_nothing(site: Site, raw: b
         b"http://elsewhere/triggers/nobody",
     ],
 )
-def test_no_other_way_of_writing_a_path_leads_anywhere(site: Site, path: bytes) -> None:
+def test_other_path_spellings_lead_nowhere(site: Site, path: bytes) -> None:
     answer = answer_to(site.port, head(path=path, more=b"Connection: close\r\n"))
     assert status_of(answer) in (400, 401, 404)
     assert b"injected" not in answer.lower()
 
 
 @pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE", b"TRACE", b"OPTIONS", b"CONNECT"])
-def test_a_trigger_takes_posts_only(site: Site, method: bytes) -> None:
+def test_trigger_accepts_only_post(site: Site, method: bytes) -> None:
     answer = answer_to(site.port, head(method, more=b"Connection: close\r\nX-Secret: s3cr3t\r\n"))
     assert status_of(answer) in (400, 405)
     assert b"s3cr3t" not in answer  # nothing is echoed
@@ -215,7 +213,7 @@ def test_a_trigger_takes_posts_only(site: Site, method: bytes) -> None:
         b'{"data": {"user": {"user": "x"}}}',
     ],
 )
-def test_a_known_sender_whose_words_make_no_sense_opens_nothing(site: Site, body: bytes) -> None:
+def test_senseless_signed_message_opens_nothing(site: Site, body: bytes) -> None:
     answer = site.post("siem", body, _sign(body))
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -274,9 +272,7 @@ def drip(slow: socket.socket) -> None:
             time.sleep(0.05)
 
 
-def test_who_sends_a_byte_now_and_then_is_cut_off(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_request_head_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds in growing(0.5):
         monkeypatch.setattr(connection_module, "REQUEST_SECONDS", seconds)
         with (
@@ -299,18 +295,14 @@ def test_who_sends_a_byte_now_and_then_is_cut_off(
     wait_until(lambda: _connections(site) == 0, "none is held")
 
 
-def test_a_body_that_comes_by_the_byte_is_cut_off(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_request_body_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "REQUEST_SECONDS", 0.5)
     with connected(site.port) as slow:
         slow.sendall(head(more=signed_head("{}") + b"Content-Length: 1000\r\n") + b"{")
         assert status_of(rest_of(slow)) in (0, 400)
 
 
-def test_who_asks_much_and_takes_no_answer_is_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unread_answers_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "REQUEST_SECONDS", 1.0)
     console = '[serve]\nconsole = "https://standfast.example.com"\n'
     with site_at(furnish_with(tmp_path, console)) as site, socket.socket() as greedy:
@@ -322,7 +314,7 @@ def test_who_asks_much_and_takes_no_answer_is_cut_off(
 
 
 @pytest.mark.parametrize("what", ["MOST_CONNECTIONS", "MOST_PER_ADDRESS"])
-def test_more_connections_than_it_bears_are_closed_and_the_rest_is_served(
+def test_excess_connections_are_closed_others_served(
     site: Site, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, what, 20)
@@ -337,7 +329,7 @@ def test_more_connections_than_it_bears_are_closed_and_the_rest_is_served(
     wait_until(lambda: _connections(site) == 0, "none is held")
 
 
-def test_a_thousand_requests_at_once_are_each_answered_or_told_to_come_again(site: Site) -> None:
+def test_thousand_requests_are_answered_or_delayed(site: Site) -> None:
     """Within bounds: no more wait than the desk holds, and whoever was taken has an incident."""
     body = json.dumps(about("crowd"))
     headers = signed(body, "msg_crowd")
@@ -378,7 +370,7 @@ def many_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_full_desk_turns_away_at_once_with_when_to_come_again(tmp_path: Path) -> None:
+def test_full_queue_returns_503_with_retry_after(tmp_path: Path) -> None:
     with site_at(furnish_with(tmp_path, SIEM)) as site:
         site.app.desk.close()
         site.app.desk = Desk(most_waiting=0)
@@ -390,7 +382,7 @@ def test_a_full_desk_turns_away_at_once_with_when_to_come_again(tmp_path: Path) 
     ("way", "hangs"),
     [("console", "sign_in.sign_in_pages.heading"), ("report", "report_form.receive")],
 )
-def test_other_ways_in_hold_up_no_trigger(
+def test_busy_pages_do_not_delay_triggers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, hangs: str
 ) -> None:
     """The attempt: strangers keep every thread busy that answers them."""
@@ -426,7 +418,7 @@ def test_other_ways_in_hold_up_no_trigger(
                 stranger.join()
 
 
-def test_a_ledger_that_hangs_holds_up_neither_health_nor_the_rest(
+def test_hanging_ledger_does_not_delay_health(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
@@ -445,7 +437,7 @@ def test_a_ledger_that_hangs_holds_up_neither_health_nor_the_rest(
         assert site.send(about()).status_code == 202
 
 
-def test_a_fault_of_ours_is_answered_without_a_word_of_it(
+def test_internal_error_reveals_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def break_(*given: object, **more: object) -> None:

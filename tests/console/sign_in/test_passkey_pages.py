@@ -77,7 +77,7 @@ def decide(browser: Browser, device: Device, decision: str, signs: str = "") -> 
     )
 
 
-def test_a_passkey_signs_in_and_approves_and_no_passphrase_is_sent(
+def test_passkey_signs_in_and_approves_without_passphrase(
     site: Site, lee: Browser, device: Device
 ) -> None:
     incident = exercised(site.installation)
@@ -93,7 +93,7 @@ def test_a_passkey_signs_in_and_approves_and_no_passphrase_is_sent(
     assert site.installation.ledger.audit.verify().findings == ()
 
 
-def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpServer) -> None:
+def test_added_passkey_is_announced_by_mail(tmp_path: Path, smtp_server: SmtpServer) -> None:
     """Whoever did it: an intruder with the passphrase is seen by whose it is."""
     with site_of_people(tmp_path, smtp_port=smtp_server.port) as site:
         lee = Browser(site)
@@ -108,9 +108,7 @@ def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpSer
     assert f"standfast people remove-passkey lee {added.id[:8]}" in body.get_content()
 
 
-def test_a_passkey_is_added_where_no_mail_goes_and_the_page_says_so(
-    site: Site, lee: Browser, device: Device
-) -> None:
+def test_page_reports_unsent_passkey_mail(site: Site, lee: Browser, device: Device) -> None:
     assert "The mail about it failed" in lee.text
     assert len(site.installation.ledger.passkeys.of("lee")) == 1
 
@@ -122,7 +120,7 @@ def test_a_passkey_refuses(site: Site, lee: Browser, device: Device) -> None:
     assert state(site, incident, "tell_customers") is StepState.REFUSED
 
 
-def test_a_refusal_that_was_signed_is_no_approval(site: Site, lee: Browser, device: Device) -> None:
+def test_signed_refusal_is_no_approval(site: Site, lee: Browser, device: Device) -> None:
     incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert decide(lee, device, "approve", signs="refuse").status_code == 409
@@ -130,16 +128,14 @@ def test_a_refusal_that_was_signed_is_no_approval(site: Site, lee: Browser, devi
     assert state(site, incident, "tell_customers") is StepState.ASKING
 
 
-def test_who_has_no_passkey_is_asked_for_the_passphrase_alone(site: Site, lee: Browser) -> None:
+def test_person_without_passkey_uses_the_passphrase(site: Site, lee: Browser) -> None:
     incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert "Approve with your passkey" not in lee.text
     assert lee.decide("lee", "approve").status_code == 200
 
 
-def test_the_passphrase_still_does_what_the_passkey_does(
-    site: Site, lee: Browser, device: Device
-) -> None:
+def test_passphrase_works_as_well_as_passkey(site: Site, lee: Browser, device: Device) -> None:
     incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert "Approve with your passkey" in lee.text
@@ -147,7 +143,7 @@ def test_the_passphrase_still_does_what_the_passkey_does(
     assert state(site, incident, "tell_customers") is StepState.RUNNING
 
 
-def test_only_the_passphrase_of_its_person_vouches_for_a_passkey(site: Site, lee: Browser) -> None:
+def test_only_own_passphrase_adds_a_passkey(site: Site, lee: Browser) -> None:
     add(lee, Device(), PASSPHRASES["kim"])
     assert "not the passphrase of 'lee'" in lee.text
     assert "You have no passkey yet" in lee.text
@@ -169,7 +165,7 @@ def test_a_page_is_signed_once(site: Site, lee: Browser, device: Device) -> None
     assert thief.cookie == ""
 
 
-def test_a_page_that_is_too_old_signs_nobody_in() -> None:
+def test_expired_page_signs_nobody_in() -> None:
     now = [0.0]
     given = passkey_challenges.Challenges(monotonic=lambda: now[0])
     old, young = given.issue("sign-in"), given.issue("sign-in")
@@ -181,7 +177,7 @@ def test_a_page_that_is_too_old_signs_nobody_in() -> None:
 
 
 @pytest.mark.parametrize("change", ["purpose", "process", "cut", "none"])
-def test_a_page_counts_for_what_it_was_given_for(change: str) -> None:
+def test_challenge_counts_only_for_its_purpose(change: str) -> None:
     given = passkey_challenges.Challenges()
     text = given.issue("sign-in")
     asked = passkey_challenges.Challenges() if change == "process" else given
@@ -190,7 +186,7 @@ def test_a_page_counts_for_what_it_was_given_for(change: str) -> None:
         asked.read("passkey of lee" if change == "purpose" else "sign-in", text)
 
 
-def test_a_passkey_made_for_another_site_or_unseen_by_its_holder_is_not_added(
+def test_passkey_of_other_site_or_unverified_is_refused(
     lee: Browser,
 ) -> None:
     add(lee, Device(origin="https://standfast.example.com.evil.example"))
@@ -212,7 +208,7 @@ def test_a_removed_passkey_signs_nobody_in(site: Site, lee: Browser, device: Dev
     assert "was removed" in phone.text
 
 
-def test_the_passkey_of_a_removed_person_signs_nobody_in(
+def test_passkey_of_removed_person_signs_nobody_in(
     site: Site, lee: Browser, device: Device
 ) -> None:
     remove_person(site.installation, "lee", OWNER)
@@ -221,7 +217,7 @@ def test_the_passkey_of_a_removed_person_signs_nobody_in(
     assert phone.cookie == ""
 
 
-def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> None:
+def test_passkey_of_earlier_address_signs_nothing(tmp_path: Path) -> None:
     """Whoever has that address now may ask its devices, and hand on what they say."""
     device = Device()
     with site_of_people(tmp_path) as site:
@@ -251,9 +247,7 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         assert "add one here" in old.text
 
 
-def test_a_session_that_a_passkey_began_ends_when_it_is_removed(
-    site: Site, lee: Browser, device: Device
-) -> None:
+def test_removed_passkey_ends_its_session(site: Site, lee: Browser, device: Device) -> None:
     phone = Browser(site)
     sign_in(phone, device)
     assert "Sign out" in phone.get("/console").text
@@ -263,7 +257,7 @@ def test_a_session_that_a_passkey_began_ends_when_it_is_removed(
     assert "Sign out" in lee.get("/console").text
 
 
-def test_who_was_signed_out_is_told_that_nothing_was_done(
+def test_signed_out_person_reads_that_nothing_was_done(
     site: Site, lee: Browser, device: Device
 ) -> None:
     incident = exercised(site.installation, "shut")
@@ -277,7 +271,7 @@ def test_who_was_signed_out_is_told_that_nothing_was_done(
     assert state(site, incident, "shut") is StepState.ASKING
 
 
-def test_junk_keeps_nobody_with_a_passkey_out(site: Site, lee: Browser, device: Device) -> None:
+def test_junk_does_not_lock_passkey_users_out(site: Site, lee: Browser, device: Device) -> None:
     for number in range(40):
         junk = {"passkey": f"junk {number}", "challenge": "x", "path": "/console"}
         assert Browser(site).post("/console/sign-in", junk).status_code == 403
@@ -304,7 +298,7 @@ def test_nobody_removes_the_passkey_of_another(site: Site, lee: Browser, device:
     assert site.installation.ledger.passkeys.of("lee") == [theirs]
 
 
-def test_forms_about_passkeys_come_from_our_own_pages(site: Site, lee: Browser) -> None:
+def test_passkey_forms_need_the_same_origin(site: Site, lee: Browser) -> None:
     lee.get("/console/passkeys")
     fields = {"word": lee.word, "challenge": hidden(lee), "passphrase": PASSPHRASES["lee"]}
     fields["passkey"] = Device().make(challenge(lee))
@@ -315,16 +309,14 @@ def test_forms_about_passkeys_come_from_our_own_pages(site: Site, lee: Browser) 
     assert site.installation.ledger.passkeys.of("lee") == []
 
 
-def test_guessing_passphrases_keeps_nobody_with_a_passkey_out(
-    site: Site, lee: Browser, device: Device
-) -> None:
+def test_passphrase_guesses_do_not_block_passkeys(site: Site, lee: Browser, device: Device) -> None:
     guesser = Browser(site)
     codes = {guesser.sign_in("lee", f"a wrong guess {number}").status_code for number in range(12)}
     assert 429 in codes
     assert sign_in(Browser(site), device).status_code == 303
 
 
-def test_the_script_is_ours_and_needs_nothing_from_outside(site: Site) -> None:
+def test_script_loads_nothing_from_outside(site: Site) -> None:
     answer = httpx.get(f"{site.url}/console/passkeys.js", trust_env=False, timeout=30)
     assert answer.headers["content-type"].startswith("text/javascript")
     assert "http" not in answer.text
