@@ -264,6 +264,12 @@ class ServeConfig(Section):
         "no console.",
         examples=["https://standfast.example.com"],
     )
+    metrics_tokens: Annotated[Items[SecretReference], Field(max_length=2)] = Field(
+        default=(),
+        description="The bearer tokens, of at least 24 characters, with which Prometheus reads "
+        "`/metrics`: two while one replaces the other. Without one there are no metrics.",
+        examples=[["file:keys/metrics-token"]],
+    )
     prefect: WebAddress | None = Field(
         default=None,
         description="The API of an existing Prefect server. Default: `serve` starts one. "

@@ -4,6 +4,7 @@
     POST /triggers/NAME     a signed message, or a message of Alertmanager
     POST /events/sendgrid   delivery events, if a sender has an `event_key`
     GET  /calendar/ADDRESS  due dates, for subscribers with an address
+    GET  /metrics           metrics for Prometheus, if they are configured
     GET  /report            the form for staff, if it is configured
     POST /report
     GET  /console           the console for approvers, if it is configured
@@ -16,7 +17,6 @@ Rules
 - Only unexpected errors return 500, without a reason.
 """
 
-import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,6 +33,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from standfast.console.deadline_calendar_feed import DeadlineCalendarFeed
+from standfast.console.http.bearer_token import has_bearer, is_same, unauthorised
 from standfast.console.http.client_address import is_among, peer_of
 from standfast.console.http.problem_details import Problem, as_response, wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
@@ -68,7 +69,6 @@ log = logging.getLogger("standfast.serve")
 _HEALTH_SECONDS = 1.0  # maximum age of a health result, so that frequent polls cost nothing
 _TOLD_FOR_SECONDS = 60.0  # how long `/health` reports a message that could not be stored
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-_BEARER = "bearer "
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -83,6 +83,7 @@ class App:
     desk: Desk = field(default_factory=Desk)  # for triggers and health
     public_desk: Desk = field(default_factory=lambda: Desk(workers=2))  # for form, events, feeds
     console_desk: Desk = field(default_factory=Desk)
+    metrics_desk: Desk = field(default_factory=lambda: Desk(workers=1, most_waiting=8))
     begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident
     _keys: Keys = field(init=False)
     _allowed: dict[str, Allowance] = field(default_factory=dict)
@@ -105,7 +106,7 @@ class App:
 
     def close(self) -> None:
         """Accept no more work; running work ends by itself."""
-        for desk in (self.desk, self.public_desk, self.console_desk):
+        for desk in (self.desk, self.public_desk, self.console_desk, self.metrics_desk):
             desk.close()
 
     def asgi(self) -> Starlette:
@@ -145,6 +146,13 @@ class App:
             routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
         feed = DeadlineCalendarFeed(installation=self.installation, desk=self.public_desk)
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
+        if self.installation.config.serve.metrics_tokens:
+            from standfast.console.metrics_page import MetricsPage
+
+            metrics = MetricsPage(
+                installation=self.installation, keys=self._keys, desk=self.metrics_desk
+            )
+            routes.append(Route("/metrics", _guarded(metrics.show), methods=["GET"]))
         if self.installation.config.serve.console is not None:
             from standfast.console.approval_pages import ApprovalPages
             from standfast.console.sign_in.passkey_pages import PasskeyPages
@@ -293,14 +301,9 @@ class App:
         """
         if trigger.client_header and is_among(peer_of(request), self.trusted):
             values = request.headers.getlist(trigger.client_header)
-            if len(values) == 1 and _is_same(values[0], trigger.client):
+            if len(values) == 1 and is_same(values[0], trigger.client):
                 return True
-        given = request.headers.getlist("authorization")
-        token = given[0] if len(given) == 1 else ""
-        is_known = False
-        for known in self._keys.bearer(trigger):
-            is_known |= _is_same(token[len(_BEARER) :], known)
-        return is_known and token.lower().startswith(_BEARER)
+        return has_bearer(request, self._keys.bearer(f"trigger {trigger.name}", trigger.tokens))
 
     def _refuse_too_often(self, trigger: Trigger) -> None:
         seconds = self._allowed[trigger.name].take()
@@ -315,18 +318,7 @@ class App:
         # The rate is limited, and unknown names are not logged, so that nobody can fill the log.
         if trigger is not None and not self._log_allowance.take(trigger.name):
             log.warning("trigger %s: a message was rejected: %s", trigger.name, why)
-        return _unauthorised()
-
-
-def _unauthorised() -> Problem:
-    # Close the connection, so that an unread body is not received either.
-    return Problem(
-        HTTPStatus.UNAUTHORIZED, headers={"www-authenticate": "Bearer", "connection": "close"}
-    )
-
-
-def _is_same(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode(errors="replace"), known.encode())
+        return unauthorised()
 
 
 def _guarded(answer: Answer) -> Answer:

@@ -9,14 +9,14 @@ Rules
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from standfast.config.value_types import SecretReference
 from standfast.errors import StandfastError
 from standfast.secrets import Resolver
 from standfast.triggers.standard_webhooks import read_secret
-from standfast.usecases.triggers.message_intake import SHORTEST_TOKEN, AlertTrigger, SignedTrigger
+from standfast.usecases.triggers.message_intake import SHORTEST_TOKEN, SignedTrigger
 
 log = logging.getLogger("standfast.serve")
 
@@ -43,15 +43,15 @@ class Keys:
                 log.warning("trigger %s: %s: %s", trigger.name, reference, error)
         return found
 
-    def bearer(self, trigger: AlertTrigger) -> list[str]:
+    def bearer(self, owner: str, references: Iterable[SecretReference]) -> list[str]:
         """Return the readable tokens that are long enough not to be guessed."""
         found = []
-        for reference in trigger.tokens:
-            text = self._text(f"trigger {trigger.name}", reference)
+        for reference in references:
+            text = self._text(owner, reference)
             if text and len(text) < SHORTEST_TOKEN:
                 log.warning(
-                    "trigger %s: %s: a token needs at least %d characters",
-                    trigger.name,
+                    "%s: %s: a token needs at least %d characters",
+                    owner,
                     reference,
                     SHORTEST_TOKEN,
                 )

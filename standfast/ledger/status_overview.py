@@ -71,6 +71,7 @@ class ClosedIncidentOverview:
     id: str
     scenario: str
     opened_at: datetime
+    playbook: str
     facts: tuple[FactOverview, ...]
 
 

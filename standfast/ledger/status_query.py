@@ -52,7 +52,7 @@ _INCIDENTS = """
     FROM incident WHERE state = 'open' ORDER BY opened_at
 """
 _CLOSED_INCIDENTS = """
-    SELECT id, scenario, opened_at FROM incident WHERE state = 'closed' AND mode = 'live'
+    SELECT id, scenario, opened_at, playbook FROM incident WHERE state = 'closed' AND mode = 'live'
     AND id IN (SELECT incident FROM incident_fact) ORDER BY opened_at
 """
 _FACTS = """
@@ -146,9 +146,13 @@ def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOvervi
             incidents=tuple(_open_incidents(cursor, facts, {incident for incident, _ in alive})),
             closed=tuple(
                 ClosedIncidentOverview(
-                    id=id_, scenario=scenario, opened_at=moment(opened_at), facts=facts[id_]
+                    id=id_,
+                    scenario=scenario,
+                    opened_at=moment(opened_at),
+                    playbook=playbook,
+                    facts=facts[id_],
                 )
-                for id_, scenario, opened_at in rows(cursor, _CLOSED_INCIDENTS)
+                for id_, scenario, opened_at, playbook in rows(cursor, _CLOSED_INCIDENTS)
             ),
             events=events,
             signed_events=heads[0][0] if heads else 0,

@@ -27,7 +27,9 @@ path = "/srv/recordings"
 """
 
 
-@pytest.mark.parametrize(("page", "before"), [("console.md", ""), ("drills.md", SETS)])
+@pytest.mark.parametrize(
+    ("page", "before"), [("console.md", ""), ("drills.md", SETS), ("monitoring.md", SETS)]
+)
 def test_settings_in_pages_load(page: str, before: str, tmp_path: Path) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^ *```toml\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)

@@ -36,6 +36,11 @@ def is_visible(row: IncidentRow, person: Person | None) -> bool:
     return is_opener or may(_circle(playbook), person.name, person.roles)
 
 
+def is_quiet(playbook: str, scenario: str) -> bool:
+    """Return whether the playbook, as an incident stores it, is quiet."""
+    return load(playbook, scenario).is_quiet
+
+
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
     """Return the accounts in an incident's inputs, in each spelling."""
     return written(

@@ -47,6 +47,7 @@ class ClockSummary:
 
     missed: int
     due_now: int = 0  # running without a fixed time: "without delay"
+    running: int = 0  # to a fixed time
     next_due: datetime | None
 
     def as_json(self) -> JsonObject:
@@ -120,7 +121,7 @@ def incidents_of(
         lacks_clocks = is_counted and incident.mode == LIVE and clocks is None
         found.append(_incident_status(incident, clocks, zone, lacks_clocks=lacks_clocks))
     for closed in seen.closed:
-        clocks = _counted(closed.facts, config, now)
+        clocks = count_clocks(closed.facts, config, now)
         if is_counted and (clocks is None or clocks.legal.go_on):
             found.append(_closed_status(closed, clocks, zone))
     return tuple(sorted(found, key=_urgency))
@@ -131,12 +132,13 @@ def _urgency(incident: IncidentStatus) -> tuple[int, int, bool]:
 
 
 def _clocks(seen: IncidentOverview, config: Config | None, now: datetime) -> ClockSummary | None:
-    return None if seen.mode != LIVE else _counted(seen.facts, config, now)
+    return None if seen.mode != LIVE else count_clocks(seen.facts, config, now)
 
 
-def _counted(
+def count_clocks(
     facts: Sequence[FactOverview], config: Config | None, now: datetime
 ) -> ClockSummary | None:
+    """Return the legal clocks of an incident; None if they cannot be counted."""
     if config is None:
         return None
     if not facts:
@@ -147,14 +149,15 @@ def _counted(
         return None
     found = clocks(duties, Facts(map(_fact, facts)), reached, now)
     running = [clock for clock in found if clock.standing is Standing.RUNNING]
-    ends = (
+    ends = [
         clock.due.strict
         for clock in running
         if clock.due and clock.obligation.limit.kind is not Kind.NOT_BEFORE
-    )
+    ]
     return ClockSummary(
         missed=sum(clock.standing is Standing.MISSED for clock in found),
         due_now=sum(clock.due is None for clock in running),
+        running=len(ends),
         next_due=min(ends, default=None),
     )
 

@@ -270,26 +270,28 @@ def _set_status(name: str, seen: LedgerOverview) -> SetStatus:
         if _concerns(run, "backup", name) and not run.is_of_other_host
     }
     drills = {run.state: run for run in seen.last_runs if _concerns(run, "drill", name)}
-    last, last_drill = _newest_good(backups), _newest_good(drills)
-    failed, running = backups.get("failed"), backups.get("running")
-    drill_failed = drills.get("failed")
+    last, last_drill = last_success(backups), last_success(drills)
+    running = backups.get("running")
     return SetStatus(
         name=name,
         last_backup=last,
-        last_failed=failed.started_at if failed and _is_newer(failed, last) else None,
+        last_failed=backups["failed"].started_at if has_failed(backups) else None,
         running_since=running.started_at if running and _is_newer(running, last) else None,
         last_drill=last_drill,
-        drill_failed=(
-            drill_failed.started_at
-            if drill_failed and _is_newer(drill_failed, last_drill)
-            else None
-        ),
+        drill_failed=drills["failed"].started_at if has_failed(drills) else None,
     )
 
 
-def _newest_good(runs: Mapping[str, LastRun]) -> LastRun | None:
+def last_success(runs: Mapping[str, LastRun]) -> LastRun | None:
+    """Return the newest run that is done, also in part; `runs` is by state."""
     good = [runs[state] for state in _GOOD if state in runs]
     return max(good, key=lambda run: run.started_at, default=None)
+
+
+def has_failed(runs: Mapping[str, LastRun]) -> bool:
+    """Return whether the newest failure is newer than the last success."""
+    failed = runs.get("failed")
+    return failed is not None and _is_newer(failed, last_success(runs))
 
 
 def _concerns(run: LastRun, kind: str, name: str) -> bool:

@@ -1,7 +1,8 @@
-"""Checks of the triggers that open incidents from outside."""
+"""Checks of the triggers that open incidents, and of access to metrics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from standfast.config.value_types import SecretReference
 from standfast.errors import StandfastError
 from standfast.plurals import counted
 from standfast.records import Mode
@@ -67,24 +68,36 @@ def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
     """Return each fault of a trigger and its remedy."""
     for obstacle in obstacles(ground.config, trigger):
         yield obstacle, f"correct triggers.{trigger.name}"
-    match trigger:
-        case SignedTrigger():
-            references = trigger.secrets
-        case AlertTrigger():
-            references = trigger.tokens
-        case _:
-            references = ()
-    for reference in references:
+    if isinstance(trigger, AlertTrigger):
+        yield from _broken_tokens(ground, trigger.tokens)
+    for reference in trigger.secrets if isinstance(trigger, SignedTrigger) else ():
         try:
-            text = ground.resolver.resolve(reference).reveal()
-            if isinstance(trigger, SignedTrigger):
-                read_secret(text)
-            elif len(text) < SHORTEST_TOKEN:
-                yield f"{reference} is shorter than {SHORTEST_TOKEN} characters", "create a new one"
+            read_secret(ground.resolver.resolve(reference).reveal())
         except ValueError as error:
             yield f"{reference}: {error}", "create a new one"
         except StandfastError as error:
             yield str(error), ""  # the message names the action
 
 
-LOOKS: dict[str, Look] = {"triggers": _triggers}
+def _broken_tokens(
+    ground: Ground, references: Iterable[SecretReference]
+) -> Iterator[tuple[str, str]]:
+    """Return each fault of bearer tokens and its remedy."""
+    for reference in references:
+        try:
+            if len(ground.resolver.resolve(reference).reveal()) < SHORTEST_TOKEN:
+                yield f"{reference} is shorter than {SHORTEST_TOKEN} characters", "create a new one"
+        except StandfastError as error:
+            yield str(error), ""  # the message names the action
+
+
+def _metrics(ground: Ground) -> Iterator[Check]:
+    tokens = ground.config.serve.metrics_tokens
+    found = [*_broken_tokens(ground, tokens)]
+    for problem, remedy in found:
+        yield fail("metrics", problem, remedy)
+    if tokens and not found:
+        yield ok("metrics", "Prometheus can read /metrics of the address of `serve`")
+
+
+LOOKS: dict[str, Look] = {"triggers": _triggers, "metrics": _metrics}
