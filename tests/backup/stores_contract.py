@@ -20,7 +20,7 @@ class StoreContract(ABC):
     @abstractmethod
     def store(self) -> Store: ...
 
-    def test_what_was_put_comes_back(self, store: Store) -> None:
+    def test_stored_object_is_returned(self, store: Store) -> None:
         store.put("a/b", b"content")
         assert store.get("a/b") == b"content"
 
@@ -29,7 +29,7 @@ class StoreContract(ABC):
         assert store.get("empty") == b""
         assert store.stat("empty").size_bytes == 0
 
-    def test_a_name_is_taken_once(self, store: Store) -> None:
+    def test_name_can_be_taken_once(self, store: Store) -> None:
         store.put("a", b"first")
         with pytest.raises(AlreadyThere):
             store.put("a", b"second")
@@ -40,7 +40,7 @@ class StoreContract(ABC):
         with pytest.raises(AlreadyThere):
             store.put("a", b"same")
 
-    def test_of_many_who_put_one_name_one_succeeds(self, store: Store) -> None:
+    def test_one_of_many_simultaneous_puts_succeeds(self, store: Store) -> None:
         def attempt(number: int) -> bool:
             try:
                 store.put("contended", b"%d" % number)
@@ -53,7 +53,7 @@ class StoreContract(ABC):
         assert outcomes.count(True) == 1
         assert store.get("contended") == b"%d" % outcomes.index(True)
 
-    def test_what_is_not_there_is_not_found(self, store: Store) -> None:
+    def test_missing_object_is_not_found(self, store: Store) -> None:
         store.put("folder/object", b"")
         for name in ("absent", "folder", "folder/object/deeper"):
             with pytest.raises(NotFound, match=name):
@@ -72,7 +72,7 @@ class StoreContract(ABC):
         assert store.get_range("a", 3, 0) == b""
 
     @pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 12_288, 1_500_000])
-    def test_memory_is_filled_with_what_a_range_gives(self, store: Store, size: int) -> None:
+    def test_range_fills_the_given_memory(self, store: Store, size: int) -> None:
         content = noise(size, size)
         store.put("a", content)
         into = memoryview(mmap.mmap(-1, 8192))
@@ -96,7 +96,7 @@ class StoreContract(ABC):
         assert (stat.name, stat.size_bytes) == ("a", 5)
         assert stat.modified.tzinfo is UTC
 
-    def test_an_object_has_the_lock_that_the_store_gives(self, store: Store) -> None:
+    def test_object_has_the_lock_of_the_store(self, store: Store) -> None:
         store.put("a", b"")
         lock, given = store.lock_of("a"), store.describe().lock
         if given is None:
@@ -129,7 +129,7 @@ class StoreContract(ABC):
         assert [stat.name for stat in listed] == sorted(names)
         assert [stat.size_bytes for stat in listed] == [len(name) for name in sorted(names)]
 
-    def test_a_prefix_is_of_the_name_and_not_of_the_folder(self, store: Store) -> None:
+    def test_prefix_is_of_names_not_folders(self, store: Store) -> None:
         for name in ("w/a/p/1", "w/a/s/1", "w/ab/p/1", "x"):
             store.put(name, b"")
         assert [stat.name for stat in store.list("w/a")] == ["w/a/p/1", "w/a/s/1", "w/ab/p/1"]
@@ -140,11 +140,11 @@ class StoreContract(ABC):
     @pytest.mark.parametrize(
         "name", ["", "/a", "a/", "a//b", "../a", "a/../b", "A", "a b", "a\n", ".a", "ä", "a" * 513]
     )
-    def test_a_name_that_no_store_could_keep_is_refused(self, store: Store, name: str) -> None:
+    def test_unstorable_name_is_refused(self, store: Store, name: str) -> None:
         with pytest.raises(UsageError):
             store.put(name, b"")
 
-    def test_it_says_what_protects_it(self, store: Store) -> None:
+    def test_store_describes_its_protection(self, store: Store) -> None:
         traits = store.describe()
         assert traits.is_write_only == self.is_write_only
         assert len(traits.why) > 10
@@ -166,18 +166,18 @@ class KeeperStoreContract(StoreContract):
         assert before - second <= store.stat("a").modified <= after + second
         assert [stat.name for stat in store.list("")] == ["a"], "asking leaves nothing behind"
 
-    def test_the_lock_of_what_is_not_there_is_not_found(self, store: KeeperStore) -> None:
+    def test_lock_of_missing_object_is_not_found(self, store: KeeperStore) -> None:
         with pytest.raises(NotFound):
             store.lock_until("absent")
         with pytest.raises(NotFound):
             store.extend_lock("absent", datetime.now(UTC) + timedelta(days=1))
 
-    def test_a_lock_until_a_time_without_a_zone_is_refused(self, store: KeeperStore) -> None:
+    def test_lock_time_without_zone_is_refused(self, store: KeeperStore) -> None:
         store.put("a", b"")
         with pytest.raises(UsageError, match="zone"):
             store.extend_lock("a", datetime(2040, 1, 1))  # noqa: DTZ001 - this is what is refused
 
-    def test_removing_what_is_not_there_is_no_error(self, store: KeeperStore) -> None:
+    def test_removing_missing_object_is_no_error(self, store: KeeperStore) -> None:
         store.put("folder/object", b"")
         for name in ("absent", "folder/absent", "absent/absent", "folder/object/deeper"):
             store.remove(name)
@@ -193,7 +193,7 @@ class KeeperStoreContract(StoreContract):
 class UnlockedContract(KeeperStoreContract):
     """Where nothing is locked, the keeper removes at once."""
 
-    def test_what_was_removed_is_gone_and_nothing_else(self, store: KeeperStore) -> None:
+    def test_only_the_removed_object_is_gone(self, store: KeeperStore) -> None:
         for name in ("a/b", "a/b-c", "a/bc", "d"):
             store.put(name, name.encode())
         assert store.get("a/b") == b"a/b"
@@ -222,7 +222,7 @@ class UnlockedContract(KeeperStoreContract):
 class LockedContract(KeeperStoreContract):
     """Where everything is locked for a time, the keeper waits."""
 
-    def test_what_is_locked_is_not_removed(self, store: KeeperStore) -> None:
+    def test_locked_object_is_not_removed(self, store: KeeperStore) -> None:
         store.put("a", b"kept")
         with pytest.raises(Locked, match=r"a is locked until .*Run again"):
             store.remove("a")

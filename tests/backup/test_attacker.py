@@ -164,7 +164,7 @@ def bucket(s3_bucket: Bucket, tmp_path: Path) -> Bucketed:
 
 
 class TestOnAStoreThatLocks:
-    def test_reading_what_was_stored_is_refused(self, bucket: Bucketed, tmp_path: Path) -> None:
+    def test_reading_stored_data_is_refused(self, bucket: Bucketed, tmp_path: Path) -> None:
         captured = bucket.captured
         assert bucket.refuses(bucket.client.get_object, Key=captured.pack())
         assert bucket.refuses(bucket.client.list_object_versions, Prefix="k/")
@@ -181,7 +181,7 @@ class TestOnAStoreThatLocks:
         assert captured.named() == {}
         captured.assert_every_earlier_point_comes_back(tmp_path)
 
-    def test_overwriting_and_truncating_only_lay_something_over_and_are_named(
+    def test_overwriting_only_adds_a_reported_version(
         self, bucket: Bucketed, tmp_path: Path
     ) -> None:
         captured = bucket.captured
@@ -193,22 +193,20 @@ class TestOnAStoreThatLocks:
         assert all("the first is read" in problem for problem in found.values())
         captured.assert_every_earlier_point_comes_back(tmp_path)
 
-    def test_replaying_an_old_point_as_a_new_one_is_named(
-        self, bucket: Bucketed, tmp_path: Path
-    ) -> None:
+    def test_replayed_point_is_named(self, bucket: Bucketed, tmp_path: Path) -> None:
         captured = bucket.captured
         bucket.put(NEXT, captured.site.vault.get(snapshot_name(WRITER, 1)))
         assert "snapshot 1 of" in captured.named()[NEXT]
         captured.assert_every_earlier_point_comes_back(tmp_path)
 
-    def test_writing_into_what_the_owner_and_the_keeper_say_is_refused(
+    def test_writing_records_of_owner_and_keeper_is_refused(
         self, bucket: Bucketed, tmp_path: Path
     ) -> None:
         for name in (root_name(1), "pub/keep/0000000000", "k/main/0000000000/0000000001"):
             assert bucket.refuses(bucket.client.put_object, Key=name, Body=b"x")
         bucket.captured.assert_every_earlier_point_comes_back(tmp_path)
 
-    def test_filling_it_with_rubbish_is_named_and_stops_neither_check_nor_backup(
+    def test_rubbish_is_named_and_blocks_nothing(
         self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
     ) -> None:
         captured = bucket.captured
@@ -227,7 +225,7 @@ class TestOnAStoreThatLocks:
         captured.site.restore(made.point, tmp_path / "new")
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
 
-    def test_a_folder_in_the_place_of_the_next_slot_stops_no_backup(
+    def test_folder_in_next_slot_does_not_stop_backup(
         self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
     ) -> None:
         """A store that is made of folders has no room for an object where one is."""
@@ -247,7 +245,7 @@ class TestOnAStoreThatLocks:
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
         captured.assert_every_earlier_point_comes_back(tmp_path)
 
-    def test_junk_under_the_last_number_there_is_stops_no_backup(
+    def test_junk_under_last_number_does_not_stop_backup(
         self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
     ) -> None:
         captured = bucket.captured
@@ -364,7 +362,7 @@ def have_packs_wrapped_to_ones_own_key(captured: Captured, vault: TamperedStore)
         have_packs_wrapped_to_ones_own_key,
     ],
 )
-def test_what_root_does_to_a_folder_is_named_and_a_copy_of_it_restores(
+def test_changes_by_root_are_named_and_copy_restores(
     folder: Captured, tmp_path: Path, attempt: Try
 ) -> None:
     vault = folder.site.vault
@@ -378,7 +376,7 @@ def test_what_root_does_to_a_folder_is_named_and_a_copy_of_it_restores(
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
-def test_a_key_that_the_host_lets_open_later_points_is_named(
+def test_inserted_key_for_later_points_is_named(
     folder: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the host reads it can give away; here it leaves a door in what it stores."""
@@ -401,9 +399,7 @@ def test_a_key_that_the_host_lets_open_later_points_is_named(
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
-def test_a_custodian_that_the_host_inserts_opens_nothing_and_is_named(
-    folder: Captured, tmp_path: Path
-) -> None:
+def test_inserted_custodian_opens_nothing_and_is_named(folder: Captured, tmp_path: Path) -> None:
     site = folder.site
     intruder = pyrage.x25519.Identity.generate()
     (old,) = [stat.name for stat in site.keys.list("k/")]
@@ -424,9 +420,7 @@ def test_a_custodian_that_the_host_inserts_opens_nothing_and_is_named(
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
-def test_a_poisoned_send_log_spoils_later_points_only_and_the_keyed_check_names_them(
-    folder: Captured, tmp_path: Path
-) -> None:
+def test_poisoned_upload_cache_damages_only_later_points(folder: Captured, tmp_path: Path) -> None:
     poison(folder.site.send_log)
     poisoned = folder.site.back_up(folder.source)
     assert folder.named() == {}, "every byte is what the host signed"
@@ -439,9 +433,7 @@ def test_a_poisoned_send_log_spoils_later_points_only_and_the_keyed_check_names_
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
-def test_a_forged_point_is_believed_until_the_owner_ends_the_trust(
-    folder: Captured, tmp_path: Path
-) -> None:
+def test_forged_point_is_believed_until_trust_ends(folder: Captured, tmp_path: Path) -> None:
     """Root on the host signs as the host does: that ends with the owner's next record."""
     site = folder.site
     site.vault.put(NEXT, folder.forged(time=datetime.now(UTC) + timedelta(days=400)))
@@ -470,15 +462,13 @@ def test_a_forged_time_is_named(folder: Captured, tmp_path: Path, off: timedelta
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
-def test_a_point_that_claims_what_it_does_not_have_is_named(
-    folder: Captured, tmp_path: Path
-) -> None:
+def test_point_with_missing_content_is_named(folder: Captured, tmp_path: Path) -> None:
     folder.site.vault.put(NEXT, folder.forged(packs=(("ab" * 32, 5000),)))
     assert pack_name(WRITER, "ab" * 32) in folder.named()
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
-def test_a_sealed_part_that_takes_a_day_to_open_holds_up_nobody(
+def test_slow_sealed_part_blocks_nobody(
     folder: Captured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """To open an age file of a hundred thousand bytes of header takes 20 seconds."""
@@ -501,7 +491,7 @@ def test_a_sealed_part_that_takes_a_day_to_open_holds_up_nobody(
     assert "is none for one key" in capsys.readouterr().err
 
 
-def test_a_forged_point_that_calls_the_earlier_ones_burnt_hides_none(
+def test_forged_skipped_numbers_hide_no_earlier_point(
     folder: Captured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.site.vault.put(NEXT, folder.forged(previous=None, burnt=(1, 2)))

@@ -85,7 +85,7 @@ def assert_nothing_is_wrong(out: Path, source: Path) -> None:
             assert path.read_bytes() == original.read_bytes(), path
 
 
-def test_it_is_one_short_file_that_imports_nothing_of_the_project() -> None:
+def test_reader_is_one_file_without_project_imports() -> None:
     text = SCRIPT.read_text()
     assert len(text.splitlines()) <= 400
     imported = set()
@@ -100,7 +100,7 @@ def test_it_is_one_short_file_that_imports_nothing_of_the_project() -> None:
     assert imported - allowed <= sys.stdlib_module_names
 
 
-def test_a_target_that_is_there_is_named_as_the_reason(
+def test_existing_target_is_the_stated_reason(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     glass.site.back_up(plain_tree(tmp_path / "source"))
@@ -110,7 +110,7 @@ def test_a_target_that_is_there_is_named_as_the_reason(
     assert not [*glass.out.iterdir()]
 
 
-def test_what_it_restores_is_the_source_and_what_the_reader_restores(
+def test_both_readers_restore_the_source(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = strange_tree(tmp_path / "source")
@@ -131,7 +131,7 @@ def test_what_it_restores_is_the_source_and_what_the_reader_restores(
     assert "14 of 14 files; 0 faults" in printed
 
 
-def test_owners_and_devices_come_back_for_root(glass: Glass, owned: Path, tmp_path: Path) -> None:
+def test_root_restores_owners_and_devices(glass: Glass, owned: Path, tmp_path: Path) -> None:
     before, belonging = describe(owned), owners(owned)
     glass.site.back_up(owned)
     assert glass.restore() == DONE
@@ -142,7 +142,7 @@ def test_owners_and_devices_come_back_for_root(glass: Glass, owned: Path, tmp_pa
     assert owners(tmp_path / "by-reader") == owners(glass.out)
 
 
-def test_alone_in_a_folder_it_runs_as_a_stranger_would_run_it(glass: Glass, tmp_path: Path) -> None:
+def test_reader_runs_alone_in_a_folder(glass: Glass, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     glass.site.back_up(source)
     alone = tmp_path / "alone"
@@ -158,7 +158,7 @@ def test_alone_in_a_folder_it_runs_as_a_stranger_would_run_it(glass: Glass, tmp_
     assert subprocess.run(command[:3], cwd=alone, capture_output=True, check=False).returncode == 2
 
 
-def test_what_lies_too_deep_for_a_path_comes_back(
+def test_paths_longer_than_the_limit_are_restored(
     glass: Glass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -195,7 +195,7 @@ def walked(top: Path) -> list[tuple[object, ...]]:
     return found
 
 
-def test_frames_that_cross_into_the_next_pack_come_back(glass: Glass, tmp_path: Path) -> None:
+def test_frames_crossing_packs_are_restored(glass: Glass, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(6):
@@ -207,7 +207,7 @@ def test_frames_that_cross_into_the_next_pack_come_back(glass: Glass, tmp_path: 
     assert describe(glass.out / "files") == describe(source)
 
 
-def test_levels_of_pages_and_lists_of_references_come_back(
+def test_page_levels_and_reference_lists_are_restored(
     glass: Glass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 2)
@@ -227,7 +227,7 @@ def test_levels_of_pages_and_lists_of_references_come_back(
     assert describe(glass.out / "files") == describe(source)
 
 
-def test_the_newest_point_is_restored_unless_another_is_named(
+def test_newest_point_is_the_default(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -295,7 +295,7 @@ def test_readable_identity_is_warned_of(
     assert f"can read {glass.identity}" in capsys.readouterr().err
 
 
-def test_a_point_that_lacks_something_is_restored_as_partial(
+def test_incomplete_point_is_restored_as_partial(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -305,7 +305,7 @@ def test_a_point_that_lacks_something_is_restored_as_partial(
     assert "was not read when the point was made" in capsys.readouterr().err
 
 
-def test_junk_that_a_later_point_names_is_no_damage(glass: Glass, tmp_path: Path) -> None:
+def test_junk_named_by_later_point_is_no_damage(glass: Glass, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     glass.site.back_up(source)
     (glass.vault / "w/desk-1/s/0000000002").write_bytes(b"junk")
@@ -316,7 +316,7 @@ def test_junk_that_a_later_point_names_is_no_damage(glass: Glass, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["pub/root/", "w/desk-1/s/", "k/"])
-def test_a_flipped_byte_in_a_record_names_it_and_restores_nothing(
+def test_damaged_record_is_named_and_nothing_restored(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     glass.site.back_up(plain_tree(tmp_path / "source"))
@@ -334,7 +334,7 @@ def test_a_flipped_byte_in_a_record_names_it_and_restores_nothing(
     assert glass.restore() == DONE
 
 
-def test_a_flipped_byte_in_a_pack_names_it_and_restores_nothing_wrong(
+def test_damaged_pack_is_named_without_wrong_content(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = strange_tree(tmp_path / "source")
@@ -353,7 +353,7 @@ def test_a_flipped_byte_in_a_pack_names_it_and_restores_nothing_wrong(
     assert glass.restore() == DONE
 
 
-def test_damage_in_one_segment_costs_only_what_lies_in_it(
+def test_damaged_segment_costs_only_its_content(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "source"
@@ -374,7 +374,7 @@ def test_damage_in_one_segment_costs_only_what_lies_in_it(
     assert_nothing_is_wrong(glass.out, source)
 
 
-def test_a_cut_object_and_a_missing_one_are_named(
+def test_truncated_and_missing_objects_are_named(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -413,7 +413,7 @@ def test_packs_that_changed_places_are_named(
     assert not glass.objects(glass.out)
 
 
-def test_a_wrong_identity_is_told_and_nothing_is_made(
+def test_wrong_identity_creates_nothing(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     glass.site.back_up(plain_tree(tmp_path / "source"))
@@ -466,7 +466,7 @@ def test_an_ssh_key_serves_as_identity(tmp_path: Path) -> None:
     assert pyrage.decrypt(sealed, tool.identities) == b"domain"
 
 
-def test_a_target_that_is_there_is_left_alone(glass: Glass, tmp_path: Path) -> None:
+def test_existing_target_stays_unchanged(glass: Glass, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     glass.site.back_up(source)
     before = describe(source)
@@ -507,7 +507,7 @@ def test_a_path_never_leads_out_of_the_target(
 
 
 @pytest.mark.parametrize("first", ["../precious", "way/precious", "absent", "/etc/passwd", "way"])
-def test_a_hard_link_leads_only_to_what_was_restored(tmp_path: Path, first: str) -> None:
+def test_hard_link_leads_only_to_restored_files(tmp_path: Path, first: str) -> None:
     precious = tmp_path / "precious"
     precious.write_text("untouched")
     top = tmp_path / "out"
@@ -519,7 +519,7 @@ def test_a_hard_link_leads_only_to_what_was_restored(tmp_path: Path, first: str)
     assert ((top / "x").read_bytes(), (top / "x").stat().st_nlink) == (b"", 1)
 
 
-def test_set_id_bits_come_back_only_with_their_owner(
+def test_set_id_bits_need_the_restored_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)

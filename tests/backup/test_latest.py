@@ -37,7 +37,7 @@ def test_a_host_means_its_own_latest(site: OwnedSite, tmp_path: Path) -> None:
     assert opened(site, "desk-2").resolve("latest").name == "desk-2/0000000002"
 
 
-def test_the_latest_of_another_host_is_to_be_had_by_name(site: OwnedSite, tmp_path: Path) -> None:
+def test_latest_of_another_host_needs_its_name(site: OwnedSite, tmp_path: Path) -> None:
     repository = opened(site, "desk-1")
     point = repository.resolve("desk-2/latest", "nightly")
     assert point.name == "desk-2/0000000002"
@@ -54,18 +54,18 @@ def test_elsewhere_nobody_guesses_of_which_of_several_hosts(
     assert opened(site).resolve("latest", of_any_host=True).name == "desk-2/0000000002"
 
 
-def test_a_host_that_has_no_point_of_the_set_means_the_only_other(site: OwnedSite) -> None:
+def test_latest_is_of_the_only_host_with_points(site: OwnedSite) -> None:
     source = site.folder.parent / "source"
     site.back_up(source, host=site.host_of("two"), send_log=site.folder / "two.log", set_name="crm")
     assert opened(site, "desk-1").resolve("latest", "crm").name == "desk-2/0000000003"
 
 
-def test_of_a_host_that_has_none_it_is_not_found(site: OwnedSite) -> None:
+def test_latest_of_host_without_points_is_not_found(site: OwnedSite) -> None:
     with pytest.raises(NotFound, match="no recovery point 'desk-9/latest'"):
         opened(site).resolve("desk-9/latest")
 
 
-def test_a_number_of_any_length_is_a_point_or_none(site: OwnedSite, tmp_path: Path) -> None:
+def test_number_of_any_length_is_handled(site: OwnedSite, tmp_path: Path) -> None:
     repository = opened(site)
     for text in ("9" * 5000, "desk-1/" + "9" * 5000, "0", "desk-1/0", "desk-1/" + "0" * 5000):
         with pytest.raises(NotFound, match="there is no recovery point"):

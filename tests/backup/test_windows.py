@@ -34,7 +34,7 @@ def noise(size: int) -> bytes:
     ],
     ids=["text", "noise", "text, noise, text", "noise, zeros, text", "in turn"],
 )
-def test_a_file_of_many_windows_comes_back(
+def test_file_of_many_windows_is_restored(
     site: Site, tmp_path: Path, name: str, content: bytes
 ) -> None:
     (tmp_path / "tree").mkdir()
@@ -52,9 +52,7 @@ def test_a_file_of_many_windows_comes_back(
     assert restored == content[: len(content) // 2] + text(2 * MIB)
 
 
-def test_each_chunk_of_a_dump_has_a_frame_of_its_own_and_small_files_share_one(
-    site: Site, tmp_path: Path
-) -> None:
+def test_dump_chunks_have_frames_small_files_share(site: Site, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "crm.sql").write_bytes(text(3 * MIB))
     for number in range(5):

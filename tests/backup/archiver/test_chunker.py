@@ -55,7 +55,7 @@ def test_chunks_put_together_are_the_content(size: int, average: int) -> None:
 
 
 @pytest.mark.parametrize("average", [EDITED_CHUNK_BYTES, CHUNK_BYTES])
-def test_what_is_put_in_front_changes_few_chunks(average: int) -> None:
+def test_prefix_changes_few_chunks(average: int) -> None:
     data = random.Random(1).randbytes(40 * average)
     before, after = chunks_of(data, average), chunks_of(b"a line more\n" + data, average)
     assert len(set(after) - set(before)) <= 3

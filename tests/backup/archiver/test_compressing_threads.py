@@ -14,7 +14,7 @@ from tests.backup.trees import describe
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has its own niceness")
-def test_what_compresses_comes_after_what_reads_for_it(
+def test_compression_threads_have_lower_priority(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "source"
@@ -36,7 +36,7 @@ def test_what_compresses_comes_after_what_reads_for_it(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_where_that_is_not_allowed_it_is_done_all_the_same(
+def test_refused_priority_changes_nothing_else(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "source"

@@ -32,9 +32,7 @@ def check_point(site: Site, point: str, out: Path, tree: dict[bytes, tuple[objec
 
 @pytest.mark.parametrize("is_stored", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("dies", [True, False], ids=["killed", "store fails"])
-def test_a_crash_at_any_put_harms_no_point_and_the_next_run_completes(
-    tmp_path: Path, is_stored: bool, dies: bool
-) -> None:
+def test_crash_at_any_put_harms_no_point(tmp_path: Path, is_stored: bool, dies: bool) -> None:
     source = plain_tree(tmp_path / "source")
     first_tree = describe(source)
     site, vault = dying_site(tmp_path / "dry")
@@ -74,7 +72,7 @@ def test_a_crash_at_any_put_harms_no_point_and_the_next_run_completes(
             assert result.bytes_new < 32 * KIB
 
 
-def test_a_crash_at_any_change_of_the_send_log_harms_nothing(
+def test_crash_at_any_upload_cache_change_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -107,7 +105,7 @@ def test_a_crash_at_any_change_of_the_send_log_harms_nothing(
         assert report.is_sound
 
 
-def test_what_was_acknowledged_before_a_crash_is_not_sent_again(tmp_path: Path) -> None:
+def test_acknowledged_packs_are_not_sent_again(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(10):
@@ -123,7 +121,7 @@ def test_what_was_acknowledged_before_a_crash_is_not_sent_again(tmp_path: Path) 
     check_point(site, "latest", tmp_path / "out", describe(source))
 
 
-def test_a_lost_send_log_costs_only_sending_again(tmp_path: Path) -> None:
+def test_lost_upload_cache_costs_only_repeated_uploads(tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     site, vault = dying_site(tmp_path / "site")
     first = site.back_up(source)
@@ -138,7 +136,7 @@ def test_a_lost_send_log_costs_only_sending_again(tmp_path: Path) -> None:
     assert third.bytes_new < 16 * KIB
 
 
-def test_a_damaged_send_log_is_put_aside(tmp_path: Path) -> None:
+def test_damaged_upload_cache_is_set_aside(tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     site, _ = dying_site(tmp_path / "site")
     site.back_up(source)
@@ -151,7 +149,7 @@ def test_a_damaged_send_log_is_put_aside(tmp_path: Path) -> None:
     check_point(site, "latest", tmp_path / "out", describe(source))
 
 
-def test_a_pack_that_the_store_lost_is_sent_again(tmp_path: Path) -> None:
+def test_pack_that_the_store_lost_is_sent_again(tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     site, vault = dying_site(tmp_path / "site")
     site.back_up(source)
@@ -164,7 +162,7 @@ def test_a_pack_that_the_store_lost_is_sent_again(tmp_path: Path) -> None:
     assert following.warnings == ()
 
 
-def test_a_long_run_commits_interim_points_that_a_later_run_goes_on_from(tmp_path: Path) -> None:
+def test_interrupted_run_resumes_from_its_interim_point(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(24):
@@ -191,7 +189,7 @@ def test_a_long_run_commits_interim_points_that_a_later_run_goes_on_from(tmp_pat
     assert report.is_sound
 
 
-def test_interim_points_come_by_the_clock_too(tmp_path: Path) -> None:
+def test_interim_points_follow_the_clock(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(24):
@@ -204,7 +202,7 @@ def test_interim_points_come_by_the_clock_too(tmp_path: Path) -> None:
     assert site.repository().resolve("latest").complete
 
 
-def test_creating_a_repository_completes_after_a_crash_at_any_put(tmp_path: Path) -> None:
+def test_interrupted_creation_completes_after_any_put(tmp_path: Path) -> None:
     for at in range(2):
         for is_stored in (False, True):
             both = DyingStore()

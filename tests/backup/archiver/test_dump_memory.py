@@ -74,7 +74,7 @@ print(json.dumps({
 """
 
 
-def test_a_dump_larger_than_memory_is_streamed_past_every_disk(tmp_path: Path) -> None:
+def test_dump_larger_than_memory_uses_no_disk(tmp_path: Path) -> None:
     from backup.stores.directory import DirectoryStore
 
     site = new_site(tmp_path / "site", DirectoryStore(tmp_path / "site" / "vault"))

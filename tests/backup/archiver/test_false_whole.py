@@ -46,7 +46,7 @@ def source(tmp_path: Path) -> Path:
     return plain_tree(tmp_path / "source")
 
 
-def test_a_writer_that_only_the_witness_knows_is_an_error(site: Site, source: Path) -> None:
+def test_writer_known_only_to_witness_is_an_error(site: Site, source: Path) -> None:
     """Root records that were rolled back take a whole writer with them, without a hole."""
     site.back_up(source)
     witness = (*verify(site.vault).heads, Head(writer="desk-9", sequence=4, sha256="ab" * 32))
@@ -56,9 +56,7 @@ def test_a_writer_that_only_the_witness_knows_is_an_error(site: Site, source: Pa
 
 
 @pytest.mark.parametrize("kind", ["reader", "format"])
-def test_a_copy_of_what_restores_without_us_that_was_changed_is_an_error(
-    site: Site, kind: str
-) -> None:
+def test_modified_bundled_reader_is_an_error(site: Site, kind: str) -> None:
     """Whoever has nothing else runs the one and believes the other."""
     (name,) = store_of(site).names(f"pub/{kind}/")
     assert errors(verify(site.vault)) == {}
@@ -66,9 +64,7 @@ def test_a_copy_of_what_restores_without_us_that_was_changed_is_an_error(
     assert errors(verify(site.vault)).keys() == {name}
 
 
-def test_a_domain_without_its_key_is_an_error_and_so_is_a_key_that_is_none(
-    site: Site, source: Path
-) -> None:
+def test_missing_or_invalid_domain_key_is_an_error(site: Site, source: Path) -> None:
     site.back_up(source)
     drawer = site.keys
     name = key_name(DOMAIN, 0, 0)
@@ -81,9 +77,7 @@ def test_a_domain_without_its_key_is_an_error_and_so_is_a_key_that_is_none(
     assert errors(verify(site.vault, keys=drawer)) == {}
 
 
-def test_a_point_on_a_root_record_that_is_not_there_is_an_error_and_no_point(
-    site: Site, source: Path
-) -> None:
+def test_point_on_unknown_root_record_is_an_error(site: Site, source: Path) -> None:
     site.back_up(source)
     name = snapshot_name(WRITER, 1)
     data = site.vault.get(name)
@@ -112,9 +106,7 @@ def forge(site: Site, **changes: Any) -> str:
     return snapshot_name(WRITER, 3)
 
 
-def test_a_point_that_follows_an_older_one_than_the_last_is_a_fork(
-    site: Site, source: Path
-) -> None:
+def test_point_after_an_older_one_is_a_fork(site: Site, source: Path) -> None:
     """A second machine under the same keys, or one that was rolled back."""
     for _ in range(2):
         site.back_up(source)
@@ -134,7 +126,7 @@ def test_a_point_that_follows_an_older_one_than_the_last_is_a_fork(
         (-0.9, None),
     ],
 )
-def test_a_point_of_another_day_than_it_can_be_of_is_told_and_is_no_damage(
+def test_impossible_point_date_is_reported_without_damage(
     tmp_path: Path, source: Path, days: float, told: str | None
 ) -> None:
     """Its own time says how long it is kept, and which is the newest."""
@@ -149,7 +141,7 @@ def test_a_point_of_another_day_than_it_can_be_of_is_told_and_is_no_damage(
     assert told is None or told in found[name]
 
 
-def test_what_lies_beside_the_points_is_told_and_is_no_damage(site: Site, source: Path) -> None:
+def test_foreign_object_among_points_is_no_damage(site: Site, source: Path) -> None:
     site.back_up(source)
     odd = f"w/{WRITER}/s/notes"
     site.vault.put(odd, b"no snapshot")
@@ -159,7 +151,7 @@ def test_what_lies_beside_the_points_is_told_and_is_no_damage(site: Site, source
     assert len(site.repository().points()) == 1
 
 
-def test_a_point_that_does_not_open_or_counts_wrongly_is_an_error(
+def test_unreadable_or_miscounting_point_is_an_error(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(source)
@@ -180,7 +172,7 @@ def test_a_point_that_does_not_open_or_counts_wrongly_is_an_error(
 
 
 @pytest.mark.parametrize("said", [2051, 2049])
-def test_a_file_with_other_content_than_its_size_says_is_an_error(
+def test_content_of_wrong_size_is_an_error(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, said: int
 ) -> None:
     def lying(packs: Sequence[str], entries: Sequence[str]) -> bytes:
@@ -196,9 +188,7 @@ def test_a_file_with_other_content_than_its_size_says_is_an_error(
     assert f"note.txt has 2050 bytes of content instead of {said}" in problem
 
 
-def test_junk_that_a_point_names_as_a_pack_is_an_error_though_nothing_reaches_it(
-    site: Site, source: Path
-) -> None:
+def test_junk_named_as_unused_pack_is_an_error(site: Site, source: Path) -> None:
     """Where one reference is wrong, others may be, and the bytes themselves are as named."""
     site.back_up(source)
     name = snapshot_name(WRITER, 1)
@@ -217,7 +207,7 @@ def test_junk_that_a_point_names_as_a_pack_is_an_error_though_nothing_reaches_it
     assert keyed(site).keys() == {pack_name(WRITER, pack)}
 
 
-def test_a_pack_that_goes_or_cannot_be_read_at_its_turn_is_an_error_and_stops_no_other(
+def test_unreadable_pack_does_not_stop_the_check(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(source)
@@ -259,7 +249,7 @@ class _Leaving(TamperedStore):
 
 
 @pytest.mark.parametrize("read", [False, True])
-def test_a_store_that_stops_answering_is_not_damage_whenever_it_does(
+def test_unavailable_store_is_never_reported_as_damage(
     tmp_path: Path, source: Path, read: bool
 ) -> None:
     vault, keys = _Leaving(), _Leaving()
@@ -280,7 +270,7 @@ def test_a_store_that_stops_answering_is_not_damage_whenever_it_does(
                 check(store, number)
 
 
-def test_what_lies_beside_the_packs_is_told_and_is_no_damage(site: Site, source: Path) -> None:
+def test_foreign_object_among_packs_is_no_damage(site: Site, source: Path) -> None:
     site.back_up(source)
     site.vault.put(f"w/{WRITER}/p/ab/notes", b"not a pack")
     site.vault.put(pack_name(WRITER, "ab" * 32), b"of a run that broke off")
@@ -295,9 +285,7 @@ def test_what_lies_beside_the_packs_is_told_and_is_no_damage(site: Site, source:
     assert "named by no snapshot" in problem
 
 
-def test_a_check_with_a_key_that_opens_a_part_does_not_say_that_it_opened_all(
-    tmp_path: Path, source: Path
-) -> None:
+def test_check_with_partial_key_does_not_claim_completeness(tmp_path: Path, source: Path) -> None:
     owned = owned_site(tmp_path / "site")
     lee, identity = new_person("Lee")
     add_domain(owned.office, name="staff", custodians=(lee,))
@@ -340,7 +328,7 @@ class TestWhatTheKeeperIsSaidToHaveSaid:
             ({"root": Link(number=0, sha256="cd" * 32)}, "root record that this repository"),
         ],
     )
-    def test_a_record_of_another_place_frees_nothing_and_is_an_error(
+    def test_record_of_other_repository_frees_nothing(
         self, kept: KeptSite, changes: dict[str, Any], why: str
     ) -> None:
         kept.vault.put(keep_name(0), self.record(kept, **changes))
@@ -350,9 +338,7 @@ class TestWhatTheKeeperIsSaidToHaveSaid:
         assert found.keys() == {keep_name(0)}
         assert why in found[keep_name(0)]
 
-    def test_an_object_beside_the_records_that_is_none_frees_nothing_and_is_an_error(
-        self, kept: KeptSite
-    ) -> None:
+    def test_invalid_object_among_records_frees_nothing(self, kept: KeptSite) -> None:
         kept.vault.put("pub/keep/newest", self.record(kept))
         assert load_retention_log(kept.vault, load_root_chain(kept.vault)).dropped == frozenset()
         assert errors(verify(kept.vault)).keys() == {"pub/keep/newest"}

@@ -33,7 +33,7 @@ def place(number: int) -> BlobLocation:
     return BlobLocation(number, 0, 10, 0, 9, f"{number:064x}", -1)
 
 
-def test_of_many_files_each_is_found(files: LinkedFiles) -> None:
+def test_each_of_many_linked_files_is_found(files: LinkedFiles) -> None:
     rows = {(7, HIGHEST - number): row(number, place(number)) for number in range(1000)}
     for number, one in enumerate(rows.values()):
         one.lists = (place(1000 + number),)
@@ -50,7 +50,7 @@ def test_of_many_files_each_is_found(files: LinkedFiles) -> None:
     assert files.find((8, HIGHEST)) is None
 
 
-def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedFiles) -> None:
+def test_row_without_location_is_returned_until_located(files: LinkedFiles) -> None:
     blobs = [PendingBlob(Frame(), 0, 9, f"{n:064x}") for n in range(100)]
     rows = [row(number, blob) for number, blob in enumerate(blobs)]
     for number, one in enumerate(rows):
@@ -66,7 +66,7 @@ def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedF
     assert found.blobs == [place(3)]
 
 
-def test_the_files_of_the_next_source_take_no_more_memory(files: LinkedFiles) -> None:
+def test_next_source_needs_no_more_memory(files: LinkedFiles) -> None:
     for number in range(500):  # none of them has its place yet
         blob = PendingBlob(Frame(), 0, 9, f"{number:064x}")
         files.add((7, number), row(number, blob))
@@ -79,7 +79,7 @@ def test_the_files_of_the_next_source_take_no_more_memory(files: LinkedFiles) ->
 
 
 @pytest.mark.parametrize("few", [10, 10_000], ids=["put by", "in memory"])
-def test_a_tree_of_many_hard_links_comes_back_as_one(
+def test_tree_of_many_hard_links_is_restored(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
     monkeypatch.setattr(hard_links, "_FEW", few)
@@ -128,7 +128,7 @@ def told_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("few", [0, 10_000], ids=["put by", "in memory"])
 @pytest.mark.parametrize("size", [20, 400 * KIB])
 @pytest.mark.parametrize("is_as_old", [False, True], ids=["younger", "as old, by what is said"])
-def test_a_number_that_went_to_another_file_is_not_taken_for_its_first_name(
+def test_reused_inode_is_not_a_hard_link(
     site: Site,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,9 +163,7 @@ def test_a_number_that_went_to_another_file_is_not_taken_for_its_first_name(
 
 
 @pytest.mark.usefixtures("told_of_each_path")
-def test_a_file_that_gets_another_name_meanwhile_comes_back_as_one(
-    site: Site, tmp_path: Path
-) -> None:
+def test_name_added_during_the_run_is_restored(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "a").write_bytes(noise(400 * KIB, 1))

@@ -77,7 +77,7 @@ def _kill(folder: Path, phase: Phase, names_survive: bool | None) -> None:
     )
 
 
-def test_the_run_commits_a_point_in_its_middle(folder: Path) -> None:
+def test_long_run_commits_an_interim_point(folder: Path) -> None:
     in_tracing_process(_trace, folder)
 
 
@@ -91,7 +91,7 @@ def test_the_run_commits_a_point_in_its_middle(folder: Path) -> None:
     ],
     ids=["killed", "power cut, and names survive", "power cut", "torn"],
 )
-def test_wherever_a_long_run_ends_no_point_is_lost_and_the_next_one_completes(
+def test_interruption_of_long_run_loses_no_point(
     phase: Phase, names_survive: bool | None, folder: Path
 ) -> None:
     in_tracing_process(_kill, folder, phase, names_survive)

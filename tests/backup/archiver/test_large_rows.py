@@ -15,7 +15,7 @@ from tests.backup.trees import describe, noise
 MIB = 1024 * 1024
 
 
-def test_what_the_lists_of_a_file_name_is_in_use(
+def test_blobs_named_in_lists_are_in_use(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 2)
@@ -27,7 +27,7 @@ def test_what_the_lists_of_a_file_name_is_in_use(
         assert sum(log.live_bytes("nightly").values()) >= MIB
 
 
-def test_a_file_whose_references_are_in_lists_but_for_the_last_ones_comes_back(
+def test_file_with_references_in_lists_is_restored(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 5)

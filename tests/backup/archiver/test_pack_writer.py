@@ -51,7 +51,7 @@ def outlet_to(site: Site, store: Store) -> Iterator[Outlet]:
         )
 
 
-def test_what_the_store_has_is_noted_while_there_is_more_to_come(site: Site) -> None:
+def test_stored_packs_are_recorded_during_the_run(site: Site) -> None:
     noted: list[Stored] = []
     with outlet_to(site, MemoryStore()) as outlet:
         tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
@@ -67,7 +67,7 @@ def test_what_the_store_has_is_noted_while_there_is_more_to_come(site: Site) -> 
     assert [pack.number for pack in noted] == [1, 2, 3, 4]
 
 
-def test_a_frame_counts_as_stored_once_the_store_has_the_last_pack_that_it_lies_in(
+def test_frame_is_stored_with_its_last_pack(
     site: Site,
 ) -> None:
     store = MemoryStore()
@@ -90,9 +90,7 @@ def test_a_frame_counts_as_stored_once_the_store_has_the_last_pack_that_it_lies_
 
 
 @pytest.mark.parametrize("ails", [StoreUnavailable("no answer"), Died()], ids=["put", "death"])
-def test_what_fails_in_a_thread_is_raised_and_no_pack_of_it_is_noted(
-    site: Site, ails: BaseException
-) -> None:
+def test_thread_error_is_raised_and_pack_not_recorded(site: Site, ails: BaseException) -> None:
     class Failing(MemoryStore):
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             raise ails
@@ -109,9 +107,7 @@ def test_what_fails_in_a_thread_is_raised_and_no_pack_of_it_is_noted(
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
-def test_a_pack_that_is_there_already_is_noted_only_if_all_of_it_is(
-    site: Site, is_whole: bool
-) -> None:
+def test_existing_pack_is_recorded_only_if_complete(site: Site, is_whole: bool) -> None:
     class There(MemoryStore):
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             super()._put(name, data if is_whole else data[:-1])
@@ -128,9 +124,7 @@ def test_a_pack_that_is_there_already_is_noted_only_if_all_of_it_is(
     assert tape.has(frame) == is_whole
 
 
-def test_what_a_pack_does_not_fill_is_zeros_and_not_what_lay_in_its_memory(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unused_pack_space_is_zeros(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     sealed: list[bytes] = []
 
     def noted(payload: memoryview, *more: Any) -> Any:
@@ -151,9 +145,7 @@ def test_what_a_pack_does_not_fill_is_zeros_and_not_what_lay_in_its_memory(
     assert not any(payload[frame.stored :])
 
 
-def test_memory_of_a_pack_is_nobody_elses_while_it_is_sealed_and_sent(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_buffer_in_use_belongs_to_one_pack(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     buffers: list[PackBuffers] = []
 
     def use_all_but(ours: memoryview) -> None:
@@ -202,7 +194,7 @@ class Late(ThreadPoolExecutor):
 
 
 @pytest.mark.parametrize(("calls_at_once", "most"), [(1, 4), (8, 3)], ids=["disk", "network"])
-def test_so_many_packs_are_under_way_and_no_more(site: Site, calls_at_once: int, most: int) -> None:
+def test_packs_in_progress_are_limited(site: Site, calls_at_once: int, most: int) -> None:
     store = MemoryStore()
     store.calls_at_once = calls_at_once
     noted: list[Stored] = []
@@ -219,9 +211,7 @@ def test_so_many_packs_are_under_way_and_no_more(site: Site, calls_at_once: int,
     assert len(noted) == 8
 
 
-def test_what_cannot_be_compressed_is_raised_and_not_left_out(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compression_error_is_raised(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_memory(raw: bytes | memoryview, effort: Effort) -> tuple[bytes, bytes | memoryview]:
         if raw == b"second":
             raise MemoryError

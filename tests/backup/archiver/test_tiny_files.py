@@ -28,7 +28,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("is_apart", [True, False], ids=["first night", "a set that is known"])
-def test_what_waits_for_its_pack_does_not_grow_with_the_files(
+def test_waiting_rows_do_not_grow_with_files(
     site: Site, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_apart: bool
 ) -> None:
     monkeypatch.setattr(blob_writer, "_MOST_IN_BUNDLE", 8)
@@ -60,7 +60,7 @@ def test_what_waits_for_its_pack_does_not_grow_with_the_files(
 @pytest.mark.parametrize(
     ("most", "bundle_bytes", "full"), [(8, 10_000, (8, 800)), (2000, 1000, (10, 1000))]
 )
-def test_a_bundle_is_filled_by_batch_after_batch_and_no_fuller_than_it_may_be(
+def test_bundle_is_filled_to_its_limit(
     site: Site,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -91,7 +91,7 @@ def test_a_bundle_is_filled_by_batch_after_batch_and_no_fuller_than_it_may_be(
 
 
 @pytest.mark.parametrize(("page_bytes", "most"), [(5000, 4096), (2_000_000, 7)])
-def test_a_page_is_no_longer_than_it_may_be_however_its_rows_come(
+def test_page_never_exceeds_its_limit(
     site: Site,
     tiny: Path,
     tmp_path: Path,
@@ -131,9 +131,7 @@ def test_id_filter_forgets_no_id() -> None:
     assert len(seen.may_have(ids[2000:])) < 20
 
 
-def test_small_files_with_one_content_are_stored_once_at_a_first_backup(
-    site: Site, tmp_path: Path
-) -> None:
+def test_identical_small_files_are_stored_once(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(3000):  # alike within a batch, from batch to batch, and from pack to pack

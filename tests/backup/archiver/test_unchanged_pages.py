@@ -73,7 +73,7 @@ def check(site: Site, result: BackupResult, source: Path, to: Path) -> None:
     assert report.is_sound, report.findings
 
 
-def test_of_an_unchanged_tree_only_the_last_page_is_decoded(
+def test_unchanged_tree_decodes_only_the_last_page(
     site: Site, source: Path, tmp_path: Path, decoded: list[int]
 ) -> None:
     site.back_up(source)
@@ -84,7 +84,7 @@ def test_of_an_unchanged_tree_only_the_last_page_is_decoded(
     assert decoded == [len(ENDS)] * 2
 
 
-def test_what_changed_came_and_went_inside_of_pages_is_in_the_point(
+def test_changes_within_reused_pages_are_in_the_point(
     site: Site, source: Path, tmp_path: Path, decoded: list[int]
 ) -> None:
     site.back_up(source)
@@ -113,7 +113,7 @@ def test_a_page_whose_every_file_went_is_gone(
     assert decoded == [0, len(ENDS)]  # the folder itself changed, and it stands in the first
 
 
-def test_pages_without_an_outline_are_taken_row_by_row(
+def test_pages_without_outline_are_compared_by_row(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:  # as of pages with a row that is always read
@@ -138,7 +138,7 @@ def test_pages_that_the_store_lost_are_sent_again(site: Site, source: Path, tmp_
 
 
 @pytest.mark.usefixtures("thirty_nights")
-def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
+def test_change_behind_the_file_system_is_seen_once(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(source)
@@ -159,7 +159,7 @@ def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
     assert (tmp_path / "out/files" / changed.name).read_text() == changed.read_text()
 
 
-def test_what_changed_just_before_a_run_is_read_again_by_the_next(
+def test_change_just_before_a_run_is_read_again(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another change in the same tick of the file system's clock would leave every number as is."""
@@ -178,9 +178,7 @@ def test_what_changed_just_before_a_run_is_read_again_by_the_next(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_folders_links_and_what_is_left_out_since_are_seen_beside_what_is_as_expected(
-    site: Site, tmp_path: Path
-) -> None:
+def test_changed_folders_links_and_exclusions_are_seen(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     for number in range(6):
         folder = source / f"team-{number}" / "calls"
@@ -210,7 +208,7 @@ def test_folders_links_and_what_is_left_out_since_are_seen_beside_what_is_as_exp
     assert renumbered.files == changed.files
 
 
-def test_a_page_that_goes_on_into_another_source_of_the_same_files_tells_of_its_own_only(
+def test_page_across_sources_vouches_for_its_own_only(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     """What is left out of one is in the other, and the first that would be expected behind it."""
@@ -251,9 +249,7 @@ class BreakingSource(FilesSource):
             yield opened
 
 
-def test_a_point_committed_inside_of_a_page_holds_what_was_seen_of_it(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_interim_point_within_a_page_is_complete(site: Site, source: Path, tmp_path: Path) -> None:
     site.back_up(source)
     part = site.back_up(BreakingSource(source, after=40))
     assert (part.complete, part.files) == (False, 40)
@@ -305,9 +301,7 @@ class _Nothing:
         return None
 
 
-def test_objects_of_a_bucket_are_known_again_too_beside_files_and_in_their_place(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_bucket_objects_are_recognized_like_files(site: Site, source: Path, tmp_path: Path) -> None:
     both: list[Source] = [FilesSource("files", source), Objects("objects")]
     site.back_up(*both)
     again = site.back_up(*both)

@@ -80,7 +80,7 @@ def check(site: Site, tree: Path, out: Path) -> None:
     assert verify(site.vault, keys=site.keys, identity=site.identity, read=True).is_sound
 
 
-def test_a_first_backup_is_read_by_one_other_process_and_comes_back(
+def test_first_backup_uses_one_reader_process(
     site: Site, tree: Path, tmp_path: Path, forks: list[int]
 ) -> None:
     result = site.back_up(tree)
@@ -98,7 +98,7 @@ def test_a_first_backup_is_read_by_one_other_process_and_comes_back(
 
 
 @pytest.mark.parametrize("has_thread", [False, True])
-def test_what_is_read_here_is_the_same(
+def test_reading_in_this_process_is_equal(
     site: Site, tree: Path, tmp_path: Path, forks: list[int], has_thread: bool
 ) -> None:
     ends = threading.Event()
@@ -123,9 +123,7 @@ def test_what_is_read_here_is_the_same(
     assert {stat.name for stat in site.vault.list("w/desk-1/p/")} == packs, "its pages, too"
 
 
-def test_several_sources_are_read_in_turn_and_one_that_fails_harms_no_other(
-    site: Site, tmp_path: Path, forks: list[int]
-) -> None:
+def test_failing_source_does_not_harm_others(site: Site, tmp_path: Path, forks: list[int]) -> None:
     tree = plain_tree(tmp_path / "tree")
     database = tmp_path / "calls.db"
     with closing(sqlite3.connect(database)) as opened, opened:
@@ -153,7 +151,7 @@ def test_several_sources_are_read_in_turn_and_one_that_fails_harms_no_other(
     assert before.items() <= describe(tree).items()
 
 
-def test_what_cannot_be_read_there_is_named(
+def test_file_unreadable_in_worker_is_named(
     site: Site, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: list[int]
 ) -> None:
     # Root reads everything, so the refusal is made here, where the kernel would make it.
@@ -179,7 +177,7 @@ def test_what_cannot_be_read_there_is_named(
     check(site, tree, tmp_path / "out")
 
 
-def test_a_file_that_changes_as_it_is_read_is_read_again(
+def test_file_changed_while_read_is_read_again(
     site: Site, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = os.read
@@ -199,7 +197,7 @@ def test_a_file_that_changes_as_it_is_read_is_read_again(
     check(site, tree, tmp_path / "out")
 
 
-def test_a_large_file_that_another_replaces_as_it_is_found_is_read_and_told(
+def test_large_file_replaced_when_found_is_reported(
     site: Site, tree: Path, tmp_path: Path, forks: list[int]
 ) -> None:
     large = tree / "many-3" / "large"
@@ -219,7 +217,7 @@ def test_a_large_file_that_another_replaces_as_it_is_found_is_read_and_told(
     assert (tmp_path / "out/files/many-3/large").read_bytes() == large.read_bytes()
 
 
-def test_of_large_files_that_come_over_none_stays_open(site: Site, tmp_path: Path) -> None:
+def test_large_files_from_worker_are_closed(site: Site, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for number in range(30):
@@ -231,9 +229,7 @@ def test_of_large_files_that_come_over_none_stays_open(site: Site, tmp_path: Pat
     assert [name for name in named if name.startswith(str(tree))] == []
 
 
-def test_a_process_that_is_killed_ends_the_run_and_the_next_one_is_whole(
-    site: Site, tree: Path, tmp_path: Path
-) -> None:
+def test_killed_worker_ends_run_and_next_completes(site: Site, tree: Path, tmp_path: Path) -> None:
     here = os.getpid()
 
     def die(path: bytes) -> list[Unread]:
@@ -247,7 +243,7 @@ def test_a_process_that_is_killed_ends_the_run_and_the_next_one_is_whole(
     check(site, tree, tmp_path / "out")
 
 
-def test_a_hundred_sockets_under_the_longest_paths_do_not_fail_a_first_backup(
+def test_hundred_sockets_do_not_fail_a_first_backup(
     site: Site, tree: Path, forks: list[int]
 ) -> None:
     # Made and removed step by step: the kernel takes no path as long as this one at once.
@@ -279,7 +275,7 @@ def test_a_hundred_sockets_under_the_longest_paths_do_not_fail_a_first_backup(
     assert {len(item.path) for item in result.left_out} > {len("files/") + 120 * 251 + 2}
 
 
-def test_what_is_too_large_to_be_handed_over_is_named(
+def test_value_too_large_for_the_pipe_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = tmp_path / "tree"
@@ -292,7 +288,7 @@ def test_what_is_too_large_to_be_handed_over_is_named(
         site.back_up(tree)
 
 
-def test_it_holds_nothing_of_this_process_open(site: Site, tree: Path) -> None:
+def test_worker_has_no_open_file_of_parent(site: Site, tree: Path) -> None:
     def tell(path: bytes) -> list[Unread]:
         if path:
             return []

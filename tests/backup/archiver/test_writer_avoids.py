@@ -35,7 +35,7 @@ def kept(tmp_path: Path) -> KeptSite:
     return kept_site(tmp_path / "site", HookedVault(clock), clock)
 
 
-def test_what_lay_in_a_pack_that_was_cut_is_sent_again(site: Site, tmp_path: Path) -> None:
+def test_content_of_truncated_pack_is_sent_again(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     site.back_up(source)
     vault = site.vault
@@ -49,7 +49,7 @@ def test_what_lay_in_a_pack_that_was_cut_is_sent_again(site: Site, tmp_path: Pat
     assert describe(tmp_path / "out" / "files") == describe(source)
 
 
-def test_a_sparse_pack_that_is_distrusted_during_the_run_is_not_taken_back_for_what_cannot_be_read(
+def test_distrusted_sparse_pack_stays_unused_for_unreadable_file(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source_archiver, "_NIGHTS", 1)
@@ -70,9 +70,7 @@ def test_a_sparse_pack_that_is_distrusted_during_the_run_is_not_taken_back_for_w
 
 
 @pytest.mark.parametrize("what", ["marked", "dropped", "distrusted"])
-def test_what_the_keeper_disowns_is_not_taken_back_though_it_was_forgotten_as_sound(
-    kept: KeptSite, tmp_path: Path, what: str
-) -> None:
+def test_pack_distrusted_by_keeper_stays_unused(kept: KeptSite, tmp_path: Path, what: str) -> None:
     """As between two points of one run: the second would be built on what the first avoided."""
     with open_upload_cache(tmp_path / "log", "a binding") as log:
         packs = [log.number_pack(), log.number_pack()]
@@ -86,9 +84,7 @@ def test_what_the_keeper_disowns_is_not_taken_back_though_it_was_forgotten_as_so
         assert log.recall_packs([packs[1]])
 
 
-def test_of_a_keepers_word_that_was_hidden_the_last_that_was_seen_stays_named(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_hidden_keep_record_is_still_named(kept: KeptSite, tmp_path: Path) -> None:
     """Else one night later nothing would show that a record is missing."""
     kept.night()
     say(kept)
@@ -109,9 +105,7 @@ def test_of_a_keepers_word_that_was_hidden_the_last_that_was_seen_stays_named(
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_chain_that_goes_on_beside_what_was_seen_is_told_and_what_it_disowns_is_avoided(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_forked_keep_chain_is_reported_and_heeded(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     say(kept)
     before = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
@@ -140,7 +134,7 @@ def test_a_chain_that_goes_on_beside_what_was_seen_is_told_and_what_it_disowns_i
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_pack_that_was_sound_and_is_forgotten_once_more_is_not_taken_back(
+def test_pack_forgotten_twice_is_not_used_again(
     tmp_path: Path,
 ) -> None:
     with open_upload_cache(tmp_path / "log", "a binding") as log:

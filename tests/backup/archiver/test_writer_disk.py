@@ -155,7 +155,7 @@ def _die_during_each(folder: Path) -> None:
     assert (folder / "file").read_bytes() == b"wh"
 
 
-def test_a_death_in_the_middle_of_a_write_leaves_half_of_it_and_no_other_call_has_a_middle(
+def test_simulated_death_leaves_half_a_write(
     folder: Path,
 ) -> None:
     in_tracing_process(_die_during_each, folder)
@@ -166,16 +166,12 @@ def test_the_trace_has_every_kind_of_operation(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_killed_at_every_operation_no_point_is_lost_and_the_next_run_completes(
-    phase: Phase, folder: Path
-) -> None:
+def test_kill_at_any_operation_loses_no_point(phase: Phase, folder: Path) -> None:
     in_tracing_process(_kill_nights, folder, phase, None)
 
 
 @pytest.mark.parametrize("names_survive", [False, True], ids=["nothing else", "names survive"])
-def test_a_power_cut_after_every_operation_loses_no_point(
-    names_survive: bool, folder: Path
-) -> None:
+def test_power_cut_at_any_operation_loses_no_point(names_survive: bool, folder: Path) -> None:
     in_tracing_process(_kill_nights, folder, Phase.AFTER, names_survive)
 
 
@@ -185,5 +181,5 @@ def test_a_creation_that_was_killed_anywhere_is_completed(phase: Phase, folder: 
 
 
 @pytest.mark.parametrize("names_survive", [False, True], ids=["nothing else", "names survive"])
-def test_a_creation_that_a_power_cut_ended_is_completed(names_survive: bool, folder: Path) -> None:
+def test_creation_after_power_cut_is_completed(names_survive: bool, folder: Path) -> None:
     in_tracing_process(_kill_creations, folder, Phase.AFTER, names_survive)

@@ -93,7 +93,7 @@ def check(site: Site, source: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("is_done_first", [False, True], ids=["not done", "done, answer lost"])
 @pytest.mark.parametrize("fault", [no_room, reset, answers_503])
-def test_a_store_that_fails_at_any_operation_fails_the_run_and_not_the_next_one(
+def test_store_failure_fails_only_this_run(
     tmp_path: Path, fault: Callable[[], None], is_done_first: bool
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -115,7 +115,7 @@ def test_a_store_that_fails_at_any_operation_fails_the_run_and_not_the_next_one(
         check(site, source, tmp_path / f"out-{number}")
 
 
-def test_a_store_that_says_it_has_a_pack_which_it_has_not_is_asked_again_the_next_night(
+def test_pack_falsely_reported_present_is_checked_next_night(
     tmp_path: Path,
 ) -> None:
     vault = ContradictingStore()
@@ -128,7 +128,7 @@ def test_a_store_that_says_it_has_a_pack_which_it_has_not_is_asked_again_the_nex
     check(site, source, tmp_path / "out")
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_pack_leaves_a_whole_store(tmp_path: Path) -> None:
+def test_full_disk_during_a_pack_keeps_store_intact(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -158,7 +158,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_pack_leaves_a_whole_store(tmp_pa
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("pages", range(16, 26, 2))
-def test_a_full_disk_under_the_send_log_stops_the_run_clearly(
+def test_full_disk_of_upload_cache_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -179,7 +179,7 @@ def test_a_full_disk_under_the_send_log_stops_the_run_clearly(
     check(site, source, tmp_path / "out")
 
 
-def test_a_store_that_is_slow_only_takes_longer(tmp_path: Path) -> None:
+def test_slow_store_only_takes_longer(tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     clock = Clock()
     vault = FaultyStore()
@@ -189,7 +189,7 @@ def test_a_store_that_is_slow_only_takes_longer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["to fill", "to seal"])
-def test_a_machine_without_memory_for_a_pack_ends_the_run_and_blames_no_file(
+def test_lack_of_memory_blames_no_file(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     source = tmp_path / "source"
@@ -226,9 +226,7 @@ class Wall:
 
 
 @pytest.mark.parametrize("hours", [1, 400])
-def test_a_clock_set_back_between_two_runs_keeps_the_points_in_order(
-    site: Site, tmp_path: Path, hours: int
-) -> None:
+def test_clock_set_back_keeps_order_of_points(site: Site, tmp_path: Path, hours: int) -> None:
     source = plain_tree(tmp_path / "source")
     wall = Wall()
     site.back_up(source, now=wall)
@@ -242,9 +240,7 @@ def test_a_clock_set_back_between_two_runs_keeps_the_points_in_order(
     assert site.back_up(source, now=wall).warnings == ()
 
 
-def test_a_clock_that_stood_ahead_by_years_is_told_and_not_passed_on(
-    site: Site, tmp_path: Path
-) -> None:
+def test_clock_far_ahead_is_reported_and_not_inherited(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     wall = Wall()
     wall.moment += timedelta(days=4000)
@@ -275,9 +271,7 @@ class TurningBack:
 
 
 @pytest.mark.parametrize("after", [1, 3, 6, 12])
-def test_a_clock_set_back_during_a_run_hides_no_later_change(
-    site: Site, tmp_path: Path, after: int
-) -> None:
+def test_clock_set_back_hides_no_later_change(site: Site, tmp_path: Path, after: int) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(8):
@@ -293,7 +287,7 @@ def test_a_clock_set_back_during_a_run_hides_no_later_change(
     check(site, source, tmp_path / "out")
 
 
-def test_interim_points_go_on_after_the_clock_was_set_back(site: Site, tmp_path: Path) -> None:
+def test_interim_points_continue_after_clock_was_set_back(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(28):  # more than fill the packs that are under way at once
@@ -308,7 +302,7 @@ def test_interim_points_go_on_after_the_clock_was_set_back(site: Site, tmp_path:
 # One file that takes days
 
 
-def test_a_large_file_that_is_cut_off_is_sent_once(
+def test_large_interrupted_file_is_sent_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pack_writer, "PACKS_UNDER_WAY", 0)
@@ -344,7 +338,7 @@ def test_a_large_file_that_is_cut_off_is_sent_once(
 
 
 @pytest.mark.usefixtures("thirty_nights")
-def test_a_large_file_read_anew_among_unchanged_pages_is_committed_after_it(
+def test_large_file_between_unchanged_pages_is_committed(
     tmp_path: Path,
 ) -> None:
     source = tmp_path / "source"

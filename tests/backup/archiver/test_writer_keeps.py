@@ -100,7 +100,7 @@ def check_latest(kept: KeptSite, result: BackupResult, out: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["marked", "dropped", "distrusted"])
-def test_what_the_keeper_avoids_is_sent_again_at_the_next_run(
+def test_distrusted_content_is_sent_again_next_run(
     kept: KeptSite, tmp_path: Path, what: str
 ) -> None:
     kept.night()
@@ -115,9 +115,7 @@ def test_what_the_keeper_avoids_is_sent_again_at_the_next_run(
     assert (following.warnings, following.is_store_damaged) == ((), False)
 
 
-def test_what_the_keeper_dropped_while_the_host_was_off_is_not_called_lost(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_pack_freed_while_host_slept_is_not_lost(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     gone = kept.packs()
     say(kept, dropped=tuple(gone))
@@ -129,9 +127,7 @@ def test_what_the_keeper_dropped_while_the_host_was_off_is_not_called_lost(
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_what_the_store_lost_without_a_word_is_sent_again_too(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_pack_lost_silently_is_sent_again(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     lost = kept.packs()
     drop(kept, lost)
@@ -142,7 +138,7 @@ def test_what_the_store_lost_without_a_word_is_sent_again_too(
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_pack_distrusted_while_a_large_file_names_it_is_sent_again_in_the_same_run(
+def test_pack_distrusted_during_large_file_is_sent_again(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.archiver.walk._PROGRESS_EVERY", timedelta(0))
@@ -168,9 +164,7 @@ def test_a_pack_distrusted_while_a_large_file_names_it_is_sent_again_in_the_same
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_pack_marked_during_the_run_is_sent_again_before_the_commit(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_pack_marked_during_the_run_is_sent_again(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     marked = kept.packs()
     # The first pack of the second night is on its way when the keeper speaks.
@@ -192,7 +186,7 @@ def test_a_pack_marked_during_the_run_is_sent_again_before_the_commit(
     assert len(kept.packs() - stored) <= 2  # the folder's page and the one above it at most
 
 
-def test_a_pack_of_this_very_run_can_be_marked_too(kept: KeptSite, tmp_path: Path) -> None:
+def test_pack_of_this_run_can_be_marked(kept: KeptSite, tmp_path: Path) -> None:
     marked: set[PackId] = set()
 
     def mark_all() -> None:
@@ -210,9 +204,7 @@ def test_a_pack_of_this_very_run_can_be_marked_too(kept: KeptSite, tmp_path: Pat
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_keeper_that_marks_without_end_stops_the_run_and_makes_no_point(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_endless_marking_stops_the_run(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
 
     def mark_everything() -> None:
@@ -229,9 +221,7 @@ def test_a_keeper_that_marks_without_end_stops_the_run_and_makes_no_point(
     check_latest(kept, kept.night(), tmp_path / "out")
 
 
-def test_interim_points_are_not_built_on_marked_packs_either(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_interim_points_do_not_use_marked_packs(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     marked = kept.packs()
     for number in range(6):
@@ -244,9 +234,7 @@ def test_interim_points_are_not_built_on_marked_packs_either(
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_record_that_is_hidden_later_does_not_bring_a_marked_pack_back(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_hidden_record_does_not_restore_a_marked_pack(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     marked = kept.packs()
     say(kept, marked=tuple(marked))
@@ -267,9 +255,7 @@ def test_a_record_that_is_hidden_later_does_not_bring_a_marked_pack_back(
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_keeper_that_is_replaced_is_heeded_from_its_first_record(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_replacement_keeper_is_heeded_from_its_first_record(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     say(kept, marked=tuple(kept.packs()))
     kept.night()
@@ -287,13 +273,13 @@ def test_a_keeper_that_is_replaced_is_heeded_from_its_first_record(
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_another_writers_marked_packs_are_none_of_ours(kept: KeptSite) -> None:
+def test_marked_packs_of_other_writers_are_ignored(kept: KeptSite) -> None:
     kept.night()
     say(kept, marked=tuple(("desk-2", sha256) for _, sha256 in kept.packs()))
     assert kept.night().warnings == ()
 
 
-def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite) -> None:
+def test_writer_removed_during_its_run_commits_nothing(kept: KeptSite) -> None:
     kept.night()
     trust = load_root_chain(kept.vault)
     (grant,) = trust.root.writers
@@ -305,7 +291,7 @@ def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite
     kept.check()
 
 
-def test_root_records_that_vanish_during_the_run_stop_it(kept: KeptSite) -> None:
+def test_root_records_vanishing_during_the_run_stop_it(kept: KeptSite) -> None:
     kept.night()
     newest = load_root_chain(kept.vault).root.number
     vault_of(kept).before(
@@ -315,9 +301,7 @@ def test_root_records_that_vanish_during_the_run_stop_it(kept: KeptSite) -> None
         kept.night()
 
 
-def test_a_root_record_signed_during_the_run_is_the_one_that_the_snapshot_names(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_snapshot_names_the_newest_root_record(kept: KeptSite, tmp_path: Path) -> None:
     vault_of(kept).before(pack_prefix(WRITER), lambda: sign_root(kept.site))
     result = kept.night()
     assert named_by(kept, 1).root == load_root_chain(kept.vault).links[-1]
@@ -333,9 +317,7 @@ def fill(source: Path, files: int) -> None:
         (source / f"{number:03}.wav").write_bytes(noise(400 * KIB, number))
 
 
-def test_the_live_part_of_a_sparse_pack_moves_once_its_lock_is_over(
-    kept: KeptSite, tmp_path: Path
-) -> None:
+def test_used_content_of_sparse_pack_moves_after_lock(kept: KeptSite, tmp_path: Path) -> None:
     fill(kept.source, 80)
     kept.site.back_up(kept.source)
     old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 10_000_000}
@@ -366,7 +348,7 @@ def test_the_live_part_of_a_sparse_pack_moves_once_its_lock_is_over(
     assert verify(kept.vault, keys=kept.site.keys, identity=kept.site.identity, read=True).is_sound
 
 
-def test_a_lock_of_the_store_says_how_old_a_sparse_pack_must_be(tmp_path: Path) -> None:
+def test_store_lock_decides_age_of_sparse_pack(tmp_path: Path) -> None:
     clock = Clock()
     lock = ObjectLock(mode="COMPLIANCE", days=90)
     kept = kept_site(tmp_path / "site", HookedVault(clock, lock), clock)
@@ -404,7 +386,7 @@ def test_small_files_and_dumps_move_as_well(kept: KeptSite, tmp_path: Path) -> N
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_a_pack_that_is_a_quarter_in_use_stays(kept: KeptSite) -> None:
+def test_pack_that_is_a_quarter_used_stays(kept: KeptSite) -> None:
     fill(kept.source, 40)
     kept.site.back_up(kept.source)
     for number in range(12, 40):
@@ -415,7 +397,7 @@ def test_a_pack_that_is_a_quarter_in_use_stays(kept: KeptSite) -> None:
     assert result.bytes_new < 100 * KIB
 
 
-def test_what_another_set_uses_of_a_pack_counts_as_in_use(kept: KeptSite, tmp_path: Path) -> None:
+def test_content_used_by_another_set_counts(kept: KeptSite, tmp_path: Path) -> None:
     fill(kept.source, 40)
     kept.site.back_up(kept.source)
     kept.site.back_up(kept.source, set_name="weekly")

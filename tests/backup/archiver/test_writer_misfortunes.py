@@ -119,7 +119,7 @@ def _identity(identity: Identity) -> pyrage.x25519.Identity:
 
 
 @pytest.mark.parametrize("is_other_content", [True, False], ids=["other content", "the same"])
-def test_a_machine_rolled_back_with_its_random_numbers_repeats_no_key(
+def test_repeated_random_numbers_repeat_no_key(
     site: Site, source: Path, tmp_path: Path, is_other_content: bool
 ) -> None:
     trees = {1: describe(source)}
@@ -153,9 +153,7 @@ def test_a_machine_rolled_back_with_its_random_numbers_repeats_no_key(
     check(site, trees, tmp_path / "later")
 
 
-def test_two_machines_with_the_same_keys_in_turn_lose_no_point(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_alternating_clones_lose_no_point(site: Site, source: Path, tmp_path: Path) -> None:
     trees = {1: describe(source)}
     site.back_up(source)
     twin = clone_of(site, tmp_path / "twin")
@@ -171,7 +169,7 @@ def test_two_machines_with_the_same_keys_in_turn_lose_no_point(
     check(site, trees, tmp_path / "out")
 
 
-def test_two_machines_with_the_same_keys_at_once_make_two_points(
+def test_simultaneous_clones_make_two_points(
     site: Site, source: Path, tmp_path: Path, vault: HookedStore
 ) -> None:
     trees = {1: describe(source)}
@@ -203,7 +201,7 @@ def test_two_machines_with_the_same_keys_at_once_make_two_points(
     check(site, trees, tmp_path / "out")
 
 
-def test_a_second_run_with_the_same_log_is_busy_and_harms_nothing(
+def test_second_run_with_same_cache_is_busy(
     site: Site, source: Path, tmp_path: Path, vault: HookedStore
 ) -> None:
     trees = {1: describe(source)}
@@ -223,9 +221,7 @@ def test_a_second_run_with_the_same_log_is_busy_and_harms_nothing(
     check(site, trees, tmp_path / "out")
 
 
-def test_a_lost_log_in_the_middle_of_history_forks_nothing(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_lost_cache_does_not_fork_the_history(site: Site, source: Path, tmp_path: Path) -> None:
     trees = {}
     for sequence in range(1, 5):
         trees[sequence] = changed(source, str(sequence))
@@ -236,9 +232,7 @@ def test_a_lost_log_in_the_middle_of_history_forks_nothing(
     check(site, trees, tmp_path / "out")
 
 
-def test_a_log_of_last_week_is_told_from_the_present_one(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_cache_of_last_week_is_recognized(site: Site, source: Path, tmp_path: Path) -> None:
     trees = {1: changed(source, "1")}
     site.back_up(source)
     shutil.copy(site.send_log, tmp_path / "old.log")
@@ -252,7 +246,7 @@ def test_a_log_of_last_week_is_told_from_the_present_one(
     check(site, trees, tmp_path / "out")
 
 
-def test_a_removed_newest_snapshot_is_noticed_by_the_host_and_stays_a_hole(
+def test_removed_newest_snapshot_leaves_a_visible_gap(
     site: Site, source: Path, tmp_path: Path, vault: HookedStore
 ) -> None:
     trees = {}
@@ -272,7 +266,7 @@ def test_a_removed_newest_snapshot_is_noticed_by_the_host_and_stays_a_hole(
         assert describe(tmp_path / str(sequence) / "files") == tree
 
 
-def test_a_store_rolled_back_with_its_packs_gets_everything_again(
+def test_rolled_back_store_gets_everything_again(
     site: Site, source: Path, tmp_path: Path, vault: HookedStore
 ) -> None:
     trees = {1: changed(source, "1")}
@@ -293,7 +287,7 @@ def test_a_store_rolled_back_with_its_packs_gets_everything_again(
 
 
 @pytest.mark.parametrize("is_fork", [True, False], ids=["cloned", "store rolled back"])
-def test_a_run_that_dies_after_it_noticed_resumes_and_tells_again(
+def test_interrupted_run_after_rollback_reports_it_again(
     site: Site, source: Path, tmp_path: Path, vault: HookedStore, is_fork: bool
 ) -> None:
     trees = {1: changed(source, "1")}
@@ -328,7 +322,7 @@ def test_a_run_that_dies_after_it_noticed_resumes_and_tells_again(
     assert site.back_up(source).warnings == ()
 
 
-def test_a_night_with_the_disk_not_mounted_does_not_have_all_of_it_sent_again(
+def test_unmounted_disk_does_not_repeat_all_uploads(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     (source / "large.wav").write_bytes(noise(900 * KIB, 7))
@@ -347,9 +341,7 @@ def test_a_night_with_the_disk_not_mounted_does_not_have_all_of_it_sent_again(
     assert describe(tmp_path / "out/files") == tree
 
 
-def test_a_night_with_one_of_several_disks_not_mounted_has_nothing_sent_again(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_one_unmounted_disk_repeats_no_upload(site: Site, source: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "large.wav").write_bytes(noise(900 * KIB, 7))
@@ -370,9 +362,7 @@ def test_a_night_with_one_of_several_disks_not_mounted_has_nothing_sent_again(
     assert describe(tmp_path / "out/files1") == describe(other)
 
 
-def test_a_source_that_stays_empty_for_a_month_is_meant_to_be_so(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_source_empty_for_a_month_is_accepted(site: Site, source: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "note.txt").write_text("a note")
@@ -385,7 +375,7 @@ def test_a_source_that_stays_empty_for_a_month_is_meant_to_be_so(
     assert len(runs(site)) == 1
 
 
-def test_a_source_that_fails_night_after_night_does_not_let_the_log_grow(
+def test_repeatedly_failing_source_does_not_grow_the_cache(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -408,7 +398,7 @@ def runs(site: Site) -> list[object]:
         return log.execute("SELECT number FROM run").fetchall()
 
 
-def test_junk_in_the_next_slots_before_and_during_the_run_costs_only_slots(
+def test_junk_in_next_slots_costs_only_slots(
     site: Site, source: Path, tmp_path: Path, vault: HookedStore
 ) -> None:
     trees = {1: describe(source)}

@@ -157,7 +157,7 @@ def check_pack(pack: Pack, read: Callable[[bytes, BlobRef], object]) -> None:
     assert wrong == []
 
 
-def test_the_packs_tried_hold_pages_a_small_file_and_a_large_one(whole: Whole) -> None:
+def test_tested_packs_have_pages_small_and_large_files(whole: Whole) -> None:
     packs = list(packs_of(whole))
     assert sorted(pack.segments for pack in packs) == [1, 1, 2]
     contents = {content for pack in packs for _, content in pack.blobs}
@@ -169,7 +169,7 @@ def test_the_packs_tried_hold_pages_a_small_file_and_a_large_one(whole: Whole) -
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_the_package_reads_nothing_wrong_from_a_damaged_pack(whole: Whole, number: int) -> None:
+def test_reader_returns_nothing_wrong_from_damaged_pack(whole: Whole, number: int) -> None:
     pack = list(packs_of(whole))[number]
     _, body, _ = opened(whole)
     vault = whole.vault.copy()
@@ -187,7 +187,7 @@ def test_the_package_reads_nothing_wrong_from_a_damaged_pack(whole: Whole, numbe
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_the_last_resort_reads_nothing_wrong_from_a_damaged_pack(
+def test_break_glass_returns_nothing_wrong_from_damaged_pack(
     whole: Whole, glass: Glass, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     pack = list(packs_of(whole))[number]
@@ -218,7 +218,7 @@ def signed_snapshot(whole: Whole, public: bytes, sealed: bytes) -> bytes:
     return sign(SNAPSHOT_CONTEXT, public + b"\n" + sealed, whole.site.host.signing_key)
 
 
-def test_the_package_reads_no_wrong_details_from_a_damaged_snapshot(whole: Whole) -> None:
+def test_reader_returns_no_wrong_details_of_damaged_snapshot(whole: Whole) -> None:
     vault = whole.vault.copy()
     repository = Repository.open(vault, whole.keys, whole.site.identity)
     point = repository.resolve("desk-1/3")
@@ -234,7 +234,7 @@ def test_the_package_reads_no_wrong_details_from_a_damaged_snapshot(whole: Whole
     assert wrong == []
 
 
-def test_the_last_resort_reads_no_wrong_details_from_a_damaged_snapshot(
+def test_break_glass_returns_no_wrong_details_of_snapshot(
     whole: Whole, glass: Glass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The key store is sound, and opening a key each time would take most of the time.
@@ -267,7 +267,7 @@ def spoilt_keys(whole: Whole) -> Iterator[bytes]:
         yield key_to_bytes(replace(record, wrapped=wrapped[:at]), signing)
 
 
-def test_the_package_opens_no_wrong_key_from_a_damaged_record(whole: Whole) -> None:
+def test_reader_opens_no_wrong_key_from_damaged_record(whole: Whole) -> None:
     keys = whole.keys.copy()
     repository = Repository.open(whole.vault, keys, whole.site.identity)
     root = repository.trust.root
@@ -284,9 +284,7 @@ def test_the_package_opens_no_wrong_key_from_a_damaged_record(whole: Whole) -> N
     assert wrong == []
 
 
-def test_the_last_resort_opens_no_wrong_key_from_a_damaged_record(
-    whole: Whole, glass: Glass
-) -> None:
+def test_break_glass_opens_no_wrong_key_from_record(whole: Whole, glass: Glass) -> None:
     assert glass.attempt(glass.tool.domain_key, "main", 0) is not None
     wrong = []
     for data in spoilt_keys(whole):

@@ -71,9 +71,7 @@ def test_packs_that_nobody_can_open_are_found(
         list(repository.entries(repository.resolve("latest")))
 
 
-def test_a_poisoned_send_log_is_found_and_nothing_false_is_restored(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_poisoned_upload_cache_is_found(site: Site, source: Path, tmp_path: Path) -> None:
     site.back_up(source)
     poison(site.send_log)
     site.back_up(source)
@@ -85,7 +83,7 @@ def test_a_poisoned_send_log_is_found_and_nothing_false_is_restored(
         assert not (tmp_path / "out" / problem.path).exists()
 
 
-def test_a_snapshot_that_hides_what_it_needs_is_found(
+def test_snapshot_that_hides_a_needed_pack_is_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(source)
@@ -98,7 +96,7 @@ def test_a_snapshot_that_hides_what_it_needs_is_found(
     assert "does not name it as needed" in problem
 
 
-def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
+def test_unnamed_pack_of_a_point_is_reported(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of pages, of lists, of what they list, and where only the end of a frame lies: all may go."""
@@ -138,7 +136,7 @@ def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
         }
 
 
-def test_a_point_that_takes_a_page_for_one_of_another_depth_is_found(
+def test_page_of_another_depth_is_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The page was checked in the point before, which lists it as what it is."""
@@ -157,7 +155,7 @@ def test_a_point_that_takes_a_page_for_one_of_another_depth_is_found(
     assert site.restore("1", tmp_path / "out").problems == ()
 
 
-def test_a_point_that_means_something_else_by_the_references_of_another_is_found(
+def test_references_with_another_meaning_are_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each of its references was checked in the point before, by the key of that one."""
@@ -179,7 +177,7 @@ def test_a_point_that_means_something_else_by_the_references_of_another_is_found
 
 
 @pytest.mark.parametrize("most", [2, 4096])
-def test_content_that_another_point_means_something_else_by_is_found(
+def test_content_with_another_meaning_is_found(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """Its pages are right, and what they refer to was right in the point before, by its key."""
@@ -212,7 +210,7 @@ def test_content_that_another_point_means_something_else_by_is_found(
     assert site.restore("1", tmp_path / "out").problems == ()
 
 
-def test_a_page_that_a_later_point_lists_wrongly_is_found(
+def test_page_listed_wrongly_by_later_point_is_found(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", 7)
@@ -235,7 +233,7 @@ def test_a_page_that_a_later_point_lists_wrongly_is_found(
 
 
 @pytest.mark.parametrize("is_in_one_point", [True, False])
-def test_a_reference_that_tells_another_size_of_a_frame_is_found(
+def test_reference_with_wrong_frame_size_is_found(
     site: Site,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -266,7 +264,7 @@ def test_a_reference_that_tells_another_size_of_a_frame_is_found(
     assert [problem.path for problem in restored.problems] == wrong
 
 
-def test_a_reference_to_behind_the_beginning_of_what_it_means_is_found(
+def test_reference_before_the_start_of_content_is_found(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "calls"
@@ -288,7 +286,7 @@ def test_a_reference_to_behind_the_beginning_of_what_it_means_is_found(
     assert [problem.path for problem in restored.problems] == ["files/two.sql"]
 
 
-def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> None:
+def test_snapshot_names_exactly_its_packs(site: Site, source: Path) -> None:
 
     for night in range(5):
         (source / "note.txt").write_text(f"night {night}")
@@ -307,7 +305,7 @@ def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> Non
         assert {pack.hex() for pack in reader.reached} == history.needed_packs(point.sequence)
 
 
-def test_what_repeats_itself_and_what_has_holes_is_sound(
+def test_repeated_content_and_holes_are_sound(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 2)

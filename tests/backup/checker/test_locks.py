@@ -63,19 +63,17 @@ class TestWhoseTurnItIs:
             assert 50 < sum(check_day(name) in day for name in names) < 150
 
     @pytest.mark.parametrize("missed", [1, 5, 28, 29, 400])
-    def test_the_look_after_missed_days_takes_their_turns(self, missed: int) -> None:
+    def test_check_after_missed_days_covers_their_shares(self, missed: int) -> None:
         due = due_days(NOW, NOW + (missed + 1) * DAY)
         each = [due_days(NOW + n * DAY, NOW + (n + 1) * DAY) for n in range(missed + 1)]
         assert due == frozenset[int]().union(*each)
         assert len(due) == min(missed + 1, DAYS_FOR_ALL)
 
-    def test_a_second_look_of_one_day_takes_no_turn_again(self) -> None:
+    def test_second_check_of_a_day_repeats_no_share(self) -> None:
         assert due_days(NOW, NOW + timedelta(hours=5)) == frozenset()
 
     @pytest.mark.parametrize("since", [None, NOW + timedelta(minutes=1), NOW + 40 * DAY])
-    def test_without_a_look_before_or_with_one_to_come_all_are_due(
-        self, since: datetime | None
-    ) -> None:
+    def test_all_locks_are_due_without_a_valid_check(self, since: datetime | None) -> None:
         assert due_days(since, NOW) == frozenset(range(DAYS_FOR_ALL))
 
 
@@ -98,7 +96,7 @@ class TestWhoseTurnItIs:
         (GOVERNANCE, "COMPLIANCE", 0, 20, None),
     ],
 )
-def test_a_lock_is_as_long_and_as_strong_as_the_buckets_and_extended_in_time(
+def test_sound_lock_follows_mode_length_and_extension(
     default: ObjectLock, mode: str, age: float, left: float, kind: str | None
 ) -> None:
     lock = Retention(
@@ -112,14 +110,14 @@ def test_a_lock_is_as_long_and_as_strong_as_the_buckets_and_extended_in_time(
     assert (None if idle is None else idle[0]) == (None if kind == "a lock that ends" else kind)
 
 
-def test_a_vault_whose_objects_are_all_locked_has_no_finding(locked: KeptSite) -> None:
+def test_vault_with_sound_locks_has_no_finding(locked: KeptSite) -> None:
     report = look(locked)
     count = len(vault_of(locked).names())
     assert seen(report) == LockSummary(objects=count, looked_at=count, wrong=0, unknown=0)
     assert report.findings == ()
 
 
-def test_each_object_whose_lock_is_not_as_it_must_be_is_named(locked: KeptSite) -> None:
+def test_each_object_with_wrong_lock_is_named(locked: KeptSite) -> None:
     vault, now = vault_of(locked), locked.clock()
     first, second = snapshot_name(WRITER, 1), snapshot_name(WRITER, 2)
     packs = sorted(name for name in vault.names() if "/p/" in name)
@@ -142,7 +140,7 @@ def test_each_object_whose_lock_is_not_as_it_must_be_is_named(locked: KeptSite) 
     locked.check()
 
 
-def test_of_many_a_hundred_are_named_and_the_rest_is_counted(locked: KeptSite) -> None:
+def test_hundred_wrong_locks_are_named_the_rest_counted(locked: KeptSite) -> None:
     vault = vault_of(locked)
     for number in range(300):
         name = pack_name(WRITER, f"{number:064x}")
@@ -154,7 +152,7 @@ def test_of_many_a_hundred_are_named_and_the_rest_is_counted(locked: KeptSite) -
     assert "200 more objects" in named(report)
 
 
-def test_what_only_expired_points_need_may_lose_its_lock(locked: KeptSite) -> None:
+def test_packs_of_expired_points_may_lose_their_lock(locked: KeptSite) -> None:
     for _ in range(8):
         locked.night(days=6)
         locked.keep(max_percent=50)
@@ -170,7 +168,7 @@ def test_what_only_expired_points_need_may_lose_its_lock(locked: KeptSite) -> No
     assert seen(report).objects == len(beside) + stock.live.packs
 
 
-def test_where_no_keeper_runs_the_locks_that_end_are_named_until_one_does(
+def test_ending_locks_are_named_without_a_keeper(
     locked: KeptSite,
 ) -> None:
     locked.days(12)
@@ -186,7 +184,7 @@ def test_where_no_keeper_runs_the_locks_that_end_are_named_until_one_does(
     assert named(look(locked)) == {}
 
 
-def test_a_look_takes_what_is_new_and_the_turns_of_the_days_since_the_last_one(
+def test_check_covers_new_objects_and_due_days(
     locked: KeptSite,
 ) -> None:
     vault = vault_of(locked)
@@ -211,7 +209,7 @@ def test_a_look_takes_what_is_new_and_the_turns_of_the_days_since_the_last_one(
     assert seen(look(locked, since, read=True)).looked_at == len(vault.names())
 
 
-def test_a_new_object_with_a_wrong_lock_is_named_by_the_next_look(locked: KeptSite) -> None:
+def test_new_object_with_wrong_lock_is_named_next(locked: KeptSite) -> None:
     vault = vault_of(locked)
     for _ in range(4):
         since = locked.clock()
@@ -222,7 +220,7 @@ def test_a_new_object_with_a_wrong_lock_is_named_by_the_next_look(locked: KeptSi
         del vault._locks[newest]
 
 
-def test_what_a_store_whose_clock_is_behind_dates_before_the_last_look_is_looked_at(
+def test_objects_dated_before_by_slow_clock_are_checked(
     locked: KeptSite,
 ) -> None:
     vault = vault_of(locked)
@@ -234,7 +232,7 @@ def test_what_a_store_whose_clock_is_behind_dates_before_the_last_look_is_looked
     assert newest in named(look(locked, since))
 
 
-def test_an_old_object_with_a_wrong_lock_is_named_within_thirty_days(locked: KeptSite) -> None:
+def test_old_wrong_lock_is_named_within_thirty_days(locked: KeptSite) -> None:
     vault = vault_of(locked)
     locked.days(5)
     old = vault.names()
@@ -263,9 +261,7 @@ class TestUnknown:
         vault._lock_of = refuse
         return asked
 
-    def test_what_the_store_does_not_tell_is_neither_right_nor_wrong(
-        self, locked: KeptSite
-    ) -> None:
+    def test_unreported_lock_is_neither_right_nor_wrong(self, locked: KeptSite) -> None:
         self.refusing(locked, lambda name: "/p/" in name)
         report = look(locked)
         names = vault_of(locked).names()
@@ -282,7 +278,7 @@ class TestUnknown:
         assert f"nor those of {len(packs) - 1} others" in problem
         assert "(the right) was refused" in problem
 
-    def test_a_store_that_tells_some_is_asked_for_all_the_others(self, locked: KeptSite) -> None:
+    def test_store_that_reports_some_locks_is_asked_further(self, locked: KeptSite) -> None:
         vault = vault_of(locked)
         for number in range(1000):
             vault.put(pack_name(WRITER, f"{number:064x}"), b"of a run that goes on")
@@ -293,9 +289,7 @@ class TestUnknown:
         assert seen(report).unknown == len(public)
         assert seen(report).looked_at == len(asked) - len(public)
 
-    def test_a_store_that_tells_nothing_is_not_asked_for_every_object(
-        self, locked: KeptSite
-    ) -> None:
+    def test_store_that_reports_no_lock_is_asked_once(self, locked: KeptSite) -> None:
         asked = self.refusing(locked, lambda _: True)
         for number in range(1000):
             vault_of(locked).put(pack_name(WRITER, f"{number:064x}"), b"of a run")
@@ -303,7 +297,7 @@ class TestUnknown:
         assert seen(report).unknown == len(vault_of(locked).names())
         assert (len(asked), len(named(report))) == (256, 1)
 
-    def test_what_the_keeper_dropped_meanwhile_is_passed_over(self, locked: KeptSite) -> None:
+    def test_pack_freed_during_the_check_is_skipped(self, locked: KeptSite) -> None:
         vault, tell = vault_of(locked), vault_of(locked)._lock_of
         gone = pack_name(WRITER, "ab" * 32)
         vault.put(gone, b"of a run that broke off")
@@ -318,7 +312,7 @@ class TestUnknown:
         assert named(report) == {}
         assert seen(report).objects - seen(report).looked_at == 1
 
-    def test_a_store_that_does_not_answer_ends_the_check(self, locked: KeptSite) -> None:
+    def test_unavailable_store_ends_the_lock_check(self, locked: KeptSite) -> None:
         def away(name: str) -> Retention | None:
             raise StoreUnavailable(f"looking at the lock of {name} failed: no answer")
 
@@ -327,7 +321,7 @@ class TestUnknown:
             look(locked)
 
 
-def test_a_bounded_number_is_asked_for_at_once_and_progress_is_told(locked: KeptSite) -> None:
+def test_lock_queries_are_bounded_and_report_progress(locked: KeptSite) -> None:
     vault, tell = vault_of(locked), vault_of(locked)._lock_of
     vault.calls_at_once = 8
     for number in range(600):
@@ -358,9 +352,7 @@ def test_a_bounded_number_is_asked_for_at_once_and_progress_is_told(locked: Kept
 
 
 @pytest.mark.parametrize("kind", ["memory", "directory"])
-def test_where_nothing_is_locked_no_object_is_asked_for(
-    tmp_path: Path, site: Site, kind: str
-) -> None:
+def test_store_without_locks_is_not_queried(tmp_path: Path, site: Site, kind: str) -> None:
     if kind == "directory":
         site = new_site(tmp_path / "folder", DirectoryStore(tmp_path / "vault"))
     site.back_up(plain_tree(tmp_path / "source"))

@@ -51,7 +51,7 @@ def comes_back(bucket: Bucket, site: Site, folder: Path, **more: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["COMPLIANCE", "GOVERNANCE"])
-def test_the_verifier_finds_every_object_locked_as_the_bucket_locks(
+def test_verifier_finds_all_default_locks(
     seaweedfs_server: SeaweedFs, tmp_path: Path, mode: str
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=mode)
@@ -66,7 +66,7 @@ def test_the_verifier_finds_every_object_locked_as_the_bucket_locks(
 
 
 @pytest.mark.parametrize("role", ["reader", "drill-runner"])
-def test_who_may_not_see_locks_is_told_which_right_lacks_and_nothing_is_called_broken(
+def test_missing_right_is_named_without_any_finding(
     s3_bucket: Bucket, tmp_path: Path, role: Role
 ) -> None:
     site = stored_by(s3_bucket, tmp_path)
@@ -80,9 +80,7 @@ def test_who_may_not_see_locks_is_told_which_right_lacks_and_nothing_is_called_b
     comes_back(s3_bucket, site, tmp_path)
 
 
-def test_of_the_roles_only_the_verifier_and_the_keeper_see_a_lock(
-    s3_bucket: Bucket, tmp_path: Path
-) -> None:
+def test_only_verifier_and_keeper_see_locks(s3_bucket: Bucket, tmp_path: Path) -> None:
     stored_by(s3_bucket, tmp_path)
     roles: tuple[Role, ...] = (
         "owner", "writer", "reader", "drill-runner", "copier", "keeper", "verifier",
@@ -96,7 +94,7 @@ def test_of_the_roles_only_the_verifier_and_the_keeper_see_a_lock(
                 store.lock_of(root_name(0))
 
 
-def test_a_fallen_host_with_the_shipped_policy_chooses_no_lock(
+def test_compromised_host_with_shipped_policy_chooses_no_lock(
     s3_bucket: Bucket, tmp_path: Path
 ) -> None:
     site = stored_by(s3_bucket, tmp_path)
@@ -124,7 +122,7 @@ def each(seaweedfs_server: SeaweedFs, tmp_path: Path) -> tuple[Bucket, Site]:
     return bucket, site
 
 
-def test_a_fallen_host_that_may_choose_locks_is_named_by_each_that_keeps_less(
+def test_shorter_locks_of_compromised_host_are_named(
     each: tuple[Bucket, Site], tmp_path: Path
 ) -> None:
     bucket, site = each
@@ -171,7 +169,7 @@ def _until(moment: datetime) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("lowered", ["shorter", "weaker"])
-def test_what_was_put_while_the_buckets_lock_was_another_is_named_by_object(
+def test_objects_put_under_another_default_are_named(
     s3_bucket: Bucket, tmp_path: Path, lowered: str
 ) -> None:
     site = stored_by(s3_bucket, tmp_path)
@@ -198,7 +196,7 @@ def test_what_was_put_while_the_buckets_lock_was_another_is_named_by_object(
 
 
 @pytest.mark.parametrize("mode", [None, "COMPLIANCE", "GOVERNANCE"])
-def test_a_lock_that_a_person_made_right_is_not_named_again(
+def test_lock_corrected_by_hand_is_not_named_again(
     each: tuple[Bucket, Site], tmp_path: Path, mode: str | None
 ) -> None:
     bucket, site = each

@@ -72,9 +72,7 @@ def serious(report: VerifyReport) -> list[Finding]:
     return [finding for finding in report.findings if finding.severity == "error"]
 
 
-def test_a_missing_pack_is_one_finding_with_the_points_that_need_it(
-    site: Site, source: Path
-) -> None:
+def test_missing_pack_is_one_finding_with_its_points(site: Site, source: Path) -> None:
     nights(site, source, 3)
     (pack,) = packs_of_content(site, b"files/night-1")
     store_of(site).remove(pack_name(WRITER, pack))
@@ -87,7 +85,7 @@ def test_a_missing_pack_is_one_finding_with_the_points_that_need_it(
         assert finding.depth == "looking"
 
 
-def test_a_missing_pack_of_pages_is_one_finding_too(site: Site, source: Path) -> None:
+def test_missing_pack_of_pages_is_one_finding(site: Site, source: Path) -> None:
     nights(site, source, 2)
     repository = site.repository()
     _, body, _ = repository.open_point(repository.resolve("latest"))
@@ -97,7 +95,7 @@ def test_a_missing_pack_of_pages_is_one_finding_too(site: Site, source: Path) ->
     assert "needed by desk-1/0000000002" in finding.problem
 
 
-def test_a_damaged_pack_is_one_finding_and_says_how_it_was_found(site: Site, source: Path) -> None:
+def test_damaged_pack_is_one_finding_with_its_cause(site: Site, source: Path) -> None:
     nights(site, source, 2)
     (pack,) = packs_of_content(site, b"files/night-1")
     name = pack_name(WRITER, pack)
@@ -114,9 +112,7 @@ def test_a_damaged_pack_is_one_finding_and_says_how_it_was_found(site: Site, sou
     assert "files/night-1" in finding.problem
 
 
-def test_of_a_frame_that_crosses_into_the_next_pack_the_damaged_one_is_named(
-    site: Site, tmp_path: Path
-) -> None:
+def test_damaged_part_of_a_crossing_frame_is_named(site: Site, tmp_path: Path) -> None:
     (tmp_path / "calls").mkdir()
     (tmp_path / "calls" / "long.wav").write_bytes(noise(18 * 1024 * KIB))
     site.back_up(tmp_path / "calls")
@@ -140,9 +136,7 @@ def test_of_a_frame_that_crosses_into_the_next_pack_the_damaged_one_is_named(
         store_of(site).replace(name, whole)
 
 
-def test_a_lost_pack_that_a_point_reaches_and_no_snapshot_names_is_an_error(
-    site: Site, source: Path
-) -> None:
+def test_lost_pack_named_by_no_snapshot_is_error(site: Site, source: Path) -> None:
     nights(site, source, 1)
     (pack,) = packs_of_content(site, b"files/night-0")
     name = snapshot_name(WRITER, 1)
@@ -170,7 +164,7 @@ def test_a_pack_of_another_size_is_one_finding(site: Site, source: Path, is_cut:
         assert "bytes, but its snapshot says" in finding.problem
 
 
-def test_many_points_are_counted(site: Site, source: Path) -> None:
+def test_affected_points_are_counted(site: Site, source: Path) -> None:
     nights(site, source, 7)
     (pack,) = packs_of_content(site, b"files/night-0")
     store_of(site).remove(pack_name(WRITER, pack))
@@ -235,7 +229,7 @@ def kept(site: Site, source: Path) -> tuple[Site, set[str]]:
     return site, only_first
 
 
-def test_what_the_keeper_dropped_of_an_expired_point_is_no_damage(
+def test_freed_pack_of_expired_point_is_no_damage(
     kept: tuple[Site, set[str]],
 ) -> None:
     site, packs = kept
@@ -251,7 +245,7 @@ def test_what_the_keeper_dropped_of_an_expired_point_is_no_damage(
     assert report.points == 3
 
 
-def test_a_pack_of_an_expired_point_that_nobody_dropped_is_a_warning(
+def test_lost_pack_of_expired_point_is_a_warning(
     kept: tuple[Site, set[str]],
 ) -> None:
     site, packs = kept
@@ -264,7 +258,7 @@ def test_a_pack_of_an_expired_point_that_nobody_dropped_is_a_warning(
     assert all("only expired recovery points" in f.problem for f in report.findings)
 
 
-def test_a_pack_that_was_dropped_and_is_needed_is_named(kept: tuple[Site, set[str]]) -> None:
+def test_freed_but_needed_pack_is_named(kept: tuple[Site, set[str]]) -> None:
     site, _ = kept
     keeper = Keeping(site)
     (pack,) = packs_of_content(site, b"files/night-1")
@@ -277,7 +271,7 @@ def test_a_pack_that_was_dropped_and_is_needed_is_named(kept: tuple[Site, set[st
     assert finding.problem.startswith("was dropped by the keeper, and is missing")
 
 
-def test_a_distrusted_pack_is_a_warning_once_the_newest_point_does_without(
+def test_distrusted_pack_is_warning_when_unused_by_newest(
     kept: tuple[Site, set[str]],
 ) -> None:
     site, packs = kept
@@ -291,7 +285,7 @@ def test_a_distrusted_pack_is_a_warning_once_the_newest_point_does_without(
     assert "desk-1/0000000001" in finding.problem
 
 
-def test_a_distrusted_pack_that_the_newest_point_needs_is_an_error(
+def test_distrusted_pack_needed_by_newest_is_error(
     kept: tuple[Site, set[str]],
 ) -> None:
     """It was told to the writer, and until the next night no newer point has what was in it."""
@@ -314,7 +308,7 @@ def test_newer_point_of_another_set_heals_nothing(site: Site, source: Path) -> N
     assert not serious(verify(site.vault, distrusted=[(WRITER, pack)]))
 
 
-def test_what_expired_of_one_writer_excuses_nothing_of_another(tmp_path: Path) -> None:
+def test_expiry_of_one_writer_excuses_no_other(tmp_path: Path) -> None:
     owned = owned_site(tmp_path / "site")
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
@@ -327,7 +321,7 @@ def test_what_expired_of_one_writer_excuses_nothing_of_another(tmp_path: Path) -
     assert finding.object == pack
 
 
-def test_a_removed_keep_record_is_named_by_the_one_after_it(kept: tuple[Site, set[str]]) -> None:
+def test_removed_keep_record_is_named_by_the_next(kept: tuple[Site, set[str]]) -> None:
     site, _ = kept
     keeper = Keeping(site)
     first = keeper.says(expired=((WRITER, 1),))
@@ -336,7 +330,7 @@ def test_a_removed_keep_record_is_named_by_the_one_after_it(kept: tuple[Site, se
     assert [finding.object for finding in serious(verify(site.vault))] == [second]
 
 
-def test_a_removed_newest_keep_record_is_named_by_the_snapshot_that_saw_it(
+def test_removed_newest_keep_record_is_named_by_snapshot(
     kept: tuple[Site, set[str]], source: Path
 ) -> None:
     site, _ = kept
@@ -352,7 +346,7 @@ def test_a_removed_newest_keep_record_is_named_by_the_snapshot_that_saw_it(
     assert "removed or replaced" in finding.problem
 
 
-def test_a_newest_keep_record_that_was_replaced_is_named_by_the_snapshot_that_saw_it(
+def test_replaced_newest_keep_record_is_named_by_snapshot(
     kept: tuple[Site, set[str]], source: Path
 ) -> None:
     """By whoever else has the keeper's key: of itself the second record is as good as the first."""
@@ -396,7 +390,7 @@ class FloodedStore(MemoryStore):
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("prefix", ["junk/", f"w/{WRITER}/p/00/", "w/nobody/p/00/"])
-def test_a_flood_of_foreign_objects_is_counted_and_a_hundred_are_named(
+def test_hundred_foreign_objects_are_named_others_counted(
     site: Site, source: Path, prefix: str
 ) -> None:
     nights(site, source, 1)
@@ -425,7 +419,7 @@ def test_slots_full_of_junk_are_counted(
     assert texts[-1].startswith("50 more objects")
 
 
-def test_a_snapshot_that_is_larger_than_any_is_not_read(site: Site, source: Path) -> None:
+def test_oversize_snapshot_is_not_read(site: Site, source: Path) -> None:
     nights(site, source, 1)
 
     class Swollen(MemoryStore):
@@ -445,7 +439,7 @@ def test_a_snapshot_that_is_larger_than_any_is_not_read(site: Site, source: Path
     assert "larger than any snapshot" in finding.problem
 
 
-def test_a_forged_number_far_away_is_told_at_once(site: Site, source: Path) -> None:
+def test_forged_distant_number_is_reported_at_once(site: Site, source: Path) -> None:
     nights(site, source, 1)
     name = snapshot_name(WRITER, 1)
     snapshot, sealed = snapshot_from_bytes(site.vault.get(name), name)

@@ -32,7 +32,7 @@ def test_a_confidence_asks_for_so_many_pieces(
         assert Sample(pieces=pieces - 1, damage=damage).confidence < confidence
 
 
-def test_the_confidence_is_said_and_never_rounded_up() -> None:
+def test_confidence_is_reported_and_never_rounded_up() -> None:
     sample = Sample(pieces=500)
     said = Sampled(
         pieces=500, content_bytes=10, damage=sample.damage, confidence=sample.confidence
@@ -50,7 +50,7 @@ def test_the_confidence_is_said_and_never_rounded_up() -> None:
     ("damage", "said"),
     [(1e-7, "0.00001%"), (1 / 3, "33.33%"), (0.999, "99.9%"), (1e-9, "0.0000001%")],
 )
-def test_no_share_of_damage_is_said_to_be_nothing(damage: float, said: str) -> None:
+def test_share_of_zero_is_never_reported(damage: float, said: str) -> None:
     sampled = Sampled(pieces=9, content_bytes=10, damage=damage, confidence=0.5)
     assert f"if {said} or more" in sampled.sentence
 
@@ -58,7 +58,7 @@ def test_no_share_of_damage_is_said_to_be_nothing(damage: float, said: str) -> N
 @pytest.mark.parametrize(
     ("pieces", "damage"), [(0, 0.01), (-1, 0.01), (1_000_001, 0.01), (1, 0.0), (1, 1.0), (1, -0.5)]
 )
-def test_a_sample_that_says_nothing_is_refused(pieces: int, damage: float) -> None:
+def test_meaningless_sample_is_refused(pieces: int, damage: float) -> None:
     with pytest.raises(UsageError):
         Sample(pieces=pieces, damage=damage)
 
@@ -71,7 +71,7 @@ def test_a_confidence_that_cannot_be_had_is_refused(confidence: float, damage: f
         smallest_sample(confidence, damage)
 
 
-def test_every_number_is_drawn_as_often_as_any_other() -> None:
+def test_all_numbers_are_drawn_equally_often() -> None:
     dice = random.Random(3)
     drawn = draw(5, 50_000, dice.randbytes)
     assert drawn == sorted(drawn)
@@ -80,7 +80,7 @@ def test_every_number_is_drawn_as_often_as_any_other() -> None:
     assert all(abs(count - 10_000) < 400 for count in counts.values())
 
 
-def test_drawing_takes_what_the_system_gives_and_any_size() -> None:
+def test_drawing_uses_system_randomness_for_any_size() -> None:
     assert draw(1, 3, os.urandom) == [0, 0, 0]
     assert max(draw(256, 500, os.urandom)) < 256
     assert 0 <= draw(10**15, 1, os.urandom)[0] < 10**15
@@ -122,7 +122,7 @@ def errors(report: VerifyReport) -> list[Finding]:
     return [finding for finding in report.findings if finding.severity == "error"]
 
 
-def test_a_sample_finds_damage_as_often_as_it_says(tmp_path: Path) -> None:
+def test_sample_finds_damage_as_often_as_calculated(tmp_path: Path) -> None:
     site, pack = with_damage(tmp_path)
     sound = 1600 * KIB + 28 * 20_000
     # Both points hold what is sound; the second one the rest.
@@ -152,7 +152,7 @@ def test_a_sample_finds_damage_as_often_as_it_says(tmp_path: Path) -> None:
     [(1023, 1000), (0, 1000), (1023, 2)],
     ids=["one page", "a page for each file", "large files with lists"],
 )
-def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(
+def test_each_byte_of_each_point_can_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_mask: int, most: int
 ) -> None:
     """Or a sample that never reaches the last point would still state its confidence."""
@@ -203,7 +203,7 @@ def test_a_sample_reads_little_of_the_content(tmp_path: Path) -> None:
     assert whole.sampled is None
 
 
-def test_a_sample_of_nothing_says_so(site: Site, tmp_path: Path) -> None:
+def test_sample_without_content_says_so(site: Site, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "empty").touch()
     site.back_up(tmp_path / "source")
@@ -214,7 +214,7 @@ def test_a_sample_of_nothing_says_so(site: Site, tmp_path: Path) -> None:
     assert report.is_sound
 
 
-def test_a_sample_takes_a_key(site: Site, tmp_path: Path) -> None:
+def test_sample_needs_a_key(site: Site, tmp_path: Path) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
     with pytest.raises(UsageError, match="needs a key"):
         verify(site.vault, sample=Sample(pieces=5))

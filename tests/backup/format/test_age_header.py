@@ -5,19 +5,19 @@ import pyrage
 from backup.format.age_header import MAX_HEADER_BYTES, count_openers, has_short_header
 
 
-def test_an_age_file_says_how_many_keys_open_it() -> None:
+def test_age_file_reports_its_number_of_recipients() -> None:
     keys = [pyrage.x25519.Identity.generate().to_public() for _ in range(3)]
     for count in (1, 2, 3):
         assert count_openers(pyrage.encrypt(b"K" * 32, keys[:count])) == count
     assert count_openers(pyrage.passphrase.encrypt(b"K" * 32, "a phrase")) == 1
 
 
-def test_what_is_no_age_file_opens_for_nobody() -> None:
+def test_invalid_age_file_opens_for_nobody() -> None:
     for junk in (b"", b"\n---", b"age-encryption.org/v1\n-> X25519 a\nb"):
         assert count_openers(junk) == 0
 
 
-def test_a_header_is_short_that_ends_where_a_pack_has_room_for_it() -> None:
+def test_short_header_fits_into_a_pack() -> None:
     wrapped = pyrage.encrypt(b"K" * 32, [pyrage.x25519.Identity.generate().to_public()])
     header, end, rest = wrapped.partition(b"\n---")
     more = b"\n-> other\n" + b"A" * 64

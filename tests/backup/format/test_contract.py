@@ -72,7 +72,7 @@ def test_sizes_are_those_that_are_read() -> None:
     assert "at most 10,000 and 4 MiB of them" in section("Snapshot")
 
 
-def test_a_long_run_commits_as_often_as_the_page_says() -> None:
+def test_long_run_commits_as_often_as_documented() -> None:
     minutes, seconds = divmod(INTERIM_AFTER.total_seconds(), 60)
     assert seconds == 0
     often = f"every {minutes:.0f} minutes or {INTERIM_PACKS:,} packs"
@@ -83,7 +83,7 @@ def test_a_long_run_commits_as_often_as_the_page_says() -> None:
     assert defaults["interim_packs"].default == INTERIM_PACKS
 
 
-def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
+def test_chunks_and_bundles_have_documented_sizes() -> None:
     chosen = section("What a writer is free to choose")
     for said, size in {
         "files under 64 KiB are one blob": chunk_sizes.SMALL_FILE_BYTES,
@@ -115,7 +115,7 @@ def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
     assert f"at most {file_content._MOST_HOLES:,} holes a file" in limits
 
 
-def test_what_is_moved_and_freed_when_is_what_the_page_says() -> None:
+def test_packs_move_and_expire_as_documented() -> None:
     order, keeping = section("Order of writes"), section("Keeping, in two phases")
     assert f"Packs under {unusable_packs.SPARSE_BELOW:.0%}".replace("%", " %") in order
     assert f"at most {unusable_packs.SPARSE_BYTES_A_NIGHT >> 30} GiB" in order
@@ -132,7 +132,7 @@ def test_what_is_moved_and_freed_when_is_what_the_page_says() -> None:
     )
 
 
-def test_the_copies_in_the_vault_are_small_enough_to_be_read() -> None:
+def test_bundled_documents_are_small_enough_to_read() -> None:
     for path in (Path(break_glass.__file__), Path(backup.__file__).parent / "FORMAT.md"):
         assert path.stat().st_size < MAX_BUNDLED_FILE_BYTES
 

@@ -87,7 +87,7 @@ names = st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name
 
 
 @given(json_values)
-def test_json_is_written_as_rfc_8785_says(value: Any) -> None:
+def test_json_follows_rfc_8785(value: Any) -> None:
     assert to_json(value) == rfc8785.dumps(value)
     assert from_json(to_json(value), "it") == value
 
@@ -103,7 +103,7 @@ def test_json_that_is_not_canonical_is_refused(text: bytes) -> None:
         from_json(text, "the thing")
 
 
-def test_json_of_every_character_is_canonical_as_it_is_written() -> None:
+def test_json_of_every_character_is_canonical() -> None:
     """What writes and what reads are two libraries; and a key may hold any character, too."""
     characters = [chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000]
     for start in range(0, len(characters), 4096):
@@ -114,14 +114,14 @@ def test_json_of_every_character_is_canonical_as_it_is_written() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_every_path_has_a_text_and_comes_back(path: bytes) -> None:
+def test_every_path_has_a_reversible_text(path: bytes) -> None:
     text = to_path_text(path)
     assert text.isprintable() or re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]*", text)
     assert from_path_text(text, "it") == path
 
 
 @pytest.mark.parametrize("text", ["%", "%4", "%41", "%zz", "%c3%a9", "a\nb", "\udcff", 7, None])
-def test_a_text_that_is_no_path_is_refused(text: object) -> None:
+def test_invalid_path_text_is_refused(text: object) -> None:
     with pytest.raises(Damaged):
         from_path_text(text, "it")
 
@@ -145,14 +145,14 @@ def test_times_are_utc_with_microseconds() -> None:
 
 
 @given(st.binary(max_size=5000), st.booleans())
-def test_a_frame_comes_back(raw: bytes, repeated: bool) -> None:
+def test_frame_round_trips(raw: bytes, repeated: bool) -> None:
     raw = raw * 20 if repeated else raw
     frame = b"".join(to_frame(raw))
     assert len(frame) <= len(raw) + 1
     assert from_frame(frame, "it") == raw
 
 
-def test_a_frame_that_would_grow_without_bound_is_refused() -> None:
+def test_frame_of_unbounded_size_is_refused() -> None:
     bomb = b"\1" + zstandard.ZstdCompressor().compress(bytes(MAX_RAW_BYTES + 1))
     with pytest.raises(Damaged):
         from_frame(bomb, "it")
@@ -171,7 +171,7 @@ def sealed(payload: bytes) -> bytes:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300_000))
-def test_a_pack_comes_back_padded(size: int) -> None:
+def test_pack_round_trips_with_padding(size: int) -> None:
     payload = (bytes(range(1, 252)) * (size // 251 + 1))[:size]
     pack = sealed(payload)
     header = parse_header(pack[:HEADER_BYTES], "it")
@@ -188,14 +188,14 @@ def test_a_full_pack_is_exactly_full() -> None:
             sealed(b"x" * size)
 
 
-def test_padding_costs_at_most_an_eighth_and_leaves_few_sizes() -> None:
+def test_padding_costs_at_most_an_eighth() -> None:
     sizes = [padded_size(size) for size in range(4096, 2_000_000, 37)]
     assert all(p >= s for s, p in zip(range(4096, 2_000_000, 37), sizes, strict=True))
     assert all(p <= s * 1.125 for s, p in zip(range(4096, 2_000_000, 37), sizes, strict=True))
     assert len(set(sizes)) < 250
 
 
-def test_a_repeated_random_number_does_not_repeat_a_key() -> None:
+def test_repeated_random_number_repeats_no_key() -> None:
     one, other = map(sealed, (b"one", b"other"))
     assert one[96:128] != other[96:128]
     assert one[HEADER_BYTES : HEADER_BYTES + 3] != b"one"
@@ -225,7 +225,7 @@ def test_segments_cannot_be_cut_off_swapped_or_moved() -> None:
         OpenPack(parse_header(fewer, "it"), [DOMAIN_KEY], "it")
 
 
-def test_a_pack_does_not_open_for_another_key_and_a_newer_one_is_not_guessed_at() -> None:
+def test_pack_needs_its_key_and_known_version() -> None:
     data = sealed(b"x")
     with pytest.raises(WrongKey):
         OpenPack(parse_header(data[:HEADER_BYTES], "it"), [pyrage.x25519.Identity.generate()], "it")
@@ -233,7 +233,7 @@ def test_a_pack_does_not_open_for_another_key_and_a_newer_one_is_not_guessed_at(
         parse_header(data[:8] + b"\0\2" + data[10:HEADER_BYTES], "it")
 
 
-def test_a_signature_counts_for_one_content_one_key_and_one_purpose() -> None:
+def test_signature_binds_content_key_and_purpose() -> None:
     public = OWNER.public_key().public_bytes_raw()
     signed = sign(ROOT_CONTEXT, b"content", OWNER)
     check_signature(ROOT_CONTEXT, signed, public, "it")
@@ -250,11 +250,11 @@ def test_a_signature_counts_for_one_content_one_key_and_one_purpose() -> None:
 
 
 @given(st.sets(st.integers(0, 300)))
-def test_a_bitmap_comes_back(indices: set[int]) -> None:
+def test_bitmap_round_trips(indices: set[int]) -> None:
     assert set_bits(make_bitmap(indices)) == sorted(indices)
 
 
-def test_object_names_are_told_apart() -> None:
+def test_object_names_are_classified() -> None:
     sha = "ab" * 32
     assert root_name(7) == "pub/root/0000000007"
     assert parse_number(snapshot_name("desk-1", 12), "w/desk-1/s/") == 12
@@ -287,7 +287,7 @@ STRANGE = '"lists":[],\\"'
     holes=st.just(()) | st.just(((2, 8),)),
     lists=st.just([]) | st.just([(0, 5, 20, 0, 2, "cd" * 32, -1)]),
 )
-def test_an_entry_that_is_written_as_text_is_canonical(
+def test_entry_written_as_text_is_canonical(
     path: bytes,
     group: str,
     modified_ns: int,
@@ -315,7 +315,7 @@ def test_an_entry_that_is_written_as_text_is_canonical(
     } | {"mode": 0o600}
 
 
-def test_a_leaf_page_comes_back() -> None:
+def test_leaf_page_round_trips() -> None:
     page = page_to_bytes("leaf", ["ab" * 32], [an_entry()])
     (entry,) = leaf_from_bytes(page, "it")
     assert (entry.path, entry.modified_ns, entry.holes) == (b"s/a", -1, ((2, 8),))
@@ -405,7 +405,7 @@ records = st.fixed_dictionaries(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(record=records, kind=st.sampled_from(["leaf", "node", "list"]), items=json_values)
-def test_no_json_makes_a_parser_stumble(record: object, kind: str, items: object) -> None:
+def test_no_json_breaks_a_parser(record: object, kind: str, items: object) -> None:
     text = to_json(record)
     page = json.dumps({"items": [items], "kind": kind, "packs": ["ab" * 32]}, separators=(",", ":"))
     sealed = pyrage.encrypt(len(text).to_bytes(4, "big") + text, [DOMAIN_KEY.to_public()])

@@ -44,7 +44,7 @@ def by_glass(*more: str, identity: str = IDENTITY) -> int:
 
 
 @pytest.mark.parametrize("point", sorted(POINTS))
-def test_every_point_comes_back_by_both_readers(tmp_path: Path, point: str) -> None:
+def test_both_readers_restore_every_point(tmp_path: Path, point: str) -> None:
     repository = opened()
     restored = repository.restore(repository.resolve(point), tmp_path / "by-reader")
     assert restored.problems == ()
@@ -54,7 +54,7 @@ def test_every_point_comes_back_by_both_readers(tmp_path: Path, point: str) -> N
     assert expected(tmp_path / "by-glass" / "files") == POINTS[point]
 
 
-def test_all_that_the_last_resort_finds_wrong_is_the_junk(
+def test_break_glass_reports_only_the_junk(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert by_glass(str(tmp_path / "out"), FACTS["latest"]) == DAMAGED
@@ -64,19 +64,19 @@ def test_all_that_the_last_resort_finds_wrong_is_the_junk(
     assert expected(tmp_path / "out" / "files") == POINTS[FACTS["latest"]]
 
 
-def test_the_newest_point_is_of_the_new_epoch() -> None:
+def test_newest_point_is_of_the_new_epoch() -> None:
     assert FACTS["latest"] == "desk-1/0000000006"
     assert opened().resolve("latest", "nightly").name == FACTS["latest"]
 
 
-def test_both_custodians_open_what_they_hold(tmp_path: Path) -> None:
+def test_both_custodians_open_their_domains(tmp_path: Path) -> None:
     repository = opened(SECOND_IDENTITY)
     point = repository.resolve(FACTS["latest"])
     assert repository.restore(point, tmp_path / "out").problems == ()
     assert expected(tmp_path / "out" / "files") == POINTS[FACTS["latest"]]
 
 
-def test_a_point_beyond_the_trust_in_its_writer_is_not_believed(tmp_path: Path) -> None:
+def test_point_beyond_trusted_sequence_is_not_believed(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         opened().resolve(FACTS["forged"])
     assert by_glass(str(tmp_path / "out"), FACTS["forged"]) == DAMAGED
@@ -95,7 +95,7 @@ def test_an_erased_domain_opens_for_nobody(
     assert not (tmp_path / "by-glass").exists()
 
 
-def test_an_expired_point_whose_packs_are_gone_is_named_and_nothing_is_guessed(
+def test_expired_point_without_packs_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     repository = opened()
@@ -107,7 +107,7 @@ def test_an_expired_point_whose_packs_are_gone_is_named_and_nothing_is_guessed(
     assert not any(path.is_file() for path in (tmp_path / "by-glass").rglob("*"))
 
 
-def test_an_interim_point_holds_a_part_of_what_its_run_held(tmp_path: Path) -> None:
+def test_interim_point_has_part_of_its_run(tmp_path: Path) -> None:
     repository = opened()
     point = repository.resolve(FACTS["interim"])
     assert point.is_interim
@@ -118,7 +118,7 @@ def test_an_interim_point_holds_a_part_of_what_its_run_held(tmp_path: Path) -> N
         assert expected(tmp_path / out / "files").items() <= whole.items()
 
 
-def test_the_keepers_word_is_what_it_was() -> None:
+def test_keep_records_are_unchanged() -> None:
     trust = load_root_chain(VAULT)
     keeps = load_retention_log(VAULT, trust)
     for name in ("expired", "marked", "dropped", "distrusted"):
@@ -129,7 +129,7 @@ def test_the_keepers_word_is_what_it_was() -> None:
     assert new.trusted_through is None
 
 
-def test_burnt_slots_epochs_and_generations_are_what_they_were() -> None:
+def test_skipped_numbers_epochs_and_generations_are_unchanged() -> None:
     trust = load_root_chain(VAULT)
     assert root_name(2) in FACTS["junk"]
     slots = {slot.sequence: slot for slot in read_history(VAULT, trust, "desk-1")}
@@ -163,7 +163,7 @@ def test_verify_finds_the_junk_and_no_harm() -> None:
     assert (report.points, report.saw) == (8, ("looking", "reading", "opening"))
 
 
-def test_what_is_frozen_is_what_it_was() -> None:
+def test_frozen_files_are_unchanged() -> None:
     frozen = {f"format-1/{path.relative_to(FROZEN).as_posix()}": path for path in files_in(FROZEN)}
     frozen |= {f"vectors/{path.name}": path for path in VECTORS.glob("*.json")}
     digest = hashlib.sha256()

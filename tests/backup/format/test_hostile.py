@@ -124,7 +124,7 @@ def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged())
-def test_damaged_objects_are_refused_or_read_and_nothing_else(case: tuple[str, bytes]) -> None:
+def test_damaged_objects_are_refused_or_read(case: tuple[str, bytes]) -> None:
     kind, data = case
     with suppress(BackupError):
         PARSERS[kind](data)
@@ -203,7 +203,7 @@ SIGNERS: dict[str, Callable[[bytes], bytes]] = {
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(nonsense())
-def test_signed_nonsense_is_refused_or_read_and_nothing_else(case: tuple[str, Any]) -> None:
+def test_signed_nonsense_is_refused_or_read(case: tuple[str, Any]) -> None:
     kind, value = case
     with suppress(BackupError):
         PARSERS[kind](SIGNERS[kind](text_of(value)))
@@ -211,7 +211,7 @@ def test_signed_nonsense_is_refused_or_read_and_nothing_else(case: tuple[str, An
 
 @pytest.mark.parametrize("size", [MAX_RAW_BYTES + 1, 64 * MIB, 2**40])
 @pytest.mark.parametrize("is_declared", [True, False])
-def test_a_frame_that_grows_is_not_let_grow(size: int, is_declared: bool) -> None:
+def test_growing_frame_is_stopped(size: int, is_declared: bool) -> None:
     maker = zstandard.ZstdCompressor(level=1, write_content_size=is_declared)
     real = min(size, 64 * MIB)
     if is_declared and size > real:
@@ -223,7 +223,7 @@ def test_a_frame_that_grows_is_not_let_grow(size: int, is_declared: bool) -> Non
         from_frame(b"\1" + bomb, "it")
 
 
-def test_a_frame_that_claims_less_than_it_holds_is_refused() -> None:
+def test_frame_larger_than_claimed_is_refused() -> None:
     whole = bytearray(zstandard.ZstdCompressor(level=1).compress(bytes(4 * MIB)))
     at = whole.index((4 * MIB).to_bytes(4, "little"), 5, 12)
     whole[at : at + 4] = (1000).to_bytes(4, "little")
@@ -250,7 +250,7 @@ def test_a_frame_that_claims_less_than_it_holds_is_refused() -> None:
     ids=lambda data: data[:8].decode(),
 )
 @pytest.mark.parametrize("kind", ["json", "leaf", "snapshot"])
-def test_json_takes_memory_in_proportion_to_its_bytes(kind: str, data: bytes) -> None:
+def test_json_memory_is_proportional_to_its_bytes(kind: str, data: bytes) -> None:
     whole = data + b"\n" + bytes(64) if kind == "snapshot" else data
     # Most of it is reserved by orjson for what it may write, and never touched.
     with little_memory(160 * len(data) + MIB // 4), suppress(BackupError):
@@ -338,7 +338,7 @@ print("done")
 """
 
 
-def test_everything_is_parsed_in_a_process_of_little_memory() -> None:
+def test_parsers_work_in_a_small_process() -> None:
     run = subprocess.run(
         [sys.executable, "-c", _IN_A_SMALL_PROCESS],
         cwd=Path(backup.__file__).parent.parent,

@@ -54,7 +54,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize("order", [last_one_twice, last_two_swapped])
 @pytest.mark.parametrize("entries_to_a_page", [manifest_builder.MAX_PAGE_ENTRIES, 2, 3])
-def test_no_point_is_made_of_what_no_restore_would_take_and_the_next_run_is_whole(
+def test_unrestorable_paths_make_no_point(
     site: Site,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

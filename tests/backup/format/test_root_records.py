@@ -16,7 +16,7 @@ from tests.backup.site import Site, TamperedStore
 from tests.backup.trees import plain_tree
 
 
-def test_a_record_under_another_number_than_its_own_does_not_count(site: Site) -> None:
+def test_record_under_wrong_number_does_not_count(site: Site) -> None:
     """What refers to it does so by number and hash; moved, nothing that stands on it would hold."""
     vault = site.vault
     assert isinstance(vault, TamperedStore)
@@ -31,7 +31,7 @@ def test_a_record_under_another_number_than_its_own_does_not_count(site: Site) -
     )
 
 
-def test_an_object_beside_the_records_that_is_none_is_told_and_keeps_the_owner_from_nothing(
+def test_foreign_object_among_records_blocks_no_owner(
     site: Site,
 ) -> None:
     site.vault.put("pub/root/newest", b"not a record")
@@ -42,15 +42,13 @@ def test_an_object_beside_the_records_that_is_none_is_told_and_keeps_the_owner_f
     assert [name for name, _ in trust.problems] == ["pub/root/newest"]
 
 
-def test_a_record_that_does_not_count_is_named_once_to_whoever_backs_up(
-    site: Site, tmp_path: Path
-) -> None:
+def test_uncounted_record_is_named_once_per_backup(site: Site, tmp_path: Path) -> None:
     site.vault.put(root_name(1), b"junk")
     (told,) = site.back_up(plain_tree(tmp_path / "source")).warnings
     assert told.count(root_name(1)) == 1
 
 
-def test_a_writer_counts_as_removed_only_while_no_grant_of_its_own_holds(site: Site) -> None:
+def test_writer_is_removed_only_without_valid_grant(site: Site) -> None:
     """What it wrote before would else be taken for given up, or stay an error for ever."""
     (grant,) = load_root_chain(site.vault).root.writers
     other = replace(grant, id="desk-2")
@@ -68,7 +66,7 @@ def test_a_writer_counts_as_removed_only_while_no_grant_of_its_own_holds(site: S
     assert load_root_chain(site.vault).removal_time("desk-2") is None
 
 
-def test_a_host_backs_nothing_up_for_a_domain_that_its_grant_does_not_name(tmp_path: Path) -> None:
+def test_host_without_domain_grant_backs_up_nothing(tmp_path: Path) -> None:
     """Its points would be believed by nobody, and the night would have ended well."""
     owned = owned_site(tmp_path / "site")
     add_domain(owned.office, name="hr")

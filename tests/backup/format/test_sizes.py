@@ -31,7 +31,7 @@ def valid() -> tuple[Snapshot, Body]:
     return snapshot, open_body(sealed, [identity(file, "domain")], "it")
 
 
-def test_a_snapshot_that_nobody_would_read_is_not_written(valid: tuple[Snapshot, Body]) -> None:
+def test_unreadably_large_snapshot_is_not_written(valid: tuple[Snapshot, Body]) -> None:
     snapshot, _ = valid
     least = len(snapshot_to_bytes(snapshot, b"", KEY))
     fitting = snapshot_to_bytes(snapshot, bytes(MAX_SNAPSHOT_BYTES - least), KEY)
@@ -41,9 +41,7 @@ def test_a_snapshot_that_nobody_would_read_is_not_written(valid: tuple[Snapshot,
 
 
 @pytest.mark.parametrize("length", [1, 600, 5000])
-def test_what_could_not_be_read_is_named_as_far_as_there_is_room(
-    valid: tuple[Snapshot, Body], length: int
-) -> None:
+def test_unread_paths_are_named_up_to_the_limit(valid: tuple[Snapshot, Body], length: int) -> None:
     domain = pyrage.x25519.Identity.generate()
     unread = tuple(Unread(path="é" * length, reason="is locked") for _ in range(12_000))
     body = replace(valid[1], unread=unread, unread_total=12_000)

@@ -135,7 +135,7 @@ def identity(file: Vector, name: str) -> pyrage.x25519.Identity:
     return pyrage.x25519.Identity.from_str(file["keys"][name])
 
 
-def test_there_is_a_vector_for_everything_that_can_fail() -> None:
+def test_every_failure_has_a_vector() -> None:
     named = {
         one["failure"] for file in FILES.values() for one in file["vectors"] if "failure" in one
     }

@@ -41,7 +41,7 @@ def challenge(site: OwnedSite) -> tuple[bytes, tuple[Custodian, ...]]:
     )
 
 
-def test_a_right_answer_says_what_the_identity_opens(owned: OwnedSite) -> None:
+def test_right_answer_names_the_opened_domains(owned: OwnedSite) -> None:
     data, people = challenge(owned)
     assert LEE in people
     assert len(people) == 2
@@ -54,7 +54,7 @@ def test_a_right_answer_says_what_the_identity_opens(owned: OwnedSite) -> None:
     assert b"AGE-SECRET-KEY" not in given + data
 
 
-def test_a_domain_that_a_custodian_does_not_open_is_told(owned: OwnedSite) -> None:
+def test_unopenable_domain_is_reported(owned: OwnedSite) -> None:
     add_domain(owned.office, name="hr", custodians=[new_person("Kim")[0]])
     data, people = challenge(owned)
     assert len(people) == 3
@@ -62,7 +62,7 @@ def test_a_domain_that_a_custodian_does_not_open_is_told(owned: OwnedSite) -> No
     assert answer.lacks == (("hr", 0),)
 
 
-def test_an_answer_to_another_challenge_or_of_somebody_else_is_refused(owned: OwnedSite) -> None:
+def test_answer_to_other_challenge_is_refused(owned: OwnedSite) -> None:
     first, _ = challenge(owned)
     second, _ = challenge(owned)
     _, (answer,) = answer_challenge(second, LEES, now=owned.clock(), where="c")
@@ -82,7 +82,7 @@ def test_a_stranger_answers_nothing(owned: OwnedSite, tmp_path: Path) -> None:
         answer_challenge(data, other.identity, now=owned.clock(), where="c")
 
 
-def test_an_erasure_cannot_be_agreed_to_by_a_challenge(owned: OwnedSite) -> None:
+def test_challenge_is_no_consent_to_erasure(owned: OwnedSite) -> None:
     """What is sealed in an order opens only as an order."""
     order = read_order(
         order_erasure(owned.office, domain=DOMAIN, ordered_by="Eve", reason="none"), "order"
@@ -101,7 +101,7 @@ def test_an_erasure_cannot_be_agreed_to_by_a_challenge(owned: OwnedSite) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"junk", b'{"format":1,"kind":"order"}\n'])
-def test_what_is_no_paper_is_named(owned: OwnedSite, content: bytes) -> None:
+def test_invalid_document_is_named(owned: OwnedSite, content: bytes) -> None:
     with pytest.raises(WrongKey, match="Name the right file"):
         answer_challenge(content, LEES, now=owned.clock(), where="x.json")
     with pytest.raises(WrongKey, match="Name the right file"):

@@ -255,7 +255,7 @@ def test_each_is_read_as_it_was_made(papers: dict[str, Paper], kind: str) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=100)
 @given(data=st.data())
-def test_bytes_that_were_spoilt_give_a_declared_error_or_none(
+def test_damaged_documents_raise_declared_errors(
     papers: dict[str, Paper], kind: str, data: st.DataObject
 ) -> None:
     paper = papers[kind]
@@ -282,7 +282,7 @@ def test_bytes_that_were_spoilt_give_a_declared_error_or_none(
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in TEXTS])
 @settings(max_examples=100)
 @given(data=st.data())
-def test_json_of_other_values_gives_a_declared_error_or_none(
+def test_json_of_other_values_raises_declared_errors(
     papers: dict[str, Paper], kind: str, data: st.DataObject
 ) -> None:
     paper = papers[kind]
@@ -294,7 +294,7 @@ def test_json_of_other_values_gives_a_declared_error_or_none(
 
 
 @pytest.mark.parametrize("opens", [open_identity, open_owner])
-def test_a_locked_file_that_was_cut_is_told_before_its_passphrase_is_tried(
+def test_truncated_encrypted_file_precedes_the_passphrase(
     papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
 ) -> None:
     """To try one takes a second or more on purpose, so it is not done for every cut."""
@@ -307,7 +307,7 @@ def test_a_locked_file_that_was_cut_is_told_before_its_passphrase_is_tried(
 
 
 @pytest.mark.parametrize("opens", [open_identity, open_owner])
-def test_a_passphrase_that_takes_too_long_to_try_is_not_called_wrong(
+def test_slow_passphrase_is_not_called_wrong(
     papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
 ) -> None:
     """A machine that is slow or busy meets it with what a faster one locked."""

@@ -41,7 +41,7 @@ def test_copy_gets_the_newest_valid_record(owned: OwnedSite, copy: KeyDrawer) ->
     assert synchronize(root_of(owned), owned.keys, copy).added == ()
 
 
-def test_key_store_gets_back_what_it_lost(owned: OwnedSite, copy: KeyDrawer) -> None:
+def test_key_store_recovers_lost_records(owned: OwnedSite, copy: KeyDrawer) -> None:
     new_generation(owned.office, domain="main")
     synchronize(root_of(owned), owned.keys, copy)
     whole = {name: owned.keys.get(name) for name in owned.keys.names()}
@@ -76,7 +76,7 @@ def test_two_signed_records_of_one_name_are_damage(owned: OwnedSite, copy: KeyDr
     assert (copy.get(SECOND), owned.keys.get(SECOND)) == held
 
 
-def test_record_in_neither_is_named(owned: OwnedSite, copy: KeyDrawer) -> None:
+def test_record_missing_in_both_is_named(owned: OwnedSite, copy: KeyDrawer) -> None:
     owned.keys.remove(FIRST)
     assert synchronize(root_of(owned), owned.keys, copy).lacking == ("main/0",)
 

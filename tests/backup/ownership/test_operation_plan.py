@@ -62,7 +62,7 @@ def dying_at(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_deed_that_dies_at_any_file_is_completed_by_asking_again(
+def test_operation_interrupted_at_any_file_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -95,7 +95,7 @@ def test_a_deed_that_dies_at_any_file_is_completed_by_asking_again(
 
 
 @pytest.mark.parametrize("why", ["no folder", "no hard links", "no room"])
-def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
+def test_unwritable_output_allows_another_path(
     owned: OwnedSite, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """Else the owner could do nothing more: the deed that cannot end would come before all."""
@@ -132,7 +132,7 @@ def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
     assert [path.name for path in (owned.folder / "two").iterdir()] == ["host.json"]
 
 
-def test_a_store_that_says_there_and_then_not_there_is_tried_again(
+def test_store_with_delayed_listing_is_tried_again(
     owned: OwnedSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(name: str, data: bytes) -> None:
@@ -146,7 +146,7 @@ def test_a_store_that_says_there_and_then_not_there_is_tried_again(
     assert [one.id for one in load_root_chain(owned.vault).root.writers] == [WRITER, "desk-2"]
 
 
-def test_two_owners_at_once_do_not_sign_over_each_other(owned: OwnedSite) -> None:
+def test_simultaneous_owners_do_not_overwrite_each_other(owned: OwnedSite) -> None:
     """The key was copied, and both copies are used: one of them has to look again."""
     second = owned.folder / "copy"
     second.mkdir()
@@ -166,7 +166,7 @@ def test_two_owners_at_once_do_not_sign_over_each_other(owned: OwnedSite) -> Non
     assert Host.load(owned.folder / "again").writer == "desk-2"
 
 
-def test_a_spoilt_plan_is_named_and_nothing_is_done(owned: OwnedSite) -> None:
+def test_damaged_plan_is_named_and_does_nothing(owned: OwnedSite) -> None:
     plan = owned.folder / "owner.json.unfinished"
     for content in (
         b"",
@@ -183,7 +183,7 @@ def test_a_spoilt_plan_is_named_and_nothing_is_done(owned: OwnedSite) -> None:
     assert read_plan(owned.folder / "absent") is None
 
 
-def test_an_owners_file_may_be_locked_from_the_first_day(tmp_path: Path) -> None:
+def test_owner_file_can_be_encrypted_at_creation(tmp_path: Path) -> None:
     vault, keys = DyingStore(), KeyDrawer()
     site = OwnedSite(folder=tmp_path, vault=vault, keys=keys)
     create_repository(
@@ -204,7 +204,7 @@ def test_an_owners_file_may_be_locked_from_the_first_day(tmp_path: Path) -> None
     assert opened.public == load_root_chain(vault).root.owner
 
 
-def test_a_custodian_with_an_ssh_key_comes_and_goes(owned: OwnedSite, tmp_path: Path) -> None:
+def test_ssh_custodian_is_added_and_retired(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     key = Ed25519PrivateKey.generate()

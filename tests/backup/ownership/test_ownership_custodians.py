@@ -51,7 +51,7 @@ def damage(site: OwnedSite, name: str) -> None:
     site.keys._objects[name] = (b"", site.clock())
 
 
-def test_a_new_custodian_opens_old_and_new_points(owned: OwnedSite, tmp_path: Path) -> None:
+def test_new_custodian_opens_old_and_new_points(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     lee, identity = new_person("Lee")
@@ -67,9 +67,7 @@ def test_a_new_custodian_opens_old_and_new_points(owned: OwnedSite, tmp_path: Pa
         add(owned, lee)
 
 
-def test_the_first_custodian_gets_a_name_by_being_added_again(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_adding_first_custodian_again_names_it(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     add(owned, parse_custodian(founder_of(owned), "Dana Ray"))
@@ -84,9 +82,7 @@ def custodians_in(site: OwnedSite) -> tuple[Custodian, ...]:
     return read_roster(site.vault, site.keys).custodians
 
 
-def test_a_retired_custodian_opens_nothing_new_and_who_stays_opens_all(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_retired_custodian_opens_nothing_new(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     lee, lees = new_person("Lee")
     add(owned, lee)
@@ -112,7 +108,7 @@ def test_a_retired_custodian_opens_nothing_new_and_who_stays_opens_all(
     assert b'"uses":[]' in owned.vault.get("w/desk-1/s/0000000002")
 
 
-def test_the_records_that_a_retired_custodian_could_open_are_gone(owned: OwnedSite) -> None:
+def test_records_for_retired_custodian_are_removed(owned: OwnedSite) -> None:
     lee, _ = new_person("Lee")
     add(owned, lee)
     retire_custodian(owned.office, name=lee.recipient, identity=owned.identity)
@@ -120,7 +116,7 @@ def test_the_records_that_a_retired_custodian_could_open_are_gone(owned: OwnedSi
     assert verify(owned.vault, keys=owned.keys, identity=owned.identity).is_sound
 
 
-def test_nobody_is_retired_where_none_would_be_left(owned: OwnedSite) -> None:
+def test_last_custodian_cannot_be_retired(owned: OwnedSite) -> None:
     with pytest.raises(UsageError, match=r"only custodian|who leaves"):
         retire_custodian(owned.office, name=founder_of(owned), identity=owned.identity)
     lee, lees = new_person("Lee")
@@ -134,7 +130,7 @@ def test_nobody_is_retired_where_none_would_be_left(owned: OwnedSite) -> None:
         Repository.open(owned.vault, owned.keys, owned.identity)
 
 
-def test_two_of_one_name_are_told_apart_by_their_keys(owned: OwnedSite) -> None:
+def test_custodians_of_one_name_differ_by_key(owned: OwnedSite) -> None:
     for _ in range(2):
         add(owned, new_person("Lee")[0])
     with pytest.raises(UsageError, match="several"):
@@ -142,21 +138,19 @@ def test_two_of_one_name_are_told_apart_by_their_keys(owned: OwnedSite) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "age1nonsense", "ssh-ed25519 AAAA", "AGE-SECRET-KEY-1X", "x"])
-def test_what_is_no_public_key_is_no_custodian(text: str) -> None:
+def test_invalid_public_key_is_no_custodian(text: str) -> None:
     with pytest.raises(UsageError, match="age1, ssh-ed25519"):
         parse_custodian(text)
 
 
-def test_a_stranger_cannot_hold_the_ceremony(owned: OwnedSite) -> None:
+def test_unknown_identity_cannot_change_custodians(owned: OwnedSite) -> None:
     _, stranger = new_person("Stranger")
     with pytest.raises(WrongKey):
         add_custodian(owned.office, custodian=new_person("Lee")[0], identity=stranger)
     assert owned.keys.names() == ["k/main/0000000000/0000000000"]
 
 
-def test_a_new_generation_is_written_for_and_the_old_one_still_opens(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_new_generation_is_used_and_old_still_opens(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     assert new_generation(owned.office, domain=DOMAIN)["generation"] == 1
@@ -168,7 +162,7 @@ def test_a_new_generation_is_written_for_and_the_old_one_still_opens(
         new_generation(owned.office, domain="other")
 
 
-def test_a_second_domain_has_a_key_of_its_own(owned: OwnedSite, tmp_path: Path) -> None:
+def test_second_domain_has_its_own_key(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     told = add_domain(owned.office, name="hr")
     assert told["custodians"] == [founder_of(owned)]
@@ -185,9 +179,7 @@ def test_a_second_domain_has_a_key_of_its_own(owned: OwnedSite, tmp_path: Path) 
         add_domain(owned.office, name="H R")
 
 
-def test_a_damaged_key_beside_a_sound_one_is_named_and_is_no_wrong_key(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_damaged_key_record_is_no_wrong_key(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     add_domain(owned.office, name="hr")
     add_writer(owned.office, name="desk-2", domain="hr", host_dir=owned.folder / "two")
@@ -202,7 +194,7 @@ def test_a_damaged_key_beside_a_sound_one_is_named_and_is_no_wrong_key(
     assert restores(owned, owned.identity, "desk-2/1", source, tmp_path / "desk-2")
 
 
-def test_a_damaged_key_that_may_be_the_custodians_own_is_no_wrong_key(owned: OwnedSite) -> None:
+def test_possibly_own_damaged_record_is_no_wrong_key(owned: OwnedSite) -> None:
     lee, lees = new_person("Lee")
     add(owned, lee)
     damage(owned, key_name(DOMAIN, 0, 1))
@@ -211,7 +203,7 @@ def test_a_damaged_key_that_may_be_the_custodians_own_is_no_wrong_key(owned: Own
     assert owned.repository().points() == []
 
 
-def test_the_custodians_of_a_new_domain_are_never_guessed(owned: OwnedSite) -> None:
+def test_custodians_of_new_domain_are_never_guessed(owned: OwnedSite) -> None:
     lee, lees = new_person("Lee")
     add_domain(owned.office, name="hr", custodians=[lee])
     with pytest.raises(UsageError, match="--recipient"):
@@ -220,7 +212,7 @@ def test_the_custodians_of_a_new_domain_are_never_guessed(owned: OwnedSite) -> N
         add_custodian(owned.office, custodian=new_person("Kim")[0], identity=lees)
 
 
-def test_adding_a_custodian_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
+def test_interrupted_addition_of_custodian_completes(tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     lee, lees = new_person("Lee")
 
@@ -235,7 +227,7 @@ def test_adding_a_custodian_completes_wherever_it_was_cut_off(tmp_path: Path) ->
             assert restores(site, site.identity, point, source, site.folder / f"own-{point}")
 
 
-def test_retiring_a_custodian_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
+def test_interrupted_retirement_of_custodian_completes(tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     lee, lees = new_person("Lee")
 

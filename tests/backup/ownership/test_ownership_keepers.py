@@ -115,7 +115,7 @@ def test_one_keeper_is_trusted_at_a_time(owned: OwnedSite) -> None:
     set_keeper(owned.office, key=bytes(31) + b"\1")
 
 
-def test_granting_a_keeper_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
+def test_interrupted_grant_of_keeper_completes(tmp_path: Path) -> None:
     def deed(site: OwnedSite) -> None:
         set_keeper(site.office, keeper_file=site.folder / "keeper.json")
 

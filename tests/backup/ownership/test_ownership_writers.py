@@ -22,9 +22,7 @@ def owned(tmp_path: Path) -> OwnedSite:
     return owned_site(tmp_path / "site")
 
 
-def test_a_second_host_writes_beside_the_first_and_both_restore(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_second_host_backs_up_next_to_the_first(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     told = add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
@@ -52,7 +50,7 @@ def test_a_second_host_writes_beside_the_first_and_both_restore(
         ("desk-2", "other", NotFound),
     ],
 )
-def test_a_writer_that_cannot_be_is_refused_and_nothing_is_written(
+def test_impossible_writer_is_refused_and_nothing_written(
     owned: OwnedSite, name: str, domain: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -69,7 +67,7 @@ def test_a_hosts_keys_are_never_overwritten(owned: OwnedSite) -> None:
     assert (owned.folder / "host/host.json").read_bytes() == before
 
 
-def test_a_hosts_keys_go_into_a_folder_of_their_own(owned: OwnedSite) -> None:
+def test_host_keys_need_a_folder_of_their_own(owned: OwnedSite) -> None:
     """Whoever carries the folder away must not carry something else with it, or delete it."""
     folder = owned.folder / "two"
     folder.mkdir()
@@ -84,7 +82,7 @@ def test_a_hosts_keys_go_into_a_folder_of_their_own(owned: OwnedSite) -> None:
     assert [one.name for one in folder.iterdir()] == ["host.json"]
 
 
-def test_after_a_new_epoch_the_old_host_is_refused_and_everything_is_sent_anew(
+def test_new_epoch_refuses_old_host_and_resends_everything(
     owned: OwnedSite, tmp_path: Path
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -110,9 +108,7 @@ def test_after_a_new_epoch_the_old_host_is_refused_and_everything_is_sent_anew(
     assert verify(owned.vault, keys=owned.keys, identity=owned.identity, read=True).is_sound
 
 
-def test_a_vault_that_comes_back_from_an_older_copy_is_whole_again_under_a_new_epoch(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_vault_from_older_copy_recovers_in_new_epoch(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     tree, copy = describe(source), dict(owned.vault._objects)
@@ -128,9 +124,7 @@ def test_a_vault_that_comes_back_from_an_older_copy_is_whole_again_under_a_new_e
         assert describe(tmp_path / point / "files") == expected
 
 
-def test_a_gap_in_a_hosts_points_is_closed_by_removing_the_host(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_removing_the_host_closes_its_gap(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     copy = dict(owned.vault._objects)
@@ -149,9 +143,7 @@ def test_a_gap_in_a_hosts_points_is_closed_by_removing_the_host(
         assert describe(out / "files") == describe(source)
 
 
-def test_what_the_old_keys_sign_later_is_not_believed_and_is_named(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_later_signatures_of_old_keys_are_named(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     stolen, log = owned.host, owned.folder / "stolen.log"
@@ -171,9 +163,7 @@ def test_what_the_old_keys_sign_later_is_not_believed_and_is_named(
     assert "w/desk-1/s/0000000002" in {finding.object for finding in report.findings}
 
 
-def test_only_what_old_keys_sign_after_the_new_epochs_first_point_is_called_an_attack(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_only_signatures_after_new_epoch_are_attacks(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     for _ in range(3):
         owned.back_up(source)
@@ -192,7 +182,7 @@ def test_only_what_old_keys_sign_after_the_new_epochs_first_point_is_called_an_a
     assert "somebody has used these keys" in said
 
 
-def test_a_sequence_that_is_not_there_is_not_believed_through(owned: OwnedSite) -> None:
+def test_trust_through_a_missing_number_is_refused(owned: OwnedSite) -> None:
     for wrong in (1, 7):
         with pytest.raises(NotFound, match="0 means that none"):
             new_epoch(
@@ -202,7 +192,7 @@ def test_a_sequence_that_is_not_there_is_not_believed_through(owned: OwnedSite) 
         new_epoch(owned.office, writer="desk-9", trusted_through=0, host_dir=owned.folder / "new")
 
 
-def test_a_third_epoch_never_believes_more_of_the_first(owned: OwnedSite, tmp_path: Path) -> None:
+def test_third_epoch_never_extends_trust_in_first(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     for _ in range(2):
         owned.back_up(source)
@@ -216,9 +206,7 @@ def test_a_third_epoch_never_believes_more_of_the_first(owned: OwnedSite, tmp_pa
     assert [point.sequence for point in owned.repository().points()] == [1, 3, 4]
 
 
-def test_a_removed_writer_is_refused_and_its_points_restore(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_removed_writer_is_refused_but_restorable(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     remove_writer(owned.office, writer=WRITER, trusted_through=1)
@@ -230,9 +218,7 @@ def test_a_removed_writer_is_refused_and_its_points_restore(
         remove_writer(owned.office, writer=WRITER, trusted_through=1)
 
 
-def test_what_a_removed_writer_had_stored_is_no_damage_for_ever_and_what_comes_later_is(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_only_later_objects_of_removed_writer_are_damage(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     for _ in range(2):
         owned.back_up(source)
@@ -247,7 +233,7 @@ def test_what_a_removed_writer_had_stored_is_no_damage_for_ever_and_what_comes_l
     assert named == {"w/desk-1/s/0000000003"}
 
 
-def test_the_witness_says_how_far_a_writer_is_believed(owned: OwnedSite, tmp_path: Path) -> None:
+def test_witness_limits_the_trust_in_a_writer(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
     seen = verify(owned.vault).heads
@@ -258,7 +244,7 @@ def test_the_witness_says_how_far_a_writer_is_believed(owned: OwnedSite, tmp_pat
         witnessed_head(owned.office, WRITER, [other])
 
 
-def test_a_new_epoch_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
+def test_interrupted_new_epoch_completes(tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
 
     def deed(site: OwnedSite) -> None:
@@ -274,7 +260,7 @@ def test_a_new_epoch_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
         assert describe(site.folder / "out/files") == describe(source)
 
 
-def test_another_deed_is_not_begun_over_an_unfinished_one(owned: OwnedSite) -> None:
+def test_unfinished_operation_blocks_another_one(owned: OwnedSite) -> None:
     owned.vault.puts_left = 0
     with pytest.raises(Died):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
@@ -286,7 +272,7 @@ def test_another_deed_is_not_begun_over_an_unfinished_one(owned: OwnedSite) -> N
     assert len(load_root_chain(owned.vault).roots) == 3
 
 
-def test_nothing_is_signed_on_top_of_a_vault_that_was_rolled_back(owned: OwnedSite) -> None:
+def test_rolled_back_vault_gets_no_signature(owned: OwnedSite) -> None:
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     kept = owned.vault.get("pub/root/0000000001")
     owned.vault.remove("pub/root/0000000001")
@@ -296,7 +282,7 @@ def test_nothing_is_signed_on_top_of_a_vault_that_was_rolled_back(owned: OwnedSi
     add_writer(owned.office, name="desk-3", domain=DOMAIN, host_dir=owned.folder / "three")
 
 
-def test_junk_among_the_root_records_does_not_stop_the_owner(owned: OwnedSite) -> None:
+def test_junk_among_root_records_blocks_no_owner(owned: OwnedSite) -> None:
     owned.vault.put("pub/root/0000000001", b"junk" * 100)
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     trust = load_root_chain(owned.vault)
@@ -304,7 +290,7 @@ def test_junk_among_the_root_records_does_not_stop_the_owner(owned: OwnedSite) -
     assert trust.root.writer("desk-2", 0) is not None
 
 
-def test_nothing_is_signed_beside_a_record_that_lost_the_one_before_it(owned: OwnedSite) -> None:
+def test_record_with_lost_predecessor_gets_no_sibling(owned: OwnedSite) -> None:
     for name in ("desk-2", "desk-3"):
         add_writer(owned.office, name=name, domain=DOMAIN, host_dir=owned.folder / name)
     owned.vault.remove("pub/root/0000000001")
@@ -312,7 +298,7 @@ def test_nothing_is_signed_beside_a_record_that_lost_the_one_before_it(owned: Ow
         add_writer(owned.office, name="desk-4", domain=DOMAIN, host_dir=owned.folder / "four")
 
 
-def test_an_owners_file_may_be_locked_under_a_passphrase(owned: OwnedSite) -> None:
+def test_owner_file_can_have_a_passphrase(owned: OwnedSite) -> None:
     locked = owned.folder / "owner.age"
     lock_owner_file(owned.folder / "owner.json", locked, "a long enough phrase")
     assert locked.stat().st_mode & 0o777 == 0o600
@@ -330,7 +316,7 @@ def test_an_owners_file_may_be_locked_under_a_passphrase(owned: OwnedSite) -> No
     assert Host.load(owned.folder / "two").writer == "desk-2"
 
 
-def test_what_is_no_owners_key_is_refused(owned: OwnedSite, tmp_path: Path) -> None:
+def test_invalid_owner_key_is_refused(owned: OwnedSite, tmp_path: Path) -> None:
     for name in ("custodian.txt", "host/host.json"):
         with pytest.raises(WrongKey, match=r"owner\.json"):
             open_owner(owned.folder / name)

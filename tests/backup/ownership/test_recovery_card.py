@@ -42,7 +42,7 @@ def card_of(site: OwnedSite) -> Card:
     return make_card(read_roster(site.vault, site.keys), PLACES, site.clock())
 
 
-def test_the_card_says_where_what_and_who(owned: OwnedSite) -> None:
+def test_card_names_locations_and_people(owned: OwnedSite) -> None:
     card = card_of(owned)
     roster = card.roster
     for page in (card_text(card), card_page(card)):
@@ -64,7 +64,7 @@ def test_the_card_says_where_what_and_who(owned: OwnedSite) -> None:
     assert [step.command for step in card.steps].count("") == 2
 
 
-def test_no_secret_stands_on_the_card(owned: OwnedSite) -> None:
+def test_card_contains_no_secret(owned: OwnedSite) -> None:
     page = card_page(card_of(owned)) + card_text(card_of(owned))
     assert "AGE-SECRET-KEY" not in page.upper()
     public = {owned.office.owner.public.hex(), owned.office.owner.repository.hex()}
@@ -75,7 +75,7 @@ def test_no_secret_stands_on_the_card(owned: OwnedSite) -> None:
         assert not [value for value in secrets if value in page]
 
 
-def test_what_people_wrote_is_text_on_the_page(owned: OwnedSite) -> None:
+def test_texts_of_people_are_escaped_on_the_page(owned: OwnedSite) -> None:
     page = card_page(card_of(owned))
     assert "Call &amp; &lt;b&gt;Centre&lt;/b&gt;" in page
     assert "<b>" not in page
@@ -83,7 +83,7 @@ def test_what_people_wrote_is_text_on_the_page(owned: OwnedSite) -> None:
     assert "src=" not in page
 
 
-def test_who_follows_the_card_restores(owned: OwnedSite, tmp_path: Path) -> None:
+def test_following_the_card_restores(owned: OwnedSite, tmp_path: Path) -> None:
     """Its steps, typed as they stand there; what pip would install is linked from here."""
     vault, keys = DirectoryStore(tmp_path / "VAULT"), DirectoryStore(tmp_path / "KEYS")
     for store, folder in ((owned.vault, vault), (owned.keys, keys)):
@@ -112,7 +112,7 @@ def test_who_follows_the_card_restores(owned: OwnedSite, tmp_path: Path) -> None
     assert describe(tmp_path / "TARGET/files") == describe(tmp_path / "source")
 
 
-def test_the_roster_tells_epochs_generations_and_keepers(owned: OwnedSite) -> None:
+def test_roster_lists_epochs_generations_and_keepers(owned: OwnedSite) -> None:
     set_keeper(owned.office, keeper_file=owned.folder / "keeper.json")
     remove_writer(owned.office, writer=WRITER, trusted_through=1)
     roster = read_roster(owned.vault, owned.keys)
@@ -130,7 +130,7 @@ def test_the_roster_tells_epochs_generations_and_keepers(owned: OwnedSite) -> No
     assert "desk-1 (epoch" not in card_text(make_card(roster, PLACES, owned.clock()))
 
 
-def test_a_roster_without_a_key_store_still_tells_the_rest(owned: OwnedSite) -> None:
+def test_roster_works_without_a_key_store(owned: OwnedSite) -> None:
     roster = read_roster(owned.vault, None)
     assert roster.custodians == ()
     assert len(roster.writers) == 2
@@ -139,7 +139,7 @@ def test_a_roster_without_a_key_store_still_tells_the_rest(owned: OwnedSite) -> 
     assert "no key of domain main" in read_roster(owned.vault, owned.keys).problems[0]
 
 
-def test_a_vault_that_lacks_this_versions_documents_is_told(owned: OwnedSite) -> None:
+def test_vault_without_current_documents_is_reported(owned: OwnedSite) -> None:
     for name in owned.vault.names("pub/reader/"):
         assert hashlib.sha256(owned.vault.get(name)).hexdigest() == name.rpartition("/")[2]
         owned.vault.remove(name)

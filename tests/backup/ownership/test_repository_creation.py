@@ -37,7 +37,7 @@ def test_nothing_of_the_making_is_left_over(site: Site) -> None:
     assert found == ["custodian.txt", "host/host.json", "owner.json"]
 
 
-def test_the_host_holds_nothing_that_opens_a_backup(site: Site, tmp_path: Path) -> None:
+def test_host_has_nothing_that_opens_a_backup(site: Site, tmp_path: Path) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
     secrets = (site.folder / "host" / "host.json").read_text()
     assert "AGE-SECRET-KEY" not in secrets.upper()
@@ -55,7 +55,7 @@ def test_secrets_do_not_show_when_printed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["owner.json", "custodian.txt", "host/host.json"])
-def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path, name: str) -> None:
+def test_existing_file_is_never_overwritten(tmp_path: Path, name: str) -> None:
     site = Site(folder=tmp_path, vault=MemoryStore(), keys=MemoryStore())
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path, name: str) ->
     assert list(site.vault.list("")) == list(site.keys.list("")) == []
 
 
-def test_a_second_repository_is_not_made_over_the_first(site: Site, tmp_path: Path) -> None:
+def test_second_repository_is_not_created_over_first(site: Site, tmp_path: Path) -> None:
     root = site.vault.get("pub/root/0000000000")
     other = Site(folder=tmp_path / "other", vault=site.vault, keys=site.keys)
     with pytest.raises(AlreadyThere, match="pub/"):
@@ -76,7 +76,7 @@ def test_a_second_repository_is_not_made_over_the_first(site: Site, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["", "Desk", "desk one", "../x", "-x", "a" * 32, "ä"])
-def test_a_name_that_no_object_could_have_is_refused(tmp_path: Path, name: str) -> None:
+def test_impossible_object_name_is_refused(tmp_path: Path, name: str) -> None:
     for writer, domain in ((name, "main"), ("desk", name)):
         with pytest.raises(UsageError, match="not a valid name"):
             create_repository(
@@ -92,7 +92,7 @@ def test_a_name_that_no_object_could_have_is_refused(tmp_path: Path, name: str) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unfinished_making_is_not_completed_under_another_name(tmp_path: Path) -> None:
+def test_unfinished_creation_needs_the_same_name(tmp_path: Path) -> None:
     class NoStore(MemoryStore):
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             raise OSError(5, "no")
@@ -141,7 +141,7 @@ def test_without_an_identity_nothing_is_restored(site: Site, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_lost_key_store_is_told_from_a_wrong_key(site: Site, tmp_path: Path) -> None:
+def test_lost_key_store_is_not_a_wrong_key(site: Site, tmp_path: Path) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
     with pytest.raises(WrongKey, match="domain keys"):
         Repository.open(site.vault, None, site.identity)
@@ -162,7 +162,7 @@ def test_the_domain_key_itself_opens_the_repository(site: Site, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["passphrase", "ssh"])
-def test_custodians_may_hold_other_kinds_of_key(site: Site, tmp_path: Path, kind: str) -> None:
+def test_custodians_may_have_ssh_keys(site: Site, tmp_path: Path, kind: str) -> None:
     source = plain_tree(tmp_path / "source")
     site.back_up(source)
     if kind == "passphrase":
@@ -203,7 +203,7 @@ def add_custodian(site: Site, recipient: object) -> None:
     "content",
     [b"", b"\0" * 50, b"AGE-SECRET-KEY-1NONSENSE", b"age-encryption.org/v1\nx", b"-----BEGIN x"],
 )
-def test_what_is_no_identity_is_refused(content: bytes) -> None:
+def test_invalid_identity_is_refused(content: bytes) -> None:
     with pytest.raises(WrongKey):
         open_identity(content, passphrase="x")
 
@@ -222,7 +222,7 @@ def test_a_damaged_host_file_is_named(site: Site) -> None:
         Host.load(site.folder / "host")
 
 
-def test_a_store_without_a_repository_says_so() -> None:
+def test_store_without_repository_says_so() -> None:
     with pytest.raises(NotFound, match="no repository"):
         Repository.open(TamperedStore())
     with pytest.raises(NotFound, match="no repository"):

@@ -84,7 +84,7 @@ def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | N
         return [raw for _, raw in prefetch_frames(packs, steps, pool)]  # type: ignore[arg-type]
 
 
-def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack() -> None:
+def test_packs_of_many_nights_are_read_in_turn() -> None:
     # Of each four chunks one is of the night before, and one of the night before that.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
     packs = Packs(read_over_bytes=4 * MIB)  # so that all of them are one round
@@ -98,21 +98,21 @@ def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack() -> None:
     )
 
 
-def test_little_is_read_at_first_and_twice_as_much_each_time_so_that_work_begins_soon() -> None:
+def test_prefetch_starts_small_and_doubles() -> None:
     refs = [chunk(1, n) for n in range(300)]  # each is taken for 96 KiB
     packs = Packs(read_over_bytes=256 * KIB)
     assert fetched(packs, refs) == [ref.id for ref in refs]
     assert [len(batch) for batch in packs.batches] == [6, 11, 22, 43, 86, 86, 46]
 
 
-def test_what_lies_far_apart_in_a_pack_is_not_read_over() -> None:
+def test_distant_frames_of_a_pack_are_read_separately() -> None:
     near, far = chunk(1, 0), chunk(1, 1, at=10 * MIB)
     packs = Packs()
     assert fetched(packs, [far, near]) == [far.id, near.id]
     assert packs.batches == [[near], [far]]
 
 
-def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_around() -> None:
+def test_gaps_are_read_over_across_a_network() -> None:
     refs = [chunk(1, n, at=n * 700 * KIB) for n in range(3)]
     for store, calls in ((DirectoryStore, 3), (S3Store, 1)):
         packs = Packs(read_over_bytes=store.read_over_bytes)
@@ -120,7 +120,7 @@ def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_aroun
         assert len(packs.batches) == calls
 
 
-def test_a_frame_is_read_and_unpacked_once_for_all_that_need_it_soon() -> None:
+def test_shared_frame_is_read_and_decoded_once() -> None:
     one, other = chunk(1, 0), chunk(1, 1)
     packs = Packs()
     assert fetched(packs, [one, other, one, one]) == [one.id, other.id, one.id, one.id]
@@ -128,7 +128,7 @@ def test_a_frame_is_read_and_unpacked_once_for_all_that_need_it_soon() -> None:
     assert set(packs.unpackings.values()) == {1}
 
 
-def test_what_shares_a_frame_in_a_large_file_is_unpacked_once() -> None:
+def test_shared_frame_of_large_file_is_decoded_once() -> None:
     class Sharing(Packs):
         def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
             raw = super().unpacked(ref, packed)
@@ -140,7 +140,7 @@ def test_what_shares_a_frame_in_a_large_file_is_unpacked_once() -> None:
     assert packs.unpackings == {one.id: 1}
 
 
-def test_what_was_kept_is_not_read_again() -> None:
+def test_cached_frame_is_not_read_again() -> None:
     one, other = chunk(1, 0), chunk(1, 1)
     packs = Packs()
     packs.kept_frames[one.id] = one.id
@@ -148,7 +148,7 @@ def test_what_was_kept_is_not_read_again() -> None:
     assert packs.batches == [[other]]
 
 
-def test_what_is_broken_costs_itself_and_nothing_beside_it() -> None:
+def test_damaged_frame_costs_only_itself() -> None:
     refs = [chunk(1, n) for n in range(5)]
     packs = Packs(unread=refs[1:2], broken=refs[3:4])
     before, unread, between, broken, after = fetched(packs, refs)
@@ -158,7 +158,7 @@ def test_what_is_broken_costs_itself_and_nothing_beside_it() -> None:
 
 
 @pytest.mark.parametrize("size", [64 * KIB, 256 * KIB, 4 * MIB])
-def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
+def test_prefetch_is_bounded_for_any_demand(size: int) -> None:
     asked = 0
 
     def refs() -> Iterator[BlobRef]:
@@ -177,7 +177,7 @@ def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
     assert 8 * MIB <= most <= 12 * MIB + 8 * MIB
 
 
-def test_files_that_do_not_compress_are_read_through_a_few_buffers(tmp_path: Path) -> None:
+def test_incompressible_files_use_few_buffers(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(200):
@@ -230,7 +230,7 @@ def far(tmp_path: Path) -> tuple[FarStore, Site, bytes]:
     return store, site, content
 
 
-def test_two_ranges_of_a_large_file_are_under_way_at_once(
+def test_two_ranges_of_large_file_are_read_concurrently(
     far: tuple[FarStore, Site, bytes],
 ) -> None:
     store, site, content = far
@@ -240,7 +240,7 @@ def test_two_ranges_of_a_large_file_are_under_way_at_once(
     assert b"".join(repository.stream(point, "files/large.bin")) == content
 
 
-def test_across_a_network_a_header_is_read_with_what_it_opens_or_beside_it(
+def test_headers_are_read_with_or_next_to_content(
     far: tuple[FarStore, Site, bytes],
 ) -> None:
     store, site, content = far

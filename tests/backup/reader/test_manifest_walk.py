@@ -116,7 +116,7 @@ def pages_of(site: Site) -> int:
     return len(list(leaves(reader, top_page(body), Selection(()))))
 
 
-def test_one_path_of_very_many_is_found_by_reading_a_few_pages(many: Site, tmp_path: Path) -> None:
+def test_path_among_many_needs_few_pages(many: Site, tmp_path: Path) -> None:
     assert pages_of(many) > 50
     repository, points, store = opened(many)
     result = repository.restore(points[-1], tmp_path / "out", ["many/083/083456"], workers=1)
@@ -127,7 +127,7 @@ def test_one_path_of_very_many_is_found_by_reading_a_few_pages(many: Site, tmp_p
     assert store.reads < 25, "each a pack's header, or a range of it"
 
 
-def test_a_folder_of_very_many_is_listed_by_reading_a_few_pages(many: Site) -> None:
+def test_large_folder_listing_needs_few_pages(many: Site) -> None:
     repository, points, store = opened(many)
     assert len(repository.list_folder(points[-1], "many/077")) == 1000
     assert store.reads < 25
@@ -136,7 +136,7 @@ def test_a_folder_of_very_many_is_listed_by_reading_a_few_pages(many: Site) -> N
     assert store.reads < 25
 
 
-def test_points_that_differ_in_one_path_are_compared_by_reading_a_few_pages(many: Site) -> None:
+def test_comparison_of_similar_points_reads_few_pages(many: Site) -> None:
     repository, points, store = opened(many)
     (found,) = repository.diff(points[0], points[1])
     assert (found.path, found.change, found.aspects) == (
@@ -147,7 +147,7 @@ def test_points_that_differ_in_one_path_are_compared_by_reading_a_few_pages(many
     assert store.reads < 25
 
 
-def test_a_search_of_all_points_reads_the_pages_that_they_share_once(many: Site) -> None:
+def test_search_reads_shared_pages_once(many: Site) -> None:
     repository, points, store = opened(many)
     found = repository.find(["083456"], points[1:])
     once, store.reads = store.reads, 0
@@ -173,7 +173,7 @@ def two(site: Site, tmp_path: Path) -> tuple[Site, Path]:
     return site, source
 
 
-def test_a_comparison_names_what_is_different_and_how(two: tuple[Site, Path]) -> None:
+def test_comparison_names_each_difference(two: tuple[Site, Path]) -> None:
     site, _ = two
     repository = site.repository()
     old, new = repository.points()
@@ -193,7 +193,7 @@ def test_a_comparison_names_what_is_different_and_how(two: tuple[Site, Path]) ->
     assert turned.keys() == found.keys()
 
 
-def test_a_comparison_says_what_a_walk_of_both_trees_says(tmp_path: Path, site: Site) -> None:
+def test_comparison_equals_a_walk_of_both_trees(tmp_path: Path, site: Site) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(3000):
@@ -228,7 +228,7 @@ def _facts(entry: object) -> object:
     return None if entry is None else (ids, *(getattr(entry, name) for name in names))
 
 
-def test_points_without_a_common_id_key_are_not_compared(
+def test_points_without_common_id_key_are_not_compared(
     two: tuple[Site, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, _ = two
@@ -246,7 +246,7 @@ def test_points_without_a_common_id_key_are_not_compared(
         list(repository.diff(old, new))
 
 
-def test_a_folder_lists_what_lies_directly_in_it(two: tuple[Site, Path]) -> None:
+def test_folder_lists_its_direct_content(two: tuple[Site, Path]) -> None:
     site, source = two
     repository = site.repository()
     point = repository.resolve("latest")
@@ -264,7 +264,7 @@ def test_a_folder_lists_what_lies_directly_in_it(two: tuple[Site, Path]) -> None
         repository.list_folder(point, "files/absent")
 
 
-def test_a_search_gives_each_version_with_its_points(two: tuple[Site, Path]) -> None:
+def test_search_returns_each_version_with_its_points(two: tuple[Site, Path]) -> None:
     site, _ = two
     repository = site.repository()
     old, new = repository.points()
@@ -291,7 +291,7 @@ def test_a_search_gives_each_version_with_its_points(two: tuple[Site, Path]) -> 
         (["files/calls-old/dump.sql", "files/empty"], {"calls-old", "calls-old/dump.sql", "empty"}),
     ],
 )
-def test_patterns_choose_what_is_restored(
+def test_patterns_select_what_is_restored(
     site: Site, tmp_path: Path, patterns: list[str], expected: set[str]
 ) -> None:
     source = plain_tree(tmp_path / "source")

@@ -90,7 +90,7 @@ def check(result: RestoreResult, out: Path, expected: dict[bytes, tuple[object, 
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("how", ["removed", "flipped", "cut"])
-def test_what_was_sent_again_heals_the_older_point(
+def test_content_sent_again_heals_the_older_point(
     site: Site, source: Path, tmp_path: Path, how: str, workers: int
 ) -> None:
     expected = describe(source)
@@ -110,7 +110,7 @@ def test_what_was_sent_again_heals_the_older_point(
     assert b"".join(pieces) == (source / "4.wav").read_bytes()
 
 
-def test_what_was_sent_again_is_found_below_several_pages(
+def test_content_below_several_pages_is_healed(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", 0)
@@ -122,7 +122,7 @@ def test_what_was_sent_again_is_found_below_several_pages(
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
-def test_what_was_sent_again_is_found_in_the_lists_of_a_large_file(
+def test_content_in_lists_of_large_file_is_healed(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 2)
@@ -139,7 +139,7 @@ def test_what_was_sent_again_is_found_in_the_lists_of_a_large_file(
 
 
 @pytest.mark.parametrize("copies", [2, 5, 6])
-def test_where_the_newer_copies_are_damaged_too_the_oldest_heals(
+def test_oldest_copy_heals_if_newer_are_damaged(
     site: Site, source: Path, tmp_path: Path, copies: int
 ) -> None:
     expected = describe(source)
@@ -161,9 +161,7 @@ def test_where_the_newer_copies_are_damaged_too_the_oldest_heals(
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
-def test_below_a_page_that_is_lost_is_looked_where_an_older_point_has_it_too(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_older_point_replaces_a_lost_page(site: Site, source: Path, tmp_path: Path) -> None:
     expected = describe(source)
     old = resent(site, source)
     second = page_packs(site, "2")
@@ -181,9 +179,7 @@ def test_below_a_page_that_is_lost_is_looked_where_an_older_point_has_it_too(
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
-def test_pages_that_were_sent_again_heal_the_older_point(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_pages_sent_again_heal_the_older_point(site: Site, source: Path, tmp_path: Path) -> None:
     expected = describe(source)
     site.back_up(source)
     lost = page_packs(site, "1")
@@ -194,7 +190,7 @@ def test_pages_that_were_sent_again_heal_the_older_point(
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
-def test_what_the_newest_point_has_no_more_is_taken_from_the_one_before(
+def test_content_missing_in_newest_comes_from_earlier_point(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     """Though that one has the rest of what was lost."""
@@ -209,7 +205,7 @@ def test_what_the_newest_point_has_no_more_is_taken_from_the_one_before(
     assert describe(tmp_path / "out/files") == expected
 
 
-def test_a_list_that_is_lost_everywhere_costs_its_file_and_heals_the_others(
+def test_list_lost_everywhere_costs_only_its_file(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 2)
@@ -234,14 +230,12 @@ def test_a_list_that_is_lost_everywhere_costs_its_file_and_heals_the_others(
     assert describe(tmp_path / "out/files") == expected
 
 
-def test_a_sound_point_is_not_said_to_be_healed(site: Site, source: Path, tmp_path: Path) -> None:
+def test_intact_point_is_not_reported_as_healed(site: Site, source: Path, tmp_path: Path) -> None:
     resent(site, source)
     assert site.restore("1", tmp_path / "out").healed == ()
 
 
-def test_what_no_other_point_holds_is_lost_and_only_that(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_content_in_no_other_point_is_lost(site: Site, source: Path, tmp_path: Path) -> None:
     (source / "only-here.bin").write_bytes(noise(300 * KIB, 77))
     expected = describe(source)
     site.back_up(source)
@@ -257,9 +251,7 @@ def test_what_no_other_point_holds_is_lost_and_only_that(
     assert restored == {path: facts for path, facts in expected.items() if b"only" not in path}
 
 
-def test_a_lost_pack_that_comes_back_completes_the_restore(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_returned_pack_completes_the_restore(site: Site, source: Path, tmp_path: Path) -> None:
     expected = describe(source)
     site.back_up(source)
     name = max(data_packs(site, "1"), key=lambda name: site.vault.stat(name).size_bytes)
@@ -284,7 +276,7 @@ def test_a_check_of_the_packs_heals_nothing(site: Site, source: Path) -> None:
         reader.blob(entry.blobs[0])
 
 
-def test_a_lost_page_costs_what_it_lists_and_nothing_else(
+def test_lost_page_costs_only_its_paths(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "many"
@@ -317,7 +309,7 @@ def test_a_lost_page_costs_what_it_lists_and_nothing_else(
 
 
 @pytest.mark.parametrize("parts_that_lose_it", [{0}, {1}, {0, 1, 2}], ids=str)
-def test_a_page_that_is_lost_in_the_middle_of_a_restore_is_told_once(
+def test_page_lost_during_the_restore_is_reported_once(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts_that_lose_it: set[int]
 ) -> None:
     source = tmp_path / "many"

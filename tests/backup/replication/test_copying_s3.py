@@ -23,7 +23,7 @@ def store_of(bucket: Bucket, role: Role) -> Store:
     return open_s3(options(bucket, bucket.key(role)))
 
 
-def test_a_vault_is_copied_between_buckets_by_who_can_open_nothing(
+def test_vault_is_copied_without_any_key(
     s3_bucket: Bucket, seaweedfs_server: SeaweedFs, tmp_path: Path
 ) -> None:
     keys = KeyDrawer()
@@ -67,7 +67,7 @@ def test_a_vault_is_copied_between_buckets_by_who_can_open_nothing(
         copier.get(pack)
 
 
-def test_the_copier_takes_nothing_away() -> None:
+def test_copier_removes_nothing() -> None:
     denied = {
         action
         for statement in policy("copier")["Statement"]

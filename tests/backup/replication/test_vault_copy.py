@@ -92,7 +92,7 @@ def check_copy(site: OwnedSite, copy: TamperedStore, source: Path, out: Path) ->
         assert describe(place / "files") == describe(source)
 
 
-def test_a_copy_verifies_and_restores_as_the_vault_does(owned: OwnedSite, tmp_path: Path) -> None:
+def test_copy_verifies_and_restores_like_the_vault(owned: OwnedSite, tmp_path: Path) -> None:
     copy = TamperedStore(now=owned.clock)
     report = replicate_vault(owned.vault, copy)
     assert report.findings == ()
@@ -107,7 +107,7 @@ def test_a_copy_verifies_and_restores_as_the_vault_does(owned: OwnedSite, tmp_pa
     assert counts["key records"].copied == 0
 
 
-def test_a_second_copy_reads_only_what_is_new(owned: OwnedSite, tmp_path: Path) -> None:
+def test_second_copy_reads_only_new_objects(owned: OwnedSite, tmp_path: Path) -> None:
     copy = TamperedStore(now=owned.clock)
     replicate_vault(owned.vault, copy)
     again = replicate_vault(owned.vault, copy)
@@ -129,9 +129,7 @@ def test_a_second_copy_reads_only_what_is_new(owned: OwnedSite, tmp_path: Path) 
     assert copy.names() == owned.vault.names()
 
 
-def test_a_copy_that_is_cut_off_anywhere_is_a_repository_and_goes_on(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_interrupted_copy_is_a_repository_and_continues(owned: OwnedSite, tmp_path: Path) -> None:
     source = tmp_path / "source"
     whole = DyingStore(now=owned.clock)
     replicate_vault(owned.vault, whole)
@@ -150,7 +148,7 @@ def test_a_copy_that_is_cut_off_anywhere_is_a_repository_and_goes_on(
     check_copy(owned, copy, source, tmp_path / "out")
 
 
-def test_a_point_comes_behind_the_keep_record_that_it_saw_though_nothing_was_dropped(
+def test_point_follows_the_keep_record_it_saw(
     tmp_path: Path,
 ) -> None:
     site = owned_site(tmp_path / "site")
@@ -186,9 +184,7 @@ class ContradictingStore(TamperedStore):
         super()._put(name, data)
 
 
-def test_a_copy_that_says_it_has_a_point_which_it_has_not_is_asked_again_the_next_time(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_falsely_present_point_is_checked_next_time(owned: OwnedSite, tmp_path: Path) -> None:
     copy = ContradictingStore(now=owned.clock)
     with pytest.raises(StoreUnavailable, match=r"storing w/desk-.*/s/.*Run again") as failed:
         replicate_vault(owned.vault, copy)
@@ -212,9 +208,7 @@ def check_half(site: OwnedSite, copy: DyingStore) -> None:
         assert list(repository.entries(point))
 
 
-def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_killed_update_costs_no_point_of_the_copy(owned: OwnedSite, tmp_path: Path) -> None:
     """The keeper lets old points expire while the copy sleeps: newer ones come first."""
     source = tmp_path / "source"
     base = DyingStore(now=owned.clock)
@@ -240,9 +234,7 @@ def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
         assert replicate_vault(owned.vault, copy).is_whole
 
 
-def test_a_pack_that_the_vault_lacks_is_named_and_comes_once_it_is_back(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_missing_pack_is_named_and_copied_later(owned: OwnedSite, tmp_path: Path) -> None:
     name = max(owned.vault.names("w/desk-2/p/"), key=lambda name: len(owned.vault.get(name)))
     data = owned.vault.get(name)
     owned.vault.remove(name)
@@ -255,7 +247,7 @@ def test_a_pack_that_the_vault_lacks_is_named_and_comes_once_it_is_back(
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
-def test_what_the_owner_signs_while_it_is_looked_what_there_is_is_copied_with_what_stands_on_it(
+def test_root_record_signed_during_copy_is_included(
     owned: OwnedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
@@ -276,9 +268,7 @@ def test_what_the_owner_signs_while_it_is_looked_what_there_is_is_copied_with_wh
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
-def test_a_damaged_pack_is_named_and_not_copied_and_comes_once_it_is_mended(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_damaged_pack_is_named_and_copied_once_repaired(owned: OwnedSite, tmp_path: Path) -> None:
     name = max((n for n in owned.vault.names("w/desk-2/p/")), key=lambda n: len(owned.vault.get(n)))
     whole = owned.vault.get(name)
     owned.vault.replace(name, whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -296,7 +286,7 @@ def test_a_damaged_pack_is_named_and_not_copied_and_comes_once_it_is_mended(
 
 
 @pytest.mark.parametrize("is_cut", [True, False])
-def test_what_has_another_size_in_the_copy_is_told_and_filled_in_once_it_is_removed(
+def test_object_of_other_size_is_reported_and_replaceable(
     owned: OwnedSite, tmp_path: Path, is_cut: bool
 ) -> None:
     copy = TamperedStore(now=owned.clock)
@@ -358,7 +348,7 @@ def test_junk_and_foreign_objects_are_not_copied(owned: OwnedSite) -> None:
     assert verify(copy).is_sound
 
 
-def test_a_place_that_holds_another_repository_is_refused(owned: OwnedSite, tmp_path: Path) -> None:
+def test_target_with_another_repository_is_refused(owned: OwnedSite, tmp_path: Path) -> None:
     other = new_site(tmp_path / "other", TamperedStore())
     assert isinstance(other.vault, TamperedStore)
     before = other.vault.names()
@@ -371,7 +361,7 @@ def test_a_place_that_holds_another_repository_is_refused(owned: OwnedSite, tmp_
         replicate_vault(owned.vault, TamperedStore(now=owned.clock), owner=bytes(32))
 
 
-def test_a_copy_that_knows_more_than_the_vault_says_so(owned: OwnedSite, tmp_path: Path) -> None:
+def test_copy_newer_than_the_vault_says_so(owned: OwnedSite, tmp_path: Path) -> None:
     """A vault that was rolled back and goes on: the copy keeps what it had, and tells."""
     kept = owned.vault.copy()
     copy = TamperedStore(now=owned.clock)
@@ -388,9 +378,7 @@ def test_a_copy_that_knows_more_than_the_vault_says_so(owned: OwnedSite, tmp_pat
     assert copy.get("w/desk-1/s/0000000004") == theirs
 
 
-def test_a_copy_whose_last_keep_record_is_another_one_says_so(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_copy_with_different_keep_record_says_so(owned: OwnedSite, tmp_path: Path) -> None:
     """As after a rollback: which of the two says what is needed no more, a person finds out."""
     copy = TamperedStore(now=owned.clock)
     replicate_vault(owned.vault, copy)
@@ -406,7 +394,7 @@ def test_a_copy_whose_last_keep_record_is_another_one_says_so(
 @pytest.mark.parametrize(
     "name", ["pub/root/0000000003", "pub/keep/0000000002", f"w/{WRITER}/s/0000000003"]
 )
-def test_a_record_that_is_read_otherwise_than_when_it_was_judged_is_named_and_not_copied(
+def test_record_changed_since_its_check_is_not_copied(
     owned: OwnedSite, tmp_path: Path, name: str
 ) -> None:
     """A disk that fails, or whoever holds the vault: the owner signed what was read at first."""
@@ -434,9 +422,7 @@ def test_a_record_that_is_read_otherwise_than_when_it_was_judged_is_named_and_no
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
-def test_keys_are_copied_only_where_a_store_for_them_is_named(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_keys_are_copied_only_to_a_named_store(owned: OwnedSite, tmp_path: Path) -> None:
     copy, keys = TamperedStore(now=owned.clock), KeyDrawer()
     report = replicate_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
     assert report.counts["key records"].copied == 1
@@ -453,7 +439,7 @@ def test_keys_are_copied_only_where_a_store_for_them_is_named(
     assert not stale.is_whole
 
 
-def test_a_damaged_key_record_is_named_and_not_copied(owned: OwnedSite) -> None:
+def test_damaged_key_record_is_not_copied(owned: OwnedSite) -> None:
     """The name would be taken there, and the whole one never follow."""
     (name,) = owned.keys.names()
     data = owned.keys.get(name)
@@ -470,9 +456,7 @@ def test_a_damaged_key_record_is_named_and_not_copied(owned: OwnedSite) -> None:
     assert keys.get(name) == data
 
 
-def test_a_retired_keepers_records_are_copied_where_a_point_has_seen_them(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_records_of_retired_keeper_are_copied_if_seen(owned: OwnedSite, tmp_path: Path) -> None:
     """Record 2 no longer counts, and the last point names it; record 1 nobody needs."""
     retire_keeper(owned.office, trusted_through=0)
     copy = TamperedStore(now=owned.clock)
@@ -484,7 +468,7 @@ def test_a_retired_keepers_records_are_copied_where_a_point_has_seen_them(
     assert there <= here
 
 
-def test_progress_grows_with_what_is_copied(owned: OwnedSite) -> None:
+def test_progress_grows_with_copied_bytes(owned: OwnedSite) -> None:
     told: list[int] = []
     report = replicate_vault(
         owned.vault, TamperedStore(now=owned.clock), progress=lambda p: told.append(p.bytes_done)

@@ -117,7 +117,7 @@ def test_the_journal_stays_until_the_disk_has_everything(
     assert describe(out / "files") == describe(source)
 
 
-def test_neither_a_terminal_that_closes_nor_a_folder_to_be_unmounted_is_held_or_ends_it(
+def test_background_sync_blocks_neither_terminal_nor_unmount(
     stored: Site, tmp_path: Path, disk: SlowDisk
 ) -> None:
     restored_and_gone(stored, tmp_path / "out")
@@ -126,7 +126,7 @@ def test_neither_a_terminal_that_closes_nor_a_folder_to_be_unmounted_is_held_or_
     assert Path(f"/proc/{process}/cwd").readlink() == Path("/")
 
 
-def test_after_a_power_cut_before_the_disk_had_everything_the_restore_goes_on(
+def test_restore_resumes_after_power_cut_before_sync(
     stored: Site, source: Path, tmp_path: Path, disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -142,7 +142,7 @@ def test_after_a_power_cut_before_the_disk_had_everything_the_restore_goes_on(
     assert not (out / JOURNAL).exists()
 
 
-def test_a_restore_begun_anew_in_the_emptied_folder_keeps_its_journal(
+def test_repeated_restore_in_emptied_folder_keeps_its_journal(
     stored: Site, source: Path, tmp_path: Path, disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -165,7 +165,7 @@ def test_a_restore_begun_anew_in_the_emptied_folder_keeps_its_journal(
     assert describe(out / "files") == describe(source)
 
 
-def test_a_journal_removed_before_its_lock_is_had_is_made_anew(
+def test_journal_removed_before_its_lock_is_created_again(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -199,7 +199,7 @@ def test_a_disk_that_fails_leaves_the_journal(stored: Site, tmp_path: Path, disk
     assert (out / JOURNAL).exists()
 
 
-def test_a_disk_that_did_not_take_everything_is_told_and_leaves_the_journal(
+def test_failed_sync_is_reported_and_keeps_the_journal(
     stored: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = SimpleNamespace(syncfs=lambda _: -1)
@@ -211,7 +211,7 @@ def test_a_disk_that_did_not_take_everything_is_told_and_leaves_the_journal(
     assert stored.restore("latest", tmp_path / "out", syncs=True).is_resumed
 
 
-def test_in_a_process_with_threads_the_disk_is_waited_for(
+def test_process_with_threads_waits_for_the_disk(
     stored: Site, source: Path, tmp_path: Path
 ) -> None:
     end = threading.Event()

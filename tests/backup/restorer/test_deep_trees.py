@@ -59,7 +59,7 @@ def seen_by_folders(top: Path, scratch: Path) -> dict[bytes, tuple[object, ...]]
 @pytest.mark.parametrize(
     ("name", "levels"), [("d" * 200, 45), pytest.param("dddd", 1100, marks=pytest.mark.long)]
 )
-def test_paths_longer_than_the_kernel_takes_come_back(
+def test_paths_longer_than_kernel_limit_are_restored(
     site: Site, scratch_of: Path, name: str, levels: int
 ) -> None:
     tree = scratch_of / "tree"
@@ -75,7 +75,7 @@ def test_paths_longer_than_the_kernel_takes_come_back(
     assert len(deep) > 4096
 
 
-def test_a_tree_deeper_than_pythons_stack_is_walked_with_few_open_folders(
+def test_tree_deeper_than_python_stack_is_walked(
     scratch_of: Path,
 ) -> None:
     tree = scratch_of / "tree"
@@ -95,7 +95,7 @@ def test_a_tree_deeper_than_pythons_stack_is_walked_with_few_open_folders(
     assert most < 100
 
 
-def test_a_path_without_end_is_named_and_not_followed(scratch_of: Path) -> None:
+def test_endless_path_is_named_and_not_followed(scratch_of: Path) -> None:
     tree = scratch_of / "tree"
     dig(tree, "d" * 250, 270)
     (scratch_of / "scratch").mkdir()
@@ -126,14 +126,14 @@ def walk_and_move(scratch_of: Path, *depths: int) -> tuple[list[bytes], list[str
     return paths, unread
 
 
-def test_folders_that_are_moved_while_they_are_walked_lead_nowhere_else(scratch_of: Path) -> None:
+def test_folders_moved_during_the_walk_lead_nowhere(scratch_of: Path) -> None:
     # Some thirty folders are open, so the way back leads through some that are not.
     paths, unread = walk_and_move(scratch_of, 41)
     assert paths[1:] == [b"d/" * n + b"d" for n in range(80)] + [b"d/" * 80 + b"leaf", b"zz"]
     assert unread == []
 
 
-def test_a_folder_that_cannot_be_found_again_is_named(scratch_of: Path) -> None:
+def test_folder_that_cannot_be_found_again_is_named(scratch_of: Path) -> None:
     paths, unread = walk_and_move(scratch_of, 42, 41)
     assert paths[-1] == b"zz"
     assert not [path for path in paths if b"secret" in path]
@@ -151,9 +151,7 @@ def few_open_files(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_deep_tree_is_backed_up_and_comes_back_where_few_files_may_be_open(
-    site: Site, scratch_of: Path
-) -> None:
+def test_deep_tree_needs_few_open_files(site: Site, scratch_of: Path) -> None:
     tree = scratch_of / "tree"
     dig(tree, "d", 1100)
     with few_open_files(256):
@@ -193,7 +191,7 @@ class Restored:
         (self.root / "/".join("d" * depth)).rename(to)
 
 
-def test_a_restore_whose_folders_are_moved_finds_those_that_are_left_by_their_names(
+def test_restore_finds_moved_folders_by_name(
     tmp_path: Path,
 ) -> None:
     """Of those some are not open: the way up, by "..", would lead out of the target."""
@@ -207,7 +205,7 @@ def test_a_restore_whose_folders_are_moved_finds_those_that_are_left_by_their_na
     assert len(restored.given) == 80
 
 
-def test_a_folder_that_is_not_found_again_is_never_written_into_and_is_handed_on(
+def test_folder_not_found_again_is_never_written(
     tmp_path: Path,
 ) -> None:
     restored = Restored(tmp_path / "out")
@@ -223,7 +221,7 @@ def test_a_folder_that_is_not_found_again_is_never_written_into_and_is_handed_on
     assert len(restored.given) + len(made) == 80
 
 
-def test_a_folder_is_removed_however_deep_it_is_and_whatever_its_modes_and_no_link_is_followed(
+def test_removal_handles_depth_modes_and_links(
     scratch_of: Path,
 ) -> None:
     tree = scratch_of / "tree"

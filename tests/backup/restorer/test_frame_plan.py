@@ -127,7 +127,7 @@ def test_early_files_keep_modes_and_hard_links(tmp_path: Path, source: Path) -> 
         assert describe(out / "files") == describe(source)
 
 
-def test_selected_copies_come_back_alone(tmp_path: Path, source: Path) -> None:
+def test_selected_copies_are_restored_alone(tmp_path: Path, source: Path) -> None:
     site = new_site(tmp_path / "site", MemoryStore())
     site.back_up(source)
     result = site.restore("latest", tmp_path / "out", "files/**/?0.doc", "files/19")
@@ -168,7 +168,7 @@ def test_lost_frame_costs_all_its_files(tmp_path: Path, source: Path) -> None:
     assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*.doc")} == files
 
 
-def test_one_content_in_many_folders_comes_back(tmp_path: Path, site: Site) -> None:
+def test_one_content_in_many_folders_is_restored(tmp_path: Path, site: Site) -> None:
     source = tmp_path / "source"
     for folder in range(12):
         (source / f"{folder:02}").mkdir(parents=True)

@@ -156,7 +156,7 @@ def test_a_tree_that_goes_round_ends(
     assert "not the page meant" in capsys.readouterr().err
 
 
-def test_a_leaf_that_names_a_path_twice_is_refused(
+def test_leaf_with_duplicate_path_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host = TakenOver(tmp_path)

@@ -31,7 +31,7 @@ def test_values_arrive_whole_and_in_order_however_large() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_what_is_posted_waits_for_nobody_and_arrives_as_room_is_made() -> None:
+def test_posted_value_waits_for_nobody() -> None:
     ours, theirs = open_message_pipe()
     ours.post(LARGE)
     ours.post("next")
@@ -47,7 +47,7 @@ def test_what_is_posted_waits_for_nobody_and_arrives_as_room_is_made() -> None:
         end.close()
 
 
-def test_who_sends_to_an_end_that_is_closed_is_told() -> None:
+def test_sender_to_closed_pipe_gets_an_error() -> None:
     ours, theirs = open_message_pipe()
     theirs.close()
     with pytest.raises(BrokenPipeError):
@@ -55,7 +55,7 @@ def test_who_sends_to_an_end_that_is_closed_is_told() -> None:
     ours.close()
 
 
-def test_a_value_that_does_not_pickle_is_refused_and_nothing_of_it_arrives() -> None:
+def test_unpicklable_value_is_refused_completely() -> None:
     ours, theirs = open_message_pipe()
     with pytest.raises((pickle.PicklingError, AttributeError)):
         ours.send([LARGE, lambda: None])
@@ -65,7 +65,7 @@ def test_a_value_that_does_not_pickle_is_refused_and_nothing_of_it_arrives() -> 
         end.close()
 
 
-def test_values_that_wait_in_the_pipe_stay_apart_though_each_write_takes_little(
+def test_waiting_values_stay_separate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write = os.write
@@ -78,7 +78,7 @@ def test_values_that_wait_in_the_pipe_stay_apart_though_each_write_takes_little(
     theirs.close()
 
 
-def test_half_of_a_value_is_none_when_whoever_sent_it_died() -> None:
+def test_half_a_value_of_dead_sender_is_nothing() -> None:
     reading, writing = os.pipe()
     data = pickle.dumps("a value")
     os.write(writing, len(data).to_bytes(8) + data[:-1])
@@ -89,7 +89,7 @@ def test_half_of_a_value_is_none_when_whoever_sent_it_died() -> None:
     end.close()
 
 
-def test_a_user_who_may_have_no_larger_pipe_has_a_smaller_one(
+def test_unprivileged_user_gets_a_smaller_pipe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refused(*_: int) -> int:

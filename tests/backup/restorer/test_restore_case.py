@@ -31,7 +31,7 @@ def without_case(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("died_at_once", [False, True])
 @pytest.mark.parametrize(("first", "second"), [("Calls", "calls"), ("ÄÖ", "äö")])
-def test_folders_that_become_one_are_named_and_so_is_each_file_that_finds_no_place(
+def test_merged_folders_and_their_files_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str, died_at_once: bool
 ) -> None:
     source = tmp_path / "source"

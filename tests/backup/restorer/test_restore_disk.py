@@ -106,14 +106,10 @@ def test_the_trace_has_every_kind_of_operation(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_killed_at_every_operation_the_restore_goes_on_and_is_whole(
-    phase: Phase, folder: Path
-) -> None:
+def test_restore_killed_at_any_operation_resumes(phase: Phase, folder: Path) -> None:
     in_tracing_process(_kill, folder, phase, None)
 
 
 @pytest.mark.parametrize("names_survive", [True, False])
-def test_when_the_power_is_cut_the_restore_goes_on_and_is_whole(
-    names_survive: bool, folder: Path
-) -> None:
+def test_restore_resumes_after_a_power_cut(names_survive: bool, folder: Path) -> None:
     in_tracing_process(_kill, folder, Phase.AFTER, names_survive)

@@ -158,7 +158,7 @@ def clear(out: Path) -> None:
 )
 @pytest.mark.parametrize("phase", ["before", "during", "after"])
 @pytest.mark.parametrize("split_bytes", [LARGE, 1000 * KIB], ids=["", "in pieces"])
-def test_killed_at_every_change_to_the_disk_a_restore_goes_on_and_is_whole(
+def test_restore_killed_at_any_disk_change_resumes(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     phase: str, is_power_cut: bool, syncs: bool, split_bytes: int,
 ) -> None:  # fmt: skip
@@ -202,7 +202,7 @@ def wait_for_group(group: int) -> None:
     raise AssertionError("a worker outlived its restore")
 
 
-def test_killed_with_all_its_processes_a_restore_goes_on(tmp_path: Path, source: Path) -> None:
+def test_restore_resumes_after_kill_of_all_processes(tmp_path: Path, source: Path) -> None:
     many = tmp_path / "many"
     for number in range(40):
         (many / f"{number:02}").mkdir(parents=True)

@@ -55,7 +55,7 @@ def stored(tmp_path: Path, source: Path) -> Site:
 
 @pytest.mark.parametrize("syncs", [True, False], ids=["synced", "through the cache"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_comes_back_in_pieces_is_what_it_was(
+def test_file_restored_in_pieces_is_equal(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     workers: int, syncs: bool,
 ) -> None:  # fmt: skip
@@ -75,9 +75,7 @@ def test_what_comes_back_in_pieces_is_what_it_was(
     assert any(start % BLOCK for start in handed_out)
 
 
-def test_a_damaged_piece_costs_its_file_and_no_other(
-    stored: Site, source: Path, tmp_path: Path
-) -> None:
+def test_damaged_piece_costs_only_its_file(stored: Site, source: Path, tmp_path: Path) -> None:
     expected = describe(source)
     largest = max((tmp_path / "vault").rglob("p/*/*"), key=lambda path: path.stat().st_size)
     largest.chmod(0o600)
@@ -93,9 +91,7 @@ def test_a_damaged_piece_costs_its_file_and_no_other(
 
 
 @pytest.mark.parametrize("kind", ["second name", "symlink", "pipe", "pipe that is read", "gone"])
-def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to(
-    stored: Site, tmp_path: Path, kind: str
-) -> None:
+def test_replaced_unfinished_file_is_not_written(stored: Site, tmp_path: Path, kind: str) -> None:
     out, victim = tmp_path / "out", tmp_path / "victim"
     victim.write_text("of somebody else")
     made = out / "files/crm-again.sql"
@@ -124,7 +120,7 @@ def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to
 
 @pytest.mark.parametrize("name", ["crm.sql", "crm-again.sql"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_one_of_two_names_alone_is_a_file_of_its_own(
+def test_single_selected_name_is_a_separate_file(
     stored: Site, source: Path, tmp_path: Path, workers: int, name: str
 ) -> None:
     files = tmp_path / "out/files"
@@ -135,7 +131,7 @@ def test_one_of_two_names_alone_is_a_file_of_its_own(
     assert (files / name).stat().st_nlink == 1
 
 
-def test_where_a_target_takes_no_second_names_both_have_the_content(
+def test_target_without_hard_links_gets_both_contents(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -150,9 +146,7 @@ def test_where_a_target_takes_no_second_names_both_have_the_content(
         assert restored.stat().st_nlink == 1
 
 
-def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
-    stored: Site, source: Path, tmp_path: Path
-) -> None:
+def test_restore_interrupted_in_pieces_resumes(stored: Site, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     def stop(progress: Progress) -> None:
@@ -167,7 +161,7 @@ def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
 
 
 @pytest.mark.parametrize("how", ["direct", "not direct", "a part at a time"])
-def test_stretches_are_written_where_they_belong_and_nowhere_else(
+def test_pieces_are_written_only_to_their_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     real = os.pwrite
@@ -201,7 +195,7 @@ def test_stretches_are_written_where_they_belong_and_nowhere_else(
         assert path.read_bytes() == before[:start] + content + before[start + length :]
 
 
-def test_a_file_system_that_cannot_write_directly_is_written_to_all_the_same(
+def test_file_system_without_direct_writes_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_direct = False

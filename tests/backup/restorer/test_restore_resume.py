@@ -88,13 +88,13 @@ def read_by(site: Site, out: Path) -> int:
     return vault.bytes_read
 
 
-def test_what_is_whole_is_not_read_again(stored: Site, source: Path, tmp_path: Path) -> None:
+def test_complete_files_are_not_read_again(stored: Site, source: Path, tmp_path: Path) -> None:
     begun(stored, tmp_path / "out")
     assert read_by(stored, tmp_path / "out") < 1000 * KIB
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_a_file_is_gone_on_with_in_its_middle(stored: Site, source: Path, tmp_path: Path) -> None:
+def test_interrupted_file_is_continued(stored: Site, source: Path, tmp_path: Path) -> None:
     begun(stored, tmp_path / "out")
     os.truncate(tmp_path / "out/files/long.wav", 12_000 * KIB)
     assert 3_000 * KIB < read_by(stored, tmp_path / "out") < 12_000 * KIB
@@ -105,7 +105,7 @@ def test_a_file_is_gone_on_with_in_its_middle(stored: Site, source: Path, tmp_pa
     "change",
     ["flip", "zeros", "longer", "empty", "gone", "link", "folder_gone", "hole", "mode", "all_gone"],
 )
-def test_nothing_that_is_there_is_taken_on_trust(
+def test_existing_content_is_never_trusted(
     stored: Site, source: Path, tmp_path: Path, change: str
 ) -> None:
     out = tmp_path / "out"
@@ -146,7 +146,7 @@ def test_nothing_that_is_there_is_taken_on_trust(
     assert describe(files) == describe(source)
 
 
-def test_a_name_that_also_stands_elsewhere_is_not_written_through(
+def test_file_with_other_names_is_not_written_through(
     stored: Site, source: Path, tmp_path: Path
 ) -> None:
     out, outside = tmp_path / "out", tmp_path / "outside"
@@ -165,9 +165,7 @@ def test_a_name_that_also_stands_elsewhere_is_not_written_through(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_a_file_that_somebody_else_owns_is_not_gone_on_with(
-    stored: Site, source: Path, tmp_path: Path
-) -> None:
+def test_file_of_another_owner_is_not_continued(stored: Site, source: Path, tmp_path: Path) -> None:
     """Whoever put it there could read what is written to it, and may have it open."""
     (source / "theirs").write_text("of a colleague")
     os.chown(source / "theirs", 1234, 1234)
@@ -180,7 +178,7 @@ def test_a_file_that_somebody_else_owns_is_not_gone_on_with(
     assert describe(out / "files") == describe(source)
 
 
-def test_a_link_put_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> None:
+def test_link_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> None:
     out, outside = tmp_path / "out", tmp_path / "outside"
     begun(stored, out)
     outside.mkdir()
@@ -193,9 +191,7 @@ def test_a_link_put_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o333, 0o555])
-def test_who_is_not_root_goes_on_in_folders_that_shut_everybody_off(
-    tmp_path: Path, mode: int
-) -> None:
+def test_unprivileged_restore_resumes_in_closed_folders(tmp_path: Path, mode: int) -> None:
     source = tmp_path / "source"
     (source / "shut" / "within").mkdir(parents=True)
     (source / "shut" / "within" / "note.txt").write_text("who called, and why")
@@ -251,7 +247,7 @@ def linked_far_off(tmp_path: Path) -> tuple[Site, Path]:
     return site, source
 
 
-def test_a_folder_that_is_come_back_to_for_a_link_keeps_its_mode_and_time(
+def test_folder_keeps_mode_and_time_after_late_link(
     linked_far_off: tuple[Site, Path], tmp_path: Path
 ) -> None:
     site, source = linked_far_off
@@ -264,7 +260,7 @@ def test_a_folder_that_is_come_back_to_for_a_link_keeps_its_mode_and_time(
     assert describe(out / "files") == describe(source)
 
 
-def test_a_folder_that_is_made_for_a_late_link_only_is_as_in_the_point(
+def test_folder_created_for_late_link_has_its_attributes(
     linked_far_off: tuple[Site, Path], tmp_path: Path
 ) -> None:
     site, source = linked_far_off
@@ -275,7 +271,7 @@ def test_a_folder_that_is_made_for_a_late_link_only_is_as_in_the_point(
     assert describe(out / "files") == expected
 
 
-def test_who_is_not_root_links_into_a_folder_that_takes_nothing(
+def test_unprivileged_restore_links_into_read_only_folder(
     linked_far_off: tuple[Site, Path], tmp_path: Path
 ) -> None:
     site, source = linked_far_off
@@ -298,7 +294,7 @@ def test_who_is_not_root_links_into_a_folder_that_takes_nothing(
     assert describe(open_to_all / "out" / "files") == describe(source)
 
 
-def test_what_is_made_anew_in_a_folder_gets_no_rights_from_it(tmp_path: Path) -> None:
+def test_new_file_inherits_no_rights_from_folder(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "private").write_text("who called, and why")
@@ -339,7 +335,7 @@ def in_a_process(work: Callable[[], None]) -> None:
 @pytest.mark.parametrize(
     "other", [{"point": "desk-1/0000000009"}, {"patterns": ["files/note.txt"]}, {"owner": True}]
 )
-def test_another_restore_is_not_gone_on_with(
+def test_other_restore_is_not_resumed(
     stored: Site, tmp_path: Path, other: dict[str, object]
 ) -> None:
     out = tmp_path / "out"
@@ -353,7 +349,7 @@ def test_another_restore_is_not_gone_on_with(
     assert describe(out) == before
 
 
-def test_nothing_is_gone_on_with_where_upper_and_lower_case_are_one(
+def test_case_insensitive_target_is_not_resumed(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There `Case`, which is whole, would be replaced by `case`, and nobody be told."""
@@ -374,7 +370,7 @@ def test_nothing_is_gone_on_with_where_upper_and_lower_case_are_one(
 
 
 @pytest.mark.parametrize("torn", ['{"format":1,"ki', "longer" * 500], ids=["short", "long"])
-def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
+def test_truncated_journal_in_empty_folder_starts_again(
     stored: Site, source: Path, tmp_path: Path, torn: str
 ) -> None:
     out = tmp_path / "out"
@@ -392,7 +388,7 @@ def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
     assert describe(out / "files") == describe(source)
 
 
-def test_a_restore_of_some_paths_goes_on_too(stored: Site, source: Path, tmp_path: Path) -> None:
+def test_partial_restore_resumes_too(stored: Site, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DirectWriter, "write", _full)
@@ -409,7 +405,7 @@ def _full(*_: object) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_stops_the_progress_report_stops_the_restore_and_it_goes_on(
+def test_error_of_progress_report_ends_a_resumable_restore(
     stored: Site, source: Path, tmp_path: Path, workers: int
 ) -> None:
     def stop(_: Progress) -> None:
@@ -424,7 +420,7 @@ def test_what_stops_the_progress_report_stops_the_restore_and_it_goes_on(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_a_store_that_goes_away_ends_the_restore_which_goes_on_later(
+def test_unavailable_store_ends_a_resumable_restore(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = stored.repository()
@@ -451,7 +447,7 @@ def test_a_store_that_goes_away_ends_the_restore_which_goes_on_later(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_what_the_point_does_not_have_stays(stored: Site, source: Path, tmp_path: Path) -> None:
+def test_unknown_files_of_the_target_remain(stored: Site, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     begun(stored, out)
     (out / "files/calls/added").write_bytes(b"by somebody")
@@ -464,7 +460,7 @@ def test_what_the_point_does_not_have_stays(stored: Site, source: Path, tmp_path
 @pytest.mark.parametrize(
     "pattern", ["files/bad-\udcff.txt", "files/bad-*\udcff*", "files/100%.txt"]
 )
-def test_a_name_of_any_bytes_can_be_asked_for(tmp_path: Path, pattern: str) -> None:
+def test_path_of_any_bytes_can_be_selected(tmp_path: Path, pattern: str) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("bad-\udcff.txt", "100%.txt"):

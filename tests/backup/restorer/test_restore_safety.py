@@ -80,7 +80,7 @@ def outside(tmp_path: Path) -> Path:
      b"s/a\0b", b"./a", b"/x", b"/.standfast-restore"],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink", "fifo"])
-def test_a_path_that_leads_out_is_refused_and_named(
+def test_path_out_of_target_is_refused_and_named(
     tmp_path: Path, outside: Path, path: bytes, kind: str
 ) -> None:
     before = describe(outside)
@@ -94,7 +94,7 @@ def test_a_path_that_leads_out_is_refused_and_named(
 
 @pytest.mark.parametrize("path", [b".standfast-restore", b"/.standfast-restore"])
 @pytest.mark.parametrize("is_resumed", [False, True])
-def test_the_journal_is_no_path_of_a_point(tmp_path: Path, path: bytes, is_resumed: bool) -> None:
+def test_journal_name_is_refused_as_a_path(tmp_path: Path, path: bytes, is_resumed: bool) -> None:
     journal = tmp_path / ".standfast-restore"
     journal.write_text("journal")
     with tree_in(tmp_path, is_resumed=is_resumed) as tree:
@@ -134,7 +134,7 @@ def test_a_link_is_not_written_through(tmp_path: Path, outside: Path) -> None:
 @pytest.mark.parametrize(
     "first", [b"../outside/precious", b"way/precious", b"absent", b"", b"/etc/passwd"]
 )
-def test_a_hard_link_to_what_was_not_restored_is_not_made(
+def test_hard_link_to_missing_file_is_not_created(
     tmp_path: Path, outside: Path, first: bytes
 ) -> None:
     with tree_in(tmp_path / "out", owner=False) as tree:
@@ -144,7 +144,7 @@ def test_a_hard_link_to_what_was_not_restored_is_not_made(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_where_a_target_takes_no_second_names_each_is_a_file_of_its_own(
+def test_target_without_hard_links_gets_separate_files(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     source = tmp_path / "source"
@@ -181,7 +181,7 @@ def test_a_restore_over_something_is_refused(site: Site, tmp_path: Path) -> None
     assert site.restore("latest", empty).problems == ()
 
 
-def test_a_full_disk_ends_the_restore_and_says_so(
+def test_full_disk_ends_the_restore(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
@@ -202,7 +202,7 @@ def test_a_full_disk_ends_the_restore_and_says_so(
 
 
 @pytest.mark.parametrize("way", [write, TreeWriter.write_file], ids=["in parts", "at once"])
-def test_content_that_does_not_fit_its_size_leaves_no_file(
+def test_content_of_wrong_size_leaves_no_file(
     tmp_path: Path, way: Callable[[TreeWriter, Entry, bytes], None]
 ) -> None:
     with tree_in(tmp_path / "out", owner=False) as tree:
@@ -214,7 +214,7 @@ def test_content_that_does_not_fit_its_size_leaves_no_file(
 
 
 @pytest.mark.parametrize("is_full", [False, True])
-def test_a_small_file_that_the_disk_takes_in_part_is_written_on_or_removed(
+def test_short_write_of_small_file_never_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_full: bool
 ) -> None:
     write_some = os.write
@@ -236,7 +236,7 @@ def test_a_small_file_that_the_disk_takes_in_part_is_written_on_or_removed(
 
 
 @pytest.mark.parametrize("mode", [0o4755, 0o2755])
-def test_set_id_bits_come_back_with_the_owner_only(tmp_path: Path, mode: int) -> None:
+def test_set_id_bits_are_restored_only_with_owner(tmp_path: Path, mode: int) -> None:
     with tree_in(tmp_path / "without", owner=False) as tree:
         write(tree, entry(b"tool", mode=mode))
     assert (tmp_path / "without" / "tool").stat().st_mode & 0o7777 == 0o755
@@ -249,7 +249,7 @@ def test_set_id_bits_come_back_with_the_owner_only(tmp_path: Path, mode: int) ->
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
 @pytest.mark.parametrize("name", [b"security.capability", b"trusted.overlay.origin"])
-def test_attributes_that_grant_rights_come_back_with_the_owner_only(
+def test_privileged_attributes_are_restored_only_with_owner(
     tmp_path: Path, kind: str, name: bytes
 ) -> None:
     xattrs = ((name, bytes.fromhex("0100000280000000000000000000000000000000")),)
@@ -261,7 +261,7 @@ def test_attributes_that_grant_rights_come_back_with_the_owner_only(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_root_gives_a_capability_back_when_owners_are_asked_for(tmp_path: Path) -> None:
+def test_root_restores_capabilities_with_owners(tmp_path: Path) -> None:
     capability = bytes.fromhex("0100000280000000000000000000000000000000")
     with tree_in(tmp_path / "with", owner=True) as tree:
         write(tree, entry(b"tool", xattrs=((b"security.capability", capability),)))
@@ -270,7 +270,7 @@ def test_root_gives_a_capability_back_when_owners_are_asked_for(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("call", ["fchown", "chown", "fchmod", "chmod", "utime"])
-def test_what_a_target_cannot_keep_of_a_file_costs_no_content(
+def test_unsupported_attributes_cost_no_content(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAT keeps no owners, and root in a container may not give files away."""
@@ -296,9 +296,7 @@ def test_what_a_target_cannot_keep_of_a_file_costs_no_content(
     assert {p.reason for p in result.problems if "set-id" not in p.reason} == {reason}
 
 
-def test_a_restore_goes_on_also_where_a_target_keeps_no_modes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_target_without_modes_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "half").write_bytes(b"te??")
@@ -317,7 +315,7 @@ def test_a_restore_goes_on_also_where_a_target_keeps_no_modes(
     assert [one.reason for one in tree.problems] == ["without its mode: Operation not permitted"]
 
 
-def test_a_file_that_could_not_be_given_away_gets_none_of_its_owners_rights(
+def test_file_without_its_owner_gets_no_owner_rights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
@@ -349,9 +347,7 @@ def test_root_restores_owners_when_asked(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 @pytest.mark.parametrize("kind", ["plain", "gives its group", "masks modes"])
-def test_small_files_have_owner_and_mode_in_whatever_folder_they_are_made(
-    tmp_path: Path, kind: str
-) -> None:
+def test_small_files_get_owner_and_mode_everywhere(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     out.mkdir()
     if kind == "gives its group":
@@ -382,7 +378,7 @@ def test_small_files_have_owner_and_mode_in_whatever_folder_they_are_made(
     }
 
 
-def test_a_small_file_has_the_rights_and_attributes_of_the_point_whatever_the_process_masks(
+def test_small_file_attributes_ignore_the_umask(
     tmp_path: Path,
 ) -> None:
     before = os.umask(0o027)
@@ -399,7 +395,7 @@ def test_a_small_file_has_the_rights_and_attributes_of_the_point_whatever_the_pr
     assert os.getxattr(tmp_path / "out/told", "user.who") == b"agent"
 
 
-def test_who_is_not_root_cannot_ask_for_owners(
+def test_unprivileged_user_cannot_request_owners(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
@@ -409,7 +405,7 @@ def test_who_is_not_root_cannot_ask_for_owners(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_read_only_folder_comes_back_with_what_is_in_it(tmp_path: Path) -> None:
+def test_read_only_folder_is_restored_with_content(tmp_path: Path) -> None:
     with tree_in(tmp_path / "out", owner=False) as tree:
         write(tree, entry(b"locked", "directory", mode=0o555, modified_ns=7))
         write(tree, entry(b"locked/a", size=1), b"1")
@@ -446,9 +442,7 @@ def test_the_target_itself_may_be_no_link(site: Site, tmp_path: Path, outside: P
     assert not any((tmp_path / "empty").iterdir())
 
 
-def test_a_journal_that_is_a_link_is_not_written_through(
-    site: Site, tmp_path: Path, outside: Path
-) -> None:
+def test_journal_that_is_a_link_is_not_written(site: Site, tmp_path: Path, outside: Path) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/.standfast-restore").symlink_to(outside / "precious")
@@ -457,9 +451,7 @@ def test_a_journal_that_is_a_link_is_not_written_through(
     assert (outside / "precious").read_text() == "untouched"
 
 
-def test_what_somebody_put_beside_a_journal_without_a_word_is_not_overwritten(
-    site: Site, tmp_path: Path
-) -> None:
+def test_foreign_file_next_to_empty_journal_is_kept(site: Site, tmp_path: Path) -> None:
     """The restore ended before it had written its journal, and the folder was used since."""
     site.back_up(plain_tree(tmp_path / "source"))
     out = tmp_path / "out"
@@ -472,7 +464,7 @@ def test_what_somebody_put_beside_a_journal_without_a_word_is_not_overwritten(
     assert [path.name for path in out.iterdir()] == ["files"]
 
 
-def test_a_target_that_cannot_be_made_or_begun_is_named_and_can_be_had_again(
+def test_unusable_target_is_named_and_retryable(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
@@ -505,7 +497,7 @@ def test_the_manifest_cannot_replace_the_journal(tmp_path: Path) -> None:
     assert sorted(describe(tmp_path / "out")) == [b"s", b"s/.standfast-restore"]
 
 
-def test_a_link_swapped_in_during_the_restore_leads_nowhere(tmp_path: Path, outside: Path) -> None:
+def test_link_created_during_the_restore_leads_nowhere(tmp_path: Path, outside: Path) -> None:
     before = describe(outside)
     out = tmp_path / "out"
     with tree_in(out) as tree:
@@ -522,9 +514,7 @@ def test_a_link_swapped_in_during_the_restore_leads_nowhere(tmp_path: Path, outs
     assert describe(outside) == before
 
 
-def test_a_file_swapped_for_a_link_is_replaced_and_not_followed(
-    tmp_path: Path, outside: Path
-) -> None:
+def test_file_replaced_by_link_is_not_followed(tmp_path: Path, outside: Path) -> None:
     out = tmp_path / "out"
     (out / "s").mkdir(parents=True)
     (out / "s/a").symlink_to(outside / "precious")
@@ -537,7 +527,7 @@ def test_a_file_swapped_for_a_link_is_replaced_and_not_followed(
     assert [problem.path for problem in tree.problems] == ["s/b"]
 
 
-def test_names_that_one_file_system_takes_for_one_are_not_merged(tmp_path: Path) -> None:
+def test_names_merged_by_file_system_are_not_mixed(tmp_path: Path) -> None:
     """As a file system without case would do it: the second name meets the first one's file."""
     with tree_in(tmp_path / "out") as tree:
         write(tree, entry(b"s/Readme", size=1), b"1")
@@ -564,7 +554,7 @@ def test_two_restores_never_write_into_one_target(site: Site, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_many_workers_restore_what_one_does(tmp_path: Path, workers: int) -> None:
+def test_many_workers_restore_the_same_tree(tmp_path: Path, workers: int) -> None:
     source = strange_tree(tmp_path / "source")
     for number in range(1500):
         folder = source / f"{number // 100:02}"

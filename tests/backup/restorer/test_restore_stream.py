@@ -33,7 +33,7 @@ def test_every_file_streams_as_it_was(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["files/absent", "", "zzz", "files/note.txt/x"])
-def test_a_path_that_is_not_there_is_said_to_be_so(site: Site, tmp_path: Path, path: str) -> None:
+def test_missing_path_is_reported_as_missing(site: Site, tmp_path: Path, path: str) -> None:
     site.back_up(strange_tree(tmp_path / "source"))
     with pytest.raises(NotFound, match="holds no"):
         stream(site, path)
@@ -48,7 +48,7 @@ def test_only_a_file_has_content(site: Site, tmp_path: Path, path: str) -> None:
         stream(site, path)
 
 
-def test_damaged_content_is_never_given(tmp_path: Path, site: Site) -> None:
+def test_damaged_content_is_never_returned(tmp_path: Path, site: Site) -> None:
     source = tmp_path / "source"
     source.mkdir()
     whole = noise(40_000 * KIB, 3)

@@ -89,27 +89,21 @@ def test_workers_do_most_of_it(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_when_all_its_processes_are_killed_the_restore_goes_on_and_is_whole(
-    phase: Phase, folder: Path
-) -> None:
+def test_restore_resumes_after_kill_of_the_process_group(phase: Phase, folder: Path) -> None:
     in_tracing_process(_kill, folder, phase, Victim.EVERYBODY, None)
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_when_one_worker_is_killed_that_is_said_and_the_restore_goes_on_and_is_whole(
-    phase: Phase, folder: Path
-) -> None:
+def test_killed_worker_is_reported_and_restore_resumes(phase: Phase, folder: Path) -> None:
     in_tracing_process(_kill, folder, phase, Victim.LANE, None)
 
 
-def test_when_its_parent_is_killed_workers_end_and_the_restore_goes_on_and_is_whole(
+def test_workers_end_after_their_parent_is_killed(
     folder: Path,
 ) -> None:
     in_tracing_process(_kill, folder, Phase.AFTER, Victim.PARENT, None)
 
 
 @pytest.mark.parametrize("names_survive", [True, False])
-def test_when_the_power_is_cut_the_restore_goes_on_and_is_whole(
-    names_survive: bool, folder: Path
-) -> None:
+def test_power_cut_during_parallel_restore_is_resumed(names_survive: bool, folder: Path) -> None:
     in_tracing_process(_kill, folder, Phase.AFTER, Victim.EVERYBODY, names_survive)

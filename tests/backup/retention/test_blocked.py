@@ -42,7 +42,7 @@ def say_dropped(kept: KeptSite, packs: set[PackId]) -> None:
     kept.vault.put(keep_name(record.number), keep_to_bytes(record, kept.keeper.key))
 
 
-def test_what_was_dropped_is_not_removed_while_a_snapshot_is_missing(tmp_path: Path) -> None:
+def test_freed_packs_stay_while_a_snapshot_is_missing(tmp_path: Path) -> None:
     kept = kept_site(tmp_path / "site")
     vault = vault_of(kept)
     for _ in range(3):
@@ -62,9 +62,7 @@ def test_what_was_dropped_is_not_removed_while_a_snapshot_is_missing(tmp_path: P
 
 
 @pytest.mark.parametrize("hold", [None, "an incident is open"])
-def test_every_pack_of_a_writer_is_locked_on_while_it_is_not_known_what_is_needed(
-    tmp_path: Path, hold: str | None
-) -> None:
+def test_all_packs_stay_locked_while_needs_are_unknown(tmp_path: Path, hold: str | None) -> None:
     kept = kept_site(tmp_path / "site", lock=ObjectLock(mode="COMPLIANCE", days=40))
     for _ in range(3):
         kept.night()
@@ -74,7 +72,7 @@ def test_every_pack_of_a_writer_is_locked_on_while_it_is_not_known_what_is_neede
     assert packs <= set(kept.keep(hold=hold).extended)
 
 
-def test_what_a_point_needs_is_not_removed_before_it_is_on_record_that_it_expired(
+def test_needed_pack_stays_until_expiry_is_recorded(
     tmp_path: Path,
 ) -> None:
     kept = kept_site(tmp_path / "site")

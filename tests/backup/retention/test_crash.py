@@ -121,7 +121,7 @@ def test_a_clean_run_does_something_of_everything(evening: Evening, tmp_path: Pa
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_killed_at_every_act_of_its_store_the_next_run_completes(
+def test_keeper_killed_at_any_act_completes_next_run(
     phase: Phase, evening: Evening, tmp_path: Path
 ) -> None:
     log = tmp_path / "trace"
@@ -191,9 +191,7 @@ class PowerCut:
             undo()
 
 
-def test_a_power_cut_at_any_change_of_a_name_costs_nothing(
-    evening: Evening, tmp_path: Path
-) -> None:
+def test_power_cut_at_any_name_change_costs_nothing(evening: Evening, tmp_path: Path) -> None:
     def cut_at(dies_at: int, folder: Path) -> PowerCut:
         shadow = tmp_path / "shadow"
         shutil.rmtree(shadow, ignore_errors=True)

@@ -16,7 +16,7 @@ from tests.backup.trees import noise
 
 
 class TestAWriterWhoseHistoryIsNotWhole:
-    def test_a_missing_snapshot_keeps_everything_of_that_writer(self, kept: KeptSite) -> None:
+    def test_missing_snapshot_keeps_all_of_its_writer(self, kept: KeptSite) -> None:
         expired_and_marked(kept)
         kept.days(15)  # what only the seventh needs is old enough to be marked
         vault = vault_of(kept)
@@ -32,7 +32,7 @@ class TestAWriterWhoseHistoryIsNotWhole:
         assert kept.keep(max_percent=50).removed
         kept.check()
 
-    def test_a_damaged_snapshot_that_has_expired_holds_nothing_up(self, kept: KeptSite) -> None:
+    def test_damaged_expired_snapshot_blocks_nothing(self, kept: KeptSite) -> None:
         expired_and_marked(kept)
         kept.days(8)
         vault_of(kept).replace(f"w/{WRITER}/s/0000000002", b"rot")
@@ -42,9 +42,7 @@ class TestAWriterWhoseHistoryIsNotWhole:
         for name in kept.points():
             assert kept.site.restore(name, kept.site.folder / name).problems == ()
 
-    def test_a_damaged_one_whose_packs_later_points_use_holds_everything_up(
-        self, kept: KeptSite
-    ) -> None:
+    def test_damaged_snapshot_with_shared_packs_blocks_everything(self, kept: KeptSite) -> None:
         expired_and_marked(kept)
         kept.days(8)
         vault_of(kept).replace(f"w/{WRITER}/s/0000000001", b"rot")
@@ -52,9 +50,7 @@ class TestAWriterWhoseHistoryIsNotWhole:
         assert result.removed == ()
         assert "needs packs of snapshot 1" in result.problems[0]
 
-    def test_a_damaged_one_expires_itself_once_it_is_older_than_every_rule(
-        self, kept: KeptSite
-    ) -> None:
+    def test_damaged_snapshot_expires_after_every_rule(self, kept: KeptSite) -> None:
         kept.keep(max_percent=50)
         vault_of(kept).replace(f"w/{WRITER}/s/0000000006", b"rot")
         kept.days(8)
@@ -68,7 +64,7 @@ class TestAWriterWhoseHistoryIsNotWhole:
             assert kept.site.restore(name, kept.site.folder / name).problems == ()
 
 
-def test_what_is_lost_is_distrusted_by_a_verification_and_sent_again(kept: KeptSite) -> None:
+def test_lost_pack_is_distrusted_and_sent_again(kept: KeptSite) -> None:
     vault = vault_of(kept)
     newest = kept.night()
     live = sorted(kept.packs())
@@ -89,7 +85,7 @@ def test_what_is_lost_is_distrusted_by_a_verification_and_sent_again(kept: KeptS
     assert kept.site.restore(after.point, out).problems == ()
 
 
-def test_what_is_lost_is_put_on_record_though_nothing_else_changes(kept: KeptSite) -> None:
+def test_lost_pack_is_recorded_without_other_changes(kept: KeptSite) -> None:
     expired_and_marked(kept)
     lost = sorted(kept.packs() - kept.keeps().marked.keys())[0]
     vault_of(kept).lose(pack_name(*lost))
@@ -111,7 +107,7 @@ def test_a_pack_of_nobody_is_never_touched(kept: KeptSite) -> None:
         assert kept.vault.get(name) == b"x"
 
 
-def test_packs_of_a_run_that_broke_off_go_after_a_month_and_a_week(kept: KeptSite) -> None:
+def test_packs_of_interrupted_run_expire_after_a_month(kept: KeptSite) -> None:
     left = (WRITER, "ab" * 32)
     kept.keep(max_percent=50)
     kept.vault.put(pack_name(*left), noise(5000))
@@ -126,7 +122,7 @@ def test_packs_of_a_run_that_broke_off_go_after_a_month_and_a_week(kept: KeptSit
 
 
 class TestAnErasedDomain:
-    def test_its_points_go_a_floor_later_though_they_are_the_newest(self, kept: KeptSite) -> None:
+    def test_erased_points_expire_after_the_minimum(self, kept: KeptSite) -> None:
         kept.keep(max_percent=50)
         domains = load_root_chain(kept.vault).root.domains
         sign_root(kept.site, domains=tuple(replace(one, erased=kept.clock()) for one in domains))

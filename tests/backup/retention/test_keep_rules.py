@@ -51,7 +51,7 @@ def left(points: Sequence[AgedPoint], rules: RetentionRules, now: datetime) -> l
     return [one for one in points if (end := ends[one.id]) is None or end > now]
 
 
-def test_nine_years_of_nights_thin_out_as_the_rules_say() -> None:
+def test_nine_years_of_nights_are_thinned_by_rules() -> None:
     points = nights(9 * 365)
     now = points[-1].moment
     kept: list[AgedPoint] = []
@@ -71,7 +71,7 @@ def test_nine_years_of_nights_thin_out_as_the_rules_say() -> None:
     assert max(age.values()) <= 7 * 366
 
 
-def test_of_a_day_the_last_complete_point_stays_and_a_partial_one_only_where_none_is() -> None:
+def test_last_complete_point_of_a_day_stays() -> None:
     day = START + 10 * DAY
     points = [
         point(1, day, "complete"),
@@ -89,7 +89,7 @@ def test_of_a_day_the_last_complete_point_stays_and_a_partial_one_only_where_non
     assert stay == {6}
 
 
-def test_each_set_of_each_writer_has_its_own_newest() -> None:
+def test_each_set_of_each_writer_has_its_newest() -> None:
     points = [
         point(1, START, writer="a"),
         point(2, START, writer="a", set_name="other"),
@@ -100,7 +100,7 @@ def test_each_set_of_each_writer_has_its_own_newest() -> None:
     assert [one.id for one in points if ends[one.id] is None] == [("a", 1), ("a", 2), ("b", 2)]
 
 
-def test_the_newest_complete_point_stays_behind_partial_ones_that_stay_too() -> None:
+def test_newest_complete_point_stays_behind_partial_ones() -> None:
     points = [
         *nights(3),
         point(4, START + 5 * DAY, "partial"),
@@ -110,7 +110,7 @@ def test_the_newest_complete_point_stays_behind_partial_ones_that_stay_too() -> 
     assert [one.id[1] for one in left(points, RetentionRules(), now)] == [3, 5]
 
 
-def test_an_interim_point_stays_until_a_run_has_ended_behind_it() -> None:
+def test_interim_point_stays_until_its_run_ends() -> None:
     interim = [point(n, START + n * DAY, "interim") for n in (1, 2)]
     assert left(interim, RetentionRules(), START + 999 * DAY) == interim
     ended = [*interim, point(3, START + 3 * DAY, "partial"), point(4, START + 4 * DAY, "interim")]
@@ -120,7 +120,7 @@ def test_an_interim_point_stays_until_a_run_has_ended_behind_it() -> None:
     assert left(other, RetentionRules(), START + 999 * DAY) == other
 
 
-def test_an_erased_point_is_not_the_newest_of_anything() -> None:
+def test_erased_point_is_never_the_newest() -> None:
     erased = point(2, START + DAY, erased=START + 50 * DAY)
     points = [point(1, START), erased]
     ends = expiry_times(points, RetentionRules())
@@ -141,7 +141,7 @@ def test_an_erased_point_is_not_the_newest_of_anything() -> None:
     ),
     later=st.integers(0, 60) | st.integers(0, 4000),
 )
-def test_nothing_goes_below_the_floor_or_within_everything_and_the_newest_stays(
+def test_nothing_within_the_minimum_expires(
     days: list[int], states: list[State], rules: RetentionRules, later: int
 ) -> None:
     points = [
@@ -160,14 +160,14 @@ def test_nothing_goes_below_the_floor_or_within_everything_and_the_newest_stays(
         assert set(newest) <= stay
 
 
-def test_a_floor_that_is_longer_than_every_rule_holds() -> None:
+def test_minimum_longer_than_every_rule_applies() -> None:
     points = nights(20)
     now = points[-1].moment
     young = [one for one in points if now - one.stored < 9 * DAY]
     assert left(points, RetentionRules(**(SHORTEST | {"floor": 9 * DAY})), now) == young
 
 
-def test_a_forged_time_makes_no_point_older_or_younger_than_its_place() -> None:
+def test_forged_time_changes_no_age() -> None:
     hour = timedelta(hours=1)
     stored = [START + n * DAY for n in range(6)]
     claims = [stored[0] - hour, stored[1] - hour, stored[0] - 300 * DAY, stored[3] + 9000 * DAY]
@@ -182,7 +182,7 @@ def test_a_forged_time_makes_no_point_older_or_younger_than_its_place() -> None:
     ]
 
 
-def test_a_copied_vault_keeps_the_moments_of_its_points() -> None:
+def test_copied_vault_keeps_times_of_its_points() -> None:
     copied = START + 500 * DAY
     claims = [START + n * DAY for n in range(5)]
     assert point_times((one, copied) for one in claims) == claims
@@ -191,7 +191,7 @@ def test_a_copied_vault_keeps_the_moments_of_its_points() -> None:
 @pytest.mark.parametrize(
     ("text", "days"), [("35d", 35), ("12w", 84), ("6m", 186), ("7y", 2562), ("1d", 1)]
 )
-def test_a_time_to_keep_is_a_number_and_a_letter(text: str, days: int) -> None:
+def test_duration_is_a_number_and_a_letter(text: str, days: int) -> None:
     assert parse_period(text) == timedelta(days=days)
 
 
@@ -202,18 +202,18 @@ def test_anything_else_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("floor", [timedelta(0), timedelta(hours=23)])
-def test_there_is_no_keeping_without_a_floor(floor: timedelta) -> None:
+def test_retention_needs_a_minimum(floor: timedelta) -> None:
     with pytest.raises(UsageError, match="floor"):
         RetentionRules(floor=floor)
 
 
 @pytest.mark.parametrize("rule", SHORTEST)
-def test_whichever_rule_is_the_longest_says_when_none_keeps_any_more(rule: str) -> None:
+def test_longest_rule_decides_final_expiry(rule: str) -> None:
     assert RetentionRules(**(SHORTEST | {rule: 9 * DAY})).longest == 9 * DAY
 
 
 @pytest.mark.parametrize(("rule", "step"), [("weekly", 7 * DAY), ("monthly", 31 * DAY)])
-def test_a_week_and_a_month_are_those_of_their_year(rule: str, step: timedelta) -> None:
+def test_weeks_and_months_belong_to_their_year(rule: str, step: timedelta) -> None:
     rules = RetentionRules(**(SHORTEST | {rule: 1200 * DAY}))
     points = [point(n, START + n * step) for n in range(1, 1100 * DAY // step)]
     assert left(points, rules, points[-1].moment + DAY) == points

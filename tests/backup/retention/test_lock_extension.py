@@ -27,7 +27,7 @@ class TestLocks:
         kept.night()
         return kept
 
-    def test_a_lock_is_extended_once_less_than_half_is_left(self, locked: KeptSite) -> None:
+    def test_lock_is_extended_below_half_its_time(self, locked: KeptSite) -> None:
         locked.days(8)
         assert locked.keep().extended == ()
         locked.days(3)
@@ -41,7 +41,7 @@ class TestLocks:
         assert locked.keep().extended == ()
         locked.check()
 
-    def test_how_far_it_has_come_is_told_object_by_object(self, locked: KeptSite) -> None:
+    def test_lock_extension_reports_progress_per_object(self, locked: KeptSite) -> None:
         locked.night()
         locked.days(11)
         number = len(vault_of(locked).names())
@@ -56,7 +56,7 @@ class TestLocks:
                 counted = [one for one in told if one[0] == what]
                 assert counted == [(what, done, number) for done in range(1, number + 1)]
 
-    def test_what_may_go_is_not_locked_for_longer(self, locked: KeptSite) -> None:
+    def test_removable_objects_get_no_longer_lock(self, locked: KeptSite) -> None:
         for _ in range(8):
             locked.night(days=6)
             locked.keep(max_percent=50)
@@ -79,7 +79,7 @@ class TestLocks:
         assert {one.pack for one in waiting.locked} <= gone
         locked.check()
 
-    def test_locks_are_extended_even_where_too_much_would_expire(self, locked: KeptSite) -> None:
+    def test_locks_are_extended_despite_excessive_expiry(self, locked: KeptSite) -> None:
         locked.night()
         locked.days(45)
         with pytest.raises(RetentionStopped, match="1 of 2"):
@@ -90,9 +90,7 @@ class TestLocks:
             assert until > locked.clock() + timedelta(days=19)
         locked.check()
 
-    def test_while_there_is_a_hold_all_that_any_point_needs_is_locked_on(
-        self, locked: KeptSite
-    ) -> None:
+    def test_hold_extends_locks_of_all_needed_objects(self, locked: KeptSite) -> None:
         """Also of a point that the rules would let go, so that its lock does not end meanwhile."""
         locked.night()
         locked.days(45)
@@ -104,7 +102,7 @@ class TestLocks:
             assert until > locked.clock() + timedelta(days=19)
         locked.check()
 
-    def test_one_that_refuses_is_told_and_stops_no_other(self, locked: KeptSite) -> None:
+    def test_refusing_object_is_reported_and_others_continue(self, locked: KeptSite) -> None:
         vault = vault_of(locked)
         extend, one = vault._extend_lock, vault.names()[0]
 
@@ -120,7 +118,7 @@ class TestLocks:
         assert set(result.extended) == set(vault.names()) - {one}
         locked.check()
 
-    def test_what_is_needed_and_has_no_lock_is_given_one(self, locked: KeptSite) -> None:
+    def test_needed_object_without_lock_gets_one(self, locked: KeptSite) -> None:
         """Whoever may loosen locks could else delete it unhindered from then on."""
         bare = {pack_name(*sorted(locked.packs())[0]), f"w/{WRITER}/s/0000000001"}
         vault_of(locked)._locks |= dict.fromkeys(bare, None)
@@ -132,7 +130,7 @@ class TestLocks:
             assert until > locked.clock() + timedelta(days=19)
         locked.check()
 
-    def test_what_goes_while_its_lock_is_looked_at_stops_no_other(self, locked: KeptSite) -> None:
+    def test_object_removed_during_extension_stops_no_other(self, locked: KeptSite) -> None:
         vault = vault_of(locked)
         lock_of, gone = vault._lock_of, pack_name(*sorted(locked.packs())[0])
 
@@ -147,9 +145,7 @@ class TestLocks:
         assert set(result.extended) == set(vault.names()) - {gone}
         assert result.problems == ()
 
-    def test_what_is_locked_at_the_last_moment_stays_is_told_and_goes_later(
-        self, locked: KeptSite
-    ) -> None:
+    def test_object_locked_at_last_moment_goes_later(self, locked: KeptSite) -> None:
         for _ in range(8):
             locked.night(days=6)
         locked.keep(max_percent=50)

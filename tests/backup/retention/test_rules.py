@@ -26,7 +26,7 @@ from tests.backup.site import WRITER, Died
 from tests.backup.trees import noise
 
 
-def test_a_point_expires_then_its_packs_are_marked_and_a_week_later_they_are_gone(
+def test_packs_are_removed_a_week_after_expiry(
     kept: KeptSite,
 ) -> None:
     before = kept.packs()
@@ -49,7 +49,7 @@ def test_a_point_expires_then_its_packs_are_marked_and_a_week_later_they_are_gon
         kept.vault.get(vault_of(kept).removals[0])
 
 
-def test_a_run_that_has_nothing_to_do_puts_no_record(kept: KeptSite) -> None:
+def test_run_without_changes_writes_no_record(kept: KeptSite) -> None:
     expired_and_marked(kept)
     names = vault_of(kept).names(KEEPS)
     result = kept.keep()
@@ -58,7 +58,7 @@ def test_a_run_that_has_nothing_to_do_puts_no_record(kept: KeptSite) -> None:
     kept.check()
 
 
-def test_two_years_of_nights_leave_what_the_rules_say(tmp_path: Path) -> None:
+def test_two_years_of_nights_follow_the_rules(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = RetentionRules(monthly=timedelta(days=400))
     for week in range(52):
@@ -106,7 +106,7 @@ def commit_using(kept: KeptSite, sequence: int) -> set[PackId]:
     return {(WRITER, sha256) for sha256, _ in old.packs}
 
 
-def test_a_snapshot_between_mark_and_drop_that_uses_a_marked_pack_unmarks_it(
+def test_snapshot_using_a_marked_pack_unmarks_it(
     kept: KeptSite,
 ) -> None:
     expired_and_marked(kept)
@@ -122,7 +122,7 @@ def test_a_snapshot_between_mark_and_drop_that_uses_a_marked_pack_unmarks_it(
     kept.check()
 
 
-def test_a_pack_that_is_needed_again_is_unmarked_though_nothing_else_changes(
+def test_needed_pack_is_unmarked_without_other_changes(
     kept: KeptSite,
 ) -> None:
     """While it is marked, its writer sends again what is in it, night after night."""
@@ -135,7 +135,7 @@ def test_a_pack_that_is_needed_again_is_unmarked_though_nothing_else_changes(
     kept.check()
 
 
-def test_a_snapshot_that_comes_while_the_keeper_decides_is_seen_before_anything_goes(
+def test_snapshot_arriving_during_the_decision_counts(
     kept: KeptSite,
 ) -> None:
     expired_and_marked(kept)
@@ -157,7 +157,7 @@ def test_a_snapshot_that_comes_while_the_keeper_decides_is_seen_before_anything_
     kept.check()
 
 
-def test_a_dropped_pack_that_a_point_needs_after_all_stays(kept: KeptSite) -> None:
+def test_freed_pack_that_becomes_needed_stays(kept: KeptSite) -> None:
     expired_and_marked(kept)
     kept.days(8)
     vault = vault_of(kept)
@@ -180,7 +180,7 @@ def test_a_dropped_pack_that_a_point_needs_after_all_stays(kept: KeptSite) -> No
         assert kept.site.restore(name, kept.site.folder / name).problems == ()
 
 
-def test_nothing_below_the_floor_expires_whatever_the_rules_say(tmp_path: Path) -> None:
+def test_no_rule_expires_points_within_the_minimum(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     day = timedelta(days=1)
     kept.rules = RetentionRules(everything=day, daily=day, weekly=day, monthly=day)
@@ -193,7 +193,7 @@ def test_nothing_below_the_floor_expires_whatever_the_rules_say(tmp_path: Path) 
     kept.check()
 
 
-def test_a_point_that_claims_to_be_old_stays_for_the_floor_after_it_came(tmp_path: Path) -> None:
+def test_backdated_point_stays_for_the_minimum(tmp_path: Path) -> None:
     """Or a host that was taken over could have its points expired as they are made."""
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
@@ -207,7 +207,7 @@ def test_a_point_that_claims_to_be_old_stays_for_the_floor_after_it_came(tmp_pat
     kept.check()
 
 
-def test_the_newest_complete_point_stays_for_ever_and_so_does_the_newest_of_all(
+def test_newest_point_and_newest_complete_point_stay(
     tmp_path: Path,
 ) -> None:
     kept = kept_site(tmp_path)
@@ -225,7 +225,7 @@ def test_the_newest_complete_point_stays_for_ever_and_so_does_the_newest_of_all(
     kept.check()
 
 
-def test_more_than_a_fifth_stops_and_nothing_is_written(kept: KeptSite) -> None:
+def test_expiry_of_more_than_a_fifth_stops(kept: KeptSite) -> None:
     names = vault_of(kept).names()
     with pytest.raises(RetentionStopped, match="4 of 10"):
         kept.keep()
@@ -237,7 +237,7 @@ def test_more_than_a_fifth_stops_and_nothing_is_written(kept: KeptSite) -> None:
     kept.check()
 
 
-def test_the_share_that_is_named_is_enough_where_it_is_no_whole_number(tmp_path: Path) -> None:
+def test_named_share_is_sufficient_when_fractional(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
     for _ in range(3):
@@ -257,7 +257,7 @@ def test_a_fifth_itself_goes(tmp_path: Path) -> None:
     kept.check()
 
 
-def test_interim_points_go_once_a_later_run_has_ended_and_count_in_no_fifth(
+def test_interim_points_expire_outside_of_the_fifth(
     tmp_path: Path,
 ) -> None:
     kept = kept_site(tmp_path)
@@ -278,7 +278,7 @@ def test_interim_points_go_once_a_later_run_has_ended_and_count_in_no_fifth(
     kept.check()
 
 
-def test_a_plan_changes_nothing_and_says_what_a_run_would_do(kept: KeptSite) -> None:
+def test_plan_changes_nothing_and_predicts_the_run(kept: KeptSite) -> None:
     names = vault_of(kept).names()
     plan, stock = kept.plan()
     assert vault_of(kept).names() == names
@@ -302,7 +302,7 @@ def test_a_plan_changes_nothing_and_says_what_a_run_would_do(kept: KeptSite) -> 
     assert stock.marked.packs == len(result.marked)
 
 
-def test_what_comes_free_is_told_for_the_month_in_which_it_can_go(tmp_path: Path) -> None:
+def test_freed_bytes_are_reported_by_month(tmp_path: Path) -> None:
     """Expired, marked and locked: the latest of these ends decides."""
     kept = kept_site(tmp_path, lock=ObjectLock(mode="COMPLIANCE", days=70))
     kept.rules = WEEKS
@@ -342,7 +342,7 @@ def test_what_comes_free_is_told_for_the_month_in_which_it_can_go(tmp_path: Path
     assert freed == sum(sizes[name] for name in marked)
 
 
-def test_where_nothing_is_locked_what_expires_comes_free_a_week_later(tmp_path: Path) -> None:
+def test_without_locks_expired_packs_go_after_a_week(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
     while (kept.clock() + timedelta(days=1 + 40)).day != 27:  # so that the week ends in the next

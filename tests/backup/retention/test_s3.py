@@ -84,9 +84,7 @@ def on_s3(folder: Path, bucket: Bucket, **more: Any) -> OnS3:
     return kept
 
 
-def test_what_is_locked_is_not_dropped_and_what_is_live_is_locked_for_longer(
-    tmp_path: Path, s3_bucket: Bucket
-) -> None:
+def test_locked_packs_stay_and_live_ones_are_extended(tmp_path: Path, s3_bucket: Bucket) -> None:
     kept = on_s3(tmp_path, s3_bucket)
     real = kept.vault.clock()
     first = kept.keep_at(41)
@@ -125,7 +123,7 @@ def test_what_is_locked_is_not_dropped_and_what_is_live_is_locked_for_longer(
     kept.check_as_reader()
 
 
-def test_what_no_lock_holds_is_dropped_with_the_keepers_own_rights(
+def test_unlocked_packs_are_removed_with_keeper_rights(
     tmp_path: Path, seaweedfs_server: SeaweedFs
 ) -> None:
     kept = on_s3(tmp_path, seaweedfs_server.bucket(mode=None), requires_lock=False)

@@ -53,7 +53,7 @@ class TestClocks:
         assert result.removed
         kept.check()
 
-    def test_a_plan_says_of_which_clock_a_run_would_stop(self, kept: KeptSite) -> None:
+    def test_plan_names_the_clock_that_stops_a_run(self, kept: KeptSite) -> None:
         def off() -> datetime:
             return kept.clock() + timedelta(minutes=61)
 
@@ -65,7 +65,7 @@ class TestClocks:
 
 
 class TestTwoKeepers:
-    def test_the_put_of_the_record_decides_and_the_loser_reads_again(self, kept: KeptSite) -> None:
+    def test_put_of_the_record_decides_a_race(self, kept: KeptSite) -> None:
         expired_and_marked(kept)
         kept.days(8)
         vault = vault_of(kept)
@@ -86,7 +86,7 @@ class TestTwoKeepers:
         assert vault.names(KEEPS) == [keep_name(0), keep_name(1), keep_name(2)]
         kept.check()
 
-    def test_a_keeper_that_is_always_overtaken_gives_up_plainly(self, kept: KeptSite) -> None:
+    def test_keeper_that_always_loses_gives_up(self, kept: KeptSite) -> None:
         vault = vault_of(kept)
         put = vault._put
 
@@ -115,12 +115,12 @@ def test_junk_in_the_keep_chain_is_passed_over(kept: KeptSite) -> None:
 
 
 class TestWhoMayKeep:
-    def test_a_damaged_key_is_named_with_how_to_have_another(self, tmp_path: Path) -> None:
+    def test_damaged_keeper_key_says_how_to_replace_it(self, tmp_path: Path) -> None:
         (tmp_path / "keeper.json").write_text("{}")
         with pytest.raises(Damaged, match="grant another"):
             Keeper.load(tmp_path / "keeper.json")
 
-    def test_a_keeper_that_the_owner_did_not_name_is_refused(self, kept: KeptSite) -> None:
+    def test_unknown_keeper_is_refused(self, kept: KeptSite) -> None:
         stranger = replace(kept.keeper, key=new_keeper(kept.site, file="other.json").key)
         sign_root(
             kept.site, keepers=(KeeperGrant(key=kept.keeper.public_key, trusted_through=None),)
@@ -132,9 +132,7 @@ class TestWhoMayKeep:
         kept.keep(max_percent=50)
         kept.check()
 
-    def test_a_keeper_whose_trust_has_ended_is_refused_and_what_it_says_later_is_not_believed(
-        self, kept: KeptSite
-    ) -> None:
+    def test_keeper_after_its_trust_ended_is_refused(self, kept: KeptSite) -> None:
         expired_and_marked(kept)
         grant = KeeperGrant(key=kept.keeper.public_key, trusted_through=0)
         sign_root(kept.site, keepers=(grant,))
@@ -148,6 +146,6 @@ class TestWhoMayKeep:
         with pytest.raises(UsageError, match="another repository"):
             kept.keep()
 
-    def test_a_keepers_file_that_is_none_says_so(self, tmp_path: Path) -> None:
+    def test_invalid_keeper_file_says_so(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="not found"):
             Keeper.load(tmp_path / "absent.json")

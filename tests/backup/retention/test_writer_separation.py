@@ -27,7 +27,7 @@ print(*sorted(name for name in names if any(word in name for word in kept)))
 """
 
 
-def test_what_only_the_keeper_does_is_in_no_store_that_a_writer_gets() -> None:
+def test_writer_stores_have_no_keeper_methods() -> None:
     assert {name for name in vars(KeeperStore) if not name.startswith("_")} == ONLY_THE_KEEPERS
     assert not ONLY_THE_KEEPERS & {name for name, _ in inspect.getmembers(Store)}
     assert get_type_hints(backup_run.back_up)["vault"] is Store
@@ -44,7 +44,7 @@ def test_a_writers_process_loads_nothing_that_removes() -> None:
     assert {"backup.trust.retention_log"} <= set(done.stdout.split()) <= harmless
 
 
-def test_a_backup_and_a_restore_touch_nothing_of_the_keepers(
+def test_backup_and_restore_load_no_keeper_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def touched(*_: object) -> None:

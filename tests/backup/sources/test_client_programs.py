@@ -48,12 +48,12 @@ def content_of(
     return given, size, failures
 
 
-def test_a_short_output_has_its_size_before_it_is_read() -> None:
+def test_short_output_has_its_size_before_reading() -> None:
     assert content_of(shell("printf abc"), first=b"x") == (b"xabc", 4, [])
     assert content_of(shell(":")) == (b"", 0, [])
 
 
-def test_a_long_output_has_its_size_once_it_ended() -> None:
+def test_long_output_has_its_size_at_its_end() -> None:
     given, size, failures = content_of(shell("head -c 3000000 /dev/zero"), first=b"x")
     assert given == b"x" + bytes(3_000_000)
     assert size > 1 << 60
@@ -68,7 +68,7 @@ def test_an_output_counts_only_when_its_program_succeeded(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 49_990, 65_520, 65_536, 1_000_000])
-def test_an_output_that_breaks_off_is_a_failure_whatever_its_program_said(size: int) -> None:
+def test_interrupted_output_is_a_failure(size: int) -> None:
     body = f"head -c {size} /dev/zero; "
     whole = content_of(shell(body + "echo; echo '-- at the end'"), ending=b"\n-- at the end")
     assert whole[0] == bytes(size) + b"\n-- at the end\n"
@@ -83,12 +83,12 @@ def test_an_output_that_breaks_off_is_a_failure_whatever_its_program_said(size: 
         content_of(shell(":"), first=b"\n-- at the end", ending=b"\n-- at the end")
 
 
-def test_an_end_that_comes_byte_by_byte_is_one() -> None:
+def test_byte_wise_end_is_complete() -> None:
     slowly = shell("head -c 65530 /dev/zero; for one in a b c d e f g h; do printf $one; done")
     assert content_of(slowly, ending=b"abcdefgh")[0].endswith(b"\0abcdefgh")
 
 
-def test_a_program_killed_in_the_middle_is_a_failure() -> None:
+def test_killed_program_is_a_failure() -> None:
     with pytest.raises(OSError, match="sh ended with -9"):
         content_of(shell("head -c 200000 /dev/zero; kill -9 $$"))
 
@@ -101,7 +101,7 @@ def test_a_program_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -
     assert time.monotonic() - begun < 30
 
 
-def test_no_program_outlives_its_block_nor_does_what_it_started(tmp_path: Path) -> None:
+def test_no_program_or_child_outlives_its_block(tmp_path: Path) -> None:
     noted = tmp_path / "pids"
     script = f"sleep 60 & echo $$ $! > {noted}.new; mv {noted}.new {noted}; wait"
     with run_program(shell(script), stdout=True):
@@ -118,7 +118,7 @@ def _runs(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def test_what_a_program_says_is_cut_short_and_without_secrets() -> None:
+def test_program_messages_are_shortened_without_secrets() -> None:
     word = "pass-word"
     script = 'echo "error: $WORD is wrong" >&2; printf "hint: \\033[31mred\\n" >&2; exit 1'
     with pytest.raises(ProgramFailed) as failed:
@@ -134,7 +134,7 @@ def files_held_open() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
+def test_endless_messages_keep_beginning_and_end() -> None:
     """A program may say a line a row: neither memory nor a disk is for that."""
     word = "pass-word"
     lines = "yes 'a row without a key' | head -c 60000000"
@@ -158,7 +158,7 @@ def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
 
 
 @pytest.mark.parametrize("before", range(16 * 1024 - 12, 16 * 1024 + 2))
-def test_a_secret_at_the_edge_of_what_is_kept_is_not_shown_in_half(before: int) -> None:
+def test_secret_at_the_cut_is_hidden_completely(before: int) -> None:
     word = "pass-word"
     script = (
         f"head -c {before} /dev/zero | tr '\\0' x; printf $WORD; head -c 90000 /dev/zero; exit 4"
@@ -170,7 +170,7 @@ def test_a_secret_at_the_edge_of_what_is_kept_is_not_shown_in_half(before: int) 
     assert "word" not in head
 
 
-def test_what_goes_on_holding_the_line_after_its_program_ended_is_not_waited_for(
+def test_child_that_keeps_the_pipe_is_not_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.sources.client_programs._LAST_WORD_SECONDS", 0.2)
@@ -186,7 +186,7 @@ def test_what_goes_on_holding_the_line_after_its_program_ended_is_not_waited_for
         os.kill(int(noted.read_text()), signal.SIGKILL)
 
 
-def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
+def test_unstartable_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProgramFailed, match=r"pg_dump: .*package"):
         find_program(["pg_dump"], tmp_path, "p")
     (tmp_path / "pg_dump").write_bytes(b"no program")
@@ -197,7 +197,7 @@ def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
             start(command)
 
 
-def test_a_program_is_fed_to_its_end_and_its_words_are_given(tmp_path: Path) -> None:
+def test_program_gets_all_input_and_returns_messages(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     pieces = [bytes([n]) * 100_000 for n in range(30)]
     status, sent, said = feed(shell(f"cat > {taken}; echo done >&2"), lambda: iter(pieces))
@@ -205,13 +205,13 @@ def test_a_program_is_fed_to_its_end_and_its_words_are_given(tmp_path: Path) -> 
     assert taken.read_bytes() == b"".join(pieces)
 
 
-def test_a_program_that_ends_before_its_input_is_asked_why() -> None:
+def test_program_ending_before_its_input_is_reported() -> None:
     endless = iter(lambda: bytes(100_000), b"")
     status, _, said = feed(shell("head -c 10 >/dev/null; echo full >&2; exit 5"), lambda: endless)
     assert (status, said) == (5, ["full"])
 
 
-def test_a_stream_that_breaks_off_is_never_taken_for_its_end(tmp_path: Path) -> None:
+def test_interrupted_stream_is_never_complete(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
 
     def damaged() -> Iterator[bytes]:

@@ -38,11 +38,11 @@ def seen(content: bytes, piece_bytes: int, ending: EndMarker) -> bool:
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("piece_bytes", [1, 511, 512, 513, 50_000, 1 << 20])
-def test_a_whole_tar_has_its_end_however_it_comes(form: int, piece_bytes: int) -> None:
+def test_complete_tar_is_recognized_in_any_pieces(form: int, piece_bytes: int) -> None:
     assert seen(tar(form=form), piece_bytes, TarEndMarker())
 
 
-def test_a_tar_that_breaks_off_anywhere_has_none_though_its_files_are_full_of_zeros() -> None:
+def test_truncated_tar_is_never_complete() -> None:
     content = tar()
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         end = max(member.offset_data + member.size for member in archive)
@@ -53,7 +53,7 @@ def test_a_tar_that_breaks_off_anywhere_has_none_though_its_files_are_full_of_ze
     assert seen(content[: end + 1024], 4096, TarEndMarker())
 
 
-def test_a_member_of_eight_gigabytes_and_more_is_passed_over() -> None:
+def test_tar_member_over_eight_gigabytes_is_skipped() -> None:
     """Its size does not fit the octal digits; PostgreSQL writes it as GNU does."""
     member = tarfile.TarInfo("base/1/16384")
     member.size = 9 * 1024**3
@@ -70,12 +70,12 @@ def test_a_member_of_eight_gigabytes_and_more_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 1023, b"\xff" * 4096, b"no tar at all" * 999])
-def test_what_is_no_tar_has_no_end_of_one(content: bytes) -> None:
+def test_invalid_tar_has_no_end(content: bytes) -> None:
     assert not seen(content, 1000, TarEndMarker())
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 4096])
-def test_a_text_ends_with_its_line_or_shortly_before(piece_bytes: int) -> None:
+def test_text_dump_ends_with_its_last_line(piece_bytes: int) -> None:
     line = b"\n-- Dump completed"
     assert seen(b"x" * 5000 + line, piece_bytes, TextEndMarker(line))
     assert seen(b"x" * 5000 + line + b" on 2026-11-27\n", piece_bytes, TextEndMarker(line))

@@ -103,9 +103,7 @@ def replace_by_fifo(source: Path) -> None:
     os.mkfifo(source / "note.txt")
 
 
-def test_a_file_that_is_gone_when_its_turn_comes_is_counted_and_no_error(
-    site: Site, tmp_path: Path
-) -> None:
+def test_file_gone_when_read_is_counted_without_error(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     gone = source / "calls" / "one.wav"
     result = site.back_up(
@@ -116,9 +114,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_counted_and_no_error(
     check_rest(site, source, tmp_path / "out", b"calls", is_complete=True)
 
 
-def test_a_file_that_is_gone_before_it_is_looked_at_is_counted_and_no_error(
-    site: Site, tmp_path: Path
-) -> None:
+def test_file_gone_before_listing_is_counted_without_error(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     folder = source / "calls-old"
     result = site.back_up(
@@ -129,9 +125,7 @@ def test_a_file_that_is_gone_before_it_is_looked_at_is_counted_and_no_error(
     check_rest(site, source, tmp_path / "out", is_complete=True)
 
 
-def test_a_file_that_is_replaced_is_kept_as_the_new_one_and_named(
-    site: Site, tmp_path: Path
-) -> None:
+def test_replaced_file_is_kept_as_new_and_named(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     path = source / "note.txt"
 
@@ -152,9 +146,7 @@ def test_a_file_that_is_replaced_is_kept_as_the_new_one_and_named(
     )
 
 
-def test_a_file_that_changes_while_it_is_read_is_named_and_kept_as_read(
-    site: Site, tmp_path: Path
-) -> None:
+def test_file_changed_while_read_is_named(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     path = source / "calls" / "one.wav"
 
@@ -169,9 +161,7 @@ def test_a_file_that_changes_while_it_is_read_is_named_and_kept_as_read(
     assert (tmp_path / "out/files/calls/one.wav").stat().st_size == size
 
 
-def test_a_file_that_changes_and_gets_its_time_back_while_it_is_read_is_named(
-    site: Site, tmp_path: Path
-) -> None:
+def test_change_with_restored_time_is_named(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     path = source / "calls" / "one.wav"
     before = path.stat()
@@ -189,9 +179,7 @@ def test_a_file_that_changes_and_gets_its_time_back_while_it_is_read_is_named(
 
 
 @pytest.mark.parametrize("name", ["calls/one.wav", "sparse", "note.txt"])
-def test_a_file_that_becomes_shorter_while_it_is_read_is_named_and_kept_as_read(
-    site: Site, tmp_path: Path, name: str
-) -> None:
+def test_file_truncated_while_read_is_named(site: Site, tmp_path: Path, name: str) -> None:
     source = plain_tree(tmp_path / "source")
     (source / "note.txt").write_text("a line\n" * 8000)
     with (source / "sparse").open("wb") as file:
@@ -210,9 +198,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_named_and_kept_as_read(
     assert kept == path.read_bytes()
 
 
-def test_a_file_that_comes_to_end_in_a_hole_is_kept_up_to_where_the_hole_ended(
-    site: Site, tmp_path: Path
-) -> None:
+def test_file_truncated_in_a_hole_keeps_its_beginning(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     path = source / "sparse"
@@ -231,7 +217,7 @@ def test_a_file_that_comes_to_end_in_a_hole_is_kept_up_to_where_the_hole_ended(
     assert (tmp_path / "out/files/sparse").read_bytes() == before[: 2000 * KIB]
 
 
-def test_a_file_that_is_replaced_by_a_fifo_hangs_nobody(site: Site, tmp_path: Path) -> None:
+def test_file_replaced_by_fifo_blocks_nothing(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     result = site.back_up(
         MeddledSource(source, b"note.txt", when="before", meddle=lambda: replace_by_fifo(source))
@@ -244,7 +230,7 @@ class ReadHere(FilesSource):
     supports_worker_reader = False
 
 
-def test_a_small_file_that_changes_whenever_it_is_read_is_kept_and_named(
+def test_constantly_changing_small_file_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -263,7 +249,7 @@ def test_a_small_file_that_changes_whenever_it_is_read_is_kept_and_named(
     check_rest(site, source, tmp_path / "out", b"note.txt")
 
 
-def test_what_may_not_be_read_is_named(
+def test_unreadable_file_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Root reads everything, so the refusal is made here, where the kernel would make it.
@@ -285,7 +271,7 @@ def test_what_may_not_be_read_is_named(
     check_rest(site, source, tmp_path / "out", b"calls/one.wav", b"calls", b"calls-old/dump.sql")
 
 
-def test_unread_files_stand_in_the_point_for_who_holds_a_key(site: Site, tmp_path: Path) -> None:
+def test_unread_files_are_listed_for_key_holders(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     result = site.back_up(
         MeddledSource(source, b"note.txt", when="before", meddle=lambda: replace_by_fifo(source))
@@ -296,7 +282,7 @@ def test_unread_files_stand_in_the_point_for_who_holds_a_key(site: Site, tmp_pat
     assert point.details.unread_total == 1
 
 
-def test_what_could_not_be_read_one_night_is_there_the_next(site: Site, tmp_path: Path) -> None:
+def test_unreadable_file_is_in_the_next_point(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
 
     def touch() -> None:
@@ -309,7 +295,7 @@ def test_what_could_not_be_read_one_night_is_there_the_next(site: Site, tmp_path
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_a_source_that_fails_is_named_and_the_others_go_on(site: Site, tmp_path: Path) -> None:
+def test_failed_source_is_named_and_others_continue(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     no_database = tmp_path / "broken.db"
     no_database.write_bytes(b"this is no database, and long enough to be looked at" * 100)
@@ -332,9 +318,7 @@ def test_a_source_that_fails_is_named_and_the_others_go_on(site: Site, tmp_path:
     assert "nowhere" not in (outcomes["broken"].problem or "nowhere")
 
 
-def test_a_source_that_failed_one_night_is_not_sent_again_the_next(
-    site: Site, tmp_path: Path
-) -> None:
+def test_failed_source_is_not_sent_again(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "big").write_bytes(noise(3000 * KIB))
@@ -350,7 +334,7 @@ def test_a_source_that_failed_one_night_is_not_sent_again_the_next(
     assert result.bytes_read < 3000 * KIB
 
 
-def test_a_point_of_nothing_is_not_made(site: Site, tmp_path: Path) -> None:
+def test_empty_point_is_not_created(site: Site, tmp_path: Path) -> None:
     with pytest.raises(NothingToBackUp, match="no source could be read"):
         site.back_up(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="Name at least one"):
@@ -358,7 +342,7 @@ def test_a_point_of_nothing_is_not_made(site: Site, tmp_path: Path) -> None:
     assert site.repository().points() == []
 
 
-def test_a_source_without_a_file_beside_others_is_named(site: Site, tmp_path: Path) -> None:
+def test_empty_source_among_others_is_named(site: Site, tmp_path: Path) -> None:
     """It may be the folder of a disk that was not mounted."""
     source = plain_tree(tmp_path / "source")
     (tmp_path / "unmounted").mkdir()
@@ -369,7 +353,7 @@ def test_a_source_without_a_file_beside_others_is_named(site: Site, tmp_path: Pa
     assert site.back_up(source, tmp_path / "unmounted").warnings == ()
 
 
-def test_a_request_that_makes_no_sense_is_refused(site: Site, tmp_path: Path) -> None:
+def test_invalid_request_is_refused(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     with pytest.raises(UsageError, match="same name"):
         site.back_up(FilesSource("a", source), FilesSource("a", source))
@@ -391,7 +375,7 @@ def test_two_runs_at_once_are_refused(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("thirty_nights")
-def test_content_that_changed_behind_the_file_system_is_reported(
+def test_change_behind_the_file_system_is_reported(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = plain_tree(tmp_path / "source")
@@ -418,7 +402,7 @@ def test_content_that_changed_behind_the_file_system_is_reported(
     assert (tmp_path / "out/files/calls/one.wav").read_bytes().startswith(b"another beginning")
 
 
-def test_progress_is_told(site: Site, tmp_path: Path) -> None:
+def test_progress_is_reported(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     told: list[Any] = []
 
@@ -435,7 +419,7 @@ def test_progress_is_told(site: Site, tmp_path: Path) -> None:
     assert restoring[-1].files == 5
 
 
-def test_a_database_in_use_is_copied_as_one_transaction_sees_it(site: Site, tmp_path: Path) -> None:
+def test_database_in_use_is_copied_in_one_transaction(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "crm.db"
     with closing(sqlite3.connect(path)) as writer:
         writer.execute("PRAGMA journal_mode=WAL")

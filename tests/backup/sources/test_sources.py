@@ -45,7 +45,7 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_source_gives_its_root_first_and_paths_in_order(
+def test_every_source_yields_root_first_in_order(
     tmp_path: Path, scratch: Path, database: Path
 ) -> None:
     sources = [
@@ -71,7 +71,9 @@ def test_a_source_is_not_changed_by_reading(tmp_path: Path, scratch: Path) -> No
     assert describe(tree) == before
 
 
-def test_a_source_says_when_it_is_consistent(tmp_path: Path, scratch: Path, database: Path) -> None:
+def test_source_reports_its_consistent_moment(
+    tmp_path: Path, scratch: Path, database: Path
+) -> None:
     for source in (FilesSource("a", tmp_path), SqliteSource("a", database)):
         with source.opened(scratch, now) as opened:
             assert opened.consistent_at == now()
@@ -96,16 +98,14 @@ def test_a_socket_is_left_out(scratch: Path, tmp_path: Path) -> None:
         (["*"], set()),
     ],
 )  # fmt: skip
-def test_what_is_excluded_is_not_given(
+def test_excluded_paths_are_not_yielded(
     tmp_path: Path, scratch: Path, exclude: list[str], left: set[str]
 ) -> None:
     source = FilesSource("a", plain_tree(tmp_path / "tree"), exclude)
     assert {found.path.decode() for found in found_in(source, scratch)} == left | {""}
 
 
-def test_a_link_to_a_folder_may_be_the_root_and_is_followed_nowhere_else(
-    tmp_path: Path, scratch: Path
-) -> None:
+def test_only_the_root_may_be_a_link(tmp_path: Path, scratch: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     (tmp_path / "way").symlink_to(tree)
     (tree / "inside").symlink_to(tmp_path)
@@ -115,7 +115,7 @@ def test_a_link_to_a_folder_may_be_the_root_and_is_followed_nowhere_else(
     assert not [path for path in paths if path.startswith(b"inside/")]
 
 
-def test_a_tree_deeper_than_a_path_may_be_long_is_given(tmp_path: Path, scratch: Path) -> None:
+def test_tree_deeper_than_path_limit_is_yielded(tmp_path: Path, scratch: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     (tmp_path / "top").mkdir()
     name = "d" * 200
@@ -134,14 +134,14 @@ def test_a_tree_deeper_than_a_path_may_be_long_is_given(tmp_path: Path, scratch:
 
 
 @pytest.mark.parametrize("make", [FilesSource, SqliteSource])
-def test_a_source_that_is_not_there_fails_and_names_itself(
+def test_missing_source_fails_with_its_name(
     tmp_path: Path, scratch: Path, make: type[FilesSource] | type[SqliteSource]
 ) -> None:
     with pytest.raises(SourceFailed, match="source crm"):
         found_in(make("crm", tmp_path / "absent"), scratch)
 
 
-def test_a_database_that_stays_locked_is_given_up(
+def test_permanently_locked_database_is_abandoned(
     scratch: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.sources.sqlite._BUSY_SECONDS", 0.0)
@@ -151,7 +151,7 @@ def test_a_database_that_stays_locked_is_given_up(
             found_in(SqliteSource("crm", database), scratch)
 
 
-def test_what_the_user_of_a_source_raises_is_not_the_sources_failure(
+def test_error_of_the_caller_is_no_source_failure(
     tmp_path: Path, scratch: Path, database: Path
 ) -> None:
     for source in (FilesSource("a", tmp_path), SqliteSource("a", database)):

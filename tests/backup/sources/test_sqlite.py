@@ -32,9 +32,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_writers_go_on_and_the_copy_is_of_one_moment(
-    site: Site, database: Path, tmp_path: Path
-) -> None:
+def test_copy_is_of_one_moment_during_writes(site: Site, database: Path, tmp_path: Path) -> None:
     has_ended = threading.Event()
     moved = 0
 
@@ -63,7 +61,7 @@ def test_writers_go_on_and_the_copy_is_of_one_moment(
     assert rows(restored, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_a_reader_and_a_writer_are_not_held_up_while_the_copy_is_read(
+def test_reading_the_copy_blocks_no_reader_or_writer(
     site: Site, database: Path, tmp_path: Path
 ) -> None:
     scratch = tmp_path / "scratch"
@@ -84,7 +82,7 @@ def test_a_reader_and_a_writer_are_not_held_up_while_the_copy_is_read(
     assert rows(database, "SELECT count(*) FROM calls") == [(19_900,)]
 
 
-def test_a_database_of_0_bytes_is_taken_and_told(tmp_path: Path, site: Site) -> None:
+def test_empty_database_file_is_kept_and_reported(tmp_path: Path, site: Site) -> None:
     path = tmp_path / "crm.db"
     path.touch()
     source = SqliteSource("crm", path)
@@ -104,7 +102,7 @@ def test_a_database_of_0_bytes_is_taken_and_told(tmp_path: Path, site: Site) -> 
     assert site.back_up(source).complete
 
 
-def test_what_sqlite_cannot_read_is_told_before_the_night(tmp_path: Path) -> None:
+def test_unreadable_sqlite_file_is_reported_before_the_night(tmp_path: Path) -> None:
     path = tmp_path / "crm.db"
     path.write_bytes(b"a dump, and no database" * 100)
     (obstacle,) = SqliteSource("crm", path).obstacles(tmp_path)
@@ -114,7 +112,7 @@ def test_what_sqlite_cannot_read_is_told_before_the_night(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_database_in_wal_mode_that_nobody_has_open_needs_its_folder(tmp_path: Path) -> None:
+def test_unopened_wal_database_needs_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "crm"
     folder.mkdir()
     path = folder / "crm.db"
@@ -133,7 +131,7 @@ def test_a_database_in_wal_mode_that_nobody_has_open_needs_its_folder(tmp_path: 
     assert source.obstacles(tmp_path) == []
 
 
-def test_a_database_that_is_locked_is_no_obstacle(tmp_path: Path) -> None:
+def test_locked_database_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "crm.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("CREATE TABLE calls (n INTEGER)")

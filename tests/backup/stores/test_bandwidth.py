@@ -68,7 +68,7 @@ class TestThrottledStore(StoreContract):
         return throttled(at(9), Window(start_minute=0, end_minute=1, bytes_per_second=1))
 
 
-def test_puts_take_as_long_as_the_limit_says() -> None:
+def test_puts_take_as_long_as_the_limit() -> None:
     time = at(9)
     put(throttled(time, OFFICE), *[MB // 2] * 41)
     assert time.passed == pytest.approx(20, abs=1)
@@ -94,7 +94,7 @@ def test_a_window_may_go_over_midnight() -> None:
     assert time.passed == pytest.approx(10, abs=1)
 
 
-def test_the_end_of_a_window_is_not_in_it_and_24_00_is_midnight() -> None:
+def test_window_end_is_exclusive_and_24_is_midnight() -> None:
     limits = Bandwidth(windows=(OFFICE, NIGHT), zone=UTC)
     assert limits.rate_at(at(7, 59).now()) == 10 * MB
     assert limits.rate_at(at(8).now()) == MB
@@ -103,7 +103,7 @@ def test_the_end_of_a_window_is_not_in_it_and_24_00_is_midnight() -> None:
     assert Bandwidth(windows=(WHOLE_DAY,), zone=UTC).rate_at(at(23, 59, 59).now()) == MB
 
 
-def test_a_run_that_crosses_the_hour_changes_its_rate() -> None:
+def test_run_crossing_the_hour_changes_its_rate() -> None:
     time = at(19, 59, 40)
     store = throttled(time, OFFICE, NIGHT)
     put(store, *[MB] * 120)
@@ -111,7 +111,7 @@ def test_a_run_that_crosses_the_hour_changes_its_rate() -> None:
     assert time.passed == pytest.approx(20 + 10, abs=2)
 
 
-def test_one_that_waits_for_a_large_object_does_not_oversleep_the_hour() -> None:
+def test_wait_for_large_object_notices_the_hour() -> None:
     time = at(19, 59, 50)
     put(throttled(time, OFFICE), 100 * MB, MB)
     assert time.passed == pytest.approx(10, abs=1.1)
@@ -126,7 +126,7 @@ def test_idle_time_is_not_saved_up() -> None:
     assert time.passed - 3600 == pytest.approx(10, abs=1.1)
 
 
-def test_a_clock_that_is_set_back_makes_nobody_wait() -> None:
+def test_clock_set_back_delays_nothing() -> None:
     time = at(9)
     store = throttled(time, OFFICE)
     put(store, MB)
@@ -166,11 +166,11 @@ def test_only_puts_wait() -> None:
         store.put("p/1", b"")
 
 
-def test_it_says_of_itself_what_the_store_beneath_says() -> None:
+def test_description_is_that_of_the_inner_store() -> None:
     assert throttled(at(9)).describe() == MemoryStore().describe()
 
 
-def test_a_backup_at_a_limit_is_as_whole_as_any_and_tells_its_progress(tmp_path: Path) -> None:
+def test_limited_backup_is_complete_and_reports_progress(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(12):

@@ -17,7 +17,7 @@ __all__ = ["done"]
 
 
 @pytest.mark.parametrize("size", [10_000, 2 * 1024 * 1024])
-def test_a_disk_that_takes_a_write_in_pieces_gets_all_of_it(
+def test_disk_with_short_writes_gets_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """As Linux does of more than 2 GiB, and a share or a signal of less."""
@@ -29,7 +29,7 @@ def test_a_disk_that_takes_a_write_in_pieces_gets_all_of_it(
     assert store.get("a/b") == content
 
 
-def test_a_disk_that_takes_nothing_past_its_cache_gets_it_in_the_usual_way(
+def test_disk_without_direct_writes_is_written_normally(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, set_direct = os.write, directory._set_direct
@@ -57,7 +57,7 @@ def test_a_disk_that_takes_nothing_past_its_cache_gets_it_in_the_usual_way(
 @pytest.mark.parametrize(
     ("why", "size", "tries"), [(errno.EIO, 2048, 1), (errno.EINVAL, 2048, 2), (errno.EINVAL, 1, 1)]
 )
-def test_a_write_that_is_refused_for_another_reason_is_not_tried_again(
+def test_write_refused_for_another_reason_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int, size: int, tries: int
 ) -> None:
     """What went through the cache already is not refused for going past it."""
@@ -82,15 +82,13 @@ def test_a_folder_that_went_is_made_again(tmp_path: Path) -> None:
     assert store.get("a/b/d") == b"y"
 
 
-def test_the_place_of_a_new_vault_lasts_with_every_folder_above_it(
-    tmp_path: Path, done: list[str]
-) -> None:
+def test_new_vault_survives_with_all_parent_folders(tmp_path: Path, done: list[str]) -> None:
     DirectoryStore(tmp_path / "disk/company/vault").put("a", b"x")
     above = [tmp_path, tmp_path / "disk", tmp_path / "disk/company"]
     assert done[:3] == [f"sync {folder}" for folder in above]
 
 
-def test_a_key_is_whole_on_the_disk_before_it_has_its_name_and_its_name_lasts(
+def test_key_file_is_synced_before_its_name(
     tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = os.link

@@ -41,7 +41,7 @@ def is_wanted(_: Stat) -> bool:
     return True
 
 
-def test_several_are_read_at_once_and_given_in_order() -> None:
+def test_reads_are_concurrent_and_in_order() -> None:
     store = FarStore(meet=AT_ONCE)
     for number in range(3 * AT_ONCE):
         store.put(f"a/{number:03}", b"%d" % number)
@@ -51,7 +51,7 @@ def test_several_are_read_at_once_and_given_in_order() -> None:
     assert found == [(f"a/{number:03}", b"%d" % number) for number in range(3 * AT_ONCE)]
 
 
-def test_no_more_is_read_ahead_than_fits_into_little_memory() -> None:
+def test_read_ahead_is_bounded_by_memory() -> None:
     store = FarStore(meet=1)
     for number in range(40):
         store.put(f"a/{number:03}", bytes(1024 * 1024))
@@ -61,7 +61,7 @@ def test_no_more_is_read_ahead_than_fits_into_little_memory() -> None:
     assert len(store.asked) == 40
 
 
-def test_what_is_not_wanted_or_larger_than_its_kind_is_read_only_when_asked_for() -> None:
+def test_unwanted_or_large_objects_are_read_on_request() -> None:
     store = FarStore(meet=1)
     store.put("a/1", b"known")
     store.put("a/2", bytes(MOST + 1))
@@ -71,7 +71,7 @@ def test_what_is_not_wanted_or_larger_than_its_kind_is_read_only_when_asked_for(
     assert given[0][1]() == b"known"
 
 
-def test_what_is_gone_or_fails_is_told_in_its_place_and_hides_nothing_beside_it() -> None:
+def test_missing_object_is_reported_in_its_place() -> None:
     store = FarStore(meet=1)
     for name in ("a/1", "a/2", "a/3"):
         store.put(name, name.encode())
@@ -86,7 +86,7 @@ def test_what_is_gone_or_fails_is_told_in_its_place_and_hides_nothing_beside_it(
     assert found == [b"a/1", "a/2 is gone", b"a/3"]
 
 
-def test_a_store_at_hand_is_asked_by_whoever_wants_it_and_no_thread_is_begun() -> None:
+def test_local_store_starts_no_thread() -> None:
     asked_by: set[int] = set()
 
     class NearStore(MemoryStore):
@@ -105,7 +105,7 @@ def test_a_store_at_hand_is_asked_by_whoever_wants_it_and_no_thread_is_begun() -
     assert (asked_by, threading.active_count()) == ({threading.get_ident()}, before)
 
 
-def test_a_call_made_beside_leaves_no_thread_and_raises_what_it_raised() -> None:
+def test_background_call_leaves_no_thread_and_raises() -> None:
     store = FarStore(meet=1)
     before = threading.active_count()
     with pytest.raises(NotFound):
@@ -113,7 +113,7 @@ def test_a_call_made_beside_leaves_no_thread_and_raises_what_it_raised() -> None
     assert threading.active_count() == before
 
 
-def test_a_far_vault_is_kept_searched_checked_and_restored_as_a_near_one(tmp_path: Path) -> None:
+def test_distant_vault_behaves_like_a_local_one(tmp_path: Path) -> None:
     clock = Clock()
     vault = FarVault(clock)
     kept = kept_site(tmp_path, vault, clock)

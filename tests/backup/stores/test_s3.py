@@ -129,7 +129,7 @@ class TestS3StoreWithoutALockByRole(UnlockedContract):
 
 
 @pytest.mark.parametrize("mode", ["COMPLIANCE", "GOVERNANCE"])
-def test_the_keeper_removes_what_was_locked_once_its_lock_is_over(
+def test_keeper_removes_objects_after_their_lock(
     seaweedfs_server: SeaweedFs, mode: LockMode
 ) -> None:
     """The keeper locks for seconds what the writer put, in a bucket that can lock.
@@ -228,7 +228,7 @@ class TestVersions:
         assert store.get("a/b") == b"first"
         assert [(stat.name, stat.is_hidden) for stat in store.list("a/")] == [("a/b", True)]
 
-    def test_what_is_put_over_a_marker_is_a_later_version(
+    def test_put_over_a_marker_is_a_later_version(
         self, s3_bucket: Bucket, store: Store, intruder: Any
     ) -> None:
         store.put("a/b", b"first")
@@ -246,9 +246,7 @@ class TestVersions:
         with pytest.raises(NotFound):
             store.get("never")
 
-    def test_what_was_read_once_and_then_dropped_is_not_found(
-        self, seaweedfs_server: SeaweedFs
-    ) -> None:
+    def test_removed_object_is_not_found_after_reading(self, seaweedfs_server: SeaweedFs) -> None:
         bucket = seaweedfs_server.bucket(mode=None)
         store = open_s3(options(bucket, bucket.admin, requires_lock=False))
         store.put("a", b"first")
@@ -260,7 +258,7 @@ class TestVersions:
             with pytest.raises(NotFound):
                 store.get("a")
 
-    def test_a_hidden_and_an_overwritten_snapshot_are_seen_through_and_reported(
+    def test_hidden_and_overwritten_snapshots_are_read_and_reported(
         self, s3_bucket: Bucket, store: Store, intruder: Any, tmp_path: Path
     ) -> None:
         site = new_site(tmp_path / "site", store)
@@ -283,7 +281,7 @@ class TestVersions:
             site.restore(point, tmp_path / f"out{number}")
             assert describe(tmp_path / f"out{number}" / "files") == describe(source)
 
-    def test_an_object_larger_than_any_of_ours_is_named_and_not_read(
+    def test_oversize_object_is_named_and_not_read(
         self, s3_bucket: Bucket, store: Store, intruder: Any, tmp_path: Path
     ) -> None:
         site = new_site(tmp_path / "site", store)
@@ -298,7 +296,7 @@ class TestVersions:
         again = site.back_up(source)
         assert (again.sequence, len(again.warnings)) == (3, 1)
 
-    def test_a_name_whose_versions_go_on_in_the_next_page_is_one_name(self) -> None:
+    def test_name_across_two_pages_is_one_name(self) -> None:
         def version(key: str, number: int) -> dict[str, Any]:
             return {
                 "Key": key, "VersionId": str(number), "Size": number, "ETag": '"e"',
@@ -328,9 +326,7 @@ class TestVersions:
             {},
         ],
     )
-    def test_a_page_that_s3_would_not_give_ends_the_listing(
-        self, store: Store, page: dict[str, Any]
-    ) -> None:
+    def test_foreign_page_ends_the_listing(self, store: Store, page: dict[str, Any]) -> None:
         from backup.stores.s3.client import Calls
 
         given = S3Options(bucket="vault", access_key_id="id", secret_access_key="secret")
@@ -343,7 +339,7 @@ class TestVersions:
         with pytest.raises(StoreUnavailable, match=r"listing w/ failed.*not S3's"):
             list(strange.list("w/"))
 
-    def test_a_listing_of_many_pages_is_whole_and_in_order(
+    def test_listing_of_many_pages_is_complete_in_order(
         self, s3_bucket: Bucket, store: Store, intruder: Any
     ) -> None:
         names = sorted(f"w/desk-1/p/{number % 7:02x}/{number:05}" for number in range(1_100))
@@ -360,7 +356,7 @@ class TestVersions:
         assert sum(stat.later_versions for stat in listed) == 110
 
 
-def test_what_is_put_is_not_copied_for_it(s3_bucket: Bucket) -> None:
+def test_put_does_not_copy_its_content(s3_bucket: Bucket) -> None:
     store = open_s3(options(s3_bucket, s3_bucket.admin))
     content = noise(9_000 * KIB)
     store.put("a/first", b"so that all is imported")
@@ -369,7 +365,7 @@ def test_what_is_put_is_not_copied_for_it(s3_bucket: Bucket) -> None:
     assert store.get("a/b") == content
 
 
-def test_a_range_is_read_into_its_memory_and_no_other(s3_bucket: Bucket) -> None:
+def test_range_is_read_into_its_own_memory(s3_bucket: Bucket) -> None:
     store = open_s3(options(s3_bucket, s3_bucket.admin))
     content = noise(9_000 * KIB)
     store.put("a", content)
@@ -380,7 +376,7 @@ def test_a_range_is_read_into_its_memory_and_no_other(s3_bucket: Bucket) -> None
     assert into == content[1000 : 1000 + len(into)]
 
 
-def test_of_two_stores_that_race_for_a_name_one_wins(s3_bucket: Bucket) -> None:
+def test_one_of_two_racing_stores_wins(s3_bucket: Bucket) -> None:
     given = options(s3_bucket, s3_bucket.key("writer"))
     stores = [open_s3(given, jitter=lambda: 0.1) for _ in range(2)]
 

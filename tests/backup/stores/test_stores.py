@@ -56,7 +56,7 @@ class TestLockedMemoryKeeperStore(LockedContract):
         return MemoryKeeperStore(lock=ObjectLock(mode="COMPLIANCE", days=30))
 
 
-def test_the_keepers_clock_is_the_file_systems_and_not_this_machines(
+def test_keeper_clock_is_that_of_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch = Path.touch
@@ -72,7 +72,7 @@ def test_the_keepers_clock_is_the_file_systems_and_not_this_machines(
 
 
 @pytest.mark.parametrize("kind", ["memory", "directory"])
-def test_what_is_removed_while_it_is_listed_ends_no_listing(tmp_path: Path, kind: str) -> None:
+def test_object_removed_during_listing_does_not_end_it(tmp_path: Path, kind: str) -> None:
     store = MemoryKeeperStore() if kind == "memory" else DirectoryKeeperStore(tmp_path)
     for name in ("w/a/p/00/1", "w/a/p/00/2", "w/a/p/00/3", "w/a/p/01/4"):
         store.put(name, b"a pack")
@@ -102,18 +102,16 @@ class TestDirectoryStore(StoreContract):
     def store(self, tmp_path: Path) -> Store:
         return DirectoryStore(tmp_path / "vault")
 
-    def test_an_object_is_read_only_and_nothing_is_left_over(self, tmp_path: Path) -> None:
+    def test_object_is_read_only_without_leftovers(self, tmp_path: Path) -> None:
         DirectoryStore(tmp_path).put("a/b", b"x")
         assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o440
         assert list((tmp_path / ".incoming").iterdir()) == []
 
-    def test_another_instance_sees_what_was_put(self, tmp_path: Path) -> None:
+    def test_another_instance_sees_stored_objects(self, tmp_path: Path) -> None:
         DirectoryStore(tmp_path).put("a/b", b"x")
         assert DirectoryStore(tmp_path).get("a/b") == b"x"
 
-    def test_a_draft_that_a_crash_left_is_not_listed_and_goes_after_a_day(
-        self, tmp_path: Path
-    ) -> None:
+    def test_abandoned_draft_is_unlisted_and_removed_later(self, tmp_path: Path) -> None:
         incoming = tmp_path / ".incoming"
         incoming.mkdir()
         old, new, foreign = incoming / ("0a" * 16), incoming / ("0b" * 16), incoming / "notes"
@@ -126,9 +124,7 @@ class TestDirectoryStore(StoreContract):
         store.put("a", b"")
         assert sorted(incoming.iterdir()) == [new, foreign]
 
-    def test_a_link_in_the_place_of_its_drafts_has_nothing_removed_and_nothing_written_there(
-        self, tmp_path: Path
-    ) -> None:
+    def test_drafts_folder_that_is_a_link_is_untouched(self, tmp_path: Path) -> None:
         """Whoever lends the disk may lay one to any folder of the machine that writes to it."""
         vault, elsewhere = tmp_path / "vault", tmp_path / "elsewhere"
         vault.mkdir()
@@ -144,9 +140,7 @@ class TestDirectoryStore(StoreContract):
         assert [path.name for path in elsewhere.iterdir()] == [precious.name]
         assert list(store.list("")) == []
 
-    def test_a_pipe_in_the_place_of_an_object_is_none_and_keeps_nobody_waiting(
-        self, tmp_path: Path
-    ) -> None:
+    def test_pipe_is_no_object_and_does_not_block(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a")
         (tmp_path / "b").symlink_to("/dev/zero")
         store = DirectoryStore(tmp_path)
@@ -158,14 +152,14 @@ class TestDirectoryStore(StoreContract):
                 store.read_into(name, 0, memoryview(bytearray(4)))
         assert list(store.list("")) == []
 
-    def test_a_file_of_a_year_that_nobody_will_see_ends_no_listing(
+    def test_impossible_file_year_does_not_end_a_listing(
         self,
     ) -> None:
         """Btrfs, tmpfs and shares keep any."""
         for timestamp, year in ((2.0**40, 9000), (-(2.0**40), 1000), (0.0, 1970)):
             assert directory._moment(timestamp).year == year
 
-    def test_folders_that_go_down_for_ever_end_no_listing(self, tmp_path: Path) -> None:
+    def test_endless_folders_do_not_end_a_listing(self, tmp_path: Path) -> None:
         store = DirectoryStore(tmp_path)
         for name in ("w/a", "w/z"):
             store.put(name, b"x")
@@ -178,12 +172,12 @@ class TestDirectoryStore(StoreContract):
         finally:
             subprocess.run(["rm", "-rf", tmp_path / "w/m"], check=True)  # shutil cannot
 
-    def test_a_store_that_cannot_be_written_says_so(self, tmp_path: Path) -> None:
+    def test_unwritable_store_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(StoreUnavailable, match=r"storing a failed.*run again"):
             DirectoryStore(tmp_path / "file").put("a", b"")
 
-    def test_an_object_of_another_user_is_no_matter_of_room_or_reach(
+    def test_foreign_object_is_no_lack_of_space(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = DirectoryStore(tmp_path)
@@ -197,7 +191,7 @@ class TestDirectoryStore(StoreContract):
             store.get("a")
         assert "Permission denied" in str(error.value)
 
-    def test_a_file_system_without_links_is_refused_at_once_and_by_its_name(
+    def test_file_system_without_links_is_refused_by_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As FAT does: a USB disk is formatted so."""
@@ -217,7 +211,7 @@ class TestDirectoryStore(StoreContract):
         store.put("top", b"x")
         assert store.get("top") == b"x"
 
-    def test_a_failed_put_leaves_no_object_and_no_draft(
+    def test_failed_put_leaves_no_object_or_draft(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = DirectoryStore(tmp_path)
@@ -233,7 +227,7 @@ class TestDirectoryStore(StoreContract):
         store.put("top", b"x")
         assert store.get("top") == b"x"
 
-    def test_a_name_that_is_taken_lasts_before_it_is_said_to_be(
+    def test_existing_name_is_durable_before_the_error(
         self, tmp_path: Path, done: list[str]
     ) -> None:
         DirectoryStore(tmp_path).put("a/b", b"x")
@@ -242,7 +236,7 @@ class TestDirectoryStore(StoreContract):
             DirectoryStore(tmp_path).put("a/b", b"y")
         assert done == [f"sync {tmp_path / 'a'}"]
 
-    def test_a_name_that_another_takes_meanwhile_lasts_before_it_is_said_to_be(
+    def test_name_taken_meanwhile_is_durable_before_the_error(
         self, tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         DirectoryStore(tmp_path).put("a/b", b"x")
@@ -252,7 +246,9 @@ class TestDirectoryStore(StoreContract):
             DirectoryStore(tmp_path).put("a/b", b"y")
         assert f"sync {tmp_path / 'a'}" in done
 
-    def test_folders_last_before_what_is_in_them(self, tmp_path: Path, done: list[str]) -> None:
+    def test_folders_are_durable_before_their_content(
+        self, tmp_path: Path, done: list[str]
+    ) -> None:
         # As if another process had made them, and died before it synced their names.
         vault = tmp_path / "vault"
         (vault / "a/b").mkdir(parents=True)

@@ -6,7 +6,7 @@ import threading
 from backup.system.buffer_pool import Buffers, OwnBuffer
 
 
-def test_what_is_still_looked_at_is_not_given_again() -> None:
+def test_buffer_in_use_is_not_reused() -> None:
     buffers = Buffers(100)
     first = buffers.take(60)
     first[:] = b"a" * 60
@@ -16,7 +16,7 @@ def test_what_is_still_looked_at_is_not_given_again() -> None:
     assert bytes(part) == b"a" * 10
 
 
-def test_what_nobody_looks_at_is_given_again_from_its_beginning() -> None:
+def test_free_buffer_is_reused_from_its_beginning() -> None:
     buffers = Buffers(100)
     first = buffers.take(100)
     first[:] = bytes(range(100))
@@ -24,7 +24,7 @@ def test_what_nobody_looks_at_is_given_again_from_its_beginning() -> None:
     assert bytes(buffers.take(3)) == b"\0\1\2"
 
 
-def test_more_than_a_buffer_holds_is_given_all_the_same() -> None:
+def test_request_larger_than_a_buffer_works() -> None:
     assert len(Buffers(100).take(101)) == 101
     assert OwnBuffer(mmap.PAGESIZE).take(mmap.PAGESIZE + 1) is None
 

@@ -31,7 +31,7 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> NetworkShutdown:
     return NetworkShutdown()
 
 
-def test_a_call_under_way_is_named_and_then_broken_off(ending: NetworkShutdown) -> None:
+def test_running_call_is_named_then_interrupted(ending: NetworkShutdown) -> None:
     connections, said, begun = Connections(), list[str](), threading.Event()
     ending.register(connections)
 
@@ -51,7 +51,7 @@ def test_a_call_under_way_is_named_and_then_broken_off(ending: NetworkShutdown) 
     assert told.endswith(": reading a pack")
 
 
-def test_nothing_is_begun_any_more_and_who_pauses_goes_on_at_once(ending: NetworkShutdown) -> None:
+def test_shutdown_starts_nothing_and_ends_pauses(ending: NetworkShutdown) -> None:
     connections = Connections()
     ending.register(connections)
     pausing = threading.Thread(target=ending.pause, args=(600,))
@@ -63,7 +63,7 @@ def test_nothing_is_begun_any_more_and_who_pauses_goes_on_at_once(ending: Networ
         pass
 
 
-def test_where_nothing_is_asked_across_a_network_no_thread_is_begun(
+def test_shutdown_without_network_starts_no_thread(
     ending: NetworkShutdown,
 ) -> None:
     before = threading.active_count()
@@ -71,7 +71,7 @@ def test_where_nothing_is_asked_across_a_network_no_thread_is_begun(
     assert threading.active_count() == before
 
 
-def test_what_waits_for_its_bandwidth_waits_no_longer() -> None:
+def test_bandwidth_wait_ends_at_shutdown() -> None:
     window = Window(start_minute=0, end_minute=1440, bytes_per_second=1)
     store = BandwidthLimitedStore(
         MemoryStore(),
@@ -109,11 +109,11 @@ def client_with(manager: object) -> object:
         client_with(SimpleNamespace(pool_classes_by_scheme={"https": len})),
     ],
 )
-def test_a_boto3_that_has_its_connections_elsewhere_is_used_all_the_same(client: object) -> None:
+def test_other_boto3_internals_still_work(client: object) -> None:
     _Connections(client).abort_all()
 
 
-def test_a_urllib3_that_makes_its_connections_otherwise_makes_them_all_the_same() -> None:
+def test_other_urllib3_internals_still_work() -> None:
     manager = SimpleNamespace(pool_classes_by_scheme={"https": Pool})
     connections = _Connections(client_with(manager))
     noting = manager.pool_classes_by_scheme["https"]

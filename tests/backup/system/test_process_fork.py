@@ -32,7 +32,7 @@ def handled() -> Iterator[None]:
 
 @pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize("number", ENDING)
-def test_a_signal_ends_a_forked_process_and_unwinds_nothing_of_its_parents(
+def test_signal_ends_child_without_parents_cleanup(
     number: signal.Signals,
 ) -> None:
     child = fork()
@@ -48,7 +48,7 @@ def test_a_signal_ends_a_forked_process_and_unwinds_nothing_of_its_parents(
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {*ENDING}
 
 
-def test_what_a_process_ignores_its_child_ignores_too() -> None:
+def test_child_ignores_signals_that_its_parent_ignores() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         child = fork()
@@ -61,7 +61,7 @@ def test_what_a_process_ignores_its_child_ignores_too() -> None:
 
 
 @pytest.mark.usefixtures("handled")
-def test_a_worker_that_is_ended_is_named_and_its_command_not_taken_for_ended() -> None:
+def test_terminated_worker_is_named_and_command_continues() -> None:
     @contextmanager
     def worker(emit: Emit) -> Iterator[Worker[int]]:
         def work(units: Iterator[int]) -> None:
@@ -77,7 +77,7 @@ def test_a_worker_that_is_ended_is_named_and_its_command_not_taken_for_ended() -
         next(told)
 
 
-def test_a_worker_that_is_killed_in_the_middle_of_a_word_is_named_too(
+def test_worker_killed_within_a_message_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write = os.write
@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_word_is_named_too(
         next(in_processes(worker, [1], 1))
 
 
-def test_a_worker_that_tells_much_while_it_is_given_much_holds_up_nobody(
+def test_full_pipes_in_both_directions_do_not_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(

@@ -124,7 +124,7 @@ KINDS = ["pub/root/", "pub/keep/", "pub/format/", "pub/reader/", "w/desk-1/s/", 
 CHAINED = {"pub/root/", "pub/keep/", "w/desk-1/s/"}
 
 
-def test_the_kinds_tried_are_all_that_there_are(whole: Whole) -> None:
+def test_tested_kinds_are_complete(whole: Whole) -> None:
     names = [*whole.names, *whole.keys.names()]
     assert all(any(name.startswith(kind) for kind in KINDS) for name in names)
     assert all(any(name.startswith(kind) for name in names) for kind in KINDS)
@@ -160,7 +160,7 @@ def test_every_cut_and_an_extension_are_found(whole: Whole, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_verify_names_what_was_damaged_anywhere_in_it(whole: Whole, kind: str) -> None:
+def test_verification_names_any_damaged_object(whole: Whole, kind: str) -> None:
     """The whole of `verify --read`, without a key, for a byte in each stretch of every object.
 
     What it does with the bytes between is shown by the tests above.  Records stand on each other,
@@ -177,7 +177,7 @@ def test_verify_names_what_was_damaged_anywhere_in_it(whole: Whole, kind: str) -
             assert name in found if kind in CHAINED else found == {name}, name
 
 
-def test_what_changes_in_a_slot_of_junk_makes_no_snapshot_of_it(whole: Whole) -> None:
+def test_changed_junk_never_becomes_a_snapshot(whole: Whole) -> None:
     for at in range(len(JUNK)):
         for spoilt in (flipped(JUNK, at), JUNK[:at]):
             vault = whole.vault.copy()
@@ -190,7 +190,7 @@ def names_of(whole: Whole, kind: str) -> list[str]:
     return [name for name in [*whole.names, *whole.keys.names()] if name.startswith(kind)]
 
 
-def test_a_flipped_format_number_is_named_to_who_does_not_know_the_owner(tiny: Site) -> None:
+def test_flipped_format_number_is_named_without_owner_key(tiny: Site) -> None:
     """Only the owner may say that a later format begins; who does not know them stops."""
     vault = vault_of(tiny)
     (name,) = vault.names("pub/root/")
@@ -224,7 +224,7 @@ def test_a_missing_pack_is_found_without_reading(tiny: Site) -> None:
         assert "missing" in report.findings[0].problem
 
 
-def test_what_is_no_part_of_the_format_is_named(tiny: Site) -> None:
+def test_foreign_object_is_named(tiny: Site) -> None:
     vault = vault_of(tiny)
     vault.put("readme.txt", b"pay us")
     vault.put("w/desk-1/s/12", b"no sequence")
@@ -238,7 +238,7 @@ def test_what_is_no_part_of_the_format_is_named(tiny: Site) -> None:
     assert report.is_sound
 
 
-def test_a_damaged_pack_costs_its_files_and_no_others(site: Site, tmp_path: Path) -> None:
+def test_damaged_pack_costs_only_its_files(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "early").write_text("first night")
@@ -259,9 +259,7 @@ def test_a_damaged_pack_costs_its_files_and_no_others(site: Site, tmp_path: Path
 
 
 @pytest.mark.parametrize("at", [210, 5000], ids=["its wrap", "a segment"])
-def test_a_damaged_manifest_is_an_error_and_not_an_empty_restore(
-    tiny: Site, tmp_path: Path, at: int
-) -> None:
+def test_damaged_manifest_is_an_error(tiny: Site, tmp_path: Path, at: int) -> None:
     vault = vault_of(tiny)
     _, body, _ = tiny.repository().open_point(tiny.repository().resolve("latest"))
     name = next(name for name in vault.names() if body.root.pack.hex() in name)

@@ -75,7 +75,7 @@ def errors_of(owned: OwnedSite) -> list[str]:
     return [one.object for one in report.findings if one.severity == "error"]
 
 
-def test_the_next_number_is_the_lowest_free_one_behind_what_counts() -> None:
+def test_next_number_is_lowest_free_after_valid_ones() -> None:
     assert next_number("w/a/s/", 7, {1, 5, 8, 9, 11, MAX_NUMBER}) == 10
     with pytest.raises(Damaged, match="w/a/s/9999999999 has a trusted signature"):
         next_number("w/a/s/", MAX_NUMBER, set())
@@ -83,7 +83,7 @@ def test_the_next_number_is_the_lowest_free_one_behind_what_counts() -> None:
         snapshot_name(WRITER, MAX_NUMBER + 1)
 
 
-def test_junk_there_is_named_until_a_point_was_made_beside_it(
+def test_junk_is_named_until_a_point_follows(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
     owned.vault.put(LAST, b"junk")
@@ -98,7 +98,7 @@ def test_junk_there_is_named_until_a_point_was_made_beside_it(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_a_forged_point_there_ends_with_a_new_epoch_that_makes_points_again(
+def test_forged_last_point_ends_with_new_epoch(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
     forge_the_last(owned)
@@ -115,7 +115,7 @@ def test_a_forged_point_there_ends_with_a_new_epoch_that_makes_points_again(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_a_root_record_goes_before_junk_there_and_stolen_keys_are_refused(
+def test_root_record_precedes_junk_and_stolen_keys_fail(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
     owned.vault.put(root_name(MAX_NUMBER), b"junk")
@@ -130,7 +130,7 @@ def test_a_root_record_goes_before_junk_there_and_stolen_keys_are_refused(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_keys_are_wrapped_again_beside_junk_there(
+def test_keys_are_encrypted_again_despite_junk(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
     owned.keys.put(key_name(DOMAIN, 0, MAX_NUMBER), b"junk")
@@ -149,7 +149,7 @@ def test_keys_are_wrapped_again_beside_junk_there(
             assert describe(out / point / "files") == describe(source)
 
 
-def test_a_keeper_goes_on_beside_junk_in_its_last_slot_and_in_a_writers(tmp_path: Path) -> None:
+def test_keeper_continues_despite_junk_in_last_slots(tmp_path: Path) -> None:
     kept = ten_weeks(tmp_path / "site")
     kept.vault.put(keep_name(MAX_NUMBER), b"junk")
     kept.vault.put(LAST, b"junk")
@@ -162,7 +162,7 @@ def test_a_keeper_goes_on_beside_junk_in_its_last_slot_and_in_a_writers(tmp_path
     kept.check()
 
 
-def test_whoever_takes_each_slot_as_it_is_tried_ends_the_run_and_not_the_host(
+def test_writer_of_every_slot_stops_only_the_run(
     owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     put = owned.vault._put
@@ -200,7 +200,7 @@ def reads(owned: OwnedSite, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 FAR = [MAX_NUMBER - number for number in range(12)]
 
 
-def test_junk_is_read_once_and_by_no_later_night_of_its_host(
+def test_junk_is_read_once_per_host(
     owned: OwnedSite, source: Path, reads: Counter[str], tmp_path: Path
 ) -> None:
     junk = {snapshot_name(WRITER, number) for number in (4, 5, 900, *FAR)}
@@ -223,7 +223,7 @@ def test_junk_is_read_once_and_by_no_later_night_of_its_host(
 
 
 @pytest.mark.parametrize(("most", "most_bytes"), [(5, 3000), (3, 5000)])
-def test_of_more_far_junk_than_one_run_reads_each_reads_some_and_says_so(
+def test_distant_junk_is_read_in_parts_and_reported(
     owned: OwnedSite,
     source: Path,
     reads: Counter[str],
@@ -244,7 +244,7 @@ def test_of_more_far_junk_than_one_run_reads_each_reads_some_and_says_so(
     assert errors_of(owned) == []
 
 
-def test_a_clones_point_is_met_in_the_place_of_junk_that_was_as_large(
+def test_clones_point_that_replaced_equal_junk_is_found(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
     point = forged(owned, 9)
@@ -258,7 +258,7 @@ def test_a_clones_point_is_met_in_the_place_of_junk_that_was_as_large(
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_a_clones_point_is_met_however_much_junk_lies_far_behind_it(
+def test_clones_point_is_found_before_distant_junk(
     owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(skipped_sequence_numbers, "MAX_FAR", 0)
@@ -272,7 +272,7 @@ def test_a_clones_point_is_met_however_much_junk_lies_far_behind_it(
     assert errors_of(owned) == []
 
 
-def test_a_host_that_lost_its_memory_goes_on_behind_its_newest_point_however_many_there_are(
+def test_host_without_cache_continues_after_newest_point(
     owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nothing tells it which of the slots are far: each of them is read, though it be the last."""
@@ -288,7 +288,7 @@ def test_a_host_that_lost_its_memory_goes_on_behind_its_newest_point_however_man
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_a_folder_in_the_place_of_a_slot_takes_that_number_and_no_other(
+def test_folder_in_a_slot_takes_only_that_number(
     tmp_path: Path,
 ) -> None:
     site = Site(
@@ -308,7 +308,7 @@ def test_a_folder_in_the_place_of_a_slot_takes_that_number_and_no_other(
     assert site.restore("latest", tmp_path / "out").problems == ()
 
 
-def test_what_a_run_read_before_it_was_cut_off_is_read_by_no_other(
+def test_junk_read_by_interrupted_run_is_not_repeated(
     owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(skipped_sequence_numbers, "_REMEMBERED_AFTER", 2)
@@ -329,7 +329,7 @@ def test_what_a_run_read_before_it_was_cut_off_is_read_by_no_other(
     assert sorted(reads[snapshot_name(WRITER, number)] for number in FAR) == [1] * 11 + [2]
 
 
-def test_what_is_larger_than_any_snapshot_is_read_by_nobody(
+def test_oversize_snapshot_is_never_read(
     owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.trust.snapshot_slots.MAX_SNAPSHOT_BYTES", 100_000)
@@ -341,7 +341,7 @@ def test_what_is_larger_than_any_snapshot_is_read_by_nobody(
     assert reads[LAST] == 0
 
 
-def test_a_reader_and_a_keeper_read_junk_once_however_often_they_look(tmp_path: Path) -> None:
+def test_reader_and_keeper_read_junk_once(tmp_path: Path) -> None:
     kept = ten_weeks(tmp_path / "site")
     kept.vault.put(LAST, b"junk")
     seen: list[str] = []

@@ -67,7 +67,7 @@ def test_damage_behind_lost_snapshot_is_found(vault: TamperedStore) -> None:
     assert set(report.damaged_packs) == set(damaged)
 
 
-def test_damage_beside_lost_snapshot_names_its_points(vault: TamperedStore) -> None:
+def test_damage_near_lost_snapshot_names_its_points(vault: TamperedStore) -> None:
     (damaged, *_) = packs_of_point(vault, 1)
     vault.remove(LOST)
     flip(vault, damaged)

@@ -86,7 +86,7 @@ def keep(
     return data
 
 
-def test_junk_in_a_slot_keeps_the_owner_from_nothing(site: Site) -> None:
+def test_junk_in_a_slot_does_not_block_owner(site: Site) -> None:
     site.vault.put(root_name(1), b"junk")
     next_root(site, lambda root: replace(root, created=NOW))
     trust = load_root_chain(site.vault)
@@ -95,7 +95,7 @@ def test_junk_in_a_slot_keeps_the_owner_from_nothing(site: Site) -> None:
     assert [name for name, _ in trust.problems] == [root_name(1)]
 
 
-def test_a_record_that_names_another_before_it_does_not_count(site: Site) -> None:
+def test_record_with_other_predecessor_does_not_count(site: Site) -> None:
     next_root(site, lambda root: replace(root, created=NOW))
     next_root(site, lambda root: replace(root, previous=bytes(32)))
     next_root(site, lambda root: replace(root, previous=None))
@@ -105,7 +105,7 @@ def test_a_record_that_names_another_before_it_does_not_count(site: Site) -> Non
     assert [name for name, _ in trust.problems] == [root_name(2), root_name(3)]
 
 
-def test_a_removed_record_takes_those_behind_it_along_and_is_told(site: Site) -> None:
+def test_removed_record_invalidates_later_ones_and_is_reported(site: Site) -> None:
     next_root(site, lambda root: replace(root, created=NOW))
     next_root(site, lambda root: replace(root, created=NOW))
     assert isinstance(site.vault, TamperedStore)
@@ -124,7 +124,7 @@ def test_only_the_owner_stops_older_programs(site: Site) -> None:
         load_root_chain(site.vault)
 
 
-def test_only_a_keeper_stops_programs_that_cannot_read_what_was_freed(site: Site) -> None:
+def test_only_keeper_stops_programs_unable_to_read(site: Site) -> None:
     later = b'{"format":2,"kind":"keep","new":[]}\n'
     trust = grant_keepers(site, trusted(KEEPER))
     site.vault.put(keep_name(0), sign(b"standfast-backup-2 keep", later, STRANGER))
@@ -137,7 +137,7 @@ def test_only_a_keeper_stops_programs_that_cannot_read_what_was_freed(site: Site
 @pytest.mark.parametrize(
     ("name", "most"), [(root_name(1), MAX_ROOT_RECORD_BYTES), (keep_name(0), 0)]
 )
-def test_what_is_too_large_for_a_record_is_not_read(site: Site, name: str, most: int) -> None:
+def test_oversize_record_is_not_read(site: Site, name: str, most: int) -> None:
     trust = grant_keepers(site, trusted(KEEPER)) if most == 0 else load_root_chain(site.vault)
     site.vault.put(name, b"x" * ((most or MAX_KEEP_RECORD_BYTES) + 1))
     problems = (
@@ -146,7 +146,7 @@ def test_what_is_too_large_for_a_record_is_not_read(site: Site, name: str, most:
     assert [(name, "is not read" in text) for name, text in problems] == [(name, True)]
 
 
-def test_what_holds_is_the_sum_of_the_keep_records(site: Site) -> None:
+def test_keep_records_add_up(site: Site) -> None:
     trust = grant_keepers(site, trusted(KEEPER))
     first = keep(site, 0, marked=(PACKS[0], PACKS[1], PACKS[2]), distrusted=(PACKS[3],))
     second = keep(site, 1, first, unmarked=(PACKS[0],), dropped=(PACKS[1],))
@@ -161,7 +161,7 @@ def test_what_holds_is_the_sum_of_the_keep_records(site: Site) -> None:
     assert keeps.problems == ()
 
 
-def test_who_knows_a_head_reads_only_what_came_behind_it(site: Site) -> None:
+def test_known_head_limits_reading_to_later_records(site: Site) -> None:
     trust = grant_keepers(site, trusted(KEEPER))
     first = keep(site, 0, marked=(PACKS[0],))
     head = load_retention_log(site.vault, trust).head
@@ -173,7 +173,7 @@ def test_who_knows_a_head_reads_only_what_came_behind_it(site: Site) -> None:
     assert (sorted(keeps.taken), keeps.problems) == ([0, 1], ())
 
 
-def test_a_keeper_is_believed_through_the_record_that_the_owner_names(site: Site) -> None:
+def test_keeper_is_trusted_through_the_named_record(site: Site) -> None:
     grant_keepers(site, trusted(KEEPER))
     first = keep(site, 0, marked=(PACKS[0],))
     second = keep(site, 1, first, dropped=(PACKS[0],))
@@ -186,7 +186,7 @@ def test_a_keeper_is_believed_through_the_record_that_the_owner_names(site: Site
     assert second != first
 
 
-def test_a_trust_that_ends_at_a_hash_believes_no_other_record_there(site: Site) -> None:
+def test_trust_ending_at_a_hash_accepts_no_other(site: Site) -> None:
     grant_keepers(site, trusted(KEEPER))
     true = keep(site, 0, marked=(PACKS[0],))
     pinned = replace(trusted(KEEPER, through=0), trusted_sha256=hashlib.sha256(true).hexdigest())
@@ -199,7 +199,7 @@ def test_a_trust_that_ends_at_a_hash_believes_no_other_record_there(site: Site) 
     assert "ended a keeper's trust" in problem[1]
 
 
-def test_a_writers_trust_ends_at_a_snapshot_with_a_known_hash(site: Site, tmp_path: Path) -> None:
+def test_writers_trust_ends_at_a_known_snapshot(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     for _ in range(2):
         site.back_up(source)
@@ -227,7 +227,7 @@ def test_a_writers_trust_ends_at_a_snapshot_with_a_known_hash(site: Site, tmp_pa
 
 
 @pytest.mark.parametrize("what", ["writers", "domains", "keepers"])
-def test_a_root_record_that_names_somebody_twice_does_not_count(site: Site, what: str) -> None:
+def test_root_record_with_duplicate_name_does_not_count(site: Site, what: str) -> None:
     grant_keepers(site, trusted(KEEPER))
     next_root(site, lambda root: replace(root, **{what: getattr(root, what) * 2}))
     trust = load_root_chain(site.vault)
@@ -244,7 +244,7 @@ def test_a_hash_without_a_number_ends_no_trust(site: Site) -> None:
     assert "no number" in load_root_chain(site.vault).problems[0][1]
 
 
-def test_a_keep_record_lists_so_much_that_it_can_be_read(site: Site) -> None:
+def test_keep_record_lists_only_readable_amounts(site: Site) -> None:
     trust = load_root_chain(site.vault)
     many = tuple(("w" * 31, f"{number:064x}") for number in range(MAX_LISTED))
     record = KeepRecord(

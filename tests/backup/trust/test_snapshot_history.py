@@ -42,7 +42,7 @@ def problems(report: VerifyReport) -> list[tuple[str, str]]:
     return [(f.object, f.problem) for f in report.findings if f.severity == "error"]
 
 
-def test_a_sound_history_gives_its_head(site: Site, source: Path) -> None:
+def test_sound_history_returns_its_head(site: Site, source: Path) -> None:
     nights(site, source, 3)
     report = verify(site.vault)
     assert report.findings == ()
@@ -61,7 +61,7 @@ def test_a_removed_snapshot_is_a_hole(site: Site, source: Path) -> None:
         assert "missing" in found[1]
 
 
-def test_a_removed_newest_snapshot_shows_against_the_witness_only(site: Site, source: Path) -> None:
+def test_removed_newest_snapshot_shows_only_with_witness(site: Site, source: Path) -> None:
     nights(site, source, 3)
     heads = verify(site.vault).heads
     vault = vault_of(site)
@@ -72,7 +72,7 @@ def test_a_removed_newest_snapshot_shows_against_the_witness_only(site: Site, so
     assert "rolled back" in problem
 
 
-def test_a_whole_repository_put_in_the_place_of_another_shows_against_the_witness(
+def test_replaced_repository_shows_against_the_witness(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     nights(site, source, 2)
@@ -85,9 +85,7 @@ def test_a_whole_repository_put_in_the_place_of_another_shows_against_the_witnes
     assert problems(verify(other.vault, owner=site.host.owner))
 
 
-def test_the_host_notices_a_rollback_and_leaves_the_gap_visible(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_host_notices_rollback_and_leaves_a_gap(site: Site, source: Path, tmp_path: Path) -> None:
     nights(site, source, 2)
     vault = vault_of(site)
     early = vault.copy()
@@ -128,9 +126,7 @@ def test_a_clone_collides_and_both_histories_stay_restorable(
     assert following.warnings == ()
 
 
-def test_a_clone_that_commits_in_between_is_gone_behind(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_clone_that_commits_meanwhile_is_followed(site: Site, source: Path, tmp_path: Path) -> None:
     nights(site, source, 1)
     shutil.copytree(site.folder, tmp_path / "clone")
     clone = Site(folder=tmp_path / "clone", vault=site.vault, keys=site.keys, clock=site.clock)
@@ -157,7 +153,7 @@ def test_a_clone_that_commits_in_between_is_gone_behind(
     assert following.bytes_changed == following.bytes_total, "nothing that was logged is believed"
 
 
-def test_junk_in_the_next_slot_is_passed_over_and_reported(
+def test_junk_in_next_slot_is_skipped_and_reported(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     nights(site, source, 1)
@@ -177,9 +173,7 @@ def test_junk_in_the_next_slot_is_passed_over_and_reported(
     assert site.restore("latest", tmp_path / "out").problems == ()
 
 
-def test_junk_that_arrives_during_the_run_is_passed_over(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_junk_arriving_during_the_run_is_skipped(site: Site, source: Path, tmp_path: Path) -> None:
     class RacedStore(TamperedStore):
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             if name == snapshot_name(WRITER, 1) and name not in self.names():
@@ -195,7 +189,7 @@ def test_junk_that_arrives_during_the_run_is_passed_over(
     assert site.restore("latest", tmp_path / "out").problems == ()
 
 
-def test_the_answer_to_a_put_may_be_lost_without_harm(site: Site, source: Path) -> None:
+def test_lost_answer_to_a_put_is_harmless(site: Site, source: Path) -> None:
     class ForgetfulStore(TamperedStore):
         """Stores, and then is asked a second time, as a client that retries does."""
 
@@ -220,9 +214,7 @@ def forge(site: Site, host: Host, **changes: Any) -> bytes:
     return snapshot_to_bytes(changed, sealed, host.signing_key)
 
 
-def test_a_snapshot_signed_by_another_host_is_not_believed(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_snapshot_of_another_host_is_not_believed(site: Site, source: Path, tmp_path: Path) -> None:
     nights(site, source, 1)
     stranger = new_site(tmp_path / "stranger").host
     name = snapshot_name(WRITER, 2)
@@ -251,7 +243,7 @@ def test_a_snapshot_that_does_not_belong_is_found(
     assert name in {found for found, _ in problems(verify(site.vault))}
 
 
-def test_a_signed_snapshot_that_passes_over_one_is_a_fork(site: Site, source: Path) -> None:
+def test_signed_snapshot_that_skips_one_is_fork(site: Site, source: Path) -> None:
     nights(site, source, 1)
     vault_of(site).put(snapshot_name(WRITER, 2), forge(site, site.host))
     ((name, problem),) = problems(verify(site.vault))
@@ -292,7 +284,7 @@ def test_lost_snapshot_is_no_fork(site: Site, source: Path) -> None:
     assert site.repository().resolve("latest").sequence == 4
 
 
-def test_a_point_is_found_by_its_names(site: Site, source: Path) -> None:
+def test_point_is_found_by_its_names(site: Site, source: Path) -> None:
     nights(site, source, 3)
     repository = site.repository()
     for text, sequence in (
@@ -309,15 +301,13 @@ def test_a_point_is_found_by_its_names(site: Site, source: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["4", "desk-2/1", "", "newest", "desk-1/", "-1", "²"])
-def test_an_unknown_point_is_refused_and_names_what_there_is(
-    site: Site, source: Path, text: str
-) -> None:
+def test_unknown_point_lists_the_known_points(site: Site, source: Path, text: str) -> None:
     nights(site, source, 2)
     with pytest.raises(NotFound, match="desk-1/0000000002"):
         site.repository().resolve(text)
 
 
-def test_points_of_a_set_are_told_from_others(site: Site, source: Path) -> None:
+def test_points_of_sets_are_distinguished(site: Site, source: Path) -> None:
     site.back_up(source, set_name="nightly")
     site.back_up(source, set_name="hourly")
     repository = site.repository()
@@ -327,7 +317,7 @@ def test_points_of_a_set_are_told_from_others(site: Site, source: Path) -> None:
         repository.resolve("latest", "yearly")
 
 
-def test_without_an_identity_points_show_their_public_part(site: Site, source: Path) -> None:
+def test_public_part_is_shown_without_identity(site: Site, source: Path) -> None:
     nights(site, source, 1)
     (point,) = Repository.open(site.vault).points()
     assert (point.writer, point.domain, point.set_name) == (WRITER, DOMAIN, "nightly")
@@ -341,7 +331,7 @@ def test_without_an_identity_points_show_their_public_part(site: Site, source: P
     assert opened.details.started <= opened.details.consistent_at <= opened.details.ended
 
 
-def test_a_removed_root_record_stops_a_host_that_has_seen_it(site: Site, source: Path) -> None:
+def test_host_notices_a_removed_root_record(site: Site, source: Path) -> None:
     nights(site, source, 1)
     with open_upload_cache(site.send_log, site.binding) as log:
         log.history.store_root_number(1)
@@ -349,7 +339,7 @@ def test_a_removed_root_record_stops_a_host_that_has_seen_it(site: Site, source:
         site.back_up(source)
 
 
-def test_a_strangers_record_of_a_newer_format_stops_no_writer(site: Site, source: Path) -> None:
+def test_foreign_record_of_newer_format_stops_no_writer(site: Site, source: Path) -> None:
     for place, kind in (("pub/keep/0000000000", "keep"), ("pub/root/0000000001", "root")):
         site.vault.put(place, b'{"format":2,"kind":"%s"}\n' % kind.encode() + bytes(64))
     assert site.back_up(source).complete
@@ -357,9 +347,7 @@ def test_a_strangers_record_of_a_newer_format_stops_no_writer(site: Site, source
     assert {"pub/keep/0000000000", "pub/root/0000000001"} <= named
 
 
-def test_a_host_whose_key_no_root_names_is_refused(
-    site: Site, source: Path, tmp_path: Path
-) -> None:
+def test_host_with_unknown_key_is_refused(site: Site, source: Path, tmp_path: Path) -> None:
     other = new_site(tmp_path / "other")
     stranger = replace(other.host, repository=site.host.repository, owner=site.host.owner)
     with pytest.raises(UsageError, match="root record does not authorize"):

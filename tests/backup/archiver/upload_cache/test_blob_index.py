@@ -42,7 +42,7 @@ def _shape(database: sqlite3.Connection) -> list[tuple[int, int]]:
     return database.execute("SELECT level, size FROM run_of_places ORDER BY number").fetchall()
 
 
-def test_what_was_added_is_found_as_it_was_and_nothing_else(database: sqlite3.Connection) -> None:
+def test_added_blobs_and_no_others_are_found(database: sqlite3.Connection) -> None:
     added = [place for pack in range(5) for place in _places(pack, *range(pack, 1000, 5))]
     for pack in range(5):
         blob_index.add(database, [p for p in added if p.pack == pack], _is_any)
@@ -53,7 +53,7 @@ def test_what_was_added_is_found_as_it_was_and_nothing_else(database: sqlite3.Co
     assert {blob_index.find(database, blob_id, _is_any) for blob_id in absent} == {None}
 
 
-def test_an_id_that_shows_across_two_records_is_not_found(database: sqlite3.Connection) -> None:
+def test_id_across_two_records_is_not_found(database: sqlite3.Connection) -> None:
     whole = BlobLocation(0, 0, 0x41424344, 0, 0, "aa" * 32, 0x4546)
     blob_index.add(database, [whole, *_places(1, *range(10))], _is_any)
     (record,) = database.execute("SELECT records FROM places").fetchone()
@@ -73,7 +73,7 @@ def test_runs_are_merged_when_a_level_has_eight(database: sqlite3.Connection) ->
         assert found == _places(number // 100, number)[0]
 
 
-def test_a_merge_keeps_what_came_with_the_pack_that_it_is_made_for(
+def test_merge_keeps_blobs_of_its_pack(
     database: sqlite3.Connection,
 ) -> None:
     known: set[int] = set()
@@ -84,7 +84,7 @@ def test_a_merge_keeps_what_came_with_the_pack_that_it_is_made_for(
     assert _shape(database) == [(1, 8)]
 
 
-def test_a_blob_is_gone_with_either_pack_that_it_lies_in(database: sqlite3.Connection) -> None:
+def test_blob_is_gone_with_either_of_its_packs(database: sqlite3.Connection) -> None:
     blob_index.add(database, _places(1, 10, following=2) + _places(2, 11), _is_any)
     assert blob_index.find(database, _id(10), {1, 2}.__contains__) is not None
     assert blob_index.find(database, _id(10), {1}.__contains__) is None
@@ -92,7 +92,7 @@ def test_a_blob_is_gone_with_either_pack_that_it_lies_in(database: sqlite3.Conne
     assert blob_index.find(database, _id(11), {2}.__contains__) is not None
 
 
-def test_a_blob_that_was_sent_again_is_found_where_its_pack_is_known(
+def test_blob_sent_again_is_found_in_known_pack(
     database: sqlite3.Connection,
 ) -> None:
     for pack in range(8):  # the last of them merges
@@ -103,7 +103,7 @@ def test_a_blob_that_was_sent_again_is_found_where_its_pack_is_known(
     assert found.pack in {3, 5, 7}
 
 
-def test_packs_that_are_gone_are_let_go_of_when_they_have_the_greater_part(
+def test_forgotten_packs_are_dropped_when_they_are_most(
     database: sqlite3.Connection,
 ) -> None:
     for pack in range(3):
@@ -120,7 +120,7 @@ def test_packs_that_are_gone_are_let_go_of_when_they_have_the_greater_part(
 @given(
     steps=st.lists(st.tuples(st.sets(st.integers(0, 300), max_size=90), st.booleans()), max_size=30)
 )
-def test_it_holds_what_a_dictionary_would(steps: list[tuple[set[int], bool]]) -> None:
+def test_index_equals_a_dictionary(steps: list[tuple[set[int], bool]]) -> None:
     known: set[int] = set()
     expected: dict[int, int] = {}  # a blob: the pack that it was sent with last
     with closing(_empty()) as database:
@@ -137,7 +137,7 @@ def test_it_holds_what_a_dictionary_would(steps: list[tuple[set[int], bool]]) ->
             assert found == (_places(sent_with, number)[0] if sent_with in known else None)
 
 
-def test_merges_keep_what_is_recognized(database: sqlite3.Connection) -> None:
+def test_merges_keep_recognized_packs(database: sqlite3.Connection) -> None:
     def is_new(pack: int) -> bool:
         return pack > 0
 
@@ -154,7 +154,7 @@ def test_merges_keep_what_is_recognized(database: sqlite3.Connection) -> None:
     assert not blob_index.has(database, _id(200))
 
 
-def test_merges_drop_what_is_not_recognized(database: sqlite3.Connection) -> None:
+def test_merges_drop_unrecognized_packs(database: sqlite3.Connection) -> None:
     blob_index.add(database, _places(0, *range(100)), _is_any)
     for pack in range(1, 9):
         blob_index.add(database, _places(pack, 200 + pack), lambda pack: pack > 0)

@@ -70,7 +70,7 @@ def commit(run: int, sequence: int, *packs: int, new: int = 0, ends: bool = True
     )
 
 
-def test_a_blob_is_known_once_its_pack_is_acknowledged(tmp_path: Path) -> None:
+def test_blob_is_known_when_its_pack_is_acknowledged(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         number = log.number_pack()
         assert log.find("aa" * 32) is None
@@ -123,7 +123,7 @@ def test_everything_is_forgotten_once_for_one_reason(tmp_path: Path) -> None:
         assert log.pack(pack) is None, "a commit ends it"
 
 
-def test_a_forgotten_pack_takes_its_blobs_along(tmp_path: Path) -> None:
+def test_forgotten_pack_removes_its_blobs(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         first = acknowledge(log)
         second = acknowledge(log, place(first, "aa"), place(first, "bb", following=first + 1))
@@ -138,7 +138,7 @@ def third_of(second: int) -> int:
     return second + 1
 
 
-def test_a_finished_run_keeps_what_the_latest_snapshots_need(tmp_path: Path) -> None:
+def test_finished_run_keeps_pages_of_latest_snapshots(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         old, kept = acknowledge(log, place(1, "aa")), acknowledge(log, place(2, "bb"))
         other = acknowledge(log, place(3, "cc"), set_name="hourly")
@@ -165,7 +165,7 @@ def test_an_interim_commit_prunes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "vectors", [[(1, 2), (3, -4)], [(2**64 - 1, 2), (3, -(2**70))], [(7,)]], ids=str
 )
-def test_an_outline_comes_back_whatever_its_numbers_are(vectors: list[tuple[int, ...]]) -> None:
+def test_outline_round_trips_for_any_numbers(vectors: list[tuple[int, ...]]) -> None:
     rows = [row(f"s/{number}", place(9)) for number in range(len(vectors))]
     for each, vector in zip(rows, vectors, strict=True):
         each.vector = vector
@@ -178,16 +178,14 @@ def test_an_outline_comes_back_whatever_its_numbers_are(vectors: list[tuple[int,
 
 
 @pytest.mark.parametrize("vector", [None, (1, 2, 3)])
-def test_what_cannot_be_compared_has_no_outline(vector: tuple[int, ...] | None) -> None:
+def test_incomparable_page_has_no_outline(vector: tuple[int, ...] | None) -> None:
     rows = [row("s/a"), row("s/b")]
     rows[1].vector = vector
     assert outline_to_bytes(rows, []) is None
 
 
 @pytest.mark.parametrize("has_outline", [False, True])
-def test_rows_of_unfinished_runs_go_before_the_last_finished_one(
-    tmp_path: Path, has_outline: bool
-) -> None:
+def test_unfinished_rows_precede_those_of_finished_run(tmp_path: Path, has_outline: bool) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
         done = log.runs.begin("nightly", 100)
@@ -223,7 +221,7 @@ def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
         assert (known.sequence, known.ordinal) == (1, 0)
 
 
-def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+def test_unwritable_cache_says_what_to_do(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         with closing(sqlite3.connect(tmp_path / "log", isolation_level=None)) as other:
             log._connection.execute("PRAGMA busy_timeout=1")
@@ -262,7 +260,7 @@ def _change(statement: str) -> Callable[[Path], None]:
     ],
     ids=["half", "page", "outline", "text"],
 )
-def test_a_log_that_is_damaged_in_its_midst_stops_no_backup(
+def test_damage_within_the_cache_stops_no_backup(
     site: Site, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     source = tmp_path / "source"
@@ -282,7 +280,7 @@ def test_a_log_that_is_damaged_in_its_midst_stops_no_backup(
     assert (again.warnings, again.files_unchanged, again.is_fork) == ((), 1501, False)
 
 
-def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -> None:
+def test_inaccessible_cache_is_not_damaged(tmp_path: Path) -> None:
     """Everything would be sent again because somebody ran it as another user."""
     (tmp_path / "log").mkdir()
     with (
@@ -294,7 +292,7 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
     assert not (tmp_path / "log.put-aside").exists()
 
 
-def test_a_log_that_its_disk_does_not_give_back_is_put_aside(tmp_path: Path) -> None:
+def test_cache_unreadable_from_disk_is_set_aside(tmp_path: Path) -> None:
     """Nothing mends a sector that cannot be read: no night would make a point any more."""
     (tmp_path / "log").symlink_to("/proc/self/mem")  # of which nobody can read the beginning
     with open_upload_cache(tmp_path / "log", BINDING) as log:
@@ -318,7 +316,7 @@ def _no_file_over(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_does_not_have_everything_sent_again(tmp_path: Path) -> None:
+def test_full_disk_does_not_repeat_all_uploads(tmp_path: Path) -> None:
     """SQLite needs room to open the file, and calls the want of it an I/O error."""
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
@@ -334,9 +332,7 @@ def test_a_full_disk_does_not_have_everything_sent_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("size_bytes", [8192, 40_000])
-def test_a_log_that_could_not_be_made_is_not_called_damaged(
-    tmp_path: Path, size_bytes: int
-) -> None:
+def test_uncreatable_cache_is_not_damaged(tmp_path: Path, size_bytes: int) -> None:
     with (
         _no_file_over(size_bytes),
         pytest.raises(sqlite3.Error),
@@ -348,13 +344,13 @@ def test_a_log_that_could_not_be_made_is_not_called_damaged(
     assert not (tmp_path / "log.put-aside").exists()
 
 
-def test_an_error_that_is_no_damage_puts_nothing_aside(tmp_path: Path) -> None:
+def test_other_error_sets_no_cache_aside(tmp_path: Path) -> None:
     with pytest.raises(NotWritable), open_upload_cache(tmp_path / "log", BINDING):
         raise NotWritable("the disk is full") from sqlite3.OperationalError("disk is full")
     assert not (tmp_path / "log.put-aside").exists()
 
 
-def test_a_pack_that_was_recalled_is_not_built_on_and_counts_as_it_did(tmp_path: Path) -> None:
+def test_recalled_pack_is_unused_but_counted(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         old = acknowledge(log, place(1, "aa"), place(1, "bb"))
         log.forget_packs([old], are_sound=True)
@@ -376,7 +372,7 @@ MANY = 10_000  # blobs of a pack: what eight of them merge does not stay in SQLi
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
-def test_a_kill_in_a_large_merge_costs_the_pack_it_came_with_and_no_other(
+def test_kill_during_merge_costs_only_its_pack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     packs = [

@@ -99,9 +99,7 @@ def check_erased(site: OwnedSite, source: Path, out: Path) -> None:
         site.back_up(source)
 
 
-def test_an_erased_domain_opens_for_nobody_and_the_others_restore(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_erased_domain_opens_for_nobody(owned: OwnedSite, tmp_path: Path) -> None:
     told = erased(owned)
     assert (told["domain"], told["points"]) == (DOMAIN, 2)
     check_erased(owned, tmp_path / "source", tmp_path / "out")
@@ -113,7 +111,7 @@ def test_an_erased_domain_opens_for_nobody_and_the_others_restore(
     assert "opening" in report.saw, "what nobody can open is not left to be opened"
 
 
-def test_a_domain_whose_name_begins_alike_keeps_its_keys(owned: OwnedSite) -> None:
+def test_domain_with_similar_name_keeps_its_keys(owned: OwnedSite) -> None:
     add_domain(owned.office, name=f"{DOMAIN}-2")
     kept = owned.keys.names(f"k/{DOMAIN}-2/")
     assert kept
@@ -122,7 +120,7 @@ def test_a_domain_whose_name_begins_alike_keeps_its_keys(owned: OwnedSite) -> No
     assert owned.keys.names(f"k/{DOMAIN}-2/") == kept
 
 
-def test_the_certificate_says_what_was_erased_when_and_by_whom(owned: OwnedSite) -> None:
+def test_certificate_names_domain_time_and_persons(owned: OwnedSite) -> None:
     records = owned.keys.names("k/main/")
     told = erased(owned)
     data = (owned.folder / "certificate.json").read_bytes()
@@ -144,7 +142,7 @@ def test_the_certificate_says_what_was_erased_when_and_by_whom(owned: OwnedSite)
         certificate_from_bytes(spoilt, owned.office.owner.public, "the certificate")
 
 
-def test_what_is_too_large_for_a_key_holds_no_erasure_up_and_goes_with_it(
+def test_oversize_key_object_is_erased_too(
     owned: OwnedSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As whoever holds the key store may put it; a bucket gives none of it, a folder all."""
@@ -190,7 +188,7 @@ def check_not_ours(site: OwnedSite, data: bytes, given: list[Attestation]) -> No
     assert all(one.erased is None for one in load_root_chain(site.vault).root.domains)
 
 
-def test_it_takes_every_custodian(owned: OwnedSite) -> None:
+def test_erasure_needs_every_custodian(owned: OwnedSite) -> None:
     data = ordered(owned)
     order = read_order(data, "the order")
     both = attestations(owned, data)
@@ -198,7 +196,7 @@ def test_it_takes_every_custodian(owned: OwnedSite) -> None:
         check_refused(owned, order, given, "is missing; nothing was erased")
 
 
-def test_it_takes_who_can_open_an_older_key_that_came_back(owned: OwnedSite) -> None:
+def test_erasure_needs_custodians_of_restored_old_keys(owned: OwnedSite) -> None:
     """A record from an archive of the key store opens what was backed up then, for its holder."""
     older = {name: owned.keys.get(name) for name in owned.keys.names("k/main/0000000000/")}
     retire_custodian(owned.office, name="Lee", identity=owned.identity)
@@ -215,7 +213,7 @@ def test_it_takes_who_can_open_an_older_key_that_came_back(owned: OwnedSite) -> 
     check_refused(owned, read_order(alone, "the order"), given, "generations or custodians changed")
 
 
-def test_it_takes_two_persons(owned: OwnedSite) -> None:
+def test_erasure_needs_two_persons(owned: OwnedSite) -> None:
     data = ordered(owned)
     alone = attestations(owned, data, ((owned.identity, "Dana Ray"), (LEES, "dana ray ")))
     check_refused(owned, read_order(data, "the order"), alone, "two persons")
@@ -230,14 +228,14 @@ def test_an_attestation_of_another_order_does_not_count(owned: OwnedSite) -> Non
     check_refused(owned, read_order(first, "the order"), moved, "is missing")
 
 
-def test_an_order_does_not_hold_for_ever(owned: OwnedSite) -> None:
+def test_order_expires(owned: OwnedSite) -> None:
     data = ordered(owned)
     given = attestations(owned, data)
     owned.clock.forward(days=31)
     check_refused(owned, read_order(data, "the order"), given, "valid for 30 days")
 
 
-def test_an_order_does_not_outlive_who_the_custodians_were(owned: OwnedSite) -> None:
+def test_order_ends_when_custodians_change(owned: OwnedSite) -> None:
     data = ordered(owned)
     given = attestations(owned, data)
     add_custodian(owned.office, custodian=new_person("Kim")[0], identity=owned.identity)
@@ -247,14 +245,14 @@ def test_an_order_does_not_outlive_who_the_custodians_were(owned: OwnedSite) -> 
     check_refused(owned, read_order(again, "the order"), given, "is missing")
 
 
-def test_an_order_does_not_reach_a_key_that_was_made_after_it(owned: OwnedSite) -> None:
+def test_order_does_not_cover_later_keys(owned: OwnedSite) -> None:
     data = ordered(owned)
     given = attestations(owned, data)
     new_generation(owned.office, domain=DOMAIN)
     check_refused(owned, read_order(data, "the order"), given, "generations or custodians changed")
 
 
-def test_an_order_that_is_not_of_today_yet_is_refused(owned: OwnedSite) -> None:
+def test_future_order_is_refused(owned: OwnedSite) -> None:
     """Dated ahead, it would hold for as long as somebody likes."""
     owned.clock.forward(days=40)
     data = ordered(owned)
@@ -272,7 +270,7 @@ def test_an_order_of_another_repository_erases_nothing_here(
     check_not_ours(owned, data, given)
 
 
-def test_an_order_that_somebody_else_signed_for_this_repository_erases_nothing(
+def test_order_of_another_signer_erases_nothing(
     owned: OwnedSite,
 ) -> None:
     """Custodians whose files name no owner may have attested to it."""
@@ -286,9 +284,7 @@ def test_an_order_that_somebody_else_signed_for_this_repository_erases_nothing(
     check_not_ours(owned, data, given)
 
 
-def test_a_custodian_attests_only_to_the_owner_that_his_file_names(
-    owned: OwnedSite, tmp_path: Path
-) -> None:
+def test_custodian_attests_only_for_the_known_owner(owned: OwnedSite, tmp_path: Path) -> None:
     other = peopled(owned_site(tmp_path / "other"), plain_tree(tmp_path / "more"))
     with pytest.raises(WrongKey, match="an owner unknown"):
         attest(
@@ -328,7 +324,7 @@ def test_nobody_gets_a_custodian_to_open_something_else(owned: OwnedSite) -> Non
         )
 
 
-def test_a_changed_order_is_no_order(owned: OwnedSite) -> None:
+def test_modified_order_is_invalid(owned: OwnedSite) -> None:
     data = ordered(owned)
     with pytest.raises(Damaged):
         read_order(data.replace(b"the contract has ended", b"the contract has begun"), "the order")
@@ -339,7 +335,7 @@ def test_a_changed_order_is_no_order(owned: OwnedSite) -> None:
         read_attestation(data, "a")
 
 
-def test_what_is_erased_is_not_erased_again(owned: OwnedSite) -> None:
+def test_erased_domain_is_not_erased_again(owned: OwnedSite) -> None:
     data = ordered(owned)
     erased(owned, data)
     with pytest.raises(UsageError, match="was erased on"):
@@ -350,7 +346,7 @@ def test_what_is_erased_is_not_erased_again(owned: OwnedSite) -> None:
         add_domain(owned.office, name=DOMAIN)
 
 
-def test_a_key_that_comes_back_is_named_and_can_be_removed_again(owned: OwnedSite) -> None:
+def test_returned_key_is_named_and_removable(owned: OwnedSite) -> None:
     data = ordered(owned)
     kept = {name: owned.keys.get(name) for name in owned.keys.names("k/main/")}
     erased(owned, data)
@@ -390,7 +386,7 @@ def test_an_erasure_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
         check_erased(site, source, site.folder / "out")
 
 
-def test_copies_of_the_key_store_are_erased_with_it(owned: OwnedSite) -> None:
+def test_copies_of_key_store_are_erased_too(owned: OwnedSite) -> None:
     copy = KeyDrawer()
     for name in owned.keys.names():
         copy.put(name, owned.keys.get(name))

@@ -71,7 +71,7 @@ def leaves_out(patterns: list[str], path: str | bytes) -> bool:
         ("*", b"\xff\xfe", True),
     ],
 )
-def test_a_pattern_leaves_out_what_it_says(
+def test_pattern_excludes_what_is_documented(
     pattern: str, path: str | bytes, is_left_out: bool
 ) -> None:
     assert leaves_out([pattern], path) == is_left_out

@@ -9,7 +9,7 @@ from backup.sources.files.file_content import FileContent
 from tests.backup.trees import KIB, noise
 
 
-def test_a_hole_ends_where_the_file_ended_when_it_was_opened(tmp_path: Path) -> None:
+def test_hole_ends_at_the_opened_size(tmp_path: Path) -> None:
     path = tmp_path / "grows"
     path.write_bytes(noise(64 * KIB))
     os.truncate(path, 1000 * KIB)
@@ -24,7 +24,7 @@ def test_a_hole_ends_where_the_file_ended_when_it_was_opened(tmp_path: Path) -> 
         assert content.changed() == "changed while it was read"
 
 
-def test_of_very_many_holes_the_largest_are_told_and_the_others_read_as_zeros(
+def test_largest_holes_are_kept_others_read_as_zeros(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.sources.files.file_content._MOST_HOLES", 2)

@@ -67,7 +67,7 @@ def check_round_trip(
     return result
 
 
-def test_access_control_lists_come_back(site: Site, tmp_path: Path) -> None:
+def test_access_control_lists_are_restored(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     os.setxattr(tree / "note.txt", "system.posix_acl_access", SHARED)
     os.setxattr(tree / "calls", "system.posix_acl_default", SHARED)
@@ -79,7 +79,7 @@ def test_access_control_lists_come_back(site: Site, tmp_path: Path) -> None:
 
 
 @needs_root
-def test_owners_come_back_for_root_who_asks(site: Site, tmp_path: Path) -> None:
+def test_root_can_restore_owners(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     os.chown(tree / "note.txt", 12345, 54321)
     os.chown(tree / "calls", _NOBODY, 0)
@@ -94,7 +94,7 @@ def test_owners_come_back_for_root_who_asks(site: Site, tmp_path: Path) -> None:
         )
 
 
-def test_a_hard_link_across_folders_comes_back_as_one_file(site: Site, tmp_path: Path) -> None:
+def test_hard_link_across_folders_is_restored(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     os.link(tree / "calls" / "one.wav", tree / "calls-old" / "again.wav")
     os.link(tree / "calls" / "one.wav", tree / "zz.wav")
@@ -104,7 +104,7 @@ def test_a_hard_link_across_folders_comes_back_as_one_file(site: Site, tmp_path:
     assert result.bytes_read < 2 * 300 * KIB + 600 * KIB
 
 
-def test_sparse_files_of_every_shape_come_back(site: Site, tmp_path: Path) -> None:
+def test_sparse_files_of_every_shape_are_restored(site: Site, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     shapes: dict[str, list[tuple[int, int]]] = {
@@ -126,7 +126,7 @@ def test_sparse_files_of_every_shape_come_back(site: Site, tmp_path: Path) -> No
         assert blocks <= (tree / name).stat().st_blocks + 64
 
 
-def test_names_of_any_bytes_come_back(site: Site, tmp_path: Path) -> None:
+def test_names_of_any_bytes_are_restored(site: Site, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     dice = random.Random(7)
@@ -164,7 +164,7 @@ def test_lost_links_between_symlinks_are_named(site: Site, tmp_path: Path) -> No
         assert (tmp_path / "out" / "files" / name).readlink() == Path("note.txt")
 
 
-def test_of_many_sockets_a_hundred_are_named_and_all_counted(tmp_path: Path) -> None:
+def test_hundred_sockets_are_named_and_all_counted(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for number in range(103):
@@ -177,7 +177,7 @@ def test_of_many_sockets_a_hundred_are_named_and_all_counted(tmp_path: Path) -> 
 
 
 @needs_root
-def test_devices_come_back_for_root_who_asks(site: Site, tmp_path: Path) -> None:
+def test_root_can_restore_devices(site: Site, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     try:
@@ -196,7 +196,7 @@ def test_devices_come_back_for_root_who_asks(site: Site, tmp_path: Path) -> None
         )
 
 
-def test_what_is_excluded_does_not_come_back_and_all_else_does(site: Site, tmp_path: Path) -> None:
+def test_only_excluded_paths_are_missing(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     (tree / "calls" / "cache").mkdir()
     (tree / "calls" / "cache" / "x").write_text("x")
@@ -207,9 +207,7 @@ def test_what_is_excluded_does_not_come_back_and_all_else_does(site: Site, tmp_p
     )
 
 
-def test_what_is_excluded_is_not_even_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_excluded_paths_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = plain_tree(tmp_path / "tree")
     looked_at = []
     original = os.stat
@@ -238,7 +236,7 @@ def mounted(folder: Path) -> Iterator[None]:
 
 
 @needs_root
-def test_another_file_system_is_entered_unless_told_otherwise(site: Site, tmp_path: Path) -> None:
+def test_mounted_file_system_is_entered_by_default(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     with mounted(tree / "calls" / "mounted"):
         (tree / "calls" / "mounted" / "far").write_text("on another disk")
@@ -251,7 +249,7 @@ def test_another_file_system_is_entered_unless_told_otherwise(site: Site, tmp_pa
     }
 
 
-def test_a_vault_below_the_root_is_not_backed_up_into_itself(tmp_path: Path) -> None:
+def test_vault_below_the_root_is_excluded(tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     folders = (tree / "srv" / "vault", tree / "srv" / "copy")
     for folder in folders:
@@ -285,7 +283,7 @@ def test_a_vault_below_the_root_is_not_backed_up_into_itself(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("many_names", [50_000, 2])
 @pytest.mark.parametrize("folder", ["", "calls", "sta*te [1]\n\\\udcff"])
-def test_what_the_backup_itself_writes_is_left_out_with_what_is_named_like_it(
+def test_own_files_of_backup_are_excluded_by_path(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, many_names: int
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", many_names)
@@ -314,9 +312,7 @@ def test_what_the_backup_itself_writes_is_left_out_with_what_is_named_like_it(
         assert len(describe(tree)) == len(wanted) + 4
 
 
-def test_a_mount_that_numbers_files_anew_shows_no_change_where_told_so(
-    site: Site, tmp_path: Path
-) -> None:
+def test_unstable_inode_numbers_are_ignored_when_configured(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     (tmp_path / "scratch").mkdir()
 
@@ -339,7 +335,7 @@ def test_a_mount_that_numbers_files_anew_shows_no_change_where_told_so(
     check_round_trip(site, FilesSource("files", tree, ignore_inode=True), tree, tmp_path / "out")
 
 
-def test_second_names_on_such_a_mount_are_files_of_their_own(site: Site, tmp_path: Path) -> None:
+def test_hard_links_with_unstable_numbers_are_separate_files(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "tree")
     os.link(tree / "note.txt", tree / "same")
     assert site.back_up(FilesSource("files", tree, ignore_inode=True)).complete
@@ -349,7 +345,7 @@ def test_second_names_on_such_a_mount_are_files_of_their_own(site: Site, tmp_pat
     assert (restored / "same").stat().st_nlink == 1
 
 
-def test_a_folder_that_may_not_be_read_is_named(
+def test_unreadable_folder_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Root reads everything, so the refusal is made here, where the kernel would make it.

@@ -21,9 +21,7 @@ a_name = st.binary(min_size=1, max_size=6).map(lambda name: name.replace(b"\0", 
 
 @settings(deadline=None)
 @given(st.dictionaries(a_name, st.booleans(), max_size=60), st.data())
-def test_names_come_back_in_order_one_by_one_and_in_stretches(
-    names: dict[bytes, bool], data: st.DataObject
-) -> None:
+def test_names_are_returned_in_order(names: dict[bytes, bool], data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(large_folder_listing, "_INSERTED", 7)
         patch.setattr(large_folder_listing, "_BLOCK", 4)
@@ -41,7 +39,7 @@ def test_names_come_back_in_order_one_by_one_and_in_stretches(
 
 
 @pytest.mark.parametrize("exclude", [[], ["*3"]], ids=["all", "some left out"])
-def test_a_folder_of_many_names_comes_back_night_after_night(
+def test_folder_of_many_names_is_restored_every_night(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclude: list[str]
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
@@ -73,7 +71,7 @@ def test_a_folder_of_many_names_comes_back_night_after_night(
             (source / "call 222").write_text("called again")
 
 
-def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
+def test_folder_unsortable_on_full_disk_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = sqlite3.connect

@@ -25,7 +25,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_that_has_no_size_and_one_name_is_gone_into_again(
+def test_folder_of_unknown_size_is_read_again(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a mount from user space or a small folder on NTFS is."""
@@ -65,7 +65,7 @@ _REAL_SCAN, _REAL_LIST = os.scandir, os.listdir
 
 
 @pytest.mark.parametrize("many", [50, 10_000], ids=["sorted on the disk", "in memory"])
-def test_a_name_that_is_listed_twice_is_taken_once_and_no_other_is_lost(
+def test_name_listed_twice_is_returned_once(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", many)

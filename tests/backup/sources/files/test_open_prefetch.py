@@ -101,7 +101,7 @@ def test_cached_files_are_not_advised(
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 @pytest.mark.parametrize("source", [ReadHere, FilesSource])
-def test_a_file_system_that_cannot_be_told_is_backed_up_as_well(
+def test_unknown_file_system_is_backed_up(
     site: Site,
     tree: Path,
     tmp_path: Path,
@@ -122,7 +122,7 @@ def test_a_file_system_that_cannot_be_told_is_backed_up_as_well(
     assert describe(tmp_path / "out/files") == describe(tree)
 
 
-def test_files_that_go_or_are_replaced_while_they_are_open_are_kept_as_they_were(
+def test_files_replaced_while_open_keep_their_content(
     site: Site, tree: Path, tmp_path: Path
 ) -> None:
     before = {name: (tree / name).read_bytes() for name in ("0001", "0002")}
@@ -135,9 +135,7 @@ def test_files_that_go_or_are_replaced_while_they_are_open_are_kept_as_they_were
     assert {name: read[name] for name in before} == before
 
 
-def test_a_walk_that_is_given_up_leaves_nothing_open(
-    site: Site, tree: Path, tmp_path: Path
-) -> None:
+def test_abandoned_walk_leaves_nothing_open(site: Site, tree: Path, tmp_path: Path) -> None:
     before = len(open_files())
     with reading(tree, tmp_path, site) as items:
         come_to(items, "0003")
@@ -145,9 +143,7 @@ def test_a_walk_that_is_given_up_leaves_nothing_open(
     assert len(open_files()) == before
 
 
-def test_a_file_that_became_a_folder_is_gone_through_and_then_the_rest(
-    site: Site, tree: Path, tmp_path: Path
-) -> None:
+def test_file_that_became_a_folder_is_walked(site: Site, tree: Path, tmp_path: Path) -> None:
     became = f"{FILES_AHEAD + 20:04}"  # which is not open yet
     with reading(tree, tmp_path, site) as items:
         come_to(items, "0000")
@@ -161,9 +157,7 @@ def test_a_file_that_became_a_folder_is_gone_through_and_then_the_rest(
     assert len(read) == 2 * COUNT - 2, "all but the first, which was read before, and the large one"
 
 
-def test_where_few_files_may_be_open_all_are_backed_up(
-    site: Site, tree: Path, tmp_path: Path
-) -> None:
+def test_low_file_limit_loses_no_file(site: Site, tree: Path, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = max(open_files()) + FILES_AHEAD // 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))

@@ -15,7 +15,7 @@ from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise, owners, plain_tree, strange_tree
 
 
-def test_everything_strange_comes_back_as_it_was(site: Site, tmp_path: Path) -> None:
+def test_unusual_tree_is_restored_exactly(site: Site, tmp_path: Path) -> None:
     source = strange_tree(tmp_path / "source")
     before = describe(source)
     result = site.back_up(source)
@@ -27,9 +27,7 @@ def test_everything_strange_comes_back_as_it_was(site: Site, tmp_path: Path) -> 
     assert describe(tmp_path / "out" / "files") == before
 
 
-def test_owners_and_devices_come_back_for_root_who_asks(
-    site: Site, owned: Path, tmp_path: Path
-) -> None:
+def test_root_can_restore_owners_and_devices(site: Site, owned: Path, tmp_path: Path) -> None:
     before, belonging = describe(owned), owners(owned)
     assert len(set(belonging.values())) == len(belonging) - 1  # two names are one file
     assert site.back_up(owned).complete
@@ -38,9 +36,7 @@ def test_owners_and_devices_come_back_for_root_who_asks(
     assert owners(tmp_path / "out" / "files") == belonging
 
 
-def test_who_does_not_ask_for_owners_owns_what_comes_back(
-    site: Site, owned: Path, tmp_path: Path
-) -> None:
+def test_restore_without_owners_counts_lost_owners(site: Site, owned: Path, tmp_path: Path) -> None:
     assert site.back_up(owned).complete
     result = site.restore("latest", tmp_path / "out")
     assert set(owners(tmp_path / "out").values()) == {(os.geteuid(), os.getegid())}
@@ -50,7 +46,7 @@ def test_who_does_not_ask_for_owners_owns_what_comes_back(
     assert site.restore("latest", tmp_path / "again", owner=True).owners_lost == 0
 
 
-def test_the_top_folder_itself_comes_back(site: Site, tmp_path: Path) -> None:
+def test_root_folder_itself_is_restored(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     source.chmod(0o751)
     os.utime(source, ns=(1, 1_600_000_000_000_000_007))
@@ -60,7 +56,7 @@ def test_the_top_folder_itself_comes_back(site: Site, tmp_path: Path) -> None:
     assert (status.st_mode & 0o7777, status.st_mtime_ns) == (0o751, 1_600_000_000_000_000_007)
 
 
-def test_holes_come_back_as_holes(site: Site, tmp_path: Path) -> None:
+def test_holes_are_restored_as_holes(site: Site, tmp_path: Path) -> None:
     source = strange_tree(tmp_path / "source")
     result = site.back_up(source)
     site.restore("latest", tmp_path / "out")
@@ -80,7 +76,7 @@ def test_a_repository_in_a_directory_does_the_same(tmp_path: Path) -> None:
     assert describe(tmp_path / "out" / "files") == describe(source)
 
 
-def test_what_did_not_change_is_neither_read_nor_stored_again(site: Site, tmp_path: Path) -> None:
+def test_unchanged_content_is_neither_read_nor_stored(site: Site, tmp_path: Path) -> None:
     source = strange_tree(tmp_path / "source")
     first = site.back_up(source)
     # A night in which none of these few files is due to be read anew.
@@ -92,7 +88,7 @@ def test_what_did_not_change_is_neither_read_nor_stored_again(site: Site, tmp_pa
     assert describe(tmp_path / "out" / "files") == describe(source)
 
 
-def test_every_earlier_point_stays_as_it_was(site: Site, tmp_path: Path) -> None:
+def test_earlier_points_stay_unchanged(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     wanted = {}
     for round_ in range(4):
@@ -108,7 +104,7 @@ def test_every_earlier_point_stays_as_it_was(site: Site, tmp_path: Path) -> None
         assert describe(out / "files") == tree
 
 
-def test_a_file_that_only_moved_is_not_stored_again(site: Site, tmp_path: Path) -> None:
+def test_moved_file_is_not_stored_again(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "a").write_bytes(noise(2000 * KIB))
@@ -119,7 +115,7 @@ def test_a_file_that_only_moved_is_not_stored_again(site: Site, tmp_path: Path) 
     assert result.files_new == 1
 
 
-def test_an_edit_in_a_dump_stores_little_of_it(site: Site, tmp_path: Path) -> None:
+def test_edit_in_a_dump_stores_little(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     dump = bytearray(noise(3000 * KIB))
@@ -134,7 +130,7 @@ def test_an_edit_in_a_dump_stores_little_of_it(site: Site, tmp_path: Path) -> No
     assert (tmp_path / "out/files/dump.sql").read_bytes() == dump
 
 
-def test_frames_that_cross_into_the_next_pack_come_back(site: Site, tmp_path: Path) -> None:
+def test_frames_crossing_packs_are_restored(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(12):
@@ -147,7 +143,7 @@ def test_frames_that_cross_into_the_next_pack_come_back(site: Site, tmp_path: Pa
     assert describe(tmp_path / "out" / "files") == describe(source)
 
 
-def test_more_files_than_a_page_holds_come_back_in_order(site: Site, tmp_path: Path) -> None:
+def test_more_files_than_a_page_are_restored(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     for folder in range(12):
         (source / f"{folder}").mkdir(parents=True)
@@ -165,7 +161,7 @@ def test_more_files_than_a_page_holds_come_back_in_order(site: Site, tmp_path: P
     assert describe(tmp_path / "out" / "files") == describe(source)
 
 
-def test_a_change_in_one_folder_leaves_the_other_pages_alone(site: Site, tmp_path: Path) -> None:
+def test_change_in_one_folder_keeps_other_pages(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     for number in range(6000):
         folder = source / f"{number // 500}"
@@ -180,7 +176,7 @@ def test_a_change_in_one_folder_leaves_the_other_pages_alone(site: Site, tmp_pat
     assert describe(tmp_path / "out/files/3") == describe(source / "3")
 
 
-def test_a_file_with_more_blobs_than_a_row_holds_comes_back(
+def test_file_with_many_blobs_is_restored(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 4)
@@ -204,7 +200,7 @@ def test_a_file_with_more_blobs_than_a_row_holds_comes_back(
     assert (tmp_path / "only/files/same.db").read_bytes() == (source / "big.db").read_bytes()
 
 
-def test_several_sources_stand_beside_each_other(site: Site, tmp_path: Path) -> None:
+def test_several_sources_have_separate_folders(site: Site, tmp_path: Path) -> None:
     tree = plain_tree(tmp_path / "source")
     database = tmp_path / "customers.db"
     with closing(sqlite3.connect(database)) as connection, connection:
@@ -234,7 +230,7 @@ def test_several_sources_stand_beside_each_other(site: Site, tmp_path: Path) -> 
         )
 
 
-def test_a_part_is_restored_with_the_folders_above_it(site: Site, tmp_path: Path) -> None:
+def test_part_is_restored_with_its_parent_folders(site: Site, tmp_path: Path) -> None:
     source = strange_tree(tmp_path / "source")
     (source / "calls").chmod(0o750)
     site.back_up(source)
@@ -254,9 +250,7 @@ def test_a_pattern_that_selects_nothing_is_named(site: Site, tmp_path: Path) -> 
     ]
 
 
-def test_a_second_name_is_restored_when_the_first_is_not_selected(
-    site: Site, tmp_path: Path
-) -> None:
+def test_second_name_is_restored_without_the_first(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     os.link(source / "calls" / "one.wav", source / "z-same")
     site.back_up(source)
@@ -264,9 +258,7 @@ def test_a_second_name_is_restored_when_the_first_is_not_selected(
     assert (tmp_path / "out/files/z-same").read_bytes() == (source / "z-same").read_bytes()
 
 
-def test_what_is_new_and_what_of_it_does_not_compress_is_counted(
-    site: Site, tmp_path: Path
-) -> None:
+def test_new_and_incompressible_bytes_are_counted(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "recording").write_bytes(noise(900 * KIB))

@@ -45,9 +45,7 @@ def fill(folder: Path, files: int) -> Path:
     return folder
 
 
-def test_an_unchanged_file_that_cannot_be_read_again_is_named_and_stays_in_the_point(
-    site: Site, tmp_path: Path
-) -> None:
+def test_unchanged_but_unreadable_file_stays_and_is_named(site: Site, tmp_path: Path) -> None:
     source = fill(tmp_path / "source", 3)
     site.back_up(source)
     with unreadable("001.wav"):
@@ -64,9 +62,7 @@ def test_an_unchanged_file_that_cannot_be_read_again_is_named_and_stays_in_the_p
     assert site.back_up(source).complete
 
 
-def test_a_changed_file_that_cannot_be_read_is_not_given_out_as_the_old_one(
-    site: Site, tmp_path: Path
-) -> None:
+def test_changed_unreadable_file_is_not_kept_as_old(site: Site, tmp_path: Path) -> None:
     source = fill(tmp_path / "source", 3)
     site.back_up(source)
     (source / "001.wav").write_bytes(b"another call")
@@ -78,9 +74,7 @@ def test_a_changed_file_that_cannot_be_read_is_not_given_out_as_the_old_one(
     assert not (tmp_path / "out" / "files" / "001.wav").exists()
 
 
-def test_what_was_known_of_it_in_packs_that_are_gone_is_not_given_out_either(
-    site: Site, tmp_path: Path
-) -> None:
+def test_unreadable_file_in_freed_packs_is_dropped(site: Site, tmp_path: Path) -> None:
     source = fill(tmp_path / "source", 3)
     site.back_up(source)
     for name in [stat.name for stat in site.vault.list(pack_prefix(WRITER))]:
@@ -91,7 +85,7 @@ def test_what_was_known_of_it_in_packs_that_are_gone_is_not_given_out_either(
     assert site.restore("latest", tmp_path / "out").problems == ()
 
 
-def test_a_file_in_a_sparse_pack_that_cannot_be_sent_again_keeps_the_pack(tmp_path: Path) -> None:
+def test_unreadable_file_keeps_its_sparse_pack(tmp_path: Path) -> None:
     kept = kept_site(tmp_path / "site")
     source = fill(kept.source, 45)
     kept.site.back_up(source)

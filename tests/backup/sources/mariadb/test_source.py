@@ -78,7 +78,7 @@ def restored(
     )
 
 
-def test_a_database_comes_back_row_for_row_under_another_name(
+def test_database_is_restored_under_another_name(
     site: Site, mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
 ) -> None:
     as_reader, _ = reader(mariadb_server)
@@ -110,7 +110,7 @@ VERSIONED = (
 HISTORY = "SELECT *, row_start, row_end FROM prices FOR SYSTEM_TIME ALL ORDER BY id, row_start"
 
 
-def test_a_versioned_table_comes_back_with_its_history(
+def test_versioned_table_is_restored_with_history(
     site: Site, mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
 ) -> None:
     mariadb_server.execute(*VERSIONED, database=shop)
@@ -124,7 +124,7 @@ def test_a_versioned_table_comes_back_with_its_history(
     assert mariadb_server.rows(HISTORY, database=spare) == before
 
 
-def test_a_history_that_cannot_be_dumped_is_told_and_the_rows_of_now_are_kept(
+def test_undumpable_history_is_reported_and_rows_kept(
     tmp_path: Path, site: Site, mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
 ) -> None:
     real = find_program("mariadb-dump")
@@ -163,7 +163,7 @@ def test_a_changed_row_costs_little(site: Site, mariadb_server: Mariadb, shop: s
     assert second.bytes_new < first.bytes_new / 2
 
 
-def test_every_database_but_the_servers_own_is_taken(
+def test_all_but_system_databases_are_backed_up(
     site: Site, mariadb_server: Mariadb, shop: str
 ) -> None:
     with mariadb_server.database() as left_out:
@@ -175,7 +175,7 @@ def test_every_database_but_the_servers_own_is_taken(
     assert not names & {"all/mysql.sql", "all/sys.sql", f"all/{left_out}.sql"}
 
 
-def test_a_dump_is_of_one_moment_while_others_write(
+def test_dump_is_of_one_moment_during_writes(
     site: Site, mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
 ) -> None:
     mariadb_server.execute(
@@ -207,7 +207,7 @@ def test_a_dump_is_of_one_moment_while_others_write(
     assert mariadb_server.rows(query, database=spare) == [["200", "0"]]
 
 
-def test_the_password_is_in_a_private_file_only_and_nothing_is_spooled(
+def test_password_is_in_private_file_nothing_on_disk(
     tmp_path: Path, site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
     noted = tmp_path / "noted"
@@ -235,7 +235,7 @@ def test_the_password_is_in_a_private_file_only_and_nothing_is_spooled(
 
 
 @pytest.mark.parametrize("lines", [1, 40, 10_000])
-def test_a_dump_cut_off_behind_a_statement_is_no_file_of_the_point(
+def test_dump_cut_after_a_statement_is_discarded(
     tmp_path: Path, site: Site, mariadb_server: Mariadb, shop: str, lines: int
 ) -> None:
     real = find_program("mariadb-dump")
@@ -257,7 +257,7 @@ def test_a_dump_cut_off_behind_a_statement_is_no_file_of_the_point(
 
 
 @pytest.mark.parametrize("lacking", ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"])
-def test_a_right_that_lacks_fails_its_source_and_no_other(
+def test_missing_right_fails_only_its_source(
     tmp_path: Path, scratch: Path, site: Site, mariadb_server: Mariadb, shop: str, lacking: str
 ) -> None:
     rights = [right for right in ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT") if right != lacking]
@@ -277,7 +277,7 @@ def test_a_right_that_lacks_fails_its_source_and_no_other(
     assert source.obstacles(scratch)[0].prevents
 
 
-def test_rights_on_the_database_alone_are_enough_for_it(
+def test_rights_on_the_database_are_sufficient(
     site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
     pattern = shop.replace("_", "\\_")
@@ -295,7 +295,7 @@ def test_rights_on_the_database_alone_are_enough_for_it(
     assert b"PROCEDURE `tidy`" in dump
 
 
-def test_tables_that_no_transaction_holds_are_told_before_the_night(
+def test_nontransactional_tables_are_reported_before_the_night(
     mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
     mariadb_server.execute("CREATE TABLE moving (n INT) ENGINE=MyISAM", database=shop)
@@ -320,7 +320,7 @@ def test_a_missing_program_database_or_server_is_named(
             pass
 
 
-def test_a_server_that_mariadb_dump_cannot_read_is_named_before_anything_is_dumped(
+def test_incompatible_server_is_named_before_the_dump(
     tmp_path: Path, site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
     real = find_program("mariadb")
@@ -338,7 +338,7 @@ def test_a_server_that_mariadb_dump_cannot_read_is_named_before_anything_is_dump
         pytest.fail("it was opened")
 
 
-def test_a_database_that_holds_something_is_refused_or_replaced_whole(
+def test_nonempty_database_is_refused_or_replaced_completely(
     site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
     assert site.back_up(MariadbSource("shop", server(mariadb_server), [shop])).complete
@@ -367,7 +367,7 @@ def test_a_database_of_routines_only_is_not_empty(
     assert mariadb_server.rows(CALLS, database=spare) == mariadb_server.rows(CALLS, database=shop)
 
 
-def test_damage_in_the_vault_shows_before_anything_is_dropped(
+def test_damaged_vault_is_noticed_before_any_drop(
     mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
 ) -> None:
     def damaged() -> Iterator[bytes]:
@@ -384,7 +384,7 @@ def test_damage_in_the_vault_shows_before_anything_is_dropped(
     assert [spare] not in mariadb_server.rows("SHOW DATABASES")
 
 
-def test_what_the_server_refuses_is_named_without_its_data(
+def test_refused_statement_is_named_without_data(
     mariadb_server: Mariadb, spare: str, scratch: Path
 ) -> None:
     sql = b"CREATE TABLE t (n INT PRIMARY KEY);\nINSERT INTO t VALUES (4711), (4711);\n"
@@ -395,7 +395,7 @@ def test_what_the_server_refuses_is_named_without_its_data(
     assert [spare] not in mariadb_server.rows("SHOW DATABASES")
 
 
-def test_a_row_that_is_larger_than_the_server_takes_is_told_with_what_to_raise(
+def test_oversize_row_names_the_setting_to_raise(
     mariadb_server: Mariadb, spare: str, scratch: Path
 ) -> None:
     ((largest,),) = mariadb_server.rows("SELECT @@GLOBAL.max_allowed_packet")
@@ -406,7 +406,7 @@ def test_a_row_that_is_larger_than_the_server_takes_is_told_with_what_to_raise(
     assert [spare] not in mariadb_server.rows("SHOW DATABASES")
 
 
-def test_users_come_back_with_their_grants_and_passwords(
+def test_users_are_restored_with_grants_and_passwords(
     site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
     clerk, password = mariadb_server.user(f"SELECT ON {shop}.calls")

@@ -66,9 +66,7 @@ def mysql(
     return MariadbServer(**{"host": "/run/s.sock", "user": "reader", "programs": folder, **more})
 
 
-def test_mysqls_own_programs_dump_it_whole_with_its_users(
-    tmp_path: Path, site: Site, scratch: Path
-) -> None:
+def test_mysql_programs_dump_database_and_users(tmp_path: Path, site: Site, scratch: Path) -> None:
     source = MariadbSource("shop", mysql(tmp_path / "bin"))
     assert source.obstacles(scratch) == []
     assert site.back_up(source).complete
@@ -81,7 +79,7 @@ def test_mysqls_own_programs_dump_it_whole_with_its_users(
     assert first == "ALTER DATABASE CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;"
 
 
-def test_what_mysql_would_not_take_back_of_mariadb_dump_is_told_and_no_point_is_whole(
+def test_mariadb_dump_of_mysql_makes_no_complete_point(
     tmp_path: Path, site: Site, scratch: Path
 ) -> None:
     source = MariadbSource("shop", mysql(tmp_path / "bin", names=("mariadb", "mariadb-dump")))
@@ -112,7 +110,7 @@ def test_what_mysql_would_not_take_back_of_mariadb_dump_is_told_and_no_point_is_
         ("/run/s.sock", None, "--skip-ssl-verify-server-cert", "--ssl-mode=PREFERRED"),
     ],
 )
-def test_each_makers_programs_are_told_of_tls_in_their_own_words(
+def test_each_makers_programs_get_own_tls_options(
     tmp_path: Path, scratch: Path, host: str, tls: Any, ours: str, theirs: str
 ) -> None:
     of_mariadb = ("mariadb", "mariadb-dump")
@@ -126,9 +124,7 @@ def test_each_makers_programs_are_told_of_tls_in_their_own_words(
                 assert options[-1] == "--quick"
 
 
-def test_an_older_mariadb_is_no_mysql_though_its_programs_have_those_names(
-    tmp_path: Path, scratch: Path
-) -> None:
+def test_older_mariadb_is_not_taken_for_mysql(tmp_path: Path, scratch: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
     said = "mysqldump  Ver 10.19 Distrib 10.3.39-MariaDB, for debian-linux-gnu (x86_64)"
@@ -146,7 +142,7 @@ def test_mysqls_own_dump_of_a_mariadb_is_refused(tmp_path: Path, scratch: Path) 
     assert "Install the package mariadb-client" in (obstacle.problem)
 
 
-def test_a_mysqldump_that_gives_no_users_is_told(tmp_path: Path, scratch: Path) -> None:
+def test_mysqldump_without_users_is_reported(tmp_path: Path, scratch: Path) -> None:
     one = mysql(tmp_path / "bin", helps="  -u, --user=name     User for login")
     (obstacle,) = MariadbSource("shop", one).obstacles(scratch)
     assert "this mysqldump cannot dump the users" in obstacle.problem
@@ -154,7 +150,7 @@ def test_a_mysqldump_that_gives_no_users_is_told(tmp_path: Path, scratch: Path) 
     assert MariadbSource("shop", one, users=False).obstacles(scratch) == []
 
 
-def test_rights_on_one_database_alone_would_lose_its_routines(
+def test_database_rights_alone_would_lose_routines(
     tmp_path: Path, site: Site, scratch: Path
 ) -> None:
     lacks = MariadbSource("shop", mysql(tmp_path / "lacks", grants=ON_SHOP), users=False)
@@ -168,9 +164,7 @@ def test_rights_on_one_database_alone_would_lose_its_routines(
     assert MariadbSource("shop", one, users=False).obstacles(scratch) == []
 
 
-def test_a_right_that_was_taken_back_on_one_database_is_lacking_there(
-    tmp_path: Path, scratch: Path
-) -> None:
+def test_right_revoked_on_one_database_is_missing_there(tmp_path: Path, scratch: Path) -> None:
     revoked = "REVOKE TRIGGER ON `shop`.* FROM `reader`@`localhost`"
     one = mysql(tmp_path / "bin", grants=f"{EVERYTHING}\n{revoked}")
     (obstacle,) = MariadbSource("shop", one).obstacles(scratch)
@@ -183,7 +177,7 @@ def test_a_right_that_was_taken_back_on_one_database_is_lacking_there(
     ("more", "problems"),
     [((), 1), (("SELECT ON mysql.*",), 0), (("SELECT ON mysql.proc",), 0)],
 )
-def test_who_may_not_see_the_routines_of_a_mariadb_would_lose_them_too(
+def test_hidden_mariadb_routines_are_reported(
     mariadb_server: Mariadb, scratch: Path, more: tuple[str, ...], problems: int
 ) -> None:
     with mariadb_server.database() as shop:

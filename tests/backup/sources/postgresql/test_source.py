@@ -81,7 +81,7 @@ def restored(site: Site, postgres: Postgres, path: str, into: str, **more: Any) 
     )
 
 
-def test_a_database_comes_back_row_for_row(
+def test_database_is_restored_row_for_row(
     site: Site, postgres_server: Postgres, crm: str, spare: str
 ) -> None:
     as_reader, _ = reader(postgres_server)
@@ -106,7 +106,7 @@ def test_a_changed_row_costs_little(site: Site, postgres_server: Postgres, crm: 
     assert second.bytes_new < first.bytes_new / 2
 
 
-def test_every_database_is_taken_unless_it_is_left_out(
+def test_every_database_is_backed_up_unless_excluded(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     strange = f'{crm}/a "b" %41'
@@ -131,7 +131,7 @@ def test_every_database_is_taken_unless_it_is_left_out(
         postgres_server.execute(f'DROP DATABASE IF EXISTS "{quoted}"')
 
 
-def test_a_dump_is_of_one_moment_while_others_write(
+def test_dump_is_of_one_moment_during_writes(
     site: Site, postgres_server: Postgres, crm: str, spare: str
 ) -> None:
     postgres_server.execute(
@@ -164,7 +164,7 @@ def test_a_dump_is_of_one_moment_while_others_write(
     assert moved == told
 
 
-def test_nothing_is_spooled_and_the_password_is_in_no_argument(
+def test_nothing_on_disk_and_no_password_argument(
     tmp_path: Path, site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     as_reader, password = reader(postgres_server)
@@ -192,7 +192,7 @@ def test_nothing_is_spooled_and_the_password_is_in_no_argument(
     assert password not in repr(source.server)
 
 
-def test_a_dump_without_a_right_fails_its_source_and_no_other(
+def test_missing_right_fails_only_its_source(
     tmp_path: Path, site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     postgres_server.execute("CREATE TABLE hidden (n int)", database=crm)
@@ -215,7 +215,7 @@ def test_a_dump_without_a_right_fails_its_source_and_no_other(
     assert PostgresqlSource("crm", reader(postgres_server)[0], [crm]).obstacles(tmp_path) == []
 
 
-def test_secured_rows_and_large_objects_are_told_before_the_night(
+def test_secured_rows_and_objects_are_reported_before(
     tmp_path: Path, site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     as_reader, _ = reader(postgres_server)
@@ -230,7 +230,7 @@ def test_secured_rows_and_large_objects_are_told_before_the_night(
     assert ["1 large objects" in one.problem for one in source.obstacles(tmp_path)] == [True]
 
 
-def test_a_dump_that_breaks_off_is_no_file_of_the_point(
+def test_interrupted_dump_is_discarded(
     tmp_path: Path, site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
@@ -248,7 +248,7 @@ def test_a_dump_that_breaks_off_is_no_file_of_the_point(
     assert left == ["crm", "crm/globals.sql"]
 
 
-def test_roles_that_break_off_are_no_file_of_the_point(
+def test_interrupted_role_dump_is_discarded(
     tmp_path: Path, site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
@@ -271,7 +271,7 @@ def test_roles_that_break_off_are_no_file_of_the_point(
         ({"pg_dump": 'chmod -x "$0"; exit 1'}, "pg_dump ended with 1"),
     ],
 )
-def test_a_program_that_does_not_fit_fails_with_what_to_install(
+def test_incompatible_program_says_what_to_install(
     tmp_path: Path,
     site: Site,
     postgres_server: Postgres,
@@ -285,7 +285,7 @@ def test_a_program_that_does_not_fit_fails_with_what_to_install(
         pass
 
 
-def test_a_missing_program_and_a_silent_server_are_named(
+def test_missing_program_and_silent_server_are_named(
     tmp_path: Path, site: Site, postgres_server: Postgres
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -309,7 +309,7 @@ def backed_up(site: Site, postgres: Postgres, database: str) -> BackupResult:
     return result
 
 
-def test_a_database_that_holds_something_is_refused_and_left_alone(
+def test_nonempty_database_is_refused_unchanged(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     backed_up(site, postgres_server, crm)
@@ -328,7 +328,7 @@ def test_a_database_that_holds_something_is_refused_and_left_alone(
         "CREATE TEXT SEARCH CONFIGURATION words (COPY = simple)",
     ],
 )
-def test_a_database_without_tables_may_hold_something_all_the_same(
+def test_database_without_tables_may_be_nonempty(
     site: Site, postgres_server: Postgres, crm: str, spare: str, statement: str
 ) -> None:
     backed_up(site, postgres_server, crm)
@@ -341,7 +341,7 @@ def test_a_database_without_tables_may_hold_something_all_the_same(
     assert postgres_server.rows(CALLS, database=spare) == postgres_server.rows(CALLS, database=crm)
 
 
-def test_a_template_of_somebody_comes_back_as_a_template(
+def test_template_database_is_restored_as_template(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     is_template = f"SELECT datistemplate FROM pg_database WHERE datname = '{crm}'"
@@ -363,7 +363,7 @@ def test_a_template_of_somebody_comes_back_as_a_template(
         postgres_server.execute(f"ALTER DATABASE {crm} IS_TEMPLATE false")
 
 
-def test_a_database_is_replaced_with_its_settings_while_somebody_is_connected(
+def test_database_in_use_is_replaced_with_its_settings(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     postgres_server.execute(f"ALTER DATABASE {crm} SET work_mem = '7MB'")
@@ -383,7 +383,7 @@ def named_like(postgres: Postgres, name: str) -> list[str]:
     return [str(row[0]) for row in postgres.rows(query, database="postgres")]
 
 
-def test_what_stood_there_comes_back_when_the_vault_is_damaged(
+def test_old_database_returns_if_the_vault_is_damaged(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     backed_up(site, postgres_server, crm)
@@ -402,7 +402,7 @@ def test_what_stood_there_comes_back_when_the_vault_is_damaged(
     assert named_like(postgres_server, crm) == [crm]
 
 
-def test_a_role_that_lacks_is_counted_and_the_rows_are_there(
+def test_missing_role_is_counted_and_rows_are_restored(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     owner, _ = postgres_server.role()
@@ -419,7 +419,7 @@ def test_a_role_that_lacks_is_counted_and_the_rows_are_there(
     postgres_server.execute(f"DROP DATABASE {taken.kept_as}")
 
 
-def test_roles_come_back_with_their_passwords_where_those_were_taken(
+def test_roles_are_restored_with_included_passwords(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
     clerk, password = postgres_server.role("CREATEDB")
@@ -435,9 +435,7 @@ def test_roles_come_back_with_their_passwords_where_those_were_taken(
     assert as_clerk.value("SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user") == "t"
 
 
-def test_what_is_no_dump_fails_and_leaves_no_database(
-    site: Site, postgres_server: Postgres, spare: str
-) -> None:
+def test_invalid_dump_leaves_no_database(site: Site, postgres_server: Postgres, spare: str) -> None:
     target = PostgresqlTarget(server(postgres_server), site.clock)
     with pytest.raises(TargetFailed, match=f"into database {spare} failed"):
         target.restore(spare, spare, lambda: iter([b"not a dump" * 1000]))

@@ -106,7 +106,7 @@ def recovered(postgres: Postgres, base_tar: Path, log: Path, until: datetime | N
             return [number for (number,) in cluster.rows("SELECT id FROM calls ORDER BY id")]
 
 
-def test_a_server_is_replayed_to_a_moment_between_two_backups(
+def test_server_is_replayed_to_a_chosen_moment(
     site: Site, postgres_server: Postgres, cluster: Cluster, tmp_path: Path
 ) -> None:
     add(cluster, 1, 2)
@@ -124,7 +124,7 @@ def test_a_server_is_replayed_to_a_moment_between_two_backups(
     assert recovered(postgres_server, tar, log, None) == [1, 2, 3, 4, 5]
 
 
-def test_a_base_starts_by_itself_with_what_came_before_its_end(
+def test_base_backup_starts_with_its_own_log(
     site: Site, postgres_server: Postgres, cluster: Cluster, tmp_path: Path
 ) -> None:
     add(cluster, 1, 2)
@@ -142,7 +142,7 @@ def test_a_base_starts_by_itself_with_what_came_before_its_end(
             assert restored.rows("SELECT id FROM calls ORDER BY id") == [(1,), (2,)]
 
 
-def test_the_log_is_pruned_only_once_a_new_base_is_committed(
+def test_log_is_pruned_only_after_a_committed_base(
     site: Site, cluster: Cluster, tmp_path: Path
 ) -> None:
     spool = spool_of(cluster)
@@ -202,7 +202,7 @@ def test_segments_that_are_known_are_not_read_again(site: Site, cluster: Cluster
     assert second.bytes_read <= first.bytes_read
 
 
-def test_the_log_of_a_server_that_is_gone_is_taken_and_said_to_lack_the_newest(
+def test_log_of_lost_server_is_incomplete_at_end(
     site: Site, postgres_server: Postgres, tmp_path: Path
 ) -> None:
     spool = tmp_path / "spool"
@@ -224,7 +224,7 @@ def test_the_log_of_a_server_that_is_gone_is_taken_and_said_to_lack_the_newest(
     assert result.consistent_at.timestamp() == pytest.approx(segment.stat().st_mtime)
 
 
-def test_what_pg_receivewal_is_writing_is_replayed_to_the_last_commit(
+def test_segment_in_progress_is_replayed_to_last_commit(
     site: Site, postgres_server: Postgres, cluster: Cluster, tmp_path: Path
 ) -> None:
     received = cluster.new_folder("received")
@@ -265,7 +265,7 @@ def _receiving(cluster: Cluster, folder: Path) -> PostgresqlWalSource:
     return PostgresqlWalSource("log", nowhere, folder)
 
 
-def test_what_a_base_lacks_is_told_before_the_night(
+def test_missing_base_settings_are_reported_before_the_night(
     cluster: Cluster, postgres_server: Postgres, tmp_path: Path
 ) -> None:
     assert base(cluster).obstacles(tmp_path) == []

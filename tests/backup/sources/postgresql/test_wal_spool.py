@@ -62,9 +62,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_in_the_point_is_pruned_whether_it_was_read_or_known(
-    site: Site, folder: Path
-) -> None:
+def test_committed_segments_are_pruned_read_or_known(site: Site, folder: Path) -> None:
     source = _Spooled(folder)
     site.back_up(source)
     assert site.back_up(source).files_unchanged == 2
@@ -72,7 +70,7 @@ def test_what_is_in_the_point_is_pruned_whether_it_was_read_or_known(
     assert names(folder) == [SECOND]
 
 
-def test_a_segment_that_cannot_be_opened_is_not_pruned(
+def test_unreadable_segment_is_not_pruned(
     site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _Spooled(folder)
@@ -91,9 +89,7 @@ def test_a_segment_that_cannot_be_opened_is_not_pruned(
     assert names(folder) == [FIRST]
 
 
-def test_a_segment_that_was_added_to_after_it_was_read_is_not_pruned(
-    site: Site, folder: Path
-) -> None:
+def test_segment_extended_after_reading_is_not_pruned(site: Site, folder: Path) -> None:
     source = _Spooled(folder)
     site.back_up(source)
     with (folder / FIRST).open("ab") as file:
@@ -102,7 +98,7 @@ def test_a_segment_that_was_added_to_after_it_was_read_is_not_pruned(
     assert names(folder) == [FIRST]
 
 
-def test_what_is_still_received_is_not_pruned(site: Site, folder: Path) -> None:
+def test_segment_in_progress_is_not_pruned(site: Site, folder: Path) -> None:
     (folder / FIRST).rename(folder / f"{FIRST}.partial")
     source = _Spooled(folder)
     assert site.back_up(source).files == 2
@@ -148,7 +144,7 @@ LOG_2 = "0000000200000001"
          16384, []),
     ],
 )  # fmt: skip
-def test_a_segment_that_lacks_between_others_makes_the_point_partial(
+def test_missing_segment_makes_the_point_partial(
     site: Site, tmp_path: Path, there: list[str], size: int, lacking: list[str]
 ) -> None:
     folder = made_of(tmp_path / "spool", *there, size=size * KIB)
@@ -160,14 +156,14 @@ def test_a_segment_that_lacks_between_others_makes_the_point_partial(
     assert names(tmp_path / "out" / "log") == sorted(there)
 
 
-def test_the_newest_segment_that_is_half_there_makes_none_lack(site: Site, tmp_path: Path) -> None:
+def test_incomplete_newest_segment_is_no_gap(site: Site, tmp_path: Path) -> None:
     first = [f"{LOG_2}000000FE", f"{LOG_2}000000FF", "000000020000000200000000"]
     folder = made_of(tmp_path / "spool", *first, size=16384 * KIB)
     (folder / "000000020000000200000001").write_bytes(bytes(5 * 1024 * KIB))
     assert site.back_up(_Spooled(folder)).unread == ()
 
 
-def test_what_is_pruned_while_the_folder_is_read_lacks_nowhere(site: Site, tmp_path: Path) -> None:
+def test_segment_pruned_during_reading_is_no_gap(site: Site, tmp_path: Path) -> None:
     segments = [f"{LOG_2}0000000{number}" for number in range(1, 7)]
     folder = made_of(tmp_path / "spool", *segments)
     found = WalSpool(folder).scan("log", b"")

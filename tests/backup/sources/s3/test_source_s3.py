@@ -61,7 +61,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_prefix_comes_back_as_files(
+def test_prefix_is_restored_as_files(
     site: Site, bucket: Bucket, tmp_path: Path, scratch: Path
 ) -> None:
     wanted = {
@@ -84,7 +84,7 @@ def test_a_prefix_comes_back_as_files(
     assert datetime.fromtimestamp(restored.st_mtime, UTC) == listed["LastModified"]
 
 
-def test_only_what_changed_is_fetched(site: Site, bucket: Bucket, tmp_path: Path) -> None:
+def test_only_changed_objects_are_fetched(site: Site, bucket: Bucket, tmp_path: Path) -> None:
     with running_proxy(bucket.server.url) as proxy:
         for number in range(40):
             put(bucket, f"calls/{number}", os.urandom(2000))
@@ -124,7 +124,7 @@ def test_metadata_is_kept_as_attributes(site: Site, bucket: Bucket, tmp_path: Pa
     assert len(files_below(tmp_path / "out")) == 2
 
 
-def test_what_goes_or_is_replaced_while_it_is_read_makes_no_half_file(
+def test_object_removed_while_read_leaves_no_part(
     bucket: Bucket, scratch: Path, site: Site
 ) -> None:
     for key in ("a", "b", "c"):
@@ -150,7 +150,7 @@ def test_what_goes_or_is_replaced_while_it_is_read_makes_no_half_file(
     assert contents == {b"a": b"a" * 10, b"c": b"another"}
 
 
-def test_other_words_of_the_same_length_within_the_same_second_are_fetched(
+def test_changed_object_of_equal_length_is_fetched(
     site: Site, bucket: Bucket, tmp_path: Path
 ) -> None:
     """Their size and time are the same, as the store tells them: only the ETag is another."""
@@ -200,7 +200,7 @@ LISTING_FAULTS = [
 
 
 @pytest.mark.parametrize("fault", LISTING_FAULTS, ids=lambda fault: fault.name)
-def test_a_listing_that_breaks_once_is_asked_for_again(
+def test_failed_listing_is_requested_again(
     site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
 ) -> None:
     put(bucket, "call.wav", b"hello")
@@ -214,7 +214,7 @@ def test_a_listing_that_breaks_once_is_asked_for_again(
 
 
 @pytest.mark.parametrize("fault", LISTING_FAULTS, ids=lambda fault: fault.name)
-def test_a_listing_that_stays_broken_fails_the_source_and_is_never_an_empty_bucket(
+def test_permanently_failing_listing_is_never_an_empty_bucket(
     site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
 ) -> None:
     put(bucket, "call.wav", b"hello")
@@ -249,14 +249,14 @@ def page_of(*keys: str, after: str | None = None) -> dict[str, Any]:
     return {"Name": "calls", "IsTruncated": after is not None, "Contents": rows, **more}
 
 
-def test_a_listing_goes_on_from_page_to_page_though_one_is_empty(scratch: Path) -> None:
+def test_listing_continues_after_an_empty_page(scratch: Path) -> None:
     # Stores that keep names in folders list `a/x` before `a-x`, others the other way round.
     pages = {None: page_of("a/x", after="2"), "2": page_of(after="3"), "3": page_of("a-x", "b")}
     found = listed_by(scratch, lambda request: pages[request.get("ContinuationToken")])
     assert found == ["a", "a/x", "a-x", "b"]
 
 
-def test_an_object_that_two_pages_list_is_one_and_lacks_nothing(scratch: Path) -> None:
+def test_object_on_two_pages_is_listed_once(scratch: Path) -> None:
     pages = {None: page_of("a", "b", after="2"), "2": page_of("b", "c")}
     found = listed_by(scratch, lambda request: pages[request.get("ContinuationToken")])
     assert found == ["a", "b", "c"]
@@ -279,7 +279,7 @@ def test_a_listing_that_never_moves_on_ends(
 
 
 @pytest.mark.parametrize("lacking", ["Key", "Size", "ETag", "LastModified"])
-def test_a_row_without_what_each_object_has_is_not_s3s(scratch: Path, lacking: str) -> None:
+def test_incomplete_listing_row_is_an_error(scratch: Path, lacking: str) -> None:
     page = page_of("a")
     del page["Contents"][0][lacking]
     with pytest.raises(SourceFailed, match=r"listing bucket calls failed.*not S3's"):
@@ -293,7 +293,7 @@ BODY_FAULTS = [
 
 
 @pytest.mark.parametrize("fault", BODY_FAULTS, ids=lambda fault: fault.name)
-def test_a_body_that_breaks_off_goes_on_where_it_stopped(
+def test_interrupted_body_continues_at_its_offset(
     site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
 ) -> None:
     put(bucket, "call.wav", BIG)
@@ -307,7 +307,7 @@ def test_a_body_that_breaks_off_goes_on_where_it_stopped(
 
 
 @pytest.mark.parametrize("fault", [Fault.STRANGERS_PAGE, Fault.TAKEN], ids=lambda one: one.name)
-def test_what_comes_in_place_of_the_rest_of_a_body_is_never_mixed_into_it(
+def test_foreign_bytes_are_never_mixed_into_a_body(
     site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
 ) -> None:
     put(bucket, "call.wav", BIG)
@@ -329,7 +329,7 @@ def test_what_comes_in_place_of_the_rest_of_a_body_is_never_mixed_into_it(
 
 
 @pytest.mark.parametrize(("etag", "size"), [("another's", 4), ("its", 8)], ids=["etag", "size"])
-def test_what_is_not_the_rest_of_this_object_is_asked_for_again(etag: str, size: int) -> None:
+def test_wrong_range_is_requested_again(etag: str, size: int) -> None:
     """As of a store that heeds neither `If-Match` nor a range."""
 
     def answer(etag: str, size: int, *pieces: bytes) -> dict[str, Any]:
@@ -347,7 +347,7 @@ def test_what_is_not_the_rest_of_this_object_is_asked_for_again(etag: str, size:
     assert read == b"12345678"
 
 
-def test_a_body_that_only_trickles_fails_the_source_and_holds_no_night(
+def test_slow_body_fails_the_source(
     site: Site, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = os.urandom(40_000)
@@ -369,9 +369,7 @@ def test_a_body_that_only_trickles_fails_the_source_and_holds_no_night(
     assert files_below(tmp_path / "out") == {"objects/call.wav": body}
 
 
-def test_an_object_replaced_in_the_middle_is_named_and_not_mixed(
-    bucket: Bucket, scratch: Path, site: Site
-) -> None:
+def test_object_replaced_while_read_is_named(bucket: Bucket, scratch: Path, site: Site) -> None:
     put(bucket, "call.wav", BIG)
     with (
         running_proxy(bucket.server.url) as proxy,
@@ -386,7 +384,7 @@ def test_an_object_replaced_in_the_middle_is_named_and_not_mixed(
                         content.readinto(memoryview(bytearray(len(BIG))))
 
 
-def test_a_role_that_may_only_read_is_enough_and_a_refusal_is_named(
+def test_read_only_role_is_enough_and_refusal_named(
     tmp_path: Path, site: Site, bucket: Bucket, scratch: Path
 ) -> None:
     put(bucket, "a", b"x")
@@ -408,7 +406,7 @@ def test_a_role_that_may_only_read_is_enough_and_a_refusal_is_named(
     assert told.prevents
 
 
-def test_a_bucket_that_is_not_there_or_does_not_answer_fails_the_source(
+def test_missing_or_silent_bucket_fails_the_source(
     bucket: Bucket, scratch: Path, site: Site
 ) -> None:
     absent = S3Source("objects", "absent-bucket", "", lambda: options(bucket, bucket.admin))
@@ -445,13 +443,13 @@ def listed(key: str) -> ListedObject:
         ("", ("../a", "./b"), ["%2E/", "%2E/b", "%2E%2E/", "%2E%2E/a"]),
     ],
 )
-def test_a_key_gives_a_path_that_a_file_system_takes(
+def test_key_becomes_a_valid_path(
     scratch: Path, prefix: str, keys: tuple[str, ...], paths: list[str]
 ) -> None:
     assert paths_of(scratch, prefix, *keys) == (paths, [])
 
 
-def test_an_object_with_content_is_a_file_though_its_key_ends_as_a_folders(scratch: Path) -> None:
+def test_object_with_content_and_folder_key_is_file(scratch: Path) -> None:
     with new_listing(scratch, "p/") as listing:
         for key in ("p/", "p/d/"):
             assert listing.add(replace(listed(key), size=7))
@@ -460,7 +458,7 @@ def test_an_object_with_content_is_a_file_though_its_key_ends_as_a_folders(scrat
     assert files == [(b"%", "p/"), (b"d/%", "p/d/")]
 
 
-def test_a_long_component_is_cut_and_a_second_key_of_a_path_is_told(scratch: Path) -> None:
+def test_long_component_is_cut_and_duplicate_reported(scratch: Path) -> None:
     (path,), lost = paths_of(scratch, "", "ü" * 300)
     assert len(path.encode()) == 217
     assert lost == []
@@ -469,7 +467,7 @@ def test_a_long_component_is_cut_and_a_second_key_of_a_path_is_told(scratch: Pat
     assert (paths, lost) == (["a/", "a/b", "a%"], ["a"])
 
 
-def test_an_object_that_makes_way_for_a_folder_takes_no_other_folders_place(
+def test_object_conflicting_with_folder_displaces_no_other(
     site: Site, bucket: Bucket, tmp_path: Path
 ) -> None:
     long = "n" * 255
@@ -486,7 +484,7 @@ def test_an_object_that_makes_way_for_a_folder_takes_no_other_folders_place(
     }
 
 
-def test_an_object_whose_path_another_one_has_is_named_and_the_point_is_partial(
+def test_object_with_a_taken_path_makes_point_partial(
     site: Site, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.sources.s3.bucket_listing._to_component", bytes.lower)
@@ -500,7 +498,7 @@ def test_an_object_whose_path_another_one_has_is_named_and_the_point_is_partial(
     assert found == {"calls/a": b"calls/A", "calls/b": b"calls/b"}
 
 
-def test_many_objects_are_sorted_as_a_folder_would_be(scratch: Path) -> None:
+def test_many_objects_are_sorted_like_a_folder(scratch: Path) -> None:
     keys = [f"{a}{b}/{c}" for a in ("x", "x-", "x/") for b in "abc" for c in range(200)]
     paths, lost = paths_of(scratch, "", *keys)
     assert lost == []

@@ -84,14 +84,12 @@ def locked(until: datetime, mode: LockMode = "COMPLIANCE") -> dict[str, Any]:
     return {"Mode": mode, "RetainUntilDate": until}
 
 
-def test_the_time_is_the_buckets_and_not_this_machines(answers: Answers) -> None:
+def test_clock_is_that_of_the_bucket(answers: Answers) -> None:
     assert keeper_of(answers).clock() == NOW
 
 
 @pytest.mark.parametrize("lacking", ["Status", "ResponseMetadata"])
-def test_no_time_is_taken_from_an_answer_that_is_not_the_buckets(
-    answers: Answers, lacking: str
-) -> None:
+def test_foreign_answer_provides_no_time(answers: Answers, lacking: str) -> None:
     del answers.versioning[lacking]
     with pytest.raises(StoreUnavailable, match="the time"):
         keeper_of(answers).clock()
@@ -99,7 +97,7 @@ def test_no_time_is_taken_from_an_answer_that_is_not_the_buckets(
 
 @pytest.mark.parametrize("kept", ["GOVERNANCE", "COMPLIANCE"])
 @pytest.mark.parametrize("default", ["GOVERNANCE", "COMPLIANCE"])
-def test_a_longer_lock_keeps_its_mode_and_a_first_one_gets_the_buckets(
+def test_extended_lock_keeps_mode_first_gets_default(
     answers: Answers, kept: LockMode, default: LockMode
 ) -> None:
     keeper = keeper_of(answers, default)
@@ -111,14 +109,14 @@ def test_a_longer_lock_keeps_its_mode_and_a_first_one_gets_the_buckets(
     assert answers.asked[1:] == [locked(until, kept)]
 
 
-def test_a_lock_that_is_long_enough_is_left_alone(answers: Answers) -> None:
+def test_sufficient_lock_is_not_changed(answers: Answers) -> None:
     answers.retention = locked(NOW + timedelta(days=60))
     for days in (40, 60):
         keeper_of(answers).extend_lock(NAME, NOW + timedelta(days=days))
     assert answers.asked == []
 
 
-def test_a_lock_ends_no_earlier_than_was_asked_though_s3_keeps_whole_seconds(
+def test_lock_never_ends_before_the_requested_time(
     answers: Answers,
 ) -> None:
     keeper_of(answers).extend_lock(NAME, NOW + timedelta(days=60, microseconds=1))
@@ -126,7 +124,7 @@ def test_a_lock_ends_no_earlier_than_was_asked_though_s3_keeps_whole_seconds(
 
 
 @pytest.mark.parametrize("present", [None, locked(NOW + timedelta(days=40))])
-def test_a_lock_that_did_not_become_longer_is_no_success(
+def test_lock_that_did_not_grow_is_an_error(
     answers: Answers, present: dict[str, Any] | None
 ) -> None:
     answers.retention, answers.takes_locks = present, False
@@ -134,7 +132,7 @@ def test_a_lock_that_did_not_become_longer_is_no_success(
         keeper_of(answers).extend_lock(NAME, NOW + timedelta(days=60))
 
 
-def test_what_is_removed_is_the_first_version_and_what_lies_over_it_shows_next(
+def test_removal_of_first_version_shows_the_next(
     answers: Answers,
 ) -> None:
     keeper = keeper_of(answers)
@@ -144,16 +142,14 @@ def test_what_is_removed_is_the_first_version_and_what_lies_over_it_shows_next(
     assert keeper.stat(NAME).later_versions == 0
 
 
-def test_what_is_still_there_after_it_was_removed_is_no_success(answers: Answers) -> None:
+def test_removal_without_effect_is_an_error(answers: Answers) -> None:
     answers.removes = False
     with pytest.raises(StoreUnavailable, match=f"removing {NAME}"):
         keeper_of(answers).remove(NAME)
 
 
 @pytest.mark.parametrize("until", [None, NOW, NOW + timedelta(hours=1)])
-def test_a_refusal_is_a_locks_only_while_it_lasts_by_the_buckets_clock(
-    answers: Answers, until: datetime | None
-) -> None:
+def test_refusal_is_locked_only_while_lock_lasts(answers: Answers, until: datetime | None) -> None:
     answers.refuses = "AccessDenied"
     answers.retention = None if until is None else locked(until)
     is_locked = until is not None and until > NOW

@@ -34,7 +34,7 @@ def store_of(bucket: Bucket, key: Key, url: str | None = None) -> S3Store:
     return open_s3(given, pause=lambda _: None)
 
 
-def test_a_name_is_taken_once_all_the_same(s3_bucket: Bucket) -> None:
+def test_name_is_taken_once_without_conditional_puts(s3_bucket: Bucket) -> None:
     store = store_of(s3_bucket, s3_bucket.admin)
     store.put("a", b"first")
     for content in (b"second", b"first"):
@@ -44,7 +44,7 @@ def test_a_name_is_taken_once_all_the_same(s3_bucket: Bucket) -> None:
     assert store.stat("a").later_versions == 2
 
 
-def test_bytes_of_ours_whose_answer_was_lost_are_success(s3_bucket: Bucket) -> None:
+def test_own_bytes_after_a_lost_answer_are_success(s3_bucket: Bucket) -> None:
     with running_proxy(s3_bucket.server.url) as proxy:
         store = store_of(s3_bucket, s3_bucket.key("writer"), proxy.url)
         for name in (snapshot_name(WRITER, 1), PACK):
@@ -60,7 +60,7 @@ def test_bytes_of_ours_whose_answer_was_lost_are_success(s3_bucket: Bucket) -> N
     }
 
 
-def test_a_put_whose_name_is_not_listed_afterwards_is_no_success(
+def test_put_that_is_not_listed_is_an_error(
     s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(s3_bucket, s3_bucket.admin)
@@ -73,7 +73,7 @@ def test_a_put_whose_name_is_not_listed_afterwards_is_no_success(
         store.put("a", b"x")
 
 
-def test_who_may_put_and_not_list_stores_all_the_same(
+def test_identity_without_listing_can_store(
     s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(s3_bucket, s3_bucket.admin)
@@ -87,7 +87,7 @@ def test_who_may_put_and_not_list_stores_all_the_same(
     assert store.get("a") == b"x"
 
 
-def test_at_aws_which_heeds_the_condition_nothing_is_asked_after_a_put() -> None:
+def test_aws_put_needs_no_second_request() -> None:
     given = S3Options(bucket="vault", access_key_id="id", secret_access_key="secret")
     calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
     asked: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def test_at_aws_which_heeds_the_condition_nothing_is_asked_after_a_put() -> None
     assert [(one["Key"], one["IfNoneMatch"]) for one in asked] == [("a", "*")]
 
 
-def test_the_slower_of_two_clones_is_told_the_same_night(
+def test_slower_clone_is_reported_the_same_night(
     s3_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = new_site(tmp_path / "site", store_of(s3_bucket, s3_bucket.admin))

@@ -62,7 +62,7 @@ def store(s3_bucket: Bucket, proxy: Proxy) -> S3Store:
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("memory", [bytes, memoryview])
-def test_a_put_goes_on_after_a_fault_and_stores_once(
+def test_put_is_retried_and_stores_once(
     s3_bucket: Bucket,
     store: S3Store,
     proxy: Proxy,
@@ -78,7 +78,7 @@ def test_a_put_goes_on_after_a_fault_and_stores_once(
 
 
 @pytest.mark.parametrize("fault", [Fault.STRANGERS_PAGE, Fault.TORN_XML], ids=lambda one: one.name)
-def test_a_pack_for_which_a_stranger_thanked_is_sent_again(
+def test_pack_with_a_foreign_acknowledgement_is_sent_again(
     store: S3Store, proxy: Proxy, fault: Fault
 ) -> None:
     """Nobody looks whether a pack came: its name is its hash, so no other can be there."""
@@ -92,7 +92,7 @@ def test_a_pack_for_which_a_stranger_thanked_is_sent_again(
 
 @pytest.mark.parametrize("fault", [*PASSING, Fault.CUT_ANSWER], ids=lambda fault: fault.name)
 @pytest.mark.parametrize("what", ["versions", "versionId="])
-def test_reading_goes_on_after_a_fault(
+def test_read_is_retried_after_a_fault(
     store: S3Store, proxy: Proxy, fault: Fault, what: str
 ) -> None:
     content = noise(300 * KIB)
@@ -104,7 +104,7 @@ def test_reading_goes_on_after_a_fault(
     assert [stat.name for stat in store.list("")] == ["a/b"]
 
 
-def test_who_gives_everything_where_a_range_was_asked_for_is_asked_again(
+def test_full_answer_to_a_range_is_requested_again(
     store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a cache between us and the store does, which knows nothing of ranges."""
@@ -138,9 +138,7 @@ def test_who_gives_everything_where_a_range_was_asked_for_is_asked_again(
     ],
     ids=str,
 )
-def test_what_may_pass_is_asked_for_again(
-    store: S3Store, said: tuple[int, str] | ValueError
-) -> None:
+def test_transient_refusal_is_retried(store: S3Store, said: tuple[int, str] | ValueError) -> None:
     asked = 0
 
     def ask() -> str:
@@ -154,7 +152,7 @@ def test_what_may_pass_is_asked_for_again(
 
 
 @pytest.mark.parametrize("said", [(400, "InvalidRequest"), (403, "AccessDenied"), (501, "NotHere")])
-def test_what_does_not_pass_is_told_at_once(store: S3Store, said: tuple[int, str]) -> None:
+def test_permanent_refusal_is_reported_at_once(store: S3Store, said: tuple[int, str]) -> None:
     asked = 0
 
     def ask() -> None:
@@ -173,9 +171,7 @@ def refusal(status: int, code: str) -> ClientError:
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
-def test_a_fault_that_stays_ends_in_a_plain_error(
-    s3_bucket: Bucket, proxy: Proxy, fault: Fault
-) -> None:
+def test_permanent_fault_is_one_clear_error(s3_bucket: Bucket, proxy: Proxy, fault: Fault) -> None:
     given = options(s3_bucket, s3_bucket.admin, endpoint_url=proxy.url, attempts=2)
     store = open_s3(replace(given, read_timeout_seconds=0.5), pause=lambda _: None)
     proxy.requests.clear()
@@ -187,7 +183,7 @@ def test_a_fault_that_stays_ends_in_a_plain_error(
 
 
 @pytest.mark.parametrize("memory", [bytes, memoryview])
-def test_a_large_put_that_is_cut_in_its_middle_is_sent_again(
+def test_large_put_cut_in_the_middle_is_repeated(
     store: S3Store, proxy: Proxy, memory: Callable[[bytes], bytes | memoryview]
 ) -> None:
     content = noise(3_000 * KIB)
@@ -197,7 +193,7 @@ def test_a_large_put_that_is_cut_in_its_middle_is_sent_again(
     assert store.get("a/b") == content
 
 
-def test_an_answer_that_only_trickles_is_given_up(
+def test_trickling_answer_is_abandoned(
     s3_bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes within the time-out of a read, and all of them in a hundred seconds."""
@@ -260,7 +256,7 @@ class TestTheKeepersSide:
         assert proxy.happened == [fault] * 5
 
 
-def test_a_put_that_is_never_answered_says_so(store: S3Store, proxy: Proxy) -> None:
+def test_unanswered_put_is_reported(store: S3Store, proxy: Proxy) -> None:
     proxy.will(Fault.RESET, "PUT", times=99)
     with pytest.raises(StoreUnavailable, match="storing a/b failed"):
         store.put("a/b", b"x")
@@ -282,9 +278,7 @@ def test_pauses_double_up_to_a_limit(s3_bucket: Bucket, proxy: Proxy) -> None:
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 10, 10]
 
 
-def test_a_name_that_another_took_while_we_tried_again_is_taken(
-    s3_bucket: Bucket, proxy: Proxy
-) -> None:
+def test_name_taken_between_retries_is_taken(s3_bucket: Bucket, proxy: Proxy) -> None:
     rival = open_s3(options(s3_bucket, s3_bucket.admin))
     store = opened(s3_bucket, proxy, pause=lambda _: rival.put("a", b"theirs"))
     proxy.will(Fault.RESET, "PUT")
@@ -293,9 +287,7 @@ def test_a_name_that_another_took_while_we_tried_again_is_taken(
     assert store.get("a") == b"theirs"
 
 
-def test_who_may_not_read_what_was_stored_is_told_that_it_is_there(
-    s3_bucket: Bucket, proxy: Proxy
-) -> None:
+def test_unreadable_stored_object_is_reported_as_present(s3_bucket: Bucket, proxy: Proxy) -> None:
     store = open_s3(
         options(s3_bucket, s3_bucket.key("writer"), endpoint_url=proxy.url), pause=lambda _: None
     )
@@ -310,7 +302,7 @@ def test_who_may_not_read_what_was_stored_is_told_that_it_is_there(
     assert store.get(snapshot) == b"what a writer may read"
 
 
-def test_a_412_for_a_name_that_is_there_is_believed_at_once(store: S3Store, proxy: Proxy) -> None:
+def test_status_412_for_existing_name_is_believed(store: S3Store, proxy: Proxy) -> None:
     store.put("a", b"theirs")
     proxy.requests.clear()
     with pytest.raises(AlreadyThere):
@@ -319,7 +311,7 @@ def test_a_412_for_a_name_that_is_there_is_believed_at_once(store: S3Store, prox
     assert store.get("a") == b"theirs"
 
 
-def test_a_412_for_a_name_that_is_not_there_is_no_answer(store: S3Store, proxy: Proxy) -> None:
+def test_status_412_for_missing_name_is_no_answer(store: S3Store, proxy: Proxy) -> None:
     proxy.will(Fault.TAKEN, "PUT", times=99)
     with pytest.raises(StoreUnavailable, match="does not list"):
         store.put("a", b"x")
@@ -341,9 +333,7 @@ def test_a_redirect_is_not_followed(s3_bucket: Bucket, store: S3Store, proxy: Pr
         assert other.requests == []
 
 
-def test_a_body_damaged_on_its_way_is_refused_by_the_store_and_sent_again(
-    store: S3Store, proxy: Proxy
-) -> None:
+def test_damaged_upload_is_refused_and_repeated(store: S3Store, proxy: Proxy) -> None:
     proxy.will(Fault.DAMAGED_REQUEST, "PUT")
     store.put("a/b", b"content")
     assert proxy.happened == [Fault.DAMAGED_REQUEST]
@@ -351,9 +341,7 @@ def test_a_body_damaged_on_its_way_is_refused_by_the_store_and_sent_again(
     assert store.get("a/b") == b"content"
 
 
-def test_a_put_says_what_it_must_be_and_that_nothing_may_be_there(
-    store: S3Store, proxy: Proxy
-) -> None:
+def test_put_sends_checksum_and_create_only_condition(store: S3Store, proxy: Proxy) -> None:
     """The store checks the first, whatever it is spoken to through; AWS demands the second."""
     proxy.headers.clear()
     store.put("a/b", b"content")
@@ -392,7 +380,7 @@ class TestAWholeRun:
     @pytest.mark.parametrize(
         "fault", [Fault.UNAVAILABLE, Fault.TAKEN], ids=lambda fault: fault.name
     )
-    def test_one_that_fails_at_any_put_fails_plainly_and_the_next_is_whole(
+    def test_run_with_a_failing_put_completes_next_time(
         self, site: Site, proxy: Proxy, tmp_path: Path, fault: Fault
     ) -> None:
         source = plain_tree(tmp_path / "source")

@@ -222,7 +222,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: SeaweedF
     ],
     ids=["a backup", "a keeping run", "a restore"],
 )
-def test_killed_at_every_request_no_point_is_lost_and_the_next_run_completes(
+def test_kill_at_any_request_loses_no_point(
     evening: Evening,
     tmp_path: Path,
     run: Callable[[str, S3Options, Path, Path, datetime], None],

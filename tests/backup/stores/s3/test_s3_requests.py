@@ -50,9 +50,7 @@ def put_packs(store: S3Store, count: int) -> list[str]:
     return names
 
 
-def test_a_pack_is_put_by_one_call_and_what_may_be_raced_for_is_looked_at(
-    store: S3Store, proxy: Proxy
-) -> None:
+def test_pack_needs_one_call_contested_names_a_listing(store: S3Store, proxy: Proxy) -> None:
     put_packs(store, 1)
     assert asked(proxy) == ["PUT"]
     store.put(snapshot_name(WRITER, 1), b"a snapshot")
@@ -61,9 +59,7 @@ def test_a_pack_is_put_by_one_call_and_what_may_be_raced_for_is_looked_at(
     assert asked(proxy) == ["PUT", "GET versions"]
 
 
-def test_what_was_read_whole_and_is_small_is_not_read_again_when_it_is_listed_again(
-    store: S3Store, proxy: Proxy
-) -> None:
+def test_small_relisted_object_is_not_read_again(store: S3Store, proxy: Proxy) -> None:
     for name, size in (("small", 60_000), ("large", 70_000)):
         content = noise(size)
         store.put(name, content)
@@ -79,7 +75,7 @@ def test_what_was_read_whole_and_is_small_is_not_read_again_when_it_is_listed_ag
         asked(proxy)
 
 
-def test_what_was_removed_meanwhile_is_not_given_from_memory(
+def test_removed_object_is_not_returned_from_cache(
     seaweedfs_server: SeaweedFs, proxy: Proxy
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
@@ -126,7 +122,7 @@ def test_a_bucket_without_versions_is_asked_each_time(
     assert store.get("a") == b"other"
 
 
-def test_packs_that_are_looked_up_one_by_one_are_listed_together(
+def test_packs_looked_up_singly_are_listed_together(
     s3_bucket: Bucket, store: S3Store, proxy: Proxy
 ) -> None:
     names = put_packs(store, 6)
@@ -136,7 +132,7 @@ def test_packs_that_are_looked_up_one_by_one_are_listed_together(
     assert sorted(asked(proxy)) == ["GET"] * 6 + ["GET versions"] * 2
 
 
-def test_a_page_that_breaks_off_within_a_name_says_nothing_of_its_first_version(
+def test_page_ending_within_a_name_is_not_final(
     s3_bucket: Bucket, store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name's newest version comes first: its first one may stand on the next page."""

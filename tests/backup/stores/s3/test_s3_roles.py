@@ -59,9 +59,7 @@ def refused(client: Any, call: Callable[[], object]) -> bool:
     return False
 
 
-def test_backing_up_verifying_and_restoring_takes_no_more_than_each_role_has(
-    s3_bucket: Bucket, tmp_path: Path
-) -> None:
+def test_each_role_has_sufficient_rights(s3_bucket: Bucket, tmp_path: Path) -> None:
     site = new_site(tmp_path / "site", store_of(s3_bucket, "owner"))
     source = plain_tree(tmp_path / "source")
     site.vault = store_of(s3_bucket, "writer")
@@ -81,9 +79,7 @@ def test_backing_up_verifying_and_restoring_takes_no_more_than_each_role_has(
     assert (tmp_path / "first/files/note.txt").read_text() != (source / "note.txt").read_text()
 
 
-def test_the_writer_opens_no_recovery_point_even_with_a_custodians_identity(
-    s3_bucket: Bucket, tmp_path: Path
-) -> None:
+def test_writer_opens_no_point_with_custodians_identity(s3_bucket: Bucket, tmp_path: Path) -> None:
     site = new_site(tmp_path / "site", store_of(s3_bucket, "owner"))
     site.vault = store_of(s3_bucket, "writer")
     site.back_up(plain_tree(tmp_path / "source"))
@@ -118,7 +114,7 @@ def test_the_writer_writes_nowhere_else(filled: Bucket) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_takes_a_locked_object_away(filled: Bucket, role: Role) -> None:
+def test_nobody_removes_a_locked_object(filled: Bucket, role: Role) -> None:
     client = filled.client(filled.key(role))
     for key in (PACK, SNAPSHOT, ROOT_RECORD):
         version = version_of(filled, key)
@@ -134,7 +130,7 @@ def test_nobody_takes_a_locked_object_away(filled: Bucket, role: Role) -> None:
     (_, _, _) = store_of(filled, "reader").list("")
 
 
-def test_not_even_the_administrator_takes_a_locked_version_away(filled: Bucket) -> None:
+def test_administrator_cannot_remove_a_locked_version(filled: Bucket) -> None:
     admin = filled.client(filled.admin)
     version = version_of(filled, SNAPSHOT)
 
@@ -147,7 +143,7 @@ def test_not_even_the_administrator_takes_a_locked_version_away(filled: Bucket) 
     assert store_of(filled, "reader").get(SNAPSHOT) == b"snapshot"
 
 
-def test_what_the_writer_lays_over_an_object_is_seen(filled: Bucket) -> None:
+def test_versions_over_an_object_are_noticed(filled: Bucket) -> None:
     # On AWS bucket-policy.json refuses this PUT; SeaweedFS does not know its condition.
     writer = filled.client(filled.key("writer"))
     writer.put_object(Bucket=filled.name, Key=SNAPSHOT, Body=b"another")
@@ -157,7 +153,7 @@ def test_what_the_writer_lays_over_an_object_is_seen(filled: Bucket) -> None:
         assert store.stat(SNAPSHOT).later_versions == 1
 
 
-def test_only_the_keeper_changes_a_lock_and_only_to_longer(filled: Bucket) -> None:
+def test_only_keeper_extends_locks(filled: Bucket) -> None:
     version = version_of(filled, PACK)
 
     def retain(role: Role, days: int) -> Callable[[], object]:
@@ -178,7 +174,7 @@ def test_only_the_keeper_changes_a_lock_and_only_to_longer(filled: Bucket) -> No
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_lets_others_read_an_object(filled: Bucket, role: Role) -> None:
+def test_nobody_can_publish_an_object(filled: Bucket, role: Role) -> None:
     client = filled.client(filled.key(role))
     for key in (PACK, SNAPSHOT, ROOT_RECORD):
         share = partial(client.put_object_acl, Bucket=filled.name, Key=key, ACL="public-read")
@@ -205,7 +201,7 @@ def test_nobody_changes_the_bucket(filled: Bucket, role: Role) -> None:
     assert (traits.is_versioned, traits.is_write_only) == (True, True)
 
 
-def test_the_keeper_adds_its_records_and_reads_no_pack(filled: Bucket) -> None:
+def test_keeper_adds_records_and_reads_no_pack(filled: Bucket) -> None:
     keeper = store_of(filled, "keeper")
     keeper.put("pub/keep/0000000000", b"kept")
     assert keeper.get(SNAPSHOT) == b"snapshot"
@@ -216,7 +212,7 @@ def test_the_keeper_adds_its_records_and_reads_no_pack(filled: Bucket) -> None:
         keeper.get(PACK)
 
 
-def test_the_keeper_drops_a_pack_whose_lock_is_over_and_no_snapshot(
+def test_keeper_removes_unlocked_packs_but_no_snapshot(
     seaweedfs_server: SeaweedFs,
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
@@ -239,7 +235,7 @@ def test_the_keeper_drops_a_pack_whose_lock_is_over_and_no_snapshot(
                 admin.put(PACK, b"x")
 
 
-def test_the_owner_adds_root_records_and_copies_and_nothing_else(filled: Bucket) -> None:
+def test_owner_adds_only_root_records_and_documents(filled: Bucket) -> None:
     owner = store_of(filled, "owner")
     for name in ("pub/root/0000000001", f"pub/format/{'ab' * 32}", f"pub/reader/{'ab' * 32}"):
         owner.put(name, b"signed")
@@ -253,7 +249,7 @@ def test_the_owner_adds_root_records_and_copies_and_nothing_else(filled: Bucket)
 
 
 @pytest.mark.parametrize("role", ["reader", "drill-runner", "verifier"])
-def test_who_only_reads_reads_everything_and_adds_nothing(filled: Bucket, role: Role) -> None:
+def test_reader_reads_everything_and_adds_nothing(filled: Bucket, role: Role) -> None:
     store = store_of(filled, role)
     contents = {stat.name: store.get(stat.name) for stat in store.list("")}
     assert contents == {PACK: b"pack", SNAPSHOT: b"snapshot", ROOT_RECORD: b"root"}
@@ -272,7 +268,7 @@ class TestPolicies:
         found = [one for one in policy(name)["Statement"] if one["Effect"] == "Allow"]
         return {action for one in found for action in _listed(one["Action"])}
 
-    def test_on_aws_a_put_without_the_header_is_refused_to_everyone(self) -> None:
+    def test_aws_refuses_a_put_without_its_condition(self) -> None:
         only_new = self.statements("bucket")["OnlyUnderNewNames"]
         assert only_new == {
             "Sid": "OnlyUnderNewNames",
@@ -283,7 +279,7 @@ class TestPolicies:
             "Condition": {"Null": {"s3:if-none-match": "true"}},
         }
 
-    def test_on_aws_nobody_bypasses_governance_or_speaks_without_tls(self) -> None:
+    def test_aws_denies_governance_bypass_and_plain_http(self) -> None:
         found = self.statements("bucket")
         assert found["NobodyBreaksALock"]["Effect"] == "Deny"
         assert found["NobodyBreaksALock"]["Action"] == "s3:BypassGovernanceRetention"
@@ -292,7 +288,7 @@ class TestPolicies:
         }
 
     @pytest.mark.parametrize("role", WITH_A_POLICY)
-    def test_every_right_is_named_and_none_breaks_a_lock(self, role: str) -> None:
+    def test_policies_name_each_right_and_break_no_lock(self, role: str) -> None:
         allowed = self.allowed(role)
         assert not {action for action in allowed if "*" in action}
         assert not allowed & {
@@ -309,7 +305,7 @@ class TestPolicies:
         assert denied >= {"s3:BypassGovernanceRetention", "s3:DeleteObject"}
 
     @pytest.mark.parametrize("role", ["owner", "writer", "keeper", "copier"])
-    def test_who_adds_an_object_is_denied_to_share_it(self, role: str) -> None:
+    def test_identities_that_add_objects_cannot_share_them(self, role: str) -> None:
         # Where ACLs hold, as on Ceph, an object is its writer's, who may then say who reads it.
         assert self.statements(role)["NeverShare"] == {
             "Sid": "NeverShare",
@@ -318,7 +314,7 @@ class TestPolicies:
             "Resource": "arn:aws:s3:::vault/*",
         }
 
-    def test_on_aws_no_lock_outlives_a_year_and_a_month(self) -> None:
+    def test_aws_locks_end_within_thirteen_months(self) -> None:
         # Else whoever holds the keeper's identity could lock rubbish for a century, at your cost.
         assert self.statements("bucket")["NoLockWithoutAnEnd"] == {
             "Sid": "NoLockWithoutAnEnd",
@@ -329,7 +325,7 @@ class TestPolicies:
             "Condition": {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "400"}},
         }
 
-    def test_who_adds_what_is_said_by_name(self) -> None:
+    def test_policies_name_what_each_role_adds(self) -> None:
         where = {
             role: {
                 resource.removeprefix("arn:aws:s3:::vault/")
@@ -357,7 +353,7 @@ class TestPolicies:
             }
             assert where == ({"arn:aws:s3:::vault/w/*/p/*"} if role == "keeper" else set()), role
 
-    def test_who_may_do_what_to_objects(self) -> None:
+    def test_policies_list_object_rights_of_each_role(self) -> None:
         may = {role: {a for a in self.allowed(role) if "Bucket" not in a} for role in WITH_A_POLICY}
         read = {"s3:GetObject", "s3:GetObjectVersion"}
         assert may == {
@@ -372,7 +368,7 @@ class TestPolicies:
             },
         }  # fmt: skip
 
-    def test_the_verifier_sees_every_lock_and_changes_none(self) -> None:
+    def test_verifier_sees_locks_and_changes_none(self) -> None:
         found = self.statements("verifier")
         sees = found["ReadEveryVersionAndItsLock"]
         assert (sees["Effect"], sees["Resource"]) == ("Allow", "arn:aws:s3:::vault/*")
@@ -384,7 +380,7 @@ class TestPolicies:
             "s3:GetObjectRetention"
         }
 
-    def test_a_prefix_stands_before_every_name(self) -> None:
+    def test_prefix_precedes_every_name(self) -> None:
         for role in (*WITH_A_POLICY, "bucket"):
             text = json.dumps(policy(role, prefix="call-centre/"))
             for place in ("pub/", "w/"):

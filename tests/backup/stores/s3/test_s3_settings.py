@@ -22,9 +22,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class TestLocks:
-    def test_a_default_lock_is_described_with_its_mode_and_days(
-        self, seaweedfs_server: SeaweedFs
-    ) -> None:
+    def test_default_lock_is_described_by_mode_and_days(self, seaweedfs_server: SeaweedFs) -> None:
         told = {}
         for mode in ("COMPLIANCE", "GOVERNANCE"):
             bucket = seaweedfs_server.bucket(mode=mode)
@@ -46,7 +44,7 @@ class TestLocks:
             ({"can_lock": False, "is_versioned": False}, "no versions and no lock"),
         ],
     )
-    def test_a_bucket_without_a_lock_is_refused_unless_one_lives_with_it(
+    def test_bucket_without_lock_needs_an_exception(
         self, seaweedfs_server: SeaweedFs, given: dict[str, Any], why: str
     ) -> None:
         bucket = seaweedfs_server.bucket(**given)
@@ -57,9 +55,7 @@ class TestLocks:
         assert why in traits.why
         assert (traits.is_write_only, traits.lock) == (False, None)
 
-    def test_each_object_is_locked_where_the_options_say_so(
-        self, seaweedfs_server: SeaweedFs
-    ) -> None:
+    def test_each_object_is_locked_when_configured(self, seaweedfs_server: SeaweedFs) -> None:
         bucket = seaweedfs_server.bucket(mode=None)
         lock = ObjectLock(mode="COMPLIANCE", days=40)
         now = datetime.now(UTC).replace(microsecond=0)
@@ -80,7 +76,7 @@ class TestLocks:
             (ObjectLock(mode="GOVERNANCE", days=LOCK_DAYS + 10), False),
         ],
     )
-    def test_a_lock_for_each_object_never_weakens_the_buckets_own(
+    def test_lock_per_object_never_weakens_the_default(
         self, each: ObjectLock, is_kept: bool, s3_bucket: Bucket
     ) -> None:
         default = ObjectLock(mode="COMPLIANCE", days=LOCK_DAYS)
@@ -94,18 +90,14 @@ class TestLocks:
         days = (head["ObjectLockRetainUntilDate"] - now) / timedelta(days=1)
         assert days == pytest.approx(holds.days, abs=0.01)
 
-    def test_who_may_not_lock_each_object_is_told_which_right_it_takes(
-        self, seaweedfs_server: SeaweedFs
-    ) -> None:
+    def test_missing_lock_right_is_named(self, seaweedfs_server: SeaweedFs) -> None:
         bucket = seaweedfs_server.bucket(mode=None)
         each = ObjectLock(mode="COMPLIANCE", days=1)
         writer = open_s3(options(bucket, bucket.key("writer"), lock_each=each))
         with pytest.raises(UsageError, match=r"it takes s3:PutObjectRetention\) was refused"):
             writer.put("w/desk-1/s/0000000001", b"x")
 
-    def test_a_bucket_that_cannot_lock_is_asked_for_no_lock_where_none_is_required(
-        self, seaweedfs_server: SeaweedFs
-    ) -> None:
+    def test_bucket_without_locks_gets_no_lock_request(self, seaweedfs_server: SeaweedFs) -> None:
         bucket = seaweedfs_server.bucket(can_lock=False)
         each = ObjectLock(mode="COMPLIANCE", days=1)
         given = options(bucket, bucket.admin, lock_each=each, requires_lock=False)
@@ -114,9 +106,7 @@ class TestLocks:
         store.put("a", b"x")
         assert store.get("a") == b"x"
 
-    def test_without_that_no_lock_is_asked_for_and_the_default_holds(
-        self, s3_bucket: Bucket
-    ) -> None:
+    def test_without_option_the_default_lock_applies(self, s3_bucket: Bucket) -> None:
         writer = open_s3(options(s3_bucket, s3_bucket.key("writer")))
         writer.put("w/desk-1/s/0000000001", b"x")
         head = s3_bucket.client(s3_bucket.admin).head_object(
@@ -128,7 +118,7 @@ class TestLocks:
 
 
 class TestSettings:
-    def test_what_is_wrong_with_them_is_said_plainly(self, s3_bucket: Bucket) -> None:
+    def test_invalid_settings_are_named(self, s3_bucket: Bucket) -> None:
         good = options(s3_bucket, s3_bucket.admin, attempts=1)
         wrong: dict[str, dict[str, Any]] = {
             "there is no bucket": {"bucket": "no-such-bucket"},
@@ -143,7 +133,7 @@ class TestSettings:
             assert good.secret_access_key not in str(refused.value)
             assert "guessed" not in str(refused.value)
 
-    def test_nobody_there_is_worth_another_try(self, s3_bucket: Bucket) -> None:
+    def test_unreachable_endpoint_is_worth_a_retry(self, s3_bucket: Bucket) -> None:
         url = f"http://127.0.0.1:{free_port()}"
         with pytest.raises(StoreUnavailable, match="no answer"):
             open_s3(
@@ -159,7 +149,7 @@ class TestSettings:
         )
         assert "hush" not in shown
 
-    def test_nothing_is_taken_from_the_environment(self, s3_bucket: Bucket, tmp_path: Path) -> None:
+    def test_environment_is_ignored(self, s3_bucket: Bucket, tmp_path: Path) -> None:
         (tmp_path / "config").write_text("[profile other]\nregion = eu-west-9\n")
         (tmp_path / "credentials").write_text(
             "[default]\naws_access_key_id = other\naws_secret_access_key = other\n"
