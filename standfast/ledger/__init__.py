@@ -10,9 +10,9 @@ The names offered here are loaded at first use, because importing SQLAlchemy tak
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from standfast.ledger.full_ledger import Ledger, create, is_there, open_ledger
+    from standfast.ledger.full_ledger import Ledger, create, is_there, open_ledger, upgrade
 
-__all__ = ["Ledger", "create", "is_there", "open_ledger"]
+__all__ = ["Ledger", "create", "is_there", "open_ledger", "upgrade"]
 
 
 def __getattr__(name: str) -> object:

@@ -31,7 +31,14 @@ from standfast.ledger.runs.run_store import Runners, Runs
 from standfast.ledger.runs.server_clock import ServerClock
 from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.row_ids import new_token
-from standfast.ledger.schema.schema_version import create_schema, has_schema, refuse_other_schema
+from standfast.ledger.schema.schema_version import (
+    HEAD,
+    create_schema,
+    has_schema,
+    is_current,
+    refuse_other_schema,
+    upgrade_schema,
+)
 from standfast.ledger.schema.tables import installation
 
 
@@ -100,6 +107,33 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
             if write.connection.execute(installation.select()).first() is None:
                 write.insert(installation, {"id": new_token(), "initialised_at": now})
         Auditor(database, witness).sign_head(now)
+    finally:
+        engine.dispose()
+
+
+def upgrade(url: str, keys: Path, witness: Path, now: datetime) -> bool:
+    """Upgrade the tables of an earlier release; return whether they were.
+
+    One transaction does it, with an event in the audit chain.
+    """
+    engine = open_engine(url)
+    try:
+        if is_current(engine):
+            return False
+        cipher = ColumnCipher(keys)
+        database = AuditedDatabase(
+            engine=engine, cipher=cipher, rows=RowVerifier(Chain(cipher, witness))
+        )
+        with database.write(
+            actor="init", subject="installation", action="ledger.upgraded", now=now
+        ) as write:
+            write.alone()
+            earlier = upgrade_schema(write.connection)
+            if earlier is not None:
+                write.tell(from_schema=earlier, to_schema=HEAD)
+        if earlier is not None:
+            Auditor(database, witness).sign_head(now)
+        return earlier is not None
     finally:
         engine.dispose()
 

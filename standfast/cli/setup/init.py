@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @command(
     "init",
     exits={
-        ExitStatus.DONE: "the installation is complete",
+        ExitStatus.DONE: "the installation is complete, or its ledger is upgraded",
         ExitStatus.FAILED: "the disk is full; free space, then run the same command again",
         ExitStatus.USAGE: "the folder has an installation, or the source does not exist",
         ExitStatus.REFUSED: "the installation exists, and its ledger is lost",
@@ -53,18 +53,21 @@ def init(
 
     The configuration is written last. After an interruption, run the same command again to complete
     the installation. In an existing installation, the command only creates the ledger that
-    ledger.url names, if that ledger does not exist yet.
+    ledger.url names, if that ledger does not exist yet, or upgrades the ledger of an earlier
+    release.
     """
     from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
     from standfast.usecases.core.installation import system_clock
-    from standfast.usecases.setup.new_installation import make_ledger, refuse_unfit, set_up
+    from standfast.usecases.setup.new_installation import prepare_ledger, refuse_unfit, set_up
 
     config_file = folder / DEFAULT_FILE
-    if config_file.is_file() and make_ledger(folder, call.env, system_clock()):
+    done = prepare_ledger(folder, call.env, system_clock()) if config_file.is_file() else None
+    if done:
+        key = "is_ledger_made" if done == "created" else "is_ledger_upgraded"
         return call.say(
-            {"config": str(config_file), "is_ledger_made": True},
+            {"config": str(config_file), key: True},
             [
-                f"The ledger that {config_file} names is created; nothing else was changed.",
+                f"The ledger that {config_file} names is {done}; nothing else was changed.",
                 "",
                 f"Next: standfast -c {quote(str(config_file))} check",
             ],

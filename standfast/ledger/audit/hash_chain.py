@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from standfast.errors import ConfigurationError, Damaged
+from standfast.ledger.schema.added_columns import ADDED_COLUMNS
 from standfast.ledger.schema.column_encryption import ColumnCipher
 from standfast.records import Json, JsonObject, canonical, digest, timestamp
 
@@ -31,8 +32,18 @@ _Read = TypeVar("_Read")
 _EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "previous")
 
 
-def digest_of_row(names: Sequence[str], values: Iterable[Any]) -> str:
-    """Return the digest of a stored row: names and values, in order."""
+def digest_of_row(table: str, names: Sequence[str], values: Iterable[Any]) -> str:
+    """Return the digest of a stored row: names and values, in order.
+
+    A column that a migration added does not count while it is NULL.
+    """
+    if added := ADDED_COLUMNS.get(table):
+        counted = [
+            (name, value)
+            for name, value in zip(names, values, strict=True)
+            if value is not None or name not in added
+        ]
+        names, values = [name for name, _ in counted], [value for _, value in counted]
     # This runs three times for each of a million people, and `canonical` would take longer than the
     # hash. `reading_undecoded` turns a byte that is not UTF-8 into a lone surrogate.
     body = ",".join(

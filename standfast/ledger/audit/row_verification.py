@@ -173,7 +173,8 @@ class RowVerifier:
         names = tuple(table.columns.keys())
         places = [names.index(column.name) for column in table.primary_key.columns]
         by_key = {
-            tuple([row[place] for place in places]): digest_of_row(names, row) for row in rows
+            tuple([row[place] for place in places]): digest_of_row(table.name, names, row)
+            for row in rows
         }
         with self._guard:
             known = self._known(table, by_key)

@@ -64,7 +64,7 @@ def row_digest(table: Table, row: Sequence[Any]) -> str:
 
     `row` is of a statement over `as_stored(table)`.
     """
-    return digest_of_row(_names_of(table), row)
+    return digest_of_row(table.name, _names_of(table), row)
 
 
 @cache

@@ -21,6 +21,7 @@ from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_long_w
 
 BUSY_SECONDS = 30
 HEAD = "0001.3"  # the schema that this program needs
+FIRST = "0001.3"  # the schema of release 0.1.0, the oldest that can be upgraded
 NO_LEDGER = (
     "Check that its disk is mounted and that ledger.url is right. If no ledger was created yet, "
     "run `standfast init` on its folder."
@@ -282,6 +283,12 @@ def not_a_ledger_error(path: str) -> ConfigurationError:
 
 def schema_mismatch_error(path: str, version: str, needed: str) -> ConfigurationError:
     """Return the error for a ledger of another release."""
+    if FIRST <= version < needed:
+        return ConfigurationError(
+            f"ledger {path}: created by an earlier release (schema {version}; this one needs "
+            f"{needed}). Stop `standfast serve` on each host, keep a copy of the ledger, then run "
+            "`standfast init` on the folder of the installation, which upgrades the ledger."
+        )
     release = "a newer release" if version > needed else "an earlier release"
     return ConfigurationError(
         f"ledger {path}: created by {release} (schema {version}; this one needs {needed}). Nothing "

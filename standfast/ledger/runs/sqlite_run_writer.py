@@ -190,7 +190,7 @@ class SqliteRunWriter:
             subject=token,
             action=action,
             detail=detail,
-            changes={"run": [[token, digest_of_row(tuple(row), row.values())]]},
+            changes={"run": [[token, digest_of_row("run", tuple(row), row.values())]]},
         )
         event["seal"] = self._cipher.seal_of_event(str(event["hash"]))
         names = ", ".join(event)

@@ -5,7 +5,8 @@ Rules
   Without it the folder is not an installation, and the same command completes the set-up.
 - A folder with a `standfast.toml` is never set up again. The only part that is still created is a
   ledger that the file names and that never existed: after a change to PostgreSQL there is none. If
-  the witness knows of a ledger, that ledger was lost; a new and empty one would hide the loss.
+  the witness knows of a ledger, that ledger was lost; a new and empty one would hide the loss. A
+  ledger of an earlier release is upgraded.
 - Everything that can open backups goes into one folder, so that it can be taken away as a whole.
 - The installation must not be inside the backed-up source: its own keys would be in the backup.
 """
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -33,7 +35,7 @@ from standfast.config.loader import load, parse
 from standfast.config_file import DEFAULT_FILE
 from standfast.errors import FileInvalid, Refused, StandfastError, UsageError
 from standfast.evidence.private_files import write_atomically
-from standfast.ledger import create, is_there
+from standfast.ledger import create, is_there, upgrade
 from standfast.records import JsonObject
 from standfast.secrets import SystemResolver
 from standfast.usecases.core.backup_repository import translated_errors
@@ -127,17 +129,19 @@ def refuse_unfit(folder: Path, source: Path) -> None:
         )
 
 
-def make_ledger(folder: Path, env: Mapping[str, str], now: datetime) -> bool:
-    """Create the ledger if none exists; return whether it was created.
+def prepare_ledger(
+    folder: Path, env: Mapping[str, str], now: datetime
+) -> Literal["created", "upgraded"] | None:
+    """Create the ledger if none exists; upgrade that of an earlier release.
 
-    Raise Refused if the witness knows of an earlier ledger.
+    Return what was done. Raise Refused if the witness knows of an earlier ledger.
     """
     config_file = folder / DEFAULT_FILE
     config = load(config_file)
     url = ledger_url(config, SystemResolver(env=env, base_dir=config.folder))
-    if is_there(url):
-        return False
     witness = config.ledger.witness
+    if is_there(url):
+        return "upgraded" if upgrade(url, config.ledger.keys, witness, now) else None
     if witness.exists() and witness.stat().st_size:
         raise Refused(
             f"ledger.url: no ledger exists, but {witness} records an earlier one. Restore that "
@@ -145,7 +149,7 @@ def make_ledger(folder: Path, env: Mapping[str, str], now: datetime) -> bool:
             "then run the command again."
         )
     create(url, config.ledger.keys, witness, now)
-    return True
+    return "created"
 
 
 def set_up(
