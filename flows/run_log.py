@@ -26,11 +26,17 @@ def log_ended_runs(installation: Installation, after: int) -> None:
         installation.config, installation.ledger.runs.ended_after(after, _SHOWN)
     ):
         log.log(logging.INFO if run.state == "done" else logging.WARNING, "%s", _line(run))
+        if problem := run.summary.get("heartbeat_problem"):
+            log.warning("%s: its heartbeat did not arrive: %s", _title(run), problem)
 
 
 def _line(run: RunRecord) -> str:
-    title = f"{_SHOWN[run.kind]} {run.subject}"
+    title = _title(run)
     if run.state == "failed":
         return f"{title} failed: {run.summary.get('problem', '`standfast status` shows more')}"
     unread = run.summary.get("unread")
     return f"{title} is {run.state}" + (f": {counted(unread, 'path')} not read" if unread else "")
+
+
+def _title(run: RunRecord) -> str:
+    return f"{_SHOWN[run.kind]} {run.subject}"

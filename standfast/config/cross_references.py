@@ -29,6 +29,11 @@ def dangling(config: Config) -> Iterator[Finding]:
         for service_name in config.drills.schedule.service:
             scheduled = ("drills", "schedule", "service", service_name)
             yield from _known(scheduled, service_name, services, "service")
+    for name in config.heartbeats.backup:
+        yield from _known(("heartbeats", "backup", name), name, sets, "backup set")
+    drills = [*sets, *(f"service.{name}" for name in services)]
+    for name in config.heartbeats.drill:
+        yield from _known(("heartbeats", "drill", name), name, drills, "backup set or service")
     systems = {*config.accounts, *_named_by_parameters(config)}
     for account in config.protected.accounts:
         directory = account.partition(":")[0]

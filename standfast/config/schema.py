@@ -24,6 +24,7 @@ from standfast.config.sections.audiences import AudienceConfig
 from standfast.config.sections.backup import BackupConfig
 from standfast.config.sections.deadlines import ContractConfig, DeadlinesConfig
 from standfast.config.sections.evidence import CustodyConfig, EvidenceConfig
+from standfast.config.sections.monitoring import HeartbeatsConfig
 from standfast.config.sections.notices import NoticesConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.config.sections.procedures import CommandConfig, ProcedureName, RequestConfig
@@ -294,6 +295,9 @@ class Config(Section):
         default={}, validate_default=True, description="The encrypted repository."
     )
     drills: DrillsConfig = Field(default={}, validate_default=True, description="Restore drills.")
+    heartbeats: HeartbeatsConfig = Field(
+        default={}, validate_default=True, description="Heartbeats of backups and drills."
+    )
     services: Mapping[Name, ServiceConfig] = Field(
         default={}, description="Services and their recovery objectives."
     )

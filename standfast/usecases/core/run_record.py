@@ -12,6 +12,7 @@ Rules
   ledger judge only their own runs, by the name of the backup host (`backup.writer`) and of the
   machine: a copied configuration has the same backup host.
 - The origin of a run is in its row from start to end.
+- The heartbeat of a run is sent before its end is recorded, so that the record can report it.
 """
 
 import errno
@@ -31,6 +32,7 @@ from standfast.errors import Damaged, OnlyReadable, Refused, StandfastError, Und
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import NOWHERE, Origin
 from standfast.records import Json, JsonObject, moment, timestamp
+from standfast.usecases.core.heartbeats import heartbeat
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import origin_of
 
@@ -85,7 +87,8 @@ def recorded(
         )
         run = Run(token=token, origin=origin, died_before=died)
         try:
-            yield run
+            with heartbeat(installation, kind, subject, run):
+                yield run
         except BaseException as error:
             # Record only the class of a foreign error: its text may contain a path or a person.
             is_ours = isinstance(error, StandfastError)
@@ -117,6 +120,7 @@ def recorded_if_possible(
                 record.enter_context(_hold_lock(installation, kind, subject, is_shared=False))
             run = Run(token="", origin=NOWHERE, died_before=())
             run.goes_on_without(error)
+            record.enter_context(heartbeat(installation, kind, subject, run))
         yield run
         try:
             record.close()

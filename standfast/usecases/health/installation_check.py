@@ -29,6 +29,7 @@ from standfast.usecases.health import (
     backup_checks,
     duty_checks,
     local_checks,
+    monitoring_checks,
     recovery_checks,
     trigger_checks,
 )
@@ -75,6 +76,7 @@ def check_installation(
             **adapter_checks.LOOKS,
             **duty_checks.LOOKS,
             **trigger_checks.LOOKS,
+            **monitoring_checks.LOOKS,
         }
         for done, (part, look) in enumerate(looks.items()):
             if progress:

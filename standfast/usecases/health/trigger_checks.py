@@ -1,4 +1,4 @@
-"""Checks of the triggers that open incidents, and of access to metrics."""
+"""Checks of the triggers that open incidents from outside."""
 
 from collections.abc import Iterable, Iterator
 
@@ -69,7 +69,7 @@ def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
     for obstacle in obstacles(ground.config, trigger):
         yield obstacle, f"correct triggers.{trigger.name}"
     if isinstance(trigger, AlertTrigger):
-        yield from _broken_tokens(ground, trigger.tokens)
+        yield from broken_tokens(ground, trigger.tokens)
     for reference in trigger.secrets if isinstance(trigger, SignedTrigger) else ():
         try:
             read_secret(ground.resolver.resolve(reference).reveal())
@@ -79,7 +79,7 @@ def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
             yield str(error), ""  # the message names the action
 
 
-def _broken_tokens(
+def broken_tokens(
     ground: Ground, references: Iterable[SecretReference]
 ) -> Iterator[tuple[str, str]]:
     """Return each fault of bearer tokens and its remedy."""
@@ -91,13 +91,4 @@ def _broken_tokens(
             yield str(error), ""  # the message names the action
 
 
-def _metrics(ground: Ground) -> Iterator[Check]:
-    tokens = ground.config.serve.metrics_tokens
-    found = [*_broken_tokens(ground, tokens)]
-    for problem, remedy in found:
-        yield fail("metrics", problem, remedy)
-    if tokens and not found:
-        yield ok("metrics", "Prometheus can read /metrics of the address of `serve`")
-
-
-LOOKS: dict[str, Look] = {"triggers": _triggers, "metrics": _metrics}
+LOOKS: dict[str, Look] = {"triggers": _triggers}

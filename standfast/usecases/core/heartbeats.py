@@ -1,0 +1,80 @@
+"""Heartbeats: requests to a monitor when a run starts and ends.
+
+They follow healthchecks.io: URL/start, then URL after a success, or URL/fail. The monitor alarms by
+itself if a heartbeat is missing, for example because this machine is off.
+
+Rules
+- A heartbeat is limited in time and never fails a run. One that does not arrive is reported in the
+  log, and the last one of a run also in its record.
+- Only a run that is done is a success. A partial run is a failure: somebody must look at it.
+- The URL is a secret: whoever knows it can pretend that all is well. No message contains it.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from standfast.config.value_types import SecretReference, web_address
+from standfast.errors import StandfastError
+from standfast.secrets import Resolver
+from standfast.usecases.core.installation import Installation
+
+if TYPE_CHECKING:
+    from standfast.usecases.core.run_record import Run
+
+ATTEMPTS = 3  # for the end of a run; its start is tried once
+_SECONDS = 5.0  # for one request
+
+log = logging.getLogger("standfast.backup")
+
+
+@contextmanager
+def heartbeat(installation: Installation, kind: str, subject: str, run: "Run") -> Iterator[None]:
+    """Send the heartbeats of a run, if it has a URL; never raise their errors."""
+    reference = getattr(installation.config.heartbeats, kind, {}).get(subject)
+    if reference is None:
+        yield
+        return
+    name = f"heartbeat of {kind} {subject}"
+    _send(installation.resolver, reference, "/start", name, attempts=1)
+    suffix = "/fail"
+    try:
+        yield
+        suffix = "" if run.state == "done" else "/fail"
+    finally:
+        if problem := _send(installation.resolver, reference, suffix, name, attempts=ATTEMPTS):
+            run.summary["heartbeat_problem"] = problem
+
+
+def heartbeat_url(resolver: Resolver, reference: SecretReference) -> str:
+    """Return the URL; raise ValueError, without the URL, if it is not valid."""
+    return web_address(resolver.resolve(reference).reveal())
+
+
+def _send(
+    resolver: Resolver, reference: SecretReference, suffix: str, name: str, *, attempts: int
+) -> str:
+    """Send one heartbeat; return why it did not arrive, or ""."""
+    # Imported here: most installations have no heartbeats, and a backup starts without HTTP.
+    from standfast.http_client import HttpClient
+    from standfast.time_limit import Deadline
+
+    client, problem = HttpClient(), ""
+    try:
+        url = heartbeat_url(resolver, reference) + suffix
+        for _ in range(attempts):
+            try:
+                answer = client.exchange("POST", url, Deadline(_SECONDS))
+            except StandfastError as error:
+                problem = str(error)
+            else:
+                problem = "" if answer.is_success else f"its monitor answered {answer.status}"
+            if not problem:
+                return ""
+    except (StandfastError, ValueError) as error:
+        problem = f"{reference}: {error}"
+    finally:
+        client.close()
+    log.warning("%s: it did not arrive: %s. Check `heartbeats`.", name, problem)
+    return problem
