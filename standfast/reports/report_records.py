@@ -177,6 +177,19 @@ class DrillLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictionLine:
+    """The recovery time of one service, predicted from past drills."""
+
+    service: str
+    expected: timedelta | None  # None if a set of the service was never drilled
+    shortest: timedelta | None
+    longest: timedelta | None
+    drills: int
+    rto: timedelta
+    verdict: str  # likely, at risk, unlikely, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackupLine:
     """One backup run."""
 
@@ -318,5 +331,6 @@ class InstallationReport:
     incidents: tuple[OpenIncident, ...] = ()
     services: tuple[str, ...] = ()  # services with a current objective
     drills: tuple[DrillLine, ...] = ()
+    predictions: tuple[PredictionLine, ...] = ()
     backups: tuple[BackupLine, ...] = ()
     chain: ChainLine | None = None

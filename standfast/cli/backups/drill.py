@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
     from standfast.usecases.drills.outcome import DrillOutcome
     from standfast.usecases.drills.service_drill import ServiceDrillOutcome
+    from standfast.usecases.drills.service_prediction import ServicePrediction
 
 _BASIS = {
     "last_change": "the last restored change",
@@ -153,7 +154,10 @@ def _run_services(
 @click.option("--set", "set_name", metavar="SET", help="List one set only.")
 @click.pass_obj
 def list_drills(call: Call, set_name: str | None) -> ExitStatus:
-    """List the drills and verify their reports."""
+    """List the drills, verify their reports, predict recovery times.
+
+    The prediction is the median of past drills, for the size of the newest backup.
+    """
     from standfast.usecases.drills.drill_history import list_drills as listed_drills
 
     with call.installation() as installation:
@@ -172,12 +176,28 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
         [Table(rows=rows)] if rows else ["There is no drill yet. Next: `standfast drill run SET`."]
     )
     lines += [f"{problem.where}: {problem.problem}" for problem in listed.problems]
+    if listed.runs and listed.predictions:
+        lines.append("Predicted time until usable:")
+        lines.append(Table(rows=[_predicted(service) for service in listed.predictions], indent=2))
     if listed.elsewhere:
         lines.append(
             f"Reports of drills on {', '.join(listed.elsewhere)} are not checked here. Run "
             "`standfast drill list` there."
         )
     return call.say(listed.as_json(), lines, listed.exit_status)
+
+
+def _predicted(service: "ServicePrediction") -> list[str]:
+    """Return the cells of a predicted recovery time and its RTO."""
+    found, promised = service.prediction, f"RTO {measured(service.rto_promised_ms)}"
+    if found is None:
+        return [service.service, "unknown: a set of it was never drilled", promised, ""]
+    span = counted(found.drills, "drill")
+    if found.has_range:
+        span = f"{measured(found.shortest_ms)} to {measured(found.longest_ms)}, {span}"
+    rest = "" if found.has_rest else ", without load and checks"
+    expected = f"{measured(found.expected_ms)} ({span}){rest}"
+    return [service.service, expected, promised, service.verdict]
 
 
 def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
@@ -296,18 +316,13 @@ def _work_lost(milliseconds: int | None) -> str:
 
 def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
     """Return the lines on order, clocks of each set, RTO and RPO."""
-    from standfast.continuity.recovery_objectives import milliseconds
-
     lines: list[Line] = [
         f"Drill of {outcome.subject}: {outcome.state}.",
         "Order: " + ", then ".join(" and ".join(wave) for wave in outcome.waves) + ".",
     ]
     for name, drill in outcome.drills.items():
         lines.append(f"Set {name} from {drill.point.name}: {drill.state}.")
-        rows = [
-            [clock.value, measured(milliseconds(at - drill.declared_at))]
-            for clock, at in drill.clocks.items()
-        ]
+        rows = [[clock, measured(int(str(took)))] for clock, took in drill.clocks_ms.items()]
         lines.append(Table(rows=rows, indent=2))
         failed = [check for check in drill.checks if check.state.value == "failed"]
         lines += [f"  failed: {check.name}: {check.reason}" for check in failed]

@@ -1,4 +1,4 @@
-"""List of drills, compared with their signed reports."""
+"""List of drills with the state of their signed reports, and predictions."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,17 @@ from standfast.records import Json, timestamp
 from standfast.usecases.core.backup_repository import check_set, translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
+from standfast.usecases.drills.service_prediction import ServicePrediction, predict_recovery
 from standfast.usecases.drills.signed_reports import ReportProblem, check_reports
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrillList:
-    """All drills, newest first, and the problems in the chain of reports."""
+    """All drills, newest first, problems in the chain of reports, predictions."""
 
     runs: tuple[RunRecord, ...]
     problems: tuple[ReportProblem, ...]
+    predictions: tuple[ServicePrediction, ...]
     elsewhere: tuple[str, ...] = ()  # other machines that hold reports of their own drills
 
     @property
@@ -41,6 +43,7 @@ class DrillList:
             "problems": [
                 {"where": problem.where, "problem": problem.problem} for problem in self.problems
             ],
+            "predictions": [service.as_json() for service in self.predictions],
             "elsewhere": list(self.elsewhere),
             "exit_status": int(self.exit_status),
         }
@@ -71,6 +74,14 @@ def list_drills(installation: Installation, set_name: str | None = None) -> Dril
             known,
             elsewhere,
         )
+    services = installation.config.services
     return DrillList(
-        runs=tuple(runs), problems=problems, elsewhere=tuple(sorted({*elsewhere.values()}))
+        runs=tuple(runs),
+        problems=problems,
+        predictions=tuple(
+            service
+            for service in predict_recovery(installation)
+            if set_name is None or set_name in services[service.service].sets
+        ),
+        elsewhere=tuple(sorted({*elsewhere.values()})),
     )

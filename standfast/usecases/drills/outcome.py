@@ -14,7 +14,12 @@ from pathlib import Path
 from backup.reader.path_selection import PathSample
 from backup.records import Problem, RecoveryPoint, RestoreResult
 from standfast.config.sections.services import ServiceConfig
-from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis, minutes
+from standfast.continuity.recovery_objectives import (
+    ObjectiveResult,
+    RpoBasis,
+    milliseconds,
+    minutes,
+)
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import kept
@@ -96,6 +101,13 @@ class DrillOutcome:
         return tuple(found)
 
     @property
+    def clocks_ms(self) -> dict[str, Json]:
+        """The milliseconds from the declaration to each step."""
+        return {
+            clock.value: milliseconds(at - self.declared_at) for clock, at in self.clocks.items()
+        }
+
+    @property
     def sampled(self) -> dict[str, Json] | None:
         """The sampled share of the recovery point; None for a drill of all."""
         return share(self.sample, self.point, self.restored)
@@ -163,6 +175,7 @@ class DrillOutcome:
             "rpo_measured_from": self.rpo_basis.value,
             "files": self.restored.files if self.restored else 0,
             "bytes": self.restored.bytes if self.restored else 0,
+            "clocks_ms": self.clocks_ms,
             **({"sample": self.sampled} if self.sampled else {}),
             "not_restored": len(self.problems),
             "is_damaged": self.is_damaged,

@@ -17,11 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from standfast.config.sections.services import ServiceConfig
-from standfast.continuity.recovery_objectives import (
-    ObjectiveResult,
-    between,
-    milliseconds,
-)
+from standfast.continuity.recovery_objectives import ObjectiveResult, between
 from standfast.continuity.service_order import recovery_order
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.records import Json, timestamp
@@ -100,7 +96,7 @@ class ServiceDrillOutcome:
                 name: {
                     "result": drill.state,
                     "report": drill.report_digest,
-                    "clocks_ms": clocks_of(drill),
+                    "clocks_ms": drill.clocks_ms,
                 }
                 for name, drill in self.drills.items()
             },
@@ -139,11 +135,6 @@ class ServiceDrillOutcome:
             "report_sha256": self.report_digest,
             "exit_status": int(self.exit_status),
         }
-
-
-def clocks_of(drill: DrillOutcome) -> dict[str, Json]:
-    """Return the milliseconds from the declaration to each step."""
-    return {clock.value: milliseconds(at - drill.declared_at) for clock, at in drill.clocks.items()}
 
 
 def drill_services(

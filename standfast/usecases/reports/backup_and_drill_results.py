@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from standfast.ledger.runs.run_record import RunRecord
-from standfast.reports.report_records import BackupLine, Check, DrillLine, Measure
+from standfast.reports.report_records import BackupLine, Check, DrillLine, Measure, PredictionLine
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.service_prediction import predict_recovery
 
 _MOST_BACKUPS = 20
 
@@ -48,6 +49,23 @@ def drill_lines(installation: Installation) -> tuple[DrillLine, ...]:
     return tuple(
         _drill(installation, run, filed.get(str(run.summary.get("report")), {}))
         for run in installation.ledger.runs.all("drill")
+    )
+
+
+def prediction_lines(installation: Installation) -> tuple[PredictionLine, ...]:
+    """Return the predicted recovery time of each service."""
+    return tuple(
+        PredictionLine(
+            service=service.service,
+            expected=_milliseconds(found.expected_ms if found else None),
+            shortest=_milliseconds(found.shortest_ms if found else None),
+            longest=_milliseconds(found.longest_ms if found else None),
+            drills=found.drills if found else 0,
+            rto=timedelta(milliseconds=service.rto_promised_ms),
+            verdict=service.verdict,
+        )
+        for service in predict_recovery(installation)
+        for found in [service.prediction]
     )
 
 

@@ -51,7 +51,11 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import seal_key
 from standfast.usecases.incidents.lifecycle import look
 from standfast.usecases.notices.delivery_accounting import LOST, counted_rows
-from standfast.usecases.reports.backup_and_drill_results import backup_lines, drill_lines
+from standfast.usecases.reports.backup_and_drill_results import (
+    backup_lines,
+    drill_lines,
+    prediction_lines,
+)
 from standfast.usecases.reports.legal_duties import duties_of
 from standfast.usecases.reports.timeline import decisions, event_lines
 
@@ -123,6 +127,7 @@ def installation_report(installation: Installation) -> InstallationReport:
         ),
         services=tuple(installation.config.services),
         drills=drill_lines(installation),
+        predictions=prediction_lines(installation),
         backups=backup_lines(installation),
         chain=chain,
     )

@@ -385,7 +385,7 @@ def test_failed_drill_shows_its_reason(desk: Desk, installation: Path, identity:
     stranger.write_text(f"{pyrage.x25519.Identity.generate()}\n")
     assert desk.run(*drill[:-1], stranger).status == 2
     assert desk.run(*drill).status == 0
-    done, failed = desk.run("drill", "list").out.splitlines()
+    done, failed, *_ = desk.run("drill", "list").out.splitlines()
     assert "RTO " in done
     assert "not measured" in failed
     assert "identity: it opens no domain" in failed
@@ -507,3 +507,20 @@ def test_contradicting_sample_options_are_usage_errors(
     answer = desk.run("drill", "run", "main", "--identity", identity, *options)
     assert answer.status == ExitStatus.USAGE
     assert desk.json("drill", "list")["drills"] == []
+
+
+def test_drill_list_shows_predicted_recovery_beside_rto(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    service = '\n[services.crm]\nowner = "Operations"\nrto_minutes = 60\nrpo_minutes = 60\n'
+    check = '[[services.crm.checks]]\nkind = "command"\ncommand = ["true"]\n'
+    with (installation / "standfast.toml").open("a") as config_file:
+        config_file.write(service + 'sets = ["main"]\n' + check)
+    desk.run("backup", "run", "main")
+    assert desk.run("drill", "run", "main", "--identity", identity).status == 0
+    (predicted,) = desk.json("drill", "list")["predictions"]
+    assert predicted["service"] == "crm"
+    assert predicted["shortest_ms"] == predicted["expected_ms"] == predicted["longest_ms"] > 0
+    answer = desk.run("drill", "list")
+    assert "1 drill" in answer.out
+    assert "RTO 1 h" in answer.out

@@ -1,0 +1,135 @@
+"""Prediction of recovery times from past drills.
+
+The model: a restore takes a fixed time, and a time that grows with its bytes.
+
+Rules
+- The fixed time of a drill ends at the first restored byte. Everything after it grows with the
+  bytes of the recovery point: restore, load of databases, and checks.
+- Each drill results in one estimate for the bytes of the newest backup. The prediction is the
+  median of the estimates, and its range is from the shortest to the longest.
+- A sample measures a restore, and no load and no check. Their time is the median of the complete
+  drills; without one, it is not in the prediction, which says so.
+- An estimate from a small part multiplies its errors as well. So a drill is used only if it
+  restored at least half as many bytes as the largest one. A complete drill outweighs samples until
+  it is too old to be among the given drills.
+- A service is usable after its sets and its dependencies. All sets of one wave are restored at the
+  same time. That they slow each other down is known from past drills of services only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Protocol
+
+from standfast.continuity.service_order import Promised, recovery_order
+
+_SMALLEST_SHARE = 0.5  # of the bytes of the largest drill
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillTimes:
+    """The measures of one past drill of a set."""
+
+    size_bytes: int
+    fixed_ms: int  # from the key to the first restored byte
+    restore_ms: int  # from there until the data is complete
+    rest_ms: int | None  # load and checks; None for a sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The expected recovery time of a set or a service, with its range."""
+
+    expected_ms: int
+    shortest_ms: int
+    longest_ms: int
+    drills: int  # complete drills and samples that it is computed from
+    has_rest: bool  # it includes the load of databases and the checks
+
+    @property
+    def has_range(self) -> bool:
+        """Return whether several drills show how much the times vary."""
+        return self.drills > 1
+
+
+class Restorable(Promised, Protocol):
+    """A service and its backup sets, as in `[services.NAME]`."""
+
+    @property
+    def sets(self) -> tuple[str, ...]: ...
+
+
+def predict_set(drills: Sequence[DrillTimes], size_bytes: int) -> Prediction | None:
+    """Predict the recovery of a set with `size_bytes`; None without a drill."""
+    smallest = max((drill.size_bytes for drill in drills), default=0) * _SMALLEST_SHARE
+    used = [drill for drill in drills if drill.size_bytes >= smallest]
+    rests = [
+        drill.rest_ms * _growth(drill, size_bytes) for drill in drills if drill.rest_ms is not None
+    ]
+    usual_rest = median(rests) if rests else 0.0
+    estimates = [_estimate(drill, size_bytes, usual_rest) for drill in used]
+    if not estimates:
+        return None
+    return Prediction(
+        expected_ms=round(median(estimates)),
+        shortest_ms=round(min(estimates)),
+        longest_ms=round(max(estimates)),
+        drills=len(estimates),
+        has_rest=bool(rests),
+    )
+
+
+def predict_services(
+    services: Mapping[str, Restorable], sets: Mapping[str, Prediction]
+) -> dict[str, Prediction]:
+    """Predict the services that have a backup set, in the order of recovery.
+
+    `sets` has the predictions of sets. A service is omitted if one of its sets or dependencies
+    has none.
+    """
+    usable: dict[str, Prediction] = {}
+    ended: dict[str, Prediction] = {}  # sets, from the declaration of the whole recovery
+    for wave in recovery_order(services):
+        begin = _last(tuple(ended.values()))
+        for name in dict.fromkeys(name for service in wave for name in services[service].sets):
+            if name in sets and name not in ended:
+                ended[name] = _after(begin, sets[name])
+        for name in wave:
+            service = services[name]
+            if all(part in ended for part in service.sets) and all(
+                other in usable for other in service.depends_on
+            ):
+                parts = [ended[part] for part in service.sets]
+                usable[name] = _last([*parts, *(usable[other] for other in service.depends_on)])
+    return {name: found for name, found in usable.items() if services[name].sets}
+
+
+def _estimate(drill: DrillTimes, size_bytes: int, usual_rest: float) -> float:
+    growth = _growth(drill, size_bytes)
+    rest = usual_rest if drill.rest_ms is None else drill.rest_ms * growth
+    return drill.fixed_ms + drill.restore_ms * growth + rest
+
+
+def _growth(drill: DrillTimes, size_bytes: int) -> float:
+    return size_bytes / max(1, drill.size_bytes)
+
+
+def _last(parts: Sequence[Prediction]) -> Prediction:
+    """Return when all parts have ended."""
+    return Prediction(
+        expected_ms=max((part.expected_ms for part in parts), default=0),
+        shortest_ms=max((part.shortest_ms for part in parts), default=0),
+        longest_ms=max((part.longest_ms for part in parts), default=0),
+        drills=min((part.drills for part in parts if part.drills), default=0),
+        has_rest=all(part.has_rest for part in parts),
+    )
+
+
+def _after(begin: Prediction, part: Prediction) -> Prediction:
+    return Prediction(
+        expected_ms=begin.expected_ms + part.expected_ms,
+        shortest_ms=begin.shortest_ms + part.shortest_ms,
+        longest_ms=begin.longest_ms + part.longest_ms,
+        drills=part.drills,
+        has_rest=part.has_rest,
+    )

@@ -1,0 +1,104 @@
+"""Recovery times are predicted from the times and bytes of past drills."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from standfast.continuity.recovery_prediction import (
+    DrillTimes,
+    Prediction,
+    predict_services,
+    predict_set,
+)
+
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Service:
+    sets: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    rto_minutes: int = 60
+
+
+def times(
+    size_bytes: int, restore_ms: int, rest_ms: int | None = 0, fixed_ms: int = 100
+) -> DrillTimes:
+    return DrillTimes(
+        size_bytes=size_bytes, fixed_ms=fixed_ms, restore_ms=restore_ms, rest_ms=rest_ms
+    )
+
+
+def of(expected_ms: int, shortest_ms: int, longest_ms: int, *, has_rest: bool = True) -> Prediction:
+    return Prediction(
+        expected_ms=expected_ms,
+        shortest_ms=shortest_ms,
+        longest_ms=longest_ms,
+        drills=3,
+        has_rest=has_rest,
+    )
+
+
+def test_prediction_grows_with_bytes_except_the_fixed_time() -> None:
+    found = predict_set([times(GB, 10_000, rest_ms=2_000)], 3 * GB)
+    assert found is not None
+    assert found.expected_ms == 100 + 30_000 + 6_000
+    assert not found.has_range
+
+
+def test_prediction_is_median_and_range() -> None:
+    drills = [times(GB, restore_ms) for restore_ms in (10_000, 30_000, 11_000)]
+    found = predict_set(drills, GB)
+    assert found is not None
+    assert (found.shortest_ms, found.expected_ms, found.longest_ms) == (10_100, 11_100, 30_100)
+    assert found.drills == 3
+
+
+def test_sample_alone_predicts_no_load_and_checks() -> None:
+    found = predict_set([times(GB, 1_000, rest_ms=None)], 100 * GB)
+    assert found is not None
+    assert found.expected_ms == 100_100
+    assert not found.has_rest
+
+
+def test_load_of_complete_drill_is_added_to_samples() -> None:
+    drills = [times(GB, 10_000, rest_ms=5_000), times(GB, 20_000, rest_ms=None)]
+    found = predict_set(drills, GB)
+    assert found is not None
+    assert (found.shortest_ms, found.longest_ms) == (15_100, 25_100)
+    assert found.has_rest
+
+
+def test_small_samples_yield_to_larger_drills() -> None:
+    drills = [times(GB // 100, 9_000, rest_ms=None), times(GB, 10_000)]
+    found = predict_set(drills, GB)
+    assert found is not None
+    assert (found.longest_ms, found.drills) == (10_100, 1)
+
+
+def test_set_without_drill_has_no_prediction() -> None:
+    assert predict_set([], GB) is None
+
+
+def test_service_waits_for_dependencies_and_longest_set() -> None:
+    services = {
+        "crm": Service(sets=("crm", "files"), depends_on=("telephony", "power")),
+        "telephony": Service(sets=("calls",)),
+        "power": Service(),
+    }
+    sets = {"crm": of(10, 8, 20), "files": of(5, 5, 40), "calls": of(100, 90, 110)}
+    found = predict_services(services, sets)
+    assert list(found) == ["telephony", "crm"]
+    assert found["telephony"] == of(100, 90, 110)
+    assert found["crm"] == of(110, 98, 150)
+
+
+@pytest.mark.parametrize("missing", ["crm", "calls"])
+def test_service_needs_predictions_of_all_sets(missing: str) -> None:
+    services = {
+        "crm": Service(sets=("crm",), depends_on=("telephony",)),
+        "telephony": Service(sets=("calls",)),
+    }
+    sets = {"crm": of(10, 8, 20), "calls": of(100, 90, 110)}
+    del sets[missing]
+    assert "crm" not in predict_services(services, sets)
