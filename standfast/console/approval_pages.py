@@ -7,13 +7,14 @@ They are also usable on a phone.
     POST /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs what was shown
     POST /console/INCIDENT/answer    answer a question, or report on manual work
     POST /console/INCIDENT/names     show the targets of a step; that access is an event
+    POST /console/INCIDENT/note      add a note
     POST /console/INCIDENT/stop
 
 Rules
 - A quiet incident that the reader may not see returns 404 (`incident_visibility`).
-- A session can read, report and stop. An answer decides which steps are skipped, so it needs the
-  passphrase or the device again, as an approval does. An approval is refused if the plan has
-  changed since the page was shown.
+- A session can read, report, add notes and stop. An answer decides which steps are skipped, so it
+  needs the passphrase or the device again, as an approval does. An approval is refused if the plan
+  has changed since the page was shown.
 - Guesses of passphrases lock nobody out of signing: such attempts are counted separately.
 - A refusal is shown on the page in its own words. No log contains a passphrase.
 """
@@ -60,6 +61,7 @@ from standfast.usecases.approvals.pending_requests import (
 )
 from standfast.usecases.core.incident_visibility import is_visible
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.incident_notes import add_note
 from standfast.usecases.incidents.lifecycle import stop as halt
 from standfast.usecases.people.passkeys import refuse_other_console
 from standfast.usecases.reports.legal_duties import duties_of
@@ -88,6 +90,7 @@ class ApprovalPages:
             "decide": partial(self._take, self._decide),
             "answer": partial(self._take, self._answer),
             "names": self.names,
+            "note": partial(self._take, self._note),
             "stop": partial(self._take, self._stop),
         }
         incident_path = PATH + "/{incident}"
@@ -183,6 +186,10 @@ class ApprovalPages:
             self._by_person.put_back(session.person)
         step_decisions.answer(self.installation, incident, step, text, by=session.person)
         return f"`{step}`: noted."
+
+    def _note(self, session: Session, given: Fields, incident: str) -> str:
+        added = add_note(self.installation, incident, given.get("text", ""), by=session.person)
+        return f"Note {added.note.number} is recorded."
 
     def _stop(self, session: Session, given: Fields, incident: str) -> str:
         halt(self.installation, incident, by=session.person)

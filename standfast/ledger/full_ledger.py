@@ -19,6 +19,7 @@ from standfast.ledger.effects.effect_store import Effects
 from standfast.ledger.effects.prior_states import PriorStates
 from standfast.ledger.effects.unknown_outcomes import UnknownOutcomes
 from standfast.ledger.incidents.incident_facts import IncidentFacts
+from standfast.ledger.incidents.incident_notes import IncidentNotes
 from standfast.ledger.incidents.incident_store import Incidents
 from standfast.ledger.incidents.step_decisions import StepDecisions
 from standfast.ledger.incidents.step_transitions import Steps
@@ -49,6 +50,7 @@ class Ledger:
     database: AuditedDatabase
     incidents: Incidents
     facts: IncidentFacts
+    notes: IncidentNotes
     steps: Steps
     decisions: StepDecisions
     effects: Effects
@@ -169,6 +171,7 @@ def open_ledger(
             database=database,
             incidents=Incidents(database),
             facts=IncidentFacts(database),
+            notes=IncidentNotes(database),
             steps=Steps(database),
             decisions=StepDecisions(database),
             effects=effects,

@@ -230,6 +230,17 @@ class EventLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoteLine:
+    """One note of a person, with numbers and addresses masked."""
+
+    at: datetime
+    author: str
+    text: str
+    files: int
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Heading:
     """The top of every page."""
 
@@ -301,6 +312,7 @@ class IncidentReport:
     accounts: tuple[AccountLine, ...] = ()
     decisions: tuple[Decision, ...] = ()
     evidence: tuple[EvidenceLine, ...] = ()
+    notes: tuple[NoteLine, ...] = ()
     seal_key: str = ""  # the public key of the seals over it, hex
     ways: Mapping[str, int] = field(default_factory=dict)  # the caller: number of runners
     chain: ChainLine | None = None

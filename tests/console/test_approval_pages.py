@@ -403,3 +403,13 @@ def test_impossible_name_is_an_unknown_name(tmp_path: Path, postgres_ledger_url:
         browser.get(f"/console/{incident}")
         browser.answer("lee", "y\0es")
         assert 'name="passphrase"' in browser.page
+
+
+def test_note_of_the_reader_is_recorded(site: Site, incident: str) -> None:
+    lee = Browser(site)
+    lee.sign_in("lee")
+    lee.get(f"/console/{incident}")
+    page = lee.send("note", text="Seen <here>.")
+    assert "Seen &lt;here&gt;." in page.text
+    (note,) = site.installation.ledger.notes.of(incident)
+    assert (note.author, note.text) == ("lee", "Seen <here>.")

@@ -63,6 +63,7 @@ PERSONAL = {
     "staff account": "agents:hquillfeather",
     "message id": "msg_of_quillfeather",
     "reference": "letter of sergeant brackenbury",
+    "note": "she rang from ravensworth",
 }
 NOTICE = FrozenNotice(
     template="breach",
@@ -110,6 +111,7 @@ def tell(ledger: Ledger) -> str:
     _talk(ledger, incident)
     delay = Statement(kind=FactKind.DELAY, name="us-fl-residents", reference=PERSONAL["reference"])
     ledger.facts.state(incident, delay, "olga", NOW)
+    ledger.notes.add(incident, PERSONAL["note"], author="olga", now=NOW)
     ledger.runners.beat(who, incident, NOW)
     run = ledger.runs.start("backup", "calls", "direct", "olga", NOW)
     ledger.runs.finish(run, "backup", "done", {"files": 3}, "olga", NOW)

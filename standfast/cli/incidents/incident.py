@@ -10,6 +10,7 @@ from standfast.cli.incidents.incident_arguments import (
     open_incident,
     parse_inputs,
 )
+from standfast.cli.incidents.incident_note import note
 from standfast.cli.incidents.incident_opening import (
     exercise_option,
     open_and_run_incident,
@@ -214,7 +215,7 @@ def _shown(value: Json) -> str:
 
 incident = Group(
     "incident",
-    help="Plan, open, approve, watch, undo and close incidents.",
+    help="Plan, open, approve, watch, note, undo and close incidents.",
     commands=[
         plan,
         open_,
@@ -233,5 +234,6 @@ incident = Group(
         handover,
         after_action,
         carry_out,
+        note,
     ],
 )

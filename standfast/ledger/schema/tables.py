@@ -165,6 +165,19 @@ incident_fact = Table(
     Column("recorded_at", Moment, nullable=False),
 )
 
+# Notes of people about an incident: text, and files that are frozen like evidence.
+incident_note = Table(
+    "incident_note",
+    metadata,
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in order
+    Column("sealed", LargeBinary, nullable=False),  # the text
+    Column("files", Integer, nullable=False),  # number of frozen files
+    Column("folder", String(64), nullable=False),  # SOURCE/TOKEN of the frozen files; else ""
+    Column("author", String(64), nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+)
+
 step = Table(
     "step",
     metadata,

@@ -28,6 +28,8 @@ from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
 from standfast.evidence.time_stamp_authority import read_roots
 from standfast.evidence.time_stamp_file import inspect_timestamp, stamped_at, stamped_line
 from standfast.host_name import host_name
+from standfast.ledger.audit.auditor import AuditEvent
+from standfast.ledger.incidents.incident_notes import NOTED
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.plurals import counted
 from standfast.records import JsonObject
@@ -133,7 +135,9 @@ def recorded_evidence(installation: Installation, incident: str) -> Recorded:
     noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
     events = ledger.timeline(incident)
     noted += [
-        event.detail.get("custody", {}) for event in events if event.action in (EXPORTED, STAMPED)
+        event.detail.get("custody", {})
+        for event in events
+        if event.action in (EXPORTED, STAMPED, NOTED)
     ]
     for lines_by_name in noted:
         for name, line in cast("dict[str, str]", lines_by_name).items():
@@ -152,7 +156,17 @@ def _sealed(installation: Installation, incident: str) -> Recorded:
         found.hosts[folder] = by.get(row.token, "")
         lines = found.lines.setdefault(folder, set())
         lines.update(cast("list[str]", row.facts.get("custody", [])))
+    for event in note_seals(installation, incident):
+        folder = root / str(event.detail["folder"])
+        found.manifests[folder] = str(event.detail["manifest"])
+        found.hosts[folder] = str(event.detail["host"])
     return found
+
+
+def note_seals(installation: Installation, incident: str) -> list[AuditEvent]:
+    """Return the events of an incident's notes with files, which seal them."""
+    events = installation.ledger.timeline(incident)
+    return [event for event in events if event.action == NOTED and "manifest" in event.detail]
 
 
 def is_another(folder: Path, manifest: str) -> bool:

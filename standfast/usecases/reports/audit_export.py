@@ -24,7 +24,7 @@ from standfast.evidence.private_files import make_private, sync_folder, write_at
 from standfast.ledger.audit.timeline_export import exported
 from standfast.records import JsonObject, canonical
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.frozen_folders import seal_key
+from standfast.usecases.evidence.frozen_folders import note_seals, seal_key
 
 TIMELINE_FILE = "timeline.jsonl"
 
@@ -110,15 +110,17 @@ def _sign_head_or_count_unsigned(
 def _evidence(installation: Installation, incident_id: str) -> Iterator[JsonObject]:
     """Yield each sealed folder, with the current end of its chain of custody."""
     root = installation.config.custody.folder / incident_id
-    for row in installation.ledger.effects.frozen(incident_id):
-        folder = str(row.facts["folder"])
+    frozen = [row.facts for row in installation.ledger.effects.frozen(incident_id)]
+    frozen += [event.detail for event in note_seals(installation, incident_id)]
+    for facts in frozen:
+        folder = str(facts["folder"])
         try:
             chain = read_custody(root / folder)
         except Damaged:
             chain = []  # the examiner's verification reports it
         yield {
             "folder": folder,
-            "manifest": str(row.facts["manifest"]),
+            "manifest": str(facts["manifest"]),
             "custody": len(chain),
             "custody_hash": chain[-1].hash if chain else "",
         }

@@ -4,8 +4,8 @@ Rules
 - The head of the chain is signed if the ledger is writable, and the whole chain is verified first;
   findings are at the top of the record on the page.
 - Times come from the timeline, states from the rows; neither is derived from the other.
-- Affected people are masked here, before the page is rendered. Free text of people (answers to
-  manual steps) stays in the ledger.
+- Affected people are masked here, before the page is rendered. Answers to manual steps stay in the
+  ledger. Notes are shown, with numbers and mail addresses masked.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from standfast.errors import ConfigurationError, Damaged
 from standfast.evidence.host_clock import offset_in_words
+from standfast.evidence.text_masking import mask_text
 from standfast.ledger.audit.auditor import AuditEvent
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.incidents.incident_store import IncidentRow
@@ -40,6 +41,7 @@ from standfast.reports.report_records import (
     Heading,
     IncidentReport,
     InstallationReport,
+    NoteLine,
     NoticeLine,
     NotNotified,
     OpenIncident,
@@ -107,6 +109,16 @@ def incident_report(
         accounts=tuple(_accounts(effects)),
         decisions=tuple(decisions(outcome.state, events)),
         evidence=tuple(_evidence(effects)),
+        notes=tuple(
+            NoteLine(
+                at=note.recorded_at,
+                author=note.author,
+                text=mask_text(note.text),
+                files=note.files,
+                folder=note.folder,
+            )
+            for note in installation.ledger.notes.of(incident_id)
+        ),
         seal_key=_seal_key(installation),
         ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),
         chain=chain,

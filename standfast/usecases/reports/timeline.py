@@ -81,6 +81,10 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"a decision about {step} did not count: {detail.get('why')}"
         case "approval.rejected":
             return f"an approval of {step} did not count: {detail.get('why')}"
+        case "incident.noted":
+            files = int(detail.get("files", 0))
+            sealed = f", with {counted(files, 'sealed file')}" if files else ""
+            return f"added note {detail.get('number')}{sealed}"
         case "evidence.exported":
             how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
             return f"exported the evidence, {how}"

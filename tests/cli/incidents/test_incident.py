@@ -328,3 +328,15 @@ def test_invalid_exercise_does_not_suggest_an_exercise(
     assert "Nothing was opened" in played.err
     assert "add --exercise" in live.err
     assert "--exercise" not in played.err
+
+
+def test_note_is_added_and_listed(desk: Desk, quiet_installation: Path) -> None:
+    (quiet_installation / "letter.txt").write_text("We have your data.")
+    incident = desk.json("lock", "alice", "--no-wait")["incident"]
+    added = desk.json("incident", "note", "A demand.", "--file", f"{quiet_installation}/letter.txt")
+    assert added["exit_status"] == 0, added
+    assert added["note"]["files"] == 1
+    listed = desk.json("incident", "note", incident)
+    assert [note["text"] for note in listed["notes"]] == ["A demand."]
+    assert desk.run("incident", "note", "--file", "letter.txt").status == 2
+    assert desk.run("evidence", "verify", incident).status == 0

@@ -1,0 +1,116 @@
+"""Notes of people about an incident: text, and files that are frozen.
+
+Rules
+- Notes are only added. The same note twice in a row changes nothing, so a call that may have
+  succeeded can be repeated.
+- The text is sealed, because it may name people. The event has the number of files and their seal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, select
+
+from standfast.ledger.audit.audited_database import AuditedDatabase
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import incident_note
+from standfast.records import Json
+
+NOTED = "incident.noted"  # event of a note; its detail has the seal of its files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """One note."""
+
+    number: int  # from 1, for each incident
+    text: str
+    files: int = 0
+    folder: str = ""  # SOURCE/TOKEN below the incident's evidence; "" without files
+    author: str
+    recorded_at: datetime
+
+
+class IncidentNotes:
+    """The notes of every incident."""
+
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
+
+    def of(self, incident_id: str) -> list[Note]:
+        """Return the notes of an incident, oldest first."""
+        with self._database.reading() as connection:
+            return self._read(connection, incident_id)
+
+    def add(
+        self,
+        incident_id: str,
+        text: str,
+        *,
+        author: str,
+        now: datetime,
+        files: int = 0,
+        folder: str = "",
+        seal: Mapping[str, Json] | None = None,
+    ) -> Note:
+        """Add a note to an existing incident; `seal` is stored in its event."""
+        with self._database.write(
+            actor=author, subject=incident_id, action=NOTED, now=now
+        ) as write:
+            write.alone()
+            earlier = self._read(write.connection, incident_id)
+            if earlier and (earlier[-1].author, earlier[-1].text, earlier[-1].folder) == (
+                *(author, text, folder),
+            ):
+                return earlier[-1]
+            note = Note(
+                number=len(earlier) + 1,
+                text=text,
+                files=files,
+                folder=folder,
+                author=author,
+                recorded_at=now,
+            )
+            sealed = self._database.cipher.seal(
+                INSTALLATION, _place(incident_id, note.number), {"text": text}
+            )
+            write.insert(
+                incident_note,
+                {
+                    "incident": incident_id,
+                    "number": note.number,
+                    "sealed": sealed,
+                    "files": files,
+                    "folder": folder,
+                    "author": author,
+                    "recorded_at": now,
+                },
+            )
+            write.tell(number=note.number, files=files, **(seal or {}))
+        return note
+
+    def _read(self, connection: Connection, incident_id: str) -> list[Note]:
+        rows = connection.execute(
+            select(incident_note)
+            .where(incident_note.c.incident == incident_id)
+            .order_by(incident_note.c.number)
+        )
+        return [self._open(row) for row in rows]
+
+    def _open(self, row: Row[Any]) -> Note:
+        place = _place(row.incident, row.number)
+        sealed = self._database.cipher.open(INSTALLATION, place, row.sealed)
+        return Note(
+            number=row.number,
+            text=cast("str", sealed["text"]),
+            files=row.files,
+            folder=row.folder,
+            author=row.author,
+            recorded_at=row.recorded_at,
+        )
+
+
+def _place(incident_id: str, number: int) -> str:
+    return f"incident_note {incident_id}/{number}"
