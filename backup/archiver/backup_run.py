@@ -97,10 +97,13 @@ def back_up(
     interim_after: timedelta = INTERIM_AFTER,
     interim_packs: int = INTERIM_PACKS,
     keys: Store | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> BackupResult:
     """Back up the sources into a new recovery point of the set.
 
-    `distrust` names packs that were found damaged; their content is sent again.
+    `distrust` names packs that were found damaged; their content is sent again. `on_start` is
+    called when no other run uses the upload cache, before the sources are read; its errors end the
+    run. It may be called twice, if the upload cache turns out damaged.
 
     With the `keys` store, the result says whether the key that the packs are sealed to is there.
     Its absence does not stop the run: another copy of the key store may have the key.
@@ -160,6 +163,7 @@ def back_up(
         )
         bytes_new = 0
         try:
+            on_start()
             for _ in range(_MOST_WALKS):
                 walk = Walk(context, bytes_new=bytes_new)
                 try:

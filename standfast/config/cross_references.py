@@ -29,6 +29,7 @@ def dangling(config: Config) -> Iterator[Finding]:
         for service_name in config.drills.schedule.service:
             scheduled = ("drills", "schedule", "service", service_name)
             yield from _known(scheduled, service_name, services, "service")
+    yield from _hooks(config)
     for name in config.heartbeats.backup:
         yield from _known(("heartbeats", "backup", name), name, sets, "backup set")
     drills = [*sets, *(f"service.{name}" for name in services)]
@@ -73,6 +74,22 @@ def dangling(config: Config) -> Iterator[Finding]:
         )
     yield from _failovers(config)
     yield from _audiences(config)
+
+
+def _hooks(config: Config) -> Iterator[Finding]:
+    """Find hooks without a command, or with one that needs parameters."""
+    for set_name, settings in config.backup.sets.items():
+        for moment, hooks in (("before", settings.before), ("after", settings.after)):
+            for number, hook in enumerate(hooks):
+                where = ("backup", "sets", set_name, moment, number, "command")
+                yield from _known(where, hook.command, config.commands, "command")
+                command = config.commands.get(hook.command)
+                if command is not None and command.parameters:
+                    yield Finding(
+                        key=where,
+                        message="names a command with parameters, which a hook cannot set",
+                        hint="add a command with fixed arguments",
+                    )
 
 
 def _failovers(config: Config) -> Iterator[Finding]:

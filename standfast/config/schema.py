@@ -317,7 +317,7 @@ class Config(Section):
         default={}, validate_default=True, description="Escalation of approvals that nobody gives."
     )
     commands: Mapping[ProcedureName, CommandConfig] = Field(
-        default={}, description="Commands that playbooks may run."
+        default={}, description="Commands that playbooks and hooks of backups may run."
     )
     requests: Mapping[ProcedureName, RequestConfig] = Field(
         default={}, description="HTTP requests that playbooks may send."

@@ -36,6 +36,11 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
         )
     lines += [f"  Far more than usual: {jump.sentence}." for jump in outcome.jumps]
     lines += [f"  {warning}" for warning in result.warnings]
+    lines += [
+        f"  The hook {hook.command} {hook.moment} the backup failed: {hook.problem}."
+        for hook in outcome.hooks
+        if hook.problem
+    ]
     if result.key_problem:
         lines.append(f"  No key record opens this recovery point: {result.key_problem}.")
     if outcome.twin:

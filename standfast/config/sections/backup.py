@@ -24,6 +24,7 @@ from standfast.config.sections.backup_sources import (
     S3SourceConfig,
 )
 from standfast.config.sections.bandwidth import Bandwidth
+from standfast.config.sections.procedures import ProcedureName
 from standfast.config.sections.retention import KeepingConfig
 from standfast.config.sections.server_settings import (
     S3_CA_FILE,
@@ -100,6 +101,23 @@ BackupSourceConfig: TypeAlias = Annotated[
 ]
 
 
+class HookConfig(Section):
+    """A command that runs before or after a backup."""
+
+    command: ProcedureName = Field(
+        description="A command of `[commands]` without parameters. It receives `STANDFAST_SET` and "
+        "`STANDFAST_RUN`; after the backup also `STANDFAST_RESULT` (`done`, `partial` or "
+        "`failed`) and `STANDFAST_POINT`.",
+        examples=["pause-crm"],
+    )
+    is_required: bool = Field(
+        default=True,
+        description="If it fails before the backup, nothing is backed up; if it fails after it, "
+        "the run is partial. With `false` the failure is only recorded.",
+        examples=[False],
+    )
+
+
 class BackupSetConfig(Section):
     """Sources that are backed up together, and their schedule."""
 
@@ -131,6 +149,17 @@ class BackupSetConfig(Section):
         "alarm. Default: the shortest `rpo_minutes` of the services that need the set, otherwise "
         "two intervals of the schedule, which may pause at night and on Sundays.",
         examples=[30],
+    )
+
+    before: Items[HookConfig] = Field(
+        default=(),
+        description="Commands that run before the sources are read, in order.",
+        examples=[[{"command": "pause-crm"}]],
+    )
+    after: Items[HookConfig] = Field(
+        default=(),
+        description="Commands that run after the backup, also after a failed one.",
+        examples=[[{"command": "resume-crm"}]],
     )
 
     @model_validator(mode="after")

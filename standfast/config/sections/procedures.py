@@ -99,7 +99,7 @@ class ParameterConfig(Section):
 
 
 class CommandConfig(Section):
-    """A command that playbooks may run here, without a shell."""
+    """A command that playbooks and hooks may run here, without a shell."""
 
     argv: Annotated[Items[str], AfterValidator(_program)] = Field(
         description="The program with its absolute path, and its arguments.",

@@ -28,6 +28,7 @@ from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host
 from standfast.usecases.backups.configured_sources import own_files, source_of
 from standfast.usecases.backups.damaged_packs import DamagedPacks, damaged_packs
+from standfast.usecases.backups.hooks import SetHooks
 from standfast.usecases.backups.outcomes import BackupAge, BackupOutcome
 from standfast.usecases.core.backup_repository import (
     keys_of,
@@ -87,21 +88,24 @@ def run_backup(
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()
         remaining_pauses = list(pauses)
         vault: Store | None = None
+        hooks = SetHooks(installation=installation, set_name=set_name, run=run)
         has_waited = False
         while True:
             try:
                 vault = vault or writing_vault_of(installation)
-                result = back_up(
-                    vault=vault,
-                    host=host,
-                    set_name=set_name,
-                    sources=sources,
-                    send_log=installation.config.backup.send_log,
-                    distrust=known.packs.union(distrust),
-                    now=installation.clock,
-                    progress=progress,
-                    keys=keys_of(installation),
-                )
+                with hooks.attempt():
+                    hooks.backup = result = back_up(
+                        vault=vault,
+                        host=host,
+                        set_name=set_name,
+                        sources=sources,
+                        send_log=installation.config.backup.send_log,
+                        distrust=known.packs.union(distrust),
+                        now=installation.clock,
+                        progress=progress,
+                        keys=keys_of(installation),
+                        on_start=hooks.before,
+                    )
                 break
             except Busy:
                 if time.monotonic() > give_up_at:
@@ -122,6 +126,7 @@ def run_backup(
             set_name=set_name,
             result=result,
             died_before=run.died_before,
+            hooks=tuple(hooks.results),
             undistrusted=0 if distrust else known.unnamed,
         )
         try:

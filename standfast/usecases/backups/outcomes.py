@@ -16,6 +16,7 @@ from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.cloned_hosts import ClonedHost
 from standfast.usecases.backups.damaged_packs import kept
+from standfast.usecases.backups.hooks import HookResult
 
 if TYPE_CHECKING:
     from standfast.usecases.backups.incomplete_points import (
@@ -31,6 +32,7 @@ class BackupOutcome:
     set_name: str
     result: BackupResult
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
+    hooks: tuple[HookResult, ...] = ()
     jumps: tuple[BackupAnomaly, ...] = ()  # values far above those of the earlier nights
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be seen
     unrecorded: str = ""  # the reason why the ledger has no record or could not be read
@@ -50,7 +52,8 @@ class BackupOutcome:
         has_twin = self.twin is not None and self.twin.is_sure
         is_alone = not (self.result.is_fork or self.result.is_intruded or has_twin)
         is_lacking = not self.result.complete or self.is_empty or self.undistrusted
-        is_whole = is_alone and not is_lacking and not self.unrecorded
+        has_failed_hook = any(hook.problem and hook.is_required for hook in self.hooks)
+        is_whole = is_alone and not (is_lacking or self.unrecorded or has_failed_hook)
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
@@ -88,6 +91,7 @@ class BackupOutcome:
             ],
             "warnings": len(result.warnings),
             "consistent_at": timestamp(result.consistent_at),
+            **({"hooks": [hook.as_json() for hook in self.hooks]} if self.hooks else {}),
         }
 
     def as_json(self) -> dict[str, Json]:

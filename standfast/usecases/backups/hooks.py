@@ -1,0 +1,143 @@
+"""Hooks of a backup set: commands before its sources are read, and after.
+
+Rules
+- A hook runs a command of `[commands]`: fixed arguments, no shell, a bare environment, and
+  a time limit.
+- `before` runs when this run has the upload cache, so no application stays stopped while another
+  set of this host is backed up. It runs again if the store did not answer and the run is repeated.
+- `after` runs whenever `before` began, also after a failure, with the result in its environment.
+- A required hook that fails stops the backup if it is `before`; after the backup, the run is
+  partial. A hook that is not required changes nothing. All of them are in the record of the run.
+- Output is logged if the hook fails, to a limit and without secrets; the ledger stores none.
+- If this process is killed, `after` does not run. So `before` must end what an earlier run began.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from backup.records import BackupResult
+from standfast.adapters.procedures.command import Command
+from standfast.config.sections.backup import HookConfig
+from standfast.errors import StandfastError
+from standfast.records import EffectState, Json, Order
+from standfast.usecases.core.backup_repository import set_of
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import Run
+
+BEFORE, AFTER = "before", "after"
+_MOST_LOGGED = 2000  # characters of output
+
+log = logging.getLogger("standfast.backup")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookResult:
+    """The result of one hook; `problem` is "" if it succeeded."""
+
+    moment: str  # BEFORE or AFTER
+    command: str
+    is_required: bool
+    problem: str
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the JSON form, for the ledger as well."""
+        return {
+            "moment": self.moment,
+            "command": self.command,
+            "is_required": self.is_required,
+            "problem": self.problem,
+        }
+
+
+@dataclass(kw_only=True)
+class SetHooks:
+    """The hooks of one run of a set, and their results so far.
+
+    The code inside `attempt` calls `before`, and sets `backup` if a recovery point was made.
+    """
+
+    installation: Installation
+    set_name: str
+    run: Run
+    results: list[HookResult] = field(default_factory=list)
+    backup: BackupResult | None = None
+    _has_begun: bool = False
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Surround one attempt; run the hooks after it if those before it began."""
+        self._has_begun = False
+        try:
+            yield
+        finally:
+            if self._has_begun:
+                self._run_all(AFTER, set_of(self.installation, self.set_name).after)
+            if self.results:
+                self.run.summary["hooks"] = [result.as_json() for result in self.results]
+
+    def before(self) -> None:
+        """Run the hooks before the backup, once an attempt.
+
+        Raise StandfastError if a required one fails.
+        """
+        if self._has_begun:
+            return  # the upload cache was damaged, and the backup begins again
+        self._has_begun = True
+        self._run_all(BEFORE, set_of(self.installation, self.set_name).before)
+
+    def _run_all(self, moment: str, hooks: Sequence[HookConfig]) -> None:
+        for hook in hooks:
+            problem = self._run(moment, hook)
+            self.results.append(
+                HookResult(
+                    moment=moment,
+                    command=hook.command,
+                    is_required=hook.is_required,
+                    problem=problem,
+                )
+            )
+            if problem and hook.is_required and moment == BEFORE:
+                raise StandfastError(
+                    f"backup of {self.set_name}: its hook {hook.command} failed: {problem}. "
+                    "Correct the command, or set is_required = false."
+                )
+
+    def _run(self, moment: str, hook: HookConfig) -> str:
+        """Run one hook; return why it failed, or ""."""
+        settings = self.installation.config.commands[hook.command]
+        variables = {"STANDFAST_SET": self.set_name, "STANDFAST_RUN": self.run.token}
+        if moment == AFTER:
+            variables |= self._outcome()
+        resolver = self.installation.resolver
+        try:
+            command = Command(
+                f"commands.{hook.command}",
+                settings.model_copy(update={"environment": {**settings.environment, **variables}}),
+                reveal=lambda reference: resolver.resolve(reference).reveal(),
+            )
+        except StandfastError as error:
+            problem, output = str(error), ""
+        else:
+            order = Order(token=self.run.token, verb="run.command", target=self.set_name)
+            (result,) = command.run([order])
+            problem = "" if result.state is EffectState.DONE else result.reason
+            output = str(result.facts.get("output", ""))
+        if problem:
+            log.warning(
+                "%s: the hook %s %s the backup failed: %s\n%s",
+                self.set_name,
+                hook.command,
+                moment,
+                problem,
+                output[:_MOST_LOGGED],
+            )
+        return problem
+
+    def _outcome(self) -> dict[str, str]:
+        """Return the variables of the hooks after the backup."""
+        if self.backup is None:
+            return {"STANDFAST_RESULT": "failed"}
+        result = "done" if self.backup.complete else "partial"
+        return {"STANDFAST_RESULT": result, "STANDFAST_POINT": self.backup.point}
