@@ -56,6 +56,7 @@ _MODULES = {
     "demo": "standfast.cli.setup.demo",
     "backup": "standfast.cli.backups.backup",
     "drill": "standfast.cli.backups.drill",
+    "recover": "standfast.cli.recovery.recover",
     "incident": "standfast.cli.incidents.incident",
     "playbook": "standfast.cli.playbooks.playbook",
     "tabletop": "standfast.cli.playbooks.tabletop",

@@ -49,7 +49,7 @@ def read(path: Path) -> Playbook:
 
 
 def test_the_playbooks_of_the_handbook_are_there() -> None:
-    assert {path.stem for path in SHIPPED} == {*HANDBOOK, "lock"}
+    assert {path.stem for path in SHIPPED} == {*HANDBOOK, "lock", "service-recovery"}
 
 
 @each

@@ -25,10 +25,27 @@ kind = "files"
 name = "recordings"
 path = "/srv/recordings"
 """
+CRM = """
+[[backup.sets.crm.sources]]
+kind = "files"
+name = "recordings"
+path = "/srv/recordings"
+
+[[backup.sets.crm.sources]]
+kind = "sqlite"
+name = "crm"
+path = "/srv/crm/crm.db"
+"""
 
 
 @pytest.mark.parametrize(
-    ("page", "before"), [("console.md", ""), ("drills.md", SETS), ("monitoring.md", SETS)]
+    ("page", "before"),
+    [
+        ("console.md", ""),
+        ("drills.md", SETS),
+        ("monitoring.md", SETS),
+        ("recover-a-service.md", CRM),
+    ],
 )
 def test_settings_in_pages_load(page: str, before: str, tmp_path: Path) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -49,6 +49,13 @@ class Procedure(ABC):
     def fit(self, details: JsonObject) -> None:  # most built-in procedures have no parameters
         """Raise UsageError that names the first parameter that does not fit."""
 
+    def prepare(self, target: str, details: JsonObject) -> JsonObject:
+        """Return the details of an order as read now; change nothing.
+
+        The approval covers them. Raises a declared error if the order is impossible.
+        """
+        return details
+
     def notes(self) -> tuple[str, ...]:
         """Return the notes that the plan must show before its approval."""
         notes = []

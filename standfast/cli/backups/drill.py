@@ -253,7 +253,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
             f"  differs: {difference}"
             for difference in outcome.comparison.differences[:_MOST_NAMED]
         ]
-    lines += [f"  {_judged(service)}" for service in outcome.services]
+    lines += [f"  {objective_line(service)}" for service in outcome.services]
     if outcome.problem:
         lines.append(f"  {outcome.problem}")
     lines += [f"  {shortfall}" for shortfall in outcome.shortfalls]
@@ -293,7 +293,7 @@ def _sampled(outcome: "DrillOutcome") -> str:
     return f"{sample.percent:g} %{whole}; seed {sample.seed}" if sample else ""
 
 
-def _judged(result: "ObjectiveResult") -> str:
+def objective_line(result: "ObjectiveResult") -> str:
     """Return whether RTO and RPO of a service were met."""
     beyond = ""
     if result.mtpd_ms is not None and result.is_beyond_mtpd:
@@ -328,7 +328,7 @@ def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
         lines += [f"  failed: {check.name}: {check.reason}" for check in failed]
         lines += [f"  {drill.problem}"] if drill.problem else []
     lines += [f"Set {name}: not drilled: {reason}" for name, reason in outcome.problems.items()]
-    lines += [_judged(result) for result in outcome.services]
+    lines += [objective_line(result) for result in outcome.services]
     lines.append(f"Report: {outcome.report}")
     return lines
 

@@ -25,6 +25,7 @@ from standfast.config.sections.backup_sources import (
 )
 from standfast.config.sections.bandwidth import Bandwidth
 from standfast.config.sections.procedures import ProcedureName
+from standfast.config.sections.recovery import RecoveryTargetConfig
 from standfast.config.sections.retention import KeepingConfig
 from standfast.config.sections.server_settings import (
     S3_CA_FILE,
@@ -150,6 +151,11 @@ class BackupSetConfig(Section):
         "two intervals of the schedule, which may pause at night and on Sundays.",
         examples=[30],
     )
+    recovery: Mapping[Name, RecoveryTargetConfig] = Field(
+        default={},
+        description="Where `standfast recover` puts the data of each source, by the name of the "
+        "source.",
+    )
 
     before: Items[HookConfig] = Field(
         default=(),
@@ -167,6 +173,13 @@ class BackupSetConfig(Section):
         names = [source.name for source in self.sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources of one set are named {', '.join(twice)}; rename one")
+        kinds = {source.name: source.kind for source in self.sources}
+        for name in self.recovery:
+            if kinds.get(name) not in ("files", "sqlite"):
+                raise ValueError(
+                    f"recovery.{name} is not a source of kind files or sqlite of this set; rename "
+                    "or remove it"
+                )
         return self
 
 

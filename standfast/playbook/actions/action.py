@@ -119,6 +119,9 @@ class Planner(Protocol):
     def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
         """Plan one call for each of the `targets`, or one call without a target."""
 
+    def recoveries(self, arguments: JsonObject) -> Expansion:
+        """Plan one recovery for each backup set of the `services`."""
+
     def validate(self, procedure: str, details: JsonObject) -> None:
         """Raise UsageError that names the parameter which does not fit."""
 

@@ -48,7 +48,7 @@ def restore(
     or for an identity that opens nothing; raise `Refused` if `to` holds anything else or is in a
     store.
     """
-    _refuse_stores(installation, to)
+    refuse_stores(installation, to)
     with translated_errors("restoring"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
@@ -75,7 +75,7 @@ def restore(
     return replace(outcome, unrecorded=run.unrecorded)
 
 
-def _refuse_stores(installation: Installation, to: Path) -> None:
+def refuse_stores(installation: Installation, to: Path) -> None:
     """Raise `Refused` for a target in a store: a copy would have clear text."""
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]

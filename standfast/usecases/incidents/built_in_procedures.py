@@ -1,4 +1,4 @@
-"""Procedures of the program itself: holds, reviews, facts, notices.
+"""Procedures of the program itself: holds, recoveries, reviews, facts.
 
 They are planned, claimed, run and recorded like all other effects. The modules that they call
 implement them.
@@ -22,6 +22,7 @@ from standfast.playbook.actions.deadlines_start import LEDGER
 from standfast.playbook.actions.drill_last_clean_point import DRILL
 from standfast.playbook.actions.evidence_review import REVIEWER
 from standfast.playbook.actions.notices_prepare import PREVIEW
+from standfast.playbook.actions.service_recover import RECOVERY, RETURN
 from standfast.records import EffectState, JsonObject, Limits, Order, Result, moment, timestamp
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def built_in_procedures(
         DRILL: lambda: _GoingBack(installation),
         PREVIEW: lambda: _Preparing(),
         LEDGER: lambda: _Recording(installation, incident_id, author),
+        RECOVERY: lambda: _Recovering(installation, incident_id),
     }
 
 
@@ -174,6 +176,68 @@ class _GoingBack(_OwnAct):
             reason=found.reason,
             facts=found.as_json(),
         )
+
+
+class _Recovering(_OwnAct):
+    """The recovery of a backup set; its undo puts the data of before back.
+
+    One set is recovered after the other, so that sets of dependencies come first.
+    """
+
+    limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
+    can_undo = True
+    changes_nothing = False
+
+    def __init__(self, installation: "Installation", incident_id: str) -> None:
+        super().__init__(RECOVERY)
+        self._installation = installation
+        self._incident = incident_id
+
+    def prepare(self, target: str, details: JsonObject) -> JsonObject:
+        from standfast.usecases.recovery.set_plan import plan_set
+
+        point, services = str(details["point"]), _texts(details, "services")
+        return plan_set(
+            self._installation,
+            self._incident,
+            target,
+            point,
+            services,
+            is_preview=bool(details["is_preview"]),
+        ).as_json()
+
+    def _is_in_effect(self, order: Order) -> bool:
+        # An interrupted call is repeated: both directions continue where they ended.
+        return order.verb == RETURN
+
+    def _done(self, order: Order) -> Result:
+        from standfast.usecases.recovery.set_recovery import Stopped, recover_set
+
+        try:
+            recovered = recover_set(self._installation, self._incident, order)
+        except Stopped as error:
+            return Result(
+                target=order.target,
+                state=EffectState.FAILED,
+                reason=str(error),
+                retry_after_seconds=0.0,
+                is_untried=True,
+            )
+        return Result(
+            target=order.target,
+            state=EffectState.DONE,
+            reason=f"recovered from {recovered.point}",
+            facts=recovered.as_json(),
+        )
+
+    def _undo(self, order: Order) -> Result:
+        from standfast.usecases.recovery.set_recovery import return_set
+
+        try:
+            return_set(self._installation, self._incident, order)
+        except StandfastError as error:
+            return Result(target=order.target, state=EffectState.FAILED, reason=str(error))
+        return Result(target=order.target, state=EffectState.DONE)
 
 
 class _Preparing(_OwnAct):

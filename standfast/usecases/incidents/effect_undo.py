@@ -31,6 +31,7 @@ from standfast.ledger.incidents.stop_and_resume import take_over_paused_undo
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.accounts_lock import LOCK, UNLOCK
 from standfast.playbook.actions.accounts_prove_locked import PROVE
+from standfast.playbook.actions.service_recover import RETURN
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
@@ -53,6 +54,7 @@ class UndoPlan:
     kept: tuple[str, ...]  # one reason for each target that stays as it is
     needs_approvals: int
     where: Mapping[str, int] = field(default_factory=dict)  # restored targets by adapter
+    replaces_data: bool = False  # that a recovery restored
     unproven: int = 0  # restored accounts whose lock was never proven
     stays: tuple[str, ...] = ()  # changes that no undo restores, in words
 
@@ -182,14 +184,17 @@ def _planned(
         stays = tuple(_what_stays(drafts, outside))
     if lacking and not drafts:
         raise lacking[0]
-    lets_in = incident.mode is Mode.LIVE and any(d.verb == UNLOCK for d in drafts)
+    is_live = incident.mode is Mode.LIVE
+    lets_in = is_live and any(draft.verb == UNLOCK for draft in drafts)
+    replaces = is_live and any(draft.verb == RETURN for draft in drafts)
     where = Counter(draft.connector for draft in drafts)
     plan = UndoPlan(
         step=name if drafts else "",
         restores=len(drafts),
         kept=tuple(kept),
-        needs_approvals=_needs(incident, requested_by) if unproven or lets_in else 0,
+        needs_approvals=_needs(incident, requested_by) if unproven or lets_in or replaces else 0,
         where=dict(where),
+        replaces_data=replaces,
         unproven=unproven,
         stays=stays,
     )
@@ -205,6 +210,8 @@ def _needs(incident: IncidentRow, requested_by: str | None) -> int:
 def _why_approved(plan: UndoPlan) -> str:
     if plan.unproven:
         return "the lock was not proven for all of them"
+    if plan.replaces_data:
+        return "data that is in use is replaced by that of before the recovery"
     return "the holders of these accounts can sign in again" if plan.needs_approvals else ""
 
 

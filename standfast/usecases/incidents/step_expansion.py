@@ -41,6 +41,7 @@ from standfast.usecases.incidents.blast_radius import (
 )
 from standfast.usecases.incidents.notice_effects import TokenOf, notice_effects, notice_preview
 from standfast.usecases.incidents.procedure_effects import call_effect, call_effects
+from standfast.usecases.incidents.recovery_effects import recovery_effects
 from standfast.usecases.notices.delivery_plan import NoticePlan
 from standfast.usecases.playbooks import library
 
@@ -97,6 +98,9 @@ class StepPlanner:
     def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
         return Expansion(drafts=call_effects(self.step, verb, procedure, arguments, self.outside))
 
+    def recoveries(self, arguments: JsonObject) -> Expansion:
+        return recovery_effects(self.step, arguments, self.outside)
+
     def validate(self, procedure: str, details: JsonObject) -> None:
         self.outside.procedure(procedure).fit(details)
 
@@ -137,7 +141,7 @@ def add_required_approvals(
     locked_today: LockedAccounts,
 ) -> Expansion:
     """Return the plan of a step with its approvals and abort window."""
-    needed = step.approval.count if step.approval else 0
+    needed = max(step.approval.count if step.approval else 0, expansion.needs_approvals)
     roles = step.approval.roles if step.approval else ()
     over = over_limit(expansion.drafts, locked_today, outside.config)
     action = ACTIONS[step.action or ""]

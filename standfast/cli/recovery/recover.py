@@ -1,0 +1,28 @@
+"""`standfast recover`: bring services back from their backups."""
+
+from copy import copy
+
+from standfast.cli.incidents.closure import close
+from standfast.cli.incidents.step_decisions import answer, approve, retry
+from standfast.cli.incidents.stop_and_resume import resume, stop
+from standfast.cli.incidents.undo import undo
+from standfast.cli.parsing.commands import Command, Group
+from standfast.cli.recovery.service_recovery import open_, plan, status
+
+
+def _under_recover(command: Command) -> Command:
+    """Return a command on incidents with an example of this group."""
+    renamed = copy(command)
+    renamed.example = command.example.replace("standfast incident", "standfast recover")
+    return renamed
+
+
+recover = Group(
+    "recover",
+    help="Restore services to their real targets, and undo that.\n\n"
+    "A recovery is an incident, so the commands of `standfast incident` work on it too.",
+    commands=[
+        *(plan, open_, status),
+        *map(_under_recover, (approve, answer, retry, stop, resume, undo, close)),
+    ],
+)

@@ -1,0 +1,193 @@
+"""`standfast recover plan`, `open` and `status`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from standfast.cli.backups.drill import objective_line
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    incident_argument,
+    open_incident,
+)
+from standfast.cli.incidents.incident_opening import (
+    exercise_option,
+    open_and_run_incident,
+    opener_options,
+)
+from standfast.cli.incidents.incident_progress import print_outcome
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import no_wait_option
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.units import measured, size
+from standfast.errors import ExitStatus, UsageError
+from standfast.records import timestamp
+
+if TYPE_CHECKING:
+    from standfast.usecases.recovery.recovery_plan import RecoveryPlan
+    from standfast.usecases.recovery.recovery_status import SetStatus
+    from standfast.usecases.recovery.set_plan import SetPlan
+
+PLAYBOOK = "service-recovery"
+services_argument = click.argument(
+    "services", nargs=-1, metavar="SERVICE…", help="Services of the configuration."
+)
+all_option = click.option("--all", "everything", is_flag=True, help="Recover every service.")
+point_option = click.option(
+    "--point",
+    default="newest",
+    metavar="POINT",
+    help="newest; a time with its zone, for the newest point before it; or clean, for the newest "
+    "point without the indicator.",
+)
+indicator_option = click.option(
+    "--indicator",
+    metavar="INDICATOR",
+    help="What a clean point must not contain, such as text:wallet-4711.",
+)
+
+
+def _inputs(
+    services: tuple[str, ...], everything: bool, point: str, indicator: str | None
+) -> dict[str, str | list[str]]:
+    """Return the inputs of the playbook; UsageError for a contradiction."""
+    if everything is bool(services):
+        raise UsageError("services: name some, or use --all. Not both.")
+    if (point == "clean") is (indicator is None):
+        raise UsageError("--point clean: it needs --indicator, which no other point takes.")
+    inputs: dict[str, str | list[str]] = {
+        "services": "all" if everything else ",".join(services),
+        "point": point,
+    }
+    return inputs if indicator is None else {**inputs, "indicators": indicator}
+
+
+@command(
+    "plan",
+    exits={
+        ExitStatus.DONE: "every set can be recovered",
+        ExitStatus.USAGE: "there is no such service",
+        ExitStatus.REFUSED: "a set cannot be recovered; the reason is shown",
+    },
+    example="standfast recover plan crm --point 2026-03-02T14:20+01:00",
+)
+@services_argument
+@all_option
+@point_option
+@indicator_option
+@click.pass_obj
+def plan(
+    call: Call, services: tuple[str, ...], everything: bool, point: str, indicator: str | None
+) -> ExitStatus:
+    """Show what a recovery would restore and set aside.
+
+    Shows each target, the data that is there, its size, and its later name. Changes nothing.
+    """
+    from standfast.usecases.recovery.recovery_plan import plan_recovery
+
+    names = str(_inputs(services, everything, point, indicator)["services"])
+    with call.installation() as installation:
+        planned = plan_recovery(installation, names, point)
+    status = ExitStatus.REFUSED if planned.refused else ExitStatus.DONE
+    return call.say(planned.as_json(), _plan_lines(planned), status)
+
+
+@command(
+    "open",
+    exits={**PROGRESS_EXIT_STATUSES, ExitStatus.USAGE: "there is no such service"},
+    example="standfast recover open crm --as dana",
+)
+@services_argument
+@all_option
+@point_option
+@indicator_option
+@exercise_option
+@opener_options
+@no_wait_option
+@click.pass_obj
+def open_(
+    call: Call,
+    services: tuple[str, ...],
+    everything: bool,
+    point: str,
+    indicator: str | None,
+    exercise: bool,
+) -> ExitStatus:
+    """Open a recovery: an incident that restores services.
+
+    The command ends when a step waits for a person. If data is at a target, a second person
+    approves before it is set aside.
+    """
+    from standfast.usecases.recovery.recovery_scope import sets_in_order
+
+    inputs = _inputs(services, everything, point, indicator)
+    with call.installation() as installation:
+        sets_in_order(installation.config, str(inputs["services"]))  # reports a typing error now
+    return open_and_run_incident(call, PLAYBOOK, inputs, is_exercise=exercise)
+
+
+@command("status", exits=PROGRESS_EXIT_STATUSES, example="standfast recover status inc-2026-0001")
+@incident_argument
+@click.pass_obj
+def status(call: Call, incident: str | None) -> ExitStatus:
+    """Show each set with its clocks, and each service with RTO and RPO."""
+    from standfast.usecases.incidents.lifecycle import look
+    from standfast.usecases.recovery.recovery_status import recovery_status
+
+    with open_incident(call, incident) as (installation, incident_id, _):
+        found = recovery_status(installation, incident_id)
+        lines: list[Line] = []
+        for set_status in found.sets:
+            lines += _status_lines(set_status)
+        lines += [objective_line(service) for service in found.services]
+        outcome = look(installation, incident_id)
+        return print_outcome(
+            call,
+            installation,
+            outcome,
+            {"recovery": found.as_json()},
+            [*lines, ""] if lines else (),
+        )
+
+
+def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
+    lines: list[Line] = []
+    for number, (name, set_plan) in enumerate(planned.sets.items(), 1):
+        lines += [f"{number}. Set {name} of {', '.join(set_plan.services)}", *_point(set_plan)]
+        rows = [
+            [
+                target.source,
+                str(target.replacement.path),
+                f"{size(target.size_bytes)}, set aside as {target.replacement.set_aside.name}"
+                if target.has_data
+                else "nothing is there",
+            ]
+            for target in set_plan.targets
+        ]
+        lines.append(Table(rows=rows, indent=3))
+    lines += [f"Set {name}: NOT POSSIBLE: {reason}" for name, reason in planned.refused.items()]
+    lines += [
+        f"Not recovered: {other}, needed by {' and '.join(names)}. Name it too if it is lost."
+        for other, names in planned.omitted.items()
+    ]
+    if any(set_plan.replaces for set_plan in planned.sets.values()):
+        lines.append("A second person approves before data is set aside.")
+    lines.append("Nothing was changed. Next: `standfast recover open` with the same arguments.")
+    return lines
+
+
+def _point(set_plan: "SetPlan") -> list[Line]:
+    incomplete = "" if set_plan.is_complete else ", INCOMPLETE"
+    taken = f"{timestamp(set_plan.point_time)[:16]}Z, {size(set_plan.size_bytes)}{incomplete}"
+    return [f"   from {set_plan.point} of {taken}: {set_plan.evidence}"]
+
+
+def _status_lines(set_status: "SetStatus") -> list[Line]:
+    point = f" from {set_status.plan.point}" if set_status.plan else ""
+    reason = f": {set_status.reason}" if set_status.reason else ""
+    lines: list[Line] = [f"Set {set_status.set_name}{point}: {set_status.state}{reason}"]
+    rows = [[name, measured(time)] for name, time in set_status.clocks_ms.items()]
+    lines += [Table(rows=rows, indent=2)] if rows else []
+    lines += [f"  set aside: {path}" for path in set_status.set_aside]
+    return lines

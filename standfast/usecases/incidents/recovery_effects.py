@@ -1,0 +1,61 @@
+"""Effects of a recovery: one for each backup set, in order of recovery.
+
+Rules
+- If data is set aside anywhere, a second person approves the step. An exercise asks for the same
+  approval, and reads no target. Without a configured service, it rehearses the names.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from standfast.adapters.factory import Outside
+from standfast.errors import StandfastError
+from standfast.playbook.actions.service_recover import RECOVER, RECOVERY
+from standfast.playbook.model import Step
+from standfast.playbook.planned_effects import Draft, Expansion
+from standfast.plurals import counted
+from standfast.records import EffectState, JsonObject, Mode
+from standfast.usecases.incidents.procedure_effects import call_effect
+from standfast.usecases.recovery.recovery_scope import sets_in_order
+
+
+def recovery_effects(step: Step, arguments: JsonObject, outside: Outside) -> Expansion:
+    """Plan the recovery of each set of the named services."""
+    drafts = []
+    for set_name, services in _sets(outside, str(arguments["services"])).items():
+        details: JsonObject = {
+            "point": arguments["point"],
+            "services": list(services),
+            "is_preview": outside.mode is Mode.PLAN,
+        }
+        refusal = ""
+        try:
+            details = outside.procedure(RECOVERY).prepare(set_name, details)
+        except StandfastError as error:
+            refusal = str(error)
+        target = f"{RECOVERY}:{set_name}"
+        drafts.append(
+            call_effect(step, RECOVER, RECOVERY, target, details, outside, refusal=refusal)
+        )
+    replaced = sum(_replaced(draft) for draft in drafts)
+    is_exercise = outside.mode is Mode.EXERCISE
+    return Expansion(
+        drafts=tuple(drafts),
+        needs_approvals=1 if replaced or is_exercise else 0,
+        reason=f"{counted(replaced, 'target')} with data, which is set aside" if replaced else "",
+    )
+
+
+def _sets(outside: Outside, names: str) -> Mapping[str, list[str]]:
+    """Return the sets with their services; of an exercise also stand-ins."""
+    if outside.mode is Mode.EXERCISE and not outside.config.services:
+        return {name.strip(): [name.strip()] for name in names.split(",")}
+    return sets_in_order(outside.config, names)
+
+
+def _replaced(draft: Draft) -> int:
+    """Return the number of targets with data, which is set aside."""
+    if draft.state is EffectState.REFUSED:
+        return 0
+    targets = cast("Sequence[Mapping[str, object]]", draft.details.get("targets") or ())
+    return sum(bool(target["has_data"]) for target in targets)

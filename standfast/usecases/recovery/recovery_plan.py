@@ -1,0 +1,47 @@
+"""Blast radius of a recovery before it is opened: points and targets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from standfast.errors import StandfastError
+from standfast.records import JsonObject
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.recovery.recovery_scope import omitted_dependencies, sets_in_order
+from standfast.usecases.recovery.set_plan import SetPlan, plan_set
+
+PREVIEW = "INCIDENT"  # instead of the incident in the names of data that is set aside
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryPlan:
+    """The sets of a recovery, in order."""
+
+    sets: Mapping[str, SetPlan]
+    refused: Mapping[str, str]  # the reason, by set
+    omitted: Mapping[str, list[str]]  # services that are not recovered, and who depends on them
+
+    def as_json(self) -> JsonObject:
+        """Return the JSON form."""
+        return {
+            "sets": {name: plan.as_json() for name, plan in self.sets.items()},
+            "refused": dict(self.refused),
+            "omitted": dict(self.omitted),
+        }
+
+
+def plan_recovery(installation: Installation, services: str, point: str) -> RecoveryPlan:
+    """Return what a recovery would restore and set aside; change nothing.
+
+    `services` has commas, or is "all".
+    """
+    sets: dict[str, SetPlan] = {}
+    refused: dict[str, str] = {}
+    for set_name, names in sets_in_order(installation.config, services).items():
+        try:
+            sets[set_name] = plan_set(
+                installation, PREVIEW, set_name, point, names, is_preview=True
+            )
+        except StandfastError as error:
+            refused[set_name] = str(error)
+    omitted = omitted_dependencies(installation.config, services)
+    return RecoveryPlan(sets=sets, refused=refused, omitted=omitted)

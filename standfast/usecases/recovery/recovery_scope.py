@@ -1,0 +1,56 @@
+"""Scope of a recovery: the backup sets of the named services, in order.
+
+Rules
+- Only the named services are recovered. A service on which they depend may be intact, so it is
+  recovered only if it is named too.
+- The sets of a service come after those of the services on which it depends.
+"""
+
+from standfast.config import Config
+from standfast.continuity.service_order import recovery_order
+from standfast.errors import UsageError
+from standfast.suggestions import known_names_hint
+
+ALL = "all"
+
+
+def sets_in_order(config: Config, names: str) -> dict[str, list[str]]:
+    """Return the sets of services in order of recovery, with their services.
+
+    `names` has commas, or is "all". Raise UsageError for an unknown service, and if no service has
+    a set.
+    """
+    services = config.services
+    chosen = named_services(config, names)
+    found: dict[str, list[str]] = {}
+    for name in (name for wave in recovery_order(services) for name in wave if name in chosen):
+        for set_name in services[name].sets:
+            found.setdefault(set_name, []).append(name)
+    if not found:
+        raise UsageError("services: none of them has a backup set. Add `sets` to a service.")
+    return found
+
+
+def named_services(config: Config, names: str) -> list[str]:
+    """Return the named services; raise UsageError for an unknown one."""
+    services = config.services
+    if names.strip() == ALL:
+        return list(services)
+    chosen = [name.strip() for name in names.split(",")]
+    for name in chosen:
+        if name not in services:
+            raise UsageError(
+                f"service {name!r}: not configured; {known_names_hint(name, services)}"
+            )
+    return chosen
+
+
+def omitted_dependencies(config: Config, names: str) -> dict[str, list[str]]:
+    """Return the services that are not named, and those that depend on them."""
+    chosen = named_services(config, names)
+    omitted: dict[str, list[str]] = {}
+    for name in chosen:
+        for other in config.services[name].depends_on:
+            if other not in chosen:
+                omitted.setdefault(other, []).append(name)
+    return omitted

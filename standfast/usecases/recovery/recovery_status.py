@@ -1,0 +1,131 @@
+"""Status of a recovery: clocks of each set, RTO and RPO of each service.
+
+Rules
+- Everything is read from the effects of the incident, so the status is the same at any time and
+  on any machine.
+- A service is usable when all its recovered sets are, and the services on which it depends as far
+  as this incident recovers them. Its RTO is measured only if one of its checks passed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from standfast.continuity.recovery_objectives import ObjectiveResult, milliseconds
+from standfast.errors import UsageError
+from standfast.ledger.effects.effect_rows import EffectRow
+from standfast.playbook.actions.service_recover import RECOVER, RETURN
+from standfast.records import EffectState, JsonObject, moment
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.drill_clocks import DrillClock
+from standfast.usecases.drills.outcome import judged, not_recovered
+from standfast.usecases.recovery.recovery_scope import sets_in_order
+from standfast.usecases.recovery.set_plan import SetPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetStatus:
+    """The recovery of one set."""
+
+    set_name: str
+    state: str  # of the effect, or "returned" after an undo
+    reason: str
+    plan: SetPlan | None  # None in an exercise, or if the set was refused
+    clocks_ms: Mapping[str, int]  # milliseconds from the opening of the incident
+    set_aside: tuple[str, ...]
+    rpo_ms: int | None
+    passed: Mapping[str, Sequence[str]]  # names of checks by service
+
+    @property
+    def usable_ms(self) -> int | None:
+        return self.clocks_ms.get(DrillClock.USABLE)
+
+    def as_json(self) -> JsonObject:
+        return {
+            "set": self.set_name,
+            "state": self.state,
+            "reason": self.reason,
+            "plan": self.plan.as_json() if self.plan else None,
+            "clocks_ms": dict(self.clocks_ms),
+            "set_aside": list(self.set_aside),
+            "rpo_ms": self.rpo_ms,
+            "passed": {service: list(names) for service, names in self.passed.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryStatus:
+    """The recovery of all sets and services of an incident."""
+
+    sets: tuple[SetStatus, ...]
+    services: tuple[ObjectiveResult, ...]  # without those whose sets are not all recovered
+
+    def as_json(self) -> JsonObject:
+        """Return the JSON form."""
+        return {
+            "sets": [status.as_json() for status in self.sets],
+            "services": [judged(service) for service in self.services],
+        }
+
+
+def recovery_status(installation: Installation, incident_id: str) -> RecoveryStatus:
+    """Return the status of an incident's recovery; empty if it has none."""
+    rows = installation.ledger.effects.of_incident(incident_id)
+    returned = {row.undoes for row in rows if row.verb == RETURN and row.state is EffectState.DONE}
+    opened_at = installation.ledger.incidents.get(incident_id).opened_at
+    found: dict[str, SetStatus] = {}
+    for row in rows:
+        if row.verb == RECOVER:  # a later round replaces an earlier one
+            status = _set_status(incident_id, row, is_returned=row.token in returned)
+            clocks = cast("Mapping[str, str]", row.facts.get("clocks") or {})
+            times = {
+                clock.value: milliseconds(moment(clocks[clock]) - opened_at)
+                for clock in DrillClock
+                if clock in clocks
+            }
+            found[status.set_name] = replace(status, clocks_ms=times)
+    services = tuple(_judge(installation, found)) if found else ()
+    return RecoveryStatus(sets=tuple(found.values()), services=services)
+
+
+def _set_status(incident_id: str, row: EffectRow, *, is_returned: bool) -> SetStatus:
+    facts = row.facts
+    return SetStatus(
+        set_name=row.as_order().target,
+        state="returned" if is_returned else row.state.value,
+        reason=row.reason,
+        plan=SetPlan.from_json(row.details, incident_id) if "targets" in row.details else None,
+        clocks_ms={},
+        set_aside=tuple(cast("Sequence[str]", facts.get("set_aside") or ())),
+        rpo_ms=cast("int | None", facts.get("rpo_ms")),
+        passed=cast("Mapping[str, Sequence[str]]", facts.get("passed") or {}),
+    )
+
+
+def _judge(installation: Installation, sets: Mapping[str, SetStatus]) -> Iterable[ObjectiveResult]:
+    """Yield the result of each completely recovered service."""
+    services = installation.config.services
+    try:
+        order = dict.fromkeys(
+            name for names in sets_in_order(installation.config, "all").values() for name in names
+        )
+    except UsageError:
+        return  # the services were removed from the configuration
+    usable_ms: dict[str, int] = {}
+    for name in order:
+        service = services[name]
+        parts = [sets[set_name] for set_name in service.sets if set_name in sets]
+        is_whole = len(parts) == len(service.sets)
+        if not is_whole or any(part.usable_ms is None for part in parts):
+            continue
+        times = [part.usable_ms or 0 for part in parts]
+        times += [usable_ms.get(other, 0) for other in service.depends_on]
+        usable_ms[name] = max(times)
+        losses = [part.rpo_ms for part in parts]
+        known = [loss for loss in losses if loss is not None]
+        yield replace(
+            not_recovered(name, service),
+            rto_actual_ms=usable_ms[name],
+            rpo_actual_ms=max(known) if len(known) == len(losses) else None,
+            is_checked=any(name in part.passed for part in parts),
+        )

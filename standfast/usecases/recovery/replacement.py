@@ -1,0 +1,146 @@
+"""Replacement of the data at a path by renames, and its reversal.
+
+Rules
+- Every rename may be repeated: what is done already is left as it is.
+- A name that is in use is never renamed to. The error names it.
+- A SQLite database moves with its write-ahead log and its journal: next to another database, an
+  old log would damage it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup.system.durable_files import sync_folder
+from standfast.errors import Refused, StandfastError
+
+_SQLITE_PARTS = ("", "-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """A target, and the names next to it that one incident uses."""
+
+    path: Path
+    incident: str
+    is_database: bool = False  # a SQLite database file; otherwise a folder
+
+    @property
+    def staging(self) -> Path:
+        """The folder next to the target that the recovery point is restored to."""
+        return self.path.with_name(f"{self.path.name}.restoring-{self.incident}")
+
+    @property
+    def set_aside(self) -> Path:
+        """The later name of the data that was at the target before."""
+        return self.path.with_name(f"{self.path.name}.before-{self.incident}")
+
+    @property
+    def withdrawn(self) -> Path:
+        """The name of the restored data after an undo."""
+        return self.path.with_name(f"{self.path.name}.recovered-{self.incident}")
+
+    @property
+    def has_data(self) -> bool:
+        return any(os.path.lexists(path) for path, _ in self._parts(self.path, self.set_aside))
+
+    def obstacle(self) -> str:
+        """Return why the target cannot be replaced, or ""."""
+        path = self.path
+        if not path.parent.is_dir():
+            return f"{path}: its parent folder does not exist. Create or mount it."
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            return f"{path}: this user cannot write to its parent folder. Run as its owner."
+        if path.is_symlink():
+            return f"{path}: it is a link. Name the path that it leads to."
+        if path.is_mount():
+            return f"{path}: it is a mount point, which cannot be renamed. Name a folder in it."
+        if path.exists() and path.is_dir() is self.is_database:
+            kind = "folder" if self.is_database else "file"
+            return f"{path}: it is a {kind}, unlike the source. Correct the recovery target."
+        for other in (self.staging, self.set_aside, self.withdrawn):
+            if os.path.lexists(other):
+                return f"{other}: it exists, and the recovery needs this name. Move it away."
+        return ""
+
+    def put_in_place(self, restored: Path, *, had_data: bool) -> None:
+        """Set the data at the target aside, then rename `restored` to it.
+
+        `had_data` is what the plan showed. Raise Refused if data appeared since.
+        """
+        if os.path.lexists(restored):
+            if not _is_same_file(restored, self.path):  # or a try ended between two names
+                self._set_aside(had_data=had_data)
+            _move(restored, self.path)
+        elif not os.path.lexists(self.path) or (had_data and not self._has_set_aside):
+            raise Refused(
+                f"{restored}: the restored data is gone. Close this recovery, and open another one."
+            )
+        sync_folder(self.path.parent)
+
+    def put_back(self, *, had_data: bool) -> None:
+        """Rename the restored data away, and the data of before to the target.
+
+        Raise Refused if the data that was set aside is gone.
+        """
+        if had_data and not self._has_set_aside:
+            if os.path.lexists(self.withdrawn):
+                return  # an earlier try did it
+            raise Refused(f"{self.set_aside}: it is gone, so nothing can be put back.")
+        if not os.path.lexists(self.withdrawn):
+            self._move_all(self.path, self.withdrawn)
+        if had_data:
+            self._move_all(self.set_aside, self.path)
+        sync_folder(self.path.parent)
+
+    @property
+    def _has_set_aside(self) -> bool:
+        return any(os.path.lexists(path) for path, _ in self._parts(self.set_aside, self.path))
+
+    def _set_aside(self, *, had_data: bool) -> None:
+        if not self.has_data:
+            return
+        if not had_data:
+            raise Refused(
+                f"{self.path}: data appeared there after the plan was made. Move it away, then "
+                "retry the step."
+            )
+        self._move_all(self.path, self.set_aside)
+        sync_folder(self.path.parent)
+
+    def _move_all(self, source: Path, destination: Path) -> None:
+        # The database itself comes last: while it is there, the move is unfinished.
+        for old, new in reversed([*self._parts(source, destination)]):
+            if os.path.lexists(old):
+                _move(old, new)
+
+    def _parts(self, source: Path, destination: Path) -> Iterator[tuple[Path, Path]]:
+        for suffix in _SQLITE_PARTS if self.is_database else ("",):
+            yield (
+                source.with_name(source.name + suffix),
+                destination.with_name(destination.name + suffix),
+            )
+
+
+def _move(old: Path, new: Path) -> None:
+    """Rename to a name that is not in use."""
+    if os.path.lexists(new) and not _is_same_file(old, new):
+        raise Refused(f"{new}: it exists, and nothing is overwritten. Move it away, then retry.")
+    try:
+        if old.is_dir():
+            old.rename(new)
+            return
+        # Unlike a rename, a hard link never replaces a file of that name.
+        if not os.path.lexists(new):
+            new.hardlink_to(old)
+        old.unlink()
+    except OSError as error:
+        raise StandfastError(
+            f"{old}: cannot be renamed to {new}: {error.strerror}. Correct that, then retry."
+        ) from error
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    """Return whether two names lead to one file that is not a folder."""
+    return path.is_file() and other.exists() and path.samefile(other)

@@ -1,0 +1,258 @@
+"""Plan of the recovery of one backup set: its point and its targets.
+
+Rules
+- The plan is part of the effect, so that an approval covers the point, each target, and whether
+  data is there.
+- A set is recovered whole: each of its sources has a target. A target that cannot be replaced, or
+  that lacks space, refuses the set before anything is restored.
+- Targets are on this machine, and another machine does not execute the plan.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+from backup.records import RecoveryPoint
+from backup.repository import Repository
+from standfast.config.sections.backup import BackupSetConfig
+from standfast.errors import Refused, UsageError
+from standfast.host_name import host_name
+from standfast.playbook.actions.drill_last_clean_point import FIND
+from standfast.records import EffectState, JsonObject, meant, moment, timestamp
+from standfast.usecases.backups.folder_restore import refuse_stores
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    set_of,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.chosen_point import open_newest
+from standfast.usecases.recovery.replacement import Replacement
+
+NEWEST, CLEAN = "newest", "clean"
+_SEARCHED_LATER = "an example: the clean point is searched before the recovery"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTarget:
+    """One source, its target, and the data that is there."""
+
+    source: str
+    replacement: Replacement
+    has_data: bool
+    size_bytes: int  # of the data that is there
+
+    def as_json(self) -> JsonObject:
+        return {
+            "source": self.source,
+            "path": str(self.replacement.path),
+            "is_database": self.replacement.is_database,
+            "has_data": self.has_data,
+            "size_bytes": self.size_bytes,
+            "set_aside": str(self.replacement.set_aside) if self.has_data else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPlan:
+    """The recovery of one set, as it is approved."""
+
+    point: str
+    point_time: datetime
+    consistent_at: datetime
+    is_complete: bool  # the point holds everything that was to be backed up
+    evidence: str  # why the point was chosen
+    services: tuple[str, ...]
+    machine: str
+    size_bytes: int  # of the recovery point
+    targets: tuple[PlannedTarget, ...]
+
+    @property
+    def replaces(self) -> tuple[PlannedTarget, ...]:
+        """The targets with data, which is set aside."""
+        return tuple(target for target in self.targets if target.has_data)
+
+    def as_json(self) -> JsonObject:
+        """Return the details of the effect."""
+        return {
+            "point": self.point,
+            "point_time": timestamp(self.point_time),
+            "consistent_at": timestamp(self.consistent_at),
+            "is_complete": self.is_complete,
+            "evidence": self.evidence,
+            "services": list(self.services),
+            "machine": self.machine,
+            "size_bytes": self.size_bytes,
+            "targets": [target.as_json() for target in self.targets],
+        }
+
+    @staticmethod
+    def from_json(details: JsonObject, incident: str) -> "SetPlan":
+        """Read the details of an effect of this incident."""
+        return SetPlan(
+            point=str(details["point"]),
+            point_time=moment(str(details["point_time"])),
+            consistent_at=moment(str(details["consistent_at"])),
+            is_complete=bool(details["is_complete"]),
+            evidence=str(details["evidence"]),
+            services=tuple(cast("Sequence[str]", details["services"])),
+            machine=str(details["machine"]),
+            size_bytes=cast("int", details["size_bytes"]),
+            targets=tuple(
+                PlannedTarget(
+                    source=str(target["source"]),
+                    replacement=Replacement(
+                        path=Path(str(target["path"])),
+                        incident=incident,
+                        is_database=bool(target["is_database"]),
+                    ),
+                    has_data=bool(target["has_data"]),
+                    size_bytes=cast("int", target["size_bytes"]),
+                )
+                for target in cast("Sequence[JsonObject]", details["targets"])
+            ),
+        )
+
+
+def plan_set(
+    installation: Installation,
+    incident: str,
+    set_name: str,
+    point: str,
+    services: Iterable[str] = (),
+    *,
+    is_preview: bool = False,
+) -> SetPlan:
+    """Choose the recovery point, and read the targets; change nothing.
+
+    `point` is "newest", "clean" or a time. A preview of "clean" has the newest point, because the
+    clean one is searched later. Raise UsageError for a set without targets or without
+    such a point, Refused for a target that cannot be replaced.
+    """
+    settings = set_of(installation, set_name)
+    replacements = dict(_replacements(installation, settings, set_name, incident))
+    if is_preview and point == CLEAN:
+        chosen, evidence = _choose(installation, incident, set_name, NEWEST)[0], _SEARCHED_LATER
+    else:
+        chosen, evidence = _choose(installation, incident, set_name, point)
+    if chosen.details is None:
+        raise UsageError(f"{chosen.name}: the identity does not open it. Set drills.identity.")
+    sizes = {source.name: source.bytes for source in chosen.details.sources}
+    _refuse_full_disks(replacements, sizes)
+    return SetPlan(
+        point=chosen.name,
+        point_time=chosen.time,
+        consistent_at=chosen.details.consistent_at,
+        is_complete=chosen.complete,
+        evidence=evidence,
+        services=tuple(services),
+        machine=host_name(),
+        size_bytes=chosen.details.bytes,
+        targets=tuple(
+            PlannedTarget(
+                source=source,
+                replacement=replacement,
+                has_data=replacement.has_data,
+                size_bytes=_size(replacement.path),
+            )
+            for source, replacement in replacements.items()
+        ),
+    )
+
+
+def _replacements(
+    installation: Installation, settings: BackupSetConfig, set_name: str, incident: str
+) -> Iterator[tuple[str, Replacement]]:
+    for source in settings.sources:
+        if source.name not in settings.recovery:
+            raise UsageError(
+                f"set {set_name}: its source {source.name} has no recovery target. Add "
+                f"[backup.sets.{set_name}.recovery.{source.name}]."
+            )
+        path = settings.recovery[source.name].path
+        replacement = Replacement(path=path, incident=incident, is_database=source.kind == "sqlite")
+        if reason := replacement.obstacle() or _shared_with(installation, path):
+            raise Refused(reason)
+        refuse_stores(installation, path)
+        yield source.name, replacement
+
+
+def _shared_with(installation: Installation, path: Path) -> str:
+    """Return why a target overlaps with another one, or ""."""
+    paths = [
+        target.path
+        for settings in installation.config.backup.sets.values()
+        for target in settings.recovery.values()
+    ]
+    others = [other for other in paths if other.is_relative_to(path)]
+    if len(others) > 1:
+        return f"{path}: two recovery targets are there. Give each source a folder of its own."
+    return ""
+
+
+def _choose(
+    installation: Installation, incident: str, set_name: str, point: str
+) -> tuple[RecoveryPoint, str]:
+    identity = identity_of(installation, None)
+    if point == CLEAN:
+        name, evidence = _clean_point(installation, incident, set_name)
+        with translated_errors("opening the repository"):
+            repository = opened_repository(installation, identity)
+            return _resolved(repository, name, set_name), evidence
+    if point == NEWEST:
+        return open_newest(installation, identity, set_name, None)[1], "the newest recovery point"
+    try:
+        until = meant(datetime.fromisoformat(point))
+    except ValueError as error:
+        raise UsageError(
+            f"point {point!r}: not a recovery point. Write `newest`, `clean`, or a time with its "
+            "zone, such as 2026-03-02T14:20+01:00."
+        ) from error
+    chosen = open_newest(installation, identity, set_name, until)[1]
+    return chosen, f"the newest recovery point before {timestamp(until)}"
+
+
+def _resolved(repository: Repository, name: str, set_name: str) -> RecoveryPoint:
+    return repository.resolve(name, set_name, of_any_host=True)
+
+
+def _clean_point(installation: Installation, incident: str, set_name: str) -> tuple[str, str]:
+    """Return the point that this incident found to be clean, and the finding."""
+    for row in reversed(installation.ledger.effects.of_incident(incident)):
+        is_found = row.verb == FIND and row.state is EffectState.DONE
+        if is_found and row.as_order().target == set_name:
+            return str(row.facts["point"]), row.reason
+    raise UsageError(
+        f"set {set_name}: {incident} has found no clean point of it. Run the step "
+        f"{FIND} first, or name a time."
+    )
+
+
+def _refuse_full_disks(replacements: Mapping[str, Replacement], sizes: Mapping[str, int]) -> None:
+    """Raise Refused if a file system lacks space for its restored sources."""
+    needed: dict[int, int] = {}
+    for source, replacement in replacements.items():
+        folder = replacement.path.parent
+        device = folder.stat().st_dev
+        needed[device] = needed.get(device, 0) + sizes.get(source, 0)
+        if shutil.disk_usage(folder).free < needed[device]:
+            raise Refused(
+                f"{folder}: its disk lacks space for the restored data next to the existing data. "
+                "Free space, or name a target on another disk."
+            )
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file or of all files in a folder, in bytes."""
+    if not path.is_dir():
+        return path.stat().st_size if path.exists() else 0
+    return sum(
+        os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - a million paths
+        for folder, _, names in os.walk(path)
+        for name in names
+    )

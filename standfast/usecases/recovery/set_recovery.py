@@ -1,0 +1,283 @@
+"""Recovery of one backup set: restore next to the targets, check, replace.
+
+Rules
+- A call may be repeated after a crash at any point: what the journal and the names on disk show as
+  done is not done again.
+- Nothing is replaced if content is missing or damaged, or if a check of a service failed. The
+  restored data stays next to the target for a person.
+- A stopped incident ends the call at the next file and before the replacement. The effect is then
+  planned again, and continues after the incident is resumed.
+- All times count from the opening of the incident. The time until usable is measured only if a
+  check of the service passed.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+from backup.records import Progress, RestoreResult
+from backup.repository import Repository
+from backup.system.durable_files import make_private_folder
+from backup.system.tree_removal import remove_tree
+from standfast.continuity.recovery_objectives import lost, milliseconds
+from standfast.errors import Damaged, Refused, StandfastError
+from standfast.host_name import host_name
+from standfast.plurals import counted
+from standfast.records import Json, JsonObject, Order, moment, timestamp
+from standfast.usecases.backups.damage_cause import is_damage_behind
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded_if_possible
+from standfast.usecases.drills.check_result import CheckResult, CheckState
+from standfast.usecases.drills.database_load import LoadedDatabases
+from standfast.usecases.drills.drill_clocks import DrillClock
+from standfast.usecases.drills.service_checks import run_checks
+from standfast.usecases.recovery.recovery_journal import (
+    REPLACED,
+    REPLACING,
+    RESTORED,
+    RESTORING,
+    RETURNED,
+    RETURNING,
+    RecoveryJournal,
+)
+from standfast.usecases.recovery.set_plan import PlannedTarget, SetPlan
+
+WAY = "incident"
+_LOOK_SECONDS = 2.0  # between two looks whether the incident was stopped
+_RESTORE_JOURNAL = ".standfast-restore"
+
+
+class Stopped(StandfastError):
+    """The incident was stopped; the recovery continues after it is resumed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveredSet:
+    """The result of the recovery of a set, as its receipt has it."""
+
+    point: str
+    clocks: Mapping[DrillClock, datetime]
+    files: int
+    size_bytes: int
+    set_aside: tuple[str, ...]  # paths
+    passed: Mapping[str, Sequence[str]]  # names of checks by service
+    rpo_ms: int | None
+    rto_ms: int | None  # None: no check of a service ran
+
+    def as_json(self) -> JsonObject:
+        return {
+            "point": self.point,
+            "clocks": {clock.value: timestamp(at) for clock, at in self.clocks.items()},
+            "files": self.files,
+            "size_bytes": self.size_bytes,
+            "set_aside": list(self.set_aside),
+            "passed": {service: list(names) for service, names in self.passed.items()},
+            "rpo_ms": self.rpo_ms,
+            "rto_ms": self.rto_ms,
+        }
+
+
+def recover_set(installation: Installation, incident: str, order: Order) -> RecoveredSet:
+    """Recover a set as it was planned; continue an earlier try.
+
+    Raise `Stopped` if the incident is stopped, Refused or another StandfastError if nothing was
+    replaced.
+    """
+    plan = SetPlan.from_json(order.details, incident)
+    _refuse_other_machine(plan)
+    recovery = _SetRecovery(installation, incident, order, plan)
+    with recorded_if_possible(installation, "restore", order.target, WAY, is_shared=True) as run:
+        recovered = recovery.run()
+        summary = {
+            key: value for key, value in recovered.as_json().items() if key not in ("set_aside",)
+        }
+        run.ends("done", {**summary, "incident": incident})
+    return recovered
+
+
+def return_set(installation: Installation, incident: str, order: Order) -> None:
+    """Put the data that was set aside back; keep the restored data next to it."""
+    plan = SetPlan.from_json(order.details, incident)
+    _refuse_other_machine(plan)
+    journal = RecoveryJournal(
+        installation=installation, incident=incident, effect=order.token, set_name=order.target
+    )
+    for target in reversed(plan.targets):
+        replacement = target.replacement
+        journal.write(RETURNING, source=target.source, path=str(replacement.path))
+        replacement.put_back(had_data=target.has_data)
+        journal.write(RETURNED, source=target.source, withdrawn=str(replacement.withdrawn))
+
+
+def _refuse_other_machine(plan: SetPlan) -> None:
+    if plan.machine != host_name():
+        raise Refused(
+            f"recovery: planned for the machine {plan.machine}, and this is {host_name()}. Retry "
+            "the step there."
+        )
+
+
+class _SetRecovery:
+    """One call; the journal has what earlier calls did."""
+
+    def __init__(
+        self, installation: Installation, incident: str, order: Order, plan: SetPlan
+    ) -> None:
+        self._installation = installation
+        self._incident = incident
+        self._set_name = order.target
+        self._plan = plan
+        self._journal = RecoveryJournal(
+            installation=installation, incident=incident, effect=order.token, set_name=order.target
+        )
+        self._declared_at = installation.ledger.incidents.get(incident).opened_at
+        self._clocks: dict[DrillClock, datetime] = {DrillClock.DECLARED: self._declared_at}
+        self._looked_at = 0.0
+
+    def run(self) -> RecoveredSet:
+        restored = self._journal.find(RESTORED) or self._restored()
+        clocks = cast("Mapping[str, str]", restored["clocks"])
+        self._clocks |= {DrillClock(name): moment(at) for name, at in clocks.items()}
+        self._refuse_stopped()
+        for target in self._plan.targets:
+            self._replace(target)
+        self._reach(DrillClock.USABLE)
+        passed = cast("Mapping[str, Sequence[str]]", restored["passed"])
+        lost_since = moment(str(restored["lost_since"]))
+        return RecoveredSet(
+            point=self._plan.point,
+            clocks=self._clocks,
+            files=cast("int", restored["files"]),
+            size_bytes=cast("int", restored["size_bytes"]),
+            set_aside=tuple(str(target.replacement.set_aside) for target in self._plan.replaces),
+            passed=passed,
+            rpo_ms=lost(lost_since, self._declared_at),
+            rto_ms=milliseconds(self._clocks[DrillClock.USABLE] - self._declared_at)
+            if passed
+            else None,
+        )
+
+    def _restored(self) -> JsonObject:
+        """Restore and check the point next to the targets; return the event."""
+        repository = self._opened()
+        self._journal.write(RESTORING, point=self._plan.point)
+        results = [self._restore(repository, target) for target in self._plan.targets]
+        self._reach(DrillClock.DATA_COMPLETE)
+        self._reach(DrillClock.REPLAY_DONE)
+        checks = self._checks()
+        self._reach(DrillClock.CHECKS_PASSED)
+        changes = [check.last_change for check in checks if check.last_change is not None]
+        passed: dict[str, list[str]] = {}
+        for check in checks:
+            if check.state is CheckState.PASSED:
+                passed.setdefault(check.service, []).append(check.name)
+        detail: dict[str, Json] = {
+            "clocks": {clock.value: timestamp(at) for clock, at in self._clocks.items()},
+            "files": sum(result.files for result in results),
+            "size_bytes": sum(result.bytes for result in results),
+            "passed": passed,
+            "lost_since": timestamp(min(changes, default=self._plan.consistent_at)),
+        }
+        self._journal.write(RESTORED, **detail)
+        return detail
+
+    def _opened(self) -> Repository:
+        identity = identity_of(self._installation, None)
+        self._reach(DrillClock.KEY_OBTAINED)
+        with translated_errors("opening the repository"):
+            return opened_repository(self._installation, identity)
+
+    def _restore(self, repository: Repository, target: PlannedTarget) -> RestoreResult:
+        staging = target.replacement.staging
+        if staging.exists() and not (staging / _RESTORE_JOURNAL).exists():
+            remove_tree(staging)  # an earlier try failed its checks, or ended before its event
+        make_private_folder(staging)
+        self._clocks.setdefault(DrillClock.PROVISIONED, self._installation.clock())
+        with translated_errors(f"restoring {self._plan.point}"):
+            point = repository.resolve(self._plan.point, self._set_name, of_any_host=True)
+            result = repository.restore(
+                point,
+                staging,
+                [target.source],
+                self._observe,
+                owner=os.geteuid() == 0,
+                now=self._installation.clock,
+            )
+        missing = [problem for problem in result.problems if problem.is_missing]
+        if is_damage_behind(result.problems):
+            raise Damaged(
+                f"{self._plan.point}: part of it is damaged, and nothing was replaced. Choose "
+                f"another point, or use what was restored to {staging}."
+            )
+        if missing:
+            raise StandfastError(
+                f"{self._plan.point}: {counted(len(missing), 'path')} could not be restored, and "
+                f"nothing was replaced. Use what was restored to {staging}, or choose another "
+                "point."
+            )
+        return result
+
+    def _observe(self, progress: Progress) -> None:
+        if progress.bytes_done:
+            self._clocks.setdefault(DrillClock.FIRST_BYTE, self._installation.clock())
+        if time.monotonic() - self._looked_at > _LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            self._refuse_stopped()
+
+    def _refuse_stopped(self) -> None:
+        if self._installation.ledger.incidents.is_stopped(self._incident):
+            raise Stopped(f"{self._incident}: stopped. It continues after it is resumed.")
+
+    def _checks(self) -> list[CheckResult]:
+        """Run the checks of all services of the set on the restored data."""
+        services = self._installation.config.services
+        named = {name: services[name] for name in self._plan.services if name in services}
+        checks: list[CheckResult] = []
+        sources = frozenset(target.source for target in self._plan.targets)
+        with tempfile.TemporaryDirectory(prefix="standfast-") as name:
+            tree = Path(name)
+            for target in self._plan.targets:
+                (tree / target.source).symlink_to(target.replacement.staging / target.source)
+            for service_name, service in named.items():
+                checks += run_checks(
+                    service_name,
+                    service,
+                    tree,
+                    sources,
+                    LoadedDatabases(),
+                    self._installation.clock,
+                )
+        failed = [check for check in checks if check.state is CheckState.FAILED]
+        if failed:
+            reasons = "; ".join(f"{check.name}: {check.reason}" for check in failed)
+            raise StandfastError(
+                f"{self._plan.point}: a check failed, and nothing was replaced: {reasons}. Choose "
+                "another point, or correct the check and retry the step."
+            )
+        return checks
+
+    def _replace(self, target: PlannedTarget) -> None:
+        replacement = target.replacement
+        restored = replacement.staging / target.source
+        if replacement.is_database:
+            restored = next(iter(sorted(restored.glob("*"))), restored / replacement.path.name)
+        aside = str(replacement.set_aside) if target.has_data else None
+        self._journal.write(
+            REPLACING, source=target.source, path=str(replacement.path), set_aside=aside
+        )
+        replacement.put_in_place(restored, had_data=target.has_data)
+        remove_tree(replacement.staging)
+        self._journal.write(REPLACED, source=target.source, path=str(replacement.path))
+
+    def _reach(self, clock: DrillClock) -> None:
+        self._clocks[clock] = self._installation.clock()

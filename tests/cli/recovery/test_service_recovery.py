@@ -1,0 +1,73 @@
+"""`standfast recover`: planned, opened, approved and undone by its commands."""
+
+import pytest
+
+from standfast.errors import ExitStatus
+from tests.cli.desk import Desk
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.recovery.recovery_installation import prepared, tree
+
+NOTE = "ransom-note.txt"
+
+
+@pytest.fixture
+def at_recovery(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk whose installation has backups, targets and approvers."""
+    monkeypatch.setenv("STANDFAST_CONFIG", str(prepared(desk.folder)))
+    return desk
+
+
+def test_plan_shows_later_name_of_data(at_recovery: Desk) -> None:
+    before = tree(at_recovery.folder / "live")
+    answer = at_recovery.run("recover", "plan", "crm")
+    assert answer.status == ExitStatus.DONE
+    assert "recordings.before-INCIDENT" in answer.out
+    planned = at_recovery.json("recover", "plan", "crm")
+    assert [target["has_data"] for target in planned["sets"]["main"]["targets"]] == [True, True]
+    assert tree(at_recovery.folder / "live") == before
+
+
+def test_plan_of_a_set_without_target_is_refused(at_recovery: Desk) -> None:
+    config_file = at_recovery.folder / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(
+        text.replace(
+            f'[backup.sets.main.recovery.crm]\npath = "{at_recovery.folder}/live/crm.db"\n', ""
+        )
+    )
+    answer = at_recovery.run("recover", "plan", "crm")
+    assert answer.status == ExitStatus.REFUSED
+    assert "[backup.sets.main.recovery.crm]" in answer.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan",),
+        ("plan", "crm", "--all"),
+        ("plan", "no-such"),
+        ("open", "no-such"),
+        ("plan", "crm", "--point", "clean"),
+        ("plan", "crm", "--indicator", "text:wallet-4711"),
+    ],
+    ids=" ".join,
+)
+def test_contradictory_words_are_refused(at_recovery: Desk, words: tuple[str, ...]) -> None:
+    assert at_recovery.run("recover", *words).status == ExitStatus.USAGE
+
+
+def test_recovery_is_opened_approved_and_undone(at_recovery: Desk) -> None:
+    desk, live = at_recovery, at_recovery.folder / "live"
+    desk.sign_in_with(PASSPHRASES["dana"])
+    assert desk.run("recover", "open", "crm", "--as", "dana").status == ExitStatus.WAITS_FOR_PEOPLE
+    desk.run("recover", "answer", "stop_writers", "all stopped", "--as", "dana")
+    desk.sign_in_with(PASSPHRASES["lee"])
+    desk.run("recover", "approve", "--digest", desk.asked()[:16], "--as", "lee")
+    assert tree(live / "recordings") == tree(desk.folder / "recordings")
+    (crm,) = desk.json("recover", "status")["recovery"]["services"]
+    assert crm["rto"] == "met"
+    desk.sign_in_with(PASSPHRASES["dana"])
+    desk.run("recover", "undo", "--all", "--as", "dana")
+    desk.sign_in_with(PASSPHRASES["lee"])
+    desk.run("recover", "approve", "--digest", desk.asked()[:16], "--as", "lee")
+    assert tree(live / "recordings") == {NOTE: b"pay\n"}
