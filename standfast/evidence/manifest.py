@@ -54,7 +54,7 @@ class Item:
     uid: int = 0
     gid: int = 0
     is_changed: bool = False  # it was written to while it was copied
-    reason: str = ""  # UNREAD: why
+    reason: str = ""  # UNREAD: why; FILE: which part is missing, and why
 
     @property
     def location(self) -> str:
@@ -73,6 +73,7 @@ class Counts:
     links: int
     special: int
     unread: int
+    incomplete: int  # files of which a part is missing
     changed: int
     excluded: int
 
@@ -106,6 +107,7 @@ class Manifest:
             links=kinds.count(Kind.LINK),
             special=kinds.count(Kind.SPECIAL),
             unread=kinds.count(Kind.UNREAD),
+            incomplete=sum(item.kind is Kind.FILE and item.reason != "" for item in self.items),
             changed=sum(item.is_changed for item in self.items),
             excluded=self.excluded,
         )

@@ -67,6 +67,7 @@ def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey)
             "files": counts.files,
             "sizeBytes": counts.size_bytes,
             "unread": counts.unread,
+            "incomplete": counts.incomplete,
         },
     }
     envelope = Envelope(canonical(statement), PAYLOAD_TYPE, {})

@@ -111,7 +111,7 @@ class Walk:
                 self.excluded += 1
                 return
             names = sorted(os.listdir(descriptor), key=os.fsencode)  # noqa: PTH208 - a descriptor
-            with _storing():
+            with storing():
                 make_private(self._place(path))
             yield _item(path, Kind.FOLDER, found)
             for inner in names:
@@ -141,7 +141,7 @@ class Walk:
         hashed = hashlib.sha256()
         left = before.st_size or LARGEST_OF_UNKNOWN_SIZE
         size = 0
-        with _storing():
+        with storing():
             make_private(place.parent)
             copy = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -149,9 +149,9 @@ class Walk:
                 hashed.update(block)
                 size += len(block)
                 left -= len(block)
-                with _storing():
+                with storing():
                     _write(copy, block)
-            with _storing():
+            with storing():
                 os.ftruncate(copy, size)  # a hole at the end was only sought over
                 os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
                 os.fsync(copy)
@@ -164,7 +164,7 @@ class Walk:
         return size, hashed.hexdigest()
 
     def _link(self, target: str, found: os.stat_result, path: str) -> Item:
-        with _storing():
+        with storing():
             make_private(self._place(path).parent)
             self._place(path).symlink_to(target)
         return _item(path, Kind.LINK, found, link_target=written_path(target)[0])
@@ -240,7 +240,8 @@ def _why(error: OSError) -> str:
 
 
 @contextmanager
-def _storing() -> Iterator[None]:
+def storing() -> Iterator[None]:
+    """Raise `StorageError` for a failure to write."""
     try:
         yield
     except OSError as error:

@@ -14,6 +14,7 @@ from standfast.config import Config, find_config, load
 from standfast.config.loader import parse
 from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.backup import FilesSourceConfig, SqliteSourceConfig
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, ExitStatus, FileInvalid, Problem
 from tests.config.example import COMPLETE, changed, line_number, written
 
@@ -36,6 +37,12 @@ def database_of(config: Config) -> SqliteSourceConfig:
     only, *_ = config.backup.sets["crm"].sources
     assert isinstance(only, SqliteSourceConfig)
     return only
+
+
+def files_of(config: Config) -> FilesEvidenceConfig:
+    source = config.evidence["logs"]
+    assert isinstance(source, FilesEvidenceConfig)
+    return source
 
 
 class TestFinding:
@@ -128,7 +135,7 @@ class TestReading:
         assert folder == place
         assert config.folder.is_absolute()
         assert database_of(config).path.resolve() == place / "crm.db"
-        assert config.evidence["logs"].paths[0].resolve() == place / "logs"
+        assert files_of(config).paths[0].resolve() == place / "logs"
 
     def test_defaults_start_at_the_file_too(self, tmp_path: Path) -> None:
         config = load(written(tmp_path, SMALLEST))
@@ -355,7 +362,7 @@ class TestRefusing:
         text = changed('paths = ["logs"]', 'paths = [""]')
         assert sole_problem(text).message.startswith("evidence.logs.paths[0]: a path is needed")
         config = load(written(tmp_path, text.replace('[""]', '["."]')))
-        assert config.evidence["logs"].paths == (tmp_path,)
+        assert files_of(config).paths == (tmp_path,)
 
     @pytest.mark.parametrize("url", ["mysql://db/standfast", "ledger.db", "postgresql://db"])
     def test_another_database_is_refused(self, url: str) -> None:

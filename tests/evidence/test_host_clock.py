@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.evidence.host_clock import (
     LONGEST_ANSWER,
     HostClock,
@@ -17,6 +19,7 @@ from standfast.evidence.host_clock import (
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import read_sealed, verify_seal
 from tests.adapters.evidence_sources.contract import NOW, order
+from tests.adapters.settings import reveal
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -149,11 +152,14 @@ def test_collected_evidence_states_the_clock_offset(tmp_path: Path) -> None:
         incident="2025-014", collector="r.okafor", reason="takeover", folder=tmp_path / "evidence"
     )
     source = FilesEvidence(
-        name="logs",
-        paths=[tmp_path / "auth.log"],
-        signing_key=KEY,
-        clock=lambda: NOW,
-        host_clock=lambda: read_host_clock(saying({"chronyc": CHRONY})),
+        "logs",
+        FilesEvidenceConfig(kind="files", paths=(tmp_path / "auth.log",)),
+        SourceContext(
+            signing_key=KEY,
+            clock=lambda: NOW,
+            host_clock=lambda: read_host_clock(saying({"chronyc": CHRONY})),
+            reveal=reveal,
+        ),
     )
     result = source.collect(order(), custody)
     assert result.facts["clock_offset_microseconds"] == -413

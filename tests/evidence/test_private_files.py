@@ -9,8 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.evidence.private_files import write_atomically
 from tests.adapters.evidence_sources.contract import NOW, order
+from tests.adapters.settings import reveal
 
 
 def mode_of(path: Path) -> int:
@@ -64,11 +67,9 @@ def test_evidence_frozen_by_root_belongs_to_the_user(tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
     os.chown(tmp_path / "place", 65534, 65533)
     evidence = FilesEvidence(
-        name="logs",
-        paths=(tmp_path / "auth.log",),
-        exclude=(),
-        signing_key=Ed25519PrivateKey.generate(),
-        clock=lambda: NOW,
+        "logs",
+        FilesEvidenceConfig(kind="files", paths=(tmp_path / "auth.log",)),
+        SourceContext(signing_key=Ed25519PrivateKey.generate(), clock=lambda: NOW, reveal=reveal),
     )
     custody = Custody(
         incident="2025-014", collector="ana", reason="", folder=tmp_path / "place" / "evidence"

@@ -14,11 +14,14 @@ from securesystemslib.signer import CryptoSigner
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import Damaged
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import is_sealed, read_sealed, verify_seal, write_seal
 from standfast.records import Json, canonical
 from tests.adapters.evidence_sources.contract import NOW, order
+from tests.adapters.settings import reveal
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key()
@@ -35,9 +38,11 @@ def sealed(tmp_path: Path) -> Path:
     custody = Custody(
         incident="2025-014", collector="r.okafor", reason="takeover", folder=tmp_path / "evidence"
     )
-    FilesEvidence(name="logs", paths=[origin], signing_key=KEY, clock=lambda: NOW).collect(
-        order(), custody
-    )
+    FilesEvidence(
+        "logs",
+        FilesEvidenceConfig(kind="files", paths=(origin,)),
+        SourceContext(signing_key=KEY, clock=lambda: NOW, reveal=reveal),
+    ).collect(order(), custody)
     return custody.folder / "logs" / "token-1"
 
 

@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import CUSTODY_FILE, verify_custody
 from standfast.evidence.seal import MANIFEST_FILE, SEAL_FILE, verify_seal
 from standfast.evidence.standfast_verify import Check
 from tests.adapters.evidence_sources.contract import NOW, order
+from tests.adapters.settings import reveal
 
 FIXTURES = Path(__file__).parent / "fixtures"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -140,10 +143,9 @@ def test_both_verifiers_read_undecodable_names(tmp_path: Path) -> None:
     os.mkfifo(origin / "pipe")
     custody = Custody(incident="inc", collector="r", reason="", folder=tmp_path / "evidence")
     source = FilesEvidence(
-        name="logs",
-        paths=[origin, tmp_path / "missing"],
-        signing_key=KEY,
-        clock=lambda: NOW,
+        "logs",
+        FilesEvidenceConfig(kind="files", paths=(origin, tmp_path / "missing")),
+        SourceContext(signing_key=KEY, clock=lambda: NOW, reveal=reveal),
     )
     source.collect(order(), custody)
     folder = custody.folder / "logs" / "token-1"

@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody
 from standfast.evidence.host_clock import HostClock
@@ -18,6 +20,7 @@ from standfast.evidence.seal import SEAL_FILE, STAMP_FILE, read_sealed
 from standfast.evidence.time_stamp_authority import Authority, read_roots
 from standfast.evidence.time_stamp_file import inspect_timestamp, store_timestamp
 from tests.adapters.evidence_sources.contract import order
+from tests.adapters.settings import reveal
 from tests.servers import timestamp_authority as servers
 from tests.servers.timestamp_authority import issuer, run
 
@@ -49,11 +52,11 @@ class Case:
         (origin / "auth.log").write_text("alice signed in\n")
         known = HostClock(offset_microseconds=self.off, known_by="test", answer="")
         source = FilesEvidence(
-            name="logs",
-            paths=[origin],
-            signing_key=KEY,
-            clock=self.clock,
-            host_clock=lambda: known,
+            "logs",
+            FilesEvidenceConfig(kind="files", paths=(origin,)),
+            SourceContext(
+                signing_key=KEY, clock=self.clock, host_clock=lambda: known, reveal=reveal
+            ),
         )
         custody = Custody(incident="inc-1", collector="r", reason="", folder=self.top)
         source.collect(order(), custody)

@@ -18,6 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
 from standfast.evidence import time_stamp_file
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
@@ -27,6 +29,7 @@ from standfast.evidence.seal import SEAL_FILE, STAMP_FILE, read_sealed, verify_s
 from standfast.evidence.time_stamp_authority import Authority, read_roots, verify_stamp
 from standfast.evidence.time_stamp_file import TimestampStatus, inspect_timestamp, store_timestamp
 from tests.adapters.evidence_sources.contract import order
+from tests.adapters.settings import reveal
 from tests.servers import timestamp_authority as servers
 from tests.servers.timestamp_authority import REPLY, issuer, run
 
@@ -60,7 +63,9 @@ def frozen(folder: Path, *, clock: Callable[[], datetime] = now, off: int | None
     )
     known = HostClock(offset_microseconds=off, known_by="test", answer="")
     source = FilesEvidence(
-        name="logs", paths=[origin], signing_key=KEY, clock=clock, host_clock=lambda: known
+        "logs",
+        FilesEvidenceConfig(kind="files", paths=(origin,)),
+        SourceContext(signing_key=KEY, clock=clock, host_clock=lambda: known, reveal=reveal),
     )
     source.collect(order(), custody)
     return custody.folder / "logs" / "token-1"

@@ -161,12 +161,12 @@ def wrap_outside(tracer: Tracer) -> None:
 
 def wrap_files(tracer: Tracer) -> None:
     """Every file that is published by its name, and every line that is added to one for good."""
-    from standfast.adapters.evidence_sources import files
+    from standfast.adapters.evidence_sources import sealed_source
     from standfast.ledger.audit.hash_chain import Chain
 
     for name in ("rename", "replace"):
         tracer.wrap(os, name, name, is_within=True)
-    tracer.wrap(files, "append_custody", "append custody", is_within=True)
+    tracer.wrap(sealed_source, "append_custody", "append custody", is_within=True)
     tracer.wrap(Chain, "send_to_witness", "append witness", is_within=True)
 
 

@@ -11,8 +11,11 @@ Promises
   manifest and returns the same result, or starts over. An incomplete copy is never sealed.
 - The manifest has each item with source, path, size, SHA-256 and times, the collector, the tool
   with its version, and the reason. It is written last, atomically, after every byte is on disk.
-- An item that vanished or cannot be read is in the manifest with its reason. The result is FAILED
-  only if nothing could be frozen; otherwise it is DONE, and `facts["unread"]` counts such items.
+- An item that vanished or cannot be read is in the manifest with its reason, and so is an item of
+  which only a part was collected. The result is FAILED only if nothing could be frozen; otherwise
+  it is DONE, and `facts["unread"]` and `facts["incomplete"]` count such items.
+- The content is kept as the source sent it; nothing is parsed.
+- What is collected ends at the start of the collection: a growing log is cut there.
 - `find` returns whether a sealed manifest exists for a token; it changes nothing.
 """
 

@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
-from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory import NoticeOf, Outside
 from standfast.adapters.factory.audiences import Restored, read_audience
 from standfast.adapters.factory.connectors import build_connector
+from standfast.adapters.factory.evidence_sources import build_source
 from standfast.adapters.factory.password_rotation import new_secrets
 from standfast.adapters.factory.procedures import build_procedure
 from standfast.adapters.factory.senders import build_sender
@@ -64,15 +65,13 @@ class Live(Outside):
         return build_connector(name, self.config.accounts[name], self._means)
 
     def _build_source(self, name: str) -> EvidenceSource:
-        settings = self.config.evidence[name]
-        return FilesEvidence(
-            name=name,
-            paths=settings.paths,
-            exclude=settings.exclude,
+        context = SourceContext(
             signing_key=read_signing_key(self.config.custody.key),
             clock=self._clock,
+            reveal=self._reveal,
             elsewhere=self._elsewhere,
         )
+        return build_source(name, self.config.evidence[name], context)
 
     def _build_sender(self, name: str) -> Sender:
         return build_sender(self.config, name, self._reveal, self._clock)

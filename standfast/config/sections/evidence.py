@@ -14,7 +14,15 @@ from pydantic import AfterValidator, Field
 
 from standfast.config.base_section import Section
 from standfast.config.sections.backup import S3Config
-from standfast.config.value_types import Items, Line, ObjectPrefix, Place, SecretReference
+from standfast.config.value_types import Items, Line, ObjectPrefix, Place, SecretReference, like
+
+JournalUnit = Annotated[
+    str,
+    like(r"[A-Za-z0-9:_.@*?\[\]\\][A-Za-z0-9:_.@*?\[\]\\-]*", "a unit is written like ssh.service"),
+]
+JournalMatch = Annotated[
+    str, like(r"[A-Z0-9_]+=[^\x00-\x1f]+", "a match is written like _UID=1002")
+]
 
 
 class FilesEvidenceConfig(Section):
@@ -35,7 +43,57 @@ class FilesEvidenceConfig(Section):
     )
 
 
-EvidenceConfig: TypeAlias = FilesEvidenceConfig
+HOURS = Field(
+    default=168,
+    description="The hours before the freeze from which records are collected.",
+    examples=[168],
+)
+LIMIT_MIB = Field(
+    default=1024,
+    description="The most that one item may have, in MiB. A longer one is cut and recorded as "
+    "incomplete.",
+    examples=[1024],
+)
+Hours = Annotated[int, Field(ge=1, le=24 * 366)]
+Mebibytes = Annotated[int, Field(ge=1, le=1024 * 1024)]
+CollectionSeconds = Annotated[int, Field(ge=1, le=86_400)]
+
+
+class JournaldEvidenceConfig(Section):
+    """The journal of systemd, in its export format."""
+
+    kind: Literal["journald"] = Field(
+        description="The journal of systemd on this machine.", examples=["journald"]
+    )
+    hours: Hours = HOURS
+    units: Items[JournalUnit] = Field(
+        default=(),
+        description="Units whose entries are collected. Default: all entries.",
+        examples=[["ssh.service", "asterisk.service"]],
+    )
+    matches: Items[JournalMatch] = Field(
+        default=(),
+        description="Fields that an entry must have, as `journalctl` reads them: two values of "
+        "one field are alternatives. `_UID` selects accounts.",
+        examples=[["_UID=1002", "_UID=1003"]],
+    )
+    folder: Place | None = Field(
+        default=None,
+        description="A folder of journal files, for example of systemd-journal-remote. Default: "
+        "the journal of this machine.",
+        examples=["/var/log/journal/remote"],
+    )
+    timeout_seconds: CollectionSeconds = Field(
+        default=600,
+        description="Time limit. After it the journal is cut and recorded as incomplete.",
+        examples=[600],
+    )
+    limit_mib: Mebibytes = LIMIT_MIB
+
+
+EvidenceConfig: TypeAlias = Annotated[
+    FilesEvidenceConfig | JournaldEvidenceConfig, Field(discriminator="kind")
+]
 
 
 class EvidenceBucketConfig(S3Config):

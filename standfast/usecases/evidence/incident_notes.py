@@ -14,7 +14,9 @@ from pathlib import Path
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory.live_adapters import read_signing_key
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.host_name import host_name
 from standfast.ledger.incidents.incident_notes import Note
@@ -85,7 +87,13 @@ def _with_files(
         folder=config.custody.folder / incident_id,
     )
     source = FilesEvidence(
-        name=SOURCE, paths=paths, signing_key=read_signing_key(config.custody.key), clock=clock
+        SOURCE,
+        FilesEvidenceConfig(kind="files", paths=tuple(paths)),
+        SourceContext(
+            signing_key=read_signing_key(config.custody.key),
+            clock=clock,
+            reveal=lambda reference: installation.resolver.resolve(reference).reveal(),
+        ),
     )
     result = source.collect(Order(token=token, verb=SNAPSHOT, target=folder), custody)
     if result.state is not EffectState.DONE:

@@ -16,6 +16,7 @@ from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
 from standfast.adapters.factory.password_rotation import read_recipients
 from standfast.config.schema import OrganisationConfig
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
 from standfast.evidence.bucket_copy import Elsewhere
@@ -212,7 +213,9 @@ def _stamps(ground: Ground) -> Iterator[Check]:
 
 def _source(ground: Ground, name: str) -> Iterator[Check]:
     found = f"{name}: {ground.outside.source(name).describe()}"
-    if all(path.exists() for path in ground.config.evidence[name].paths):
+    settings = ground.config.evidence[name]
+    paths = settings.paths if isinstance(settings, FilesEvidenceConfig) else ()
+    if all(path.exists() for path in paths):
         yield ok("evidence", found)
     else:
         yield warn("evidence", found, "correct the paths: missing files are not preserved")

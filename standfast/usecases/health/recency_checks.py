@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
 
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.continuity.clock_skew import is_to_come
 from standfast.errors import PlaybookInvalid
 from standfast.evidence.sensitive_numbers import find_sensitive_numbers
@@ -204,6 +205,8 @@ def _factors(installation: Installation) -> Iterator[Check]:
 
 def _logs(installation: Installation) -> Iterator[Check]:
     for name, settings in installation.config.evidence.items():
+        if not isinstance(settings, FilesEvidenceConfig):
+            continue
         found = find_sensitive_numbers(settings.paths, settings.exclude)
         read = f"the ends of {counted(found.files, 'file')}"
         if found.in_files:

@@ -5,30 +5,30 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from standfast.adapters.evidence_sources import Custody, files
+from standfast.adapters.evidence_sources import Custody, sealed_source
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.evidence import tree_copy
 from standfast.evidence.custody import Act, read_custody, verify_custody
 from standfast.evidence.manifest import Item, Kind
 from standfast.evidence.seal import read_sealed, verify_seal
 from standfast.records import EffectState
-from tests.adapters.evidence_sources.contract import NOW, EvidenceContract, order
+from tests.adapters.evidence_sources.contract import CONTEXT, KEY, SealedContract, order
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key()
 
 
 def evidence_of(*paths: Path, exclude: tuple[str, ...] = ()) -> FilesEvidence:
     return FilesEvidence(
-        name="logs", paths=paths, exclude=exclude, signing_key=KEY, clock=lambda: NOW
+        "logs",
+        FilesEvidenceConfig(kind="files", paths=paths, exclude=exclude),
+        CONTEXT,
     )
 
 
@@ -52,14 +52,7 @@ def origin(tmp_path: Path) -> Path:
     return logs
 
 
-@pytest.fixture
-def custody(tmp_path: Path) -> Custody:
-    return Custody(
-        incident="2025-014", collector="r.okafor", reason="takeover", folder=tmp_path / "evidence"
-    )
-
-
-class TestFilesEvidence(EvidenceContract):
+class TestFilesEvidence(SealedContract):
     @pytest.fixture
     def source(self, origin: Path) -> FilesEvidence:
         return evidence_of(origin)
@@ -118,9 +111,9 @@ def test_repeated_crash_ends_in_whole_evidence(
             case "copy":
                 patched.setattr(tree_copy, "_write", crash)
             case "manifest":
-                patched.setattr(files, "write_seal", crash)
+                patched.setattr(sealed_source, "write_seal", crash)
             case "rename":
-                patched.setattr(files, "append_custody", crash)
+                patched.setattr(sealed_source, "append_custody", crash)
         # A killed process clears nothing away.
         patched.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(Crash):
@@ -267,7 +260,8 @@ def test_nothing_to_freeze_fails_and_leaves_nothing(tmp_path: Path, custody: Cus
 
 
 @pytest.mark.parametrize(
-    ("module", "does"), [(tree_copy, "_write"), (files, "make_private"), (files, "write_seal")]
+    ("module", "does"),
+    [(tree_copy, "_write"), (sealed_source, "make_private"), (sealed_source, "write_seal")],
 )
 def test_full_disk_is_no_missing_evidence(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch, module: ModuleType, does: str
@@ -493,16 +487,7 @@ def test_a_token_never_leads_out_of_the_folder(token: str, origin: Path, custody
     assert not custody.folder.exists()
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda: FilesEvidence(name="../x", paths=[Path("/a")], signing_key=KEY, clock=lambda: NOW),
-        lambda: FilesEvidence(name="x", paths=[Path("a")], signing_key=KEY, clock=lambda: NOW),
-        lambda: FilesEvidence(name="x", paths=[], signing_key=KEY, clock=lambda: NOW),
-    ],
-)
-def test_unnameable_or_empty_source_is_refused(
-    build: Callable[[], FilesEvidence],
-) -> None:
+def test_name_that_is_no_folder_is_refused() -> None:
+    settings = FilesEvidenceConfig(kind="files", paths=(Path("/a"),))
     with pytest.raises(ConfigurationError):
-        build()
+        FilesEvidence("../x", settings, CONTEXT)

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import Damaged
 from standfast.evidence.custody import (
     CUSTODY_FILE,
@@ -19,14 +19,13 @@ from standfast.evidence.custody import (
 from standfast.evidence.private_files import make_private, sync_folder, write_atomically
 from standfast.evidence.seal import verify_seal
 from standfast.records import EffectState
-from tests.adapters.evidence_sources.contract import NOW, order
+from tests.adapters.evidence_sources.contract import CONTEXT, KEY, NOW, order
 from tests.backup.conftest import folder
 from tests.backup.disk_trace import Phase, in_tracing_process, kill_everywhere
 from tests.backup.ptrace import WHERE_TRACED
 
 pytestmark = WHERE_TRACED
 __all__ = ["folder"]
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 DEATHS = pytest.mark.parametrize(
     ("phase", "names_survive"),
     [(Phase.DURING, None), (Phase.AFTER, None), (Phase.AFTER, False), (Phase.AFTER, True)],
@@ -59,7 +58,11 @@ class _Freezing:
             reason="takeover",
             folder=self._all / "2025-014",
         )
-        self.source = FilesEvidence(name="logs", paths=[logs], signing_key=KEY, clock=lambda: NOW)
+        self.source = FilesEvidence(
+            "logs",
+            FilesEvidenceConfig(kind="files", paths=(logs,)),
+            CONTEXT,
+        )
         self.place = self.custody.folder / "logs" / "token-1"
         self.reported = self._told / "done"
 

@@ -3,16 +3,17 @@
 import re
 from pathlib import Path
 
+from standfast.adapters.factory.evidence_sources import SOURCES
 from standfast.config import load
 
 TEXT = (Path(__file__).parents[3] / "docs" / "evidence.md").read_text(encoding="utf-8")
 
 
 def test_page_has_settings_that_load(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```toml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    block = "\n".join(re.findall(r"^```toml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
     file = tmp_path / "standfast.toml"
     file.write_text(f'[organisation]\nname = "Example"\ncontact_line = "0123"\n{block}')
     config = load(file)
-    assert set(config.evidence) == {"telephony"}
+    assert {settings.kind for settings in config.evidence.values()} == set(SOURCES)
     assert config.custody.s3 is not None
     assert config.custody.timestamp is not None

@@ -11,7 +11,9 @@ import pytest
 from backup.stores.s3.store import S3Store
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory.live_adapters import read_signing_key
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import Damaged, ExitStatus, UsageError
 from standfast.evidence import bucket_copy
 from standfast.evidence.custody import Act, read_custody
@@ -23,6 +25,7 @@ from standfast.usecases.health.check_results import Check, Verdict
 from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.adapters.evidence_sources.contract import order
+from tests.adapters.settings import reveal
 from tests.backup.s3_proxy import Fault, running_proxy
 from tests.servers.seaweedfs import Bucket, SeaweedFs
 from tests.usecases.installations import enrol_people, furnish, installation_at
@@ -157,11 +160,14 @@ def test_the_bucket_alone_gives_back_every_byte(installation: Installation) -> N
 def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
     """The logs as an incident freezes them, without automatic retries."""
     source = FilesEvidence(
-        name="telephony",
-        paths=[installation.config.folder / "logs"],
-        signing_key=read_signing_key(installation.config.custody.key),
-        clock=installation.clock,
-        elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
+        "telephony",
+        FilesEvidenceConfig(kind="files", paths=(installation.config.folder / "logs",)),
+        SourceContext(
+            signing_key=read_signing_key(installation.config.custody.key),
+            clock=installation.clock,
+            elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
+            reveal=reveal,
+        ),
     )
     folder = installation.config.custody.folder / CASE
     return source, Custody(incident=CASE, collector="dana", reason="takeover", folder=folder)

@@ -9,13 +9,16 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory.live_adapters import read_signing_key
+from standfast.config.sections.evidence import FilesEvidenceConfig
 from standfast.errors import StandfastError
 from standfast.records import EffectState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.review import review_evidence
 from standfast.usecases.incidents.built_in_procedures import built_in_procedures
 from tests.adapters.evidence_sources.contract import order
+from tests.adapters.settings import reveal
 from tests.usecases.installations import furnish, installation_at
 
 CASE = "2026-014"
@@ -32,10 +35,13 @@ def freeze(installation: Installation, source: str) -> Path:
     """Freeze the logs as a source of this name; give the sealed folder."""
     folder = installation.config.custody.folder / CASE
     evidence = FilesEvidence(
-        name=source,
-        paths=[installation.config.folder / "logs"],
-        signing_key=read_signing_key(installation.config.custody.key),
-        clock=lambda: datetime.now(UTC),
+        source,
+        FilesEvidenceConfig(kind="files", paths=(installation.config.folder / "logs",)),
+        SourceContext(
+            signing_key=read_signing_key(installation.config.custody.key),
+            clock=lambda: datetime.now(UTC),
+            reveal=reveal,
+        ),
     )
     custody = Custody(incident=CASE, collector="dana", reason="takeover", folder=folder)
     assert evidence.collect(order(), custody).state is EffectState.DONE

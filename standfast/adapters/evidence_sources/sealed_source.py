@@ -1,0 +1,287 @@
+"""Base class of sources that seal what they collect in a folder.
+
+    FOLDER/SOURCE/TOKEN.partial/            while it is collected
+    FOLDER/SOURCE/TOKEN/files/…             the collected files
+                       /manifest.json
+                       /seal.dsse.json
+                       /custody.jsonl
+
+A subclass writes the files and returns their items; `evidence.seal` signs.
+
+Rules
+- Everything is written and synchronised under `.partial`; one rename turns it into evidence. A
+  folder without `.partial` is complete.
+- The `.partial` of a dead collector is removed by the next one. A running collector holds a lock on
+  it, and a second one is asked to try again later.
+- If a store for copies is configured, the sealed folder is copied there before it counts as
+  collected. A failed copy fails the collection, which is repeated; the sealed folder here stays.
+- If nothing could be read, the result is FAILED with the reason of the first item, and nothing
+  stays behind. If the copy cannot be written, the result is FAILED with that reason, not with one
+  of the original.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import BackupError, StoreUnavailable
+from standfast import __version__
+from standfast.adapters.evidence_sources import Custody, EvidenceSource
+from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
+from standfast.evidence.bucket_copy import Elsewhere, copy_folder, is_copied
+from standfast.evidence.custody import Act, append_custody, read_custody
+from standfast.evidence.host_clock import HostClock, read_host_clock
+from standfast.evidence.manifest import Item, Kind, Manifest
+from standfast.evidence.private_files import make_private, sync_folder, sync_tree
+from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
+from standfast.evidence.tree_copy import StorageError
+from standfast.host_name import host_name
+from standfast.plurals import counted
+from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
+from standfast.retry_rules import COPY_STORE_SECONDS, OTHER_COLLECTOR_SECONDS
+from standfast.secrets import Reveal
+
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+
+
+class _AnotherCollects(Exception):
+    pass
+
+
+class _NothingRead(Exception):
+    """Nothing could be frozen; the message is the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceContext:
+    """Objects that a source needs besides its settings."""
+
+    signing_key: Ed25519PrivateKey
+    clock: Now
+    reveal: Reveal
+    host_clock: Callable[[], HostClock] = read_host_clock
+    elsewhere: Elsewhere | None = None  # the store for copies of sealed folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """Items that a source wrote below `files/`, and their scope."""
+
+    items: tuple[Item, ...]
+    paths: tuple[str, ...]  # paths, commands or addresses that were read
+    exclude: tuple[str, ...] = ()
+    excluded: int = 0
+
+
+class SealedSource(EvidenceSource):
+    """A source with one sealed folder for each order.
+
+    The constructor checks the name and reads nothing.
+    """
+
+    def __init__(self, name: str, context: SourceContext) -> None:
+        if not _FOLDER_NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"evidence source {name!r}: the name is not valid for a folder. Choose another."
+            )
+        self.name = name
+        self._signing_key = context.signing_key
+        self._public_key = context.signing_key.public_key()
+        self._clock = context.clock
+        self._host_clock = context.host_clock
+        self._elsewhere = context.elsewhere
+
+    @abstractmethod
+    def _scope(self) -> str:
+        """Return what is collected, for the plan; `Unavailable` if impossible."""
+
+    @abstractmethod
+    def _collect(self, files: Path, custody: Custody) -> Collected:
+        """Write the files below `files`, durably, and return their items.
+
+        There is at least one item. A failure of the source is an item with its reason, or
+        `Unavailable` if nothing was collected; `StorageError` is a failure to write.
+        """
+
+    def describe(self) -> str:
+        """Return what is collected and where it is copied."""
+        then = f"; then copy it to {self._elsewhere.where}" if self._elsewhere else ""
+        return f"{self._scope()}{then}"
+
+    def find(self, order: Order, custody: Custody) -> bool:
+        """Return whether a folder sealed with our key exists, and its copy."""
+        place = self._place(order, custody)
+        if not is_sealed(place, self._public_key):
+            return False
+        try:
+            return self._elsewhere is None or is_copied(place, self._elsewhere.where)
+        except Damaged:
+            return False
+
+    def collect(self, order: Order, custody: Custody) -> Result:
+        """Freeze and seal, or return the result of an earlier call."""
+        if not _FOLDER_NAME.fullmatch(order.token):
+            return _failed(order, "the order's token cannot name a folder")
+        place = self._place(order, custody)
+        try:
+            if not place.exists():
+                make_private(place.parent)
+                with _claimed(place.with_name(f"{place.name}.partial")) as partial:
+                    if not place.exists():
+                        self._fill(partial, order, custody)
+        except _AnotherCollects:
+            return _failed(order, "another runner is collecting this", OTHER_COLLECTOR_SECONDS)
+        except _NothingRead as error:
+            return _failed(order, f"nothing could be read: {error}")
+        except Unavailable as error:
+            return _failed(order, str(error), error.retry_after_seconds)
+        except (StorageError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            reason = (
+                f"evidence folder {custody.folder}: cannot be written, {why}. Free space or check "
+                "its disk. It is tried again."
+            )
+            return _failed(order, reason, COPY_STORE_SECONDS)
+        if not is_sealed(place, self._public_key):
+            return _failed(order, "evidence of this order exists, but its seal does not verify")
+        result = _result(order, place.name, read_sealed(place, self._public_key))
+        if self._elsewhere:
+            result = self._copied(result, place, custody)
+        with suppress(Damaged):  # a verification reports the damage
+            last = read_custody(place)[-1:]
+            hashes = [entry.hash for entry in last]
+            result = replace(result, facts={**result.facts, "custody": hashes})
+        return result
+
+    def _copied(self, result: Result, place: Path, custody: Custody) -> Result:
+        """Copy a sealed folder to the store unless it was copied before."""
+        assert self._elsewhere is not None  # noqa: S101  # for the type checker
+        where = self._elsewhere.where
+        name = f"{custody.incident}/{self.name}/{place.name}"
+        try:
+            if not is_copied(place, where):
+                store = self._elsewhere.open()
+                copy_folder(place, name, store, where, custody.collector, self._clock)
+        except (BackupError, StandfastError, OSError) as error:
+            may_pass = isinstance(error, StoreUnavailable | Unavailable)
+            return replace(
+                result,
+                state=EffectState.FAILED,
+                reason=f"{result.reason} and sealed here, but not copied to {where}: {error}",
+                retry_after_seconds=COPY_STORE_SECONDS if may_pass else None,
+            )
+        return replace(
+            result,
+            reason=f"{result.reason}, and copied to {where}",
+            facts={**result.facts, "copied_to": where},
+        )
+
+    def _fill(self, partial: Path, order: Order, custody: Custody) -> None:
+        """Collect into `partial`, seal and rename it; `_NothingRead` if empty."""
+        started = self._clock()
+        files = partial / FILES_FOLDER
+        files.mkdir(mode=0o700)
+        collected = self._collect(files, custody)
+        if all(item.kind is Kind.UNREAD for item in collected.items):
+            raise _NothingRead(collected.items[0].reason)
+        sync_tree(files)
+        ended = self._clock()
+        manifest = Manifest(
+            incident=custody.incident,
+            source=self.name,
+            token=order.token,
+            collector=custody.collector,
+            reason=custody.reason,
+            host=host_name(),
+            version=__version__,
+            started=timestamp(started),
+            ended=timestamp(ended),
+            paths=collected.paths,
+            exclude=collected.exclude,
+            excluded=collected.excluded,
+            items=collected.items,
+            clock=self._host_clock(),  # after the copies: a slow time service must not delay them
+        )
+        write_seal(partial, manifest, self._signing_key)
+        append_custody(
+            partial, at=ended, who=custody.collector, act=Act.COLLECTED, detail=custody.reason
+        )
+        place = partial.with_name(order.token)
+        partial.rename(place)
+        sync_folder(place.parent)
+
+    def _place(self, order: Order, custody: Custody) -> Path:
+        return custody.folder / self.name / order.token
+
+
+@contextmanager
+def _claimed(partial: Path) -> Iterator[Path]:
+    """Lock and empty `partial` while collecting; remove it afterwards.
+
+    After a successful rename it does not exist any more.
+    """
+    partial.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _AnotherCollects from None
+        # Between our open and our lock, its holder may have renamed or removed the folder.
+        if not partial.exists() or not os.path.samestat(os.fstat(descriptor), partial.stat()):
+            raise _AnotherCollects
+        for inner in partial.iterdir():
+            shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _result(order: Order, folder: str, manifest: Manifest) -> Result:
+    counts = manifest.counts
+    reason = f"{counted(counts.files, 'file')} frozen"
+    if counts.incomplete:
+        reason += f", {counts.incomplete} of them incomplete"
+    if counts.unread:
+        reason += f", {counts.unread} not"
+    return Result(
+        target=order.target,
+        state=EffectState.DONE,
+        reason=reason,
+        facts={
+            "manifest": hashlib.sha256(manifest.as_bytes()).hexdigest(),
+            "folder": f"{manifest.source}/{folder}",
+            **asdict(counts),
+            **_clock_facts(manifest),
+        },
+    )
+
+
+def _clock_facts(manifest: Manifest) -> JsonObject:
+    if manifest.clock is None:
+        return {}
+    return {
+        "clock_offset_microseconds": manifest.clock.offset_microseconds,
+        "clock_known_by": manifest.clock.known_by,
+    }
+
+
+def _failed(order: Order, reason: str, retry_after_seconds: float | None = None) -> Result:
+    return Result(
+        target=order.target,
+        state=EffectState.FAILED,
+        reason=reason,
+        retry_after_seconds=retry_after_seconds,
+    )

@@ -1,0 +1,25 @@
+"""Evidence sources, built from their settings.
+
+The module of a source is imported when it is built, as that of a connector.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
+
+from standfast.adapters.evidence_sources import EvidenceSource
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.config.sections.evidence import EvidenceConfig
+
+# The class by kind; its module below `standfast.adapters.evidence_sources` has the kind's name.
+SOURCES: Final[Mapping[str, str]] = {
+    "files": "FilesEvidence",
+    "journald": "JournaldEvidence",
+}
+
+
+def build_source(name: str, settings: EvidenceConfig, context: SourceContext) -> EvidenceSource:
+    """Build a source and resolve its secrets; SecretMissing names one."""
+    module = import_module(f"standfast.adapters.evidence_sources.{settings.kind}")
+    source: EvidenceSource = getattr(module, SOURCES[settings.kind])(name, settings, context)
+    return source

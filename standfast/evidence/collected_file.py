@@ -1,0 +1,75 @@
+"""File of collected records, hashed while it is written.
+
+    with CollectedFile(files, "/sign-ins.jsonl") as records:
+        records.write(b"...")
+        return records.item()
+
+Rules
+- The bytes are written as they were received; nothing is parsed.
+- A failure to write is `StorageError`.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Self
+
+from standfast.evidence.manifest import Item, Kind
+from standfast.evidence.private_files import make_private
+from standfast.evidence.tree_copy import storing
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+class CollectedFile:
+    """One new file below the folder `files`; `path` is that of its item."""
+
+    def __init__(self, files: Path, path: str) -> None:
+        self._path = path
+        self._hashed = hashlib.sha256()
+        self.size_bytes = 0
+        self._place = files / path.lstrip("/")
+        with storing():
+            make_private(self._place.parent)
+            self._stream = os.fdopen(os.open(self._place, _NEW, 0o600), "wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with storing():
+            self._stream.close()
+
+    def write(self, block: bytes) -> None:
+        """Append a block."""
+        self._hashed.update(block)
+        self.size_bytes += len(block)
+        with storing():
+            self._stream.write(block)
+
+    def item(self, missing: str = "") -> Item:
+        """Synchronise the file and return its item.
+
+        `missing` says which part could not be collected, and why.
+        """
+        with storing():
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        return Item(
+            path=self._path,
+            kind=Kind.FILE,
+            size_bytes=self.size_bytes,
+            sha256=self._hashed.hexdigest(),
+            reason=missing,
+        )
+
+    def discard(self, reason: str) -> Item:
+        """Remove the file; return an item that was not read."""
+        with storing():
+            self._place.unlink()
+        return unread(self._path, reason)
+
+
+def unread(path: str, reason: str) -> Item:
+    """Return the item of something that could not be collected."""
+    return Item(path=path, kind=Kind.UNREAD, reason=reason)
