@@ -25,6 +25,15 @@ JournalMatch = Annotated[
 ]
 
 
+def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
+    if not argv or not argv[0].startswith("/"):
+        raise ValueError("begin with the program and its absolute path")
+    return argv
+
+
+CommandLine = Annotated[Items[str], AfterValidator(_program)]
+
+
 class FilesEvidenceConfig(Section):
     """Files and folders that are frozen as evidence: copied, hashed, sealed."""
 
@@ -91,8 +100,29 @@ class JournaldEvidenceConfig(Section):
     limit_mib: Mebibytes = LIMIT_MIB
 
 
+class CommandsEvidenceConfig(Section):
+    """The output of listed commands: what is lost when the machine stops."""
+
+    kind: Literal["commands"] = Field(
+        description="The output of commands on this machine.", examples=["commands"]
+    )
+    commands: Annotated[Items[CommandLine], Field(min_length=1)] = Field(
+        description="The commands, each with the absolute path of its program and its arguments, "
+        "the most volatile first. They run without a shell, and must change nothing.",
+        examples=[[["/usr/bin/ss", "-tanp"], ["/usr/bin/ps", "auxww"]]],
+    )
+    timeout_seconds: CollectionSeconds = Field(
+        default=30,
+        description="Time limit of each command. After it the command is ended, and its output "
+        "is recorded as incomplete.",
+        examples=[30],
+    )
+    limit_mib: Mebibytes = LIMIT_MIB
+
+
 EvidenceConfig: TypeAlias = Annotated[
-    FilesEvidenceConfig | JournaldEvidenceConfig, Field(discriminator="kind")
+    FilesEvidenceConfig | JournaldEvidenceConfig | CommandsEvidenceConfig,
+    Field(discriminator="kind"),
 ]
 
 

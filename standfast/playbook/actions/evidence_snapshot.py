@@ -1,8 +1,9 @@
 """Copy evidence sources as they are now, hashed and sealed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
+from standfast.config.sections.evidence import EvidenceConfig
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject
@@ -13,7 +14,7 @@ SNAPSHOT = "evidence.snapshot"
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     configured = planner.config.evidence
     wanted = arguments["sources"]
-    names = list(configured) if wanted == "all" else list(cast("Sequence[str]", wanted))
+    names = configured if wanted == "all" else cast("Sequence[str]", wanted)
     if not names:
         reason = (
             "no evidence source is configured. Add [evidence.NAME], and copy present logs by hand."
@@ -26,9 +27,14 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
                 name,
                 "" if name in configured else "the configuration has no such evidence source",
             )
-            for name in names
+            for name in sorted(names, key=lambda name: not _is_volatile(name, configured))
         )
     )
+
+
+def _is_volatile(name: str, configured: Mapping[str, EvidenceConfig]) -> bool:
+    """Return whether a source is lost first: RFC 3227 2.1 begins with such."""
+    return name in configured and configured[name].kind == "commands"
 
 
 def _draft(source: str, name: str, refusal: str) -> Draft:
