@@ -35,13 +35,15 @@ from flows.nightly_backup import nightly_backup
 from flows.repository_retention import keep_repository
 from flows.restore_drill import restore_drill
 from flows.service_drill import service_drill
+from flows.surprise_drill import surprise_drill
 from flows.watch import keep_watch
 from standfast.config import Config
 from standfast.records import timestamp
 from standfast.usecases.backups.backup_run import set_age
 from standfast.usecases.backups.maintenance_schedule import ScheduledTask, scheduled_tasks
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.core.run_record import SERVICE_SUBJECT
+from standfast.usecases.core.run_record import SERVICE_SUBJECT, SURPRISE_SUBJECT
+from standfast.usecases.drills.surprise_drill import LOOK_MINUTES
 
 WATCH_SCHEDULE = "*/10 * * * *"
 
@@ -76,6 +78,9 @@ def _task_deployment(
     match task.kind:
         case "keep":
             return _deployment(keep_repository, host, {"config": path}, at)
+        case "drill" if task.subject == SURPRISE_SUBJECT:
+            looks = (f"*/{LOOK_MINUTES} * * * *", at[1])
+            return _deployment(surprise_drill, host, {"config": path}, looks)
         case "drill" if task.subject.startswith(SERVICE_SUBJECT):
             service = task.subject.removeprefix(SERVICE_SUBJECT)
             of_service: dict[str, str | bool] = {"config": path, "service": service}

@@ -29,6 +29,13 @@ def dangling(config: Config) -> Iterator[Finding]:
         for service_name in config.drills.schedule.service:
             scheduled = ("drills", "schedule", "service", service_name)
             yield from _known(scheduled, service_name, services, "service")
+        is_drawn = config.drills.schedule.surprise is not None
+        if is_drawn and not any(service.sets for service in services.values()):
+            yield Finding(
+                key=("drills", "schedule", "surprise"),
+                message="finds no service with a backup set",
+                hint="add `sets` to a service",
+            )
     yield from _hooks(config)
     for name in config.heartbeats.backup:
         yield from _known(("heartbeats", "backup", name), name, sets, "backup set")

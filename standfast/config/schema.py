@@ -36,6 +36,7 @@ from standfast.config.value_types import (
     Count,
     CronSchedule,
     DatabaseUrl,
+    Hours,
     Items,
     Language,
     Line,
@@ -139,6 +140,19 @@ class LedgerConfig(Section):
     )
 
 
+class SurpriseDrillConfig(Section):
+    """Drills that nobody can prepare for, one in each window.
+
+    The service, the recovery points and the moment are drawn from a random seed, which is recorded.
+    """
+
+    begins: CronSchedule = Field(
+        description="When a window begins. Its end must be before the next begin.",
+        examples=["0 8 1 * *"],
+    )
+    hours: Hours = Field(description="The length of the window.", examples=[200])
+
+
 class DrillScheduleConfig(Section):
     """Times of unattended drills, in the organisation's time zone.
 
@@ -154,6 +168,9 @@ class DrillScheduleConfig(Section):
         default={},
         description="Services, and when each is drilled with all on which it depends.",
         examples=[{"crm": "0 4 1 * *"}],
+    )
+    surprise: SurpriseDrillConfig | None = Field(
+        default=None, description="Windows for a drill of a random service at a random time."
     )
 
 

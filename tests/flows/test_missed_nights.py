@@ -17,7 +17,14 @@ from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.health.watchdog import GRACE
-from tests.usecases.backup_installation import NOW, AwayStore, furnish, identity, installation_at
+from tests.usecases.backup_installation import (
+    NOW,
+    SERVICE,
+    AwayStore,
+    furnish,
+    identity,
+    installation_at,
+)
 
 pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
@@ -113,3 +120,16 @@ def test_bucket_is_verified_only_on_request(tmp_path: Path) -> None:
     bucket = '[backup.s3]\nbucket = "vault"\naccess_key_id = "env:A"\nsecret_access_key = "env:B"\n'
     config_file.write_text(text.replace("[backup.sets.main]", f"{bucket}\n[backup.sets.main]"))
     assert scheduled(config_file) == {}
+
+
+def test_surprise_drills_are_looked_for_often(tmp_path: Path) -> None:
+    schedule = '[drills.schedule.surprise]\nbegins = "0 8 1 * *"\nhours = 100\n'
+    config_file = furnish(
+        tmp_path, SERVICE + '[drills]\nidentity = "file:offline/custodian.txt"\n' + schedule
+    )
+    (surprise,) = (
+        one
+        for one in deployments(config_file, load(config_file))
+        if one.flow_name == "surprise-drill"
+    )
+    assert [str(one.schedule.cron) for one in surprise.schedules or ()] == ["*/15 * * * *"]  # type: ignore[union-attr]  # a cron

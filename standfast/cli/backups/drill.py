@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from standfast.usecases.drills.outcome import DrillOutcome
     from standfast.usecases.drills.service_drill import ServiceDrillOutcome
     from standfast.usecases.drills.service_prediction import ServicePrediction
+    from standfast.usecases.drills.surprise_draw import Draw
 
 _BASIS = {
     "last_change": "the last restored change",
@@ -52,6 +53,12 @@ _MOST_NAMED = 20  # lines of output, differences or problems; the document has a
     help="A set, or a service with all on which it depends; service.NAME if a set has its name.",
 )
 @click.option("--all", "is_all", is_flag=True, help="Drill all services.")
+@click.option(
+    "--surprise",
+    "is_surprise",
+    is_flag=True,
+    help="Drill a random service from random recovery points.",
+)
 @identity_option
 @click.option(
     "--point",
@@ -75,7 +82,7 @@ _MOST_NAMED = 20  # lines of output, differences or problems; the document has a
     "--seed",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Repeat the sample of this seed. Default: a random seed, which is printed.",
+    help="Repeat the sample or surprise of this seed. Default: a random seed, which is printed.",
 )
 @click.option("--keep", is_flag=True, help="Keep the restored data.")
 @click.option(
@@ -86,6 +93,7 @@ def run(
     call: Call,
     name: str | None,
     is_all: bool,
+    is_surprise: bool,
     identity: Path | None,
     point: str,
     until: str | None,
@@ -99,15 +107,19 @@ def run(
     The RTO is measured from the start of the drill until the service is usable, the RPO from the
     last restored change. The report is signed and contains the hash of the previous one.
     """
+    from standfast.usecases.core.run_record import SURPRISE_SUBJECT
     from standfast.usecases.drills.file_sample import new_sample
     from standfast.usecases.drills.restore_drill import run_drill
+    from standfast.usecases.drills.surprise_draw import draw_service
 
-    if seed is not None and sample is None:
-        raise UsageError("--seed: there is no sample. Give --sample PERCENT as well.")
+    is_surprise |= name == SURPRISE_SUBJECT
+    name = None if name == SURPRISE_SUBJECT else name
+    if seed is not None and sample is None and not is_surprise:
+        raise UsageError("--seed: nothing is random. Give --sample PERCENT or --surprise as well.")
     if sample is not None and (compare or until):
         raise UsageError("--sample: it cannot be combined with --compare or --until")
-    if is_all == (name is not None):
-        raise UsageError("drill: give either the name of a set or a service, or --all")
+    if [is_all, is_surprise, name is not None].count(True) != 1:
+        raise UsageError("drill: give the name of a set or a service, or --all, or --surprise")
     with call.installation() as installation, call.progress() as tell:
         if name is None or name not in installation.config.backup.sets:
             if keep or compare or until or sample or point != "latest":
@@ -115,7 +127,9 @@ def run(
                     "arguments: --point, --until, --sample, --keep and --compare need the name of "
                     "a set"
                 )
-            return _run_services(call, installation, name, identity)
+            services = installation.config.services
+            drawn = draw_service(services, seed) if is_surprise else None
+            return _run_services(call, installation, name, identity, drawn)
         report = report_to(tell, f"restoring {name}")
         outcome = run_drill(
             *(installation, name, identity, point, "direct", report),
@@ -128,7 +142,11 @@ def run(
 
 
 def _run_services(
-    call: Call, installation: "Installation", name: str | None, identity: Path | None
+    call: Call,
+    installation: "Installation",
+    name: str | None,
+    identity: Path | None,
+    drawn: "Draw | None",
 ) -> ExitStatus:
     from standfast.usecases.core.run_record import SERVICE_SUBJECT
     from standfast.usecases.drills.service_drill import drill_services
@@ -138,7 +156,9 @@ def _run_services(
     if name is not None and name not in services:
         known = {**installation.config.backup.sets, **services}
         raise UsageError(f"set or service {name!r}: unknown; {known_names_hint(name, known)}")
-    outcome = drill_services(installation, [] if name is None else [name], identity)
+    name = drawn.service if drawn else name
+    chosen = [] if name is None else [name]
+    outcome = drill_services(installation, chosen, identity, drawn=drawn)
     return call.say(outcome.as_json(), lines_of_services(outcome), outcome.exit_status)
 
 
@@ -318,6 +338,11 @@ def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
     """Return the lines on order, clocks of each set, RTO and RPO."""
     lines: list[Line] = [
         f"Drill of {outcome.subject}: {outcome.state}.",
+        *(
+            [f"Drawn by seed {outcome.drawn.seed}: service {outcome.drawn.service}."]
+            if outcome.drawn
+            else []
+        ),
         "Order: " + ", then ".join(" and ".join(wave) for wave in outcome.waves) + ".",
     ]
     for name, drill in outcome.drills.items():

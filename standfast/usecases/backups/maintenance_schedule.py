@@ -4,7 +4,7 @@ Rules
 - Retention runs by `backup.keeping.schedule` if that is set: the keeper has a machine of its own. A
   vault in a folder is checked daily, any vault by `backup.verify_schedule`, and read in full by
   `backup.read_schedule`. If `drills.identity` is set, sets and services are drilled by
-  `drills.schedule`, or each set weekly.
+  `drills.schedule`, or each set weekly. Of a surprise drill, only the window has a schedule.
 - A task is late if it has not ended within two intervals of its schedule, which may pause, and an
   hour. A task that never ran counts from the start of the ledger.
 - Runs of any host on the same vault count.
@@ -24,7 +24,7 @@ from standfast.usecases.alarms.notification import Alarm
 from standfast.usecases.backups.verification import VAULT
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
-from standfast.usecases.core.run_record import SERVICE_SUBJECT
+from standfast.usecases.core.run_record import SERVICE_SUBJECT, SURPRISE_SUBJECT
 
 _DRILL_SCHEDULE = "0 5 * * 0"  # Sunday morning, when a restore disturbs least
 _LOOK_SCHEDULE = "30 6 * * *"  # after the nightly backups
@@ -71,6 +71,8 @@ def _drills(config: Config) -> Iterator[ScheduledTask]:
     services = {} if chosen is None else chosen.service
     for name, schedule in services.items():
         yield ScheduledTask(kind="drill", subject=f"{SERVICE_SUBJECT}{name}", schedule=schedule)
+    if chosen is not None and chosen.surprise is not None:
+        yield ScheduledTask(kind="drill", subject=SURPRISE_SUBJECT, schedule=chosen.surprise.begins)
 
 
 def lateness(installation: Installation) -> Iterator[Alarm]:

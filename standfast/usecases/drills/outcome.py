@@ -55,6 +55,7 @@ class DrillOutcome:
     rpo_basis: RpoBasis
     target: Target
     clocks: Mapping[DrillClock, datetime]  # the steps that were reached
+    superseded_at: datetime | None = None  # the time of the next point; RPO counts until it
     sample: PathSample | None = None  # the drill restored this part only
     output: Path | None = None  # the output of failed commands
     report: Path | None = None
@@ -140,6 +141,7 @@ class DrillOutcome:
             "point_sha256": self.point.sha256,
             "point_is_complete": self.point.complete,
             "point_consistent_at": _written(details.consistent_at if details else None),
+            "point_superseded_at": _written(self.superseded_at),
             "declared_at": timestamp(self.declared_at),
             "restored_at": _written(self.restored_at),
             "usable_at": _written(self.usable_at),

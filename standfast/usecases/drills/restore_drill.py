@@ -78,6 +78,7 @@ COMPARISON = "comparison with the live source"
 class _Seen:
     """Results so far; a later failure keeps them."""
 
+    lost_until: datetime
     result: RestoreResult | None = None
     restored_at: datetime | None = None
     usable_at: datetime | None = None
@@ -104,6 +105,7 @@ def run_drill(
     until: datetime | None = None,
     sample: PathSample | None = None,
     declared_at: datetime | None = None,
+    superseded_at: datetime | None = None,
 ) -> DrillOutcome:
     """Drill a set: restore and check it in isolation, then destroy it.
 
@@ -111,16 +113,17 @@ def run_drill(
 
     Without an identity file, use `drills.identity`. `compares` also compares the restored tree with
     the live source, which must not change meanwhile. `until` is the time up to which the log of a
-    base backup is replayed; `latest` is then the newest point before it. With a
-    `sample`, only its files are restored, and no service is checked. Times count from
-    `declared_at`, by default from now. Raise `UsageError` for an
-    unknown set, point or identity, `Refused` while another drill of this set runs.
+    base backup is replayed; `latest` is then the newest point before it. With a `sample`, only its
+    files are restored, and no service is checked. Times count from `declared_at`, by default from
+    now. Lost work counts until `superseded_at`, because a newer point has what changed later, or
+    else until `declared_at`. Raise `UsageError` for an unknown set, point or identity, `Refused`
+    while another drill of this set runs.
     """
     declared_at = declared_at or installation.clock()
     settings = set_of(installation, set_name)
     subject = set_name if sample is None else SAMPLE_SUBJECT + set_name
     services = _ordered_services(installation, set_name)
-    seen = _Seen()
+    seen = _Seen(lost_until=superseded_at or declared_at)
     if sample is not None:
         seen.checks, services = skipped_checks(services), {}
     seen.clocks[DrillClock.DECLARED] = declared_at
@@ -167,7 +170,7 @@ def run_drill(
         outcome = _outcome(
             installation, run.token, set_name, way, chosen, declared_at, seen, target
         )
-        outcome = replace(outcome, sample=sample)
+        outcome = replace(outcome, sample=sample, superseded_at=superseded_at)
         if not compares:
             skipped = CheckResult(
                 name=COMPARISON,
@@ -269,7 +272,7 @@ def _check(
             replace(
                 not_recovered(name, service),
                 rto_actual_ms=between(declared_at, back_at),
-                rpo_actual_ms=lost(lost_since, declared_at),
+                rpo_actual_ms=lost(lost_since, seen.lost_until),
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
                 is_checked=has_passed or has_failed,
                 is_checked_elsewhere=bool(results)
@@ -342,7 +345,7 @@ def _outcome(
         key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),
         default=None,
     )
-    rpo_ms, basis = lost(_consistent_at(point), declared_at), RpoBasis.CONSISTENT_AT
+    rpo_ms, basis = lost(_consistent_at(point), seen.lost_until), RpoBasis.CONSISTENT_AT
     if worst is not None:
         rpo_ms, basis = worst.rpo_actual_ms, worst.rpo_basis
     usable_at = None if seen.has_failed else seen.usable_at

@@ -24,12 +24,13 @@ from standfast.records import Json, timestamp
 from standfast.suggestions import known_names_hint
 from standfast.usecases.core.backup_repository import identity_of
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.core.run_record import SERVICE_SUBJECT, recorded
+from standfast.usecases.core.run_record import SERVICE_SUBJECT, SURPRISE_SUBJECT, recorded
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.outcome import DrillOutcome, judged, not_recovered
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.signed_reports import file_report
+from standfast.usecases.drills.surprise_draw import Draw, draw_point
 
 ALL = "services"  # the subject of a drill of all services
 _PARALLEL_DRILLS = 4
@@ -47,6 +48,7 @@ class ServiceDrillOutcome:
     drills: Mapping[str, DrillOutcome]  # by set
     problems: Mapping[str, str]  # the reason why a set was not drilled
     services: tuple[ObjectiveResult, ...]
+    drawn: Draw | None = None  # of a surprise drill
     report: Path | None = None
     report_digest: str = ""
 
@@ -122,6 +124,7 @@ class ServiceDrillOutcome:
             "files": sum(drill.restored.files for drill in drills if drill.restored),
             "bytes": sum(drill.restored.bytes for drill in drills if drill.restored),
             "is_damaged": any(drill.is_damaged for drill in drills),
+            "surprise": self.drawn.as_json() if self.drawn else None,
             **{state.value: names for state, names in states.items()},
             "target_is_gone": all(drill.target.is_gone for drill in drills),
             "report": self.report_digest,
@@ -142,11 +145,13 @@ def drill_services(
     names: Iterable[str],
     identity_file: Path | None,
     way: str = "direct",
+    *,
+    drawn: Draw | None = None,
 ) -> ServiceDrillOutcome:
     """Drill services and their dependencies; without names, all services.
 
-    Without an identity file, use `drills.identity`. Raise `UsageError` for an unknown service or
-    identity.
+    Without an identity file, use `drills.identity`. `drawn` draws the recovery points instead of
+    using the newest. Raise `UsageError` for an unknown service or identity.
     """
     declared_at = installation.clock()
     chosen = tuple(names)
@@ -154,9 +159,11 @@ def drill_services(
     identity_of(installation, identity_file)  # refuse a wrong identity before anything is recorded
     waves = recovery_order(services)
     subject = f"{SERVICE_SUBJECT}{chosen[0]}" if len(chosen) == 1 else ALL
+    if drawn is not None:
+        subject = SURPRISE_SUBJECT
     with recorded(installation, "drill", subject, way) as run:
         drills, problems = _drill_waves(
-            installation, services, waves, identity_file, way, declared_at
+            installation, services, waves, identity_file, way, declared_at, drawn
         )
         outcome = ServiceDrillOutcome(
             run=run.token,
@@ -167,6 +174,7 @@ def drill_services(
             drills=drills,
             problems=problems,
             services=_judge(services, waves, drills),
+            drawn=drawn,
         )
         filed = file_report(
             installation.config.drills.folder / "reports",
@@ -205,6 +213,7 @@ def _drill_waves(
     identity_file: Path | None,
     way: str,
     declared_at: datetime,
+    drawn: Draw | None,
 ) -> tuple[dict[str, DrillOutcome], dict[str, str]]:
     """Drill the sets of each wave in parallel, one wave after the other."""
     drills: dict[str, DrillOutcome] = {}
@@ -212,8 +221,18 @@ def _drill_waves(
 
     def drill(set_name: str) -> None:
         try:
+            point, superseded_at = "latest", None
+            if drawn is not None:
+                chosen = draw_point(installation, identity_file, set_name, drawn.seed)
+                point, superseded_at = chosen.name, chosen.superseded_at
             drills[set_name] = run_drill(
-                installation, set_name, identity_file, way=way, declared_at=declared_at
+                installation,
+                set_name,
+                identity_file,
+                point,
+                way,
+                declared_at=declared_at,
+                superseded_at=superseded_at,
             )
         except StandfastError as error:
             problems[set_name] = str(error)

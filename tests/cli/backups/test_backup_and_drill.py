@@ -497,6 +497,7 @@ def test_sample_drill_prints_the_seed_that_repeats_it(
         ["--sample", "0"],
         ["--sample", "101"],
         ["--seed", "1"],
+        ["--surprise"],
         ["--sample", "5", "--compare"],
         ["--sample", "5", "--until", "2026-03-02T14:20+01:00"],
     ],
@@ -509,13 +510,28 @@ def test_contradicting_sample_options_are_usage_errors(
     assert desk.json("drill", "list")["drills"] == []
 
 
-def test_drill_list_shows_predicted_recovery_beside_rto(
-    desk: Desk, installation: Path, identity: Path
-) -> None:
+def add_service(installation: Path) -> None:
     service = '\n[services.crm]\nowner = "Operations"\nrto_minutes = 60\nrpo_minutes = 60\n'
     check = '[[services.crm.checks]]\nkind = "command"\ncommand = ["true"]\n'
     with (installation / "standfast.toml").open("a") as config_file:
         config_file.write(service + 'sets = ["main"]\n' + check)
+
+
+def test_surprise_drill_prints_its_seed(desk: Desk, installation: Path, identity: Path) -> None:
+    add_service(installation)
+    desk.run("backup", "run", "main")
+    drill = ("drill", "run", "--surprise", "--identity", identity)
+    drawn = desk.json(*drill)["surprise"]
+    assert drawn["service"] == "crm"
+    answer = desk.run(*drill, "--seed", str(drawn["seed"]))
+    assert answer.status == 0, answer.out
+    assert f"seed {drawn['seed']}: service crm" in answer.out
+
+
+def test_drill_list_shows_predicted_recovery_beside_rto(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    add_service(installation)
     desk.run("backup", "run", "main")
     assert desk.run("drill", "run", "main", "--identity", identity).status == 0
     (predicted,) = desk.json("drill", "list")["predictions"]

@@ -1,0 +1,28 @@
+"""The flow of surprise drills: looks whether the drawn moment has come."""
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+
+from flows.flow_states import as_flow, told
+from standfast.errors import ExitStatus
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.surprise_drill import drill_by_surprise
+
+
+@flow(name="surprise-drill", persist_result=False, validate_parameters=False)
+def surprise_drill(config: str) -> State[None]:
+    """Drill the drawn service if its moment has come."""
+    return as_flow(drill(config, return_state=True))
+
+
+@task(name="drill-by-surprise", persist_result=False)
+def drill(config: str) -> State[None]:
+    """Look and drill; return the state that Prefect shows."""
+
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        outcome = drill_by_surprise(installation, "prefect")
+        if outcome is None:
+            return ExitStatus.DONE, "no surprise drill is due"
+        return outcome.exit_status, f"run {outcome.run}: {len(outcome.drills)} sets"
+
+    return told(config, work)
