@@ -62,6 +62,12 @@ class DatabaseCheckConfig(Section):
         description="Tables and the minimum number of rows of each.",
         examples=[{"customers": 1000}],
     )
+    maximum_loss_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description="How many percent of the rows of a table in `minimum_rows` may be missing, "
+        "compared with the last good drill of the set. Default: not compared.",
+        examples=[5],
+    )
     assertions: Items[Text] = Field(
         default=(),
         description="Queries that must each return true, such as a known total.",

@@ -1,8 +1,8 @@
 """Results of checks in a drill, with the level of what they prove."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +40,7 @@ class CheckResult:
     took_ms: int = 0
     last_change: datetime | None = None  # the newest change in the checked data
     output: str = ""  # messages of a failed command; they may be personal data
+    rows: Mapping[str, int] = field(default_factory=dict)  # by source/database/table
     is_elsewhere: bool = False  # it belongs to another set of the service
 
     def as_json(self) -> dict[str, Json]:
@@ -50,6 +51,7 @@ class CheckResult:
             "state": self.state.value,
             "reason": self.reason,
             "took_ms": self.took_ms,
+            **({"rows": dict(self.rows)} if self.rows else {}),
         }
 
 
@@ -60,6 +62,7 @@ class CheckFinding:
     problem: str = ""
     last_change: datetime | None = None
     output: str = ""
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:

@@ -1,9 +1,13 @@
 """Checks of a loaded database, as the planner configured them.
 
-A reason contains counts and names of tables, because the result of a query may be personal data.
+Rules
+- A reason contains counts and names of tables, because the result of a query may be personal data.
+- Rows are compared with those of the last good drill, not with a count at the time of the backup:
+  the hash proves the dump as it was made, and its load proves each row in it. Only an earlier drill
+  shows that rows were missing when it was made.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from backup.sources.client_programs import ProgramFailed
@@ -16,14 +20,23 @@ from standfast.usecases.drills.throwaway import ThrowawayServer
 _TRUE = {"t", "1"}  # of PostgreSQL, of MariaDB
 
 
-def check_database(check: DatabaseCheckConfig, server: ThrowawayServer) -> CheckFinding:
-    """Check the rows, the assertions and the newest change of a database."""
+def check_database(
+    check: DatabaseCheckConfig, server: ThrowawayServer, earlier: Mapping[str, int]
+) -> CheckFinding:
+    """Check the rows, the assertions and the newest change of a database.
+
+    `earlier` has the rows of the last good drill, by source, database and table.
+    """
     database = check.database
     try:
         server.value("SELECT 1", database)
     except ProgramFailed as error:
         return CheckFinding(problem="the database was not loaded", output=str(error))
-    problems = [*_missing_rows(check, server), *_failed_assertions(check, server)]
+    rows: dict[str, int] = {}
+    problems = [
+        *_missing_rows(check, server, earlier, rows),
+        *_failed_assertions(check, server),
+    ]
     last_change = None
     if check.last_change is not None:
         try:
@@ -32,18 +45,29 @@ def check_database(check: DatabaseCheckConfig, server: ThrowawayServer) -> Check
             return CheckFinding(problem="the last_change query failed", output=str(error))
         if last_change is None:
             problems.append("the last_change query returned no time")
-    return CheckFinding(problem="; ".join(problems), last_change=last_change)
+    return CheckFinding(problem="; ".join(problems), last_change=last_change, rows=rows)
 
 
-def _missing_rows(check: DatabaseCheckConfig, server: ThrowawayServer) -> Iterator[str]:
+def _missing_rows(
+    check: DatabaseCheckConfig,
+    server: ThrowawayServer,
+    earlier: Mapping[str, int],
+    rows: dict[str, int],
+) -> Iterator[str]:
+    """Yield the problems; note the counted rows."""
     for table, minimum in check.minimum_rows.items():
         try:
             count = server.row_count(table, check.database)
         except ProgramFailed:
             yield f"table {table} does not exist"
             continue
+        name = f"{check.source}/{check.database}/{table}"
+        rows[name] = count
         if count < minimum:
             yield f"table {table} has {counted(count, 'row')}, at least {minimum:,} were expected"
+        before, loss = earlier.get(name, 0), check.maximum_loss_percent
+        if loss is not None and count * 100 < before * (100 - loss):
+            yield f"table {table} has {counted(count, 'row')}, the last good drill had {before:,}"
 
 
 def _failed_assertions(check: DatabaseCheckConfig, server: ThrowawayServer) -> Iterator[str]:

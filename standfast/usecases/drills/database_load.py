@@ -39,6 +39,7 @@ from standfast.plurals import counted
 from standfast.records import Now
 from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
 from standfast.usecases.drills.drill_folders import server_folder
 from standfast.usecases.drills.log_replay import replay
@@ -63,6 +64,7 @@ class LoadedDatabases:
 
     servers: dict[str, ThrowawayServer] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # the reason, by source
+    earlier_rows: Mapping[str, int] = field(default_factory=dict)  # of the last good drill
 
     def reason_missing(self, source: str) -> str:
         """Return why a source has no server."""
@@ -111,7 +113,7 @@ def started_servers(
 ) -> Iterator[LoadedDatabases]:
     """Start an empty server for each source of the point that has dumps."""
     config = installation.config
-    databases = LoadedDatabases()
+    databases = LoadedDatabases(earlier_rows=_earlier_rows(installation, point))
     in_point = {source.name for source in (point.details.sources if point.details else ())}
     hidden = private_key_paths(config, identity_file)
     try:
@@ -136,6 +138,18 @@ def started_servers(
         for started in databases.servers.values():
             started.end()
         remove_tree(server_folder(folder))
+
+
+def _earlier_rows(installation: Installation, point: RecoveryPoint) -> Mapping[str, int]:
+    """Return the rows of the newest point, up to this one, with a good drill."""
+    runs = installation.ledger.runs.all("drill", point.set_name, states=("done", "partial"))
+    found: dict[str, Mapping[str, int]] = {}
+    for run in runs_of_vault(installation.config, runs):
+        name = str(run.summary.get("point", ""))
+        is_of_host = name.startswith(f"{point.writer}/")
+        if is_of_host and name <= point.name and run.summary.get("rows"):
+            found.setdefault(name, run.summary["rows"])
+    return found[max(found)] if found else {}
 
 
 def _new_server(
@@ -200,8 +214,9 @@ def load_databases(
         server = databases.servers.get(source.name)
         if server is None:
             continue
-        if isinstance(source, PostgresqlBaseSourceConfig):
-            assert isinstance(server, RecoveredPostgresql)  # noqa: S101 - of `_new_server`
+        if isinstance(source, PostgresqlBaseSourceConfig) and isinstance(
+            server, RecoveredPostgresql
+        ):
             replayed = replay(installation, repository, source, server, folder, until)
             results.append(replayed)
             if replayed.state is CheckState.FAILED:

@@ -178,6 +178,7 @@ class DrillOutcome:
             "files": self.restored.files if self.restored else 0,
             "bytes": self.restored.bytes if self.restored else 0,
             "clocks_ms": self.clocks_ms,
+            "rows": {name: count for check in self.checks for name, count in check.rows.items()},
             **({"sample": self.sampled} if self.sampled else {}),
             "not_restored": len(self.problems),
             "is_damaged": self.is_damaged,

@@ -80,7 +80,7 @@ def _run(
         case SqliteCheckConfig():
             found = _check_sqlite(check, tree)
         case DatabaseCheckConfig():
-            found = check_database(check, databases.servers[check.source])
+            found = check_database(check, databases.servers[check.source], databases.earlier_rows)
         case CommandCheckConfig():
             found = _check_command(check, tree, databases.environment)
     return replace(
@@ -90,6 +90,7 @@ def _run(
         took_ms=milliseconds(clock() - started),
         last_change=found.last_change,
         output=found.output,
+        rows=found.rows,
     )
 
 

@@ -1,0 +1,78 @@
+"""A drill compares the rows of a database with those of the last good drill."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.outcome import DrillOutcome
+from standfast.usecases.drills.restore_drill import run_drill
+from tests.servers.postgres import Postgres
+from tests.usecases.backup_installation import identity, installation_at
+from tests.usecases.drills.database_installation import (
+    CHECK,
+    SET,
+    TABLES,
+    backed_up,
+    drills_folder,
+)
+
+pytestmark = pytest.mark.xdist_group("databases")
+COMPARED = CHECK.replace(
+    "{ customers = 2, calls = 3 }", "{ calls = 0 }\nmaximum_loss_percent = 10"
+).replace('assertions = ["SELECT sum(id) = 6 FROM calls"]\n', "")
+ONE = "host-1/0000000001"
+
+
+@pytest.fixture
+def database(postgres_server: Postgres) -> Iterator[str]:
+    with postgres_server.database() as name:
+        postgres_server.execute(*TABLES, database=name)
+        yield name
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, postgres_server: Postgres, database: str) -> Iterator[Path]:
+    with drills_folder() as drills:
+        yield backed_up(tmp_path, drills, postgres_server, database, COMPARED)
+
+
+def drilled(config_file: Path, point: str = "latest") -> DrillOutcome:
+    with installation_at(config_file) as installation:
+        return run_drill(installation, SET, identity(config_file.parent), point)
+
+
+def back_up(config_file: Path) -> None:
+    with installation_at(config_file) as installation:
+        run_backup(installation, SET, "direct")
+
+
+def test_lost_rows_fail_the_next_drill(
+    config_file: Path, postgres_server: Postgres, database: str
+) -> None:
+    first = drilled(config_file)
+    assert first.exit_status is ExitStatus.DONE, first.as_json()
+    rows = {name: count for check in first.checks for name, count in check.rows.items()}
+    assert rows == {f"crm-server/{database}/calls": 3}
+    postgres_server.execute("DELETE FROM calls WHERE id = 3", database=database)
+    back_up(config_file)
+    for _ in range(2):  # a failed drill does not become the measure
+        outcome = drilled(config_file)
+        assert outcome.exit_status is ExitStatus.FAILED
+        (reason,) = (check.reason for check in outcome.checks if check.reason.startswith("table"))
+        assert reason == "table calls has 2 rows, the last good drill had 3"
+
+
+def test_more_rows_are_the_new_measure(
+    config_file: Path, postgres_server: Postgres, database: str
+) -> None:
+    drilled(config_file)
+    postgres_server.execute("INSERT INTO calls VALUES (4, 1), (5, 1)", database=database)
+    back_up(config_file)
+    assert drilled(config_file).exit_status is ExitStatus.DONE
+    assert drilled(config_file, ONE).exit_status is ExitStatus.DONE, "an older point has fewer"
+    postgres_server.execute("DELETE FROM calls WHERE id > 3", database=database)
+    back_up(config_file)
+    assert drilled(config_file).exit_status is ExitStatus.FAILED
