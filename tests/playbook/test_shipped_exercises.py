@@ -195,6 +195,7 @@ def test_shipped_playbook_plans_with_little_configuration(
     # This installation has no keeper's key; the plan says so, and a person holds the points
     # elsewhere.
     there = {
+        "platform-outage": {"degrade"},  # no service is configured
         "ransomware": {"hold_backups"},
         "service-recovery": {"find_clean", "recover"},  # no service and no set is configured
     }.get(name, set())

@@ -3,7 +3,7 @@
 from copy import copy
 
 from standfast.cli.incidents.closure import close
-from standfast.cli.incidents.step_decisions import answer, approve, retry
+from standfast.cli.incidents.step_decisions import accept, answer, approve, retry
 from standfast.cli.incidents.stop_and_resume import resume, stop
 from standfast.cli.incidents.undo import undo
 from standfast.cli.parsing.commands import Command, Group
@@ -23,6 +23,6 @@ recover = Group(
     "A recovery is an incident, so the commands of `standfast incident` work on it too.",
     commands=[
         *(plan, open_, status),
-        *map(_under_recover, (approve, answer, retry, stop, resume, undo, close)),
+        *map(_under_recover, (approve, answer, accept, retry, stop, resume, undo, close)),
     ],
 )

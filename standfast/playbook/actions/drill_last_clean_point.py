@@ -1,13 +1,16 @@
 """Find each backup set's newest recovery point without the indicators."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.actions.shared_arguments import INDICATORS
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject, Mode
+
+if TYPE_CHECKING:
+    from standfast.config.sections.services import ServiceConfig  # playbooks load without it
 
 FIND = "drill.last_clean_point"
 DRILL = "drill"  # the built-in procedure
@@ -16,6 +19,9 @@ DRILL = "drill"  # the built-in procedure
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     configured, wanted = planner.config.backup.sets, arguments["sets"]
     names = list(configured) if wanted == "all" else list(cast("Sequence[str]", wanted))
+    if arguments["services"] is not None:
+        needed = _sets_of(str(arguments["services"]), planner.config.services)
+        names = [name for name in names if name in needed]
     details: JsonObject = {"indicators": list(cast("Sequence[str]", arguments["indicators"]))}
     planner.validate(DRILL, details)
     has_identity = planner.config.drills.identity is not None or planner.mode is Mode.EXERCISE
@@ -30,6 +36,17 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     return Expansion(drafts=tuple(drafts))
 
 
+def _sets_of(names: str, services: Mapping[str, "ServiceConfig"]) -> set[str]:
+    """Return the sets of services; `names` has commas, or is "all"."""
+    chosen = {name.strip() for name in names.split(",")}
+    return {
+        set_name
+        for name, service in services.items()
+        if name in chosen or chosen == {"all"}
+        for set_name in service.sets
+    }
+
+
 ACTION = Action(
     verb=FIND,
     title="find the newest recovery point without the indicators",
@@ -41,6 +58,10 @@ ACTION = Action(
             type=ArgumentType.SETS,
             default="all",
             description="all, or a list of backup sets by name",
+        ),
+        "services": ArgumentSpec(
+            type=ArgumentType.TEXT,
+            description="services by name, separated by commas: only their sets are searched",
         ),
         "indicators": replace(INDICATORS, required=True),
     },

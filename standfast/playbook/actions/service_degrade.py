@@ -10,7 +10,7 @@ from standfast.playbook.actions.action import (
     Use,
 )
 from standfast.playbook.planned_effects import Expansion
-from standfast.records import JsonObject
+from standfast.records import JsonObject, Mode
 
 DEGRADE, RESTORE = "service.degrade", "service.restore"
 
@@ -18,6 +18,11 @@ DEGRADE, RESTORE = "service.degrade", "service.restore"
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     name, mode = str(arguments["service"]), str(arguments["mode"])
     step, services = planner.step.name, planner.config.services
+    if planner.mode is Mode.EXERCISE and not services:
+        # Rehearse with a stand-in, as everywhere that nothing is configured yet.
+        details: JsonObject = {"mode": mode, "parameters": {}}
+        draft = planner.call(DEGRADE, f"requests.{mode}", f"service.{name}:{name}", details)
+        return Expansion(drafts=(draft,))
     if name not in services:
         raise UsageError(
             f"step {step!r}: service {name!r} is not configured. Add [services.{name}]."
@@ -28,7 +33,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
             f"step {step!r}: the service {name!r} has no mode {mode!r}; there are: "
             f"{', '.join(modes) or 'none'}; add [services.{name}.modes.{mode}]"
         )
-    details: JsonObject = {"mode": mode, "parameters": dict(modes[mode].parameters)}
+    details = {"mode": mode, "parameters": dict(modes[mode].parameters)}
     draft = planner.call(DEGRADE, modes[mode].procedure, f"service.{name}:{name}", details)
     return Expansion(drafts=(draft,))
 

@@ -65,10 +65,10 @@ def prepared(folder: Path, more: str = SERVICE) -> Path:
     return config_file
 
 
-def opened(installation: Installation, **inputs: str) -> str:
+def opened(installation: Installation, scenario: str = "bring-back", **inputs: str) -> str:
     """Open a recovery as dana, and run it until it waits; return the incident."""
     case = lifecycle.open_incident(
-        installation, "bring-back", inputs, mode=Mode.LIVE, opened_by="dana"
+        installation, scenario, inputs, mode=Mode.LIVE, opened_by="dana"
     ).incident
     lifecycle.advance(installation, case, "direct")
     return case

@@ -6,6 +6,7 @@ import pytest
 
 from standfast.errors import ExitStatus
 from standfast.records import Mode, StepState
+from standfast.usecases.approvals import step_decisions
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.recovery.recovery_plan import plan_recovery
@@ -99,6 +100,29 @@ def test_time_selects_the_point_before_it(tmp_path: Path) -> None:
         approve_as(installation, case, "recover", "lee")
         lifecycle.advance(installation, case, "direct")
         assert tree(live / "recordings") == before
+
+
+def test_clean_point_has_no_indicator(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    with installation_at(prepared(tmp_path)) as installation:
+        before = tree(tmp_path / "recordings")
+        (tmp_path / "recordings" / "note.txt").write_bytes(b"pay to wallet-4711")
+        run_backup(installation, "main", "direct")
+        case = opened(
+            installation,
+            "service-recovery",
+            services="crm",
+            point="clean",
+            indicators="text:wallet-4711",
+        )
+        step_decisions.answer(installation, case, "stop_writers", "all stopped", by="dana")
+        lifecycle.advance(installation, case, "direct")
+        approve_as(installation, case, "recover", "lee")
+        lifecycle.advance(installation, case, "direct")
+        assert tree(live / "recordings") == before
+        (status,) = recovery_status(installation, case).sets
+        assert status.plan is not None
+        assert "is clean" in status.plan.evidence
 
 
 def test_data_that_appeared_later_is_kept(tmp_path: Path) -> None:
