@@ -6,6 +6,7 @@
 from collections.abc import Iterable, Iterator
 
 from standfast.config.schema import Config
+from standfast.config.sections.evidence import DirectoryLogConfig
 from standfast.config.toml_writer import KeyPath
 from standfast.config.validation import Finding, nearest
 
@@ -81,6 +82,7 @@ def dangling(config: Config) -> Iterator[Finding]:
         )
     yield from _failovers(config)
     yield from _audiences(config)
+    yield from _evidence_directories(config)
 
 
 def _hooks(config: Config) -> Iterator[Finding]:
@@ -146,6 +148,17 @@ def _audiences(config: Config) -> Iterator[Finding]:
         if audience.kind == "backup":
             where = ("audiences", name, "set")
             yield from _known(where, audience.set, config.backup.sets, "backup set")
+
+
+def _evidence_directories(config: Config) -> Iterator[Finding]:
+    """Find evidence sources with a missing or unsuitable directory."""
+    for name, source in config.evidence.items():
+        if isinstance(source, DirectoryLogConfig):
+            fitting = [key for key, known in config.accounts.items() if known.kind == source.kind]
+            where = ("evidence", name, "directory")
+            yield from _known(
+                where, source.directory, fitting, f"directory of accounts of kind {source.kind}"
+            )
 
 
 def _each_known(

@@ -481,3 +481,11 @@ def test_failover_names_an_existing_sender(failover: str, words: str) -> None:
     problem = sole_problem(text)
     assert problem.line == line_number(text, "failover")
     assert words in problem.message
+
+
+@pytest.mark.parametrize("directory", ["staff", "nowhere"])
+def test_log_of_a_directory_needs_one_of_its_kind(directory: str) -> None:
+    log = f'[evidence.workforce-log]\nkind = "okta"\ndirectory = "{directory}"\n'
+    problem = sole_problem(COMPLETE + log)
+    assert "evidence.workforce-log.directory" in problem.message
+    assert "kind okta" in problem.message

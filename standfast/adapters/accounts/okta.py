@@ -13,12 +13,9 @@ Rules
 - Second factors are queried with one request a user. Administrators could be recognised only with a
   scope of its own, which is not requested. A security question is not a second factor: it is
   knowledge, as the password is.
-- Okta reports the time for a retry in `X-Rate-Limit-Reset`, as a moment, and not in `Retry-After`.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from urllib.parse import parse_qs, urlsplit
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
@@ -29,18 +26,14 @@ from standfast.adapters.accounts.base.second_factors import (
     query_second_factors,
     second_factor_deadline,
 )
-from standfast.adapters.clients.credentials import Credential, RenewedCredential, Standing
-from standfast.adapters.clients.http_status import status_error
-from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
+from standfast.adapters.clients.okta_api import next_cursor, okta_credential, okta_status_error
 from standfast.config.sections.account_providers import OktaConfig
-from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Answer, fits_a_header
+from standfast.errors import Unavailable
+from standfast.http_client import Answer
 from standfast.records import JsonObject, Order, Proof
-from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
 from standfast.time_limit import Deadline
 
 SCOPE = "okta.users.manage okta.users.read"
-_NEXT = re.compile(r'<([^>]*)>;\s*rel="next"')
 _DISABLED = ("SUSPENDED", "DEPROVISIONED")
 _STATUSES = (
     "ACTIVE",
@@ -64,7 +57,9 @@ class Okta(HttpConnector):
     def __init__(self, name: str, settings: OktaConfig, context: BuildContext) -> None:
         super().__init__(name, settings.url, limits_of(settings), clock=context.clock)
         self._clock = context.clock
-        self.credential = self._credential_of(settings, context)
+        self.credential = okta_credential(
+            name, settings, context.reveal, self._http, context.clock, SCOPE
+        )
 
     def canonical(self, name: str) -> str:
         return name.casefold()
@@ -144,7 +139,7 @@ class Okta(HttpConnector):
                 if account.prior["status"] not in (*_DISABLED, "STAGED"):
                     logins[account.id] = login
                     yield account.id
-            after = _following(answer.headers.get("link", ""))
+            after = next_cursor(answer)
             if after in ("", query.get("after")):
                 return
             query["after"] = after
@@ -169,33 +164,7 @@ class Okta(HttpConnector):
             raise ProviderRefused(ABSENT)
 
     def _status_error(self, answer: Answer) -> Unavailable:
-        reset = answer.headers.get("x-rate-limit-reset", "")
-        if answer.status == 429 and reset.isascii() and reset.isdigit():
-            seconds = float(reset) - self._clock().timestamp()
-            return Unavailable(
-                "the directory is busy",
-                retry_after_seconds=min(max(seconds, RETRY_SECONDS), LONGEST_RETRY_AFTER_SECONDS),
-            )
-        return status_error(answer)
-
-    def _credential_of(self, settings: OktaConfig, context: BuildContext) -> Credential:
-        token = context.reveal_optional(settings.token)
-        key = context.reveal_optional(settings.private_key)
-        if token is not None:
-            if not fits_a_header(token):
-                raise ConfigurationError(
-                    f"token of directory {self.name!r}: not valid in a header. Remove line breaks "
-                    "and spaces."
-                )
-            return Standing({"Authorization": f"SSWS {token}"})
-        if settings.client_id is None or key is None:
-            raise ConfigurationError(
-                f"directory {self.name!r}: no credential. Set `token`, or `client_id` and "
-                "`private_key`."
-            )
-        signer = JwtSigner(self.name, key, key_id=settings.key_id)
-        endpoint = TokenEndpoint(self._http, f"{self._base_url}/oauth2/v1/token", self._clock)
-        return RenewedCredential(endpoint.by_client_key(settings.client_id, signer, SCOPE))
+        return okta_status_error(answer, self._clock)
 
 
 def _read_user(user: object) -> tuple[Account, str]:
@@ -217,13 +186,3 @@ def _read_user(user: object) -> tuple[Account, str]:
         obstacle="" if can_be_suspended else obstacle,
     )
     return account, login
-
-
-def _following(links: str) -> str:
-    """Return the cursor of the next page (RFC 8288).
-
-    Only the cursor is used, whatever host the link names.
-    """
-    following = _NEXT.search(links)
-    cursors = parse_qs(urlsplit(following[1]).query).get("after") if following else None
-    return cursors[0] if cursors else ""

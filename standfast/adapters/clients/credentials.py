@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from standfast.http_client import Answer
 from standfast.time_limit import Deadline
 
 _EARLY_SECONDS = 60.0  # a token must not expire during a request
@@ -38,6 +39,17 @@ class Credential(ABC):
     @abstractmethod
     def is_renewed_after(self, refused: Mapping[str, str]) -> bool:
         """Discard refused headers; return whether a repeated request may help."""
+
+
+def send_authorized(
+    credential: Credential, deadline: Deadline, send: Callable[[Mapping[str, str]], Answer]
+) -> Answer:
+    """Send a request with the credential, again if it had expired."""
+    headers = credential.headers(deadline)
+    answer = send(headers)
+    if answer.status == 401 and credential.is_renewed_after(headers):
+        answer = send(credential.headers(deadline))
+    return answer
 
 
 class Standing(Credential):

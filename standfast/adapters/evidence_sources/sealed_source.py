@@ -25,17 +25,21 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import BackupError, StoreUnavailable
 from standfast import __version__
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
+from standfast.config.base_section import Section
+from standfast.config.sections.accounts import AccountsConfig
 from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
 from standfast.evidence.bucket_copy import Elsewhere, copy_folder, is_copied
 from standfast.evidence.custody import Act, append_custody, read_custody
@@ -50,6 +54,7 @@ from standfast.records import EffectState, JsonObject, Now, Order, Result, times
 from standfast.retry_rules import COPY_STORE_SECONDS, OTHER_COLLECTOR_SECONDS
 from standfast.secrets import Reveal
 
+_Directory = TypeVar("_Directory", bound=Section)
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
 
@@ -70,6 +75,17 @@ class SourceContext:
     reveal: Reveal
     host_clock: Callable[[], HostClock] = read_host_clock
     elsewhere: Elsewhere | None = None  # the store for copies of sealed folders
+    accounts: Mapping[str, AccountsConfig] = field(default_factory=dict)
+    sleep: Callable[[float], None] = time.sleep
+
+    def directory(self, name: str, kind: type[_Directory]) -> _Directory:
+        """Return the settings of a directory of this kind; its log is read."""
+        settings = self.accounts.get(name)
+        if not isinstance(settings, kind):
+            raise ConfigurationError(
+                f"directory {name!r}: not configured, or of another kind. Correct `directory`."
+            )
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)

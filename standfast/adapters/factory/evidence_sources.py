@@ -16,6 +16,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "commands": "CommandsEvidence",
     "files": "FilesEvidence",
     "journald": "JournaldEvidence",
+    "okta": "OktaEvidence",
 }
 
 

@@ -70,6 +70,7 @@ class Live(Outside):
             clock=self._clock,
             reveal=self._reveal,
             elsewhere=self._elsewhere,
+            accounts=self.config.accounts,
         )
         return build_source(name, self.config.evidence[name], context)
 

@@ -4,7 +4,8 @@ An approval covers this digest.
 
 Rules
 - Each setting counts, and so do the other inputs of the adapter: for a sender the organisation's
-  name, for new passwords their recipients, for evidence its folder.
+  name, for new passwords their recipients, for evidence its folder and the
+  directory whose log it reads.
 - A sender that takes over from another one is included: it carries the messages that were approved
   for the first.
 - Secrets are named in the configuration, never written; their values do not count. Nor does the
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from standfast.config import Config
 from standfast.config.base_section import Section
+from standfast.config.sections.evidence import DirectoryLogConfig
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.action import Carrier
 from standfast.records import Json, digest
@@ -34,7 +36,9 @@ def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mappi
         case Carrier.ACCOUNTS:
             return _digests(config, config.accounts, connector, others)
         case Carrier.EVIDENCE:
-            return _digests(config, config.evidence, connector, others)
+            return _digests(
+                config, config.evidence, connector, [*others, *_read_directory(config, connector)]
+            )
         case Carrier.SENDERS:
             found: dict[str, str] = {}
             next_name: str | None = connector
@@ -47,6 +51,14 @@ def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mappi
             if section not in _SECTIONS:
                 return {}
             return {connector: _digests(config, getattr(config, section), name, others)[name]}
+
+
+def _read_directory(config: Config, source: str) -> Sequence[Section | None]:
+    """Return the settings of the directory that an evidence source reads."""
+    settings = config.evidence.get(source)
+    if not isinstance(settings, DirectoryLogConfig):
+        return ()
+    return (config.accounts.get(settings.directory),)
 
 
 def _digests(

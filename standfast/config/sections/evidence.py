@@ -14,7 +14,15 @@ from pydantic import AfterValidator, Field
 
 from standfast.config.base_section import Section
 from standfast.config.sections.backup import S3Config
-from standfast.config.value_types import Items, Line, ObjectPrefix, Place, SecretReference, like
+from standfast.config.value_types import (
+    Items,
+    Line,
+    Name,
+    ObjectPrefix,
+    Place,
+    SecretReference,
+    like,
+)
 
 JournalUnit = Annotated[
     str,
@@ -120,8 +128,34 @@ class CommandsEvidenceConfig(Section):
     limit_mib: Mebibytes = LIMIT_MIB
 
 
+class DirectoryLogConfig(Section):
+    """The log of a directory of accounts, read with its credential."""
+
+    directory: Name = Field(
+        description="The directory in `[accounts.NAME]`, whose address and credential are used.",
+        examples=["workforce"],
+    )
+    hours: Hours = HOURS
+    accounts: Items[Line] = Field(
+        default=(),
+        description="Only the events of these accounts, by their sign-in names. Default: all.",
+        examples=[["m.keller@example.com"]],
+    )
+    timeout_seconds: CollectionSeconds = Field(
+        default=1800,
+        description="Time limit. After it the rest of the log is recorded as missing.",
+        examples=[1800],
+    )
+
+
+class OktaEvidenceConfig(DirectoryLogConfig):
+    """The system log of an Okta organisation."""
+
+    kind: Literal["okta"] = Field(description="The system log of Okta.", examples=["okta"])
+
+
 EvidenceConfig: TypeAlias = Annotated[
-    FilesEvidenceConfig | JournaldEvidenceConfig | CommandsEvidenceConfig,
+    FilesEvidenceConfig | JournaldEvidenceConfig | CommandsEvidenceConfig | OktaEvidenceConfig,
     Field(discriminator="kind"),
 ]
 

@@ -22,7 +22,7 @@ from standfast.adapters.accounts.base.per_account_connector import (
     PerAccountConnector,
     ProviderRefused,
 )
-from standfast.adapters.clients.credentials import Credential
+from standfast.adapters.clients.credentials import Credential, send_authorized
 from standfast.adapters.clients.http_status import is_declined, status_error
 from standfast.errors import Unavailable
 from standfast.http_client import Answer, HttpClient, NoAnswer
@@ -110,12 +110,11 @@ class HttpConnector(PerAccountConnector):
         body: Json = None,
     ) -> Answer:
         """Send a request with the credential, again if it had expired."""
-        credential = self.credential.headers(deadline)
-        answer = self._send(method, path, deadline, credential, params, body)
-        if answer.status == 401 and self.credential.is_renewed_after(credential):
-            credential = self.credential.headers(deadline)
-            answer = self._send(method, path, deadline, credential, params, body)
-        return answer
+        return send_authorized(
+            self.credential,
+            deadline,
+            lambda headers: self._send(method, path, deadline, headers, params, body),
+        )
 
     def _send(
         self,

@@ -1,0 +1,168 @@
+"""Base class of sources that read a provider's log page by page over HTTP.
+
+    FOLDER/SOURCE/TOKEN/files/LOG/000001.json    each page, as the provider sent it
+
+A subclass knows the addresses, the filters and the mark of the next page.
+
+Rules
+- A page is kept unchanged, in a file of its own. It is parsed only to find the next page.
+- A busy provider, a lost connection and an expired token are survived: a page is read again after
+  the pause that the provider asks for, `MOST_TRIES` times at most.
+- If a page cannot be read, the earlier pages are sealed, and the missing one is an item with the
+  reason. If no page of any log could be read, the collection failed, and may be repeated.
+- The mark of the next page is the only part of an answer that reaches a request: never a host.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlencode
+
+from standfast.adapters.clients.credentials import Credential, send_authorized
+from standfast.adapters.clients.http_status import status_error
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.sealed_source import (
+    Collected,
+    SealedSource,
+    SourceContext,
+)
+from standfast.config.sections.evidence import DirectoryLogConfig
+from standfast.errors import Unavailable
+from standfast.evidence.collected_file import CollectedFile, unread
+from standfast.evidence.manifest import Item, Kind
+from standfast.http_client import Answer, HttpClient
+from standfast.retry_rules import MOST_TRIES
+from standfast.time_limit import Deadline
+
+_Page: TypeAlias = tuple[bytes, Mapping[str, str] | None]  # a body, and the next page's query
+_PAGE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """One log of a provider, and the query of its first page."""
+
+    name: str  # of its folder
+    path: str
+    query: Mapping[str, str]
+
+
+class PagedHttpSource(SealedSource):
+    """The logs of one provider; a subclass sets `credential`."""
+
+    credential: Credential
+
+    def __init__(
+        self, name: str, settings: DirectoryLogConfig, context: SourceContext, base_url: str
+    ) -> None:
+        super().__init__(name, context)
+        self._settings = settings
+        self._base_url = base_url.rstrip("/")
+        self._http = HttpClient(workers=1, clock=context.clock)
+        self._sleep = context.sleep
+
+    @abstractmethod
+    def _logs(self, since: datetime, until: datetime) -> Sequence[Log]:
+        """Return the logs and their first pages, for a window and the accounts."""
+
+    @abstractmethod
+    def _next_query(self, answer: Answer) -> Mapping[str, str] | None:
+        """Return what the next page adds to the query; None after the last.
+
+        Raises ValueError if the answer is not a page.
+        """
+
+    def _status_error(self, answer: Answer) -> Unavailable:
+        """Return the error of a status; a provider with own statuses overrides it."""
+        return status_error(answer)
+
+    def _scope(self) -> str:
+        deadline = Deadline(_PAGE_SECONDS)
+        with closing(self._http):
+            for log in self._window():
+                self._read(log, log.query, deadline)
+        accounts = f" of {len(self._settings.accounts)} accounts" if self._settings.accounts else ""
+        names = ", ".join(log.name for log in self._window())
+        return f"read and seal {names}{accounts} of the last {self._settings.hours} hours"
+
+    def _collect(self, files: Path, custody: Custody) -> Collected:
+        deadline = Deadline(self._settings.timeout_seconds)
+        logs = self._window()
+        errors: list[Unavailable] = []
+        with closing(self._http):
+            items = tuple(
+                item for log in logs for item in self._pages(log, files, deadline, errors)
+            )
+        if all(item.kind is Kind.UNREAD for item in items):
+            raise errors[0]
+        return Collected(
+            items=items,
+            paths=tuple(f"{self._base_url}{log.path}?{urlencode(log.query)}" for log in logs),
+        )
+
+    def _window(self) -> Sequence[Log]:
+        until = self._clock()
+        return self._logs(until - timedelta(hours=self._settings.hours), until)
+
+    def _pages(
+        self, log: Log, files: Path, deadline: Deadline, errors: list[Unavailable]
+    ) -> Iterator[Item]:
+        """Yield the items of the pages; `errors` receives the error at the end."""
+        query = dict(log.query)
+        for number in count(1):
+            path = f"/{log.name}/{number:06}.json"
+            try:
+                body, following = self._read(log, query, deadline)
+            except Unavailable as error:
+                errors.append(error)
+                yield unread(path, f"this page and later ones are missing: {error}")
+                return
+            with CollectedFile(files, path) as page:
+                page.write(body)
+                yield page.item()
+            if following is None:
+                return
+            if following.items() <= query.items():
+                yield unread(path, "the provider sent the same page again; later ones are missing")
+                return
+            query |= following
+
+    def _read(self, log: Log, query: Mapping[str, str], deadline: Deadline) -> _Page:
+        """Read a page; raise `Unavailable` after the last try."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return self._ask(log, query, deadline)
+            except Unavailable as error:
+                pause = error.retry_after_seconds
+                if pause is None or tries == MOST_TRIES or pause >= deadline.left_seconds():
+                    raise
+            self._sleep(pause)
+
+    def _ask(self, log: Log, query: Mapping[str, str], deadline: Deadline) -> _Page:
+        within = Deadline(min(_PAGE_SECONDS, deadline.left_seconds()))
+        answer = send_authorized(
+            self.credential,
+            within,
+            lambda headers: self._http.exchange(
+                "GET",
+                self._base_url + log.path,
+                within,
+                headers={**headers, "Accept": "application/json"},
+                params=query,
+            ),
+        )
+        if not answer.is_success:
+            raise self._status_error(answer)
+        try:
+            return answer.body, self._next_query(answer)
+        except (ValueError, RecursionError):
+            raise Unavailable(
+                "the provider's answer is not a page of its log, or too long. Check its address."
+            ) from None
