@@ -18,13 +18,14 @@ EXTRAS = $(shell $(BIN)/python -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies'])")
 LINES_OF = $(BIN)/python -c "import sys, tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
 	print(*project['project']['optional-dependencies'][sys.argv[1]], sep='\n')"
+INSTALLED = run $(addprefix extras/,$(filter-out demo,$(EXTRAS))) # the locks of a host
 # Tests wait for servers and processes, so that one more worker than cores keeps the cores busy.
 TEST_WORKERS ?= $(shell expr $$(nproc) + 1)
 SAMPLE ?= 8
 SEED ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint format docs lock bench clean
+.PHONY: help demo test test-all lint format docs lock sbom audit bench clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /make \1:	/p' Makefile | expand -t 14
@@ -68,6 +69,17 @@ lock: .venv/installed-dev ## resolve pyproject.toml into requirements/; UPGRADE=
 	  $(LINES_OF) $$extra | $(BIN)/uv pip compile - $(LOCKED) --constraints requirements/dev.txt \
 	    --output-file requirements/extras/$$extra.txt || exit 1; \
 	done
+
+sbom: .venv/installed-dev ## a bill of materials (CycloneDX) for each lock, in dist/sbom/
+	mkdir -p dist/sbom
+	for lock in $(INSTALLED); do \
+	  $(BIN)/cyclonedx-py requirements requirements/$$lock.txt --output-reproducible --of JSON \
+	    --pyproject pyproject.toml --output-file dist/sbom/$$(basename $$lock).cdx.json || exit 1; \
+	done
+
+audit: .venv/installed-dev ## known vulnerabilities of the locked versions; asks the network
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
+	  $(foreach lock,$(INSTALLED),--requirement requirements/$(lock).txt)
 
 bench: .venv/installed-dev ## measure, side by side with what one would use otherwise
 	$(BIN)/python -m benchmarks

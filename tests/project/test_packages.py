@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_wheel_has_every_file_that_is_needed(wheel_files: set[str]) -> None:
         if name.startswith(tuple(f"{folder}/" for folder in (*PACKAGES, *PAGES)))
     }
     assert wanted - wheel_files == set()
+
+
+def test_wheel_is_reproducible(built: dict[str, Path], tmp_path: Path) -> None:
+    """Another machine builds it from the source distribution, at another time."""
+    with tarfile.open(built[".gz"]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    for path in source.rglob("*"):
+        os.utime(path, (2e9, 2e9))
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, folder=source)
+    (again,) = tmp_path.glob("*.whl")
+    assert again.read_bytes() == built[".whl"].read_bytes()
 
 
 def test_pages_that_messages_name_exist() -> None:

@@ -1,6 +1,9 @@
 """The locks in requirements/ hold what pyproject.toml asks for, and every byte of it is pinned."""
 
+import json
 import re
+import subprocess
+import sysconfig
 import tomllib
 from importlib.metadata import requires
 from pathlib import Path
@@ -30,6 +33,7 @@ ASKED = {
 }
 
 
+INSTALLED = sorted(set(ASKED) - {"dev", "demo"})  # the locks of a host
 SET_UP_PAGE = (ROOT / "deploy/serve/README.md").read_text()
 
 
@@ -112,6 +116,33 @@ def test_each_extra_has_one_lock() -> None:
 @pytest.mark.parametrize("name", set(EXTRAS) - {"demo"})
 def test_set_up_page_names_each_extra(name: str) -> None:
     assert f"| `{name}` |" in SET_UP_PAGE
+
+
+def test_bill_of_materials_has_each_locked_version(tmp_path: Path) -> None:
+    """The command of `make sbom`, on one of the locks."""
+    program = Path(sysconfig.get_path("scripts")) / "cyclonedx-py"
+    lock = ROOT / "requirements/extras/postgresql.txt"
+    file = tmp_path / "bill.json"
+    options = ("--output-reproducible", "--of", "JSON", "--no-validate", "--output-file", file)
+    subprocess.run([program, "requirements", lock, *options], check=True, capture_output=True)
+    components = json.loads(file.read_text())["components"]
+    listed = {part["name"]: Version(part["version"]) for part in components}
+    assert listed == pinned("extras/postgresql")
+    assert all(part["externalReferences"][0]["hashes"] for part in components)
+
+
+def test_constraints_for_pipx_are_the_locked_versions(tmp_path: Path) -> None:
+    """The command of docs/install.md."""
+    page = (ROOT / "docs/install.md").read_text()
+    (command,) = re.findall(r"^(grep .*) > dist/constraints.txt$", page, re.MULTILINE)
+    answer = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    lines = [Requirement(line) for line in answer.splitlines()]
+    locked = {name: version for lock in INSTALLED for name, version in pinned(lock).items()}
+    assert {canonicalize_name(one.name): str(one.specifier) for one in lines} == {
+        name: f"=={version}" for name, version in locked.items()
+    }
 
 
 @pytest.mark.parametrize("name", set(ASKED) - {"dev"})
