@@ -16,7 +16,6 @@ Rules
 """
 
 from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
 
 from standfast.adapters.accounts import SecondFactors, WithoutFactor
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
@@ -24,14 +23,12 @@ from standfast.adapters.accounts.base.http_connector import HttpConnector, garbl
 from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_factor_deadline
-from standfast.adapters.clients.credentials import RenewedCredential
-from standfast.adapters.clients.oauth_client import TokenEndpoint
+from standfast.adapters.clients.entra_api import entra_credential, next_page_mark
 from standfast.config.sections.account_providers import EntraConfig
 from standfast.records import JsonObject, Order, Proof
 from standfast.time_limit import Deadline
 
 _REPORT = "/reports/authenticationMethods/userRegistrationDetails"
-_MARKS = ("$skiptoken", "$skip")
 _FIELDS = "id,userPrincipalName,accountEnabled,onPremisesSyncEnabled"
 
 
@@ -46,14 +43,10 @@ class Entra(HttpConnector):
     )
 
     def __init__(self, name: str, settings: EntraConfig, context: BuildContext) -> None:
-        graph = settings.graph_url
-        super().__init__(name, f"{graph}/v1.0", limits_of(settings), clock=context.clock)
-        tokens = f"{settings.login_url}/{segment(settings.tenant_id)}/oauth2/v2.0/token"
-        endpoint = TokenEndpoint(self._http, tokens, context.clock)
-        secret = context.reveal(settings.client_secret)
-        self.credential = RenewedCredential(
-            endpoint.by_secret(settings.client_id, secret, f"{graph}/.default")
+        super().__init__(
+            name, f"{settings.graph_url}/v1.0", limits_of(settings), clock=context.clock
         )
+        self.credential = entra_credential(settings, context.reveal, self._http, context.clock)
 
     def canonical(self, name: str) -> str:
         return name.casefold()
@@ -101,9 +94,7 @@ class Entra(HttpConnector):
                     continue
                 name, is_admin = str(user["userPrincipalName"]), user.get("isAdmin") is True
                 without.append(WithoutFactor(name=name, is_privileged=is_admin))
-            # Only the mark of the next page is used, never the host of the address.
-            parts = parse_qs(urlsplit(str(page.get("@odata.nextLink", ""))).query)
-            mark = {key: values[0] for key, values in parts.items() if key in _MARKS}
+            mark = next_page_mark(page)
             is_whole = not mark
             if is_whole or len(without) >= MOST_LISTED or mark.items() <= query.items():
                 return SecondFactors(without=tuple(without), unsaid=unsaid, is_whole=is_whole)

@@ -14,6 +14,7 @@ from standfast.config.sections.evidence import EvidenceConfig
 # The class by kind; its module below `standfast.adapters.evidence_sources` has the kind's name.
 SOURCES: Final[Mapping[str, str]] = {
     "commands": "CommandsEvidence",
+    "entra": "EntraEvidence",
     "files": "FilesEvidence",
     "journald": "JournaldEvidence",
     "okta": "OktaEvidence",

@@ -154,8 +154,20 @@ class OktaEvidenceConfig(DirectoryLogConfig):
     kind: Literal["okta"] = Field(description="The system log of Okta.", examples=["okta"])
 
 
+class EntraEvidenceConfig(DirectoryLogConfig):
+    """The sign-ins and the directory audit of an Entra ID tenant."""
+
+    kind: Literal["entra"] = Field(
+        description="The sign-ins and the directory audit of Entra ID.", examples=["entra"]
+    )
+
+
 EvidenceConfig: TypeAlias = Annotated[
-    FilesEvidenceConfig | JournaldEvidenceConfig | CommandsEvidenceConfig | OktaEvidenceConfig,
+    FilesEvidenceConfig
+    | JournaldEvidenceConfig
+    | CommandsEvidenceConfig
+    | OktaEvidenceConfig
+    | EntraEvidenceConfig,
     Field(discriminator="kind"),
 ]
 
