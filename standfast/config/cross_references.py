@@ -142,6 +142,12 @@ def _named_by_parameters(config: Config) -> Iterator[str]:
 def _audiences(config: Config) -> Iterator[Finding]:
     """Find missing directories and backup sets that audiences are read from."""
     for name, audience in config.audiences.items():
+        if name == "affected":
+            yield Finding(
+                key=("audiences", name),
+                message="is the name of the list of affected people, which each incident has",
+                hint="choose another name",
+            )
         if audience.kind == "scim":
             where = ("audiences", name, "directory")
             yield from _known(where, audience.directory, config.accounts, "directory of accounts")

@@ -18,6 +18,7 @@ from standfast.ledger.effects.attempts import Attempts
 from standfast.ledger.effects.effect_store import Effects
 from standfast.ledger.effects.prior_states import PriorStates
 from standfast.ledger.effects.unknown_outcomes import UnknownOutcomes
+from standfast.ledger.incidents.affected_people import AffectedPeople
 from standfast.ledger.incidents.incident_facts import IncidentFacts
 from standfast.ledger.incidents.incident_notes import IncidentNotes
 from standfast.ledger.incidents.incident_store import Incidents
@@ -51,6 +52,7 @@ class Ledger:
     incidents: Incidents
     facts: IncidentFacts
     notes: IncidentNotes
+    affected: AffectedPeople
     steps: Steps
     decisions: StepDecisions
     effects: Effects
@@ -172,6 +174,7 @@ def open_ledger(
             incidents=Incidents(database),
             facts=IncidentFacts(database),
             notes=IncidentNotes(database),
+            affected=AffectedPeople(database),
             steps=Steps(database),
             decisions=StepDecisions(database),
             effects=effects,

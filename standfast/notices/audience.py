@@ -134,7 +134,7 @@ def _keep_first(marks: Iterable[tuple[bytes, int]], seen: Seen) -> None:
 def _deduplicated(
     read: Spool[ReadRow], seen: Seen, rules: Rules, *, holding: bool
 ) -> tuple[Spool[Recipient], Spool[Recipient], Spool[Rejected]]:
-    recipients, held, repeated = _people(), _people(), _rejections()
+    recipients, held, repeated = people_spool(), people_spool(), _rejections()
     for page in read.pages():
         mailboxes = [seen.mark("mailbox", row.mailbox) for row in page]
         people = [seen.mark("person", row.recipient.key) for row in page]
@@ -172,8 +172,9 @@ def _with_reason(person: Recipient, seen: Seen) -> Recipient:
     return replace(person, held=why)
 
 
-def _people() -> Spool[Recipient]:
-    return Spool(_person_written, _person_read_back)
+def people_spool() -> Spool[Recipient]:
+    """Return an empty list of people of any length."""
+    return Spool(person_as_list, person_from_list)
 
 
 def _rejections() -> Spool[Rejected]:
@@ -189,15 +190,16 @@ def _flag_read_back(written: Sequence[Any]) -> tuple[int, str]:
 
 
 def _written(row: ReadRow) -> Sequence[Any]:
-    return (row.number, row.mailbox, _person_written(row.recipient))
+    return (row.number, row.mailbox, person_as_list(row.recipient))
 
 
 def _read_back(written: Sequence[Any]) -> ReadRow:
     number, mailbox, person = written
-    return ReadRow(number=number, mailbox=mailbox, recipient=_person_read_back(person))
+    return ReadRow(number=number, mailbox=mailbox, recipient=person_from_list(person))
 
 
-def _person_written(person: Recipient) -> Sequence[Any]:
+def person_as_list(person: Recipient) -> Sequence[Any]:
+    """Return a person as a list that JSON can represent."""
     return (
         person.key,
         person.address,
@@ -209,7 +211,8 @@ def _person_written(person: Recipient) -> Sequence[Any]:
     )
 
 
-def _person_read_back(written: Sequence[Any]) -> Recipient:
+def person_from_list(written: Sequence[Any]) -> Recipient:
+    """Return the person that `person_as_list` wrote."""
     key, address, name, language, why, slots, held = written
     return Recipient(
         key=key, address=address, name=name, language=language, why=why, slots=slots, held=held

@@ -63,6 +63,7 @@ PERSONAL = {
     "staff account": "agents:hquillfeather",
     "message id": "msg_of_quillfeather",
     "reference": "letter of sergeant brackenbury",
+    "affected": "ottilie@ravenglass.example",
     "note": "she rang from ravensworth",
 }
 NOTICE = FrozenNotice(
@@ -111,6 +112,8 @@ def tell(ledger: Ledger) -> str:
     _talk(ledger, incident)
     delay = Statement(kind=FactKind.DELAY, name="us-fl-residents", reference=PERSONAL["reference"])
     ledger.facts.state(incident, delay, "olga", NOW)
+    people = [[0, PERSONAL["affected"]]]
+    ledger.affected.add(incident, [people], {}, replaces=False, author="olga", now=NOW)
     ledger.notes.add(incident, PERSONAL["note"], author="olga", now=NOW)
     ledger.runners.beat(who, incident, NOW)
     run = ledger.runs.start("backup", "calls", "direct", "olga", NOW)

@@ -56,6 +56,8 @@ def test_keys_open_every_personal_value(ledger: Ledger) -> None:
     for listed in ledger.staff.all():
         shown += [listed.member.key, listed.member.full_name, *listed.member.accounts]
     shown += [fact.reference for fact in ledger.facts.of(incident)]
+    for affected in ledger.affected.lists(incident):
+        shown += [str(page) for page in ledger.affected.pages(incident, affected)]
     shown += [note.text for note in ledger.notes.of(incident)]
     missing = {w for w, text in story.PERSONAL.items() if not any(text in one for one in shown)}
     # An answer belongs to a step that the playbook does not have; of a message's id there is only

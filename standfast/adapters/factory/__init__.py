@@ -35,6 +35,7 @@ from standfast.notices.template_renderer import Template
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.action import Carrier, Use
 from standfast.playbook.actions.people_page import PAGE
+from standfast.playbook.actions.shared_arguments import AFFECTED
 from standfast.playbook.planned_effects import FrozenNotice
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
 from standfast.suggestions import known_names_hint
@@ -57,14 +58,16 @@ class Outside(ABC):
         notice_of: NoticeOf,
         *,
         configured: Config | None = None,
+        affected: Callable[[], Audience] | None = None,
     ) -> None:
         """Set the configuration of the incident, `config`, and the current one.
 
-        The current one is `configured`.
+        The current one is `configured`. `affected` returns the people whom the incident lists.
         """
         self.config = config
         self._configured = configured or config
         self._custody = custody
+        self._affected = affected or _no_affected
         self._notice_of = notice_of
         self._built: dict[tuple[str, str], object] = {}
         self._building: dict[tuple[str, str], threading.Lock] = {}
@@ -93,6 +96,8 @@ class Outside(ABC):
 
     def audience(self, name: str) -> Audience:
         """Read an audience now."""
+        if name == AFFECTED:
+            return self._affected()
         if name == "staff" and self.config.notices.staff_audience:
             name = self.config.notices.staff_audience
         if name not in self.config.audiences:
@@ -363,6 +368,10 @@ def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
 
 def _is_undo(verb: str) -> bool:
     return ACTIONS[verb].use is Use.UNDO
+
+
+def _no_affected() -> Audience:
+    raise ConfigurationError("audience 'affected': only an open incident has one. Open it first.")
 
 
 def _missing(section: str, name: str, declared: Mapping[str, object]) -> str:

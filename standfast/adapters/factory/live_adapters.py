@@ -47,13 +47,14 @@ class Live(Outside):
         own: Mapping[str, Callable[[], Procedure]] | None = None,
         configured: Config | None = None,
         elsewhere: Elsewhere | None = None,
+        affected: Callable[[], Audience] | None = None,
     ) -> None:
         """Set the configuration and the services of the installation.
 
         `own` has the built-in procedures. `restored` returns a file of a backup set as it was
         before the incident. `elsewhere` is the store for copies of frozen folders.
         """
-        super().__init__(config, custody, notice_of, configured=configured)
+        super().__init__(config, custody, notice_of, configured=configured, affected=affected)
         self.mode = mode
         self._own = own or {}
         self._elsewhere = elsewhere

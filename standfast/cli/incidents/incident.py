@@ -2,6 +2,7 @@
 
 import click
 
+from standfast.cli.incidents.affected_people import affected
 from standfast.cli.incidents.closure import close, reopen
 from standfast.cli.incidents.event_text import event_cells, event_json
 from standfast.cli.incidents.incident_arguments import (
@@ -235,5 +236,6 @@ incident = Group(
         after_action,
         carry_out,
         note,
+        affected,
     ],
 )

@@ -178,6 +178,29 @@ incident_note = Table(
     Column("recorded_at", Moment, nullable=False),
 )
 
+# Frozen lists of the people that an incident affects.
+affected_list = Table(
+    "affected_list",
+    metadata,
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in order
+    Column("people", Integer, nullable=False),
+    Column("pages", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),  # of the pages, in order
+    Column("replaces", Boolean, nullable=False),  # the earlier lists do not count any more
+    Column("sealed", LargeBinary, nullable=False),  # source; numbers by field and by place
+    Column("author", String(64), nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+)
+affected_page = Table(
+    "affected_page",
+    metadata,
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the list
+    Column("page", Integer, primary_key=True, autoincrement=False),  # from 1
+    Column("sealed", LargeBinary, nullable=False),  # the people, under the key of the incident
+)
+
 step = Table(
     "step",
     metadata,

@@ -2,6 +2,7 @@
 
 from standfast.playbook.actions.action import ArgumentSpec, ArgumentType
 
+AFFECTED = "affected"  # the audience of the people that the incident lists as affected
 ACCOUNTS = ArgumentSpec(
     type=ArgumentType.ACCOUNTS, required=True, description="the accounts, by name"
 )
@@ -26,7 +27,7 @@ NOTICE = {
     "audience": ArgumentSpec(
         type=ArgumentType.AUDIENCE,
         required=True,
-        description="the recipients, by name of the audience",
+        description="the recipients, by name of the audience; `affected`: the incident's list",
     ),
     "sender": ArgumentSpec(
         type=ArgumentType.SENDER, description="the channel, by default notices.sender"

@@ -18,6 +18,7 @@ from standfast.notices.audience_rows import Recipient
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
 from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.actions.shared_arguments import AFFECTED
 from standfast.playbook.model import Step
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.playbook.run_state import State
@@ -40,6 +41,8 @@ def notice_effects(
     sender = cast("str | None", arguments.get("sender")) or outside.default_sender()
     audience_name = cast("str", arguments["audience"])
     prepared = render_step_notice(step, arguments, state, outside)
+    if audience_name == AFFECTED and outside.mode is Mode.PLAN:
+        return Expansion(drafts=(), reason="its recipients are listed while the incident is open")
     audience = outside.audience(audience_name)
     if not audience.rows:
         # Otherwise, with a wrong query, the notice would count as sent to everybody.

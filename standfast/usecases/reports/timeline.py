@@ -85,6 +85,12 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             files = int(detail.get("files", 0))
             sealed = f", with {counted(files, 'sealed file')}" if files else ""
             return f"added note {detail.get('number')}{sealed}"
+        case "affected.listed":
+            people = counted(int(detail.get("people", 0)), "affected person", "affected people")
+            instead = ", instead of the earlier lists" if detail.get("replaces") else ""
+            return f"listed {people} (list {detail.get('number')}){instead}"
+        case "affected.viewed":
+            return "read the list of affected people by name"
         case "evidence.exported":
             how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
             return f"exported the evidence, {how}"

@@ -6,6 +6,7 @@ run; `core` knows only the protocol `AdapterFactory`.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,7 @@ def _live(
     from standfast.adapters.factory.live_adapters import Live
     from standfast.usecases.evidence.bucket_copies import elsewhere
     from standfast.usecases.incidents.built_in_procedures import built_in_procedures
+    from standfast.usecases.notices.affected_people import affected_audience
 
     return Live(
         config,
@@ -93,6 +95,9 @@ def _live(
         own=built_in_procedures(installation, custody.incident, author or installation.actor),
         configured=installation.config,
         elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
+        affected=None
+        if incident_id is None
+        else partial(affected_audience, installation, incident_id),
     )
 
 

@@ -340,3 +340,16 @@ def test_note_is_added_and_listed(desk: Desk, quiet_installation: Path) -> None:
     assert [note["text"] for note in listed["notes"]] == ["A demand."]
     assert desk.run("incident", "note", "--file", "letter.txt").status == 2
     assert desk.run("evidence", "verify", incident).status == 0
+
+
+def test_affected_people_are_listed_and_shown(desk: Desk, quiet_installation: Path) -> None:
+    people = quiet_installation / "people.csv"
+    people.write_text("mail,id\nana@example.net,1\nbob@example.net,2\n")
+    incident = desk.json("lock", "alice", "--no-wait")["incident"]
+    given = ("--csv", str(people), "--column", "address=mail", "--column", "key=id")
+    added = desk.json("incident", "affected", "add", *given, "--exposed", "iban")
+    assert added["added"] == 2, added
+    shown = desk.json("incident", "affected", "show", incident, "--names")
+    assert shown["by_field"] == {"iban": 2}
+    assert [person["key"] for person in shown["names"]] == ["1", "2"]
+    assert desk.run("incident", "affected", "add", incident).status == 2

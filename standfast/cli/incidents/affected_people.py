@@ -1,0 +1,183 @@
+"""`standfast incident affected`: list the people that an incident affects."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath, parse_values, sign_in_options
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.passphrase import signed_in
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json, JsonObject, timestamp
+
+if TYPE_CHECKING:
+    from standfast.usecases.notices.affected_people import AffectedReport
+
+
+@command(
+    "add",
+    exits={
+        ExitStatus.DONE: "the list is frozen, and its numbers are stated for the legal clocks",
+        ExitStatus.USAGE: "there is no such incident or source, or nobody is in it",
+        ExitStatus.REFUSED: "the incident is closed",
+    },
+    example="standfast incident affected add inc-2026-0001 --csv people.csv --exposed 'name, iban'",
+)
+@incident_argument
+@click.option("--csv", type=FilePath(), help="A CSV file with a heading line, one person a line.")
+@click.option("--query", "audience", metavar="NAME", help="The audience [audiences.NAME] instead.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=HEADING",
+    help="The heading of a column: address, key, name, language, exposed, place, …",
+)
+@click.option("--exposed", default="", help="The exposed data of rows without `exposed`.")
+@click.option(
+    "--place", default="", help="The place of rows without `place`, from `deadline places`."
+)
+@click.option("--replace", "replaces", is_flag=True, help="Replace the earlier lists.")
+@sign_in_options("Sign in as this person; else the user of this command is the author.")
+@click.pass_obj
+def add(
+    call: Call,
+    incident: str | None,
+    csv: Path | None,
+    audience: str | None,
+    columns: tuple[str, ...],
+    exposed: str,
+    place: str,
+    replaces: bool,
+) -> ExitStatus:
+    """Add people to the list of an incident's affected people.
+
+    The list is frozen and encrypted in the ledger. A step with `audience: affected` notifies the
+    people on it, after an approval.
+    """
+    from standfast.usecases.notices.affected_people import Listing, add_affected
+
+    if (csv is None) == (audience is None):
+        raise UsageError("affected people: name one source. Add --csv FILE or --query NAME")
+    if audience is not None and columns:
+        raise UsageError("--column: only a CSV file has headings. Name columns in the query")
+    listing = Listing(
+        csv=csv,
+        columns=parse_values(columns, "--column"),
+        audience=audience,
+        exposed=exposed,
+        place=place,
+        replaces=replaces,
+    )
+    with open_incident(call, incident) as (installation, incident_id, _):
+        added = add_affected(installation, incident_id, listing, by=signed_in(call, installation))
+    people = added.listed.people if added.listed else 0
+    number = f" (list {added.listed.number}, SHA-256 {added.listed.digest})" if added.listed else ""
+    who = counted(people, "person", "people")
+    lines: list[Line] = [f"{who} added to the affected people of {incident_id}{number}."]
+    if added.repeated:
+        lines.append(f"{counted(added.repeated, 'row')} not added: the person is listed already.")
+    lines += [
+        f"{counted(count, 'person', 'people')} in {name!r}: no legal clock counts this place. "
+        "`standfast deadline places` lists the places."
+        for name, count in added.places_without_duty.items()
+    ]
+    return call.say(
+        {
+            "incident": incident_id,
+            "added": people,
+            "repeated": added.repeated,
+            "places_without_duty": dict(added.places_without_duty),
+            **_document(added.report),
+        },
+        [*lines, "", *_lines(added.report)],
+    )
+
+
+@command(
+    "show",
+    exits={
+        ExitStatus.DONE: "the numbers are shown; there may be no list",
+        ExitStatus.USAGE: "there is no such incident",
+        ExitStatus.DAMAGED: "a list differs from what was frozen",
+    },
+    example="standfast incident affected show inc-2026-0001",
+)
+@incident_argument
+@click.option("--names", is_flag=True, help="Show every person by name; the view is recorded.")
+@click.pass_obj
+def show(call: Call, incident: str | None, names: bool) -> ExitStatus:
+    """Show the affected people of an incident, in numbers or by name."""
+    from standfast.usecases.notices.affected_people import affected_report, listed_people
+
+    with open_incident(call, incident) as (installation, incident_id, _):
+        report = affected_report(installation, incident_id)
+        people = listed_people(installation, incident_id) if names else []
+    document: dict[str, Json] = {"incident": incident_id, **_document(report)}
+    lines: list[Line] = [f"{incident_id} has no list of affected people."]
+    if report.lists:
+        lines = _lines(report)
+    if names:
+        document["names"] = [
+            {
+                "key": person.key,
+                "name": person.name,
+                "address": person.address,
+                "exposed": person.slots["exposed"],
+                "place": person.slots["place"],
+                "held": person.held,
+            }
+            for person in people
+        ]
+        cells = [
+            [person.name, person.address, person.slots["place"], person.slots["exposed"]]
+            for person in people
+        ]
+        lines += ["", Table(headings=("name", "address", "place", "exposed"), rows=cells)]
+    return call.say(document, lines)
+
+
+def _document(report: "AffectedReport") -> JsonObject:
+    return {
+        "people": report.people,
+        "held": report.held,
+        "cannot_be_notified": report.cannot_be_notified,
+        "by_field": dict(report.fields),
+        "by_place": dict(report.places),
+        "lists": [
+            {
+                "number": listed.number,
+                "people": listed.people,
+                "sha256": listed.digest,
+                "source": listed.summary["source"],
+                "author": listed.author,
+                "at": timestamp(listed.recorded_at),
+            }
+            for listed in report.lists
+        ],
+    }
+
+
+def _lines(report: "AffectedReport") -> list[Line]:
+    rows = [["people", f"{report.people:,}"]]
+    rows += [["held for a decision", f"{report.held:,}"]] if report.held else []
+    rows += (
+        [["cannot be notified", f"{report.cannot_be_notified:,}"]]
+        if report.cannot_be_notified
+        else []
+    )
+    rows += [[f"exposed: {name}", f"{count:,}"] for name, count in report.fields.items()]
+    rows += [[f"place: {name}", f"{count:,}"] for name, count in report.places.items()]
+    return [Table(rows=rows)]
+
+
+affected = Group(
+    "affected",
+    help="List the people that an incident affects, and show them.",
+    commands=[add, show],
+)

@@ -1,0 +1,171 @@
+"""Frozen lists of the people that an incident affects.
+
+Rules
+- A list is written in one transaction and never changed. Its digest covers all its pages, in order;
+  the event has it, so the signed timeline proves the list without its content.
+- People are sealed under the key of the incident, as the recipients of its notices are.
+- A list adds to the earlier ones, or replaces them.
+- Once a notice has planned its recipients from the lists, a further list makes further rounds of
+  the steps, as a trigger does that adds accounts: the added people need an approval of their own.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select
+
+from standfast.errors import Damaged
+from standfast.ledger.audit.audited_database import AuditedDatabase
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import affected_list, affected_page, incident, notice
+from standfast.playbook.actions.shared_arguments import AFFECTED
+from standfast.records import JsonObject, canonical
+
+LISTED = "affected.listed"  # event of a list
+Page = Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffectedList:
+    """One list, without its people."""
+
+    number: int  # from 1, for each incident
+    people: int
+    pages: int
+    digest: str
+    replaces: bool
+    summary: JsonObject  # source; numbers by field and by place
+    author: str
+    recorded_at: datetime
+
+
+class AffectedPeople:
+    """The lists of every incident."""
+
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
+
+    def lists(self, incident_id: str) -> list[AffectedList]:
+        """Return the lists that count, oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(affected_list)
+                .where(affected_list.c.incident == incident_id)
+                .order_by(affected_list.c.number)
+            ).all()
+        found = [self._open(row) for row in rows]
+        newest = [place for place, listed in enumerate(found) if listed.replaces]
+        return found[newest[-1] :] if newest else found
+
+    def pages(self, incident_id: str, listed: AffectedList) -> Iterator[Page]:
+        """Yield the pages of a list; Damaged if they differ from the frozen ones."""
+        hashed = hashlib.sha256()
+        for number in range(1, listed.pages + 1):
+            key = (incident_id, listed.number, number)
+            with self._database.reading() as connection:
+                sealed = connection.scalar(
+                    select(affected_page.c.sealed).where(
+                        affected_page.c.incident == incident_id,
+                        affected_page.c.number == listed.number,
+                        affected_page.c.page == number,
+                    )
+                )
+            if sealed is None:
+                break
+            page = self._database.cipher.open(incident_id, _place(*key), sealed)["people"]
+            hashed.update(canonical(page))
+            yield page  # type: ignore[misc]  # as it was written
+        if hashed.hexdigest() != listed.digest:
+            raise Damaged(
+                f"affected people of {incident_id}, list {listed.number}: changed since it was "
+                "frozen. Run `standfast audit verify`."
+            )
+
+    def add(
+        self,
+        incident_id: str,
+        pages: Iterable[Page],
+        summary: JsonObject,
+        *,
+        replaces: bool,
+        author: str,
+        now: datetime,
+    ) -> AffectedList:
+        """Freeze a list of an existing incident."""
+        cipher = self._database.cipher
+        with self._database.write(
+            actor=author, subject=incident_id, action=LISTED, now=now
+        ) as write:
+            write.alone()
+            number = 1 + int(
+                write.connection.scalar(
+                    select(func.count()).where(affected_list.c.incident == incident_id)
+                )
+                or 0
+            )
+            hashed, people, count = hashlib.sha256(), 0, 0
+            for count, page in enumerate(pages, 1):
+                hashed.update(canonical(list(page)))
+                people += len(page)
+                sealed = cipher.seal(
+                    incident_id, _place(incident_id, number, count), {"people": list(page)}
+                )
+                write.insert(
+                    affected_page,
+                    {"incident": incident_id, "number": number, "page": count, "sealed": sealed},
+                )
+            listed = AffectedList(
+                number=number,
+                people=people,
+                pages=count,
+                digest=hashed.hexdigest(),
+                replaces=replaces,
+                summary=summary,
+                author=author,
+                recorded_at=now,
+            )
+            write.insert(
+                affected_list,
+                {
+                    "incident": incident_id,
+                    "number": number,
+                    "people": people,
+                    "pages": count,
+                    "digest": listed.digest,
+                    "replaces": replaces,
+                    "sealed": cipher.seal(INSTALLATION, _place(incident_id, number), summary),
+                    "author": author,
+                    "recorded_at": now,
+                },
+            )
+            is_planned = write.connection.scalar(
+                select(func.count()).where(
+                    notice.c.incident == incident_id, notice.c.audience == AFFECTED
+                )
+            )
+            if is_planned:
+                write.update(incident, (incident_id,), joined=incident.c.joined + 1)
+            write.tell(number=number, people=people, digest=listed.digest, replaces=replaces)
+        return listed
+
+    def _open(self, row: Row[Any]) -> AffectedList:
+        summary = self._database.cipher.open(
+            INSTALLATION, _place(row.incident, row.number), row.sealed
+        )
+        return AffectedList(
+            number=row.number,
+            people=row.people,
+            pages=row.pages,
+            digest=row.digest,
+            replaces=row.replaces,
+            summary=summary,
+            author=row.author,
+            recorded_at=row.recorded_at,
+        )
+
+
+def _place(incident_id: str, *numbers: int) -> str:
+    return f"affected {'/'.join([incident_id, *map(str, numbers)])}"
