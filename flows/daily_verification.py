@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, told
+from flows.flow_states import as_flow, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.verification import verify
 from standfast.usecases.core.installation import Installation
@@ -31,4 +31,4 @@ def check(config: str, read: bool) -> State[None]:
             f"{report.bytes_read} bytes read, {errors} errors{still}{locks}{unrecorded}"
         )
 
-    return told(config, work, needs_ledger=False)
+    return run_to_state(config, work, needs_ledger=False)

@@ -18,7 +18,7 @@ from standfast.usecases.core.installation import Installation
 _NOT_A_FAILURE = frozenset({ExitStatus.PARTIAL, ExitStatus.WAITS_FOR_PEOPLE})
 
 
-def told(
+def run_to_state(
     config: str,
     work: Callable[[Installation], tuple[ExitStatus, str]],
     *,

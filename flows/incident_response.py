@@ -7,7 +7,7 @@ every one.
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import told
+from flows.flow_states import run_to_state
 from flows.response_claim import engaged
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
@@ -31,4 +31,4 @@ def respond_to_incident(config: str, incident: str) -> State[None]:
             f"{incident}: {len(outcome.state.steps)} of {len(steps)} steps begun"
         )
 
-    return told(config, work)
+    return run_to_state(config, work)

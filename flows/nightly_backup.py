@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State
 
 from flows.backup_progress import progress_shown
-from flows.flow_states import as_flow, told
+from flows.flow_states import as_flow, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, expected_files, run_backup
 from standfast.usecases.core.installation import Installation
@@ -40,4 +40,4 @@ def back_up(config: str, set_name: str) -> State[None]:
             f"{len(outcome.jumps)} far more than usual{unrecorded}"
         )
 
-    return told(config, work, needs_ledger=False)
+    return run_to_state(config, work, needs_ledger=False)

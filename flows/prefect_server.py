@@ -196,7 +196,7 @@ def start(
                 if has_ended
                 else f"did not answer within {seconds:.0f} s; a busy machine takes longer"
             )
-            raise Unavailable(f"the Prefect server {why}. Incidents are carried on without it")
+            raise Unavailable(f"the Prefect server {why}. Incidents continue without it")
         time.sleep(_POLL_SECONDS)
     return server
 

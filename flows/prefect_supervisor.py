@@ -85,8 +85,8 @@ class Scheduling:
                 continue
             under_way = self._backups.get(name)
             if under_way is None or under_way.poll() is not None:
-                why = "is not there" if is_away else "did not run it"
-                log.warning("Prefect %s: the backup of %s is run without it", why, name)
+                why = "is unavailable" if is_away else "did not run it"
+                log.warning("Prefect %s: the backup of %s runs without it", why, name)
                 self._backups[name] = self._child("flows.standalone_backup", name)
             self._caught_up[name] = due
 

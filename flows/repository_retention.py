@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, told
+from flows.flow_states import as_flow, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.retention import run_retention
 from standfast.usecases.core.installation import Installation
@@ -34,4 +34,4 @@ def apply_retention(config: str) -> State[None]:
             f"{len(result.problems)} problems"
         )
 
-    return told(config, work)
+    return run_to_state(config, work)

@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, told
+from flows.flow_states import as_flow, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import run_drill
@@ -40,4 +40,4 @@ def drill(config: str, set_name: str, compares: bool) -> State[None]:
             f"{len(outcome.skipped)} checks skipped"
         )
 
-    return told(config, work)
+    return run_to_state(config, work)

@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, told
+from flows.flow_states import as_flow, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.service_drill import drill_services
@@ -31,4 +31,4 @@ def drill(config: str, service: str) -> State[None]:
             usable = f"usable after {outcome.rto_ms} ms"
         return outcome.exit_status, f"run {outcome.run}: {len(outcome.drills)} sets, {usable}"
 
-    return told(config, work)
+    return run_to_state(config, work)

@@ -7,7 +7,7 @@ Prefect calls it.
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import told
+from flows.flow_states import run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 
@@ -19,4 +19,4 @@ def warm_up(config: str) -> State[None]:
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         return ExitStatus.DONE, f"warm, at event {installation.ledger.newest_event()}"
 
-    return told(config, work)
+    return run_to_state(config, work)

@@ -8,7 +8,7 @@ machines.
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import told
+from flows.flow_states import run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.time_stamp_requests import stamp_pending
@@ -30,4 +30,4 @@ def keep_watch(config: str) -> State[None]:
             f"stamped, head {outcome.head}"
         )
 
-    return told(config, work)
+    return run_to_state(config, work)

@@ -111,12 +111,12 @@ def read_plan(plan_file: Path) -> Plan | None:
     except OSError as error:
         raise NotWritable(f"{plan_file}: cannot be read ({error.strerror}). Check it.") from error
     where = str(plan_file)
-    fields = Fields(from_json(data, where), where, ("deed", "request", "told", "steps"))
-    result, request = fields.raw("told"), fields.raw("request")
+    fields = Fields(from_json(data, where), where, ("operation", "request", "result", "steps"))
+    result, request = fields.raw("result"), fields.raw("request")
     if not isinstance(result, dict) or not isinstance(request, dict):
         raise Damaged(f"{where}: not a plan. Check what was done, then remove it.")
     return Plan(
-        operation=fields.text("deed"),
+        operation=fields.text("operation"),
         request=request,
         result=result,
         steps=tuple(_step_from_json(item, where) for item in fields.items("steps")),
@@ -191,9 +191,9 @@ def _remaining_names(store: KeeperStore, step: Forget) -> list[str]:
 
 def _plan_to_json(plan: Plan) -> dict[str, object]:
     return {
-        "deed": plan.operation,
+        "operation": plan.operation,
         "request": dict(plan.request),
-        "told": dict(plan.result),
+        "result": dict(plan.result),
         "steps": [_step_to_json(step) for step in plan.steps],
     }
 

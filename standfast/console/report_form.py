@@ -108,7 +108,7 @@ class ReportForm:
             return page
         payload = {name: given.get(name) or None for name in _LONGEST}
         try:
-            reference, untold = await self._desk.do(partial(self._receive, payload, nonce))
+            reference, paging_problem = await self._desk.do(partial(self._receive, payload, nonce))
         except (StandfastError, Problem, ValueError) as error:
             if isinstance(error, StandfastError):
                 self._note(error)
@@ -117,9 +117,9 @@ class ReportForm:
             return self._page(request, given, words.failed, HTTPStatus.SERVICE_UNAVAILABLE)
         self._note(None)
         log.info("trigger %s: %s", self._trigger.name, reference)
-        if untold:
-            log.warning("trigger %s: %s: %s", self._trigger.name, reference, untold)
-        return self._page(request, {}, reference=reference, is_untold=bool(untold))
+        if paging_problem:
+            log.warning("trigger %s: %s: %s", self._trigger.name, reference, paging_problem)
+        return self._page(request, {}, reference=reference, is_unpaged=bool(paging_problem))
 
     def _receive(self, payload: dict[str, str | None], nonce: str) -> tuple[str, str]:
         """Open the plan; return its id, and why nobody will be paged, or ""."""
@@ -141,7 +141,7 @@ class ReportForm:
         status: HTTPStatus = HTTPStatus.OK,
         *,
         reference: str = "",
-        is_untold: bool = False,
+        is_unpaged: bool = False,
     ) -> Response:
         language, nonce = self._language(request), secrets.token_urlsafe(_NONCE_BYTES)
         html = self._template.render(
@@ -153,7 +153,7 @@ class ReportForm:
             contact_line=self._installation.config.organisation.contact_for(language),
             problem=problem,
             reference=reference,
-            thanks=WORDS[language].untold if is_untold else WORDS[language].thanks,
+            thanks=WORDS[language].thanks_call if is_unpaged else WORDS[language].thanks,
             **{name: given.get(name, "") for name in _LONGEST},
         )
         return HTMLResponse(

@@ -19,7 +19,7 @@ class ReportFormTexts:
     contact_hint: str
     send: str
     thanks: str
-    untold: str  # replaces `thanks` if nobody can be paged
+    thanks_call: str  # replaces `thanks` if nobody can be paged
     reference: str
     then: str
     empty: str
@@ -44,7 +44,7 @@ WORDS: Mapping[str, ReportFormTexts] = {
         contact_hint="Your name, your extension or where you sit.",
         send="Send the report",
         thanks="Thank you. The person on call is being notified.",
-        untold="Thank you, your report is stored. Please also call, so that somebody sees it "
+        thanks_call="Thank you, your report is stored. Please also call, so that somebody sees it "
         "soon: the number is below.",
         reference="Reference",
         then="Nothing was locked or changed by your report: a person looks at it first. If you "
@@ -72,8 +72,8 @@ WORDS: Mapping[str, ReportFormTexts] = {
         contact_hint="Ihr Name, Ihre Durchwahl oder wo Sie sitzen.",
         send="Meldung absenden",
         thanks="Danke. Die Person in Bereitschaft wird benachrichtigt.",
-        untold="Danke, Ihre Meldung ist gespeichert. Damit sie bald jemand sieht, rufen Sie bitte "
-        "auch an: Die Nummer steht unten.",
+        thanks_call="Danke, Ihre Meldung ist gespeichert. Damit sie bald jemand sieht, rufen Sie "
+        "bitte auch an: Die Nummer steht unten.",
         reference="Kennzeichen",
         then="Durch Ihre Meldung wurde nichts gesperrt oder geändert: Zuerst sieht sie sich ein "
         "Mensch an. Fällt Ihnen mehr auf, melden Sie sich noch einmal und nennen Sie das "
@@ -101,7 +101,7 @@ WORDS: Mapping[str, ReportFormTexts] = {
         contact_hint="Su nombre, su extensión o dónde se sienta.",
         send="Enviar el aviso",
         thanks="Gracias. Se está avisando a la persona de guardia.",
-        untold="Gracias, su aviso ha quedado guardado. Para que alguien lo vea pronto, llame "
+        thanks_call="Gracias, su aviso ha quedado guardado. Para que alguien lo vea pronto, llame "
         "también, por favor: el número está abajo.",
         reference="Referencia",
         then="Su aviso no ha bloqueado ni cambiado nada: antes lo mira una persona. Si nota algo "
@@ -129,8 +129,8 @@ WORDS: Mapping[str, ReportFormTexts] = {
         contact_hint="Votre nom, votre poste ou votre place.",
         send="Envoyer le signalement",
         thanks="Merci. La personne d’astreinte est prévenue.",
-        untold="Merci, votre signalement est enregistré. Pour que quelqu’un le voie vite, appelez "
-        "aussi, s’il vous plaît : le numéro est ci-dessous.",
+        thanks_call="Merci, votre signalement est enregistré. Pour que quelqu’un le voie vite, "
+        "appelez aussi, s’il vous plaît : le numéro est ci-dessous.",
         reference="Référence",
         then="Votre signalement n’a rien bloqué ni modifié : une personne l’examine d’abord. Si "
         "vous remarquez autre chose, envoyez un nouveau signalement en citant la référence.",

@@ -154,11 +154,11 @@ class SuricataWatcher:
                 return  # the limit of the minute; the others come at the next read
             try:
                 event = read_object(line, is_strict=False)
-                came_to = self._incident_of(event, line)
+                result = self._incident_of(event, line)
             except PlaybookNotFound:
                 return
             except UsageError as error:
-                came_to = f"it does not fit: {error}"
+                result = f"it does not fit: {error}"
             except Unavailable:
                 raise
             except StandfastError:
@@ -168,8 +168,8 @@ class SuricataWatcher:
                 self._store_dead_letter(line, error)  # for good: it would fail again
                 path.unlink()
                 continue
-            log.info("trigger %s: a waiting alert: %s", trigger.name, came_to)
-            delete_dead_letter(self.installation, trigger, path, line, came_to)
+            log.info("trigger %s: a waiting alert: %s", trigger.name, result)
+            delete_dead_letter(self.installation, trigger, path, line, result)
 
     def _incident_of(self, event: Mapping[str, object], line: bytes) -> str:
         """Open or join the incident of an alert; return its id."""

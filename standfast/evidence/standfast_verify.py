@@ -355,7 +355,7 @@ class Check:
             (self.seal_key, "--seal-key: whether these seals are not somebody else's"),
             (timeline, "--timeline: whether folders are gone, or lines at the end of a chain"),
             (self.ledger_key, "--ledger-key: whether the timeline is not somebody else's"),
-            (witness, "--witness: whether the timeline is what a witness was told"),
+            (witness, "--witness: whether the timeline agrees with a witness"),
         ):
             self.unchecked += [] if given else [f"without {why}"]
         return 6 if any(self.problems.values()) else 3 if self.unchecked else 0
@@ -385,7 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not check.problems:
         parser.error(f"{given.folder} holds no sealed folder")
     if given.json:
-        found = {"problems": check.problems, "unchecked": check.unchecked, "told": check.report}
+        found = {"problems": check.problems, "unchecked": check.unchecked, "report": check.report}
         print(json.dumps({"is_whole": status != 6, **found, "exit_status": status}))
         return status
     for about, problems in check.problems.items():

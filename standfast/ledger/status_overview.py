@@ -57,7 +57,7 @@ class IncidentOverview:
     playbook: str
     steps: tuple[StepView, ...]  # answers are sealed, so an answer is empty text here
     facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
-    untold: int = 0  # recipients that no notice has reached
+    not_notified: int = 0  # recipients that no notice has reached
     held: int = 0  # of these, recipients that a person must decide about
     kept: int = 0  # after an undo: targets that are not restored
     joined: int = 0  # triggers that added targets

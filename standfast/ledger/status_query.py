@@ -284,12 +284,14 @@ def _open_incidents(
     counts = _step_counts(cursor)
     for row in rows(cursor, _STEPS):
         steps.setdefault(row[0], []).append(_step(row, counts.get(row[:3], {})))
-    unreached = {incident: (untold, held) for incident, untold, held in rows(cursor, _UNREACHED)}
+    unreached = {
+        incident: (not_notified, held) for incident, not_notified, held in rows(cursor, _UNREACHED)
+    }
     kept = dict(rows(cursor, _KEPT))
     for id_, scenario, mode, is_halted, opened_at, opened_by, playbook, joined in rows(
         cursor, _INCIDENTS
     ):
-        untold, held = unreached.get(id_, (0, 0))
+        not_notified, held = unreached.get(id_, (0, 0))
         yield IncidentOverview(
             id=id_,
             scenario=scenario,
@@ -300,7 +302,7 @@ def _open_incidents(
             playbook=playbook,
             steps=tuple(steps.get(id_, ())),
             facts=facts.get(id_, ()),
-            untold=untold,
+            not_notified=not_notified,
             held=held,
             kept=kept.get(id_, 0),
             joined=joined,

@@ -62,7 +62,7 @@ class NoticeLine:
     digest: str
     root: str
     by_language: Mapping[str, Mapping[EffectState, int]]
-    untold: tuple[NotNotified, ...] = ()
+    not_notified: tuple[NotNotified, ...] = ()
 
     @property
     def counts(self) -> Mapping[EffectState, int]:

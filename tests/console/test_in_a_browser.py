@@ -62,7 +62,7 @@ def press(tab: Tab, words: str) -> None:
     tab.run(f"{button(words)}.click()")
 
 
-def until_told(tab: Tab, words: str) -> None:
+def until_shown(tab: Tab, words: str) -> None:
     tab.wait(f"document.body.innerText.includes({json.dumps(words)})")
 
 
@@ -71,7 +71,7 @@ def sign_in(tab: Tab, site: Site) -> None:
     type_in(tab, "name", "lee")
     type_in(tab, "passphrase", PASSPHRASES["lee"])
     press(tab, "Sign in")
-    until_told(tab, "Sign out")
+    until_shown(tab, "Sign out")
 
 
 def add_passkey(tab: Tab, site: Site) -> None:
@@ -85,7 +85,7 @@ def have_passkey(tab: Tab, site: Site) -> str:
     device = tab.device()
     sign_in(tab, site)
     add_passkey(tab, site)
-    until_told(tab, "can sign for you")
+    until_shown(tab, "can sign for you")
     return device
 
 
@@ -96,11 +96,11 @@ def test_added_passkey_signs_from_then_on(tab: Tab, site: Site) -> None:
     tab.ask("Network.clearBrowserCookies")
     go(tab, site)
     press(tab, "Sign in with a passkey")
-    until_told(tab, "Sign out")
+    until_shown(tab, "Sign out")
 
     go(tab, site, f"/console/{incident}")
     press(tab, "Approve with your passkey")
-    until_told(tab, "signed, 1 of 1")
+    until_shown(tab, "signed, 1 of 1")
     assert state(site, incident, "shut") is StepState.RUNNING
     assert site.installation.ledger.audit.verify().findings == ()
 
@@ -110,7 +110,7 @@ def test_a_passkey_answers_a_question(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     press(tab, "no")
-    until_told(tab, "customers_affected: noted.")
+    until_shown(tab, "customers_affected: noted.")
     steps = site.installation.ledger.incidents.state(incident).steps
     assert steps["customers_affected"].answer == "no"
 
@@ -123,7 +123,7 @@ def test_stop_is_on_the_first_screen(tab: Tab, site: Site) -> None:
     assert top < tab.run("innerHeight")
     tab.run("document.querySelector('details.stop summary').click()")
     press(tab, "Stop now")
-    until_told(tab, "Stopped:")
+    until_shown(tab, "Stopped:")
     assert site.installation.ledger.incidents.is_stopped(incident)
 
 
@@ -151,7 +151,7 @@ def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     press(tab, "Refuse with your passkey")
-    until_told(tab, ": refused.")
+    until_shown(tab, ": refused.")
     assert state(site, incident, "shut") is StepState.REFUSED
 
 
@@ -161,14 +161,14 @@ def test_unverified_device_signs_nothing(tab: Tab, site: Site) -> None:
     go(tab, site, f"/console/{incident}")
     tab.ask("WebAuthn.setUserVerified", authenticatorId=device, isUserVerified=False)
     press(tab, "Approve with your passkey")
-    until_told(tab, "Try again, or use the passphrase")
+    until_shown(tab, "Try again, or use the passphrase")
     assert state(site, incident, "shut") is StepState.ASKING
 
 
 def test_one_device_has_one_passkey_of_a_person(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     add_passkey(tab, site)
-    until_told(tab, "This device has a passkey of yours already.")
+    until_shown(tab, "This device has a passkey of yours already.")
     assert len(site.installation.ledger.passkeys.of("lee")) == 1
 
 
@@ -178,7 +178,7 @@ def test_without_passkey_the_passphrase_signs(tab: Tab, site: Site) -> None:
     go(tab, site, f"/console/{incident}")
     type_in(tab, "passphrase", PASSPHRASES["lee"])
     press(tab, "Approve")
-    until_told(tab, "signed, 1 of 1")
+    until_shown(tab, "signed, 1 of 1")
     assert state(site, incident, "shut") is StepState.RUNNING
 
 
@@ -189,10 +189,10 @@ def test_a_button_that_is_pressed_twice_signs_once(tab: Tab, site: Site) -> None
     go(tab, site)
     tab.wait(f"Boolean({button('Sign in with a passkey')})")
     tab.run(f"{{ const one = {button('Sign in with a passkey')}; one.click(); one.click(); }}")
-    until_told(tab, "Sign out")
+    until_shown(tab, "Sign out")
     go(tab, site, f"/console/{incident}")
     tab.run(f"{{ const one = {button('Approve with your passkey')}; one.click(); one.click(); }}")
-    until_told(tab, "signed, 1 of 1")
+    until_shown(tab, "signed, 1 of 1")
 
 
 def test_without_the_script_the_passphrase_does_it_all(tab: Tab, site: Site) -> None:
@@ -200,7 +200,7 @@ def test_without_the_script_the_passphrase_does_it_all(tab: Tab, site: Site) -> 
     try:
         sign_in(tab, site)
         go(tab, site, "/console/passkeys")
-        until_told(tab, "A passkey needs a browser")
+        until_shown(tab, "A passkey needs a browser")
         assert not tab.run(f"Boolean({button('Add a passkey')})")
     finally:
         tab.ask("Emulation.setScriptExecutionDisabled", value=False)

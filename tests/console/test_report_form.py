@@ -357,7 +357,7 @@ def test_undeliverable_pages_ask_to_telephone(tmp_path: Path, lacking: str, lang
         (row,) = site.installation.ledger.incidents.all()
         assert answer.status_code == 200
         assert row.id in page
-        assert WORDS[language].untold in page
+        assert WORDS[language].thanks_call in page
         assert WORDS[language].thanks not in page
         assert site.installation.config.organisation.contact_line in page
 
@@ -368,4 +368,4 @@ def test_after_a_failed_page_reports_ask_to_telephone(site: Site) -> None:
     for page in due(site.installation):
         send_page(site.installation, page, form, "serve")  # to a mail server that is not there
     answer = send(site, filled(site))
-    assert WORDS["en"].untold in html.unescape(answer.text)
+    assert WORDS["en"].thanks_call in html.unescape(answer.text)

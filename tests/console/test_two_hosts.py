@@ -131,7 +131,7 @@ def test_two_servers_share_work_and_replace_each_other(
         here.ledger.audit.sign_head(here.clock())
         for installation in (here, there):
             found = installation.ledger.audit.verify(now=installation.clock())
-            assert (found.findings, found.untold) == ((), 0)
+            assert (found.findings, found.missing_heads) == ((), 0)
 
 
 def test_server_without_shared_keys_names_affected_incidents(

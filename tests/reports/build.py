@@ -150,7 +150,7 @@ def full(text: str = "plain") -> IncidentReport:
                 template=text,
                 audience=text,
                 by_language={text: counts},
-                untold=(NotNotified(who=text, state=EffectState.UNKNOWN, reason=text),),
+                not_notified=(NotNotified(who=text, state=EffectState.UNKNOWN, reason=text),),
             ),
         ),
         accounts=(

@@ -134,9 +134,9 @@ def test_recipients_not_notified_are_masked_with_reason(
         advance(installation, incident, "direct")
         report = incident_report(installation, incident)
     (notice,) = report.notices
-    assert {one.who for one in notice.untold} == {"row 2", "a***@example.com"}
-    assert {one.state for one in notice.untold} == {EffectState.REFUSED}
-    assert all(one.reason for one in notice.untold)
+    assert {one.who for one in notice.not_notified} == {"row 2", "a***@example.com"}
+    assert {one.state for one in notice.not_notified} == {EffectState.REFUSED}
+    assert all(one.reason for one in notice.not_notified)
     assert notice.by_language == {
         "en": {EffectState.REFUSED: 1},
         "es": {EffectState.DONE: 1},

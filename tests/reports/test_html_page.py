@@ -142,7 +142,7 @@ def test_huge_incident_shows_first_rows_and_count() -> None:
         notices=(
             notice(
                 by_language={"en": {EffectState.FAILED: many}},
-                untold=tuple(
+                not_notified=tuple(
                     NotNotified(who=f"a***@{n}.example.net", state=EffectState.FAILED, reason="no")
                     for n in range(many)
                 ),

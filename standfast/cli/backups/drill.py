@@ -188,7 +188,7 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
             second(run.started_at, zone),
             run.subject,
             run.state,
-            *_came_to(run.state, run.summary),
+            *_result_lines(run.state, run.summary),
         ]
         for run in listed.runs
     ]
@@ -220,7 +220,7 @@ def _predicted(service: "ServicePrediction") -> list[str]:
     return [service.service, expected, promised, service.verdict]
 
 
-def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
+def _result_lines(state: str, summary: Mapping[str, Any]) -> list[str]:
     """Return the cells of RTO, RPO and problem of a drill."""
     if state == "running":
         return []

@@ -111,7 +111,7 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
     }
     if action == _HOLD:
         retention_holds.create_hold(installation, name)
-    elif retention_holds.stands(installation, name):
+    elif retention_holds.exists(installation, name):
         retention_holds.release_hold(installation, name)
     else:
         standing = [hold.name for hold in retention_holds.standing(installation)]

@@ -60,7 +60,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     if live:
         headings = ("live incident", "playbook", "open for", "not notified", "legal clocks")
         rows = [
-            [*_row(incident, seen.at), _untold(incident), _clocks(incident, seen)]
+            [*_row(incident, seen.at), _not_notified_cell(incident), _clocks(incident, seen)]
             for incident in live
         ]
         lines += [Table(headings=headings, rows=rows), *_headlines(live, seen)]
@@ -142,11 +142,13 @@ def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line
     return lines
 
 
-def _untold(incident: "IncidentStatus") -> str:
+def _not_notified_cell(incident: "IncidentStatus") -> str:
     """Return how many recipients are not notified, held, or not counted."""
     if incident.is_closed:
         return "-"  # no longer counted; see `notice accounting`
-    parts = [f"{incident.untold:,}"] if incident.untold or not incident.uncounted else []
+    parts = (
+        [f"{incident.not_notified:,}"] if incident.not_notified or not incident.uncounted else []
+    )
     parts += [f"{incident.held} for a person to decide"] if incident.held else []
     return ", ".join([*parts, *(f"all of {step}" for step in incident.uncounted)])
 

@@ -39,7 +39,7 @@ def go_on(
     details: JsonObject | None = None,
     before: Sequence[Line] = (),
     *,
-    undo_came_to: StepState | None = None,
+    undo_result: StepState | None = None,
 ) -> ExitStatus:
     """Run an incident and print the result after the lines `before`.
 
@@ -57,7 +57,7 @@ def go_on(
         outcome = followed or advance(
             installation, incident_id, "direct", lambda state: _show(tell, state)
         )
-    outcome = replace(outcome, undo_came_to=undo_came_to)
+    outcome = replace(outcome, undo_result=undo_result)
     status = print_outcome(call, installation, outcome, details, before)
     if followed is None and installation.config.custody.timestamp is not None:
         _stamp(installation, incident_id)

@@ -85,10 +85,10 @@ def undo(
             outcome = replace(
                 outcome,
                 state=replace(outcome.state, kept=len(planned.kept)),
-                undo_came_to=planned.keeps,
+                undo_result=planned.keeps,
             )
             return print_outcome(call, installation, outcome, details, before)
-        return go_on(call, installation, incident_id, details, before, undo_came_to=planned.keeps)
+        return go_on(call, installation, incident_id, details, before, undo_result=planned.keeps)
 
 
 def _undo_lines(planned: "UndoPlan") -> list[Line]:

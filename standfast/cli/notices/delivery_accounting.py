@@ -70,10 +70,10 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
         f"`standfast incident status {incident_id}`."
         for step in uncounted
     ]
-    untold = sum(notice.untold for notice in accounts)
-    if untold:
+    not_notified = sum(notice.not_notified for notice in accounts)
+    if not_notified:
         lines.append(
-            f"{counted(untold, 'person', 'people')} not notified. See why: `standfast notice "
+            f"{counted(not_notified, 'person', 'people')} not notified. See why: `standfast notice "
             f"status {incident_id}`; by name: add --reason TEXT."
         )
     else:
@@ -85,11 +85,11 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
     document: dict[str, Json] = {
         "incident": incident_id,
         "notices": [notice.as_json() for notice in accounts],
-        "untold": untold,
+        "not_notified": not_notified,
         "uncounted": [*uncounted],
         "sha256": digest,
     }
     if reason:
         document["lines"] = [person.as_json() for person in people]
-    status = ExitStatus.PARTIAL if untold or uncounted else ExitStatus.DONE
+    status = ExitStatus.PARTIAL if not_notified or uncounted else ExitStatus.DONE
     return call.say(document, lines, status)

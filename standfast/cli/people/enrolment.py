@@ -122,12 +122,12 @@ def add(
             "roles": list(person.roles),
             "enrolled_by": person.enrolled_by,
             "may_approve_at_once": person.is_founding,
-            "untold": enrolled.untold,
+            "mail_problem": enrolled.mail_problem,
         },
         [
             f"{person.name} is enrolled by {person.enrolled_by} and can approve {when}.",
             *_without_role(person.name, person.roles),
-            *_untold(enrolled.untold),
+            *_mail_problem_lines(enrolled.mail_problem),
             "Next: `standfast check` shows whether each role has enough people.",
         ],
     )
@@ -242,8 +242,13 @@ def remove(
             second_signer = person_signer(installation, second, passphrase(of_second, second))
         removed = remove_person(installation, name, signer, second_signer)
     return call.say(
-        {"person": name, "is_removed": True, "removed_by": signer.name, "untold": removed.untold},
-        [f"{name} can no longer approve anything.", *_untold(removed.untold)],
+        {
+            "person": name,
+            "is_removed": True,
+            "removed_by": signer.name,
+            "mail_problem": removed.mail_problem,
+        },
+        [f"{name} can no longer approve anything.", *_mail_problem_lines(removed.mail_problem)],
     )
 
 
@@ -277,8 +282,13 @@ def grant(call: Call, name: str, role: tuple[str, ...], owner_key: Path | None) 
         granted = grant_roles(installation, name, role, signer)
     roles = granted.person.roles
     return call.say(
-        {"person": name, "roles": list(roles), "granted_by": signer.name, "untold": granted.untold},
-        [f"{name} has the roles {', '.join(roles)}.", *_untold(granted.untold)],
+        {
+            "person": name,
+            "roles": list(roles),
+            "granted_by": signer.name,
+            "mail_problem": granted.mail_problem,
+        },
+        [f"{name} has the roles {', '.join(roles)}.", *_mail_problem_lines(granted.mail_problem)],
     )
 
 
@@ -300,7 +310,7 @@ def _without_role(name: str, roles: "tuple[str, ...]") -> list[str]:
     return [f"{name} has no role yet. Add one: `{grant_it}`."]
 
 
-def _untold(why: str) -> list[str]:
+def _mail_problem_lines(why: str) -> list[str]:
     return [f"Enrolled people were not notified: {why}. Notify them yourself."] if why else []
 
 

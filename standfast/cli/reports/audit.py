@@ -34,7 +34,7 @@ def verify(call: Call) -> ExitStatus:
             lambda events: tell("verifying events", events, 0), now=installation.clock()
         )
         witness = installation.config.ledger.witness
-    status = ExitStatus.PARTIAL if report.untold else ExitStatus.DONE
+    status = ExitStatus.PARTIAL if report.missing_heads else ExitStatus.DONE
     if not report.is_whole:
         status = ExitStatus.DAMAGED
     findings: list[Json] = [
@@ -46,11 +46,11 @@ def verify(call: Call) -> ExitStatus:
         "witness"
     )
     lines: list[Line] = [f"Whole: {text}."]
-    if report.untold:
+    if report.missing_heads:
         lines.append(
-            f"{witness}: {counted(report.untold, 'signed head')} missing: the witness was cut, or "
-            "could not be written. Find out which; `standfast check` adds the missing heads at its "
-            "end."
+            f"{witness}: {counted(report.missing_heads, 'signed head')} missing: the witness was "
+            "cut, or could not be written. Find out which; `standfast check` adds the missing "
+            "heads at its end."
         )
     if not report.is_whole:
         lines = [
@@ -65,7 +65,7 @@ def verify(call: Call) -> ExitStatus:
         "rows": report.rows,
         "heads": report.heads,
         "witnessed": report.witnessed,
-        "untold": report.untold,
+        "missing_heads": report.missing_heads,
         "findings": findings,
     }
     return call.say(document, lines, status)

@@ -63,8 +63,8 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (form.dataset.stage) return;
   form.dataset.stage = "asked";
-  const told = form.querySelector("[role=alert]");
-  told.hidden = true;
+  const message = form.querySelector("[role=alert]");
+  message.hidden = true;
   try {
     form.elements.passkey.value = JSON.stringify(await does(form.dataset, button.dataset.challenge));
     form.dataset.stage = "answered";
@@ -72,8 +72,8 @@ document.addEventListener("submit", async (event) => {
   } catch (error) {
     form.dataset.stage = "";
     const instead = does === signed ? " Try again, or use the passphrase." : "";
-    told.textContent = `${why[error.name] || `The device did not do it (${error.name}).`}${instead}`;
-    told.hidden = false;
+    message.textContent = `${why[error.name] || `The device did not do it (${error.name}).`}${instead}`;
+    message.hidden = false;
   }
 });
 

@@ -104,7 +104,9 @@ class PasskeyPages:
             self.installation, session.person, given["passphrase"], given["passkey"], challenge
         )
         text = f"Passkey {added.passkey.id[:8]} is added and can sign for you."
-        return f"{text} The mail about it failed: {added.untold}" if added.untold else text
+        return (
+            f"{text} The mail about it failed: {added.mail_problem}" if added.mail_problem else text
+        )
 
     def _remove(self, session: Session, given: Fields) -> str:
         installation = replace(self.installation, actor=session.person)

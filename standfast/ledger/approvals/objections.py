@@ -7,7 +7,7 @@ Rules
 - One human counts once: of all people that enrolments connect, one counts, for the requester, the
   approvals and the reviews. Founding people are connected with nobody above them.
 - To refuse or review a break-glass approval, an enrolment and a signature are enough: the person
-  that breaks the glass chooses the targets, and could otherwise exclude the objectors.
+  that uses break-glass chooses the targets, and could otherwise exclude the objectors.
 - An account that only a trigger named, or a requester that did not sign in, disqualifies nobody:
   one more approval is needed instead. A directory may know the account by another name, so the
   targets of a step that began before the first trigger joined are those of the requester.

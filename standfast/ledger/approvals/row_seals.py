@@ -3,7 +3,7 @@
 Rules
 - A person's key and roles, a step's need, digest and nonce, and an incident's mode, requester and
   playbook are sealed. Every claim verifies the seals: the database alone forges nothing.
-- The time at which a broken glass opens a step is under the step's seal.
+- The time at which a break-glass approval opens a step is under the step's seal.
 """
 
 import hashlib
@@ -32,14 +32,14 @@ def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) 
 def seal_of_step(
     database: AuditedDatabase, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
 ) -> str:
-    """Return the MAC over a step's need, or over a broken glass's opening."""
+    """Return the MAC over a step's need, or over the time of a break-glass approval."""
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
     return database.cipher.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
 
 
 def opens_at(database: AuditedDatabase, row: RowMapping) -> datetime | None:
-    """Return when a broken glass opens the step; None without one."""
+    """Return when a break-glass approval opens the step; None without one."""
     at: datetime | None = row["runs_from"]
     is_so = at is not None and row["seal"] == seal_of_step(database, row, at)
     return at if is_so else None

@@ -7,9 +7,10 @@ Rules
 - `objections` has the rules by which a person may not decide, `row_seals` the MACs that every claim
   verifies again.
 - A requester that did not sign in could be anybody, also the approver: one more approval is needed.
-- If nobody else can be reached, one person that signs in may break the glass, even the requester
-  and with any role. The step begins ten minutes later (`GLASS`) unless somebody refuses it.
-- A person that enrolments connect with the glass breaker may not review.
+- If nobody else can be reached, one person that signs in may give a break-glass approval, even
+  the requester and with any role. The step begins ten minutes later (`GLASS`) unless somebody
+  refuses it.
+- A person that enrolments connect with the person that gave a break-glass approval may not review.
 - A stored approval is verified at the time of the claim: a forged earlier date does not help.
 """
 
@@ -140,14 +141,14 @@ def refuse_unfit(
 def _refuse_own_review(
     database: AuditedDatabase, connection: Connection, asked: Question, person_name: str
 ) -> None:
-    """Raise ApprovalRefused for a review connected with the glass breaker."""
+    """Raise ApprovalRefused for a review by a connected person."""
     key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
     who = unreviewed(database, connection, connection.execute(_STEP, key).mappings().one())
     own = root_of_name(database, connection, person_name)
     if who is not None and own == root_of_name(database, connection, who):
         raise ApprovalRefused(
-            f"{person_name!r}: connected by enrolments with {who!r}, who broke the glass. Somebody "
-            "else must review it."
+            f"{person_name!r}: connected by enrolments with {who!r}, who gave the break-glass "
+            "approval. Somebody else must review it."
         )
 
 
@@ -222,7 +223,7 @@ def void_signature(
 def is_open(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime
 ) -> bool:
-    """Return whether a verified broken glass opens the step by now."""
+    """Return whether a verified break-glass approval opens the step now."""
     at = opens_at(database, row)
     return at is not None and at <= now and breaker(database, connection, row, now) is not None
 
@@ -230,7 +231,7 @@ def is_open(
 def breaker(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> str | None:
-    """Return the person with a verified broken glass, if any."""
+    """Return the person of a verified break-glass approval, if any."""
     for given in _said(connection, row, (BREAK_GLASS,)):
         seen = now or given["decided_at"]
         if not _objection(database, connection, dict(given), (), seen, as_what=BREAK_GLASS):
@@ -239,7 +240,7 @@ def breaker(
 
 
 def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMapping) -> str | None:
-    """Return the glass breaker of a begun step that nobody reviewed yet."""
+    """Return the break-glass approver of a begun step without a review."""
     is_begun = row["state"] not in (StepState.ASKING, StepState.REFUSED)
     if not is_begun or opens_at(database, row) is None:
         return None
@@ -277,8 +278,8 @@ def _approvals(
 ) -> dict[str, str]:
     """Return the verified approvers of the current plan, by enrolment root.
 
-    The glass breaker counts too if that person may approve. Of people that enrolments connect, one
-    counts.
+    The break-glass approver counts too if that person may approve. Of people that enrolments
+    connect, one counts.
     """
     roles = tuple(json.loads(row["roles"]))
     found: dict[str, str] = {}

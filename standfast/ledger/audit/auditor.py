@@ -72,7 +72,7 @@ class AuditReport:
     rows: int
     heads: int
     witnessed: int  # heads that the witness confirms
-    untold: int  # heads that it lacks although there was time to send them
+    missing_heads: int  # heads that it lacks although there was time to send them
     findings: tuple[AuditFinding, ...]
 
     @property
@@ -124,7 +124,7 @@ class Auditor:
     ) -> AuditReport:
         """Check every link, head, witness line and row.
 
-        Without `now`, every head that the witness lacks counts as `untold`.
+        Without `now`, every head that the witness lacks counts as `missing_heads`.
         """
         findings: list[AuditFinding] = []
         # Read the witness first: heads that are signed later are in neither.
@@ -138,11 +138,11 @@ class Auditor:
             rows = _check_rows(connection, expected, findings)
         # Read it again: the witness has the heads that were signed since.
         known = self._chain.witnessed_sequences(sequences)
-        untold = heads.keys() - known
+        missing_heads = heads.keys() - known
         if now is not None and any(known):  # an empty witness was truncated
-            untold = {
+            missing_heads = {
                 sequence
-                for sequence in untold
+                for sequence in missing_heads
                 if sequence < max(known) or signed_at[sequence] < now - _SENT_WITHIN
             }
         return AuditReport(
@@ -150,7 +150,7 @@ class Auditor:
             rows=rows,
             heads=len(heads),
             witnessed=witnessed,
-            untold=len(untold),
+            missing_heads=len(missing_heads),
             findings=tuple(findings),
         )
 

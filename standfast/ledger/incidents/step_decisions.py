@@ -182,8 +182,8 @@ class StepDecisions:
     ) -> bool:
         """Replace a person's earlier decision; False if it stays.
 
-        A person that approved may still break the glass. A decision that no longer counts, or that
-        a removed passkey signed, may be replaced by any decision.
+        A person that approved may still give a break-glass approval. A decision that no longer
+        counts, or that a removed passkey signed, may be replaced by any decision.
         """
         if two_person_rule.is_void(self._database, write.connection, key, asked):
             write.tell(replaces_void=True)
@@ -217,7 +217,7 @@ class StepDecisions:
         return True
 
     def unreviewed(self, incident_id: str) -> dict[str, str]:
-        """Return the steps without review: step → person that broke the glass."""
+        """Return the steps without review: step → break-glass approver."""
         with self._database.reading() as connection:
             rows = connection.execute(select(step).where(step.c.incident == incident_id))
             found = {

@@ -91,7 +91,7 @@ class _Twice(ValueError):
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _Twice("has a name twice in one object, which programs read differently")
+        raise _Twice("has a name twice in one object; programs differ in which they use")
     return found
 
 

@@ -63,7 +63,10 @@ def export_cacao(playbook: Playbook, now: datetime) -> str:
         "workflow": workflow,
         "playbook_variables": _variables(playbook),
         "agent_definitions": {
-            _agent(playbook): {"type": "organization", "name": "Who carries the playbook out"}
+            _agent(playbook): {
+                "type": "organization",
+                "name": "The people that carry out the playbook",
+            }
         },
         "extension_definitions": {EXTENSION: DEFINITION},
         "playbook_extensions": {

@@ -56,8 +56,8 @@ _SWITCH = re.compile(r"\s*(__[\w-]+?__)(?::value)?\s*")
 _NONE = "none of these"
 _SHOWN = ("name", "description", "workflow_start", "workflow", "playbook_variables")
 _CHANGED = (
-    f"$.playbook_extensions['{EXTENSION}']: has other steps than the file shows. Only the visible "
-    "steps were imported."
+    f"$.playbook_extensions['{EXTENSION}']: differs from the visible steps. Only the visible steps "
+    "were imported."
 )
 
 
@@ -115,7 +115,7 @@ def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> d
         raise refused(text, file, path, message)
     for name in order:
         if not isinstance(name, str) or name not in found:
-            message = "a step that the extension names is not there"
+            message = "a step named by the extension is missing"
             raise refused(text, file, "$.workflow", message)
         steps[name] = found[name]
     return {**head[HEAD], "steps": steps}
@@ -221,9 +221,7 @@ class _Maker:
             case _:
                 if self._switched(step) is not None:
                     return []
-                self._warn(
-                    name, "it switches by something that is not an input and becomes a question"
-                )
+                self._warn(name, "its switch depends on more than an input and becomes a question")
                 question = f"Which is it? {self._cut(name, step['switch'], 970)}"
                 return [{"decide": question, "options": _options(step)}]
 
@@ -232,7 +230,7 @@ class _Maker:
         if kind not in _EXECUTED:
             if kind != "manual":
                 self._warn(name, f"a command of type {kind} becomes a manual step")
-            instructions = self._cut(name, text, 9000) or "Nothing is said."
+            instructions = self._cut(name, text, 9000) or "No description."
             return {"manual": instructions if kind == "manual" else f"{kind}: {instructions}"}
         parameters = {
             self._inputs[variable].name: f"{{{{ inputs.{self._inputs[variable].name} }}}}"

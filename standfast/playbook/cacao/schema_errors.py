@@ -34,10 +34,10 @@ def misfits(document: object) -> Iterator[Unsound]:
 def _of_pattern(error: ValidationError) -> str:
     pattern = str(error.validator_value)
     if pattern.startswith("^__"):
-        return "a variable's name begins and ends with two underscores, as __address__ does"
+        return "a variable's name begins and ends with two underscores, for example __address__"
     if pattern.startswith(r"^\d"):
-        return "a moment is written as 2026-01-31T08:30:00Z, in UTC"
-    return "an identifier is a kind, two dashes and a UUID, as in action--4f1c…"
+        return "a time is written in UTC, for example 2026-01-31T08:30:00Z"
+    return "an identifier is a kind, two dashes and a UUID, for example action--4f1c…"
 
 
 def _of_choice(error: ValidationError) -> str:
@@ -59,7 +59,7 @@ _HINTS: dict[str, Callable[[ValidationError], str]] = {
     "pattern": _of_pattern,
     "anyOf": _of_choice,
     "not": lambda error: "on_completion replaces both; keep it, or the other two",
-    "minLength": lambda error: "write something there",
+    "minLength": lambda error: "write a value",
     "minItems": lambda error: f"it has at least {error.validator_value}",
     "minProperties": lambda error: f"it has at least {error.validator_value}",
     "minimum": lambda error: f"it is {error.validator_value} or more",

@@ -161,7 +161,7 @@ def _undefined(
                 if variable not in known:
                     yield Unsound(
                         path=f"{_path(name)}.{key}",
-                        message=f"uses the variable {variable}, which nothing declares",
+                        message=f"uses the variable {variable}, which is not declared",
                         hint=close_to(variable, known),
                     )
 

@@ -136,8 +136,7 @@ class Flow:
             return [name for name in sorter.static_order() if name in reached]
         except CycleError:
             raise ValueError(
-                "a branch of a block goes on with what comes after the block; end it with a step "
-                "of type end"
+                "a branch of a block continues after the block. End it with a step of type end"
             ) from None
 
     def _leads_to(self, name: str) -> list[tuple[str, str]]:

@@ -125,9 +125,9 @@ def _accounts(value: object) -> Json:
         if name:
             names[name] = None
     if not names:
-        raise ValueError("holds no account name")
+        raise ValueError("has no account name")
     if len(names) > MOST_ACCOUNTS:
-        raise ValueError(f"holds more than {MOST_ACCOUNTS:,} accounts")
+        raise ValueError(f"has more than {MOST_ACCOUNTS:,} accounts")
     return list(names)
 
 
@@ -136,7 +136,7 @@ def _text(value: str) -> str:
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"takes at most {LONGEST_TEXT:,} characters")
     if _has_controls(text.replace("\n", "").replace("\t", "")):
-        raise ValueError("holds control characters")
+        raise ValueError("has control characters")
     return text
 
 

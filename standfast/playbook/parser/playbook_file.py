@@ -72,7 +72,9 @@ def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
     fields = Fields(root, "the playbook", notes)
     name = fields.text("playbook", required=True)
     if name and not DASHED_NAME.fullmatch(name):
-        notes.add(fields.line_of("playbook"), f"`{name}` is no name for a playbook", DASHED_HINT)
+        notes.add(
+            fields.line_of("playbook"), f"`{name}` is not a valid name for a playbook", DASHED_HINT
+        )
     lines: dict[str, int] = {}
     playbook = Playbook(
         name=name,
@@ -104,7 +106,7 @@ def _sayings(key: str, fields: Fields, lines: dict[str, int], notes: Notes) -> d
     said: dict[str, str] = {}
     for name, node in fields.mapping(key).items():
         if not DASHED_NAME.fullmatch(name):
-            notes.add(node.line, f"`{name}` is no name under `{key}`", DASHED_HINT)
+            notes.add(node.line, f"`{name}` is not a valid name under `{key}`", DASHED_HINT)
         text = node.value.strip() if isinstance(node.value, str) else ""
         if not text or len(text) > LONGEST_SAYING:
             message = (
@@ -160,7 +162,7 @@ def _step(name: str, node: Node, notes: Notes) -> Step:
     kinds = [kind for kind in StepKind if fields.has(kind)]
     if len(kinds) != 1:
         hint = "exactly one of do, manual, decide, wait"
-        notes.add(node.line, f"{subject} does not say what it is", hint)
+        notes.add(node.line, f"{subject} has no `do`, `manual`, `decide` or `wait`", hint)
     kind = kinds[0] if kinds else StepKind.MANUAL
     needs, after = fields.texts("needs"), fields.texts("after")
     step = Step(
@@ -260,12 +262,12 @@ def _approval(step: str, fields: Fields, notes: Notes) -> tuple[Approval | None,
 def _judge_name(name: str, subject: str, line: int, notes: Notes) -> None:
     if not IDENTIFIER.fullmatch(name) or keyword.iskeyword(name):
         hint = "small letters, digits and _, at most 40; not a word such as `in` or `not`"
-        notes.add(line, f"`{name}` is no name for {subject}", hint)
+        notes.add(line, f"`{name}` is not a valid name for {subject}", hint)
 
 
 def _judge_keys(key: str, node: Node, notes: Notes) -> None:
     if not key.isascii():
-        notes.add(node.line, f"`{key}` is no name for an argument", "ASCII letters only")
+        notes.add(node.line, f"`{key}` is not a valid name for an argument", "ASCII letters only")
     if isinstance(node.value, dict):
         for inner, below in node.value.items():
             _judge_keys(inner, below, notes)

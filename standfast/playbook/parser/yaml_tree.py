@@ -128,7 +128,7 @@ class _Builder:
         for count, event in enumerate(self._events(text)):
             line = event.start_mark.line + 1
             if count > MOST_VALUES:
-                raise _Stop(line, f"the file holds more than {MOST_VALUES:,} values")
+                raise _Stop(line, f"the file has more than {MOST_VALUES:,} values")
             self._take(event, line)
         if self.root is None:
             raise _Stop(0, "the file is empty")
@@ -144,13 +144,13 @@ class _Builder:
         except (YAMLError, ValueError, OverflowError) as error:
             # Characters that YAML forbids, and invalid escapes; the message would quote them.
             self.root = None
-            raise _Stop(0, "the file holds characters that YAML does not allow") from error
+            raise _Stop(0, "the file has characters that YAML does not allow") from error
 
     def _take(self, event: Event, line: int) -> None:
         match event:
             case DocumentStartEvent():
                 if self.root is not None:
-                    raise _Stop(line, "a second document begins here", "one playbook a file")
+                    raise _Stop(line, "a second document begins here", "one playbook per file")
                 if event.version or event.tags:
                     self.note(line, "directives (%) are not allowed", "remove the line")
             case AliasEvent():
@@ -190,7 +190,7 @@ class _Builder:
         elif above.key is None:
             above.key, above.key_line = self._key(value, line), line
             if first := above.items.get(above.key):
-                message = f"`{above.key}` stands here a second time; the first: line {first.line}"
+                message = f"`{above.key}` is repeated; first used in line {first.line}"
                 self.note(line, message, "remove one of the two, or name it differently")
         else:
             above.items.setdefault(above.key, Node(value=value, line=above.key_line))
@@ -216,7 +216,7 @@ class _Builder:
                 return int(text)
             case "int":
                 hint = "at most 15 digits and nothing else; quote it, if it is a text"
-                self.note(line, "this number is not written plainly", hint)
+                self.note(line, "this number is not a plain decimal", hint)
             case "float":
                 self.note(line, "fractions are not allowed", "quote it, if it is a text")
             case "merge" | "value":

@@ -25,7 +25,7 @@ from standfast.playbook.status.obstacles import (
     Blocked,
     as_whom,
     blocked,
-    came_to,
+    describe_state,
     letter_instructions,
 )
 from standfast.playbook.status.person_tasks import (
@@ -238,7 +238,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     show = f"`standfast incident status {state.incident} --targets`"
     speaker = as_whom(state, worst.step)
     again = f"`standfast incident retry {state.incident} {worst.step}{speaker}`"
-    text = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
+    text = f"Nothing is left to run, but `{worst.step}` is {describe_state(worst)}. "
     if _is_worth_another_try(worst):
         return text + f"Retry the rest: {again}. Show each target with its reason: {show}."
     posting = "".join(dict.fromkeys(letter_instructions(state, view) for view in short))

@@ -48,7 +48,7 @@ def blocked(state: State) -> list[Blocked]:
             view = state.steps[need]
             if view.state.is_final and not is_met(step, needed, view):
                 found[need] = Blocked(
-                    step=step.name, by=need, why=came_to(view), what_to_do=_mend(view, state)
+                    step=step.name, by=need, why=describe_state(view), what_to_do=_mend(view, state)
                 )
         if not found and are_needs_met(step, state):
             try:
@@ -64,7 +64,7 @@ def blocked(state: State) -> list[Blocked]:
     return [cause for step in state.playbook.steps for cause in causes.get(step.name, [])]
 
 
-def came_to(view: StepView) -> str:
+def describe_state(view: StepView) -> str:
     """Return the result of a step: `partial: 487 of 500 done, 13 failed`."""
     state = standing_state(view)
     if state is StepState.REFUSED:

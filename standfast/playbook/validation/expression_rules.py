@@ -51,7 +51,7 @@ def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
         return
     judge.is_comparable(condition)
     if condition.path() is None and not condition.is_claim():
-        hint = 'compare something, as in `inputs.kind == "agent"`'
+        hint = 'compare a value, for example `inputs.kind == "agent"`'
         judge.note(f"`when` of step `{step.name}` is neither true nor false", hint)
 
 
@@ -107,7 +107,7 @@ class _Judge:
     def are_claims_sound(self, found: Expression) -> bool:
         unsound = [path for path in found.claims() if self._type_of(path) is not InputType.FLAG]
         for path in unsound:
-            hint = 'compare it with something, as in `… == "yes"`'
+            hint = 'compare it with a value, for example `… == "yes"`'
             self.note(f"`{'.'.join(path)}` is neither true nor false", hint)
         return not unsound
 
@@ -161,7 +161,9 @@ class _Judge:
             return self.note(f"`{shown}`: an answer is a text and has no parts")
         facts = ("state", *COUNTS)
         if not is_answer and (len(path) != 3 or path[2] not in facts):
-            return self.note(f"`{shown}` is no fact of a step", close_to("".join(path[2:]), facts))
+            return self.note(
+                f"`{shown}` is not a fact of a step", close_to("".join(path[2:]), facts)
+            )
         if other not in behind(self.playbook)[self.step.name]:
             message = f"step `{self.step.name}` uses `{shown}`, but does not wait for `{other}`"
             return self.note(message, f"add `{other}` to its `needs`")
@@ -231,6 +233,6 @@ class _Judge:
             try:
                 found.try_comparisons({"inputs": inputs, "answers": answers, "steps": facts})
             except ValueError as error:
-                hint = "" if is_given else "something in it may be left out or skipped"
+                hint = "" if is_given else "a value in it may be missing or skipped"
                 return self.note(f"`{found.text}`: {error}", hint)
         return True

@@ -155,7 +155,7 @@ def _judge_graph(playbook: Playbook, notes: Notes) -> None:
         for need in step.needs:
             if need not in names:
                 key = "after" if need in step.after else "needs"
-                message = f"step `{step.name}` needs `{need}`, which is no step"
+                message = f"step `{step.name}` needs `{need}`, which is not a step"
                 notes.add(step.line_of(key), message, close_to(need, names - {step.name}))
                 stuck.add(step.name)
     for step in in_order(playbook):
@@ -195,14 +195,14 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
         notes.add(step.line_of("do"), message, hint)
         return
     if playbook.is_quiet and action.verb == SEND:
-        message = f"step `{step.name}` tells people, and the playbook is `quiet`"
-        notes.add(step.line_of("do"), message, "tell them by hand, or remove `quiet`")
+        message = f"step `{step.name}` sends a notice, and the playbook is `quiet`"
+        notes.add(step.line_of("do"), message, "notify them by hand, or remove `quiet`")
     if playbook.is_quiet and step.approval and not step.approval.roles:
         message = f"`approval` of step `{step.name}` names no role, so everybody would be asked"
         notes.add(step.line_of("approval"), message, "add `roles: […]`: the playbook is `quiet`")
     if step.undo != action.undo:
-        message = f"`{step.undo}` does not take back `{action.verb}`"
-        hint = f"its undo is `{action.undo}`" if action.undo else "nothing does; remove the key"
+        message = f"`{step.undo}` does not undo `{action.verb}`"
+        hint = f"its undo is `{action.undo}`" if action.undo else "it has no undo; remove the key"
         notes.add(step.line_of("undo"), message, hint)
     if action.is_irreversible and not step.approval and not step.no_approval_because:
         message = f"step `{step.name}` cannot be undone, and nobody is asked to approve it"
@@ -225,7 +225,7 @@ def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
         if lock.action == LOCK and lock.name not in needed:
             message = (
                 f"step `{step.name}` is sent although `{lock.name}` may have failed, and nobody "
-                "approves it: whoever is not locked out may read it"
+                "approves it: an intruder that is not locked out may read it"
             )
             hint = f"add `{lock.name}` to its `needs`, not to `after`; or ask for an approval"
             notes.add(step.line_of("after" if lock.name in step.after else "needs"), message, hint)
@@ -243,7 +243,7 @@ def _judge_arguments(
         value = step.arguments.get(key)
         if value is None:
             if spec.required:
-                message = f"step `{step.name}` does not say `{key}`: {spec.description}"
+                message = f"step `{step.name}` has no `{key}`: {spec.description}"
                 notes.add(step.line_of("with"), message, f"add it under `with:` as `{key}: …`")
             continue
         if not judge_argument(playbook, step, key, spec, notes):

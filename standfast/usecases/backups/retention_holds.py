@@ -116,7 +116,7 @@ def standing(installation: Installation) -> list[Hold]:
     return [found[name] for name in sorted(found)]
 
 
-def stands(installation: Installation, name: str) -> bool:
+def exists(installation: Installation, name: str) -> bool:
     """Return whether a hold of this name exists."""
     is_there = _path(installation.config, name).exists()
     return is_there or any(run.subject == name for run in _in_ledger(installation))

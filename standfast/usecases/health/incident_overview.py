@@ -69,8 +69,8 @@ class IncidentStatus:
     scenario: str
     mode: str
     opened_at: datetime
-    untold: int
-    held: int  # the part of `untold` that a person must decide about
+    not_notified: int
+    held: int  # the part of `not_notified` that a person must decide about
     uncounted: tuple[str, ...] = ()  # notices whose audience could not be read
     headline: str
     severity: int  # a value of `Severity`; the lowest is the most severe
@@ -92,7 +92,7 @@ class IncidentStatus:
             "mode": self.mode,
             "is_closed": self.is_closed,
             "opened_at": timestamp(self.opened_at),
-            "untold": self.untold,
+            "not_notified": self.not_notified,
             "held": self.held,
             "uncounted": [*self.uncounted],
             "clocks": clocks,
@@ -185,7 +185,7 @@ def _closed_status(
         scenario=seen.scenario,
         mode=LIVE,
         opened_at=seen.opened_at,
-        untold=0,
+        not_notified=0,
         held=0,
         next_step=when_closed(seen.id, clocks.legal, zone) if clocks else unknown,
         headline="closed",
@@ -222,7 +222,7 @@ def _incident_status(
         scenario=seen.scenario,
         mode=seen.mode,
         opened_at=seen.opened_at,
-        untold=seen.untold,
+        not_notified=seen.not_notified,
         held=seen.held,
         uncounted=state.uncounted,
         headline=found.headline,

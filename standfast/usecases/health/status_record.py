@@ -107,9 +107,9 @@ class Status:
     key_copies: tuple[str, ...] = ()  # names of the known copies of the key records
 
     @property
-    def untold(self) -> int:
+    def not_notified(self) -> int:
         """The number of people that notices of open incidents have not reached."""
-        return sum(incident.untold for incident in self.incidents)
+        return sum(incident.not_notified for incident in self.incidents)
 
     @property
     def next_step(self) -> str:
@@ -169,7 +169,7 @@ class Status:
             "at": timestamp(self.at),
             "sets": [row.as_json(self.at) for row in self.sets],
             "incidents": [incident.as_json() for incident in self.incidents],
-            "untold": self.untold,
+            "not_notified": self.not_notified,
             "ledger": {
                 "events": self.events,
                 "signed_events": self.signed_events,

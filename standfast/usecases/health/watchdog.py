@@ -77,7 +77,7 @@ class WatchOutcome:
             "missed": list(self.missed),
             "fresh": [fresh.as_json() for fresh in self.fresh],
             "stale": list(self.stale),
-            "told": [alarm.as_json() for alarm in self.notified],
+            "notified": [alarm.as_json() for alarm in self.notified],
             "troubles": list(self.troubles),
             "head": self.head,
             "exit_status": int(self.exit_status),

@@ -84,9 +84,9 @@ class _Protecting(_OwnAct):
         self._incident = incident_id
 
     def _is_in_effect(self, order: Order) -> bool:
-        from standfast.usecases.backups.retention_holds import stands
+        from standfast.usecases.backups.retention_holds import exists
 
-        return stands(self._installation, self._incident)
+        return exists(self._installation, self._incident)
 
     def _done(self, order: Order) -> Result:
         from standfast.usecases.backups.retention import run_retention

@@ -29,7 +29,7 @@ class Outcome:
     troubles: tuple[str, ...] = ()  # why queues stopped: a refusal or an error
     trouble_status: ExitStatus = ExitStatus.REFUSED  # the most serious of them, if there are any
     # PARTIAL or FAILED if the undo that was just requested restored only some targets, or none.
-    undo_came_to: StepState | None = None
+    undo_result: StepState | None = None
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Outcome:
     @property
     def _has_failed(self) -> bool:
         """Return whether a step or the last undo failed and nobody accepted it."""
-        return self.undo_came_to is StepState.FAILED or any(
+        return self.undo_result is StepState.FAILED or any(
             standing_state(view) is StepState.FAILED and not view.is_accepted
             for view in (*self.state.steps.values(), *self.state.extra)
         )
@@ -66,9 +66,9 @@ class Outcome:
         if not (self.standing.is_over or self._is_at_rest):
             # A failed containment must not look like an open question.
             return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
-        if self.standing.is_failed or self.undo_came_to is StepState.FAILED:
+        if self.standing.is_failed or self.undo_result is StepState.FAILED:
             return ExitStatus.FAILED
-        is_partial = self.standing.is_partial or self.undo_came_to is StepState.PARTIAL
+        is_partial = self.standing.is_partial or self.undo_result is StepState.PARTIAL
         is_partial |= (
             self.state.is_closed and self.state.mode is not Mode.PLAN and bool(self.unfinished)
         )

@@ -108,7 +108,7 @@ class Account:
         return sum(self.counts.values())
 
     @property
-    def untold(self) -> int:
+    def not_notified(self) -> int:
         return sum(number for end, number in self.counts.items() if not end.is_told)
 
     def as_json(self) -> JsonObject:
@@ -118,7 +118,7 @@ class Account:
             "template": self.template,
             "root": self.root,
             "audience": self.audience,
-            "untold": self.untold,
+            "not_notified": self.not_notified,
             "counts": {end.value: number for end, number in self.counts.items()},
         }
 

@@ -51,7 +51,7 @@ class Changed:
     """An enrolled or changed person, and the error if nobody was notified."""
 
     person: Person
-    untold: str
+    mail_problem: str
 
 
 def person_signer(installation: Installation, name: str, passphrase: str) -> Signer:
@@ -117,7 +117,7 @@ def enrol_person(
         now=installation.clock(),
         signer=signer,
     )
-    return Changed(person=person, untold=_notify(installation, person, person.enrolled_by))
+    return Changed(person=person, mail_problem=_notify(installation, person, person.enrolled_by))
 
 
 def grant_roles(
@@ -132,7 +132,7 @@ def grant_roles(
     _refuse_unknown_roles(installation, roles)
     person = installation.ledger.people.grant(name, roles, signer, installation.clock())
     return Changed(
-        person=person, untold=_notify(installation, person, signer.name, is_granted=True)
+        person=person, mail_problem=_notify(installation, person, signer.name, is_granted=True)
     )
 
 
@@ -146,7 +146,7 @@ def remove_person(
     """
     installation.ledger.people.remove(name, signer, installation.clock(), second=second)
     person = installation.ledger.people.get(name)
-    return Changed(person=person, untold=_notify(installation, person, signer.name))
+    return Changed(person=person, mail_problem=_notify(installation, person, signer.name))
 
 
 def _notify(
@@ -179,7 +179,7 @@ def _notify(
             run.token,
         )
         reached = counts[EffectState.DONE]
-        run.ends("raised" if reached else "failed", {"people": len(people), "told": reached})
+        run.ends("raised" if reached else "failed", {"people": len(people), "notified": reached})
     return "" if reached else problem or "the mail server took no message"
 
 

@@ -27,7 +27,7 @@ class Added:
     """A new passkey, and why its person was not notified, or ""."""
 
     passkey: Passkey
-    untold: str
+    mail_problem: str
 
 
 def console_origin(installation: Installation) -> str:
@@ -60,7 +60,7 @@ def add_passkey(
     key = signing_key(installation, name, passphrase)
     signature = key.sign(words(name, new, origin, now)).hex()
     added = installation.ledger.passkeys.add(name, new, origin=origin, signature=signature, now=now)
-    return Added(passkey=added, untold=_notify_person(installation, added))
+    return Added(passkey=added, mail_problem=_notify_person(installation, added))
 
 
 def _notify_person(installation: Installation, added: Passkey) -> str:

@@ -335,7 +335,7 @@ def _notices(
             digest=frozen.digest,
             root=frozen.root,
             by_language=dict(sorted(by_language.items())),
-            untold=tuple(
+            not_notified=tuple(
                 NotNotified(
                     who=mask_target(effect.target), state=effect.state, reason=effect.reason
                 )

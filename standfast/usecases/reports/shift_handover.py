@@ -18,7 +18,7 @@ from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import is_pending, standing_state, tally
 from standfast.playbook.run_state import State
-from standfast.playbook.status.obstacles import blocked, came_to
+from standfast.playbook.status.obstacles import blocked, describe_state
 from standfast.playbook.status.person_tasks import asked_of_a_person
 from standfast.playbook.status.progress import waits_for_a_person
 from standfast.plurals import counted
@@ -197,7 +197,7 @@ def _otherwise(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):
         if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):
-            yield f"“{titles[view.step]}” is {came_to(view)}"
+            yield f"“{titles[view.step]}” is {describe_state(view)}"
         elif not view.state.is_final:
             yield f"“{titles[view.step]}” is not finished ({view.state})"
     for step in state.playbook.steps:

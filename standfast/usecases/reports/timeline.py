@@ -54,7 +54,7 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "step.prompted":
             return f"asked a person about {step}"
         case "step.waits":
-            return f"waits: {step}"
+            return f"began to wait: {step}"
         case "step.answered":
             return f"{'corrected the answer to' if detail.get('again') else 'answered'} {step}"
         case "step.accepted":
@@ -72,7 +72,7 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"{verb} {step}, plan {str(detail.get('digest'))[:16]}"
         case "approval.break-glass":
             return (
-                f"broke the glass of {step}, plan {str(detail.get('digest'))[:16]}: "
+                f"gave a break-glass approval for {step}, plan {str(detail.get('digest'))[:16]}: "
                 f"{detail.get('because')}"
             )
         case "approval.opened":
@@ -97,11 +97,12 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "evidence.stamped":
             names = ", ".join(detail.get("custody", {}))
             return (
-                f"got a time stamp for {names}: {detail.get('stamped_at')}, "
+                f"received a time stamp for {names}: {detail.get('stamped_at')}, "
                 f"{detail.get('authority')}"
             )
         case "attempts.lapsed":
-            return f"{counted(int(detail.get('effects', 0)), 'effect')} of a dead runner: unknown"
+            effects = counted(int(detail.get("effects", 0)), "effect")
+            return f"{effects} of a dead runner: outcome unknown"
         case "effects.retried":
             return f"planned {counted(int(detail.get('count', 0)), 'failed effect')} again"
         case _:
@@ -123,7 +124,7 @@ def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:
     texts = {
         "approval.approve": "approved",
         "approval.refuse": "refused",
-        "approval.break-glass": "broke the glass of",
+        "approval.break-glass": "gave a break-glass approval for",
         "step.accepted": "accepted as it was",
     }
     for event in events:

@@ -57,10 +57,10 @@ def waiting(config: Config, trigger: Trigger) -> Iterator[tuple[Path, bytes]]:
 
 
 def delete_dead_letter(
-    installation: Installation, trigger: Trigger, path: Path, line: bytes, came_to: str
+    installation: Installation, trigger: Trigger, path: Path, line: bytes, result: str
 ) -> None:
     """Record the result of a waiting alert, and delete its file."""
-    summary = {"line": line_id(line), "came_to": came_to}
+    summary = {"line": line_id(line), "result": result}
     run, now = _run_of(trigger, line), installation.clock()
     installation.ledger.runs.finish(run, KIND, _DONE, summary, trigger.actor, now)
     path.unlink(missing_ok=True)

@@ -171,8 +171,8 @@ def test_damaged_plan_is_named_and_does_nothing(owned: OwnedSite) -> None:
     for content in (
         b"",
         b"{}",
-        b'{"deed":"x","request":{},"steps":[{"kind":"burn"}],"told":{}}',
-        b'{"deed":"x","request":[],"steps":[],"told":{}}',
+        b'{"operation":"x","request":{},"steps":[{"kind":"burn"}],"result":{}}',
+        b'{"operation":"x","request":[],"steps":[],"result":{}}',
     ):
         plan.write_bytes(content)
         with pytest.raises(Damaged, match="unfinished"):

@@ -345,7 +345,7 @@ def test_truncated_witness_is_found_until_complete_again(desk: Desk, installatio
     answer = desk.run("audit", "verify")
     assert answer.status == 3
     assert "witness.jsonl: " in answer.out
-    assert desk.json("audit", "verify")["untold"] > 0
+    assert desk.json("audit", "verify")["missing_heads"] > 0
     desk.run("check")
     assert desk.run("audit", "verify").status == 0
 

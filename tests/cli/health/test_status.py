@@ -149,9 +149,11 @@ def test_unreached_recipients_are_counted(desk: Desk, quiet_installation: Path) 
     desk.sign_in_with("a quiet row of lamps")
     answer = ("incident", "answer", "customers_affected", "yes", "--as", "lee")
     assert desk.run(*answer).status == 5
-    assert desk.json("status")["untold"] == 3  # the customers, whose notice waits for approval
+    assert (
+        desk.json("status")["not_notified"] == 3
+    )  # the customers, whose notice waits for approval
     assert desk.run("incident", "approve", "--digest", desk.asked(), "--as", "lee").status == 5
-    assert desk.json("status")["untold"] == 0
+    assert desk.json("status")["not_notified"] == 0
 
 
 def test_unreadable_audience_is_not_fully_notified(

@@ -86,7 +86,7 @@ def test_letter_is_recorded_as_posted_and_returned(
     assert both.status == ExitStatus.USAGE
     assert desk.run("notice", "posted", "people", "--thrown-away").status == ExitStatus.USAGE
     assert desk.json("notice", "posted", "people")["posted"] == 1
-    assert desk.json("notice", "accounting")["untold"] == 2
+    assert desk.json("notice", "accounting")["not_notified"] == 2
     assert desk.run("notice", "posted", "people").status == ExitStatus.USAGE
     back = desk.json("notice", "posted", "people", "--came-back", "--letter", mark)
     assert back["came_back"] == 1
@@ -122,7 +122,7 @@ def test_relay_report_makes_recipient_undelivered_once(
     assert desk.json("notice", "reports", *files)["changed"] == 0
     counts = desk.json("notice", "accounting")["notices"][0]["counts"]
     assert counts == {"handed over": 1, "bounced": 1, "printed": 1, "held": 2}
-    assert desk.json("status")["untold"] == 4
+    assert desk.json("status")["not_notified"] == 4
     assert "`standfast notice held` lists unreached" in desk.run("notice", "reports", *files).out
     assert f"`standfast notice held {case}`" in desk.run("notice", "accounting").out
     (lost,) = desk.json("notice", "held")["not_reached"]
@@ -136,7 +136,7 @@ def test_relay_report_makes_recipient_undelivered_once(
     assert status == ExitStatus.PARTIAL
     (lost,) = desk.json("notice", "held")["not_reached"]
     assert lost["decision"] == f"told by step {step}"
-    assert desk.json("status")["untold"] == 4
+    assert desk.json("status")["not_notified"] == 4
     assert desk.run("notice", "reports", "nothing.eml").status == ExitStatus.USAGE
 
 

@@ -52,7 +52,7 @@ def test_every_head_goes_to_the_witness_in_order(ledger: Ledger, place: Place) -
     expected = [1, _signed(ledger), _signed(ledger)]
     assert _sequences(place.witness) == expected
     report = ledger.audit.verify()
-    assert (report.heads, report.witnessed, report.untold, report.findings) == (3, 3, 0, ())
+    assert (report.heads, report.witnessed, report.missing_heads, report.findings) == (3, 3, 0, ())
 
 
 def test_torn_last_line_is_written_again(ledger: Ledger, place: Place) -> None:
@@ -61,7 +61,12 @@ def test_torn_last_line_is_written_again(ledger: Ledger, place: Place) -> None:
     for cut in range(1, len(whole.splitlines()[-1]) + 1, 20):
         place.witness.write_bytes(whole[:-cut])
         report = ledger.audit.verify()
-        assert (report.findings, report.heads, report.witnessed, report.untold) == ((), 2, 1, 1)
+        assert (report.findings, report.heads, report.witnessed, report.missing_heads) == (
+            (),
+            2,
+            1,
+            1,
+        )
         assert ledger.audit.sign_head(NOW) == newest
         assert place.witness.read_bytes() == whole
 
@@ -91,15 +96,17 @@ def test_witness_may_lag_behind_another_host(
         _signed(other)
         _signed(postgres_ledger)
         _signed(other)
-        for ledger, untold in ((postgres_ledger, 1), (other, 0)):
-            assert ledger.audit.verify().untold == untold
+        for ledger, missing_heads in ((postgres_ledger, 1), (other, 0)):
+            assert ledger.audit.verify().missing_heads == missing_heads
             found = ledger.audit.verify(now=NOW + timedelta(minutes=14))
-            assert (found.findings, found.heads, found.untold) == ((), 4, 0)
-            assert ledger.audit.verify(now=NOW + timedelta(minutes=16)).untold == untold
+            assert (found.findings, found.heads, found.missing_heads) == ((), 4, 0)
+            assert (
+                ledger.audit.verify(now=NOW + timedelta(minutes=16)).missing_heads == missing_heads
+            )
     kept = elsewhere.read_bytes().splitlines(keepends=True)
     elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # it had one, and has it no more
     with open_ledger(postgres_place.url, postgres_place.keys, elsewhere) as other:
-        assert other.audit.verify(now=NOW).untold == 1
+        assert other.audit.verify(now=NOW).missing_heads == 1
 
 
 def test_lost_witness_receives_all_heads_again(ledger: Ledger, place: Place) -> None:
@@ -107,7 +114,7 @@ def test_lost_witness_receives_all_heads_again(ledger: Ledger, place: Place) -> 
     whole = place.witness.read_bytes()
     place.witness.unlink()
     report = ledger.audit.verify()
-    assert (report.witnessed, report.untold) == (0, 2)
+    assert (report.witnessed, report.missing_heads) == (0, 2)
     ledger.audit.sign_head(NOW)
     assert place.witness.read_bytes() == whole
 
@@ -168,7 +175,7 @@ def test_head_signed_during_verification_counts(
 
     monkeypatch.setattr(Auditor, "_check_heads", told_meanwhile)
     report = ledger.audit.verify()
-    assert (report.heads, report.witnessed, report.untold) == (2, 0, 0)
+    assert (report.heads, report.witnessed, report.missing_heads) == (2, 0, 0)
 
 
 @pytest.mark.parametrize(

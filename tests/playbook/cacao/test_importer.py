@@ -253,7 +253,7 @@ def test_inconsistent_document_is_refused_with_path_and_hint() -> None:
         for one in told
     )
     assert any("leads back to an earlier step" in one for one in told)
-    assert any("uses the variable __path__, which nothing declares" in one for one in told)
+    assert any("uses the variable __path__, which is not declared" in one for one in told)
     assert any(f"$.workflow['{C}'].agent: names no agent" in one for one in told)
     told = problems(text({A: manual(END, "A"), B: manual(END, "B")}, A))
     assert told == [

@@ -142,7 +142,7 @@ steps:
     messages = "\n".join(message for _, message in problems)
     assert [line for line, _ in problems] == sorted(line for line, _ in problems)
     for told in (
-        "`Not A Name` is no name for a playbook",
+        "`Not A Name` is not a valid name for a playbook",
         "the playbook has no `title`",
         "the playbook has no key `titel`",
         "`version` of the playbook must be a whole number",
@@ -151,7 +151,7 @@ steps:
         "step `lock` has no key `titel`",
         "`with` of step `lock` must be a mapping",
         "`lock` stands here a second time; the first: line 9",
-        "step `both` does not say what it is",
+        "step `both` has no `do`, `manual`, `decide` or `wait`",
     ):
         assert told in messages
 
@@ -175,7 +175,7 @@ def test_misspelt_key_suggests_the_right_one() -> None:
         ("{title: T, wait: 0s}", "`wait` of step `s` must be a length of time"),
         ("{title: T, manual: ''}", "`manual` of step `s` is empty"),
         ("{title: T, manual: x, when: ''}", "`when` of step `s` is empty"),
-        ("{title: T}", "step `s` does not say what it is"),
+        ("{title: T}", "step `s` has no `do`, `manual`, `decide` or `wait`"),
         ("{title: T, manual: x, needs: [a, a]}", "`needs` names `a` twice"),
         (
             "{title: T, manual: x, needs: [a], after: [a]}",
@@ -218,8 +218,8 @@ def test_an_input_that_makes_no_sense_is_refused(given: str, told: str) -> None:
         ("a: &x 1\nb: *x\n", "aliases (*name) are not allowed"),
         ("a: !!python/object:os.system x\n", "tags (!name) are not allowed"),
         ("a: 1.5\n", "fractions are not allowed"),
-        ("a: 1_000\n", "this number is not written plainly"),
-        ("a: 99999999999999999999\n", "this number is not written plainly"),
+        ("a: 1_000\n", "this number is not a plain decimal"),
+        ("a: 99999999999999999999\n", "this number is not a plain decimal"),
         ("<<: {a: 1}\n", "`<<` is not allowed"),
         ("1: a\n", "a key must be a text"),
         ("{a: 1}: b\n", "a key must be a text"),
@@ -229,13 +229,13 @@ def test_an_input_that_makes_no_sense_is_refused(given: str, told: str) -> None:
         ('a: "x\\u202Ey"\n', "the character U+202E is not allowed"),
         ('a: "x\\ud800y"\n', "the character U+D800 is not allowed"),
         ("a: [\n", "this is not YAML"),
-        ("a: \x00\n", "the file holds characters that YAML does not allow"),
+        ("a: \x00\n", "the file has characters that YAML does not allow"),
         ("", "the file is empty"),
         ("- a\n", "a playbook is a mapping"),
         ("\ud800", "the file is not UTF-8 text"),
         ("k" * 101 + ": 1\n", "a key has at most 100 characters"),
         ("[" * 10_000, "more than 12 levels deep"),
-        ("a: [" + "1," * 20_001 + "]\n", "the file holds more than 20,000 values"),
+        ("a: [" + "1," * 20_001 + "]\n", "the file has more than 20,000 values"),
         ("#" * (LARGEST_FILE_BYTES + 1), "the file is larger than 256 KiB"),
     ],
 )
@@ -304,7 +304,7 @@ def test_roles_better_playbooks_and_facts_are_read() -> None:
 def test_role_and_playbook_descriptions_must_be_text() -> None:
     text = text_of("a: {title: A, manual: x}") + "instead:\n  Lock It: x\n  other: 3\nroles: boss\n"
     assert problems_of(text) == [
-        (11, "`Lock It` is no name under `instead`"),
+        (11, "`Lock It` is not a valid name under `instead`"),
         (12, "`other` under `instead` must be a text of at most 500 characters"),
         (13, "`roles` of the playbook must be a mapping of names to values"),
     ]

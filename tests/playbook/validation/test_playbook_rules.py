@@ -115,7 +115,7 @@ def test_unapproved_notice_needs_the_lock(more: str, is_sound: bool) -> None:
         ),
         (
             "do: evidence.snapshot, undo: accounts.unlock",
-            "does not take back `evidence.snapshot` | nothing does; remove the key",
+            "does not take back `evidence.snapshot` | it has no undo; remove the key",
         ),
         (
             "do: notices.send, with: {template: t, audience: a}",
@@ -209,7 +209,7 @@ count: {type: number}
         ("inputs.lout", "`inputs.lout` is no input | did you mean `loud`?"),
         ("answers.asc == 'yes'", "does not name a step that asks a person | did you mean `ask`?"),
         ("answers.ask.x == 'yes'", "an answer is a text and has no parts"),
-        ("steps.ask.don > 1", "`steps.ask.don` is no fact of a step | did you mean `done`?"),
+        ("steps.ask.don > 1", "`steps.ask.don` is not a fact of a step | did you mean `done`?"),
         ("steps.asc.done > 1", "`steps.asc.done` does not name a step | did you mean `ask`?"),
         ("answer.ask == 'yes'", "`answer.ask` is not known | begin with inputs, answers, steps"),
         (
@@ -226,9 +226,9 @@ count: {type: number}
         ("inputs.count == '5'", "`inputs.count` is never '5'"),
         ("inputs.loud == 'yes'", "`inputs.loud` is never 'yes'"),
         ("inputs.accounts == 'ana'", "`inputs.accounts` is never 'ana'"),
-        ("inputs.count > 5", "something in it may be left out or skipped"),
+        ("inputs.count > 5", "a value in it may be missing or skipped"),
         ("inputs.loud or inputs.reason > 5", "greater and less compare two whole numbers"),
-        ("'x' in answers.maybe", "something in it may be left out or skipped"),
+        ("'x' in answers.maybe", "a value in it may be missing or skipped"),
         ("'text'", "`when` of step `s` is neither true nor false"),
     ],
 )
@@ -353,7 +353,7 @@ def test_quiet_playbook_notifies_only_named_roles() -> None:
     )
     problems = check(load(text_of(tell) + "quiet: true\n", "small.yaml"), ANYTHING)
     assert [one.message for one in problems] == [
-        "step `tell` tells people, and the playbook is `quiet`",
+        "step `tell` sends a notice, and the playbook is `quiet`",
         "`approval` of step `tell` names no role, so everybody would be asked",
     ]
 

@@ -152,7 +152,9 @@ def test_broken_glass_needs_review_before_closing(centre: Centre) -> None:
     )
     lifecycle.close(centre.installation, case, by="dana")
     told = [line.action for line in incident_report(centre.installation, case).events]
-    assert any("broke the glass of “Lock" in what and WHY in what for what in told), told
+    assert any("gave a break-glass approval for “Lock" in what and WHY in what for what in told), (
+        told
+    )
     assert any("reviewed the break-glass run, and refused" in what for what in told), told
 
 

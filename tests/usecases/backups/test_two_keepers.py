@@ -111,9 +111,9 @@ def test_hold_of_lost_machine_is_released_elsewhere(
     with at(one) as here:
         retention_holds.create_hold(here, "inc-2026-0001")
     with at(other) as there:
-        assert retention_holds.stands(there, "inc-2026-0001")
+        assert retention_holds.exists(there, "inc-2026-0001")
         retention_holds.release_hold(there, "inc-2026-0001")
-        assert not retention_holds.stands(there, "inc-2026-0001")
+        assert not retention_holds.exists(there, "inc-2026-0001")
     assert keep(one).hold is not None, "where it lies it stands until it is released there"
     assert keep(other).hold is not None, "and the other knows again"
 

@@ -27,7 +27,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
         yield installation
 
 
-def came_to(outcome: Outcome, step: str) -> StepState | None:
+def state_after(outcome: Outcome, step: str) -> StepState | None:
     view = outcome.state.steps.get(step)
     return standing_state(view) if view else None
 
@@ -37,24 +37,24 @@ def test_failed_lock_notifies_nobody(installation: SimulatedInstallation, scenar
     """As a webhook opens it: nobody signed in. The intruder may read every mail."""
     case = installation.open(scenario, opened_by=None, trigger="siem:1")
     outcome = installation.advance(case)
-    assert came_to(outcome, "lock") is StepState.FAILED
-    assert came_to(outcome, "tell_staff") is None
+    assert state_after(outcome, "lock") is StepState.FAILED
+    assert state_after(outcome, "tell_staff") is None
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
-    assert came_to(installation.advance(case), "start_clocks") is StepState.DONE, (
+    assert state_after(installation.advance(case), "start_clocks") is StepState.DONE, (
         "no clock waits for it"
     )
     assert installation.twins.mail.messages == []
 
     step_decisions.accept(installation, case, "lock")  # a person decides
-    assert came_to(installation.advance(case), "tell_staff") is StepState.DONE
+    assert state_after(installation.advance(case), "tell_staff") is StepState.DONE
     assert installation.twins.told("staff1@example.net") == 1
 
 
 def test_partial_lock_notifies_nobody(installation: SimulatedInstallation) -> None:
     case = installation.open("account-takeover", [f"agents:agent0{n}" for n in (1, 2, 3)])
     outcome = installation.advance(case)
-    assert came_to(outcome, "lock") is StepState.PARTIAL
-    assert came_to(outcome, "prove") is not None, "what is locked is proven all the same"
+    assert state_after(outcome, "lock") is StepState.PARTIAL
+    assert state_after(outcome, "prove") is not None, "what is locked is proven all the same"
     assert installation.twins.told("staff1@example.net") == 0
     step_retry.retry(installation, case, "lock")
     installation.advance(case)
@@ -82,11 +82,11 @@ def test_failed_lock_is_next_and_retryable(
     assert outcome.standing.next_step.startswith("`lock` blocks `prove`")
     assert f"`standfast incident retry {case} lock`" in outcome.standing.next_step
     assert "or do it by hand and continue without it" in outcome.standing.next_step
-    assert came_to(outcome, "prove") is None
+    assert state_after(outcome, "prove") is None
     step_retry.retry(installation, case, "lock")
     outcome = installation.advance(case)
-    assert came_to(outcome, "lock") is StepState.DONE
-    assert came_to(outcome, "prove") is StepState.DONE
+    assert state_after(outcome, "lock") is StepState.DONE
+    assert state_after(outcome, "prove") is StepState.DONE
     assert installation.twins.told("staff1@example.net") == 1
 
 
@@ -99,7 +99,7 @@ def test_absent_relay_does_not_block_the_terminal(
         began = time.monotonic()
         outcome = installation.advance(installation.open("account-takeover"))
         assert time.monotonic() - began < 110  # the relay asks for two minutes, four times over
-    assert came_to(outcome, "tell_staff") is StepState.RUNNING
+    assert state_after(outcome, "tell_staff") is StepState.RUNNING
     assert "Are customers affected" in str(outcome.standing.asked)
 
 

@@ -63,16 +63,16 @@ def counted(centre: Centre, case: str) -> list[Account]:
     return steps
 
 
-def untold(centre: Centre) -> tuple[int, int]:
+def not_notified(centre: Centre) -> tuple[int, int]:
     (one,) = look(centre.config_file, {}, centre.installation.clock()).incidents
-    return one.untold, one.held
+    return one.not_notified, one.held
 
 
 def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
     assert counted(centre, case)[0].counts == {End.HANDED_OVER: 17, End.HELD: 3}
-    assert untold(centre) == (3, 3)
+    assert not_notified(centre) == (3, 3)
     there = held_recipients.held(installation, case)
     assert sorted(one.why for one in there) == ["a minor", "has died", "has died"]
     child = next(one for one in there if one.why == "a minor")
@@ -97,7 +97,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     account(installation, case, each=lines.append)
     reasons = {line.reason for line in lines if line.end is End.LEFT_OUT}
     assert reasons == {"left out by lee: no next of kin is known (has died)"}
-    assert untold(centre) == (3, 1)
+    assert not_notified(centre) == (3, 1)
 
     with pytest.raises(ApprovalRefused):
         individual_notices.plan_individual_notice(
@@ -118,7 +118,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     assert frozen.root == merkle_root([str(row.details["digest"])])  # what they approve is hers
     centre.advance(case)
     assert centre.mails_to("ma@example.net") == 0
-    assert untold(centre) == (3, 0)
+    assert not_notified(centre) == (3, 0)
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, planned.step, person, PASSPHRASES[person])
     centre.advance(case)
@@ -131,7 +131,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
         TOLD: {End.HANDED_OVER: 17, End.LEFT_OUT: 2},
         planned.step: {End.HANDED_OVER: 1},
     }
-    assert untold(centre) == (2, 0)
+    assert not_notified(centre) == (2, 0)
     with pytest.raises(UsageError, match="already"):
         individual_notices.plan_individual_notice(
             installation, case, child.mark, to=["pa@example.net"], because=WHY, by="lee"
@@ -219,7 +219,7 @@ def test_refused_notification_returns_to_decision(centre: Centre) -> None:
         ("", "")
     }
     assert open_recipients(installation, installation.ledger.incidents.state(case)).held == 3
-    assert untold(centre) == (3, 3)
+    assert not_notified(centre) == (3, 3)
     assert (
         held_recipients.leave_out(installation, case, [dead], "no next of kin is known", by="lee")
         == 1
@@ -230,7 +230,7 @@ def test_refused_notification_returns_to_decision(centre: Centre) -> None:
         told: {End.HANDED_OVER: 1},
     }
     assert (centre.mails_to("ma@example.net"), centre.mails_to("mma@example.net")) == (1, 0)
-    assert untold(centre) == (2, 1)
+    assert not_notified(centre) == (2, 1)
     with pytest.raises(UsageError, match=f"by step {told} already"):
         individual_notices.plan_individual_notice(
             installation, case, child, to=["pa@example.net"], because=WHY, by="lee"
@@ -290,7 +290,10 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     assert whys[:2] == ["the mail bounced", "the provider did not try"]
     assert (len(whys), "550" in whys[2]) == (3, True)  # put off is on its way; no address, no mail
     assert held_recipients.held(installation, case) == []
-    assert untold(centre) == (7, 0)  # those three, two letters to post, one put off, one without
+    assert not_notified(centre) == (
+        7,
+        0,
+    )  # those three, two letters to post, one put off, one without
 
     with pytest.raises(UsageError, match="no held recipients"):
         held_recipients.leave_out(installation, case, [there[0].mark], WHY, by="lee")
@@ -305,7 +308,7 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     ends = {each.step: each.counts for each in counted(centre, case)}
     assert ends[letter.step] == {End.PRINTED: 1}
     assert End.BOUNCED not in ends[TOLD]  # they count where the letter is
-    assert untold(centre) == (7, 0)
+    assert not_notified(centre) == (7, 0)
     assert (
         held_recipients.unreached(installation, case)[-1].decision == f"told by step {letter.step}"
     )
@@ -404,7 +407,7 @@ def test_interrupted_decision_stays_decided(
             )
     (told,) = [one for one in held_recipients.held(installation, case) if one.decision]
     assert (told.mark, told.by) == (mark, "")
-    assert untold(centre) == (3, 2)
+    assert not_notified(centre) == (3, 2)
     with pytest.raises(UsageError, match="cannot be changed here"):
         held_recipients.leave_out(installation, case, [mark], "nobody answers", by="lee")
     with pytest.raises(UsageError, match="already"):
@@ -444,7 +447,7 @@ def test_stopped_wrong_address_allows_another(
         TOLD: {End.HANDED_OVER: 17, End.HELD: 2},
         right: {End.HANDED_OVER: 1},
     }
-    assert untold(centre) == (2, 2)
+    assert not_notified(centre) == (2, 2)
 
 
 def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
@@ -464,17 +467,17 @@ def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
         installation.ledger.deliveries.hear([heard], "event", installation.clock())
 
     hear(DeliveryState.BOUNCED)
-    assert untold(centre) == (2, 0)
+    assert not_notified(centre) == (2, 0)
     step = individual_notices.plan_individual_notice(
         installation, case, row.token[:8], to=["a@example.net"], because=WHY, by="lee"
     ).step
     hear(DeliveryState.DELIVERED)
-    assert untold(centre) == (2, 0)  # the second message is planned, and counts
+    assert not_notified(centre) == (2, 0)  # the second message is planned, and counts
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, step, person, PASSPHRASES[person])
     centre.advance(case)
-    assert sum(each.untold for each in counted(centre, case)) == 1
-    assert untold(centre) == (1, 0)
+    assert sum(each.not_notified for each in counted(centre, case)) == 1
+    assert not_notified(centre) == (1, 0)
 
 
 def test_individual_notice_waits_for_approval(
@@ -505,7 +508,7 @@ def test_individual_notice_waits_for_approval(
         TOLD: {End.HANDED_OVER: 17, End.HELD: 2},
         step: {End.PLANNED: 1},
     }
-    assert untold(centre) == (3, 2)
+    assert not_notified(centre) == (3, 2)
 
 
 @pytest.mark.parametrize("is_told", [False, True])

@@ -93,7 +93,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
         End.PRINTED: 2,
         End.REFUSED: 1,
     }
-    assert counted(centre, case).untold == 3
+    assert counted(centre, case).not_notified == 3
     notice = next(one for one in installation.ledger.notices.of_incident(case) if one.step == TOLD)
     frozen = installation.ledger.incidents.notice(case, TOLD, notice.round)
     assert frozen.recipients == 19  # the letters are under the root that was approved

@@ -71,7 +71,7 @@ def test_accounting_sums_to_the_audience(
     one = Account(step="a", template="t", root="", counts=Counter(one.end for one in lines))
     assert one.audience == len(rows)
     told = one.counts.get(End.HANDED_OVER, 0) + one.counts.get(End.DELIVERED, 0)
-    assert one.untold == len(rows) - told
+    assert one.not_notified == len(rows) - told
     assert all(each.end is not End.DELIVERED or not each.address for each in lines)
     reached = (None, DeliveryState.TAKEN, DeliveryState.DELIVERED)
     for row, one_line in zip(rows, lines, strict=True):
@@ -183,12 +183,14 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
         End.BOUNCED: 1,
         End.DROPPED: 1,
     }
-    assert (len(mine), one.audience, one.untold) == (20, 20, 3)
+    assert (len(mine), one.audience, one.not_notified) == (20, 20, 3)
     (told,) = [each for each in incident_report(installation, case).notices if each.step == TOLD]
     ends = ("bounced", "deferred", "dropped")
-    assert sorted(each.reason for each in told.untold) == [f"handed over, then {e}" for e in ends]
+    assert sorted(each.reason for each in told.not_notified) == [
+        f"handed over, then {e}" for e in ends
+    ]
     (status,) = look(centre.config_file, {}, now).incidents
-    assert (status.untold, status.held) == (3, 0)
+    assert (status.not_notified, status.held) == (3, 0)
     assert all(each.submitted_at and each.channel == "mail" and each.why for each in mine)
     assert "@" not in json.dumps([each.as_json() for each in lines])
 

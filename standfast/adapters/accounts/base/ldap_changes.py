@@ -73,7 +73,7 @@ def change_each(
 def _write(connection: LdapConnection, order: Order, change: LdapChange) -> Result | None:
     """Write a change, one modify after the other; return a refusal or None."""
     for modify in change.modifies:
-        code = connection.replace(change.entry.dn, modify, anew=change.added_again)
+        code = connection.replace(change.entry.dn, modify, readded=change.added_again)
         if code == NO_SUCH_OBJECT:
             return refused(order, ABSENT)
         if code != SUCCESS:

@@ -134,16 +134,16 @@ class LdapConnection:
         return self.search(base, f"(&{among}(|{each}))", attributes)
 
     def replace(
-        self, dn: str, changes: Mapping[str, Sequence[bytes]], *, anew: Collection[str] = ()
+        self, dn: str, changes: Mapping[str, Sequence[bytes]], *, readded: Collection[str] = ()
     ) -> int:
         """Replace each attribute's values in one modify; return the result code.
 
         An empty list removes the attribute, and a missing attribute is not an error. The attributes
-        in `anew` are removed and added instead: they must exist.
+        in `readded` are removed and added instead: they must exist.
         """
         modifies = {
             name: [("MODIFY_DELETE", []), ("MODIFY_ADD", list(values))]
-            if name in anew
+            if name in readded
             else [("MODIFY_REPLACE", list(values))]
             for name, values in changes.items()
         }
