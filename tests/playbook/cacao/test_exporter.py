@@ -77,7 +77,7 @@ def test_an_extension_that_was_cut_is_refused() -> None:
 
 
 _WITHOUT_ORDER = [
-    ("a: {title: A, manual: Do., needs: [gone]}", "needs `gone`, which is no step"),
+    ("a: {title: A, manual: Do., needs: [gone]}", "needs `gone`, which is not a step"),
     (
         "a: {title: A, manual: Do., needs: [b]}\nb: {title: B, manual: Do., needs: [a]}",
         "these steps wait for each other",
@@ -100,7 +100,7 @@ def test_extension_with_cyclic_steps_is_refused(need: str) -> None:
     for step in steps:
         if step["name"] == "A":
             step["step_extensions"][EXTENSION]["step"]["needs"] = [need]
-    with pytest.raises(PlaybookInvalid, match=r"is no step|wait for each other") as caught:
+    with pytest.raises(PlaybookInvalid, match=r"is not a step|wait for each other") as caught:
         import_cacao(json.dumps(document), "x.json")
     assert not any(one.line for one in caught.value.problems)
 

@@ -36,7 +36,7 @@ def the_line(raw: str, number: int) -> str:
         ({"priority": 101}, '"priority": 101', "100 or less"),
         ({"severity": "high"}, '"severity": "high"', "a whole number"),
         ({"labels": "theft"}, '"labels": "theft"', "a list"),
-        ({"name": ""}, '"name": "",', "write something"),
+        ({"name": ""}, '"name": "",', "write a value"),
         (
             {"playbook_variables": {"address": {"type": "ipv4-addr"}}},
             '"playbook_variables": {',

@@ -147,10 +147,10 @@ steps:
         "the playbook has no key `titel`",
         "`version` of the playbook must be a whole number",
         "`type` of input `one` must be one of",
-        "`in` is no name for an input",
+        "`in` is not a valid name for an input",
         "step `lock` has no key `titel`",
         "`with` of step `lock` must be a mapping",
-        "`lock` stands here a second time; the first: line 9",
+        "`lock` is repeated; first used in line 9",
         "step `both` has no `do`, `manual`, `decide` or `wait`",
     ):
         assert told in messages
@@ -185,7 +185,7 @@ def test_misspelt_key_suggests_the_right_one() -> None:
         ("{title: T, do: accounts.lock, approval: none}", "must be a mapping"),
         ("{title: T, do: accounts.lock, approval: {count: 0}}", "`count` of `approval`"),
         ("{title: T, do: accounts.lock, approval: {none_because: x, count: 2}}", "not belong"),
-        ("{title: T, do: accounts.lock, with: {context: {'clé': x}}}", "is no name"),
+        ("{title: T, do: accounts.lock, with: {context: {'clé': x}}}", "is not a valid name"),
         ("{title: 7, manual: x}", "`title` of step `s` must be a text"),
     ],
 )

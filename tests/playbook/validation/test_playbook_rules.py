@@ -63,7 +63,7 @@ def test_unknown_need_is_reported_with_its_step() -> None:
         "very_last: {title: V, needs: [last], manual: x}\n"
     )
     assert told(steps) == [
-        "step `prove` needs `lok`, which is no step | did you mean `lock`?",
+        "step `prove` needs `lok`, which is not a step | did you mean `lock`?",
         "step `last` can never begin, because `prove` never can | ",
         "step `very_last` can never begin, because `last` never can | ",
     ]
@@ -100,7 +100,7 @@ def test_unapproved_notice_needs_the_lock(more: str, is_sound: bool) -> None:
         ("do: accounts.unlock", "`accounts.unlock` cannot be a step of its own | it is the undo"),
         ("do: people.page", "`people.page` cannot be a step of its own"),
         ("do: os.system", "names no action that exists: `os.system`"),
-        ("do: accounts.lock", "does not say `accounts`: the accounts, by name | add it under"),
+        ("do: accounts.lock", "has no `accounts`: the accounts, by name | add it under"),
         (
             "do: accounts.lock, with: {accounts: [a], raeson: x}",
             "takes no argument `raeson` | did you mean `reason`?",
@@ -111,11 +111,11 @@ def test_unapproved_notice_needs_the_lock(more: str, is_sound: bool) -> None:
         ("do: evidence.snapshot, with: {sources: some}", "must be `all` or a list"),
         (
             "do: accounts.lock, with: {accounts: [a]}, undo: accounts.revoke_sessions",
-            "`accounts.revoke_sessions` does not take back `accounts.lock` | its undo is",
+            "`accounts.revoke_sessions` does not undo `accounts.lock` | its undo is",
         ),
         (
             "do: evidence.snapshot, undo: accounts.unlock",
-            "does not take back `evidence.snapshot` | it has no undo; remove the key",
+            "does not undo `evidence.snapshot` | it has no undo; remove the key",
         ),
         (
             "do: notices.send, with: {template: t, audience: a}",
@@ -370,6 +370,6 @@ def test_structure_and_rules_are_reported_together() -> None:
         (9, "step `lock` names no action that exists: `accounts.lok`"),
         (10, "step `look` has no key `need`"),
         (11, "`wait` of step `rest` must be a length of time up to 30d"),
-        (11, "step `rest` needs `gone`, which is no step"),
+        (11, "step `rest` needs `gone`, which is not a step"),
     ]
     assert all(one.hint for one in problems)
