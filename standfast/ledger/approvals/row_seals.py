@@ -32,7 +32,7 @@ def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) 
 def seal_of_step(
     database: AuditedDatabase, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
 ) -> str:
-    """Return the MAC over a step's need, or over the time of a break-glass approval."""
+    """Return the MAC over a step's need or a break-glass opening time."""
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
     return database.cipher.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
