@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, told
+from flows.flow_states import as_flow, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.surprise_drill import drill_by_surprise
@@ -25,4 +25,4 @@ def drill(config: str) -> State[None]:
             return ExitStatus.DONE, "no surprise drill is due"
         return outcome.exit_status, f"run {outcome.run}: {len(outcome.drills)} sets"
 
-    return told(config, work)
+    return run_to_state(config, work)
