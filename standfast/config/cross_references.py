@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from standfast.config.schema import Config
 from standfast.config.sections.evidence import DirectoryLogConfig
+from standfast.config.sections.monitoring import EVENT_PARAMETERS, EventKind
 from standfast.config.toml_writer import KeyPath
 from standfast.config.validation import Finding, nearest
 
@@ -38,6 +39,7 @@ def dangling(config: Config) -> Iterator[Finding]:
                 hint="add `sets` to a service",
             )
     yield from _hooks(config)
+    yield from _events(config)
     for name in config.heartbeats.backup:
         yield from _known(("heartbeats", "backup", name), name, sets, "backup set")
     drills = [*sets, *(f"service.{name}" for name in services)]
@@ -98,6 +100,26 @@ def _hooks(config: Config) -> Iterator[Finding]:
                         key=where,
                         message="names a command with parameters, which a hook cannot set",
                         hint="add a command with fixed arguments",
+                    )
+
+
+def _events(config: Config) -> Iterator[Finding]:
+    """Find events without a request, or with one that needs other parameters."""
+    for name, settings in config.incident_events.items():
+        for kind in EventKind:
+            chosen = settings.request_of(kind)
+            if chosen is None:
+                continue
+            where = ("incident_events", name, kind.value)
+            yield from _known(where, chosen, config.requests, "request")
+            request = config.requests.get(chosen)
+            for parameter in request.parameters if request else ():
+                if parameter not in EVENT_PARAMETERS:
+                    yield Finding(
+                        key=where,
+                        message=f"names a request with the parameter {parameter!r}, which no "
+                        "event has",
+                        hint=f"use {', '.join(EVENT_PARAMETERS)}",
                     )
 
 

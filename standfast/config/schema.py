@@ -24,7 +24,7 @@ from standfast.config.sections.audiences import AudienceConfig
 from standfast.config.sections.backup import BackupConfig
 from standfast.config.sections.deadlines import ContractConfig, DeadlinesConfig
 from standfast.config.sections.evidence import CustodyConfig, EvidenceConfig
-from standfast.config.sections.monitoring import HeartbeatsConfig
+from standfast.config.sections.monitoring import HeartbeatsConfig, IncidentEventsConfig
 from standfast.config.sections.notices import NoticesConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.config.sections.procedures import CommandConfig, ProcedureName, RequestConfig
@@ -315,6 +315,9 @@ class Config(Section):
     heartbeats: HeartbeatsConfig = Field(
         default={}, validate_default=True, description="Heartbeats of backups and drills."
     )
+    incident_events: Mapping[Name, IncidentEventsConfig] = Field(
+        default={}, description="Systems that are sent events of live incidents."
+    )
     services: Mapping[Name, ServiceConfig] = Field(
         default={}, description="Services and their recovery objectives."
     )
@@ -337,7 +340,7 @@ class Config(Section):
         default={}, description="Commands that playbooks and hooks of backups may run."
     )
     requests: Mapping[ProcedureName, RequestConfig] = Field(
-        default={}, description="HTTP requests that playbooks may send."
+        default={}, description="HTTP requests that playbooks and events may send."
     )
     evidence: Mapping[Name, EvidenceConfig] = Field(default={}, description="Sources of evidence.")
     custody: CustodyConfig = Field(

@@ -9,7 +9,7 @@ Rules
 - No response and no log line repeats input. An unknown sender learns nothing, not even names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from flows.serve_loop import BeginWork, Beside
 from standfast.usecases.core.installation import Installation
@@ -24,9 +24,20 @@ def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside
     from standfast.console.application import App
     from standfast.console.control_socket_server import ControlSocketServer
     from standfast.console.http_server import HttpServer
-    from standfast.console.on_call_alerts import OnCallAlerts
+    from standfast.console.ledger_follower import LedgerFollower
     from standfast.console.suricata_tail import suricata_watchers
+    from standfast.usecases.triggers.incident_events import due_events, send_event
     from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
+    from standfast.usecases.triggers.on_call_pages import due, send
+
+    def send_pages() -> Iterator[str]:
+        for page in due(installation):
+            yield f"trigger {page.trigger}: {send(installation, page, triggers, 'serve')}"
+
+    def send_events() -> Iterator[str]:
+        for event in due_events(installation):
+            result = send_event(installation, event, "serve")
+            yield f"event {event.key} for {event.receiver}: {result}"
 
     triggers = triggers_of(installation.config)
     serve = installation.config.serve
@@ -36,9 +47,16 @@ def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside
         trusted=trusted_proxies(installation.config),
         begin_work=begin_work,
     )
+    followers = [LedgerFollower(installation=installation, name="paging", send_due=send_pages)]
+    if installation.config.incident_events:
+        followers.append(
+            LedgerFollower(
+                installation=installation, name="events", send_due=send_events, look_seconds=2.0
+            )
+        )
     return [
         ControlSocketServer(installation=installation, begin_work=begin_work),
         HttpServer(app=app, host=serve.host, port=serve.port),
-        OnCallAlerts(installation=installation, triggers=triggers),
+        *followers,
         *suricata_watchers(installation, triggers),
     ]

@@ -1,4 +1,4 @@
-"""Verification of webhook messages by Standard Webhooks, version 1.
+"""Signatures of webhook messages by Standard Webhooks, version 1.
 
 Owns the order and the limits of the checks. The signature itself is `standardwebhooks`'; its own
 `verify` is not used, because it reads the clock, takes headers of any length and one secret.
@@ -104,6 +104,15 @@ def verify(headers: SigningHeaders, body: bytes, secrets: Sequence[bytes]) -> No
             is_genuine |= hmac.compare_digest(expected, signature)
     if not is_genuine:
         raise NotGenuine("its signature is not by a secret of this trigger")
+
+
+def sign(secret: bytes, message_id: str, at: datetime, text: str) -> dict[str, str]:
+    """Return the headers that sign a message of this program."""
+    return {
+        ID: message_id,
+        TIMESTAMP: str(int(at.timestamp())),
+        SIGNATURE: Webhook(secret).sign(message_id, at, text),
+    }
 
 
 def _signatures(text: str) -> tuple[bytes, ...]:

@@ -6,7 +6,8 @@ call and reports whether the request may have arrived.
 Rules
 - The configuration sets scheme and host. A parameter fills a part of the path, the query or the
   body, and is encoded so that it cannot leave that part.
-- The effect's token is the idempotency key, the same in every attempt.
+- The effect's token is the idempotency key, the same in every attempt; it is also the id of a
+  signed webhook.
 - An expected status is DONE. 429 or 503 is FAILED with a retry at the requested time. Another 4xx,
   or a redirect, is FAILED: the request was refused. 5xx, or no answer after it was sent, is
   UNKNOWN.
@@ -29,6 +30,7 @@ from standfast.records import EffectState, Json, JsonObject, Limits, Now, Order,
 from standfast.retry_rules import RETRY_SECONDS
 from standfast.secrets import Reveal
 from standfast.time_limit import Deadline
+from standfast.triggers.standard_webhooks import read_secret, sign
 
 _BUSY = (429, 503)
 
@@ -53,6 +55,12 @@ class Request(Procedure):
                 raise ConfigurationError(f"{name}: the header {header!r} cannot be sent")
         if self._bearer is not None and not fits_a_header(self._bearer):
             raise ConfigurationError(f"{name}: the bearer token cannot be sent in a header")
+        self._clock, self._signing_secret = clock, b""
+        if settings.signing_secret is not None:
+            try:
+                self._signing_secret = read_secret(reveal(settings.signing_secret))
+            except ValueError as error:
+                raise ConfigurationError(f"{name}: {error}. Create a new one.") from None
         self.can_observe = settings.observe is not None
         self.can_undo = settings.undo is not None
         self.changes_nothing = settings.changes_nothing or settings.method == "GET"
@@ -135,6 +143,9 @@ class Request(Procedure):
             headers.setdefault("Content-Type", "application/json")
         if method != "GET":
             headers[settings.idempotency_header] = order.token
+        if self._signing_secret:
+            text = (body or b"").decode()
+            headers |= sign(self._signing_secret, order.token, self._clock(), text)
         deadline = Deadline(settings.timeout_seconds)
         return self._http.exchange(method, url, deadline, headers=headers, content=body)
 

@@ -1,11 +1,13 @@
 """Settings of the connections to the monitoring of the organisation."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from standfast.config.base_section import Section
+from standfast.config.sections.procedures import ProcedureName
 from standfast.config.value_types import Name, SecretReference, like
 
 DrillName = Annotated[
@@ -32,3 +34,47 @@ class HeartbeatsConfig(Section):
         description="The same for drills: a backup set, or `service.` and a service.",
         examples=[{"crm": "file:keys/heartbeat-drill", "service.desk": "env:HEARTBEAT_DESK"}],
     )
+
+
+class EventKind(StrEnum):
+    """Events of an incident, in the order in which they happen."""
+
+    OPENED = "opened"
+    CONTAINED = "contained"
+    CLOSED = "closed"
+
+
+# Parameters that a request for an event may declare.
+EVENT_PARAMETERS = ("event", "incident", "playbook", "opened_at", "organisation")
+
+
+class IncidentEventsConfig(Section):
+    """A system that is sent events of live incidents.
+
+    Each is a request whose parameters are among `event`, `incident`, `playbook`, `opened_at` and
+    `organisation`.
+    """
+
+    opened: ProcedureName | None = Field(
+        default=None,
+        description="The request of `[requests]` that is sent when an incident is opened.",
+        examples=["ticket-open"],
+    )
+    contained: ProcedureName | None = Field(
+        default=None,
+        description="The request when every step that locks accounts has ended and left none open.",
+        examples=["ticket-note"],
+    )
+    closed: ProcedureName | None = Field(
+        default=None,
+        description="The request when the incident is closed.",
+        examples=["ticket-close"],
+    )
+
+    def request_of(self, kind: EventKind) -> str | None:
+        """Return the request for an event of this kind."""
+        return {
+            EventKind.OPENED: self.opened,
+            EventKind.CONTAINED: self.contained,
+            EventKind.CLOSED: self.closed,
+        }[kind]

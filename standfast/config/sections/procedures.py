@@ -205,7 +205,7 @@ class LookConfig(Section):
 
 
 class RequestConfig(CallConfig):
-    """An HTTP request that playbooks may send."""
+    """An HTTP request that playbooks and events may send."""
 
     observe: LookConfig | None = Field(
         default=None,
@@ -231,6 +231,12 @@ class RequestConfig(CallConfig):
         default={},
         description="Headers whose values are secret.",
         examples=[{"X-Api-Key": "env:PBX_KEY"}],
+    )
+    signing_secret: SecretReference | None = Field(
+        default=None,
+        description="The secret (`whsec_…`) with which each request is signed by Standard "
+        "Webhooks.",
+        examples=["file:keys/webhook-secret"],
     )
     idempotency_header: Line = Field(
         default="Idempotency-Key",

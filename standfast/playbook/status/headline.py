@@ -61,6 +61,16 @@ def headline(state: State, causes: list[Blocked], *, is_over: bool) -> Headline:
     return Headline(text=", ".join(filter(None, parts)), severity=severity)
 
 
+def is_contained(state: State) -> bool:
+    """Return whether each step that locks has ended and left no account open."""
+    steps = [step.name for step in state.playbook.steps if step.action == LOCK]
+    views = [view for view in state.steps.values() if view.step in steps]
+    has_ended = len(views) == len(steps) and all(view.state.is_final for view in views)
+    locks = [view for view in every_view(state) if _is_lock(state, view)]
+    is_locked = any(view.counts.done for view in locks)
+    return has_ended and is_locked and not any(_left(view) for view in locks)
+
+
 def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[str, Severity]:
     if state.is_closed:
         return "closed", Severity.FINISHED

@@ -38,7 +38,7 @@ from standfast.usecases.core.run_origins import origin_of
 
 SERVICE_SUBJECT = "service."  # begins the subject of a drill of a service; no set has a dot
 SURPRISE_SUBJECT = "any.service"  # of a drill of a service that is drawn
-KINDS = ("backup", "verify", "restore", "drill", "draw", "keep", "alarm", "page")
+KINDS = ("backup", "verify", "restore", "drill", "draw", "keep", "alarm", "page", "event")
 _LEAVING_FILES = ("backup", "verify", "drill")
 DIED = "the process died"
 _LARGEST_NOTE_BYTES = 4096

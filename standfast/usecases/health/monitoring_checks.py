@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+from standfast.adapters.factory.procedures import build_procedure
+from standfast.config.sections.monitoring import EventKind
 from standfast.errors import StandfastError
 from standfast.plurals import counted
 from standfast.usecases.core.heartbeats import heartbeat_url
-from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok
+from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
 from standfast.usecases.health.trigger_checks import broken_tokens
+from standfast.usecases.triggers.incident_events import unsent_events
 
 
 def _metrics(ground: Ground) -> Iterator[Check]:
@@ -33,4 +36,27 @@ def _heartbeats(ground: Ground) -> Iterator[Check]:
         yield ok("heartbeats", f"{counted(len(named), 'URL')} readable; nothing was sent to them")
 
 
-LOOKS: dict[str, Look] = {"metrics": _metrics, "heartbeats": _heartbeats}
+def _events(ground: Ground) -> Iterator[Check]:
+    receivers = ground.config.incident_events
+    broken = 0
+    for name, settings in receivers.items():
+        for request in {settings.request_of(kind) for kind in EventKind} - {None}:
+            try:
+                build_procedure(
+                    ground.config,
+                    f"requests.{request}",
+                    lambda reference: ground.resolver.resolve(reference).reveal(),
+                    ground.clock,
+                ).close()
+            except StandfastError as error:
+                broken += 1
+                yield fail("events", f"{name}: {error}")
+    if ground.ledger:
+        for event, problem in unsent_events(ground.config, ground.ledger, ground.clock()).items():
+            broken += 1
+            yield warn("events", f"{event} was not accepted: {problem}", "correct its request")
+    if receivers and not broken:
+        yield ok("events", f"{counted(len(receivers), 'system')} receive events of incidents")
+
+
+LOOKS: dict[str, Look] = {"metrics": _metrics, "heartbeats": _heartbeats, "events": _events}

@@ -1,4 +1,4 @@
-"""Thread that pages people about incidents that triggers opened.
+"""Thread that sends messages which new events of the ledger call for.
 
 Rules
 - It checks when the ledger has a new event, and every half minute: another process may have opened
@@ -8,27 +8,29 @@ Rules
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from standfast.errors import StandfastError
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.triggers.message_intake import Trigger
-from standfast.usecases.triggers.on_call_pages import due, send
 
 log = logging.getLogger("standfast.serve")
 
-LOOK_SECONDS = 0.5
-_LATEST_LOOKS = 60  # quiet checks before a full one
+_FULL_LOOK_SECONDS = 30.0  # longest time between two full checks
 _END_SECONDS = 2.0
 
 
 @dataclass(kw_only=True)
-class OnCallAlerts:
-    """The pages to people, while `serve` lives."""
+class LedgerFollower:
+    """One kind of messages, sent in a thread of its own while `serve` lives.
+
+    `send_due` sends the messages that are due, and yields a line for the log about each.
+    """
 
     installation: Installation
-    triggers: Mapping[str, Trigger]
+    name: str  # of the thread
+    send_due: Callable[[], Iterable[str]]
+    look_seconds: float = 0.5
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _seen: int = -1
@@ -37,17 +39,17 @@ class OnCallAlerts:
 
     def begin(self) -> None:
         """Start in the background; return at once."""
-        self._thread = threading.Thread(target=self._check_until_end, name="paging", daemon=True)
+        self._thread = threading.Thread(target=self._check_until_end, name=self.name, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Start no more pages; a started one is in the ledger."""
+        """Start no more messages; a started one is in the ledger."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_END_SECONDS)
 
     def _check_until_end(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(self.look_seconds):
             try:
                 self._look()
                 self._trouble = ""
@@ -60,17 +62,13 @@ class OnCallAlerts:
     def _look(self) -> None:
         newest = self.installation.ledger.newest_event()
         self._looks += 1
-        if newest == self._seen and self._looks < _LATEST_LOOKS:
+        if newest == self._seen and self._looks * self.look_seconds < _FULL_LOOK_SECONDS:
             return
         self._seen, self._looks = newest, 0
-        for page in due(self.installation):
-            log.info(
-                "trigger %s: %s",
-                page.trigger,
-                send(self.installation, page, self.triggers, "serve"),
-            )
+        for line in self.send_due():
+            log.info("%s", line)
 
     def _log_once(self, trouble: str) -> None:
         if trouble != self._trouble:
-            log.warning("people could not be paged: %s", trouble)
+            log.warning("%s: messages cannot be sent: %s", self.name, trouble)
         self._trouble = trouble
