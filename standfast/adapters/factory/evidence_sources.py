@@ -18,6 +18,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "files": "FilesEvidence",
     "journald": "JournaldEvidence",
     "okta": "OktaEvidence",
+    "postgresql": "PostgresqlEvidence",
 }
 
 

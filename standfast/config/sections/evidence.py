@@ -6,21 +6,31 @@ Rules
 - A source's `kind` is the name of its module in `standfast/adapters/evidence_sources/`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from standfast.config.base_section import Section
 from standfast.config.sections.backup import S3Config
+from standfast.config.sections.server_settings import (
+    CA_FILE,
+    POSTGRESQL_PASSWORD,
+    POSTGRESQL_TLS,
+    PostgresqlTls,
+)
 from standfast.config.value_types import (
+    Hours,
     Items,
     Line,
     Name,
     ObjectPrefix,
     Place,
+    Port,
     SecretReference,
+    Text,
     like,
 )
 
@@ -71,7 +81,6 @@ LIMIT_MIB = Field(
     "incomplete.",
     examples=[1024],
 )
-Hours = Annotated[int, Field(ge=1, le=24 * 366)]
 Mebibytes = Annotated[int, Field(ge=1, le=1024 * 1024)]
 CollectionSeconds = Annotated[int, Field(ge=1, le=86_400)]
 
@@ -162,12 +171,74 @@ class EntraEvidenceConfig(DirectoryLogConfig):
     )
 
 
+class PostgresqlEvidenceConfig(Section):
+    """The log of a PostgreSQL server, and audit tables of a database."""
+
+    kind: Literal["postgresql"] = Field(
+        description="The log and audit tables of PostgreSQL.", examples=["postgresql"]
+    )
+    host: Line = Field(
+        description="The name of the server, or the folder of its socket.",
+        examples=["db.example.com"],
+    )
+    port: Port = Field(default=5432, description="The port.", examples=[5432])
+    database: Line = Field(
+        default="postgres", description="The database with the audit tables.", examples=["crm"]
+    )
+    user: Line = Field(
+        default="evidence",
+        description="A role that may only read; docs/evidence.md lists its rights.",
+        examples=["evidence"],
+    )
+    password: SecretReference | None = POSTGRESQL_PASSWORD
+    tls: PostgresqlTls | None = POSTGRESQL_TLS
+    ca_file: Place | None = CA_FILE
+    hours: Hours = HOURS
+    accounts: Items[Line] = Field(
+        default=(),
+        description="Accounts that queries receive as `%(accounts)s`.",
+        examples=[["m.keller"]],
+    )
+    logs: bool = Field(
+        default=True,
+        description="Collect the files of the server log (csvlog, jsonlog, text) that changed "
+        "in the window.",
+        examples=[True],
+    )
+    queries: Mapping[Name, Text] = Field(
+        default={},
+        description="Queries whose rows are collected as CSV, one file each. `%(since)s` and "
+        "`%(until)s` are the window, `%(accounts)s` the accounts; any other percent sign is "
+        "written `%%`.",
+        examples=[
+            {
+                "sign-ins": "SELECT * FROM audit.sign_ins WHERE at BETWEEN %(since)s AND "
+                "%(until)s AND account = ANY(%(accounts)s)"
+            }
+        ],
+    )
+    timeout_seconds: CollectionSeconds = Field(
+        default=600,
+        description="Time limit of each statement. After it the item is cut and recorded as "
+        "incomplete.",
+        examples=[600],
+    )
+    limit_mib: Mebibytes = LIMIT_MIB
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        if not self.logs and not self.queries:
+            raise ValueError("set `logs` or `queries`: nothing would be collected")
+        return self
+
+
 EvidenceConfig: TypeAlias = Annotated[
     FilesEvidenceConfig
     | JournaldEvidenceConfig
     | CommandsEvidenceConfig
     | OktaEvidenceConfig
-    | EntraEvidenceConfig,
+    | EntraEvidenceConfig
+    | PostgresqlEvidenceConfig,
     Field(discriminator="kind"),
 ]
 
