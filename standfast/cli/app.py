@@ -66,6 +66,7 @@ _MODULES = {
     "evidence": "standfast.cli.evidence.evidence",
     "audit": "standfast.cli.reports.audit",
     "completion": "standfast.cli.setup.completion",
+    "manual": "standfast.cli.setup.manual",
 }
 
 

@@ -1,6 +1,7 @@
 """The whole tree of commands: names, help, suggestions and shell completion."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from standfast.cli.app import app
 from standfast.cli.parsing.commands import leaf_commands
 from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
 from tests.cli.desk import Desk
+from tests.servers import need
 
 COMMANDS = sorted(words for words, _ in leaf_commands(app))
 
@@ -135,6 +137,19 @@ def test_shell_completes_commands_and_options(
     desk.monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
     answer = desk.run()
     assert {line.partition(",")[2] for line in answer.out.splitlines()} == completions
+
+
+@pytest.mark.parametrize(
+    ("shell", "check"), [("bash", ["-n"]), ("zsh", ["-n"]), ("fish", ["--no-execute"])]
+)
+def test_shell_accepts_its_completion_script(
+    shell: str, check: list[str], desk: Desk, tmp_path: Path
+) -> None:
+    need(shell, "it reads the completion script")
+    script = tmp_path / "script"
+    script.write_text(desk.run("completion", shell).out)
+    done = subprocess.run([shell, *check, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bash_accepts_the_completion_script(desk: Desk) -> None:

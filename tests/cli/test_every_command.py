@@ -155,6 +155,7 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"audit export {THIRD} --to exported", 0),
     ("report", 0),
     ("completion bash", 0),
+    ("manual --to man1", 0),
     ("tabletop list", 0),
     ("tabletop start ransomware", 0),
     ("tabletop next", 0),
