@@ -35,6 +35,11 @@ path = "/srv/recordings"
 kind = "sqlite"
 name = "crm"
 path = "/srv/crm/crm.db"
+
+[[backup.sets.crm.sources]]
+kind = "postgresql"
+name = "crm-server"
+host = "/var/run/postgresql"
 """
 
 

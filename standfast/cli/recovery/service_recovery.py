@@ -1,5 +1,6 @@
 """`standfast recover plan`, `open` and `status`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -158,12 +159,12 @@ def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
         rows = [
             [
                 target.source,
-                str(target.replacement.path),
-                f"{size(target.size_bytes)}, set aside as {target.replacement.set_aside.name}"
+                target.place,
+                f"{size(target.size_bytes)}, set aside as {Path(target.later_name).name}"
                 if target.has_data
                 else "nothing is there",
             ]
-            for target in set_plan.targets
+            for target in set_plan.everything
         ]
         lines.append(Table(rows=rows, indent=3))
     lines += [f"Set {name}: NOT POSSIBLE: {reason}" for name, reason in planned.refused.items()]

@@ -174,11 +174,12 @@ class BackupSetConfig(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources of one set are named {', '.join(twice)}; rename one")
         kinds = {source.name: source.kind for source in self.sources}
-        for name in self.recovery:
-            if kinds.get(name) not in ("files", "sqlite"):
+        for name, target in self.recovery.items():
+            fitting = ("files", "sqlite") if target.into is None else ("postgresql",)
+            if kinds.get(name) not in fitting:
                 raise ValueError(
-                    f"recovery.{name} is not a source of kind files or sqlite of this set; rename "
-                    "or remove it"
+                    f"recovery.{name}: no source of this set with that name has the kind "
+                    f"{' or '.join(fitting)}; correct it"
                 )
         return self
 

@@ -3,10 +3,12 @@
 `standfast/usecases/recovery/` restores there.
 """
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import Place
+from standfast.config.value_types import Line, Place
 
 
 class RecoveryTargetConfig(Section):
@@ -15,8 +17,22 @@ class RecoveryTargetConfig(Section):
     Data that is already there is renamed, never overwritten.
     """
 
-    path: Place = Field(
+    path: Place | None = Field(
+        default=None,
         description="The folder of a source of kind `files`, or the database file of one of kind "
         "`sqlite`. It is not a mount point, and its parent folder exists.",
         examples=["/srv/recordings"],
     )
+    into: Line | None = Field(
+        default=None,
+        description="The server for the databases of a source of kind `postgresql`: the name of a "
+        "source, or the reference of an address, as for `backup restore --into`. Its user may "
+        "create databases, and owns those that are there.",
+        examples=["file:keys/crm-server-address"],
+    )
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        if (self.path is None) == (self.into is None):
+            raise ValueError("a recovery has one target: set `path` or `into`, not both")
+        return self

@@ -166,7 +166,7 @@ def restore_into(
         with translated_errors("restoring"):
             repository = opened_repository(installation, identity_of(installation, identity_file))
             point = repository.resolve(request.point, request.set_name)
-            address = _address(installation, request, point)
+            address = find_address(installation, request.into, point.set_name)
             hidden = private_key_paths(installation.config, identity_file)
             target = address.target(installation.clock, Path(scratch), hidden)
             sources = _sources(point, address, request)
@@ -194,20 +194,22 @@ def restore_into(
     return replace(outcome, unrecorded=run.unrecorded)
 
 
-def _address(installation: Installation, request: Request, point: RecoveryPoint) -> Address:
-    """Return the server, by its source or by the secret of its address."""
+def find_address(installation: Installation, into: str, set_name: str) -> Address:
+    """Return a server by the name of its source, or by its address's secret.
+
+    A source of `set_name` is preferred, because two sets may each have one of that name.
+    """
     sets = installation.config.backup.sets
-    # The point's own set first: two sets may each have a source of that name.
-    ordered = sorted(sets, key=lambda name: name != point.set_name)
+    ordered = sorted(sets, key=lambda name: name != set_name)
     sources = [source for name in ordered for source in sets[name].sources]
-    if request.into.partition(":")[0] in ("env", "file", "keyring"):
+    if into.partition(":")[0] in ("env", "file", "keyring"):
         try:
-            reference = SecretReference(request.into)
+            reference = SecretReference(into)
         except ValueError as error:
             raise UsageError(f"--into: {error}") from error
         return address_from_secret(reference, installation.resolver, sources)
     for source in sources:
-        if source.name == request.into:
+        if source.name == into:
             address = address_of(source, installation.resolver)
             if address is not None:
                 return address
@@ -216,7 +218,7 @@ def _address(installation: Installation, request: Request, point: RecoveryPoint)
                 " Restore it to a folder with --to."
             )
     raise UsageError(
-        f"--into: no source {request.into!r} is configured. Name the source of a database, or"
+        f"--into: no source {into!r} is configured. Name the source of a database, or"
         " the reference of an address: env:NAME or file:PATH."
     )
 

@@ -9,19 +9,30 @@ Rules
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Protocol
 
 from backup.sources.client_programs import ProgramFailed
 from standfast.config.sections.services import DatabaseCheckConfig
 from standfast.plurals import counted
 from standfast.records import utc
 from standfast.usecases.drills.check_result import CheckFinding
-from standfast.usecases.drills.throwaway import ThrowawayServer
+
+
+class QueriedServer(Protocol):
+    """A server with a restored database."""
+
+    def value(self, sql: str, database: str) -> str:
+        """Return the only value of a query; raise `ProgramFailed` on an error."""
+
+    def row_count(self, table: str, database: str) -> int:
+        """Count the rows of a table; raise `ProgramFailed` if it is missing."""
+
 
 _TRUE = {"t", "1"}  # of PostgreSQL, of MariaDB
 
 
 def check_database(
-    check: DatabaseCheckConfig, server: ThrowawayServer, earlier: Mapping[str, int]
+    check: DatabaseCheckConfig, server: QueriedServer, earlier: Mapping[str, int]
 ) -> CheckFinding:
     """Check the rows, the assertions and the newest change of a database.
 
@@ -50,7 +61,7 @@ def check_database(
 
 def _missing_rows(
     check: DatabaseCheckConfig,
-    server: ThrowawayServer,
+    server: QueriedServer,
     earlier: Mapping[str, int],
     rows: dict[str, int],
 ) -> Iterator[str]:
@@ -70,7 +81,7 @@ def _missing_rows(
             yield f"table {table} has {counted(count, 'row')}, the last good drill had {before:,}"
 
 
-def _failed_assertions(check: DatabaseCheckConfig, server: ThrowawayServer) -> Iterator[str]:
+def _failed_assertions(check: DatabaseCheckConfig, server: QueriedServer) -> Iterator[str]:
     for number, assertion in enumerate(check.assertions, 1):
         try:
             is_true = server.value(assertion, check.database) in _TRUE

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 from urllib.parse import quote
 
 from standfast.config.sections.services import (
@@ -37,8 +38,11 @@ from standfast.usecases.drills.check_result import (
     CheckResult,
     CheckState,
 )
-from standfast.usecases.drills.database_checks import check_database, parse_moment
-from standfast.usecases.drills.database_load import LoadedDatabases
+from standfast.usecases.drills.database_checks import (
+    QueriedServer,
+    check_database,
+    parse_moment,
+)
 
 _OUTPUT_BYTES = 16 * 1024
 _OUTPUT_SECONDS = 1.0
@@ -46,12 +50,24 @@ _ELSEWHERE = "it belongs to another set of this service"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 
 
+class CheckedDatabases(Protocol):
+    """The servers with the restored databases, by source."""
+
+    @property
+    def servers(self) -> Mapping[str, QueriedServer]: ...
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+    @property
+    def earlier_rows(self) -> Mapping[str, int]: ...
+    def reason_missing(self, source: str) -> str: ...
+
+
 def run_checks(
     name: str,
     service: ServiceConfig,
     tree: Path,
     sources: frozenset[str],
-    databases: LoadedDatabases,
+    databases: CheckedDatabases,
     clock: Now,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a service in order; a failure stops no other."""
@@ -63,7 +79,7 @@ def _run(
     service: str,
     tree: Path,
     sources: frozenset[str],
-    databases: LoadedDatabases,
+    databases: CheckedDatabases,
     clock: Now,
 ) -> CheckResult:
     result = CheckResult(

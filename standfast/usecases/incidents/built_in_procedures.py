@@ -211,7 +211,8 @@ class _Recovering(_OwnAct):
         return order.verb == RETURN
 
     def _done(self, order: Order) -> Result:
-        from standfast.usecases.recovery.set_recovery import Stopped, recover_set
+        from standfast.usecases.recovery.recovery_journal import Stopped
+        from standfast.usecases.recovery.set_recovery import recover_set
 
         try:
             recovered = recover_set(self._installation, self._incident, order)

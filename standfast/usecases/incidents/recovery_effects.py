@@ -57,5 +57,8 @@ def _replaced(draft: Draft) -> int:
     """Return the number of targets with data, which is set aside."""
     if draft.state is EffectState.REFUSED:
         return 0
-    targets = cast("Sequence[Mapping[str, object]]", draft.details.get("targets") or ())
-    return sum(bool(target["has_data"]) for target in targets)
+    return sum(
+        bool(target["has_data"])
+        for kind in ("targets", "databases")
+        for target in cast("Sequence[Mapping[str, object]]", draft.details.get(kind) or ())
+    )

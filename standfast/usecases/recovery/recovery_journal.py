@@ -6,14 +6,22 @@ Rules
 - A repeated try reads the events of the earlier ones, by the token of the effect.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from standfast.errors import StandfastError
+from standfast.ledger.audit.auditor import AuditEvent
 from standfast.records import Json, JsonObject
 from standfast.usecases.core.installation import Installation
 
 RESTORING, RESTORED = "recovery.restoring", "recovery.restored"
+LOADING, LOADED = "recovery.loading", "recovery.loaded"  # a database
 REPLACING, REPLACED = "recovery.replacing", "recovery.replaced"
 RETURNING, RETURNED = "recovery.returning", "recovery.returned"
+
+
+class Stopped(StandfastError):
+    """The incident was stopped; the recovery continues after it is resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +38,26 @@ class RecoveryJournal:
         known: dict[str, Json] = {"set": self.set_name, "effect": self.effect}
         self.installation.record_event(self.incident, action, {**known, **detail})
 
+    def refuse_stopped(self) -> None:
+        """Raise `Stopped` if a person has stopped the incident."""
+        if self.installation.ledger.incidents.is_stopped(self.incident):
+            raise Stopped(f"{self.incident}: stopped. It continues after it is resumed.")
+
     def find(self, action: str) -> JsonObject | None:
         """Return the detail of the newest event of this kind, if there is one."""
-        events = self.installation.ledger.timeline(self.incident)
+        found = [event.detail for event in self._events() if event.action == action]
+        return found[-1] if found else None
+
+    def last_of(self, database: str, *actions: str) -> str | None:
+        """Return the newest of these actions on a database, if there is one."""
         found = [
-            event.detail
-            for event in events
-            if event.action == action and event.detail.get("effect") == self.effect
+            event.action
+            for event in self._events()
+            if event.action in actions and event.detail.get("database") == database
         ]
         return found[-1] if found else None
+
+    def _events(self) -> Iterator[AuditEvent]:
+        for event in self.installation.ledger.timeline(self.incident):
+            if event.detail.get("effect") == self.effect:
+                yield event

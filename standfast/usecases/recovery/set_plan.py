@@ -32,6 +32,7 @@ from standfast.usecases.core.backup_repository import (
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.chosen_point import open_newest
+from standfast.usecases.recovery.planned_databases import PlannedDatabase, plan_databases
 from standfast.usecases.recovery.replacement import Replacement
 
 NEWEST, CLEAN = "newest", "clean"
@@ -47,6 +48,16 @@ class PlannedTarget:
     has_data: bool
     size_bytes: int  # of the data that is there
 
+    @property
+    def place(self) -> str:
+        """The target in words."""
+        return str(self.replacement.path)
+
+    @property
+    def later_name(self) -> str:
+        """The name of the data of before, once it is set aside."""
+        return str(self.replacement.set_aside)
+
     def as_json(self) -> JsonObject:
         return {
             "source": self.source,
@@ -54,7 +65,7 @@ class PlannedTarget:
             "is_database": self.replacement.is_database,
             "has_data": self.has_data,
             "size_bytes": self.size_bytes,
-            "set_aside": str(self.replacement.set_aside) if self.has_data else None,
+            "set_aside": self.later_name if self.has_data else None,
         }
 
 
@@ -70,12 +81,18 @@ class SetPlan:
     services: tuple[str, ...]
     machine: str
     size_bytes: int  # of the recovery point
-    targets: tuple[PlannedTarget, ...]
+    targets: tuple[PlannedTarget, ...]  # paths
+    databases: tuple[PlannedDatabase, ...]
 
     @property
-    def replaces(self) -> tuple[PlannedTarget, ...]:
+    def everything(self) -> tuple[PlannedTarget | PlannedDatabase, ...]:
+        """All targets: paths, then databases."""
+        return (*self.targets, *self.databases)
+
+    @property
+    def replaces(self) -> tuple[PlannedTarget | PlannedDatabase, ...]:
         """The targets with data, which is set aside."""
-        return tuple(target for target in self.targets if target.has_data)
+        return tuple(target for target in self.everything if target.has_data)
 
     def as_json(self) -> JsonObject:
         """Return the details of the effect."""
@@ -89,6 +106,7 @@ class SetPlan:
             "machine": self.machine,
             "size_bytes": self.size_bytes,
             "targets": [target.as_json() for target in self.targets],
+            "databases": [database.as_json() for database in self.databases],
         }
 
     @staticmethod
@@ -116,6 +134,10 @@ class SetPlan:
                 )
                 for target in cast("Sequence[JsonObject]", details["targets"])
             ),
+            databases=tuple(
+                PlannedDatabase.from_json(database, incident)
+                for database in cast("Sequence[JsonObject]", details.get("databases") or ())
+            ),
         )
 
 
@@ -137,9 +159,10 @@ def plan_set(
     settings = set_of(installation, set_name)
     replacements = dict(_replacements(installation, settings, set_name, incident))
     if is_preview and point == CLEAN:
-        chosen, evidence = _choose(installation, incident, set_name, NEWEST)[0], _SEARCHED_LATER
+        repository, chosen, _ = _choose(installation, incident, set_name, NEWEST)
+        evidence = _SEARCHED_LATER
     else:
-        chosen, evidence = _choose(installation, incident, set_name, point)
+        repository, chosen, evidence = _choose(installation, incident, set_name, point)
     if chosen.details is None:
         raise UsageError(f"{chosen.name}: the identity does not open it. Set drills.identity.")
     sizes = {source.name: source.bytes for source in chosen.details.sources}
@@ -162,6 +185,14 @@ def plan_set(
             )
             for source, replacement in replacements.items()
         ),
+        databases=tuple(
+            database
+            for source, target in settings.recovery.items()
+            if target.into is not None
+            for database in plan_databases(
+                installation, incident, source, target.into, repository, chosen
+            )
+        ),
     )
 
 
@@ -175,6 +206,8 @@ def _replacements(
                 f"[backup.sets.{set_name}.recovery.{source.name}]."
             )
         path = settings.recovery[source.name].path
+        if path is None:
+            continue  # a database
         replacement = Replacement(path=path, incident=incident, is_database=source.kind == "sqlite")
         if reason := replacement.obstacle() or _shared_with(installation, path):
             raise Refused(reason)
@@ -188,6 +221,7 @@ def _shared_with(installation: Installation, path: Path) -> str:
         target.path
         for settings in installation.config.backup.sets.values()
         for target in settings.recovery.values()
+        if target.path is not None
     ]
     others = [other for other in paths if other.is_relative_to(path)]
     if len(others) > 1:
@@ -197,15 +231,16 @@ def _shared_with(installation: Installation, path: Path) -> str:
 
 def _choose(
     installation: Installation, incident: str, set_name: str, point: str
-) -> tuple[RecoveryPoint, str]:
+) -> tuple[Repository, RecoveryPoint, str]:
     identity = identity_of(installation, None)
     if point == CLEAN:
         name, evidence = _clean_point(installation, incident, set_name)
         with translated_errors("opening the repository"):
             repository = opened_repository(installation, identity)
-            return _resolved(repository, name, set_name), evidence
+            chosen = repository.resolve(name, set_name, of_any_host=True)
+            return repository, chosen, evidence
     if point == NEWEST:
-        return open_newest(installation, identity, set_name, None)[1], "the newest recovery point"
+        return *open_newest(installation, identity, set_name, None), "the newest recovery point"
     try:
         until = meant(datetime.fromisoformat(point))
     except ValueError as error:
@@ -213,12 +248,8 @@ def _choose(
             f"point {point!r}: not a recovery point. Write `newest`, `clean`, or a time with its "
             "zone, such as 2026-03-02T14:20+01:00."
         ) from error
-    chosen = open_newest(installation, identity, set_name, until)[1]
-    return chosen, f"the newest recovery point before {timestamp(until)}"
-
-
-def _resolved(repository: Repository, name: str, set_name: str) -> RecoveryPoint:
-    return repository.resolve(name, set_name, of_any_host=True)
+    opened = open_newest(installation, identity, set_name, until)
+    return *opened, f"the newest recovery point before {timestamp(until)}"
 
 
 def _clean_point(installation: Installation, incident: str, set_name: str) -> tuple[str, str]:

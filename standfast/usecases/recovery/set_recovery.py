@@ -38,9 +38,14 @@ from standfast.usecases.core.backup_repository import (
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded_if_possible
 from standfast.usecases.drills.check_result import CheckResult, CheckState
-from standfast.usecases.drills.database_load import LoadedDatabases
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.service_checks import run_checks
+from standfast.usecases.recovery.database_recovery import (
+    give_databases_back,
+    live_databases,
+    load_databases,
+)
+from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.recovery_journal import (
     REPLACED,
     REPLACING,
@@ -55,10 +60,6 @@ from standfast.usecases.recovery.set_plan import PlannedTarget, SetPlan
 WAY = "incident"
 _LOOK_SECONDS = 2.0  # between two looks whether the incident was stopped
 _RESTORE_JOURNAL = ".standfast-restore"
-
-
-class Stopped(StandfastError):
-    """The incident was stopped; the recovery continues after it is resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,13 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
     journal = RecoveryJournal(
         installation=installation, incident=incident, effect=order.token, set_name=order.target
     )
+    for database in reversed(plan.databases):
+        name = database.replacement.database
+        journal.write(RETURNING, source=database.source, database=name)
+        server = open_server(installation, database.into, order.target)
+        database.replacement.put_back(server)
+        withdrawn = database.replacement.withdrawn
+        journal.write(RETURNED, source=database.source, database=name, withdrawn=withdrawn)
     for target in reversed(plan.targets):
         replacement = target.replacement
         journal.write(RETURNING, source=target.source, path=str(replacement.path))
@@ -148,7 +156,7 @@ class _SetRecovery:
         restored = self._journal.find(RESTORED) or self._restored()
         clocks = cast("Mapping[str, str]", restored["clocks"])
         self._clocks |= {DrillClock(name): moment(at) for name, at in clocks.items()}
-        self._refuse_stopped()
+        self._journal.refuse_stopped()
         for target in self._plan.targets:
             self._replace(target)
         self._reach(DrillClock.USABLE)
@@ -159,7 +167,7 @@ class _SetRecovery:
             clocks=self._clocks,
             files=cast("int", restored["files"]),
             size_bytes=cast("int", restored["size_bytes"]),
-            set_aside=tuple(str(target.replacement.set_aside) for target in self._plan.replaces),
+            set_aside=tuple(target.later_name for target in self._plan.replaces),
             passed=passed,
             rpo_ms=lost(lost_since, self._declared_at),
             rto_ms=milliseconds(self._clocks[DrillClock.USABLE] - self._declared_at)
@@ -172,9 +180,17 @@ class _SetRecovery:
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)
         results = [self._restore(repository, target) for target in self._plan.targets]
-        self._reach(DrillClock.DATA_COMPLETE)
-        self._reach(DrillClock.REPLAY_DONE)
-        checks = self._checks()
+        try:
+            self._clocks.setdefault(DrillClock.PROVISIONED, self._installation.clock())
+            loaded = load_databases(
+                self._installation, repository, self._plan, self._journal, self._observe_piece
+            )
+            self._reach(DrillClock.DATA_COMPLETE)
+            self._reach(DrillClock.REPLAY_DONE)
+            checks = self._checks()
+        except StandfastError:
+            give_databases_back(self._installation, self._plan, self._journal)
+            raise
         self._reach(DrillClock.CHECKS_PASSED)
         changes = [check.last_change for check in checks if check.last_change is not None]
         passed: dict[str, list[str]] = {}
@@ -183,8 +199,8 @@ class _SetRecovery:
                 passed.setdefault(check.service, []).append(check.name)
         detail: dict[str, Json] = {
             "clocks": {clock.value: timestamp(at) for clock, at in self._clocks.items()},
-            "files": sum(result.files for result in results),
-            "size_bytes": sum(result.bytes for result in results),
+            "files": sum(result.files for result in results) + len(self._plan.databases),
+            "size_bytes": sum(result.bytes for result in results) + loaded,
             "passed": passed,
             "lost_since": timestamp(min(changes, default=self._plan.consistent_at)),
         }
@@ -227,23 +243,24 @@ class _SetRecovery:
             )
         return result
 
+    def _observe_piece(self) -> None:
+        self._clocks.setdefault(DrillClock.FIRST_BYTE, self._installation.clock())
+        self._journal.refuse_stopped()
+
     def _observe(self, progress: Progress) -> None:
         if progress.bytes_done:
             self._clocks.setdefault(DrillClock.FIRST_BYTE, self._installation.clock())
         if time.monotonic() - self._looked_at > _LOOK_SECONDS:
             self._looked_at = time.monotonic()
-            self._refuse_stopped()
-
-    def _refuse_stopped(self) -> None:
-        if self._installation.ledger.incidents.is_stopped(self._incident):
-            raise Stopped(f"{self._incident}: stopped. It continues after it is resumed.")
+            self._journal.refuse_stopped()
 
     def _checks(self) -> list[CheckResult]:
         """Run the checks of all services of the set on the restored data."""
         services = self._installation.config.services
         named = {name: services[name] for name in self._plan.services if name in services}
         checks: list[CheckResult] = []
-        sources = frozenset(target.source for target in self._plan.targets)
+        sources = frozenset(target.source for target in self._plan.everything)
+        databases = live_databases(self._installation, self._set_name, self._plan)
         with tempfile.TemporaryDirectory(prefix="standfast-") as name:
             tree = Path(name)
             for target in self._plan.targets:
@@ -254,7 +271,7 @@ class _SetRecovery:
                     service,
                     tree,
                     sources,
-                    LoadedDatabases(),
+                    databases,
                     self._installation.clock,
                 )
         failed = [check for check in checks if check.state is CheckState.FAILED]

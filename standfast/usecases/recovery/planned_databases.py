@@ -1,0 +1,110 @@
+"""Databases of a recovery: dumps of a point, and existing databases."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from backup.format.canonical_json import to_path_text
+from backup.records import RecoveryPoint
+from backup.repository import Repository
+from backup.sources.database_dumps import database_name
+from standfast.errors import Refused, UsageError
+from standfast.records import Json, JsonObject
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.recovery.database_replacement import DatabaseReplacement, open_server
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedDatabase:
+    """One dump, its server, and the database that is there."""
+
+    source: str
+    into: str  # the server, as the configuration names it
+    dump: str  # the path in the recovery point
+    replacement: DatabaseReplacement
+    size_bytes: int  # of the database that is there
+
+    @property
+    def has_data(self) -> bool:
+        return self.replacement.has_data
+
+    @property
+    def place(self) -> str:
+        """The target in words."""
+        return f"database {self.replacement.database}"
+
+    @property
+    def later_name(self) -> str:
+        """The name of the data of before, once it is set aside."""
+        return self.replacement.set_aside
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "source": self.source,
+            "into": self.into,
+            "dump": self.dump,
+            "database": self.replacement.database,
+            "database_id": self.replacement.database_id,
+            "has_data": self.has_data,
+            "size_bytes": self.size_bytes,
+            "set_aside": self.later_name if self.has_data else None,
+        }
+
+    @staticmethod
+    def from_json(stored: JsonObject, incident: str) -> "PlannedDatabase":
+        """Read a database from the details of an effect."""
+        return PlannedDatabase(
+            source=str(stored["source"]),
+            into=str(stored["into"]),
+            dump=str(stored["dump"]),
+            replacement=DatabaseReplacement(
+                database=str(stored["database"]),
+                incident=incident,
+                database_id=str(stored["database_id"]),
+                has_data=bool(stored["has_data"]),
+            ),
+            size_bytes=cast("int", stored["size_bytes"]),
+        )
+
+
+def plan_databases(
+    installation: Installation,
+    incident: str,
+    source: str,
+    into: str,
+    repository: Repository,
+    point: RecoveryPoint,
+) -> Iterator[PlannedDatabase]:
+    """Yield the databases of a source; change nothing.
+
+    Raise UsageError for a point without a dump of the source, Refused for a database that cannot
+    be replaced.
+    """
+    server = open_server(installation, into, point.set_name)
+    with translated_errors(f"reading the databases of {into}"):
+        dumps = [
+            entry.path
+            for entry in repository.entries(point, [source])
+            if entry.kind == "file" and entry.path.decode().endswith(server.suffix)
+        ]
+        if not dumps:
+            raise UsageError(f"{point.name}: no dump of {source}. Choose another point.")
+        for dump in dumps:
+            database = database_name(dump.partition(b"/")[2].decode(), server.suffix)
+            size_bytes = server.size_bytes(database) if server.database_id(database) else 0
+            replacement = DatabaseReplacement(
+                database=database,
+                incident=incident,
+                database_id=server.database_id(database),
+                has_data=size_bytes > 0,
+            )
+            if reason := replacement.obstacle(server):
+                raise Refused(reason)
+            yield PlannedDatabase(
+                source=source,
+                into=into,
+                dump=to_path_text(dump),
+                replacement=replacement,
+                size_bytes=size_bytes,
+            )
