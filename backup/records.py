@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+INSTALLATION_SET = "installation"  # the set in which an installation backs itself up
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:

@@ -4,7 +4,7 @@
 - "latest" is the newest recovery point of a run that ended, or an interim one if there is no other.
   It is refused if the writer's history forks. With several sets, the set must be named. With
   several hosts, the host must be named, except that the host on which this runs means its own
-  points.
+  points. Copies of the installation are meant only if their set is named or is the only one.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from backup.errors import Damaged, NotFound, UsageError
 from backup.format.snapshot import Snapshot
 from backup.reader.history_forks import leaves_out, require_unforked_history
-from backup.records import RecoveryPoint, RecoveryPointDetails
+from backup.records import INSTALLATION_SET, RecoveryPoint, RecoveryPointDetails
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import start_beside
 from backup.trust.retention_log import load_retention_log
@@ -90,6 +90,8 @@ class RecoveryPoints:
         points = self.read(set_name)
         writer, _, digits = text.rpartition("/")
         if digits == "latest":
+            if set_name is None:
+                points = [p for p in points if p.set_name != INSTALLATION_SET] or points
             latest = self._latest(points, writer, of_any_host)
             if latest is not None:
                 require_unforked_history(latest, points, self._forks)

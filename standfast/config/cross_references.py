@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from backup.records import INSTALLATION_SET
 from standfast.config.schema import Config
 from standfast.config.sections.evidence import DirectoryLogConfig
 from standfast.config.sections.monitoring import EVENT_PARAMETERS, EventKind
@@ -14,7 +15,15 @@ from standfast.config.validation import Finding, nearest
 
 def dangling(config: Config) -> Iterator[Finding]:
     """Yield a finding for each name that refers to a missing section."""
-    services, sets = config.services, config.backup.sets
+    services, sets = config.services, set(config.backup.sets)
+    if INSTALLATION_SET in sets:
+        yield Finding(
+            key=("backup", "sets", INSTALLATION_SET),
+            message="this name is reserved for copies of the installation",
+            hint="rename the set; [backup.installation] makes the copies",
+        )
+    if config.backup.installation is not None:
+        sets.add(INSTALLATION_SET)
     for name, service in services.items():
         key = ("services", name)
         yield from _each_known((*key, "depends_on"), service.depends_on, services, "service")

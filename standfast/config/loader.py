@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from standfast.config.cross_references import dangling
+from standfast.config.installation_set import with_installation_set
 from standfast.config.line_numbers import key_lines, line_of
 from standfast.config.schema import Config
 from standfast.config.toml_writer import key_text
@@ -51,7 +52,7 @@ def parse(content: bytes, path: Path) -> Config:
     if findings := list(dangling(config)):
         raise _invalid(path, text, findings)
     config.read_from(content, path)
-    return config
+    return with_installation_set(config, path)
 
 
 def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:

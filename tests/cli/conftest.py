@@ -57,7 +57,9 @@ def installation(desk: Desk, model_installation: Path) -> Path:
     shutil.copytree(model_installation, folder)
     config_file = folder / "standfast.toml"
     text = config_file.read_text()
-    config_file.write_text(text.replace(str(model_installation.with_name("source")), str(source)))
+    text = text.replace(str(model_installation.with_name("source")), str(source))
+    # One set is enough for most commands; tests/cli/recovery has the copies of the installation.
+    config_file.write_text(text.replace("\n[backup.installation]\n", "\n"))
     desk.use(config_file)
     return folder
 

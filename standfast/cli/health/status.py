@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backup.records import INSTALLATION_SET
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -94,6 +95,8 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         )
     else:
         lines.append("Nothing is backed up: no backup set is configured. Add [backup.sets.NAME].")
+    if seen.sets and not any(row.name == INSTALLATION_SET for row in seen.sets):
+        lines.append("This installation is in no backup. Add [backup.installation].")
     if seen.twin:
         lines.append(f"{seen.twin.sentence}.")
     if seen.forked_at:

@@ -184,6 +184,26 @@ class BackupSetConfig(Section):
         return self
 
 
+class InstallationCopyConfig(Section):
+    """Copies of this installation, as the backup set `installation`.
+
+    docs/recovery.md lists what a copy has, and explains the recovery.
+    """
+
+    schedule: CronSchedule = Field(
+        default="45 2 * * *",
+        description="When the installation is copied, as in cron. A backup that runs at that "
+        "time ends first.",
+        examples=["45 2 * * *"],
+    )
+    programs: Place | None = Field(
+        default=None,
+        description="The folder with pg_dump, for a ledger in PostgreSQL, if the one on the PATH "
+        "is older than the server.",
+        examples=["/usr/lib/postgresql/18/bin"],
+    )
+
+
 class S3Config(Section):
     """An S3 bucket as the vault, instead of the folder.
 
@@ -337,4 +357,8 @@ class BackupConfig(Section):
     )
     sets: Mapping[Name, BackupSetConfig] = Field(
         default={}, description="The backup sets, each with a schedule."
+    )
+    installation: InstallationCopyConfig | None = Field(
+        default=None,
+        description="Copies of this installation, for the loss of this machine.",
     )

@@ -17,7 +17,7 @@ from datetime import timedelta
 from backup.archiver.backup_run import back_up
 from backup.errors import Busy, StoreUnavailable
 from backup.format.keep_record import PackId
-from backup.records import BackupResult, Progress
+from backup.records import INSTALLATION_SET, BackupResult, Progress
 from backup.sources import Source
 from backup.stores import Store
 from standfast.continuity.backup_anomalies import NIGHTS, BackupAnomaly, Night, jumps
@@ -29,6 +29,10 @@ from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host
 from standfast.usecases.backups.configured_sources import own_files, source_of
 from standfast.usecases.backups.damaged_packs import DamagedPacks, damaged_packs
 from standfast.usecases.backups.hooks import SetHooks
+from standfast.usecases.backups.installation_keys import (
+    without_closed_incidents,
+    without_incidents,
+)
 from standfast.usecases.backups.outcomes import BackupAge, BackupOutcome
 from standfast.usecases.core.backup_repository import (
     keys_of,
@@ -80,6 +84,12 @@ def run_backup(
             known = damaged_packs(installation)
         except StandfastError as error:
             run.goes_on_without(error)
+        if set_name == INSTALLATION_SET:
+            try:
+                settings = without_closed_incidents(installation, settings)
+            except StandfastError as error:
+                settings = without_incidents(settings)
+                run.goes_on_without(error)
         host = local_host_keys(installation.config.backup)
         exclusions = settings.exclude, own_files(installation.config.backup)
         sources = [

@@ -15,6 +15,7 @@ from backup.errors import AlreadyThere, BackupError
 from backup.errors import UsageError as BackupUsageError
 from backup.format.object_names import snapshot_prefix
 from backup.ownership.roster import read_roster
+from backup.records import INSTALLATION_SET
 from backup.sources import Obstacle
 from backup.sources.files.exclusion_patterns import Exclusion
 from backup.stores import Store
@@ -124,6 +125,12 @@ def _sets(ground: Ground) -> Iterator[Check]:
     sets = ground.config.backup.sets
     if not sets:
         yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
+    elif INSTALLATION_SET not in sets:
+        yield lacking(
+            "backup sets",
+            "this installation is in no backup: it would be lost with this machine",
+            "add [backup.installation]; docs/recover-installation.md explains it",
+        )
     yield from shared_host_checks.cloned_host(ground)
     yield from shared_host_checks.other_keepers(ground)
     for name, settings in sets.items():
@@ -138,7 +145,8 @@ def _sets(ground: Ground) -> Iterator[Check]:
             )
         obstacles = list(_obstacles(ground, settings))
         yield from obstacles
-        yield from _own_files_in(settings, ground.config)
+        if name != INSTALLATION_SET:
+            yield from _own_files_in(settings, ground.config)
         yield from shared_host_checks.other_hosts_of(ground, name)
         if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
             yield ok("backup sets", f"{name}: {counted(len(settings.sources), 'source')}, readable")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from backup.errors import BackupError
 from backup.ownership.key_copy_list import read_copy_list
+from backup.records import INSTALLATION_SET
 from standfast.config import load
 from standfast.errors import ConfigurationError, FileInvalid
 from standfast.host_name import host_name
@@ -249,12 +250,13 @@ def _needed(raw: Mapping[str, Any], folder: Path) -> tuple[str, list[str]] | Non
     if "organisation" not in raw or not isinstance(ledger, dict) or not isinstance(backup, dict):
         return None
     url, sets = ledger.get("url", "sqlite:///ledger.db"), backup.get("sets", {})
+    own = [INSTALLATION_SET] if "installation" in backup else []
     if not isinstance(url, str) or not isinstance(sets, dict) or "password" in ledger:
         return None
     if url.startswith(_SQLITE):
         path = url.removeprefix(_SQLITE)
-        return None if path.startswith("~") else (f"{_SQLITE}{folder / path}", list(sets))
-    return (url, list(sets)) if url.startswith("postgresql") else None
+        return None if path.startswith("~") else (f"{_SQLITE}{folder / path}", [*sets, *own])
+    return (url, [*sets, *own]) if url.startswith("postgresql") else None
 
 
 def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, list[str]]:

@@ -59,7 +59,10 @@ identity.txt    the custodian's recovery identity. A person who has it, the key 
 k/              a copy of the key records. They are sealed to the recovery identities: without
                 an identity they open nothing, and without them no identity opens anything.
 break_glass.py  restores from the vault and this folder alone, without the rest of the program:
-                python break_glass.py VAULT . identity.txt TARGET. Its first lines explain it.
+                python break_glass.py VAULT . identity.txt TARGET POINT. Its first lines
+                explain it.
+                To bring the program itself back on a new machine, install it, then:
+                standfast recover installation --vault VAULT --identity identity.txt --into DIR
 owner.json      the owner's key. It signs the changes of who may write and open backups. No
                 restore needs it.
 
@@ -169,7 +172,8 @@ def set_up(
         {
             "organisation": {"name": organisation, "contact_line": contact_line},
             "backup": {
-                "sets": {SET: {"sources": [{"kind": kind, "name": name, "path": str(source)}]}}
+                "installation": {},
+                "sets": {SET: {"sources": [{"kind": kind, "name": name, "path": str(source)}]}},
             },
         }
     ).encode()

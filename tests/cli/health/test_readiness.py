@@ -16,8 +16,8 @@ def test_readiness_page_of_backup_only_installation_fails(desk: Desk, installati
     assert desk.run("drill", "run", "main", "--identity", identity).status == 0
     answer = desk.run("readiness", "--to", "ready.html")
     assert answer.status == 3
-    assert answer.out.startswith("Could we respond to a breach tonight? No: 7 parts not set up, ")
-    assert "Next: add [accounts.NAME] (accounts: no account can be locked" in answer.out
+    assert answer.out.startswith("Could we respond to a breach tonight? No: 8 parts not set up, ")
+    assert "Next: add [backup.installation]" in answer.out
     page = (desk.folder / "ready.html").read_text()
     assert '<span class="warning">No: 2 not set up</span>' in page
     assert desk.run("check").status == 0

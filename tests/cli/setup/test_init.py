@@ -251,7 +251,7 @@ def test_ledger_that_never_existed_is_created(desk: Desk, source: Path, postgres
     assert made == {"config": "place/standfast.toml", "is_ledger_made": True}
     for path, content in before.items():
         assert path == config or path.read_bytes() == content, "nothing else was changed"
-    assert desk.run("-c", config, "backup", "run").status == 0
+    assert desk.run("-c", config, "backup", "run", "main").status == 0
     assert desk.run("-c", config, "audit", "verify").status == 0
     for words in (again, ("init", "place")):
         answer = desk.run(*words)
