@@ -25,6 +25,7 @@ class Places:
     # Copies of the key records, and when each was seen.
     key_copies: tuple[tuple[str, str], ...] = ()
     download: str = ""  # the command that downloads the vault; empty for a folder
+    has_installation: bool = False  # the vault has copies of the installation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +124,20 @@ class Card:
                 " rest is restored.",
                 command="glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE TARGET POINT",
             ),
+            *self._installation_steps,
+        ]
+
+    @property
+    def _installation_steps(self) -> list[Step]:
+        if not self.places.has_installation:
+            return []
+        return [
+            Step(
+                instruction="To bring Standfast itself back with its ledger and open incidents,"
+                " install it on a clean machine, and run this there before everything else.",
+                command="standfast recover installation --vault VAULT --identity IDENTITY_FILE"
+                " --keys KEYS --into DIR",
+            )
         ]
 
     @property

@@ -42,6 +42,10 @@ STORY: tuple[tuple[str, int], ...] = (
     ("backup diff latest latest --identity place/offline/identity.txt", 0),
     ("backup copy --to nowhere", 2),
     ("backup card --html card.html", 0),
+    (
+        "recover installation --vault place/vault --identity place/offline/identity.txt --into new",
+        2,
+    ),
     ("backup keys copy stick", 2),  # a new copy needs a name
     ("backup keys copy stick --name stick", 0),
     ("backup keys list", 0),

@@ -1,4 +1,4 @@
-"""`standfast recover`: bring services back from their backups."""
+"""`standfast recover`: bring services or the installation back."""
 
 from copy import copy
 
@@ -7,6 +7,7 @@ from standfast.cli.incidents.step_decisions import accept, answer, approve, retr
 from standfast.cli.incidents.stop_and_resume import resume, stop
 from standfast.cli.incidents.undo import undo
 from standfast.cli.parsing.commands import Command, Group
+from standfast.cli.recovery.installation import installation
 from standfast.cli.recovery.service_recovery import open_, plan, status
 
 
@@ -19,10 +20,11 @@ def _under_recover(command: Command) -> Command:
 
 recover = Group(
     "recover",
-    help="Restore services to their real targets, and undo that.\n\n"
-    "A recovery is an incident, so the commands of `standfast incident` work on it too.",
+    help="Restore services to their real targets, and undo that; recover a lost installation.\n\n"
+    "A recovery of services is an incident: the commands of `standfast incident` work on it too.",
     commands=[
         *(plan, open_, status),
         *map(_under_recover, (approve, answer, accept, retry, stop, resume, undo, close)),
+        installation,
     ],
 )

@@ -24,6 +24,7 @@ def recovery_card(stores: Stores) -> Card:
             vault=_where(str(backup.vault), backup.s3),
             keys=str(backup.keys),
             key_copies=_key_copies(backup.keys),
+            has_installation=backup.installation is not None,
             download="" if backup.s3 is None else _download(backup.s3),
             copies=tuple(
                 (

@@ -1,5 +1,6 @@
 """The recovery card and the roster that it is made from."""
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -62,6 +63,13 @@ def test_card_names_locations_and_people(owned: OwnedSite) -> None:
             assert part in page, part
     assert "".join(group_digits(roster.owner)).replace(" ", "") == roster.owner.hex()
     assert [step.command for step in card.steps].count("") == 2
+
+
+def test_card_tells_how_to_recover_the_installation(owned: OwnedSite) -> None:
+    places = dataclasses.replace(PLACES, has_installation=True)
+    card = make_card(read_roster(owned.vault, owned.keys), places, owned.clock())
+    assert "standfast recover installation" in card_text(card)
+    assert "standfast recover installation" not in card_text(card_of(owned))
 
 
 def test_card_contains_no_secret(owned: OwnedSite) -> None:
