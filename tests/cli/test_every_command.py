@@ -101,6 +101,9 @@ STORY: tuple[tuple[str, int], ...] = (
     ("incident open account-takeover -i accounts=alice --exercise --as dana", 5),
     ("incident list", 0),
     ("incident status", 5),
+    ("incident note seen", 0),
+    ("incident affected add --query customers", 4),  # an exercise reads no customers
+    ("incident affected show", 0),
     ("deadline places", 0),
     ("deadline show eu-gdpr-33-authority", 0),
     (f"deadline list {THIRD}", 0),
@@ -129,6 +132,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("incident resume --as dana", 5),
     ("incident undo --all --as dana", 5),
     ("incident answer watch done", 5),
+    ("incident add -i accounts=bob", 5),
     ("notice status", 0),
     ("notice read tell_customers", 0),
     ("notice read tell_customers --lang xx", 2),

@@ -11,6 +11,7 @@ from standfast.cli.incidents.incident_arguments import (
     open_incident,
     parse_inputs,
 )
+from standfast.cli.incidents.incident_growth import add
 from standfast.cli.incidents.incident_note import note
 from standfast.cli.incidents.incident_opening import (
     exercise_option,
@@ -235,6 +236,7 @@ incident = Group(
         handover,
         after_action,
         carry_out,
+        add,
         note,
         affected,
     ],

@@ -29,6 +29,7 @@ from standfast.ledger.effects.effect_conditions import count_held_targets
 from standfast.ledger.effects.step_counts import StepCounts, count_by_step
 from standfast.ledger.incidents import trigger_messages
 from standfast.ledger.incidents.repeated_triggers import (
+    EXTENDED,
     add_targets,
     find_repeated,
     inputs_of,
@@ -40,7 +41,6 @@ from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abor
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.tables import effect, incident, notice, step
-from standfast.playbook.model import Playbook
 from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.planned_effects import FrozenNotice
 from standfast.playbook.run_state import UNDO_PREFIX, State, StepView, merged
@@ -155,6 +155,22 @@ class Incidents:
                 trigger_messages.keep(write, message, incident_id)
         return incident_id, False
 
+    def add(
+        self, incident_id: str, inputs: JsonObject, actor: str, now: datetime, *, is_signed: bool
+    ) -> int:
+        """Add targets to an open incident; return how many are new."""
+        with self._database.write(
+            actor=actor, subject=incident_id, action=EXTENDED, now=now
+        ) as write:
+            write.alone()
+            row = write.connection.execute(
+                select(incident).where(incident.c.id == incident_id)
+            ).one()
+            added = add_targets(self._database, write, row, inputs, is_by_person=is_signed)
+            if added:
+                write.tell(targets=added, joined=row.joined + 1, signed_in=is_signed)
+        return added
+
     def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
         """Stop or resume an incident; every claim reads this."""
         self.get(incident_id)
@@ -251,7 +267,7 @@ class Incidents:
         stored = self._row(incident_id)
         refuse_forged_incident(self._database, stored._mapping)
         row = self._open(stored)
-        playbook = _frozen_playbook(row.playbook, row.scenario)
+        playbook = load(row.playbook, row.scenario)
         names = {planned.name for planned in playbook.steps}
         with self._database.reading() as connection:
             counts = count_by_step(connection, incident_id)
@@ -363,10 +379,6 @@ class Incidents:
             is_signed=row.is_signed,
             closed_at=row.closed_at,
         )
-
-
-def _frozen_playbook(text: str, scenario: str) -> Playbook:
-    return load(text, scenario)
 
 
 def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:

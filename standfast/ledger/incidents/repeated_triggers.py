@@ -29,6 +29,7 @@ from standfast.ledger.schema.tables import effect, incident, incident_subject, s
 from standfast.playbook.actions.accounts_lock import LOCK, UNLOCK
 from standfast.records import EffectState, Json, JsonObject, Mode, StepState, canonical
 
+EXTENDED = "incident.extended"  # event of targets that a person added
 _HANDLES_A_STATEMENT = 500
 _LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
 _IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver: its effects never run
@@ -79,9 +80,17 @@ def insert_subjects(
 
 
 def add_targets(
-    database: AuditedDatabase, write: Write, known: Row[Any], inputs: JsonObject
+    database: AuditedDatabase,
+    write: Write,
+    known: Row[Any],
+    inputs: JsonObject,
+    *,
+    is_by_person: bool = False,
 ) -> int:
-    """Add new targets to an open incident; return their number."""
+    """Add new targets to an open incident; return their number.
+
+    `is_by_person`: a person that signed in names them. Then their holders may not approve.
+    """
     before = _stored(database, known)
     merged: dict[str, Json] = dict(before)
     by_triggers = [*cast("list[str]", before.get(BY_TRIGGERS, []))]
@@ -93,7 +102,7 @@ def add_targets(
             known_names = set(old)
             new = [item for item in value if isinstance(item, str) and item not in known_names]
             merged[name] = [*old, *new]
-            by_triggers += new
+            by_triggers += [] if is_by_person else new
             added += len(new)
     if added:
         merged[BY_TRIGGERS] = [*by_triggers]

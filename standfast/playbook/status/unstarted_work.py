@@ -80,7 +80,7 @@ def next_step_when_stopped(state: State) -> str:
         text = f"Stopped, and all its changes are undone. Close it: {close}."
     elif any(is_behind(step, state) for step in state.playbook.steps):
         text = (
-            "Stopped. A trigger added targets, and nothing was done to them. Show them: "
+            "Stopped. Targets were added since, and nothing was done to them. Show them: "
             f"`standfast incident status {state.incident} --targets`."
         )
     elif _is_to_be_undone(state):

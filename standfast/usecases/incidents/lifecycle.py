@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from standfast.adapters.factory import Outside
-from standfast.errors import Refused, StandfastError
+from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects.effect_store import Work
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.runs.run_store import LEASE
@@ -32,7 +32,9 @@ from standfast.playbook.engine import (
     Wake,
     next_moves,
 )
+from standfast.playbook.model import InputType
 from standfast.playbook.parser.input_values import load_inputs
+from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import standing
 from standfast.records import Mode, StepState
@@ -105,6 +107,37 @@ def open_incident(
         has_joined=has_joined,
         lacking=lacking,
         is_stopped=has_joined and installation.ledger.incidents.is_stopped(incident_id),
+    )
+
+
+def add_to_incident(
+    installation: Installation,
+    incident_id: str,
+    inputs: Mapping[str, str | list[str]],
+    *,
+    by: str | None = None,
+) -> int:
+    """Add accounts to an open incident; return how many are new.
+
+    The steps begin a further round for them. As for those of a trigger, each step that needs
+    approvals needs one more: the signatures so far cover another plan. Raise UsageError for another
+    input than a list of accounts.
+    """
+    refuse_closed(installation, incident_id, then="add the accounts")
+    row = installation.ledger.incidents.get(incident_id)
+    playbook = load(row.playbook, row.scenario)
+    lists = {given.name for given in playbook.inputs if given.type is InputType.ACCOUNTS}
+    if not inputs or not inputs.keys() <= lists:
+        raise UsageError(
+            f"incident {incident_id}: only lists of accounts can grow "
+            f"({', '.join(sorted(lists)) or 'its playbook has none'}). Add --input NAME=ACCOUNTS."
+        )
+    typed = load_inputs(
+        replace(playbook, inputs=tuple(given for given in playbook.inputs if given.name in inputs)),
+        inputs,
+    )
+    return installation.ledger.incidents.add(
+        incident_id, typed, by or installation.actor, installation.clock(), is_signed=bool(by)
     )
 
 

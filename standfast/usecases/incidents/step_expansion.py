@@ -18,10 +18,12 @@ from standfast.deadlines.incident_facts import Facts
 from standfast.errors import StandfastError, UsageError
 from standfast.ledger.effects.effect_rows import effect_token, scope_of
 from standfast.ledger.effects.recent_locks import RecentLocksChanged
+from standfast.ledger.incidents.repeated_triggers import EXTENDED
 from standfast.playbook.action_arguments import arguments_of
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.actions.action import Carrier
+from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.model import Step
 from standfast.playbook.planned_effects import Draft, Expansion
@@ -212,7 +214,7 @@ def _expand_once(
         return
     if verb == PROVE:
         expansion = _without_unlocked(installation, incident_id, expansion)
-    if round_ > 1:
+    if round_ > 1 and not (verb == SNAPSHOT and _is_extended(installation, state, step_name)):
         expansion = _only_new(installation, incident_id, step_name, expansion)
         if _is_empty(expansion) and state.steps[step_name].joined < state.joined:
             ledger.steps.cover(
@@ -259,6 +261,18 @@ def _refuse_early_notice(
     audience = arguments_of(step, state)["audience"]
     if audience not in library.staff_audiences(installation.config):
         refuse_blocked(installation.config, state.incident, facts, installation.clock())
+
+
+def _is_extended(installation: Installation, state: State, step_name: str) -> bool:
+    """Return whether a person added accounts since the last round of the step.
+
+    Evidence is then frozen again: the logs contain more about the added accounts. Triggers may fire
+    each minute, so theirs freeze nothing.
+    """
+    return any(
+        event.action == EXTENDED and int(event.detail["joined"]) > state.steps[step_name].joined
+        for event in installation.ledger.timeline(state.incident)
+    )
 
 
 def _only_new(

@@ -45,6 +45,9 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "trigger.joined":
             more = counted(int(detail.get("targets", 0)), "target")
             return f"a trigger with the same subject joined it with {more} more"
+        case "incident.extended":
+            added = counted(int(detail.get("targets", 0)), "account")
+            return f"added {added}{', signed in' if detail.get('signed_in') else ''}"
         case "runner.started":
             return f"started to run it ({detail.get('way')})"
         case "step.begun":

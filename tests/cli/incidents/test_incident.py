@@ -353,3 +353,14 @@ def test_affected_people_are_listed_and_shown(desk: Desk, quiet_installation: Pa
     assert shown["by_field"] == {"iban": 2}
     assert [person["key"] for person in shown["names"]] == ["1", "2"]
     assert desk.run("incident", "affected", "add", incident).status == 2
+
+
+def test_accounts_are_added_to_an_incident(
+    desk: Desk, live_installation: Path, scim_server: ScimServer
+) -> None:
+    ids = [scim_server.create(name) for name in ("alice", "bob")]
+    assert desk.run("lock", "alice").status == 0
+    added = desk.json("incident", "add", "--input", "accounts=bob,alice")
+    assert added["added"] == 1, added
+    assert not any(scim_server.is_active(account) for account in ids)
+    assert desk.run("incident", "add", "--input", "reason=x").status == 2

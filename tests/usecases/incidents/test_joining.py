@@ -100,7 +100,7 @@ def test_stopped_incident_notes_new_targets(
     assert again == lifecycle.Opened(incident=case, has_joined=True, is_stopped=True)
     told = installation.advance(case).standing.next_step
     assert enabled(installation, ["agent01", "agent02"]) == [False, True]
-    assert "A trigger added targets" in told
+    assert "Targets were added" in told
     assert f"`standfast incident status {case} --targets`" in told
     assert f"`standfast incident resume {case} --as PERSON`" in told
     (seen,) = query_status(installation.config.ledger.url, installation.clock()).incidents
