@@ -222,6 +222,7 @@ Rung = Annotated[
     str,
     like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "a rung is a role, or person: and a sign-in name"),
 ]
+KeyPrefix = Annotated[str, Field(max_length=1024)]  # of the keys in a bucket
 Text = Annotated[str, Field(min_length=1)]
 Minutes = Annotated[int, Field(ge=1)]
 Hours = Annotated[int, Field(ge=1, le=87600)]

@@ -50,8 +50,13 @@ class CollectedFile:
     def item(self, missing: str = "") -> Item:
         """Synchronise the file and return its item.
 
-        `missing` says which part could not be collected, and why.
+        `missing` says which part could not be collected, and why. If that is everything, the file
+        is removed, and the item was not read.
         """
+        if missing and not self.size_bytes:
+            with storing():
+                self._place.unlink()
+            return unread(self._path, missing)
         with storing():
             self._stream.flush()
             os.fsync(self._stream.fileno())
@@ -62,12 +67,6 @@ class CollectedFile:
             sha256=self._hashed.hexdigest(),
             reason=missing,
         )
-
-    def discard(self, reason: str) -> Item:
-        """Remove the file; return an item that was not read."""
-        with storing():
-            self._place.unlink()
-        return unread(self._path, reason)
 
 
 def unread(path: str, reason: str) -> Item:

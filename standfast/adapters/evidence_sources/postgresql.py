@@ -136,7 +136,7 @@ class PostgresqlEvidence(SealedSource):
                     missing = read(connection, file)
             except _errors() as error:
                 missing = self._explain(error)
-            return file.item(missing) if file.size_bytes or not missing else file.discard(missing)
+            return file.item(missing)
 
     def _explain(self, error: Exception) -> str:
         """Return the text of an error, without what the server wrote."""

@@ -68,7 +68,7 @@ def capture_output(
                 start_new_session=True,
             )
         except OSError as error:
-            return (output.discard(f"cannot be started: {error.strerror}"),)
+            return (output.item(f"cannot be started: {error.strerror}"),)
         messages = bytearray()
         try:
             loss = _read(process, output, messages, limits)
@@ -79,10 +79,7 @@ def capture_output(
         loss = loss or _loss(status, limits)
         if messages and messages_mean_loss:
             loss = loss or f"the program reported problems; see {path}.messages"
-        if status in _NOT_STARTED and not output.size_bytes:
-            items = [output.discard("the program cannot be run. Check its path and mode.")]
-        else:
-            items = [output.item(loss)]
+        items = [output.item(loss)]
     if messages:
         with CollectedFile(files, f"{path}.messages") as said:
             said.write(bytes(messages))
@@ -125,6 +122,8 @@ def _read(
 def _loss(status: int, limits: OutputLimits) -> str:
     if status in _CUT_OFF:
         return _out_of_time(limits)
+    if status in _NOT_STARTED:
+        return f"the program cannot be run (status {status}). Check its path and mode."
     if status < 0:
         return f"the program was ended by signal {-status}"
     return f"the program ended with status {status}" if status else ""

@@ -19,6 +19,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "journald": "JournaldEvidence",
     "okta": "OktaEvidence",
     "postgresql": "PostgresqlEvidence",
+    "s3": "S3Evidence",
 }
 
 

@@ -8,7 +8,7 @@ Rules
 - A password is named, never written; it is read when a run begins.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -27,9 +27,16 @@ from standfast.config.sections.server_settings import (
     MariadbTls,
     PostgresqlTls,
 )
-from standfast.config.value_types import Items, Line, Name, Place, Port, SecretReference, WebAddress
-
-KeyPrefix = Annotated[str, Field(max_length=1024)]
+from standfast.config.value_types import (
+    Items,
+    KeyPrefix,
+    Line,
+    Name,
+    Place,
+    Port,
+    SecretReference,
+    WebAddress,
+)
 
 
 class PostgresqlServerConfig(Section):

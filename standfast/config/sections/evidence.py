@@ -19,11 +19,17 @@ from standfast.config.sections.server_settings import (
     CA_FILE,
     POSTGRESQL_PASSWORD,
     POSTGRESQL_TLS,
+    S3_CA_FILE,
+    S3_ENDPOINT,
+    S3_REGION,
+    S3_SECRET,
+    S3_SESSION_TOKEN,
     PostgresqlTls,
 )
 from standfast.config.value_types import (
     Hours,
     Items,
+    KeyPrefix,
     Line,
     Name,
     ObjectPrefix,
@@ -31,6 +37,7 @@ from standfast.config.value_types import (
     Port,
     SecretReference,
     Text,
+    WebAddress,
     like,
 )
 
@@ -232,13 +239,46 @@ class PostgresqlEvidenceConfig(Section):
         return self
 
 
+class S3EvidenceConfig(Section):
+    """Objects of an S3 bucket, such as the files of CloudTrail."""
+
+    kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.", examples=["s3"])
+    bucket: Line = Field(description="The bucket.", examples=["example-cloudtrail"])
+    prefix: KeyPrefix = Field(
+        default="",
+        description="The beginning of the keys. A slash at the end limits it to one folder.",
+        examples=["AWSLogs/123456789012/CloudTrail/"],
+    )
+    hours: Hours = Field(
+        default=168,
+        description="The hours before the freeze: older objects, by their last change, are left "
+        "out and counted.",
+        examples=[168],
+    )
+    access_key_id: SecretReference = Field(
+        description="The id of an access key that may list the bucket and read these objects.",
+        examples=["file:keys/cloudtrail-access-key-id"],
+    )
+    secret_access_key: SecretReference = S3_SECRET
+    session_token: SecretReference | None = S3_SESSION_TOKEN
+    region: Line = S3_REGION
+    endpoint_url: WebAddress | None = S3_ENDPOINT
+    ca_file: Place | None = S3_CA_FILE
+    timeout_seconds: CollectionSeconds = Field(
+        default=3600,
+        description="Time limit. After it the other objects are recorded as missing.",
+        examples=[3600],
+    )
+
+
 EvidenceConfig: TypeAlias = Annotated[
     FilesEvidenceConfig
     | JournaldEvidenceConfig
     | CommandsEvidenceConfig
     | OktaEvidenceConfig
     | EntraEvidenceConfig
-    | PostgresqlEvidenceConfig,
+    | PostgresqlEvidenceConfig
+    | S3EvidenceConfig,
     Field(discriminator="kind"),
 ]
 
