@@ -12,17 +12,24 @@ from types import FrameType
 
 from flows.prefect_supervisor import Scheduling
 from flows.serve_loop import BeginWork, Beside, Serving, log
+from standfast.config import load
 from standfast.errors import ConfigurationError, ExitStatus, Refused
+from standfast.secrets import SystemResolver
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.redaction import (
+    RedactedJsonLines,
+    RedactedLines,
+    RedactingResolver,
+)
 from standfast.usecases.core.run_record import other_user_of
 from standfast.usecases.setup.installation_opening import open_installation
 
 
 @contextmanager
-def _logging_to_stderr() -> Iterator[None]:
+def _logging_to_stderr(lines: logging.Formatter) -> Iterator[None]:
     """Log only our own lines: those of other libraries may contain an address."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(lines)
     ours = (log, *(logging.getLogger(f"standfast.{name}") for name in ("ledger", "backup")))
     for logger in ours:
         logger.addHandler(handler)
@@ -85,9 +92,12 @@ def serve(
     installation on this machine.
     """
     env = os.environ if env is None else env
+    config = load(config_file)
+    secrets = RedactingResolver(resolver=SystemResolver(env=env, base_dir=config.folder))
+    formats = {"text": RedactedLines, "json": RedactedJsonLines}
     with (
-        _logging_to_stderr(),
-        open_installation(config_file, env=env) as installation,
+        _logging_to_stderr(formats[config.serve.log_format](secrets)),
+        open_installation(config_file, env=env, resolver=secrets) as installation,
         _only_one_here(installation),
     ):
         scheduling = Scheduling(

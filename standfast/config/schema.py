@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
@@ -287,6 +287,12 @@ class ServeConfig(Section):
         description="The bearer tokens, of at least 24 characters, with which Prometheus reads "
         "`/metrics`: two while one replaces the other. Without one there are no metrics.",
         examples=[["file:keys/metrics-token"]],
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="The form of the log on standard error: lines for people, or one JSON object "
+        "for each line. Both are without secrets and mail addresses.",
+        examples=["json"],
     )
     prefect: WebAddress | None = Field(
         default=None,

@@ -81,7 +81,7 @@ def test_killed_serve_completes_a_signed_lock_later(
     config_file = furnish(tmp_path, scim_url=scim_server.url, timeout_seconds=2)
     with config_file.open("a") as file:
         nowhere = "http://127.0.0.1:9/api"  # Prefect is not what is tested here
-        file.write(SIEM + f'\n[serve]\nport = {port}\nprefect = "{nowhere}"\n')
+        file.write(SIEM + f'\n[serve]\nport = {port}\nprefect = "{nowhere}"\nlog_format = "json"\n')
     env = {**ENV, "SCIM_TOKEN": scim_server.token}
     with installation_at(config_file, token=scim_server.token) as installation:
         with serve(config_file, env) as process:
@@ -101,6 +101,8 @@ def test_killed_serve_completes_a_signed_lock_later(
             assert send(url, "agent02") == case
         assert installation.ledger.audit.verify().is_whole
     said = (tmp_path / "serve.log").read_text()
+    events = [json.loads(line)["event"] for line in said.splitlines() if line.startswith('{"time')]
+    assert events.count("listening on %s port %d") == 2
     assert "agent0" not in said
     assert "Traceback" not in said
 
