@@ -18,6 +18,7 @@ RESTORING, RESTORED = "recovery.restoring", "recovery.restored"
 LOADING, LOADED = "recovery.loading", "recovery.loaded"  # a database
 REPLACING, REPLACED = "recovery.replacing", "recovery.replaced"
 RETURNING, RETURNED = "recovery.returning", "recovery.returned"
+RECOVERED = "recovery.done"  # the end, with RTO and RPO of the set
 
 
 class Stopped(StandfastError):

@@ -64,6 +64,14 @@ class Replacement:
                 return f"{other}: it exists, and the recovery needs this name. Move it away."
         return ""
 
+    def refuse_new_data(self, *, had_data: bool) -> None:
+        """Raise Refused if data appeared since the plan, which `had_data` is of."""
+        if self.has_data and not had_data:
+            raise Refused(
+                f"{self.path}: data appeared there after the plan was made. Move it away, then "
+                "retry the step."
+            )
+
     def put_in_place(self, restored: Path, *, had_data: bool) -> None:
         """Set the data at the target aside, then rename `restored` to it.
 
@@ -101,11 +109,7 @@ class Replacement:
     def _set_aside(self, *, had_data: bool) -> None:
         if not self.has_data:
             return
-        if not had_data:
-            raise Refused(
-                f"{self.path}: data appeared there after the plan was made. Move it away, then "
-                "retry the step."
-            )
+        self.refuse_new_data(had_data=had_data)
         self._move_all(self.path, self.set_aside)
         sync_folder(self.path.parent)
 

@@ -47,6 +47,7 @@ from standfast.usecases.recovery.database_recovery import (
 )
 from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.recovery_journal import (
+    RECOVERED,
     REPLACED,
     REPLACING,
     RESTORED,
@@ -124,7 +125,12 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
         replacement = target.replacement
         journal.write(RETURNING, source=target.source, path=str(replacement.path))
         replacement.put_back(had_data=target.has_data)
-        journal.write(RETURNED, source=target.source, withdrawn=str(replacement.withdrawn))
+        journal.write(
+            RETURNED,
+            source=target.source,
+            path=str(replacement.path),
+            withdrawn=str(replacement.withdrawn),
+        )
 
 
 def _refuse_other_machine(plan: SetPlan) -> None:
@@ -162,7 +168,7 @@ class _SetRecovery:
         self._reach(DrillClock.USABLE)
         passed = cast("Mapping[str, Sequence[str]]", restored["passed"])
         lost_since = moment(str(restored["lost_since"]))
-        return RecoveredSet(
+        recovered = RecoveredSet(
             point=self._plan.point,
             clocks=self._clocks,
             files=cast("int", restored["files"]),
@@ -174,9 +180,18 @@ class _SetRecovery:
             if passed
             else None,
         )
+        self._journal.write(
+            RECOVERED,
+            point=recovered.point,
+            rto_ms=recovered.rto_ms,
+            rpo_ms=recovered.rpo_ms,
+        )
+        return recovered
 
     def _restored(self) -> JsonObject:
         """Restore and check the point next to the targets; return the event."""
+        for target in self._plan.targets:  # nothing is replaced yet, so all data there is new
+            target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)
         results = [self._restore(repository, target) for target in self._plan.targets]

@@ -6,6 +6,7 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from standfast.ledger.audit.auditor import AuditEvent
 from standfast.playbook.model import StepKind
@@ -103,6 +104,17 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
                 f"received a time stamp for {names}: {detail.get('stamped_at')}, "
                 f"{detail.get('authority')}"
             )
+        case "recovery.restoring":
+            return f"began to restore set {detail.get('set')} from {detail.get('point')}"
+        case "recovery.replaced":
+            return f"replaced the data at {detail.get('path')}"
+        case "recovery.loaded":
+            return f"replaced database {detail.get('database')}"
+        case "recovery.returned":
+            where = detail.get("path") or f"database {detail.get('database')}"
+            return f"put the data of before back: {where}"
+        case "recovery.done":
+            return f"recovered set {detail.get('set')}: {_objectives(detail)}"
         case "attempts.lapsed":
             effects = counted(int(detail.get("effects", 0)), "effect")
             return f"{effects} of a dead runner: outcome unknown"
@@ -110,6 +122,15 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"planned {counted(int(detail.get('count', 0)), 'failed effect')} again"
         case _:
             return ""
+
+
+def _objectives(detail: Mapping[str, Any]) -> str:
+    """Return RTO and RPO of a recovered set, in whole seconds."""
+    values = [
+        f"{name} {'not measured' if value is None else f'{-(-value // 1000):,} s'}"
+        for name, value in (("RTO", detail.get("rto_ms")), ("RPO", detail.get("rpo_ms")))
+    ]
+    return ", ".join(values)
 
 
 def titles_of(state: State) -> dict[str, str]:

@@ -11,6 +11,7 @@ from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.recovery.recovery_plan import plan_recovery
 from standfast.usecases.recovery.recovery_status import recovery_status
+from standfast.usecases.reports.timeline import event_lines
 from tests.usecases.backup_installation import SERVICE, change, installation_at
 from tests.usecases.installations import approve_as, undo_approved
 from tests.usecases.recovery.recovery_installation import customers, opened, prepared, tree
@@ -38,6 +39,20 @@ def test_recovered_data_equals_the_backup(tmp_path: Path) -> None:
         (service,) = recovery_status(installation, case).services
         assert service.is_checked
         assert service.is_met
+
+
+def test_timeline_has_rto_of_each_set(tmp_path: Path) -> None:
+    with installation_at(prepared(tmp_path)) as installation:
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+        outcome = lifecycle.advance(installation, case, "direct")
+        lines = event_lines(outcome.state, installation.ledger.timeline(case))
+        actions = [line.action for line in lines]
+        assert any("recovered set main: RTO" in action for action in actions)
+        (run,) = installation.ledger.runs.all("restore", "main")
+        assert run.state == "done"
+        assert run.summary["incident"] == case
+        assert run.summary["rto_ms"] > 0
 
 
 def test_existing_data_needs_a_second_person(tmp_path: Path) -> None:
