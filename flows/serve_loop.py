@@ -38,7 +38,7 @@ from flows.run_log import log_ended_runs
 from standfast.config import load
 from standfast.errors import StandfastError
 from standfast.ledger.runs.run_store import SERVE_LEASE
-from standfast.usecases.alarms.notification import Alarm, tell
+from standfast.usecases.alarms.notification import Alarm, notify
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 from standfast.usecases.health.watchdog import keep_watch, needs_runner, resume_incidents
@@ -167,7 +167,9 @@ class Serving:
         try:
             self._begin_opened()
             if now - self._beaten_at >= BEAT_SECONDS:
-                self.installation.ledger.runners.beat(token, None, self.installation.clock())
+                self.installation.ledger.runners.extend_lease(
+                    token, None, self.installation.clock()
+                )
                 self._beaten_at = now
             if now - self._watched_at >= WATCH_SECONDS:
                 self._watched_at = now
@@ -229,7 +231,7 @@ class Serving:
         while True:
             alarm = self._alarms.get()
             try:
-                if tell(self.installation, alarm, "serve"):
+                if notify(self.installation, alarm, "serve"):
                     log.warning(
                         "alarm %s: sent; `standfast status` shows whether it reached anybody",
                         alarm.subject,

@@ -43,7 +43,11 @@ from backup.archiver.unusable_packs import UnusablePacks
 from backup.archiver.upload_cache.cache import open_upload_cache
 from backup.archiver.upload_cache.database import UploadCacheDamaged
 from backup.archiver.walk import RunContext, Walk
-from backup.archiver.writer_authorization import admit, check_not_rolled_back, key_problem
+from backup.archiver.writer_authorization import (
+    authorize_writer,
+    check_not_rolled_back,
+    key_problem,
+)
 from backup.errors import StoreUnavailable, UsageError
 from backup.format.keep_record import PackId
 from backup.format.pack import Destination
@@ -114,7 +118,7 @@ def back_up(
     """
     _check_request(set_name, sources)
     started = now()
-    admission = admit(vault, host)
+    admission = authorize_writer(vault, host)
     domain = admission.domain
     binding = f"{host.repository.hex()} {host.writer} {host.epoch} {domain.id} {domain.generation}"
     with (

@@ -29,7 +29,7 @@ from backup.archiver.skipped_sequence_numbers import SkippedSlots
 from backup.archiver.unusable_packs import UnusablePacks
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.archiver.upload_cache.cache_records import CachedHead, Commit
-from backup.archiver.writer_authorization import WriterAuthorization, admit
+from backup.archiver.writer_authorization import WriterAuthorization, authorize_writer
 from backup.errors import AlreadyThere
 from backup.format.object_names import next_number, parse_number, snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
@@ -108,7 +108,9 @@ class Committer:
         ended the trust in this writer).
         """
         self._check_clock(time)
-        self._trust = admit(self._vault, self._host, self._log, domain=self._domain).trust
+        self._trust = authorize_writer(
+            self._vault, self._host, self._log, domain=self._domain
+        ).trust
         self._avoidance.apply_retention_log(self._trust)
         found = [self._log.pack(number) for number in sorted(tree.packs)]
         rows = [row for row in found if row is not None]

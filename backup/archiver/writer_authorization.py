@@ -22,7 +22,7 @@ class WriterAuthorization:
     domain: DomainGrant  # the domain that it writes for, in the generation that packs are sealed to
 
 
-def admit(
+def authorize_writer(
     vault: Store, host: Host, log: UploadCache | None = None, *, domain: DomainGrant | None = None
 ) -> WriterAuthorization:
     """Read the root records; raise `UsageError` if they forbid this host.

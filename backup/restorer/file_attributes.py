@@ -102,7 +102,7 @@ class Attributes:
         return True
 
 
-def given_in(folder: int) -> Given:
+def inherited_owner(folder: int) -> Given:
     """Return the owner that an open folder gives to a new file."""
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)

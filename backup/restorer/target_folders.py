@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from backup.format.manifest import Entry
-from backup.restorer.file_attributes import DEFAULT_RIGHTS, Given, given_in
+from backup.restorer.file_attributes import DEFAULT_RIGHTS, Given, inherited_owner
 from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL, check_name, safe_parts
 from backup.system.folder_stack import FolderStack
 
@@ -148,7 +148,7 @@ class TargetFolders:
         """Return the owner and group that a new file in the open folder gets."""
         folder = self._folders[-1]
         if folder.gives is None:
-            folder.gives = given_in(self._open.current)
+            folder.gives = inherited_owner(self._open.current)
         return folder.gives
 
     def postpone(self) -> None:

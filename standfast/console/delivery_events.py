@@ -95,7 +95,7 @@ class DeliveryEvents:
     async def _store(self, events: tuple[DeliveryEvent, ...]) -> None:
         def store() -> DeliveryChanges:
             deliveries = self.installation.ledger.deliveries
-            return deliveries.hear(events, "events:sendgrid", self.installation.clock())
+            return deliveries.store_reports(events, "events:sendgrid", self.installation.clock())
 
         try:
             heard = await self.desk.do(store)

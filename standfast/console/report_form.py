@@ -128,7 +128,7 @@ class ReportForm:
         opened = receive(installation, trigger, payload, message_id=message_id, key=message_id)
         try:
             return opened.incident, notification_obstacle(
-                installation.ledger, installation.teller(), trigger
+                installation.ledger, installation.alarm_channels(), trigger
             )
         except StandfastError as error:
             return opened.incident, str(error)  # the report is stored; its sender should call

@@ -131,7 +131,7 @@ def upgrade(url: str, keys: Path, witness: Path, now: datetime) -> bool:
         with database.write(
             actor="init", subject="installation", action="ledger.upgraded", now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             earlier = upgrade_schema(write.connection)
             if earlier is not None:
                 write.tell(from_schema=earlier, to_schema=HEAD)

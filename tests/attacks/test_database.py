@@ -323,7 +323,7 @@ def test_call_that_may_still_land_waits(ledger: Ledger, intruder: Intruder) -> N
     """Looked up too early it would seem never to have happened, and somebody be told twice."""
     opened, who = _told(ledger, 1)
     claimed(ledger, opened, who, queue=_MAIL)
-    ledger.unknown_outcomes.lapse(opened, lambda _: True, NOW)
+    ledger.unknown_outcomes.expire_calls(opened, lambda _: True, NOW)
     intruder.run("UPDATE attempt SET settle_after = submitted_at")
     seen = [
         (row, Observed(target=row.target, happened=False))

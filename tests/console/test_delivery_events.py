@@ -126,7 +126,7 @@ def test_rejected_events_show_in_health_until_one_succeeds(
     first = tokens(site, told(site))[0]
     event = sendgrid_server.event(first, "delivered", int(time.time()))
     with monkeypatch.context() as patched:
-        patched.setattr(type(site.installation.ledger.deliveries), "hear", full)
+        patched.setattr(type(site.installation.ledger.deliveries), "store_reports", full)
         assert tell(site, sendgrid_server, [event]) == 503
     assert health() == 503
     of_others = sendgrid_server.event("0" * 32, "delivered", int(time.time()))

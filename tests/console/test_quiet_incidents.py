@@ -10,7 +10,7 @@ from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import Mode
 from standfast.triggers.input_mapping import parse
-from standfast.usecases.alarms.notification import tell
+from standfast.usecases.alarms.notification import notify
 from standfast.usecases.deadlines.calendar_feed import due_feed
 from standfast.usecases.deadlines.legal_clocks import state
 from standfast.usecases.deadlines.reminders import reminders
@@ -112,6 +112,6 @@ def test_a_trigger_pages_only_the_circle(site: Site) -> None:
 def test_reminders_reach_only_the_circle(site: Site) -> None:
     opened(site, "agents:kim")
     raised = next(one for one in reminders(site.installation) if one.is_raised)
-    assert tell(site.installation, raised, "direct")
+    assert notify(site.installation, raised, "direct")
     (told,) = site.installation.ledger.runs.all("alarm", raised.subject)
     assert told.summary["people"] == 1

@@ -116,7 +116,7 @@ def serving_here(installation: Installation, config_file: Path) -> Iterator[Serv
     thread.start()
     try:
         wait_until(
-            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+            lambda: bool(installation.ledger.runners.live(None, installation.clock())), "it serves"
         )
         yield loop
     finally:

@@ -64,7 +64,7 @@ def serving_here(installation: Installation, config_file: Path) -> Iterator[Serv
     thread.start()
     try:
         wait_until(
-            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+            lambda: bool(installation.ledger.runners.live(None, installation.clock())), "it serves"
         )
         yield loop
     finally:
@@ -114,14 +114,14 @@ def test_incident_continues_without_prefect(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with serving(config_file) as process, installation_at(config_file) as installation:
         wait_until(
-            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+            lambda: bool(installation.ledger.runners.live(None, installation.clock())), "it serves"
         )
         case = open_exercise(installation)
         wait_until(lambda: is_over(installation, case), "the exercise is over")
         assert ways(installation, case) == ["serve"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-        assert installation.ledger.runners.alive(None, installation.clock()) == []
+        assert installation.ledger.runners.live(None, installation.clock()) == []
         assert installation.ledger.audit.verify().is_whole
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
     assert "ended" in said(config_file)
@@ -243,11 +243,11 @@ def test_killed_serve_leaves_incident_to_the_next(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with serving(config_file) as process, installation_at(config_file) as installation:
         wait_until(
-            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+            lambda: bool(installation.ledger.runners.live(None, installation.clock())), "it serves"
         )
         process.kill()
         process.wait()
-        assert installation.ledger.runners.alive(None, installation.clock()) == []
+        assert installation.ledger.runners.live(None, installation.clock()) == []
         case = open_exercise(installation)
         with serving_here(installation, config_file):
             wait_until(lambda: is_over(installation, case), "the next one goes on")

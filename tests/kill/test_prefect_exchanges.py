@@ -107,7 +107,7 @@ class Served:
         installation = self.world.installation
 
         def is_at_rest() -> bool:
-            is_alone = not installation.ledger.runners.alive(id_, installation.clock())
+            is_alone = not installation.ledger.runners.live(id_, installation.clock())
             return is_alone and not lifecycle.has_work(installation, id_)
 
         while True:

@@ -40,7 +40,7 @@ def carried_out(world: World, case: str, process: BaseProcess) -> None:
     installation = world.installation
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
     while process.is_alive():
-        is_quiet = not installation.ledger.runners.alive(case, installation.clock())
+        is_quiet = not installation.ledger.runners.live(case, installation.clock())
         if (
             is_quiet
             and not lifecycle.has_work(installation, case)
@@ -80,7 +80,7 @@ def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, name: str) -> None:
             with serving(world, death) as process:
                 carried_out(world, case, process)
             everybody_is_named(world)
-            assert not world.installation.ledger.runners.alive(case, world.installation.clock())
+            assert not world.installation.ledger.runners.live(case, world.installation.clock())
             earlier = starts(world, case)
             with serving(world) as next_process:
                 is_resumed(world, case, earlier)

@@ -115,7 +115,7 @@ def tell(ledger: Ledger) -> str:
     people = [[0, PERSONAL["affected"]]]
     ledger.affected.add(incident, [people], {}, replaces=False, author="olga", now=NOW)
     ledger.notes.add(incident, PERSONAL["note"], author="olga", now=NOW)
-    ledger.runners.beat(who, incident, NOW)
+    ledger.runners.extend_lease(who, incident, NOW)
     run = ledger.runs.start("backup", "calls", "direct", "olga", NOW)
     ledger.runs.finish(run, "backup", "done", {"files": 3}, "olga", NOW)
     ledger.audit.sign_head(NOW)
@@ -209,7 +209,7 @@ def _notify(ledger: Ledger, incident: str, who: str) -> None:
     event = DeliveryEvent(
         token=batch.effects[0].token, state=DeliveryState.DELIVERED, at=NOW, is_complaint=True
     )
-    ledger.deliveries.hear([event], "events:sendgrid", NOW)
+    ledger.deliveries.store_reports([event], "events:sendgrid", NOW)
 
 
 def _talk(ledger: Ledger, incident: str) -> None:

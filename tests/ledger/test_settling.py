@@ -38,25 +38,25 @@ def incident(ledger: Ledger) -> str:
 def _unknown(ledger: Ledger, incident: str, limits: Limits = LIMITS) -> None:
     """The effect's runner died in the middle of its call."""
     claimed(ledger, incident, runner(ledger, incident), limits=limits)
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
 
 
 def test_possibly_running_call_is_left_alone(ledger: Ledger, incident: str) -> None:
     claimed(ledger, incident, runner(ledger, incident))
     before = ledger.timeline()
     just_before = OVERDUE - timedelta(microseconds=1)
-    assert ledger.unknown_outcomes.lapse(incident, _everybody_lives, just_before) == 0
+    assert ledger.unknown_outcomes.expire_calls(incident, _everybody_lives, just_before) == 0
     assert only(ledger, incident).state is EffectState.SUBMITTING
     assert ledger.timeline() == before
 
 
 def test_overdue_call_of_living_runner_is_unknown(ledger: Ledger, incident: str) -> None:
     claimed(ledger, incident, runner(ledger, incident))
-    assert ledger.unknown_outcomes.lapse(incident, _everybody_lives, OVERDUE) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, _everybody_lives, OVERDUE) == 1
     row = only(ledger, incident)
     assert (row.state, row.is_parked) == (EffectState.UNKNOWN, False)
     assert "may have happened" in row.reason
-    assert ledger.unknown_outcomes.lapse(incident, _everybody_lives, OVERDUE) == 0
+    assert ledger.unknown_outcomes.expire_calls(incident, _everybody_lives, OVERDUE) == 0
 
 
 def test_only_the_dead_runners_calls_lapse_early(ledger: Ledger) -> None:
@@ -65,7 +65,7 @@ def test_only_the_dead_runners_calls_lapse_early(ledger: Ledger) -> None:
     dead, alive = runner(ledger, incident), runner(ledger, incident)
     for who in (dead, alive):
         claimed(ledger, incident, who, limits=Limits(batch=1))
-    assert ledger.unknown_outcomes.lapse(incident, lambda who: who == dead, NOW) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda who: who == dead, NOW) == 1
     found = [row.state for row in ledger.effects.of_incident(incident)]
     assert found == [EffectState.UNKNOWN, EffectState.SUBMITTING]
 
@@ -86,7 +86,7 @@ def test_call_that_may_land_is_not_looked_up(ledger: Ledger, incident: str) -> N
 def test_backward_clock_delays_no_look_up(ledger: Ledger, incident: str) -> None:
     ahead = NOW + timedelta(hours=2)
     claimed(ledger, incident, runner(ledger, incident), now=ahead)
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
     just_before = OVERDUE - timedelta(microseconds=1)
     assert ledger.effects.to_settle(incident, REVOKE, just_before, 10) == []
     assert len(ledger.effects.to_settle(incident, REVOKE, OVERDUE, 10)) == 1
@@ -156,7 +156,7 @@ def test_failed_look_up_is_repeated(ledger: Ledger, incident: str) -> None:
 def test_look_up_keeps_a_settled_receipt(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
-    ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW)
+    ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW)
     row = only(ledger, incident)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     seen = Observed(target=row.target, happened=False)

@@ -59,7 +59,7 @@ def open_and_run_incident(
         with _noted_as_open(incident_id):
             if not call.no_wait:
                 return go_on(call, installation, incident_id, {"has_joined": has_joined})
-            has_serve = bool(installation.ledger.runners.alive(None, installation.clock()))
+            has_serve = bool(installation.ledger.runners.live(None, installation.clock()))
     next_step = (
         f"Next: `standfast incident status {incident_id}`; `standfast serve` works on it."
         if has_serve

@@ -106,12 +106,12 @@ def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Ou
 
     patience = LONGEST_WHILE_ASKED.total_seconds()
     runners, clock = installation.ledger.runners, installation.clock
-    if not runners.alive(None, clock()):
+    if not runners.live(None, clock()):
         return None
     give_up_at = time.monotonic() + _PICKED_UP_SECONDS
     waits_since: float | None = None
     while time.monotonic() < give_up_at:
-        if runners.alive(incident_id, clock()):
+        if runners.live(incident_id, clock()):
             state = installation.ledger.incidents.state(incident_id)
             _show(tell, state)
             now = time.monotonic()

@@ -192,7 +192,7 @@ def attest(call: Call, order: Path, identity: Path, name: str, to: Path, yes: bo
                 ["Not confirmed; nothing was written."],
                 ExitStatus.REFUSED,
             )
-    paths = custodian_requests.attested(order, opened, name=name, to=to, now=datetime.now(UTC))
+    paths = custodian_requests.attest_order(order, opened, name=name, to=to, now=datetime.now(UTC))
     return print_ceremony_result(
         call,
         {

@@ -41,9 +41,9 @@ _UPDATE_COPIES = "`standfast backup keys copy FOLDER` for each other copy of the
 @owner_command
 def add_domain(call: Call, name: str, owner_key: Path, recipient: tuple[str, ...]) -> ExitStatus:
     """Add an erasure domain: data with one key, erased together."""
-    from standfast.usecases.key_ceremonies.owner_operations import domain_added
+    from standfast.usecases.key_ceremonies.owner_operations import add_domain_as_owner
 
-    result = domain_added(owner_session(call, owner_key), name, recipient)
+    result = add_domain_as_owner(owner_session(call, owner_key), name, recipient)
     custodians = counted(len(result["custodians"]), "custodian")
     return print_ceremony_result(
         call,
@@ -66,9 +66,9 @@ def add_domain(call: Call, name: str, owner_key: Path, recipient: tuple[str, ...
 @owner_command
 def new_generation(call: Call, domain: str, owner_key: Path) -> ExitStatus:
     """Start a new key of a domain, for the same custodians."""
-    from standfast.usecases.key_ceremonies.owner_operations import generation_begun
+    from standfast.usecases.key_ceremonies.owner_operations import begin_generation_as_owner
 
-    result = generation_begun(owner_session(call, owner_key), domain)
+    result = begin_generation_as_owner(owner_session(call, owner_key), domain)
     generation, root = result["generation"], result["root"]
     return print_ceremony_result(
         call,
@@ -112,11 +112,11 @@ def add_custodian(
     A present custodian opens the keys for that. For an existing custodian, the command sets the
     name.
     """
-    from standfast.usecases.key_ceremonies.owner_operations import custodian_added
+    from standfast.usecases.key_ceremonies.owner_operations import add_custodian_as_owner
 
     owner = owner_session(call, owner_key)
     opened = open_identity(call, identity, identity_passphrase_file)
-    result = custodian_added(owner, recipient, name, opened)
+    result = add_custodian_as_owner(owner, recipient, name, opened)
     written = counted(len(result["key_records"]), "key record")
     return print_ceremony_result(
         call,
@@ -154,11 +154,11 @@ def retire_custodian(
     A remaining custodian opens the keys for that. A retired custodian that kept a copy of the old
     keys can still open earlier recovery points, if the person can still read the packs.
     """
-    from standfast.usecases.key_ceremonies.owner_operations import custodian_retired
+    from standfast.usecases.key_ceremonies.owner_operations import retire_custodian_as_owner
 
     owner = owner_session(call, owner_key)
     opened = open_identity(call, identity, identity_passphrase_file)
-    result = custodian_retired(owner, which, opened)
+    result = retire_custodian_as_owner(owner, which, opened)
     generations = ", ".join(f"{name} {n}" for name, n in result["generations"].items())
     return print_ceremony_result(
         call,

@@ -72,9 +72,9 @@ def show(call: Call) -> ExitStatus:
 @click.pass_obj
 def publish(call: Call) -> ExitStatus:
     """Copy FORMAT.md and break_glass.py of this version into the vault."""
-    from standfast.usecases.key_ceremonies.owner_operations import documents_published
+    from standfast.usecases.key_ceremonies.owner_operations import publish_documents
 
-    new = documents_published(call.stores())
+    new = publish_documents(call.stores())
     lines: list[Line] = [f"Copied: {name}" for name in new]
     lines += [] if new else ["The vault already has the documents of this version."]
     lines.append(f"Next: {PRINT_CARD}")
@@ -98,9 +98,9 @@ def publish(call: Call) -> ExitStatus:
 @click.pass_obj
 def lock_key(call: Call, owner_key: Path, to: Path) -> ExitStatus:
     """Encrypt the owner's key with a passphrase, into a new file."""
-    from standfast.usecases.key_ceremonies.owner_operations import key_locked
+    from standfast.usecases.key_ceremonies.owner_operations import write_locked_owner_key
 
-    key_locked(owner_key, to, lambda who: passphrase(call, who, is_new=True))
+    write_locked_owner_key(owner_key, to, lambda who: passphrase(call, who, is_new=True))
     return call.say(
         {"locked": str(to), "open": str(owner_key)},
         [

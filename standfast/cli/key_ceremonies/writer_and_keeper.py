@@ -106,11 +106,11 @@ def new_epoch(
     The old keys are trusted only up to a recovery point that you name. The next backup of the host
     uploads everything again.
     """
-    from standfast.usecases.key_ceremonies.owner_operations import epoch_begun
+    from standfast.usecases.key_ceremonies.owner_operations import begin_epoch_as_owner
 
     owner = owner_session(call, owner_key)
     through = _trusted_through(owner, writer, trusted_through, witness)
-    result = epoch_begun(owner, writer, through, host_dir)
+    result = begin_epoch_as_owner(owner, writer, through, host_dir)
     return print_ceremony_result(
         call,
         result,
@@ -145,11 +145,11 @@ def remove_writer(
     call: Call, writer: str, owner_key: Path, trusted_through: int | None, witness: Path | None
 ) -> ExitStatus:
     """Remove a writer; its recovery points stay restorable."""
-    from standfast.usecases.key_ceremonies.owner_operations import writer_removed
+    from standfast.usecases.key_ceremonies.owner_operations import remove_writer_as_owner
 
     owner = owner_session(call, owner_key)
     through = _trusted_through(owner, writer, trusted_through, witness)
-    result = writer_removed(owner, writer, through)
+    result = remove_writer_as_owner(owner, writer, through)
     return print_ceremony_result(
         call,
         result,
@@ -179,14 +179,14 @@ def set_keeper(
     call: Call, owner_key: Path, keeper_file: Path | None, key: str | None
 ) -> ExitStatus:
     """Set the keeper, which lets recovery points expire."""
-    from standfast.usecases.key_ceremonies.owner_operations import keeper_set
+    from standfast.usecases.key_ceremonies.owner_operations import set_keeper_as_owner
 
     if (keeper_file is None) == (key is None):
         raise UsageError(
             "keeper: give either --keeper-file FILE, for a new key, or --key HEX, for an existing "
             "keeper"
         )
-    result = keeper_set(owner_session(call, owner_key), keeper_file, key)
+    result = set_keeper_as_owner(owner_session(call, owner_key), keeper_file, key)
     move = f"Move {result['keeper_file']} to the keeper's machine, which is not a backup host."
     return print_ceremony_result(
         call,
@@ -221,11 +221,11 @@ def retire_keeper(
     call: Call, owner_key: Path, trusted_through: int | None, believe_none: bool
 ) -> ExitStatus:
     """Retire the keeper; trust its records only up to a number."""
-    from standfast.usecases.key_ceremonies.owner_operations import keeper_retired
+    from standfast.usecases.key_ceremonies.owner_operations import retire_keeper_as_owner
 
     if (trusted_through is None) != believe_none:
         raise UsageError("keeper: give either --trusted-through N or --believe-none")
-    result = keeper_retired(owner_session(call, owner_key), trusted_through)
+    result = retire_keeper_as_owner(owner_session(call, owner_key), trusted_through)
     untrusted = counted(result["no_longer_believed"], "record")
     return print_ceremony_result(
         call,

@@ -86,11 +86,11 @@ def posted(
         of = (installation, incident_id, name)
         by = signed_in(call, installation)
         if came_back:
-            number = letters.came_back(*of, marks, by=by)
+            number = letters.record_returned(*of, marks, by=by)
         elif thrown_away:
-            number = letters.discarded(*of, because, marks=marks, by=by)
+            number = letters.record_discarded(*of, because, marks=marks, by=by)
         else:
-            number = letters.posted(*of, at=parse_moment(at), marks=marks, by=by)
+            number = letters.record_posted(*of, at=parse_moment(at), marks=marks, by=by)
     outcome = "came back" if came_back else "thrown away" if thrown_away else "posted"
     return call.say(
         {"incident": incident_id, "step": name, outcome.replace(" ", "_"): number},

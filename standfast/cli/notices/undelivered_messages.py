@@ -41,7 +41,7 @@ def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
     with call.installation() as installation:
         now = installation.clock()
         found = read_reports(path, now)
-        heard = installation.ledger.deliveries.hear(found.events, installation.actor, now)
+        heard = installation.ledger.deliveries.store_reports(found.events, installation.actor, now)
     changed = counted(heard.changed, "message")
     lines: list[Line] = [
         f"{counted(len(found.events), 'report')} read; the state of {changed} changed."

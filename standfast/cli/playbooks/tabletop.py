@@ -101,10 +101,10 @@ def start(call: Call, name: str) -> ExitStatus:
 @click.pass_obj
 def next_inject(call: Call, incident: str | None) -> ExitStatus:
     """Show the current inject, for the facilitator to read aloud."""
-    from standfast.usecases.exercises.tabletop import turn
+    from standfast.usecases.exercises.tabletop import current_inject
 
     with call.installation() as installation:
-        now = turn(installation, _open_exercise(installation, incident))
+        now = current_inject(installation, _open_exercise(installation, incident))
     return call.say(now.as_json(), _lines(now))
 
 
@@ -123,13 +123,13 @@ def next_inject(call: Call, incident: str | None) -> ExitStatus:
 def answer(call: Call, text: str, met: str | None, incident: str | None) -> ExitStatus:
     """Record an answer; show its points and the next inject."""
     from standfast.usecases.exercises.tabletop import answer as keep
-    from standfast.usecases.exercises.tabletop import turn
+    from standfast.usecases.exercises.tabletop import current_inject
 
     numbers = _numbers(met)
     with call.installation() as installation:
         incident_id = _open_exercise(installation, incident)
         inject, result = keep(installation, incident_id, text, numbers)
-        now = turn(installation, incident_id)
+        now = current_inject(installation, incident_id)
     result_lines: list[Line] = [
         f"{inject.title}: {result.points} of {result.most}. {result.because}".strip()
     ]

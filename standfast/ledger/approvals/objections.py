@@ -128,9 +128,9 @@ def standing_objection(
     refuse_forged_incident(database, case_)
     opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
     if as_what == OBJECT:
-        return stranger(database, connection, who, ())
+        return enrolment_objection(database, connection, who, ())
     if as_what == BREAK_GLASS:
-        why = stranger(database, connection, who, ()) or _too_fresh(who, now)
+        why = enrolment_objection(database, connection, who, ()) or _too_fresh(who, now)
     else:
         why = objection_beside(database, connection, who, opener, roles, now)
     if why:
@@ -157,7 +157,7 @@ def objection_beside(
     The targets are not considered.
     """
     name = who["name"]
-    if why := stranger(database, connection, who, roles):
+    if why := enrolment_objection(database, connection, who, roles):
         return why
     if name == opener.name:
         return f"{name!r}: opened the incident. Somebody else must approve."
@@ -223,7 +223,7 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
     return str(current["name"])
 
 
-def stranger(
+def enrolment_objection(
     database: AuditedDatabase, connection: Connection, who: RowMapping, roles: Collection[str]
 ) -> str:
     """Return why this is not an enrolled person with one of the roles."""

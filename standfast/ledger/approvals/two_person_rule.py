@@ -105,7 +105,7 @@ def question(
         roles=tuple(json.loads(row["roles"])),
         hold_seconds=row["hold_seconds"],
         opens_at=opens_at(database, row)
-        if is_asking and breaker(database, connection, row)
+        if is_asking and break_glass_approver(database, connection, row)
         else None,
         is_review=not is_asking,
     )
@@ -225,10 +225,14 @@ def is_open(
 ) -> bool:
     """Return whether a verified break-glass approval opens the step now."""
     at = opens_at(database, row)
-    return at is not None and at <= now and breaker(database, connection, row, now) is not None
+    return (
+        at is not None
+        and at <= now
+        and break_glass_approver(database, connection, row, now) is not None
+    )
 
 
-def breaker(
+def break_glass_approver(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> str | None:
     """Return the person of a verified break-glass approval, if any."""
@@ -244,7 +248,7 @@ def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMappin
     is_begun = row["state"] not in (StepState.ASKING, StepState.REFUSED)
     if not is_begun or opens_at(database, row) is None:
         return None
-    who = breaker(database, connection, row)
+    who = break_glass_approver(database, connection, row)
     if who is None:
         return None
     own = root_of_name(database, connection, who)

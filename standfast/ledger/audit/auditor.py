@@ -197,7 +197,7 @@ class Auditor:
                 return
         subject, action = CHECKPOINT
         with self._database.write(actor="ledger", subject=subject, action=action, now=now) as write:
-            write.alone()
+            write.exclude_writers()
             if rows.is_checkpoint_due(write.connection):
                 write.tell(**rows.checkpoint(write.connection))
 

@@ -96,7 +96,7 @@ class Write:
         """Add facts to the event's detail; nothing personal."""
         self.detail.update(facts)
 
-    def alone(self) -> None:
+    def exclude_writers(self) -> None:
         """Exclude other writers until the end of the transaction."""
         if self.is_postgresql:
             self.connection.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
@@ -235,7 +235,7 @@ class Write:
         changes = self.changes()
         if not changes and not self.detail:
             return
-        self.alone()
+        self.exclude_writers()
         tail = self.connection.execute(_TAIL).first()
         if tail:
             refuse_other_keys(self.seal, (tail.hash, tail.seal), self._first)

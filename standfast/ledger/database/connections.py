@@ -47,9 +47,9 @@ from standfast.ledger.database.sqlite_file import (
     begin_writing,
     connected,
     file_at,
+    refuse_concurrent_write,
     refused,
     unavailable,
-    unwritten,
     write_queue,
 )
 
@@ -141,7 +141,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
             connection = connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-        with unwritten(connection.connection.driver_connection), connection.begin():
+        with refuse_concurrent_write(connection.connection.driver_connection), connection.begin():
             yield connection
 
 

@@ -19,10 +19,10 @@ from standfast.ledger.database.sqlite_file import (
     is_disk_full,
     ledger_missing_error,
     not_a_ledger_error,
+    refuse_concurrent_write,
     refused,
     schema_mismatch_error,
     unavailable,
-    unwritten,
 )
 
 _BUSY_SECONDS = 5
@@ -72,7 +72,7 @@ def _sqlite(path: Path) -> Iterator[Cursor]:
     try:
         with closing(connected_to_read(str(path), _BUSY_SECONDS)) as connection:
             connection.execute("BEGIN")
-            with unwritten(connection):
+            with refuse_concurrent_write(connection):
                 yield connection.cursor()
     except sqlite3.OperationalError as error:
         if "no such" in str(error):

@@ -106,7 +106,7 @@ def _connected_to_read(path: str, how: str, patience_seconds: float) -> ReadOnly
 
 
 @contextmanager
-def unwritten(connection: object) -> Iterator[None]:
+def refuse_concurrent_write(connection: object) -> Iterator[None]:
     """Raise Unavailable if a file at rest was written while it was read."""
     try:
         yield

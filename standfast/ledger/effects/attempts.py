@@ -189,7 +189,7 @@ class Attempts:
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
-            write.alone()  # wait for the commit of the claim
+            write.exclude_writers()  # wait for the commit of the claim
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:

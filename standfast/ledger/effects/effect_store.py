@@ -164,7 +164,7 @@ class Effects:
         with self._database.reading() as connection:
             return self.find_in(connection, *conditions, most=most)
 
-    def again(self, row: EffectRow) -> EffectRow:
+    def current(self, row: EffectRow) -> EffectRow:
         """Return the present state of an effect."""
         (found,) = self.find(effect.c.incident == row.incident, effect.c.token == row.token)
         return found

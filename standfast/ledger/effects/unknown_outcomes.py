@@ -28,7 +28,7 @@ _ENDED = (StepState.DONE.value, StepState.PARTIAL.value, StepState.FAILED.value)
 _LOST = "the runner died or the call took too long. The effect may have happened."
 
 
-def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
+def unknown_outcomes_with_prefix(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
     """Return the unknown effects with a token that begins with `name`."""
     return _unknown(effects, incident_id, effect.c.token.startswith(name, autoescape=True))
 
@@ -49,7 +49,9 @@ class UnknownOutcomes:
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
-    def lapse(self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime) -> int:
+    def expire_calls(
+        self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime
+    ) -> int:
         """Mark effects of dead runners and overdue calls as unknown.
 
         Returns their number. `runner_is_dead` is called with the id of each runner with an open

@@ -99,7 +99,7 @@ class AffectedPeople:
         with self._database.write(
             actor=author, subject=incident_id, action=LISTED, now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             number = 1 + int(
                 write.connection.scalar(
                     select(func.count()).where(affected_list.c.incident == incident_id)

@@ -67,7 +67,7 @@ class IncidentFacts:
         with self._database.write(
             actor=author, subject=incident_id, action="fact.stated", now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             known = write.connection.scalar(
                 select(incident.c.id).where(incident.c.id == incident_id)
             )

@@ -59,7 +59,7 @@ class IncidentNotes:
         with self._database.write(
             actor=author, subject=incident_id, action=NOTED, now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             earlier = self._read(write.connection, incident_id)
             if earlier and (earlier[-1].author, earlier[-1].text, earlier[-1].folder) == (
                 *(author, text, folder),

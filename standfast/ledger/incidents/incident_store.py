@@ -102,7 +102,7 @@ class Incidents:
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
             # of two triggers at once, one opens and the other joins or opens the next
-            write.alone()
+            write.exclude_writers()
             self._database.rows.refuse_rolled_back(write.connection)
             if message is not None and (
                 earlier := trigger_messages.find(write.connection, message)
@@ -179,7 +179,7 @@ class Incidents:
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
-            write.alone()  # a joining trigger changes the same row
+            write.exclude_writers()  # a joining trigger changes the same row
             was_halted = write.connection.scalar(
                 select(incident.c.is_halted).where(incident.c.id == incident_id)
             )
@@ -203,7 +203,7 @@ class Incidents:
             actor=actor, subject=incident_id, action="incident.closed", now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
-            write.alone()
+            write.exclude_writers()
             busy = write.connection.scalar(
                 select(func.count()).where(
                     effect.c.incident == incident_id, effect.c.state == "submitting"
@@ -236,7 +236,7 @@ class Incidents:
             actor=actor, subject=incident_id, action="incident.reopened", now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
-            write.alone()
+            write.exclude_writers()
             is_closed = incident.c.state == "closed"
             write.update(incident, (incident_id,), is_closed, state="open", closed_at=None)
 

@@ -81,7 +81,7 @@ class Triggers:
         with self._database.write(
             actor=actor, subject="", action="trigger.resolved", now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             if earlier := find(write.connection, message):
                 return earlier
             found = write.connection.scalar(

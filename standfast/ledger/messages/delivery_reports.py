@@ -69,7 +69,7 @@ class Deliveries:
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
-    def hear(
+    def store_reports(
         self,
         events: Sequence[DeliveryEvent],
         actor: str,

@@ -232,7 +232,7 @@ class Notices:
         """
         discarded = 0
         with self._database.write(
-            actor=actor, subject=rows[0].incident, action="letters.discarded", now=now
+            actor=actor, subject=rows[0].incident, action="letters.record_discarded", now=now
         ) as write:
             waiting = (effect.c.state == EffectState.UNKNOWN.value) & effect.c.is_parked
             for row in rows:

@@ -29,11 +29,11 @@ from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals.named_accounts import folded
 from standfast.ledger.approvals.objections import (
     Opener,
+    enrolment_objection,
     is_fresh,
     may,
     objection_beside,
     root_of,
-    stranger,
 )
 from standfast.ledger.approvals.row_seals import seal_of_person
 from standfast.ledger.audit.audited_database import AuditedDatabase
@@ -115,7 +115,7 @@ class People:
         with self._database.write(
             actor=enrolled_by, subject=name, action="person.enrolled", now=now
         ) as write:
-            write.alone()  # concurrent enrolments must see each other
+            write.exclude_writers()  # concurrent enrolments must see each other
             is_setting_up = _is_setting_up(self._database, write.connection, now)
             self._refuse_enrolment(write.connection, full_name, mail, roles, signer, now)
             handles = [self._database.cipher.handle(INSTALLATION, account) for account in accounts]
@@ -170,9 +170,9 @@ class People:
         with self._database.write(
             actor=signer.name, subject=name, action="person.granted", now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             row = self._change(write, name, signer)
-            if why := stranger(self._database, write.connection, row, ()):
+            if why := enrolment_objection(self._database, write.connection, row, ()):
                 raise ApprovalRefused(why)
             if not _is_setting_up(self._database, write.connection, now):
                 self._refuse_to_grant(write.connection, signer, roles)
@@ -194,7 +194,7 @@ class People:
         with self._database.write(
             actor=signer.name, subject=name, action="person.removed", now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             row = self._change(write, name, signer)
             if not signer.is_owner:
                 self._refuse_last(write.connection, row, signer, second, now)
@@ -220,7 +220,7 @@ class People:
             return  # the caller has compared the key with the vault's
         who = _row_of(connection, signer.name)
         public_key = signer.key.public_key().public_bytes_raw().hex()
-        if (why := stranger(self._database, connection, who, ())) or public_key != who[
+        if (why := enrolment_objection(self._database, connection, who, ())) or public_key != who[
             "public_key"
         ]:
             raise ApprovalRefused(why or f"passphrase of {signer.name!r}: wrong. Try again.")
@@ -255,7 +255,7 @@ class People:
         able = [
             candidate
             for candidate in rows.all()
-            if not stranger(self._database, connection, candidate, ())
+            if not enrolment_objection(self._database, connection, candidate, ())
             and not is_fresh(candidate, now)
         ]
         roots = {row["name"]: root_of(self._database, connection, row) for row in able}
@@ -286,7 +286,7 @@ class People:
                         f"Remove that enrolment first, or use another {attribute}."
                     )
 
-    def alike(self) -> list[tuple[str, str, str]]:
+    def duplicates(self) -> list[tuple[str, str, str]]:
         """Return pairs of people with the same address or full name."""
         return [
             (first_person.name, second_person.name, attribute)
@@ -318,7 +318,7 @@ class People:
         """
         with self._database.reading() as connection:
             who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
-            why = stranger(self._database, connection, who, roles)
+            why = enrolment_objection(self._database, connection, who, roles)
         if not why and roles and is_fresh(who, now):
             why = (
                 f"{name!r}: enrolled less than a day ago. Somebody else with the role must answer."
@@ -332,7 +332,7 @@ class People:
             found = [self._open(row) for row in connection.execute(statement).mappings()]
         return [enrolled for enrolled in found if may(roles, enrolled.name, enrolled.roles)]
 
-    def able_beside(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
+    def other_approvers(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
         """Return the people that could approve for this requester now.
 
         One of `roles` is needed; without roles any person may approve.

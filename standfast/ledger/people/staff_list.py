@@ -84,7 +84,7 @@ class Staff:
         with self._database.write(
             actor=actor, subject="staff", action="staff.taken", now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             stored = self._rows(write.connection, source)
             changes = _changes(stored, by_handle)
             new = [self._row(source, handle, by_handle[handle], now) for handle in by_handle]

@@ -169,7 +169,7 @@ class Runners:
                 | {"ended_at": None},
             )
 
-    def beat(self, token: str, incident_id: str | None, now: datetime) -> None:
+    def extend_lease(self, token: str, incident_id: str | None, now: datetime) -> None:
         """Extend the lease of a runner; call it well within the lease."""
         with self._database.write(
             actor=f"runner:{token}", subject=incident_id or "serve", action="runner.alive", now=now
@@ -202,7 +202,7 @@ class Runners:
             rows = connection.execute(select(runner).where(is_serve)).all()
         return {row.host for row in rows if _is_alive(row, now)}
 
-    def alive(self, incident_id: str | None, now: datetime) -> list[str]:
+    def live(self, incident_id: str | None, now: datetime) -> list[str]:
         """Return the live runners of an incident; for None, of `serve`."""
         same = runner.c.incident == incident_id if incident_id else runner.c.incident.is_(None)
         with self._database.reading() as connection:

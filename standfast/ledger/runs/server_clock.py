@@ -104,12 +104,12 @@ class ServerClock:
 def far_words(ahead: timedelta) -> str:
     """Return the message for clocks that are too far apart."""
     return (
-        f"{apart(ahead)}, too far to be corrected. Hosts of one ledger may treat each other as "
-        "dead. Set the clock that is wrong."
+        f"{clock_difference(ahead)}, too far to be corrected. Hosts of one ledger may treat "
+        "each other as dead. Set the clock that is wrong."
     )
 
 
-def apart(ahead: timedelta) -> str:
+def clock_difference(ahead: timedelta) -> str:
     """Return the difference of the two clocks in words."""
     side = "ahead of" if ahead > timedelta(0) else "behind"
     seconds = round(abs(ahead).total_seconds())

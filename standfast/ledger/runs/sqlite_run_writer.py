@@ -22,10 +22,10 @@ from standfast.ledger.database.sqlite_file import (
     connected,
     ledger_missing_error,
     not_a_ledger_error,
+    refuse_concurrent_write,
     refused,
     schema_mismatch_error,
     unavailable,
-    unwritten,
     write_queue,
 )
 from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord, running_summary
@@ -223,7 +223,7 @@ class SqliteRunWriter:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(connected(self._path)) as connection, unwritten(connection):
+            with closing(connected(self._path)) as connection, refuse_concurrent_write(connection):
                 yield connection
         except sqlite3.OperationalError as error:
             raise unavailable(self._path, str(error), type(error).__name__) from None

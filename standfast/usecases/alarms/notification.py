@@ -55,7 +55,7 @@ class Alarm:
         return {"subject": self.subject, "is_raised": self.is_raised}
 
 
-def stale(fresh: Freshness) -> Alarm:
+def age_alarm(fresh: Freshness) -> Alarm:
     """Return the alarm about the age of a set's newest complete point."""
     age = 0 if fresh.age is None else fresh.age // _HOUR
     return Alarm(
@@ -71,7 +71,7 @@ def stale(fresh: Freshness) -> Alarm:
     )
 
 
-def jumped(set_name: str, run: str, found: Sequence[BackupAnomaly]) -> Alarm:
+def anomaly_alarm(set_name: str, run: str, found: Sequence[BackupAnomaly]) -> Alarm:
     """Return the alarm about a backup with anomalies; `found` is not empty."""
     largest = max(found, key=lambda jump: jump.permille - jump.usual_permille)
     return Alarm(
@@ -87,7 +87,7 @@ def jumped(set_name: str, run: str, found: Sequence[BackupAnomaly]) -> Alarm:
     )
 
 
-def damaged(*, is_damaged: bool) -> Alarm:
+def damage_alarm(*, is_damaged: bool) -> Alarm:
     """Return the alarm about damage in the vault."""
     return Alarm(
         subject=VAULT_DAMAGED,
@@ -97,7 +97,7 @@ def damaged(*, is_damaged: bool) -> Alarm:
     )
 
 
-def unlocked(*, is_unlocked: bool) -> Alarm:
+def lock_alarm(*, is_unlocked: bool) -> Alarm:
     """Return the alarm about objects without the required lock."""
     return Alarm(
         subject=LOCKS_WRONG,
@@ -107,7 +107,7 @@ def unlocked(*, is_unlocked: bool) -> Alarm:
     )
 
 
-def tell(installation: Installation, alarm: Alarm, way: str) -> bool:
+def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
     """Notify people of a new alarm or its end; return whether this call did.
 
     If another watchdog is notifying of the same alarm, leave it to that one.

@@ -1,7 +1,8 @@
 """Settlement of unknown outcomes by a person.
 
 Rules
-- The person needs a role of the step, as for every decision about it (`step_decisions.speaker`).
+- The person needs a role of the step, as for every decision about it
+  (`step_decisions.decision_actor`).
 - An effect that is still looked up automatically may be settled only as happened.
 """
 
@@ -10,11 +11,18 @@ from dataclasses import dataclass
 
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects.effect_rows import EffectRow
-from standfast.ledger.effects.unknown_outcomes import in_doubt, unknown_outcomes_of_step
+from standfast.ledger.effects.unknown_outcomes import (
+    unknown_outcomes_of_step,
+    unknown_outcomes_with_prefix,
+)
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import Observed
-from standfast.usecases.approvals.step_decisions import refuse_unknown_step, speaker, step_names
+from standfast.usecases.approvals.step_decisions import (
+    decision_actor,
+    refuse_unknown_step,
+    step_names,
+)
 from standfast.usecases.core.installation import Installation
 
 _SETTLED_AT_ONCE = 1000
@@ -37,7 +45,7 @@ def settle(
     by: str | None = None,
 ) -> None:
     """Record whether an unknown effect happened, as a person knows it."""
-    rows = in_doubt(installation.ledger.effects, incident_id, token)
+    rows = unknown_outcomes_with_prefix(installation.ledger.effects, incident_id, token)
     if len(rows) != 1:
         raise UsageError(
             f"{counted(len(rows), 'unknown effect')} of {incident_id} with a token that begins "
@@ -92,7 +100,7 @@ def _settle(
     by: str | None,
 ) -> None:
     """Record a person's statement about effects of one step."""
-    actor = speaker(installation, state, rows[0].step, by)
+    actor = decision_actor(installation, state, rows[0].step, by)
     reason = f"settled by a person: it {'happened' if happened else 'did not happen'}"
     seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
     for start in range(0, len(seen), _SETTLED_AT_ONCE):

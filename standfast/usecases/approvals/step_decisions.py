@@ -199,7 +199,7 @@ def answer(
     state = installation.ledger.incidents.state(incident_id)
     refuse_unknown_step(step, [candidate.name for candidate in state.playbook.steps], incident_id)
     asked = state.playbook.step(step)
-    actor = speaker(installation, state, step, by)
+    actor = decision_actor(installation, state, step, by)
     text_answer, decisions = read_answer(asked, text), installation.ledger.decisions
     if not again:
         decisions.answer(incident_id, step, text_answer, actor, installation.clock())
@@ -239,7 +239,7 @@ def accept(
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
     refuse_unknown_step(step, step_names(state), incident_id)
-    actor = speaker(installation, state, step, by)
+    actor = decision_actor(installation, state, step, by)
     installation.ledger.decisions.accept(incident_id, step, actor, installation.clock())
 
 
@@ -255,7 +255,7 @@ def refuse_unknown_step(step: str, known: Sequence[str], incident_id: str) -> No
         )
 
 
-def speaker(installation: Installation, state: State, step_name: str, by: str | None) -> str:
+def decision_actor(installation: Installation, state: State, step_name: str, by: str | None) -> str:
     """Return the actor of a decision; ApprovalRefused without a required role."""
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     roles = step.roles if step else ()

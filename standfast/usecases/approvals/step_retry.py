@@ -16,7 +16,11 @@ from standfast.ledger.messages.sent_messages import individual_messages
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.unstarted_work import Left, not_begun
 from standfast.records import StepState
-from standfast.usecases.approvals.step_decisions import refuse_unknown_step, speaker, step_names
+from standfast.usecases.approvals.step_decisions import (
+    decision_actor,
+    refuse_unknown_step,
+    step_names,
+)
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.incidents.step_expansion import expand_step
@@ -59,7 +63,7 @@ def retry(
                 actor = (
                     (by or installation.actor)
                     if is_asking
-                    else speaker(installation, state, name, by)
+                    else decision_actor(installation, state, name, by)
                 )
             except ApprovalRefused:
                 if step is not None:

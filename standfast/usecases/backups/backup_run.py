@@ -161,14 +161,14 @@ def run_backup(
     is_damaged = result.is_store_damaged or bool(result.key_problem)
     if outcome.jumps or is_damaged:
         # Imported here: it loads the ledger's models, and most backups raise no alarm.
-        from standfast.usecases.alarms.notification import damaged, jumped, tell
+        from standfast.usecases.alarms.notification import anomaly_alarm, damage_alarm, notify
 
         # The point exists already: a failed notification is repeated by the watchdog.
         with suppress(StandfastError):
             if outcome.jumps:
-                tell(installation, jumped(set_name, outcome.run, outcome.jumps), way)
+                notify(installation, anomaly_alarm(set_name, outcome.run, outcome.jumps), way)
             if is_damaged:
-                tell(installation, damaged(is_damaged=True), way)
+                notify(installation, damage_alarm(is_damaged=True), way)
     return outcome
 
 

@@ -29,7 +29,7 @@ def is_visible(row: IncidentRow, person: Person | None) -> bool:
         return True
     if person is None or person.is_removed:
         return False
-    own = written([*person.accounts, person.name, person.mail])
+    own = account_spellings([*person.accounts, person.name, person.mail])
     if accounts_named(playbook, row.inputs) & own:
         return False
     is_opener = row.is_signed and row.opened_by == person.name
@@ -43,7 +43,7 @@ def is_quiet(playbook: str, scenario: str) -> bool:
 
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
     """Return the accounts in an incident's inputs, in each spelling."""
-    return written(
+    return account_spellings(
         name
         for given in playbook.inputs
         if given.type is InputType.ACCOUNTS
@@ -51,7 +51,7 @@ def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
     )
 
 
-def written(accounts: Iterable[str]) -> AbstractSet[str]:
+def account_spellings(accounts: Iterable[str]) -> AbstractSet[str]:
     """Return each account with and without its directory, in one case."""
     names = [folded(name) for name in accounts]
     return {*names, *(name.partition(":")[2] for name in names if ":" in name)}

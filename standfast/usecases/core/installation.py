@@ -85,7 +85,7 @@ class Installation:
         ):
             pass
 
-    def teller(self) -> "Outside":
+    def alarm_channels(self) -> "Outside":
         """Return the channels to people, for an alarm that belongs to no incident."""
         return self.adapters.for_notifying(self)
 

@@ -35,7 +35,7 @@ def notify_each(
         )
     organisation = installation.config.organisation
     try:
-        with closing(installation.teller()) as outside:
+        with closing(installation.alarm_channels()) as outside:
             sender = outside.sender(outside.default_sender())
             prepared = prepare(
                 outside.templates[template],

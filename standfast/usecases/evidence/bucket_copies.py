@@ -37,7 +37,7 @@ class Copied:
     problem: str = ""  # why the copy is missing or incomplete
 
 
-def elsewhere(config: Config, resolver: Resolver, clock: Now) -> Elsewhere | None:
+def second_location(config: Config, resolver: Resolver, clock: Now) -> Elsewhere | None:
     """Return the second location of frozen folders, or None."""
     settings = config.custody.s3
     if settings is None:
@@ -52,7 +52,7 @@ def elsewhere(config: Config, resolver: Resolver, clock: Now) -> Elsewhere | Non
 
 def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> Elsewhere:
     """Return the second location; raise UsageError if none is configured."""
-    found = elsewhere(config, resolver, clock)
+    found = second_location(config, resolver, clock)
     if found is None:
         raise UsageError("custody.s3: not set. Add [custody.s3] to copy evidence to a bucket.")
     return found

@@ -37,9 +37,9 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import (
     Copied,
     copy_each,
-    elsewhere,
     inspect_bucket_copy,
     required_evidence_bucket,
+    second_location,
 )
 
 EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
@@ -297,7 +297,7 @@ def _roots(config: Config) -> tuple[Certificate, ...] | str:
 def _with_copies(installation: Installation, found: list[Frozen]) -> Iterator[Frozen]:
     """Examine the second copy of each folder, if one is required."""
     config, clock = installation.config, installation.clock
-    to = elsewhere(config, installation.resolver, clock)
+    to = second_location(config, installation.resolver, clock)
     if to is None:
         yield from found
         return

@@ -23,7 +23,7 @@ from standfast.ledger.incidents.incident_notes import Note
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.records import EffectState, Json, JsonObject, Mode, Order, digest
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.bucket_copies import copy_each, elsewhere
+from standfast.usecases.evidence.bucket_copies import copy_each, second_location
 
 SOURCE = "notes"
 LONGEST = 10_000  # characters of a note; a longer text is a file
@@ -137,7 +137,7 @@ def _newest_line(facts: JsonObject, folder: str) -> JsonObject:
 def _copy_problems(installation: Installation, custody: Custody, token: str) -> list[str]:
     """Copy the folder to the bucket, if one is set; return what prevents it."""
     config = installation.config
-    to = elsewhere(config, installation.resolver, installation.clock)
+    to = second_location(config, installation.resolver, installation.clock)
     if to is None:
         return []
     folder = custody.folder / SOURCE / token

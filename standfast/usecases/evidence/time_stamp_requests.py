@@ -24,7 +24,7 @@ from standfast.evidence.time_stamp_file import is_stamped, store_timestamp
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.bucket_copies import elsewhere, name_of
+from standfast.usecases.evidence.bucket_copies import name_of, second_location
 from standfast.usecases.evidence.frozen_folders import (
     NO_AUTHORITY,
     STAMPED,
@@ -99,7 +99,7 @@ def stamp_pending(
     missing = unstamped(config, incident)
     if missing:
         yield from _stamp_each(installation, missing, authority_of(config, seconds))
-    to = elsewhere(config, installation.resolver, clock)
+    to = second_location(config, installation.resolver, clock)
     if to is None:
         return
     uncopied = [folder for folder in folders_of(config, incident) if _lacks_copy(folder, to.where)]

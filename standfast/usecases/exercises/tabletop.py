@@ -106,10 +106,10 @@ def start(installation: Installation, exercise: Exercise) -> Turn:
         trigger=None,
         now=installation.clock(),
     )
-    return turn(installation, incident_id)
+    return current_inject(installation, incident_id)
 
 
-def turn(installation: Installation, incident_id: str) -> Turn:
+def current_inject(installation: Installation, incident_id: str) -> Turn:
     """Return the current inject; the next one is asked after an answer."""
     row = installation.ledger.incidents.get(incident_id)
     exercise = carried(row.playbook)
@@ -137,7 +137,7 @@ def answer(
     installation: Installation, incident_id: str, text: str, met: tuple[int, ...] = ()
 ) -> tuple[Inject, Scored]:
     """Store the answer to the current inject; return the inject and the score."""
-    now = turn(installation, incident_id)
+    now = current_inject(installation, incident_id)
     if now.inject is None:
         raise UsageError(
             f"{incident_id}: no inject is left. End it with `standfast tabletop finish`."

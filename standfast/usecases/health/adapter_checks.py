@@ -23,7 +23,7 @@ from standfast.evidence.bucket_copy import Elsewhere
 from standfast.notices.prepared_notice import pick_language
 from standfast.playbook.model import Playbook
 from standfast.plurals import counted
-from standfast.usecases.evidence.bucket_copies import elsewhere, uncopied_folders
+from standfast.usecases.evidence.bucket_copies import second_location, uncopied_folders
 from standfast.usecases.evidence.frozen_folders import frozen
 from standfast.usecases.evidence.time_stamp_requests import authority_of, unstamped
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
@@ -163,7 +163,7 @@ def _evidence(ground: Ground) -> Iterator[Check]:
     if not names:
         yield lacking("evidence", "no log is preserved in a breach", "add [evidence.NAME]")
     yield from _each("evidence", names, lambda name: _source(ground, name))
-    to = elsewhere(ground.config, ground.resolver, ground.clock)
+    to = second_location(ground.config, ground.resolver, ground.clock)
     if to is not None:
         yield from _each("custody", ["s3"], lambda _: _evidence_copies(ground, to))
     if ground.config.custody.timestamp is not None:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from backup.archiver.writer_authorization import admit
+from backup.archiver.writer_authorization import authorize_writer
 from backup.errors import AlreadyThere, BackupError
 from backup.errors import UsageError as BackupUsageError
 from backup.format.object_names import snapshot_prefix
@@ -41,7 +41,7 @@ from standfast.usecases.health.check_results import (
     ok,
     warn,
 )
-from standfast.usecases.health.disk_space import LITTLE_BYTES, free_at, nearest
+from standfast.usecases.health.disk_space import LITTLE_BYTES, free_at, nearest_existing_folder
 from standfast.usecases.key_ceremonies.custodian_answers import FRESH_FOR, folder_of, standings
 
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -52,7 +52,7 @@ def _vault(ground: Ground) -> Iterator[Check]:
     store = open_vault(ground.config, ground.resolver, ground.clock)
     try:
         host = local_host_keys(config)
-        trust = admit(store, host).trust  # the same check that a backup makes
+        trust = authorize_writer(store, host).trust  # the same check that a backup makes
     except (UsageError, BackupUsageError) as error:
         yield fail("backup", str(error), "set the vault and the keys that belong together")
         return
@@ -152,7 +152,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
             yield ok("backup sets", f"{name}: {counted(len(settings.sources), 'source')}, readable")
     config = ground.config
     for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
-        _try_to_write(nearest(folder))
+        _try_to_write(nearest_existing_folder(folder))
     yield ok("folders", "send-log, drills and evidence can be written")
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)

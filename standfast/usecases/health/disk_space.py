@@ -42,7 +42,7 @@ def rooms(written: Mapping[str, Path]) -> Iterator[Room]:
     """Yield the disks under the named paths; OSError if one is unreadable."""
     disks: dict[int, dict[str, Path]] = {}
     for name, path in written.items():
-        folder = nearest(path)
+        folder = nearest_existing_folder(path)
         disks.setdefault(folder.stat().st_dev, {})[name] = folder
     for folders in disks.values():
         yield Room(names=tuple(folders), free_bytes=free_at(next(iter(folders.values()))))
@@ -54,7 +54,7 @@ def free_at(folder: Path) -> int:
     return free.f_bavail * free.f_frsize
 
 
-def nearest(folder: Path) -> Path:
+def nearest_existing_folder(folder: Path) -> Path:
     """Return the folder, or its nearest existing parent."""
     while not folder.exists():
         folder = folder.parent

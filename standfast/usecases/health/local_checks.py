@@ -12,7 +12,7 @@ from standfast.continuity.service_order import recovery_order
 from standfast.host_name import host_name
 from standfast.ledger import Ledger
 from standfast.ledger.runs.run_record import MAX_CLOCK_DIFFERENCE
-from standfast.ledger.runs.server_clock import ServerClock, apart, far_words
+from standfast.ledger.runs.server_clock import ServerClock, clock_difference, far_words
 from standfast.plurals import counted
 from standfast.usecases.core.run_record import other_user_of
 from standfast.usecases.health.check_results import (
@@ -79,7 +79,7 @@ def _clock(clock: ServerClock) -> Iterator[Check]:
     elif abs(clock.ahead) > _CLOCKS_AGREE:
         yield warn(
             "ledger",
-            f"{apart(clock.ahead)}; the server's clock is used",
+            f"{clock_difference(clock.ahead)}; the server's clock is used",
             "set this host's clock by the network (NTP)",
         )
 
@@ -101,7 +101,7 @@ def _people(ground: Ground) -> Iterator[Check]:
         return
     people = ground.ledger.people
     enrolled = people.all()
-    for first, second, attribute in people.alike():
+    for first, second, attribute in people.duplicates():
         yield warn(
             "people",
             f"{first} and {second} have one {attribute}: one human counts once",
@@ -126,8 +126,8 @@ def _people(ground: Ground) -> Iterator[Check]:
             "owner's key",
         )
     else:
-        apart = f", and count as {counting}" if counting < len(enrolled) else ""
-        yield ok("people", f"{len(enrolled)} people may be asked to approve{apart}")
+        together = f", and count as {counting}" if counting < len(enrolled) else ""
+        yield ok("people", f"{len(enrolled)} people may be asked to approve{together}")
 
 
 def _serve(ground: Ground) -> Iterator[Check]:

@@ -17,7 +17,14 @@ from datetime import timedelta
 
 from standfast.errors import ConfigurationError, ExitStatus, StandfastError
 from standfast.records import Json
-from standfast.usecases.alarms.notification import Alarm, damaged, jumped, stale, tell, unlocked
+from standfast.usecases.alarms.notification import (
+    Alarm,
+    age_alarm,
+    anomaly_alarm,
+    damage_alarm,
+    lock_alarm,
+    notify,
+)
 from standfast.usecases.alarms.recovery_point_age import Freshness, freshness
 from standfast.usecases.backups.backup_run import newest_jumps, set_age
 from standfast.usecases.backups.maintenance_schedule import lateness
@@ -96,7 +103,7 @@ def keep_watch(
     `ring` is called with each alarm, raised or not, and returns whether people were notified.
     Without it they are notified at once, which takes as long as the mail server takes.
     """
-    ring = ring or tell
+    ring = ring or notify
     carried_on, troubles = resume_incidents(installation, way, carry_on)
     died = mark_dead_runs_failed(installation, {"drill": destroy_leftovers})
     sets: list[BackupAge] = []
@@ -130,13 +137,13 @@ def keep_watch(
 
 
 def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
-    yield from map(stale, fresh)
+    yield from map(age_alarm, fresh)
     for name in installation.config.backup.sets:
         found = newest_jumps(installation, name)
         if found is not None:
-            yield jumped(name, *found)
-    yield damaged(is_damaged=is_vault_damaged(installation))
-    yield unlocked(is_unlocked=are_retention_locks_wrong(verifications(installation)))
+            yield anomaly_alarm(name, *found)
+    yield damage_alarm(is_damaged=is_vault_damaged(installation))
+    yield lock_alarm(is_unlocked=are_retention_locks_wrong(verifications(installation)))
     yield from reminders(installation)
 
 
@@ -161,5 +168,5 @@ def resume_incidents(
 
 def needs_runner(installation: Installation, incident_id: str) -> bool:
     """Return whether this incident has work and no live runner."""
-    is_alone = not installation.ledger.runners.alive(incident_id, installation.clock())
+    is_alone = not installation.ledger.runners.live(incident_id, installation.clock())
     return is_alone and has_work(installation, incident_id)

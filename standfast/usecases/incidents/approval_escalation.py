@@ -26,7 +26,7 @@ from standfast.playbook.engine import Ask, Escalate
 from standfast.playbook.model import Approval
 from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State, StepView
-from standfast.usecases.core.incident_visibility import accounts_named, written
+from standfast.usecases.core.incident_visibility import account_spellings, accounts_named
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import page, target_of
 
@@ -101,7 +101,7 @@ def remaining_approvers(installation: Installation, state: State) -> tuple[Perso
     if not state.playbook.is_quiet:
         return tuple(people)
     about = accounts_named(state.playbook, state.inputs)
-    return tuple(person for person in people if not about & written(person.accounts))
+    return tuple(person for person in people if not about & account_spellings(person.accounts))
 
 
 def _rungs(
@@ -138,7 +138,7 @@ def _fit(
     objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
     fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
-    apart = [person for person in fit if not about & written(person.accounts)]
+    apart = [person for person in fit if not about & account_spellings(person.accounts)]
     # If a trigger names every approver as a target, ask them all the same.
     return tuple(apart or ([] if state.playbook.is_quiet else fit))
 

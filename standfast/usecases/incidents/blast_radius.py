@@ -114,7 +114,7 @@ def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config
     return replace(locked, handles=both)
 
 
-def keeps_out(drafts: Sequence[Draft], config: Config) -> bool:
+def would_lock(drafts: Sequence[Draft], config: Config) -> bool:
     """Return whether these effects would lock an account."""
     return bool(_kept_out(drafts, config))
 
@@ -131,7 +131,7 @@ def _kept_out(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]
     return found
 
 
-def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:
+def owners_of(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:
     """Return the sign-in names of the owners of accounts to be locked."""
     planned = [draft for draft in drafts if draft.state is EffectState.PLANNED]
     targets = {draft.target.casefold() for draft in planned if draft.verb == LOCK}

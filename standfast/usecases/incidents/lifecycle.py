@@ -42,7 +42,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_escalation import ask, escalate
 from standfast.usecases.incidents.effect_queues import EffectQueues
 from standfast.usecases.incidents.lifecycle_permission import authorise_lifecycle_change
-from standfast.usecases.incidents.outcome import Outcome, gravest
+from standfast.usecases.incidents.outcome import Outcome, most_serious_status
 from standfast.usecases.incidents.runner_waiting import is_soon, is_worth_waiting, longest_wait
 from standfast.usecases.incidents.step_expansion import expand_step
 from standfast.usecases.notices.staged_sending import due_notices, release_due
@@ -218,7 +218,7 @@ def look(installation: Installation, incident_id: str, *, is_verified: bool = Tr
     state = replace(
         installation.ledger.incidents.state(incident_id, is_verified=is_verified),
         time_zone=installation.config.organisation.time_zone,
-        is_carried=bool(runners.alive(incident_id, now) or runners.alive(None, now)),
+        is_carried=bool(runners.live(incident_id, now) or runners.live(None, now)),
     )
     return Outcome(incident=incident_id, state=state, standing=standing(state))
 
@@ -262,7 +262,7 @@ def advance(
         try:
             while True:
                 now, began = clock(), time.monotonic()
-                ledger.unknown_outcomes.lapse(
+                ledger.unknown_outcomes.expire_calls(
                     incident_id, lambda token: ledger.runners.is_dead(token, clock()), now
                 )
                 state = ledger.incidents.state(incident_id)
@@ -300,7 +300,7 @@ def advance(
         state=outcome.state,
         standing=outcome.standing,
         troubles=tuple(dict.fromkeys(str(error) for error in troubles)),
-        trouble_status=gravest(error.exit_status for error in troubles),
+        trouble_status=most_serious_status(error.exit_status for error in troubles),
     )
 
 
@@ -365,7 +365,7 @@ def _runner(installation: Installation, incident_id: str, way: str) -> Iterator[
         while not is_over.wait(LEASE.total_seconds() / 3):
             # A missed beat does no harm: three of them fit in the lease.
             with suppress(StandfastError):
-                runners.beat(token, incident_id, installation.clock())
+                runners.extend_lease(token, incident_id, installation.clock())
 
     heart = threading.Thread(target=beat, name=f"heart-{incident_id}", daemon=True)
     heart.start()

@@ -75,7 +75,7 @@ class Outcome:
         return ExitStatus.PARTIAL if is_partial else ExitStatus.DONE
 
 
-def gravest(found: Iterable[ExitStatus]) -> ExitStatus:
+def most_serious_status(found: Iterable[ExitStatus]) -> ExitStatus:
     """Return the most serious status: damage, then errors, then refusals."""
     statuses = set(found)
     for status in (ExitStatus.DAMAGED, ExitStatus.FAILED, ExitStatus.USAGE):

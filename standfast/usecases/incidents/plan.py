@@ -235,7 +235,7 @@ def _planned(
         is_irreversible=is_irreversible(step),
         undo=step.undo or "",
         seconds=seconds,
-        own=tuple(blast_radius.whose(drafts, people, outside.config)),
+        own=tuple(blast_radius.owners_of(drafts, people, outside.config)),
         impossible=impossible,
     )
     return planned, drafts
@@ -286,7 +286,7 @@ def _warnings(
     if asking and not opener.is_signed:
         warnings.append("nobody signed in, so each step needs one more approval; add --as NAME")
     for step in asking:
-        able = installation.ledger.people.able_beside(opener, step.roles, installation.clock())
+        able = installation.ledger.people.other_approvers(opener, step.roles, installation.clock())
         able_count = installation.ledger.people.counted_once(
             person for person in able if person.name not in own
         )

@@ -37,9 +37,9 @@ from standfast.usecases.incidents.blast_radius import (
     NOBODY,
     LockedAccounts,
     by_directory,
-    keeps_out,
     locked_today,
     over_limit,
+    would_lock,
 )
 from standfast.usecases.incidents.notice_effects import TokenOf, notice_effects, notice_preview
 from standfast.usecases.incidents.procedure_effects import call_effect, call_effects
@@ -230,7 +230,7 @@ def _expand_once(
             installation.actor,
             installation.clock(),
             joined=state.joined,
-            beside=locked if keeps_out(expansion.drafts, installation.config) else None,
+            beside=locked if would_lock(expansion.drafts, installation.config) else None,
         )
     except (StandfastError, RecentLocksChanged):
         raise  # the ledger's own error: the next runner plans the step

@@ -101,7 +101,7 @@ def order_in(file: Path) -> Order:
         return read_order(read_file(file), str(file))
 
 
-def attested(
+def attest_order(
     file: Path, identity: Identity, *, name: str, to: Path, now: datetime
 ) -> tuple[Path, ...]:
     """Sign consent to an order, once a key of the identity; return the paths."""

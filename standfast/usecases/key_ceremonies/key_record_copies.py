@@ -105,15 +105,15 @@ def reachable(backup: BackupConfig, *more: Path) -> dict[str, Path]:
     return found
 
 
-def away(folders: Mapping[str, Path]) -> list[KeyCopy]:
+def unreachable_copies(folders: Mapping[str, Path]) -> list[KeyCopy]:
     """Return the known copies outside these folders."""
     copies = merge(read_copy_list(folder) for folder in folders.values())
     return [copy for copy in CopyList(copies=copies).known if copy.name not in folders]
 
 
-def unseen(backup: BackupConfig, folders: Mapping[str, Path]) -> list[str]:
+def unlisted_sites(backup: BackupConfig, folders: Mapping[str, Path]) -> list[str]:
     """Return the second sites with an unlisted copy that is not reachable now."""
-    listed = {*folders, *(copy.name for copy in away(folders))}
+    listed = {*folders, *(copy.name for copy in unreachable_copies(folders))}
     sites = backup.copies.items()
     return [name for name, site in sites if site.keys is not None and name not in listed]
 
@@ -170,7 +170,7 @@ def standings(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ..
     Reachable copies are read; others count as they were last seen.
     """
     folders = reachable(backup)
-    copies = {copy.name: copy for copy in away(folders)}
+    copies = {copy.name: copy for copy in unreachable_copies(folders)}
     now_there: list[KeyCopy] = []
     for name, folder in folders.items():
         seen = read_copy_list(folder).copies.get(name)

@@ -39,7 +39,11 @@ from standfast.suggestions import known_names_hint
 from standfast.usecases.core.backup_repository import open_store, open_vault, translated_errors
 from standfast.usecases.core.backup_witness import read_heads
 from standfast.usecases.core.installation import system_clock
-from standfast.usecases.key_ceremonies.key_record_copies import away, reachable, unseen
+from standfast.usecases.key_ceremonies.key_record_copies import (
+    reachable,
+    unlisted_sites,
+    unreachable_copies,
+)
 
 AskPassphrase = Callable[[str], str]  # the argument names the locked file
 
@@ -128,8 +132,8 @@ def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> O
             keys=stores.keys,
             now=stores.clock,
             key_copies=copies,
-            copies_away=away(folders),
-            copies_unseen=unseen(stores.config.backup, folders),
+            copies_away=unreachable_copies(folders),
+            copies_unseen=unlisted_sites(stores.config.backup, folders),
             on_done=lambda root: record_seen(root, folders, stores.clock()),
         )
 
@@ -179,7 +183,7 @@ def last_witnessed(office: OwnerSession, writer: str, witness: Path) -> int:
         return witnessed_head(office, writer, heads)
 
 
-def epoch_begun(
+def begin_epoch_as_owner(
     office: OwnerSession, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
     """Replace a writer's keys after a compromise."""
@@ -187,13 +191,17 @@ def epoch_begun(
         return new_epoch(office, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
 
 
-def writer_removed(office: OwnerSession, writer: str, trusted_through: int) -> OperationResult:
+def remove_writer_as_owner(
+    office: OwnerSession, writer: str, trusted_through: int
+) -> OperationResult:
     """Revoke a writer."""
     with translated_errors("removing a writer"):
         return remove_writer(office, writer=writer, trusted_through=trusted_through)
 
 
-def domain_added(office: OwnerSession, name: str, recipients: Iterable[str]) -> OperationResult:
+def add_domain_as_owner(
+    office: OwnerSession, name: str, recipients: Iterable[str]
+) -> OperationResult:
     """Add an erasure domain."""
     with translated_errors("adding a domain"):
         return add_domain(
@@ -201,13 +209,15 @@ def domain_added(office: OwnerSession, name: str, recipients: Iterable[str]) -> 
         )
 
 
-def generation_begun(office: OwnerSession, domain: str) -> OperationResult:
+def begin_generation_as_owner(office: OwnerSession, domain: str) -> OperationResult:
     """Replace the key of a domain."""
     with translated_errors("beginning a new generation"):
         return new_generation(office, domain=domain)
 
 
-def keeper_set(office: OwnerSession, keeper_file: Path | None, key: str | None) -> OperationResult:
+def set_keeper_as_owner(
+    office: OwnerSession, keeper_file: Path | None, key: str | None
+) -> OperationResult:
     """Authorize a keeper."""
     public = None
     if key is not None:
@@ -221,13 +231,13 @@ def keeper_set(office: OwnerSession, keeper_file: Path | None, key: str | None) 
         return set_keeper(office, keeper_file=keeper_file, key=public)
 
 
-def keeper_retired(office: OwnerSession, trusted_through: int | None) -> OperationResult:
+def retire_keeper_as_owner(office: OwnerSession, trusted_through: int | None) -> OperationResult:
     """Revoke the keeper from a sequence on."""
     with translated_errors("retiring the keeper"):
         return retire_keeper(office, trusted_through=trusted_through)
 
 
-def custodian_added(
+def add_custodian_as_owner(
     office: OwnerSession, recipient: str, name: str, identity: Identity
 ) -> OperationResult:
     """Add a custodian that can open every domain."""
@@ -235,13 +245,15 @@ def custodian_added(
         return add_custodian(office, custodian=parse_custodian(recipient, name), identity=identity)
 
 
-def custodian_retired(office: OwnerSession, which: str, identity: Identity) -> OperationResult:
+def retire_custodian_as_owner(
+    office: OwnerSession, which: str, identity: Identity
+) -> OperationResult:
     """Exclude a custodian from everything that is written from now on."""
     with translated_errors("retiring a custodian"):
         return retire_custodian(office, name=which, identity=identity)
 
 
-def documents_published(stores: Stores) -> tuple[str, ...]:
+def publish_documents(stores: Stores) -> tuple[str, ...]:
     """Publish FORMAT.md and break_glass.py to the vault; return the new files."""
     with translated_errors("publishing the documents"):
         vault = stores.vault
@@ -250,7 +262,7 @@ def documents_published(stores: Stores) -> tuple[str, ...]:
         return tuple(name for name in bundled_files() if name not in before)
 
 
-def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
+def write_locked_owner_key(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
     """Write the owner's key, locked with a passphrase, to a new file.
 
     Raise UsageError for a short passphrase, and for a key that is locked already.

@@ -30,7 +30,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.blast_radius import NOBODY
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.incidents.step_expansion import add_required_approvals
-from standfast.usecases.notices.correction_history import standing_corrections, who_got
+from standfast.usecases.notices.correction_history import correction_audience, valid_corrections
 from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
 
 CORRECTION = "wrong-notice-correction"
@@ -86,7 +86,7 @@ def correct(
         prepared = _prepared(installation, incident_id, context, incident.mode)
         plan = NoticePlan(
             template=CORRECTION,
-            audience=who_got(step_name),
+            audience=correction_audience(step_name),
             prepared=prepared,
             drafts=partial(_drafts, installation, incident_id, step_name, name, prepared),
         )
@@ -114,7 +114,7 @@ def correct(
 
 def _refuse_twice(installation: Installation, incident_id: str, step_name: str) -> None:
     """Raise Refused if a correction exists: recipients would get both."""
-    for name in standing_corrections(installation, incident_id, step_name):
+    for name in valid_corrections(installation, incident_id, step_name):
         raise Refused(
             f"{step_name}: {name} corrects it already; its recipients would get two. See "
             f"`standfast notice status {incident_id}`. If that correction is wrong too, use "

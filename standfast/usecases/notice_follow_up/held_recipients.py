@@ -19,7 +19,7 @@ from standfast.errors import UsageError
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.messages.sent_messages import sent_messages
 from standfast.records import JsonObject
-from standfast.usecases.approvals.step_decisions import speaker
+from standfast.usecases.approvals.step_decisions import decision_actor
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.notice_follow_up.undelivered_messages import (
@@ -153,7 +153,9 @@ def find_by_mark(
 
 
 def decider(installation: Installation, row: EffectRow, by: str | None) -> str:
-    return speaker(installation, installation.ledger.incidents.state(row.incident), row.step, by)
+    return decision_actor(
+        installation, installation.ledger.incidents.state(row.incident), row.step, by
+    )
 
 
 def _shown(row: EffectRow, apart: Mapping[str, str], mark: str) -> Held:

@@ -45,7 +45,7 @@ from standfast.usecases.notice_follow_up.held_recipients import (
     short_mark,
 )
 from standfast.usecases.notice_follow_up.undelivered_messages import returned
-from standfast.usecases.notices.correction_history import standing_corrections
+from standfast.usecases.notices.correction_history import valid_corrections
 from standfast.usecases.notices.delivery_accounting import APART
 from standfast.usecases.notices.recipient_targets import MAIL, POST
 
@@ -101,7 +101,7 @@ def plan_individual_notice(
     now = installation.clock()
     is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, actor, now)
     if not is_new:
-        row = installation.ledger.effects.again(row)
+        row = installation.ledger.effects.current(row)
     decision = f"{APART} {step_name}"
     # Record the decision also for an existing step: the process that planned it may have died.
     if is_held(row) and row.facts.get("decision") != decision:
@@ -131,7 +131,7 @@ def _words(
     frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
     written = replaced_message(installation.ledger.effects, row)
     first = first_message(installation.ledger.effects, row)
-    corrected = standing_corrections(installation, row.incident, first.step)
+    corrected = valid_corrections(installation, row.incident, first.step)
     if written.step != first.step:  # a correction: this person received the wrong text
         if written.step != corrected[-1]:
             raise UsageError(

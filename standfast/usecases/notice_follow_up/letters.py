@@ -23,7 +23,7 @@ from standfast.local_time import minute
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import State, StepView
 from standfast.records import DeliveryEvent, DeliveryState, EffectState
-from standfast.usecases.approvals.step_decisions import speaker
+from standfast.usecases.approvals.step_decisions import decision_actor
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.result_summary import Tally
 from standfast.usecases.notices.recipient_targets import POST
@@ -32,7 +32,7 @@ THROWN_AWAY = "thrown away unposted"  # prefix of the reason of a discarded lett
 _A_TRANSACTION = 500
 
 
-def posted(
+def record_posted(
     installation: Installation,
     incident_id: str,
     step: str,
@@ -62,14 +62,14 @@ def posted(
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
         events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
-        heard = installation.ledger.deliveries.hear(
+        heard = installation.ledger.deliveries.store_reports(
             events, actor, now, reason=f"posted, says {actor}"
         )
         number += heard.settled
     return _some(number, incident_id, step)
 
 
-def discarded(
+def record_discarded(
     installation: Installation,
     incident_id: str,
     step: str,
@@ -80,7 +80,8 @@ def discarded(
 ) -> int:
     """Record that all waiting letters, or those of `marks`, were discarded.
 
-    Return their number; their recipients are not notified. Raise UsageError as `posted` does.
+    Return their number; their recipients are not notified. Raise UsageError as `record_posted`
+    does.
     """
     actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     if not because.strip():
@@ -94,7 +95,7 @@ def discarded(
     return _some(number, incident_id, step)
 
 
-def came_back(
+def record_returned(
     installation: Installation,
     incident_id: str,
     step: str,
@@ -117,7 +118,7 @@ def came_back(
         for row in rows
         if row.token not in heard or heard[row.token].state is not DeliveryState.BOUNCED
     ]
-    installation.ledger.deliveries.hear(events, actor, now)
+    installation.ledger.deliveries.store_reports(events, actor, now)
     return len(rows)
 
 
@@ -162,7 +163,7 @@ def _reporter(installation: Installation, incident_id: str, step: str, by: str |
             f"step {step!r} of {incident_id}: it wrote no letters. See the channels with "
             f"`standfast notice accounting {incident_id}`."
         )
-    return speaker(installation, state, step, by)
+    return decision_actor(installation, state, step, by)
 
 
 def _waiting(

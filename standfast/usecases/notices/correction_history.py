@@ -6,7 +6,7 @@ from standfast.usecases.core.additional_steps import CORRECTS
 from standfast.usecases.core.installation import Installation
 
 
-def standing_corrections(installation: Installation, incident_id: str, step_name: str) -> list[str]:
+def valid_corrections(installation: Installation, incident_id: str, step_name: str) -> list[str]:
     """Return the steps that correct a notice, newest last.
 
     Corrections that an approver refused do not count.
@@ -16,7 +16,7 @@ def standing_corrections(installation: Installation, incident_id: str, step_name
         row.step
         for row in installation.ledger.notices.of_incident(incident_id)
         if row.step.startswith(CORRECTS)
-        and row.audience == who_got(step_name)
+        and row.audience == correction_audience(step_name)
         and (row.step, row.round) not in refused
     ]
 
@@ -30,7 +30,7 @@ def newest_correction(installation: Installation, incident_id: str, step_name: s
         return ""
     first = step_name
     if step_name.startswith(CORRECTS):
-        first = rows[began[step_name]].audience.removeprefix(who_got(""))
+        first = rows[began[step_name]].audience.removeprefix(correction_audience(""))
     elif step_name.startswith(HELD_STEP_PREFIX):
         individual = [
             row for row in individual_messages(effects, incident_id) if row.step == step_name
@@ -38,12 +38,12 @@ def newest_correction(installation: Installation, incident_id: str, step_name: s
         first = next((first_message(effects, row).step for row in individual), step_name)
     later = [
         name
-        for name in standing_corrections(installation, incident_id, first)
+        for name in valid_corrections(installation, incident_id, first)
         if began[name] > began[step_name]
     ]
     return later[-1] if later else ""
 
 
-def who_got(step_name: str) -> str:
+def correction_audience(step_name: str) -> str:
     """Return the audience name of a correction of the step."""
     return f"who got {step_name}"

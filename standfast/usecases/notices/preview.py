@@ -27,7 +27,7 @@ from standfast.reports.name_masking import mask_address, mask_word
 from standfast.reports.notice_page import ShownMessage, notice_page
 from standfast.reports.report_records import Heading
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.notices.staged_sending import its_notice, unread_entries
+from standfast.usecases.notices.staged_sending import notice_rounds, unread_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def planned_words(installation: Installation, incident_id: str, step: str) -> Pl
 
     Raise UsageError for a step without one. It reads no recipient, so no access is recorded.
     """
-    newest = its_notice(installation, incident_id, step)[-1]
+    newest = notice_rounds(installation, incident_id, step)[-1]
     frozen = installation.ledger.incidents.notice(incident_id, step, newest.round)
     prepared = Prepared.from_json(frozen.body)
     own = {slot: f"[{slot}]" for slot in prepared.slots}

@@ -133,19 +133,19 @@ def _may_release(
 
 def pause(installation: Installation, incident_id: str, step: str) -> None:
     """Pause one notice; the rest of the incident continues."""
-    its_notice(installation, incident_id, step)
+    notice_rounds(installation, incident_id, step)
     installation.ledger.notices.pause(incident_id, step, installation.actor, installation.clock())
 
 
 def resume(installation: Installation, incident_id: str, step: str) -> None:
     """Resume a paused notice."""
-    its_notice(installation, incident_id, step)
+    notice_rounds(installation, incident_id, step)
     installation.ledger.notices.resume(incident_id, step, installation.actor, installation.clock())
 
 
 def go(installation: Installation, incident_id: str, step: str) -> int:
     """Release the remaining recipients now; return their number."""
-    waiting = [row for row in its_notice(installation, incident_id, step) if row.waiting]
+    waiting = [row for row in notice_rounds(installation, incident_id, step) if row.waiting]
     if not waiting:
         raise UsageError(
             f"notice {step!r} of {incident_id}: no recipients are waiting. Nothing to release."
@@ -161,14 +161,14 @@ def go(installation: Installation, incident_id: str, step: str) -> int:
 
 def stop(installation: Installation, incident_id: str, step: str, why: str) -> int:
     """Stop all unsent messages of a notice for good; return their number."""
-    its_notice(installation, incident_id, step)
+    notice_rounds(installation, incident_id, step)
     reason = f"{STOPPED} {installation.actor} before sending: {why}"
     return installation.ledger.notices.stop(
         incident_id, step, reason, installation.actor, installation.clock()
     )
 
 
-def its_notice(installation: Installation, incident_id: str, step: str) -> list[NoticeRow]:
+def notice_rounds(installation: Installation, incident_id: str, step: str) -> list[NoticeRow]:
     """Return the rounds of a step's notice, newest last.
 
     Raise UsageError if the step has no notice.

@@ -80,7 +80,7 @@ def _live(
 ) -> "Outside":
     # Imported here: they load templates and mail, which a backup does not need.
     from standfast.adapters.factory.live_adapters import Live
-    from standfast.usecases.evidence.bucket_copies import elsewhere
+    from standfast.usecases.evidence.bucket_copies import second_location
     from standfast.usecases.incidents.built_in_procedures import built_in_procedures
     from standfast.usecases.notices.affected_people import affected_audience
 
@@ -94,7 +94,7 @@ def _live(
         restored=_restored(installation, incident_id),
         own=built_in_procedures(installation, custody.incident, author or installation.actor),
         configured=installation.config,
-        elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
+        elsewhere=second_location(installation.config, installation.resolver, installation.clock),
         affected=None
         if incident_id is None
         else partial(affected_audience, installation, incident_id),

@@ -98,7 +98,7 @@ def test_simultaneous_approvals_are_both_counted(postgres_ledger: Ledger) -> Non
         threading.Thread(target=decide, args=(ledger, incident, name)) for name in ("ann", "ben")
     ]
     with ledger.database.write(actor="a", subject="s", action="test.held", now=NOW) as write:
-        write.alone()  # nobody commits before both have begun
+        write.exclude_writers()  # nobody commits before both have begun
         for thread in threads:
             thread.start()
         wait_until(lambda: waiting(ledger) == 2, "both approvals to wait")

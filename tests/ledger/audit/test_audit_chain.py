@@ -127,15 +127,15 @@ def test_idle_heartbeats_are_signed_hourly(ledger: Ledger, intruder: Intruder) -
     begun = ledger.audit.sign_head(NOW, beats_wait=hour)
     for minutes in (5, 30, 59):
         now = NOW + timedelta(minutes=minutes)
-        ledger.runners.beat(token, None, now)
+        ledger.runners.extend_lease(token, None, now)
         assert ledger.audit.sign_head(now, beats_wait=hour) == begun
     assert ledger.audit.sign_head(NOW + hour, beats_wait=hour) == begun + 3
-    ledger.runners.beat(token, None, NOW + hour)
+    ledger.runners.extend_lease(token, None, NOW + hour)
     _write(ledger, "calls")
     assert ledger.audit.sign_head(NOW + hour, beats_wait=hour) == begun + 5
-    ledger.runners.beat(token, None, NOW + hour)
+    ledger.runners.extend_lease(token, None, NOW + hour)
     assert ledger.audit.sign_head(NOW + hour) == begun + 6
-    ledger.runners.beat(token, None, NOW)  # the clock was put back
+    ledger.runners.extend_lease(token, None, NOW)  # the clock was put back
     assert ledger.audit.sign_head(NOW - hour, beats_wait=hour) == begun + 7
     assert ledger.audit.verify().is_whole
 
@@ -144,7 +144,7 @@ def test_what_others_beat_is_signed_at_once(ledger: Ledger) -> None:
     case = open_incident(ledger)
     token = ledger.runners.register(case, "direct", NOW)
     begun = ledger.audit.sign_head(NOW)
-    ledger.runners.beat(token, case, NOW)
+    ledger.runners.extend_lease(token, case, NOW)
     assert ledger.audit.sign_head(NOW, beats_wait=timedelta(hours=1)) == begun + 1
 
 

@@ -54,7 +54,7 @@ def test_one_of_two_runners_begins_a_step(postgres_ledger: Ledger) -> None:
 
     threads = [threading.Thread(target=expand) for _ in range(2)]
     with ledger.database.write(actor="a", subject="s", action="test.held", now=NOW) as write:
-        write.alone()  # nobody commits before both have looked
+        write.exclude_writers()  # nobody commits before both have looked
         for thread in threads:
             thread.start()
         wait_until(lambda: waiting(ledger) == 2, "both runners to wait")

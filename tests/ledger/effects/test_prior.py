@@ -186,7 +186,7 @@ def test_possible_lock_holds_an_account(
     look(ledger, second, who, ENABLED)
     batch = claimed(ledger, second, who, queue=LOCK)
     assert _holder(ledger, row) == second, "it is under way"
-    assert ledger.unknown_outcomes.lapse(second, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.expire_calls(second, lambda _: True, NOW) == 1
     assert _holder(ledger, row) == second, "nobody knows"
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     (token,) = (one.token for one in batch.effects)

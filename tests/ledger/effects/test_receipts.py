@@ -137,7 +137,7 @@ def test_five_attempts_end_in_failed(ledger: Ledger, incident: str) -> None:
 def _lapsed(ledger: Ledger, incident: str, who: str) -> Batch:
     """A claim with a call that took too long."""
     batch = claimed(ledger, incident, who)
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
     assert only(ledger, incident).state is EffectState.UNKNOWN
     return batch
 

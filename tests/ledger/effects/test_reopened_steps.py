@@ -43,7 +43,7 @@ def test_late_receipt_reopens_an_accepted_step(
 ) -> None:
     incident, who = in_doubt(ledger)
     batch = claimed(ledger, incident, who, queue=LOCK)
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: False, LATER) == 1
     ledger.decisions.accept(incident, "lock", "lee", LATER)
     failed = results(batch, EffectState.FAILED, reason="busy", retry_after=1)
     ledger.attempts.receipt(batch, failed, who, LATER)
@@ -59,7 +59,7 @@ def test_acceptance_waits_for_a_running_look(
     ledger = postgres_ledger
     incident, who = in_doubt(ledger)
     claimed(ledger, incident, who, queue=LOCK)
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: False, LATER) == 1
     row = only(ledger, incident)
     seen = Observed(target=row.target, happened=False, state={"enabled": True})
     refused: list[UsageError] = []
@@ -75,7 +75,7 @@ def test_acceptance_waits_for_a_running_look(
     )
     accepting = threading.Thread(target=accept)
     with ledger.database.write(actor="lee", subject=incident, action="test.busy", now=NOW) as write:
-        write.alone()  # so the look waits at its end, with all that it found written
+        write.exclude_writers()  # so the look waits at its end, with all that it found written
         settling.start()
         wait_until(lambda: waiting(ledger) == 1, "the look to wait")
         accepting.start()

@@ -63,7 +63,7 @@ def test_delayed_page_opens_no_ended_step(ledger: Ledger) -> None:
 
 def test_refused_page_opens_no_ended_step(ledger: Ledger) -> None:
     incident, who, _ = asked(ledger)
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
     ledger.steps.finish(incident, "lock", 1, StepState.DONE, "1 of 1 done", NOW)
     pages = (row for row in ledger.effects.of_incident(incident) if row.verb == PAGE)
     seen = [(row, Observed(target=row.target, happened=False)) for row in pages]
@@ -94,7 +94,7 @@ def test_failover_after_failure_restarts_the_step(ledger: Ledger) -> None:
     who = runner(ledger, incident)
     for _ in range(MOST_TRIES):
         batch = claimed(ledger, incident, who)
-        assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
+        assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
         (row,) = ledger.effects.of_incident(incident)
         seen = [(row, Observed(target=row.target, happened=False))]
         ledger.unknown_outcomes.settle(incident, seen, who, NOW)
@@ -125,7 +125,7 @@ def test_settling_receipt_keeps_a_persons_decision(ledger: Ledger) -> None:
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 2
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: False, LATER) == 2
     ledger.decisions.accept(incident, "lock", "lee", LATER)
     assert step_of(ledger, incident).is_accepted
     late = [

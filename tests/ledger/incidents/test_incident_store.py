@@ -149,7 +149,7 @@ def test_closing_waits_for_a_claim_in_progress(postgres_ledger: Ledger) -> None:
     claiming = threading.Thread(target=claim, args=(ledger, incident, who))
     closing = threading.Thread(target=close)
     with ledger.database.write(actor="a", subject="s", action="test.held", now=NOW) as write:
-        write.alone()  # nobody commits yet
+        write.exclude_writers()  # nobody commits yet
         claiming.start()
         wait_until(lambda: waiting(ledger) == 1, "the claim to wait for its commit")
         closing.start()
@@ -178,7 +178,7 @@ def test_joining_and_stopping_do_not_wait(postgres_ledger: Ledger, what: str) ->
 
     thread = threading.Thread(target=act)
     with ledger.database.write(actor="a", subject=case, action="test.joined", now=NOW) as write:
-        write.alone()  # as whoever joins does
+        write.exclude_writers()  # as whoever joins does
         thread.start()
         wait_until(lambda: waiting(ledger) == 1, "the other to wait")
         write.update(incidents, (case,), joined=1)

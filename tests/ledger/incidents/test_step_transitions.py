@@ -105,7 +105,7 @@ def test_step_with_due_effects_cannot_be_accepted(ledger: Ledger, incident: str)
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     who = runner(ledger, incident)
     claimed(ledger, incident, who, limits=Limits(batch=1))
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
     with pytest.raises(UsageError, match="has not ended"):
         ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
     claimed(ledger, incident, who)

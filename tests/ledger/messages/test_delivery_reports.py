@@ -40,7 +40,7 @@ def event(
 
 
 def hear(ledger: Ledger, *events: DeliveryEvent) -> DeliveryChanges:
-    return ledger.deliveries.hear(events, "events:grid", NOW)
+    return ledger.deliveries.store_reports(events, "events:grid", NOW)
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str)
 def test_accepted_message_survives_its_runner(ledger: Ledger, incident: str) -> None:
     batch = claimed(ledger, incident, runner(ledger, incident), queue=MAIL)
     hear(ledger, event(batch.effects[0].token, DELIVERED))
-    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 0
+    assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 0
     assert only(ledger, incident).state is EffectState.DONE
 
 

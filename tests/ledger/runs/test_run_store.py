@@ -31,7 +31,7 @@ def test_a_runner_whose_process_is_gone_is_dead(ledger: Ledger, place: Place) ->
     gone, here = ended.stdout.strip(), runner(ledger, incident)
     assert ledger.runners.is_dead(gone, NOW)
     assert not ledger.runners.is_dead(here, NOW)
-    assert ledger.runners.alive(incident, NOW) == [here]
+    assert ledger.runners.live(incident, NOW) == [here]
 
 
 def test_a_silent_runner_is_dead_after_its_lease(ledger: Ledger) -> None:
@@ -40,7 +40,7 @@ def test_a_silent_runner_is_dead_after_its_lease(ledger: Ledger) -> None:
     moment = timedelta(microseconds=1)
     assert not ledger.runners.is_dead(who, NOW + LEASE)
     assert ledger.runners.is_dead(who, NOW + LEASE + moment)
-    ledger.runners.beat(who, incident, NOW + LEASE)
+    ledger.runners.extend_lease(who, incident, NOW + LEASE)
     assert not ledger.runners.is_dead(who, NOW + 2 * LEASE)
     assert ledger.runners.is_dead(who, NOW + 2 * LEASE + moment)
 
@@ -64,15 +64,15 @@ def test_runners_are_counted_by_incident_and_servers_apart(ledger: Ledger) -> No
     one, other = open_incident(ledger), open_incident(ledger)
     who = runner(ledger, one)
     server = ledger.runners.register(None, "serve", NOW)
-    assert ledger.runners.alive(one, NOW) == [who]
-    assert ledger.runners.alive(other, NOW) == []
-    assert ledger.runners.alive(None, NOW) == [server]
+    assert ledger.runners.live(one, NOW) == [who]
+    assert ledger.runners.live(other, NOW) == []
+    assert ledger.runners.live(None, NOW) == [server]
 
 
 def test_idle_serve_beats_less_often(ledger: Ledger) -> None:
     server = ledger.runners.register(None, "serve", NOW)
-    assert ledger.runners.alive(None, NOW + SERVE_LEASE) == [server]
-    assert ledger.runners.alive(None, NOW + SERVE_LEASE + SERVE_LEASE.resolution) == []
+    assert ledger.runners.live(None, NOW + SERVE_LEASE) == [server]
+    assert ledger.runners.live(None, NOW + SERVE_LEASE + SERVE_LEASE.resolution) == []
     assert SERVE_LEASE >= 10 * LEASE
 
 

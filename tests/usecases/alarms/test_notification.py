@@ -16,7 +16,7 @@ from standfast.continuity.backup_anomalies import BackupAnomaly
 from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.runs.run_record import Origin
 from standfast.usecases.alarms import notification
-from standfast.usecases.alarms.notification import Alarm, damaged, jumped, tell
+from standfast.usecases.alarms.notification import Alarm, anomaly_alarm, damage_alarm, notify
 from standfast.usecases.backups.backup_run import newest_jumps, run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.verification import VAULT, verify
@@ -214,15 +214,15 @@ def newest_alarm(night: Night) -> tuple[str, dict[str, object]]:
 def test_alarm_without_recipients_is_in_the_status(tmp_path: Path, smtp_server: SmtpServer) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         alone = Night(installation=installation, folder=tmp_path, smtp=smtp_server)
-        assert tell(installation, damaged(is_damaged=True), "direct")
+        assert notify(installation, damage_alarm(is_damaged=True), "direct")
         state, summary = newest_alarm(alone)
         assert state == "failed"
         assert "standfast people add" in str(summary["problem"])
         enrol_people(installation, "dana")
-        assert not tell(installation, damaged(is_damaged=True), "direct")
+        assert not notify(installation, damage_alarm(is_damaged=True), "direct")
         alone.now[0] = installation.clock()
         assert [one.is_told for one in alone.status().alarms] == [False]
-        tell(installation, damaged(is_damaged=False), "direct")
+        notify(installation, damage_alarm(is_damaged=False), "direct")
         assert newest_alarm(alone)[0] == "over"
         assert alone.status().alarms == ()
 
@@ -232,7 +232,7 @@ def test_without_a_sender_the_ledger_says_what_lacks(
 ) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         enrol_people(installation, "dana")
-        tell(installation, damaged(is_damaged=True), "direct")
+        notify(installation, damage_alarm(is_damaged=True), "direct")
         _, summary = newest_alarm(
             Night(installation=installation, folder=tmp_path, smtp=smtp_server)
         )
@@ -246,15 +246,15 @@ def test_only_the_roles_that_are_named_are_told(night: Night) -> None:
     config_file.write_text(f"{text}alarm_roles = {list(roles)}\n")  # it ends in [backup]
     assert not set(roles) & set(night.installation.ledger.people.get("dana").roles)
     with installation_at(config_file, clock=lambda: night.now[0]) as installation:
-        tell(installation, damaged(is_damaged=True), "direct")
+        notify(installation, damage_alarm(is_damaged=True), "direct")
     assert night.mails == ["lee@example.com: Backup alarm: vault"]
 
 
 def test_alarm_claimed_by_another_watcher_is_left(night: Night) -> None:
     with recorded(night.installation, "alarm", "vault", "direct") as run:
-        assert not tell(night.installation, damaged(is_damaged=True), "direct")
+        assert not notify(night.installation, damage_alarm(is_damaged=True), "direct")
         run.ends("raised", {"about": ""})
-    assert not tell(night.installation, damaged(is_damaged=True), "direct")
+    assert not notify(night.installation, damage_alarm(is_damaged=True), "direct")
     assert night.mails == []
 
 
@@ -274,7 +274,7 @@ def test_first_host_in_the_ledger_notifies(
         return ours or start(*given, **more)
 
     monkeypatch.setattr(installation.runs, "start", beside)
-    assert tell(installation, damaged(is_damaged=True), "direct") == is_first
+    assert notify(installation, damage_alarm(is_damaged=True), "direct") == is_first
     assert night.mails == (both("Backup alarm: vault") if is_first else [])
 
 
@@ -292,7 +292,7 @@ def test_notification_of_another_host_is_not_repeated(
         return look(*given)
 
     monkeypatch.setattr(notification, "is_first", told_meanwhile)
-    assert not tell(night.installation, damaged(is_damaged=True), "direct")
+    assert not notify(night.installation, damage_alarm(is_damaged=True), "direct")
     assert night.mails == []
 
 
@@ -302,10 +302,10 @@ def test_undelivered_alarm_survives_a_fast_clock(
     night.smtp.answer_recipient("dana@example.com", "550 5.1.1 no such mailbox")
     night.smtp.answer_recipient("lee@example.com", "550 5.1.1 no such mailbox")
     night.forward(days=30)
-    assert tell(night.installation, damaged(is_damaged=True), "direct")
+    assert notify(night.installation, damage_alarm(is_damaged=True), "direct")
     night.forward(days=-30)
     night.smtp.answer_recipient("lee@example.com", "250 OK")
-    assert tell(night.installation, damaged(is_damaged=True), "direct")
+    assert notify(night.installation, damage_alarm(is_damaged=True), "direct")
     assert night.mails == ["lee@example.com: Backup alarm: vault"]
 
 
@@ -316,18 +316,18 @@ def test_alarm_of_a_dead_watcher_is_notified(night: Night) -> None:
     night.installation.ledger.runs.start("alarm", "vault", "direct", "os:test", night.now[0])
     assert mark_dead_runs_failed(night.installation, {}) == (("alarm", "vault"),)
     night.forward(hours=1)
-    assert tell(night.installation, damaged(is_damaged=True), "direct")
+    assert notify(night.installation, damage_alarm(is_damaged=True), "direct")
     assert night.mails == both("Backup alarm: vault")
 
 
 def test_resolved_unnotified_alarm_is_not_notified(night: Night) -> None:
-    assert not tell(night.installation, damaged(is_damaged=False), "direct")
+    assert not notify(night.installation, damage_alarm(is_damaged=False), "direct")
     assert night.installation.ledger.runs.all("alarm") == []
 
 
 def test_the_ledger_holds_no_address(night: Night) -> None:
     found = (BackupAnomaly(measure="changed", permille=900, usual_permille=20),)
-    assert tell(night.installation, jumped("main", "run-1", found), "direct")
+    assert notify(night.installation, anomaly_alarm("main", "run-1", found), "direct")
     state, summary = newest_alarm(night)
     assert (state, summary) == ("raised", {"about": "run-1", "people": 2, "done": 2})
     assert "90 % of the data changed; 2 % is usual" in night.newest_text
@@ -344,12 +344,12 @@ def test_undeliverable_alarm_stops_no_other(night: Night, monkeypatch: pytest.Mo
     def failing(installation: Installation, alarm: Alarm, way: str) -> bool:
         if alarm.subject == "freshness.main":
             raise StandfastError("the lock cannot be made")
-        return tell(installation, alarm, way)
+        return notify(installation, alarm, way)
 
     for name in ("main", "other"):
         run_backup(night.installation, name, "direct")
     night.forward(days=3)
-    monkeypatch.setattr("standfast.usecases.health.watchdog.tell", failing)
+    monkeypatch.setattr("standfast.usecases.health.watchdog.notify", failing)
     outcome = keep_watch(night.installation, "direct")
     assert outcome.troubles == ("alarm freshness.main: the lock cannot be made",)
     assert [alarm.subject for alarm in outcome.notified] == ["freshness.other"]

@@ -413,7 +413,7 @@ def test_individual_notices_wait_while_forbidden(office: Office) -> None:
         row for row in installation.ledger.effects.of_incident(opened) if row.step == "people"
     )
     lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=installation.clock())
-    installation.ledger.deliveries.hear([lost], "event", installation.clock())
+    installation.ledger.deliveries.store_reports([lost], "event", installation.clock())
     office.state(opened, FactKind.TOLD, "us-md-ag", at=None, is_so=False, reference="a mistake")
 
     def tell() -> None:

@@ -19,7 +19,7 @@ from standfast.evidence import bucket_copy
 from standfast.evidence.custody import Act, read_custody
 from standfast.records import EffectState, Mode
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.bucket_copies import elsewhere
+from standfast.usecases.evidence.bucket_copies import second_location
 from standfast.usecases.evidence.frozen_folders import copy_frozen, frozen, verify_frozen
 from standfast.usecases.health.check_results import Check, Verdict
 from standfast.usecases.health.installation_check import check_installation
@@ -108,7 +108,7 @@ def folder_of(installation: Installation, incident: str) -> Path:
 
 
 def names_in(installation: Installation) -> list[str]:
-    to = elsewhere(installation.config, installation.resolver, installation.clock)
+    to = second_location(installation.config, installation.resolver, installation.clock)
     assert to is not None
     return [stat.name for stat in to.open().list("")]
 
@@ -145,7 +145,7 @@ def test_frozen_evidence_is_locked_in_the_bucket(
 def test_the_bucket_alone_gives_back_every_byte(installation: Installation) -> None:
     incident = freeze(installation)
     folder = folder_of(installation, incident)
-    to = elsewhere(installation.config, installation.resolver, installation.clock)
+    to = second_location(installation.config, installation.resolver, installation.clock)
     assert to is not None
     store, name = to.open(), folder.relative_to(installation.config.custody.folder).as_posix()
     for one in ("manifest.json", "seal.dsse.json"):
@@ -165,7 +165,9 @@ def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
         SourceContext(
             signing_key=read_signing_key(installation.config.custody.key),
             clock=installation.clock,
-            elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
+            elsewhere=second_location(
+                installation.config, installation.resolver, installation.clock
+            ),
             reveal=reveal,
         ),
     )
@@ -381,7 +383,7 @@ def test_large_files_are_copied_in_pieces(
     size = log.stat().st_size
     pieces = [name for name in names_in(installation) if "/files/" in name]
     assert len(pieces) == 1 + -(-size // 1000)
-    to = elsewhere(installation.config, installation.resolver, installation.clock)
+    to = second_location(installation.config, installation.resolver, installation.clock)
     assert to is not None
     store = to.open()
     assert b"".join(store.get(name) for name in pieces if not name.endswith("X")).count(b"999\n")

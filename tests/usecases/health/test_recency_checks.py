@@ -8,7 +8,7 @@ from standfast.errors import ExitStatus
 from standfast.records import Mode
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.restore_drill import run_drill
-from standfast.usecases.exercises.tabletop import answer, find_exercise, start, turn
+from standfast.usecases.exercises.tabletop import answer, current_inject, find_exercise, start
 from standfast.usecases.health import adapter_checks, backup_checks, local_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict, fail, lacking, ok, warn
 from standfast.usecases.health.installation_check import check_installation
@@ -103,7 +103,7 @@ def test_plan_does_not_count_as_practice(
         assert untried() == everything - {"account-takeover"}
         begun = start(installation, find_exercise("ransomware")).incident
         assert untried() == everything - {"account-takeover"}, "nobody said anything yet"
-        first = turn(installation, begun).inject
+        first = current_inject(installation, begun).inject
         assert first is not None
         answer(installation, begun, first.letters[0] if first.letters else "we would", ())
         assert untried() == everything - {"account-takeover", "ransomware"}

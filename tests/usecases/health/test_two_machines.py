@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from standfast.errors import ExitStatus
-from standfast.usecases.alarms.notification import damaged, tell
+from standfast.usecases.alarms.notification import damage_alarm, notify
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.verification import verify
@@ -231,17 +231,17 @@ def part(one: Path, other: Path) -> None:
 
 def test_alarm_of_the_other_machine_is_left(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
-    alarm = damaged(is_damaged=True)
+    alarm = damage_alarm(is_damaged=True)
     with at(other) as there:
-        assert tell(there, alarm, "serve")
-        assert tell(there, damaged(is_damaged=False), "serve")
+        assert notify(there, alarm, "serve")
+        assert notify(there, damage_alarm(is_damaged=False), "serve")
     with at(one) as here, recorded(here, "alarm", "vault", "serve") as run:
         with at(other) as there:
-            assert not tell(there, alarm, "serve")
+            assert not notify(there, alarm, "serve")
             assert mark_dead_runs_failed(there, {}) == ()
         run.ends("raised", {"about": ""})
     with at(other) as there:
-        assert not tell(there, alarm, "serve")
+        assert not notify(there, alarm, "serve")
         states = [row.state for row in there.ledger.runs.all("alarm")]
     assert states == ["done", "raised", "over", "failed"]
 

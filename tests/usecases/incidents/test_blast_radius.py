@@ -18,7 +18,7 @@ from standfast.config.sections.procedures import CommandConfig, ParameterConfig
 from standfast.playbook.planned_effects import Draft
 from standfast.records import EffectState, Mode, StepState
 from standfast.usecases.incidents import lifecycle
-from standfast.usecases.incidents.blast_radius import LockedAccounts, over_limit, whose
+from standfast.usecases.incidents.blast_radius import LockedAccounts, over_limit, owners_of
 from standfast.usecases.incidents.plan import as_lines, plan_incident
 from tests.usecases.conftest import Centre
 from tests.usecases.twins import ACCOUNTS, SimulatedInstallation, simulated_installation
@@ -250,4 +250,4 @@ def test_plan_warns_of_an_approvers_phone(phones: SimulatedInstallation) -> None
         )
     ]
     people = [replace(lee, accounts=("phones:desk7",))]
-    assert whose(drafts, people, phones.config) == ["lee"]
+    assert owners_of(drafts, people, phones.config) == ["lee"]

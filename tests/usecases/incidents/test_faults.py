@@ -389,7 +389,7 @@ def test_a_heart_that_misses_a_beat_goes_on(
         raise Unavailable("ledger: locked by another process for 30 s")
 
     monkeypatch.setattr(lifecycle, "LEASE", timedelta(seconds=0.03))
-    monkeypatch.setattr(type(installation.ledger.runners), "beat", beat)
+    monkeypatch.setattr(type(installation.ledger.runners), "extend_lease", beat)
     case = installation.open("lock")
     with lifecycle._runner(installation, case, "direct"):
         assert beats.acquire(timeout=60)

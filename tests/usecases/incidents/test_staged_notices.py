@@ -150,7 +150,7 @@ def test_canary_losing_a_tenth_holds_others(
         if (row.step, row.verb) == (TOLD, SEND) and row.state is EffectState.DONE
     ]
     now = centre.installation.clock()
-    centre.installation.ledger.deliveries.hear(
+    centre.installation.ledger.deliveries.store_reports(
         [
             DeliveryEvent(token=token, state=state, at=now)
             for token, state in zip(done, lost, strict=False)

@@ -48,7 +48,7 @@ def test_correction_reaches_exactly_the_wrong_recipients(
     ]
     now = centre.installation.clock()
     lost = DeliveryEvent(token=got[0].token, state=DeliveryState.BOUNCED, at=now)
-    centre.installation.ledger.deliveries.hear([lost], "event", now)
+    centre.installation.ledger.deliveries.store_reports([lost], "event", now)
 
     plan = corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
     assert (plan.step, plan.recipients, plan.refused) == ("correction-1", 3, 0)
@@ -162,7 +162,7 @@ def test_possible_recipients_are_corrected_too(
             DeliveryEvent(token=rows[f"{name}@example.net"].token, state=state, at=now)
             for name, state in heard.items()
         ]
-        installation.ledger.deliveries.hear(events, "event", now)
+        installation.ledger.deliveries.store_reports(events, "event", now)
         plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
         assert (plan.recipients, plan.refused) == (3, 0)
         corrected = {
@@ -200,7 +200,7 @@ def test_closed_incident_is_not_corrected(centre: Centre) -> None:
     lifecycle.close(centre.installation, case, by="dana")
     with pytest.raises(Refused, match="closed"):
         corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
-    assert correction_history.standing_corrections(centre.installation, case, TOLD) == []
+    assert correction_history.valid_corrections(centre.installation, case, TOLD) == []
 
 
 def test_correction_uses_the_language_of_the_notice(

@@ -284,7 +284,7 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
         )
         for number, state in heard.items()
     ]
-    installation.ledger.deliveries.hear(events, "event", installation.clock())
+    installation.ledger.deliveries.store_reports(events, "event", installation.clock())
     there = held_recipients.unreached(installation, case)
     whys = [one.why for one in there]
     assert whys[:2] == ["the mail bounced", "the provider did not try"]
@@ -341,7 +341,7 @@ def test_twice_undelivered_person_is_notified_and_corrected(
             if row.token.startswith(bounced[-1])
         ]
         lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=installation.clock())
-        installation.ledger.deliveries.hear([lost], "event", installation.clock())
+        installation.ledger.deliveries.store_reports([lost], "event", installation.clock())
         there = [one for one in held_recipients.unreached(installation, case) if not one.decision]
         assert [one.mark for one in there] == [row.token[:8]]
         step = individual_notices.plan_individual_notice(
@@ -379,7 +379,7 @@ def test_twice_undelivered_person_is_notified_and_corrected(
         state=DeliveryState.BOUNCED,
         at=installation.clock(),
     )
-    installation.ledger.deliveries.hear([lost], "event", installation.clock())
+    installation.ledger.deliveries.store_reports([lost], "event", installation.clock())
     told = individual_notices.plan_individual_notice(
         installation, case, lost.token[:8], to=["three@example.net"], because=WHY, by="lee"
     )
@@ -464,7 +464,7 @@ def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
 
     def hear(state: DeliveryState) -> None:
         heard = DeliveryEvent(token=row.token, state=state, at=installation.clock())
-        installation.ledger.deliveries.hear([heard], "event", installation.clock())
+        installation.ledger.deliveries.store_reports([heard], "event", installation.clock())
 
     hear(DeliveryState.BOUNCED)
     assert not_notified(centre) == (2, 0)
@@ -633,11 +633,11 @@ def test_returned_letter_is_not_mailed(
     furnish_letters(centre)
     case = approved(centre)
     installation = centre.installation
-    letters.posted(installation, case, TOLD, by="lee")
+    letters.record_posted(installation, case, TOLD, by="lee")
     (row, _) = [
         r for r in installation.ledger.effects.of_incident(case) if r.target.startswith("post:")
     ]
-    letters.came_back(installation, case, TOLD, [row.token], by="lee")
+    letters.record_returned(installation, case, TOLD, [row.token], by="lee")
     with pytest.raises(UsageError, match="sent by letter"):
         individual_notices.plan_individual_notice(
             installation, case, row.token, to=["ana@example.net"], because=WHY, by="lee"

@@ -104,9 +104,9 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     assert len([m for m in centre.smtp.delivered if "customer" in m.recipients[0]]) == 17
 
     with pytest.raises(ApprovalRefused):
-        letters.posted(installation, case, TOLD)  # the step names roles
+        letters.record_posted(installation, case, TOLD)  # the step names roles
     with pytest.raises(UsageError, match="in the future"):
-        letters.posted(
+        letters.record_posted(
             installation, case, TOLD, at=installation.clock() + timedelta(days=1), by="lee"
         )
     rows = [
@@ -116,28 +116,28 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     ]
     first = rows[0].token[:8]
     with pytest.raises(UsageError, match="was posted"):
-        letters.came_back(installation, case, TOLD, [first], by="lee")  # what nobody posted
+        letters.record_returned(installation, case, TOLD, [first], by="lee")  # what nobody posted
     with pytest.raises(UsageError, match=r"opened 20.*Correct the time of posting"):
-        letters.posted(
+        letters.record_posted(
             installation, case, TOLD, at=installation.clock() - timedelta(days=1), by="lee"
         )
     with pytest.raises(UsageError, match="no such letter"):
-        letters.posted(installation, case, TOLD, marks=["ffffffff"], by="lee")
-    assert letters.posted(installation, case, TOLD, at=day, marks=[first], by="lee") == 1
+        letters.record_posted(installation, case, TOLD, marks=["ffffffff"], by="lee")
+    assert letters.record_posted(installation, case, TOLD, at=day, marks=[first], by="lee") == 1
     with pytest.raises(UsageError, match="waits to be posted"):
-        letters.posted(installation, case, TOLD, marks=[first], by="lee")
-    assert letters.posted(installation, case, TOLD, at=day, by="lee") == 1
+        letters.record_posted(installation, case, TOLD, marks=[first], by="lee")
+    assert letters.record_posted(installation, case, TOLD, at=day, by="lee") == 1
     with pytest.raises(UsageError, match="waits to be posted"):
-        letters.posted(installation, case, TOLD, by="lee")
+        letters.record_posted(installation, case, TOLD, by="lee")
     one = counted(centre, case)
     assert one.counts == {End.HANDED_OVER: 19, End.REFUSED: 1}
     by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
     assert {(line.ended_at, line.reason) for line in by_post} == {(day, "posted, says lee")}
 
-    assert letters.came_back(installation, case, TOLD, [first, first.upper()], by="lee") == 1
+    assert letters.record_returned(installation, case, TOLD, [first, first.upper()], by="lee") == 1
     said = installation.clock()
     events = len(installation.ledger.timeline(case))
-    assert letters.came_back(installation, case, TOLD, [first], by="lee") == 1
+    assert letters.record_returned(installation, case, TOLD, [first], by="lee") == 1
     (back,) = [line for line in lines(centre, case) if line.end is End.BOUNCED]
     assert back.ended_at is not None
     assert back.ended_at <= said
@@ -158,7 +158,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, step, person, PASSPHRASES[person])
     centre.advance(case)
-    assert letters.discarded(installation, case, step, "the wrong town", by="lee") == 1
+    assert letters.record_discarded(installation, case, step, "the wrong town", by="lee") == 1
     again, before = held_recipients.unreached(installation, case)
     assert (before.mark, before.decision) == (first, f"told by step {step}")
     assert (again.why, again.decision) == ("thrown away unposted, says lee: the wrong town", "")
@@ -213,10 +213,10 @@ def test_interrupted_posting_repeats_with_its_day(
 
     monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
     with monkeypatch.context() as dying:
-        dying.setattr(installation.ledger.deliveries, "hear", die)
+        dying.setattr(installation.ledger.deliveries, "store_reports", die)
         with pytest.raises(Died):
-            letters.posted(installation, case, TOLD, at=day, by="lee")
-    assert letters.posted(installation, case, TOLD, at=day, by="lee") == 2
+            letters.record_posted(installation, case, TOLD, at=day, by="lee")
+    assert letters.record_posted(installation, case, TOLD, at=day, by="lee") == 2
     by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
     assert [(line.ended_at, line.reason) for line in by_post] == [(day, "posted, says lee")] * 2
 
@@ -236,7 +236,7 @@ def test_crash_leaves_each_letter_written_once(centre: Centre, is_written: bool)
     assert batch is not None
     if is_written:
         outside.call(batch)
-    installation.ledger.unknown_outcomes.lapse(case, lambda _: True, later)
+    installation.ledger.unknown_outcomes.expire_calls(case, lambda _: True, later)
     centre.installation = replace(installation, clock=lambda: later + timedelta(seconds=1))
     centre.advance(case)
     (page,) = (installation.config.folder / "letters").glob("*.html")
@@ -259,13 +259,13 @@ def test_shared_mark_is_ambiguous(centre: Centre, monkeypatch: pytest.MonkeyPatc
     (page,) = (installation.config.folder / "letters").glob("*.html")
     assert 'id="letter-abcdef12' in page.read_text()
     with pytest.raises(UsageError, match="2 letters match"):
-        letters.posted(installation, case, TOLD, marks=["abcdef12"], by="lee")
+        letters.record_posted(installation, case, TOLD, marks=["abcdef12"], by="lee")
     with pytest.raises(UsageError, match="no such letter"):
-        letters.posted(installation, case, TOLD, marks=[rows[0].token[:7]], by="lee")
-    assert letters.posted(installation, case, TOLD, by="lee") == 2
+        letters.record_posted(installation, case, TOLD, marks=[rows[0].token[:7]], by="lee")
+    assert letters.record_posted(installation, case, TOLD, by="lee") == 2
     with pytest.raises(UsageError, match="2 letters match"):
-        letters.came_back(installation, case, TOLD, ["ABCDEF12"], by="lee")
-    assert letters.came_back(installation, case, TOLD, [rows[0].token], by="lee") == 1
+        letters.record_returned(installation, case, TOLD, ["ABCDEF12"], by="lee")
+    assert letters.record_returned(installation, case, TOLD, [rows[0].token], by="lee") == 1
     (back,) = [line for line in lines(centre, case) if line.end is End.BOUNCED]
     assert back.person == rows[0].handle[:16]
 
@@ -275,22 +275,25 @@ def test_discarded_letter_notified_nobody(centre: Centre) -> None:
     case = approved(centre)
     installation = centre.installation
     with pytest.raises(UsageError, match="reason: missing"):
-        letters.discarded(installation, case, TOLD, "", by="lee")
+        letters.record_discarded(installation, case, TOLD, "", by="lee")
     rows = [
         row
         for row in installation.ledger.effects.of_incident(case)
         if row.target.startswith("post:")
     ]
     mark = rows[0].token[:8]
-    assert letters.discarded(installation, case, TOLD, "wrong text", marks=[mark], by="lee") == 1
-    assert letters.posted(installation, case, TOLD, by="lee") == 1
+    assert (
+        letters.record_discarded(installation, case, TOLD, "wrong text", marks=[mark], by="lee")
+        == 1
+    )
+    assert letters.record_posted(installation, case, TOLD, by="lee") == 1
     one = counted(centre, case)
     assert one.counts == {End.HANDED_OVER: 18, End.REFUSED: 2}
     assert "thrown away unposted, says lee: wrong text" in {
         line.reason for line in lines(centre, case)
     }
     with pytest.raises(UsageError, match="waits to be posted"):
-        letters.posted(installation, case, TOLD, marks=[mark], by="lee")
+        letters.record_posted(installation, case, TOLD, marks=[mark], by="lee")
     wrong = {"what_happened": "not-concerned"}
     plan = corrections.correct(installation, case, TOLD, wrong, requested_by="dana")
     assert plan.recipients == 18
@@ -301,14 +304,14 @@ def test_many_letters_are_all_discarded(centre: Centre, monkeypatch: pytest.Monk
     monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
     furnish_letters(centre)
     case = approved(centre)
-    assert letters.discarded(centre.installation, case, TOLD, "wrong text", by="lee") == 2
+    assert letters.record_discarded(centre.installation, case, TOLD, "wrong text", by="lee") == 2
     assert counted(centre, case).counts == {End.HANDED_OVER: 17, End.REFUSED: 3}
 
 
 def test_correction_of_letter_is_a_letter(centre: Centre) -> None:
     furnish_letters(centre)
     case = approved(centre)
-    letters.posted(centre.installation, case, TOLD, by="lee")
+    letters.record_posted(centre.installation, case, TOLD, by="lee")
     wrong = {"what_happened": "not-concerned"}
     plan = corrections.correct(centre.installation, case, TOLD, wrong, requested_by="dana")
     assert (plan.recipients, plan.refused) == (19, 0)
@@ -317,7 +320,7 @@ def test_correction_of_letter_is_a_letter(centre: Centre) -> None:
     ends = {one.step: one.counts for one in account(centre.installation, case)}
     assert ends[plan.step] == {End.HANDED_OVER: 17, End.PRINTED: 2}
     with pytest.raises(UsageError, match="waits to be posted"):
-        letters.posted(
+        letters.record_posted(
             centre.installation, case, TOLD, by="lee"
         )  # those of the other step wait still
     pages = (centre.installation.config.folder / "letters").glob("*.html")
@@ -337,13 +340,15 @@ def test_first_of_two_letter_reports_counts(
         if row.target.startswith("post:")
     ]
     marks = [rows[0].token]
-    of_ledger: Any = Deliveries.hear if is_posted else Notices.discard
+    of_ledger: Any = Deliveries.store_reports if is_posted else Notices.discard
     name = of_ledger.__name__
 
     def say(mark: str, by: str, *, is_posted: bool) -> int:
         if is_posted:
-            return letters.posted(installation, case, TOLD, marks=[mark] if mark else (), by=by)
-        return letters.discarded(
+            return letters.record_posted(
+                installation, case, TOLD, marks=[mark] if mark else (), by=by
+            )
+        return letters.record_discarded(
             installation, case, TOLD, "wrong text", marks=[mark] if mark else (), by=by
         )
 
@@ -370,10 +375,12 @@ def test_late_letter_report_is_told_so(centre: Centre, monkeypatch: pytest.Monke
 
     def kim_is_first(*given: Any) -> int:
         monkeypatch.setattr(Notices, "discard", of_ledger)
-        assert letters.posted(installation, case, TOLD, by="kim") == 2
+        assert letters.record_posted(installation, case, TOLD, by="kim") == 2
         return of_ledger(*given)
 
     monkeypatch.setattr(Notices, "discard", kim_is_first)
     with pytest.raises(UsageError, match="waits to be posted"):
-        letters.discarded(installation, case, TOLD, "wrong text", by="lee")
-    assert "letters.discarded" not in {one.action for one in installation.ledger.timeline(case)}
+        letters.record_discarded(installation, case, TOLD, "wrong text", by="lee")
+    assert "letters.record_discarded" not in {
+        one.action for one in installation.ledger.timeline(case)
+    }

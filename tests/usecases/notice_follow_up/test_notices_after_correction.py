@@ -69,7 +69,7 @@ def bounce(centre: Centre, case: str, step: str, address: str) -> EffectRow:
     ]
     now = centre.installation.clock()
     lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
-    centre.installation.ledger.deliveries.hear([lost], "event", now)
+    centre.installation.ledger.deliveries.store_reports([lost], "event", now)
     return row
 
 
@@ -286,7 +286,7 @@ def test_failed_message_is_not_sent_after_correction(tmp_path: Path, failed: str
                 if (one.step, one.target) == (TOLD, f"mail:{four}")
             ]
             lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
-            installation.ledger.deliveries.hear([lost], "event", now)
+            installation.ledger.deliveries.store_reports([lost], "event", now)
             step = individual_notices.plan_individual_notice(
                 installation, case, row.token[:8], to=[guardian], because=WHY, by="lee"
             ).step

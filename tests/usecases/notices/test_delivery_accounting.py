@@ -161,7 +161,7 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
     there = installation.ledger.effects.of_incident(case)
     rows = [row for row in there if (row.step, row.verb) == (TOLD, "notices.send")]
     now = installation.clock()
-    installation.ledger.deliveries.hear(
+    installation.ledger.deliveries.store_reports(
         [
             DeliveryEvent(token=rows[0].token, state=DeliveryState.DELIVERED, at=now),
             DeliveryEvent(token=rows[1].token, state=DeliveryState.BOUNCED, at=now),

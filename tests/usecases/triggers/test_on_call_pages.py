@@ -187,7 +187,7 @@ def test_left_page_hides_no_failure(
     clock.pass_by(seconds=1)
     left = installation.ledger.runs.start("page", "siem", "serve", "os:test", installation.clock())
     installation.ledger.runs.finish(left, "page", "done", {}, "os:test", installation.clock())
-    with closing(installation.teller()) as outside:
+    with closing(installation.alarm_channels()) as outside:
         assert (
             notification_obstacle(installation.ledger, outside, SIEM)
             == "its last page reached nobody"
