@@ -162,7 +162,7 @@ class Incidents:
         with self._database.write(
             actor=actor, subject=incident_id, action=EXTENDED, now=now
         ) as write:
-            write.alone()
+            write.exclude_writers()
             row = write.connection.execute(
                 select(incident).where(incident.c.id == incident_id)
             ).one()
