@@ -25,7 +25,7 @@ SAMPLE ?= 8
 SEED ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint format docs lock sbom audit bench clean
+.PHONY: help demo test test-all lint format docs site lock sbom audit bench clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /make \1:	/p' Makefile | expand -t 14
@@ -59,6 +59,9 @@ docs: .venv/installed-dev ## write the pages that come from the code
 	$(BIN)/standfast playbook page --to docs/playbooks
 	$(BIN)/python -m standfast.playbook.json_schema > playbooks/schema.json
 	$(BIN)/python -m tests.project.module_map
+
+site: .venv/installed-dev ## the documentation as a web site, in dist/site/
+	$(BIN)/python -m tests.project.documentation_site dist/site
 
 lock: .venv/installed-dev ## resolve pyproject.toml into requirements/; UPGRADE=--upgrade for newer ones
 	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt

@@ -1,0 +1,40 @@
+"""Documentation site: a strict build of all pages."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.project.documentation_site import build
+from tests.project.test_tree import ROOT
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    try:
+        build(folder)
+    except subprocess.CalledProcessError as error:
+        pytest.fail(error.stderr)
+    return folder
+
+
+def test_site_has_each_page(site: Path) -> None:
+    pages = {path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md")}
+    built = {path.relative_to(site) for path in site.rglob("*.html")}
+    index = {page.with_name("index.html") for page in pages if page.name == "README.md"}
+    assert {page.with_suffix(".html") for page in pages if page.name != "README.md"} | index < built
+
+
+def test_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    loaded = re.compile(
+        r"<(?:script|img|iframe|link rel=\"stylesheet\")[^>]*(?:src|href)=\"(?:https?:)?//"
+    )
+    assert [str(page) for page in site.rglob("*.html") if loaded.search(page.read_text())] == []
+
+
+def test_list_of_playbooks_is_complete() -> None:
+    folder = ROOT / "docs/playbooks"
+    listed = re.findall(r"\]\(([\w-]+\.html)\)", (folder / "README.md").read_text())
+    assert sorted(listed) == sorted(path.name for path in folder.glob("*.html"))
