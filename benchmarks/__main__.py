@@ -27,6 +27,7 @@ NAMES = (
     "openldap",
     "paced",
     "notices",
+    "drill",
     "backup_vs_peers",
     "backup_across_a_network",
 )

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from standfast.usecases.drills.clean_point_search import CleanPoint, newest_clean
 
 
-@given(st.integers(0, 300), st.data())
+@given(st.integers(0, 365), st.data())
 def test_clean_point_is_found_with_few_looks(count: int, data: st.DataObject) -> None:
     dirty = data.draw(st.integers(0, count))  # the newest so many
     looks: set[int] = set()
@@ -17,7 +17,7 @@ def test_clean_point_is_found_with_few_looks(count: int, data: st.DataObject) ->
     position = newest_clean(count, is_clean, found)
     assert position == (dirty if dirty < count else None)
     assert found.is_monotone
-    assert len(looks) <= 11
+    assert len(looks) <= 10
 
 
 @given(st.lists(st.booleans(), max_size=60))
