@@ -132,12 +132,12 @@ def _first_missing_segments(names: Iterable[str], segment_bytes: int) -> Iterato
     an earlier timeline. Otherwise a server that died with unarchived segments and was followed by
     its standby would leave an unnoticed gap.
     """
-    per_file = 0x1_0000_0000 // max(segment_bytes, _LEAST_SEGMENT_BYTES)
+    per_file = _segments_per_file(segment_bytes)
     earlier: list[tuple[int, str]] = []
     segments = [
-        (name[:_TIMELINE_DIGITS], _number(name, per_file))
+        (name[:_TIMELINE_DIGITS], segment_number(name, segment_bytes))
         for name in names
-        if _SEGMENT.fullmatch(name)
+        if is_segment(name)
     ]
     for timeline, group in groupby(segments, key=itemgetter(0)):
         numbers = [number for _, number in group]
@@ -151,9 +151,19 @@ def _first_missing_segments(names: Iterable[str], segment_bytes: int) -> Iterato
         earlier += [(number, timeline) for number in numbers]
 
 
-def _number(segment: str, per_file: int) -> int:
+def is_segment(name: str) -> bool:
+    """Return whether a file name is that of a complete segment."""
+    return _SEGMENT.fullmatch(name) is not None
+
+
+def segment_number(segment: str, segment_bytes: int) -> int:
+    """Return the number of a segment, which is the same on each timeline."""
     file, low = segment[_TIMELINE_DIGITS:-_FILE_DIGITS], segment[-_FILE_DIGITS:]
-    return int(file, 16) * per_file + int(low, 16)
+    return int(file, 16) * _segments_per_file(segment_bytes) + int(low, 16)
+
+
+def _segments_per_file(segment_bytes: int) -> int:
+    return 0x1_0000_0000 // max(segment_bytes, _LEAST_SEGMENT_BYTES)
 
 
 def _vector(status: os.stat_result) -> _Vector:

@@ -80,6 +80,11 @@ class DatabaseCheckConfig(Section):
         "it, or otherwise from the moment at which the backup was consistent.",
         examples=["SELECT max(changed_at) FROM contacts"],
     )
+    timeout_seconds: Seconds = Field(
+        default=300.0,
+        description="Time limit of each query in a drill. After it the check has failed.",
+        examples=[60],
+    )
 
 
 class CommandCheckConfig(Section):

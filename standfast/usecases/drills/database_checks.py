@@ -16,6 +16,7 @@ from standfast.config.sections.services import DatabaseCheckConfig
 from standfast.plurals import counted
 from standfast.records import utc
 from standfast.usecases.drills.check_result import CheckFinding
+from standfast.usecases.drills.throwaway import ThrowawayServer
 
 
 class QueriedServer(Protocol):
@@ -41,6 +42,8 @@ def check_database(
     database = check.database
     try:
         server.value("SELECT 1", database)
+        if isinstance(server, ThrowawayServer):  # settings of a real server stay as they are
+            server.limit_statements(check.timeout_seconds, database)
     except ProgramFailed as error:
         return CheckFinding(problem="the database was not loaded", output=str(error))
     rows: dict[str, int] = {}
@@ -70,7 +73,8 @@ def _missing_rows(
         try:
             count = server.row_count(table, check.database)
         except ProgramFailed:
-            yield f"table {table} does not exist"
+            limit = f"{check.timeout_seconds:g} s"
+            yield f"table {table} does not exist, or is not counted within {limit}"
             continue
         name = f"{check.source}/{check.database}/{table}"
         rows[name] = count
@@ -86,7 +90,7 @@ def _failed_assertions(check: DatabaseCheckConfig, server: QueriedServer) -> Ite
         try:
             is_true = server.value(assertion, check.database) in _TRUE
         except ProgramFailed:
-            yield f"assertion {number} cannot be run"
+            yield f"assertion {number} cannot be run within {check.timeout_seconds:g} s"
             continue
         if not is_true:
             yield f"assertion {number} is false"

@@ -65,6 +65,10 @@ class ThrowawayServer(ABC):
         """Count the rows of a table; raise `ProgramFailed` if it is missing."""
 
     @abstractmethod
+    def limit_statements(self, seconds: float, database: str) -> None:
+        """End later statements that run longer; raise `ProgramFailed` on an error."""
+
+    @abstractmethod
     def structure(self, database: str) -> Structure:
         """Check constraints, foreign keys and indexes.
 

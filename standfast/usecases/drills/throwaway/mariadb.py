@@ -192,6 +192,9 @@ class ThrowawayMariadb(ThrowawayServer):
     def row_count(self, table: str, database: str) -> int:
         return int(self.value(f"SELECT count(*) FROM {identifier(table)}", database))  # noqa: S608 - quoted
 
+    def limit_statements(self, seconds: float, database: str) -> None:
+        self.value(f"SET GLOBAL max_statement_time = {seconds}", database)
+
     def structure(self, database: str) -> Structure:
         orphans = sum(int(self.value(query, database)) for query in self._orphans(database))
         tables = [row[0] for row in self._rows(_TABLES.format(schema=literal(database)), database)]

@@ -180,6 +180,11 @@ class ThrowawayPostgresql(ThrowawayServer):
         name = ".".join(identifier(part) for part in table.split("."))
         return int(self.value(f"SELECT count(*) FROM {name}", database))  # noqa: S608 - quoted
 
+    def limit_statements(self, seconds: float, database: str) -> None:
+        milliseconds = max(1, round(seconds * 1000))
+        name = identifier(database)
+        self.value(f"ALTER DATABASE {name} SET statement_timeout = {milliseconds}", database)
+
     def structure(self, database: str) -> Structure:
         constraints = int(self.value(_NOT_VALIDATED, database))
         indexes = int(self.value(_INVALID_INDEXES, database))

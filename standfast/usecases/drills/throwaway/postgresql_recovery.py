@@ -3,7 +3,8 @@
 - The programs are of the major version of the base: another version does not start on it.
 - The settings of the source are not used, because they name its folders and run its commands. So an
   extension that must be preloaded does not work in a drill.
-- The log is replayed to a time, or to its end; then the server is promoted.
+- The log is replayed to a time, or to its end; then the server is promoted. PostgreSQL takes a
+  missing segment for the end of the log. So a segment after that end fails the recovery.
 - A physical copy repeats the rows and indexes of the source: no constraint is checked again.
 """
 
@@ -16,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.sources.client_programs import ProgramFailed
+from backup.sources.postgresql.wal_spool import is_segment, segment_number
 from standfast.usecases.drills.throwaway.postgresql import (
     SETTINGS,
     PostgresqlPrograms,
@@ -26,6 +28,10 @@ from standfast.usecases.drills.throwaway.server_process import Isolation
 _REPLAY_SECONDS = 24 * 3600.0
 _SUPERUSER = "SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1"
 _REPLAYED_TO = "SELECT pg_last_xact_replay_timestamp()"
+_REPLAY_END = (
+    "SELECT pg_last_wal_replay_lsn() || ' ' || setting FROM pg_settings"
+    " WHERE name = 'wal_segment_size'"
+)
 _RECOVERY = {
     **SETTINGS,
     "wal_level": "replica",
@@ -89,6 +95,9 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         if until is not None:
             settings["recovery_target_time"] = until.isoformat()
         self._serve(programs, data, settings, _REPLAY_SECONDS)
+        if until is None:
+            end, segment_bytes = self.value(_REPLAY_END, "postgres").split()
+            _refuse_gap([path.name for path in segments.iterdir()], end, int(segment_bytes))
         replayed_to = self.value(_REPLAYED_TO, "postgres")
         self._server = replace(self._server, user=self.value(_SUPERUSER, "postgres"))
         return replayed_to
@@ -101,6 +110,25 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         raise ProgramFailed(
             f"the base backup is of PostgreSQL {version}, whose server programs are not installed."
             f" Install the package postgresql-{version}"
+        )
+
+
+def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> None:
+    """Raise `ProgramFailed` if segments follow that were not replayed.
+
+    The segment directly after the end may exist: nothing was written to it yet.
+    """
+    high, _, low = replay_end.partition("/")
+    last = ((int(high, 16) << 32) + int(low, 16) - 1) // segment_bytes
+    later = sorted(
+        name
+        for name in names
+        if is_segment(name) and segment_number(name, segment_bytes) > last + 1
+    )
+    if later:
+        raise ProgramFailed(
+            f"the replay ended at {replay_end}, before segment {later[0]}: a segment between is"
+            " missing. The next base backup ends the gap"
         )
 
 
