@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from backup.records import INSTALLATION_SET
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.actions.shared_arguments import INDICATORS
 from standfast.playbook.planned_effects import Expansion
@@ -18,7 +19,8 @@ DRILL = "drill"  # the built-in procedure
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     configured, wanted = planner.config.backup.sets, arguments["sets"]
-    names = list(configured) if wanted == "all" else list(cast("Sequence[str]", wanted))
+    data = [name for name in configured if name != INSTALLATION_SET]
+    names = data if wanted == "all" else list(cast("Sequence[str]", wanted))
     if arguments["services"] is not None:
         needed = _sets_of(str(arguments["services"]), planner.config.services)
         names = [name for name in names if name in needed]
