@@ -75,3 +75,12 @@ def test_number_of_any_length_is_handled(site: OwnedSite, tmp_path: Path) -> Non
         assert point.name == "desk-1/0000000002"
     assert repository.restore(point, tmp_path / "out").problems == ()
     assert (tmp_path / "out/files/note").read_text() == "as of run 2"
+
+
+def test_latest_is_no_copy_of_the_installation(site: OwnedSite) -> None:
+    source = site.folder.parent / "source"
+    log, host = site.folder / "host.log", site.host_of("host")
+    site.back_up(source, host=host, send_log=log, set_name="installation")
+    repository = opened(site, "desk-1")
+    assert repository.resolve("latest").name == "desk-1/0000000002"
+    assert repository.resolve("latest", "installation").name == "desk-1/0000000003"

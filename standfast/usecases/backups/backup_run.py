@@ -147,7 +147,10 @@ def run_backup(
         else:
             outcome = dataclasses.replace(
                 outcome,
-                jumps=_jumps(
+                # The ledger grows with an incident, whose operators need no alarm about that.
+                jumps=()
+                if set_name == INSTALLATION_SET
+                else _jumps(
                     before, outcome, sheds=any(source.is_self_pruning for source in sources)
                 ),
                 is_incomparable=result.sent_anew and bool(before),
