@@ -13,6 +13,7 @@ import pyrage
 import pytest
 
 from tests.cli.desk import ROOT, Desk
+from tests.servers.postgres import Postgres
 from tests.servers.scim import ScimServer
 
 
@@ -194,6 +195,35 @@ def test_recovery_refuses_what_it_cannot_use(desk: Desk, lost: Lost) -> None:
     assert not (lost.new / "standfast.toml").exists()
     (lost.new / "file").write_text("of somebody")
     assert desk.run(*lost.words()).status == 4
+
+
+@pytest.mark.xdist_group("databases")
+def test_ledger_on_lost_server_is_restored(
+    desk: Desk, installation: Path, postgres_server: Postgres
+) -> None:
+    lost = prepared(installation, f'programs = "{postgres_server.programs}"\n')
+    with postgres_server.database() as database:
+        text = lost.config_file.read_text()
+        ledger = f'\n[ledger]\nurl = "{postgres_server.url(database)}"\nwitness = "w.jsonl"\n'
+        lost.config_file.write_text(text.replace("\n[ledger]\n", ledger))
+        assert desk.run("init", lost.folder).status == 0
+        assert desk.run("backup", "run").status == 0
+        shutil.rmtree(lost.folder)
+        postgres_server.execute(f"DROP DATABASE {database} WITH (FORCE)")
+        postgres_server.execute(f"CREATE DATABASE {database} TEMPLATE template0")
+
+        recovered = desk.json(*lost.words())
+        assert recovered["is_ledger_on_server"]
+        desk.use(lost.new / "standfast.toml")
+        address = postgres_server.url(database, driver="")
+        desk.monkeypatch.setenv("LEDGER_ADDRESS", address)
+        restored = desk.run(
+            *("backup", "restore", recovered["point"], "--set", "installation"),
+            *("--into", "env:LEDGER_ADDRESS", "--identity", lost.offline / "identity.txt"),
+        )
+        assert restored.status == 0, restored
+        assert desk.run("audit", "verify").status == 3, "the new witness has no head yet"
+        assert desk.run("backup", "run", "installation").status == 0
 
 
 _KILLED = """

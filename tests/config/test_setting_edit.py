@@ -1,0 +1,34 @@
+"""Edits of one setting in a configuration file."""
+
+import tomllib
+
+import pytest
+
+from standfast.config.setting_edit import with_setting
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[backup]\n",
+        '[backup] # where\nvault = "old" # a comment\n[backup.sets.main]\n',
+        "[backup]\nvault = 'old'\n",
+        "[backup.sets.main]\nsources = []\n",
+        'backup.vault = "old"\n',
+        'backup = { vault = "old", writer = "h" }\n',
+        '[backup]\nwriter = "vault = old"\nvault = "old"\n',
+        '[other]\nvault = "kept"\n',
+    ],
+)
+def test_setting_is_changed_and_others_stay(text: str) -> None:
+    before = tomllib.loads(text)
+    after = tomllib.loads(with_setting(text, "backup", "vault", '/mnt/a "b"\\c'))
+    assert after["backup"].pop("vault") == '/mnt/a "b"\\c'
+    before.setdefault("backup", {}).pop("vault", None)
+    assert after == before
+
+
+def test_comments_and_layout_stay() -> None:
+    text = "# first\n[backup]  # here\n\n# of the vault\nvault = 'old'  # end\n"
+    assert with_setting(text, "backup", "vault", "new") == text.replace("'old'", '"new"')
