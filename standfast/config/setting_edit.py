@@ -1,9 +1,11 @@
 """Edit of one setting in a configuration file; comments and layout stay."""
 
 import re
+import tomllib
 
 from standfast.config.line_numbers import key_lines
 from standfast.config.toml_writer import toml, toml_key
+from standfast.errors import ConfigurationError
 
 _TEXT = r"""("(?:[^"\\]|\\.)*"|'[^']*')"""
 
@@ -11,9 +13,22 @@ _TEXT = r"""("(?:[^"\\]|\\.)*"|'[^']*')"""
 def with_setting(text: str, table: str, key: str, value: str) -> str:
     """Return the text with `key` of a top-level table set to a text.
 
-    The caller validates the result: a value over several lines stays, and TOML refuses the key if
-    the table is written inline.
+    Raise `ConfigurationError` for a layout that this cannot edit, such as a value of several lines.
     """
+    edited = _edited(text, table, key, value)
+    try:
+        is_set = tomllib.loads(edited)[table][key] == value
+    except tomllib.TOMLDecodeError:
+        is_set = False
+    if not is_set:
+        raise ConfigurationError(
+            f"{table}.{key}: its layout prevents the change. Restore the file with `standfast "
+            "backup restore latest --set installation --to DIR`, and set it by hand."
+        )
+    return edited
+
+
+def _edited(text: str, table: str, key: str, value: str) -> str:
     lines = text.splitlines(keepends=True)
     assignment = f"{toml_key(key)} = {toml(value)}"
     number = key_lines(text).get((table, key))

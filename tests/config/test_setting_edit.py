@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from standfast.config.setting_edit import with_setting
+from standfast.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,14 @@ def test_setting_is_changed_and_others_stay(text: str) -> None:
     assert after["backup"].pop("vault") == '/mnt/a "b"\\c'
     before.setdefault("backup", {}).pop("vault", None)
     assert after == before
+
+
+@pytest.mark.parametrize(
+    "text", ['[backup]\nvault = """\nold"""\n', 'backup = { writer = "host-1" }\n']
+)
+def test_other_layout_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        with_setting(text, "backup", "vault", "new")
 
 
 def test_comments_and_layout_stay() -> None:

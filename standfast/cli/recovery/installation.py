@@ -13,7 +13,7 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ def installation(
     from standfast.usecases.core.installation import system_clock
     from standfast.usecases.setup.installation_recovery import Request, recover_installation
 
-    before = parse_moment(at)
+    if vault is None and call.config_if_any() is None:
+        raise UsageError(
+            "vault: none is named. Add --vault DIR, or name a configuration with [backup.s3] by -c."
+        )
     request = Request(
         vault=call.stores().vault if vault is None else DirectoryStore(vault),
         vault_folder=vault,
@@ -86,7 +89,7 @@ def installation(
         keys=identity.absolute().parent if keys is None else keys,
         into=into,
         env=call.env,
-        at=before,
+        at=parse_moment(at),
         host=host,
     )
     with show_from_first_report(call, "recovering the installation") as report:
@@ -121,7 +124,7 @@ def _lines(recovered: "RecoveredInstallation") -> list[Line]:
     config = f"standfast -c {quote(str(recovered.config_file))}"
     if recovered.is_on_server:
         lines += [
-            "The ledger is in PostgreSQL. If that server is lost, restore the dump into a new one:",
+            "The ledger is in PostgreSQL. If that server is lost, restore its dump into a new one:",
             f"  {config} backup restore {recovered.point} --set installation \\",
             "    --into env:LEDGER_ADDRESS --identity FILE",
             "and stop each open live incident before `standfast serve`.",

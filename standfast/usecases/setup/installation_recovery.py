@@ -151,13 +151,17 @@ def recover_installation(
         is_on_server = ledger_file(config.ledger.url) is None
         stopped = () if is_on_server else _settle_ledger(config_file, request.env, point, clock)
         resolver = SystemResolver(env=request.env, base_dir=into)
-        expected = config.backup.sets[INSTALLATION_SET].sources
+        copied = config.backup.sets.get(INSTALLATION_SET)  # None: the table was just removed
         result = RecoveredInstallation(
             config_file=config_file,
             point=point.name,
             made_at=point.time,
             restored=restored,
-            lacking=tuple(part.name for part in expected if part.name not in restored),
+            lacking=tuple(
+                part.name
+                for part in (copied.sources if copied else ())
+                if part.name not in restored
+            ),
             changed=changed,
             secrets=tuple(
                 (key, reference)
@@ -286,10 +290,15 @@ def _configuration(
 
 
 def _place_parts(config: Config, staging: Path, into: Path) -> tuple[str, ...]:
-    """Move the parts of a copy to their paths; return those that are in place."""
+    """Move the parts of a copy to their paths; return those that are in place.
+
+    A ledger on a server counts if the copy has its dump.
+    """
     restored = [CONFIGURATION]
     ledger = ledger_file(config.ledger.url)
-    if ledger is not None and _move_file(staging / LEDGER, ledger, into):
+    if ledger is None:
+        restored += [LEDGER] if any((staging / LEDGER).glob("*.dump")) else []
+    elif _move_file(staging / LEDGER, ledger, into):
         restored.append(LEDGER)
     for name, part in FILE_PARTS.items():
         path = path_of(config, part)

@@ -185,6 +185,10 @@ def test_earlier_copy_is_chosen_by_time(desk: Desk, lost: Lost) -> None:
 
 def test_recovery_refuses_what_it_cannot_use(desk: Desk, lost: Lost) -> None:
     assert desk.run(*lost.words()).status == 2, "the vault has no copy yet"
+    desk.monkeypatch.delenv("STANDFAST_CONFIG")
+    unnamed = desk.run("recover", "installation", *lost.words()[4:])
+    assert (unnamed.status, "--vault" in unnamed.err) == (2, True)
+    desk.use(lost.config_file)
     assert desk.run("backup", "run", "installation").status == 0
     assert desk.run(*lost.words("--at", "2020-01-01T00:00Z")).status == 2
     assert desk.run(*lost.words("--host", "host-9")).status == 2
@@ -214,6 +218,7 @@ def test_ledger_on_lost_server_is_restored(
 
         recovered = desk.json(*lost.words())
         assert recovered["is_ledger_on_server"]
+        assert recovered["lacking"] == []
         desk.use(lost.new / "standfast.toml")
         address = postgres_server.url(database, driver="")
         desk.monkeypatch.setenv("LEDGER_ADDRESS", address)
