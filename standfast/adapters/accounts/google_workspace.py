@@ -31,23 +31,22 @@ from standfast.adapters.accounts.base.second_factors import (
     count_second_factors,
     second_factor_deadline,
 )
-from standfast.adapters.clients.credentials import RenewedCredential
-from standfast.adapters.clients.http_status import status_error
-from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
+from standfast.adapters.clients.google_api import (
+    ADMIN_API,
+    TOKENS,
+    google_credential,
+    google_status_error,
+)
 from standfast.config.sections.account_providers import GoogleWorkspaceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
 from standfast.records import JsonObject, Order, Proof
-from standfast.retry_rules import RETRY_SECONDS
 from standfast.time_limit import Deadline
 
-DIRECTORY = "https://admin.googleapis.com"
-TOKENS = "https://oauth2.googleapis.com/token"
 SCOPE = (
     "https://www.googleapis.com/auth/admin.directory.user "
     "https://www.googleapis.com/auth/admin.directory.user.security"
 )
-_TOO_FAST = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
 
 
 class GoogleWorkspace(HttpConnector):
@@ -65,17 +64,13 @@ class GoogleWorkspace(HttpConnector):
         settings: GoogleWorkspaceConfig,
         context: BuildContext,
         *,
-        directory_url: str = DIRECTORY,
+        directory_url: str = ADMIN_API,
         token_url: str = TOKENS,
     ) -> None:
         address = f"{directory_url}/admin/directory/v1"
         super().__init__(name, address, limits_of(settings), clock=context.clock)
-        signer = JwtSigner(name, context.reveal(settings.private_key))
-        endpoint = TokenEndpoint(self._http, token_url, context.clock)
-        self.credential = RenewedCredential(
-            endpoint.by_service_account(
-                settings.service_account, settings.administrator, signer, SCOPE
-            )
+        self.credential = google_credential(
+            name, settings, context.reveal, self._http, context.clock, SCOPE, token_url=token_url
         )
 
     def canonical(self, name: str) -> str:
@@ -202,12 +197,7 @@ class GoogleWorkspace(HttpConnector):
         return True
 
     def _status_error(self, answer: Answer) -> Unavailable:
-        if answer.status == 403 and _reason(answer) in _TOO_FAST:
-            return Unavailable(
-                "the directory is busy",
-                retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS,
-            )
-        return status_error(answer)
+        return google_status_error(answer)
 
 
 def _account(user: Mapping[str, object]) -> Account:
@@ -219,15 +209,3 @@ def _account(user: Mapping[str, object]) -> Account:
         return Account(id=account_id, is_enabled=None, prior={"suspended": None}, name=name)
     is_enabled = not suspended and user.get("archived") is not True
     return Account(id=account_id, is_enabled=is_enabled, prior={"suspended": suspended}, name=name)
-
-
-def _reason(answer: Answer) -> str:
-    """Return the first reason of Google's error, one of its fixed words."""
-    try:
-        body = answer.json()
-    except (ValueError, RecursionError):
-        return ""
-    error = body.get("error") if isinstance(body, dict) else None
-    errors = error.get("errors") if isinstance(error, dict) else None
-    first = errors[0] if isinstance(errors, list) and errors else None
-    return str(first.get("reason")) if isinstance(first, dict) else ""

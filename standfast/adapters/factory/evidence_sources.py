@@ -16,6 +16,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "commands": "CommandsEvidence",
     "entra": "EntraEvidence",
     "files": "FilesEvidence",
+    "google_workspace": "GoogleWorkspaceEvidence",
     "journald": "JournaldEvidence",
     "okta": "OktaEvidence",
     "postgresql": "PostgresqlEvidence",

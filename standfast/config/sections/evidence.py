@@ -45,6 +45,9 @@ JournalUnit = Annotated[
     str,
     like(r"[A-Za-z0-9:_.@*?\[\]\\][A-Za-z0-9:_.@*?\[\]\\-]*", "a unit is written like ssh.service"),
 ]
+GoogleApplication = Annotated[
+    str, like(r"[a-z_]{1,40}", "an application is written like login or user_accounts")
+]
 JournalMatch = Annotated[
     str, like(r"[A-Z0-9_]+=[^\x00-\x1f]+", "a match is written like _UID=1002")
 ]
@@ -178,6 +181,19 @@ class EntraEvidenceConfig(DirectoryLogConfig):
     )
 
 
+class GoogleWorkspaceEvidenceConfig(DirectoryLogConfig):
+    """The activities of a Google Workspace customer."""
+
+    kind: Literal["google_workspace"] = Field(
+        description="The activities that Google Workspace reports.", examples=["google_workspace"]
+    )
+    applications: Annotated[Items[GoogleApplication], Field(min_length=1)] = Field(
+        default=("login", "admin", "token", "user_accounts"),
+        description="The applications whose activities are collected, as Google names them.",
+        examples=[["login", "admin", "token", "drive"]],
+    )
+
+
 class PostgresqlEvidenceConfig(Section):
     """The log of a PostgreSQL server, and audit tables of a database."""
 
@@ -277,6 +293,7 @@ EvidenceConfig: TypeAlias = Annotated[
     | CommandsEvidenceConfig
     | OktaEvidenceConfig
     | EntraEvidenceConfig
+    | GoogleWorkspaceEvidenceConfig
     | PostgresqlEvidenceConfig
     | S3EvidenceConfig,
     Field(discriminator="kind"),
