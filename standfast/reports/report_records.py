@@ -103,7 +103,7 @@ class EvidenceLine:
     state: EffectState
     files: int = 0
     size_bytes: int = 0
-    unread: int = 0
+    unread: int = 0  # items that were not read, or not in full
     manifest: str = ""  # SHA-256
     folder: str = ""
     clock: str = ""  # the offset of the host's clock; "" if not recorded

@@ -1,6 +1,7 @@
 """`standfast evidence`: list, verify, stamp, copy and export evidence."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
 from standfast.local_time import second
 from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from standfast.usecases.evidence.frozen_folders import Frozen
 
 _UNCHECKED = "It is unknown whether a folder is missing: "
 
@@ -47,7 +51,7 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
             second(datetime.fromisoformat(folder.collected_at), zone)
             if folder.collected_at
             else "",
-            "DAMAGED" if folder.problems else counted(folder.files, "file"),
+            "DAMAGED" if folder.problems else _describe_content(folder),
             f"clock {folder.clock}" if folder.clock else "",
             f"time stamp: {folder.stamp}" if folder.stamp else "",
             str(folder.folder),
@@ -210,3 +214,12 @@ evidence = Group(
     help="List, verify, time-stamp, copy and export frozen evidence.",
     commands=[list_evidence, verify, stamp, copy, export],
 )
+
+
+def _describe_content(folder: "Frozen") -> str:
+    """Return the number of files, and of those that are missing or incomplete."""
+    return (
+        counted(folder.files, "file")
+        + (f", {folder.incomplete} incomplete" if folder.incomplete else "")
+        + (f", {folder.unread} not read" if folder.unread else "")
+    )

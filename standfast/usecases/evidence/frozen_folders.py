@@ -57,6 +57,7 @@ class Frozen:
     collected_at: str = ""
     files: int = 0
     unread: int = 0
+    incomplete: int = 0  # files of which a part could not be collected
     clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
     problems: tuple[str, ...] = ()
     stamp: str = ""  # the state of its time stamp; "" if there is none and none is required
@@ -81,6 +82,7 @@ class Frozen:
             "collected_at": self.collected_at,
             "files": self.files,
             "unread": self.unread,
+            "incomplete": self.incomplete,
             "clock": self.clock,
             "problems": list(self.problems),
             "stamp": self.stamp,
@@ -112,6 +114,7 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
                 collected_at=manifest.ended,
                 files=counts.files,
                 unread=counts.unread,
+                incomplete=counts.incomplete,
                 clock=offset_in_words(manifest.clock.offset_microseconds) if manifest.clock else "",
                 stamp=_stamp_said(folder, is_wanted=config.custody.timestamp is not None),
             )

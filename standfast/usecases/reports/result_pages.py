@@ -376,7 +376,7 @@ def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
                 state=effect.state,
                 files=int(facts.get("files", 0)),
                 size_bytes=int(facts.get("size_bytes", 0)),
-                unread=int(facts.get("unread", 0)),
+                unread=int(facts.get("unread", 0)) + int(facts.get("incomplete", 0)),
                 manifest=str(facts.get("manifest", "")),
                 folder=str(facts.get("folder", "")),
                 clock=offset_in_words(facts["clock_offset_microseconds"])

@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.commands import CommandsEvidence
+from standfast.adapters.evidence_sources.sealed_source import SourceContext
+from standfast.adapters.factory.live_adapters import read_signing_key
+from standfast.config.sections.evidence import CommandsEvidenceConfig
 from standfast.errors import ConfigurationError, ExitStatus
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
-from standfast.records import Mode
+from standfast.records import Mode, Order
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.incidents.lifecycle import advance, open_incident
+from tests.adapters.settings import reveal
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
@@ -78,3 +84,24 @@ def test_cut_custody_lines_are_named(left: int, tmp_path: Path) -> None:
         found = verify_frozen(installation, opened.incident)
         assert found.exit_status is ExitStatus.DAMAGED
         assert "it was cut or replaced" in found.evidence[0].problems[0]
+
+
+def test_incomplete_files_are_counted(tmp_path: Path) -> None:
+    with installation_at(furnish(tmp_path)) as installation:
+        config = installation.config
+        custody = Custody(
+            incident="inc-1", collector="dana", reason="", folder=config.custody.folder / "inc-1"
+        )
+        commands = (("/bin/sh", "-c", "echo half; exit 1"), ("/bin/echo", "whole"), ("/nowhere",))
+        source = CommandsEvidence(
+            "live",
+            CommandsEvidenceConfig(kind="commands", commands=commands),
+            SourceContext(
+                signing_key=read_signing_key(config.custody.key),
+                clock=installation.clock,
+                reveal=reveal,
+            ),
+        )
+        source.collect(Order(token="token", verb="evidence.snapshot", target="live"), custody)
+        (folder,) = frozen(config)
+    assert (folder.files, folder.incomplete, folder.unread) == (3, 1, 1)  # one has the messages
