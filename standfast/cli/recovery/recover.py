@@ -8,6 +8,7 @@ from standfast.cli.incidents.stop_and_resume import resume, stop
 from standfast.cli.incidents.undo import undo
 from standfast.cli.parsing.commands import Command, Group
 from standfast.cli.recovery.installation import installation
+from standfast.cli.recovery.paper import paper
 from standfast.cli.recovery.service_recovery import open_, plan, status
 
 
@@ -25,6 +26,6 @@ recover = Group(
     commands=[
         *(plan, open_, status),
         *map(_under_recover, (approve, answer, accept, retry, stop, resume, undo, close)),
-        installation,
+        *(paper, installation),
     ],
 )

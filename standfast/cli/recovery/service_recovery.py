@@ -19,11 +19,12 @@ from standfast.cli.incidents.incident_opening import (
 from standfast.cli.incidents.incident_progress import print_outcome
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option
+from standfast.cli.recovery.paper import paper_lines
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import measured, size
 from standfast.errors import ExitStatus, UsageError
-from standfast.records import timestamp
+from standfast.records import Json, timestamp
 
 if TYPE_CHECKING:
     from standfast.usecases.recovery.recovery_plan import RecoveryPlan
@@ -134,6 +135,7 @@ def open_(
 def status(call: Call, incident: str | None) -> ExitStatus:
     """Show each set with its clocks, and each service with RTO and RPO."""
     from standfast.usecases.incidents.lifecycle import look
+    from standfast.usecases.recovery.paper_list import paper_items
     from standfast.usecases.recovery.recovery_status import recovery_status
 
     with open_incident(call, incident) as (installation, incident_id, _):
@@ -142,12 +144,18 @@ def status(call: Call, incident: str | None) -> ExitStatus:
         for set_status in found.sets:
             lines += _status_lines(set_status)
         lines += [objective_line(service) for service in found.services]
+        items = paper_items(installation, incident_id)
+        lines += paper_lines(items)
+        details: dict[str, Json] = {
+            "recovery": found.as_json(),
+            "paper": [item.as_json() for item in items],
+        }
         outcome = look(installation, incident_id)
         return print_outcome(
             call,
             installation,
             outcome,
-            {"recovery": found.as_json()},
+            details,
             [*lines, ""] if lines else (),
         )
 

@@ -113,6 +113,10 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "recovery.returned":
             where = detail.get("path") or f"database {detail.get('database')}"
             return f"put the data of before back: {where}"
+        case "paper.listed":
+            return f"listed {counted(int(detail.get('count', 0)), 'item')} from paper"
+        case "paper.entered":
+            return f"entered item {detail.get('number')} from paper"
         case "recovery.done":
             return f"recovered set {detail.get('set')}: {_objectives(detail)}"
         case "attempts.lapsed":

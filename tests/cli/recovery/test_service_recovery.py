@@ -71,3 +71,17 @@ def test_recovery_is_opened_approved_and_undone(at_recovery: Desk) -> None:
     desk.sign_in_with(PASSPHRASES["lee"])
     desk.run("recover", "approve", "--digest", desk.asked()[:16], "--as", "lee")
     assert tree(live / "recordings") == {NOTE: b"pay\n"}
+
+
+def test_status_shows_what_is_on_paper(at_recovery: Desk) -> None:
+    desk = at_recovery
+    desk.sign_in_with(PASSPHRASES["dana"])
+    desk.run("recover", "open", "crm", "--as", "dana")
+    (desk.folder / "paper.csv").write_text("owner,item\nAda,bookings\nGrace,refunds\n")
+    assert len(desk.json("recover", "paper", "--add", "paper.csv", "--as", "dana")["items"]) == 2
+    desk.run("recover", "paper", "--entered", "2", "--as", "dana")
+    assert "1 of 2 entered" in desk.run("recover", "status").out
+    (_, entered) = desk.json("recover", "status")["paper"]
+    assert entered["entered_by"] == "dana"
+    both = ("recover", "paper", "--add", "paper.csv", "--entered", "2")
+    assert desk.run(*both).status == ExitStatus.USAGE

@@ -1,0 +1,75 @@
+"""`standfast recover paper`: list entries on paper, with their owners."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath, sign_in_options
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.passphrase import signed_in
+from standfast.errors import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from standfast.usecases.recovery.paper_list import PaperItem
+
+
+@command(
+    "paper",
+    exits={
+        ExitStatus.DONE: "the items are listed, added or marked as entered",
+        ExitStatus.USAGE: "the file is not valid, or there is no such item",
+        ExitStatus.REFUSED: "the incident is closed",
+    },
+    example="standfast recover paper --add paper.csv --as dana",
+)
+@incident_argument
+@click.option(
+    "--add",
+    "file",
+    type=FilePath(),
+    metavar="FILE",
+    help="Add the items of a CSV file with the columns owner and item.",
+)
+@click.option("--entered", type=int, metavar="NUMBER", help="Mark an item as entered.")
+@sign_in_options("Sign in as this person; else the user of this command is recorded.")
+@click.pass_obj
+def paper(call: Call, incident: str | None, file: Path | None, entered: int | None) -> ExitStatus:
+    """List what was written on paper during an outage, with owners.
+
+    The timeline shows who listed and who entered, without the text.
+    """
+    from standfast.usecases.recovery.paper_list import add_items, enter_item, paper_items
+
+    if file is not None and entered is not None:
+        raise UsageError("--add and --entered exclude each other. Give one of them.")
+    with open_incident(call, incident) as (installation, incident_id, _):
+        if file is not None:
+            add_items(installation, incident_id, file, by=signed_in(call, installation))
+        elif entered is not None:
+            enter_item(installation, incident_id, entered, by=signed_in(call, installation))
+        items = paper_items(installation, incident_id)
+    return call.say(
+        {"incident": incident_id, "items": [item.as_json() for item in items]},
+        [*paper_lines(items)] or [f"{incident_id} has no paper list. Add one with --add FILE."],
+    )
+
+
+def paper_lines(items: "tuple[PaperItem, ...]") -> list[Line]:
+    """Return the items as a table after a line with their counts."""
+    if not items:
+        return []
+    entered = sum(item.entered_at is not None for item in items)
+    rows = [
+        [
+            str(item.number),
+            f"entered by {item.entered_by}" if item.entered_at else "open",
+            item.owner,
+            item.item,
+        ]
+        for item in items
+    ]
+    return [f"From paper: {entered} of {len(items)} entered.", Table(rows=rows, indent=2)]
