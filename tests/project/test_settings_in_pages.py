@@ -25,6 +25,12 @@ kind = "files"
 name = "recordings"
 path = "/srv/recordings"
 """
+MAIN = """
+[[backup.sets.main.sources]]
+kind = "files"
+name = "my-files"
+path = "/srv/my-files"
+"""
 CRM = """
 [[backup.sets.crm.sources]]
 kind = "files"
@@ -50,6 +56,9 @@ host = "/var/run/postgresql"
         ("drills.md", SETS),
         ("monitoring.md", SETS),
         ("recover-a-service.md", CRM),
+        ("recover-installation.md", ""),
+        ("tutorial.md", MAIN),
+        ("write-a-playbook.md", ""),
     ],
 )
 def test_settings_in_pages_load(page: str, before: str, tmp_path: Path) -> None:

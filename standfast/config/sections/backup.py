@@ -187,7 +187,7 @@ class BackupSetConfig(Section):
 class InstallationCopyConfig(Section):
     """Copies of this installation, as the backup set `installation`.
 
-    docs/recovery.md lists what a copy has, and explains the recovery.
+    docs/recover-installation.md lists what a copy has, and explains the recovery.
     """
 
     schedule: CronSchedule = Field(
