@@ -6,7 +6,7 @@ Rules
   only in an unfiltered log.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from standfast.adapters.clients.entra_api import entra_credential, next_page_mark
@@ -15,7 +15,7 @@ from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.config.sections.account_providers import EntraConfig
 from standfast.config.sections.evidence import EntraEvidenceConfig
 from standfast.http_client import Answer
-from standfast.records import timestamp
+from standfast.records import JsonObject, timestamp
 
 _MOST_A_PAGE = "999"
 
@@ -26,13 +26,14 @@ class EntraEvidence(PagedHttpSource):
     def __init__(self, name: str, settings: EntraEvidenceConfig, context: SourceContext) -> None:
         directory = context.directory(settings.directory, EntraConfig)
         super().__init__(name, settings, context, f"{directory.graph_url}/v1.0")
+        self._accounts = settings.accounts
         self.credential = entra_credential(directory, context.reveal, self._http, context.clock)
 
     def _logs(self, since: datetime, until: datetime) -> Sequence[Log]:
         def log(name: str, path: str, time_field: str, account_field: str) -> Log:
             parts = [f"{time_field} ge {timestamp(since)} and {time_field} le {timestamp(until)}"]
-            if self._settings.accounts:
-                either = (f"{account_field} eq {_quote(it)}" for it in self._settings.accounts)
+            if self._accounts:
+                either = (f"{account_field} eq {_quote(it)}" for it in self._accounts)
                 parts.append(f"({' or '.join(either)})")
             query = {"$filter": " and ".join(parts), "$top": _MOST_A_PAGE}
             return Log(name=name, path=path, query=query)
@@ -47,7 +48,7 @@ class EntraEvidence(PagedHttpSource):
             ),
         )
 
-    def _next_query(self, answer: Answer) -> Mapping[str, str] | None:
+    def _next_query(self, answer: Answer) -> JsonObject | None:
         page = answer.json()
         if not isinstance(page, dict) or not isinstance(page.get("value"), list):
             raise ValueError("not a page of a log")

@@ -6,7 +6,7 @@ Rules
 - Google delivers some activities hours later, so a freeze soon after them does not have them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import quote
 
@@ -22,7 +22,7 @@ from standfast.config.sections.account_providers import GoogleWorkspaceConfig
 from standfast.config.sections.evidence import GoogleWorkspaceEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
-from standfast.records import timestamp
+from standfast.records import JsonObject, timestamp
 
 SCOPE = "https://www.googleapis.com/auth/admin.reports.audit.readonly"
 _MOST_A_PAGE = "1000"
@@ -42,6 +42,7 @@ class GoogleWorkspaceEvidence(PagedHttpSource):
     ) -> None:
         directory = context.directory(settings.directory, GoogleWorkspaceConfig)
         super().__init__(name, settings, context, f"{reports_url}/admin/reports/v1")
+        self._accounts = settings.accounts
         self._applications = settings.applications
         self.credential = google_credential(
             settings.directory,
@@ -55,7 +56,7 @@ class GoogleWorkspaceEvidence(PagedHttpSource):
 
     def _logs(self, since: datetime, until: datetime) -> Sequence[Log]:
         window = {"startTime": timestamp(since), "endTime": timestamp(until)}
-        accounts = [quote(account, safe="@") for account in self._settings.accounts]
+        accounts = [quote(account, safe="@") for account in self._accounts]
         return tuple(
             Log(
                 name=f"{application}/{account}" if accounts else application,
@@ -66,7 +67,7 @@ class GoogleWorkspaceEvidence(PagedHttpSource):
             for account in accounts or ["all"]
         )
 
-    def _next_query(self, answer: Answer) -> Mapping[str, str] | None:
+    def _next_query(self, answer: Answer) -> JsonObject | None:
         page = answer.json()
         if not isinstance(page, dict) or not isinstance(page.get("items", []), list):
             raise ValueError("not a page of activities")

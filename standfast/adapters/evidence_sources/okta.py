@@ -8,7 +8,7 @@ Rules
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from standfast.adapters.clients.okta_api import next_cursor, okta_credential, okta_status_error
@@ -18,7 +18,7 @@ from standfast.config.sections.account_providers import OktaConfig
 from standfast.config.sections.evidence import OktaEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
-from standfast.records import timestamp
+from standfast.records import JsonObject, timestamp
 
 SCOPE = "okta.logs.read"
 _MOST_A_PAGE = "1000"
@@ -30,6 +30,7 @@ class OktaEvidence(PagedHttpSource):
     def __init__(self, name: str, settings: OktaEvidenceConfig, context: SourceContext) -> None:
         directory = context.directory(settings.directory, OktaConfig)
         super().__init__(name, settings, context, directory.url)
+        self._accounts = settings.accounts
         self.credential = okta_credential(
             settings.directory, directory, context.reveal, self._http, context.clock, SCOPE
         )
@@ -41,13 +42,13 @@ class OktaEvidence(PagedHttpSource):
             "sortOrder": "ASCENDING",
             "limit": _MOST_A_PAGE,
         }
-        if self._settings.accounts:
+        if self._accounts:
             query["filter"] = " or ".join(
-                f"actor.alternateId eq {json.dumps(account)}" for account in self._settings.accounts
+                f"actor.alternateId eq {json.dumps(account)}" for account in self._accounts
             )
         return (Log(name="system-log", path="/api/v1/logs", query=query),)
 
-    def _next_query(self, answer: Answer) -> Mapping[str, str] | None:
+    def _next_query(self, answer: Answer) -> JsonObject | None:
         events = answer.json()
         if not isinstance(events, list):
             raise ValueError("not a list of events")

@@ -14,7 +14,7 @@ Rules
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,15 +31,16 @@ from standfast.adapters.evidence_sources.sealed_source import (
     SealedSource,
     SourceContext,
 )
-from standfast.config.sections.evidence import DirectoryLogConfig
+from standfast.config.sections.evidence import PagedLogConfig
 from standfast.errors import Unavailable
 from standfast.evidence.collected_file import CollectedFile, unread
 from standfast.evidence.manifest import Item, Kind
 from standfast.http_client import Answer, HttpClient
+from standfast.records import JsonObject
 from standfast.retry_rules import MOST_TRIES
 from standfast.time_limit import Deadline
 
-_Page: TypeAlias = tuple[bytes, Mapping[str, str] | None]  # a body, and the next page's query
+_Page: TypeAlias = tuple[bytes, JsonObject | None]  # a body, and the next page's query
 _PAGE_SECONDS = 60.0
 
 
@@ -49,16 +50,19 @@ class Log:
 
     name: str  # of its folder
     path: str
-    query: Mapping[str, str]
+    query: JsonObject
 
 
 class PagedHttpSource(SealedSource):
-    """The logs of one provider; a subclass sets `credential`."""
+    """The logs of one provider.
+
+    A subclass sets `credential`, or overrides `_send`.
+    """
 
     credential: Credential
 
     def __init__(
-        self, name: str, settings: DirectoryLogConfig, context: SourceContext, base_url: str
+        self, name: str, settings: PagedLogConfig, context: SourceContext, base_url: str
     ) -> None:
         super().__init__(name, context)
         self._settings = settings
@@ -71,7 +75,7 @@ class PagedHttpSource(SealedSource):
         """Return the logs and their first pages, for a window and the accounts."""
 
     @abstractmethod
-    def _next_query(self, answer: Answer) -> Mapping[str, str] | None:
+    def _next_query(self, answer: Answer) -> JsonObject | None:
         """Return what the next page adds to the query; None after the last.
 
         Raises ValueError if the answer is not a page.
@@ -86,9 +90,8 @@ class PagedHttpSource(SealedSource):
         with closing(self._http):
             for log in self._window():
                 self._read(log, log.query, deadline)
-        accounts = f" of {len(self._settings.accounts)} accounts" if self._settings.accounts else ""
         names = ", ".join(log.name for log in self._window())
-        return f"read and seal {names}{accounts} of the last {self._settings.hours} hours"
+        return f"read and seal of the last {self._settings.hours} hours: {names}"
 
     def _collect(self, files: Path, custody: Custody) -> Collected:
         deadline = Deadline(self._settings.timeout_seconds)
@@ -132,7 +135,7 @@ class PagedHttpSource(SealedSource):
                 return
             query |= following
 
-    def _read(self, log: Log, query: Mapping[str, str], deadline: Deadline) -> _Page:
+    def _read(self, log: Log, query: JsonObject, deadline: Deadline) -> _Page:
         """Read a page; raise `Unavailable` after the last try."""
         tries = 0
         while True:
@@ -145,9 +148,9 @@ class PagedHttpSource(SealedSource):
                     raise
             self._sleep(pause)
 
-    def _ask(self, log: Log, query: Mapping[str, str], deadline: Deadline) -> _Page:
-        within = Deadline(min(_PAGE_SECONDS, deadline.left_seconds()))
-        answer = send_authorized(
+    def _send(self, log: Log, query: JsonObject, within: Deadline) -> Answer:
+        """Send one request, with a renewed token if it had expired."""
+        return send_authorized(
             self.credential,
             within,
             lambda headers: self._http.exchange(
@@ -155,9 +158,13 @@ class PagedHttpSource(SealedSource):
                 self._base_url + log.path,
                 within,
                 headers={**headers, "Accept": "application/json"},
-                params=query,
+                params={key: str(value) for key, value in query.items()},
             ),
         )
+
+    def _ask(self, log: Log, query: JsonObject, deadline: Deadline) -> _Page:
+        within = Deadline(min(_PAGE_SECONDS, deadline.left_seconds()))
+        answer = self._send(log, query, within)
         if not answer.is_success:
             raise self._status_error(answer)
         try:

@@ -13,6 +13,7 @@ from standfast.config.sections.evidence import EvidenceConfig
 
 # The class by kind; its module below `standfast.adapters.evidence_sources` has the kind's name.
 SOURCES: Final[Mapping[str, str]] = {
+    "cloudwatch": "CloudwatchEvidence",
     "commands": "CommandsEvidence",
     "entra": "EntraEvidence",
     "files": "FilesEvidence",

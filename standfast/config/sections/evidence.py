@@ -147,23 +147,28 @@ class CommandsEvidenceConfig(Section):
     limit_mib: Mebibytes = LIMIT_MIB
 
 
-class DirectoryLogConfig(Section):
+class PagedLogConfig(Section):
+    """A log that is read page by page over HTTP."""
+
+    hours: Hours = HOURS
+    timeout_seconds: CollectionSeconds = Field(
+        default=1800,
+        description="Time limit. After it the rest of the log is recorded as missing.",
+        examples=[1800],
+    )
+
+
+class DirectoryLogConfig(PagedLogConfig):
     """The log of a directory of accounts, read with its credential."""
 
     directory: Name = Field(
         description="The directory in `[accounts.NAME]`, whose address and credential are used.",
         examples=["workforce"],
     )
-    hours: Hours = HOURS
     accounts: Items[Line] = Field(
         default=(),
         description="Only the events of these accounts, by their sign-in names. Default: all.",
         examples=[["m.keller@example.com"]],
-    )
-    timeout_seconds: CollectionSeconds = Field(
-        default=1800,
-        description="Time limit. After it the rest of the log is recorded as missing.",
-        examples=[1800],
     )
 
 
@@ -192,6 +197,44 @@ class GoogleWorkspaceEvidenceConfig(DirectoryLogConfig):
         description="The applications whose activities are collected, as Google names them.",
         examples=[["login", "admin", "token", "drive"]],
     )
+
+
+class CloudwatchEvidenceConfig(PagedLogConfig):
+    """Log groups of CloudWatch Logs."""
+
+    kind: Literal["cloudwatch"] = Field(
+        description="Log groups of Amazon CloudWatch Logs.", examples=["cloudwatch"]
+    )
+    log_groups: Annotated[Items[Line], Field(min_length=1)] = Field(
+        description="The names of the log groups.", examples=[["/aws/lambda/agent-desktop"]]
+    )
+    pattern: Line | None = Field(
+        default=None,
+        description="Only events that match this filter pattern of CloudWatch, for example those "
+        "of an account. Default: all.",
+        examples=['"m.keller"'],
+    )
+    region: Line = Field(default="us-east-1", description="The AWS region.", examples=["eu-west-2"])
+    access_key_id: Text | None = Field(
+        default=None,
+        description="The id of an access key that may call logs:FilterLogEvents. Default: this "
+        "machine's own identity, as the AWS SDK finds it.",
+        examples=["AKIAIOSFODNN7EXAMPLE"],
+    )
+    secret_access_key: SecretReference | None = Field(
+        default=None, description="The secret of that key.", examples=["env:STANDFAST_AWS_SECRET"]
+    )
+    endpoint_url: WebAddress | None = Field(
+        default=None,
+        description="Another address than AWS's own, such as a VPC endpoint.",
+        examples=["https://logs.eu-west-2.amazonaws.com"],
+    )
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        if (self.access_key_id is None) is not (self.secret_access_key is None):
+            raise ValueError("set both `access_key_id` and `secret_access_key`, or neither")
+        return self
 
 
 class PostgresqlEvidenceConfig(Section):
@@ -293,6 +336,7 @@ EvidenceConfig: TypeAlias = Annotated[
     | CommandsEvidenceConfig
     | OktaEvidenceConfig
     | EntraEvidenceConfig
+    | CloudwatchEvidenceConfig
     | GoogleWorkspaceEvidenceConfig
     | PostgresqlEvidenceConfig
     | S3EvidenceConfig,

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
+from standfast.adapters.clients.aws_api import AWS_BUSY, AWS_REFUSED
 from standfast.config.sections.account_providers import AwsConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
@@ -26,35 +27,6 @@ from standfast.time_limit import BoundedCall, Deadline, within
 
 AwsAnswer: TypeAlias = Mapping[str, Any]  # what the SDK parsed: AWS's own field names
 
-_BUSY = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottled",
-        "RequestLimitExceeded",
-        "TooManyRequestsException",
-        "SlowDown",
-        "PriorRequestNotComplete",
-    }
-)
-_NOT_OURS = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "NotAuthorizedException",
-        "OptInRequired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
 # A concurrent change, or the last change has not propagated yet.
 _IN_THE_WAY = frozenset(
     {
@@ -222,9 +194,9 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
     status = int(meta.get("HTTPStatusCode", 0))
     if absent and code == absent:
         return
-    if code in _BUSY or status == 429:
+    if code in AWS_BUSY or status == 429:
         raise Unavailable("AWS is busy", retry_after_seconds=_retry_after(meta)) from None
-    if code in _NOT_OURS:
+    if code in AWS_REFUSED:
         raise Unavailable(
             "AWS refuses our credential, or its policy lacks a right. Compare it with the policy "
             "in deploy/aws."
