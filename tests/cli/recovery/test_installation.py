@@ -12,9 +12,13 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from backup.stores.directory import DirectoryStore
+from backup.stores.s3.store import open_s3
+from tests.backup.s3_options import options
 from tests.cli.desk import ROOT, Desk
 from tests.servers.postgres import Postgres
 from tests.servers.scim import ScimServer
+from tests.servers.seaweedfs import Bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +203,40 @@ def test_recovery_refuses_what_it_cannot_use(desk: Desk, lost: Lost) -> None:
     assert not (lost.new / "standfast.toml").exists()
     (lost.new / "file").write_text("of somebody")
     assert desk.run(*lost.words()).status == 4
+
+
+BUCKET = """
+[organisation]
+name = "Example"
+contact_line = "020 7946 0000"
+
+[backup.s3]
+bucket = "{bucket}"
+endpoint_url = "{url}"
+access_key_id = "env:READER_ID"
+secret_access_key = "env:READER_SECRET"
+"""
+
+
+def test_vault_in_bucket_needs_small_configuration(
+    desk: Desk, lost: Lost, s3_bucket: Bucket
+) -> None:
+    assert desk.run("backup", "run", "installation").status == 0
+    shutil.rmtree(lost.folder)
+    folder, bucket = DirectoryStore(lost.vault), open_s3(options(s3_bucket, s3_bucket.admin))
+    for stat in folder.list(""):
+        bucket.put(stat.name, folder.get(stat.name))
+    config_file = desk.folder / "bucket.toml"
+    config_file.write_text(BUCKET.format(bucket=s3_bucket.name, url=s3_bucket.server.url))
+    reader = s3_bucket.key("reader")
+    desk.monkeypatch.setenv("READER_ID", reader.access_key)
+    desk.monkeypatch.setenv("READER_SECRET", reader.secret_key)
+
+    identity = lost.offline / "identity.txt"
+    words = ("--identity", identity, "--into", lost.new, "-c", config_file)
+    assert desk.run("recover", "installation", *words).status == 0
+    desk.use(lost.new / "standfast.toml")
+    assert desk.run("audit", "verify").status == 0
 
 
 @pytest.mark.xdist_group("databases")
