@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.config.schema import ProtectedConfig
+from standfast.config.sections.backup import BackupSetConfig, SqliteSourceConfig
 from standfast.config.sections.procedures import ParameterConfig
 from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import ExitStatus, PlaybookInvalid
@@ -332,6 +333,18 @@ def test_protection_without_keeper_names_the_action(
     (step,) = planned(installation, "  hold: {title: H, do: backup.protect}").steps
     (reason,) = step.refused
     assert "standfast backup keep hold" in reason
+
+
+def test_clean_points_are_searched_in_sets_with_data(installation: Installation) -> None:
+    backup = installation.config.backup
+    source = SqliteSourceConfig(kind="sqlite", name="crm", path=Path("crm.db"))
+    sets = {name: BackupSetConfig(sources=(source,)) for name in ("crm", "installation")}
+    config = installation.config.model_copy(
+        update={"backup": backup.model_copy(update={"sets": sets})}
+    )
+    step = '  back: {title: B, do: drill.last_clean_point, with: {indicators: ["text:wallet"]}}'
+    (back,) = planned(replace(installation, config=config), step).steps
+    assert list(back.refused.values()) == [1]
 
 
 def test_an_exercise_calls_nothing(installation: Installation) -> None:
