@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from demo.call_centre import next_day
+from demo.database_drill import drill_database
 from demo.demo_configuration import SET
 from demo.tour_context import Night, expect
 from standfast.ledger.runs.run_record import RunRecord
@@ -67,6 +68,7 @@ def drill(night: Night) -> None:
             f"all {found['services_met']} services within their objectives."
         )
         teller.says("The restored copy is destroyed, which was checked. The report is signed.")
+        drill_database(teller)
 
 
 def _backed_up(night: Night) -> RunRecord:
