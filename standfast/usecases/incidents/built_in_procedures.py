@@ -17,6 +17,9 @@ from standfast.adapters.procedures import Procedure
 from standfast.deadlines.clock_starts import QUESTIONS
 from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import StandfastError, UsageError
+from standfast.evidence.indicator_search import read_indicators
+from standfast.evidence.indicator_timeline import wanted_of
+from standfast.ledger.incidents.incident_facts import Statement
 from standfast.playbook.actions.backup_protect import KEEPER
 from standfast.playbook.actions.deadlines_start import LEDGER
 from standfast.playbook.actions.drill_last_clean_point import DRILL
@@ -24,6 +27,13 @@ from standfast.playbook.actions.evidence_review import REVIEWER
 from standfast.playbook.actions.notices_prepare import PREVIEW
 from standfast.playbook.actions.service_recover import RECOVERY, RETURN
 from standfast.records import EffectState, JsonObject, Limits, Order, Result, moment, timestamp
+from standfast.usecases.backups.retention import run_retention
+from standfast.usecases.backups.retention_holds import create_hold, exists, release_hold
+from standfast.usecases.drills.clean_point_search import last_clean_point
+from standfast.usecases.evidence.review import review_evidence
+from standfast.usecases.recovery.recovery_journal import Stopped
+from standfast.usecases.recovery.set_plan import plan_set
+from standfast.usecases.recovery.set_recovery import recover_set, return_set
 
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
@@ -84,14 +94,9 @@ class _Protecting(_OwnAct):
         self._incident = incident_id
 
     def _is_in_effect(self, order: Order) -> bool:
-        from standfast.usecases.backups.retention_holds import exists
-
         return exists(self._installation, self._incident)
 
     def _done(self, order: Order) -> Result:
-        from standfast.usecases.backups.retention import run_retention
-        from standfast.usecases.backups.retention_holds import create_hold
-
         create_hold(self._installation, self._incident)
         try:
             outcome = run_retention(self._installation)
@@ -112,8 +117,6 @@ class _Protecting(_OwnAct):
         )
 
     def _undo(self, order: Order) -> Result:
-        from standfast.usecases.backups.retention_holds import release_hold
-
         release_hold(self._installation, self._incident)
         return Result(target=order.target, state=EffectState.DONE)
 
@@ -127,13 +130,9 @@ class _Reviewing(_OwnAct):
         self._incident = incident_id
 
     def fit(self, details: JsonObject) -> None:
-        from standfast.evidence.indicator_timeline import wanted_of
-
         wanted_of(_texts(details, "indicators"), _texts(details, "accounts"))
 
     def _done(self, order: Order) -> Result:
-        from standfast.usecases.evidence.review import review_evidence
-
         reviewed = review_evidence(
             self._installation,
             self._incident,
@@ -160,14 +159,9 @@ class _GoingBack(_OwnAct):
         self._installation = installation
 
     def fit(self, details: JsonObject) -> None:
-        from standfast.evidence.indicator_search import read_indicators
-
         read_indicators(_texts(details, "indicators"))
 
     def _done(self, order: Order) -> Result:
-        from standfast.evidence.indicator_search import read_indicators
-        from standfast.usecases.drills.clean_point_search import last_clean_point
-
         wanted = read_indicators(_texts(order.details, "indicators"))
         found = last_clean_point(self._installation, order.target, wanted, order.token)
         return Result(
@@ -194,8 +188,6 @@ class _Recovering(_OwnAct):
         self._incident = incident_id
 
     def prepare(self, target: str, details: JsonObject) -> JsonObject:
-        from standfast.usecases.recovery.set_plan import plan_set
-
         point, services = str(details["point"]), _texts(details, "services")
         return plan_set(
             self._installation,
@@ -211,9 +203,6 @@ class _Recovering(_OwnAct):
         return order.verb == RETURN
 
     def _done(self, order: Order) -> Result:
-        from standfast.usecases.recovery.recovery_journal import Stopped
-        from standfast.usecases.recovery.set_recovery import recover_set
-
         try:
             recovered = recover_set(self._installation, self._incident, order)
         except Stopped as error:
@@ -232,8 +221,6 @@ class _Recovering(_OwnAct):
         )
 
     def _undo(self, order: Order) -> Result:
-        from standfast.usecases.recovery.set_recovery import return_set
-
         try:
             return_set(self._installation, self._incident, order)
         except StandfastError as error:
@@ -275,8 +262,6 @@ class _Recording(_OwnAct):
             raise UsageError(f"fact: no legal clock starts with it. Use: {', '.join(QUESTIONS)}.")
 
     def _done(self, order: Order) -> Result:
-        from standfast.ledger.incidents.incident_facts import Statement
-
         now, details = self._installation.clock(), order.details
         name, given = str(details["fact"]), details.get("at")
         known = self._installation.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
