@@ -32,7 +32,7 @@ from standfast.playbook.engine import (
     Wake,
     next_moves,
 )
-from standfast.playbook.model import InputType
+from standfast.playbook.model import InputType, Playbook
 from standfast.playbook.parser.input_values import load_inputs
 from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.run_state import State
@@ -73,15 +73,17 @@ def open_incident(
     trigger: str | None = None,
     message: TriggerMessage | None = None,
     as_read: str | None = None,
+    playbook: Playbook | None = None,
 ) -> Opened:
     """Commit an incident to the ledger without calling another system.
 
     `opened_by` is the name of a person who signed in. Without it, the operating system's user is
     recorded, and each step that needs approvals needs one more. `message` is committed with the
     incident; the same message returns the same incident. Raise Refused if the playbook's text
-    differs from `as_read`.
+    differs from `as_read`. `playbook` is the one to open, if the caller has read it already.
     """
-    playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
+    if playbook is None:
+        playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
     if as_read not in (None, playbook.source):
         raise Refused(
             f"playbook {scenario}: edited after it was read. Nothing was done; run the same "

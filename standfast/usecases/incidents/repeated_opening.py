@@ -41,5 +41,11 @@ def open_or_continue(
         ):
             return Opened(incident=row.id, has_joined=True)
     return open_incident(
-        installation, scenario, inputs, mode=mode, opened_by=opened_by, message=message
+        installation,
+        scenario,
+        inputs,
+        mode=mode,
+        opened_by=opened_by,
+        message=message,
+        playbook=playbook,
     )
