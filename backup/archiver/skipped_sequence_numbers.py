@@ -3,7 +3,7 @@
 - Anybody with the writer's rights at the store can put as much there as they like, and it stays.
   Reading all of it every night would end the backups, so each slot is read once and remembered.
 - A slot that was read is recognized by its number, size and time at the store, as long as the same
-  root record is in force: the record says whom to trust.
+  root record is in force: the record decides who is trusted.
 - Slots near the newest known snapshot, where a clone of this host would continue, are all read. Of
   slots far after it, a run reads a limited number and size; the rest is reported and left to the
   next runs.

@@ -12,9 +12,9 @@
 - Junk after the newest snapshot is read once, not every night; see `skipped_sequence_numbers`.
 - A slot that is a folder of other objects is taken, too: a directory store has no room for an
   object of that name.
-- A recovery point bears the time of the clock, right or wrong: the sequence number says which one
-  is newer.
-- Just before the commit, the records of the owner and the keeper are read again. A writer whom the
+- A recovery point has the time of this host's clock, right or wrong. The sequence number decides
+  which one is newer.
+- Just before the commit, the records of the owner and the keeper are read again. A writer that the
   owner no longer authorizes puts nothing. If the keeper freed packs meanwhile that the tree needs,
   `PacksFreed` tells the caller to walk the sources again.
 """

@@ -6,7 +6,7 @@
 - Packs that the caller distrusts are excluded, no matter who named them: a false name costs only an
   upload.
 - The keeper's records are read once, then only those after the last one. They are read from the
-  start again when the owner signed a new record, because that may change whom to trust.
+  start again when the owner signed a new record, because that may change who is trusted.
 - A retention log that lost its end causes a warning and does not stop the run: its records were
   applied when they were read, and somebody who can remove one must not be able to stop every
   backup.

@@ -1,7 +1,7 @@
 """Authorization of a host to write, by the root record in force.
 
 A root record older than the newest one that this host has seen stops the run: the older record may
-authorize somebody whom the newer one does not.
+authorize a host that the newer one does not.
 """
 
 from dataclasses import dataclass

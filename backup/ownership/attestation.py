@@ -81,7 +81,7 @@ def decrypt_challenges(
     if not opened:
         raise WrongKey(
             "document: nothing in it is encrypted to this identity. Use the identity of a"
-            " custodian whom it names."
+            " custodian that it names."
         )
     return tuple(opened)
 

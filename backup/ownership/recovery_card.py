@@ -2,7 +2,7 @@
 
 `recovery_card_page` renders it for print.
 
-- It contains no secret: a finder learns where the stores are and whom to ask.
+- It contains no secret: a finder learns where the stores are and who the custodians are.
 - Keys that people compare by eye or read aloud are in groups of four.
 """
 

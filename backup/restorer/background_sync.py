@@ -38,7 +38,7 @@ def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
 
 
 def _await_end(caller: int) -> None:
-    """Wait shortly for the caller's end: its own syncs would wait for ours."""
+    """Wait briefly for the caller to end: its own syncs would wait for ours."""
     with suppress(OSError):
         watched = os.pidfd_open(caller)
         select.select([watched], [], [], _CALLER_WAIT_SECONDS)

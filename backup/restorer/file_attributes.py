@@ -107,7 +107,7 @@ def inherited_owner(folder: int) -> Given:
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)
     except OSError as error:
-        # Some folders give their group to what is made in them; one of our group gives ours.
+        # A folder may give its group to new files; if its group is ours, they get ours either way.
         is_known = error.errno in (errno.ENODATA, errno.EOPNOTSUPP)
         if is_known and os.fstat(folder).st_gid == os.getegid():
             return os.geteuid(), os.getegid()

@@ -1,7 +1,7 @@
 """Pipe messages: values between processes, received whole or not at all.
 
-Unlike pipes of `multiprocessing`, `post` never waits: the worker that shall receive a unit may
-itself be waiting until its report is read.
+Unlike pipes of `multiprocessing`, `post` never waits: the worker that is to receive a unit may
+be waiting until its report is read.
 """
 
 import fcntl

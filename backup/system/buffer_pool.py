@@ -24,8 +24,8 @@ class Buffers:
     def take(self, length: int) -> memoryview:
         """Return `length` bytes of memory, with arbitrary content.
 
-        It belongs to the caller while a view of it exists. More than one buffer's size is allocated
-        anew each time.
+        It belongs to the caller while a view of it exists. A length above one buffer's size is
+        allocated each time.
         """
         if length > self._size:
             return memoryview(bytearray(length))

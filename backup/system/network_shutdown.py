@@ -51,7 +51,7 @@ class NetworkShutdown:
     def refuse(self, action: str) -> None:
         """Raise `StoreUnavailable` after the shutdown began."""
         if self.is_begun:
-            raise StoreUnavailable(f"{action} was not started: this command was told to end")
+            raise StoreUnavailable(f"{action} was not started: this command is ending")
 
     @contextmanager
     def call(self, action: str) -> Iterator[None]:

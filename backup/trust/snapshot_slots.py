@@ -146,7 +146,7 @@ def parse_snapshot(
 
 
 def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None:
-    problem = Damaged(f"{name} is of {writer}, whom no root record authorizes")
+    problem = Damaged(f"{name} is of {writer}, which no root record authorizes")
     for grant in trust.root.writers:
         if grant.id == writer:
             try:

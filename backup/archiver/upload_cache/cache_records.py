@@ -18,7 +18,7 @@ class CachedKeepRecord:
     """The last keep record that this host applied."""
 
     link: Link  # the last keep record whose decisions were applied
-    root: int  # the root record in force then: it says whom to trust
+    root: int  # the root record in force then: it decides who is trusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

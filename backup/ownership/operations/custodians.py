@@ -207,7 +207,7 @@ def _stay_rule(leaving: Custodian) -> Callable[[Custodian], bool]:
 
 def _check_identity_stays(identity: Identity, stays: Callable[[Custodian], bool]) -> None:
     """Refuse the identity of the leaving custodian."""
-    # An age file does not say to whom it is encrypted, but an X25519 identity shows its public key.
+    # An age file does not name its recipients, but an X25519 identity shows its public key.
     public_keys = [
         str(key.to_public()) for key in identity.keys if isinstance(key, pyrage.x25519.Identity)
     ]

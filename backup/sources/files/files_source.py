@@ -6,8 +6,8 @@
 - Sockets are omitted and recorded (they are useless without their process); devices and fifos are
   stored as such.
 - Files have no common moment: the recovery point is consistent at the start of the walk. A file
-  that changes or is replaced while it is read is stored as read, and reported. A file that is gone
-  when its turn comes was deleted meanwhile, and is only counted.
+  that changes or is replaced while it is read is stored as read, and reported. A file that is
+  missing when it is to be read was deleted meanwhile, and is only counted.
 - `exclude` has patterns (see `exclusion_patterns`). An excluded folder is not entered.
 - `one_file_system`: other file systems mounted below the root are recorded and not entered.
 - `not_entered`: folders that are recorded and not entered, wherever they are below the root: those

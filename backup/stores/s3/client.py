@@ -9,7 +9,7 @@ Imported only where S3 is used, because it imports boto3. The requests themselve
 - Transient errors are retried after a random pause that doubles: no connection, no answer, a broken
   or garbled answer, 5xx, 429, 408, a conflict of two writers, a body that was damaged in transit, a
   failed condition that was not requested.
-- After the process was told to end, no request is sent; see `system.network_shutdown`.
+- After a signal to end, no request is sent; see `system.network_shutdown`.
 - Only errors of `backup.errors` are raised, and `Taken`. A message contains the store's error code,
   never its text.
 """
@@ -73,7 +73,7 @@ class Taken(Exception):
 class Garbled(Exception):
     """The answer is not from S3: something between this host and S3 answers.
 
-    The text, if any, says what is wrong with it.
+    The text, if any, gives the reason.
     """
 
 

@@ -59,7 +59,7 @@ def test_shutdown_starts_nothing_and_ends_pauses(ending: NetworkShutdown) -> Non
     ending.begin(lambda text: None)
     pausing.join(60)
     assert not pausing.is_alive()
-    with pytest.raises(StoreUnavailable, match="told to end"), ending.call("storing a pack"):
+    with pytest.raises(StoreUnavailable, match="is ending"), ending.call("storing a pack"):
         pass
 
 
