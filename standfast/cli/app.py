@@ -48,6 +48,7 @@ _DEBUG = "STANDFAST_DEBUG"
 _MODULES = {
     "init": "standfast.cli.setup.init",
     "check": "standfast.cli.health.check",
+    "doctor": "standfast.cli.health.doctor",
     "readiness": "standfast.cli.health.readiness",
     "serve": "standfast.cli.setup.serve",
     "status": "standfast.cli.health.status",

@@ -163,6 +163,17 @@ def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOvervi
         )
 
 
+def count_rows(url: str) -> dict[str, int]:
+    """Return the number of rows of each table."""
+    from standfast.ledger.schema.tables import metadata  # imports SQLAlchemy: not for `status`
+
+    with open_read_view(url) as cursor:
+        return {
+            name: rows(cursor, f"SELECT COUNT(*) FROM {name}")[0][0]  # noqa: S608 - our table
+            for name in sorted(metadata.tables)
+        }
+
+
 def _server_time(cursor: Cursor, now: datetime) -> datetime:
     """Return the server's time, or `now` where the two are far apart."""
     ((server,),) = rows(cursor, "SELECT clock_timestamp()")

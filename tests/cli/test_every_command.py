@@ -32,6 +32,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("init other --source place --yes", 2),
     ("check", 2),  # its directory and its mail server are not there
     ("readiness", 3),  # so it is not ready either
+    ("doctor --to support.json", 0),
     ("status", 0),
     ("backup run", 0),
     ("backup list", 0),

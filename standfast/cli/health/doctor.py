@@ -1,0 +1,56 @@
+"""`standfast doctor`: a file about this installation, for support."""
+
+from pathlib import Path
+
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.errors import ExitStatus
+
+
+@command(
+    "doctor",
+    exits={
+        ExitStatus.DONE: "the file is written, also about a broken installation",
+        ExitStatus.FAILED: "the file exists or cannot be written",
+    },
+    example="standfast doctor --to support.json",
+    needs_ledger=False,
+)
+@click.option(
+    "--to", type=FilePath(), required=True, metavar="FILE", help="A new file for the bundle."
+)
+@click.option(
+    "--log",
+    type=FilePath(),
+    metavar="FILE",
+    help="A log of `standfast serve` in JSON, of which the events are added.",
+)
+@click.pass_obj
+def doctor(call: Call, to: Path, log: Path | None) -> ExitStatus:
+    """Write a support bundle without secrets and personal data.
+
+    It has versions, the form of the configuration, the results of `standfast check`, counts of the
+    ledger and the newest failed runs. Read it before you send it: names of sections, sets and
+    services are in it.
+    """
+    from standfast.usecases.health.support_bundle import support_bundle, write_support_bundle
+
+    with call.progress() as tell:
+        bundle = support_bundle(
+            call.config_file,
+            env=call.env,
+            log=log,
+            progress=lambda done, total: tell("trying each part", done, total),
+        )
+    write_support_bundle(bundle, to)
+    problems = [
+        f"{part.partition('_')[0]}: {bundle[part]}"
+        for part in ("configuration_problem", "ledger_problem")
+        if part in bundle
+    ]
+    lines: list[Line] = [*problems, f"Written: {to}. Read it before you send it."]
+    return call.say({"bundle": str(to), "parts": list(bundle), "problems": list(problems)}, lines)
