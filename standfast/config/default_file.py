@@ -34,22 +34,27 @@ def render_default(values: JsonObject) -> str:
     `values` is nested as in the file. The text is valid only if `values` contains every required
     setting; the caller validates it with `parse` before writing it.
     """
-    blocks = [_HEAD]
+    blocks, written = [_HEAD], set[tuple[str, ...]]()
     for table in tables():
         if table.path and ITEM not in table.path:
-            blocks.extend(_blocks(table, values))
+            blocks.extend(_blocks(table, values, written))
     return "\n".join(blocks)
 
 
-def _blocks(table: Table, values: JsonObject) -> Iterator[str]:
-    """Yield the text of each instance of a table, or of one example."""
+def _blocks(table: Table, values: JsonObject, written: set[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the text of each instance of a table, or of one example.
+
+    Adapters of several kinds have the same inner table: `written` has the paths so far.
+    """
     found = [
         (path, here)
         for path, here in _instances((), table.path, values)
         if here.get("kind", table.kind) == table.kind
     ]
     for path, here in found:
-        yield _live(path, table, here)
+        if path not in written:
+            written.add(path)
+            yield _live(path, table, here)
     if found or NAME in table.path[:-1]:
         return  # tables of an adapter are shown if it is set up, else only in the reference
     if table.path[-1] == NAME:

@@ -87,3 +87,16 @@ def test_activating_table_is_shown_but_not_set() -> None:
 
 def test_no_line_is_too_long_to_read() -> None:
     assert max(len(line) for line in render_default(KNOWN).splitlines()) <= 100
+
+
+def test_inner_table_of_two_kinds_is_written_once() -> None:
+    """Both SCIM and Glewlwyd have a table `probe`."""
+    probe = {"url": "https://login.example.com/userinfo", "control_token": "env:CONTROL"}
+    directory = {
+        "kind": "scim",
+        "url": "https://directory.example.com/v2",
+        "token": "env:TOKEN",
+        "probe": probe,
+    }
+    config = loaded(render_default({**KNOWN, "accounts": {"staff": directory}}))
+    assert getattr(config.accounts["staff"], "probe", None) is not None
