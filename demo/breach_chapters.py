@@ -93,8 +93,8 @@ def contain(night: Night) -> Breach:
         frozen = breach.effects("evidence.snapshot")
         expect(_all_done(locks, len(accounts)), "every account is locked")
         expect(
-            _all_done(proofs, len(accounts)) and all(e.proof is not Proof.NONE for e in proofs),
-            "every lock is proven",
+            _all_done(proofs, len(accounts)) and all(e.proof is Proof.REFUSED for e in proofs),
+            "every lock is proven: a sign-in is refused",
         )
         expect(night.locked() == set(accounts), "the directory says so, and of nobody else")
         expect(_all_done(frozen, 2), "the logs are frozen")
@@ -110,7 +110,7 @@ def contain(night: Night) -> Breach:
         )
         teller.says(f"{len(accounts)} accounts locked {_locked_after(breach)} after it opened.")
         teller.says(
-            "Each lock is proven: the directory was read again, and the account is inactive."
+            "Each lock is proven (sign-in refused): the intruder's session token is not accepted."
         )
         teller.says(f"{staff} members of staff are warned.")
         teller.says(f"The next step waits for a person: {_next(breach)}")

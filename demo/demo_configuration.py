@@ -18,6 +18,8 @@ SET = "main"
 DIRECTORY = "agents"
 BREAK_GLASS = "break-glass"
 TOKEN_FILE = "secrets/directory-token"  # noqa: S105 - a place, not a token
+SESSIONS_FILE = "secrets/known-sessions"  # a line for each session: an account, its token
+CONTROL_FILE = "secrets/control-session"  # of a test account that is never locked
 ABORT_SECONDS = 2
 
 
@@ -94,6 +96,12 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 "kind": "scim",
                 "url": f"http://127.0.0.1:{directory_port}/v2",
                 "token": f"file:{TOKEN_FILE}",
+                # The tokens that the intruder uses are in the logs: each must be refused.
+                "probe": {
+                    "url": f"http://127.0.0.1:{directory_port}/userinfo",
+                    "control_token": f"file:{CONTROL_FILE}",
+                    "tokens": f"file:{SESSIONS_FILE}",
+                },
             }
         },
         "protected": {

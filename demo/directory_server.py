@@ -1,8 +1,10 @@
 """Account directory of the centre: scim2-server with accounts in a file.
 
-    python -m demo.directory_server PORT TOKEN_FILE STATE_FILE
+    python -m demo.directory_server PORT TOKEN_FILE STATE_FILE SESSIONS_FILE CONTROL_FILE
 
 Rules
+- `/userinfo` stands for an application: it accepts the token of a session only while its account is
+  active. The sessions are in a file, one a line, and a test session is in another one.
 - It is the publicly available server; only its storage is ours, so that after a restart it still
   knows which accounts are locked.
 - The bearer token comes from a file: every user of the machine can see arguments.
@@ -10,8 +12,9 @@ Rules
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scim2_models import Resource, ResourceType, ScimProvider
 from scim2_server.backend import InMemoryBackend
@@ -21,7 +24,11 @@ from scim2_server.utils import (
     load_default_schemas,
     load_default_service_provider_config,
 )
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import run_simple
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 class FileBackend(InMemoryBackend):
@@ -66,7 +73,7 @@ class FileBackend(InMemoryBackend):
         draft.replace(self._state_file)
 
 
-def serve(port: int, token: str, state_file: Path) -> None:
+def serve(port: int, token: str, state_file: Path, sessions: Path, control: Path) -> None:
     """Answer on loopback until the process is ended."""
     provider = ScimProvider.from_discovery(
         load_default_schemas().values(),
@@ -83,8 +90,34 @@ def serve(port: int, token: str, state_file: Path) -> None:
             if kind.name
         }
     )
-    run_simple("127.0.0.1", port, application, threaded=True)
+
+    def userinfo(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        bearer = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
+        account = _signed_in(sessions).get(bearer)
+        is_accepted = bearer == control.read_text().strip() or any(
+            resource.active  # type: ignore[attr-defined]  # a user
+            for resource in backend.resources
+            if account is not None and getattr(resource, "user_name", None) == account
+        )
+        start_response("200 OK" if is_accepted else "401 Unauthorized", [])
+        return [b""]
+
+    run_simple(
+        "127.0.0.1",
+        port,
+        DispatcherMiddleware(application, {"/userinfo": userinfo}),
+        threaded=True,
+    )
+
+
+def _signed_in(sessions: Path) -> dict[str, str]:
+    """Return the account of each session, by its token."""
+    if not sessions.exists():
+        return {}
+    lines = [line.split() for line in sessions.read_text().splitlines()]
+    return {token: account for account, token in lines}
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]).read_text().strip(), Path(sys.argv[3]))
+    files = [Path(argument) for argument in sys.argv[2:]]
+    serve(int(sys.argv[1]), files[0].read_text().strip(), *files[1:])

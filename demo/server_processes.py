@@ -26,7 +26,7 @@ from pathlib import Path
 
 import httpx
 
-from demo.demo_configuration import TOKEN_FILE
+from demo.demo_configuration import CONTROL_FILE, SESSIONS_FILE, TOKEN_FILE
 from standfast.errors import StandfastError, UsageError
 
 SERVERS_FILE = "servers.json"
@@ -64,12 +64,22 @@ def ports(count: int = 2) -> list[int]:
 
 
 def make_token(place: Path) -> None:
-    """Create the bearer token of the directory in a private file."""
-    file = place / TOKEN_FILE
+    """Create private files with the tokens of directory and test session."""
+    for name in (TOKEN_FILE, CONTROL_FILE):
+        _write_private(place / name, secrets.token_urlsafe(32) + "\n")
+
+
+def make_sessions(place: Path, accounts: Sequence[str]) -> None:
+    """Sign the accounts in: write a token of each to a private file."""
+    lines = [f"{account} {secrets.token_urlsafe(32)}\n" for account in accounts]
+    _write_private(place / SESSIONS_FILE, "".join(lines))
+
+
+def _write_private(file: Path, text: str) -> None:
     file.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
-        stream.write(secrets.token_urlsafe(32) + "\n")
+        stream.write(text)
 
 
 def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
@@ -81,7 +91,7 @@ def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
         "directory": (
             directory_port,
             ["demo.directory_server", str(directory_port), str(place / TOKEN_FILE),
-             str(place / "directory.json")],
+             str(place / "directory.json"), str(place / SESSIONS_FILE), str(place / CONTROL_FILE)],
         ),
         "mail": (mail_port, ["demo.mail_server", str(mail_port), str(place / MAILBOX)]),
     }  # fmt: skip

@@ -71,6 +71,7 @@ def _centre(
         centre = build(folder / "centre", scale, system_clock(), progress)
     accounts = server_processes.Accounts(folder, directory_port)
     accounts.create([*(agent.account for agent in centre.agents), BREAK_GLASS, OPERATOR, MANAGER])
+    server_processes.make_sessions(folder, [agent.account for agent in centre.agents])
     config_file = folder / "standfast.toml"
     config_file.write_text(
         configuration(config_file, centre, directory_port=directory_port, mail_port=mail_port)

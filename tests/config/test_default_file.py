@@ -91,8 +91,11 @@ def test_no_line_is_too_long_to_read() -> None:
 
 def test_inner_table_of_two_kinds_is_written_once() -> None:
     """Both SCIM and Glewlwyd have a table `probe`."""
-    probe = {"url": "https://login.example.com/userinfo", "control_token": "env:CONTROL"}
-    directory = {
+    probe: JsonObject = {
+        "url": "https://login.example.com/userinfo",
+        "control_token": "env:CONTROL",
+    }
+    directory: JsonObject = {
         "kind": "scim",
         "url": "https://directory.example.com/v2",
         "token": "env:TOKEN",

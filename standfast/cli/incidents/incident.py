@@ -30,7 +30,8 @@ from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
-from standfast.records import Json, timestamp
+from standfast.records import Json, Proof, timestamp
+from standfast.reports.report_sentences import proof_level
 
 playbook_argument = click.argument(
     "scenario", metavar="PLAYBOOK", help="A name from `standfast playbook list`."
@@ -187,7 +188,10 @@ def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> E
                 for row in rows
             ]
             cells = [
-                [row.token[:8], row.step, row.state.value, _one_line(row.target), row.reason]
+                [
+                    *(row.token[:8], row.step, row.state.value, _one_line(row.target)),
+                    row.reason or (row.proof is not Proof.NONE and proof_level(row.proof)) or "",
+                ]
                 for row in rows
             ]
             inputs = installation.ledger.incidents.state(incident_id).inputs

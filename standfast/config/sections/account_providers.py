@@ -51,6 +51,14 @@ class ScimProbeConfig(Section):
         "Without it, a broken probe would look like a refused sign-in.",
         examples=["env:CANARY_TOKEN"],
     )
+    tokens: SecretReference | None = Field(
+        default=None,
+        description="Known tokens of the holders, from the application's session store or from "
+        "the evidence: a file of at most 64 KiB, with an account and a token in each line. The "
+        "proof of an account without a known token is the one without a probe. The file is read "
+        "when it is needed.",
+        examples=["file:keys/known-tokens"],
+    )
 
 
 class ScimDirectoryConfig(Section):

@@ -49,6 +49,15 @@ def _accounts(ground: Ground) -> Iterator[Check]:
         )
 
 
+def _stronger_proof(settings: object, name: str) -> str:
+    """Return the setting that would prove a lock to a higher level, or ""."""
+    if getattr(settings, "probe", settings) is None:
+        return f"; [accounts.{name}.probe] would prove that a sign-in is refused"
+    if getattr(settings, "monitor", None) is False:
+        return "; `monitor` would prove that no connection is open"
+    return ""
+
+
 def _rotation(settings: RotationConfig) -> Iterator[Check]:
     try:
         keys = read_recipients(settings.recipients)
@@ -62,6 +71,7 @@ def _directory(ground: Ground, name: str) -> Iterator[Check]:
     connector = ground.outside.connector(name)
     connector.observe([_NOBODY])
     found = f"{name}: answers; a lock is proven to level {connector.proof.value}"
+    found += _stronger_proof(ground.config.accounts[name], name)
     if missing := {"lock", "undo", "revoke", "prove"} - connector.verbs:
         yield warn(
             "accounts",

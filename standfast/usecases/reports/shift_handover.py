@@ -22,7 +22,7 @@ from standfast.playbook.status.obstacles import blocked, describe_state
 from standfast.playbook.status.person_tasks import asked_of_a_person
 from standfast.playbook.status.progress import waits_for_a_person
 from standfast.plurals import counted
-from standfast.records import EffectState, StepState
+from standfast.records import EffectState, Proof, StepState
 from standfast.reports.handover_pages import (
     AfterAction,
     ClockLine,
@@ -36,6 +36,7 @@ from standfast.reports.handover_pages import (
 from standfast.reports.html_page import write_page
 from standfast.reports.name_masking import mask_target
 from standfast.reports.report_records import IncidentReport
+from standfast.reports.report_sentences import proof_level
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import look, open_work
 from standfast.usecases.reports.result_pages import incident_report
@@ -165,9 +166,11 @@ def _people(events: Sequence[AuditEvent]) -> Iterator[str]:
 
 def _figures(report: IncidentReport, events: Sequence[AuditEvent]) -> Iterator[Figure]:
     opened = report.opened_at
+    proven = [account.proof for account in report.accounts if account.proof is not Proof.NONE]
+    level = f" (at least: {proof_level(Proof.weakest(proven))})" if proven else ""
     for label, verb in (
         ("from opening to the first lock", LOCK),
-        ("from opening to the first proof", PROVE),
+        (f"from opening to the first proof{level}", PROVE),
         ("from opening to the first notice", SEND),
     ):
         if at := _first_done(events, verb):

@@ -32,6 +32,7 @@ def test_account_takeover_runs_from_plan_to_closure(
     assert opened["exit_status"] == 5
     assert not any(scim_server.is_active(one) for one in ids)
     incident_id = opened["incident"]
+    assert "read back only" in desk.run("incident", "status", "--targets").out
 
     unsigned = desk.run("incident", "answer", "customers_affected", "YES")
     assert unsigned.status == 4

@@ -20,9 +20,13 @@ class Narrow(SimulatedConnector):
         return ["3 of 40 accounts cannot be locked: ask for the right"]
 
 
-def said_of(connector: SimulatedConnector, rotation: RotationConfig | None = None) -> list[Check]:
+def said_of(
+    connector: SimulatedConnector,
+    rotation: RotationConfig | None = None,
+    settings: object = None,
+) -> list[Check]:
     config = SimpleNamespace(
-        accounts={"staff": object()},
+        accounts={"staff": settings or object()},
         protected=SimpleNamespace(accounts={"staff:root": "why"}),
         rotation=rotation,
     )
@@ -35,6 +39,15 @@ def test_directory_is_named_with_its_proof_level() -> None:
     answers, _ = said_of(SimulatedConnector("staff", {"root": True}))
     assert answers.verdict is Verdict.OK
     assert "refused" in answers.found
+
+
+def test_stronger_proof_is_suggested() -> None:
+    connector = SimulatedConnector("staff", {"root": True})
+    for setting, value in (("probe", None), ("monitor", False)):
+        settings = SimpleNamespace(**{setting: value})
+        assert setting in said_of(connector, settings=settings)[0].found
+    is_set = SimpleNamespace(probe=object(), monitor=True)
+    assert ";" not in said_of(connector, settings=is_set)[0].found.partition("level")[2]
 
 
 def test_what_our_own_rights_lack_is_named() -> None:

@@ -1,7 +1,7 @@
 """Revocation (RFC 7009) and probes of OAuth tokens.
 
 The order names the holder's tokens in `details["tokens"]`: strings from the application's session
-store or from the evidence.
+store or from the evidence. A probe also knows the tokens that its configuration names.
 
 Rules
 - Revocation is idempotent, and a server answers 200 for an unknown token (RFC 7009 2.2): its answer
@@ -15,11 +15,14 @@ Rules
 """
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from urllib.parse import quote_plus, urlencode
 
 from standfast.config.sections.account_providers import ScimProbeConfig, ScimRevocationConfig
+from standfast.errors import StandfastError
 from standfast.http_client import Answer, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Result
 from standfast.retry_rules import RETRY_SECONDS
@@ -44,6 +47,16 @@ class TokenProbe:
 
     url: str
     control_token: str = field(repr=False)
+    listed: Callable[[], str] = field(default=str, repr=False)  # lines: an account, its token
+
+    def tokens_of(self, account: str) -> tuple[str, ...]:
+        """Return the listed tokens of an account; none if the list cannot be read."""
+        try:
+            lines = [line.split() for line in self.listed().splitlines()]
+        except StandfastError:
+            return ()  # the lock stays proven by reading back
+        wanted = account.casefold()
+        return tuple(line[1] for line in lines if len(line) == 2 and line[0].casefold() == wanted)
 
 
 def revocation_of(settings: ScimRevocationConfig | None, reveal: Reveal) -> TokenRevocation | None:
@@ -59,7 +72,8 @@ def probe_of(settings: ScimProbeConfig | None, reveal: Reveal) -> TokenProbe | N
     """Return the probe, if it is configured."""
     if settings is None:
         return None
-    return TokenProbe(url=settings.url, control_token=reveal(settings.control_token))
+    listed = str if settings.tokens is None else partial(reveal, settings.tokens)
+    return TokenProbe(url=settings.url, control_token=reveal(settings.control_token), listed=listed)
 
 
 class ProbeResult(Enum):
@@ -97,7 +111,7 @@ def probe_tokens(
     http: HttpClient, probe: TokenProbe, order: Order, deadline: Deadline
 ) -> ProbeResult:
     """Try the holder's tokens; `Unavailable` if the probe does not answer."""
-    tokens = known_tokens(order)
+    tokens = known_tokens(order) or probe.tokens_of(order.target)
     # A token that fits no header is refused everywhere, so it proves nothing.
     if not tokens or not all(fits_a_header(token) for token in tokens):
         return ProbeResult.UNCLEAR

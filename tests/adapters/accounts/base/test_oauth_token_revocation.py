@@ -14,7 +14,7 @@ from standfast.adapters.accounts.base.oauth_token_revocation import (
     probe_tokens,
     revoke_tokens,
 )
-from standfast.errors import Unavailable
+from standfast.errors import SecretMissing, Unavailable
 from standfast.http_client import HttpClient
 from standfast.records import EffectState, Json, Order, Result
 from standfast.time_limit import Deadline
@@ -136,6 +136,30 @@ def test_tokens_that_no_header_carries_show_nothing(
 ) -> None:
     assert probe(http, server, *tokens) is ProbeResult.UNCLEAR
     assert server.count("GET") == 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "result"),
+    [
+        ("Alice first\nbob other\n", ProbeResult.CLOSED),
+        ("alice control\n", ProbeResult.OPEN),
+        ("bob first\nalice\n", ProbeResult.UNCLEAR),
+    ],
+)
+def test_listed_tokens_are_probed(
+    http: HttpClient, server: Scripted, listed: str, result: ProbeResult
+) -> None:
+    server.script("GET", *[letting_in("control")] * 3)
+    at = TokenProbe(url=f"{server.url}/userinfo", control_token="control", listed=lambda: listed)
+    assert probe_tokens(http, at, order(), Deadline(10)) is result
+
+
+def test_unreadable_list_is_no_proof(http: HttpClient, server: Scripted) -> None:
+    def listed() -> str:
+        raise SecretMissing("known tokens: not readable")
+
+    at = TokenProbe(url=f"{server.url}/userinfo", control_token="control", listed=listed)
+    assert probe_tokens(http, at, order(), Deadline(10)) is ProbeResult.UNCLEAR
 
 
 def test_silent_probe_is_no_proof(http: HttpClient, server: Scripted) -> None:
