@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from backup.records import INSTALLATION_SET
 from standfast.config.schema import Config
-from standfast.config.sections.evidence import DirectoryLogConfig
+from standfast.config.sections.evidence_sources import DirectoryLogConfig
 from standfast.config.sections.monitoring import EVENT_PARAMETERS, EventKind
 from standfast.config.toml_writer import KeyPath
 from standfast.config.validation import Finding, nearest

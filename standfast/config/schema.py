@@ -23,7 +23,8 @@ from standfast.config.sections.accounts import AccountsConfig
 from standfast.config.sections.audiences import AudienceConfig
 from standfast.config.sections.backup import BackupConfig
 from standfast.config.sections.deadlines import ContractConfig, DeadlinesConfig
-from standfast.config.sections.evidence import CustodyConfig, EvidenceConfig
+from standfast.config.sections.evidence import CustodyConfig
+from standfast.config.sections.evidence_sources import EvidenceConfig
 from standfast.config.sections.monitoring import HeartbeatsConfig, IncidentEventsConfig
 from standfast.config.sections.notices import NoticesConfig
 from standfast.config.sections.password_rotation import RotationConfig

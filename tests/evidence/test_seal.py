@@ -15,7 +15,7 @@ from securesystemslib.signer import CryptoSigner
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import Damaged
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import is_sealed, read_sealed, verify_seal, write_seal

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import CUSTODY_FILE, verify_custody
 from standfast.evidence.seal import MANIFEST_FILE, SEAL_FILE, verify_seal

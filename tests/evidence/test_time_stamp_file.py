@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
 from standfast.evidence import time_stamp_file
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody

@@ -87,6 +87,7 @@ class ConnectInstance:
     clock: Clock = field(default_factory=Clock)
     users: dict[str, User] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    contacts: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 100
     is_throttling: bool = True
     permissions: dict[str, list[str]] = field(default_factory=dict)
@@ -125,6 +126,8 @@ class ConnectInstance:
                 raise Refusal(404, "ResourceNotFoundException")
             if operation == "SearchUsers":
                 return self._search(asked)
+            if operation == "SearchContacts":
+                return self._search_contacts(asked)
             if operation == "ListSecurityProfilePermissions":
                 if asked["SecurityProfileId"] not in self.permissions:
                     raise Refusal(404, "ResourceNotFoundException")
@@ -167,6 +170,19 @@ class ConnectInstance:
         rest = start + self.page_size
         token = {"NextToken": str(rest)} if rest < len(found) else {}
         return {"Users": page, "ApproximateTotalCount": len(found), **token}
+
+    def _search_contacts(self, asked: dict[str, Any]) -> dict[str, Any]:
+        window, agents = asked["TimeRange"], asked.get("SearchCriteria", {}).get("AgentIds")
+        found = [
+            contact
+            for contact in self.contacts
+            if window["StartTime"] <= contact["InitiationTimestamp"] <= window["EndTime"]
+            and (agents is None or contact["AgentInfo"]["Id"] in agents)
+        ]
+        start = int(asked.get("NextToken", "0"))
+        rest = start + self.page_size
+        token = {"NextToken": str(rest)} if rest < len(found) else {}
+        return {"Contacts": found[start:rest], "TotalCount": len(found), **token}
 
     def _throttle(self, operation: str) -> None:
         now = self.clock.now()

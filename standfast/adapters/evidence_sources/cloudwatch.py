@@ -3,44 +3,38 @@
 Rules
 - Each log group is a log of its own. Events are read with FilterLogEvents, whose pages may be empty
   before the last one.
-- Requests are signed by the SDK and sent by our own client, so that each page is kept as AWS sent
-  it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import ClassVar
 from urllib.parse import quote
 
-from standfast.adapters.clients.aws_api import aws_credentials, aws_status_error, signed_headers
-from standfast.adapters.evidence_sources.paged_http_source import Log, PagedHttpSource
+from standfast.adapters.evidence_sources.aws_source import AwsSource
+from standfast.adapters.evidence_sources.paged_http_source import Log
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.evidence import CloudwatchEvidenceConfig
-from standfast.errors import Unavailable
+from standfast.config.sections.evidence_sources import CloudwatchEvidenceConfig
 from standfast.http_client import Answer
 from standfast.records import JsonObject
-from standfast.time_limit import Deadline
 
 _MOST_A_PAGE = 10_000
-_HEADERS = {
-    "Content-Type": "application/x-amz-json-1.1",
-    "X-Amz-Target": "Logs_20140328.FilterLogEvents",
-}
 
 
-class CloudwatchEvidence(PagedHttpSource):
+class CloudwatchEvidence(AwsSource):
     """The events of log groups in one region."""
+
+    service = "logs"
+    headers: ClassVar[Mapping[str, str]] = {
+        "Content-Type": "application/x-amz-json-1.1",
+        "X-Amz-Target": "Logs_20140328.FilterLogEvents",
+    }
 
     def __init__(
         self, name: str, settings: CloudwatchEvidenceConfig, context: SourceContext
     ) -> None:
-        address = settings.endpoint_url or f"https://logs.{settings.region}.amazonaws.com"
-        super().__init__(name, settings, context, address)
+        super().__init__(name, settings, context, settings)
         self._groups = settings.log_groups
         self._pattern = settings.pattern
-        self._region = settings.region
-        secret = settings.secret_access_key
-        self._key = settings.access_key_id
-        self._secret = None if secret is None else context.reveal(secret)
 
     def _logs(self, since: datetime, until: datetime) -> Sequence[Log]:
         window: JsonObject = {
@@ -58,18 +52,9 @@ class CloudwatchEvidence(PagedHttpSource):
             for group in self._groups
         )
 
-    def _send(self, log: Log, query: JsonObject, within: Deadline) -> Answer:
-        url = self._base_url + log.path
-        credentials = aws_credentials(self._key, self._secret)
-        headers, content = signed_headers(credentials, "logs", self._region, url, _HEADERS, query)
-        return self._http.exchange("POST", url, within, headers=headers, content=content)
-
     def _next_query(self, answer: Answer) -> JsonObject | None:
         page = answer.json()
         if not isinstance(page, dict) or not isinstance(page.get("events"), list):
             raise ValueError("not a page of events")
         after = page.get("nextToken")
         return {"nextToken": str(after)} if after else None
-
-    def _status_error(self, answer: Answer) -> Unavailable:
-        return aws_status_error(answer)

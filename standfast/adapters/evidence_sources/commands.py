@@ -16,7 +16,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
     SealedSource,
     SourceContext,
 )
-from standfast.config.sections.evidence import CommandsEvidenceConfig
+from standfast.config.sections.evidence_sources import CommandsEvidenceConfig
 from standfast.errors import Unavailable
 
 

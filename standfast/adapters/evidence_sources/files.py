@@ -13,7 +13,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
     SealedSource,
     SourceContext,
 )
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.evidence.tree_copy import Walk, is_left_out
 

@@ -18,7 +18,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
     SealedSource,
     SourceContext,
 )
-from standfast.config.sections.evidence import JournaldEvidenceConfig
+from standfast.config.sections.evidence_sources import JournaldEvidenceConfig
 from standfast.errors import Unavailable
 
 JOURNALCTL = "/usr/bin/journalctl"

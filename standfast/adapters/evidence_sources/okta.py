@@ -15,7 +15,7 @@ from standfast.adapters.clients.okta_api import next_cursor, okta_credential, ok
 from standfast.adapters.evidence_sources.paged_http_source import Log, PagedHttpSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.config.sections.account_providers import OktaConfig
-from standfast.config.sections.evidence import OktaEvidenceConfig
+from standfast.config.sections.evidence_sources import OktaEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
 from standfast.records import JsonObject, timestamp

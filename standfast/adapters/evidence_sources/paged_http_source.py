@@ -31,7 +31,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
     SealedSource,
     SourceContext,
 )
-from standfast.config.sections.evidence import PagedLogConfig
+from standfast.config.sections.evidence_sources import PagedLogConfig
 from standfast.errors import Unavailable
 from standfast.evidence.collected_file import CollectedFile, unread
 from standfast.evidence.manifest import Item, Kind

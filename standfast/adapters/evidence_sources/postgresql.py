@@ -26,7 +26,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
     SealedSource,
     SourceContext,
 )
-from standfast.config.sections.evidence import PostgresqlEvidenceConfig
+from standfast.config.sections.evidence_sources import PostgresqlEvidenceConfig
 from standfast.errors import ExtraMissing, Unavailable
 from standfast.evidence.collected_file import CollectedFile, unread
 from standfast.evidence.manifest import Item

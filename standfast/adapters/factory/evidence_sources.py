@@ -9,10 +9,11 @@ from typing import Final
 
 from standfast.adapters.evidence_sources import EvidenceSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.evidence import EvidenceConfig
+from standfast.config.sections.evidence_sources import EvidenceConfig
 
 # The class by kind; its module below `standfast.adapters.evidence_sources` has the kind's name.
 SOURCES: Final[Mapping[str, str]] = {
+    "amazon_connect": "AmazonConnectEvidence",
     "cloudwatch": "CloudwatchEvidence",
     "commands": "CommandsEvidence",
     "entra": "EntraEvidence",

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from standfast.config import Config
 from standfast.config.base_section import Section
-from standfast.config.sections.evidence import DirectoryLogConfig
+from standfast.config.sections.evidence_sources import DirectoryLogConfig
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.action import Carrier
 from standfast.records import Json, digest

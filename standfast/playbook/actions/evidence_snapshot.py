@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from standfast.config.sections.evidence import EvidenceConfig
+from standfast.config.sections.evidence_sources import EvidenceConfig
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject

@@ -16,7 +16,7 @@ from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
 from standfast.adapters.factory.password_rotation import read_recipients
 from standfast.config.schema import OrganisationConfig
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
 from standfast.evidence.bucket_copy import Elsewhere

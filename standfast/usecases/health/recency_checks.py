@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
 
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.continuity.clock_skew import is_to_come
 from standfast.errors import PlaybookInvalid
 from standfast.evidence.sensitive_numbers import find_sensitive_numbers

@@ -10,7 +10,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.cloudwatch import CloudwatchEvidence
-from standfast.config.sections.evidence import CloudwatchEvidenceConfig
+from standfast.config.sections.evidence_sources import CloudwatchEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import (

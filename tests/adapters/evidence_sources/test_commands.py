@@ -8,7 +8,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.commands import CommandsEvidence
-from standfast.config.sections.evidence import CommandsEvidenceConfig
+from standfast.config.sections.evidence_sources import CommandsEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import (

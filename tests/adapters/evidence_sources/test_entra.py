@@ -9,7 +9,7 @@ import pytest
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.entra import EntraEvidence
 from standfast.config.sections.account_providers import EntraConfig
-from standfast.config.sections.evidence import EntraEvidenceConfig
+from standfast.config.sections.evidence_sources import EntraEvidenceConfig
 from standfast.records import EffectState, moment, timestamp
 from tests.adapters.accounts.described import Call, Fault, serving
 from tests.adapters.evidence_sources.contract import NOW, order, sealed_folder, sealed_manifest

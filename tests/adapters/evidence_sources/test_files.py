@@ -12,7 +12,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody, sealed_source
 from standfast.adapters.evidence_sources.files import FilesEvidence
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.evidence import tree_copy
 from standfast.evidence.custody import Act, read_custody, verify_custody

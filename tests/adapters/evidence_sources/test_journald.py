@@ -8,7 +8,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.journald import JournaldEvidence
-from standfast.config.sections.evidence import JournaldEvidenceConfig
+from standfast.config.sections.evidence_sources import JournaldEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.records import EffectState
 from tests import servers

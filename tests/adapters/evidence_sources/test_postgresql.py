@@ -11,7 +11,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.postgresql import PostgresqlEvidence
-from standfast.config.sections.evidence import PostgresqlEvidenceConfig
+from standfast.config.sections.evidence_sources import PostgresqlEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.evidence.collected_file import CollectedFile
 from standfast.evidence.manifest import Item

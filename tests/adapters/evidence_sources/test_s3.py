@@ -10,7 +10,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.s3 import S3Evidence
-from standfast.config.sections.evidence import S3EvidenceConfig
+from standfast.config.sections.evidence_sources import S3EvidenceConfig
 from standfast.errors import Unavailable
 from standfast.evidence.manifest import Item
 from standfast.records import EffectState

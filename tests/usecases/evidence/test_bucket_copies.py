@@ -13,7 +13,7 @@ from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory.live_adapters import read_signing_key
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import Damaged, ExitStatus, UsageError
 from standfast.evidence import bucket_copy
 from standfast.evidence.custody import Act, read_custody

@@ -11,7 +11,7 @@ from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.commands import CommandsEvidence
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory.live_adapters import read_signing_key
-from standfast.config.sections.evidence import CommandsEvidenceConfig
+from standfast.config.sections.evidence_sources import CommandsEvidenceConfig
 from standfast.errors import ConfigurationError, ExitStatus
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
 from standfast.records import Mode, Order

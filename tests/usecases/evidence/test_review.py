@@ -11,7 +11,7 @@ from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory.live_adapters import read_signing_key
-from standfast.config.sections.evidence import FilesEvidenceConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import StandfastError
 from standfast.records import EffectState
 from standfast.usecases.core.installation import Installation

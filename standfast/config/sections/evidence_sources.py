@@ -1,0 +1,365 @@
+"""Settings of evidence sources: `[evidence.NAME]`.
+
+The behaviour is in `standfast/adapters/evidence_sources/`.
+
+Rules
+- A source's `kind` is the name of its module in `standfast/adapters/evidence_sources/`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, Field, model_validator
+
+from standfast.config.base_section import Section
+from standfast.config.sections.server_settings import (
+    CA_FILE,
+    POSTGRESQL_PASSWORD,
+    POSTGRESQL_TLS,
+    S3_CA_FILE,
+    S3_ENDPOINT,
+    S3_REGION,
+    S3_SECRET,
+    S3_SESSION_TOKEN,
+    PostgresqlTls,
+)
+from standfast.config.value_types import (
+    Hours,
+    Items,
+    KeyPrefix,
+    Line,
+    Name,
+    Place,
+    Port,
+    SecretReference,
+    Text,
+    WebAddress,
+    like,
+)
+
+JournalUnit = Annotated[
+    str,
+    like(r"[A-Za-z0-9:_.@*?\[\]\\][A-Za-z0-9:_.@*?\[\]\\-]*", "a unit is written like ssh.service"),
+]
+GoogleApplication = Annotated[
+    str, like(r"[a-z_]{1,40}", "an application is written like login or user_accounts")
+]
+JournalMatch = Annotated[
+    str, like(r"[A-Z0-9_]+=[^\x00-\x1f]+", "a match is written like _UID=1002")
+]
+
+
+def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
+    if not argv or not argv[0].startswith("/"):
+        raise ValueError("begin with the program and its absolute path")
+    return argv
+
+
+CommandLine = Annotated[Items[str], AfterValidator(_program)]
+
+
+class FilesEvidenceConfig(Section):
+    """Files and folders that are frozen as evidence: copied, hashed, sealed."""
+
+    kind: Literal["files"] = Field(
+        description="Files and folders on this machine.", examples=["files"]
+    )
+    paths: Annotated[Items[Place], Field(min_length=1)] = Field(
+        description="The files and folders to freeze, with everything in the folders.",
+        examples=[["/var/log/auth.log", "/var/log/telephony"]],
+    )
+    exclude: Items[str] = Field(
+        default=(),
+        description="Shell patterns of excluded paths, compared with the whole path and with "
+        "its last name. The manifest contains the number of excluded items.",
+        examples=[["*.gz", "/var/log/telephony/cache/*"]],
+    )
+
+
+HOURS = Field(
+    default=168,
+    description="The hours before the freeze from which records are collected.",
+    examples=[168],
+)
+LIMIT_MIB = Field(
+    default=1024,
+    description="The most that one item may have, in MiB. A longer one is cut and recorded as "
+    "incomplete.",
+    examples=[1024],
+)
+Mebibytes = Annotated[int, Field(ge=1, le=1024 * 1024)]
+CollectionSeconds = Annotated[int, Field(ge=1, le=86_400)]
+
+
+class JournaldEvidenceConfig(Section):
+    """The journal of systemd, in its export format."""
+
+    kind: Literal["journald"] = Field(
+        description="The journal of systemd on this machine.", examples=["journald"]
+    )
+    hours: Hours = HOURS
+    units: Items[JournalUnit] = Field(
+        default=(),
+        description="Units whose entries are collected. Default: all entries.",
+        examples=[["ssh.service", "asterisk.service"]],
+    )
+    matches: Items[JournalMatch] = Field(
+        default=(),
+        description="Fields that an entry must have, as `journalctl` reads them: two values of "
+        "one field are alternatives. `_UID` selects accounts.",
+        examples=[["_UID=1002", "_UID=1003"]],
+    )
+    folder: Place | None = Field(
+        default=None,
+        description="A folder of journal files, for example of systemd-journal-remote. Default: "
+        "the journal of this machine.",
+        examples=["/var/log/journal/remote"],
+    )
+    timeout_seconds: CollectionSeconds = Field(
+        default=600,
+        description="Time limit. After it the journal is cut and recorded as incomplete.",
+        examples=[600],
+    )
+    limit_mib: Mebibytes = LIMIT_MIB
+
+
+class CommandsEvidenceConfig(Section):
+    """The output of listed commands: what is lost when the machine stops."""
+
+    kind: Literal["commands"] = Field(
+        description="The output of commands on this machine.", examples=["commands"]
+    )
+    commands: Annotated[Items[CommandLine], Field(min_length=1)] = Field(
+        description="The commands, each with the absolute path of its program and its arguments, "
+        "the most volatile first. They run without a shell, and must change nothing.",
+        examples=[[["/usr/bin/ss", "-tanp"], ["/usr/bin/ps", "auxww"]]],
+    )
+    timeout_seconds: CollectionSeconds = Field(
+        default=30,
+        description="Time limit of each command. After it the command is ended, and its output "
+        "is recorded as incomplete.",
+        examples=[30],
+    )
+    limit_mib: Mebibytes = LIMIT_MIB
+
+
+class PagedLogConfig(Section):
+    """A log that is read page by page over HTTP."""
+
+    hours: Hours = HOURS
+    timeout_seconds: CollectionSeconds = Field(
+        default=1800,
+        description="Time limit. After it the rest of the log is recorded as missing.",
+        examples=[1800],
+    )
+
+
+class DirectoryLogConfig(PagedLogConfig):
+    """The log of a directory of accounts, read with its credential."""
+
+    directory: Name = Field(
+        description="The directory in `[accounts.NAME]`, whose address and credential are used.",
+        examples=["workforce"],
+    )
+
+
+class AccountLogConfig(DirectoryLogConfig):
+    """The log of a directory that can be filtered by account."""
+
+    accounts: Items[Line] = Field(
+        default=(),
+        description="Only the events of these accounts, by their sign-in names. Default: all.",
+        examples=[["m.keller@example.com"]],
+    )
+
+
+class OktaEvidenceConfig(AccountLogConfig):
+    """The system log of an Okta organisation."""
+
+    kind: Literal["okta"] = Field(description="The system log of Okta.", examples=["okta"])
+
+
+class EntraEvidenceConfig(AccountLogConfig):
+    """The sign-ins and the directory audit of an Entra ID tenant."""
+
+    kind: Literal["entra"] = Field(
+        description="The sign-ins and the directory audit of Entra ID.", examples=["entra"]
+    )
+
+
+class GoogleWorkspaceEvidenceConfig(AccountLogConfig):
+    """The activities of a Google Workspace customer."""
+
+    kind: Literal["google_workspace"] = Field(
+        description="The activities that Google Workspace reports.", examples=["google_workspace"]
+    )
+    applications: Annotated[Items[GoogleApplication], Field(min_length=1)] = Field(
+        default=("login", "admin", "token", "user_accounts"),
+        description="The applications whose activities are collected, as Google names them.",
+        examples=[["login", "admin", "token", "drive"]],
+    )
+
+
+class CloudwatchEvidenceConfig(PagedLogConfig):
+    """Log groups of CloudWatch Logs."""
+
+    kind: Literal["cloudwatch"] = Field(
+        description="Log groups of Amazon CloudWatch Logs.", examples=["cloudwatch"]
+    )
+    log_groups: Annotated[Items[Line], Field(min_length=1)] = Field(
+        description="The names of the log groups.", examples=[["/aws/lambda/agent-desktop"]]
+    )
+    pattern: Line | None = Field(
+        default=None,
+        description="Only events that match this filter pattern of CloudWatch, for example those "
+        "of an account. Default: all.",
+        examples=['"m.keller"'],
+    )
+    region: Line = Field(default="us-east-1", description="The AWS region.", examples=["eu-west-2"])
+    access_key_id: Text | None = Field(
+        default=None,
+        description="The id of an access key that may call logs:FilterLogEvents. Default: this "
+        "machine's own identity, as the AWS SDK finds it.",
+        examples=["AKIAIOSFODNN7EXAMPLE"],
+    )
+    secret_access_key: SecretReference | None = Field(
+        default=None, description="The secret of that key.", examples=["env:STANDFAST_AWS_SECRET"]
+    )
+    endpoint_url: WebAddress | None = Field(
+        default=None,
+        description="Another address than AWS's own, such as a VPC endpoint.",
+        examples=["https://logs.eu-west-2.amazonaws.com"],
+    )
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        if (self.access_key_id is None) is not (self.secret_access_key is None):
+            raise ValueError("set both `access_key_id` and `secret_access_key`, or neither")
+        return self
+
+
+class AmazonConnectEvidenceConfig(DirectoryLogConfig):
+    """The contact records of an Amazon Connect instance."""
+
+    kind: Literal["amazon_connect"] = Field(
+        description="The contact records of Amazon Connect.", examples=["amazon_connect"]
+    )
+    hours: Annotated[int, Field(ge=1, le=1344)] = Field(
+        default=168,
+        description="The hours before the freeze from which contacts are collected, at most eight "
+        "weeks.",
+        examples=[168],
+    )
+    agent_ids: Annotated[Items[Line], Field(max_length=100)] = Field(
+        default=(),
+        description="Only the contacts of these agents, by the ids of their users. Default: all.",
+        examples=[["12345678-1234-1234-1234-123456789012"]],
+    )
+
+
+class PostgresqlEvidenceConfig(Section):
+    """The log of a PostgreSQL server, and audit tables of a database."""
+
+    kind: Literal["postgresql"] = Field(
+        description="The log and audit tables of PostgreSQL.", examples=["postgresql"]
+    )
+    host: Line = Field(
+        description="The name of the server, or the folder of its socket.",
+        examples=["db.example.com"],
+    )
+    port: Port = Field(default=5432, description="The port.", examples=[5432])
+    database: Line = Field(
+        default="postgres", description="The database with the audit tables.", examples=["crm"]
+    )
+    user: Line = Field(
+        default="evidence",
+        description="A role that may only read; docs/evidence.md lists its rights.",
+        examples=["evidence"],
+    )
+    password: SecretReference | None = POSTGRESQL_PASSWORD
+    tls: PostgresqlTls | None = POSTGRESQL_TLS
+    ca_file: Place | None = CA_FILE
+    hours: Hours = HOURS
+    accounts: Items[Line] = Field(
+        default=(),
+        description="Accounts that queries receive as `%(accounts)s`.",
+        examples=[["m.keller"]],
+    )
+    logs: bool = Field(
+        default=True,
+        description="Collect the files of the server log (csvlog, jsonlog, text) that changed "
+        "in the window.",
+        examples=[True],
+    )
+    queries: Mapping[Name, Text] = Field(
+        default={},
+        description="Queries whose rows are collected as CSV, one file each. `%(since)s` and "
+        "`%(until)s` are the window, `%(accounts)s` the accounts; any other percent sign is "
+        "written `%%`.",
+        examples=[
+            {
+                "sign-ins": "SELECT * FROM audit.sign_ins WHERE at BETWEEN %(since)s AND "
+                "%(until)s AND account = ANY(%(accounts)s)"
+            }
+        ],
+    )
+    timeout_seconds: CollectionSeconds = Field(
+        default=600,
+        description="Time limit of each statement. After it the item is cut and recorded as "
+        "incomplete.",
+        examples=[600],
+    )
+    limit_mib: Mebibytes = LIMIT_MIB
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        if not self.logs and not self.queries:
+            raise ValueError("set `logs` or `queries`: nothing would be collected")
+        return self
+
+
+class S3EvidenceConfig(Section):
+    """Objects of an S3 bucket, such as the files of CloudTrail."""
+
+    kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.", examples=["s3"])
+    bucket: Line = Field(description="The bucket.", examples=["example-cloudtrail"])
+    prefix: KeyPrefix = Field(
+        default="",
+        description="The beginning of the keys. A slash at the end limits it to one folder.",
+        examples=["AWSLogs/123456789012/CloudTrail/"],
+    )
+    hours: Hours = Field(
+        default=168,
+        description="The hours before the freeze: older objects, by their last change, are left "
+        "out and counted.",
+        examples=[168],
+    )
+    access_key_id: SecretReference = Field(
+        description="The id of an access key that may list the bucket and read these objects.",
+        examples=["file:keys/cloudtrail-access-key-id"],
+    )
+    secret_access_key: SecretReference = S3_SECRET
+    session_token: SecretReference | None = S3_SESSION_TOKEN
+    region: Line = S3_REGION
+    endpoint_url: WebAddress | None = S3_ENDPOINT
+    ca_file: Place | None = S3_CA_FILE
+    timeout_seconds: CollectionSeconds = Field(
+        default=3600,
+        description="Time limit. After it the other objects are recorded as missing.",
+        examples=[3600],
+    )
+
+
+EvidenceConfig: TypeAlias = Annotated[
+    FilesEvidenceConfig
+    | JournaldEvidenceConfig
+    | CommandsEvidenceConfig
+    | OktaEvidenceConfig
+    | EntraEvidenceConfig
+    | CloudwatchEvidenceConfig
+    | AmazonConnectEvidenceConfig
+    | GoogleWorkspaceEvidenceConfig
+    | PostgresqlEvidenceConfig
+    | S3EvidenceConfig,
+    Field(discriminator="kind"),
+]
