@@ -96,7 +96,7 @@ class Replacement:
             if os.path.lexists(self.withdrawn):
                 return  # an earlier try did it
             raise Refused(f"{self.set_aside}: it is gone, so nothing can be put back.")
-        if not os.path.lexists(self.withdrawn):
+        if not os.path.lexists(self.withdrawn) or _is_same_file(self.path, self.withdrawn):
             self._move_all(self.path, self.withdrawn)
         if had_data:
             self._move_all(self.set_aside, self.path)
