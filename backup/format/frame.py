@@ -1,4 +1,4 @@
-"""Frames: at most 8 MiB of content, compressed at once, stored in packs.
+"""Frames: at most 8 MiB of content, compressed at a level for its kind.
 
 - The first byte is the encoding (0 as it is, 1 zstd), the rest is the content; zstd's header
   contains the raw size.

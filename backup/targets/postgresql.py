@@ -1,4 +1,4 @@
-"""PostgreSQL target: dumps through `pg_restore`, roles through `psql`.
+"""PostgreSQL target: loads a dump and keeps the old database meanwhile.
 
 - A missing database is created as the dump says, with its encoding, locale, settings and grants.
   Under another name, or if the dump names another database, it gets the server's defaults.

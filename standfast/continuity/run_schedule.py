@@ -1,4 +1,4 @@
-"""Due times of schedules, missed runs, and the newest run's limit.
+"""Due times of schedules, missed runs, and the age limit of backups.
 
 Rules
 - Schedules are cron expressions in a time zone, interpreted by cronsim like Debian's cron: a time

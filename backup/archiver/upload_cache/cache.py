@@ -1,4 +1,4 @@
-"""Upload cache: a record of stored content, so it is not sent again.
+"""Upload cache: a record of stored content, in part kept in memory.
 
 It is one SQLite file on the host, and only a cache:
 

@@ -1,4 +1,4 @@
-"""Erasure of a domain, by at least two persons and with a certificate.
+"""Erasure of a domain while its order is valid, by several persons.
 
 1. The owner signs an order, which contains a challenge for every custodian of the domain (see
    `attestation`).

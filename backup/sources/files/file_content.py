@@ -1,4 +1,4 @@
-"""Content of an open local file: its data extents, without holes.
+"""Content of an open file without its holes; changes while it is read.
 
 The file is read up to its size when it was opened; changes meanwhile are noticed.
 """

@@ -1,4 +1,4 @@
-"""`standfast evidence export`: evidence for readers and examiners."""
+"""`standfast evidence export`: prints what is exported, missing, damaged."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Export of a subject's timeline, verifiable without the ledger.
+"""Choice of the audit events that an export of an incident contains.
 
 The format is described in docs/evidence.md.
 

@@ -1,4 +1,4 @@
-"""Query conditions on effects: locks, due effects, holders.
+"""Query conditions on effects: due ones, locks by other incidents.
 
 It has the groups of verbs that the ledger treats differently. `effect_store` runs the queries.
 """

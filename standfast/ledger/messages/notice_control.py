@@ -1,4 +1,4 @@
-"""Control of a running notice: pause, resume, release, stop.
+"""Control of a notice: pause, resume, release, stop, and its delay.
 
 Rules
 - A paused notice has an abort window that never ends. Every claim reads it: after the commit of the

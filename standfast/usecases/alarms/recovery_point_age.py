@@ -1,4 +1,4 @@
-"""Age of a set's newest complete recovery point, against its limit.
+"""Age of a set's newest complete recovery point, and whether it is late.
 
 Rules
 - The age counts from the moment to which the newest complete point is consistent, not from its

@@ -1,4 +1,4 @@
-"""Databases of a drill: throwaway servers, and the backups that they load.
+"""Databases of a drill: servers, loaded backups, rows of the last drill.
 
 Rules
 - Programs and their versions are looked for before anything is restored. If they are missing, or

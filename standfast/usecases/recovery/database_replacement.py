@@ -1,4 +1,4 @@
-"""Replacement of a PostgreSQL database by renames, and its reversal.
+"""Replacement of a PostgreSQL database in a recovery, and its reversal.
 
 Rules
 - A dump restores the settings of its database only under its own name, so the existing database is

@@ -1,4 +1,4 @@
-"""Export of an incident's timeline, with its verifier.
+"""Files of an exported timeline, with its verifier.
 
 Rules
 - The export contains the events of the chain, without personal data. Events of others between those
