@@ -22,6 +22,7 @@ from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.actions.action import Action, ArgumentType, Use
 from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.actions.shared_arguments import AFFECTED
 from standfast.playbook.answer_dependencies import ASKS
 from standfast.playbook.expressions import embedded
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
@@ -253,6 +254,8 @@ def _judge_arguments(
             continue
         names = known.of(spec.type)
         for name in _named(playbook, value) if names is not None else ():
+            if spec.type is ArgumentType.AUDIENCE and name == AFFECTED:
+                continue  # the list of the incident itself
             if names is not None and name not in names:
                 problem = f"there is no {spec.type.removesuffix('s')} `{name}`"
                 if spec.type is ArgumentType.SOURCES:

@@ -13,7 +13,6 @@ from standfast.errors import (
     UsageError,
 )
 from standfast.notices.template_folder import template_names
-from standfast.playbook.actions.shared_arguments import AFFECTED
 from standfast.playbook.cacao import is_cacao
 from standfast.playbook.cacao.importer import import_cacao
 from standfast.playbook.model import Playbook
@@ -103,7 +102,7 @@ def known(config: Config | None) -> Known:
         return Known()
     return Known(
         templates=template_names(config.notices.templates),
-        audiences=frozenset(config.audiences) | _staff(config) | {AFFECTED},
+        audiences=frozenset(config.audiences) | _staff(config),
         staff=staff_audiences(config),
         sources=frozenset(config.evidence),
         senders=frozenset(config.senders),
