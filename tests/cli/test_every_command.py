@@ -183,18 +183,6 @@ STORY: tuple[tuple[str, int], ...] = (
     ("tabletop answer B", 0),
     ("tabletop finish", 0),
     ("tabletop report inc-2000-0001", 2),
-    ("recover plan main", 2),  # the set has no recovery target
-    ("recover open main --as dana", 2),
-    ("recover status inc-2000-0001", 2),
-    ("recover approve inc-2000-0001 --as lee", 2),
-    ("recover answer inc-2000-0001 verify done", 2),
-    ("recover accept inc-2000-0001 recover", 2),
-    ("recover retry inc-2000-0001", 2),
-    ("recover paper inc-2000-0001", 2),
-    ("recover stop inc-2000-0001 --as dana", 2),
-    ("recover resume inc-2000-0001 --as dana", 2),
-    ("recover undo inc-2000-0001 --as dana", 2),
-    ("recover close inc-2000-0001 --as dana", 2),
     ("status", 0),
 )
 # What some of them must say, whoever reads it.

@@ -12,10 +12,13 @@ from standfast.cli.recovery.paper import paper
 from standfast.cli.recovery.service_recovery import open_, plan, status
 
 
-def _under_recover(command: Command) -> Command:
-    """Return a command on incidents with an example of this group."""
+def _under_recover(command: Command, summary: str = "") -> Command:
+    """Return a command on incidents with the texts of this group."""
     renamed = copy(command)
     renamed.example = command.example.replace("standfast incident", "standfast recover")
+    if summary:
+        _, _, details = (command.help or "").partition("\n\n")
+        renamed.help = f"{summary}\n\n{details}"
     return renamed
 
 
@@ -25,7 +28,9 @@ recover = Group(
     "A recovery of services is an incident: the commands of `standfast incident` work on it too.",
     commands=[
         *(plan, open_, status),
-        *map(_under_recover, (approve, answer, accept, retry, stop, resume, undo, close)),
+        *map(_under_recover, (approve, answer, accept, retry, stop, resume)),
+        _under_recover(undo, "Put the data of before back; keep the restored data next to it."),
+        _under_recover(close, "Close a recovery; restored data and data set aside stay."),
         *(paper, installation),
     ],
 )
