@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,18 @@ def test_help_and_status_start_quickly(words: list[str], installation: Path) -> 
     assert answer.status == 0, answer.err
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert used <= MAX_CPU_SECONDS
+
+
+def test_help_does_not_load_the_configuration_reader(installation: Path) -> None:
+    program = "from standfast.cli import main; import sys; main(['--help']); print(*sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(installation),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"pydantic", "sqlalchemy", "standfast.config.schema"} & set(answer.stdout.split())
 
 
 def environment(installation: Path) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """Copy evidence sources as they are now, hashed and sealed."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from standfast.config.sections.evidence_sources import EvidenceConfig
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject
+
+if TYPE_CHECKING:
+    from standfast.config.sections.evidence_sources import EvidenceConfig
 
 SNAPSHOT = "evidence.snapshot"
 
@@ -32,7 +34,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     )
 
 
-def _is_volatile(name: str, configured: Mapping[str, EvidenceConfig]) -> bool:
+def _is_volatile(name: str, configured: "Mapping[str, EvidenceConfig]") -> bool:
     """Return whether a source is lost first: RFC 3227 2.1 begins with such."""
     return name in configured and configured[name].kind == "commands"
 
