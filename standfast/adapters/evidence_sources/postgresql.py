@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from standfast.adapters.clients.postgresql_connection import connect
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.sealed_source import (
     Collected,
@@ -27,11 +28,9 @@ from standfast.adapters.evidence_sources.sealed_source import (
     SourceContext,
 )
 from standfast.config.sections.evidence_sources import PostgresqlEvidenceConfig
-from standfast.errors import ExtraMissing, Unavailable
+from standfast.errors import Unavailable
 from standfast.evidence.collected_file import CollectedFile, unread
 from standfast.evidence.manifest import Item
-from standfast.retry_rules import RETRY_SECONDS
-from standfast.server_tls import postgresql_tls
 
 if TYPE_CHECKING:
     import psycopg
@@ -152,36 +151,13 @@ class PostgresqlEvidence(SealedSource):
         return str(error)
 
     def _connect(self) -> "Connection":
-        try:
-            import psycopg
-        except ImportError:
-            raise ExtraMissing(
-                "PostgreSQL's driver is not installed: "
-                "pip install -r requirements/extras/postgresql.txt"
-            ) from None
-        settings = self._settings
-        milliseconds = settings.timeout_seconds * 1000
-        try:
-            return psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                dbname=settings.database,
-                user=settings.user,
-                password=self._password,
-                **postgresql_tls(settings.host, settings.tls, settings.ca_file),
-                connect_timeout=_CONNECT_SECONDS,
-                application_name="standfast",
-                client_encoding="utf8",
-                options=f"-c statement_timeout={milliseconds} -c default_transaction_read_only=on",
-                autocommit=True,
-            )
-        except psycopg.OperationalError:
-            # The driver's text may quote the role and the host.
-            raise Unavailable(
-                "no connection, the server is full, or it refuses our role. Check its host, port "
-                "and certificate, our role, its password and limit, and pg_hba.conf.",
-                retry_after_seconds=RETRY_SECONDS,
-            ) from None
+        return connect(
+            self._settings,
+            self._password,
+            connect_seconds=_CONNECT_SECONDS,
+            statement_milliseconds=self._settings.timeout_seconds * 1000,
+            parameter="default_transaction_read_only=on",
+        )
 
 
 def _log_files(connection: "Connection", since: datetime) -> Sequence[tuple[str, int]]:

@@ -33,11 +33,11 @@ from standfast.adapters.accounts.postgresql.statements import (
     roles_by_oid,
     set_password,
 )
+from standfast.adapters.clients.postgresql_connection import connect
 from standfast.config.sections.account_servers import PostgresqlDirectoryConfig
-from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
+from standfast.errors import ConfigurationError, StandfastError, Unavailable
 from standfast.records import JsonObject, Order, Result
 from standfast.retry_rules import RETRY_SECONDS
-from standfast.server_tls import postgresql_tls
 from standfast.time_limit import BoundedCall
 
 if TYPE_CHECKING:
@@ -145,36 +145,13 @@ class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
         ]
 
     def _connect(self, seconds: float) -> "Connection":
-        try:
-            import psycopg
-        except ImportError:
-            raise ExtraMissing(
-                "PostgreSQL's driver is not installed: "
-                "pip install -r requirements/extras/postgresql.txt"
-            ) from None
-        settings = self._settings
-        milliseconds = max(1, int(self.limits.timeout_seconds * 1000))
-        try:
-            return psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                dbname=settings.database,
-                user=settings.user,
-                password=self._password,
-                **postgresql_tls(settings.host, settings.tls, settings.ca_file),
-                connect_timeout=max(2, int(seconds) + 1),
-                application_name="standfast",
-                client_encoding="utf8",
-                options=f"-c statement_timeout={milliseconds} -c search_path=pg_catalog",
-                autocommit=True,
-            )
-        except psycopg.OperationalError:
-            # The driver's text may quote the role and the host.
-            raise Unavailable(
-                "no connection, the server is full, or it refuses our role. Check its host, port "
-                "and certificate, our role, its password and limit, and pg_hba.conf.",
-                retry_after_seconds=RETRY_SECONDS,
-            ) from None
+        return connect(
+            self._settings,
+            self._password,
+            connect_seconds=max(2, int(seconds) + 1),
+            statement_milliseconds=max(1, int(self.limits.timeout_seconds * 1000)),
+            parameter="search_path=pg_catalog",
+        )
 
     def _cut(self, connection: "Connection") -> None:
         """Close the socket.
