@@ -22,6 +22,7 @@ from typing import cast
 
 from backup.records import Progress, RestoreResult
 from backup.repository import Repository
+from backup.restorer.safe_paths import JOURNAL
 from backup.system.durable_files import make_private_folder
 from backup.system.tree_removal import remove_tree
 from standfast.continuity.recovery_objectives import lost, milliseconds
@@ -60,7 +61,6 @@ from standfast.usecases.recovery.set_plan import PlannedTarget, SetPlan
 
 WAY = "incident"
 _LOOK_SECONDS = 2.0  # between two looks whether the incident was stopped
-_RESTORE_JOURNAL = ".standfast-restore"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +100,7 @@ def recover_set(installation: Installation, incident: str, order: Order) -> Reco
     recovery = _SetRecovery(installation, incident, order, plan)
     with recorded_if_possible(installation, "restore", order.target, WAY, is_shared=True) as run:
         recovered = recovery.run()
-        summary = {
-            key: value for key, value in recovered.as_json().items() if key not in ("set_aside",)
-        }
+        summary = {key: value for key, value in recovered.as_json().items() if key != "set_aside"}
         run.ends("done", {**summary, "incident": incident})
     return recovered
 
@@ -230,7 +228,7 @@ class _SetRecovery:
 
     def _restore(self, repository: Repository, target: PlannedTarget) -> RestoreResult:
         staging = target.replacement.staging
-        if staging.exists() and not (staging / _RESTORE_JOURNAL).exists():
+        if staging.exists() and not (staging / os.fsdecode(JOURNAL)).exists():
             remove_tree(staging)  # an earlier try failed its checks, or ended before its event
         make_private_folder(staging)
         self._clocks.setdefault(DrillClock.PROVISIONED, self._installation.clock())
