@@ -25,13 +25,17 @@ class FactKind(StrEnum):
     )
     # The recipient was notified `at`; name: an obligation, reference: the receipt. Without `at` and
     # with `is_so` False the statement is withdrawn, with the reason as reference.
-    TOLD = "told"
+    NOTIFIED = "notified"
     # Law enforcement asked to wait until `at`, or without end; name: an obligation or a
-    # jurisdiction,
-    # reference: the document. With `is_so` True a person says that it applies although the rule has
-    # no such delay; with `is_so` False the statement is withdrawn.
+    # jurisdiction, reference: the document. With `is_so` True a person says that it applies
+    # although the rule has no such delay; with `is_so` False the statement is withdrawn.
     DELAY = "delay"
     CONTENT = "content"  # the text of a notice; name: a topic of forms, reference: the text
+
+    @classmethod
+    def _missing_(cls, value: object) -> "FactKind | None":
+        """Read the name that older ledgers have for `notified`."""
+        return cls.NOTIFIED if value == "told" else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ class Fact:
     def __post_init__(self) -> None:
         required = {
             FactKind.TIME: self.at,
-            FactKind.TOLD: self.at if self.is_so is not False else self.is_so,
+            FactKind.NOTIFIED: self.at if self.is_so is not False else self.is_so,
             FactKind.AFFECTED: self.count,
             FactKind.ANSWER: self.is_so,
             FactKind.THRESHOLD: self.is_so,

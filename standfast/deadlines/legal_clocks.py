@@ -244,7 +244,7 @@ class _Run:
     def _was(self, obligation: Obligation, start: Start, facts: Facts) -> Iterator[Was]:
         """Yield the dates that a later statement of the start replaced."""
         subjects = [(FactKind.TIME, name) for name in start.facts]
-        subjects += [(FactKind.TOLD, name) for name in start.notices]
+        subjects += [(FactKind.NOTIFIED, name) for name in start.notices]
         for fact in facts:
             if (fact.kind, fact.name) not in subjects:
                 continue
@@ -299,7 +299,7 @@ class _Begun:
 def _begun(start: Start, facts: Facts) -> _Begun | None:
     """Return the start of a clock; None while it is unknown."""
     found: list[_Begun] = []
-    for kind, names in ((FactKind.TIME, start.facts), (FactKind.TOLD, start.notices)):
+    for kind, names in ((FactKind.TIME, start.facts), (FactKind.NOTIFIED, start.notices)):
         for name in names:
             fact = facts.latest(kind, name)
             if fact is not None and fact.at is not None:
@@ -338,7 +338,7 @@ def _questions(
             if facts.latest(FactKind.TIME, name) is None:
                 yield Question(kind=FactKind.TIME, name=name, text=QUESTIONS[name])
         for name in start.notices:
-            yield Question(kind=FactKind.TOLD, name=name, text=f"When was {name} given?")
+            yield Question(kind=FactKind.NOTIFIED, name=name, text=f"When was {name} given?")
     threshold = threshold_of(obligation)
     affected = facts.latest(FactKind.AFFECTED, obligation.jurisdiction)
     if threshold.has_number and affected is None:
@@ -364,7 +364,7 @@ def _questions(
 
 def _receipt(facts: Facts, name: str) -> Fact | None:
     """Return the valid receipt; None if there is none or it was withdrawn."""
-    fact = facts.latest(FactKind.TOLD, name)
+    fact = facts.latest(FactKind.NOTIFIED, name)
     return fact if fact is not None and fact.at is not None else None
 
 

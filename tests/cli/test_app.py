@@ -82,7 +82,7 @@ def test_no_command_has_a_passphrase_argument(words: tuple[str, ...], desk: Desk
 def test_ledger_command_documents_status_without_ledger(desk: Desk) -> None:
     for words, statuses in (
         (("incident", "list"), "0126"),
-        (("deadline", "told"), "0126"),
+        (("deadline", "notified"), "0126"),
         (("deadline", "places"), "02"),
         (("playbook", "show"), "012"),
     ):

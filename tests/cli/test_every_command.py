@@ -126,8 +126,8 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"deadline delay {THIRD} US-CA --document 'letter of 2 March'", 0),
     (f"deadline content {THIRD} what_happened 'An account was taken over.'", 0),
     (f"deadline form {THIRD} eu-gdpr-33-authority --to form.html", 3),  # it has gaps still
-    (f"deadline told {THIRD} eu-gdpr-33-authority --receipt 'case 4711'", 0),
-    (f"deadline told {THIRD} us-ga-ag --receipt none", 2),  # no such duty
+    (f"deadline notified {THIRD} eu-gdpr-33-authority --receipt 'case 4711'", 0),
+    (f"deadline notified {THIRD} us-ga-ag --receipt none", 2),  # no such duty
     (f"deadline list {THIRD} --all", 0),
     (f"deadline calendar {THIRD} --to due.ics", 0),
     ("deadline feed", 0),

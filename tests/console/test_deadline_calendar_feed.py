@@ -91,7 +91,7 @@ def test_moved_deadline_keeps_its_calendar_entry(site: Site) -> None:
     became_aware(site, case, at - timedelta(hours=1))
     moved = dues(read(site, path))
     assert moved == {uid: due - timedelta(hours=1) for uid, due in before.items()}
-    told = Statement(kind=FactKind.TOLD, name="contract-acme", at=at, reference="call 9")
+    told = Statement(kind=FactKind.NOTIFIED, name="contract-acme", at=at, reference="call 9")
     state(site.installation, case, told)
     lifecycle.close(site.installation, case)  # nobody is enrolled, so nobody signs in
     assert dues(read(site, path)).keys() == {f"eu-gdpr-33-authority@{case}.standfast"}

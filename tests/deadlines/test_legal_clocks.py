@@ -31,7 +31,7 @@ def time_of(name: str, moment: datetime = NOW) -> Fact:
 
 def told(obligation: str, moment: datetime = NOW) -> Fact:
     return Fact(
-        kind=FactKind.TOLD, name=obligation, at=moment, reference="receipt 7", author="ada",
+        kind=FactKind.NOTIFIED, name=obligation, at=moment, reference="receipt 7", author="ada",
         recorded_at=moment,
     )  # fmt: skip
 
@@ -391,7 +391,7 @@ def test_affected_place_counts_without_configuration() -> None:
 
 def test_mistaken_receipt_ends_nothing() -> None:
     mistaken = Fact(
-        kind=FactKind.TOLD, name="us-md-ag", is_so=False, reference="another incident",
+        kind=FactKind.NOTIFIED, name="us-md-ag", is_so=False, reference="another incident",
         author="ada", recorded_at=at(1),
     )  # fmt: skip
     facts = [time_of("discovery"), told("us-md-ag")]
@@ -400,7 +400,7 @@ def test_mistaken_receipt_ends_nothing() -> None:
     assert found["us-md-ag"].receipt is None
     assert "must be notified first" in found["us-md-residents"].blocks[0].reason
     with pytest.raises(ValueError, match="lacks its value"):
-        Fact(kind=FactKind.TOLD, name="us-md-ag", author="ada", recorded_at=NOW)
+        Fact(kind=FactKind.NOTIFIED, name="us-md-ag", author="ada", recorded_at=NOW)
 
 
 def test_delay_can_be_extended_or_ended() -> None:

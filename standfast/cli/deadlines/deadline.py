@@ -14,7 +14,7 @@ from standfast.cli.deadlines.incident_facts import (
     delay,
     duty_argument,
     fact,
-    told,
+    notified,
 )
 from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import Group, command
@@ -253,7 +253,7 @@ deadline = Group(
         fact,
         affected,
         answer,
-        told,
+        notified,
         delay,
         content,
         form,

@@ -1,4 +1,4 @@
-"""`standfast deadline fact`, `answer`, `told` and the like."""
+"""`standfast deadline fact`, `answer`, `notified` and others."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -119,9 +119,9 @@ def answer(
 
 
 @command(
-    "told",
+    "notified",
     exits=_EXIT_STATUSES,
-    example="standfast deadline told inc-2026-0001 eu-gdpr-33-authority --receipt 'case 4711'",
+    example="standfast deadline notified inc-2026-0001 eu-gdpr-33-authority --receipt 'case 4711'",
 )
 @incident_argument
 @click.argument("duty", required=False, help="The duty's id, or people:PLACE.")
@@ -129,7 +129,7 @@ def answer(
 @click.option("--at", metavar="TIME", help=f"When, {_TIME}; by default now.")
 @mistaken_option
 @click.pass_obj
-def told(
+def notified(
     call: Call,
     incident: str | None,
     duty: str | None,
@@ -141,7 +141,7 @@ def told(
     if receipt is None or not receipt.strip():
         raise UsageError("receipt: none is given, and only a receipt ends a clock. Add --receipt")
     return _state(
-        *(call, (incident, duty), "DUTY", FactKind.TOLD),
+        *(call, (incident, duty), "DUTY", FactKind.NOTIFIED),
         lambda now, words: {
             "at": None if mistaken else parse_moment(at) or now,
             "is_so": False if mistaken else None,

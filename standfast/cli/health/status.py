@@ -110,7 +110,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
             f"Vault: the last verification, {ago} ago, failed. See why: `standfast backup verify`."
         )
     for alarm in seen.alarms:
-        suffix = "" if alarm.is_told else "; no person could be notified"
+        suffix = "" if alarm.is_notified else "; no person could be notified"
         lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{suffix}).")
     if seen.unstamped:
         lines.append(

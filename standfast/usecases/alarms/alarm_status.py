@@ -58,7 +58,7 @@ class AlarmStatus:
     kind: str  # a key of _ALARMS
     set_name: str  # "" for the vault; INCIDENT.DUTY for a legal clock
     since: datetime
-    is_told: bool  # the notification reached somebody
+    is_notified: bool  # the notification reached somebody
     host: str = ""  # another host: run the command there; "" for this host
 
     @property
@@ -81,7 +81,7 @@ class AlarmStatus:
             "what": self.kind,
             "set": self.set_name,
             "since": timestamp(self.since),
-            "is_told": self.is_told,
+            "is_notified": self.is_notified,
             "host": self.host,
         }
 
@@ -116,7 +116,7 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
             kind=kind,
             set_name=set_name,
             since=min(at for at in raised if over is None or at > over),
-            is_told=times.get("raised") in raised and (over is None or times["raised"] > over),
+            is_notified=times.get("raised") in raised and (over is None or times["raised"] > over),
             host=hosts[whose],
         )
 

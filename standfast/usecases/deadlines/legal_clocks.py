@@ -68,9 +68,9 @@ def state(
         _refuse_past_delay(installation, incident_id, statement, now)
     if statement.kind is FactKind.TIME and statement.at is None:
         statement = _happened_now(installation, incident_id, statement, now)
-    if statement.kind in (FactKind.TIME, FactKind.TOLD) and statement.at and statement.at > now:
+    if statement.kind in (FactKind.TIME, FactKind.NOTIFIED) and statement.at and statement.at > now:
         raise UsageError("time: it is in the future. State only what has happened.")
-    if statement.kind is FactKind.TOLD and statement.at:
+    if statement.kind is FactKind.NOTIFIED and statement.at:
         _refuse_early_receipt(installation, incident_id, statement.at)
     try:
         return installation.ledger.facts.state(
@@ -106,7 +106,7 @@ def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime
             zone = config.organisation.time_zone
             until = f" until {minute(block.until, zone)}" if block.until else ""
             record_command = (
-                f"`standfast deadline told {incident_id} {block.first} --receipt TEXT`, then "
+                f"`standfast deadline notified {incident_id} {block.first} --receipt TEXT`, then "
             )
             raise Refused(
                 f"notification is blocked{until}: {block.reason}. After that, run "
@@ -130,7 +130,7 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
         FactKind.AFFECTED: places,
         FactKind.ANSWER: ids,
         FactKind.THRESHOLD: ids,
-        FactKind.TOLD: ids | people,
+        FactKind.NOTIFIED: ids | people,
         FactKind.DELAY: ids | places,
         FactKind.CONTENT: TOPICS.keys() | own_topics,
     }[statement.kind]
@@ -165,10 +165,10 @@ def _refuse_withdrawal_of_nothing(
     installation: Installation, incident_id: str, statement: Statement
 ) -> None:
     """Raise UsageError if the fact to withdraw was never stated."""
-    if statement.kind not in (FactKind.TOLD, FactKind.DELAY) or statement.is_so is not False:
+    if statement.kind not in (FactKind.NOTIFIED, FactKind.DELAY) or statement.is_so is not False:
         return
     if installation.ledger.facts.of(incident_id).latest(statement.kind, statement.name) is None:
-        state = "notified" if statement.kind is FactKind.TOLD else "to wait"
+        state = "notified" if statement.kind is FactKind.NOTIFIED else "to wait"
         raise UsageError(
             f"{incident_id}: no statement says that {statement.name} was {state}; nothing is "
             f"withdrawn. List the statements with `standfast audit show {incident_id}`."

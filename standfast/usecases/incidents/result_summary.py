@@ -27,7 +27,11 @@ from standfast.reports.name_masking import mask_target
 from standfast.reports.report_sentences import proof_level
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.notice_effects import DECIDES
-from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT
+from standfast.usecases.notices.delivery_accounting import (
+    LEFT_OUT,
+    NOTIFIED_BY_STEP,
+    OLD_NOTIFIED_BY_STEP,
+)
 
 FRESH = timedelta(days=1)  # an approval by a person who was enrolled later does not count
 MORE_PEOPLE = (
@@ -260,7 +264,9 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
             return f"print and post them, then `standfast notice posted {incident_id} {step}`"
         case EffectState.REFUSED if reason.endswith(DECIDES):
             return f"`standfast notice held {incident_id}` names each"
-        case EffectState.REFUSED if reason.startswith((LEFT_OUT, APART)):
+        case EffectState.REFUSED if reason.startswith(
+            (LEFT_OUT, NOTIFIED_BY_STEP, OLD_NOTIFIED_BY_STEP)
+        ):
             return "decided; nothing remains to be done"
         case EffectState.FAILED:
             return f"`standfast incident retry {incident_id} {step}`"

@@ -26,7 +26,7 @@ from standfast.usecases.notice_follow_up.undelivered_messages import (
     individual_notice_steps,
     returned,
 )
-from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT, counted_rows
+from standfast.usecases.notices.delivery_accounting import LEFT_OUT, NOTIFIED_BY_STEP, counted_rows
 from standfast.usecases.notices.recipient_targets import HELD
 
 _MARK_LENGTH = 8  # at least
@@ -96,7 +96,7 @@ def leave_out(
     rows = find_by_mark(incident_id, held_effects(installation, incident_id), marks)
     apart = individual_notice_steps(installation, incident_id)
     for row in rows:
-        _refuse_told(row, apart)
+        _refuse_notified(row, apart)
     for row in rows:
         actor = decider(installation, row, by)
         if not _decision(row, apart):
@@ -106,11 +106,11 @@ def leave_out(
                 row, facts, reason, actor, installation.clock()
             ):
                 # Another decision was recorded first.
-                _refuse_told(row, individual_notice_steps(installation, incident_id))
+                _refuse_notified(row, individual_notice_steps(installation, incident_id))
     return len(rows)
 
 
-def _refuse_told(row: EffectRow, apart: Mapping[str, str]) -> None:
+def _refuse_notified(row: EffectRow, apart: Mapping[str, str]) -> None:
     """Raise UsageError for a recipient that a step notifies."""
     if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
         raise UsageError(f"{short_mark(row)}: {decision} already. That cannot be changed here.")
@@ -129,7 +129,7 @@ def _decision(row: EffectRow, apart: Mapping[str, str]) -> str:
     A planned step counts even if its reason was not stored.
     """
     if step := apart.get(row.token):
-        return f"{APART} {step}"
+        return f"{NOTIFIED_BY_STEP} {step}"
     return LEFT_OUT if row.facts.get("decision") == LEFT_OUT else ""
 
 

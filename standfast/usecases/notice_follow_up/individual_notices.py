@@ -46,7 +46,7 @@ from standfast.usecases.notice_follow_up.held_recipients import (
 )
 from standfast.usecases.notice_follow_up.undelivered_messages import returned
 from standfast.usecases.notices.correction_history import valid_corrections
-from standfast.usecases.notices.delivery_accounting import APART
+from standfast.usecases.notices.delivery_accounting import NOTIFIED_BY_STEP
 from standfast.usecases.notices.recipient_targets import MAIL, POST
 
 
@@ -102,7 +102,7 @@ def plan_individual_notice(
     is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, actor, now)
     if not is_new:
         row = installation.ledger.effects.current(row)
-    decision = f"{APART} {step_name}"
+    decision = f"{NOTIFIED_BY_STEP} {step_name}"
     # Record the decision also for an existing step: the process that planned it may have died.
     if is_held(row) and row.facts.get("decision") != decision:
         facts = {"decision": decision, "by": actor, "because": because}

@@ -17,7 +17,7 @@ from standfast.records import DeliveryState, EffectState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notice_follow_up.letters import THROWN_AWAY
 from standfast.usecases.notices.correction_history import newest_correction
-from standfast.usecases.notices.delivery_accounting import APART
+from standfast.usecases.notices.delivery_accounting import NOTIFIED_BY_STEP
 from standfast.usecases.notices.recipient_targets import MAIL, POST
 from standfast.usecases.notices.staged_sending import STOPPED
 
@@ -56,7 +56,9 @@ def returned(installation: Installation, incident_id: str) -> list[Returned]:
                 why = "the letter came back"
         if why and row.target.startswith((MAIL, POST)):
             step = individual.get(row.token)
-            found.append(Returned(row=row, why=why, decision=f"{APART} {step}" if step else ""))
+            found.append(
+                Returned(row=row, why=why, decision=f"{NOTIFIED_BY_STEP} {step}" if step else "")
+            )
     return found
 
 

@@ -29,7 +29,8 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import HELD, POST
 
 # Values of a person's decision about a held recipient, in the effect's facts and reason.
-LEFT_OUT, APART = "left out", "told by step"
+LEFT_OUT, NOTIFIED_BY_STEP = "left out", "notified by step"
+OLD_NOTIFIED_BY_STEP = "told by step"  # the same in older ledgers
 LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)  # not notified
 
 
@@ -52,7 +53,7 @@ class End(StrEnum):
     NOT_APPROVED = "not approved"  # an approver refused it
 
     @property
-    def is_told(self) -> bool:
+    def is_notified(self) -> bool:
         return self in (End.HANDED_OVER, End.DELIVERED)
 
 
@@ -109,7 +110,7 @@ class Account:
 
     @property
     def not_notified(self) -> int:
-        return sum(number for end, number in self.counts.items() if not end.is_told)
+        return sum(number for end, number in self.counts.items() if not end.is_notified)
 
     def as_json(self) -> JsonObject:
         """Return the JSON form without lines."""

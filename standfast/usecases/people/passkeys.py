@@ -74,9 +74,9 @@ def _notify_person(installation: Installation, added: Passkey) -> str:
     people = [installation.ledger.people.get(added.person)]
     with recorded(installation, "page", f"passkey.{short}", "direct") as run:
         counts, problem = notify_each(installation, _TEMPLATE, values, people, run.token)
-        is_told = counts[EffectState.DONE] > 0
-        run.ends("raised" if is_told else "failed", {"problem": problem} if problem else {})
-    return "" if is_told else problem or "the mail server did not accept it"
+        is_notified = counts[EffectState.DONE] > 0
+        run.ends("raised" if is_notified else "failed", {"problem": problem} if problem else {})
+    return "" if is_notified else problem or "the mail server did not accept it"
 
 
 def passkey_of_signer(installation: Installation, assertion: str, challenge: bytes) -> Passkey:

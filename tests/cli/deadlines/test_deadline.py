@@ -35,11 +35,12 @@ def test_duties_follow_from_stated_facts(desk: Desk, incident: str) -> None:
     assert "running: notify each controller served [eu-gdpr-33-2-processor]" in answer.out
     assert "awareness, 2026-03-02 12:30 UTC" in answer.out
     assert "not legal advice" in answer.out
-    told = desk.run("deadline", "told", incident, "eu-gdpr-33-2-processor", "--receipt", "call 9")
+    notified = ["notified", incident, "eu-gdpr-33-2-processor"]
+    told = desk.run("deadline", *notified, "--receipt", "call 9")
     assert told.status == ExitStatus.DONE
     assert "1 more is done" in desk.run("deadline", "list", incident).out
     assert "met: notify each controller" in desk.run("deadline", "list", incident, "--all").out
-    back = ["told", incident, "eu-gdpr-33-2-processor", "--mistaken", "--receipt", "another client"]
+    back = [*notified, "--mistaken", "--receipt", "another client"]
     assert desk.run("deadline", *back).status == ExitStatus.DONE
     assert "running: notify each controller" in desk.run("deadline", "list", incident).out
 
@@ -99,11 +100,11 @@ def test_installation_without_laws_says_how_to_configure(
         (["affected", "EU/EEA", "9" * 30], "whole number"),
         (["affected", "eu/eea", "1"], "did you mean 'EU/EEA'"),
         (["affected", "EU/EEA"], "PLACE and PEOPLE"),
-        (["told", "eu-gdpr-33-2-processor"], "--receipt"),
+        (["notified", "eu-gdpr-33-2-processor"], "--receipt"),
         (["delay", "eu-gdpr-33-2-processor"], "--document TEXT"),
         (["delay", "eu-gdpr-33-2-processor", "--document", " "], "--document TEXT"),
-        (["told", "eu-gdpr-33-2-processor", "--receipt", " "], "--receipt"),
-        (["told", "eu-gdpr-33-2-processor", "--receipt", "x", "--mistaken"], "was notified"),
+        (["notified", "eu-gdpr-33-2-processor", "--receipt", " "], "--receipt"),
+        (["notified", "eu-gdpr-33-2-processor", "--receipt", "x", "--mistaken"], "was notified"),
     ],
 )
 def test_mistake_suggests_valid_values(
@@ -170,7 +171,7 @@ def test_incident_is_optional_while_one_is_open(desk: Desk, incident: str) -> No
     mistaken = desk.run("deadline", "delay", duty, "--document", "x", "--mistaken", *why)
     assert mistaken.status == ExitStatus.USAGE
     assert "when law enforcement ends" in desk.run("deadline", "list").out
-    assert desk.json("deadline", "told", duty, "--receipt", "call 9")["is_news"]
+    assert desk.json("deadline", "notified", duty, "--receipt", "call 9")["is_news"]
     assert desk.run("deadline", "form", duty).status == ExitStatus.DONE
     assert desk.run("deadline", "calendar").status == ExitStatus.DONE
     assert (desk.folder / f"{incident}.ics").exists()
@@ -248,7 +249,7 @@ def test_duty_without_period_is_due_now(desk: Desk, quiet_installation: Path) ->
         in desk.run("incident", "close", *desk.by("dana")).out
     )
     assert desk.json("status")["incidents"][0]["clocks"] == clocks
-    desk.json("deadline", "told", live, "eu-gdpr-33-2-processor", "--receipt", "call 9")
+    desk.json("deadline", "notified", live, "eu-gdpr-33-2-processor", "--receipt", "call 9")
     assert desk.json("status")["incidents"] == []
 
 

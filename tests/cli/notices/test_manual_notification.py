@@ -135,7 +135,7 @@ def test_relay_report_makes_recipient_undelivered_once(
     step, status = told["told_apart"]["step"], told["exit_status"]
     assert status == ExitStatus.PARTIAL
     (lost,) = desk.json("notice", "held")["not_reached"]
-    assert lost["decision"] == f"told by step {step}"
+    assert lost["decision"] == f"notified by step {step}"
     assert desk.json("status")["not_notified"] == 4
     assert desk.run("notice", "reports", "nothing.eml").status == ExitStatus.USAGE
 

@@ -21,7 +21,7 @@ def test_fact_is_returned_as_stated(ledger: Ledger) -> None:
         AWARE,
         Statement(kind=FactKind.AFFECTED, name="US-CA", count=1200),
         Statement(kind=FactKind.ANSWER, name="eu-gdpr-34-individuals", is_so=False),
-        Statement(kind=FactKind.TOLD, name="us-ca-ag", at=LATER, reference="receipt 7"),
+        Statement(kind=FactKind.NOTIFIED, name="us-ca-ag", at=LATER, reference="receipt 7"),
         Statement(kind=FactKind.DELAY, name="US-FL", reference="letter of 2 March"),
     ]
     for statement in stated:
@@ -31,7 +31,11 @@ def test_fact_is_returned_as_stated(ledger: Ledger) -> None:
     assert ledger.audit.verify().is_whole
 
 
-def test_a_later_statement_stands_beside_the_earlier(ledger: Ledger) -> None:
+def test_notification_of_an_older_ledger_is_readable() -> None:
+    assert FactKind("told") is FactKind.NOTIFIED
+
+
+def test_later_statement_keeps_the_earlier_one(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     ledger.facts.state(incident, AWARE, "olga", NOW)
     other = Statement(kind=FactKind.TIME, name="awareness", at=LATER)

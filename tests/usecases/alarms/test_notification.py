@@ -192,7 +192,7 @@ def test_absent_mail_server_is_retried_by_the_watch(
     assert run_backup(night.installation, "main", "direct").exit_status is ExitStatus.DONE
     assert night.mails == []
     (alarm,) = night.status().alarms
-    assert not alarm.is_told
+    assert not alarm.is_notified
     night.smtp.answer_recipient("dana@example.com", "250 OK")
     assert keep_watch(night.installation, "direct").notified == ()
     night.forward(hours=1)
@@ -201,7 +201,7 @@ def test_absent_mail_server_is_retried_by_the_watch(
     ]
     assert night.mails == ["dana@example.com: Backup alarm: main"]
     (alarm,) = night.status().alarms
-    assert alarm.is_told
+    assert alarm.is_notified
 
 
 def newest_alarm(night: Night) -> tuple[str, dict[str, object]]:
@@ -221,7 +221,7 @@ def test_alarm_without_recipients_is_in_the_status(tmp_path: Path, smtp_server: 
         enrol_people(installation, "dana")
         assert not notify(installation, damage_alarm(is_damaged=True), "direct")
         alone.now[0] = installation.clock()
-        assert [one.is_told for one in alone.status().alarms] == [False]
+        assert [one.is_notified for one in alone.status().alarms] == [False]
         notify(installation, damage_alarm(is_damaged=False), "direct")
         assert newest_alarm(alone)[0] == "over"
         assert alone.status().alarms == ()

@@ -37,7 +37,7 @@ def test_set_older_than_rpo_alarms_once(
     assert len(night.mails) == 2
     (alarm,) = night.status().alarms
     assert alarm.as_json()["what"] == "freshness"
-    assert alarm.is_told
+    assert alarm.is_notified
     run_backup(night.installation, "main", "direct")
     outcome = keep_watch(night.installation, "direct")
     assert (outcome.stale, [alarm.is_raised for alarm in outcome.notified]) == ((), [False])

@@ -112,7 +112,7 @@ class Office:
         return incident
 
     def state(self, incident: str, kind: FactKind, name: str, **what: Any) -> bool:
-        if kind in (FactKind.TIME, FactKind.TOLD):
+        if kind in (FactKind.TIME, FactKind.NOTIFIED):
             what = {"at": self.now[0], **what}
         return state(self.installation, incident, Statement(kind=kind, name=name, **what))
 
@@ -150,7 +150,7 @@ def test_fact_starts_and_receipt_ends_a_clock(office: Office) -> None:
     assert clock.due is not None
     assert clock.due.strict == NOW + timedelta(hours=72)
     office.forward(hours=70)
-    assert office.state(incident, FactKind.TOLD, AUTHORITY, reference="case 4711")
+    assert office.state(incident, FactKind.NOTIFIED, AUTHORITY, reference="case 4711")
     clock = office.clock(incident, AUTHORITY)
     assert (clock.standing, clock.because) == (Standing.MET, "case 4711")
     assert not is_open(clock)
@@ -170,8 +170,8 @@ def test_missed_clocks_come_first(office: Office) -> None:
     ("kind", "name", "what", "says"),
     [
         (FactKind.TIME, "awarness", {}, "did you mean 'awareness'"),
-        (FactKind.TOLD, "eu-gdpr-99", {}, "'eu-gdpr-99': unknown"),
-        (FactKind.TOLD, "eu-gdpr-99", {}, "`standfast deadline list --all` names the duties"),
+        (FactKind.NOTIFIED, "eu-gdpr-99", {}, "'eu-gdpr-99': unknown"),
+        (FactKind.NOTIFIED, "eu-gdpr-99", {}, "`standfast deadline list --all` names the duties"),
         (FactKind.AFFECTED, "US-XX", {"count": 1}, "'US-XX': unknown"),
         (FactKind.AFFECTED, "Mars", {"count": 1}, "`standfast deadline places` lists the places"),
         (FactKind.TIME, "landing", {}, "`standfast deadline places` lists the facts"),
@@ -208,7 +208,7 @@ def test_each_mark_reminds_once_until_receipt(office: Office) -> None:
     office.forward(hours=8)
     assert about_authority() == [f"MISSED: {incident}, notify {authority}"]
     assert about_authority() == []
-    office.state(incident, FactKind.TOLD, AUTHORITY, reference="case 4711")
+    office.state(incident, FactKind.NOTIFIED, AUTHORITY, reference="case 4711")
     assert f"Nothing is due any more: {incident}" in office.watch()
     assert not [subject for subject in office.watch() if incident in subject]
 
@@ -296,7 +296,7 @@ def test_delay_without_legal_basis_needs_a_reason(
     office.state(incident, FactKind.DELAY, AUTHORITY, **mistaken)
     clock = office.clock(incident, AUTHORITY)
     assert (clock.standing, clock.due) == (Standing.RUNNING, due)
-    for kind in (FactKind.DELAY, FactKind.TOLD):
+    for kind in (FactKind.DELAY, FactKind.NOTIFIED):
         with pytest.raises(UsageError, match=r"contract-acme was .*nothing is withdrawn"):
             office.state(incident, kind, "contract-acme", **mistaken)
 
@@ -306,10 +306,10 @@ def test_receipt_before_the_event_ends_nothing(office: Office) -> None:
     office.state(incident, FactKind.TIME, "awareness")
     receipt = {"reference": "case 4711", "at": NOW - timedelta(hours=3)}
     with pytest.raises(UsageError, match="2026-03-02 09:30 UTC"):
-        office.state(incident, FactKind.TOLD, AUTHORITY, **receipt)
+        office.state(incident, FactKind.NOTIFIED, AUTHORITY, **receipt)
     assert office.clock(incident, AUTHORITY).standing is Standing.RUNNING
     office.state(incident, FactKind.TIME, "occurrence", at=NOW - timedelta(hours=4))
-    office.state(incident, FactKind.TOLD, AUTHORITY, **receipt)
+    office.state(incident, FactKind.NOTIFIED, AUTHORITY, **receipt)
     assert office.clock(incident, AUTHORITY).standing is Standing.MET
 
 
@@ -373,9 +373,9 @@ def test_people_are_not_notified_while_forbidden(office: Office) -> None:
 
     with pytest.raises(Refused, match="Maryland AG") as refused:
         ask()
-    lifts = f"`standfast deadline told {incident} us-md-ag --receipt TEXT`, then `standfast "
+    lifts = f"`standfast deadline notified {incident} us-md-ag --receipt TEXT`, then `standfast "
     assert f"{lifts}incident retry {incident}`" in str(refused.value)
-    office.state(incident, FactKind.TOLD, "us-md-ag", reference="portal 12")
+    office.state(incident, FactKind.NOTIFIED, "us-md-ag", reference="portal 12")
     ask()
 
 
@@ -393,7 +393,7 @@ def test_forbidden_notice_waits_and_staff_is_notified(office: Office) -> None:
     assert states == {"staff": StepState.DONE, "people": StepState.FAILED}
     assert "Maryland AG must be notified first" in step_reasons(installation, opened)["people"]
     assert len(office.smtp.delivered) == 3  # the staff
-    office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 12")
+    office.state(opened, FactKind.NOTIFIED, "us-md-ag", reference="portal 12")
     retry(installation, opened, "people")
     approve(installation, opened)
     advance(installation, opened, "direct")
@@ -405,7 +405,7 @@ def test_individual_notices_wait_while_forbidden(office: Office) -> None:
     (installation.config.folder / "playbooks").mkdir()
     (installation.config.folder / "playbooks/tell.yaml").write_text(TELLING)
     opened = open_incident(installation, "tell", {}, mode=Mode.LIVE, opened_by="dana").incident
-    office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 12")
+    office.state(opened, FactKind.NOTIFIED, "us-md-ag", reference="portal 12")
     advance(installation, opened, "direct")
     approve(installation, opened)
     advance(installation, opened, "direct")
@@ -414,7 +414,7 @@ def test_individual_notices_wait_while_forbidden(office: Office) -> None:
     )
     lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=installation.clock())
     installation.ledger.deliveries.store_reports([lost], "event", installation.clock())
-    office.state(opened, FactKind.TOLD, "us-md-ag", at=None, is_so=False, reference="a mistake")
+    office.state(opened, FactKind.NOTIFIED, "us-md-ag", at=None, is_so=False, reference="a mistake")
 
     def tell() -> None:
         individual_notices.plan_individual_notice(
@@ -423,7 +423,7 @@ def test_individual_notices_wait_while_forbidden(office: Office) -> None:
 
     with pytest.raises(Refused, match="Maryland AG"):
         tell()
-    office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 13")
+    office.state(opened, FactKind.NOTIFIED, "us-md-ag", reference="portal 13")
     tell()
 
 

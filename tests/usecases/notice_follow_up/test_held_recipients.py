@@ -309,9 +309,8 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     assert ends[letter.step] == {End.PRINTED: 1}
     assert End.BOUNCED not in ends[TOLD]  # they count where the letter is
     assert not_notified(centre) == (7, 0)
-    assert (
-        held_recipients.unreached(installation, case)[-1].decision == f"told by step {letter.step}"
-    )
+    last = held_recipients.unreached(installation, case)[-1]
+    assert last.decision == f"notified by step {letter.step}"
     with pytest.raises(UsageError, match="already"):
         individual_notices.plan_individual_notice(
             installation, case, there[0].mark, to=["Ana", "2 Road"], because="again", by="lee"

@@ -131,7 +131,8 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
         letters.record_posted(installation, case, TOLD, by="lee")
     one = counted(centre, case)
     assert one.counts == {End.HANDED_OVER: 19, End.REFUSED: 1}
-    by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
+    posted = [line for line in lines(centre, case) if line.channel == "post"]
+    by_post = [line for line in posted if line.end.is_notified]
     assert {(line.ended_at, line.reason) for line in by_post} == {(day, "posted, says lee")}
 
     assert letters.record_returned(installation, case, TOLD, [first, first.upper()], by="lee") == 1
@@ -160,7 +161,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     centre.advance(case)
     assert letters.record_discarded(installation, case, step, "the wrong town", by="lee") == 1
     again, before = held_recipients.unreached(installation, case)
-    assert (before.mark, before.decision) == (first, f"told by step {step}")
+    assert (before.mark, before.decision) == (first, f"notified by step {step}")
     assert (again.why, again.decision) == ("thrown away unposted, says lee: the wrong town", "")
     assert installation.ledger.audit.verify().findings == ()
 
@@ -217,7 +218,8 @@ def test_interrupted_posting_repeats_with_its_day(
         with pytest.raises(Died):
             letters.record_posted(installation, case, TOLD, at=day, by="lee")
     assert letters.record_posted(installation, case, TOLD, at=day, by="lee") == 2
-    by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
+    posted = [line for line in lines(centre, case) if line.channel == "post"]
+    by_post = [line for line in posted if line.end.is_notified]
     assert [(line.ended_at, line.reason) for line in by_post] == [(day, "posted, says lee")] * 2
 
 

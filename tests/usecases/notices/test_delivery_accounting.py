@@ -76,7 +76,7 @@ def test_accounting_sums_to_the_audience(
     reached = (None, DeliveryState.TAKEN, DeliveryState.DELIVERED)
     for row, one_line in zip(rows, lines, strict=True):
         is_done = row.state is EffectState.DONE
-        assert one_line.end.is_told == (is_done and heard[row.token] in reached)
+        assert one_line.end.is_notified == (is_done and heard[row.token] in reached)
         is_to_be_posted = row.target.startswith("post:") and row.is_parked
         is_printed = row.state is EffectState.UNKNOWN and is_to_be_posted
         assert (one_line.end is End.PRINTED) == is_printed
