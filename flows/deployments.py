@@ -1,4 +1,4 @@
-"""Scheduled deployments of Prefect, in a process: `-m … CONFIG PARENT`.
+"""Deployments of a role, in a process: `-m … CONFIG PARENT [ROLE]`.
 
 Rules
 - Each set has its own deployment, with its own schedule and display. Two runs of one deployment
@@ -34,6 +34,7 @@ from flows.incident_response import respond_to_incident
 from flows.nightly_backup import nightly_backup
 from flows.repository_retention import keep_repository
 from flows.restore_drill import restore_drill
+from flows.roles import EVERYTHING, Role, role_named
 from flows.service_drill import service_drill
 from flows.surprise_drill import surprise_drill
 from flows.watch import keep_watch
@@ -53,19 +54,26 @@ _ONE_AT_A_TIME = ConcurrencyLimitConfig(
 )
 
 
-def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
-    """Return all deployments, named after this host, as hosts share a server."""
+def deployments(
+    config_file: Path, config: Config, role: Role = EVERYTHING
+) -> list[RunnerDeployment]:
+    """Return the deployments of a role, named after this host.
+
+    Hosts share a server.
+    """
     zone, host = config.organisation.time_zone, config.backup.writer
     path = str(config_file.absolute())
     found = [
-        _deployment(keep_watch, host, {"config": path}, (WATCH_SCHEDULE, zone)),
-        _deployment(respond_to_incident, host, {"config": path}, None),
-    ]
-    found += [
         _task_deployment(task, host, path, (task.schedule, zone))
         for task in scheduled_tasks(config)
+        if task.kind in role.task_kinds
     ]
-    for name, settings in config.backup.sets.items():
+    if role.responds:
+        found += [
+            _deployment(keep_watch, host, {"config": path}, (WATCH_SCHEDULE, zone)),
+            _deployment(respond_to_incident, host, {"config": path}, None),
+        ]
+    for name, settings in config.backup.sets.items() if role.backs_up else ():
         parameters = {"config": path, "set_name": name}
         at = (settings.schedule, settings.time_zone or zone)
         found.append(_deployment(nightly_backup, backup_name(config, name), parameters, at))
@@ -144,13 +152,18 @@ def _deployment(
     return deployment
 
 
-def main(config: str, parent: str) -> int:
+def main(config: str, parent: str, role_name: str | None = None) -> int:
     """Run by schedule until this process or its parent ends."""
     _end_with(int(parent))
+    role = role_named(role_name)
     settings, missed = in_installation(
-        config, lambda installation: (installation.config, missed_nights(installation))
+        config,
+        lambda installation: (
+            installation.config,
+            missed_nights(installation) if role.backs_up else {},
+        ),
     )
-    registered = deployments(Path(config), settings)
+    registered = deployments(Path(config), settings, role)
     asyncio.run(run_by_schedule(settings, registered, missed))
     return os.EX_OK
 

@@ -51,6 +51,7 @@ class Scheduling:
     home: Path
     url: str | None  # of an existing server; None: a server is started here
     env: Mapping[str, str]
+    role_name: str | None = None  # of this `serve` (`roles.py`)
     _server: PrefectServer | None = None
     _runner: subprocess.Popen[bytes] | None = None
     _backups: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -152,7 +153,8 @@ class Scheduling:
         )
         self._warm(self._server)
         if not self._stop.is_set():
-            self._runner = self._child("flows.deployments", str(os.getpid()))
+            role = () if self.role_name is None else (self.role_name,)
+            self._runner = self._child("flows.deployments", str(os.getpid()), *role)
             log.info("Prefect answers at %s", self._server.url)
 
     def _found(self) -> PrefectServer | None:

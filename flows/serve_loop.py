@@ -18,6 +18,7 @@ Rules
   warning if it is incomplete.
 - The parts next to the loop (HTTP, and others) have threads of their own; they share only the
   ledger with the loop, and neither waits for the other.
+- A process with a role (`roles.py`) does only a part of this.
 - SIGTERM and SIGINT end it within seconds. Running work is recorded in the ledger as begun, and the
   next runner finds out how it ended.
 """
@@ -34,6 +35,7 @@ from typing import Protocol
 
 from flows.inline_response import carry_on
 from flows.prefect_supervisor import Scheduling
+from flows.roles import EVERYTHING, Role
 from flows.run_log import log_ended_runs
 from standfast.config import load
 from standfast.errors import StandfastError
@@ -99,6 +101,7 @@ class Serving:
     installation: Installation
     config_file: Path
     scheduling: Scheduling | None
+    role: Role = EVERYTHING
     beside: Sequence[Beside] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     _responses: dict[str, _Response] = field(default_factory=dict)
@@ -120,13 +123,13 @@ class Serving:
     def run(self) -> None:
         """Serve until `stop` is set."""
         runners = self.installation.ledger.runners
-        token = runners.register(None, "serve", self.installation.clock())
+        token = runners.register(None, self.role.way, self.installation.clock())
         self._beaten_at = time.monotonic()
         if self.scheduling is not None:
             self.scheduling.begin()
         threading.Thread(target=self._tell_people, name="alarms", daemon=True).start()
         stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
-        if self.installation.config.custody.timestamp is not None:
+        if self.role.responds and self.installation.config.custody.timestamp is not None:
             stamps.start()
         for part in self.beside:
             part.begin()
@@ -183,8 +186,9 @@ class Serving:
                 self._seen, self._looked_at = newest, now
                 self._news.set()
                 self._again.clear()
-                _, troubles = resume_incidents(self.installation, "serve", self._respond)
-                self._tell_once("; ".join(troubles))
+                if self.role.responds:
+                    _, troubles = resume_incidents(self.installation, "serve", self._respond)
+                    self._tell_once("; ".join(troubles))
         except StandfastError as error:
             self._again.set()
             self._tell_once(str(error))
@@ -202,7 +206,13 @@ class Serving:
                     self._respond(self.installation, incident, "serve")
 
     def _watch(self) -> None:
-        outcome = keep_watch(self.installation, "serve", self._respond, self._ring)
+        outcome = keep_watch(
+            self.installation,
+            "serve",
+            self._respond,
+            self._ring,
+            only_drills=not self.role.responds,
+        )
         for kind, subject in outcome.died:
             log.warning("a %s of %s had died; it is marked as failed", kind, subject)
         missed = frozenset(outcome.missed)

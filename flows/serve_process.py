@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows.prefect_supervisor import Scheduling
+from flows.roles import check_role, role_named
 from flows.serve_loop import BeginWork, Beside, Serving, log
 from standfast.config import load
 from standfast.errors import ConfigurationError, ExitStatus, Refused
@@ -80,6 +81,7 @@ def serve(
     config_file: Path,
     *,
     env: Mapping[str, str] | None = None,
+    role_name: str | None = None,
     beside: Callable[
         [Installation, BeginWork], Sequence[Beside]
     ] = lambda installation, begin_work: (),
@@ -87,12 +89,15 @@ def serve(
     """Serve in the main thread until SIGTERM or SIGINT, then end the process.
 
     `beside` returns the parts that run next to the loop; they pass each incident that they open to
-    its second argument. The function ends the process itself, with status 0: Prefect's threads
-    would wait for their server, which may be gone. Raise Refused if another process serves this
-    installation on this machine.
+    its second argument. With `role_name`, only the work of that role is done. The function
+    ends the process itself, with status 0: Prefect's threads would wait for their server, which may
+    be gone. Raise ConfigurationError if the configuration lacks what the role needs, and Refused if
+    another process serves this installation on this machine.
     """
     env = os.environ if env is None else env
     config = load(config_file)
+    role = role_named(role_name)
+    check_role(role, config)
     secrets = RedactingResolver(resolver=SystemResolver(env=env, base_dir=config.folder))
     formats = {"text": RedactedLines, "json": RedactedJsonLines}
     with (
@@ -105,11 +110,13 @@ def serve(
             home=installation.config.serve.prefect_home,
             url=installation.config.serve.prefect,
             env=env,
+            role_name=role_name,
         )
         serving = Serving(
             installation=installation,
             config_file=config_file.absolute(),
             scheduling=scheduling,
+            role=role,
         )
         serving.beside = beside(installation, serving.begin_work)
 

@@ -184,7 +184,9 @@ def _live_runners(cursor: Cursor, now: datetime) -> list[tuple[str | None, str]]
     return [
         (incident, host)
         for incident, alive_until, host, pid in rows(
-            cursor, "SELECT incident, alive_until, host, pid FROM runner WHERE ended_at IS NULL"
+            cursor,
+            "SELECT incident, alive_until, host, pid FROM runner"
+            " WHERE ended_at IS NULL AND (incident IS NOT NULL OR way = 'serve')",
         )
         if alive_until >= timestamp(now) and not is_gone(host, pid)
     ]

@@ -29,7 +29,7 @@ token = "env:SCIM_TOKEN"
 )
 _SERVE = (
     "import sys; from pathlib import Path; from flows.serve_process import serve; "
-    "serve(Path(sys.argv[1]))"
+    "serve(Path(sys.argv[1]), role_name=sys.argv[2] if len(sys.argv) > 2 else None)"
 )
 
 
@@ -64,7 +64,7 @@ def plain_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    config_file: Path, more: Mapping[str, str] | None = None, *, before: str = ""
+    config_file: Path, more: Mapping[str, str] | None = None, *, before: str = "", role: str = ""
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `serve` in a process of its own; what it says is kept beside the configuration.
 
@@ -72,7 +72,7 @@ def serving(
     """
     with (config_file.parent / "serve.log").open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-c", before + _SERVE, str(config_file)],
+            [sys.executable, "-c", before + _SERVE, str(config_file), *filter(None, [role])],
             env=plain_environment(more),
             stdout=said,
             stderr=said,

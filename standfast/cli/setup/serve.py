@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows.roles import ROLES, role_named
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import lost_answer
@@ -27,8 +28,14 @@ if TYPE_CHECKING:
     },
     example="standfast serve -c /etc/standfast/standfast.toml",
 )
+@click.option(
+    "--role",
+    type=click.Choice([*ROLES]),
+    help="Do only the work of this role. drills: run drills by schedule; back up nothing, resume "
+    "no incident, listen at no port.",
+)
 @click.pass_obj
-def serve(call: Call) -> ExitStatus:
+def serve(call: Call, role: str | None) -> ExitStatus:
     """Run schedules, triggers, the console and open incidents.
 
     Backups run on their schedule. Triggers and the console listen on serve.host and serve.port. An
@@ -41,7 +48,8 @@ def serve(call: Call) -> ExitStatus:
     config_file = call.config_file
 
     def start_services(installation: "Installation", begin_work: "BeginWork") -> "Sequence[Beside]":
-        services = beside(installation, begin_work)  # every check that may refuse is done by then
+        # Every check that may refuse is done by then.
+        services = beside(installation, begin_work) if role_named(role).responds else ()
         call.say(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
@@ -49,4 +57,6 @@ def serve(call: Call) -> ExitStatus:
         lost_answer()  # `serve` continues even if its output cannot be written
         return services
 
-    return ExitStatus(serve_process.serve(config_file, env=call.env, beside=start_services))
+    return ExitStatus(
+        serve_process.serve(config_file, env=call.env, role_name=role, beside=start_services)
+    )

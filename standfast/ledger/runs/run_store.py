@@ -30,6 +30,7 @@ LEASE = timedelta(seconds=15)
 # Of a `serve` that only looks for work. Nothing rests on it: whoever opens an incident waits a
 # second for it and then works alone, so it may be long (decision 0017).
 SERVE_LEASE = timedelta(minutes=5)
+_IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # without a role
 
 
 class Runs:
@@ -196,15 +197,16 @@ class Runners:
         return row is None or not _is_alive(row, now)
 
     def serve_hosts(self, now: datetime) -> set[str]:
-        """Return the hosts on which a `serve` is alive."""
-        is_serve = runner.c.incident.is_(None) & runner.c.ended_at.is_(None)
+        """Return the hosts on which a `serve` without a role is alive."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(runner).where(is_serve)).all()
+            rows = connection.execute(
+                select(runner).where(_IS_SERVE, runner.c.ended_at.is_(None))
+            ).all()
         return {row.host for row in rows if _is_alive(row, now)}
 
     def live(self, incident_id: str | None, now: datetime) -> list[str]:
         """Return the live runners of an incident; for None, of `serve`."""
-        same = runner.c.incident == incident_id if incident_id else runner.c.incident.is_(None)
+        same = runner.c.incident == incident_id if incident_id else _IS_SERVE
         with self._database.reading() as connection:
             rows = connection.execute(select(runner).where(same, runner.c.ended_at.is_(None))).all()
         return [row.id for row in rows if _is_alive(row, now)]

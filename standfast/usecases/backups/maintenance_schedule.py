@@ -12,7 +12,7 @@ Rules
   run does not count.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -75,9 +75,11 @@ def _drills(config: Config) -> Iterator[ScheduledTask]:
         yield ScheduledTask(kind="drill", subject=SURPRISE_SUBJECT, schedule=chosen.surprise.begins)
 
 
-def lateness(installation: Installation) -> Iterator[Alarm]:
-    """Yield the alarm of each task, raised if late (see `oldest_allowed`)."""
+def lateness(installation: Installation, kinds: Collection[str] | None = None) -> Iterator[Alarm]:
+    """Yield the alarm of each task of these kinds, raised if late."""
     for task in scheduled_tasks(installation.config):
+        if kinds is not None and task.kind not in kinds:
+            continue
         run_kind = "verify" if task.kind in ("look", "read") else task.kind
         runs = runs_of_vault(
             installation.config, installation.ledger.runs.all(run_kind, task.subject)
