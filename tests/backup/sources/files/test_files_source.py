@@ -345,6 +345,17 @@ def test_hard_links_with_unstable_numbers_are_separate_files(site: Site, tmp_pat
     assert (restored / "same").stat().st_nlink == 1
 
 
+def test_lost_hard_links_of_symbolic_links_are_named(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    (tree / "first").symlink_to("note.txt")
+    os.link(tree / "first", tree / "second", follow_symlinks=False)
+    result = site.back_up(FilesSource("files", tree))
+    assert set(named(result.left_out)) == {"files/first", "files/second"}
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    for name in ("first", "second"):
+        assert (tmp_path / "out/files" / name).readlink() == Path("note.txt")
+
+
 def test_unreadable_folder_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
