@@ -358,6 +358,24 @@ def test_quiet_playbook_notifies_only_named_roles() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("audience", "approval", "is_sound"),
+    [
+        ("customers", "{none_because: It is safe.}", False),
+        ("customers", "{count: 1, roles: [legal]}", True),
+        ("staff", "{none_because: It is safe.}", True),
+    ],
+)
+def test_notice_to_outsiders_needs_an_approval(
+    audience: str, approval: str, is_sound: bool
+) -> None:
+    notice = f"do: notices.send, with: {{template: t, audience: {audience}}}"
+    steps = LOCK + f"tell: {{title: T, needs: [lock], {notice}, approval: {approval}}}"
+    _, problems = check_text(text_of(steps), "small.yaml", ANYTHING)
+    assert (problems == []) is is_sound
+    assert all("nobody approves" in problem.message for problem in problems)
+
+
 def test_structure_and_rules_are_reported_together() -> None:
     steps = """
     lock: {title: L, do: accounts.lok}
