@@ -34,8 +34,9 @@ from backup.stores import Stat, Store
 from backup.stores.parallel_reads import run_concurrently
 from standfast.errors import Damaged
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
+from standfast.evidence.item_file import FILES_FOLDER
 from standfast.evidence.manifest import Kind, Manifest, read_manifest
-from standfast.evidence.seal import FILES_FOLDER, MANIFEST_FILE, SEAL_FILE, STAMP_FILE
+from standfast.evidence.seal import MANIFEST_FILE, SEAL_FILE, STAMP_FILE
 from standfast.records import Now
 
 PIECE_BYTES = 8 * 1024 * 1024

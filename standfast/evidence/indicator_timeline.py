@@ -36,8 +36,8 @@ from standfast.evidence.indicator_search import (
     looked_through,
     read_indicators,
 )
+from standfast.evidence.item_file import FILES_FOLDER
 from standfast.evidence.manifest import Item, Kind, Manifest
-from standfast.evidence.seal import FILES_FOLDER
 from standfast.evidence.text_masking import mask_text
 from standfast.records import JsonObject, timestamp
 

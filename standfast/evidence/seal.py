@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from standfast.errors import Damaged
+from standfast.evidence.item_file import FILES_FOLDER, stored_problem
 from standfast.evidence.manifest import Item, Kind, Manifest, read_manifest
 from standfast.evidence.private_files import inherit_owner_of_tree, write_atomically
 from standfast.records import JsonObject, canonical
@@ -37,12 +38,9 @@ MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.dsse.json"
 STAMP_FILE = "seal.tsr"  # written by `time_stamp_file`
 CUSTODY_FILE = "custody.jsonl"  # written by `custody`
-FILES_FOLDER = "files"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:standfast:evidence:1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-
-_BLOCK = 1024 * 1024
 
 
 def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey) -> None:
@@ -104,11 +102,10 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
         manifest = read_sealed(folder, public_key)
     except Damaged as damage:
         return [str(damage)]  # a manifest without a valid seal proves nothing about the copies
-    files = folder / FILES_FOLDER
     changed = [
-        f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(files, item))
+        f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(folder, item))
     ]
-    return [*changed, *_strangers(files, manifest), *_beside(folder)]
+    return [*changed, *_strangers(folder / FILES_FOLDER, manifest), *_beside(folder)]
 
 
 def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
@@ -159,29 +156,24 @@ def _envelope(raw: bytes) -> "Envelope":
         raise Damaged(f"{SEAL_FILE} cannot be read as an envelope") from error
 
 
-def _differs(files: Path, item: Item) -> str:
+def _differs(folder: Path, item: Item) -> str:
     if item.kind in {Kind.SPECIAL, Kind.UNREAD}:
         return ""  # noted only; nothing was kept
-    if ".." in item.location.split("/"):
-        return "its path leads out of the evidence"
-    place = files / item.location
     try:
-        found = place.lstat()
-        match item.kind:
-            case Kind.FOLDER:
-                return "" if stat.S_ISDIR(found.st_mode) else "is no folder any more"
-            case Kind.LINK:
-                is_same = stat.S_ISLNK(found.st_mode) and _printed_target(place) == item.link_target
-                return "" if is_same else "is no longer the link it was"
-        if not stat.S_ISREG(found.st_mode):
-            return "is no file any more"
-        if found.st_size != item.size_bytes:
-            return f"has {found.st_size} bytes instead of {item.size_bytes}"
-        return "" if _sha256(place) == item.sha256 else "its content is not what was collected"
+        if item.kind is Kind.FILE:
+            return stored_problem(folder, item)
+        if ".." in item.location.split("/"):
+            return "its path leads out of the evidence"
+        place = folder / FILES_FOLDER / item.location
+        mode = place.lstat().st_mode
+        if item.kind is Kind.FOLDER:
+            return "" if stat.S_ISDIR(mode) else "is no folder any more"
+        is_same = stat.S_ISLNK(mode) and _printed_target(place) == item.link_target
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    return "" if is_same else "is no longer the link it was"
 
 
 def _strangers(files: Path, manifest: Manifest) -> Iterator[str]:
@@ -203,12 +195,3 @@ def _beside(folder: Path) -> Iterator[str]:
 
 def _printed_target(link: Path) -> str:
     return os.fsencode(link.readlink()).decode("utf-8", "backslashreplace")
-
-
-def _sha256(file: Path) -> str:
-    hashed = hashlib.sha256()
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        while block := stream.read(_BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()

@@ -44,9 +44,10 @@ from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavai
 from standfast.evidence.bucket_copy import Elsewhere, copy_folder, is_copied
 from standfast.evidence.custody import Act, append_custody, read_custody
 from standfast.evidence.host_clock import HostClock, read_host_clock
+from standfast.evidence.item_file import FILES_FOLDER
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.private_files import make_private, sync_folder, sync_tree
-from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
+from standfast.evidence.seal import is_sealed, read_sealed, write_seal
 from standfast.evidence.tree_copy import StorageError
 from standfast.host_name import host_name
 from standfast.plurals import counted

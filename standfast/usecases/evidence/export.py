@@ -22,15 +22,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from standfast.adapters.factory.live_adapters import read_signing_key
-from standfast.errors import ExitStatus, StandfastError, UsageError
+from standfast.errors import Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody, verify_custody
+from standfast.evidence.item_file import FILES_FOLDER, open_item
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.masked_copy import copy_masked
 from standfast.evidence.private_files import make_private, sync_folder, sync_tree
-from standfast.evidence.seal import FILES_FOLDER, read_sealed, verify_seal
+from standfast.evidence.seal import read_sealed, verify_seal
 from standfast.evidence.text_masking import Masked, mask_text
 from standfast.records import Json, JsonObject, canonical, timestamp
 from standfast.usecases.core.installation import Installation
@@ -283,39 +286,33 @@ class _Export:
                     continue
                 record = _item_record(item)
                 if item.kind is Kind.FILE:
-                    original = evidence.folder / FILES_FOLDER / item.location
+                    original = partial(open_item, evidence.folder, item)
                     name = f"{_name_of(evidence)}/{_file_name(number, item.location)}"
                     record |= self._masked(original, item.path, item.sha256, name, evidence.source)
                     self._advance(item.size_bytes)
                 yield "item", record
         for number, (review, sha256) in enumerate(sorted(self._reviews.items()), 1):
             name = f"{REVIEWS}/{_file_name(number, review.name)}"
-            made = self._masked(review, f"{REVIEWS}/{review.name}", sha256, name, REVIEWS)
+            original = partial(_open_review, review)
+            made = self._masked(original, f"{REVIEWS}/{review.name}", sha256, name, REVIEWS)
             yield "review", {"sha256": sha256, **made}
 
-    def _masked(self, original: Path, path: str, sha256: str, name: str, source: str) -> JsonObject:
+    def _masked(
+        self, original: Callable[[], BinaryIO], path: str, sha256: str, name: str, source: str
+    ) -> JsonObject:
         """Write one masked copy; return its record for the index."""
         copy = self._draft / name
         make_private(copy.parent)
         shown = mask_text(path)
         title = f"[{_NOTE} {shown}, SHA-256 {sha256}]"
-        problem = ""
         try:
-            source_file = os.open(original, _READ)
-        except OSError:
-            problem = _CHANGED  # the file is missing, or is a link
-        else:
-            with (
-                os.fdopen(source_file, "rb") as read,
-                os.fdopen(os.open(copy, _NEW, 0o600), "wb") as written,
-            ):
-                if not stat.S_ISREG(os.fstat(read.fileno()).st_mode):
-                    problem = _CHANGED
-                else:
-                    made = copy_masked(read, written, title)
-                    written.flush()
-                    os.fsync(written.fileno())
-                    problem = _CHANGED if made.sha256 != sha256 else made.left_out
+            with original() as read, os.fdopen(os.open(copy, _NEW, 0o600), "wb") as written:
+                made = copy_masked(read, written, title)
+                written.flush()
+                os.fsync(written.fileno())
+            problem = _CHANGED if made.sha256 != sha256 else made.left_out
+        except Damaged:
+            problem = _CHANGED
         if problem:
             copy.unlink(missing_ok=True)
             if problem == _CHANGED:
@@ -357,6 +354,13 @@ def _item_record(item: Item) -> dict[str, Json]:
 def _has_copy(folder: Path, item: Item) -> bool:
     copy = folder / FILES_FOLDER / item.location
     return item.kind is Kind.FILE and copy.is_file() and not copy.is_symlink()
+
+
+def _open_review(review: Path) -> BinaryIO:
+    try:
+        return os.fdopen(os.open(review, _READ), "rb")
+    except OSError:
+        raise Damaged("is missing, or is a link") from None
 
 
 def _counts(found: Masked) -> Mapping[str, int]:
