@@ -58,6 +58,7 @@ _MODULES = {
     "backup": "standfast.cli.backups.backup",
     "drill": "standfast.cli.backups.drill",
     "recover": "standfast.cli.recovery.recover",
+    "continuity": "standfast.cli.continuity.continuity",
     "incident": "standfast.cli.incidents.incident",
     "playbook": "standfast.cli.playbooks.playbook",
     "tabletop": "standfast.cli.playbooks.tabletop",

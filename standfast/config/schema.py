@@ -22,6 +22,7 @@ from standfast.config.base_section import Section
 from standfast.config.sections.accounts import AccountsConfig
 from standfast.config.sections.audiences import AudienceConfig
 from standfast.config.sections.backup import BackupConfig
+from standfast.config.sections.continuity import ContinuityConfig
 from standfast.config.sections.deadlines import ContractConfig, DeadlinesConfig
 from standfast.config.sections.evidence import CustodyConfig
 from standfast.config.sections.evidence_sources import EvidenceConfig
@@ -327,6 +328,9 @@ class Config(Section):
     )
     services: Mapping[Name, ServiceConfig] = Field(
         default={}, description="Services and their recovery objectives."
+    )
+    continuity: ContinuityConfig = Field(
+        default={}, validate_default=True, description="Practice that people attest."
     )
     accounts: Mapping[Name, AccountsConfig] = Field(
         default={}, description="Directories of accounts that can be locked."

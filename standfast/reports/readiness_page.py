@@ -42,6 +42,17 @@ class AreaLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChecklistLine:
+    """One point of the checklist."""
+
+    title: str
+    standing: str  # "measured", "attested", "risk", "open" or "failed"
+    measured: str
+    attested: str
+    what_to_do: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadinessReport:
     """The content of the readiness page."""
 
@@ -49,6 +60,7 @@ class ReadinessReport:
     answer: str
     next_step: str
     areas: tuple[AreaLine, ...]
+    checklist: tuple[ChecklistLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()
 
     def count(self, verdict: str) -> int:

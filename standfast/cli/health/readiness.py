@@ -1,6 +1,7 @@
 """`standfast readiness`: could we respond to a breach tonight?"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,6 +10,9 @@ from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from standfast.usecases.health.checklist import ChecklistRow
 
 
 @command(
@@ -35,7 +39,8 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     Includes the tests of `standfast check`, and facts that only regular practice keeps current: the
     age of recovery points and drills, playbooks that nobody tried for a year, people that have left
     and can still sign in, accounts without a second factor, and unmasked card numbers in recent log
-    lines. Nothing is sent, locked, frozen or backed up.
+    lines. The checklist shows what is measured and what people only attested. Nothing is sent,
+    locked, frozen or backed up.
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict
@@ -62,6 +67,14 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
             if problem.what_to_do:
                 rows.append(["", "", f"→ {problem.what_to_do}"])
         lines += [Table(rows=rows)] if rows else []
+    lines += ["Checklist", Table(rows=[row for point in seen.checklist for row in _rows(point)])]
     lines += [f"Written: {out}"] if out else []
     lines += ["", f"Next: {seen.next_step}"]
     return call.say({**seen.as_json(), "page": str(out) if out else None}, lines, seen.exit_status)
+
+
+def _rows(point: "ChecklistRow") -> list[list[str]]:
+    """Return the lines of one point of the checklist."""
+    found = f"measured: {point.measured}; attested: {point.attested}"
+    rows = [[f"  {point.standing.value}", point.point, found]]
+    return [*rows, ["", "", f"→ {point.what_to_do}"]] if point.what_to_do else rows

@@ -9,7 +9,7 @@ Rules
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from standfast.adapters.factory import Outside
@@ -38,6 +38,7 @@ class Check:
     what_to_do: str = ""
     is_damage: bool = False
     is_lacking: bool = False  # it is not set up
+    is_unmeasured: bool = False  # this program cannot measure it here
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -96,6 +97,11 @@ def ok(part: str, found: str) -> Check:
 def warn(part: str, found: str, what_to_do: str) -> Check:
     """Return the result of a part with an acceptable risk."""
     return Check(part=part, verdict=Verdict.WARN, found=found, what_to_do=what_to_do)
+
+
+def unmeasured(part: str, found: str, what_to_do: str) -> Check:
+    """Return the result of a part that this program cannot measure here."""
+    return replace(warn(part, found, what_to_do), is_unmeasured=True)
 
 
 def lacking(part: str, found: str, what_to_do: str) -> Check:

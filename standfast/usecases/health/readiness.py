@@ -14,13 +14,16 @@ from standfast.reports.readiness_page import (
     READY,
     RISK,
     AreaLine,
+    ChecklistLine,
     PartLine,
     ReadinessReport,
     readiness_page,
 )
+from standfast.usecases.continuity.attestations import current_attestations, today_of
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.health import recency_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict
+from standfast.usecases.health.checklist import ChecklistRow, checklist
 from standfast.usecases.reports.backup_and_drill_results import drill_lines
 from standfast.usecases.reports.result_pages import heading
 
@@ -59,6 +62,7 @@ class Readiness:
     """All parts under their questions, in the order of `QUESTIONS`."""
 
     checks: Report
+    checklist: tuple[ChecklistRow, ...] = ()
 
     @property
     def by_question(self) -> dict[str, list[Check]]:
@@ -118,6 +122,7 @@ class Readiness:
                 {"question": question, "checks": [check.as_json() for check in parts]}
                 for question, parts in self.by_question.items()
             ],
+            "checklist": [row.as_json() for row in self.checklist],
             **{verdict.value: self.checks.count(verdict) for verdict in Verdict},
             "not_set_up": self.count(NOT_THERE),
             "exit_status": int(self.exit_status),
@@ -126,9 +131,10 @@ class Readiness:
 
 def readiness(installation: Installation, checked: Report) -> Readiness:
     """Return the readiness, from the result of `check_installation`."""
-    return Readiness(
-        checks=Report(checks=(*checked.checks, *recency_checks.practice(installation)))
-    )
+    checks = (*checked.checks, *recency_checks.practice(installation))
+    attested = current_attestations(installation)
+    rows = checklist(checks, attested, today_of(installation))
+    return Readiness(checks=Report(checks=checks), checklist=tuple(rows))
 
 
 def write_readiness_page(installation: Installation, seen: Readiness, out: Path) -> Path:
@@ -145,6 +151,16 @@ def _report(installation: Installation, seen: Readiness) -> ReadinessReport:
             AreaLine(question=question, parts=tuple(map(_part, parts)))
             for question, parts in seen.by_question.items()
             if parts
+        ),
+        checklist=tuple(
+            ChecklistLine(
+                title=row.title,
+                standing=row.standing.value,
+                measured=row.measured,
+                attested=row.attested,
+                what_to_do=row.what_to_do,
+            )
+            for row in seen.checklist
         ),
         drills=drill_lines(installation),
     )

@@ -27,7 +27,14 @@ from standfast.usecases.alarms.recovery_point_age import freshness
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.exercises.tabletop import SCENARIO, exercises
-from standfast.usecases.health.check_results import Check, fail, lacking, ok, warn
+from standfast.usecases.health.check_results import (
+    Check,
+    fail,
+    lacking,
+    ok,
+    unmeasured,
+    warn,
+)
 from standfast.usecases.health.installation_check import check_part
 from standfast.usecases.people.second_factors import second_factors
 from standfast.usecases.people.staff_access import leavers
@@ -155,7 +162,7 @@ def _is_answered(installation: Installation, incident_id: str) -> bool:
 
 def _leavers(installation: Installation) -> Iterator[Check]:
     if not installation.ledger.staff.all():
-        yield warn(
+        yield unmeasured(
             LEAVERS,
             "no staff list is imported, so accounts of leavers stay unnoticed",
             "`standfast people import`",
@@ -172,7 +179,7 @@ def _leavers(installation: Installation) -> Iterator[Check]:
             "`standfast people leavers` names the directories; the playbook `leaver` locks them",
         )
     if unclear:
-        yield warn(
+        yield unmeasured(
             LEAVERS,
             f"the access of {unclear} of the leavers is unknown",
             "`standfast people leavers` names the directories that do not answer",
@@ -196,7 +203,7 @@ def _factors(installation: Installation) -> Iterator[Check]:
         elif not result.cannot_say:
             yield ok(FACTORS, summary)
     if unknown := [result.directory for result in everywhere if result.cannot_say]:
-        yield warn(
+        yield unmeasured(
             FACTORS,
             f"{', '.join(unknown)}: cannot report second factors",
             "check where its people sign in, for example at its identity provider",

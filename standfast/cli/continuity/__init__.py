@@ -1,0 +1,4 @@
+"""Commands on continuity: attestations.
+
+Recovery itself is in `recovery`.
+"""

@@ -1,0 +1,134 @@
+"""`standfast continuity`: attestations."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath, sign_in_options
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Table
+from standfast.cli.terminal.passphrase import passphrase
+from standfast.errors import ExitStatus, UsageError
+
+
+@command(
+    "attest",
+    exits={
+        ExitStatus.DONE: "the attestation is recorded, or withdrawn",
+        ExitStatus.FAILED: "the file cannot be read",
+        ExitStatus.USAGE: "the subject is unknown, the evidence or the sign-in is missing, or the "
+        "day is in the future",
+        ExitStatus.REFUSED: "the passphrase is wrong",
+    },
+    example="standfast continuity attest training --as dana --file attendance.pdf",
+)
+@click.argument("subject", help="A point of the checklist, or a name in continuity.subjects.")
+@click.option(
+    "--file", type=FilePath(), metavar="FILE", help="The evidence; its SHA-256 is recorded."
+)
+@click.option("--url", metavar="URL", help="Or the web address of the evidence, without a query.")
+@click.option(
+    "--on",
+    "done_on",
+    type=click.DateTime(formats=["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="The day of the work; by default today.",
+)
+@click.option(
+    "--days", type=click.IntRange(1, 3660), help="Days of validity from that day; by default 365."
+)
+@click.option("--withdraw", is_flag=True, help="Withdraw the attestations of the subject instead.")
+@sign_in_options("Sign as this person; required.")
+@click.pass_obj
+def attest_subject(
+    call: Call,
+    subject: str,
+    file: Path | None,
+    url: str | None,
+    done_on: datetime | None,
+    days: int | None,
+    withdraw: bool,
+) -> ExitStatus:
+    """Attest that work was done which the program cannot measure.
+
+    The person signs the subject, the day, the validity and the evidence. The audit chain keeps all
+    of it. `standfast readiness` shows such a point as attested, never as measured.
+    """
+    from standfast.usecases.continuity import attestations
+    from standfast.usecases.people.enrolment import person_signer
+
+    if call.as_person is None:
+        raise UsageError("sign-in: it is missing. Add --as PERSON")
+    if withdraw and (file or url or done_on or days):
+        raise UsageError("--withdraw: it takes no evidence, day or validity. Leave them out")
+    with call.installation() as installation:
+        attestations.refuse_unknown_subject(installation, subject)
+        signer = person_signer(installation, call.as_person, passphrase(call, call.as_person))
+        if withdraw:
+            attestations.withdraw(installation, subject, signer)
+            return call.say(
+                {"subject": subject, "is_withdrawn": True},
+                [f"The attestations of {subject} are withdrawn."],
+            )
+        made = attestations.attest(
+            installation,
+            subject,
+            signer,
+            file=file,
+            url=url,
+            done_on=done_on.date() if done_on else None,
+            valid_days=days or attestations.VALID_DAYS,
+        )
+        today = attestations.today_of(installation)
+    return call.say(
+        made.as_json(today),
+        [
+            f"{subject}: attested by {made.person}, valid until {made.valid_until}.",
+            f"Evidence: {made.evidence}",
+        ],
+    )
+
+
+@command(
+    "attestations",
+    exits={
+        ExitStatus.DONE: "the attestations are listed; there may be none",
+        ExitStatus.USAGE: "the subject is unknown",
+    },
+    example="standfast continuity attestations training",
+)
+@click.argument("subject", required=False, help="One subject; by default all.")
+@click.pass_obj
+def list_attestations(call: Call, subject: str | None) -> ExitStatus:
+    """List attestations, newest first, also expired and withdrawn ones."""
+    from standfast.usecases.continuity import attestations
+
+    with call.installation() as installation:
+        if subject is not None:
+            attestations.refuse_unknown_subject(installation, subject)
+        today = attestations.today_of(installation)
+        found = [
+            made
+            for made in attestations.attestations(installation)
+            if subject in (None, made.subject)
+        ]
+    rows = []
+    for made in found:
+        ended = "expired on" if made.valid_until < today else "until"
+        validity = "withdrawn" if made.is_withdrawn else f"{ended} {made.valid_until}"
+        rows.append([made.subject, str(made.done_on), made.person, validity, made.evidence])
+    headings = ("subject", "day", "person", "validity", "evidence")
+    none = "No attestations. Add one: `standfast continuity attest SUBJECT --as PERSON`."
+    return call.say(
+        {"attestations": [made.as_json(today) for made in found]},
+        [Table(headings=headings, rows=rows)] if rows else [none],
+    )
+
+
+continuity = Group(
+    "continuity",
+    help="Attested practice.",
+    commands=[attest_subject, list_attestations],
+)
