@@ -94,7 +94,7 @@ class Phase(StrEnum):
 
 
 class Victim(StrEnum):
-    """Who is killed; the two of whom one survives die at what a forked process does."""
+    """The process to kill; for two values, a forked process causes the kill."""
 
     EVERYBODY = "everybody"
     LANE = "the forked process alone that is at work"
@@ -102,7 +102,7 @@ class Victim(StrEnum):
 
 
 class Nth(NamedTuple):
-    """Which operation it is, whatever its number: the n-th of its kind at a path, from 1."""
+    """Name of an operation: the n-th of its kind at a path, from 1."""
 
     call: str
     path: str
@@ -111,7 +111,7 @@ class Nth(NamedTuple):
 
 @dataclass(frozen=True)
 class Death:
-    """Where to die: the operation's number, counted from 1, or its name; the phase; and who."""
+    """Place of a kill: an operation by number (from 1) or name, and phase."""
 
     point: int | Nth
     phase: Phase
@@ -139,7 +139,7 @@ class Operation:
 
 @dataclass(eq=False, slots=True)
 class _Torn:
-    """What stood where a write goes, so that half of it can be put back."""
+    """Content before a write, to restore half of it."""
 
     descriptor: str
     offset: int

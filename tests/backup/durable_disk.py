@@ -1,4 +1,4 @@
-"""What a disk has for sure: contents and names as they were when they were last synced.
+"""Durable state of a disk: contents and names at their last sync.
 
 Fed by `disk_trace.py` as a run goes on.  Files are told apart by device and inode, so a link or a
 rename moves nothing; a number that is used again for a new file begins anew.
@@ -50,7 +50,7 @@ class DurableDisk:
         return node, self._now(descriptor, descriptor.stat())
 
     def synced(self, node: Node, now: Node) -> None:
-        """How it was when the sync began is durable."""
+        """Record the state at the start of the sync as durable."""
         node.become(now)
 
     def everything(self) -> None:

@@ -1,4 +1,4 @@
-"""A keeping run in a process of its own, on a directory whose objects are as old as a test needs.
+"""Retention run in a separate process, on objects of any age.
 
 `LockingDirectory` is a directory that dates what is put by a given clock and that keeps locks in
 files beside it, so that every act of a keeper's store is one of a process on a disk.

@@ -39,7 +39,7 @@ WEEKS = RetentionRules(
 
 
 class KeptVault(MemoryKeeperStore):
-    """A vault in memory for writers and the keeper alike, and for who would harm it."""
+    """A vault in memory for writers, for the keeper and for attackers."""
 
     def __init__(self, clock: Clock, lock: ObjectLock | None = None) -> None:
         super().__init__(now=clock, lock=lock)
@@ -134,7 +134,7 @@ class KeptSite:
 def kept_site(
     folder: Path, vault: KeeperStore | None = None, clock: Clock | None = None, **more: Any
 ) -> KeptSite:
-    """Make a site whose owner has named a keeper."""
+    """Make a site with a keeper that the owner authorized."""
     clock = clock or Clock()
     vault = vault or KeptVault(clock, **more)
     site = Site(folder=folder, vault=vault, keys=MemoryKeeperStore(), clock=clock).create()

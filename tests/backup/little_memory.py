@@ -1,4 +1,4 @@
-"""How much memory a piece of work may take."""
+"""Memory limits of a test."""
 
 import tracemalloc
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""An owner's office for a test: a site, the owner's key, and stores that die where told."""
+"""Owner operations of a test: site, owner's key, stores that fail."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class KeyDrawer(DyingStore, KeeperStore):
 
 @dataclass(kw_only=True)
 class OwnedSite(Site):
-    """A site whose owner is at hand."""
+    """A site with the owner's key."""
 
     vault: DyingStore
     keys: KeyDrawer

@@ -70,7 +70,7 @@ class Stop:
 
     @property
     def process(self) -> int:
-        """Whose thread it is."""
+        """Return the process of the thread."""
         status = Path(f"/proc/{self.thread}/status").read_text()
         return int(status.split("Tgid:", 1)[1].split(maxsplit=1)[0])
 

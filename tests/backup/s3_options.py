@@ -1,4 +1,4 @@
-"""How the tests reach a bucket of the SeaweedFS that they run."""
+"""Access to a bucket of the SeaweedFS server of the tests."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ from tests.servers.over_http import Answering, listening
 
 
 class Fault(StrEnum):
-    """What happens to a request; the first five may have been carried out."""
+    """Fault of a request; after the first five it may have been executed."""
 
     LOST_ANSWER = "the request is carried out, and the connection is reset"
     NO_ANSWER = "the request is carried out, and nothing is said"
@@ -100,7 +100,7 @@ class Proxy:
             self._plans.clear()
 
     def count(self, method: str) -> int:
-        """How many requests of a method came."""
+        """Return the number of requests of a method."""
         return sum(one == method for one, _ in self.requests)
 
     def next_fault(self, method: str, path: str) -> Fault | None:

@@ -57,7 +57,7 @@ class Site:
 
     @property
     def binding(self) -> str:
-        """What the send-log of a host that has its first keys and generation is bound to."""
+        """Return the binding of the upload cache of a host's first keys."""
         return f"{self.host.repository.hex()} {WRITER} 0 {DOMAIN} 0"
 
     def create(self) -> "Site":
@@ -101,7 +101,7 @@ def new_site(folder: Path, vault: Store | None = None) -> Site:
 
 
 class TamperedStore(MemoryStore):
-    """A store whose holder does what an attacker would: change, remove, replace."""
+    """A store with operations of an attacker: change, remove, replace."""
 
     def names(self, prefix: str = "") -> list[str]:
         return [stat.name for stat in self.list(prefix)]

@@ -1,4 +1,4 @@
-"""What every store must do; each store's test subclasses this."""
+"""Contract of every store; the test of each store subclasses it."""
 
 import mmap
 from abc import ABC, abstractmethod
@@ -151,7 +151,7 @@ class StoreContract(ABC):
 
 
 class KeeperStoreContract(StoreContract):
-    """What a store does for its keeper, besides all that it does for everybody."""
+    """Contract of a store for its keeper, in addition to `StoreContract`."""
 
     @pytest.fixture
     @abstractmethod
@@ -191,7 +191,7 @@ class KeeperStoreContract(StoreContract):
 
 
 class UnlockedContract(KeeperStoreContract):
-    """Where nothing is locked, the keeper removes at once."""
+    """Contract of a store without locks: the keeper removes immediately."""
 
     def test_only_the_removed_object_is_gone(self, store: KeeperStore) -> None:
         for name in ("a/b", "a/b-c", "a/bc", "d"):
@@ -220,7 +220,7 @@ class UnlockedContract(KeeperStoreContract):
 
 
 class LockedContract(KeeperStoreContract):
-    """Where everything is locked for a time, the keeper waits."""
+    """Contract of a store with locks: the keeper waits for their end."""
 
     def test_locked_object_is_not_removed(self, store: KeeperStore) -> None:
         store.put("a", b"kept")

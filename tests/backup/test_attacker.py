@@ -1,4 +1,4 @@
-"""An intruder who owns the backup host, with every key that lies on it, against what was stored.
+"""Attacks on stored backups with all keys of the backup host.
 
 - On a real S3 the intruder has the writer's identity; in a folder, the rights of root.
 - After each try every earlier recovery point is brought back and compared.
@@ -62,7 +62,7 @@ class Captured:
     witness: tuple[Head, ...]
 
     def named(self, *, keyed: bool = False) -> dict[str, str]:
-        """What verify names, by object; the identity, where it is used, is not on the host."""
+        """Return the findings of `verify` by object."""
         report = verify(
             self.site.vault,
             keys=self.site.keys,
@@ -379,7 +379,7 @@ def test_changes_by_root_are_named_and_copy_restores(
 def test_inserted_key_for_later_points_is_named(
     folder: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the host reads it can give away; here it leaves a door in what it stores."""
+    """The host can add its own key to everything that it stores later."""
     intruder = pyrage.x25519.Identity.generate()
     encrypt = pyrage.encrypt
 

@@ -78,7 +78,7 @@ def flip(path: Path, at: int) -> None:
 
 
 def assert_nothing_is_wrong(out: Path, source: Path) -> None:
-    """Whatever was written as a file has the content of its source."""
+    """Assert that each written file equals its source."""
     for path in out.rglob("*"):
         if path.is_file() and not path.is_symlink():
             original = source / path.relative_to(out / "files")

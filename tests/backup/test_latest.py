@@ -1,4 +1,4 @@
-"""Whose latest is meant, where several hosts back the same set up into one vault."""
+"""`latest` with several hosts that back up one set into one vault."""
 
 from pathlib import Path
 

@@ -34,7 +34,7 @@ def _one(path: Path, links: dict[tuple[int, int], str]) -> tuple[object, ...]:
 
 
 def owners(top: Path) -> dict[bytes, tuple[int, int]]:
-    """Whose everything is, `top` itself too: what a restore brings back for root who asks."""
+    """Return the owner of each path, including `top`."""
     statuses = ((path, path.lstat()) for path in (top, *top.rglob("*")))
     return {os.fsencode(path.relative_to(top)): (it.st_uid, it.st_gid) for path, it in statuses}
 

@@ -1,4 +1,4 @@
-"""A small repository that has one of everything, for who goes through all of its bytes."""
+"""A small repository with one object of each kind, for exhaustive tests."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -66,7 +66,7 @@ def installation(desk: Desk, model_installation: Path) -> Path:
 
 @pytest.fixture
 def quiet_installation(installation: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A furnished place whose servers are not there: for exercises, and for what fails soon."""
+    """A complete installation without running servers, for exercises."""
     monkeypatch.setattr(http_client, "RETRY_SECONDS", 0.05)
     config_file = furnish(installation)
     with open_installation(config_file, env={}, actor="os:test") as opened:
@@ -88,7 +88,7 @@ def live_installation(
 
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
-    """Have the signals that end a command as usual, though whoever started us ignores some."""
+    """Set the default handlers of signals that the test runner may ignore."""
     usual: dict[signal.Signals, Any] = {
         signal.SIGTERM: signal.SIG_DFL,
         signal.SIGHUP: signal.SIG_DFL,

@@ -29,7 +29,7 @@ ENTRY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a command said."""
+    """Output and exit status of a command."""
 
     status: int
     out: str
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """Where commands are typed; the environment names the place."""
+    """A shell for commands; its environment names the installation."""
 
     folder: Path
     capture: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""What is signed was shown: on a terminal before it is asked about, elsewhere by its digest."""
+"""Approvals sign only a plan that was shown, or named by its digest."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.usecases.installations import PASSPHRASES
 
 @pytest.fixture
 def asking(desk: Desk, quiet_installation: Path) -> str:
-    """An exercise, opened by dana, whose notice to customers waits for lee; its id."""
+    """Return an exercise of dana with a notice that waits for lee."""
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     opened = desk.json(*words, "--as", "dana")
@@ -21,7 +21,7 @@ def asking(desk: Desk, quiet_installation: Path) -> str:
 
 
 def sit_down(desk: Desk, *answers: str) -> list[str]:
-    """Let a person sit at the desk who answers so; give what they are asked, as it is asked."""
+    """Answer prompts with these texts; return the prompts."""
     asked: list[str] = []
     left = list(answers)
 

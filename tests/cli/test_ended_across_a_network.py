@@ -33,7 +33,7 @@ def proxy(s3_bucket: Bucket) -> Iterator[Proxy]:
 
 @pytest.fixture
 def folder(tmp_path: Path, s3_bucket: Bucket, proxy: Proxy) -> Path:
-    """A place whose bucket lies behind the proxy, with a configuration for each role."""
+    """An installation behind the proxy, with a configuration for each role."""
     furnish(tmp_path, more=RULES)
     (tmp_path / "recordings/long.wav").write_bytes(noise(6_000_000))
     name_a_keeper(tmp_path, tmp_path / "keys/keeper.json")

@@ -210,7 +210,7 @@ ELSEWHERE = {("serve",), ("demo",)}
 
 @pytest.fixture
 def story_installation(desk: Desk, quiet_installation: Path) -> Path:
-    """A place that laws bind, and a list of who works there."""
+    """Return an installation with obligations and a staff list."""
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     (desk.folder / "staff-list.csv").write_text(STAFF_LIST)

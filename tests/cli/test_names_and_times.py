@@ -1,4 +1,4 @@
-"""Whom a partial result names, in whose time moments are told, and what says that it is no play."""
+"""Names in partial results, time zones, and the mark of live incidents."""
 
 import re
 from pathlib import Path

@@ -16,7 +16,7 @@ READ_ALL = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}"
 
 @pytest.fixture
 def shared_installation(live_installation: Path, desk: Desk, postgres_url: str) -> Path:
-    """A furnished place whose ledger is in PostgreSQL."""
+    """A complete installation with its ledger in PostgreSQL."""
     config = live_installation / "standfast.toml"
     named = f'[ledger]\nurl = "{postgres_url}"\nwitness = "another.jsonl"\n'
     config.write_text(config.read_text() + named)

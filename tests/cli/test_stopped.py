@@ -1,4 +1,4 @@
-"""Incidents that are stopped or closed, whose runner died, or whose opening was interrupted."""
+"""Stopped, closed, abandoned and interrupted incidents."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ _PAGE_BYTES = 4096
 
 @pytest.fixture
 def case(desk: Desk, live_installation: Path, scim_server: ScimServer) -> str:
-    """An incident that locks two accounts, and whose runner died over the first."""
+    """Return an incident of two accounts; its runner died at the first."""
     for name in ("alice", "bob"):
         scim_server.create(name)
     opened = desk.json("incident", "open", "lock", "-i", "accounts=alice,bob", "--no-wait")

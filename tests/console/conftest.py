@@ -1,4 +1,4 @@
-"""Places whose HTTP is up."""
+"""Fixtures of running console servers."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -24,7 +24,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def lee(site: Site) -> Browser:
-    """A duty manager who has signed in."""
+    """Return a signed-in duty manager."""
     browser = Browser(site)
     assert browser.sign_in("lee").status_code == 303
     return browser

@@ -51,7 +51,7 @@ ENV = {
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A place whose HTTP is up."""
+    """An installation with a running HTTP server."""
 
     installation: Installation
     app: App

@@ -1,4 +1,4 @@
-"""A place with a console, and people who look at it in a browser that keeps cookies."""
+"""An installation with a console, and browsers that keep cookies."""
 
 import html
 import re

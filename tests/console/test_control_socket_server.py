@@ -1,4 +1,4 @@
-"""The door of a warm serve: who is answered, what is opened, and that nothing depends on it."""
+"""Control socket of `serve`: permitted users, requests, independence."""
 
 import errno
 import os

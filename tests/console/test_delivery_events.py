@@ -1,4 +1,4 @@
-"""What SendGrid tells, over real HTTP: signed or nothing, and counted once."""
+"""SendGrid delivery events over HTTP: signatures and duplicates."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -53,7 +53,7 @@ class Host:
         return f"http://127.0.0.1:{self.port}"
 
     def configure(self, name: str, keys: Path) -> None:
-        """Be another host than the one whose folder this was copied from."""
+        """Configure a copied folder as that of another host."""
         text = self.config_file.read_text()
         self.config_file.write_text(
             text.replace("[ledger]", f'[ledger]\nkeys = "{keys}"')
@@ -85,7 +85,7 @@ def be_another_machine(monkeypatch: pytest.MonkeyPatch) -> str:
 def verdicts(
     host: Host, verdict: Verdict, *, part: str = "ledger", ahead: timedelta = timedelta(0)
 ) -> list[str]:
-    """What a check on a host says of a part, by a clock of its own."""
+    """Return the findings of a host's check on a part, by its own clock."""
     report = check_installation(
         host.config_file, env={"SCIM_TOKEN": ""}, clock=lambda: datetime.now(UTC) + ahead
     )

@@ -1,4 +1,4 @@
-"""Installation whose incidents are exercises and reach nothing live."""
+"""Installation with exercises only, without live adapters."""
 
 import os
 import signal

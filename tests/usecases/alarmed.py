@@ -1,4 +1,4 @@
-"""Installation whose alarms use real mail, with a movable clock."""
+"""Installation with alarms by real mail, and a movable clock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

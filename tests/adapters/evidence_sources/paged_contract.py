@@ -48,7 +48,7 @@ class LogProvider(Provider):
         return {"access_token": token, "expires_in": 3600}
 
     def context(self, directory: AccountsConfig) -> SourceContext:
-        """Return a context with the directory, whose pauses are only noted."""
+        """Return a context with the directory; its pauses are only recorded."""
         return replace(CONTEXT, accounts={"workforce": directory}, sleep=self.paused.append)
 
 

@@ -1,4 +1,4 @@
-"""Where files are cut: nothing is lost or moved between the windows that they are read through."""
+"""Cutting of files into chunks, also across the reads of one file."""
 
 import random
 from itertools import pairwise
@@ -30,7 +30,7 @@ class Text:
 
 
 def chunks_of(data: bytes, average: int, size: int | None = None) -> list[bytes]:
-    """Cut through one piece of memory that is used again and again, as in a pack."""
+    """Cut content through one reused buffer, as a pack does."""
     memory = memoryview(bytearray(3 * MAX_CHUNK_BYTES))
     found = []
     for window, ends in windows(Text(data, size), average, lambda size: memory[:size]):

@@ -1,4 +1,4 @@
-"""The threads that compress: they come after those that read for them, and nothing else does."""
+"""Priority of the compression threads."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What looks whole and is not: a verification names it, and calls nothing sound for want of it."""
+"""Verification of damaged vaults that look complete."""
 
 import hashlib
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_writer_known_only_to_witness_is_an_error(site: Site, source: Path) -> None:
-    """Root records that were rolled back take a whole writer with them, without a hole."""
+    """Rolled-back root records hide a writer without leaving a gap."""
     site.back_up(source)
     witness = (*verify(site.vault).heads, Head(writer="desk-9", sequence=4, sha256="ab" * 32))
     found = errors(verify(site.vault, witness=witness))
@@ -57,7 +57,7 @@ def test_writer_known_only_to_witness_is_an_error(site: Site, source: Path) -> N
 
 @pytest.mark.parametrize("kind", ["reader", "format"])
 def test_modified_bundled_reader_is_an_error(site: Site, kind: str) -> None:
-    """Whoever has nothing else runs the one and believes the other."""
+    """The bundled reader and FORMAT.md are used when nothing else is left."""
     (name,) = store_of(site).names(f"pub/{kind}/")
     assert errors(verify(site.vault)) == {}
     store_of(site).replace(name, site.vault.get(name) + b"\n# and something more\n")
@@ -95,7 +95,7 @@ def test_point_on_unknown_root_record_is_an_error(site: Site, source: Path) -> N
 
 
 def forge(site: Site, **changes: Any) -> str:
-    """Put the snapshot after the second, changed so and signed with the writer's own key."""
+    """Put a changed third snapshot, signed with the writer's own key."""
     name = snapshot_name(WRITER, 2)
     data = site.vault.get(name)
     snapshot, sealed = snapshot_from_bytes(data, name)
@@ -107,7 +107,7 @@ def forge(site: Site, **changes: Any) -> str:
 
 
 def test_point_after_an_older_one_is_a_fork(site: Site, source: Path) -> None:
-    """A second machine under the same keys, or one that was rolled back."""
+    """A cloned host, or one that was rolled back, causes such a fork."""
     for _ in range(2):
         site.back_up(source)
     first = hashlib.sha256(site.vault.get(snapshot_name(WRITER, 1))).hexdigest()
@@ -129,7 +129,7 @@ def test_point_after_an_older_one_is_a_fork(site: Site, source: Path) -> None:
 def test_impossible_point_date_is_reported_without_damage(
     tmp_path: Path, source: Path, days: float, told: str | None
 ) -> None:
-    """Its own time says how long it is kept, and which is the newest."""
+    """Retention and `latest` depend on the date of a recovery point."""
     site = kept_site(tmp_path / "site").site  # whose store has the same clock
     for _ in range(2):
         site.back_up(source)
@@ -189,7 +189,7 @@ def test_content_of_wrong_size_is_an_error(
 
 
 def test_junk_named_as_unused_pack_is_an_error(site: Site, source: Path) -> None:
-    """Where one reference is wrong, others may be, and the bytes themselves are as named."""
+    """A pack with the right hash and meaningless content is an error."""
     site.back_up(source)
     name = snapshot_name(WRITER, 1)
     data = site.vault.get(name)
@@ -237,7 +237,7 @@ def test_unreadable_pack_does_not_stop_the_check(
 
 
 class _Leaving(TamperedStore):
-    """A store that stops answering after so many reads."""
+    """A store that stops answering after n reads."""
 
     reads_left = -1
 

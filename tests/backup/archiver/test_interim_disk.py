@@ -1,4 +1,4 @@
-"""Kill set = trace: a long backup with an interim point in its middle, killed, or its power cut.
+"""Kills and power cuts at each disk operation of a long backup.
 
 A pack is full with two blobs here, which spares 16 MiB of content for each.
 """
@@ -23,7 +23,7 @@ pytestmark = WHERE_TRACED
 
 
 class _LongEvening(_Evening):
-    """Enough has changed for a point in the middle of the run."""
+    """A backup with enough changes for an interim recovery point."""
 
     def __init__(self, folder: Path) -> None:
         # In the tracing process, which does nothing else.

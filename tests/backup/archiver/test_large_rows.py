@@ -1,4 +1,4 @@
-"""Files with very many chunks: their lists of references count, wherever their rows come to lie."""
+"""Files with so many chunks that references are stored in lists."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The tape: when what lies on it counts as stored."""
+"""Pack writer: the time at which a pack counts as stored."""
 
 import os
 import time
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 60
 
 @contextmanager
 def outlet_to(site: Site, store: Store) -> Iterator[Outlet]:
-    """Packs of the site's host, to a store."""
+    """Return an outlet for packs of the site's host, to a store."""
     host = site.host
     domain = site.repository().trust.root.domains[0]
     destination = Destination(
@@ -177,7 +177,7 @@ def test_buffer_in_use_belongs_to_one_pack(site: Site, monkeypatch: pytest.Monke
 
 
 class WhenAsked(Future[Any]):
-    """What is done when somebody waits for it, as by a thread that is late."""
+    """A future that makes its call only when its result is requested."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         super().__init__()

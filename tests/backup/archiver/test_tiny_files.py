@@ -1,4 +1,4 @@
-"""Very many very small files: what waits for its pack is bounded by number, not by bytes alone."""
+"""Many tiny files: limits on the number of waiting rows, not only bytes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pages that are taken over whole: what they save, and that nothing is taken that changed."""
+"""Reused manifest pages: work that they save, and changes within them."""
 
 import os
 import sqlite3
@@ -29,7 +29,7 @@ ENDS = (539, 765, 1285)
 
 
 def _show_as_before(monkeypatch: pytest.MonkeyPatch, before: os.stat_result) -> None:
-    """Let a file look as it did, whatever was written to it since."""
+    """Report the earlier attributes of a file after it was changed."""
     real_stat, real_fstat = os.stat, os.fstat
 
     def as_before(status: os.stat_result) -> os.stat_result:
@@ -50,7 +50,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The ordinals of the pages whose rows were looked at."""
+    """Return the ordinals of the pages with decoded rows."""
     ordinals: list[int] = []
     real: Callable[[StoredRuns, ReusedPage], Iterator[Row]] = StoredRuns.rows_of
 
@@ -63,7 +63,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def check(site: Site, result: BackupResult, source: Path, to: Path) -> None:
-    """The point is what the source is, and verifies with all keys."""
+    """Assert that the point equals the source and verifies with all keys."""
     assert result.complete
     assert (result.files, result.directories) == (len(list(source.iterdir())), 1)
     assert result.bytes_total == sum(path.stat().st_size for path in source.iterdir())
@@ -162,7 +162,7 @@ def test_change_behind_the_file_system_is_seen_once(
 def test_change_just_before_a_run_is_read_again(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another change in the same tick of the file system's clock would leave every number as is."""
+    """A second change in the same clock tick would change no file attribute."""
     changed = source / NAME.format(ENDS[0] + 100)
     changed.write_text("a caller\n")
     before = changed.stat()
@@ -211,7 +211,7 @@ def test_changed_folders_links_and_exclusions_are_seen(site: Site, tmp_path: Pat
 def test_page_across_sources_vouches_for_its_own_only(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
-    """What is left out of one is in the other, and the first that would be expected behind it."""
+    """A path excluded from one source is included in the next one."""
     left_out = [NAME.format(number) for number in range(300, FILES)]
     other = FilesSource("b", source)
     site.back_up(FilesSource("a", source, exclude=left_out), other)
@@ -225,7 +225,7 @@ def test_page_across_sources_vouches_for_its_own_only(
 
 
 class BreakingSource(FilesSource):
-    """Files of which the listing breaks off."""
+    """A files source with an incomplete listing."""
 
     def __init__(self, path: Path, after: int) -> None:
         super().__init__("files", path)
@@ -263,7 +263,7 @@ def test_interim_point_within_a_page_is_complete(site: Site, source: Path, tmp_p
 
 
 class Objects(Source):
-    """As many as the files, with a vector as a bucket's listing gives it."""
+    """Bucket objects with the paths of the files and listed change vectors."""
 
     kind = "objects"
 

@@ -1,4 +1,4 @@
-"""What a new point is not built on: packs that were cut, and those that the keeper disowned."""
+"""Packs that a new recovery point must not use: truncated, distrusted."""
 
 import hashlib
 from dataclasses import replace
@@ -71,7 +71,7 @@ def test_distrusted_sparse_pack_stays_unused_for_unreadable_file(
 
 @pytest.mark.parametrize("what", ["marked", "dropped", "distrusted"])
 def test_pack_distrusted_by_keeper_stays_unused(kept: KeptSite, tmp_path: Path, what: str) -> None:
-    """As between two points of one run: the second would be built on what the first avoided."""
+    """A second point of the same run must avoid the same packs."""
     with open_upload_cache(tmp_path / "log", "a binding") as log:
         packs = [log.number_pack(), log.number_pack()]
         for number in packs:
@@ -85,7 +85,7 @@ def test_pack_distrusted_by_keeper_stays_unused(kept: KeptSite, tmp_path: Path, 
 
 
 def test_hidden_keep_record_is_still_named(kept: KeptSite, tmp_path: Path) -> None:
-    """Else one night later nothing would show that a record is missing."""
+    """Otherwise the missing record would be invisible one night later."""
     kept.night()
     say(kept)
     first = kept.packs()

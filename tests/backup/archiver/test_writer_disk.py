@@ -1,4 +1,4 @@
-"""Kill set = trace: a small backup, killed at every disk operation, and with the power cut there.
+"""Kills and power cuts at each disk operation of a small backup.
 
 After each death the earlier point restores, the next run completes without a warning, and every
 byte of the repository is sound.  The set of killed points equals the trace.
@@ -27,7 +27,7 @@ pytestmark = WHERE_TRACED
 
 
 class _Evening:
-    """A repository on a disk with one good point, and a source that has changed since."""
+    """A repository with one recovery point, and a source changed since."""
 
     def __init__(self, folder: Path) -> None:
         self.here = folder / "here"

@@ -1,4 +1,4 @@
-"""What befalls a backup host: cloned, rolled back, its log lost, run twice, its store rolled back.
+"""Accidents of a backup host: cloned, rolled back, cache lost, run twice.
 
 Each ends in a restore that equals its source, of the point before as of the one after.
 """
@@ -393,7 +393,7 @@ def test_repeatedly_failing_source_does_not_grow_the_cache(
 
 
 def runs(site: Site) -> list[object]:
-    """What the send-log has of runs."""
+    """Return the runs that the upload cache contains."""
     with closing(sqlite3.connect(site.send_log)) as log:
         return log.execute("SELECT number FROM run").fetchall()
 

@@ -1,4 +1,4 @@
-"""What is encrypted and damaged gives no wrong plaintext, by the package or by the last resort.
+"""Damaged ciphertext never yields wrong plaintext, with either reader.
 
 - The names and signatures around it, which find each flipped bit first, are taken out of the way:
   packs are read without a look at their hash, and what is signed is signed again over the damage.
@@ -96,7 +96,7 @@ class Glass:
         self.held[self.path(name)] = data
 
     def attempt(self, action: Any, *arguments: Any) -> Any:
-        """What it does in a restore: what fails is told, and nothing comes out."""
+        """Read as a restore does: each failure is reported, and no data returned."""
         for cache in (self.tool.pack, self.tool.frame):
             cache.cache_clear()
         self.tool.told.clear()

@@ -1,4 +1,4 @@
-"""What only a check with a key finds: a writer that stored nonsense under a good signature."""
+"""Damage that only a check with a key finds: signed invalid content."""
 
 import os
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ def test_snapshot_that_hides_a_needed_pack_is_found(
 def test_unnamed_pack_of_a_point_is_reported(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of pages, of lists, of what they list, and where only the end of a frame lies: all may go."""
+    """The pack may contain pages, lists, listed chunks or a frame's end."""
     most_refs(monkeypatch, 2)
     source = tmp_path / "source"
     source.mkdir()

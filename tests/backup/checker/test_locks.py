@@ -1,4 +1,4 @@
-"""The daily look at the locks of single objects: whose turn, what is wrong, what is unknown."""
+"""Daily check of object locks: selection, findings, unknown locks."""
 
 import threading
 from collections.abc import Callable

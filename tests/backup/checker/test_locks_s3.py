@@ -1,4 +1,4 @@
-"""The locks of single objects on a real S3: who may see them, and what a host that fell can choose.
+"""Object locks on a real S3: rights to read them, choices of a writer.
 
 - The host's own policy lets it choose no lock.  Where each object is locked as it is put
   (`lock_days`), the host may, and so may an intruder on it.

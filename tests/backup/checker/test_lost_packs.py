@@ -173,7 +173,7 @@ def test_affected_points_are_counted(site: Site, source: Path) -> None:
 
 
 class Keeping:
-    """A keeper whom the owner trusts, and its chain of records."""
+    """A keeper that the owner trusts, and its chain of records."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -288,7 +288,7 @@ def test_distrusted_pack_is_warning_when_unused_by_newest(
 def test_distrusted_pack_needed_by_newest_is_error(
     kept: tuple[Site, set[str]],
 ) -> None:
-    """It was told to the writer, and until the next night no newer point has what was in it."""
+    """The writer knows of it; only the next backup stores its content again."""
     site, _ = kept
     (pack,) = packs_of_content(site, b"files/night-1")
     store_of(site).remove(pack_name(WRITER, pack))
@@ -349,7 +349,7 @@ def test_removed_newest_keep_record_is_named_by_snapshot(
 def test_replaced_newest_keep_record_is_named_by_snapshot(
     kept: tuple[Site, set[str]], source: Path
 ) -> None:
-    """By whoever else has the keeper's key: of itself the second record is as good as the first."""
+    """The second record is valid: it is signed with the same keeper's key."""
     site, _ = kept
     keeper = Keeping(site)
     newest = keeper.says()

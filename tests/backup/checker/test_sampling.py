@@ -1,4 +1,4 @@
-"""How many pieces show how much damage, and that draws are fair."""
+"""Sample sizes for a detection rate, and fairness of the samples."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""What an age file says openly of who opens it."""
+"""Recipients that the header of an age file discloses."""
 
 import pyrage
 

@@ -104,7 +104,7 @@ def test_json_that_is_not_canonical_is_refused(text: bytes) -> None:
 
 
 def test_json_of_every_character_is_canonical() -> None:
-    """What writes and what reads are two libraries; and a key may hold any character, too."""
+    """Writer and reader are two libraries; a key may contain any character."""
     characters = [chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000]
     for start in range(0, len(characters), 4096):
         text = "".join(characters[start : start + 4096])

@@ -1,4 +1,4 @@
-"""What format 1 wrote once comes back for ever, by both readers.
+"""Repositories written in format 1 remain readable by both readers.
 
 - The repository in `fixtures/format-1` was made once (see `fixtures/make.py`).  If a change of the
   program makes one of these fail, the change is wrong.

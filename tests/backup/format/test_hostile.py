@@ -1,4 +1,4 @@
-"""What an attacker may hand a parser: damaged bytes, signed nonsense, bombs, and endless objects.
+"""Hostile input of the parsers: damage, signed nonsense, bombs, no end.
 
 - Nothing comes out but a record or a declared error; no parser takes memory that its input did not.
 - Signed nonsense stands for whoever holds a key that counts: it is parsed, so it must be harmless.

@@ -1,4 +1,4 @@
-"""What is written stays small enough to be read: the writer's side of the size limits."""
+"""Size limits of the writer: each object remains small enough to read."""
 
 from dataclasses import replace
 

@@ -331,7 +331,7 @@ def believe_roots(glass: BreakGlass, *, without: str = "") -> None:
 
 
 def assert_last_resort(vector: Vector, read: Callable[[], object]) -> bool:
-    """Whether it was read; what is not among the lenient failures must be refused."""
+    """Return whether it was read; only lenient failures may be accepted."""
     try:
         read()
     except Exception:

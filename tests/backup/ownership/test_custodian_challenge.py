@@ -1,4 +1,4 @@
-"""The quarterly challenge: who still holds a key, and whether it opens."""
+"""Quarterly challenge of the custodians: presence and validity of keys."""
 
 import os
 from dataclasses import replace
@@ -83,7 +83,7 @@ def test_a_stranger_answers_nothing(owned: OwnedSite, tmp_path: Path) -> None:
 
 
 def test_challenge_is_no_consent_to_erasure(owned: OwnedSite) -> None:
-    """What is sealed in an order opens only as an order."""
+    """A sealed part of an order opens only as part of an order."""
     order = read_order(
         order_erasure(owned.office, domain=DOMAIN, ordered_by="Eve", reason="none"), "order"
     )

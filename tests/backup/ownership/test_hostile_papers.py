@@ -335,7 +335,7 @@ def read_plan_of(plan: Paper) -> Callable[[bytes], object]:
 
 
 def places_in(value: object, at: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
-    """Where in a JSON value another may be put."""
+    """Return the positions in a JSON value that can be replaced."""
     yield at
     if isinstance(value, dict):
         for name, below in value.items():

@@ -1,4 +1,4 @@
-"""The owner's deeds on custodians and domains: who opens what afterwards."""
+"""Owner operations on custodians and domains: access afterwards."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def add(site: OwnedSite, one: Custodian) -> None:
 
 
 def founder_of(site: OwnedSite) -> str:
-    """The public key of the custodian with whom the site was made."""
+    """Return the public key of the site's first custodian."""
     lines = (site.folder / "custodian.txt").read_text().splitlines()
     return next(line.split(": ")[1] for line in lines if line.startswith("# public key"))
 

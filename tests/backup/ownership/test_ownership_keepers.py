@@ -1,4 +1,4 @@
-"""The owner's deeds on keepers: who is believed, and how far."""
+"""Owner operations on keepers: trusted keepers, and their records."""
 
 from pathlib import Path
 

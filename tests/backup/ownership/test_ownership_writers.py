@@ -68,7 +68,7 @@ def test_a_hosts_keys_are_never_overwritten(owned: OwnedSite) -> None:
 
 
 def test_host_keys_need_a_folder_of_their_own(owned: OwnedSite) -> None:
-    """Whoever carries the folder away must not carry something else with it, or delete it."""
+    """The folder is moved as a whole, so it must contain nothing else."""
     folder = owned.folder / "two"
     folder.mkdir()
     (folder / "diary.txt").write_text("of somebody")

@@ -183,7 +183,7 @@ def test_custodians_may_have_ssh_keys(site: Site, tmp_path: Path, kind: str) -> 
 
 
 def add_custodian(site: Site, recipient: object) -> None:
-    """What an owner does: a new key record, the same domain key for other custodians."""
+    """Put a new key record: the same domain key for other custodians."""
     ((_, domain_key),) = site.repository()._domains.items()
     owner_file = json.loads((site.folder / "owner.json").read_text())
     owner = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(owner_file["owner_key"]))

@@ -1,4 +1,4 @@
-"""Small objects that a fallen host signs, and what they must not cost whoever reads them.
+"""Small signed objects that must not cost a reader much time or memory.
 
 - Each took gigabytes, hours, or both, of a verification, a keeper, a reader or the owner.
 - What is signed is believed, so it comes past every check of whose it is.
@@ -127,7 +127,7 @@ def test_thousands_of_points_are_checked_in_linear_time(
 
 
 def test_list_named_a_thousand_times_is_read_once(tmp_path: Path) -> None:
-    """A page of 100 KB can name a file of petabytes, whose references fit into no memory."""
+    """A page of 100 KB can name a file with references of petabytes."""
     host = TakenOver(tmp_path)
     blob = data_blob(host, b"x")
     listed = host.page("list", [in_page(blob)] * 10_000, [blob.pack.hex()])

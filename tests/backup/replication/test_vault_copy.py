@@ -45,7 +45,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 
 def expire(site: OwnedSite, sequence: int) -> None:
-    """What the keeper does over weeks: let a point expire, mark its packs, and drop them."""
+    """Run retention for weeks: expire a point, mark its packs, drop them."""
     trust = load_root_chain(site.vault)
     history = SnapshotHistory(WRITER, read_history(site.vault, trust, WRITER))
     needed = {n: history.needed_packs(n) for n in history.snapshots}
@@ -195,7 +195,7 @@ def test_falsely_present_point_is_checked_next_time(owned: OwnedSite, tmp_path: 
 
 
 def check_half(site: OwnedSite, copy: DyingStore) -> None:
-    """What is there of a copy is whole: no point without its packs, no record out of place."""
+    """Assert that a partial copy has no point without packs, and no gaps."""
     if not copy.names("pub/root/"):
         assert not copy.names("w/")
         return
@@ -397,7 +397,7 @@ def test_copy_with_different_keep_record_says_so(owned: OwnedSite, tmp_path: Pat
 def test_record_changed_since_its_check_is_not_copied(
     owned: OwnedSite, tmp_path: Path, name: str
 ) -> None:
-    """A disk that fails, or whoever holds the vault: the owner signed what was read at first."""
+    """The owner signed the record as it was at the first read."""
     copy = TamperedStore(now=owned.clock)
     list_copy, read = copy._list, owned.vault._get_range
     is_judged = False

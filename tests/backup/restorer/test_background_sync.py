@@ -1,4 +1,4 @@
-"""Who does not wait for the disk leaves a process that does; meanwhile the folder says so."""
+"""Background sync after a restore, and its mark in the folder."""
 
 import ctypes
 import fcntl
@@ -79,7 +79,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
 
 
 def restored_and_gone(site: Site, out: Path) -> None:
-    """Restore in a process that ends, and whose output is read to its end."""
+    """Restore in a process that ends; read its output to the end."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if not pid:

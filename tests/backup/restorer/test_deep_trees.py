@@ -41,7 +41,7 @@ def dig(top: Path, name: str, levels: int) -> None:
 
 
 def seen_by_folders(top: Path, scratch: Path) -> dict[bytes, tuple[object, ...]]:
-    """What lies below a folder, however deep: the kernel would refuse to look at it by paths."""
+    """Return the content of a folder of any depth, without long paths."""
     scratch.mkdir(exist_ok=True)
     seen: dict[bytes, tuple[object, ...]] = {}
     with FilesSource("a", top).opened(scratch, now) as opened:
@@ -194,7 +194,7 @@ class Restored:
 def test_restore_finds_moved_folders_by_name(
     tmp_path: Path,
 ) -> None:
-    """Of those some are not open: the way up, by "..", would lead out of the target."""
+    """Some of them are not open, and ".." would lead out of the target."""
     restored = Restored(tmp_path / "out")
     restored.moved(41, tmp_path / "elsewhere")
     folder, name = restored.path.enter(restored.below(40) + b"/late")

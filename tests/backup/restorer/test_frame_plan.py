@@ -1,4 +1,4 @@
-"""Restores of trees whose files share frames across folders: each frame is decoded about once."""
+"""Restores of trees with frames shared across folders."""
 
 import os
 import random

@@ -33,7 +33,7 @@ ENTRY: dict[str, Any] = {
 
 
 class TakenOver:
-    """A backup host whose holder writes what he likes, under its true keys."""
+    """A compromised backup host that writes anything with its own keys."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

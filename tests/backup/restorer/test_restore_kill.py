@@ -139,7 +139,7 @@ def drop_unsynced(out: Path) -> None:
 
 
 def complete_here(target: Target, sync: Callable[[int], None]) -> None:
-    """What the process does that is left behind, where it can be traced."""
+    """Run the work of the background process here, to trace it."""
     sync(target.root)
     target.complete()
 

@@ -61,7 +61,7 @@ def begun(site: Site, out: Path) -> None:
 
 
 def journal_of(site: Site) -> str:
-    """What the journal of a restore of everything says."""
+    """Return the journal of a restore of everything."""
     repository = site.repository()
     point = repository.resolve("latest")
     value = {
@@ -166,7 +166,7 @@ def test_file_with_other_names_is_not_written_through(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_file_of_another_owner_is_not_continued(stored: Site, source: Path, tmp_path: Path) -> None:
-    """Whoever put it there could read what is written to it, and may have it open."""
+    """The owner of that file could read the data, and may have it open."""
     (source / "theirs").write_text("of a colleague")
     os.chown(source / "theirs", 1234, 1234)
     stored.back_up(source)

@@ -84,7 +84,7 @@ def copy(evening: Evening, tmp_path: Path) -> Path:
 
 
 def check_after(evening: Evening, folder: Path) -> None:
-    """What has not expired restores, and the next run completes what this one began."""
+    """Assert that live points restore and the next run completes this one."""
     kept = evening.kept(folder)
     for name in kept.points():
         out = folder / "out"

@@ -119,7 +119,7 @@ class TestLocks:
         locked.check()
 
     def test_needed_object_without_lock_gets_one(self, locked: KeptSite) -> None:
-        """Whoever may loosen locks could else delete it unhindered from then on."""
+        """Without a lock, anybody with the right to remove locks could delete it."""
         bare = {pack_name(*sorted(locked.packs())[0]), f"w/{WRITER}/s/0000000001"}
         vault_of(locked)._locks |= dict.fromkeys(bare, None)
         locked.days(11)

@@ -1,4 +1,4 @@
-"""What stops keeping before anything goes: clocks, another keeper, and who is none."""
+"""Conditions that stop retention: clocks, a second keeper, no grant."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

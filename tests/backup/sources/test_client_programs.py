@@ -34,7 +34,7 @@ def shell(script: str, *secrets: str) -> Command:
 def content_of(
     command: Command, *, first: bytes = b"", ending: bytes = b""
 ) -> tuple[bytes, int, list[str]]:
-    """What a program gives, the size that it had before it was read, and what failed."""
+    """Return a program's output, its size before reading, and its failures."""
     failures: list[str] = []
     given = b""
     with run_program(command, stdout=True) as program:

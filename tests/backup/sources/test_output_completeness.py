@@ -1,4 +1,4 @@
-"""How a whole output ends: found however it comes in pieces, and nowhere before its end."""
+"""Detection of the end marker of a complete output, in any pieces."""
 
 import io
 import tarfile

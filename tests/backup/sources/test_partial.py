@@ -1,4 +1,4 @@
-"""What cannot be read, vanishes or changes is named and counted; the rest is in the point."""
+"""Unreadable, vanishing and changing files: named, counted, the rest kept."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What sources give, and leave alone."""
+"""Results and side effects of sources."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""How bytes and names reach a disk: in pieces, past the page cache or not, and lasting in order."""
+"""Writes of a folder store: pieces, direct I/O, order of syncs."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ def test_disk_without_direct_writes_is_written_normally(
 def test_write_refused_for_another_reason_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int, size: int, tries: int
 ) -> None:
-    """What went through the cache already is not refused for going past it."""
+    """An error of a cached write is not an unsupported direct write."""
     tried: list[int] = []
 
     def refusing(descriptor: int, data: memoryview) -> int:

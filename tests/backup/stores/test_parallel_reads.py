@@ -1,4 +1,4 @@
-"""What is asked for across a network: several calls at once, and the answers in their order."""
+"""Parallel reads across a network, with results in order."""
 
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ MOST = 2 * 1024 * 1024
 
 
 class FarStore(MemoryStore):
-    """One whose every read waits until so many are made at once."""
+    """A store in which each read waits for n simultaneous reads."""
 
     calls_at_once = AT_ONCE
 

@@ -198,7 +198,7 @@ class TestS3StoreWithoutVersions(StoreContract):
 
 
 class TestVersions:
-    """What somebody with more rights than a writer lays over an object."""
+    """Later versions of an object, put with more rights than a writer's."""
 
     @pytest.fixture
     def store(self, s3_bucket: Bucket) -> Store:

@@ -21,7 +21,7 @@ from tests.backup.stores_contract import LockedContract, StoreContract, Unlocked
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is made lasting or removed from here on, in order."""
+    """Record syncs and removals from here on, in order."""
     seen: list[str] = []
     unlink, fsync = os.unlink, os.fsync
 
@@ -125,7 +125,7 @@ class TestDirectoryStore(StoreContract):
         assert sorted(incoming.iterdir()) == [new, foreign]
 
     def test_drafts_folder_that_is_a_link_is_untouched(self, tmp_path: Path) -> None:
-        """Whoever lends the disk may lay one to any folder of the machine that writes to it."""
+        """The administrator of the disk could link it to any folder."""
         vault, elsewhere = tmp_path / "vault", tmp_path / "elsewhere"
         vault.mkdir()
         elsewhere.mkdir()

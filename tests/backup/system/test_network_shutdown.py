@@ -15,7 +15,7 @@ from backup.system.network_shutdown import NETWORK_SHUTDOWN, NetworkShutdown
 
 
 class Connections:
-    """Whoever waits for these waits until they are broken off."""
+    """Connections that block each reader until they are closed."""
 
     def __init__(self) -> None:
         self.are_broken = threading.Event()

@@ -1,4 +1,4 @@
-"""What a process that is forked takes over of its parent's signals, and what it does not."""
+"""Signal handlers that a forked process inherits, and those it resets."""
 
 import os
 import signal

@@ -63,7 +63,7 @@ def test_a_sound_repository_has_no_findings(tiny: Site) -> None:
 
 
 def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
-    """What `verify` does with one object, by the very functions that it does it with.
+    """Check one object with the functions that `verify` uses.
 
     The rest of the repository is sound.  `is_cut` is for packs, whose size is compared with what
     their snapshot says before anything is read.
@@ -132,7 +132,7 @@ def test_tested_kinds_are_complete(whole: Whole) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_flipped_bit_is_found(whole: Whole, kind: str) -> None:
-    """Of every object of both stores, by what `verify` checks that object with.
+    """Flip bits in each object of both stores; check with `verify`'s code.
 
     All eight bits of each byte where there is a text that is parsed, which may mean the same in
     two ways.  Packs and copies are compared by the SHA-256 of all their bytes and nothing else, so
@@ -191,7 +191,7 @@ def names_of(whole: Whole, kind: str) -> list[str]:
 
 
 def test_flipped_format_number_is_named_without_owner_key(tiny: Site) -> None:
-    """Only the owner may say that a later format begins; who does not know them stops."""
+    """Only the owner may begin a later format; an older reader stops."""
     vault = vault_of(tiny)
     (name,) = vault.names("pub/root/")
     data = vault.get(name)

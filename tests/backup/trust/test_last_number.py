@@ -1,4 +1,4 @@
-"""The last number there is: whoever puts something under it takes it from nobody but itself.
+"""The highest sequence number, which an attacker may occupy.
 
 Names end at ten digits. A writer, an owner or a keeper that went on behind the highest number in
 use could be stopped for good by one object.
@@ -47,7 +47,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 @pytest.fixture
 def source(tmp_path: Path, owned: OwnedSite) -> Path:
-    """What two nights have backed up."""
+    """Return the source of two backups."""
     source = plain_tree(tmp_path / "source")
     for night in (1, 2):
         (source / "note.txt").write_text(f"night {night}\n")
@@ -61,7 +61,7 @@ def forge_the_last(owned: OwnedSite) -> None:
 
 
 def forged(owned: OwnedSite, sequence: int) -> bytes:
-    """Sign, as who has the host's keys, a snapshot that follows the second one."""
+    """Sign a snapshot after the second one, with the host's keys."""
     name = snapshot_name(WRITER, 2)
     data = owned.vault.get(name)
     snapshot, sealed = snapshot_from_bytes(data, name)
@@ -185,7 +185,7 @@ def test_writer_of_every_slot_stops_only_the_run(
 
 @pytest.fixture
 def reads(owned: OwnedSite, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each object of the vault was read since this was cleared."""
+    """Count the reads of each object of the vault since the last reset."""
     seen: Counter[str] = Counter()
     get = owned.vault._get_range
 

@@ -1,4 +1,4 @@
-"""Whom a repository believes: chains of root and keep records, and what strangers put beside."""
+"""Trust in chains of root and keep records, and foreign objects."""
 
 import hashlib
 import json

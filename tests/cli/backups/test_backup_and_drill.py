@@ -130,7 +130,7 @@ def test_rolled_back_machine_is_reported_then_backs_up(
 def test_full_disk_of_state_does_not_prevent_restore(
     desk: Desk, installation: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run's lock says who holds it, for whoever is refused; it holds without that."""
+    """The text in a run's lock file is optional; the lock works without it."""
     assert desk.run("backup", "run", "main").status == 0
     pwrite = os.pwrite
 

@@ -17,7 +17,7 @@ jurisdictions = ["EU/EEA"]
 
 @pytest.fixture
 def incident(desk: Desk, quiet_installation: Path) -> str:
-    """An exercise whose clocks are watched."""
+    """Open an exercise with legal clocks."""
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")

@@ -256,7 +256,7 @@ def test_letter_sender_reports_a_writable_folder(desk: Desk, quiet_installation:
 
 
 def test_own_keys_in_a_source_are_found(desk: Desk, installation: Path) -> None:
-    """Else a person who was erased is read again with the keys in a backup that nobody changes."""
+    """Keys in a backup would make an erased person readable again."""
     config_file = installation / "standfast.toml"
     text = config_file.read_text()
     whole = text.replace(f'path = "{desk.folder / "source"}"', f'path = "{desk.folder}"')

@@ -1,4 +1,4 @@
-"""What restores everything: the vault, the key records in any copy, and a recovery identity."""
+"""Restore with the vault, any copy of the key records, and an identity."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The owner's and the custodians' commands, each ending in who can and who cannot."""
+"""Commands of owner and custodians, each tested by access afterwards."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def new_identity(folder: Path, name: str) -> tuple[str, Path]:
 
 
 def restores(desk: Desk, point: str, identity: Path) -> bool:
-    """Whether a point comes back with an identity, as it was."""
+    """Return whether an identity restores a point unchanged."""
     out = desk.folder / f"out-{len(list(desk.folder.glob('out-*')))}"
     answer = desk.run("backup", "restore", point, "--to", out, "--identity", identity)
     if answer.status:

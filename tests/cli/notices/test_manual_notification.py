@@ -1,4 +1,4 @@
-"""What people do by hand for a notice, typed: letters posted, held people told or left out."""
+"""Commands for manual notification: posted letters, held recipients."""
 
 import sqlite3
 from contextlib import closing

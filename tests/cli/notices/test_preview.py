@@ -13,7 +13,7 @@ WORDS = ("notice", "preview", "customers-data-theft", "--audience", "customers")
 
 @pytest.fixture
 def customers(installation: Path) -> Path:
-    """Three customers, of whom one has no name and one a hostile one; give the place."""
+    """Return an installation with three customers: unnamed, hostile, plain."""
     furnish(installation)
     with closing(sqlite3.connect(installation / "crm.db")) as crm, crm:
         crm.execute("UPDATE customers SET name = '' WHERE id = 2")

@@ -92,7 +92,7 @@ def test_named_signer_is_the_enroller(desk: Desk, quiet_installation: Path, tmp_
 def test_later_enrolment_needs_a_signature(
     desk: Desk, quiet_installation: Path, tmp_path: Path
 ) -> None:
-    """Whoever finds a terminal could else enrol who approves what they ask for."""
+    """Otherwise anybody at a terminal could enrol their own approver."""
     desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
     desk.sign_in_with(LONG)
     refused = add(desk, "erin")

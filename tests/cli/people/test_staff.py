@@ -1,4 +1,4 @@
-"""`standfast people import` and `people leavers`: what a list changes, and who still gets in."""
+"""`standfast people import` and `people leavers`."""
 
 import csv
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def listed(folder: Path, *names: str, more: str = "") -> Path:
 def staffed(
     installation: Path, desk: Desk, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> ScimServer:
-    """A place whose directory has ada, ben (twice, one of them disabled) and somebody else."""
+    """An installation with ada, ben (two accounts, one disabled) and others."""
     config_file = furnish(installation, scim_url=scim_server.url, smtp_port=smtp_server.port)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     for name in ("ada", "ben", "other"):

@@ -1,4 +1,4 @@
-"""`people import --ldap`: who is locked in OpenLDAP has left, and may still get in elsewhere."""
+"""`people import --ldap`: locked in OpenLDAP, active elsewhere."""
 
 import uuid
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recovery of an installation whose folder is gone, from its vault and a custodian's identity."""
+"""Recovery of a lost installation from vault and recovery identity."""
 
 import os
 import shutil

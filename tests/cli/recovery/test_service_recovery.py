@@ -12,7 +12,7 @@ NOTE = "ransom-note.txt"
 
 @pytest.fixture
 def at_recovery(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A desk whose installation has backups, targets and approvers."""
+    """Return a desk of an installation with backups, targets and approvers."""
     monkeypatch.setenv("STANDFAST_CONFIG", str(prepared(desk.folder)))
     return desk
 

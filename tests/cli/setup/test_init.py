@@ -150,7 +150,7 @@ def test_a_link_that_leads_nowhere_is_named(desk: Desk, source: Path) -> None:
 
 
 class Killed(BaseException):
-    """What no handler of errors catches, as a kill."""
+    """Simulated kill that no error handler catches."""
 
 
 def test_killed_init_is_completed_by_same_command(desk: Desk, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is printed, and how."""
+"""Printed output of commands."""
 
 import io
 import json

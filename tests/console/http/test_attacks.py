@@ -1,4 +1,4 @@
-"""Who can reach the port can neither open anything, nor exhaust the process, nor learn a thing."""
+"""Attacks on the HTTP port: opening, exhaustion, disclosure."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def it_stands_afterwards(site: Site) -> Iterator[None]:
-    """Nothing was opened, and who is known is answered as before."""
+    """Assert that nothing was opened and valid requests are still answered."""
     before = set(site.incidents)
     yield
     assert set(site.incidents) - before == wanted.pop(site.url, set())
@@ -330,7 +330,7 @@ def test_excess_connections_are_closed_others_served(
 
 
 def test_thousand_requests_are_answered_or_delayed(site: Site) -> None:
-    """Within bounds: no more wait than the desk holds, and whoever was taken has an incident."""
+    """The queue is bounded, and each accepted request has an incident."""
     body = json.dumps(about("crowd"))
     headers = signed(body, "msg_crowd")
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()

@@ -36,14 +36,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def device(lee: Browser) -> Device:
-    """One whose passkey lee has added."""
+    """Return a device with a passkey of lee."""
     found = Device()
     assert "can sign for you" in add(lee, found).text
     return found
 
 
 def challenge(browser: Browser, what: str = "") -> bytes:
-    """What the page asks a passkey to sign, for a decision where one is named."""
+    """Return the challenge of the page, for a decision if one is named."""
     pattern = rf'value="{what}" data-challenge="([^"]+)"' if what else r'data-challenge="([^"]+)"'
     found = re.search(pattern, browser.page)
     assert found
@@ -94,7 +94,7 @@ def test_passkey_signs_in_and_approves_without_passphrase(
 
 
 def test_added_passkey_is_announced_by_mail(tmp_path: Path, smtp_server: SmtpServer) -> None:
-    """Whoever did it: an intruder with the passphrase is seen by whose it is."""
+    """An intruder that knows the passphrase is seen by its owner."""
     with site_of_people(tmp_path, smtp_port=smtp_server.port) as site:
         lee = Browser(site)
         lee.sign_in("lee")
@@ -218,7 +218,7 @@ def test_passkey_of_removed_person_signs_nobody_in(
 
 
 def test_passkey_of_earlier_address_signs_nothing(tmp_path: Path) -> None:
-    """Whoever has that address now may ask its devices, and hand on what they say."""
+    """The new holder of that address could request and forward signatures."""
     device = Device()
     with site_of_people(tmp_path) as site:
         lee = Browser(site)

@@ -28,7 +28,7 @@ def hooked(
     is_required: bool = True,
     timeout_seconds: int = 30,
 ) -> Iterator[Installation]:
-    """Open a place whose set `other` has a hook before and one after it."""
+    """Open an installation with hooks before and after set `other`."""
     required = json.dumps(is_required)
     more = "".join(
         f"""

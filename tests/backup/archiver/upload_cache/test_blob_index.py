@@ -1,4 +1,4 @@
-"""Where blobs lie, in sorted runs: what was added last stands, and what lost its pack is gone."""
+"""Index of blob locations in sorted runs: last entry wins, removal."""
 
 import hashlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""Which paths a list of patterns leaves out."""
+"""Paths that exclusion patterns match."""
 
 import os
 
@@ -9,7 +9,7 @@ from backup.sources.files.exclusion_patterns import Exclusion
 
 
 def leaves_out(patterns: list[str], path: str | bytes) -> bool:
-    """Whether the path is left out; one that ends with a slash is a folder."""
+    """Return whether a path is excluded; a trailing slash means a folder."""
     raw = os.fsencode(path)
     is_folder = raw.endswith(b"/")
     raw = raw.rstrip(b"/")

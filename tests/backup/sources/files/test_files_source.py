@@ -1,4 +1,4 @@
-"""What a file system can hold comes back as it was; what is left out on purpose is noted."""
+"""Round trips of all file types; exclusions are recorded."""
 
 import os
 import random
@@ -317,7 +317,7 @@ def test_unstable_inode_numbers_are_ignored_when_configured(site: Site, tmp_path
     (tmp_path / "scratch").mkdir()
 
     def vectors(*, ignore_inode: bool) -> dict[bytes, tuple[int, ...]]:
-        """What would tell a change, but ctime: such a mount leaves it alone, `rename` does not."""
+        """Return the change vector without ctime, which `rename` changes."""
         source = FilesSource("files", tree, ignore_inode=ignore_inode)
         return {
             one.path: one.vector[:3] + one.vector[4:]

@@ -56,7 +56,7 @@ def open_files() -> list[int]:
 
 
 def told(monkeypatch: pytest.MonkeyPatch, *, is_disk_read_from: bool) -> list[int]:
-    """Of which files the system is told, by their inodes, with a disk as the test says."""
+    """Return the inodes that are announced to the system, by kind of disk."""
     blocks = iter(range(1_000_000))
     monkeypatch.setattr(
         resource,

@@ -260,7 +260,7 @@ def test_segment_in_progress_is_replayed_to_last_commit(
 
 
 def _receiving(cluster: Cluster, folder: Path) -> PostgresqlWalSource:
-    """A source whose server may not be asked to finish its segment."""
+    """A source without the right to end the server's WAL segment."""
     nowhere = PostgresqlServer(host=str(folder), user="backup", programs=cluster.programs)
     return PostgresqlWalSource("log", nowhere, folder)
 

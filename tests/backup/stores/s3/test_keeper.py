@@ -1,4 +1,4 @@
-"""What a keeper believes of what a bucket answers, where no real one can be made to answer so."""
+"""Keeper's checks of answers that a real bucket cannot be made to give."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the S3 store makes of bad nights: a real S3 behind a proxy that does as it is told."""
+"""S3 store behind a proxy that injects faults."""
 
 import base64
 import hashlib

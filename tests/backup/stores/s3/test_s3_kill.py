@@ -136,7 +136,7 @@ class Case:
         return keepers(self.where, KEPT_AT)
 
     def kept(self) -> KeptSite:
-        """What the bucket has now, looked at in memory; an object is read once, and never changes.
+        """Return the bucket's content; each object is read once.
 
         A point is there that the evening has not, if a backup came so far.
         """

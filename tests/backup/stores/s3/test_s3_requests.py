@@ -1,4 +1,4 @@
-"""How often the S3 store asks: each call waits for the network, and some stores charge for it."""
+"""Number of requests of the S3 store: each one costs time and money."""
 
 import hashlib
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def opened(bucket: Bucket, proxy: Proxy, **more: Any) -> S3Store:
 
 
 def asked(proxy: Proxy) -> list[str]:
-    """What was asked since the last time."""
+    """Return the requests since the last call."""
     kinds = [
         f"{method} versions" if "versions" in path else method for method, path in proxy.requests
     ]

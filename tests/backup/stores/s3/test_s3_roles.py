@@ -49,7 +49,7 @@ def version_of(bucket: Bucket, key: str) -> str:
 
 
 def refused(client: Any, call: Callable[[], object]) -> bool:
-    """Whether a call of a plain client was denied, and not failed otherwise."""
+    """Return whether a call of a plain client was denied; raise otherwise."""
     try:
         call()
     except client.exceptions.ClientError as error:

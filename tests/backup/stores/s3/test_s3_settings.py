@@ -1,4 +1,4 @@
-"""What the S3 store is told, what it looks at in a bucket, and what it says of both."""
+"""Settings of the S3 store, its checks of a bucket, and its errors."""
 
 import os
 import subprocess
