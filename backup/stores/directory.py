@@ -58,7 +58,7 @@ class DirectoryStore(Store):
     def describe(self) -> StoreTraits:
         return StoreTraits(
             is_write_only=False,
-            why="a directory is not write-only: the owner of its files can change and delete them",
+            why="it is a folder, and the owner of its files can change and delete them",
         )
 
     def try_to_put(self) -> None:

@@ -293,7 +293,7 @@ def restore(
     "--confidence",
     type=float,
     metavar="SHARE",
-    help="With --identity: sample so many that --damage is found with this probability: 0.99.",
+    help="With --identity: the probability (0.99) that the sample finds --damage.",
 )
 @click.option(
     "--damage",

@@ -50,7 +50,7 @@ _MOST_NAMED = 20  # lines of output, differences or problems; the document has a
     "name",
     metavar="[SET|SERVICE]",
     required=False,
-    help="A set, or a service with all on which it depends; service.NAME if a set has its name.",
+    help="A set, or a service with its dependencies; service.NAME if a set has the same name.",
 )
 @click.option("--all", "is_all", is_flag=True, help="Drill all services.")
 @click.option(
@@ -286,7 +286,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     if outcome.target.is_kept:
         lines.append(f"The restored data is kept in {outcome.target.folder}.")
     elif outcome.target.is_gone:
-        lines.append("The restored data is destroyed, which was checked.")
+        lines.append("The restored data was destroyed, and the removal was checked.")
     else:
         lines.append(f"{outcome.target.folder}: NOT destroyed. Delete it by hand.")
     if outcome.output:

@@ -168,7 +168,7 @@ def notified(
 @click.option(
     "--because",
     default="",
-    help="Who decided that a delay applies, and why, if the rule of the duty has none.",
+    help="Who decided that a delay applies, and why; needed if the rule itself allows none.",
 )
 @mistaken_option
 @click.pass_obj

@@ -135,7 +135,7 @@ def verify(call: Call, incident: str) -> ExitStatus:
     exits={
         ExitStatus.DONE: "every folder has a time stamp",
         ExitStatus.USAGE: "no authority is configured, or the incident has no evidence",
-        ExitStatus.PARTIAL: "a folder has none; the reason is shown. Run the command again",
+        ExitStatus.PARTIAL: "a time stamp is missing; the reason is shown. Run the command again",
         ExitStatus.DAMAGED: "every folder is missing",
     },
     example="standfast evidence stamp inc-2026-0001",
@@ -172,7 +172,7 @@ def stamp(call: Call, incident: str) -> ExitStatus:
         ExitStatus.DONE: "every folder is in the bucket",
         ExitStatus.FAILED: "the bucket does not respond",
         ExitStatus.USAGE: "no bucket is configured, or the incident has no evidence",
-        ExitStatus.PARTIAL: "a folder is not; the reason is shown. Run the command again",
+        ExitStatus.PARTIAL: "a copy is missing; the reason is shown. Run the command again",
         ExitStatus.DAMAGED: "every folder is missing",
     },
     example="standfast evidence copy inc-2026-0001",

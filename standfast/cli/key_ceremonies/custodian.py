@@ -65,7 +65,7 @@ def new(call: Call, to: Path) -> ExitStatus:
     exits={
         ExitStatus.DONE: "the answer is written; it contains no secret",
         ExitStatus.FAILED: "the disk is full",
-        ExitStatus.USAGE: "nothing in the challenge is for this identity",
+        ExitStatus.USAGE: "the challenge is not for this identity",
         ExitStatus.PARTIAL: "this identity does not open the key of a domain; it is named",
         ExitStatus.DAMAGED: "the challenge was changed",
     },

@@ -34,7 +34,7 @@ witness_option = click.option(
     "--witness",
     type=FilePath(),
     metavar="FILE",
-    help="Trust what this witness has seen; it must be from a machine without an intruder.",
+    help="Trust the points that this witness lists; it must be from a machine without an intruder.",
 )
 host_dir_option = click.option(
     "--host-dir",

@@ -29,7 +29,7 @@ class FilePath(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Path:
-        """Return the path; an empty text would be the current folder."""
+        """Return the path; refuse an empty text, which means the current folder."""
         if value == "" or (value == "-" and not self.allow_dash):
             self.fail(f"{value!r} is not the path of a file or folder.", param, ctx)
         return Path(value)

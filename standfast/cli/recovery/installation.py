@@ -118,8 +118,8 @@ def _lines(recovered: "RecoveredInstallation") -> list[Line]:
         lines.append(Table(rows=[[path, key] for key, path in recovered.paths], indent=2))
     lines += [
         "",
-        f"The ledger has nothing that happened after {made_at}. Evidence folders, the witness and",
-        "the keys of closed incidents are in no copy.",
+        f"The ledger has nothing that happened after {made_at}. A copy never",
+        "contains evidence folders, the witness, or keys of closed incidents.",
     ]
     config = f"standfast -c {quote(str(recovered.config_file))}"
     if recovered.is_on_server:

@@ -96,7 +96,8 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
     offline = made.identity_file.parent
     unwritten: list[Line] = [
         "",
-        "Before the first notice: set organisation.name and organisation.contact_line there.",
+        "Before the first notice: set organisation.name and organisation.contact_line in",
+        "standfast.toml.",
     ]
     return [
         f"Installation created in {made.config_file.parent}.",

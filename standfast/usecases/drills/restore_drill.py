@@ -177,7 +177,7 @@ def run_drill(
                 service="",
                 level=CheckLevel.FILES,
                 state=CheckState.SKIPPED,
-                reason="not asked for",
+                reason="not requested",
             )
             outcome = replace(outcome, checks=(*outcome.checks, skipped))
         filed = file_report(

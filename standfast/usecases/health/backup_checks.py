@@ -73,7 +73,7 @@ def _vault(ground: Ground) -> Iterator[Check]:
     else:
         yield warn(
             "backup",
-            f"not write-only here: {traits.why}",
+            f"not write-only: {traits.why}",
             "put the vault on another machine, or keep a second copy of it there"
             if config.s3 is None
             else "give the bucket a default lock in COMPLIANCE mode; see deploy/s3/README.md",

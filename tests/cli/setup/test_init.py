@@ -59,7 +59,7 @@ def test_init_lists_files_to_keep_without_secrets(desk: Desk, source: Path) -> N
 
 def test_init_says_what_notification_still_needs(desk: Desk, source: Path) -> None:
     bare = desk.run("init", "place", "--source", source, "--yes").out
-    assert "set organisation.name and organisation.contact_line there" in bare
+    assert "set organisation.name and organisation.contact_line" in bare
     named = ("--organisation", "Harbour Calls", "--contact-line", "020 7946 0000")
     whole = desk.run("init", "other", "--source", source, "--yes", *named).out
     assert "contact_line" not in whole
@@ -226,7 +226,7 @@ def test_terminal_prompts_for_name_and_people(desk: Desk, source: Path) -> None:
     assert load(desk.folder / "place/standfast.toml").organisation.name == "Northern Lights"
     assert desk.json("people", "list")["people"][0]["person"] == "dana"
     # Enter alone left how to reach them as it was; what does not fit is said before a passphrase.
-    assert "set organisation.name and organisation.contact_line there" in answer.out
+    assert "set organisation.name and organisation.contact_line" in answer.out
     assert "--mail: not a valid mail address" in answer.err
     assert [what for what in asked if "zoe" in what] == []
 
