@@ -66,7 +66,7 @@ class TargetFailed(BackupError):
 
 
 class UsageError(BackupError):
-    """The request makes no sense as it was made."""
+    """The arguments of the call are not valid."""
 
     exit_code = 2
 

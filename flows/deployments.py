@@ -1,4 +1,4 @@
-"""Deployments of a role, in a process: `-m … CONFIG PARENT [ROLE]`.
+"""Process of the deployments of a role; arguments: CONFIG PARENT [ROLE].
 
 Rules
 - Each set has its own deployment, with its own schedule and display. Two runs of one deployment
@@ -7,7 +7,7 @@ Rules
   which: Prefect knows only the runs that it scheduled.
 - The vault is verified without a key each day, if this host can read it.
 - Unattended drills are scheduled only with `drills.identity`, and the keeper only with
-  `backup.keeping.schedule`: it has a machine of its own.
+  `backup.keeping.schedule`: the keeper runs on another machine.
 """
 
 import asyncio

@@ -63,7 +63,7 @@ INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
 _MOST_WALKS = 3  # walks of the sources in one run, while the keeper frees packs that it uses
 _MOST_COMPRESSING = 4  # threads, if the machine has as many processors
-_LESS_URGENT = 5  # niceness: a third of the processor time of other threads that compete for it
+_LESS_URGENT = 5  # niceness: about a third of the processor time of a competing thread
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
 _COLLECTIONS = (500_000, 20, 20)
 

@@ -39,7 +39,7 @@ class BlobLocation(NamedTuple):
 
     @property
     def location(self) -> "BlobLocation":
-        """Return itself, as `PendingBlob.location` does once its frame has one."""
+        """Return itself, for the same interface as `PendingBlob`."""
         return self
 
 

@@ -38,7 +38,7 @@ class LinkedFiles:
         self._rows[file] = row
         if len(self._rows) > self._max_in_memory:
             self._move_settled_to_database()
-            # The rest waits for locations: do not scan it again for each further row.
+            # The rest has no locations yet: do not scan it again for each further row.
             self._max_in_memory = len(self._rows) + _FEW
 
     def close(self) -> None:

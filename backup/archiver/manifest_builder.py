@@ -77,7 +77,7 @@ class _Page:
     large: Sequence[Row] = ()  # rows that have lists, or enough blobs to need them
     written: _Written | None = None  # then `rows` is empty
     ref: Ref | None = None
-    is_open: bool = False  # the walk ended in it, so a later run may continue it
+    is_open: bool = False  # the walk ended in this page, so a later run may continue it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

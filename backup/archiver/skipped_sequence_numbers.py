@@ -1,7 +1,7 @@
-"""Slots after the newest snapshot that contain no snapshot.
+"""Sequence numbers after the newest snapshot that have no snapshot.
 
-- Anybody with the writer's rights at the store can put as much there as they like, and it stays.
-  Reading all of it every night would end the backups, so each slot is read once and remembered.
+- Anybody with the writer's rights at the store can fill these slots with junk that nobody can
+  delete. Reading it every night would take too long, so each slot is read once and remembered.
 - A slot that was read is recognized by its number, size and time at the store, as long as the same
   root record is in force: the record decides who is trusted.
 - Slots near the newest known snapshot, where a clone of this host would continue, are all read. Of
@@ -21,7 +21,7 @@ from backup.trust.snapshot_slots import Slot
 NEAR = 1000  # slots after the newest known snapshot that are always read
 MAX_FAR = 10_000
 MAX_FAR_BYTES = 1024**3
-_REMEMBERED_AFTER = 100  # slots: a run may be interrupted
+_REMEMBERED_AFTER = 100  # slots; an interrupted run reads no more than these again
 
 
 class SkippedSlots:
@@ -38,8 +38,8 @@ class SkippedSlots:
         head = log.history.head()
         self._known = log.history.skipped_slots(root)
         if head is not None:
-            self._known.pop(head.sequence, None)  # always read the slot of this host's own snapshot
-        # Without a known snapshot, nobody knows where it is.
+            self._known.pop(head.sequence, None)  # always read this host's own snapshot
+        # Without a known snapshot, every slot may contain this host's newest one.
         self._near = max(stats, default=0) if head is None else head.sequence + NEAR
         self._far_left = MAX_FAR
         self._bytes_left = MAX_FAR_BYTES

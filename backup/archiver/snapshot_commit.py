@@ -7,11 +7,11 @@
   from a clone.
 - A store that lacks a snapshot which this host put was rolled back. The gap stays visible in the
   sequence.
-- The next sequence number is the lowest free one. Junk far after the newest snapshot, which anybody
-  with the writer's rights at the store may put, costs only its own number.
+- The next sequence number is the lowest free one. Junk far after the newest snapshot occupies only
+  its own number; anybody with the writer's rights at the store may put it.
 - Junk after the newest snapshot is read once, not every night; see `skipped_sequence_numbers`.
-- A slot that is a folder of other objects is taken, too: a directory store has no room for an
-  object of that name.
+- A slot in which a folder exists is taken too: a directory store cannot create an object of that
+  name.
 - A recovery point has the time of this host's clock, right or wrong. The sequence number decides
   which one is newer.
 - Just before the commit, the records of the owner and the keeper are read again. A writer that the

@@ -191,7 +191,7 @@ class Archiver:
             or found.vector is None
             or outline.vectors[index] != found.vector
             or found.changed_ns >= page.kept.started_ns - _MARGIN_NS
-            # Only rows say which row the further names of a file take their content from.
+            # A further name of a file needs the row of its first name; an outline has no rows.
             or found.same_file is not None
         ):
             return False
@@ -331,7 +331,7 @@ class Archiver:
 
 
 def _is_same_file(row: Row, first: Row) -> bool:
-    """Return whether two names of one inode number were read as one file.
+    """Return whether two names with one inode number are one file.
 
     The inode number of a deleted file goes to the next new file; and a file that was written to
     between the reads of its names has two contents.

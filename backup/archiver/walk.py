@@ -155,7 +155,7 @@ class Walk:
         self, sources: Sequence[Source], scratch: Path
     ) -> AbstractContextManager["WorkerReader | None"]:
         if not self._parent.is_empty:
-            return nullcontext()  # little is read, and the rows known in this process decide what
+            return nullcontext()  # little is read; the earlier rows are known only here
         from backup.archiver.worker_reader import open_worker_reader  # most runs need none
 
         return open_worker_reader(sources, scratch, self._context.now)

@@ -48,7 +48,7 @@ class _Tree:
 
     point: RecoveryPoint
     reader: BlobReader
-    # Part of each key below: the same reference may mean something else for another point.
+    # Part of each key below: another point may use the same reference for other content.
     opened_by: tuple[str, str, bytes]  # writer, domain, id key
     root: BlobRef
     depth: int
@@ -153,7 +153,7 @@ class ContentCheck:
         return page
 
     def _check_page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
-        """Check a page and everything below it, once per meaning of its reference."""
+        """Check a page and everything below it, once per point and reference."""
         # A page that one parent lists correctly may be listed wrongly by another, and a restore
         # through that parent refuses it; the same holds for two references to the same content.
         listed = None if child is None else (child.first, child.last, child.entries)

@@ -5,8 +5,8 @@
 - A pack that no snapshot names is read as well: its snapshot may be lost, or still to come.
 - Packs that the keeper's records freed may be missing. A pack that an unexpired recovery point
   needs must exist, whatever a record says.
-- A distrusted pack was found damaged before, and its content is sent again: once the newest
-  recovery point of each of the writer's sets does without it, it is a warning.
+- A distrusted pack was found damaged before, and its content is sent again. It is only a warning
+  after the newest recovery point of each of the writer's sets no longer needs it.
 """
 
 import hashlib

@@ -183,7 +183,7 @@ class _Check:
         )
 
     def _check_keep_slot(self, name: str, problem: str, log: RetentionLog) -> None:
-        """Report a keep slot that is junk or of a keeper retired since."""
+        """Report a keep slot with junk, or with a record of a retired keeper."""
         number = parse_number(name, KEEPS)
         if number is not None and log.head is not None and number < log.head.number:
             problem = f"{problem}; the records after it skipped it"
@@ -192,7 +192,7 @@ class _Check:
             self._found.error(name, problem, FROM_A_COPY)
 
     def _check_keep_links(self, history: SnapshotHistory, log: RetentionLog) -> None:
-        """Report keep records that a writer saw and that are missing now."""
+        """Report missing keep records that a writer has seen."""
         for snapshot in history.snapshots.values():
             link = snapshot.keep
             if link is not None and log.slots.get(link.number) != link.sha256:

@@ -12,9 +12,9 @@ _GREASE = b"-grease"  # age adds such stanzas, so that readers learn to skip unk
 
 
 def count_openers(wrapped: bytes) -> int:
-    """Return how many keys or passphrases open an age file; 0 if it is none.
+    """Return how many keys or passphrases open an age file, else 0.
 
-    Of a header that is too long to open, count its beginning.
+    Count only the beginning of a header that is too long to open.
     """
     header, end, _ = wrapped[:MAX_HEADER_BYTES].partition(_END)
     if not end and len(wrapped) < MAX_HEADER_BYTES:

@@ -32,7 +32,7 @@ def sign(context: bytes, content: bytes, key: Ed25519PrivateKey) -> bytes:
 def signed_content(data: bytes, where: str) -> bytes:
     """Return the content without checking its signature.
 
-    Only to find out whose signature to expect.
+    Use it only to find the key that must have signed the content.
     """
     if len(data) <= SIGNATURE_BYTES:
         raise Damaged(f"{where} is too short for a signature. Verify the repository")
@@ -72,7 +72,8 @@ def signed_value(data: bytes, kind: str, where: str) -> object:
 def claimed_later_format(data: bytes) -> int | None:
     """Return the later format number that a record claims, or None.
 
-    It is only searched, not parsed: it proves nothing, and tells which signature to expect.
+    The record is searched, not parsed. The result proves nothing; it selects the signature to
+    check.
     """
     match = _CLAIM.search(data)
     number = FORMAT if match is None else int(match[1])

@@ -1,4 +1,4 @@
-"""Attestation: how a custodian shows agreement with an age key.
+"""Attestation: agreement of a custodian, shown with an age key.
 
 An age key cannot sign, so a challenge is decrypted instead.
 
@@ -7,8 +7,8 @@ An age key cannot sign, so a challenge is decrypted instead.
 - Somebody who returns the number has opened the challenge, and therefore had the text.
 - The decrypted content is returned only if it is exactly such a number with exactly that text. So
   nobody can make a custodian decrypt something else by placing it in a document.
-- Limit: the maker of a challenge knows the number. The program forgets it at once; a maker who does
-  not could attest in a custodian's place, and nothing here prevents that.
+- Limit: the maker of a challenge knows the number. This program forgets it immediately; nothing
+  prevents a modified program from keeping it and attesting instead of the custodian.
 """
 
 import base64

@@ -97,10 +97,10 @@ def run_retention(
 ) -> RetentionResult:
     """Run retention once; repeating it after any error is safe.
 
-    `now` is this machine's clock, compared with the store's; `is_clock_right` is for a person that
-    has checked. At most `max_percent` of the recovery points may expire. During a `hold`, nothing
-    expires or is dropped; the locks of everything that a recovery point needs are extended.
-    `progress` is called with the progress.
+    `now` is this machine's clock, compared with the store's; `is_clock_right` states that a person
+    has checked both. At most `max_percent` of the recovery points may expire. During a `hold`,
+    nothing expires or is dropped; the locks of everything that a recovery point needs are extended.
+    `progress` is called with phase, amount done and total.
 
     Raise `RetentionStopped` (nothing was recorded), `UsageError` (the owner has not granted this
     keeper, or the store refuses it) or `StoreUnavailable` (try again later).
@@ -133,8 +133,8 @@ def plan_retention_run(
 ) -> tuple[RetentionResult, StorageForecast]:
     """Plan a run without changes and without a key.
 
-    Packs to drop are those that existing marks make due; none during a `hold`. An implausible clock
-    is the plan's `refusal`.
+    The plan drops only packs that earlier runs have marked, and none during a `hold`. An
+    implausible clock is the plan's `refusal`.
     """
     clock = vault.clock()
     view = Reader(vault=vault, owner=owner, progress=progress).read()

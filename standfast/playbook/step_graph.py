@@ -2,7 +2,7 @@
 
 Rules
 - A need that names no step counts as no need here; `check` reports it.
-- Nothing here fails on a cycle: its steps come last, as they stand in the file.
+- A cycle is no error here: its steps come last, in file order.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def in_order(playbook: Playbook) -> tuple[Step, ...]:
 def behind(playbook: Playbook, *, without_after: bool = False) -> Mapping[str, frozenset[str]]:
     """Return for each step the names of all that it needs, directly or not.
 
-    `without_after` leaves out what a step only comes after, whatever its outcome.
+    With `without_after`, needs that only fix the order (`after`) do not count.
     """
     found: dict[str, frozenset[str]] = {}
     for step in in_order(playbook):

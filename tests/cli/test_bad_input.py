@@ -149,7 +149,7 @@ CASES = {
         spoil=nothing,
         words=("incident", "plan", "./mine.yaml"),
         status=2,
-        says=("a file runs by its name", "there are: account-"),
+        says=("copy it into `playbooks.folder`", "there are: account-"),
     ),
     "a playbook with the other ending": Case(
         spoil=other_ending,

@@ -23,7 +23,7 @@ from backup.system.durable_files import make_private_folder
 
 PUT_ASIDE = "It was set aside, and everything is sent again."
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# These errors do not mean damage: without the right, or with a full disk, a sound file must not be
+# These errors do not mean damage. Without permission, or on a full disk, an intact file must not be
 # discarded. WAL's shared memory cannot grow on a full disk, and SQLite reports that as an I/O
 # error.
 _NO_DAMAGE = {

@@ -75,7 +75,7 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
 def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
     """Encode the outline of rows; None if they cannot be compared by it.
 
-    That is so if a row has no stat vector, or if a page continues into a source of another kind.
+    None if a row has no stat vector, or if the page continues into a source of another kind.
     """
     vectors = [row.vector for row in rows if row.vector is not None]
     if len(vectors) < len(rows) or len(set(map(len, vectors))) > 1:

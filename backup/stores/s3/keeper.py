@@ -3,8 +3,8 @@
 - The clock is the `Date` of the store's answers.
 - A lock is on a version: the first one, which owns the name. It keeps its mode; a version without a
   lock gets the mode of the bucket's default.
-- A removal removes that version by its id, never the name: no marker is created. After a refusal,
-  the lock tells the reason.
+- A removal names that version by its id, so no delete marker is created. If it is refused, the
+  lock of the version is read for the reason.
 - S3's answers to locking and removing are empty, and a foreign server may send such answers too:
   the result is checked before it is trusted.
 - It needs the keeper's identity: deploy/s3/keeper-policy.json.
@@ -30,7 +30,7 @@ def open_s3_keeper(
     pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
     jitter: Callable[[], float] = random.random,
 ) -> "S3KeeperStore":
-    """Open a bucket for the keeper; errors as of `open_s3`."""
+    """Open a bucket for the keeper; raise the errors of `open_s3`."""
     calls, traits = open_bucket(options, pause=pause, jitter=jitter)
     return S3KeeperStore(options, calls, traits, now)
 

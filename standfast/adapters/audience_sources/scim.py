@@ -17,7 +17,7 @@ def scim_audience(
     *,
     includes_disabled: bool = False,
 ) -> Audience:
-    """Return everybody with a mail address: the primary one, else the first.
+    """Return users with a mail address: their primary one, else their first.
 
     The key is the user's id, and the language is `preferredLanguage` or `locale`. Disabled accounts
     are rejected with that reason unless they are included.

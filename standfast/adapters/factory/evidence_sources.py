@@ -1,6 +1,6 @@
 """Evidence sources, built from their settings.
 
-The module of a source is imported when it is built, as that of a connector.
+Like connectors, a source is imported only when it is built.
 """
 
 from collections.abc import Mapping

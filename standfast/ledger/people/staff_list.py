@@ -3,7 +3,8 @@
 Rules
 - A list is stored as a whole, in one transaction: new, changed and missing members. The same list
   again changes nothing and has no event.
-- Names, contacts and accounts are sealed; a handle of the list's own key finds a member.
+- Names, contacts and accounts are encrypted. A member is found by a handle, a keyed hash of the
+  list's key for the member.
 - Nobody is deleted: a member missing from the list still has accounts until somebody checks.
 - Staff approve nothing: that needs an enrolled person with a passphrase.
 """

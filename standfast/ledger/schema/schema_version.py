@@ -1,4 +1,4 @@
-"""Version of the schema: created, upgraded, and checked at each opening."""
+"""Creation, upgrade and check of the ledger's schema version."""
 
 from pathlib import Path
 

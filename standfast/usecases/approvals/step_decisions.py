@@ -57,7 +57,7 @@ class SignableDecision:
     digest: str
     planned: int  # targets to be reached
     left_out: int  # named targets that would not be reached, each with a reason
-    tells: str  # the notice and its audience; "" for other steps
+    tells: str  # name of the notice and of its audience; "" for other steps
     is_irreversible: bool
 
 

@@ -152,7 +152,7 @@ class EffectQueues:
         ]
         self._work(queue, limits)
         for other in others:
-            # A worker that has not begun has nothing left to do; waiting could fill the pool.
+            # The queue is empty, so workers that have not started are not needed.
             if not other.cancel():
                 other.result()
 
@@ -180,7 +180,7 @@ class EffectQueues:
                 settings=self.outside.settings,
             )
         except ApprovalRefused:
-            return None  # the step asks again; other steps may have work for this queue
+            return None  # the step requests approval again; other steps may have work here
 
     def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
         """Record the result of a call; repeating it changes nothing."""

@@ -1,4 +1,4 @@
-"""Time that a runner waits for later work; then the next runner does it."""
+"""Longest time that a runner waits for work that is due later."""
 
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ from standfast.playbook.status.next_step import standing
 from standfast.records import StepState
 from standfast.usecases.core.additional_steps import additional_step_verb
 
-DIRECT = "direct"  # the way of a runner that a person waits for
+DIRECT = "direct"  # a runner in a command, for which a person waits
 
 
 def longest_wait(state: State, way: str) -> timedelta:

@@ -46,7 +46,7 @@ def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) ->
     known_files = files(config)
     if scenario not in known_files:
         is_file = "/" in scenario or scenario.endswith(_ENDINGS)
-        hint = " (a file runs by its name, after it is in `playbooks.folder`)"
+        hint = " (to run a file, copy it into `playbooks.folder`, then use its name)"
         raise UsageError(
             f"playbook {scenario!r}: unknown{hint * is_file}; "
             f"{known_names_hint(scenario, known_files)}"

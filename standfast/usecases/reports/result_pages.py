@@ -1,8 +1,8 @@
 """Result pages, from the ledger and the drill reports, masked.
 
 Rules
-- The head of the chain is signed if the ledger is writable, and the whole chain is verified first;
-  findings are at the top of the record on the page.
+- If the ledger is writable, the head of the chain is signed, so that it covers the page. The whole
+  chain is verified, and findings are shown first in the section on the audit record.
 - Times come from the timeline, states from the rows; neither is derived from the other.
 - Affected people are masked here, before the page is rendered. Answers to manual steps stay in the
   ledger. Notes are shown, with numbers and mail addresses masked.
@@ -198,7 +198,7 @@ def _seal_key(installation: Installation) -> str:
 
 
 def _witnessed_hash(witness: Path, sequence: int) -> str:
-    """Return the hash that the witness has for a head, or ""."""
+    """Return the hash of a signed head in the witness, or ""."""
     try:
         lines = witness.read_text().splitlines()
     except OSError:

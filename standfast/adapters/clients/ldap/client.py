@@ -92,7 +92,7 @@ class LdapConnection:
     def search(
         self, base: str, filter_text: str, attributes: Sequence[str], *, is_one_entry: bool = False
     ) -> list[LdapEntry]:
-        """Return every entry below `base` (or that one) that matches the filter."""
+        """Return each entry at or below `base` that matches the filter."""
         scope, page_size = ("BASE", None) if is_one_entry else ("SUBTREE", PAGE_SIZE)
         entries: list[LdapEntry] = []
         cookie: object = None
