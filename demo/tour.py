@@ -170,5 +170,5 @@ def _print_json(night: Night, incident: str, seconds: float) -> None:
         "milliseconds": round(seconds * 1000),
         "exit_status": int(ExitStatus.DONE),
     }
-    lost = "the demo is complete, and its page of results is written; only its answer is lost"
+    lost = "the demo is complete, and its page of results is written; only the output is lost"
     tell(json.dumps(document, ensure_ascii=False, indent=2), sys.stdout, lost)

@@ -1,6 +1,6 @@
 """Log lines of `serve` about ended runs of this host, of any process.
 
-A nightly run is in a process of Prefect's runner, and nobody watches that log.
+A nightly run writes to the log of Prefect's runner, which nobody reads.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""One backup in a process of its own, without Prefect: `-m … CONFIG SET`."""
+"""Process of one backup without Prefect; arguments: CONFIG SET."""
 
 import os
 import sys

@@ -4,8 +4,8 @@ The client owns the connection pool, the time-outs, the size limit and the parsi
 The caller interprets the status.
 
 Rules
-- `NotSent` means that no byte of the request left, and none will. `NoAnswer` means that it may have
-  arrived. A caller turns the first into FAILED and the second, for a write, into UNKNOWN.
+- `NotSent` means that no byte of the request was sent, and none will be. `NoAnswer` means that it
+  may have arrived. A caller turns the first into FAILED and the second, for a write, into UNKNOWN.
 - The limit covers everything: name resolution, connecting, TLS, a server that sends its headers
   slowly. The library limits single reads only, so `time_limit` bounds each request.
 - Redirects are not followed, cookies are not stored, and proxies and netrc files of the environment

@@ -54,7 +54,7 @@ class Cognito(PerAccountConnector):
     proof = Proof.READ_BACK  # and `refused` for an order that names an access token of the holder
     irreversible = (
         "refresh tokens that were revoked stay revoked; holders sign in again",
-        "access tokens live until they expire, wherever an application does not ask Cognito",
+        "access tokens stay valid until they expire in applications that do not ask Cognito",
     )
 
     def __init__(self, name: str, settings: CognitoConfig, context: BuildContext) -> None:

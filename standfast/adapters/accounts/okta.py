@@ -10,8 +10,8 @@ Rules
 - Sessions are cleared with `oauthTokens=true`; otherwise refresh tokens would stay valid.
 - The answer must contain the requested login: Okta also finds users by id and by the short name,
   and `me` is the owner of our own token.
-- Second factors are queried with one request a user. Administrators could be recognised only with a
-  scope of its own, which is not requested. A security question is not a second factor: it is
+- Second factors are queried with one request a user. Recognizing administrators would need an
+  additional scope, which is not requested. A security question is not a second factor: it is
   knowledge, as the password is.
 """
 

@@ -3,7 +3,7 @@
 Rules
 - The person's own passphrase key signs each passkey with all stored fields: the database alone
   cannot create one. So a passkey counts at once: the same person could have signed without it.
-- A signature by a passkey is verified from the passphrase's signature on, each time.
+- Each verification of a signature begins with the passphrase's signature over the passkey.
 - A removed passkey signs nothing, even where the database no longer shows the removal. Its earlier
   signatures no longer count either: a date stored next to a signature proves nothing.
 """

@@ -1,22 +1,22 @@
 """CACAO v2.0 playbooks, read and written: pure, from text to text.
 
-document    the text of a file to a document: bounded, and checked against the schema
-schema      the schema, written from the tables of the specification
-misfits     what the schema finds wrong, each with a hint
-lines       where in a file the values stand
-semantics   what the schema cannot say: cycles, dangling and unreachable steps, unknown variables
-importing   a document to a playbook of ours, with a warning for all that it cannot carry
-foreign_text  what a stranger wrote, as it may stand in a playbook
-variables   the variables of a document, as inputs
-flow        how the steps of a document follow each other, as our `needs` and `when`
-exporting   a playbook of ours to a document; what CACAO has no word for travels as step extensions
-extension   the extension itself: its identifiers, and what it holds
+  document          parser of a file: size limits, then validation against the schema
+  schema            JSON schema, written from the tables of the specification
+  schema_errors     schema violations, each with the corrective action
+  line_numbers      lines of the values in a file
+  semantics         checks that no schema can express: cycles, dangling steps, unknown variables
+  importer          document to playbook, with a warning for each part that is not converted
+  text_sanitizer    sanitizer of foreign texts and names
+  variables         variables of a document, as inputs
+  step_order        order of the steps of a document, as `needs` and `when`
+  exporter          playbook to document
+  step_extension    playbook facts for which CACAO has no term, as a step extension
 
 Rules
 - Specification: CACAO Security Playbooks Version 2.0, OASIS Committee Specification 01.
-- Nothing of a foreign file is executed by being imported: a command becomes the name of one that
-  this place must allow, and asks for an approval.
-- What is exported and imported again is the same playbook.
+- An import executes nothing of a foreign file: each command becomes the name of a command that the
+  configuration must allow, and needs an approval.
+- A playbook that is exported and imported again is unchanged.
 """
 
 from standfast.playbook.cacao.document import is_cacao

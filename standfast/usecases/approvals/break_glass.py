@@ -1,10 +1,10 @@
 """Break-glass approvals: one person alone approves containment.
 
-`ledger.approvals` decides who may break the glass, and when the step begins.
+`ledger.approvals` decides who may approve alone, and when the step begins.
 
 Rules
-- Only a step that contains (it locks somebody out or preserves something) and can be undone is
-  allowed: a later refusal cannot take back a sent notice or an unlocked account.
+- Only steps are allowed that can be undone and that lock somebody out or preserve something: a
+  later refusal cannot take back a sent notice or an unlocked account.
 - Everybody who may know of the incident is notified before it takes effect, including the targets.
   If the process dies in between, the notification is a false alarm and nothing has begun. At least
   one message to somebody who counts as another human must be accepted: otherwise nobody could
@@ -38,7 +38,7 @@ _RUN = "page"
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """The result of breaking the glass."""
+    """The result of a break-glass approval."""
 
     asked: Question
     message: str  # for the person who did it: the start of the step, and who was notified
@@ -56,8 +56,8 @@ def break_glass(
 ) -> Broken:
     """Notify everybody; begin a step in ten minutes unless it is refused.
 
-    Raise ApprovalRefused for a step or a person that is not allowed, if the glass is broken
-    already, and if nobody else was notified; raise UsageError without a reason.
+    Raise ApprovalRefused for a step or a person that is not allowed, for a step with a break-glass
+    approval, and if nobody else was notified; raise UsageError without a reason.
     """
     if not because.strip():
         raise UsageError(
@@ -104,7 +104,7 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
     if asked.opens_at is not None:
         at = minute(asked.opens_at, installation.config.organisation.time_zone)
         raise ApprovalRefused(
-            f"step {asked.step!r}: the glass is broken already. It begins at {at}."
+            f"step {asked.step!r}: it has a break-glass approval already. It begins at {at}."
         )
     if objection := installation.ledger.decisions.objection(
         state.incident, person, (), installation.clock(), as_what=BREAK_GLASS

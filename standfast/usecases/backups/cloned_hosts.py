@@ -8,8 +8,8 @@ missed backup of the other.
 Rules
 - Detection uses no lock in the vault, because nobody could remove it again. The ledger names the
   machine of each run; a vault alone shows only a point that this machine did not make.
-- It is certain if the other machine backed up after this one had. If this machine never had, it may
-  have replaced the other or been renamed, which no program can know.
+- A clone is certain if the other machine backed up after this one did. If this machine never backed
+  up, it may have replaced the other, or have a new name; a program cannot know that.
 - It ends when that machine backs up under another name, or a week after its last backup.
 """
 

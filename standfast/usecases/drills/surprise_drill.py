@@ -1,9 +1,10 @@
 """Start of the surprise drills of `drills.schedule.surprise`.
 
 Rules
-- A caller looks every `LOOK_MINUTES`. The draw of the window decides whether anything is due.
-- A window has one drill. A drill that failed has had its result; one whose process died, or that
-  could not begin, is begun again in the same window.
+- Each window has one drill, at a random moment. Callers check every `LOOK_MINUTES` whether that
+  moment has come.
+- A failed drill counts as done. A drill that could not start, or whose process died, is started
+  again in the same window.
 """
 
 from datetime import timedelta
@@ -32,7 +33,7 @@ def drill_by_surprise(installation: Installation, way: str) -> ServiceDrillOutco
     length = timedelta(hours=schedule.surprise.hours)
     if now >= window + length:
         return None
-    # Two looks before the end, so that a late one still finds the window open.
+    # Two checks before the end, so that a late one still finds the window open.
     drawn = draw_of_window(installation, window, length - 2 * timedelta(minutes=LOOK_MINUTES), way)
     if drawn.at is None or now < drawn.at or _has_ended(installation, drawn):
         return None
