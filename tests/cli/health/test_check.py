@@ -31,7 +31,7 @@ def test_a_fresh_place_has_nothing_to_mend(desk: Desk, installation: Path) -> No
     answer = desk.run("check")
     assert answer.status == 0
     assert desk.json("check")["fail"] == 0
-    assert "not write-only here" in answer.out
+    assert "not write-only" in answer.out
     assert "warn" in [
         verdict for verdict, found in verdicts(desk, "recovery") if "offline" in found
     ]
