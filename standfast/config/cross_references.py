@@ -54,6 +54,13 @@ def dangling(config: Config) -> Iterator[Finding]:
     drills = [*sets, *(f"service.{name}" for name in services)]
     for name in config.heartbeats.drill:
         yield from _known(("heartbeats", "drill", name), name, drills, "backup set or service")
+    for name, entry in config.continuity.calendar.items():
+        practice = ("continuity", "calendar", name, "subject")
+        if entry.kind == "attestation":
+            subjects = config.continuity.all_subjects
+            yield from _known(practice, entry.subject, subjects, "subject of attestations")
+        if entry.kind == "drill":
+            yield from _known(practice, entry.subject, drills, "backup set or service")
     systems = {*config.accounts, *_named_by_parameters(config)}
     for account in config.protected.accounts:
         directory = account.partition(":")[0]

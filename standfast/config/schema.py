@@ -330,7 +330,7 @@ class Config(Section):
         default={}, description="Services and their recovery objectives."
     )
     continuity: ContinuityConfig = Field(
-        default={}, validate_default=True, description="Practice that people attest."
+        default={}, validate_default=True, description="Practice that recurs or is attested."
     )
     accounts: Mapping[Name, AccountsConfig] = Field(
         default={}, description="Directories of accounts that can be locked."

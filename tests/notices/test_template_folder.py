@@ -38,6 +38,7 @@ def test_the_shipped_notices_are_these() -> None:
         "incident-waits",
         "partners",
         "passkey-added",
+        "practice-reminder",
         "press-line",
         "regulator-notice",
         "staff-heads-up",

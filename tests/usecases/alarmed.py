@@ -53,11 +53,11 @@ class Night:
 
 
 @contextmanager
-def alarmed_nights(folder: Path, smtp: SmtpServer) -> Iterator[Night]:
+def alarmed_nights(folder: Path, smtp: SmtpServer, more: str = "") -> Iterator[Night]:
     """Furnish a place with two people to tell, and open it."""
     now = [NOW]
     service = SERVICE.replace("rpo_minutes = 1560", "rpo_minutes = 1440")
-    config_file = furnish(folder, service + MAIL.format(port=smtp.port) + RARELY_VERIFIED)
+    config_file = furnish(folder, service + MAIL.format(port=smtp.port) + RARELY_VERIFIED + more)
     with installation_at(config_file, clock=lambda: now[0]) as installation:
         enrol_people(installation, "dana", "lee")
         yield Night(installation=installation, folder=folder, smtp=smtp, now=now)

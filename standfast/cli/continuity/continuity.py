@@ -1,4 +1,4 @@
-"""`standfast continuity`: attestations."""
+"""`standfast continuity`: attestations, and the calendar of practice."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath, sign_in_options
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Table
+from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import passphrase
 from standfast.errors import ExitStatus, UsageError
 
@@ -127,8 +127,44 @@ def list_attestations(call: Call, subject: str | None) -> ExitStatus:
     )
 
 
+@command(
+    "calendar",
+    exits={
+        ExitStatus.DONE: "every entry is in time; there may be none",
+        ExitStatus.PARTIAL: "an entry is overdue",
+    },
+    example="standfast continuity calendar",
+)
+@click.pass_obj
+def show_calendar(call: Call) -> ExitStatus:
+    """List recurring drills, exercises and attestations with their due dates.
+
+    The entries are in `[continuity.calendar]`. When one is overdue, `standfast serve` notifies its
+    owner, and later the next person.
+    """
+    from standfast.usecases.continuity.calendar import calendar
+
+    with call.installation() as installation:
+        entries = calendar(installation)
+    rows: list[list[str]] = []
+    for entry in entries:
+        state = "escalated" if entry.is_escalated else "overdue" if entry.is_overdue else "in time"
+        last = str(entry.last_done) if entry.last_done else "never"
+        recurring = f"{entry.kind} {entry.subject}"
+        rows.append([state, str(entry.due), entry.name, recurring, last, entry.owner])
+    overdue = [entry for entry in entries if entry.is_overdue]
+    lines: list[Line] = [
+        Table(headings=("state", "due", "name", "practice", "last done", "owner"), rows=rows)
+        if rows
+        else "The calendar is empty. Add [continuity.calendar.NAME]."
+    ]
+    lines += [f"Next: {overdue[0].what_to_do}"] if overdue else []
+    status = ExitStatus.PARTIAL if overdue else ExitStatus.DONE
+    return call.say({"entries": [entry.as_json() for entry in entries]}, lines, status)
+
+
 continuity = Group(
     "continuity",
-    help="Attested practice.",
-    commands=[attest_subject, list_attestations],
+    help="Attested and recurring practice.",
+    commands=[show_calendar, attest_subject, list_attestations],
 )

@@ -1,11 +1,13 @@
-"""Settings of continuity, `[continuity]`: subjects of attestations."""
+"""Settings of continuity, `[continuity]`: attestations and their calendar."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import Line, Name
+from standfast.config.sections.monitoring import DrillName
+from standfast.config.value_types import Days, Line, Name, Rung
 
 # Points of the contact-centre checklist, which are also subjects of attestations.
 CHECKLIST: Mapping[str, str] = {
@@ -26,14 +28,46 @@ CHECKLIST: Mapping[str, str] = {
 }
 
 
+class CalendarEntryConfig(Section):
+    """A drill, exercise or attestation that recurs, with its owner."""
+
+    kind: Literal["drill", "exercise", "attestation"] = Field(
+        description="The practice that must recur.", examples=["attestation"]
+    )
+    subject: DrillName = Field(
+        description="For a drill, the backup set, or `service.` and the service; for an "
+        "exercise, the playbook; for an attestation, its subject.",
+        examples=["training"],
+    )
+    every_days: Days = Field(description="The longest time between two times.", examples=[180])
+    owner: Rung = Field(
+        description="The role, or `person:` and a sign-in name, that is notified when the entry "
+        "is overdue.",
+        examples=["duty-manager", "person:dana"],
+    )
+    escalates_to: Rung | None = Field(
+        default=None,
+        description="The role or person that is notified next. Default: nobody.",
+        examples=["person:lee"],
+    )
+    escalates_after_days: Days = Field(
+        default=7,
+        description="The days between the notification of the owner and the next one.",
+        examples=[14],
+    )
+
+
 class ContinuityConfig(Section):
-    """Practice that people attest, because the program cannot measure it."""
+    """Practice that recurs, and practice that people attest."""
 
     subjects: Mapping[Name, Line] = Field(
         default={},
         description="Further subjects of attestations, by name, in addition to the points of "
         "the checklist in docs/continuity.md.",
         examples=[{"device-review": "Devices of agents are reviewed"}],
+    )
+    calendar: Mapping[Name, CalendarEntryConfig] = Field(
+        default={}, description="Drills, exercises and attestations that recur, by name."
     )
 
     @property

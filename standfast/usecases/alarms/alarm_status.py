@@ -47,6 +47,10 @@ _ALARMS = {  # by kind: the sentence for people, and the command that examines i
         "{set}: the scheduled restore drill is missing or fails",
         "standfast drill run {set} --identity FILE",
     ),
+    "practice": (
+        "{set}: an entry of the calendar is overdue",
+        "standfast continuity calendar",
+    ),
     "deadline": ("a legal clock is running: {duty}", "standfast deadline list"),
 }
 

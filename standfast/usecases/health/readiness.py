@@ -45,7 +45,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "Would the traces be preserved?": ("evidence", recency_checks.LOGS),
     "Can everybody be notified?": ("senders", "audiences", "notices"),
     "Would somebody decide, and in time?": ("people", "roles", "deadlines"),
-    "Is there a tested plan?": ("playbooks", recency_checks.EXERCISES),
+    "Is there a tested plan?": ("playbooks", recency_checks.EXERCISES, recency_checks.CALENDAR),
     "Would it be noticed and handled?": ("triggers", "serve"),
     "Does this program itself work?": (
         "configuration",

@@ -12,7 +12,7 @@ Rules
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
@@ -21,12 +21,12 @@ from standfast.errors import PlaybookInvalid
 from standfast.evidence.sensitive_numbers import find_sensitive_numbers
 from standfast.ledger.runs.run_record import RunRecord
 from standfast.plurals import counted
-from standfast.records import Mode
 from standfast.reports.report_sentences import duration
 from standfast.usecases.alarms.recovery_point_age import freshness
+from standfast.usecases.continuity.calendar import calendar
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
-from standfast.usecases.exercises.tabletop import SCENARIO, exercises
+from standfast.usecases.exercises.tested_playbooks import last_tested
 from standfast.usecases.health.check_results import (
     Check,
     fail,
@@ -44,6 +44,7 @@ _A_YEAR = timedelta(days=366)
 _HURRIED = "lock"  # a playbook of one step, which needs no practice
 
 RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exercises"
+CALENDAR = "calendar"
 LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 
@@ -111,10 +112,8 @@ def _ago(run: RunRecord, installation: Installation) -> str:
 
 
 def _exercises(installation: Installation) -> Iterator[Check]:
-    last_tested, since = _last_tested(installation), installation.clock() - _A_YEAR
-    recent = [
-        name for name in _runnable_playbooks(installation) if last_tested.get(name, since) > since
-    ]
+    tested, since = last_tested(installation), installation.clock() - _A_YEAR
+    recent = [name for name in _runnable_playbooks(installation) if tested.get(name, since) > since]
     never = [name for name in _runnable_playbooks(installation) if name not in recent]
     if recent:
         yield ok(EXERCISES, f"tested within a year: {', '.join(recent)}")
@@ -141,23 +140,20 @@ def _runnable_playbooks(installation: Installation) -> list[str]:
     return found
 
 
-def _last_tested(installation: Installation) -> dict[str, datetime]:
-    """Return when each playbook last ran, live or in an exercise.
-
-    A tabletop exercise without an answer does not count.
-    """
-    at_a_table = {f"{SCENARIO}{exercise.name}": exercise.playbook for exercise in exercises()}
-    return {
-        at_a_table.get(row.scenario, row.scenario): row.opened_at
-        for row in installation.ledger.incidents.all()
-        if row.mode is not Mode.PLAN
-        and (not row.scenario.startswith(SCENARIO) or _is_answered(installation, row.id))
-    }
-
-
-def _is_answered(installation: Installation, incident_id: str) -> bool:
-    steps = installation.ledger.incidents.state(incident_id).steps
-    return any(view.answer is not None for view in steps.values())
+def _calendar(installation: Installation) -> Iterator[Check]:
+    entries = calendar(installation)
+    for entry in entries:
+        if entry.is_overdue:
+            yield warn(CALENDAR, f"{entry.name}: overdue since {entry.due}", entry.what_to_do)
+        for recipient in filter(None, (entry.owner, entry.escalates_to)):
+            if not installation.ledger.people.all((recipient,)):
+                yield warn(
+                    CALENDAR,
+                    f"{entry.name}: nobody is enrolled as {recipient}, so nobody is notified",
+                    "`standfast people add`, or name another owner",
+                )
+    if entries and not any(entry.is_overdue for entry in entries):
+        yield ok(CALENDAR, f"{counted(len(entries), 'entry', 'entries')} in time")
 
 
 def _leavers(installation: Installation) -> Iterator[Check]:
@@ -245,6 +241,7 @@ _LOOKS = {
     RECOVERY_POINTS: _recovery_points,
     DRILLS: _drills,
     EXERCISES: _exercises,
+    CALENDAR: _calendar,
     LEAVERS: _leavers,
     FACTORS: _factors,
     LOGS: _logs,

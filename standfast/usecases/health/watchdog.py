@@ -7,7 +7,7 @@ Rules
 - People are notified once when one of these faults appears, and once when it ends: a set whose
   newest complete point is too old, a backup that changed far more than usual, a damaged vault,
   objects without the required lock, and missing retention runs, verifications or drills. Legal
-  clocks send reminders.
+  clocks and overdue entries of the calendar send reminders.
 - An error in one incident stops nothing else; it is reported.
 """
 
@@ -34,6 +34,7 @@ from standfast.usecases.backups.verification import (
     is_vault_damaged,
     verifications,
 )
+from standfast.usecases.continuity.calendar import practice_alarms
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import mark_dead_runs_failed
 from standfast.usecases.deadlines.reminders import reminders
@@ -151,6 +152,7 @@ def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[
     yield damage_alarm(is_damaged=is_vault_damaged(installation))
     yield lock_alarm(is_unlocked=are_retention_locks_wrong(verifications(installation)))
     yield from reminders(installation)
+    yield from practice_alarms(installation)
 
 
 def resume_incidents(

@@ -203,10 +203,12 @@ def refuse_unsigned(installation: Installation) -> None:
 
 
 def known_roles(config: Config) -> frozenset[str]:
-    """Return every role that playbooks, alarms, ladders and triggers name."""
+    """Return every role that playbooks and settings name."""
     found = {*config.backup.alarm_roles, *config.approvals.ladder}
     for trigger in config.triggers.values():
         found.update(trigger.page_roles)
+    for entry in config.continuity.calendar.values():
+        found.update(filter(None, (entry.owner, entry.escalates_to)))
     for path in library.files(config).values():
         try:
             playbook = library.read(path)
