@@ -15,19 +15,17 @@ Rules
 import codecs
 import hashlib
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
 from standfast.evidence.text_masking import Masked, mask_text
+from standfast.evidence.unpacked_pieces import NotUnpacked, TooLarge, Truncated, unpacked_pieces
 
 NOT_TEXT = "is not text, so its sensitive items cannot be found"
 TOO_LARGE = "unpacks to more than is unpacked here"
 _PIECE = 1024 * 1024
-_GZIP = b"\x1f\x8b"
-_MOST_TIMES = 200  # largest expansion of gzip data, beyond a few pieces
 _FORMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NO_TEXT = re.compile(r"[\x01-\x07\x0e-\x1a\x1c-\x1f]")
 _ENDS = ",<>{}()[]|"  # possible ends of a piece in files without line breaks
@@ -117,25 +115,11 @@ def _cut(texts: Iterator[str]) -> Iterator[str]:
 
 def _pieces(read: _Hashed) -> Iterator[bytes]:
     """Yield a file in pieces; gzip data are unpacked."""
-    first = read.read(_PIECE)
-    if not first.startswith(_GZIP):
-        while first:
-            yield first
-            first = read.read(_PIECE)
+    try:
+        yield from unpacked_pieces(read, _PIECE)
+    except Truncated:
         return
-    unpacked = 0
-    packed, piece = zlib.decompressobj(wbits=31), first
-    while piece:
-        try:
-            text = packed.decompress(piece, _PIECE)
-        except zlib.error:
-            raise _LeftOut(NOT_TEXT) from None
-        unpacked += len(text)
-        if unpacked > _MOST_TIMES * read.size + 8 * _PIECE:
-            raise _LeftOut(TOO_LARGE)
-        yield text
-        if packed.eof:  # concatenated gzip files are one gzip file
-            piece = packed.unused_data or read.read(_PIECE)
-            packed = zlib.decompressobj(wbits=31)
-        else:
-            piece = packed.unconsumed_tail or read.read(_PIECE)
+    except TooLarge:
+        raise _LeftOut(TOO_LARGE) from None
+    except NotUnpacked:
+        raise _LeftOut(NOT_TEXT) from None

@@ -1,0 +1,59 @@
+"""Sign-ins and directory audits of Microsoft Entra ID."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from standfast.evidence.parsers.log_record import (
+    FAILURE,
+    SIGN_IN,
+    SUCCESS,
+    Record,
+    inner,
+    moment,
+    place,
+    text_of,
+)
+
+
+def parse_sign_in(number: int, event: Mapping[str, Any]) -> Record | None:
+    """Parse a sign-in; None if it has no time."""
+    at = moment(event.get("createdDateTime"))
+    if at is None:
+        return None
+    device, area = event.get("deviceDetail"), event.get("location")
+    described = (text_of(inner(device, key)) for key in ("operatingSystem", "browser"))
+    return Record(
+        at[0],
+        number,
+        False,
+        text_of(event.get("userPrincipalName")),
+        text_of(event.get("ipAddress")),
+        SIGN_IN,
+        text_of(event.get("appDisplayName")) or text_of(event.get("resourceDisplayName")),
+        SUCCESS if inner(event, "status", "errorCode") == 0 else FAILURE,
+        text_of(inner(device, "deviceId")) or " ".join(filter(None, described)),
+        place(
+            inner(area, "countryOrRegion"),
+            inner(area, "geoCoordinates", "latitude"),
+            inner(area, "geoCoordinates", "longitude"),
+        ),
+    )
+
+
+def parse_audit(number: int, event: Mapping[str, Any]) -> Record | None:
+    """Parse a directory audit; None if it has no time."""
+    at = moment(event.get("activityDateTime"))
+    if at is None:
+        return None
+    by, targets = event.get("initiatedBy"), event.get("targetResources")
+    target = targets[0] if isinstance(targets, list) and targets else None
+    return Record(
+        at[0],
+        number,
+        False,
+        text_of(inner(by, "user", "userPrincipalName")) or text_of(inner(by, "app", "displayName")),
+        text_of(inner(by, "user", "ipAddress")),
+        text_of(event.get("activityDisplayName")),
+        text_of(inner(target, "userPrincipalName")) or text_of(inner(target, "displayName")),
+        text_of(event.get("result")),
+    )

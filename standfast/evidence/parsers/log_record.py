@@ -1,0 +1,122 @@
+"""Record of one event in a log, and the reading of its values.
+
+Rules
+- Every parser fills the same fields. A field that the log does not have is empty.
+- Times are microseconds since 1970, UTC. A time without a zone is taken as UTC, and marked.
+- A sign-in has the action `sign-in`, and the result `success` or `failure`, in every format.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+SIGN_IN, SUCCESS, FAILURE = "sign-in", "success", "failure"
+LONGEST_TEXT = 64 * 1024  # characters of an event that are read
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_AFTER = 253_402_300_800 * 10**6  # the year 10000
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?"
+    r"(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?(?::\d\d)?)?",
+    re.ASCII,
+)
+Moment: TypeAlias = tuple[int, bool]  # microseconds since 1970; whether the zone was assumed
+
+
+class Record(NamedTuple):
+    """One event of a log."""
+
+    at: int  # microseconds since 1970, UTC
+    line: int  # the first line of the event in its file, from 1
+    is_zone_assumed: bool = False
+    account: str = ""
+    address: str = ""
+    action: str = ""
+    object: str = ""
+    result: str = ""
+    device: str = ""
+    place: str = ""  # COUNTRY, or COUNTRY LATITUDE LONGITUDE
+    text: str = ""
+
+
+def moment(value: Any) -> Moment | None:
+    """Return the time of a value: ISO 8601, or a number since 1970; else None.
+
+    The size of a number says whether it counts seconds or thousandths, millionths or billionths.
+    """
+    if isinstance(value, str):
+        if match := _ISO.match(value):
+            return _iso_moment(*match.groups(""))
+        if not value.isdecimal() or len(value) > 19:
+            return None
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    for limit, factor in ((10**11, 10**6), (10**14, 10**3), (10**17, 1)):
+        if value < limit:
+            return _in_range(int(value * factor), False)
+    return _in_range(int(value) // 1000, False) if value < 10**20 else None
+
+
+def moment_in(text: str) -> Moment | None:
+    """Return the first ISO time in a text."""
+    match = _ISO.search(text)
+    return _iso_moment(*match.groups("")) if match else None
+
+
+def datetime_moment(value: datetime) -> Moment | None:
+    """Return an aware datetime as a moment."""
+    return _in_range((value - _EPOCH) // _MICROSECOND, False)
+
+
+def as_datetime(at: int) -> datetime:
+    """Return the time of a record."""
+    return _EPOCH + timedelta(microseconds=at)
+
+
+def text_of(value: Any) -> str:
+    """Return a value of JSON as text; "" for null, lists and objects."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, list | dict):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def inner(value: Any, *path: str) -> Any:
+    """Return the value at a path of keys; None if a key is missing."""
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def place(country: Any, latitude: Any, longitude: Any) -> str:
+    """Return the place of a record from what a log says about it."""
+    name = text_of(country).replace(" ", "-")
+    if isinstance(latitude, int | float) and isinstance(longitude, int | float):
+        return f"{name or '-'} {latitude:g} {longitude:g}"
+    return name
+
+
+def _iso_moment(day: str, clock: str, fraction: str, zone: str) -> Moment | None:
+    second = _second(f"{day} {clock}", zone)
+    if second is None:
+        return None
+    return _in_range(second + int(f"{fraction[:6]:0<6}"), not zone)
+
+
+@lru_cache(maxsize=4096)
+def _second(text: str, zone: str) -> int | None:
+    offset = "+00:00" if zone in ("", "Z", "UTC", "GMT") else zone
+    try:
+        read = datetime.fromisoformat(text + offset)
+    except ValueError:
+        return None
+    return (read - _EPOCH) // _MICROSECOND
+
+
+def _in_range(at: int, is_assumed: bool) -> Moment | None:
+    return (at, is_assumed) if 0 <= at < _AFTER else None

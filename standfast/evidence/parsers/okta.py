@@ -1,0 +1,47 @@
+"""Events of Okta's system log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from standfast.evidence.parsers.log_record import (
+    FAILURE,
+    SIGN_IN,
+    SUCCESS,
+    Record,
+    inner,
+    moment,
+    place,
+    text_of,
+)
+
+_SIGN_INS = ("user.session.start", "user.authentication")
+
+
+def parse_event(number: int, event: Mapping[str, Any]) -> Record | None:
+    """Parse an event; None if it has no time."""
+    at = moment(event.get("published"))
+    if at is None:
+        return None
+    action, result = text_of(event.get("eventType")), text_of(inner(event, "outcome", "result"))
+    if action.startswith(_SIGN_INS):
+        action, result = SIGN_IN, SUCCESS if result in ("SUCCESS", "ALLOW") else FAILURE
+    client, targets = event.get("client"), event.get("target")
+    target = targets[0] if isinstance(targets, list) and targets else None
+    area = inner(client, "geographicalContext")
+    return Record(
+        at[0],
+        number,
+        False,
+        text_of(inner(event, "actor", "alternateId")),
+        text_of(inner(client, "ipAddress")),
+        action,
+        text_of(inner(target, "alternateId")) or text_of(inner(target, "displayName")),
+        result,
+        text_of(inner(event, "debugContext", "debugData", "deviceFingerprint"))
+        or text_of(inner(client, "userAgent", "rawUserAgent")),
+        place(
+            inner(area, "country"),
+            inner(area, "geolocation", "lat"),
+            inner(area, "geolocation", "lon"),
+        ),
+    )

@@ -1,0 +1,142 @@
+"""Lines of text: syslog (RFC 3164, RFC 5424), access logs, dated lines.
+
+Rules
+- RFC 3164 has no year: the line belongs to the year before its collection. It has no zone either.
+- In the message of a line, sign-ins are recognized as sshd, PAM and sudo write them. Elsewhere the
+  account is the value after `user=`, `account=` or `agent=`, and the address is the first one.
+- A line without a time is not a record.
+"""
+
+import calendar
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TypeAlias
+
+from standfast.evidence.parsers.log_record import (
+    FAILURE,
+    SIGN_IN,
+    SUCCESS,
+    Moment,
+    Record,
+    datetime_moment,
+    moment,
+    moment_in,
+)
+
+_ACCESS = re.compile(
+    r'(\S{1,255}) \S+ (\S{1,255}) \[([^\]]{20,32})\] "((?:[^"\\]|\\.)*)" (\d{3}) \S+'
+    r'(?: "(?:[^"\\]|\\.)*" "((?:[^"\\]|\\.)*)")?'
+)
+_RFC_5424 = re.compile(
+    r"<\d{1,3}>1 (\S+) (\S+) (\S+) (\S+) (\S+) "
+    r"(-|(?:\[(?:[^\]\\\"]|\\.|\"(?:[^\"\\]|\\.)*\")*\])+) ?"
+)
+_RFC_3164 = re.compile(
+    r"(?:<\d{1,3}>)?([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) "
+    r"(\S+) ([^\s:\[]+)(?:\[\d+\])?:? "
+)
+_ISO_LINE = re.compile(r"(?:<\d{1,3}>)?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*)")
+_ACCOUNT = re.compile(
+    r"""\b(?:user|username|user_name|account|login|agent|acct)["']?\s?[=:]\s?["']?([^\s"',;()\[\]]+)""",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(
+    r"(?<![\w.:])(\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}"
+    r"|(?:[0-9a-fA-F]{1,4}:){1,6}(?::[0-9a-fA-F]{1,4}){1,6})(?![\w.]*[\w])"
+)
+_SSH = re.compile(
+    r"(Accepted|Failed) \S+ for (?:invalid user )?(\S+) from (\S+)|Invalid user (\S+) from (\S+)"
+)
+_SESSION = re.compile(r"session opened for user ([^\s(]+)")
+_SUDO = re.compile(r"\s*(\S+) : .*\bCOMMAND=(.*)")
+_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr)}
+Fields: TypeAlias = tuple[str, str, str, str, str]
+
+
+def parse_text(number: int, line: str, collected_at: datetime) -> Record | None:
+    """Parse a line of any of these formats; None if it has no time."""
+    if access := _ACCESS.match(line):
+        return _access_record(number, line, access)
+    if (syslog := _RFC_5424.match(line)) and (at := moment(syslog[1])):
+        return _message_record(number, line, at, syslog[3], line[syslog.end() :])
+    if syslog := _RFC_3164.match(line):
+        month, day, hour, minute, second, _, program = syslog.groups()
+        if at := _without_year(month, day, hour, minute, second, collected_at):
+            return _message_record(number, line, at, program, line[syslog.end() :])
+    dated = _ISO_LINE.match(line)
+    at = moment(dated[1]) if dated else moment_in(line[:200])
+    if at is None:
+        return None
+    return _message_record(number, line, at, "", line[dated.end() :] if dated else line)
+
+
+def message_fields(program: str, message: str) -> Fields:
+    """Return what a message says: account, address, action, object, result."""
+    if ssh := _SSH.search(message):
+        result = SUCCESS if ssh[1] == "Accepted" else FAILURE
+        return ssh[2] or ssh[4], ssh[3] or ssh[5], SIGN_IN, program, result
+    if program == "sudo" and (sudo := _SUDO.match(message)):
+        return sudo[1], "", "sudo", sudo[2], ""
+    if session := _SESSION.search(message):
+        return session[1], "", "session", program, ""
+    account, address = _ACCOUNT.search(message), _ADDRESS.search(message)
+    return account[1] if account else "", address[1] if address else "", program, "", ""
+
+
+def _message_record(number: int, line: str, at: Moment, program: str, message: str) -> Record:
+    account, address, action, target, result = message_fields(program, message)
+    return Record(at[0], number, at[1], account, address, action, target, result, "", "", line)
+
+
+def _access_record(number: int, line: str, found: re.Match[str]) -> Record | None:
+    address, account, written_at, request, status, device = found.groups()
+    at = _access_moment(written_at)
+    if at is None:
+        return None
+    method, _, rest = request.partition(" ")
+    return Record(
+        at,
+        number,
+        False,
+        "" if account == "-" else account,
+        address,
+        method,
+        rest.rpartition(" ")[0] or rest,
+        status,
+        "" if device in (None, "-") else device,
+        "",
+        line,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _access_moment(text: str) -> int | None:
+    try:
+        at = datetime_moment(datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z"))
+    except ValueError:
+        return None
+    return at[0] if at else None
+
+
+@lru_cache(maxsize=4096)
+def _without_year(
+    month: str, day: str, hour: str, minute: str, second: str, collected_at: datetime
+) -> Moment | None:
+    for year in (collected_at.year, collected_at.year - 1):
+        try:
+            read = datetime(
+                year,
+                _MONTHS.get(month, 0),
+                int(day),
+                int(hour),
+                int(minute),
+                int(second),
+                tzinfo=UTC,
+            )
+        except ValueError:  # the 29th of February belongs to a leap year
+            continue
+        if read <= collected_at + timedelta(days=1):
+            at = datetime_moment(read)
+            return (at[0], True) if at else None
+    return None

@@ -1,0 +1,87 @@
+"""Events of the Windows event log, as XML.
+
+Rules
+- Only the text from `<Event` to `</Event>` is parsed. It cannot define entities, because a document
+  type is an error within an element, so no input can expand.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+from xml.etree import ElementTree
+
+from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS, Record, moment
+
+_PIECE = 1024 * 1024
+_MOST = 4 * _PIECE  # bytes of one event
+_BEGIN, _END = re.compile(rb"<Event[\s>]"), b"</Event>"
+_SIGN_INS = {"4624": SUCCESS, "4625": FAILURE}
+_BY_TARGET = ("4624", "4625", "4634", "4647", "4648", "4768", "4769", "4771", "4776")
+
+
+def read_events(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the first line and the bytes of each event; None if incomplete."""
+    kept, number = b"", 1
+    while piece := stream.read(_PIECE):
+        kept += piece
+        at = 0
+        while begin := _BEGIN.search(kept, at):
+            end = kept.find(_END, begin.start())
+            number += kept.count(b"\n", at, begin.start())
+            at = begin.start()
+            if end < 0:
+                break
+            end += len(_END)
+            yield number, kept[at:end]
+            number += kept.count(b"\n", at, end)
+            at = end
+        else:
+            tail = max(at, len(kept) - len(_END))
+            number += kept.count(b"\n", at, tail)
+            at = tail
+        kept = kept[at:]
+        if len(kept) > _MOST:
+            yield number, None
+            number += kept.count(b"\n")
+            kept = b""
+    if _BEGIN.search(kept):
+        yield number, None
+
+
+def parse_event(number: int, raw: bytes) -> Record | None:
+    """Parse an event; None if it is not XML or has no time."""
+    try:
+        event = ElementTree.fromstring(raw)  # noqa: S314 - without a document type: see above
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+    system: dict[str, ElementTree.Element] = {}
+    data: dict[str, str] = {}
+    for part in event:
+        if _name(part) == "System":
+            system = {_name(item): item for item in part}
+        elif _name(part) in ("EventData", "UserData"):
+            data = {item.get("Name") or _name(item): item.text or "" for item in part.iter()}
+    created = system.get("TimeCreated")
+    at = moment(created.get("SystemTime")) if created is not None else None
+    if at is None:
+        return None
+    kind = (system["EventID"].text or "").strip() if "EventID" in system else ""
+    subject, target = data.get("SubjectUserName", ""), data.get("TargetUserName", "")
+    address = data.get("IpAddress", "").removeprefix("::ffff:")
+    return Record(
+        at[0],
+        number,
+        at[1],
+        (target or subject) if kind in _BY_TARGET else (subject or target),
+        "" if address == "-" else address,
+        SIGN_IN if kind in _SIGN_INS else kind,
+        data.get("ObjectName") or data.get("ShareName") or data.get("NewProcessName", ""),
+        _SIGN_INS.get(kind) or data.get("Status", ""),
+        data.get("WorkstationName", ""),
+        "",
+        " ".join(f"{name}={value.strip()}" for name, value in data.items() if value.strip()),
+    )
+
+
+def _name(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]

@@ -1,0 +1,59 @@
+"""Pieces of a file in order; gzip data are unpacked within limits."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+PIECE = 1024 * 1024
+_GZIP = b"\x1f\x8b"
+_MOST_TIMES = 200  # largest expansion of gzip data, beyond a few pieces
+
+
+class Readable(Protocol):
+    """Anything that is read in pieces."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes."""
+
+
+class NotUnpacked(Exception):
+    """The rest of the file cannot be unpacked."""
+
+
+class Truncated(NotUnpacked):
+    """The file ends within gzip data: it was copied while it was written."""
+
+
+class TooLarge(NotUnpacked):
+    """The file unpacks to more than is unpacked here."""
+
+
+def unpacked_pieces(source: Readable, piece_bytes: int = PIECE) -> Iterator[bytes]:
+    """Yield a file in pieces; raise NotUnpacked after those before damage."""
+    first = source.read(piece_bytes)
+    if not first.startswith(_GZIP):
+        while first:
+            yield first
+            first = source.read(piece_bytes)
+        return
+    size_read, unpacked, is_ended = len(first), 0, False
+    packed, piece = zlib.decompressobj(wbits=31), first
+    while piece:
+        try:
+            text = packed.decompress(piece, piece_bytes)
+        except zlib.error:
+            raise NotUnpacked from None
+        unpacked += len(text)
+        if unpacked > _MOST_TIMES * size_read + 8 * PIECE:
+            raise TooLarge
+        yield text
+        if packed.eof:  # concatenated gzip files are one gzip file
+            is_ended, piece = True, packed.unused_data
+            packed = zlib.decompressobj(wbits=31)
+        else:
+            is_ended, piece = False, packed.unconsumed_tail
+        if not piece:
+            piece = source.read(piece_bytes)
+            size_read += len(piece)
+    if not is_ended:
+        raise Truncated
