@@ -1,4 +1,4 @@
-"""CSV files of spreadsheets: detection of encoding and separator.
+"""CSV files of spreadsheets: encoding, separator, cells that are formulas.
 
 The caller interprets the columns.
 
@@ -12,6 +12,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 LARGEST_FIELD = 64 * 1024 * 1024  # characters; beyond it, csv.Error
 _SEPARATOR = re.compile(r'"?sep=(?P<mark>[,;\t])"?[\r\n]*', re.IGNORECASE)
+
+
+def formula_safe(text: str) -> str:
+    """Escape a text that a spreadsheet would take for a formula.
+
+    Some spreadsheets treat full-width signs as plain ones, and skip spaces before them.
+    """
+    begins = unicodedata.normalize("NFKC", text[:100]).lstrip()[:1]
+    return f"'{text}" if begins in ("=", "+", "-", "@") else text
 
 
 class CsvRows:

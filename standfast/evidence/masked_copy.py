@@ -13,7 +13,6 @@ Rules
 """
 
 import codecs
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,13 @@ from itertools import chain
 from typing import BinaryIO
 
 from standfast.evidence.text_masking import Masked, mask_text
-from standfast.evidence.unpacked_pieces import NotUnpacked, TooLarge, Truncated, unpacked_pieces
+from standfast.evidence.unpacked_pieces import (
+    HashedReader,
+    NotUnpacked,
+    TooLarge,
+    Truncated,
+    unpacked_pieces,
+)
 
 NOT_TEXT = "is not text, so its sensitive items cannot be found"
 TOO_LARGE = "unpacks to more than is unpacked here"
@@ -40,19 +45,6 @@ class MaskedCopy:
     left_out: str = ""  # the reason, if there is no copy
 
 
-class _Hashed:
-    """Reader that hashes what it reads."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self.hash, self.size = stream, hashlib.sha256(), 0
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(size)
-        self.hash.update(piece)
-        self.size += len(piece)
-        return piece
-
-
 class _LeftOut(Exception):
     """The file has no masked copy; the message is the reason."""
 
@@ -62,14 +54,13 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
 
     If the result has `left_out`, discard what was written so far. OSError is not translated.
     """
-    read, found, left_out = _Hashed(source), Masked(), ""
+    read, found, left_out = HashedReader(source), Masked(), ""
     try:
         for piece in _masked(_pieces(read), title, found):
             target.write(piece)
     except _LeftOut as why:
         left_out = str(why)
-    while read.read(_PIECE):
-        pass  # the hash covers the rest of the file too
+    read.finish()
     return MaskedCopy(sha256=read.hash.hexdigest(), found=found, left_out=left_out)
 
 
@@ -113,7 +104,7 @@ def _cut(texts: Iterator[str]) -> Iterator[str]:
     yield kept
 
 
-def _pieces(read: _Hashed) -> Iterator[bytes]:
+def _pieces(read: HashedReader) -> Iterator[bytes]:
     """Yield a file in pieces; gzip data are unpacked."""
     try:
         yield from unpacked_pieces(read, _PIECE)

@@ -18,7 +18,6 @@ import html
 import io
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from standfast.local_time import day
 from standfast.notices.localized_dates import long_date
 from standfast.notices.plain_text import is_one_line
 from standfast.records import EffectState, Limits, Result
+from standfast.spreadsheet_csv import formula_safe
 
 WRITTEN = "written as a letter. Report its posting with `standfast notice posted`."
 MARK_LENGTH = 8
@@ -198,18 +198,9 @@ def _addresses(messages: Sequence[Message]) -> str:
     writer.writerow(["mark", "language", *lines])
     for message in messages:
         to = message.address.split("\n")
-        cells = [_cell(line) for line in (*to, *[""] * (_MOST_LINES - len(to)))]
+        cells = [formula_safe(line) for line in (*to, *[""] * (_MOST_LINES - len(to)))]
         writer.writerow([mark_of(message.token), message.language, *cells])
     return stream.getvalue()
-
-
-def _cell(text: str) -> str:
-    """Escape a customer's text that a spreadsheet would take for a formula.
-
-    Some spreadsheets treat full-width signs as plain ones, and skip spaces before them.
-    """
-    begins = unicodedata.normalize("NFKC", text).lstrip()[:1]
-    return f"'{text}" if begins in ("=", "+", "-", "@") else text
 
 
 def _write(path: Path, content: bytes) -> None:

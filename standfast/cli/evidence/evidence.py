@@ -1,4 +1,4 @@
-"""`standfast evidence`: list, verify, stamp, copy and export evidence."""
+"""`standfast evidence`: list, verify, review, stamp, copy and export."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from standfast.cli.evidence.evidence_export import export
+from standfast.cli.evidence.evidence_review import review
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -211,8 +212,8 @@ def copy(call: Call, incident: str) -> ExitStatus:
 
 evidence = Group(
     "evidence",
-    help="List, verify, time-stamp, copy and export frozen evidence.",
-    commands=[list_evidence, verify, stamp, copy, export],
+    help="List, verify, review, time-stamp, copy and export frozen evidence.",
+    commands=[list_evidence, verify, review, stamp, copy, export],
 )
 
 

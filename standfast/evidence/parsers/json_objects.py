@@ -6,6 +6,7 @@ Rules
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -52,6 +53,7 @@ _OBJECTS = (
 )  # fmt: skip
 _RESULTS = ("result", "outcome", "status", "success", "status_code")
 _DEVICES = ("device", "device_id", "user_agent", "userAgent", "http_user_agent")
+_COMMON = (TIMES, _ACCOUNTS, _ADDRESSES, _ACTIONS, _OBJECTS, _RESULTS, _DEVICES)
 _NAMES = ("name", "email", "id", "login")  # of an object in place of an account
 
 
@@ -70,40 +72,50 @@ def read_objects(raw: bytes) -> Iterator[Mapping[str, Any] | None]:
 
 def parse_object(number: int, event: Mapping[str, Any]) -> Record | None:
     """Parse an object of any provider; None if it has no time."""
-    for keys, parser in _PROVIDERS:
-        if all(key in event for key in keys):
-            found = parser(number, event)
-            break
-    else:
-        found = _by_names(number, event)
+    parser = _parser(tuple(event))
+    found = parser(number, event) if parser else _by_names(number, event)
     if found is None or found.text:
         return found
     return found._replace(text=orjson.dumps(event)[:LONGEST_TEXT].decode("utf-8", "replace"))
 
 
+@lru_cache(maxsize=1024)
+def _parser(keys: tuple[str, ...]) -> _Parser | None:
+    """Return the parser for objects with these keys; None without a provider."""
+    return next((parser for needed, parser in _PROVIDERS if set(needed) <= {*keys}), None)
+
+
+@lru_cache(maxsize=1024)
+def _present(keys: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Return the common names that an object has, by field of a record."""
+    return tuple(tuple(name for name in names if name in keys) for names in _COMMON)
+
+
 def _by_names(number: int, event: Mapping[str, Any]) -> Record | None:
-    at = next((found for key in TIMES if (found := moment(event.get(key)))), None)
+    times, accounts, addresses, actions, objects, results, devices = _present(tuple(event))
+    at = next((found for key in times if (found := moment(event[key]))), None)
     at = at or moment(inner(event, "id", "time"))  # Google Workspace
     if at is None:
         return None
-    events = event.get("events")
-    named = events[0] if isinstance(events, list) and events else event
+    action = _first(event, actions)
+    if not action and isinstance(events := event.get("events"), list) and events:
+        action = text_of(inner(events[0], "name"))
     return Record(
         at[0],
         number,
         at[1],
-        _first(event, _ACCOUNTS),
-        _first(event, _ADDRESSES),
-        _first(named if isinstance(named, dict) else event, _ACTIONS),
-        _first(event, _OBJECTS),
-        _first(event, _RESULTS),
-        _first(event, _DEVICES),
+        _first(event, accounts),
+        _first(event, addresses),
+        action,
+        _first(event, objects),
+        _first(event, results),
+        _first(event, devices),
     )
 
 
 def _first(event: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     for key in keys:
-        value = event.get(key)
+        value = event[key]
         if isinstance(value, dict):
             value = next((value[name] for name in _NAMES if value.get(name)), None)
         if text := text_of(value):

@@ -21,7 +21,7 @@ from standfast.evidence.parsers import journald, postgresql, windows_events
 from standfast.evidence.parsers.json_objects import TIMES, parse_object, read_objects
 from standfast.evidence.parsers.log_record import LONGEST_TEXT, Record
 from standfast.evidence.parsers.text_lines import parse_text
-from standfast.evidence.unpacked_pieces import NotUnpacked, unpacked_pieces
+from standfast.evidence.unpacked_pieces import NotUnpacked, Readable, unpacked_pieces
 
 LONGEST_JSON = 64 * 1024 * 1024  # bytes of one JSON text
 _HEAD = 64 * 1024
@@ -30,7 +30,7 @@ _JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
-def read_log(stream: BinaryIO, collected_at: datetime) -> Iterator[Record | int]:
+def read_log(stream: Readable, collected_at: datetime) -> Iterator[Record | int]:
     """Yield the records of a file, and the line of everything else."""
     unpacked = _Unpacked(stream)
     yield from _records(io.BufferedReader(unpacked, 256 * 1024), collected_at)
@@ -168,7 +168,7 @@ def _lines(stream: BinaryIO, longest: int) -> Iterator[tuple[int, bytes]]:
 class _Unpacked(io.RawIOBase):
     """Stream that unpacks gzip data and turns UTF-16 into UTF-8."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self.is_cut = False  # whether the rest could not be unpacked
         self._pieces = unpacked_pieces(stream, _HEAD)
         self._kept = self._next()

@@ -112,10 +112,9 @@ def _access_record(number: int, line: str, found: re.Match[str]) -> Record | Non
 
 @lru_cache(maxsize=4096)
 def _access_moment(text: str) -> int | None:
-    try:
-        at = datetime_moment(datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z"))
-    except ValueError:
-        return None
+    """Return the time of 25/Nov/2026:02:13:44 +0000; strptime is slower."""
+    month = _MONTHS.get(text[3:6], 0)
+    at = moment(f"{text[7:11]}-{month:02}-{text[:2]} {text[12:20]} {text[21:]}")
     return at[0] if at else None
 
 

@@ -78,10 +78,15 @@ class Installation:
         """Return the adapters that a plan may use: all of them, for reading."""
         return self.adapters.for_reading(self)
 
-    def record_event(self, subject: str, action: str, detail: JsonObject) -> None:
-        """Append an event that changes no row to the timeline, by this actor."""
+    def record_event(
+        self, subject: str, action: str, detail: JsonObject, *, by: str | None = None
+    ) -> None:
+        """Append an event that changes no row to the timeline, by this actor.
+
+        `by` is the name of a person who signed in.
+        """
         with self.ledger.database.write(
-            actor=self.actor, subject=subject, action=action, now=self.clock(), detail=detail
+            actor=by or self.actor, subject=subject, action=action, now=self.clock(), detail=detail
         ):
             pass
 

@@ -42,6 +42,7 @@ from standfast.usecases.evidence.bucket_copies import (
     second_location,
 )
 
+REVIEWED = "evidence.reviewed"  # event of a review of the logs, with the same detail
 EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
 STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
 _IS_GONE = "missing, although the ledger records it as frozen and sealed"
@@ -140,7 +141,7 @@ def recorded_evidence(installation: Installation, incident: str) -> Recorded:
     noted += [
         event.detail.get("custody", {})
         for event in events
-        if event.action in (EXPORTED, STAMPED, NOTED)
+        if event.action in (EXPORTED, REVIEWED, STAMPED, NOTED)
     ]
     for lines_by_name in noted:
         for name, line in cast("dict[str, str]", lines_by_name).items():

@@ -98,6 +98,9 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "evidence.exported":
             how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
             return f"exported the evidence, {how}"
+        case "evidence.reviewed":
+            how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
+            return f"reviewed the frozen logs, {how}"
         case "evidence.stamped":
             names = ", ".join(detail.get("custody", {}))
             return (

@@ -1,0 +1,165 @@
+"""`standfast evidence review`: one timeline of the frozen logs."""
+
+import ipaddress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath, sign_in_options
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.passphrase import signed_in
+from standfast.errors import ExitStatus, UsageError
+from standfast.local_time import second
+from standfast.plurals import counted
+from standfast.records import moment
+
+if TYPE_CHECKING:
+    from standfast.usecases.evidence.log_review import LogReview
+
+_MOST_NAMED = 20
+
+
+@command(
+    "review",
+    exits={
+        ExitStatus.DONE: "the timeline is shown; it may be empty",
+        ExitStatus.FAILED: "no evidence is valid, or the CSV file cannot be written",
+        ExitStatus.USAGE: "there is no such incident, source or evidence, or a value is not valid",
+        ExitStatus.REFUSED: "the person may not see values in clear",
+        ExitStatus.DAMAGED: "a log differs from its seal; the others are reviewed",
+    },
+    example="standfast evidence review inc-2026-0001 --account m.keller@example.com --csv rows.csv",
+)
+@click.argument("incident", help="The incident.")
+@click.option("--account", "accounts", multiple=True, help="Only records of this account.")
+@click.option(
+    "--address", "addresses", multiple=True, help="Only records from this address or network."
+)
+@click.option(
+    "--from", "since", default="", metavar="TIME", help="From this time on (ISO 8601, UTC)."
+)
+@click.option("--until", default="", metavar="TIME", help="Up to this time (ISO 8601, UTC).")
+@click.option("--source", "sources", multiple=True, help="Only records of this source.")
+@click.option("--contains", default="", metavar="TEXT", help="Only records with this text.")
+@click.option("--csv", type=FilePath(), help="Write all selected records to a new CSV file.")
+@click.option(
+    "--limit", type=click.IntRange(0, 100_000), default=100, help="The most records to show."
+)
+@click.option("--unmask", is_flag=True, help="Show values in clear; needs --as and --reason.")
+@click.option("--reason", default="", help="The reason for --unmask; it is recorded.")
+@sign_in_options("Sign in as this person, who has a role.")
+@click.pass_obj
+def review(
+    call: Call,
+    incident: str,
+    accounts: tuple[str, ...],
+    addresses: tuple[str, ...],
+    since: str,
+    until: str,
+    sources: tuple[str, ...],
+    contains: str,
+    csv: Path | None,
+    limit: int,
+    unmask: bool,
+    reason: str,
+) -> ExitStatus:
+    """Show the records of the frozen logs in order of time.
+
+    Card numbers, social-security numbers and mail addresses are masked.
+    """
+    from standfast.evidence.log_timeline import Selection
+    from standfast.usecases.evidence.log_review import InClear, ReviewRequest, review_logs
+
+    if unmask != bool(reason.strip()):
+        raise UsageError("arguments: --unmask needs --reason TEXT, and only --unmask does")
+    if unmask and call.as_person is None:
+        raise UsageError("arguments: --unmask needs --as PERSON, a person with a role")
+    selection = Selection(
+        accounts=frozenset(map(str.casefold, accounts)),
+        networks=tuple(map(_network, addresses)),
+        since=_time(since, "--from"),
+        until=_time(until, "--until"),
+        sources=frozenset(sources),
+        contains=contains.casefold(),
+    )
+    with call.installation() as installation:
+        person = signed_in(call, installation)
+        request = ReviewRequest(
+            selection=selection,
+            limit=limit,
+            in_clear=InClear(person=person, reason=reason.strip()) if unmask and person else None,
+            csv=csv.absolute() if csv else None,
+        )
+        found = review_logs(installation, incident, request)
+    document = found.as_json()
+    return call.say(
+        {"incident": incident, **document},
+        _lines(found, document, incident, csv),
+        found.exit_status,
+    )
+
+
+def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -> list[Line]:
+    rows = [
+        [
+            second(moment(str(row["at"])), "UTC") + ("?" if row["zone_assumed"] else ""),
+            str(row["source"]),
+            str(row["account"]),
+            str(row["address"]),
+            " ".join(filter(None, (str(row[name]) for name in ("action", "object", "result")))),
+            f"{_name(row['path'])}:{row['line']}",
+        ]
+        for row in found.rows
+    ]
+    headings = ("time", "source", "account", "address", "event", "log")
+    lines: list[Line] = [Table(headings=headings, rows=rows)] if rows else []
+    more = found.selected - len(rows)
+    lines += [
+        "",
+        f"{counted(found.selected, 'record')} selected of {document['records']:,}"
+        + (f"; {more:,} more than --limit shows" if more else "")
+        + (f"; all are in {csv}" if csv else "")
+        + ("." if found.is_masked else ", IN CLEAR."),
+    ]
+    lines += [
+        f"NOT RECORDS: {counted(log['lines'], 'line')} of {log['source']}, {_name(log['path'])}, "
+        f"from line {log['first'][0]} on"
+        for log in document["unparsed"][:_MOST_NAMED]
+    ]
+    if (others := len(document["unparsed"]) - _MOST_NAMED) > 0:
+        lines.append(f"NOT RECORDS: lines of {others:,} more logs; see --json")
+    lines += [f"LEFT OUT: {source}, of which a folder is damaged" for source in found.unsound]
+    lines += [
+        f"DAMAGED: {log['source']}, {_name(log['path'])}: {log['problem']}"
+        for log in document["altered"][:_MOST_NAMED]
+    ]
+    if document["altered"] or found.unsound:
+        lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
+    return lines
+
+
+def _name(path: object) -> str:
+    return str(path).rpartition("/")[2]
+
+
+def _network(text: str) -> "ipaddress.IPv4Network | ipaddress.IPv6Network":
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise UsageError(
+            f"--address {text!r}: not an address or a network. Write 203.0.113.9 or 203.0.113.0/24"
+        ) from None
+
+
+def _time(text: str, option: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: not a time. Write 2026-11-25T02:00:00Z") from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)

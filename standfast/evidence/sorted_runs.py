@@ -1,0 +1,72 @@
+"""External sort: rows of any number in order, with bounded memory.
+
+Rules
+- Rows are sorted in runs, which are written to a file and merged when they are read.
+- The file has no name, and its pages are encrypted under a key that exists in this process only. It
+  ends with the process, and its remains cannot be decrypted.
+- A run counts only after `keep`: the caller may find out late that its rows are not valid.
+"""
+
+import heapq
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+import zstandard
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+Row: TypeAlias = list[Any]  # of values that JSON can represent
+Run: TypeAlias = list[tuple[int, int]]  # offset and size of each page
+_PAGE = 256  # rows; while runs are merged, a page of each is in memory
+
+
+class SortedRuns:
+    """Rows on disk; close it after use."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - see close
+        self._cipher, self._end = AESGCM(secrets.token_bytes(32)), 0
+        self._packer, self._unpacker = (
+            zstandard.ZstdCompressor(level=1),
+            zstandard.ZstdDecompressor(),
+        )
+        self._kept: list[Run] = []
+
+    def close(self) -> None:
+        """Delete the rows."""
+        self._file.close()
+
+    def write(self, rows: list[Row]) -> Run:
+        """Sort rows and write them as one run, which does not count yet."""
+        rows.sort()
+        run: Run = []
+        for start in range(0, len(rows), _PAGE):
+            plain = self._packer.compress(orjson.dumps(rows[start : start + _PAGE]))
+            sealed = self._cipher.encrypt(_nonce(self._end), plain, None)
+            self._file.write(sealed)
+            run.append((self._end, len(sealed)))
+            self._end += len(sealed)
+        return run
+
+    def keep(self, run: Run) -> None:
+        """Count a run."""
+        self._kept.append(run)
+
+    def merged(self) -> Iterator[Row]:
+        """Yield the rows of all runs in order."""
+        return heapq.merge(*map(self._rows, self._kept))
+
+    def _rows(self, run: Run) -> Iterator[Row]:
+        for offset, size in run:
+            sealed = os.pread(self._file.fileno(), size, offset)
+            packed = self._cipher.decrypt(_nonce(offset), sealed, None)
+            yield from orjson.loads(self._unpacker.decompress(packed))
+
+
+def _nonce(offset: int) -> bytes:
+    """Return the nonce of a page, which is unique: an offset is written once."""
+    return offset.to_bytes(12, "big")

@@ -1,0 +1,294 @@
+"""Review of an incident's frozen logs: one timeline across sources.
+
+Rules
+- Values are masked. To see them in clear, an enrolled person with a role signs in with a reason.
+- The review is recorded in each folder's chain of custody and in the timeline of the incident
+  before a log is read.
+- A folder or log that differs from its seal is named and not read; the others are.
+- A CSV file has every selected record, in a new file that only its owner may read.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from standfast.adapters.factory.live_adapters import read_signing_key
+from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
+from standfast.evidence.custody import Act, append_custody
+from standfast.evidence.log_timeline import (
+    Event,
+    Log,
+    Marks,
+    Selection,
+    Tally,
+    collect_events,
+    merged_events,
+)
+from standfast.evidence.manifest import Kind, Manifest
+from standfast.evidence.parsers.log_record import as_datetime
+from standfast.evidence.seal import FILES_FOLDER, read_sealed
+from standfast.evidence.sorted_runs import SortedRuns
+from standfast.evidence.text_masking import mask_text
+from standfast.records import Json, JsonObject, moment, timestamp
+from standfast.spreadsheet_csv import formula_safe
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.frozen_folders import (
+    REVIEWED,
+    Frozen,
+    frozen,
+    no_evidence_found,
+)
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "�")
+_FIELDS = ("account", "address", "action", "object", "result", "device", "place", "text")
+COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InClear:
+    """The permission to see values in clear."""
+
+    person: str  # that signed in
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewRequest:
+    """Records to show, and how."""
+
+    selection: Selection = field(default_factory=Selection)
+    limit: int = 100
+    in_clear: InClear | None = None
+    csv: Path | None = None
+
+
+@dataclass(kw_only=True)
+class LogReview:
+    """The result of a review."""
+
+    logs: Sequence[Tally]
+    unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
+    is_masked: bool
+    rows: list[JsonObject] = field(default_factory=list)  # the first ones, as they are shown
+    selected: int = 0
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """DAMAGED if evidence differs from its seal, else DONE."""
+        is_altered = self.unsound or any(log.problem for log in self.logs)
+        return ExitStatus.DAMAGED if is_altered else ExitStatus.DONE
+
+    def as_json(self) -> JsonObject:
+        """Return the JSON form."""
+        return {
+            "is_masked": self.is_masked,
+            "records": sum(log.records for log in self.logs if not log.problem),
+            "selected": self.selected,
+            "timeline": [*self.rows],
+            "unparsed": [
+                {
+                    "source": log.log.source,
+                    "path": mask_text(log.log.path),
+                    "lines": log.unparsed,
+                    "first": [*log.first_unparsed],
+                    "records": log.records,
+                }
+                for log in self.logs
+                if log.unparsed
+            ],
+            "altered": [
+                {"source": log.log.source, "path": mask_text(log.log.path), "problem": log.problem}
+                for log in self.logs
+                if log.problem
+            ],
+            "unsound": [*self.unsound],
+        }
+
+
+class Display:
+    """Events as rows that may be shown."""
+
+    def __init__(self, logs: Sequence[Log], *, is_masked: bool) -> None:
+        self._logs = logs
+        self.text: Callable[[str], str] = mask_text if is_masked else str
+        self.value = lru_cache(maxsize=65_536)(self.text)
+
+    def row(self, event: Event) -> dict[str, Json]:
+        """Return the row of an event, by column."""
+        log = self._logs[event.log]
+        return {
+            "at": timestamp(as_datetime(event.at)),
+            "zone_assumed": event.is_zone_assumed,
+            "source": log.source,
+            "path": self.value(log.path),
+            "line": event.line,
+            **{name: self.value(getattr(event, name)) for name in _FIELDS[:-1]},
+            "text": self.text(event.text),
+        }
+
+
+def review_logs(installation: Installation, incident_id: str, request: ReviewRequest) -> LogReview:
+    """Review an incident's frozen logs.
+
+    Raise UsageError for an unknown incident, source or an existing CSV file, Refused for a person
+    without a role, StandfastError if no evidence is valid.
+    """
+    installation.ledger.incidents.get(incident_id)
+    _refuse_without_role(installation, request.in_clear)
+    with collected_logs(installation, incident_id, request, Marks(selection=request.selection)) as (
+        review,
+        events,
+    ):
+        display = Display([tally.log for tally in review.logs], is_masked=review.is_masked)
+        with _csv_writer(request.csv) as write:
+            for event in events:
+                if not event.is_selected:
+                    continue
+                review.selected += 1
+                if write or review.selected <= request.limit:
+                    row = display.row(event)
+                    if review.selected <= request.limit:
+                        review.rows.append(row)
+                    if write:
+                        write(row)
+    return review
+
+
+@contextmanager
+def collected_logs(
+    installation: Installation, incident_id: str, request: ReviewRequest, marks: Marks
+) -> Iterator[tuple[LogReview, Iterator[Event]]]:
+    """Record the review, read the logs, and return their events by time."""
+    folders = frozen(installation.config, incident_id)
+    if not folders:
+        raise no_evidence_found(installation, incident_id)
+    sources = {folder.source for folder in folders}
+    if unknown := request.selection.sources - sources:
+        raise UsageError(
+            f"source {min(unknown)!r}: not in the evidence of {incident_id}. Its sources are "
+            f"{', '.join(sorted(sources))}."
+        )
+    sound = _recorded(installation, incident_id, folders, request.in_clear)
+    key = read_signing_key(installation.config.custody.key).public_key()
+    logs = list(
+        chain.from_iterable(_logs(folder, read_sealed(folder.folder, key)) for folder in sound)
+    )
+    with closing(SortedRuns(installation.config.custody.folder)) as runs:
+        tallies = collect_events(logs, marks, runs)
+        unsound = {folder.source for folder in folders if folder not in sound}
+        review = LogReview(
+            logs=tallies, unsound=tuple(sorted(unsound)), is_masked=request.in_clear is None
+        )
+        yield review, merged_events(runs)
+
+
+def _refuse_without_role(installation: Installation, in_clear: InClear | None) -> None:
+    if in_clear is None:
+        return
+    person = installation.ledger.people.get(in_clear.person)
+    if not person.roles:
+        raise Refused(
+            f"{person.name!r}: has no role, so values stay masked. Ask somebody with a role."
+        )
+    if why := installation.ledger.people.objection(person.name, person.roles, installation.clock()):
+        raise Refused(why)
+
+
+def _recorded(
+    installation: Installation,
+    incident_id: str,
+    folders: Sequence[Frozen],
+    in_clear: InClear | None,
+) -> list[Frozen]:
+    """Record the review; return the folders with a valid chain of custody."""
+    detail: dict[str, Json] = {"is_masked": in_clear is None}
+    act = "logs reviewed, masked"
+    by = None
+    if in_clear:
+        detail["reason"] = in_clear.reason
+        act = f"logs reviewed in clear: {in_clear.reason}"
+        by = in_clear.person
+    custody: dict[str, Json] = {}
+    sound = []
+    for folder in folders:
+        if folder.problems:
+            continue
+        try:
+            line = append_custody(
+                folder.folder,
+                at=installation.clock(),
+                who=by or installation.actor,
+                act=Act.VIEWED,
+                detail=act,
+            )
+        except Damaged:
+            continue
+        custody[f"{folder.source}/{folder.folder.name}"] = line.hash
+        sound.append(folder)
+    if not sound:
+        raise StandfastError(
+            f"evidence of {incident_id}: no folder is valid. Run `standfast evidence verify "
+            f"{incident_id}`."
+        )
+    installation.record_event(incident_id, REVIEWED, {**detail, "custody": custody}, by=by)
+    return sound
+
+
+def _logs(folder: Frozen, manifest: Manifest) -> Iterator[Log]:
+    for item in manifest.items:
+        if item.kind is Kind.FILE:
+            yield Log(
+                source=folder.source,
+                path=item.path,
+                sha256=item.sha256,
+                collected_at=moment(manifest.ended),
+                open=partial(_open, folder.folder / FILES_FOLDER / item.location),
+            )
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, _READ), "rb")
+
+
+@contextmanager
+def _csv_writer(path: Path | None) -> Iterator[Callable[[JsonObject], None] | None]:
+    """Return the writer of rows into a new CSV file, if one is wanted."""
+    if path is None:
+        yield None
+        return
+    if os.path.lexists(path):
+        raise UsageError(f"{path}: it exists already. Name a new file with --csv.")
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, _NEW, 0o600), "w", encoding="utf-8", newline="") as stream:
+            yield _row_writer(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.rename(path)
+    except OSError as error:
+        raise StandfastError(
+            f"{path}: cannot be written: {error.strerror or type(error).__name__}. Name a new file "
+            "in a folder with free space where this user may write."
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _row_writer(stream: IO[str]) -> Callable[[JsonObject], None]:
+    writer = csv.writer(stream)
+    writer.writerow(COLUMNS)
+
+    def write(row: JsonObject) -> None:
+        cells = (str(row[column]).translate(_CONTROLS) for column in COLUMNS)
+        writer.writerow(map(formula_safe, cells))
+
+    return write

@@ -1,0 +1,152 @@
+"""A review of frozen logs: one timeline, masked, recorded, and only of what is sealed."""
+
+import csv
+import ipaddress
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.errors import ExitStatus, Refused, UsageError
+from standfast.evidence.custody import Act, read_custody
+from standfast.evidence.log_timeline import Selection
+from standfast.evidence.seal import FILES_FOLDER
+from standfast.records import Mode
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
+from standfast.usecases.evidence.log_review import InClear, LogReview, ReviewRequest, review_logs
+from standfast.usecases.incidents.lifecycle import advance, open_incident
+from tests.usecases.evidence.test_frozen_folders import KEEP_LOGS
+from tests.usecases.installations import enrol_people, furnish, installation_at
+
+LOGS = {
+    "web.log": (
+        '203.0.113.9 - alice@example.net [25/Nov/2026:02:13:44 +0000] "GET /pay?pan='
+        '4111111111111111 HTTP/1.1" 200 5\n'
+        '10.0.0.7 - bob [25/Nov/2026:02:13:50 +0000] "GET /customers/7 HTTP/1.1" 200 5\n'
+        "no record\n"
+    ),
+    "app.jsonl": (
+        '{"time": "2026-11-25T02:13:47Z", "user": "bob", "action": "=cmd", "ip": "10.0.0.7"}\n'
+    ),
+}
+
+
+class Case:
+    """An incident that froze the logs."""
+
+    def __init__(self, installation: Installation, incident: str) -> None:
+        self.installation, self.incident = installation, incident
+        (self.sealed,) = (found.folder for found in frozen(installation.config, incident))
+
+    def review(self, selection: Selection | None = None, **more: Any) -> LogReview:
+        request = ReviewRequest(selection=selection or Selection(), **more)
+        return review_logs(self.installation, self.incident, request)
+
+    def events(self) -> list[Any]:
+        timeline = self.installation.ledger.timeline(self.incident)
+        return [event for event in timeline if event.action == "evidence.reviewed"]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Case]:
+    config_file = furnish(tmp_path)
+    config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks" / "keep-logs.yaml").write_text(KEEP_LOGS)
+    logs = tmp_path / "logs"
+    for log in logs.iterdir():
+        log.unlink()
+    for name, content in LOGS.items():
+        (logs / name).write_text(content)
+    with installation_at(config_file) as installation:
+        enrol_people(installation)
+        opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+        advance(installation, opened.incident, "direct")
+        yield Case(installation, opened.incident)
+
+
+def test_timeline_is_ordered_across_logs(case: Case) -> None:
+    found = case.review()
+    assert [(row["line"], row["account"]) for row in found.rows] == [
+        (1, "a***@example.net"),
+        (1, "bob"),
+        (2, "bob"),
+    ]
+    assert "1111 HTTP" in str(found.rows[0]["text"])
+    assert "41111111" not in str(found.as_json())
+    (unparsed,) = found.as_json()["unparsed"]  # type: ignore[misc, union-attr]
+    assert (unparsed["lines"], unparsed["first"]) == (1, [3])  # type: ignore[index, call-overload]
+    assert found.exit_status is ExitStatus.DONE
+
+
+@pytest.mark.parametrize(
+    ("selection", "selected"),
+    [
+        (Selection(accounts=frozenset({"alice@example.net"})), 1),
+        (Selection(networks=(ipaddress.ip_network("10.0.0.0/24"),)), 2),
+        (Selection(since=datetime(2026, 11, 25, 2, 13, 47, tzinfo=UTC)), 2),
+        (Selection(until=datetime(2026, 11, 25, 2, 13, 47, tzinfo=UTC)), 2),
+        (Selection(contains="customers/"), 1),
+    ],
+)
+def test_selection_limits_what_is_shown(case: Case, selection: Selection, selected: int) -> None:
+    found = case.review(selection, limit=1)
+    assert (found.selected, len(found.rows)) == (selected, 1)
+
+
+def test_unknown_source_is_refused(case: Case) -> None:
+    with pytest.raises(UsageError):
+        case.review(Selection(sources=frozenset({"elsewhere"})))
+
+
+def test_csv_has_no_formula(case: Case, tmp_path: Path) -> None:
+    written = tmp_path / "rows.csv"
+    case.review(csv=written, limit=0)
+    with written.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["action"] for row in rows] == ["GET", "'=cmd", "GET"]
+    assert written.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(UsageError):
+        case.review(csv=written)
+
+
+def test_review_in_clear_is_recorded(case: Case) -> None:
+    found = case.review(in_clear=InClear(person="lee", reason="court order"))
+    assert found.rows[0]["account"] == "alice@example.net"
+    line = read_custody(case.sealed)[-1]
+    assert (line.act, line.who) == (Act.VIEWED, "lee")
+    assert "court order" in line.detail
+    (event,) = case.events()
+    assert (event.actor, event.detail["reason"]) == ("lee", "court order")
+    assert [*event.detail["custody"].values()] == [line.hash]
+    assert verify_frozen(case.installation, case.incident).exit_status is ExitStatus.DONE
+
+
+def test_person_without_role_sees_masked_values(case: Case) -> None:
+    lee = case.installation.ledger.people.get("lee")
+    case.installation.ledger.people.enrol(
+        name="newcomer",
+        full_name="New Comer",
+        mail="newcomer@example.com",
+        accounts=[],
+        roles=[],
+        public_key=lee.public_key,
+        salt=lee.salt,
+        enrolled_by="os:test",
+        now=case.installation.clock(),
+    )
+    with pytest.raises(Refused):
+        case.review(in_clear=InClear(person="newcomer", reason="curious"))
+    assert case.events() == []
+
+
+def test_altered_log_is_left_out(case: Case) -> None:
+    (log,) = (case.sealed / FILES_FOLDER).rglob("app.jsonl")
+    log.chmod(0o600)
+    log.write_text(LOGS["app.jsonl"].replace("bob", "eve"))
+    found = case.review()
+    assert found.exit_status is ExitStatus.DAMAGED
+    assert [row["account"] for row in found.rows] == ["a***@example.net", "bob"]
