@@ -30,6 +30,7 @@ from standfast.config.sections.monitoring import HeartbeatsConfig, IncidentEvent
 from standfast.config.sections.notices import NoticesConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.config.sections.procedures import CommandConfig, ProcedureName, RequestConfig
+from standfast.config.sections.review import ReviewConfig
 from standfast.config.sections.senders import SenderConfig
 from standfast.config.sections.services import ServiceConfig
 from standfast.config.sections.triggers import AnyTriggerConfig, Network, TriggerName
@@ -356,6 +357,9 @@ class Config(Section):
     evidence: Mapping[Name, EvidenceConfig] = Field(default={}, description="Sources of evidence.")
     custody: CustodyConfig = Field(
         default={}, validate_default=True, description="Storage of evidence."
+    )
+    review: ReviewConfig = Field(
+        default={}, validate_default=True, description="Detections in frozen logs."
     )
     senders: Mapping[Name, SenderConfig] = Field(default={}, description="Senders of notices.")
     audiences: Mapping[Name, AudienceConfig] = Field(

@@ -13,6 +13,7 @@ Rules
 """
 
 import codecs
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,13 +21,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from standfast.evidence.text_masking import Masked, mask_text
-from standfast.evidence.unpacked_pieces import (
-    HashedReader,
-    NotUnpacked,
-    TooLarge,
-    Truncated,
-    unpacked_pieces,
-)
+from standfast.evidence.unpacked_pieces import NotUnpacked, TooLarge, Truncated, unpacked_pieces
 
 NOT_TEXT = "is not text, so its sensitive items cannot be found"
 TOO_LARGE = "unpacks to more than is unpacked here"
@@ -45,6 +40,18 @@ class MaskedCopy:
     left_out: str = ""  # the reason, if there is no copy
 
 
+class _Hashed:
+    """Reader that hashes what it reads."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.hash = stream, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(size)
+        self.hash.update(piece)
+        return piece
+
+
 class _LeftOut(Exception):
     """The file has no masked copy; the message is the reason."""
 
@@ -54,13 +61,14 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
 
     If the result has `left_out`, discard what was written so far. OSError is not translated.
     """
-    read, found, left_out = HashedReader(source), Masked(), ""
+    read, found, left_out = _Hashed(source), Masked(), ""
     try:
         for piece in _masked(_pieces(read), title, found):
             target.write(piece)
     except _LeftOut as why:
         left_out = str(why)
-    read.finish()
+    while read.read(_PIECE):
+        pass  # the hash covers the rest of the file too
     return MaskedCopy(sha256=read.hash.hexdigest(), found=found, left_out=left_out)
 
 
@@ -104,7 +112,7 @@ def _cut(texts: Iterator[str]) -> Iterator[str]:
     yield kept
 
 
-def _pieces(read: HashedReader) -> Iterator[bytes]:
+def _pieces(read: _Hashed) -> Iterator[bytes]:
     """Yield a file in pieces; gzip data are unpacked."""
     try:
         yield from unpacked_pieces(read, _PIECE)

@@ -1,6 +1,5 @@
-"""Pieces of a file, hashed and unpacked (gzip) within limits."""
+"""Pieces of a file in order; gzip data are unpacked within limits."""
 
-import hashlib
 import zlib
 from collections.abc import Iterator
 from typing import Protocol
@@ -15,24 +14,6 @@ class Readable(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most `size` bytes."""
-
-
-class HashedReader:
-    """Reader that hashes what it reads."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream, self.hash = stream, hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return at most `size` bytes."""
-        piece = self._stream.read(size)
-        self.hash.update(piece)
-        return piece
-
-    def finish(self) -> None:
-        """Read the rest, so that the hash covers the whole file."""
-        while self.read(PIECE):
-            pass
 
 
 class NotUnpacked(Exception):

@@ -45,6 +45,12 @@ _MOST_NAMED = 20
 @click.option("--until", default="", metavar="TIME", help="Up to this time (ISO 8601, UTC).")
 @click.option("--source", "sources", multiple=True, help="Only records of this source.")
 @click.option("--contains", default="", metavar="TEXT", help="Only records with this text.")
+@click.option(
+    "--indicators",
+    type=FilePath(),
+    metavar="FILE",
+    help="Only records with an indicator of this list or STIX 2.1 bundle.",
+)
 @click.option("--csv", type=FilePath(), help="Write all selected records to a new CSV file.")
 @click.option(
     "--limit", type=click.IntRange(0, 100_000), default=100, help="The most records to show."
@@ -62,6 +68,7 @@ def review(
     until: str,
     sources: tuple[str, ...],
     contains: str,
+    indicators: Path | None,
     csv: Path | None,
     limit: int,
     unmask: bool,
@@ -71,6 +78,7 @@ def review(
 
     Card numbers, social-security numbers and mail addresses are masked.
     """
+    from standfast.evidence.indicator_list import read_indicator_list
     from standfast.evidence.log_timeline import Selection
     from standfast.usecases.evidence.log_review import InClear, ReviewRequest, review_logs
 
@@ -93,6 +101,7 @@ def review(
             limit=limit,
             in_clear=InClear(person=person, reason=reason.strip()) if unmask and person else None,
             csv=csv.absolute() if csv else None,
+            indicators=read_indicator_list(indicators) if indicators else None,
         )
         found = review_logs(installation, incident, request)
     document = found.as_json()
@@ -118,6 +127,20 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     headings = ("time", "source", "account", "address", "event", "log")
     lines: list[Line] = [Table(headings=headings, rows=rows)] if rows else []
     more = found.selected - len(rows)
+    if document["findings"]:
+        headings = ("finding", "account", "address", "first", "lines", "threshold")
+        cells = [
+            [
+                item["rule"],
+                item["account"],
+                item["address"],
+                second(moment(item["first"]), "UTC"),
+                _lines_of(item),
+                item["threshold"],
+            ]
+            for item in document["findings"][:_MOST_NAMED]
+        ]
+        lines += ["", Table(headings=headings, rows=cells)]
     lines += [
         "",
         f"{counted(found.selected, 'record')} selected of {document['records']:,}"
@@ -132,6 +155,12 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     ]
     if (others := len(document["unparsed"]) - _MOST_NAMED) > 0:
         lines.append(f"NOT RECORDS: lines of {others:,} more logs; see --json")
+    if (more := len(document["findings"]) - _MOST_NAMED) > 0:
+        lines.append(f"{more:,} more findings; see --json")
+    if not found.is_complete:
+        lines.append("INCOMPLETE: too many accounts or addresses for the detections to follow all.")
+    if found.not_applied:
+        lines.append(f"NOT APPLIED: indicators {', '.join(found.not_applied[:_MOST_NAMED])}")
     lines += [f"LEFT OUT: {source}, of which a folder is damaged" for source in found.unsound]
     lines += [
         f"DAMAGED: {log['source']}, {_name(log['path'])}: {log['problem']}"
@@ -140,6 +169,11 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     if document["altered"] or found.unsound:
         lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
     return lines
+
+
+def _lines_of(finding: Any) -> str:
+    first = finding["lines"][0]
+    return f"{finding['count']:,} from {_name(first['path'])}:{first['line']}"
 
 
 def _name(path: object) -> str:

@@ -67,7 +67,12 @@ def moment_in(text: str) -> Moment | None:
 
 def datetime_moment(value: datetime) -> Moment | None:
     """Return an aware datetime as a moment."""
-    return _in_range((value - _EPOCH) // _MICROSECOND, False)
+    return _in_range(microseconds(value), False)
+
+
+def microseconds(value: datetime) -> int:
+    """Return an aware datetime in microseconds since 1970."""
+    return (value - _EPOCH) // _MICROSECOND
 
 
 def as_datetime(at: int) -> datetime:
@@ -115,7 +120,7 @@ def _second(text: str, zone: str) -> int | None:
         read = datetime.fromisoformat(text + offset)
     except ValueError:
         return None
-    return (read - _EPOCH) // _MICROSECOND
+    return microseconds(read)
 
 
 def _in_range(at: int, is_assumed: bool) -> Moment | None:

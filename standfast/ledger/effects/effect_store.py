@@ -197,6 +197,20 @@ class Effects:
         )
         return [row.target for row in found]
 
+    def lock_periods(self, incident_id: str) -> list[tuple[str, datetime, datetime | None]]:
+        """Return each locked account, when it was locked, and when unlocked."""
+        rows = self.find(effect.c.incident == incident_id, effect.c.state == "done")
+        statement = (
+            select(effect.c.token, func.coalesce(attempt.c.ended_at, attempt.c.submitted_at))
+            .join(attempt, attempt.c.token == effect.c.attempt)
+            .where(effect.c.incident == incident_id, effect.c.state == "done")
+        )
+        with self._database.reading() as connection:
+            times = {row[0]: row[1] for row in connection.execute(statement)}
+        ends = {row.undoes: times.get(row.token) for row in rows if row.undoes}
+        locks = (row for row in rows if row.verb == LOCK and row.token in times)
+        return [(row.target, times[row.token], ends.get(row.token)) for row in locks]
+
     def frozen(self, incident_id: str) -> list[EffectRow]:
         """Return the snapshots of evidence that this incident sealed on disk."""
         found = self.find(effect.c.incident == incident_id, effect.c.verb == SNAPSHOT)

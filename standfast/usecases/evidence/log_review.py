@@ -4,6 +4,7 @@ Rules
 - Values are masked. To see them in clear, an enrolled person with a role signs in with a reason.
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
   before a log is read.
+- Detections see every record. A finding is shown if one of its lines is selected.
 - A folder or log that differs from its seal is named and not read; the others are.
 - A CSV file has every selected record, in a new file that only its owner may read.
 """
@@ -16,12 +17,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody
+from standfast.evidence.detections import Detector, Finding, LockPeriod, Thresholds
+from standfast.evidence.indicator_list import IndicatorList
+from standfast.evidence.item_file import open_item
 from standfast.evidence.log_timeline import (
+    LONGEST_TEXT,
     Event,
     Log,
     Marks,
@@ -31,8 +36,8 @@ from standfast.evidence.log_timeline import (
     merged_events,
 )
 from standfast.evidence.manifest import Kind, Manifest
-from standfast.evidence.parsers.log_record import as_datetime
-from standfast.evidence.seal import FILES_FOLDER, read_sealed
+from standfast.evidence.parsers.log_record import as_datetime, microseconds
+from standfast.evidence.seal import read_sealed
 from standfast.evidence.sorted_runs import SortedRuns
 from standfast.evidence.text_masking import mask_text
 from standfast.records import Json, JsonObject, moment, timestamp
@@ -45,11 +50,10 @@ from standfast.usecases.evidence.frozen_folders import (
     no_evidence_found,
 )
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "�")
 _FIELDS = ("account", "address", "action", "object", "result", "device", "place", "text")
-COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS)
+COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,7 @@ class ReviewRequest:
     limit: int = 100
     in_clear: InClear | None = None
     csv: Path | None = None
+    indicators: IndicatorList | None = None  # also select the records that have any of them
 
 
 @dataclass(kw_only=True)
@@ -79,6 +84,9 @@ class LogReview:
     is_masked: bool
     rows: list[JsonObject] = field(default_factory=list)  # the first ones, as they are shown
     selected: int = 0
+    findings: list[JsonObject] = field(default_factory=list)  # with a line that is selected
+    is_complete: bool = True  # whether detections could follow every account and address
+    not_applied: tuple[str, ...] = ()  # indicators of the list that are not understood
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -93,6 +101,9 @@ class LogReview:
             "records": sum(log.records for log in self.logs if not log.problem),
             "selected": self.selected,
             "timeline": [*self.rows],
+            "findings": [*self.findings],
+            "findings_complete": self.is_complete,
+            "indicators_not_applied": [*self.not_applied],
             "unparsed": [
                 {
                     "source": log.log.source,
@@ -131,7 +142,28 @@ class Display:
             "path": self.value(log.path),
             "line": event.line,
             **{name: self.value(getattr(event, name)) for name in _FIELDS[:-1]},
-            "text": self.text(event.text),
+            "text": self.text(event.text)[:LONGEST_TEXT],
+            "indicators": ", ".join(map(self.value, event.indicators)),
+        }
+
+    def finding(self, found: Finding) -> JsonObject:
+        """Return a finding as it is shown."""
+        return {
+            "rule": found.rule,
+            "threshold": found.threshold,
+            "account": self.value(found.account),
+            "address": self.value(found.address),
+            "first": timestamp(as_datetime(found.first)),
+            "last": timestamp(as_datetime(found.last)),
+            "count": found.count,
+            "lines": [
+                {
+                    "source": self._logs[log].source,
+                    "path": self.value(self._logs[log].path),
+                    "line": line,
+                }
+                for log, line in found.lines
+            ],
         }
 
 
@@ -143,14 +175,17 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
     """
     installation.ledger.incidents.get(incident_id)
     _refuse_without_role(installation, request.in_clear)
-    with collected_logs(installation, incident_id, request, Marks(selection=request.selection)) as (
-        review,
-        events,
-    ):
+    indicators = request.indicators
+    marks = Marks(
+        selection=request.selection, indicators=indicators.matches if indicators else None
+    )
+    detector = _detector(installation, incident_id)
+    with collected_logs(installation, incident_id, request, marks) as (review, events):
         display = Display([tally.log for tally in review.logs], is_masked=review.is_masked)
         with _csv_writer(request.csv) as write:
             for event in events:
-                if not event.is_selected:
+                detector.see(event)
+                if not event.is_selected or (indicators and not event.indicators):
                     continue
                 review.selected += 1
                 if write or review.selected <= request.limit:
@@ -159,7 +194,34 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
                         review.rows.append(row)
                     if write:
                         write(row)
+        review.findings = [
+            display.finding(found) for found in detector.findings if found.is_selected
+        ]
+    review.is_complete = detector.is_complete
+    review.not_applied = tuple(indicators.not_applied) if indicators else ()
     return review
+
+
+def _detector(installation: Installation, incident_id: str) -> Detector:
+    settings = installation.config.review
+    locks = installation.ledger.effects.lock_periods(incident_id)
+    return Detector(
+        Thresholds(
+            accounts_per_address=settings.accounts_per_address,
+            records_per_hour=settings.records_per_hour,
+            known_sign_ins=settings.known_sign_ins,
+            travel_kmh=settings.travel_kmh,
+            travel_hours=settings.travel_hours,
+        ),
+        [
+            LockPeriod(
+                account=target.partition(":")[2],
+                begin=microseconds(begin),
+                end=microseconds(end) if end else None,
+            )
+            for target, begin, end in locks
+        ],
+    )
 
 
 @contextmanager
@@ -248,14 +310,9 @@ def _logs(folder: Frozen, manifest: Manifest) -> Iterator[Log]:
             yield Log(
                 source=folder.source,
                 path=item.path,
-                sha256=item.sha256,
                 collected_at=moment(manifest.ended),
-                open=partial(_open, folder.folder / FILES_FOLDER / item.location),
+                open=partial(open_item, folder.folder, item),
             )
-
-
-def _open(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, _READ), "rb")
 
 
 @contextmanager

@@ -190,3 +190,7 @@ def test_locked_accounts_exclude_unlocked_ones(ledger: Ledger) -> None:
     )
     ledger.attempts.receipt(unlock, results(unlock), who, NOW)
     assert ledger.effects.locked_targets(incident) == ["agents:bob"]
+    periods = {target: (begin, end) for target, begin, end in ledger.effects.lock_periods(incident)}
+    assert periods["agents:bob"][1] is None
+    assert (unlocked := periods["agents:alice"][1])
+    assert unlocked >= periods["agents:alice"][0]

@@ -11,14 +11,14 @@ import pytest
 
 from standfast.errors import ExitStatus, Refused, UsageError
 from standfast.evidence.custody import Act, read_custody
+from standfast.evidence.item_file import FILES_FOLDER
 from standfast.evidence.log_timeline import Selection
-from standfast.evidence.seal import FILES_FOLDER
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.evidence.log_review import InClear, LogReview, ReviewRequest, review_logs
 from standfast.usecases.incidents.lifecycle import advance, open_incident
-from tests.usecases.evidence.test_frozen_folders import KEEP_LOGS
+from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
 LOGS = {
@@ -77,8 +77,8 @@ def test_timeline_is_ordered_across_logs(case: Case) -> None:
     ]
     assert "1111 HTTP" in str(found.rows[0]["text"])
     assert "41111111" not in str(found.as_json())
-    (unparsed,) = found.as_json()["unparsed"]  # type: ignore[misc, union-attr]
-    assert (unparsed["lines"], unparsed["first"]) == (1, [3])  # type: ignore[index, call-overload]
+    (unparsed,) = [log for log in found.logs if log.unparsed]
+    assert (unparsed.unparsed, unparsed.first_unparsed) == (1, [3])
     assert found.exit_status is ExitStatus.DONE
 
 

@@ -1,0 +1,293 @@
+"""Detections in a timeline: rules over records, each with its threshold.
+
+    detector = Detector(thresholds, locks)
+    for event in events:      # in order of time
+        detector.see(event)
+    detector.findings
+
+Rules
+- A finding names its rule, the threshold, and the lines that it rests on: the first ones and their
+  number. It is a reason to look, not a proof.
+- One finding stands for all that happens within its window to the same account or address.
+- Memory is bounded: beyond MOST_KEYS accounts, addresses or devices, new ones are not followed, and
+  `is_complete` is false.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from standfast.evidence.log_timeline import Event
+from standfast.evidence.parsers.log_record import SIGN_IN, SUCCESS
+
+MOST_KEYS = 1_000_000
+MOST_LINES = 20  # of a finding that are kept
+MOST_FINDINGS = 1_000
+_MOST_EVENTS = 100_000  # of one account or address in an hour
+_HOUR = 3600 * 10**6
+_SHORTEST_KM = 100  # below it, the place of an address is a guess
+_EARTH_KM = 6371.0
+
+AFTER_LOCK = "sign-in after lock"
+MANY_ACCOUNTS = "many accounts from one address"
+FIRST_SEEN = "first-seen device or address"
+TRAVEL = "impossible travel"
+MASS_ACCESS = "mass record access"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """The configured limits of the rules."""
+
+    accounts_per_address: int
+    records_per_hour: int
+    known_sign_ins: int
+    travel_kmh: int
+    travel_hours: int
+    counts_records: bool = False  # whether records of customers count, instead of all objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockPeriod:
+    """The time in which an account was locked, in microseconds since 1970."""
+
+    account: str  # as its directory names it
+    begin: int
+    end: int | None = None
+
+
+@dataclass(kw_only=True)
+class Finding:
+    """One thing that a rule found."""
+
+    rule: str
+    threshold: str
+    account: str = ""
+    address: str = ""
+    first: int  # time of the first and of the last line
+    last: int
+    count: int = 0  # of lines
+    lines: list[tuple[int, int]] = field(default_factory=list)  # log and line of the first ones
+    is_selected: bool = False  # whether one of the lines is selected
+
+    def add(self, event: Event) -> None:
+        """Add a line."""
+        self.first, self.last = min(self.first, event.at), max(self.last, event.at)
+        self.count += 1
+        self.is_selected = self.is_selected or event.is_selected
+        if len(self.lines) < MOST_LINES:
+            self.lines.append((event.log, event.line))
+
+
+@dataclass(kw_only=True)
+class _Window:
+    """The events of one key within an hour, and its open finding."""
+
+    events: deque[tuple[Event, str]] = field(default_factory=deque)
+    counts: dict[str, int] = field(default_factory=dict)
+    finding: Finding | None = None
+
+    def add(self, event: Event, value: str) -> int:
+        """Add an event; return the number of different values in the hour."""
+        events, counts = self.events, self.counts
+        while events and (events[0][0].at < event.at - _HOUR or len(events) == _MOST_EVENTS):
+            _, old = events.popleft()
+            counts[old] -= 1
+            if not counts[old]:
+                del counts[old]
+        events.append((event, value))
+        counts[value] = counts.get(value, 0) + 1
+        return len(counts)
+
+
+@dataclass(kw_only=True)
+class _Known:
+    """The earlier sign-ins of an account."""
+
+    sign_ins: int = 0
+    values: set[str] = field(default_factory=set)  # its addresses and devices
+    last: Event | None = None  # the last one with a place
+
+
+class Detector:
+    """All rules over one timeline."""
+
+    def __init__(self, thresholds: Thresholds, locks: Sequence[LockPeriod]) -> None:
+        self._thresholds = thresholds
+        self._locks: dict[str, list[LockPeriod]] = {}
+        for lock in locks:
+            self._locks.setdefault(lock.account.casefold(), []).append(lock)
+        self._after_lock: dict[str, Finding] = {}
+        self._by_address: dict[str, _Window] = {}
+        self._by_account: dict[str, _Window] = {}
+        self._known: dict[str, _Known] = {}
+        self._keys = 0
+        self.findings: list[Finding] = []
+        self.is_complete = True
+
+    def see(self, event: Event) -> None:
+        """Apply every rule to the next event."""
+        if event.action == SIGN_IN:
+            self._see_accounts(event)
+            if event.result == SUCCESS and event.account:
+                self._see_lock(event)
+                self._see_known(event)
+        elif event.account:
+            self._see_access(event)
+
+    def _see_lock(self, event: Event) -> None:
+        account = event.account.casefold()
+        for lock in self._locks.get(account, ()):
+            if lock.begin < event.at and (lock.end is None or event.at < lock.end):
+                finding = self._after_lock.get(account) or self._found(
+                    AFTER_LOCK, "any successful sign-in while locked", event, account=event.account
+                )
+                self._after_lock[account] = finding
+                finding.add(event)
+                return
+
+    def _see_accounts(self, event: Event) -> None:
+        if not event.address or not event.account:
+            return
+        limit = self._thresholds.accounts_per_address
+        self._see_window(
+            self._by_address,
+            event.address,
+            event,
+            event.account.casefold(),
+            limit,
+            Finding(
+                rule=MANY_ACCOUNTS,
+                threshold=f"{limit} accounts an hour",
+                address=event.address,
+                first=event.at,
+                last=event.at,
+            ),
+        )
+
+    def _see_access(self, event: Event) -> None:
+        limit = self._thresholds.records_per_hour
+        counts_records = self._thresholds.counts_records
+        for value in event.records if counts_records else filter(None, (event.object,)):
+            self._see_window(
+                self._by_account,
+                event.account.casefold(),
+                event,
+                value,
+                limit,
+                Finding(
+                    rule=MASS_ACCESS,
+                    threshold=f"{limit} objects an hour",
+                    account=event.account,
+                    first=event.at,
+                    last=event.at,
+                ),
+            )
+
+    def _see_window(
+        self,
+        windows: dict[str, _Window],
+        key: str,
+        event: Event,
+        value: str,
+        limit: int,
+        finding: Finding,
+    ) -> None:
+        window = windows.get(key)
+        if window is None:
+            if not self._may_follow():
+                return
+            window = windows[key] = _Window()
+        if window.add(event, value) < limit:
+            window.finding = None
+            return
+        if window.finding is None:
+            window.finding = self._kept(finding)
+            for earlier, _ in window.events:
+                window.finding.add(earlier)
+        else:
+            window.finding.add(event)
+
+    def _see_known(self, event: Event) -> None:
+        account = event.account.casefold()
+        known = self._known.get(account)
+        if known is None:
+            if not self._may_follow():
+                return
+            known = self._known[account] = _Known()
+        new = [
+            f"{kind} {value}"
+            for kind, value in (("address", event.address), ("device", event.device))
+            if value and f"{kind} {value}" not in known.values
+        ]
+        limit = self._thresholds.known_sign_ins
+        if new and known.sign_ins >= limit:
+            kinds = " and ".join(value.partition(" ")[0] for value in new)
+            self._found(
+                FIRST_SEEN,
+                f"new {kinds} after {limit} sign-ins",
+                event,
+                account=event.account,
+                address=event.address,
+            ).add(event)
+        for value in new:
+            if self._may_follow():
+                known.values.add(value)
+        known.sign_ins += 1
+        if event.place:
+            if known.last is not None and (why := self._travel(known.last, event)):
+                finding = self._found(TRAVEL, why, known.last, account=event.account)
+                finding.add(known.last)
+                finding.add(event)
+            known.last = event
+
+    def _travel(self, before: Event, after: Event) -> str:
+        """Return the threshold that two places exceed, or ""."""
+        hours = (after.at - before.at) / _HOUR
+        start, end = before.place.split(" "), after.place.split(" ")
+        if len(start) == len(end) == 3:
+            distance = _distance_km(*map(float, (*start[1:], *end[1:])))
+            limit = self._thresholds.travel_kmh
+            is_too_fast = distance > _SHORTEST_KM and distance > limit * hours
+            return f"{distance:,.0f} km at more than {limit} km/h" if is_too_fast else ""
+        limit = self._thresholds.travel_hours
+        is_too_fast = start[0] != end[0] and "-" not in (start[0], end[0]) and hours < limit
+        return f"two countries within {limit} hours" if is_too_fast else ""
+
+    def _found(
+        self, rule: str, threshold: str, event: Event, *, account: str = "", address: str = ""
+    ) -> Finding:
+        return self._kept(
+            Finding(
+                rule=rule,
+                threshold=threshold,
+                account=account,
+                address=address,
+                first=event.at,
+                last=event.at,
+            )
+        )
+
+    def _kept(self, finding: Finding) -> Finding:
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(finding)
+        else:
+            self.is_complete = False
+        return finding
+
+    def _may_follow(self) -> bool:
+        self._keys += 1
+        if self._keys > MOST_KEYS:
+            self.is_complete = False
+        return self._keys <= MOST_KEYS
+
+
+def _distance_km(latitude: float, longitude: float, latitude2: float, longitude2: float) -> float:
+    """Return the distance of two places on the surface of the earth."""
+    first, second = math.radians(latitude), math.radians(latitude2)
+    half = math.sin((second - first) / 2) ** 2
+    half += (
+        math.cos(first) * math.cos(second) * math.sin(math.radians(longitude2 - longitude) / 2) ** 2
+    )
+    return 2 * _EARTH_KM * math.asin(math.sqrt(min(half, 1.0)))

@@ -1,0 +1,137 @@
+"""Lists of indicators: addresses, networks, domains, hashes; STIX 2.1.
+
+    indicators = read_indicator_list(path)
+    indicators.matches(record)
+
+Rules
+- A list has one value a line; `#` begins a comment. A STIX bundle is JSON, and its patterns may
+  only compare values with `=`, joined by OR. Other patterns are named, and not applied as a whole.
+- Words of a record are compared with the list, so a search takes as long for 1,000 values as for
+  one. Case does not matter. A domain also matches its subdomains.
+"""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from standfast.errors import UsageError
+from standfast.evidence.log_timeline import Network, in_networks
+from standfast.evidence.parsers.log_record import Record
+
+_LARGEST = 64 * 1024 * 1024
+_MOST = 1_000_000
+_HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
+_DOMAIN = re.compile(r"(?:[a-z0-9_-]{1,63}\.)+[a-z][a-z0-9-]{1,62}", re.IGNORECASE)
+_WORD = re.compile(r"[0-9A-Za-z_.:-]{4,255}")
+_COMPARISON = re.compile(
+    r"\s*(?:ipv4-addr:value|ipv6-addr:value|domain-name:value"
+    r"|file:hashes\.(?:'[A-Z0-9-]+'|[A-Z0-9]+))\s*=\s*'([^'\\]*)'\s*"
+)
+
+
+@dataclass(kw_only=True)
+class IndicatorList:
+    """Values to search for."""
+
+    words: set[str] = field(default_factory=set)  # addresses, domains and hashes, in lower case
+    networks: list[Network] = field(default_factory=list)
+    not_applied: list[str] = field(default_factory=list)  # patterns, and lines, that are no value
+
+    def __len__(self) -> int:
+        return len(self.words) + len(self.networks)
+
+    def add(self, value: str) -> bool:
+        """Add a value; return False if it is not an indicator."""
+        try:
+            network = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            if not (_HASH.fullmatch(value) or _DOMAIN.fullmatch(value)):
+                return False
+            self.words.add(value.lower())
+            return True
+        if network.num_addresses == 1:
+            self.words.add(str(network.network_address))
+        else:
+            self.networks.append(network)
+        return True
+
+    def matches(self, record: Record) -> Sequence[str]:
+        """Return the indicators in a record."""
+        found = [word for text in (record.address, record.text) for word in self._in_text(text)]
+        if self.networks and in_networks(record.address, self.networks):
+            found.append(record.address)
+        return list(dict.fromkeys(found))
+
+    def _in_text(self, text: str) -> list[str]:
+        found, words = [], self.words
+        for word in {*_WORD.findall(text.lower())}:
+            if word in words:
+                found.append(word)
+            elif "." in word or ":" in word:
+                found += self._parts(word)
+        return found
+
+    def _parts(self, word: str) -> list[str]:
+        """Return the indicators of HOST:PORT, and the domains above a domain."""
+        host = word.strip(".:-_").partition(":")[0] if word.count(":") == 1 else word.strip(".:-_")
+        found = [host] if host in self.words else []
+        while not found and "." in host:
+            host = host.partition(".")[2]
+            found = [host] if host in self.words else []
+        return found
+
+
+def read_indicator_list(path: Path) -> IndicatorList:
+    """Read a list or a STIX bundle; UsageError if it has no indicator."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_LARGEST + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}. Name a readable file."
+        ) from None
+    found = IndicatorList()
+    if len(raw) > _LARGEST:
+        raise UsageError(f"{path}: larger than {_LARGEST >> 20} MiB. Split the list.")
+    if raw.lstrip()[:1] == b"{":
+        _read_stix(path, raw, found)
+    else:
+        for number, line in enumerate(raw.decode("utf-8-sig", "replace").splitlines(), 1):
+            value = line.partition("#")[0].strip()
+            if value and not found.add(value):
+                found.not_applied.append(f"line {number}")
+    if not 0 < len(found) <= _MOST:
+        raise UsageError(
+            f"{path}: {len(found):,} indicators. Give 1 to {_MOST:,} addresses, networks, domains "
+            "or hashes, one a line, or a STIX 2.1 bundle."
+        )
+    return found
+
+
+def _read_stix(path: Path, raw: bytes, found: IndicatorList) -> None:
+    try:
+        bundle = orjson.loads(raw)
+        objects = [item for item in bundle["objects"] if item["type"] == "indicator"]
+        patterns = [(str(item["id"]), str(item["pattern"])) for item in objects]
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path}: not a STIX 2.1 bundle. Give its JSON, unchanged.") from None
+    for identifier, pattern in patterns:
+        parts = [_COMPARISON.fullmatch(part) for part in _comparisons(pattern)]
+        values = [part[1] for part in parts if part]
+        is_whole = bool(values) and len(values) == len(parts)
+        added = [found.add(value) for value in values]
+        if not (is_whole and all(added)):
+            found.not_applied.append(identifier)
+
+
+def _comparisons(pattern: str) -> list[str]:
+    """Return the comparisons of a pattern that only joins them by OR."""
+    begin, end = pattern.strip()[:1], pattern.strip()[-1:]
+    inner = pattern.strip()[1:-1]
+    if (begin, end) != ("[", "]"):
+        return [pattern]
+    return re.split(r"\bOR\b|\]\s*OR\s*\[", inner)
