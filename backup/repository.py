@@ -94,8 +94,8 @@ class Repository:
         except Damaged:
             if owner is None and identity is not None and _is_other_repository(vault, identity):
                 raise WrongKey(
-                    f"{vault.where} holds another repository than this identity was made for. Use"
-                    " the custodian's file of that one, or name the vault of this one"
+                    f"{vault.where}: its repository is not the one of this identity. Use"
+                    " the identity of that repository, or name the vault of this identity"
                 ) from None
             raise
         damaged: dict[tuple[str, int], Damaged] = {}
@@ -156,7 +156,7 @@ class Repository:
         folder = _to_path(path)
         entries = list(list_folder(reader, body, folder))
         if not entries and (not folder or find_entry(reader, body, folder) is None):
-            raise NotFound(f"{point.name} holds no {to_path_text(folder)}")
+            raise NotFound(f"{to_path_text(folder)}: not in recovery point {point.name}")
         return entries
 
     def find(self, patterns: Sequence[str], points: Sequence[RecoveryPoint]) -> list[FoundPath]:
@@ -200,8 +200,7 @@ class Repository:
         for pattern in selection.unmatched():
             if not (_contains(old_reader, old, pattern) or _contains(reader, new, pattern)):
                 raise NotFound(
-                    f"neither {before.name} nor {after.name} holds {pattern}; `ls` lists what"
-                    " there is"
+                    f"{pattern}: in neither {before.name} nor {after.name}. `ls` lists their paths"
                 )
 
     def stream(self, point: RecoveryPoint, path: bytes | str) -> Iterator[bytes]:
@@ -220,7 +219,8 @@ class Repository:
         entry = find_entry(reader, body, path_bytes)
         if entry is None:
             raise NotFound(
-                f"{point.name} holds no {to_path_text(path_bytes)}; `ls` lists what there is"
+                f"{to_path_text(path_bytes)}: not in recovery point {point.name}. `ls` lists its"
+                " paths"
             )
         if entry.kind != "file":
             raise UsageError(f"{entry.text} is a {entry.kind}. Only a file has content")
@@ -363,7 +363,7 @@ class Repository:
         try:
             body = self._body(snapshot, slot)
         except BackupError:
-            return None  # the point is listed all the same; `verify` names its problem
+            return None  # the point is listed nevertheless; `verify` names its problem
         return RecoveryPointDetails(
             consistent_at=body.consistent_at,
             started=body.started,

@@ -3,7 +3,7 @@
 Rules
 - Prefect is asked first, for half a second; if it does not answer, the operation runs without it.
 - Prefect may die between that answer and the first line of the flow. A flow that has not begun its
-  work in time is abandoned for good, and the operation runs without it. An `Engagement` decides
+  work in time is abandoned permanently, and the operation runs without it. An `Engagement` decides
   once which of the two does the work, so it is never both.
 - After the work, nobody waits for the report to Prefect: it may hang for over a minute.
 - The runner row in the ledger has the way: `prefect` or `serve`.

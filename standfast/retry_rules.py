@@ -6,7 +6,7 @@
 Rules
 - A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. A
   call that ended before its turn is not counted.
-- A call that failed for good, or that only this sender refused, goes to the failover sender as a
+- A call that failed permanently, or that only this sender refused, goes to the failover sender as a
   first try. A call with an unknown outcome never does.
 - An unknown outcome is never repeated blindly. It is observed once its call can no longer land.
   What did not happen is planned again, at most `MOST_TRIES` times; what cannot be determined waits

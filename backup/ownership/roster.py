@@ -1,7 +1,7 @@
 """Roster: all roles of a repository, read from its records without a key.
 
 - Everything is public: names, public keys, numbers, dates.
-- Records that cannot be read are listed in `problems`; the rest is returned all the same.
+- Records that cannot be read are listed in `problems`; the rest is returned nevertheless.
 """
 
 from collections.abc import Iterator

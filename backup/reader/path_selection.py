@@ -25,7 +25,7 @@ from backup.format.canonical_json import from_path_text
 from backup.format.manifest import path_key
 
 _WILD = re.compile(r"[*?\[]")
-_SAMPLE_BYTES = 6  # of the hash; a float has them without rounding
+_SAMPLE_BYTES = 6  # of the hash; as many as a float represents exactly
 _SAMPLE_RANGE = 2.0**48
 _FOLDERS = "(?:.*?/)??"
 _GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)

@@ -1,7 +1,7 @@
 """Keeper's side of a directory store.
 
 - Its clock is that of the file system, which on a share is the other machine's.
-- A removed name is gone for good once its folder is synced; emptied folders stay.
+- A removed name is gone permanently once its folder is synced; emptied folders stay.
 """
 
 import secrets

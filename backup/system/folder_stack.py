@@ -62,7 +62,7 @@ class FolderStack:
     def leave(self, last: Callable[[int | None], None] | None = None) -> None:
         """Return to the parent of the innermost folder.
 
-        Raise `OSError` if it cannot be found; the stack is at the parent all the same, and
+        Raise `OSError` if it cannot be found; the stack is at the parent nevertheless, and
         `current` raises the error again. `last` is called with the left folder's descriptor before
         it is closed, because its changes may block the way back; None if the folder was not found
         again.

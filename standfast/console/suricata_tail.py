@@ -165,7 +165,7 @@ class SuricataWatcher:
                 path.touch()  # it keeps waiting, behind those with an older attempt
                 continue
             except Exception as error:
-                self._store_dead_letter(line, error)  # for good: it would fail again
+                self._store_dead_letter(line, error)  # permanently: it would fail again
                 path.unlink()
                 continue
             log.info("trigger %s: a waiting alert: %s", trigger.name, result)

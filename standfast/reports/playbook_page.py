@@ -14,10 +14,10 @@ from markupsafe import Markup
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import Playbook, Step, StepKind
 from standfast.playbook.rendering.step_labels import (
+    any_result_text,
     condition,
     length,
     paragraphs,
-    whatever,
     who_acts,
 )
 from standfast.playbook.rendering.svg_graph import as_svg
@@ -33,7 +33,7 @@ class _Line:
     step: Step
     acts: str
     after: Sequence[int]
-    whatever: str  # which of these only have to end, in words
+    any_result: str  # which of these only have to end, in words
     only_if: str
     action: str  # the action of the program, in words
     is_irreversible: bool
@@ -70,7 +70,7 @@ def _line(step: Step, numbers: Mapping[str, int]) -> _Line:
         step=step,
         acts=who_acts(step),
         after=sorted(numbers[need] for need in step.needs if need in numbers),
-        whatever=whatever(step, numbers),
+        any_result=any_result_text(step, numbers),
         only_if=condition(step.when) if step.when else "",
         action=action.title if action else "",
         is_irreversible=action is not None and action.is_irreversible,

@@ -4,7 +4,7 @@ Rules
 - Only the commands in the configuration run, without a shell, one after the other in their order.
 - This source is volatile, so that a snapshot begins with it (RFC 3227 2.1).
 - Each command has a file with its output. A command that fails is in the manifest with its status,
-  and the next ones run all the same.
+  and the next ones run nevertheless.
 """
 
 from pathlib import Path

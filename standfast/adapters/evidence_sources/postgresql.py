@@ -118,7 +118,7 @@ class PostgresqlEvidence(SealedSource):
             with connection.cursor() as cursor, cursor.copy(copy, window) as blocks:
                 for block in blocks:
                     if table.size_bytes + len(block) > most:
-                        connection.close()  # the rest would arrive all the same
+                        connection.close()  # the rest would arrive nevertheless
                         return f"cut after {self._settings.limit_mib} MiB, the limit"
                     table.write(bytes(block))
             return ""

@@ -37,7 +37,7 @@ from standfast.records import Json
         "set has no file; another host writes under this name; or the ledger could not record it",
         ExitStatus.REFUSED: "a backup of this set is running",
         ExitStatus.DAMAGED: "the records of the vault were changed; or stored data or the key "
-        "record of the new point is missing, and the point is created all the same",
+        "record of the new point is missing, and the point is created nevertheless",
     },
     example="standfast backup run main",
 )

@@ -41,7 +41,7 @@ def list_playbooks(call: Call) -> ExitStatus:
     for name, path in library.files(call.config_if_any()).items():
         try:
             found[name] = library.read(path)
-        except PlaybookInvalid as error:  # list the others all the same
+        except PlaybookInvalid as error:  # list the others nevertheless
             problems += error.problems
     document: list[Json] = [
         {

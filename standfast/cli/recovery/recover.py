@@ -29,7 +29,7 @@ recover = Group(
     commands=[
         *(plan, open_, status),
         *map(_under_recover, (approve, answer, accept, retry, stop, resume)),
-        _under_recover(undo, "Put the data of before back; keep the restored data next to it."),
+        _under_recover(undo, "Put the previous data back; keep the restored data next to it."),
         _under_recover(close, "Close a recovery; restored data and data set aside stay."),
         *(paper, installation),
     ],

@@ -121,7 +121,7 @@ class Passkeys:
         return _opened(row)
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
-        """Remove a passkey for good; `id_` is its id or the start of it."""
+        """Remove a passkey permanently; `id_` is its id or the start of it."""
         devices = self.of(name)
         found = [device for device in devices if id_ and device.id.startswith(id_)]
         if len(found) != 1:

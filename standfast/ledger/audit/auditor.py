@@ -9,9 +9,9 @@ Rules
 - The tail and the head that it begins from are verified before a head is signed: a signed head
   covers only verified events.
 - Heads also go to a witness outside the ledger, which a forger of the database cannot change. The
-  ledger commits first; the next signing sends what a crash kept from the witness. In the other
-  order, a crash would leave a witness that accuses an honest ledger. So a ledger that lacks a head
-  of its witness was rolled back, and no further head is signed.
+  ledger commits first; the next signing sends the heads that a crash left unsent. In the other
+  order, a crash would leave a witness that contradicts an intact ledger. So a ledger that lacks a
+  head of its witness was rolled back, and no further head is signed.
 - A verification reports every finding in order. It changes nothing, and no content of the database
   or of the witness makes it fail.
 """

@@ -16,7 +16,7 @@ _BY_STATE = {  # PostgreSQL, appendix A
     "53300": "too many connections. End programs that use them, or raise max_connections",
     "57P03": "starting or stopping. Run this again in a moment",
     "25006": _NO_WRITES,
-    "0A000": _NO_WRITES,  # so a replica says that it begins no transaction that may write
+    "0A000": _NO_WRITES,  # a replica reports it for a transaction that may write
 }
 _BY_WORDS = (  # a connection that is refused has no state
     (

@@ -186,7 +186,7 @@ class People:
     def remove(
         self, name: str, signer: Signer, now: datetime, *, second: Signer | None = None
     ) -> None:
-        """Remove a person for good.
+        """Remove a person permanently.
 
         Raise ApprovalRefused for the last approver, and without a `second` signer if fewer than
         two approvers would remain.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import Input, OnPartial, Playbook, Step, StepKind
-from standfast.playbook.rendering.step_labels import condition, length, paragraphs, whatever
+from standfast.playbook.rendering.step_labels import any_result_text, condition, length, paragraphs
 from standfast.playbook.step_graph import in_order
 from standfast.records import Json
 
@@ -67,7 +67,7 @@ def _step(step: Step, numbers: Mapping[str, int]) -> list[str]:
     if waits_for:
         plural = "steps" if len(waits_for) > 1 else "step"
         after = f"After {plural} {', '.join(map(str, waits_for))}"
-        after += f"{whatever(step, numbers)}."
+        after += f"{any_result_text(step, numbers)}."
     else:
         after = "At once."
     if step.when:

@@ -21,10 +21,10 @@ def who_acts(step: Step) -> str:
     return f"{label} ({who})" if who else label
 
 
-def whatever(step: Step, numbers: Mapping[str, int]) -> str:
+def any_result_text(step: Step, numbers: Mapping[str, int]) -> str:
     """Return the earlier steps that may end with any result.
 
-    Example: `, whatever step 3 came to`.
+    Example: `, with any result of step 3`.
     """
     over = sorted(numbers[need] for need in step.after if need in numbers)
     if not over:

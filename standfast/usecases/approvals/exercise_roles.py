@@ -1,8 +1,8 @@
 """Roles and parts that are missing here and that an exercise replaces.
 
 Rules
-- A role that nobody here has is played by the person that runs the exercise. An approval is not:
-  that nobody can give it is what the exercise shows.
+- A role that nobody here has is played by the person that runs the exercise. An approval is not
+  replaced: the exercise shows that nobody can give it.
 """
 
 from collections.abc import Sequence

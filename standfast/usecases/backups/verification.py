@@ -11,7 +11,7 @@ Rules
 - A check of object locks begins where the last one began if all locks were right then, and
   otherwise checks all objects. Only the ledger records that; the vault is not asked.
 - In a ledger with several vaults, findings of other vaults do not count.
-- Without a ledger the verification runs all the same and is partial at best: earlier findings are
+- Without a ledger the verification runs nevertheless and is partial at best: earlier findings are
   unknown.
 """
 
@@ -246,7 +246,7 @@ def verify(
                 append_heads(
                     installation.config.backup.witness, report.heads, witness, installation.clock()
                 )
-            except StandfastError as error:  # a full disk: the findings are reported all the same
+            except StandfastError as error:  # a full disk: the findings are reported nevertheless
                 run.goes_on_without(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())

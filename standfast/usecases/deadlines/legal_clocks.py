@@ -214,7 +214,7 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
     raise UsageError(
         f"{duty.id}: its rule does not say that law enforcement may delay it; its delay clause "
         f"{rule}. Nothing was stated, and its clock continues. If the document delays it "
-        "all the same, add who says so, and why: --because TEXT."
+        "nevertheless, add who says so, and why: --because TEXT."
     )
 
 

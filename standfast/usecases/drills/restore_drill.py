@@ -115,9 +115,9 @@ def run_drill(
     the live source, which must not change meanwhile. `until` is the time up to which the log of a
     base backup is replayed; `latest` is then the newest point before it. With a `sample`, only its
     files are restored, and no service is checked. Times count from `declared_at`, by default from
-    now. Lost work counts until `superseded_at`, because a newer point has what changed later, or
-    else until `declared_at`. Raise `UsageError` for an unknown set, point or identity, `Refused`
-    while another drill of this set runs.
+    now. Lost work is counted until `superseded_at`, since a newer point contains later changes;
+    by default until `declared_at`. Raise `UsageError` for an unknown set, point or identity,
+    `Refused` while another drill of this set runs.
     """
     declared_at = declared_at or installation.clock()
     settings = set_of(installation, set_name)

@@ -27,7 +27,7 @@ from standfast.usecases.core.run_record import SURPRISE_SUBJECT, recorded
 
 _DRAW = "draw"  # the kind of run that records it
 _LARGEST_SEED = 2**32
-_DIGEST_BYTES = 6  # a float has them without rounding
+_DIGEST_BYTES = 6  # as many as a float represents exactly
 _DIGEST_RANGE = 2.0**48
 
 

@@ -4,7 +4,7 @@ Rules
 - The module only reads and needs no ledger: evidence must be verifiable when nothing else is left.
   If there is a ledger, it names the folders that must exist: an intruder who deletes a folder
   deletes its seal with it, and one with this host's key can make another seal.
-- A folder with an invalid seal is listed all the same; verification reports the error.
+- A folder with an invalid seal is listed nevertheless; verification reports the error.
 """
 
 import hashlib

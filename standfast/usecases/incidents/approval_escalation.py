@@ -139,7 +139,7 @@ def _fit(
     about = accounts_named(state.playbook, state.inputs)
     fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
     apart = [person for person in fit if not about & account_spellings(person.accounts)]
-    # If a trigger names every approver as a target, ask them all the same.
+    # If a trigger names every approver as a target, ask them nevertheless.
     return tuple(apart or ([] if state.playbook.is_quiet else fit))
 
 

@@ -173,7 +173,7 @@ class _GoingBack(_OwnAct):
 
 
 class _Recovering(_OwnAct):
-    """The recovery of a backup set; its undo puts the data of before back.
+    """The recovery of a backup set; its undo puts the previous data back.
 
     One set is recovered after the other, so that sets of dependencies come first.
     """

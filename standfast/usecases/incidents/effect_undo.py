@@ -211,7 +211,7 @@ def _why_approved(plan: UndoPlan) -> str:
     if plan.unproven:
         return "the lock was not proven for all of them"
     if plan.replaces_data:
-        return "data that is in use is replaced by that of before the recovery"
+        return "data that is in use is replaced by the data from before the recovery"
     return "the holders of these accounts can sign in again" if plan.needs_approvals else ""
 
 

@@ -160,7 +160,7 @@ def go(installation: Installation, incident_id: str, step: str) -> int:
 
 
 def stop(installation: Installation, incident_id: str, step: str, why: str) -> int:
-    """Stop all unsent messages of a notice for good; return their number."""
+    """Stop all unsent messages of a notice permanently; return their number."""
     notice_rounds(installation, incident_id, step)
     reason = f"{STOPPED} {installation.actor} before sending: {why}"
     return installation.ledger.notices.stop(

@@ -3,7 +3,7 @@
 Rules
 - An existing file is never overwritten: an edited playbook would be lost.
 - An imported playbook is checked against this installation. Problems are reported, and the file is
-  written all the same: they are corrected in the file, and until then planning refuses the step by
+  written nevertheless: they are corrected in the file, and until then planning refuses the step by
   name.
 """
 

@@ -96,7 +96,7 @@ def load_databases(
 def give_databases_back(
     installation: Installation, plan: SetPlan, journal: RecoveryJournal
 ) -> None:
-    """Give the databases of before their names back, after a failed try."""
+    """Restore the names of the previous databases after a failed try."""
     for database in reversed(plan.databases):
         name = database.replacement.database
         if journal.last_of(name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
@@ -134,7 +134,7 @@ def _load(
     if result.problems_total:
         raise StandfastError(
             f"database {name}: {counted(result.problems_total, 'statement')} of the dump failed, "
-            f"and the database of before is back: {result.problems[0] if result.problems else ''}. "
+            f"and the previous database is back: {result.problems[0] if result.problems else ''}. "
             "Restore missing roles with `standfast backup restore --globals`, then retry the step."
         )
     journal.write(LOADED, source=database.source, database=name, size_bytes=result.bytes)

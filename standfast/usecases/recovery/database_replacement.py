@@ -78,7 +78,7 @@ class DatabaseReplacement:
                 )
 
     def give_back(self, server: PostgresqlTarget) -> None:
-        """Give the database of before its name back after a failed try."""
+        """Restore the name of the previous database after a failed try."""
         with translated_errors(f"returning database {self.database}"):
             now = server.database_id(self.database)
             if now and now != self.database_id:
@@ -87,7 +87,7 @@ class DatabaseReplacement:
                 server.rename(self.set_aside, self.database)
 
     def put_back(self, server: PostgresqlTarget) -> None:
-        """Rename the restored database away, and the one of before back."""
+        """Rename the restored database away, and the previous one back."""
         with translated_errors(f"returning database {self.database}"):
             now = server.database_id(self.database)
             if self.has_data and now == self.database_id:

@@ -36,7 +36,7 @@ class PlannedDatabase:
 
     @property
     def later_name(self) -> str:
-        """The name of the data of before, once it is set aside."""
+        """The name of the previous data, once it is set aside."""
         return self.replacement.set_aside
 
     def as_json(self) -> dict[str, Json]:

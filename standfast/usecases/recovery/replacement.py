@@ -88,7 +88,7 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def put_back(self, *, had_data: bool) -> None:
-        """Rename the restored data away, and the data of before to the target.
+        """Rename the restored data away, and the previous data to the target.
 
         Raise Refused if the data that was set aside is gone.
         """

@@ -55,7 +55,7 @@ class PlannedTarget:
 
     @property
     def later_name(self) -> str:
-        """The name of the data of before, once it is set aside."""
+        """The name of the previous data, once it is set aside."""
         return str(self.replacement.set_aside)
 
     def as_json(self) -> JsonObject:

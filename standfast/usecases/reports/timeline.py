@@ -115,7 +115,7 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"replaced database {detail.get('database')}"
         case "recovery.returned":
             where = detail.get("path") or f"database {detail.get('database')}"
-            return f"put the data of before back: {where}"
+            return f"put the previous data back: {where}"
         case "paper.listed":
             return f"listed {counted(int(detail.get('count', 0)), 'item')} from paper"
         case "paper.entered":

@@ -253,4 +253,4 @@ def _title(installation: Installation, scenario: str) -> str:
     try:
         return library.find(installation.config, scenario).title
     except StandfastError:
-        return scenario  # the playbook has changed; the page is sent all the same
+        return scenario  # the playbook has changed; the page is sent nevertheless
