@@ -7,7 +7,7 @@ import pytest
 from backup.errors import NotFound, UsageError
 from backup.ownership.operations.writers import add_writer
 from backup.repository import Repository
-from tests.backup.office import OwnedSite, owned_site
+from tests.backup.owner_site import OwnedSite, owned_site
 from tests.backup.site import DOMAIN
 from tests.backup.trees import describe, plain_tree
 

@@ -27,9 +27,9 @@ from backup.format.snapshot import Body
 from backup.reader.blob_reader import BlobReader
 from backup.repository import Repository
 from backup.trust.key_files import open_domains
+from tests.backup.sample_repository import Whole, whole_repository
 from tests.backup.site import WRITER
 from tests.backup.trust.test_corruption import flipped
-from tests.backup.whole import Whole, whole_repository
 from tests.sampling import sample
 
 LAST = snapshot_name(WRITER, 3)

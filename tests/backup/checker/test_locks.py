@@ -53,7 +53,7 @@ def named(report: VerifyReport) -> dict[str, str]:
     return {one.object: one.problem for one in report.findings if one.severity == "warning"}
 
 
-class TestWhoseTurnItIs:
+class TestSelectionOfObjects:
     def test_thirty_days_see_every_object_once(self) -> None:
         names = [pack_name(WRITER, f"{number:064x}") for number in range(3000)]
         days = [due_days(NOW + n * DAY, NOW + (n + 1) * DAY) for n in range(DAYS_FOR_ALL)]

@@ -31,7 +31,7 @@ from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory
 from backup.trust.snapshot_slots import read_history
 from tests.backup.little_memory import little_memory
-from tests.backup.office import owned_site
+from tests.backup.owner_site import owned_site
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore
 from tests.backup.trees import KIB, noise, plain_tree
 

@@ -11,7 +11,7 @@ from backup.format.object_names import root_name
 from backup.ownership.operations.domains import add_domain
 from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import sign_root
-from tests.backup.office import owned_site
+from tests.backup.owner_site import owned_site
 from tests.backup.site import Site, TamperedStore
 from tests.backup.trees import plain_tree
 

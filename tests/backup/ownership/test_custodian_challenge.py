@@ -21,7 +21,7 @@ from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.domains import add_domain, new_generation
 from backup.ownership.owner_documents import owner_document
 from backup.trust.root_chain import load_root_chain
-from tests.backup.office import OwnedSite, new_person, owned_site
+from tests.backup.owner_site import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN
 
 LEE, LEES = new_person("Lee")

@@ -12,7 +12,7 @@ from backup.ownership.key_copy_list import read_copy_list
 from backup.ownership.key_record_copies import KeyFolder, record_destroyed, record_seen, synchronize
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
 from backup.ownership.operations.domains import new_generation
-from tests.backup.office import KeyDrawer, OwnedSite, new_person, owned_site
+from tests.backup.owner_site import KeyDrawer, OwnedSite, new_person, owned_site
 
 FIRST, SECOND = (f"k/main/0000000000/000000000{number}" for number in (0, 1))
 

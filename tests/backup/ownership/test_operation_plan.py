@@ -35,7 +35,7 @@ from backup.ownership.repository_creation import create_repository
 from backup.system.durable_files import create_file, replace_file
 from backup.trust.key_files import Host, open_identity
 from backup.trust.root_chain import load_root_chain
-from tests.backup.office import KeyDrawer, OwnedSite, owned_site
+from tests.backup.owner_site import KeyDrawer, OwnedSite, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died, DyingStore
 from tests.backup.trees import describe, plain_tree
 

@@ -15,7 +15,7 @@ from backup.ownership.roster import read_roster
 from backup.repository import Repository
 from backup.trust.key_files import Identity
 from backup.trust.root_chain import load_root_chain
-from tests.backup.office import OwnedSite, dies_everywhere, new_person, owned_site
+from tests.backup.owner_site import OwnedSite, dies_everywhere, new_person, owned_site
 from tests.backup.site import DOMAIN
 from tests.backup.trees import describe, plain_tree
 

@@ -12,7 +12,7 @@ from backup.ownership.operations.keepers import retire_keeper, set_keeper
 from backup.retention.keeper_key import Keeper
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
-from tests.backup.office import OwnedSite, dies_everywhere, owned_site
+from tests.backup.owner_site import OwnedSite, dies_everywhere, owned_site
 from tests.backup.site import WRITER
 from tests.backup.trees import describe, plain_tree
 

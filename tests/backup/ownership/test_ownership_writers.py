@@ -12,7 +12,7 @@ from backup.ownership.owner_session import OwnerSession, lock_owner_file, open_o
 from backup.records import Head
 from backup.trust.key_files import Host
 from backup.trust.root_chain import load_root_chain
-from tests.backup.office import OwnedSite, dies_everywhere, owned_site
+from tests.backup.owner_site import OwnedSite, dies_everywhere, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died
 from tests.backup.trees import describe, plain_tree
 

@@ -17,7 +17,7 @@ from backup.ownership.recovery_card import Card, Places, card_text, group_digits
 from backup.ownership.recovery_card_page import card_page
 from backup.ownership.roster import read_roster
 from backup.stores.directory import DirectoryStore
-from tests.backup.office import OwnedSite, new_person, owned_site
+from tests.backup.owner_site import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER
 from tests.backup.trees import describe, plain_tree
 

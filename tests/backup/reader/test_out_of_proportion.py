@@ -32,7 +32,7 @@ from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory
 from backup.trust.snapshot_slots import Slot
 from tests.backup.little_memory import little_memory
-from tests.backup.office import OwnedSite, owned_site
+from tests.backup.owner_site import OwnedSite, owned_site
 from tests.backup.restorer.test_hostile_tree import ENTRY, TakenOver, in_page
 from tests.backup.site import WRITER, Site
 from tests.backup.trees import describe, plain_tree

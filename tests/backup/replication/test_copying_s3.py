@@ -12,7 +12,7 @@ from backup.replication.vault_copy import replicate_vault
 from backup.repository import Repository
 from backup.stores import Store
 from backup.stores.s3.store import open_s3
-from tests.backup.office import KeyDrawer
+from tests.backup.owner_site import KeyDrawer
 from tests.backup.s3_options import options
 from tests.backup.site import WRITER, Site
 from tests.backup.trees import describe, plain_tree

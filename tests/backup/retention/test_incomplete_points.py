@@ -15,7 +15,7 @@ from tests.backup.site import WRITER
 from tests.backup.trees import noise
 
 
-class TestAWriterWhoseHistoryIsNotWhole:
+class TestIncompleteHistory:
     def test_missing_snapshot_keeps_all_of_its_writer(self, kept: KeptSite) -> None:
         expired_and_marked(kept)
         kept.days(15)  # what only the seventh needs is old enough to be marked
@@ -121,7 +121,7 @@ def test_packs_of_interrupted_run_expire_after_a_month(kept: KeptSite) -> None:
     kept.check()
 
 
-class TestAnErasedDomain:
+class TestErasedDomain:
     def test_erased_points_expire_after_the_minimum(self, kept: KeptSite) -> None:
         kept.keep(max_percent=50)
         domains = load_root_chain(kept.vault).root.domains

@@ -114,7 +114,7 @@ def test_junk_in_the_keep_chain_is_passed_over(kept: KeptSite) -> None:
         assert kept.site.restore(name, kept.site.folder / name).problems == ()
 
 
-class TestWhoMayKeep:
+class TestKeeperAuthorization:
     def test_damaged_keeper_key_says_how_to_replace_it(self, tmp_path: Path) -> None:
         (tmp_path / "keeper.json").write_text("{}")
         with pytest.raises(Damaged, match="grant another"):

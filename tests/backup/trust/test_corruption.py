@@ -16,9 +16,9 @@ from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory
 from backup.trust.snapshot_slots import read_history, read_slot
+from tests.backup.sample_repository import BURNT, JUNK, Whole, whole_repository
 from tests.backup.site import WRITER, Site, TamperedStore
 from tests.backup.trees import describe, noise, plain_tree
-from tests.backup.whole import BURNT, JUNK, Whole, whole_repository
 from tests.sampling import sample
 
 Check = Callable[[bytes], bool]

@@ -33,7 +33,7 @@ from backup.repository import Repository
 from backup.stores.directory import DirectoryStore
 from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import expired_and_marked, ten_weeks, vault_of
-from tests.backup.office import OwnedSite, new_person, owned_site
+from tests.backup.owner_site import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Site
 from tests.backup.trees import describe, plain_tree
 

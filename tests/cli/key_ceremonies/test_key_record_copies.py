@@ -14,7 +14,7 @@ from standfast.secrets import SystemResolver
 from standfast.usecases.core.installation import system_clock
 from standfast.usecases.health.check_results import Ground
 from standfast.usecases.health.recovery_checks import LOOKS
-from tests.backup.office import new_person
+from tests.backup.owner_site import new_person
 from tests.backup.trees import describe
 from tests.cli.desk import Desk
 

@@ -28,7 +28,7 @@ from backup.ownership.operations.writers import add_writer
 from backup.repository import Repository
 from backup.trust.key_files import Identity
 from backup.trust.root_chain import load_root_chain
-from tests.backup.office import KeyDrawer, OwnedSite, dies_everywhere, new_person, owned_site
+from tests.backup.owner_site import KeyDrawer, OwnedSite, dies_everywhere, new_person, owned_site
 from tests.backup.site import DOMAIN
 from tests.backup.trees import describe, plain_tree
 

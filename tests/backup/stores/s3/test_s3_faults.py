@@ -212,7 +212,7 @@ def test_trickling_answer_is_abandoned(
     assert store.get("a") == content
 
 
-class TestTheKeepersSide:
+class TestKeeperSide:
     @pytest.fixture
     def keeper(self, seaweedfs_server: SeaweedFs) -> Iterator[tuple[S3KeeperStore, Proxy]]:
         bucket = seaweedfs_server.bucket(mode=None)
@@ -351,7 +351,7 @@ def test_put_sends_checksum_and_create_only_condition(store: S3Store, proxy: Pro
     assert sent["if-none-match"] == "*"
 
 
-class TestAWholeRun:
+class TestWholeRun:
     @pytest.fixture
     def site(self, s3_bucket: Bucket, proxy: Proxy, tmp_path: Path) -> Site:
         # Of two calls that are made at once, one may meet the faults of both.

@@ -71,7 +71,7 @@ from backup.retention.keeper_key import Keeper
 from backup.trust.key_files import Host, open_identity
 from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import new_keeper
-from tests.backup.office import KeyDrawer, new_person, owned_site
+from tests.backup.owner_site import KeyDrawer, new_person, owned_site
 from tests.backup.site import DOMAIN, TamperedStore
 
 LEE, LEES = new_person("Lee")

@@ -1,4 +1,4 @@
-"""The writer and the keeper: nothing is built on what was freed, is distrusted, lost or sparse."""
+"""Packs that a writer does not reuse: freed, distrusted, lost, sparse."""
 
 from collections.abc import Callable
 from dataclasses import replace

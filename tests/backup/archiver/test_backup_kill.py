@@ -26,7 +26,7 @@ from tests.backup.trees import KIB, describe, noise
 pytestmark = WHERE_TRACED
 
 
-class _Evening:
+class _Backup:
     """A repository with one recovery point, and a source changed since."""
 
     def __init__(self, folder: Path) -> None:
@@ -87,7 +87,7 @@ def _site(folder: Path) -> Site:
 
 
 def _trace_night(folder: Path) -> None:
-    evening = _Evening(folder)
+    evening = _Backup(folder)
     trace = DiskTrace(evening.again(), evening.night)
     done = {(one.call, "vault" if "/vault/" in one.path else "state") for one in trace.operations}
     assert {("openat", "vault"), ("write", "vault"), ("fsync", "vault"), ("link", "vault")} <= done
@@ -96,7 +96,7 @@ def _trace_night(folder: Path) -> None:
 
 
 def _kill_nights(folder: Path, phase: Phase, names_survive: bool | None) -> None:
-    evening = _Evening(folder)
+    evening = _Backup(folder)
     kill_everywhere(
         roots=evening.again,
         act=evening.night,

@@ -15,7 +15,7 @@ from backup.format.object_names import keep_name, pack_name, pack_prefix
 from backup.format.record_link import Link
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
-from tests.backup.archiver.test_writer_keeps import (
+from tests.backup.archiver.test_writer_and_keeper import (
     HookedVault,
     check_latest,
     named_by,

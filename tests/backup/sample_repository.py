@@ -16,7 +16,7 @@ from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory
 from backup.trust.snapshot_slots import read_history
 from tests.backup.keep_site import KeptVault, new_keeper
-from tests.backup.office import new_person
+from tests.backup.owner_site import new_person
 from tests.backup.site import WRITER, Clock, Site, TamperedStore
 from tests.backup.trees import noise
 

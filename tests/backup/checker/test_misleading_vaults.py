@@ -22,7 +22,7 @@ from backup.records import Head, VerifyReport
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import KeptSite, kept_site, vault_of
-from tests.backup.office import new_person, owned_site
+from tests.backup.owner_site import new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore
 from tests.backup.trees import plain_tree
 
@@ -301,7 +301,7 @@ def test_check_with_partial_key_does_not_claim_completeness(tmp_path: Path, sour
         assert "was not read" in note.problem
 
 
-class TestWhatTheKeeperIsSaidToHaveSaid:
+class TestForgedKeepRecords:
     @pytest.fixture
     def kept(self, tmp_path: Path) -> KeptSite:
         kept = kept_site(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.archiver import blob_writer
-from tests.backup.archiver.test_writer_disk import _Evening
+from tests.backup.archiver.test_backup_kill import _Backup
 from tests.backup.disk_trace import (
     DiskTrace,
     Phase,
@@ -22,7 +22,7 @@ from tests.backup.trees import KIB, describe, noise
 pytestmark = WHERE_TRACED
 
 
-class _LongEvening(_Evening):
+class _LongBackup(_Backup):
     """A backup with enough changes for an interim recovery point."""
 
     def __init__(self, folder: Path) -> None:
@@ -53,7 +53,7 @@ class _LongEvening(_Evening):
 
 
 def _trace(folder: Path) -> None:
-    evening = _LongEvening(folder)
+    evening = _LongBackup(folder)
     trace = DiskTrace(evening.again(), evening.night)
     snapshots = [
         one.path[-10:] for one in trace.operations if one.call == "link" and "/s/" in one.path
@@ -62,12 +62,12 @@ def _trace(folder: Path) -> None:
     assert forked(lambda: _has_one(evening)) == 0
 
 
-def _has_one(evening: _LongEvening) -> None:
+def _has_one(evening: _LongBackup) -> None:
     assert evening.interim_points() == ["desk-1/0000000002"]
 
 
 def _kill(folder: Path, phase: Phase, names_survive: bool | None) -> None:
-    evening = _LongEvening(folder)
+    evening = _LongBackup(folder)
     kill_everywhere(
         roots=evening.again,
         act=evening.night,
