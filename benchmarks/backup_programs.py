@@ -4,8 +4,9 @@ Each creates a repository, backs up and restores.
 
 - Each is started as a person or a timer starts it, at its default settings, in a folder of its own:
   repository, keys and caches lie there.
-- They do not do the same. Whoever has the password of restic or borg reads everything, on the host
-  too. Standfast encrypts to a key that the host does not hold, and writes each run into its ledger.
+- The programs do different work. The password of restic or borg, which is on the host, opens every
+  backup. Standfast encrypts to a key that the host does not have, and records each run in its
+  ledger.
 """
 
 import os

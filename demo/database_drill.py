@@ -1,8 +1,8 @@
 """Part of the drill's chapter: a PostgreSQL dump is loaded.
 
 Rules
-- Server and backup are in an installation of their own, which ends with the chapter: the one that
-  stays after the tour has no source and no set that is gone.
+- Server and backup are in a separate installation, which is deleted after the chapter: the one that
+  stays must not name a source that no longer exists.
 - Without the server programs, the chapter says so and drills nothing.
 """
 

@@ -1,4 +1,4 @@
-"""The flow of surprise drills: looks whether the drawn moment has come."""
+"""Flow of surprise drills: runs the drill when its random moment comes."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

@@ -1,8 +1,8 @@
 """Delivery events of mail providers: `POST /events/sendgrid`.
 
 Rules
-- A request without a valid signature gets the same response, 401, whatever the cause, and nothing
-  of it is read.
+- A request without a valid signature gets the same response, 401, whatever the cause, and its
+  content is not read.
 - The response follows the commit: SendGrid repeats requests without a 2xx.
 - An unreadable message is accepted and logged: a repeat would not help.
 """
@@ -107,7 +107,7 @@ class DeliveryEvents:
             ) from None
         if (
             heard.changed or heard.settled
-        ):  # otherwise nothing was written, which proves no free disk
+        ):  # otherwise nothing was written, and the disk may still be full
             self.note(None)
         if heard.foreign:
             log.info("events of SendGrid: %d are about messages of others", heard.foreign)

@@ -1,8 +1,8 @@
-"""A notice that was stopped in its abort window reaches nobody by way of what is done next.
+"""A notice that was stopped in its abort window is never sent without a question.
 
-Attack: whoever wants a wrong notice to leave waits until somebody stops the incident. To give the
-accounts back the operator is told to resume, the abort window is long over, and everybody is
-written to without a question. A real directory, a real mail server.
+Attack: an intruder that wants a wrong notice to be sent waits until somebody stops the incident.
+To unlock the accounts, the operator resumes it; by then the abort window is over, and every
+recipient is notified without a question. A real directory, a real mail server.
 """
 
 from collections.abc import Iterator

@@ -26,7 +26,7 @@ class Fault(StrEnum):
     LOST_ANSWER = "the request is carried out, and the connection is reset"
     NO_ANSWER = "the request is carried out, and nothing is said"
     CUT_ANSWER = "the answer's body is reset half way"
-    TRICKLE = "the answer's body comes a few bytes at a time, until whoever reads it goes"
+    TRICKLE = "the answer's body comes a few bytes at a time, until the reader gives up"
     FALSE_UNAVAILABLE = "the request is carried out, and 503 is said"
     RESET = "the connection is reset at once"
     DAMAGED_REQUEST = "a bit of what is sent is another one when it comes"

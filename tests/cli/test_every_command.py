@@ -188,7 +188,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("tabletop report inc-2000-0001", 2),
     ("status", 0),
 )
-# What some of them must say, whoever reads it.
+# Text that some of them must contain.
 SAID = {
     "backup keep hold": "Held for inc-2026-0001: nothing expires.",
     "backup keep release": "No hold is left.",

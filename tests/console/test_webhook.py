@@ -40,7 +40,7 @@ def test_signed_message_opens_its_incident(site: Site) -> None:
 
 def test_answer_follows_commit_and_precedes_directory_calls(site: Site) -> None:
     incident = site.send(about()).json()["incident"]
-    # The directory of this place does not exist; the row is the queue, for whoever carries it on.
+    # The directory of this installation does not exist; the row is the queue for any runner.
     events = [event.action for event in site.installation.ledger.timeline(incident)]
     assert events == ["incident.opened"]
 

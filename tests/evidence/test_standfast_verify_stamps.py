@@ -213,7 +213,7 @@ def test_both_verifiers_agree_on_stamp_faults(
     assert all(unchecked in one for one in unsaid)
     is_told = any(": stamped 20" in one and one.endswith("CN=Example Time Stamps") for one in told)
     assert is_told is (problem[:16] in ("", "it is older than", "it is newer than")) or is_without
-    # What is wrong is wrong whoever fetched it: the program of the place says only that.
+    # A wrong stamp is wrong for every fetcher: the installation's program reports only that.
     ours = case.ours()
     assert ours[0] == bool(problem)
     assert ours[1] == (0 if problem else bool(unchecked))

@@ -294,7 +294,7 @@ def test_time_triggered_work_is_found_next_tick(
             wait_until(lambda: loop.is_quiet, "the first look is done")
             assert ways(installation, case) == ["direct"], "somebody else is at it"
             gone_by[0] = LEASE + LEASE.resolution  # and nothing was written
-            wait_until(lambda: is_over(installation, case), "whoever fell silent is made up for")
+            wait_until(lambda: is_over(installation, case), "the silent runner was replaced")
             assert ways(installation, case) == ["direct", "serve"]
 
 

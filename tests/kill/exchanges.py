@@ -6,7 +6,7 @@ ids, the call of the flow that it belongs to, and how many of its kind came befo
 `call 2: POST /flow_runs/{id}/set_state 1`. What belongs to no call, log lines and events, goes by a
 clock of its own, and how often is left to chance: it is named without a number.
 
-Where the server is to die, it is killed by SIGKILL. Whoever was connected finds the connection
+Where the server is to die, it is killed by SIGKILL. Each client finds its connection
 ended, and until it is started again nobody listens.
 """
 

@@ -158,7 +158,7 @@ class Served:
         ends = Counter(row.state for row in effects)
         assert ends.pop(EffectState.REFUSED) == 1, "of the customer who has no address"
         assert set(ends) == {EffectState.DONE}
-        # Whoever was carried on by the call that Prefect failed needed no other, and no second one.
+        # An incident that was continued by the call that Prefect failed needed no second call.
         assert self._noted(CARRIED_ON, id_) == len(ways(self.world.installation, id_)) == CALLS
 
 

@@ -1,6 +1,6 @@
 """Killed while it gives new passwords: the one that holds is always in a file that can be opened.
 
-The directory is a real OpenLDAP, and whoever opens the files has a key that the dead one never had.
+The directory is a real OpenLDAP. The files are opened with a key that the killed process never had.
 """
 
 import json

@@ -84,7 +84,7 @@ def test_recipient_value_changes_no_header(name: str, language: str, value: str)
     assert "\n" not in filled.subject
     assert "\r" not in filled.subject + filled.text
     assert headers_of(filled.subject) == headers_of("Hello")
-    # And whoever comes after is told what they would have been told.
+    # The later recipients get the same message as without the hostile one.
     again = prepared(name).fill(language, {"name": "Ana"}, "t", address="ana@customers.test")
     assert (tags(again.html), again.text.count("\n")) == shape(name, language)
     assert "Ana" in again.text

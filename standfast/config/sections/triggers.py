@@ -160,8 +160,8 @@ class SuricataTriggerConfig(TriggerConfig):
     def check(self) -> Self:
         if not (self.signature_ids or self.severity or self.categories or self.networks):
             raise ValueError(
-                "it means no alert: name `signature_ids`, `severity`, `categories` or `networks`; "
-                "all named conditions must be met"
+                "it selects no alert: name `signature_ids`, `severity`, `categories` or "
+                "`networks`; all named conditions must be met"
             )
         return self
 

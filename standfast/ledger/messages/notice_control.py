@@ -5,7 +5,7 @@ Rules
   pause, nothing of the notice is claimed. Calls under way end.
 - Messages after the canary have a `not_before` that never comes, until they are released.
 - A stop refuses each unclaimed effect with its reason, and can be repeated after a crash.
-- Only a running step is paused or stopped; an approver refuses one that asks.
+- Only a running step can be paused or stopped. A step that waits for an approval can be refused.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _PAGE = 10_000  # rows that one transaction changes
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeRow:
-    """One round of a step that tells people, and how far it is."""
+    """One round of a notice step, with its progress."""
 
     step: str
     round: int
@@ -42,7 +42,7 @@ class NoticeRow:
     hold_seconds: int
     counts: dict[EffectState, int]
     waiting: int  # of the planned ones, those after the canary
-    turned_away: int  # of the refused ones, those that a channel was asked to carry
+    turned_away: int  # of the refused ones, those that were passed to a channel
     canary_ended_at: datetime | None  # when the latest of its calls ended
 
     @property

@@ -27,8 +27,8 @@ from standfast.records import JsonObject, canonical
 # A dead runner of another host is found when its lease is over and a `serve` looks again, which it
 # does every ten seconds: within 25 of the 30 that we promise.
 LEASE = timedelta(seconds=15)
-# Of a `serve` that only looks for work. Nothing rests on it: whoever opens an incident waits a
-# second for it and then works alone, so it may be long (decision 0017).
+# Of a `serve` that only looks for work. It may be long, because nothing depends on it: a command
+# that opens an incident waits a second for `serve` and then works alone (decision 0017).
 SERVE_LEASE = timedelta(minutes=5)
 _IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # without a role
 

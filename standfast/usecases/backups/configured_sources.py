@@ -1,4 +1,4 @@
-"""Configured sources as readers for `backup`; files and own files here.
+"""Configured sources as readers for `backup`, and the backups' own files.
 
 Services are in `service_sources.py`, because a backup of files alone takes less time than the
 import of their clients.

@@ -7,7 +7,7 @@ Rules
 - A heartbeat is limited in time and never fails a run. One that does not arrive is reported in the
   log, and the last one of a run also in its record.
 - Only a run that is done is a success. A partial run is a failure: somebody must look at it.
-- The URL is a secret: whoever knows it can pretend that all is well. No message contains it.
+- The URL is a secret: anybody who knows it can report a success. No message contains it.
 """
 
 import logging

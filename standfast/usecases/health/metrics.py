@@ -4,7 +4,7 @@ Rules
 - A metric is a count, a size, an age or a time. Its labels are names of the configuration and words
   of this program: never a person, an account or an incident.
 - Counts of effects, notices and clocks are those of live incidents. Quiet incidents are left out of
-  every metric: whoever reads a dashboard must not learn of them.
+  every metric: readers of a dashboard must not learn of them.
 - Every metric is exported, also without samples, so that a rule about it can be tested.
 - Times are in seconds since 1970, ages in seconds, sizes in bytes, as Prometheus recommends.
 """

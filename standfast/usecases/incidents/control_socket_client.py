@@ -1,14 +1,14 @@
 """Client of the control socket of a running `standfast serve`.
 
 Loading the ledger takes a command half a second of processor time; a running `serve` has it loaded.
-So a command asks `serve` to open its incident, and loads the ledger while the work has begun. The
+So a command asks `serve` to open its incident, and loads the ledger while `serve` works on it. The
 server is `standfast/console/control_socket_server.py`.
 
 Rules
 - `serve` opens an incident only if its configuration equals that of the command; otherwise the
   command opens the incident itself.
 - The same happens if `serve` does not answer in time or refuses.
-- There is one incident, whoever opens it: the request's id is committed with it, and the same id
+- Only one incident is opened: the request's id is committed with it, and the same id
   returns the same incident. A request without an answer is therefore safe.
 - The socket is in a folder of `serve`'s user, with access for that user alone, who may read the
   ledger and its keys anyway.

@@ -159,7 +159,7 @@ def serving(provider: Provider) -> Iterator[None]:
         def _serve(self) -> None:
             content = self.body()
             if len(content) < int(self.headers.get("Content-Length", 0)):
-                self.close_connection = True  # whoever asked was cut off half way
+                self.close_connection = True  # the client's connection was closed in the middle
                 return
             if self.headers.get("Content-Type") == "application/x-www-form-urlencoded":
                 form = {key: values[0] for key, values in parse_qs(content.decode()).items()}

@@ -257,7 +257,7 @@ def test_later_expiry_date_is_kept(house: LinuxHouse, alice: str, set_to: str) -
     undone = house.undo(alice, before)
     assert (undone.state, "somebody set an earlier" in undone.reason) == (EffectState.REFUSED, True)
     assert house.stamp(alice) == shadow
-    house.host.run("usermod", "-e", "", alice)  # as whoever set it agrees to
+    house.host.run("usermod", "-e", "", alice)  # with the agreement of the person that set it
     assert house.undo(alice, before).state is EffectState.DONE
     assert house.sign_in(alice)
 
@@ -388,7 +388,7 @@ def test_the_connectors_account_can_do_nothing_else(
             "runuser", "-u", "standfast", "--", "sudo", "-n", *words, may_fail=True
         )
         assert done == ""
-    # The program refuses by itself, whoever calls it.
+    # The program refuses by itself, for every caller.
     lines = "lock root 0\nlock daemon 1\nundo root 0 0 -\nlock nobody-here 5\n"
     asked = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
     assert [(line.split() + [""] * 5)[5] for line in asked.stdout.decode().splitlines()[1:]] == [

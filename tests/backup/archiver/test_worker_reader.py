@@ -119,7 +119,7 @@ def test_reading_in_this_process_is_equal(
     assert len(forks) == 1
     counted = ("files", "directories", "bytes_read", "bytes_total", "files_new", "unread")
     assert [getattr(here, name) for name in counted] == [getattr(apart, name) for name in counted]
-    assert apart.bytes_changed == 0, "all of it was stored before, whoever read it"
+    assert apart.bytes_changed == 0, "all of it was stored before, by either reader"
     assert {stat.name for stat in site.vault.list("w/desk-1/p/")} == packs, "its pages, too"
 
 

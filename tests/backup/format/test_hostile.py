@@ -1,7 +1,7 @@
 """Hostile input of the parsers: damage, signed nonsense, bombs, no end.
 
 - Nothing comes out but a record or a declared error; no parser takes memory that its input did not.
-- Signed nonsense stands for whoever holds a key that counts: it is parsed, so it must be harmless.
+- Signed nonsense represents an attacker with a valid key: it is parsed, so it must be harmless.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Planning: an effect stands once, however often and by whomever it is planned."""
+"""Planning: an effect exists once, however often it is planned, by any process."""
 
 import threading
 from datetime import timedelta

@@ -178,7 +178,7 @@ def test_joining_and_stopping_do_not_wait(postgres_ledger: Ledger, what: str) ->
 
     thread = threading.Thread(target=act)
     with ledger.database.write(actor="a", subject=case, action="test.joined", now=NOW) as write:
-        write.exclude_writers()  # as whoever joins does
+        write.exclude_writers()  # as a joining process does
         thread.start()
         wait_until(lambda: waiting(ledger) == 1, "the other to wait")
         write.update(incidents, (case,), joined=1)

@@ -61,7 +61,7 @@ def test_who_has_the_role_is_heard_and_named(installation: SimulatedInstallation
     installation.advance(case)
     step_decisions.answer(installation, case, "watch", "nothing was found")
     assert installation.ledger.timeline(case)[-1].actor == "os:test", (
-        "no role is named: whoever runs it"
+        "no role is named: any user may run it"
     )
 
 

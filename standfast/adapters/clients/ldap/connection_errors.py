@@ -1,7 +1,7 @@
 """Errors of a connection to a directory, with host, port and cause.
 
 ldap3 hides the cause of a failed TLS handshake; `verified_tls` preserves it. A server's text is
-never repeated; the reason that Python's TLS gives for a certificate is.
+never repeated. The reason that Python's TLS reports for a certificate is included.
 """
 
 import socket

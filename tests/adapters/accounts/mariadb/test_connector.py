@@ -244,7 +244,7 @@ def test_the_connectors_user_can_do_nothing_else(
         ]:
             with pytest.raises(pymysql.err.Error, match=r"denied|privilege"):
                 cursor.execute(statement)
-        # The routines refuse by themselves, whoever calls them.
+        # The routines refuse by themselves, for every caller.
         cursor.execute("CALL standfast.set_lock('root', 'localhost', TRUE)")
         cursor.execute("CALL standfast.set_lock('x\\'@\\'y', 'localhost', TRUE)")
     assert house.is_enabled("root")

@@ -315,7 +315,7 @@ class TestPolicies:
         }
 
     def test_aws_locks_end_within_thirteen_months(self) -> None:
-        # Else whoever holds the keeper's identity could lock rubbish for a century, at your cost.
+        # Otherwise the keeper's identity could lock useless data for a century, at your cost.
         assert self.statements("bucket")["NoLockWithoutAnEnd"] == {
             "Sid": "NoLockWithoutAnEnd",
             "Effect": "Deny",
