@@ -199,6 +199,11 @@ class DrillsConfig(Section):
         "host. Without it a drill asks for the file of the identity.",
         examples=["file:keys/custodian.txt"],
     )
+    gap_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        default=30,
+        description="Days until a gap that a drill or recovery found is due, in its report.",
+        examples=[14],
+    )
     schedule: DrillScheduleConfig | None = Field(
         default=None,
         description="When `standfast serve` drills. Default: each set on Sundays at 05:00.",

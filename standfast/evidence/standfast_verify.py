@@ -150,8 +150,10 @@ class Check:
         changed = sum("is_changed" in item for item in items)
         heading = "{source}/{token} for {incident}, of {host}, {started} to {ended}: "
         summary = heading.format(**manifest)
-        files, unread = count("file"), count("unread")
-        summary += f"files: {files} ({changed} changed meanwhile), unread: {unread}; "
+        partial = [it["path"] for it in items if it["kind"] == "file" and it.get("reason")]
+        self.report += [f"{frozen_as}: {path}: incomplete" for path in partial]
+        files, rest = count("file"), f"{len(partial)} incomplete), unread: {count('unread')}; "
+        summary += f"files: {files} ({changed} changed meanwhile, {rest}"
         summary += "clock ahead by {offset_microseconds} microseconds ({known_by})".format(**clock)
         self.report.append(summary.replace("ahead by None microseconds", "off by an unknown time"))
         known = set()
@@ -251,8 +253,7 @@ class Check:
     def stamp(self, folder: Path, frozen_as: str, manifest: Any) -> Iterator[str]:
         """Verify the time stamp; without roots, only compare it with the chain."""
         line, seal = self.stamp_line, read(folder / SEAL)
-        detail = line["detail"] if line else ""
-        recorded = re.fullmatch(r"(\S{27}), SHA-256 ([0-9a-f]{64})", detail)
+        recorded = re.fullmatch(r"(\S{27}), SHA-256 ([0-9a-f]{64})", line["detail"] if line else "")
         need(recorded or not line, f"{CUSTODY} says that it was stamped, and not when and how")
         at = recorded[1] if recorded else "an unknown time"
         need(os.path.lexists(folder / STAMP), f"it is gone: {CUSTODY} has it as of {at}")
@@ -314,8 +315,7 @@ class Check:
         is_all = (at, hashes[at]) == (statement["last"], statement["hash"])
         need(is_all, f"it ends with event {at}, and was exported to event {statement['last']}")
         need(newest == at, "no signed head covers its end")
-        summary = "{} events of {incident}, from {first} to {last}"
-        self.report.append(summary.format(own, **statement))
+        self.report.append("{} events of {incident}, {first} to {last}".format(own, **statement))
         self.statement = statement
 
     def signature(self, record: Any, context: bytes, place: str) -> None:

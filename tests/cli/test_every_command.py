@@ -75,9 +75,11 @@ STORY: tuple[tuple[str, int], ...] = (
     ("backup custodian challenge accept answer.json", 0),
     ("drill run main --identity place/offline/identity.txt", 0),
     ("drill list", 0),
+    ("drill report main --to drill.html", 0),
     ("recover plan crm", 2),  # no service is configured
     ("recover open crm --exercise", 2),
     ("recover status inc-2000-0001", 2),
+    ("recover report inc-2000-0001", 2),
     ("recover paper inc-2000-0001", 2),
     ("recover approve inc-2000-0001 recover --as lee", 2),
     ("recover answer inc-2000-0001 verify done", 2),

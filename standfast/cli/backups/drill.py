@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from standfast.cli.backups.drill_report import write_report
 from standfast.cli.backups.recovery_point_contents import identity_option
 from standfast.cli.backups.transfer_progress import report_to
 from standfast.cli.incidents.incident_arguments import parse_moment
@@ -361,5 +362,5 @@ def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
 drill = Group(
     "drill",
     help="Prove that backups can be restored: restore, check, measure, destroy.",
-    commands=[run, list_drills],
+    commands=[run, list_drills, write_report],
 )

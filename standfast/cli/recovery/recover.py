@@ -9,7 +9,7 @@ from standfast.cli.incidents.undo import undo
 from standfast.cli.parsing.commands import Command, Group
 from standfast.cli.recovery.installation import installation
 from standfast.cli.recovery.paper import paper
-from standfast.cli.recovery.service_recovery import open_, plan, status
+from standfast.cli.recovery.service_recovery import open_, plan, report, status
 
 
 def _under_recover(command: Command, summary: str = "") -> Command:
@@ -27,7 +27,7 @@ recover = Group(
     help="Restore services to their real targets, and undo that; recover a lost installation.\n\n"
     "A recovery of services is an incident: the commands of `standfast incident` work on it too.",
     commands=[
-        *(plan, open_, status),
+        *(plan, open_, status, report),
         *map(_under_recover, (approve, answer, accept, retry, stop, resume)),
         _under_recover(undo, "Put the previous data back; keep the restored data next to it."),
         _under_recover(close, "Close a recovery; restored data and data set aside stay."),

@@ -1,4 +1,4 @@
-"""`standfast recover plan`, `open` and `status`."""
+"""`standfast recover plan`, `open`, `status` and `report`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from standfast.cli.incidents.incident_opening import (
 )
 from standfast.cli.incidents.incident_progress import print_outcome
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import no_wait_option
+from standfast.cli.parsing.parameters import FilePath, no_wait_option
 from standfast.cli.recovery.paper import paper_lines
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -158,6 +158,38 @@ def status(call: Call, incident: str | None) -> ExitStatus:
             details,
             [*lines, ""] if lines else (),
         )
+
+
+@command(
+    "report",
+    exits={
+        ExitStatus.DONE: "the page is written",
+        ExitStatus.FAILED: "the page cannot be written there",
+        ExitStatus.USAGE: "the incident recovers nothing, or the file exists and is another one",
+        ExitStatus.DAMAGED: "a report of an earlier drill or recovery is missing or was changed",
+    },
+    example="standfast recover report inc-2026-0001 --to recovery.html",
+)
+@incident_argument
+@click.option(
+    "--to",
+    type=FilePath(),
+    metavar="FILE",
+    help="The file to write; by default recovery-INCIDENT.html in this folder.",
+)
+@click.pass_obj
+def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
+    """Sign the report of a recovery as it is now, and write its HTML page.
+
+    It shows the clocks, RTO and RPO, gaps with owner and due date, and the clauses that it
+    supports. `standfast-verify FILE` checks it on any machine.
+    """
+    from standfast.usecases.reports.recovery_reports import write_recovery_report
+
+    with open_incident(call, incident) as (installation, incident_id, _):
+        out = (to or Path(f"recovery-{incident_id}.html")).absolute()
+        written = write_recovery_report(installation, incident_id, out)
+    return call.say(written.as_json(), [f"Written: {written.page}", f"Report: {written.report}"])
 
 
 def _plan_lines(planned: "RecoveryPlan") -> list[Line]:

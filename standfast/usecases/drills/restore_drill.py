@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from backup.errors import Damaged as DamagedBackup
@@ -66,6 +67,12 @@ from standfast.usecases.drills.drill_folders import (
 )
 from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT, skipped_checks
 from standfast.usecases.drills.outcome import DrillOutcome, not_recovered
+from standfast.usecases.drills.report_gaps import (
+    NOT_REQUESTED,
+    dated_gaps,
+    drill_gaps,
+    objective_gaps,
+)
 from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.source_comparison import Comparison, compare
@@ -177,13 +184,15 @@ def run_drill(
                 service="",
                 level=CheckLevel.FILES,
                 state=CheckState.SKIPPED,
-                reason="not requested",
+                reason=NOT_REQUESTED,
             )
             outcome = replace(outcome, checks=(*outcome.checks, skipped))
+        found = chain(drill_gaps(outcome), *map(objective_gaps, outcome.services))
+        gaps = dated_gaps(installation.config, set_name, found, declared_at)
         filed = file_report(
             installation.config.drills.folder / "reports",
             run.token,
-            outcome.measures(),
+            {**outcome.measures(), "gaps": gaps},
             installation.ledger.cipher.signing_key(),
         )
         outcome = replace(

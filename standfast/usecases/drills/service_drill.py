@@ -10,7 +10,7 @@ Rules
 - Each set has a signed report of its own; the report of the whole has their digests.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,6 +28,7 @@ from standfast.usecases.core.run_record import SERVICE_SUBJECT, SURPRISE_SUBJECT
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.outcome import DrillOutcome, judged, not_recovered
+from standfast.usecases.drills.report_gaps import Gap, dated_gaps, drill_gaps, objective_gaps
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.surprise_draw import Draw, draw_point
@@ -176,15 +177,26 @@ def drill_services(
             services=_judge(services, waves, drills),
             drawn=drawn,
         )
+        gaps = dated_gaps(installation.config, subject, _gaps(outcome), declared_at)
         filed = file_report(
             installation.config.drills.folder / "reports",
             run.token,
-            outcome.measures(),
+            {**outcome.measures(), "gaps": gaps},
             installation.ledger.cipher.signing_key(),
         )
         outcome.report, outcome.report_digest = filed.path, filed.digest
         run.ends(outcome.state, outcome.summary())
     return outcome
+
+
+def _gaps(outcome: ServiceDrillOutcome) -> Iterator[Gap]:
+    for name, problem in outcome.problems.items():
+        text = f"set {name} was not drilled: {problem}"
+        yield Gap(key=f"{name} undrilled", text=text, set_name=name)
+    for drill in outcome.drills.values():
+        yield from drill_gaps(drill)
+    for service in outcome.services:
+        yield from objective_gaps(service)
 
 
 def _with_dependencies(

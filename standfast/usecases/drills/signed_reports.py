@@ -1,4 +1,4 @@
-"""Signed and chained drill reports.
+"""Signed and chained reports of drills and recoveries.
 
 A failed drill cannot be removed unnoticed.
 
@@ -8,8 +8,11 @@ Rules
 - Each report carries the SHA-256 of the preceding file. That shows a changed, removed or inserted
   report; the ledger, whose runs store the digests, shows a report missing at the end.
 - Each machine has its own chain, also when several share a ledger.
+- The last line of a page has its report, and a signature over both. So the page can be verified
+  alone, and shows what the same key signed.
 """
 
+import base64
 import fcntl
 import hashlib
 import json
@@ -17,7 +20,7 @@ import os
 import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +28,15 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from standfast.continuity.control_mapping import CLAUSES
 from standfast.errors import StandfastError
 from standfast.records import Json, canonical
 
 _CONTEXT = b"standfast drill report v1\n"
+_PAGE_CONTEXT = b"standfast report page v1\n"
 FORMAT = "standfast drill report v1"
 FIRST = "0" * 64
 _NAME = re.compile(r"(\d{6})-[0-9a-f]+\.json")
-
-# Controls that require tested recovery, for auditors.
-CONTROLS = (
-    "SOC 2 A1.3",
-    "ISO 27001 A.8.13",
-    "PCI DSS 12.10.2",
-    "HIPAA 164.308(a)(7)",
-    "DORA Art. 12",
-    "NIST SP 800-53 CP-4",
-    "NIST SP 800-53 CP-9",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +69,7 @@ def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519Pr
                 "format": FORMAT,
                 "number": number,
                 "previous": previous,
-                "controls": list(CONTROLS),
+                "controls": [clause.name for clause in CLAUSES],
                 **body,
             }
             content = (
@@ -133,6 +127,27 @@ def check_reports(
         if run not in seen and run not in elsewhere
     )
     return tuple(problems)
+
+
+def read_reports(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield all readable reports, newest first, without checking them."""
+    for path in reversed(_files(folder)):
+        with suppress(ValueError, KeyError, TypeError):
+            yield path, dict(json.loads(path.read_bytes())["report"])
+
+
+def signed_page(page: str, report: bytes, key: Ed25519PrivateKey) -> str:
+    """Return the page with a last line: the report, a signature over both."""
+    page = page.rstrip("\n") + "\n"
+    hashes: dict[str, Json] = {"page": _digest(page.encode()), "report": _digest(report)}
+    proof = canonical(
+        {
+            **hashes,
+            "content": report.decode(),
+            "signature": key.sign(_PAGE_CONTEXT + canonical(hashes)).hex(),
+        }
+    )
+    return f"{page}<!-- standfast-report {base64.b64encode(proof).decode()} -->\n"
 
 
 def _problems_of(

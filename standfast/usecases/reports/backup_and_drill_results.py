@@ -8,7 +8,6 @@ Rules
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from standfast.ledger.runs.run_record import RunRecord
 from standfast.reports.report_records import BackupLine, Check, DrillLine, Measure, PredictionLine
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.service_prediction import predict_recovery
+from standfast.usecases.drills.signed_reports import read_reports
 
 _MOST_BACKUPS = 20
 
@@ -45,7 +45,7 @@ def backup_lines(installation: Installation) -> tuple[BackupLine, ...]:
 
 def drill_lines(installation: Installation) -> tuple[DrillLine, ...]:
     """Return all drills, newest first."""
-    filed = _filed_reports(installation.config.drills.folder / "reports")
+    filed = filed_reports(installation.config.drills.folder / "reports")
     return tuple(
         _drill(installation, run, filed.get(str(run.summary.get("report")), {}))
         for run in installation.ledger.runs.all("drill")
@@ -69,13 +69,12 @@ def prediction_lines(installation: Installation) -> tuple[PredictionLine, ...]:
     )
 
 
-def _filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
+def filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
     """Return all reports by the digest of their file, without checking them."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("*.json")):
-        content = path.read_bytes()
-        found[hashlib.sha256(content).hexdigest()] = json.loads(content)["report"]
-    return found
+    return {
+        hashlib.sha256(path.read_bytes()).hexdigest(): report
+        for path, report in read_reports(folder)
+    }
 
 
 def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]) -> DrillLine:
@@ -89,7 +88,7 @@ def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]
         files=int(summary.get("files", 0)),
         size_bytes=int(summary.get("bytes", 0)),
         took=run.ended_at - run.started_at if run.ended_at else None,
-        measures=tuple(_measure(service) for service in report.get("services", ()))
+        measures=tuple(measure_of(service) for service in report.get("services", ()))
         or _not_recovered(installation, run),
         checks=tuple(
             Check(
@@ -121,7 +120,7 @@ def _not_recovered(installation: Installation, run: RunRecord) -> tuple[Measure,
     )
 
 
-def _measure(service: Mapping[str, Any]) -> Measure:
+def measure_of(service: Mapping[str, Any]) -> Measure:
     basis = {
         "last_change": "the last change in the restored data",
         "consistent_at": "the moment of the backup",

@@ -10,6 +10,7 @@ from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.commands import CommandsEvidence
 from standfast.config.sections.evidence_sources import CommandsEvidenceConfig
 from standfast.errors import Unavailable
+from standfast.evidence.standfast_verify import Check
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import (
     CONTEXT,
@@ -71,6 +72,9 @@ def test_failed_command_is_named_and_rest_collected(custody: Custody) -> None:
     assert output(custody, 3) == b"whole\n"
     (messages,) = (sealed_folder(custody) / "files").glob("01-*.messages")
     assert messages.read_bytes() == b"broken\n"
+    check = Check("", "")
+    check.attempt("it", check.folder, sealed_folder(custody), "")
+    assert (check.problems["it"], sum("incomplete" in line for line in check.report)) == ([], 2)
 
 
 def test_slow_command_is_cut_at_its_limit(custody: Custody) -> None:
