@@ -6,6 +6,8 @@ Rules
 - A night that was missed while nothing ran is caught up once at the start. The ledger decides
   which: Prefect knows only the runs that it scheduled.
 - The vault is verified without a key each day, if this host can read it.
+- With the Prefect of a site, the runs go through a work pool (`site.py`). What any host may take
+  has no path of a configuration: the worker that takes it passes its own.
 - Unattended drills are scheduled only with `drills.identity`, and the keeper only with
   `backup.keeping.schedule`: the keeper runs on another machine.
 """
@@ -15,10 +17,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
@@ -28,6 +32,7 @@ from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from flows import site
 from flows.daily_verification import daily_verification
 from flows.error_boundary import in_installation
 from flows.incident_response import respond_to_incident
@@ -39,6 +44,7 @@ from flows.service_drill import service_drill
 from flows.surprise_drill import surprise_drill
 from flows.watch import keep_watch
 from standfast.config import Config
+from standfast.config_file import VARIABLE
 from standfast.records import timestamp
 from standfast.usecases.backups.backup_run import set_age
 from standfast.usecases.backups.maintenance_schedule import ScheduledTask, scheduled_tasks
@@ -49,56 +55,98 @@ from standfast.usecases.drills.surprise_drill import LOOK_MINUTES
 WATCH_SCHEDULE = "*/10 * * * *"
 
 _PARENT_SECONDS = 1.0
+_SHARED = "site"  # in place of the host in the name of what any host may take
 _ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Deployments:
+    """Deployments of one configuration, by a runner or through the pool of a site."""
+
+    path: str
+    config: Config
+    is_shared_drill: bool  # any drill machine of the site takes a drill
+
+    def all(self, role: Role) -> Iterator[RunnerDeployment]:
+        zone, host = self.config.organisation.time_zone, self.config.backup.writer
+        for task in scheduled_tasks(self.config):
+            if task.kind in role.task_kinds:
+                yield self._of_task(task, (task.schedule, zone))
+        if not role.backs_up:
+            return
+        yield self.of(keep_watch, host, {}, (WATCH_SCHEDULE, zone))
+        yield self._of_responses(host)
+        for name, settings in self.config.backup.sets.items():
+            at = (settings.schedule, settings.time_zone or zone)
+            yield self.of(nightly_backup, backup_name(self.config, name), {"set_name": name}, at)
+
+    def _of_responses(self, host: str) -> RunnerDeployment:
+        if self.config.serve.prefect is None:
+            return self.of(respond_to_incident, host, {}, None)
+        return self.of(respond_to_incident, _SHARED, {}, None, site.RESPONSE_QUEUE)
+
+    def _of_task(self, task: ScheduledTask, at: tuple[str, str]) -> RunnerDeployment:
+        host = self.config.backup.writer
+        match task.kind:
+            case "keep":
+                return self.of(keep_repository, host, {}, at)
+            case "drill" if task.subject == SURPRISE_SUBJECT:
+                looks = (f"*/{LOOK_MINUTES} * * * *", at[1])
+                return self._of_drill(surprise_drill, "", {}, looks)
+            case "drill" if task.subject.startswith(SERVICE_SUBJECT):
+                service = task.subject.removeprefix(SERVICE_SUBJECT)
+                return self._of_drill(service_drill, task.subject, {"service": service}, at)
+            case "drill":
+                return self._of_drill(restore_drill, task.subject, {"set_name": task.subject}, at)
+            case _:
+                reading: dict[str, str | bool] = {"read": task.kind == "read"}
+                return self.of(daily_verification, f"{host}.{task.kind}", reading, at)
+
+    def _of_drill(
+        self,
+        wrapped: Flow[Any, Any],
+        subject: str,
+        more: dict[str, str | bool],
+        at: tuple[str, str],
+    ) -> RunnerDeployment:
+        prefix = _SHARED if self.is_shared_drill else self.config.backup.writer
+        queue = site.DRILL_QUEUE if self.is_shared_drill else None
+        return self.of(wrapped, ".".join(filter(None, (prefix, subject))), more, at, queue)
+
+    def of(
+        self,
+        wrapped: Flow[Any, Any],
+        name: str,
+        more: Mapping[str, str | bool],
+        at: tuple[str, str] | None,
+        shared_queue: str | None = None,
+    ) -> RunnerDeployment:
+        is_site = self.config.serve.prefect is not None
+        deployment = wrapped.to_deployment(
+            name,
+            schedules=[Cron(at[0], timezone=at[1])] if at else [],
+            parameters={"config": "" if shared_queue else self.path, **more},
+            concurrency_limit=_ONE_AT_A_TIME if at else None,
+            # A path to the file would put `flows/` itself first on the module path.
+            entrypoint_type=EntrypointType.MODULE_PATH,
+            work_pool_name=site.POOL if is_site else None,
+            work_queue_name=(shared_queue or site.host_queue(self.config)) if is_site else None,
+        )
+        if not isinstance(deployment, RunnerDeployment):
+            raise TypeError("to_deployment gave a coroutine: it was called from an event loop")
+        return deployment
+
+
 def deployments(
     config_file: Path, config: Config, role: Role = EVERYTHING
 ) -> list[RunnerDeployment]:
-    """Return the deployments of a role, named after this host.
-
-    Hosts share a server.
-    """
-    zone, host = config.organisation.time_zone, config.backup.writer
+    """Return the deployments of a role, named after this host: hosts share a server."""
+    is_shared_drill = config.serve.prefect is not None and role.only_drills
     path = str(config_file.absolute())
-    found = [
-        _task_deployment(task, host, path, (task.schedule, zone))
-        for task in scheduled_tasks(config)
-        if task.kind in role.task_kinds
-    ]
-    if role.responds:
-        found += [
-            _deployment(keep_watch, host, {"config": path}, (WATCH_SCHEDULE, zone)),
-            _deployment(respond_to_incident, host, {"config": path}, None),
-        ]
-    for name, settings in config.backup.sets.items() if role.backs_up else ():
-        parameters = {"config": path, "set_name": name}
-        at = (settings.schedule, settings.time_zone or zone)
-        found.append(_deployment(nightly_backup, backup_name(config, name), parameters, at))
-    return found
-
-
-def _task_deployment(
-    task: ScheduledTask, host: str, path: str, at: tuple[str, str]
-) -> RunnerDeployment:
-    match task.kind:
-        case "keep":
-            return _deployment(keep_repository, host, {"config": path}, at)
-        case "drill" if task.subject == SURPRISE_SUBJECT:
-            looks = (f"*/{LOOK_MINUTES} * * * *", at[1])
-            return _deployment(surprise_drill, host, {"config": path}, looks)
-        case "drill" if task.subject.startswith(SERVICE_SUBJECT):
-            service = task.subject.removeprefix(SERVICE_SUBJECT)
-            of_service: dict[str, str | bool] = {"config": path, "service": service}
-            return _deployment(service_drill, f"{host}.{task.subject}", of_service, at)
-        case "drill":
-            parameters: dict[str, str | bool] = {"config": path, "set_name": task.subject}
-            return _deployment(restore_drill, f"{host}.{task.subject}", parameters, at)
-        case _:
-            reading: dict[str, str | bool] = {"config": path, "read": task.kind == "read"}
-            return _deployment(daily_verification, f"{host}.{task.kind}", reading, at)
+    found = _Deployments(path=path, config=config, is_shared_drill=is_shared_drill)
+    return list(found.all(role))
 
 
 def backup_name(config: Config, set_name: str) -> str:
@@ -113,43 +161,34 @@ def missed_nights(installation: Installation) -> dict[str, datetime]:
 
 
 async def run_by_schedule(
-    config: Config, registered: Sequence[RunnerDeployment], missed: Mapping[str, datetime]
+    config: Config,
+    registered: Sequence[RunnerDeployment],
+    missed: Mapping[str, datetime],
+    role: Role,
 ) -> None:
     """Register the deployments, catch up missed runs, then run by schedule.
 
     It ends only with its process.
     """
-    runner = Runner(name=f"standfast-{config.backup.writer}", pause_on_shutdown=False)
-    ids = {
-        (deployment.flow_name, deployment.name): await runner.aadd_deployment(deployment)
-        for deployment in registered
-    }
     async with get_client() as client:
+        register: Callable[[RunnerDeployment], Awaitable[UUID]] = RunnerDeployment.aapply
+        start: Callable[[], Awaitable[None]]
+        if config.serve.prefect is None:
+            runner = Runner(name=f"standfast-{config.backup.writer}", pause_on_shutdown=False)
+            register, start = runner.aadd_deployment, runner.start
+        else:
+            await site.prepare(client, config, role)
+            start = site.worker(config, role).start
+        ids = {
+            (deployment.flow_name, deployment.name): await register(deployment)
+            for deployment in registered
+        }
         for name, due in missed.items():
             await client.create_flow_run_from_deployment(
                 ids[nightly_backup.name, backup_name(config, name)],
-                idempotency_key=f"catch-up {name} {timestamp(due)}",
+                idempotency_key=f"catch-up {backup_name(config, name)} {timestamp(due)}",
             )
-    await runner.start()
-
-
-def _deployment(
-    wrapped: Flow[Any, Any],
-    name: str,
-    parameters: Mapping[str, str | bool],
-    at: tuple[str, str] | None,
-) -> RunnerDeployment:
-    deployment = wrapped.to_deployment(
-        name,
-        schedules=[Cron(at[0], timezone=at[1])] if at else [],
-        parameters=dict(parameters),
-        concurrency_limit=_ONE_AT_A_TIME if at else None,
-        # A path to the file would put `flows/` itself first on the module path.
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
-    if not isinstance(deployment, RunnerDeployment):
-        raise TypeError("to_deployment gave a coroutine: it was called from an event loop")
-    return deployment
+    await start()
 
 
 def main(config: str, parent: str, role_name: str | None = None) -> int:
@@ -163,8 +202,9 @@ def main(config: str, parent: str, role_name: str | None = None) -> int:
             missed_nights(installation) if role.backs_up else {},
         ),
     )
+    os.environ[VARIABLE] = config  # for the runs of a shared queue
     registered = deployments(Path(config), settings, role)
-    asyncio.run(run_by_schedule(settings, registered, missed))
+    asyncio.run(run_by_schedule(settings, registered, missed, role))
     return os.EX_OK
 
 

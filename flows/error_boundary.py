@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from standfast.config_file import find_config
 from standfast.errors import StandfastError, UnderWay
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.setup.installation_opening import open_installation
@@ -31,12 +32,14 @@ class FlowInProgress(FlowFailed):
 def in_installation(
     config: str, work: Callable[[Installation], T], *, needs_ledger: bool = True
 ) -> T:
-    """Run `work` in the installation of `config`; raise only `FlowFailed`."""
+    """Run `work` in the installation of `config`; raise only `FlowFailed`.
+
+    Without a path, it is the installation of the worker (`STANDFAST_CONFIG`).
+    """
     leaving = FlowFailed
     try:
-        with open_installation(
-            Path(config), env=os.environ, needs_ledger=needs_ledger
-        ) as installation:
+        path = Path(config) if config else find_config(None, os.environ)
+        with open_installation(path, env=os.environ, needs_ledger=needs_ledger) as installation:
             return work(installation)
     except UnderWay as error:
         problem, leaving = str(error), FlowInProgress

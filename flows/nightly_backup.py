@@ -1,17 +1,22 @@
 """Flow of one night: a backup of one set.
 
 Only a store that does not answer is retried, with growing pauses. A start while another backup of
-the set is in progress ends with that state, not as a failure.
+the set is in progress ends with that state, not as a failure. With the Prefect of a site, a crashed
+night starts again (`site.py`), `MOST_STARTS` times in all.
 """
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Failed
 
 from flows.backup_progress import progress_shown
 from flows.flow_states import as_flow, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, expected_files, run_backup
 from standfast.usecases.core.installation import Installation
+
+MOST_STARTS = 3
 
 
 @flow(
@@ -22,6 +27,9 @@ from standfast.usecases.core.installation import Installation
 )
 def nightly_backup(config: str, set_name: str) -> State[None]:
     """Back up one set of the configuration at a path."""
+    starts = flow_run.run_count or 1
+    if starts > MOST_STARTS:
+        return Failed(message=f"{set_name}: it crashed {starts - 1} times. See the worker's log.")
     return as_flow(back_up(config, set_name, return_state=True))
 
 

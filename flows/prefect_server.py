@@ -85,6 +85,8 @@ def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "")
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLIENT_MAX_RETRIES": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least; silent runs are marked as crashed
         **({_OF_SERVER: secret, _OF_CLIENT: secret} if secret else {}),
     }
 

@@ -31,6 +31,7 @@ from flows.prefect_server import (
     environment,
     is_healthy,
 )
+from flows.roles import role_named
 from standfast.errors import StandfastError
 
 _LOOK_SECONDS = 2.0
@@ -128,7 +129,9 @@ class Scheduling:
         return type(error).__name__
 
     def _is_running(self) -> bool:
-        has_runner = self._runner is not None and self._runner.poll() is None
+        has_runner = not role_named(self.role_name).is_scheduled or (
+            self._runner is not None and self._runner.poll() is None
+        )
         is_up = (
             has_runner
             and self._server is not None
@@ -151,11 +154,13 @@ class Scheduling:
             port=urlsplit(earlier.url).port if earlier else None,
             is_given_up=self._stop.is_set,
         )
-        self._warm(self._server)
-        if not self._stop.is_set():
-            role = () if self.role_name is None else (self.role_name,)
-            self._runner = self._child("flows.deployments", str(os.getpid()), *role)
-            log.info("Prefect answers at %s", self._server.url)
+        role = role_named(self.role_name)
+        if role.responds:
+            self._warm(self._server)
+        if role.is_scheduled and not self._stop.is_set():
+            names = () if self.role_name is None else (self.role_name,)
+            self._runner = self._child("flows.deployments", str(os.getpid()), *names)
+        log.info("Prefect answers at %s", self._server.url)
 
     def _found(self) -> PrefectServer | None:
         if self.url is None:

@@ -1,10 +1,12 @@
 """Roles of `standfast serve`: the work that a process runs.
 
 Rules
-- Without `--role`, a process does everything for which its configuration has a schedule.
+- Without `--role`, or with `all`, a process does everything for which its configuration has a
+  schedule. The other roles let a site spread the parts over processes and hosts; several of them on
+  one machine need the Prefect of a site (`serve.prefect`).
 - A drill machine (`--role drills`) opens backups. So it schedules no backup, verification or
   retention run, resumes no incident, listens at no port, and needs no secret of a response.
-- Only a process that does everything counts as a live `serve` in `status` and `check`.
+- Only a process that resumes incidents counts as a live `serve` in `status` and `check`.
 """
 
 from dataclasses import dataclass
@@ -21,33 +23,47 @@ class Role:
     """The work of one process of `standfast serve`."""
 
     way: str  # of its runner in the ledger
-    backs_up: bool  # schedules nightly backups and catches them up
-    task_kinds: frozenset[str]  # of the scheduled tasks (`maintenance_schedule`)
-    responds: bool  # resumes incidents, stamps their evidence, and listens
-    needs_identity: bool  # `drills.identity`
+    backs_up: bool = False  # schedules nightly backups and catches them up
+    task_kinds: frozenset[str] = frozenset()  # of the scheduled tasks (`maintenance_schedule`)
+    responds: bool = False  # resumes incidents and stamps their evidence
+    watches: bool = False  # sends alarms; of a drill machine, only those about drills
+    listens: bool = False  # console, triggers, metrics
+    needs_identity: bool = False  # `drills.identity`
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Return whether Prefect starts work of this role."""
+        return self.backs_up or bool(self.task_kinds)
+
+    @property
+    def only_drills(self) -> bool:
+        """Return whether drills are all that this role does."""
+        return self.task_kinds == _DRILLS
 
 
+_DRILLS = frozenset({"drill"})
+_UPKEEP = frozenset({"keep", "look", "read"})
 EVERYTHING = Role(
     way="serve",
     backs_up=True,
-    task_kinds=frozenset({"keep", "look", "read", "drill"}),
+    task_kinds=_UPKEEP | _DRILLS,
     responds=True,
-    needs_identity=False,
+    watches=True,
+    listens=True,
 )
 ROLES = {
-    "drills": Role(
-        way="serve drills",
-        backs_up=False,
-        task_kinds=frozenset({"drill"}),
-        responds=False,
-        needs_identity=True,
-    )
+    "all": EVERYTHING,
+    "api": Role(way="serve api", listens=True),
+    "watch": Role(way="serve watch", watches=True),
+    "respond": Role(way="serve", responds=True),
+    "worker": Role(way="serve worker", backs_up=True, task_kinds=_UPKEEP, watches=True),
+    "drills": Role(way="serve drills", task_kinds=_DRILLS, watches=True, needs_identity=True),
 }  # by the value of `--role`
 
 
 def role_named(name: str | None) -> Role:
     """Return the role of this name; without a name, everything."""
-    return EVERYTHING if name is None else ROLES[name]
+    return ROLES[name or "all"]
 
 
 def check_role(role: Role, config: "Config") -> None:

@@ -174,7 +174,7 @@ class Serving:
                     token, None, self.installation.clock()
                 )
                 self._beaten_at = now
-            if now - self._watched_at >= WATCH_SECONDS:
+            if self.role.watches and now - self._watched_at >= WATCH_SECONDS:
                 self._watched_at = now
                 self._watch()
             newest = self.installation.ledger.newest_event()
@@ -211,7 +211,7 @@ class Serving:
             "serve",
             self._respond,
             self._ring,
-            only_drills=not self.role.responds,
+            only_drills=self.role.only_drills,
         )
         for kind, subject in outcome.died:
             log.warning("a %s of %s had died; it is marked as failed", kind, subject)
@@ -223,7 +223,7 @@ class Serving:
         for name in sorted(stale - self._stale):
             log.warning("the newest complete recovery point of %s is too old", name)
         self._stale = stale
-        if self.scheduling is not None:
+        if self.scheduling is not None and self.role.backs_up:
             self.scheduling.catch_up(
                 {age.set_name: age.due_at for age in outcome.sets if age.is_missed}
             )
@@ -281,7 +281,12 @@ class Serving:
                 self._news.wait(WATCH_SECONDS)
 
     def _respond(self, installation: Installation, incident: str, way: str) -> None:
-        """Run an incident in a thread of its own, unless one runs it already."""
+        """Run an incident in a thread of its own, unless one runs it already.
+
+        Without the role, leave it to a process that responds: it sees the event in the ledger.
+        """
+        if not self.role.responds:
+            return
         response = self._responses.setdefault(incident, _Response())
         if response.is_under_way:
             return

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
 from flows.prefect_supervisor import Scheduling
-from flows.roles import check_role, role_named
+from flows.roles import EVERYTHING, ROLES, check_role, role_named
 from flows.serve_loop import BeginWork, Beside, Serving, log
 from standfast.config import load
 from standfast.errors import ConfigurationError, ExitStatus, Refused
@@ -24,6 +24,9 @@ from standfast.usecases.core.redaction import (
 )
 from standfast.usecases.core.run_record import other_user_of
 from standfast.usecases.setup.installation_opening import open_installation
+
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+_MORE = {True: " with this role", False: "; roles apart need serve.prefect"}
 
 
 @contextmanager
@@ -45,11 +48,12 @@ def _logging_to_stderr(lines: logging.Formatter) -> Iterator[None]:
 
 
 @contextmanager
-def _only_one_here(installation: Installation) -> Iterator[None]:
+def _only_one_here(installation: Installation, role_name: str | None) -> Iterator[None]:
     """Hold the lock of the only `serve` of a machine; the kernel releases it.
 
-    Two would each start a Prefect server in one home, and back up everything twice. Files of root
-    would keep the user of the installation out of that home.
+    Two would each start a Prefect server in one home, and back up everything twice. With the
+    Prefect of a site, each role has its process. Files of root would keep the user of the
+    installation out of that home.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:
@@ -58,23 +62,28 @@ def _only_one_here(installation: Installation) -> Iterator[None]:
             f"this as that user: put `sudo -u {user}` before it."
         )
     home = installation.config.serve.prefect_home
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        line = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"folder {home}: cannot be written: {error.strerror}. Correct serve.prefect_home."
-        ) from None
-    try:
-        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Refused(
-            "`standfast serve`: it runs on this machine already. See `standfast status`."
-        ) from None
-    else:
+    is_site = installation.config.serve.prefect is not None
+    taken = [name for name in ROLES if name != "all"]
+    if is_site and role_named(role_name) is not EVERYTHING:
+        taken = [str(role_name)]
+    with ExitStack() as locks:
+        for name in taken:
+            try:
+                home.mkdir(mode=0o700, parents=True, exist_ok=True)
+                line = os.open(home / f"serve-{name}.lock", _LOCK_FLAGS, 0o600)
+                locks.callback(os.close, line)
+                fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refused(
+                    f"`standfast serve`: it runs on this machine already{_MORE[is_site]}. See "
+                    "`standfast status`."
+                ) from None
+            except OSError as error:
+                raise ConfigurationError(
+                    f"folder {home}: cannot be written: {error.strerror}. Correct "
+                    "serve.prefect_home."
+                ) from None
         yield
-    finally:
-        os.close(line)
 
 
 def serve(
@@ -103,7 +112,7 @@ def serve(
     with (
         _logging_to_stderr(formats[config.serve.log_format](secrets)),
         open_installation(config_file, env=env, resolver=secrets) as installation,
-        _only_one_here(installation),
+        _only_one_here(installation, role_name),
     ):
         scheduling = Scheduling(
             config_file=config_file.absolute(),
@@ -115,7 +124,7 @@ def serve(
         serving = Serving(
             installation=installation,
             config_file=config_file.absolute(),
-            scheduling=scheduling,
+            scheduling=scheduling if role.is_scheduled or role.responds else None,
             role=role,
         )
         serving.beside = beside(installation, serving.begin_work)

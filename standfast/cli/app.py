@@ -51,6 +51,7 @@ _MODULES = {
     "doctor": "standfast.cli.health.doctor",
     "readiness": "standfast.cli.health.readiness",
     "serve": "standfast.cli.setup.serve",
+    "worker": "standfast.cli.setup.serve",
     "status": "standfast.cli.health.status",
     "lock": "standfast.cli.incidents.lock",
     "report": "standfast.cli.reports.report",

@@ -304,7 +304,8 @@ class ServeConfig(Section):
     )
     prefect: WebAddress | None = Field(
         default=None,
-        description="The API of an existing Prefect server. Default: `serve` starts one. "
+        description="The API of an existing Prefect server, which several hosts may share "
+        "(deploy/site/README.md). Default: `serve` starts one. "
         "Protect it with a password (`PREFECT_SERVER_API_AUTH_STRING`), which `serve` receives "
         "as `PREFECT_API_AUTH_STRING`: anybody that may change its deployments can run any "
         "command here.",

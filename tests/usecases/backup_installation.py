@@ -60,7 +60,7 @@ last_change = "SELECT max(changed_at) FROM customers"
 """
 
 
-def furnish(folder: Path, more: str = SERVICE) -> Path:
+def furnish(folder: Path, more: str = SERVICE, writer: str = "host-1") -> Path:
     """Write a whole place into `folder`; give its configuration file."""
     recordings = folder / "recordings"
     (recordings / "2026").mkdir(parents=True)
@@ -81,11 +81,12 @@ def furnish(folder: Path, more: str = SERVICE) -> Path:
             ((n, f"Customer {n}", LAST_CHANGE.isoformat()) for n in range(1, 21)),
         )
     config_file = folder / "standfast.toml"
-    config_file.write_text(SETTINGS + more)
+    own = "" if writer == "host-1" else f'[backup]\nwriter = "{writer}"\n'
+    config_file.write_text(SETTINGS + own + more)
     create_repository(
         vault=DirectoryStore(folder / "vault"),
         keys=DirectoryStore(folder / "keys" / "store"),
-        writer="host-1",
+        writer=writer,
         domain="main",
         host_dir=folder / "keys" / "backup-host",
         owner_file=folder / "offline" / "owner.key",

@@ -1,4 +1,4 @@
-"""`standfast serve`: schedules, triggers, console and open incidents."""
+"""`standfast serve` and `standfast worker`: schedules, console and open incidents."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from flows.roles import ROLES, role_named
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import lost_answer
-from standfast.errors import ExitStatus
+from standfast.errors import ConfigurationError, ExitStatus
 
 if TYPE_CHECKING:
     from flows.serve_loop import BeginWork, Beside
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 @click.option(
     "--role",
     type=click.Choice([*ROLES]),
-    help="Do only the work of this role. drills: run drills by schedule; back up nothing, resume "
-    "no incident, listen at no port.",
+    help="Do only the work of this role: api (console, triggers, metrics), watch (alarms), respond "
+    "(open incidents), worker (scheduled work of this host, except drills), drills (drills by "
+    "schedule; back up nothing, resume no incident, listen at no port).",
 )
 @click.pass_obj
 def serve(call: Call, role: str | None) -> ExitStatus:
@@ -42,6 +43,37 @@ def serve(call: Call, role: str | None) -> ExitStatus:
     incident is picked up within a second, even if Prefect does not respond. The command runs until
     SIGTERM or Ctrl-C ends it.
     """
+    return _serve(call, role)
+
+
+@command(
+    "worker",
+    exits={
+        ExitStatus.DONE: "SIGTERM or Ctrl-C ended it",
+        ExitStatus.USAGE: "the configuration cannot be loaded, or has no serve.prefect",
+        ExitStatus.REFUSED: "another worker of this installation runs on this machine",
+    },
+    example="standfast worker -c /etc/standfast/standfast.toml",
+)
+@click.option("--drills", is_flag=True, help="Take drills instead: on a drill machine.")
+@click.pass_obj
+def worker(call: Call, drills: bool) -> ExitStatus:
+    """Run what the Prefect of the site assigns to this host.
+
+    It takes the scheduled work of this host and responses of any host, and runs each as a process.
+    It is `serve --role worker` with the Prefect of serve.prefect, for which it waits.
+    """
+    from standfast.config import load
+
+    if load(call.config_file).serve.prefect is None:
+        raise ConfigurationError(
+            "serve.prefect: missing. Set it to the API of the site's Prefect, or run `standfast "
+            "serve`, which starts its own."
+        )
+    return _serve(call, "drills" if drills else "worker")
+
+
+def _serve(call: Call, role: str | None) -> ExitStatus:
     from flows import serve_process
     from standfast.console import beside
 
@@ -49,7 +81,7 @@ def serve(call: Call, role: str | None) -> ExitStatus:
 
     def start_services(installation: "Installation", begin_work: "BeginWork") -> "Sequence[Beside]":
         # Every check that may refuse is done by then.
-        services = beside(installation, begin_work) if role_named(role).responds else ()
+        services = beside(installation, begin_work) if role_named(role).listens else ()
         call.say(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],

@@ -1,0 +1,110 @@
+"""One Prefect for several hosts: its work pool, queues and automations.
+
+Rules
+- The queue `host:NAME` has what must run on one host: its backups, and the rest of its schedule.
+  Any host may take a run of `response`, and any drill machine one of `drill`; there the flow uses
+  the configuration of the host that takes it.
+- Everything is created if it is missing and never changed: limits that operators set remain.
+- A run whose host died is silent: after a minute it is marked as crashed. A crashed night starts
+  again on its host; the lock of its set prevents two at once.
+"""
+
+import os
+from contextlib import suppress
+from datetime import timedelta
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.workers.process import ProcessWorker
+
+from flows.roles import Role
+from standfast.config import Config
+
+POOL = "standfast"
+RESPONSE_QUEUE = "response"
+DRILL_QUEUE = "drill"
+_NIGHTS_AT_ONCE = 5  # on one host: each is a process
+_SILENT = timedelta(seconds=60)
+_NIGHTLY = "nightly-backup"  # the flow's name
+_ENDED = ("Completed", "Failed", "Crashed", "Cancelled")
+_WAITING = ("Suspended", "Paused", "Cancelling", "AwaitingRetry", "Scheduled")
+
+
+def host_queue(config: Config) -> str:
+    """Return the queue of what must run on this host."""
+    return f"host:{config.backup.writer}"
+
+
+def queues(config: Config, role: Role) -> list[str]:
+    """Return the queues from which a process with this role takes runs."""
+    return [DRILL_QUEUE] if role.only_drills else [host_queue(config), RESPONSE_QUEUE]
+
+
+def worker(config: Config, role: Role) -> ProcessWorker:
+    """Return the worker of this host; each run is a process."""
+    return ProcessWorker(
+        work_pool_name=POOL,
+        work_queues=queues(config, role),
+        name=f"{config.backup.writer}{' drills' if role.only_drills else ''} {os.getpid()}",
+        create_pool_if_not_found=False,
+        heartbeat_interval_seconds=10,
+    )
+
+
+async def prepare(client: PrefectClient, config: Config, role: Role) -> None:
+    """Create what is missing in the site's Prefect."""
+    with suppress(ObjectAlreadyExists):
+        template = ProcessWorker.get_default_base_job_template()
+        pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
+        await client.create_work_pool(pool)
+    for queue in queues(config, role):
+        limit = _NIGHTS_AT_ONCE if queue == host_queue(config) else None
+        with suppress(ObjectAlreadyExists):
+            await client.create_work_queue(queue, work_pool_name=POOL, concurrency_limit=limit)
+    for automation in (_silent_runs_crash(), _crashed_nights_start_again()):
+        if not await client.read_automations_by_name(automation.name):
+            await client.create_automation(automation)
+
+
+def _silent_runs_crash() -> AutomationCore:
+    names = [f"prefect.flow-run.{state}" for state in (*_ENDED, *_WAITING)]
+    return AutomationCore(
+        name="standfast: silent runs are crashed",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *names},
+            threshold=1,
+            within=_SILENT,
+        ),
+        actions=[_change(StateType.CRASHED, "no heartbeat for a minute")],
+    )
+
+
+def _crashed_nights_start_again() -> AutomationCore:
+    return AutomationCore(
+        name="standfast: crashed nights start again",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": _NIGHTLY,
+            },
+            for_each={"prefect.resource.id"},
+            expect={"prefect.flow-run.Crashed"},
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[_change(StateType.SCHEDULED, "starts again")],
+    )
+
+
+def _change(state: StateType, message: str) -> ChangeFlowRunState:
+    return ChangeFlowRunState(name=None, state=state, message=message, force=False)
