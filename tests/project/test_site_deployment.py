@@ -1,0 +1,99 @@
+"""Deployments of a site: units, compose file and manifests run the same commands."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import prefect.settings
+import pytest
+from ruamel.yaml import YAML
+
+from flows.roles import ROLES
+from tests.project.test_commands_in_pages import parse
+from tests.servers.prefect_site import SITE, unit_command, variables
+
+PAGE = (SITE / "README.md").read_text()
+ROLE_COMMAND = unit_command("standfast@.service")
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(YAML(typ="safe").load_all(SITE / name))
+
+
+def by_compose() -> Iterator[list[str]]:
+    for service in documents("compose.yaml")[0]["services"].values():
+        if service["image"] == "standfast":
+            yield [*service.get("entrypoint", ["standfast"]), *service["command"]]
+
+
+def by_kubernetes() -> Iterator[list[str]]:
+    for document in documents("kubernetes.yaml"):
+        pod = document.get("spec", {}).get("template", {}).get("spec", {})
+        for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
+            if container["image"] == "standfast":
+                yield [*container["command"], *container["args"]]
+
+
+def commands_of_units(port: str, host: str) -> set[tuple[str, ...]]:
+    api = [word.replace("%i", port) for word in unit_command("prefect-api@.service")]
+    found = [
+        [word if word != "127.0.0.1" else host for word in api],
+        unit_command("prefect-services.service"),
+        unit_command("prefect-services.service", "ExecStartPre"),
+        *(
+            [word.replace("%i", role) for word in ROLE_COMMAND]
+            for role in ROLES
+            if role not in ("all", "drills")  # a drill machine has an installation of its own
+        ),
+    ]
+    return {tuple(command) for command in found}
+
+
+@pytest.mark.parametrize("commands", [by_compose, by_kubernetes])
+def test_containers_run_the_commands_of_the_units(commands: Any) -> None:
+    assert {tuple(command) for command in commands()} == commands_of_units("4200", "0.0.0.0")
+
+
+def test_each_role_exists_in_the_command_line() -> None:
+    named = re.findall(r"^\| `(\w+)` \| .* \|", PAGE, re.MULTILINE)
+    assert {*named} - {"response", "drill"} == {*ROLES}
+    for role in ROLES:
+        words = [word.replace("%i", role) for word in ROLE_COMMAND[1:]]
+        assert parse(" ".join(words)).params["role"] == role
+
+
+def test_environment_has_only_settings_of_prefect() -> None:
+    names = [name for name in variables(SITE / "prefect.env") if name != "DO_NOT_TRACK"]
+    settings = [name for name in names if not name.startswith("PREFECT_REDIS_")]
+    assert [name for name in settings if not hasattr(prefect.settings, name)] == []
+
+
+def test_ports_and_services_agree() -> None:
+    services = documents("compose.yaml")[0]["services"]
+    balanced = re.findall(r"server \S+ (\S+):(\d+)$", (SITE / "haproxy.cfg").read_text(), re.M)
+    assert {name for name, _ in balanced} == {name for name in services if "api-" in name}
+    assert {port for _, port in balanced} == {"4200"}
+    redis = {
+        found
+        for value in variables(SITE / "prefect.env").values()
+        for found in re.findall(r"redis://(\w+):(\d+)/", value)
+    }
+    assert redis == {("redis", "6379")}
+    ports = {
+        document["metadata"]["name"]: document["spec"]["ports"][0]["port"]
+        for document in documents("kubernetes.yaml")
+        if document["kind"] == "Service"
+    }
+    assert ports == {"redis": 6379, "prefect": 4200, "standfast": 8350}
+
+
+def test_files_of_the_site_have_no_secret() -> None:
+    texts = [path.read_text() for path in SITE.iterdir() if path.suffix != ".md"]
+    assert not any(re.search(r"(?i)password[=:] *[\"']?\w", text) for text in texts)
+
+
+def test_page_links_every_file() -> None:
+    linked = set(re.findall(r"\]\(([\w@.-]+)\)", PAGE))
+    files = {path.name for path in Path(SITE).iterdir()} - {"README.md", "kustomization.yaml"}
+    assert files == linked
