@@ -63,7 +63,7 @@ _ONE_AT_A_TIME = ConcurrencyLimitConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class _Deployments:
-    """Deployments of one configuration, by a runner or through the pool of a site."""
+    """Deployments of one configuration, for a runner or for a site."""
 
     path: str
     config: Config
@@ -142,7 +142,7 @@ class _Deployments:
 def deployments(
     config_file: Path, config: Config, role: Role = EVERYTHING
 ) -> list[RunnerDeployment]:
-    """Return the deployments of a role, named after this host: hosts share a server."""
+    """Return the deployments of a role, named after this host."""
     is_shared_drill = config.serve.prefect is not None and role.only_drills
     path = str(config_file.absolute())
     found = _Deployments(path=path, config=config, is_shared_drill=is_shared_drill)

@@ -1,4 +1,4 @@
-"""`standfast serve` and `standfast worker`: schedules, console and open incidents."""
+"""`standfast serve` and `standfast worker`: schedules and incidents."""
 
 import os
 from collections.abc import Sequence
