@@ -192,6 +192,10 @@ def _audiences(config: Config) -> Iterator[Finding]:
         if audience.kind == "backup":
             where = ("audiences", name, "set")
             yield from _known(where, audience.set, config.backup.sets, "backup set")
+    for name, records in config.review.records.items():
+        if records.audience is not None:
+            key = ("review", "records", name, "audience")
+            yield from _known(key, records.audience, config.audiences, "audience")
 
 
 def _evidence_directories(config: Config) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ _MOST_NAMED = 20
     "review",
     exits={
         ExitStatus.DONE: "the timeline is shown; it may be empty",
-        ExitStatus.FAILED: "no evidence is valid, or the CSV file cannot be written",
+        ExitStatus.FAILED: "no evidence is valid, or a file cannot be written",
         ExitStatus.USAGE: "there is no such incident, source or evidence, or a value is not valid",
         ExitStatus.REFUSED: "the person may not see values in clear",
         ExitStatus.DAMAGED: "a log differs from its seal; the others are reviewed",
@@ -52,6 +52,7 @@ _MOST_NAMED = 20
     help="Only records with an indicator of this list or STIX 2.1 bundle.",
 )
 @click.option("--csv", type=FilePath(), help="Write all selected records to a new CSV file.")
+@click.option("--html", type=FilePath(), help="Write a page with charts and findings, masked.")
 @click.option(
     "--limit", type=click.IntRange(0, 100_000), default=100, help="The most records to show."
 )
@@ -70,6 +71,7 @@ def review(
     contains: str,
     indicators: Path | None,
     csv: Path | None,
+    html: Path | None,
     limit: int,
     unmask: bool,
     reason: str,
@@ -81,9 +83,12 @@ def review(
     from standfast.evidence.indicator_list import read_indicator_list
     from standfast.evidence.log_timeline import Selection
     from standfast.usecases.evidence.log_review import InClear, ReviewRequest, review_logs
+    from standfast.usecases.evidence.log_review_report import write_review_page
 
     if unmask != bool(reason.strip()):
         raise UsageError("arguments: --unmask needs --reason TEXT, and only --unmask does")
+    if unmask and html:
+        raise UsageError("arguments: a page is always masked. Leave out --unmask or --html")
     if unmask and call.as_person is None:
         raise UsageError("arguments: --unmask needs --as PERSON, a person with a role")
     selection = Selection(
@@ -104,6 +109,8 @@ def review(
             indicators=read_indicator_list(indicators) if indicators else None,
         )
         found = review_logs(installation, incident, request)
+        if html:
+            write_review_page(installation, incident, found, html.absolute())
     document = found.as_json()
     return call.say(
         {"incident": incident, **document},

@@ -1,12 +1,44 @@
-"""Settings of `[review]`: thresholds of detections in frozen logs."""
+"""Settings of `[review]`: detections, and records of customers in logs."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from standfast.config.base_section import Section
+from standfast.config.value_types import Line, Name
 
 Threshold = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _record_pattern(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    if "record" not in groups:
+        raise ValueError("name the part that is the record: (?P<record>…)")
+    return pattern
+
+
+class RecordPatternConfig(Section):
+    """The pattern by which logs name the records of one kind."""
+
+    pattern: Annotated[str, AfterValidator(_record_pattern)] = Field(
+        description="A regular expression that is searched in each event. Its group `record` is "
+        "the key of the record.",
+        examples=[r"/customers/(?P<record>\d+)"],
+    )
+    exposed: Line = Field(
+        description="The data that somebody who reads such a record sees.", examples=["name, iban"]
+    )
+    audience: Name | None = Field(
+        default=None,
+        description="The audience in `[audiences.NAME]` whose keys are these records. Default: "
+        "the people count as affected, and cannot be notified.",
+        examples=["customers"],
+    )
 
 
 class ReviewConfig(Section):
@@ -39,4 +71,7 @@ class ReviewConfig(Section):
         description="The hours within which sign-ins of an account from two countries are a "
         "finding, if the log has no coordinates.",
         examples=[2],
+    )
+    records: Mapping[Name, RecordPatternConfig] = Field(
+        default={}, description="Records of customers that logs name, by kind."
     )

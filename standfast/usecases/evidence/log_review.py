@@ -11,6 +11,7 @@ Rules
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -36,10 +37,11 @@ from standfast.evidence.log_timeline import (
     merged_events,
 )
 from standfast.evidence.manifest import Kind, Manifest
-from standfast.evidence.parsers.log_record import as_datetime, microseconds
+from standfast.evidence.parsers.log_record import Record, as_datetime, microseconds
 from standfast.evidence.seal import read_sealed
 from standfast.evidence.sorted_runs import SortedRuns
 from standfast.evidence.text_masking import mask_text
+from standfast.evidence.timeline_counts import TimelineCounts
 from standfast.records import Json, JsonObject, moment, timestamp
 from standfast.spreadsheet_csv import formula_safe
 from standfast.usecases.core.installation import Installation
@@ -82,6 +84,7 @@ class LogReview:
     logs: Sequence[Tally]
     unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
     is_masked: bool
+    counts: TimelineCounts = field(default_factory=TimelineCounts)
     rows: list[JsonObject] = field(default_factory=list)  # the first ones, as they are shown
     selected: int = 0
     findings: list[JsonObject] = field(default_factory=list)  # with a line that is selected
@@ -177,7 +180,9 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
     _refuse_without_role(installation, request.in_clear)
     indicators = request.indicators
     marks = Marks(
-        selection=request.selection, indicators=indicators.matches if indicators else None
+        selection=request.selection,
+        indicators=indicators.matches if indicators else None,
+        records=record_finder(installation),
     )
     detector = _detector(installation, incident_id)
     with collected_logs(installation, incident_id, request, marks) as (review, events):
@@ -188,6 +193,7 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
                 if not event.is_selected or (indicators and not event.indicators):
                     continue
                 review.selected += 1
+                review.counts.add(event)
                 if write or review.selected <= request.limit:
                     row = display.row(event)
                     if review.selected <= request.limit:
@@ -197,9 +203,31 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
         review.findings = [
             display.finding(found) for found in detector.findings if found.is_selected
         ]
-    review.is_complete = detector.is_complete
+    review.is_complete = detector.is_complete and review.counts.is_complete
     review.not_applied = tuple(indicators.not_applied) if indicators else ()
     return review
+
+
+def record_finder(installation: Installation) -> Callable[[Record], Sequence[str]] | None:
+    """Return the search for records of customers: "KIND KEY" for each."""
+    kinds = [
+        (kind, re.compile(settings.pattern))
+        for kind, settings in installation.config.review.records.items()
+    ]
+    if not kinds:
+        return None
+
+    def find(record: Record) -> Sequence[str]:
+        return list(
+            dict.fromkeys(
+                f"{kind} {match['record']}"
+                for kind, pattern in kinds
+                for match in pattern.finditer(record.text)
+                if match["record"]
+            )
+        )
+
+    return find
 
 
 def _detector(installation: Installation, incident_id: str) -> Detector:
@@ -212,6 +240,7 @@ def _detector(installation: Installation, incident_id: str) -> Detector:
             known_sign_ins=settings.known_sign_ins,
             travel_kmh=settings.travel_kmh,
             travel_hours=settings.travel_hours,
+            counts_records=bool(settings.records),
         ),
         [
             LockPeriod(

@@ -3,12 +3,14 @@
 import csv
 import ipaddress
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from standfast.config.sections.review import RecordPatternConfig
 from standfast.errors import ExitStatus, Refused, UsageError
 from standfast.evidence.custody import Act, read_custody
 from standfast.evidence.item_file import FILES_FOLDER
@@ -17,6 +19,7 @@ from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.evidence.log_review import InClear, LogReview, ReviewRequest, review_logs
+from standfast.usecases.evidence.log_review_report import write_review_page
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
 from tests.usecases.installations import enrol_people, furnish, installation_at
@@ -150,3 +153,24 @@ def test_altered_log_is_left_out(case: Case) -> None:
     found = case.review()
     assert found.exit_status is ExitStatus.DAMAGED
     assert [row["account"] for row in found.rows] == ["a***@example.net", "bob"]
+
+
+def test_page_is_masked_and_shows_counts(case: Case, tmp_path: Path) -> None:
+    page = tmp_path / "review.html"
+    write_review_page(case.installation, case.incident, case.review(), page)
+    text = page.read_text()
+    assert "alice" not in text
+    assert "a***@example.net" in text
+    assert "2026-11-25 02:00: 3" in text  # the only column of the chart
+    assert "10.0.0.7" in text
+    in_clear = case.review(in_clear=InClear(person="lee", reason="court order"))
+    with pytest.raises(UsageError):
+        write_review_page(case.installation, case.incident, in_clear, page)
+
+
+def test_configured_records_are_counted_by_hour(case: Case) -> None:
+    settings = RecordPatternConfig(pattern=r"/customers/(?P<record>\d+)", exposed="name")
+    review = case.installation.config.review.model_copy(update={"records": {"crm": settings}})
+    config = case.installation.config.model_copy(update={"review": review})
+    case.installation = replace(case.installation, config=config)
+    assert [*case.review().counts.records.counts.values()] == [1]

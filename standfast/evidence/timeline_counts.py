@@ -1,0 +1,66 @@
+"""Counts over a timeline for its charts: events, accounts, records.
+
+Rules
+- Memory is bounded: beyond MOST_KEYS accounts and addresses, new ones are not counted, and
+  `is_complete` is false. Hours beyond MOST_HOURS are merged into longer periods.
+"""
+
+from collections import Counter, defaultdict
+
+from standfast.evidence.log_timeline import Event
+
+MOST_KEYS = 1_000_000
+MOST_HOURS = 20_000
+HOUR = 3600 * 10**6
+
+
+class Periods:
+    """Counts by period, from the hour up."""
+
+    def __init__(self) -> None:
+        self.period = HOUR  # microseconds
+        self.counts: Counter[int] = Counter()  # by number of the period since 1970
+
+    def add(self, at: int, count: int = 1) -> None:
+        """Count something at a time."""
+        self.counts[at // self.period] += count
+        if len(self.counts) > MOST_HOURS:
+            self.merge(24)
+
+    def merge(self, factor: int) -> None:
+        """Make the periods longer."""
+        merged: Counter[int] = Counter()
+        for number, count in self.counts.items():
+            merged[number // factor] += count
+        self.period *= factor
+        self.counts = merged
+
+
+class TimelineCounts:
+    """Counts of the selected events, which arrive in order of time."""
+
+    def __init__(self) -> None:
+        self.events, self.records = Periods(), Periods()
+        self.accounts_by_address: defaultdict[str, set[str]] = defaultdict(set)
+        self.is_complete = True
+        self._pairs = 0
+        self._hour = -1
+        self._records_of_hour: set[str] = set()
+
+    def add(self, event: Event) -> None:
+        """Count an event."""
+        self.events.add(event.at)
+        if event.account and event.address:
+            accounts = self.accounts_by_address[event.address]
+            if event.account not in accounts:
+                self._pairs += 1
+                if self._pairs <= MOST_KEYS:
+                    accounts.add(event.account)
+                else:
+                    self.is_complete = False
+        if event.records:
+            if event.at // HOUR != self._hour:
+                self._hour, self._records_of_hour = event.at // HOUR, set()
+            new = {*event.records} - self._records_of_hour
+            self._records_of_hour |= new
+            self.records.add(event.at, len(new))

@@ -1,0 +1,128 @@
+"""Page of a review of frozen logs: charts, findings, first records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+from standfast.records import Json, JsonObject
+from standfast.reports.chart_layout import PLOT_HEIGHT
+from standfast.reports.html_page import Clock, render
+from standfast.reports.report_records import Heading
+
+MOST_COLUMNS = 120
+MOST_ADDRESSES = 15
+_THINNEST = 2.0  # pixels: the lowest visible column
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a chart over time, in percent across and pixels up."""
+
+    left: float
+    width: float
+    top: float
+    height: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeChart:
+    """Counts over time."""
+
+    columns: tuple[Column, ...]
+    first: datetime
+    last: datetime
+    most: int
+    period: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressBar:
+    """The number of accounts of one address, and its share of the widest bar."""
+
+    address: str
+    accounts: int
+    width: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogReviewReport:
+    """The content of the page; values are as they may be shown."""
+
+    heading: Heading
+    incident: str
+    logs: int
+    records: int
+    selected: int
+    is_complete: bool
+    activity: TimeChart | None
+    touched: TimeChart | None
+    addresses: tuple[AddressBar, ...]
+    findings: Sequence[JsonObject]
+    rows: Sequence[JsonObject]
+    unparsed: Json
+    problems: tuple[str, ...]
+
+
+def log_review_page(report: LogReviewReport) -> str:
+    """Return the page as HTML."""
+    return render(
+        "log_review.html",
+        Clock(report.heading.time_zone),
+        report=report,
+        height=PLOT_HEIGHT,
+        charts=[
+            ("Activity", "records", report.activity),
+            ("Records of customers that were used", "different records", report.touched),
+        ],
+        unparsed=report.unparsed,
+    )
+
+
+def time_chart(
+    counts: Mapping[int, int], period: timedelta, span: Iterable[int] = ()
+) -> TimeChart | None:
+    """Return the columns of counts by number of a period since 1970.
+
+    The chart also covers the periods of `span`.
+    """
+    if not counts:
+        return None
+    begin, end = min(chain(counts, span)), max(chain(counts, span))
+    factor = (end - begin) // MOST_COLUMNS + 1
+    merged: dict[int, int] = {}
+    for number, count in counts.items():
+        merged[(number - begin) // factor] = merged.get((number - begin) // factor, 0) + count
+    total, most = (end - begin) // factor + 1, max(merged.values())
+    columns = []
+    for number, count in sorted(merged.items()):
+        height = max(count / most * PLOT_HEIGHT, _THINNEST)
+        at = _EPOCH + (begin + number * factor) * period
+        columns.append(
+            Column(
+                left=number / total * 100,
+                width=100 / total * 0.85,
+                top=PLOT_HEIGHT - height,
+                height=height,
+                text=f"{at:%Y-%m-%d %H:%M}: {count:,}",
+            )
+        )
+    last = _EPOCH + (begin + total * factor) * period
+    return TimeChart(
+        columns=tuple(columns),
+        first=_EPOCH + begin * period,
+        last=last,
+        most=most,
+        period=factor * period,
+    )
+
+
+def address_bars(accounts: Mapping[str, int]) -> tuple[AddressBar, ...]:
+    """Return the addresses with the most accounts."""
+    ranked = sorted(accounts.items(), key=lambda item: (-item[1], item[0]))[:MOST_ADDRESSES]
+    return tuple(
+        AddressBar(address=address, accounts=count, width=count / ranked[0][1] * 100)
+        for address, count in ranked
+    )

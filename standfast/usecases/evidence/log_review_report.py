@@ -1,0 +1,61 @@
+"""Page of a review of frozen logs, written as one file of HTML."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from standfast.errors import UsageError
+from standfast.evidence.text_masking import mask_text
+from standfast.evidence.timeline_counts import Periods
+from standfast.reports.html_page import write_page
+from standfast.reports.log_review_page import (
+    LogReviewReport,
+    address_bars,
+    log_review_page,
+    time_chart,
+)
+from standfast.reports.report_records import Heading
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.log_review import LogReview
+
+
+def write_review_page(
+    installation: Installation, incident_id: str, review: LogReview, out: Path
+) -> Path:
+    """Write the page of a masked review; UsageError for one in clear."""
+    if not review.is_masked:
+        raise UsageError("arguments: a page is always masked. Leave out --unmask or --html.")
+    document = review.as_json()
+    events, records = review.counts.events, review.counts.records
+    accounts = review.counts.accounts_by_address
+    altered = [log for log in review.logs if log.problem]
+    report = LogReviewReport(
+        heading=Heading(
+            organisation=installation.config.organisation.name,
+            time_zone="UTC",
+            written_at=installation.clock(),
+        ),
+        incident=incident_id,
+        logs=len(review.logs),
+        records=sum(log.records for log in review.logs if not log.problem),
+        selected=review.selected,
+        is_complete=review.is_complete,
+        activity=time_chart(events.counts, _duration(events)),
+        touched=time_chart(
+            records.counts,
+            _duration(records),
+            events.counts if events.period == records.period else (),
+        ),
+        addresses=address_bars({mask_text(name): len(each) for name, each in accounts.items()}),
+        findings=review.findings,
+        rows=review.rows,
+        unparsed=document["unparsed"],
+        problems=(
+            *(f"{log.log.source}, {mask_text(log.log.path)}: {log.problem}" for log in altered),
+            *(f"{source}: a folder is damaged and was not read" for source in review.unsound),
+        ),
+    )
+    return write_page(log_review_page(report), out)
+
+
+def _duration(periods: Periods) -> timedelta:
+    return timedelta(microseconds=periods.period)
