@@ -14,8 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import describe
-from benchmarks.measure import Row, Setting
-from benchmarks.table import render
+from benchmarks.measure import Row, Setting, render
 
 # In the order of the table; each is a module with `rows(setting)`.
 NAMES = (

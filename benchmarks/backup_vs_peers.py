@@ -40,9 +40,8 @@ from benchmarks import corpora
 from benchmarks.backup_aims import AIMS, Aim
 from benchmarks.backup_programs import PROGRAMS, Program
 from benchmarks.machine import describe
-from benchmarks.measure import Missing, Row, Setting, expect
+from benchmarks.measure import Missing, Row, Setting, expect, number
 from benchmarks.processes import Usage
-from benchmarks.table import number
 
 FIRST, AGAIN, NEXT_DAY, RESTORE, SYNCED = STEPS = (
     "first backup", "unchanged", "next day", "restore", "restore, synced"
