@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from backup.stores.s3 import S3Options
 from backup.stores.s3 import client as s3_calls
-from backup.stores.s3.bucket import S3Options
 from tests.servers.seaweedfs import Bucket, Key
 
 

@@ -17,7 +17,7 @@ import standfast.adapters.senders.smtp.sender
 import standfast.usecases.incidents.built_in_procedures
 import tests.kill.night
 import tests.kill.scenario
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from standfast.adapters import factory
 from standfast.notices.template_folder import read_templates
 from standfast.people import passphrase_keys

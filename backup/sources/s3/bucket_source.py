@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from backup.errors import BackupError, NotFound, SourceFailed, StoreUnavailable, UsageError
 from backup.format.canonical_json import to_path_text
@@ -28,11 +28,9 @@ from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.chunk_sizes import choose_chunk_bytes
 from backup.sources.s3.bucket_listing import BucketListing, ListedObject, new_listing
 from backup.sources.synthetic_paths import synthetic_path
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
+from backup.stores.s3.client import Calls, Garbled, Taken, read_timeout
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
-
-if TYPE_CHECKING:
-    from backup.stores.s3.client import Calls
 
 T = TypeVar("T")
 
@@ -104,8 +102,6 @@ class S3Source(Source):
         return []
 
     def _connect(self) -> "_Bucket":
-        from backup.stores.s3.client import Calls
-
         try:
             calls = Calls(self._options(), pause=self._pause, jitter=self._jitter)
         except UsageError as error:
@@ -116,7 +112,7 @@ class S3Source(Source):
 class _Bucket:
     """Calls to a bucket; `SourceFailed` if nothing more can be read."""
 
-    def __init__(self, source: str, name: str, calls: "Calls") -> None:
+    def __init__(self, source: str, name: str, calls: Calls) -> None:
         self._source = source
         self._name = name
         self._calls = calls
@@ -153,7 +149,6 @@ class _Bucket:
 
     def page(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return one page of the listing."""
-        from backup.stores.s3.client import Garbled
 
         def request_page() -> dict[str, Any]:
             page: dict[str, Any] = self._calls.client.list_objects_v2(Bucket=self._name, **request)
@@ -176,8 +171,6 @@ class _Bucket:
 
     def request_object(self, key: str, **more: str) -> dict[str, Any]:
         """Request an object once; errors are those of boto3."""
-        from backup.stores.s3.client import Garbled
-
         answer: dict[str, Any] = self._calls.client.get_object(Bucket=self._name, Key=key, **more)
         if answer.keys() >= _ANSWER_FIELDS:
             return answer
@@ -283,8 +276,6 @@ class _Body:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer; fewer bytes only at the end."""
-        from backup.stores.s3.client import Taken
-
         filled = 0
         while filled < len(buffer) and self._position < self.size:
             size = len(buffer) - filled
@@ -298,8 +289,6 @@ class _Body:
         return filled
 
     def _piece(self, size: int) -> bytes:
-        from backup.stores.s3.client import Garbled, read_timeout
-
         size = min(size, _PIECE_BYTES, self.size - self._position)
         try:
             if self._body is None:
@@ -315,8 +304,6 @@ class _Body:
         return piece
 
     def _rest(self) -> Any:
-        from backup.stores.s3.client import Garbled
-
         answer = self._bucket.request_object(
             self._key, Range=f"bytes={self._position}-", IfMatch=self._etag
         )

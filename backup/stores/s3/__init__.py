@@ -1,4 +1,28 @@
 """S3 store: client, version listing and locks.
 
-Reading a bucket as a backup source belongs in `sources.s3`.
+Reading a bucket as a backup source belongs in `sources.s3`. The modules of this package load boto3.
 """
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backup.stores import ObjectLock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class S3Options:
+    """Address and credentials of a bucket; `endpoint_url` None means AWS."""
+
+    bucket: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    prefix: str = ""  # of every object; empty, or ends with a slash
+    region: str = "us-east-1"
+    endpoint_url: str | None = None
+    ca_file: Path | None = None
+    requires_lock: bool = True
+    lock_each: ObjectLock | None = None  # for each object, if the bucket's default is shorter
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 60.0  # for each wait
+    attempts: int = 8

@@ -2,45 +2,23 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from botocore.exceptions import ClientError
 
 from backup.errors import UsageError
 from backup.stores import ObjectLock, StoreTraits
-
-if TYPE_CHECKING:
-    from backup.stores.s3.client import Calls
+from backup.stores.s3 import S3Options
+from backup.stores.s3.client import Calls
 
 _OPENING_ATTEMPTS = 3
 _SETUP = "deploy/s3/README.md says how"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class S3Options:
-    """Address and credentials of a bucket; `endpoint_url` None means AWS."""
-
-    bucket: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    prefix: str = ""  # of every object; empty, or ends with a slash
-    region: str = "us-east-1"
-    endpoint_url: str | None = None
-    ca_file: Path | None = None
-    requires_lock: bool = True
-    lock_each: ObjectLock | None = None  # for each object, if the bucket's default is shorter
-    connect_timeout_seconds: float = 10.0
-    read_timeout_seconds: float = 60.0  # for each wait
-    attempts: int = 8
-
-
 def open_bucket(
     options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
-) -> tuple["Calls", StoreTraits]:
+) -> tuple[Calls, StoreTraits]:
     """Open a bucket; return its calls and its protection."""
-    from backup.stores.s3.client import Calls
-
     calls = Calls(options, pause=pause, jitter=jitter)
     traits = _traits(options, *_protection(calls, options))
     if options.requires_lock and traits.lock is None:
@@ -51,10 +29,8 @@ def open_bucket(
     return calls, traits
 
 
-def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectLock | None]:
+def _protection(calls: Calls, options: S3Options) -> tuple[bool, bool, ObjectLock | None]:
     """Return whether the bucket has versions, can lock, and its default lock."""
-    from botocore.exceptions import ClientError
-
     bucket = options.bucket
 
     def read_lock_configuration() -> dict[str, Any]:

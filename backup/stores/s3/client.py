@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from socket import SHUT_RDWR, socket
 from threading import Event, Lock, Timer
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -37,10 +37,8 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from backup.errors import BackupError, NotFound, StoreUnavailable, UsageError
+from backup.stores.s3 import S3Options
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
-
-if TYPE_CHECKING:
-    from backup.stores.s3.bucket import S3Options
 
 T = TypeVar("T")
 
@@ -82,7 +80,7 @@ class Calls:
 
     def __init__(
         self,
-        options: "S3Options",
+        options: S3Options,
         *,
         pause: Callable[[float], None],
         jitter: Callable[[], float],
@@ -244,7 +242,7 @@ def _session() -> boto3.session.Session:
     return boto3.session.Session(botocore_session=core)
 
 
-def _client(options: "S3Options") -> Any:
+def _client(options: S3Options) -> Any:
     try:
         with _one_at_a_time:
             client = _session().client(

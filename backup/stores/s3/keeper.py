@@ -17,7 +17,9 @@ from email.utils import parsedate_to_datetime
 
 from backup.errors import Locked, NotFound, UsageError
 from backup.stores.keeper import KeeperStore
-from backup.stores.s3.bucket import S3Options, open_bucket
+from backup.stores.s3 import S3Options
+from backup.stores.s3.bucket import open_bucket
+from backup.stores.s3.client import Garbled
 from backup.stores.s3.store import S3Store
 from backup.stores.s3.version_listing import FirstVersion
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
@@ -39,8 +41,6 @@ class S3KeeperStore(S3Store, KeeperStore):
     """First versions below a prefix of a bucket, with locks and removal."""
 
     def _clock(self) -> datetime:
-        from backup.stores.s3.client import Garbled
-
         def request_date() -> datetime:
             answer = self._client.get_bucket_versioning(Bucket=self._bucket)
             if self._traits.is_versioned and answer.get("Status") != "Enabled":
@@ -53,8 +53,6 @@ class S3KeeperStore(S3Store, KeeperStore):
         return self._calls("asking the store for the time", request_date)
 
     def _extend_lock(self, name: str, until: datetime) -> None:
-        from backup.stores.s3.client import Garbled
-
         first = self._locate(name)
         if self._traits.lock is None:
             raise UsageError(f"lock of {name}: bucket {self._bucket} has no default lock. Set one")
@@ -82,8 +80,6 @@ class S3KeeperStore(S3Store, KeeperStore):
         self._calls(f"extending the lock of {name}", extend)
 
     def _remove(self, name: str) -> None:
-        from backup.stores.s3.client import Garbled
-
         first = self._locate(name)
 
         def remove() -> None:

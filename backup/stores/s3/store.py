@@ -32,16 +32,25 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
 
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
 from backup.stores import Retention, Stat, Store, StoreTraits
-from backup.stores.s3.bucket import S3Options, open_bucket
+from backup.stores.s3 import S3Options
+from backup.stores.s3.bucket import open_bucket
+from backup.stores.s3.client import (
+    CONDITION_FAILED,
+    Calls,
+    Garbled,
+    Taken,
+    http_status,
+    read_timeout,
+)
+from backup.stores.s3.upload_body import UploadBody
 from backup.stores.s3.version_listing import FirstVersion, first_versions, is_complete_page
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
-
-if TYPE_CHECKING:
-    from backup.stores.s3.client import Calls
 
 MAX_OBJECT_BYTES = 64 * 1024 * 1024  # FORMAT.md limits a snapshot to this; a pack has 16 MiB
 _LONGEST_BODY_SECONDS = 600.0
@@ -82,7 +91,7 @@ class S3Store(Store):
     def __init__(
         self,
         options: S3Options,
-        calls: "Calls",
+        calls: Calls,
         traits: StoreTraits,
         now: Callable[[], datetime],
     ) -> None:
@@ -109,10 +118,6 @@ class S3Store(Store):
         return self._traits
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        from botocore.exceptions import ClientError
-
-        from backup.stores.s3.client import CONDITION_FAILED, Garbled, Taken, http_status
-        from backup.stores.s3.upload_body import UploadBody
 
         digest = hashlib.sha256(data)
         request: dict[str, Any] = {
@@ -154,8 +159,6 @@ class S3Store(Store):
                 raise AlreadyThere(f"{name} already exists; nothing was changed") from None
 
     def _is_first(self, name: str, version_id: str | None) -> bool:
-        from backup.stores.s3.client import Garbled
-
         try:
             return self._find(name).version_id == version_id
         except NotFound:
@@ -234,8 +237,6 @@ class S3Store(Store):
     def _read(
         self, first: FirstVersion, start: int, length: int, consume: Callable[[Iterator[bytes]], T]
     ) -> T:
-        from backup.stores.s3.client import Garbled, read_timeout
-
         request = {"Bucket": self._bucket, "Key": first.key, "VersionId": first.version_id}
         if length < first.size_bytes:
             request["Range"] = f"bytes={start}-{start + length - 1}"
@@ -272,9 +273,6 @@ class S3Store(Store):
             raise
 
     def _retention(self, first: FirstVersion) -> Retention | None:
-        from botocore.exceptions import ClientError
-
-        from backup.stores.s3.client import Garbled
 
         # Do not use HEAD: it omits the lock for identities that may not see it, too.
         try:
@@ -354,8 +352,6 @@ class S3Store(Store):
             request["VersionIdMarker"] = page["NextVersionIdMarker"]
 
     def _page(self, request: dict[str, str]) -> dict[str, Any]:
-        from backup.stores.s3.client import Garbled
-
         page: dict[str, Any] = self._client.list_object_versions(**request)
         # A foreign page in place of the answer must not look like an empty vault.
         if (

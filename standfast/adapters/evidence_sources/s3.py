@@ -21,7 +21,7 @@ from backup.errors import BackupError
 from backup.records import Unread
 from backup.sources import Found, OpenSource
 from backup.sources.s3.bucket_source import S3Source
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.sealed_source import (
     Collected,

@@ -22,7 +22,6 @@ from backup.retention.storage_forecast import Share, StorageForecast
 from backup.retention.vault_state import Watch, no_progress
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from backup.stores.keeper import KeeperStore
-from backup.stores.s3.keeper import open_s3_keeper
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import damaged_packs, read_report
@@ -167,6 +166,8 @@ def _vault(installation: Installation) -> KeeperStore:
     settings = installation.config.backup
     if settings.s3 is None:
         return DirectoryKeeperStore(settings.vault)
+    from backup.stores.s3.keeper import open_s3_keeper  # imported here: it loads boto3
+
     return open_s3_keeper(s3_options(settings.s3, installation.resolver), now=installation.clock)
 
 

@@ -23,8 +23,7 @@ from backup.sources.postgresql.base_backup import PostgresqlBaseSource
 from backup.sources.postgresql.dump_source import PostgresqlSource
 from backup.sources.postgresql.server import PostgresqlServer
 from backup.sources.postgresql.wal_archive import PostgresqlWalSource
-from backup.sources.s3.bucket_source import S3Source
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from backup.targets import Target
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
@@ -82,6 +81,8 @@ def service_source(config: ServiceSourceConfig, resolver: Resolver) -> Source:
                 users=config.users,
             )
         case S3SourceConfig():
+            from backup.sources.s3.bucket_source import S3Source  # imported here: it loads boto3
+
             return S3Source(
                 config.name, config.bucket, config.prefix, lambda: _s3_options(config, resolver)
             )

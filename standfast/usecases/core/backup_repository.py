@@ -30,6 +30,7 @@ from backup.errors import UsageError as BackupUsageError
 from backup.stores import ObjectLock, Store
 from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
 from backup.stores.directory import DirectoryStore
+from backup.stores.s3 import S3Options
 from backup.trust.key_files import Host, Identity, open_identity
 from standfast.config import Config
 from standfast.config.sections.backup import BackupConfig, BackupSetConfig, S3Config
@@ -42,7 +43,6 @@ from standfast.usecases.core.installation import Installation
 
 if TYPE_CHECKING:
     from backup.repository import Repository
-    from backup.stores.s3.bucket import S3Options
 
 _MEND = "Check that the disks are writable and have free space"
 _MENDS = {
@@ -129,15 +129,13 @@ def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock:
     if bucket is None:
         return DirectoryStore(folder)
     with translated_errors(f"opening bucket {bucket.bucket}"):
-        from backup.stores.s3.store import open_s3
+        from backup.stores.s3.store import open_s3  # imported here: it loads boto3
 
         return open_s3(s3_options(bucket, resolver), now=clock)
 
 
-def s3_options(settings: S3Config, resolver: Resolver) -> "S3Options":
+def s3_options(settings: S3Config, resolver: Resolver) -> S3Options:
     """Return the options of a bucket, with its credentials."""
-    from backup.stores.s3.bucket import S3Options  # imported here: it loads boto3
-
     token, days = settings.session_token, settings.lock_days
     return S3Options(
         bucket=settings.bucket,

@@ -12,7 +12,8 @@ from backup.errors import UsageError
 from backup.format.object_names import pack_name
 from backup.retention.keeper_key import Keeper
 from backup.stores.directory import DirectoryStore
-from backup.stores.s3.bucket import S3Options, open_bucket
+from backup.stores.s3 import S3Options
+from backup.stores.s3.bucket import open_bucket
 from backup.stores.s3.keeper import S3KeeperStore
 from backup.stores.s3.store import open_s3
 from tests.backup.keep_site import WEEKS, KeptSite, new_keeper

@@ -14,7 +14,7 @@ from backup.checker.verification import verify
 from backup.errors import AlreadyThere, Damaged, Locked, NotFound, StoreUnavailable
 from backup.stores import LockMode, ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.keeper import KeeperStore
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from backup.stores.s3.keeper import open_s3_keeper
 from backup.stores.s3.store import MAX_OBJECT_BYTES, S3Store, open_s3
 from backup.stores.s3.version_listing import first_versions

@@ -16,7 +16,7 @@ from backup.errors import SourceFailed
 from backup.sources import Found, Obstacle
 from backup.sources.s3.bucket_listing import ListedObject, new_listing
 from backup.sources.s3.bucket_source import S3Source, _Body, _Bucket
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from backup.stores.s3.client import Calls
 from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, running_proxy

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from backup.errors import Locked, StoreUnavailable, UsageError
 from backup.stores import LockMode, ObjectLock, StoreTraits
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from backup.stores.s3.client import Calls
 from backup.stores.s3.keeper import S3KeeperStore
 

@@ -12,7 +12,7 @@ from backup.checker.verification import verify
 from backup.errors import AlreadyThere, NotFound, StoreUnavailable, UsageError
 from backup.format.object_names import snapshot_name
 from backup.stores import StoreTraits
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from backup.stores.s3.client import Calls
 from backup.stores.s3.store import S3Store, open_s3
 from tests.backup.s3_options import ignore_the_condition, options

@@ -24,7 +24,7 @@ from backup.retention.keeper_key import Keeper
 from backup.retention.retention_run import RetentionResult, run_retention
 from backup.stores import ObjectLock
 from backup.stores.directory import DirectoryStore
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from backup.stores.s3.store import open_s3
 from tests.backup.keep_site import WEEKS, KeptSite, KeptVault, Tree, new_keeper
 from tests.backup.retention.test_s3 import Later, later

@@ -12,7 +12,7 @@ import pytest
 
 from backup.errors import StoreUnavailable, UsageError
 from backup.stores import ObjectLock
-from backup.stores.s3.bucket import S3Options
+from backup.stores.s3 import S3Options
 from backup.stores.s3.store import open_s3
 from tests.backup.s3_options import options
 from tests.servers import free_port
@@ -155,7 +155,7 @@ class TestSettings:
             "[default]\naws_access_key_id = other\naws_secret_access_key = other\n"
         )
         script = (
-            "import sys; from backup.stores.s3.bucket import S3Options\n"
+            "import sys; from backup.stores.s3 import S3Options\n"
             "from backup.stores.s3.store import open_s3\n"
             "bucket, url, key, secret = sys.argv[1:]\n"
             "def of(**more):\n"
@@ -199,7 +199,7 @@ class TestSettings:
 
     def test_boto3_is_imported_only_for_buckets(self) -> None:
         script = (
-            "import sys, standfast.usecases.core.backup_repository, backup.stores.s3.store\n"
+            "import sys, standfast.usecases.backups.retention\n"
             "print([name for name in ('boto3', 'botocore') if name in sys.modules])"
         )
         done = subprocess.run(
