@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from standfast.config import Config, find_config, load
 from standfast.config.loader import parse
-from standfast.config.sections.account_providers import ScimDirectoryConfig
+from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.config.sections.backup import FilesSourceConfig, SqliteSourceConfig
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, ExitStatus, FileInvalid, Problem

@@ -1,6 +1,6 @@
 """Connectors: directories of accounts, and the contract of all connectors.
 
-    connector = build_connector("staff", config.accounts["staff"], context)
+    connector = build_adapter(Connector, "staff", config.accounts["staff"], context)
     (state,) = connector.observe(["alice"])   # AccountState, with the prior state
     (result,) = connector.lock([Order(token=…, verb="accounts.lock", target="alice", prior=…)])
 

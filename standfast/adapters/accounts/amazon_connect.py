@@ -26,7 +26,7 @@ from standfast.adapters.accounts.base.per_account_connector import (
     ProviderRefused,
 )
 from standfast.adapters.accounts.base.results import ABSENT
-from standfast.config.sections.account_providers import AmazonConnectConfig
+from standfast.config.sections.accounts import AmazonConnectConfig
 from standfast.errors import Unavailable
 from standfast.records import JsonObject, Order, Proof
 from standfast.retry_rules import RETRY_SECONDS

@@ -36,7 +36,7 @@ from standfast.adapters.accounts.base.second_factors import (
     count_second_factors,
     second_factor_deadline,
 )
-from standfast.config.sections.account_providers import AwsIamConfig
+from standfast.config.sections.accounts import AwsIamConfig
 from standfast.errors import Unavailable
 from standfast.records import Json, JsonObject, Order, Proof
 from standfast.retry_rules import RETRY_SECONDS

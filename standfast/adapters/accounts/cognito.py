@@ -36,7 +36,7 @@ from standfast.adapters.accounts.base.second_factors import (
     query_second_factors,
     second_factor_deadline,
 )
-from standfast.config.sections.account_providers import CognitoConfig
+from standfast.config.sections.accounts import CognitoConfig
 from standfast.http_client import fits_a_header
 from standfast.records import JsonObject, Order, Proof
 from standfast.time_limit import Deadline

@@ -24,7 +24,7 @@ from standfast.adapters.accounts.base.per_account_connector import Account, Prov
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_factor_deadline
 from standfast.adapters.clients.entra_api import entra_credential, next_page_mark
-from standfast.config.sections.account_providers import EntraConfig
+from standfast.config.sections.accounts import EntraConfig
 from standfast.records import JsonObject, Order, Proof
 from standfast.time_limit import Deadline
 

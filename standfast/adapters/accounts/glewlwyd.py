@@ -35,7 +35,7 @@ from standfast.adapters.accounts.base.per_account_connector import (
 )
 from standfast.adapters.clients.credentials import IssuedCredential, RenewedCredential
 from standfast.adapters.clients.http_status import status_error
-from standfast.config.sections.account_providers import GlewlwydConfig
+from standfast.config.sections.accounts import GlewlwydConfig
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, JsonObject, Order, Proof
 from standfast.time_limit import Deadline

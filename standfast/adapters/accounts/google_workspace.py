@@ -37,7 +37,7 @@ from standfast.adapters.clients.google_api import (
     google_credential,
     google_status_error,
 )
-from standfast.config.sections.account_providers import GoogleWorkspaceConfig
+from standfast.config.sections.accounts import GoogleWorkspaceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
 from standfast.records import JsonObject, Order, Proof

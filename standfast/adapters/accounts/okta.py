@@ -27,7 +27,7 @@ from standfast.adapters.accounts.base.second_factors import (
     second_factor_deadline,
 )
 from standfast.adapters.clients.okta_api import next_cursor, okta_credential, okta_status_error
-from standfast.config.sections.account_providers import OktaConfig
+from standfast.config.sections.accounts import OktaConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
 from standfast.records import JsonObject, Order, Proof

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.oauth_client import TokenEndpoint
-from standfast.config.sections.account_providers import EntraConfig
+from standfast.config.sections.accounts import EntraConfig
 from standfast.http_client import HttpClient
 from standfast.records import Now
 from standfast.secrets import Reveal

@@ -7,7 +7,7 @@ Rules
 from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
-from standfast.config.sections.account_providers import GoogleWorkspaceConfig
+from standfast.config.sections.accounts import GoogleWorkspaceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer, HttpClient
 from standfast.records import Now

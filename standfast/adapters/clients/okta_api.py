@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from standfast.adapters.clients.credentials import Credential, RenewedCredential, Standing
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
-from standfast.config.sections.account_providers import OktaConfig
+from standfast.config.sections.accounts import OktaConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, HttpClient, fits_a_header
 from standfast.records import Now

@@ -12,7 +12,7 @@ from typing import ClassVar
 from standfast.adapters.evidence_sources.aws_source import AwsSource
 from standfast.adapters.evidence_sources.paged_http_source import Log
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.account_providers import AmazonConnectConfig
+from standfast.config.sections.accounts import AmazonConnectConfig
 from standfast.config.sections.evidence_sources import AmazonConnectEvidenceConfig
 from standfast.http_client import Answer
 from standfast.records import JsonObject

@@ -13,7 +13,7 @@ from typing import ClassVar
 from standfast.adapters.clients.aws_api import aws_credentials, aws_status_error, signed_headers
 from standfast.adapters.evidence_sources.paged_http_source import Log, PagedHttpSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.account_providers import AwsConfig
+from standfast.config.sections.accounts import AwsConfig
 from standfast.config.sections.evidence_sources import CloudwatchEvidenceConfig, PagedLogConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer

@@ -12,7 +12,7 @@ from datetime import datetime
 from standfast.adapters.clients.entra_api import entra_credential, next_page_mark
 from standfast.adapters.evidence_sources.paged_http_source import Log, PagedHttpSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.account_providers import EntraConfig
+from standfast.config.sections.accounts import EntraConfig
 from standfast.config.sections.evidence_sources import EntraEvidenceConfig
 from standfast.http_client import Answer
 from standfast.records import JsonObject, timestamp

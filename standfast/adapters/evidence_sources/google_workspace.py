@@ -18,7 +18,7 @@ from standfast.adapters.clients.google_api import (
 )
 from standfast.adapters.evidence_sources.paged_http_source import Log, PagedHttpSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.account_providers import GoogleWorkspaceConfig
+from standfast.config.sections.accounts import GoogleWorkspaceConfig
 from standfast.config.sections.evidence_sources import GoogleWorkspaceEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer

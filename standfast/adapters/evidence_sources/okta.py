@@ -14,7 +14,7 @@ from datetime import datetime
 from standfast.adapters.clients.okta_api import next_cursor, okta_credential, okta_status_error
 from standfast.adapters.evidence_sources.paged_http_source import Log, PagedHttpSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.config.sections.account_providers import OktaConfig
+from standfast.config.sections.accounts import OktaConfig
 from standfast.config.sections.evidence_sources import OktaEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Answer

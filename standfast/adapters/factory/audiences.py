@@ -26,7 +26,7 @@ from standfast.adapters.audience_sources.files import (
 )
 from standfast.adapters.audience_sources.scim import scim_audience
 from standfast.config import Config
-from standfast.config.sections.account_providers import ScimDirectoryConfig
+from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.config.sections.audiences import (
     AudienceConfig,
     BackupAudienceConfig,

@@ -11,7 +11,7 @@ Rules
 from pathlib import Path
 
 from standfast.config import Config
-from standfast.config.sections.account_providers import ScimDirectoryConfig
+from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.config.sections.senders import SmtpSenderConfig
 from standfast.config.value_types import SecretReference

@@ -14,14 +14,13 @@ from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory import NoticeOf, Outside
+from standfast.adapters.factory.adapter_by_kind import build_adapter
 from standfast.adapters.factory.audiences import Restored, read_audience
-from standfast.adapters.factory.connectors import build_connector
-from standfast.adapters.factory.evidence_sources import build_source
 from standfast.adapters.factory.password_rotation import new_secrets
 from standfast.adapters.factory.procedures import build_procedure
-from standfast.adapters.factory.senders import build_sender
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Sender
+from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config import Config, SecretReference
 from standfast.errors import ConfigurationError
 from standfast.evidence.bucket_copy import Elsewhere
@@ -63,7 +62,9 @@ class Live(Outside):
         self._clock = clock
 
     def _build_connector(self, name: str) -> Connector:
-        return build_connector(name, self.config.accounts[name], self._means)
+        settings = self.config.accounts[name]
+        connector: Connector = build_adapter(Connector, name, settings, self._means)
+        return connector
 
     def _build_source(self, name: str) -> EvidenceSource:
         context = SourceContext(
@@ -73,10 +74,16 @@ class Live(Outside):
             elsewhere=self._elsewhere,
             accounts=self.config.accounts,
         )
-        return build_source(name, self.config.evidence[name], context)
+        settings = self.config.evidence[name]
+        source: EvidenceSource = build_adapter(EvidenceSource, name, settings, context)
+        return source
 
     def _build_sender(self, name: str) -> Sender:
-        return build_sender(self.config, name, self._reveal, self._clock)
+        context = SenderContext(
+            organisation=self.config.organisation, reveal=self._reveal, clock=self._clock
+        )
+        sender: Sender = build_adapter(Sender, name, self.config.senders[name], context)
+        return sender
 
     def _build_procedure(self, name: str) -> Procedure:
         if name in self._own:

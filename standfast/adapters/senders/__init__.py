@@ -1,6 +1,6 @@
 """Senders: one class for each channel of notices, and their contract.
 
-    sender = build_sender(config, "mail", reveal, clock)
+    sender = build_adapter(Sender, "mail", config.senders["mail"], context)
     (result,) = sender.send([Message(token=…, address="ana@example.com", subject="Notice", …)])
 
 Promises

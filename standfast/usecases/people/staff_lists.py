@@ -26,8 +26,8 @@ from standfast.adapters.accounts.scim.user_list import list_users
 from standfast.adapters.clients.ldap.client import explained, sign_in
 from standfast.adapters.clients.ldap.entries import LdapEntry, own_name
 from standfast.config import Config
-from standfast.config.sections.account_providers import ScimDirectoryConfig
 from standfast.config.sections.account_servers import ActiveDirectoryConfig, OpenldapDirectoryConfig
+from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.errors import (
     ConfigurationError,
     FileInvalid,

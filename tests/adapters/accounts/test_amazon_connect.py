@@ -17,7 +17,7 @@ from standfast.adapters.accounts.amazon_connect import (
 )
 from standfast.adapters.accounts.base.aws_client import AwsClient
 from standfast.adapters.accounts.base.per_account_connector import ProviderRefused
-from standfast.config.sections.account_providers import AmazonConnectConfig
+from standfast.config.sections.accounts import AmazonConnectConfig
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Proof
 from standfast.time_limit import Deadline

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
-from standfast.adapters.factory.connectors import build_connector
+from standfast.adapters.factory.adapter_by_kind import build_adapter
 from standfast.config import SecretReference
 from standfast.config.loader import parse
 from standfast.errors import FileInvalid
@@ -38,7 +38,8 @@ def build(kind: str, settings: str) -> Connector:
     text = f'{ORGANISATION}[accounts.people]\nkind = "{kind}"\n{settings}'
     config = parse(text.encode(), Path("standfast.toml"))
     means = BuildContext(reveal=reveal, clock=lambda: datetime.now(UTC))
-    return build_connector("people", config.accounts["people"], means)
+    connector: Connector = build_adapter(Connector, "people", config.accounts["people"], means)
+    return connector
 
 
 def refusal_of(kind: str, settings: str) -> str:
@@ -128,7 +129,7 @@ def test_what_was_configured_reaches_the_cloud(moto_server: Moto) -> None:
     config = parse(text.encode(), Path("standfast.toml"))
     secret = moto_server.admin.secret
     means = BuildContext(reveal=lambda _: secret, clock=lambda: datetime.now(UTC))
-    connector = build_connector("people", config.accounts["people"], means)
+    connector = build_adapter(Connector, "people", config.accounts["people"], means)
     nobody, admin = connector.observe(["standfast-check", "admin"])
     connector.close()
     assert (nobody.exists, admin.exists) == (False, True)

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.amazon_connect import AmazonConnectEvidence
-from standfast.config.sections.account_providers import AmazonConnectConfig
+from standfast.config.sections.accounts import AmazonConnectConfig
 from standfast.config.sections.evidence_sources import AmazonConnectEvidenceConfig
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import CONTEXT, NOW, SealedContract, order

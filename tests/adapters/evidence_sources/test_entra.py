@@ -8,7 +8,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.entra import EntraEvidence
-from standfast.config.sections.account_providers import EntraConfig
+from standfast.config.sections.accounts import EntraConfig
 from standfast.config.sections.evidence_sources import EntraEvidenceConfig
 from standfast.records import EffectState, moment, timestamp
 from tests.adapters.accounts.described import Call, Fault, serving

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.google_workspace import GoogleWorkspaceEvidence
-from standfast.config.sections.account_providers import GoogleWorkspaceConfig
+from standfast.config.sections.accounts import GoogleWorkspaceConfig
 from standfast.config.sections.evidence_sources import GoogleWorkspaceEvidenceConfig
 from standfast.records import EffectState, moment, timestamp
 from tests.adapters.accounts.described import Call, Fault, serving

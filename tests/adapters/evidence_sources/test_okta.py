@@ -8,7 +8,7 @@ import pytest
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.okta import OktaEvidence
-from standfast.config.sections.account_providers import OktaConfig
+from standfast.config.sections.accounts import OktaConfig
 from standfast.config.sections.evidence_sources import OktaEvidenceConfig
 from standfast.records import moment, timestamp
 from tests.adapters.accounts.described import Call, serving

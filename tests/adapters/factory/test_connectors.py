@@ -1,8 +1,10 @@
 """Each kind of directory in the configuration becomes its connector, as it was written there."""
 
+import pkgutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -11,9 +13,13 @@ from pydantic import TypeAdapter
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.ldap_connector import LdapConnector
-from standfast.adapters.factory.connectors import CONNECTORS, build_connector
+from standfast.adapters.evidence_sources import EvidenceSource
+from standfast.adapters.factory.adapter_by_kind import build_adapter
+from standfast.adapters.senders import Sender
 from standfast.config import SecretReference
 from standfast.config.sections.accounts import AccountsConfig
+from standfast.config.sections.evidence_sources import EvidenceConfig
+from standfast.config.sections.senders import SenderConfig
 from standfast.config.validation import kinds_of, sections_in
 
 CALLED = {"workers": 3, "per_second": 25.0, "burst": 7, "timeout_seconds": 4.0}
@@ -35,14 +41,19 @@ def built(kind: str, **written: object) -> Connector:
     def reveal(reference: SecretReference) -> str:
         return f"revealed {reference}"
 
-    return build_connector(
-        "staff", settings, BuildContext(reveal=reveal, clock=lambda: datetime.now(UTC))
-    )
+    context = BuildContext(reveal=reveal, clock=lambda: datetime.now(UTC))
+    connector: Connector = build_adapter(Connector, "staff", settings, context)
+    return connector
 
 
-def test_every_kind_of_directory_has_its_connector() -> None:
-    kinds = {kind for section in sections_in(AccountsConfig) for kind in kinds_of(section)}
-    assert kinds == CONNECTORS.keys()
+@pytest.mark.parametrize(
+    ("family", "sections"),
+    [(Connector, AccountsConfig), (Sender, SenderConfig), (EvidenceSource, EvidenceConfig)],
+)
+def test_every_kind_has_its_module(family: type, sections: object) -> None:
+    package = import_module(family.__module__)
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert {kind for section in sections_in(sections) for kind in kinds_of(section)} <= modules
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
@@ -69,7 +80,7 @@ def test_proof_and_losses_follow_from_settings() -> None:
 
 def test_drivers_load_with_their_directory() -> None:
     program = (
-        "import sys, standfast.adapters.factory.connectors\n"
+        "import sys, standfast.adapters.factory.live_adapters\n"
         "sys.exit(any(name in sys.modules for name in "
         "('psycopg', 'ldap3', 'pymysql', 'redis', 'httpx', 'boto3')))"
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 from standfast.adapters.factory.settings_digest import adapter_settings_digests
 from standfast.config import SecretReference
 from standfast.config.loader import parse
-from standfast.config.sections.account_providers import OktaConfig
+from standfast.config.sections.accounts import OktaConfig
 from standfast.config.sections.evidence_sources import OktaEvidenceConfig
 from tests.adapters.settings import settings_of
 from tests.config.example import COMPLETE

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeAlias
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
 from standfast.adapters.clients.aws_api import AWS_BUSY, AWS_REFUSED
-from standfast.config.sections.account_providers import AwsConfig
+from standfast.config.sections.accounts import AwsConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
 from standfast.time_limit import BoundedCall, Deadline, within

@@ -21,7 +21,7 @@ from enum import Enum
 from functools import partial
 from urllib.parse import quote_plus, urlencode
 
-from standfast.config.sections.account_providers import ScimProbeConfig, ScimRevocationConfig
+from standfast.config.sections.accounts import ScimProbeConfig, ScimRevocationConfig
 from standfast.errors import StandfastError
 from standfast.http_client import Answer, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Result

@@ -2,3 +2,7 @@
 
 Audiences and backups that read PostgreSQL do not belong here.
 """
+
+from standfast.adapters.accounts.postgresql.connector import PostgresqlConnector
+
+__all__ = ["PostgresqlConnector"]

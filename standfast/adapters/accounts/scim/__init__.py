@@ -2,3 +2,7 @@
 
 Identity providers with an interface of their own do not belong here.
 """
+
+from standfast.adapters.accounts.scim.connector import ScimConnector
+
+__all__ = ["ScimConnector"]

@@ -47,7 +47,7 @@ from standfast.adapters.accounts.scim.bulk_requests import ScimBulk
 from standfast.adapters.accounts.scim.client import ScimClient
 from standfast.adapters.accounts.scim.messages import ScimAccount
 from standfast.adapters.clients.http_status import is_declined, status_error
-from standfast.config.sections.account_providers import ScimDirectoryConfig
+from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Proof, Result

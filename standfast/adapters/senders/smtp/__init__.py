@@ -2,3 +2,7 @@
 
 Fetching a mailbox does not belong here.
 """
+
+from standfast.adapters.senders.smtp.sender import SmtpSender
+
+__all__ = ["SmtpSender"]

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.accounts.base.aws_client import AwsClient
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
-from standfast.config.sections.account_providers import AwsIamConfig
+from standfast.config.sections.accounts import AwsIamConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.time_limit import Deadline
 from tests.adapters.accounts.connect import context
