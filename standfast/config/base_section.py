@@ -10,9 +10,10 @@ Rules
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 from standfast.records import digest
 
@@ -20,7 +21,7 @@ from standfast.records import digest
 class Section(BaseModel):
     """One table of a file, with one field for each key.
 
-    A field has the type, default, description and example of its key.
+    A field has the type, default, description and example of its key; see `example_of`.
     """
 
     model_config = ConfigDict(
@@ -33,6 +34,15 @@ class Section(BaseModel):
         Paths below `folder` are hashed relative to it, so the folder may differ between hosts.
         """
         return digest(_plain(self, folder))
+
+
+def example_of(field: FieldInfo) -> Any:
+    """Return an example of a key: a given one, its default, or its only word."""
+    if field.examples:
+        return field.examples[0]
+    if get_origin(field.annotation) is Literal:
+        return get_args(field.annotation)[0]
+    return None if field.is_required() else field.default
 
 
 def _plain(value: Any, folder: Path) -> Any:

@@ -4,8 +4,8 @@
 their output from this schema.
 
 Rules
-- Every key has a description and an example, since the documentation and the file that
-  `standfast init` writes are generated from them.
+- Every key has a description, and an example unless its default is one: the documentation and the
+  file that `standfast init` writes are generated from them.
 - No value here is a secret: secrets are named by a `SecretReference`.
 - `loader.py` checks the keys that name another section of the file (a set, a service, a sender).
 """
@@ -239,7 +239,6 @@ class LimitsConfig(Section):
         default=200,
         description="The number of accounts that one person may lock, sign out or give a new "
         "password within 24 hours, in all incidents. Above it, a second person must approve.",
-        examples=[200],
     )
     accounts_by_directory: Mapping[Name, Count] = Field(
         default={},
@@ -272,11 +271,9 @@ class ServeConfig(Section):
     """Settings of `standfast serve`, its console and Prefect."""
 
     host: Line = Field(
-        default="127.0.0.1",
-        description="The address on which the HTTP server listens.",
-        examples=["127.0.0.1"],
+        default="127.0.0.1", description="The address on which the HTTP server listens."
     )
-    port: Port = Field(default=8350, description="The port.", examples=[8350])
+    port: Port = Field(default=8350, description="The port.")
     trusted_proxies: Items[Network] = Field(
         default=(),
         description="Reverse proxies whose `X-Forwarded-For` and client certificate headers "

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from standfast.config.base_section import Section
+from standfast.config.base_section import Section, example_of
 from standfast.config.toml_writer import KeyPath, toml
 from standfast.suggestions import nearest_name_hint
 
@@ -157,8 +157,8 @@ def _example(spot: _Spot) -> str:
         needed = " and ".join(name for name, field in fields if field.is_required())
         whole = f"write [{spot.name}], with {needed}; `standfast init` writes it whole"
         return whole if needed and len(sections) == 1 else ""
-    examples = spot.field.examples
-    return f"for example: {spot.name} = {toml(examples[0])}" if examples else ""
+    example = example_of(spot.field)
+    return "" if example is None else f"for example: {spot.name} = {toml(example)}"
 
 
 _TABLE = "a table belongs here"

@@ -31,7 +31,6 @@ class CalledConfig(Section):
         default=10.0,
         description="Time limit of one call. After it the call is cut off, and its outcome is "
         "unknown if a change may have been sent.",
-        examples=[10],
     )
     per_second: Seconds | None = PER_SECOND
     burst: Annotated[int, Field(ge=1)] = BURST
@@ -40,9 +39,9 @@ class CalledConfig(Section):
 class ServerCalledConfig(CalledConfig):
     """Settings of the calls to a server that accepts many accounts at once."""
 
-    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.")
     batch: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=100, description="Accounts in one call.", examples=[100]
+        default=100, description="Accounts in one call."
     )
 
 
@@ -50,22 +49,20 @@ class PostgresqlDirectoryConfig(ServerCalledConfig):
     """The roles of a PostgreSQL server."""
 
     kind: Literal["postgresql"] = Field(
-        description="The roles of a PostgreSQL server, 14 and newer.", examples=["postgresql"]
+        description="The roles of a PostgreSQL server, 14 and newer."
     )
     host: Line = Field(
         description="The name of the server, or the folder of its socket.",
         examples=["db.example.com", "/var/run/postgresql"],
     )
-    port: Port = Field(default=5432, description="The port.", examples=[5432])
+    port: Port = Field(default=5432, description="The port.")
     database: Line = Field(
         default="postgres",
         description="The database to sign in to. Roles belong to the whole server.",
-        examples=["postgres"],
     )
     user: Line = Field(
         default="standfast",
         description="The role that locks other roles; docs/accounts.md lists its rights.",
-        examples=["standfast"],
     )
     password: SecretReference | None = POSTGRESQL_PASSWORD
     tls: PostgresqlTls | None = POSTGRESQL_TLS
@@ -75,19 +72,16 @@ class PostgresqlDirectoryConfig(ServerCalledConfig):
 class MariadbDirectoryConfig(ServerCalledConfig):
     """The users of a MariaDB server."""
 
-    kind: Literal["mariadb"] = Field(
-        description="The users of a MariaDB server, 10.5 and newer.", examples=["mariadb"]
-    )
+    kind: Literal["mariadb"] = Field(description="The users of a MariaDB server, 10.5 and newer.")
     host: Line = Field(
         description="The name of the server, or the file of its socket.",
         examples=["db.example.com", "/run/mysqld/mysqld.sock"],
     )
-    port: Port = Field(default=3306, description="The port.", examples=[3306])
+    port: Port = Field(default=3306, description="The port.")
     user: Line = Field(
         default="standfast",
         description="The user that locks other users; docs/accounts.md lists its routines and "
         "grants.",
-        examples=["standfast"],
     )
     password: SecretReference | None = MARIADB_PASSWORD
     tls: MariadbTls | None = MARIADB_TLS
@@ -97,18 +91,15 @@ class MariadbDirectoryConfig(ServerCalledConfig):
 class RedisDirectoryConfig(ServerCalledConfig):
     """The ACL users of a Redis server."""
 
-    kind: Literal["redis"] = Field(
-        description="The ACL users of a Redis server, 6 and newer.", examples=["redis"]
-    )
+    kind: Literal["redis"] = Field(description="The ACL users of a Redis server, 6 and newer.")
     host: Line = Field(
         description="The name of the server, or the file of its socket.",
         examples=["cache.example.com", "/run/redis/redis.sock"],
     )
-    port: Port = Field(default=6379, description="The port.", examples=[6379])
+    port: Port = Field(default=6379, description="The port.")
     user: Line = Field(
         default="standfast",
         description="The user that locks other users; docs/accounts.md lists its ACL rules.",
-        examples=["standfast"],
     )
     password: SecretReference = Field(
         description="The password.", examples=["file:keys/cache-password"]
@@ -150,7 +141,6 @@ class LdapServerConfig(CalledConfig):
     workers: Workers = Field(
         default=16,
         description="Concurrent connections. Each carries up to 32 accounts in one call.",
-        examples=[16],
     )
 
 
@@ -158,8 +148,7 @@ class OpenldapDirectoryConfig(LdapServerConfig):
     """An OpenLDAP directory with the password policy overlay."""
 
     kind: Literal["openldap"] = Field(
-        description="OpenLDAP 2.5 and newer with the password policy overlay.",
-        examples=["openldap"],
+        description="OpenLDAP 2.5 and newer with the password policy overlay."
     )
     bind_dn: Line = Field(
         description="The account that locks other accounts; docs/accounts.md lists its rights.",
@@ -192,7 +181,7 @@ class ActiveDirectoryConfig(LdapServerConfig):
     """An Active Directory domain."""
 
     kind: Literal["active_directory"] = Field(
-        description="Active Directory, Microsoft's or Samba's.", examples=["active_directory"]
+        description="Active Directory, Microsoft's or Samba's."
     )
     bind_dn: Line = Field(
         description="The account that locks other accounts, as a DN, as NAME@DOMAIN or as "
@@ -210,7 +199,6 @@ class ActiveDirectoryConfig(LdapServerConfig):
     filter: Line = Field(
         default="(&(objectCategory=person)(objectClass=user))",
         description="The filter that matches the entries of accounts.",
-        examples=["(&(objectCategory=person)(objectClass=user))"],
     )
     reset_password: bool = Field(
         default=False,
@@ -223,15 +211,13 @@ class ActiveDirectoryConfig(LdapServerConfig):
 class LinuxDirectoryConfig(CalledConfig):
     """The local accounts of a Linux host."""
 
-    kind: Literal["linux"] = Field(
-        description="The local accounts of one Linux host.", examples=["linux"]
-    )
+    kind: Literal["linux"] = Field(description="The local accounts of one Linux host.")
     command: Annotated[Items[Line], Field(min_length=1)] = Field(
         description="The command that starts the program on the host, as docs/accounts.md "
         "describes.",
         examples=[["ssh", "-T", "-o", "BatchMode=yes", "standfast@web1.example.com"]],
     )
-    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.")
     batch: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=10, description="Accounts in one call.", examples=[10]
+        default=10, description="Accounts in one call."
     )

@@ -75,7 +75,7 @@ class ScimProbeConfig(Section):
 class ScimDirectoryConfig(Section):
     """A directory of accounts with SCIM 2.0 (RFC 7643, RFC 7644)."""
 
-    kind: Literal["scim"] = Field(description="SCIM 2.0 over HTTP.", examples=["scim"])
+    kind: Literal["scim"] = Field(description="SCIM 2.0 over HTTP.")
     url: WebAddress = Field(
         description="The SCIM base address, without `/Users`.",
         examples=["https://directory.example.com/scim/v2"],
@@ -88,9 +88,8 @@ class ScimDirectoryConfig(Section):
         default=10.0,
         description="Time limit of all requests of one call together. After it the call is cut "
         "off, and its outcome is unknown.",
-        examples=[10],
     )
-    workers: Workers = Field(default=16, description="Concurrent calls.", examples=[16])
+    workers: Workers = Field(default=16, description="Concurrent calls.")
     per_second: Seconds | None = PER_SECOND
     burst: Annotated[int, Field(ge=1)] = BURST
     bulk: Annotated[int, Field(ge=1, le=1000)] = Field(
@@ -119,14 +118,14 @@ class ScimDirectoryConfig(Section):
 class ProviderCalledConfig(CalledConfig):
     """Settings of the calls to a provider that accepts one account a call."""
 
-    workers: Workers = Field(default=16, description="Concurrent calls.", examples=[16])
+    workers: Workers = Field(default=16, description="Concurrent calls.")
 
 
 class GlewlwydConfig(ProviderCalledConfig):
     """Glewlwyd, an OpenID Connect provider."""
 
     kind: Literal["glewlwyd"] = Field(
-        description="Glewlwyd, an OpenID Connect provider with sessions.", examples=["glewlwyd"]
+        description="Glewlwyd, an OpenID Connect provider with sessions."
     )
     url: WebAddress = Field(
         description="The address, with the API prefix.", examples=["https://login.example.com/api"]
@@ -134,20 +133,16 @@ class GlewlwydConfig(ProviderCalledConfig):
     user: Line = Field(
         default="standfast",
         description="An administrator account for this purpose that signs in with a password only.",
-        examples=["standfast"],
     )
     password: SecretReference = Field(
         description="The password.", examples=["file:keys/login-password"]
     )
     plugin: Line = Field(
-        default="oidc",
-        description="The name of the OpenID Connect plugin instance.",
-        examples=["oidc"],
+        default="oidc", description="The name of the OpenID Connect plugin instance."
     )
     session_key: Line = Field(
         default="GLEWLWYD2_SESSION_ID",
         description="The name of the session cookie, as in Glewlwyd's configuration.",
-        examples=["GLEWLWYD2_SESSION_ID"],
     )
     verify_tls: bool = VERIFY_TLS
     ca_file: Place | None = Field(
@@ -185,7 +180,7 @@ class AwsConfig(CalledConfig):
         description="Another address than AWS's own, such as a VPC endpoint.",
         examples=["https://vpce-0123.iam.example.com"],
     )
-    workers: Workers = Field(default=8, description="Concurrent calls.", examples=[8])
+    workers: Workers = Field(default=8, description="Concurrent calls.")
 
     @model_validator(mode="after")
     def check(self) -> Self:
@@ -197,17 +192,13 @@ class AwsConfig(CalledConfig):
 class AwsIamConfig(AwsConfig):
     """The users and roles of an AWS account."""
 
-    kind: Literal["aws_iam"] = Field(
-        description="AWS IAM: users, and roles written `role/NAME`.", examples=["aws_iam"]
-    )
+    kind: Literal["aws_iam"] = Field(description="AWS IAM: users, and roles written `role/NAME`.")
 
 
 class CognitoConfig(AwsConfig):
     """The users of an Amazon Cognito user pool."""
 
-    kind: Literal["cognito"] = Field(
-        description="Amazon Cognito: the users of one pool.", examples=["cognito"]
-    )
+    kind: Literal["cognito"] = Field(description="Amazon Cognito: the users of one pool.")
     user_pool_id: Line = Field(description="The id of the pool.", examples=["eu-west-2_EXAMPLE"])
 
 
@@ -215,7 +206,7 @@ class AmazonConnectConfig(AwsConfig):
     """The agents of an Amazon Connect instance."""
 
     kind: Literal["amazon_connect"] = Field(
-        description="Amazon Connect: the agents of one instance.", examples=["amazon_connect"]
+        description="Amazon Connect: the agents of one instance."
     )
     instance_id: Line = Field(
         description="The id of the instance: the last part of its ARN.",
@@ -241,21 +232,17 @@ class AmazonConnectConfig(AwsConfig):
         default=1.0,
         description="Agents a second. Connect accepts two requests a second of each operation, "
         "and a lock reads twice.",
-        examples=[1],
     )
     burst: Annotated[int, Field(ge=1)] = Field(
         default=1,
         description="Agents that may be processed at once before `per_second` limits the rate.",
-        examples=[1],
     )
 
 
 class OktaConfig(ProviderCalledConfig):
     """The users of an Okta organisation."""
 
-    kind: Literal["okta"] = Field(
-        description="Okta: the users of one organisation.", examples=["okta"]
-    )
+    kind: Literal["okta"] = Field(description="Okta: the users of one organisation.")
     url: WebAddress = Field(
         description="The address of the organisation.", examples=["https://example.okta.com"]
     )
@@ -290,9 +277,7 @@ class OktaConfig(ProviderCalledConfig):
 class EntraConfig(ProviderCalledConfig):
     """The users of a Microsoft Entra ID tenant."""
 
-    kind: Literal["entra"] = Field(
-        description="Microsoft Entra ID: the users of one tenant.", examples=["entra"]
-    )
+    kind: Literal["entra"] = Field(description="Microsoft Entra ID: the users of one tenant.")
     tenant_id: Line = Field(
         description="The id or domain of the tenant.", examples=["example.onmicrosoft.com"]
     )
@@ -319,7 +304,7 @@ class GoogleWorkspaceConfig(ProviderCalledConfig):
     """The users of a Google Workspace customer."""
 
     kind: Literal["google_workspace"] = Field(
-        description="Google Workspace: the users of one customer.", examples=["google_workspace"]
+        description="Google Workspace: the users of one customer."
     )
     service_account: Line = Field(
         description="The address of the service account: `client_email` in its key file.",

@@ -83,8 +83,7 @@ class CsvAudienceConfig(_Audience):
     """People listed in a file."""
 
     kind: Literal["csv"] = Field(
-        description='A CSV file with a heading line, in UTF-8 or as Excel\'s "Unicode text".',
-        examples=["csv"],
+        description='A CSV file with a heading line, in UTF-8 or as Excel\'s "Unicode text".'
     )
     path: Place = Field(
         description="The file, with commas or semicolons between the columns.",
@@ -126,9 +125,7 @@ class _QueriedAudience(_Audience):
 class SqliteAudienceConfig(_QueriedAudience):
     """People found by a query in a SQLite database, read only."""
 
-    kind: Literal["sqlite"] = Field(
-        description="A query on a SQLite database, read only.", examples=["sqlite"]
-    )
+    kind: Literal["sqlite"] = Field(description="A query on a SQLite database, read only.")
     path: Place = Field(description="The database file.", examples=["/srv/crm/crm.db"])
 
 
@@ -153,9 +150,7 @@ class _ServedAudience(_QueriedAudience):
     )
     ca_file: Place | None = CA_FILE
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
-        default=60.0,
-        description="The time limit of the query, enforced by the server.",
-        examples=[60],
+        default=60.0, description="The time limit of the query, enforced by the server."
     )
 
 
@@ -164,10 +159,9 @@ class PostgresqlAudienceConfig(_ServedAudience):
 
     kind: Literal["postgresql"] = Field(
         description="A query on a PostgreSQL database, in a read-only transaction; needs the extra "
-        "`postgresql`.",
-        examples=["postgresql"],
+        "`postgresql`."
     )
-    port: Port = Field(default=5432, description="The port of the server.", examples=[5432])
+    port: Port = Field(default=5432, description="The port of the server.")
     tls: PostgresqlTls | None = POSTGRESQL_TLS
 
 
@@ -176,10 +170,9 @@ class MariadbAudienceConfig(_ServedAudience):
 
     kind: Literal["mariadb"] = Field(
         description="A query on a MariaDB database, in a read-only transaction; needs the extra "
-        "`mariadb`.",
-        examples=["mariadb"],
+        "`mariadb`."
     )
-    port: Port = Field(default=3306, description="The port of the server.", examples=[3306])
+    port: Port = Field(default=3306, description="The port of the server.")
     tls: MariadbTls | None = MARIADB_TLS
 
 
@@ -187,7 +180,7 @@ class ScimAudienceConfig(_Audience):
     """The users of a SCIM directory."""
 
     kind: Literal["scim"] = Field(
-        description="All users of a SCIM directory that have a mail address.", examples=["scim"]
+        description="All users of a SCIM directory that have a mail address."
     )
     directory: Name = Field(
         description="The directory, by its name in [accounts.NAME].", examples=["agents"]
@@ -205,8 +198,7 @@ class BackupAudienceConfig(_Audience):
 
     kind: Literal["backup"] = Field(
         description="A file of a backup set from before the incident. It is restored into a "
-        "private folder, read and destroyed; `drills.identity` opens the recovery point.",
-        examples=["backup"],
+        "private folder, read and destroyed; `drills.identity` opens the recovery point."
     )
     set: Name = Field(
         description="The backup set, by its name in [backup.sets.NAME].", examples=["main"]

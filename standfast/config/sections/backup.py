@@ -52,7 +52,7 @@ from standfast.config.value_types import (
 class FilesSourceConfig(Section):
     """Files and folders, with modes, times, links and extended attributes."""
 
-    kind: Literal["files"] = Field(description="A folder or a file on disk.", examples=["files"])
+    kind: Literal["files"] = Field(description="A folder or a file on disk.")
     name: Name = Field(
         description="The name of the folder in the restored tree.", examples=["recordings"]
     )
@@ -84,7 +84,7 @@ class SqliteSourceConfig(Section):
     """One SQLite database, copied whole and consistent while it is in use."""
 
     kind: Literal["sqlite"] = Field(
-        description="One SQLite database, through its online backup interface.", examples=["sqlite"]
+        description="One SQLite database, through its online backup interface."
     )
     name: Name = Field(description="The name of the folder in the restored tree.", examples=["crm"])
     path: Place = Field(description="The database file.", examples=["/srv/crm/crm.db"])
@@ -136,7 +136,6 @@ class BackupSetConfig(Section):
         default="30 2 * * *",
         description="When the set is backed up, as in cron: minute, hour, day of the month, "
         "month, day of the week.",
-        examples=["30 2 * * *"],
     )
     time_zone: TimeZone | None = Field(
         default=None,
@@ -194,7 +193,6 @@ class InstallationCopyConfig(Section):
         default="45 2 * * *",
         description="When the installation is copied, as in cron. A backup that runs at that "
         "time ends first.",
-        examples=["45 2 * * *"],
     )
     programs: Place | None = Field(
         default=None,
@@ -235,7 +233,6 @@ class S3Config(Section):
         default=True,
         description="Refuse a bucket that does not lock its objects: in such a bucket, an "
         "attacker on this host could delete every backup.",
-        examples=[True],
     )
     lock_days: Days | None = Field(
         default=None,
@@ -247,7 +244,6 @@ class S3Config(Section):
     lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = Field(
         default="COMPLIANCE",
         description="The mode of that lock. GOVERNANCE can be bypassed with a special right.",
-        examples=["COMPLIANCE"],
     )
 
 
@@ -316,12 +312,10 @@ class BackupConfig(Section):
         default="host-1",
         description="The name of this backup host in the repository. Recovery points are named "
         "after it.",
-        examples=["host-1"],
     )
     domain: Name = Field(
         default="main",
         description="The erasure domain: backup sets that share one key and are erased together.",
-        examples=["main"],
     )
     verify_schedule: CronSchedule | None = Field(
         default=None,

@@ -47,11 +47,10 @@ class PostgresqlServerConfig(Section):
         description="The name of the server, or the folder of its socket.",
         examples=["db.example.com", "/var/run/postgresql"],
     )
-    port: Port = Field(default=5432, description="The port.", examples=[5432])
+    port: Port = Field(default=5432, description="The port.")
     user: Line = Field(
         default="standfast_backup",
         description="The role that reads the data; docs/sources.md lists its rights.",
-        examples=["standfast_backup"],
     )
     password: SecretReference | None = POSTGRESQL_PASSWORD
     tls: PostgresqlTls | None = POSTGRESQL_TLS
@@ -68,8 +67,7 @@ class PostgresqlSourceConfig(PostgresqlServerConfig):
     """Databases of a PostgreSQL server, each as one dump, and its roles."""
 
     kind: Literal["postgresql"] = Field(
-        description="Databases of a PostgreSQL server, streamed from pg_dump.",
-        examples=["postgresql"],
+        description="Databases of a PostgreSQL server, streamed from pg_dump."
     )
     databases: Items[Line] = Field(
         default=(),
@@ -95,8 +93,7 @@ class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
     """
 
     kind: Literal["postgresql_base"] = Field(
-        description="A base backup of a PostgreSQL server, streamed from pg_basebackup.",
-        examples=["postgresql_base"],
+        description="A base backup of a PostgreSQL server, streamed from pg_basebackup."
     )
     wal: Place | None = Field(
         default=None,
@@ -110,8 +107,7 @@ class PostgresqlWalSourceConfig(PostgresqlServerConfig):
     """The archived log of a PostgreSQL server, for a set that runs often."""
 
     kind: Literal["postgresql_wal"] = Field(
-        description="The log that was archived since the last base backup. Nothing is deleted.",
-        examples=["postgresql_wal"],
+        description="The log that was archived since the last base backup. Nothing is deleted."
     )
     wal: Place = Field(
         description="The folder in which the server archives its log.", examples=["/srv/crm-wal"]
@@ -122,8 +118,7 @@ class MariadbSourceConfig(Section):
     """Databases of a MariaDB or MySQL server, each as one dump, and its users."""
 
     kind: Literal["mariadb"] = Field(
-        description="Databases of a MariaDB server, streamed from mariadb-dump.",
-        examples=["mariadb"],
+        description="Databases of a MariaDB server, streamed from mariadb-dump."
     )
     name: Name = Field(
         description="The name of the folder in the restored tree.", examples=["shop"]
@@ -132,11 +127,10 @@ class MariadbSourceConfig(Section):
         description="The name of the server, or the file of its socket.",
         examples=["db.example.com", "/run/mysqld/mysqld.sock"],
     )
-    port: Port = Field(default=3306, description="The port.", examples=[3306])
+    port: Port = Field(default=3306, description="The port.")
     user: Line = Field(
         default="standfast_backup",
         description="The user that reads the data; docs/sources.md lists its grants.",
-        examples=["standfast_backup"],
     )
     password: SecretReference | None = MARIADB_PASSWORD
     tls: MariadbTls | None = MARIADB_TLS
@@ -167,7 +161,7 @@ class MariadbSourceConfig(Section):
 class S3SourceConfig(Section):
     """Objects below a prefix of an S3 bucket, each as one file."""
 
-    kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.", examples=["s3"])
+    kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.")
     name: Name = Field(
         description="The name of the folder in the restored tree.", examples=["recordings"]
     )

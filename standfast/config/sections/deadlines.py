@@ -85,13 +85,12 @@ class ContractConfig(Section):
         description="The time limit, in `unit`.", examples=[24]
     )
     unit: Literal["hours", "calendar_days", "business_days", "months"] = Field(
-        default="hours", description="The unit of `within`.", examples=["hours"]
+        default="hours", description="The unit of `within`."
     )
     start: Line = Field(
         default="awareness",
         description="The fact that starts the time limit; `standfast deadline places` lists "
         "the facts.",
-        examples=["awareness"],
     )
     content: Items[Text] = Field(
         default=(),

@@ -45,7 +45,6 @@ class EvidenceBucketConfig(S3Config):
         default=True,
         description="Refuse a bucket that does not lock its objects: in such a bucket, an "
         "attacker on this host could delete the copies.",
-        examples=[True],
     )
 
 

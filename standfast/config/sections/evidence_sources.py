@@ -61,9 +61,7 @@ CommandLine = Annotated[Items[str], AfterValidator(_program)]
 class FilesEvidenceConfig(Section):
     """Files and folders that are frozen as evidence: copied, hashed, sealed."""
 
-    kind: Literal["files"] = Field(
-        description="Files and folders on this machine.", examples=["files"]
-    )
+    kind: Literal["files"] = Field(description="Files and folders on this machine.")
     paths: Annotated[Items[Place], Field(min_length=1)] = Field(
         description="The files and folders to freeze, with everything in the folders.",
         examples=[["/var/log/auth.log", "/var/log/telephony"]],
@@ -77,15 +75,12 @@ class FilesEvidenceConfig(Section):
 
 
 HOURS = Field(
-    default=168,
-    description="The hours before the freeze from which records are collected.",
-    examples=[168],
+    default=168, description="The hours before the freeze from which records are collected."
 )
 LIMIT_MIB = Field(
     default=1024,
     description="The most that one item may have, in MiB. A longer one is cut and recorded as "
     "incomplete.",
-    examples=[1024],
 )
 Mebibytes = Annotated[int, Field(ge=1, le=1024 * 1024)]
 CollectionSeconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -94,9 +89,7 @@ CollectionSeconds = Annotated[int, Field(ge=1, le=86_400)]
 class JournaldEvidenceConfig(Section):
     """The journal of systemd, in its export format."""
 
-    kind: Literal["journald"] = Field(
-        description="The journal of systemd on this machine.", examples=["journald"]
-    )
+    kind: Literal["journald"] = Field(description="The journal of systemd on this machine.")
     hours: Hours = HOURS
     units: Items[JournalUnit] = Field(
         default=(),
@@ -118,7 +111,6 @@ class JournaldEvidenceConfig(Section):
     timeout_seconds: CollectionSeconds = Field(
         default=600,
         description="Time limit. After it the journal is cut and recorded as incomplete.",
-        examples=[600],
     )
     limit_mib: Mebibytes = LIMIT_MIB
 
@@ -126,9 +118,7 @@ class JournaldEvidenceConfig(Section):
 class CommandsEvidenceConfig(Section):
     """The output of listed commands: what is lost when the machine stops."""
 
-    kind: Literal["commands"] = Field(
-        description="The output of commands on this machine.", examples=["commands"]
-    )
+    kind: Literal["commands"] = Field(description="The output of commands on this machine.")
     commands: Annotated[Items[CommandLine], Field(min_length=1)] = Field(
         description="The commands, each with the absolute path of its program and its arguments, "
         "the most volatile first. They run without a shell, and must change nothing.",
@@ -138,7 +128,6 @@ class CommandsEvidenceConfig(Section):
         default=30,
         description="Time limit of each command. After it the command is ended, and its output "
         "is recorded as incomplete.",
-        examples=[30],
     )
     limit_mib: Mebibytes = LIMIT_MIB
 
@@ -148,9 +137,7 @@ class PagedLogConfig(Section):
 
     hours: Hours = HOURS
     timeout_seconds: CollectionSeconds = Field(
-        default=1800,
-        description="Time limit. After it the rest of the log is recorded as missing.",
-        examples=[1800],
+        default=1800, description="Time limit. After it the rest of the log is recorded as missing."
     )
 
 
@@ -176,22 +163,20 @@ class AccountLogConfig(DirectoryLogConfig):
 class OktaEvidenceConfig(AccountLogConfig):
     """The system log of an Okta organisation."""
 
-    kind: Literal["okta"] = Field(description="The system log of Okta.", examples=["okta"])
+    kind: Literal["okta"] = Field(description="The system log of Okta.")
 
 
 class EntraEvidenceConfig(AccountLogConfig):
     """The sign-ins and the directory audit of an Entra ID tenant."""
 
-    kind: Literal["entra"] = Field(
-        description="The sign-ins and the directory audit of Entra ID.", examples=["entra"]
-    )
+    kind: Literal["entra"] = Field(description="The sign-ins and the directory audit of Entra ID.")
 
 
 class GoogleWorkspaceEvidenceConfig(AccountLogConfig):
     """The activities of a Google Workspace customer."""
 
     kind: Literal["google_workspace"] = Field(
-        description="The activities that Google Workspace reports.", examples=["google_workspace"]
+        description="The activities that Google Workspace reports."
     )
     applications: Annotated[Items[GoogleApplication], Field(min_length=1)] = Field(
         default=("login", "admin", "token", "user_accounts"),
@@ -203,9 +188,7 @@ class GoogleWorkspaceEvidenceConfig(AccountLogConfig):
 class CloudwatchEvidenceConfig(PagedLogConfig):
     """Log groups of CloudWatch Logs."""
 
-    kind: Literal["cloudwatch"] = Field(
-        description="Log groups of Amazon CloudWatch Logs.", examples=["cloudwatch"]
-    )
+    kind: Literal["cloudwatch"] = Field(description="Log groups of Amazon CloudWatch Logs.")
     log_groups: Annotated[Items[Line], Field(min_length=1)] = Field(
         description="The names of the log groups.", examples=[["/aws/lambda/agent-desktop"]]
     )
@@ -241,14 +224,11 @@ class CloudwatchEvidenceConfig(PagedLogConfig):
 class AmazonConnectEvidenceConfig(DirectoryLogConfig):
     """The contact records of an Amazon Connect instance."""
 
-    kind: Literal["amazon_connect"] = Field(
-        description="The contact records of Amazon Connect.", examples=["amazon_connect"]
-    )
+    kind: Literal["amazon_connect"] = Field(description="The contact records of Amazon Connect.")
     hours: Annotated[int, Field(ge=1, le=1344)] = Field(
         default=168,
         description="The hours before the freeze from which contacts are collected, at most eight "
         "weeks.",
-        examples=[168],
     )
     agent_ids: Annotated[Items[Line], Field(max_length=100)] = Field(
         default=(),
@@ -260,21 +240,18 @@ class AmazonConnectEvidenceConfig(DirectoryLogConfig):
 class PostgresqlEvidenceConfig(Section):
     """The log of a PostgreSQL server, and audit tables of a database."""
 
-    kind: Literal["postgresql"] = Field(
-        description="The log and audit tables of PostgreSQL.", examples=["postgresql"]
-    )
+    kind: Literal["postgresql"] = Field(description="The log and audit tables of PostgreSQL.")
     host: Line = Field(
         description="The name of the server, or the folder of its socket.",
         examples=["db.example.com"],
     )
-    port: Port = Field(default=5432, description="The port.", examples=[5432])
+    port: Port = Field(default=5432, description="The port.")
     database: Line = Field(
         default="postgres", description="The database with the audit tables.", examples=["crm"]
     )
     user: Line = Field(
         default="evidence",
         description="A role that may only read; docs/evidence.md lists its rights.",
-        examples=["evidence"],
     )
     password: SecretReference | None = POSTGRESQL_PASSWORD
     tls: PostgresqlTls | None = POSTGRESQL_TLS
@@ -289,7 +266,6 @@ class PostgresqlEvidenceConfig(Section):
         default=True,
         description="Collect the files of the server log (csvlog, jsonlog, text) that changed "
         "in the window.",
-        examples=[True],
     )
     queries: Mapping[Name, Text] = Field(
         default={},
@@ -307,7 +283,6 @@ class PostgresqlEvidenceConfig(Section):
         default=600,
         description="Time limit of each statement. After it the item is cut and recorded as "
         "incomplete.",
-        examples=[600],
     )
     limit_mib: Mebibytes = LIMIT_MIB
 
@@ -321,7 +296,7 @@ class PostgresqlEvidenceConfig(Section):
 class S3EvidenceConfig(Section):
     """Objects of an S3 bucket, such as the files of CloudTrail."""
 
-    kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.", examples=["s3"])
+    kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.")
     bucket: Line = Field(description="The bucket.", examples=["example-cloudtrail"])
     prefix: KeyPrefix = Field(
         default="",
@@ -332,7 +307,6 @@ class S3EvidenceConfig(Section):
         default=168,
         description="The hours before the freeze: older objects, by their last change, are left "
         "out and counted.",
-        examples=[168],
     )
     access_key_id: SecretReference = Field(
         description="The id of an access key that may list the bucket and read these objects.",
@@ -344,9 +318,7 @@ class S3EvidenceConfig(Section):
     endpoint_url: WebAddress | None = S3_ENDPOINT
     ca_file: Place | None = S3_CA_FILE
     timeout_seconds: CollectionSeconds = Field(
-        default=3600,
-        description="Time limit. After it the other objects are recorded as missing.",
-        examples=[3600],
+        default=3600, description="Time limit. After it the other objects are recorded as missing."
     )
 
 

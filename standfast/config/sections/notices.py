@@ -42,21 +42,18 @@ class NoticesConfig(Section):
         default=1,
         description="The percentage of recipients in the canary, spread over the whole "
         "audience. The other recipients wait for `canary_minutes`. 0 sends to all at once.",
-        examples=[1],
     )
     canary_from: Count = Field(
-        default=1000, description="Audiences with fewer recipients have no canary.", examples=[1000]
+        default=1000, description="Audiences with fewer recipients have no canary."
     )
     canary_minutes: Count = Field(
         default=15,
         description="The wait after the canary. Then the others are sent to if at least one "
         "message of the canary was sent, none failed or is unknown, and at most a tenth was "
         "rejected or bounced. Otherwise, and with 0, they wait for `standfast notice go`.",
-        examples=[15],
     )
     abort_window_seconds: Count = Field(
         default=120,
         description="The time between the approval of a notice and its first message, in which "
         "`standfast incident stop` cancels it. 0 sends at once.",
-        examples=[120],
     )

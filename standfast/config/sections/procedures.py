@@ -143,9 +143,8 @@ class CommandConfig(Section):
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         default=30,
         description="Time limit. After it the call is cut off, and its outcome is unknown.",
-        examples=[30],
     )
-    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.")
     changes_nothing: bool = Field(
         default=False, description="It only reads, so nothing has to be undone.", examples=[True]
     )
@@ -155,7 +154,7 @@ class CallConfig(Section):
     """One HTTP request."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = Field(
-        default="POST", description="The method.", examples=["POST"]
+        default="POST", description="The method."
     )
     url: AddressTemplate = Field(
         description="The address. Its path and query may contain parameters.",
@@ -241,7 +240,6 @@ class RequestConfig(CallConfig):
     idempotency_header: Line = Field(
         default="Idempotency-Key",
         description="The header with the token, which is the same in every attempt.",
-        examples=["Idempotency-Key"],
     )
     verify_tls: bool = VERIFY_TLS
     ca_file: Place | None = Field(
@@ -250,11 +248,9 @@ class RequestConfig(CallConfig):
         examples=["keys/pbx-ca.pem"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
-        default=10.0,
-        description="Time limit of one request. After it the outcome is unknown.",
-        examples=[10],
+        default=10.0, description="Time limit of one request. After it the outcome is unknown."
     )
-    workers: Workers = Field(default=4, description="Concurrent calls.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent calls.")
     per_second: Seconds | None = Field(
         default=None, description="Requests a second. Default: no limit.", examples=[5]
     )

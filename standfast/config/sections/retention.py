@@ -33,31 +33,27 @@ class KeepingConfig(Section):
         examples=["/etc/standfast/keeper.json"],
     )
     everything: KeptFor = Field(
-        default="35d", description="Every recovery point is kept for this time.", examples=["35d"]
+        default="35d", description="Every recovery point is kept for this time."
     )
     daily: KeptFor = Field(
         default="90d",
         description="The last complete recovery point of each day (UTC) is kept for this time, "
         "or the last partial one of a day without a complete one. The same applies to weeks and "
         "months.",
-        examples=["90d"],
     )
     weekly: KeptFor = Field(
         default="1y",
         description="The last complete recovery point of each ISO week is kept for this time.",
-        examples=["1y"],
     )
     monthly: KeptFor = Field(
         default="7y",
         description="The last complete recovery point of each month is kept for this time.",
-        examples=["7y"],
     )
     floor: KeptFor = Field(
         default="30d",
         description="No recovery point that is younger than this, by the store's clock, "
         "expires. The newest complete recovery point of a set never expires, and neither does "
         "the newest one whose run was not interrupted.",
-        examples=["30d"],
     )
     schedule: CronSchedule | None = Field(
         default=None,

@@ -48,19 +48,17 @@ class _Sender(Section):
 class SmtpSenderConfig(_Sender):
     """Mail through one SMTP relay."""
 
-    kind: Literal["smtp"] = Field(description="Mail through an SMTP relay.", examples=["smtp"])
+    kind: Literal["smtp"] = Field(description="Mail through an SMTP relay.")
     host: Line = Field(description="The host name of the relay.", examples=["mail.example.com"])
     port: Port = Field(
         default=587,
         description="The port: 587 with `starttls`, 465 with `tls`, 25 or a local port with "
         "`none`.",
-        examples=[587],
     )
     security: Literal["starttls", "tls", "none"] = Field(
         default="starttls",
         description="How the connection is protected. `starttls` never falls back to plain "
         "text. `none` does not accept a username.",
-        examples=["starttls"],
     )
     sender_address: Line = Field(
         description="The From address, whose domain is also in every Message-ID.",
@@ -83,14 +81,12 @@ class SmtpSenderConfig(_Sender):
         examples=["keys/relay-ca.pem"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
-        default=30.0, description="Time limit of one call with all its messages.", examples=[30]
+        default=30.0, description="Time limit of one call with all its messages."
     )
     batch: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=10,
-        description="Messages in one call. The connection is kept for the next call.",
-        examples=[10],
+        default=10, description="Messages in one call. The connection is kept for the next call."
     )
-    workers: Workers = Field(default=4, description="Concurrent connections.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent connections.")
     per_second: Seconds | None = Field(
         default=None,
         description="Maximum number of messages a second. Default: no limit.",
@@ -109,7 +105,7 @@ class SmtpSenderConfig(_Sender):
 class SendgridSenderConfig(_Sender):
     """Mail through Twilio SendGrid, v3 Mail Send."""
 
-    kind: Literal["sendgrid"] = Field(description="Mail through SendGrid.", examples=["sendgrid"])
+    kind: Literal["sendgrid"] = Field(description="Mail through SendGrid.")
     key: SecretReference = Field(
         description="An API key with the right to send mail (`mail.send`) and no other right.",
         examples=["env:SENDGRID_API_KEY"],
@@ -124,7 +120,6 @@ class SendgridSenderConfig(_Sender):
         default="eu",
         description="The region in which SendGrid stores the mails. `eu` needs a subuser of "
         "the EU region.",
-        examples=["eu"],
     )
     event_key: SecretReference | None = Field(
         default=None,
@@ -147,12 +142,11 @@ class SendgridSenderConfig(_Sender):
         default=30.0,
         description="Time limit of one call with all its requests. A message that SendGrid may "
         "have accepted by then is unknown until its event arrives.",
-        examples=[30],
     )
     batch: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=1000, description="Recipients in one request.", examples=[1000]
+        default=1000, description="Recipients in one request."
     )
-    workers: Workers = Field(default=4, description="Concurrent requests.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent requests.")
     per_second: Seconds | None = Field(
         default=None,
         description="Maximum number of messages a second. Default: no limit.",
@@ -163,7 +157,7 @@ class SendgridSenderConfig(_Sender):
 class SesSenderConfig(_Sender):
     """Mail through Amazon SES, API v2."""
 
-    kind: Literal["ses"] = Field(description="Mail through Amazon SES.", examples=["ses"])
+    kind: Literal["ses"] = Field(description="Mail through Amazon SES.")
     region: Line = Field(description="The AWS region.", examples=["eu-west-1"])
     sender_address: Line = Field(
         description="The From address, which SES must have verified.",
@@ -187,17 +181,15 @@ class SesSenderConfig(_Sender):
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=30.0,
         description="Time limit of one batch. A message whose call is cut off is unknown.",
-        examples=[30],
     )
     batch: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=10, description="Messages of a batch, sent one after the other.", examples=[10]
+        default=10, description="Messages of a batch, sent one after the other."
     )
-    workers: Workers = Field(default=4, description="Concurrent batches.", examples=[4])
+    workers: Workers = Field(default=4, description="Concurrent batches.")
     per_second: Seconds | None = Field(
         default=14.0,
         description="Maximum number of messages a second. SES shows yours as the maximum send "
         "rate.",
-        examples=[14],
     )
 
     @model_validator(mode="after")
@@ -210,9 +202,7 @@ class SesSenderConfig(_Sender):
 class AppriseSenderConfig(_Sender):
     """Chat, SMS or push for staff, by apprise; it needs the extra `apprise`."""
 
-    kind: Literal["apprise"] = Field(
-        description="A channel that staff read, such as a chat room.", examples=["apprise"]
-    )
+    kind: Literal["apprise"] = Field(description="A channel that staff read, such as a chat room.")
     url: SecretReference = Field(
         description="The address in apprise's form (`slack://…`, `msteams://…`, `ntfys://…`). "
         "Every message is posted there, so do not use it for customers.",
@@ -221,16 +211,13 @@ class AppriseSenderConfig(_Sender):
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=30.0,
         description="Time limit of one batch. A message without a confirmation by then is unknown.",
-        examples=[30],
     )
 
 
 class LettersSenderConfig(Section):
     """Letters to print and post, for people without an e-mail address."""
 
-    kind: Literal["letters"] = Field(
-        description="Letters to print, written into a folder.", examples=["letters"]
-    )
+    kind: Literal["letters"] = Field(description="Letters to print, written into a folder.")
     failover: ClassVar[None] = None  # a letter waits for a person; no other sender replaces it
     folder: Place = Field(
         default=Path("letters"),
@@ -243,13 +230,10 @@ class LettersSenderConfig(Section):
         "organisation's name.",
         examples=[["1 Example Street", "London N1 9GU"]],
     )
-    paper: Literal["a4", "letter"] = Field(
-        default="a4", description="The paper size.", examples=["a4"]
-    )
+    paper: Literal["a4", "letter"] = Field(default="a4", description="The paper size.")
     window: Literal["left", "right"] = Field(
         default="left",
         description="The position of the window in the envelopes: usually left, in France right.",
-        examples=["left"],
     )
 
     @model_validator(mode="after")

@@ -58,9 +58,7 @@ S3_CA_FILE = Field(
     examples=["/etc/ssl/company-ca.pem"],
 )
 VERIFY_TLS = Field(
-    default=True,
-    description="Verify the server's certificate. Prefer `ca_file` to disabling this.",
-    examples=[True],
+    default=True, description="Verify the server's certificate. Prefer `ca_file` to disabling this."
 )
 PER_SECOND = Field(
     default=None,
@@ -70,5 +68,4 @@ PER_SECOND = Field(
 BURST = Field(
     default=16,
     description="Accounts that may be processed at once before `per_second` limits the rate.",
-    examples=[16],
 )

@@ -24,9 +24,7 @@ class SqliteCheckConfig(Section):
     It opens, passes its integrity check and has the expected content.
     """
 
-    kind: Literal["sqlite"] = Field(
-        description="A SQLite database in the restored tree.", examples=["sqlite"]
-    )
+    kind: Literal["sqlite"] = Field(description="A SQLite database in the restored tree.")
     path: InnerPath = Field(
         description="The database file in the restored tree, beginning with the name of its "
         "source.",
@@ -52,9 +50,7 @@ class DatabaseCheckConfig(Section):
     Its rows, its totals and its newest change are as expected.
     """
 
-    kind: Literal["database"] = Field(
-        description="A database that the drill loaded from a dump.", examples=["database"]
-    )
+    kind: Literal["database"] = Field(description="A database that the drill loaded from a dump.")
     source: Name = Field(description="The source of the backup set.", examples=["crm-server"])
     database: Line = Field(description="The name of the database.", examples=["crm"])
     minimum_rows: Mapping[str, Count] = Field(
@@ -92,8 +88,7 @@ class CommandCheckConfig(Section):
 
     kind: Literal["command"] = Field(
         description="Your own command, run without a shell. If it fails, the end of its output "
-        "is shown, and kept in `drills.folder` until the next drill of the set.",
-        examples=["command"],
+        "is shown, and kept in `drills.folder` until the next drill of the set."
     )
     command: Annotated[Items[str], Field(min_length=1)] = Field(
         description="The program and its arguments, run in the folder of the restored tree. "

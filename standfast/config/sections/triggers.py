@@ -68,16 +68,13 @@ class TriggerConfig(Section):
         default=60,
         description="Messages that are accepted in a minute. Others are answered with a time "
         "to try again.",
-        examples=[60],
     )
 
 
 class WebhookTriggerConfig(TriggerConfig):
     """Messages signed as Standard Webhooks, by `POST /triggers/NAME`."""
 
-    kind: Literal["webhook"] = Field(
-        description="Standard Webhooks over HTTP.", examples=["webhook"]
-    )
+    kind: Literal["webhook"] = Field(description="Standard Webhooks over HTTP.")
     secrets: Annotated[Items[SecretReference], Field(min_length=1, max_length=2)] = Field(
         description="The secrets that sign the messages (`whsec_…`): two while one replaces "
         "the other.",
@@ -97,9 +94,7 @@ class AlertmanagerTriggerConfig(TriggerConfig):
     They arrive by `POST /triggers/NAME`.
     """
 
-    kind: Literal["alertmanager"] = Field(
-        description="Alertmanager's webhook, version 4.", examples=["alertmanager"]
-    )
+    kind: Literal["alertmanager"] = Field(description="Alertmanager's webhook, version 4.")
     tokens: Annotated[Items[SecretReference], Field(max_length=2)] = Field(
         description="The accepted bearer tokens, of at least 24 characters: two while one "
         "replaces the other, and none, `[]`, with `client_header`.",
@@ -130,7 +125,7 @@ class AlertmanagerTriggerConfig(TriggerConfig):
 class SuricataTriggerConfig(TriggerConfig):
     """Alerts that Suricata writes to its event file; it plans and pages."""
 
-    kind: Literal["suricata"] = Field(description="Suricata's EVE JSON.", examples=["suricata"])
+    kind: Literal["suricata"] = Field(description="Suricata's EVE JSON.")
     file: Place = Field(
         description="The event file, which is read as it grows, and across rotation.",
         examples=["/var/log/suricata/eve.json"],
@@ -173,8 +168,7 @@ class ReportTriggerConfig(TriggerConfig):
     """
 
     kind: Literal["report"] = Field(
-        description="A form: `{/what}`, `{/account}` and `{/contact}` are its fields.",
-        examples=["report"],
+        description="A form: `{/what}`, `{/account}` and `{/contact}` are its fields."
     )
     networks: Annotated[Items[Network], Field(min_length=1)] = Field(
         default=(
