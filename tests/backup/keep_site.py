@@ -23,9 +23,9 @@ from backup.retention.rules import RetentionRules
 from backup.retention.storage_forecast import StorageForecast
 from backup.stores import ObjectLock
 from backup.stores.keeper import KeeperStore
-from backup.stores.memory_keeper import MemoryKeeperStore
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import load_root_chain
+from tests.backup.memory_stores import MemoryKeeperStore
 from tests.backup.site import WRITER, Clock, Site
 from tests.backup.trees import describe, noise
 

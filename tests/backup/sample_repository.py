@@ -10,12 +10,12 @@ from backup.ownership.operations.domains import new_generation
 from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.retention.retention_run import run_retention
 from backup.retention.rules import RetentionRules
-from backup.stores.memory_keeper import MemoryKeeperStore
 from backup.trust.key_files import Identity
 from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory
 from backup.trust.snapshot_slots import read_history
 from tests.backup.keep_site import KeptVault, new_keeper
+from tests.backup.memory_stores import MemoryKeeperStore
 from tests.backup.owner_site import new_person
 from tests.backup.site import WRITER, Clock, Site, TamperedStore
 from tests.backup.trees import noise

@@ -13,8 +13,8 @@ from backup.repository import Repository
 from backup.sources import Source
 from backup.sources.files.files_source import FilesSource
 from backup.stores import Store
-from backup.stores.memory import MemoryStore
 from backup.trust.key_files import Host, Identity, open_identity
+from tests.backup.memory_stores import MemoryStore
 
 WRITER = "desk-1"
 DOMAIN = "main"

@@ -21,8 +21,8 @@ from backup.format.object_names import pack_prefix, snapshot_name
 from backup.format.pack import HEADER_BYTES, OpenPack, _derive, parse_header
 from backup.format.root_record import key_from_bytes
 from backup.records import BackupResult
-from backup.stores.memory import MemoryStore
 from backup.trust.key_files import Identity
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import DOMAIN, WRITER, Died, Site, TamperedStore
 from tests.backup.trees import KIB, describe, noise, plain_tree
 

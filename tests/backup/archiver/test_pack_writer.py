@@ -20,7 +20,7 @@ from backup.format.frame import Effort, to_frame
 from backup.format.object_names import pack_name
 from backup.format.pack import CAPACITY, Destination, seal_pack
 from backup.stores import Store
-from backup.stores.memory import MemoryStore
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Died, Site
 from tests.backup.trees import noise
 

@@ -21,8 +21,8 @@ from backup.format.object_names import snapshot_name
 from backup.format.snapshot import snapshot_from_bytes
 from backup.stores import Stat
 from backup.stores.directory import DirectoryStore
-from backup.stores.memory import MemoryStore
 from backup.system.huge_pages import large_memory
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Clock, Died, DyingStore, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
 from tests.sampling import sample

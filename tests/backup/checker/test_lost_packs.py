@@ -26,11 +26,11 @@ from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from backup.ownership.operations.writers import add_writer
 from backup.records import Finding, VerifyReport
 from backup.stores import Stat
-from backup.stores.memory import MemoryStore
 from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory
 from backup.trust.snapshot_slots import read_history
 from tests.backup.little_memory import little_memory
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.owner_site import owned_site
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore
 from tests.backup.trees import KIB, noise, plain_tree

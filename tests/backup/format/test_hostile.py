@@ -39,7 +39,6 @@ from backup.format.object_names import (
 from backup.format.pack import HEADER_BYTES, OpenPack, parse_header
 from backup.format.root_record import key_from_bytes, root_from_bytes
 from backup.format.snapshot import open_body, snapshot_from_bytes
-from backup.stores.memory import MemoryStore
 from backup.trust.key_files import open_domains
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
@@ -47,6 +46,7 @@ from backup.trust.snapshot_slots import read_history
 from tests.backup.fixtures.make_vectors import KEEPER, OWNER, WRITER, signed, text_of
 from tests.backup.format.test_vectors import FILES, identity, object_bytes
 from tests.backup.little_memory import little_memory
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import WRITER as DESK
 from tests.backup.site import Site, new_site
 from tests.backup.trees import plain_tree

@@ -31,12 +31,12 @@ from backup.format.object_names import root_name
 from backup.format.pack import HEADER_BYTES, OpenPack, padded_size, parse_header
 from backup.format.root_record import RootRecord
 from backup.format.snapshot import Body, open_body
-from backup.stores.memory import MemoryStore
 from backup.trust.key_files import Identity, open_domains
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_slots import read_slot
 from tests.backup.fixtures.make_vectors import padme
+from tests.backup.memory_stores import MemoryStore
 
 T = TypeVar("T")
 

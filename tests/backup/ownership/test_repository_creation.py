@@ -20,8 +20,8 @@ from backup.errors import AlreadyThere, BackupError, Damaged, NotFound, UsageErr
 from backup.format.root_record import KeyRecord, key_to_bytes
 from backup.ownership.repository_creation import create_repository
 from backup.repository import Repository
-from backup.stores.memory import MemoryStore
 from backup.trust.key_files import Host, open_identity
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import describe, plain_tree
 

@@ -15,8 +15,8 @@ from backup.reader.frame_prefetch import prefetch_frames
 from backup.reader.manifest_walk import blobs_of, walk
 from backup.reader.path_selection import Selection
 from backup.stores.directory import DirectoryStore
-from backup.stores.memory import MemoryStore
 from backup.stores.s3.store import S3Store
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Site, new_site
 from tests.backup.trees import noise
 

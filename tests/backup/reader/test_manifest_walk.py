@@ -20,7 +20,7 @@ from backup.reader.path_selection import Selection
 from backup.records import Difference, RecoveryPoint, Unread
 from backup.repository import Repository
 from backup.sources import Content, Found, OpenSource, Source
-from backup.stores.memory import MemoryStore
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Site, new_site
 from tests.backup.trees import describe, plain_tree, strange_tree
 

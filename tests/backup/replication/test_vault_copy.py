@@ -17,11 +17,11 @@ from backup.replication.vault_copy import replicate_vault
 from backup.repository import Repository
 from backup.retention.keeper_key import Keeper
 from backup.stores import Stat, Store
-from backup.stores.memory import MemoryStore
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory
 from backup.trust.snapshot_slots import Slot, read_history
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.owner_site import KeyDrawer, OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died, DyingStore, TamperedStore, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree

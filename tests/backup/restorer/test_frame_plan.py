@@ -15,7 +15,7 @@ from backup.format.manifest import BlobRef
 from backup.format.object_names import pack_name
 from backup.reader.blob_reader import BlobReader, FrameKey, Raw, frame_key
 from backup.stores.directory import DirectoryStore
-from backup.stores.memory import MemoryStore
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe
 

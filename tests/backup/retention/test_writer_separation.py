@@ -9,10 +9,10 @@ from typing import get_type_hints
 import pytest
 
 from backup.archiver import backup_run
-from backup.stores import Store, directory, memory
+from backup.stores import Store, directory
 from backup.stores.keeper import KeeperStore
-from backup.stores.memory_keeper import MemoryKeeperStore
 from backup.stores.s3 import store
+from tests.backup.memory_stores import MemoryKeeperStore, MemoryStore
 from tests.backup.site import new_site
 from tests.backup.trees import describe, plain_tree
 
@@ -20,7 +20,7 @@ ONLY_THE_KEEPERS = {"clock", "lock_until", "extend_lock", "remove"}
 LOADED = """
 import sys
 import backup.archiver.backup_run, backup.repository, backup.checker.verification
-import backup.stores.directory, backup.stores.memory, backup.stores.s3.store
+import backup.stores.directory, backup.stores.s3.store
 kept = ("keep", "retention")
 names = [name for name in sys.modules if name.startswith("backup.")]
 print(*sorted(name for name in names if any(word in name for word in kept)))
@@ -31,7 +31,7 @@ def test_writer_stores_have_no_keeper_methods() -> None:
     assert {name for name in vars(KeeperStore) if not name.startswith("_")} == ONLY_THE_KEEPERS
     assert not ONLY_THE_KEEPERS & {name for name, _ in inspect.getmembers(Store)}
     assert get_type_hints(backup_run.back_up)["vault"] is Store
-    for kind in (directory.DirectoryStore, memory.MemoryStore, store.S3Store):
+    for kind in (directory.DirectoryStore, MemoryStore, store.S3Store):
         assert not ONLY_THE_KEEPERS & {name for name, _ in inspect.getmembers(kind)}
 
 

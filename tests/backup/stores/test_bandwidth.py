@@ -11,7 +11,7 @@ import pytest
 from backup.errors import AlreadyThere, NotFound
 from backup.stores import Store
 from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
-from backup.stores.memory import MemoryStore
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Clock, new_site
 from tests.backup.stores_contract import StoreContract
 from tests.backup.trees import KIB, describe, noise

@@ -8,9 +8,9 @@ import pytest
 from backup.errors import NotFound
 from backup.repository import Repository
 from backup.stores import Stat
-from backup.stores.memory import MemoryStore
 from backup.stores.parallel_reads import read_ahead, run_concurrently, start_beside
 from tests.backup.keep_site import WEEKS, KeptVault, expired_and_marked, kept_site
+from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Clock
 
 AT_ONCE = 4

@@ -14,8 +14,7 @@ from backup.stores import ObjectLock, Store, directory
 from backup.stores.directory import DirectoryStore
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from backup.stores.keeper import KeeperStore
-from backup.stores.memory import MemoryStore
-from backup.stores.memory_keeper import MemoryKeeperStore
+from tests.backup.memory_stores import MemoryKeeperStore, MemoryStore
 from tests.backup.stores_contract import LockedContract, StoreContract, UnlockedContract
 
 

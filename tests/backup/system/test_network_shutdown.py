@@ -9,9 +9,9 @@ import pytest
 
 from backup.errors import StoreUnavailable
 from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
-from backup.stores.memory import MemoryStore
 from backup.stores.s3.client import _Connections
 from backup.system.network_shutdown import NETWORK_SHUTDOWN, NetworkShutdown
+from tests.backup.memory_stores import MemoryStore
 
 
 class Connections:
