@@ -12,7 +12,15 @@ Rules
 from collections.abc import Iterator, Sequence
 
 from flows.serve_loop import BeginWork, Beside
+from standfast.console.application import App
+from standfast.console.control_socket_server import ControlSocketServer
+from standfast.console.http_server import HttpServer
+from standfast.console.ledger_follower import LedgerFollower
+from standfast.console.suricata_tail import suricata_watchers
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.triggers.incident_events import due_events, send_event
+from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
+from standfast.usecases.triggers.on_call_pages import due, send
 
 
 def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside]:
@@ -21,14 +29,6 @@ def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside
     They call `begin_work` with each incident that they open. Raise ConfigurationError for an
     invalid trigger, at the start instead of during an incident.
     """
-    from standfast.console.application import App
-    from standfast.console.control_socket_server import ControlSocketServer
-    from standfast.console.http_server import HttpServer
-    from standfast.console.ledger_follower import LedgerFollower
-    from standfast.console.suricata_tail import suricata_watchers
-    from standfast.usecases.triggers.incident_events import due_events, send_event
-    from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
-    from standfast.usecases.triggers.on_call_pages import due, send
 
     def send_pages() -> Iterator[str]:
         for page in due(installation):

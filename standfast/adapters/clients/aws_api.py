@@ -8,16 +8,17 @@ Rules
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.session import get_session
 
 from standfast.adapters.clients.http_status import status_error
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
 from standfast.records import JsonObject
 from standfast.retry_rules import RETRY_SECONDS
-
-if TYPE_CHECKING:
-    from botocore.credentials import Credentials
 
 AWS_BUSY = frozenset(
     {
@@ -50,11 +51,8 @@ AWS_REFUSED = frozenset(
 )
 
 
-def aws_credentials(access_key_id: str | None, secret_access_key: str | None) -> "Credentials":
+def aws_credentials(access_key_id: str | None, secret_access_key: str | None) -> Credentials:
     """Return an access key, or the identity of this machine."""
-    from botocore.credentials import Credentials
-    from botocore.session import get_session
-
     if access_key_id is not None and secret_access_key is not None:
         return Credentials(access_key_id, secret_access_key)
     found = get_session().get_credentials()
@@ -67,7 +65,7 @@ def aws_credentials(access_key_id: str | None, secret_access_key: str | None) ->
 
 
 def signed_headers(
-    credentials: "Credentials",
+    credentials: Credentials,
     service: str,
     region: str,
     url: str,
@@ -75,9 +73,6 @@ def signed_headers(
     body: JsonObject,
 ) -> tuple[Mapping[str, str], bytes]:
     """Return the headers and the content of a signed POST (SigV4)."""
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-
     content = json.dumps(body).encode()
     request = AWSRequest("POST", url, data=content, headers=dict(headers))
     SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)

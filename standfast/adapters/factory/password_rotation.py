@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import pyrage
+
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError
@@ -17,8 +19,6 @@ def new_secrets(settings: RotationConfig | None, clock: Now) -> NewPasswords | N
         return None
 
     def seal(plain: bytes) -> bytes:
-        import pyrage
-
         return bytes(pyrage.encrypt(plain, read_recipients(settings.recipients)))
 
     return NewPasswords(settings.folder, seal, clock)
@@ -26,8 +26,6 @@ def new_secrets(settings: RotationConfig | None, clock: Now) -> NewPasswords | N
 
 def read_recipients(keys: Sequence[str]) -> list[object]:
     """Parse public keys; ConfigurationError names an invalid one."""
-    import pyrage
-
     recipients: list[object] = []
     for key in keys:
         kind = pyrage.x25519 if key.startswith("age1") else pyrage.ssh

@@ -18,6 +18,19 @@ from email.header import Header
 from email.utils import quote
 from typing import Any
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.mail_identity import letterhead, misfit
 from standfast.adapters.senders.sender_context import SenderContext
@@ -130,10 +143,6 @@ class SesSender(Sender):
         return _Answer(state=EffectState.DONE, message_id=message_id)
 
     def _make_client(self, settings: SesSenderConfig, reveal: Reveal) -> Any:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
         key, secret = settings.access_key_id, settings.secret_access_key
         seconds = settings.timeout_seconds
         try:
@@ -157,16 +166,6 @@ class SesSender(Sender):
 
 def _judge(error: Exception) -> _Answer:
     """Return what an error of the SDK means for the message."""
-    from botocore.exceptions import (
-        ClientError,
-        ConnectTimeoutError,
-        EndpointConnectionError,
-        HTTPClientError,
-        NoCredentialsError,
-        PartialCredentialsError,
-        SSLError,
-    )
-
     kind = type(error).__name__
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))

@@ -10,12 +10,23 @@ Rules
   change that AWS refuses permanently is `ProviderRefused`. What certainly did not happen is
   `Unavailable`.
 - Errors contain at most AWS's error code, never its message: that contains account names.
-- boto3 is slow to import: it is imported with the first call.
 """
 
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
@@ -117,10 +128,6 @@ class AwsClient:
             return self._client
 
     def _connect(self) -> Any:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
         settings = self._settings
         try:
             client = boto3.session.Session().client(
@@ -158,15 +165,6 @@ def _not_answered(why: str, *, is_sent: bool, changes: bool) -> NoReturn:
 
 def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bool) -> None:
     """Raise the error for an SDK exception; return if the object is absent."""
-    from botocore.exceptions import (
-        ClientError,
-        ConnectTimeoutError,
-        EndpointConnectionError,
-        NoCredentialsError,
-        ParamValidationError,
-        PartialCredentialsError,
-    )
-
     match error:
         case ClientError():
             _explain_status(error, absent=absent, changes=changes)
