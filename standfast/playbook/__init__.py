@@ -1,5 +1,8 @@
 """Playbook model, parser, validation, actions and incident transitions.
 
+    playbook = load(text, "mine.yaml")   # parser.playbook_file; PlaybookInvalid has all problems
+    print(as_text(playbook))             # rendering.plain_text
+
 Pure: no input or output.
 
     model.py               the frozen records of a playbook
