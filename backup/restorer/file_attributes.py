@@ -17,7 +17,7 @@ from backup.format.canonical_json import to_path_text
 from backup.format.manifest import Entry
 from backup.records import Problem
 
-Given = tuple[int, int]
+Owner = tuple[int, int]
 """User and group of a new file in a folder; (-1, -1) if it would not get the requested mode."""
 
 _NOTHING = (-1, -1)
@@ -36,11 +36,11 @@ class Attributes:
         self._owner = owner
         self._problems = problems
 
-    def are_given(self, given: Given, entry: Entry) -> bool:
+    def match(self, owner: Owner, entry: Entry) -> bool:
         """Return whether a new file has the entry's mode, and owner if requested."""
-        return given == (entry.uid, entry.gid) if self._owner else given != _NOTHING
+        return owner == (entry.uid, entry.gid) if self._owner else owner != _NOTHING
 
-    def give(self, descriptor: int, entry: Entry) -> None:
+    def set_all(self, descriptor: int, entry: Entry) -> None:
         """Set all attributes of an open file or folder."""
         is_owned = self._owner and self._could(
             entry, "its owner", lambda: os.fchown(descriptor, entry.uid, entry.gid)
@@ -66,14 +66,14 @@ class Attributes:
                 Problem(path=entry.text, reason="without its set-id bits; they need the owner")
             )
         self._could(entry, "its mode", lambda: os.fchmod(descriptor, mode))
-        self.give_times(descriptor, entry)
+        self.set_times(descriptor, entry)
 
-    def give_times(self, descriptor: int, entry: Entry) -> None:
+    def set_times(self, descriptor: int, entry: Entry) -> None:
         """Set the times of an open file or folder."""
         times = (entry.modified_ns, entry.modified_ns)
         self._could(entry, "its time", lambda: os.utime(descriptor, ns=times))
 
-    def give_by_name(self, entry: Entry, folder: int, name: bytes) -> None:
+    def set_by_name(self, entry: Entry, folder: int, name: bytes) -> None:
         """Set the attributes of a path that cannot be opened."""
         times = (entry.modified_ns, entry.modified_ns)
         if self._owner:
@@ -90,9 +90,9 @@ class Attributes:
             lambda: os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False),
         )
 
-    def _could(self, entry: Entry, name: str, give: Callable[[], None]) -> bool:
+    def _could(self, entry: Entry, name: str, change: Callable[[], None]) -> bool:
         try:
-            give()
+            change()
         except OSError as error:
             if error.errno not in _CANNOT:
                 raise
@@ -102,7 +102,7 @@ class Attributes:
         return True
 
 
-def inherited_owner(folder: int) -> Given:
+def inherited_owner(folder: int) -> Owner:
     """Return the owner that an open folder gives to a new file."""
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from backup.format.manifest import Entry
-from backup.restorer.file_attributes import DEFAULT_RIGHTS, Given, inherited_owner
+from backup.restorer.file_attributes import DEFAULT_RIGHTS, Owner, inherited_owner
 from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL, check_name, safe_parts
 from backup.system.folder_stack import FolderStack
 
@@ -25,7 +25,7 @@ from backup.system.folder_stack import FolderStack
 class _Folder:
     path: bytes
     entry: Entry | None  # None: this writer does not set its attributes
-    gives: Given | None = None  # owner of new files in it; None: not examined yet
+    new_file_owner: Owner | None = None  # owner of new files in it; None: not examined yet
     found: os.stat_result | None = None  # attributes to set again when it is left
 
 
@@ -37,19 +37,19 @@ class TargetFolders:
         root: int,
         *,
         is_resumed: bool,
-        give: Callable[[int, Entry], None],
+        set_attributes: Callable[[int, Entry], None],
         count: Callable[[], None],
         report_merged: Callable[[bytes], None],
         find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
-        """`give` sets the attributes of a folder; `count` counts a noted one.
+        """`set_attributes` sets the attributes of a folder; `count` counts a noted one.
 
         `report_merged` is called with a folder that the target cannot distinguish from another.
         `find` returns the entry of a folder that must be created; existing folders then keep their
         attributes.
         """
         self._is_resumed = is_resumed
-        self._give = give
+        self._set_attributes = set_attributes
         self._count = count
         self._report_merged = report_merged
         self._find = find
@@ -109,7 +109,7 @@ class TargetFolders:
         except PermissionError:
             if not self._is_resumed:
                 raise
-            descriptor = _opened_anew(folder, name)
+            descriptor = _reopen_unreadable(folder, name)
         # Another worker may have created it already, for a path that comes later.
         if is_there and not self._is_resumed and _is_other(folder, name):
             self._report_merged(path)
@@ -135,7 +135,7 @@ class TargetFolders:
         try:
             descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
         except PermissionError:
-            descriptor = _opened_anew(folder, name)
+            descriptor = _reopen_unreadable(folder, name)
         self._go_into(descriptor, _Folder(path=path, entry=entry, found=found), name)
         with suppress(OSError):
             os.fchmod(descriptor, 0o700)
@@ -144,12 +144,12 @@ class TargetFolders:
         """Note a folder, to create it only if something in it is written."""
         self._noted[entry.path] = entry
 
-    def gives(self) -> Given:
+    def new_file_owner(self) -> Owner:
         """Return the owner and group that a new file in the open folder gets."""
         folder = self._folders[-1]
-        if folder.gives is None:
-            folder.gives = inherited_owner(self._open.current)
-        return folder.gives
+        if folder.new_file_owner is None:
+            folder.new_file_owner = inherited_owner(self._open.current)
+        return folder.new_file_owner
 
     def postpone(self) -> None:
         """Postpone the attributes of all open folders until they are handed over."""
@@ -195,7 +195,7 @@ class TargetFolders:
                 self._postponed += [] if folder.entry is None else [folder.entry]
                 return
             if folder.entry is not None:
-                self._give(descriptor, folder.entry)
+                self._set_attributes(descriptor, folder.entry)
             if folder.found is not None:
                 _make_as_found(descriptor, folder.found)
 
@@ -221,7 +221,7 @@ def _is_other(folder: int, name: bytes) -> bool:
     return name not in map(os.fsencode, os.listdir(folder))
 
 
-def _opened_anew(folder: int, name: bytes) -> int:
+def _reopen_unreadable(folder: int, name: bytes) -> int:
     """Open a folder that an earlier attempt gave an unreadable final mode.
 
     Its mode is not changed by its name: somebody may have put a link in its place.

@@ -98,7 +98,7 @@ class TreeWriter:
                     os.mkfifo(name, _PRIVATE, dir_fd=folder)
                 case _:
                     self._make_device(entry, folder, name)
-            self._attributes.give_by_name(entry, folder, name)
+            self._attributes.set_by_name(entry, folder, name)
 
     def note(self, entry: Entry) -> None:
         """Note a folder, to create it only if something in it is written."""
@@ -140,8 +140,8 @@ class TreeWriter:
         try:
             folder, name = self._path.enter(entry.path)
             # Create it with its final owner and mode if possible: two calls fewer a file.
-            is_given = self._attributes.are_given(self._path.gives(), entry)
-            is_plain = is_given and not (entry.xattrs or entry.mode & ~0o777)
+            is_set = self._attributes.match(self._path.new_file_owner(), entry)
+            is_plain = is_set and not (entry.xattrs or entry.mode & ~0o777)
             descriptor = os.open(
                 name, _NEW_FILE_FLAGS, entry.mode if is_plain else _PRIVATE, dir_fd=folder
             )
@@ -150,9 +150,9 @@ class TreeWriter:
             elif content and os.write(descriptor, content) != len(content):
                 write_at(descriptor, memoryview(content), 0)
             if is_plain and not entry.mode & self._umask:
-                self._attributes.give_times(descriptor, entry)
+                self._attributes.set_times(descriptor, entry)
             else:
-                self._attributes.give(descriptor, entry)
+                self._attributes.set_all(descriptor, entry)
         except (OSError, UnsafePath):
             if descriptor >= 0:
                 with suppress(OSError):
@@ -234,7 +234,7 @@ class TreeWriter:
                 self._direct.end()
             if os.fstat(file.descriptor).st_size != file.entry.size:
                 os.ftruncate(file.descriptor, file.entry.size)
-            self._attributes.give(file.descriptor, file.entry)
+            self._attributes.set_all(file.descriptor, file.entry)
             os.close(file.descriptor)
             self._file = None
             self.files += 1
@@ -276,7 +276,7 @@ class TreeWriter:
                 found = os.fstat(descriptor)
                 if not self.may_go_on_with(found, entry) or found.st_size != entry.size:
                     raise OSError(errno.EAGAIN, CHANGED)
-                self._attributes.give(descriptor, entry)
+                self._attributes.set_all(descriptor, entry)
             finally:
                 os.close(descriptor)
             self.files += 1
@@ -309,7 +309,7 @@ class TreeWriter:
                 descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
                 try:
                     with self.problems_of(entry):
-                        self._attributes.give(descriptor, entry)
+                        self._attributes.set_all(descriptor, entry)
                 finally:
                     os.close(descriptor)
         except (OSError, UnsafePath):
@@ -364,15 +364,15 @@ class TreeWriter:
         return TargetFolders(
             root,
             is_resumed=self._is_resumed,
-            give=self._give_folder,
+            set_attributes=self._set_folder_attributes,
             count=self._count_folder,
             report_merged=self._report_merged,
             find=find,
         )
 
-    def _give_folder(self, descriptor: int, entry: Entry) -> None:
+    def _set_folder_attributes(self, descriptor: int, entry: Entry) -> None:
         with self.problems_of(entry):
-            self._attributes.give(descriptor, entry)
+            self._attributes.set_all(descriptor, entry)
 
     def _count_folder(self) -> None:
         self.directories += 1

@@ -58,7 +58,7 @@ class ConnectionPool(Generic[_Connection]):
         of `do` is not translated; `do` must not raise one after a change.
         """
         call = _Call(self, self._dialect, do, BoundedCall(Deadline(seconds)))
-        self._threads.give(call.run)
+        self._threads.start(call.run)
         return call.outcome(seconds)
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class _Threads:
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
         self._guard = threading.Lock()
 
-    def give(self, work: Callable[[], None]) -> None:
+    def start(self, work: Callable[[], None]) -> None:
         """Start a function at once, in an idle thread or in a new one."""
         with self._guard:
             inbox = self._idle.pop() if self._idle else None

@@ -63,7 +63,7 @@ class Bucket:
         if owed > 0:
             self._sleep(owed)
 
-    def give_back(self, tokens: int) -> None:
+    def return_tokens(self, tokens: int) -> None:
         """Return unused tokens."""
         if self._per_second is not None and tokens:
             with self._guard:
@@ -162,7 +162,7 @@ class EffectQueues:
         while True:
             pace.turns.take(limits.batch)
             batch = self._claim(queue, limits)
-            pace.turns.give_back(limits.batch - (len(batch.effects) if batch else 0))
+            pace.turns.return_tokens(limits.batch - (len(batch.effects) if batch else 0))
             if batch is None:
                 return
             pace.calls.take(len(batch.effects))

@@ -168,12 +168,12 @@ class Restored:
     def __init__(self, root: Path) -> None:
         root.mkdir()
         self.root = root
-        self.given: list[bytes] = []
+        self.finished: list[bytes] = []
         top = os.open(root, os.O_RDONLY)
         self.path = TargetFolders(
             top,
             is_resumed=False,
-            give=lambda _, folder: self.given.append(folder.path),
+            set_attributes=lambda _, folder: self.finished.append(folder.path),
             count=lambda: None,
             report_merged=lambda _: None,
         )
@@ -202,7 +202,7 @@ def test_restore_finds_moved_folders_by_name(
     restored.path.close()
     assert (tmp_path / "out" / os.fsdecode(restored.below(40)) / "late").exists()
     assert {place.name for place in tmp_path.iterdir()} == {"elsewhere", "out"}
-    assert len(restored.given) == 80
+    assert len(restored.finished) == 80
 
 
 def test_folder_not_found_again_is_never_written(
@@ -218,7 +218,7 @@ def test_folder_not_found_again_is_never_written(
     made, _ = restored.path.hand_over(b"behind it")
     restored.path.close()
     assert restored.below(41) in {folder.path for folder in made}
-    assert len(restored.given) + len(made) == 80
+    assert len(restored.finished) + len(made) == 80
 
 
 def test_removal_handles_depth_modes_and_links(

@@ -28,7 +28,7 @@ def test_burst_excess_waits() -> None:
     bucket = Bucket(20.0, 18, monotonic=lambda: now, sleep=sleep)
     for _ in range(3):
         bucket.take(9)
-    bucket.give_back(4)
+    bucket.return_tokens(4)
     bucket.take(9)
     assert slept == pytest.approx([0.45, 0.7])
 
@@ -37,7 +37,7 @@ def test_idle_bucket_fills_to_its_burst() -> None:
     moments = iter([0.0, 3600.0, 3600.0])
     slept: list[float] = []
     bucket = Bucket(20.0, 18, monotonic=lambda: next(moments), sleep=slept.append)
-    bucket.give_back(100)
+    bucket.return_tokens(100)
     bucket.take(18)
     assert slept == []
     bucket.take(2)
