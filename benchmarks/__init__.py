@@ -2,13 +2,13 @@
 
 `python -m benchmarks` prints them as one table.
 
-Owns the rounds, the table and the comparisons. Leaves real servers to `tests/servers`, which it
-borrows, so it runs from a checkout with the development requirements.
+The package has the rounds, the table and the comparisons. Real servers come from `tests/servers`,
+so it runs from a checkout with the development requirements.
 
 Rules
 - Loopback only, bounded in count and in time, in a folder of its own that is removed at the end.
 - Contenders take turns in every round, and the first to go changes from round to round.
 - A result is checked before its time counts: a restore is compared, every lock and every mail is
   counted. A wrong result fails its row, never the whole run.
-- What is not installed says so in its row.
+- The row of a program that is not installed says so.
 """

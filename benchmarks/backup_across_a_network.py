@@ -1,22 +1,23 @@
 """Backup and restore in a bucket 30 ms away, next to restic.
 
-The time that is spent is mostly waiting for the network.
+Most of the time is spent waiting for the network.
 
 `python -m benchmarks backup_across_a_network [--rounds N] [--quick] [--all]`.
 
-- The store is a real SeaweedFS, and `network` stands before it: each answer comes a round trip
-  later, as from another city. Bandwidth has no limit, and there is no TLS, for either.
-- Each is a whole process at its default settings. Ours has the identities of `deploy/s3/`, each
-  step the one whose it is, in a bucket that locks; restic has all rights in a plain bucket, since
-  it removes its own locks.
-- Three corpora go into empty repositories: first backup, again unchanged, the next day's version,
-  restore of that, which is compared with its source. Small files go besides into a repository of 30
-  nights, `--all` of 300; then come an unchanged night, the list of points, one file back, the file
-  found in the newest point and in all of them, a verification and a keeping run.
-- restic keeps a cache on the host, of what it has read and written. On the day of need there may be
-  none, so one file is sought and brought back without it, too.
-- Beside the seconds stands how many calls were in series, the longest chain of which each was made
-  when the one before was answered. A busy machine changes the seconds, and not that.
+- The store is a real SeaweedFS behind the proxy of `network`: each answer arrives a round trip
+  later, as from another city. Neither program has a bandwidth limit or TLS.
+- Each program is a whole process at its default settings. Standfast uses the identities of
+  `deploy/s3/`, one for each step, in a bucket that locks. restic has all rights in a plain bucket,
+  because it removes its own locks.
+- Three corpora are backed up into empty repositories: first backup, unchanged backup, the next
+  day's version, and its restore, which is compared with its source. Small files are also backed up
+  into a repository of 30 nights (`--all`: 300), and then: an unchanged night, the list of points,
+  the restore of one file, a search in the newest point and in all points, a verification and a
+  retention run.
+- restic keeps a cache on the host. After a loss of the host there may be none, so one file is also
+  searched and restored without the cache.
+- Next to the seconds is the number of calls in series: the longest chain in which each call was
+  made after the answer to the one before. A busy machine changes the seconds, not this number.
 """
 
 import os

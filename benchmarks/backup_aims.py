@@ -2,9 +2,9 @@
 
 restic runs at its default settings, on two cores.
 
-- `times_faster` is a least: restic's figure over ours. `share` is a most: ours over restic's.
-  Shares are held to two digits behind the point: what is encrypted is never exactly as
-  small as what is not.
+- `times_faster` is a minimum: restic's figure divided by ours. `share` is a maximum: ours divided
+  by restic's. Shares are compared with two decimals, because encrypted data is never exactly as
+  small.
 - `at_most` is absolute. In each row that has an aim in seconds, borg may not be faster than us.
 """
 
@@ -15,7 +15,7 @@ from benchmarks.corpora import NAMES
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """One aim; one of the three is set."""
+    """One aim: exactly one of the three fields is set."""
 
     times_faster: float | None = None
     share: float | None = None
@@ -23,7 +23,7 @@ class Aim:
 
     @property
     def text(self) -> str:
-        """As the table says it."""
+        """Return the text of the aim for the table."""
         if self.times_faster is not None:
             return f"≥ {self.times_faster:g}× restic, > borg"
         if self.share is not None:

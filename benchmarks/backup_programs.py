@@ -2,8 +2,8 @@
 
 Each creates a repository, backs up and restores.
 
-- Each is started as a person or a timer starts it, at its default settings, in a folder of its own:
-  repository, keys and caches lie there.
+- Each program runs as a person or a timer starts it, at its default settings. Its repository, keys
+  and caches are in a separate folder.
 - The programs do different work. The password of restic or borg, which is on the host, opens every
   backup. Standfast encrypts to a key that the host does not have, and records each run in its
   ledger.

@@ -3,23 +3,23 @@
 Whole processes are measured, in turn, on the same corpora.
 
 `python -m benchmarks.backup_vs_peers [--rounds N] [--corpus NAME|all] [--scale F] [--json FILE]`
-prints a table with what we aim at beside each figure. A run at full size takes an hour and 50 GB.
+prints a table with the aim next to each figure. A run at full size takes an hour and 50 GB.
 
 - In each round, each program gets an empty repository, and they take turns at each step: first
-  backup, again unchanged, the next day's version, restore of that. Who goes first changes.
-- What the one before wrote is synced before the next one's time begins. The source is in the page
-  cache for all: it is read before each backup, since borg puts out of the cache what it has read.
-  The repository is in it for none when the restore begins, as on the day of need.  With `--cold`
-  nothing at all is in it before each backup, as a night begins.
-- Before each time begins, memory is written and given back. A virtual machine whose host takes back
-  what is free pays for it again page by page, a second of processor a GB on ours, and whose turn
-  follows a large deletion would not pay.
-- None waits by default until the disk has what it restored. All restore once more, ours with
-  `--sync`, and the others with a `sync` after them whose time counts.
-- Every restore is compared with its source, byte for byte, with modes and times; where it differs,
-  or a program fails, its rows say so and have no figures.
-- Aims are held against the medians, as ratios to restic; none of its figures may be worse than
-  borg's either.
+  backup, unchanged backup, the next day's version, and its restore. The first program changes.
+- The data of one program is synced before the time of the next one begins. The source is in the
+  page cache for all: it is read before each backup, because borg drops what it has read. The
+  repository is not in the page cache when a restore begins. With `--cold`, nothing is in it before
+  each backup, as at the start of a night.
+- Before each measurement, memory is written and freed. In a virtual machine whose host takes back
+  free memory, each page costs processor time again (a second a GB on ours), which would be unfair
+  to a program whose turn does not follow a large deletion.
+- By default no program waits until the disk has the restored data. Each restores once more and
+  waits: Standfast with `--sync`, the others with a `sync` afterwards that is included in the time.
+- Every restore is compared with its source, byte for byte, with modes and times. If it differs, or
+  a program fails, its rows say so and have no figures.
+- Aims are compared with the medians, as ratios to restic; no figure may be worse than borg's
+  either.
 
 Exit statuses: 0 measured, 1 a program failed or restored something else, 2 usage.
 """
@@ -102,7 +102,7 @@ def measure(
                 tell(f"{corpus.name}: round {turn + 1} of {rounds}, {step}, {program.name}")
                 try:
                     _take(step, program, its, is_cold)
-                except Exception as error:  # one that fails must not end the others' run
+                except Exception as error:  # a failing program must not end the run of the others
                     its.failure = f"FAILED: {type(error).__name__}: {error}"
         if is_next_day:
             corpus.turn_back()
@@ -113,7 +113,7 @@ def measure(
 
 
 def rows(setting: Setting) -> list[Row]:
-    """The same as rows of `python -m benchmarks`."""
+    """Return the same as rows of `python -m benchmarks`."""
     scale = 0.02 if setting.is_quick else 0.3
     found = []
     for name in corpora.NAMES:
@@ -124,7 +124,7 @@ def rows(setting: Setting) -> list[Row]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what was asked for, print the table; give the exit status."""
+    """Measure the requested rows, print the table, return the exit status."""
     parser = _parser()
     asked = parser.parse_args(arguments)
     if asked.cold and not os.access("/proc/sys/vm/drop_caches", os.W_OK):
@@ -295,7 +295,7 @@ def _as_json(figures: Figures) -> dict[str, object]:
 
 
 def _cool(folder: Path) -> None:
-    """Put a folder's files, which were synced before, out of the page cache."""
+    """Drop the files of a folder, which are synced, from the page cache."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             with path.open("rb") as file:

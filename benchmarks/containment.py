@@ -6,8 +6,8 @@ A bare client sends two requests an account, PATCH and GET. Standfast sends five
 account by its name, keeps the state before, finds it again before it acts (a name may have changed
 hands), changes it and reads it back; and it commits the intent before and the receipt after.
 
-`python -m benchmarks.containment` prints this and all else that is measured of an incident: the
-first lock, a provider's limit, OpenLDAP, and what an effect costs the ledger.
+`python -m benchmarks.containment` prints this and the other measurements of an incident: the first
+lock, a provider's limit, OpenLDAP, and the cost of an effect in the ledger.
 """
 
 import sys
@@ -20,11 +20,11 @@ from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
 from tests.usecases.installations import furnish, installation_at
 
-_THREADS = 16  # as many as a lane has
+_THREADS = 16  # as many as an effect queue has
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Lock as many accounts as one person may without a second."""
+    """Lock as many accounts as one person may lock alone."""
     count = setting.size(200, 25)
     metric = f"lock {count} accounts"
     with running_directory() as server:

@@ -2,23 +2,23 @@
 
 They are the same in every run.
 
-- `recordings`: calls as a codec leaves them, in a folder a day; nothing in them compresses. The
-  next day brings a folder of new calls and takes the oldest folder.
-- `scans`: letters as a scanner leaves them, in the same way: neither small nor large, and of these
-  sizes a restore has the most in memory.
+- `recordings`: calls as a codec writes them, one folder a day; they do not compress. On the next
+  day there is a folder of new calls, and the oldest folder is gone.
+- `scans`: letters as a scanner writes them, one folder a day. They have the sizes for which a
+  restore needs the most memory.
 - `files`: small files of four kinds, as a help desk keeps them: mails, tickets, pages and notes.
   Of the next day's, one in a hundred is edited, one in a hundred is new, one in two hundred gone.
-- `office`: a file share as offices leave it. Sizes are log-normal (median 4 KB), 6 % of the files
+- `office`: a file share of an office. Sizes are log-normal (median 4 KB), 6 % of the files
   are exact copies of files in other folders and 6 % are edited copies. The next day, one file in a
-  hundred is edited, wherever it lies, and one folder in a hundred has another name.
+  hundred is edited, in any folder, and one folder in a hundred has another name.
 - `dump`: one SQL dump of customers and their contacts. The next day's has other values in one row
-  of 1,600, wherever they lie, and a hundredth more rows at its end.
+  of 1,600, and a hundredth more rows at its end.
 
-A corpus is a folder with `source/` (today), `next/` (what is other tomorrow, at the same paths) and
-`gone.txt` (what is not there tomorrow). Turning a day is renaming, so it costs nothing and a file
-that stays keeps its inode and its times.
+A corpus is a folder with `source/` (today), `next/` (files that differ tomorrow, at the same paths)
+and `gone.txt` (paths that are deleted tomorrow). The change of day only renames, so a file that
+stays keeps its inode and its times.
 
-Run as a program, so that what making costs in memory is not taken for a contender's.
+It runs as a program, so that its memory does not count as that of a measured program.
 """
 
 import itertools
@@ -78,7 +78,7 @@ class Corpus:
         return self.folder / "source"
 
     def turn_to_next_day(self) -> None:
-        """Bring tomorrow's version; what it takes the place of is put aside."""
+        """Change to tomorrow's version; keep the replaced files."""
         for gone in self._gone():
             _move(self.source / gone, self.folder / "aside" / gone)
         for path in _files(self.folder / "next"):
@@ -88,7 +88,7 @@ class Corpus:
             _move(path, self.source / name)
 
     def turn_back(self) -> None:
-        """Bring today's version back."""
+        """Change back to today's version."""
         for line in (self.folder / "next.txt").read_text().splitlines():
             if not (self.folder / "next" / line).exists():
                 _move(self.source / line, self.folder / "next" / line)
@@ -330,7 +330,7 @@ class _Prose:
         self._chance = chance
 
     def some(self, least: int, most: int) -> str:
-        """A stretch of it from anywhere, of so many characters."""
+        """Return a random stretch of the text, with a random length in characters."""
         start = self._chance.randrange(len(self._text) - most)
         return self._text[start : start + self._chance.randint(least, most)]
 

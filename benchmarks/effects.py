@@ -2,10 +2,10 @@
 
 It is the cost of its plan and of the two commits around the call.
 
-The act itself is a pause of 0 or 20 ms, carried by the queues and threads that carry a real one.
-The peer does with the bare driver what no program can leave out that must not forget an intent:
-one commit with the rows before each call, one commit after it, on the same disk, in as many
-threads. It keeps no chain, seals nothing, checks no approval and reads nothing back.
+The act itself is a pause of 0 or 20 ms, executed by the queues and threads of real acts. The peer
+does the minimum of a program that must not lose an intent, with the bare driver: one commit with
+the rows before each call, one commit after it, on the same disk, in as many threads. It has no
+audit chain, encrypts nothing, checks no approval and reads nothing back.
 """
 
 import sqlite3
@@ -59,7 +59,7 @@ _Carrying = Callable[[Path, Sequence[_Case]], Mapping[str, float]]
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Measure on SQLite, then on PostgreSQL, each beside its bare driver."""
+    """Measure on SQLite, then on PostgreSQL, each next to its bare driver."""
     many, few = setting.size(5_000, 1_000), setting.size(300, 40)
     cases = (
         _Case(metric=_MANY, batch=1000, pause_seconds=0, count=many),

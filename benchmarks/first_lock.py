@@ -1,8 +1,6 @@
 """Time from opening an incident to the directory's first change.
 
-The directory's clock measures it.
-
-The directory's own `lastModified` is what counts: a request that was only sent has locked nobody.
+The end is the directory's own `lastModified`: a request that was only sent has locked nobody.
 """
 
 import os
@@ -21,7 +19,7 @@ from tests.usecases.installations import furnish, installation_at
 _WHAT = "first of 25 locked"
 _COUNT = 25
 
-# What one would write in a hurry: nothing is looked up, kept, or written down.
+# A script written in a hurry: it looks nothing up and records nothing.
 _SCRIPT = """
 import sys, httpx
 url, token, *ids = sys.argv[1:]

@@ -3,9 +3,9 @@
 Contenders take turns, and every row keeps all figures.
 
 Rules
-- One round of a contender gives every figure of that round, or raises and fails its rows.
-- `Missing` says that a contender cannot run here; `Wrong` that its result is not what it must be.
-- A round that takes longer than it may is ended where it stands, and fails.
+- One round of a contender returns all figures of that round, or raises and fails its rows.
+- `Missing` means that a contender cannot run here; `Wrong`, that its result is not correct.
+- A round that exceeds its time limit is ended and fails.
 """
 
 import signal
@@ -27,7 +27,7 @@ _LEGEND = (
 
 
 class Missing(Exception):
-    """The contender is not installed; the message says what would bring it."""
+    """The contender is not installed; the message names what to install."""
 
 
 class Wrong(Exception):
@@ -49,11 +49,11 @@ class Setting:
     is_all: bool = False  # also what takes many minutes
 
     def size(self, whole: int, quick: int) -> int:
-        """Give the count that this run takes."""
+        """Return the count for this run."""
         return quick if self.is_quick else whole
 
     def room(self, name: str) -> Path:
-        """Make a fresh folder of this name."""
+        """Create an empty folder of this name."""
         folder = self.folder / name
         folder.mkdir(parents=True)
         return folder
@@ -86,7 +86,7 @@ class Row:
         return statistics.median(self.values)
 
     def as_json(self) -> dict[str, object]:
-        """Give the row for `--json`, with every round."""
+        """Return the row for `--json`, with every round."""
         return {
             "benchmark": self.benchmark,
             "metric": self.metric,
@@ -210,7 +210,7 @@ class Stopwatch:
 
 
 def expect(is_right: bool, metric: str) -> None:
-    """Raise Wrong, saying what should have been, unless it is so."""
+    """Raise Wrong with the expectation if it is not met."""
     if not is_right:
         raise Wrong(metric)
 

@@ -2,12 +2,12 @@
 
 The delay is that of a distant server.
 
-- Each byte waits half a round trip in its direction, and a new connection one more, as TCP's
-  beginning does.  There is no limit of bandwidth, no loss and no slow start: what is measured is
-  how often a program waits for an answer before it asks again.
+- Each byte waits half a round trip in its direction, and a new connection a whole one, as for TCP's
+  handshake. There is no bandwidth limit, no loss and no slow start: only the number of times is
+  measured that a program waits for an answer before its next request.
 - Requests are counted by kind as they pass; nothing in them is changed, so signatures stay valid.
-- How many were in series is the longest chain of which each began when the one before was answered:
-  unlike the time that they took, a busy machine does not change it.
+- The number of calls in series is the longest chain in which each call began after the answer to
+  the one before. Unlike their duration, a busy machine does not change it.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Network:
         return f"http://127.0.0.1:{self.port}"
 
     def forget(self) -> None:
-        """Count from nought."""
+        """Reset all counts."""
         self.requests.clear()
         self.spans.clear()
         self.connections = 0
@@ -62,7 +62,7 @@ class Network:
 
 @contextmanager
 def running_network(target_port: int) -> Iterator[Network]:
-    """Stand before a loopback port until the block ends."""
+    """Run the proxy of a loopback port until the block ends."""
     network = Network()
     loop = asyncio.new_event_loop()
     is_up = threading.Event()
@@ -174,7 +174,7 @@ class _Requests:
         self._waiting: list[float] = []
 
     def asked(self, moment: float, data: bytes) -> None:
-        """See what the client sends."""
+        """Record a request of the client."""
         while data:
             if self._body_left:
                 passed = min(self._body_left, len(data))
@@ -193,7 +193,7 @@ class _Requests:
             self._body_left = int(found[1]) if found else 0
 
     def answered(self, moment: float) -> None:
-        """Something came back: what was asked is answered, or begins to be."""
+        """Record the first bytes of an answer."""
         self._network.spans += [(asked, moment) for asked in self._waiting]
         self._waiting.clear()
 

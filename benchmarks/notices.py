@@ -1,11 +1,10 @@
 """Notification of many people, from opening to the last receipt.
 
-By mail, and through an imitation of SendGrid that runs apart, for growing numbers of people. For
-the latter, planning (reading, rendering, digesting, writing down) and sending (from then until each
-receipt is written) are told apart, the imitation's own share is shown, and listmonk's published
-rate stands beside it: 7.2 million mails in 144 minutes are 833 a second, without a record of each.
-All are written to at once: the first hundredth and the pause after it are switched off. `--all`
-goes on to a million people.
+By mail, and through an imitation of SendGrid in its own process, for growing numbers of people. For
+the latter, planning (reading, rendering, digests, rows) and sending (until the last receipt is
+written) have separate figures, and the share of the imitation is shown. For comparison, listmonk's
+published rate: 7.2 million mails in 144 minutes are 833 a second, without a record of each mail.
+The canary and the pause after it are switched off. `--all` measures up to a million people.
 
 The peer has its mails written before the clock starts and keeps four connections open. Standfast
 reads the audience, renders, checks and seals each mail, commits each intent and each receipt, and
@@ -33,7 +32,7 @@ from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
 from tests.usecases.installations import furnish, installation_at
 
-_CONNECTIONS = 4  # as many as a sender of mail has, if nothing else is configured
+_CONNECTIONS = 4  # the default of a mail sender
 
 _PLAYBOOK = """
 playbook: tell

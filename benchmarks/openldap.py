@@ -3,15 +3,15 @@
 16 workers are measured next to a bare client with 16 threads.
 
 The bare client does the same operations an account over as many connections with TLS: find it by
-its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. It writes nothing
-down. Standfast is measured twice: the whole incident, which commits an intent before each call and
-a receipt after it, and its connector alone, which is what the adapter costs.
+its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. It records nothing.
+Standfast is measured twice: the whole incident, which commits an intent before each call and a
+receipt after it, and its connector alone.
 
-Standfast asks for up to 50 accounts in one search, which is where it gains on a client that asks
-for each. A second bare client does that as well, and the aim is 90 % of its rate, round by round.
+Standfast requests up to 50 accounts in one search, so it is faster than a client with one search an
+account. A second bare client does the same, and the aim is 90 % of its rate, round by round.
 
-Each contender of each round has a directory of its own, fresh and with nobody else in it: one that
-grew would make the later rounds, and the later contenders of a round, slower than the first.
+Each contender of each round has a new and empty directory: a growing one would make later rounds
+and contenders slower.
 """
 
 import gc
@@ -41,7 +41,7 @@ from tests.usecases.twins import SimulatedInstallation, Twins
 _THREADS = 16
 _MOST_A_SEARCH = 50
 _LOCKED, _FOR_GOOD = "pwdAccountLockedTime", b"000001010000Z"
-_OBJECTS_TO_ONE_COLLECTION = 10_000  # as every command of ours; the bare clients gain by it, too
+_OBJECTS_TO_ONE_COLLECTION = 10_000  # as in every command of ours; it also helps the bare clients
 _PROCESSOR = "processor time of an account, without the directory's"
 _Run = Callable[[int], Mapping[str, float]]
 
@@ -82,7 +82,7 @@ class _House:
         return connect(OpenldapConnector, "agents", **settings)
 
     def people(self, count: int) -> list[str]:
-        """Add so many people, and give their names."""
+        """Add this number of people; return their names."""
         names = [f"agent{number:04}" for number in range(count)]
 
         def add(admin: Any) -> bool:
@@ -173,7 +173,7 @@ def _round_by_round(ours: Row, other: Row) -> Row:
 
 
 def _by_connector(house: _House, names: Sequence[str]) -> _Taken:
-    """Look, then lock, as a lane does: what was seen goes with each order."""
+    """Observe, then lock with the observed state, as an effect queue does."""
     connector = house.connector()
     meter = _Meter()
     priors = [state.prior for state in connector.observe(names)]

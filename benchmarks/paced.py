@@ -3,9 +3,9 @@
 Each account is disabled and signed out.
 
 The directory is a fake: it has a token bucket of its own (20 a second, 20 at once) and refuses what
-is too soon, as a provider does with 429. Both steps of the incident share its limit. The peer is
-arithmetic: what is over the first burst, divided by the rate; nobody can be faster. A round takes a
-minute by that arithmetic, so there are two.
+comes too soon, as a provider does with 429. Both steps of the incident share its limit. The peer is
+the computed minimum: the writes after the first burst, divided by the rate. A round takes a minute,
+so there are only two.
 """
 
 import threading

@@ -1,11 +1,11 @@
 """Wall time, processor time and memory of whole processes.
 
 - Processor time is that of the process and of every child it waited for, as the kernel counts it.
-- What is Python finds its modules compiled, as an installation has them, even where the shell that
-  measures forbids it to write them.
-- Memory is the highest that was seen in a look every 20 ms, of the sum over the tree of what each
-  process had resident at most.  `wait4` has a highest of its own, but it counts this program's size
-  for a child, too, as it was before the child became another program.
+- Python programs find their modules compiled, as in an installation, even if the measuring shell
+  forbids writing them.
+- Memory is sampled every 20 ms: the maximum over time of the sum of the peak resident sizes in the
+  process tree. The maximum of `wait4` is not used, because it includes the size of this program at
+  the fork.
 """
 
 import os

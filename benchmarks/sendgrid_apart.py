@@ -2,11 +2,11 @@
 
 Its share of the machine is measured there.
 
-At its first request it looks into the ledger through a connection of its own: what it is about to
-take on must stand there as begun already.
+At its first request it reads the ledger through a separate connection: the messages of the request
+must be recorded there as begun already.
 
-It holds each request to SendGrid's limits, turns one in a hundred away for a second (429), and
-keeps of each message two numbers alone, so that a million of them fit its memory.
+It enforces SendGrid's limits, refuses one request in a hundred for a second (429), and stores only
+two numbers of each message, so that a million messages fit into its memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.measure import expect
 
 _SECONDS = 60
-_TURNED_AWAY = 97  # one in so many requests
+_TURNED_AWAY = 97  # one request in this number
 _MOST_PEOPLE = 1_000
 _MOST_BYTES = 30_000_000
 _MOST_SUBSTITUTION_BYTES = 10_000
@@ -42,18 +42,18 @@ class Seen:
     turned_away: int
     cpu_seconds: float
     intents: int  # of the first request, those that the ledger had as begun
-    first: int  # how many the first request carried
+    first: int  # messages in the first request
 
 
 class SendGridApart:
-    """The running imitation, seen from here."""
+    """Client of the running imitation."""
 
     def __init__(self, url: str, line: Connection[Any, Any]) -> None:
         self.url = url
         self._line = line
 
     def seen(self) -> Seen:
-        """Say what it took on."""
+        """Return the counts of accepted messages."""
         self._line.send("seen")
         expect(self._line.poll(_SECONDS), "the imitation of SendGrid answers")
         seen: Seen = self._line.recv()
@@ -130,7 +130,7 @@ def _serve(ledger: Path, line: Connection[Any, Any]) -> None:
 
 
 def _beyond(content: bytes, people: list[Any]) -> int | None:
-    """Give the status of a request that goes beyond what SendGrid takes."""
+    """Return the status of a request that exceeds SendGrid's limits."""
     if len(content) > _MOST_BYTES:
         return 413
     for person in people:

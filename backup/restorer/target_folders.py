@@ -42,9 +42,9 @@ class TargetFolders:
         report_merged: Callable[[bytes], None],
         find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
-        """`set_attributes` sets the attributes of a folder; `count` counts a noted one.
+        """Set the callbacks of the writer.
 
-        `report_merged` is called with a folder that the target cannot distinguish from another.
+        `set_attributes` sets the attributes of a folder; `count` counts a noted one. `report_merged` is called with a folder that the target cannot distinguish from another.
         `find` returns the entry of a folder that must be created; existing folders then keep their
         attributes.
         """
