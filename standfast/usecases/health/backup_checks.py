@@ -153,7 +153,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
     config = ground.config
     for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
         _try_to_write(nearest_existing_folder(folder))
-    yield ok("folders", "send-log, drills and evidence can be written")
+    yield ok("folders", "upload cache, drills and evidence can be written")
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)
         yield ok("drills", "the identity for unattended drills is present")

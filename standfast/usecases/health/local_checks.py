@@ -188,7 +188,7 @@ def _disks(ground: Ground) -> Iterator[Check]:
 def _written(config: Config) -> Mapping[str, Path]:
     """Return the written paths of this machine, by their names for people."""
     found = {
-        "send-log": config.backup.send_log,
+        "upload cache": config.backup.send_log,
         "drills": config.drills.folder,
         "evidence": config.custody.folder,
     }

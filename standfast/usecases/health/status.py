@@ -220,7 +220,7 @@ def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None
 
 
 def _little_room(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, ...]:
-    written = {"send-log": _send_log(raw, folder)}
+    written = {"upload cache": _send_log(raw, folder)}
     if url.startswith(_SQLITE):
         written = {"ledger": Path(url.removeprefix(_SQLITE)), **written}
     try:

@@ -44,7 +44,7 @@ def test_unwritable_disk_is_found(
     desk: Desk, installation: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
 ) -> None:
     monkeypatch.setattr(disk_space, "free_at", lambda folder: free)
-    told = f"{free >> 20:,} MiB free for ledger, send-log, drills, evidence"
+    told = f"{free >> 20:,} MiB free for ledger, upload cache, drills, evidence"
     ((found, said),) = verdicts(desk, "disks")
     assert found == verdict
     assert said.startswith(told)

@@ -105,9 +105,9 @@ def test_low_disk_space_is_reported_full_disk_first(
     desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     desk.monkeypatch.setattr(disk_space, "free_at", lambda folder: free)
     seen, shown = desk.json("status"), desk.run("status").out
-    told = {"for": ["ledger", "send-log"], "free_bytes": free, "is_full": is_full}
+    told = {"for": ["ledger", "upload cache"], "free_bytes": free, "is_full": is_full}
     assert seen["little_room"] == [told]
-    assert f"Disk space: {free >> 20} MiB free for ledger, send-log" in shown
+    assert f"Disk space: {free >> 20} MiB free for ledger, upload cache" in shown
     assert seen["next_step"].startswith("Free space now" if is_full else "inc-")
 
 
