@@ -92,6 +92,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("continuity attest training --as lee --file staff-list.csv", 0),
     ("continuity attestations training", 0),
     ("continuity calendar", 0),
+    ("continuity show --html continuity.html", 0),
     ("people list", 0),
     ("people add erin --full-name Erin --mail erin@example.com --passphrase-file erin.txt", 0),
     ("people grant erin --role duty-manager --as lee", 0),

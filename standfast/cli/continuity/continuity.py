@@ -1,4 +1,4 @@
-"""`standfast continuity`: attestations, and the calendar of practice."""
+"""`standfast continuity`: services, attestations, calendar of practice."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import passphrase
 from standfast.errors import ExitStatus, UsageError
+from standfast.records import JsonObject
 
 
 @command(
@@ -163,8 +164,76 @@ def show_calendar(call: Call) -> ExitStatus:
     return call.say({"entries": [entry.as_json() for entry in entries]}, lines, status)
 
 
+@command(
+    "show",
+    exits={
+        ExitStatus.DONE: "the services are shown; there may be none",
+        ExitStatus.FAILED: "the page cannot be written",
+        ExitStatus.USAGE: "services depend on each other in a circle",
+    },
+    example="standfast continuity show --html continuity.html",
+)
+@click.option(
+    "--html", type=FilePath(), metavar="FILE", help="Also write a page with a drawing of the graph."
+)
+@click.pass_obj
+def show(call: Call, html: Path | None) -> ExitStatus:
+    """Show the services in order of recovery, with objectives and measures.
+
+    Each service has its dependencies, RTO, RPO and MTPD, the predicted recovery time, the measures
+    of the last drill that judged it, and its degraded modes.
+    """
+    from standfast.reports.report_sentences import duration
+    from standfast.usecases.continuity.service_overview import (
+        service_document,
+        service_overview,
+        write_continuity_page,
+    )
+
+    with call.installation() as installation:
+        services = service_overview(installation)
+        out = write_continuity_page(installation, services, html.absolute()) if html else None
+    rows = [
+        [
+            service.name,
+            ", ".join(service.depends_on) or "-",
+            duration(service.rto),
+            duration(service.rpo),
+            duration(service.mtpd) if service.mtpd else "-",
+            service.predicted,
+            service.measured,
+            service.owner,
+        ]
+        for service in services
+    ]
+    headings = ("service", "after", "RTO", "RPO", "MTPD", "predicted", "measured", "owner")
+    none = "No service is configured. Add [services.NAME]."
+    lines: list[Line] = [Table(headings=headings, rows=rows) if rows else none]
+    for service in services:
+        modes = [
+            f"{mode.name} ({mode.kind}{_capacity(mode.capacity_percent)})" for mode in service.modes
+        ]
+        if modes:
+            lines.append(f"{service.name} in a disruption: {', '.join(modes)}.")
+        if not service.has_minimum_capacity:
+            lines.append(
+                f"{service.name}: no mode reaches its minimum capacity of "
+                f"{service.minimum_capacity_percent} %."
+            )
+    lines += [f"Written: {out}"] if out else []
+    document: JsonObject = {
+        "services": [service_document(service) for service in services],
+        "page": str(out) if out else None,
+    }
+    return call.say(document, lines)
+
+
+def _capacity(percent: int | None) -> str:
+    return "" if percent is None else f", {percent} %"
+
+
 continuity = Group(
     "continuity",
-    help="Attested and recurring practice.",
-    commands=[show_calendar, attest_subject, list_attestations],
+    help="Services, and attested and recurring practice.",
+    commands=[show, show_calendar, attest_subject, list_attestations],
 )

@@ -264,9 +264,26 @@ class RequestConfig(CallConfig):
 class ServiceModeConfig(Section):
     """A mode of a service while it or a dependency is unavailable.
 
-    Its command or request switches to the mode; the undo of that switches back.
+    Its command or request switches to the mode; the undo of that switches back. A mode that people
+    enter by hand, such as paper, has instructions instead.
     """
 
+    kind: Literal["ivr", "callback", "site", "home", "partner", "paper", "other"] = Field(
+        default="other",
+        description="The form of the mode: a text of the IVR, callbacks, a second site, work "
+        "from home, a partner, or paper.",
+        examples=["callback"],
+    )
+    capacity_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description="The share of the usual volume that the service handles in this mode.",
+        examples=[40],
+    )
+    instructions: Text | None = Field(
+        default=None,
+        description="Steps that people do in this mode.",
+        examples=["Write each order on form 7; the shift lead collects the forms."],
+    )
     command: ProcedureName | None = Field(
         default=None, description="The command that switches to the mode.", examples=["ivr-mode"]
     )
@@ -283,14 +300,18 @@ class ServiceModeConfig(Section):
 
     @model_validator(mode="after")
     def check(self) -> Self:
-        if (self.command is None) == (self.request is None):
-            raise ValueError("a mode has either a command or a request")
+        if self.command is not None and self.request is not None:
+            raise ValueError("a mode has a command or a request, not both")
+        if self.procedure is None and self.instructions is None:
+            raise ValueError("a mode has a command, a request or instructions")
         for name, value in self.parameters.items():
             if isinstance(value, bool) or not isinstance(value, str | int):
                 raise ValueError(f"the parameter {name} is a text or a whole number")
         return self
 
     @property
-    def procedure(self) -> str:
-        """The procedure that switches the mode: `commands.ivr-mode`."""
-        return f"commands.{self.command}" if self.command else f"requests.{self.request}"
+    def procedure(self) -> str | None:
+        """The procedure that switches the mode, such as `commands.ivr-mode`."""
+        if self.command is not None:
+            return f"commands.{self.command}"
+        return None if self.request is None else f"requests.{self.request}"

@@ -128,6 +128,13 @@ class ServiceConfig(Section):
         "longer reports it.",
         examples=[2880],
     )
+    minimum_capacity_percent: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None,
+        description="Minimum business continuity objective (ISO 22301): the share of the usual "
+        "volume that the service must handle even in a disruption. `standfast continuity show` "
+        "shows whether a mode reaches it.",
+        examples=[40],
+    )
     depends_on: Items[Name] = Field(
         default=(), description="Services that must be restored first.", examples=[["telephony"]]
     )
@@ -143,7 +150,7 @@ class ServiceConfig(Section):
         examples=[[{"kind": "sqlite", "path": "crm/crm.db"}]],
     )
     modes: Mapping[Name, ServiceModeConfig] = Field(
-        default={}, description="Modes that the service can be switched to in an incident, by name."
+        default={}, description="Modes of the service in a disruption, by name."
     )
 
     @model_validator(mode="after")

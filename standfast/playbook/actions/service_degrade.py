@@ -33,8 +33,14 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
             f"step {step!r}: the service {name!r} has no mode {mode!r}; there are: "
             f"{', '.join(modes) or 'none'}; add [services.{name}.modes.{mode}]"
         )
+    procedure = modes[mode].procedure
+    if procedure is None:
+        raise UsageError(
+            f"step {step!r}: mode {mode!r} of {name!r} is entered by hand. Make it a manual step, "
+            f"or add a command or a request to [services.{name}.modes.{mode}]."
+        )
     details = {"mode": mode, "parameters": dict(modes[mode].parameters)}
-    draft = planner.call(DEGRADE, modes[mode].procedure, f"service.{name}:{name}", details)
+    draft = planner.call(DEGRADE, procedure, f"service.{name}:{name}", details)
     return Expansion(drafts=(draft,))
 
 

@@ -52,6 +52,9 @@ rpo_minutes = 60
 [services.telephony.modes.callback]
 command = "ivr"
 parameters = {{ mode = "callback" }}
+[services.telephony.modes.paper]
+kind = "paper"
+instructions = "Write each order on form 7."
 """
 
 _PLAYBOOK = """
@@ -205,6 +208,8 @@ def test_a_service_is_switched_and_switched_back(installation: Installation) -> 
     assert ivr.read_text() == "normal\n"
     report = planned(installation, steps.replace("callback", "pigeons"))
     assert "no mode 'pigeons'; there are: callback" in report.steps[0].impossible
+    by_hand = planned(installation, steps.replace("callback", "paper"))
+    assert "entered by hand" in by_hand.steps[0].impossible
 
 
 def test_mode_locking_protected_account_is_refused(
