@@ -4,8 +4,8 @@ A complete set repeats one behaviour at many points: a death at every disk opera
 record, every length. A run covers one of `n` equal parts of each set, and which part follows from
 the seed that pytest-randomly prints:
 
-    pytest --sample=8                             # the default: an eighth of each set
-    pytest --sample=8 --randomly-seed=SEED        # the same eighth again
+    pytest --sample=16                            # the default: a sixteenth of each set
+    pytest --sample=16 --randomly-seed=SEED       # the same sixteenth again
     pytest --sample=1                             # every set complete
 
 Rules
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--sample",
         type=int,
-        default=8,
+        default=16,
         metavar="N",
         help="run one of N parts of each complete test set, chosen by the seed; 1 runs all of it",
     )
