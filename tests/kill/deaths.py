@@ -12,32 +12,31 @@ MOST_TRIES = 4
 
 
 def die_everywhere(
-    points: Sequence[str], phase: Phase, die_and_check: Callable[[Death, str], bool], name: str
+    points: Sequence[str], die_and_check: Callable[[Death, str], bool], name: str
 ) -> None:
-    """Kill at each point of this run's part of the set `name`, in a world of its own.
+    """Kill before, during and after each point, in this run's part of the set `name`.
 
     `die_and_check(death, name)` makes the world of that name, checks how it ends, and returns
     whether the process was killed.
     """
-    points = sample(points, f"{name} {phase}")
+    deaths = sample([Death(point, phase) for point in points for phase in Phase], name)
 
-    def died(number: int, point: str) -> str | None:
-        death = Death(point, phase)
+    def died(number: int, death: Death) -> Death | None:
         try:
             for attempt in range(MOST_TRIES):
-                if die_and_check(death, f"{phase}-{number}-{attempt}"):
-                    return point
+                if die_and_check(death, f"{number}-{attempt}"):
+                    return death
         except BaseException as error:
             error.add_note(f"killed {death}")
             raise
         return None
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = [pool.submit(died, number, point) for number, point in enumerate(points, 1)]
+        found = [pool.submit(died, number, death) for number, death in enumerate(deaths, 1)]
         try:
-            killed = {point for one in found if (point := one.result())}
+            killed = {death for one in found if (death := one.result())}
         finally:
             pool.shutdown(cancel_futures=True)
     # Heartbeats follow the clock, so a run that is quicker than the traced one has fewer of them.
-    missed = {point for point in set(points) - killed if "runner.alive" not in point}
+    missed = {death for death in set(deaths) - killed if "runner.alive" not in death.point}
     assert not missed, "the process was killed at every other point of the trace"

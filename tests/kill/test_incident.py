@@ -19,7 +19,7 @@ from tests.kill.ends import (
     tell_what_was_delivered,
 )
 from tests.kill.people import Agents
-from tests.kill.tracing import Death, Phase
+from tests.kill.tracing import Death
 from tests.kill.world import CUSTOMERS, KILLED, Grid, NewWorld, World, fresh_world
 
 # What is carried out, and through which channel: all of an incident, and the notice alone.
@@ -58,7 +58,7 @@ def test_what_the_provider_delivered_counts_as_delivered(
 
 
 def ends_as_the_clean_run(
-    new_world: NewWorld, phase: Phase, name: str, *, kind: str = "smtp", scenario: str = "small"
+    new_world: NewWorld, name: str, *, kind: str = "smtp", scenario: str = "small"
 ) -> None:
     """Die at each point of a clean run, each time in a world of its own."""
     with new_world("clean", kind=kind, scenario=scenario) as world:
@@ -77,17 +77,15 @@ def ends_as_the_clean_run(
             is_over(world)
             return is_dead
 
-    die_everywhere(points, phase, died, name)
+    die_everywhere(points, died, name)
 
 
-@pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize(("scenario", "kind"), CARRIED_OUT)
 def test_killed_incident_ends_as_the_clean_run(
-    scenario: str, kind: str, phase: Phase, on_sqlite: NewWorld
+    scenario: str, kind: str, on_sqlite: NewWorld
 ) -> None:
-    ends_as_the_clean_run(on_sqlite, phase, f"incident {kind}", scenario=scenario, kind=kind)
+    ends_as_the_clean_run(on_sqlite, f"incident {kind}", scenario=scenario, kind=kind)
 
 
-@pytest.mark.parametrize("phase", Phase)
-def test_on_postgresql_it_ends_as_the_clean_run(phase: Phase, on_postgresql: NewWorld) -> None:
-    ends_as_the_clean_run(on_postgresql, phase, "incident on PostgreSQL")
+def test_on_postgresql_it_ends_as_the_clean_run(on_postgresql: NewWorld) -> None:
+    ends_as_the_clean_run(on_postgresql, "incident on PostgreSQL")

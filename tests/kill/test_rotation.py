@@ -16,7 +16,7 @@ from tests.adapters.accounts.rights import block
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import cases, rows
 from tests.kill.people import Agents
-from tests.kill.tracing import Death, Phase
+from tests.kill.tracing import Death
 from tests.kill.world import KILLED, World, fresh_world
 
 OLD = "right"
@@ -78,9 +78,8 @@ def every_receipt_leads_to_the_password_that_holds(world: World) -> None:
     assert world.installation.ledger.audit.verify().findings == ()
 
 
-@pytest.mark.parametrize("phase", Phase)
 def test_killed_rotation_leaves_the_password_openable(
-    phase: Phase, tmp_path: Path, furnished: Path, directory: Agents
+    tmp_path: Path, furnished: Path, directory: Agents
 ) -> None:
     with rotating_world(tmp_path / "clean", furnished, directory) as world:
         assert world.run(None) == 0
@@ -97,4 +96,4 @@ def test_killed_rotation_leaves_the_password_openable(
             every_receipt_leads_to_the_password_that_holds(world)
             return is_dead
 
-    die_everywhere(points, phase, died, "rotation")
+    die_everywhere(points, died, "rotation")

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
-import pytest
-
 from standfast.usecases.incidents import lifecycle
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import doubts_are_settled, everybody_is_named, is_at_rest, is_over
 from tests.kill.scenario import people_speak, serve
-from tests.kill.tracing import ENDS_WITHIN_SECONDS, Death, Phase, own_process
+from tests.kill.tracing import ENDS_WITHIN_SECONDS, Death, own_process
 from tests.kill.world import KILLED, NewWorld, World
 
 POLL_SECONDS = 0.2
@@ -65,7 +63,7 @@ def starts(world: World, case: str) -> int:
     )
 
 
-def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, name: str) -> None:
+def ends_as_the_clean_run(new_world: NewWorld, name: str) -> None:
     """Die at each point of a clean run, each time in a world of its own."""
     with new_world("clean") as world:
         case = world.case.opened(world.installation)
@@ -92,14 +90,12 @@ def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, name: str) -> None:
             is_over(world)
             return process.exitcode == KILLED
 
-    die_everywhere(points, phase, died, name)
+    die_everywhere(points, died, name)
 
 
-@pytest.mark.parametrize("phase", Phase)
-def test_killed_serve_is_continued_by_the_next(phase: Phase, on_sqlite: NewWorld) -> None:
-    ends_as_the_clean_run(on_sqlite, phase, "serve")
+def test_killed_serve_is_continued_by_the_next(on_sqlite: NewWorld) -> None:
+    ends_as_the_clean_run(on_sqlite, "serve")
 
 
-@pytest.mark.parametrize("phase", Phase)
-def test_killed_serve_is_continued_on_postgresql(phase: Phase, on_postgresql: NewWorld) -> None:
-    ends_as_the_clean_run(on_postgresql, phase, "serve on PostgreSQL")
+def test_killed_serve_is_continued_on_postgresql(on_postgresql: NewWorld) -> None:
+    ends_as_the_clean_run(on_postgresql, "serve on PostgreSQL")
