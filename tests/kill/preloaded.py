@@ -1,6 +1,5 @@
 """Fork server: imports and derives once for hundreds of killed runs."""
 
-import functools
 import gc
 from contextlib import suppress
 
@@ -20,15 +19,16 @@ import tests.kill.scenario
 from backup.stores.s3 import S3Options
 from standfast.adapters import factory
 from standfast.notices.template_folder import read_templates
-from standfast.people import passphrase_keys
-from tests.kill.enrolled import PASSPHRASES, SALT
+from standfast.people.passphrase_keys import is_passphrase_of
+from tests.kill.enrolled import CREDENTIALS, PASSPHRASES
+from tests.process_caches import keep_derived_keys
 
 __all__ = ["backup", "flows", "standfast", "tests"]
 
 # A key is slow to derive on purpose, and a template slow to compile.
-passphrase_keys._derive = functools.cache(passphrase_keys._derive)
-for passphrase in PASSPHRASES.values():
-    passphrase_keys._derive(passphrase, SALT)
+keep_derived_keys()
+for person, passphrase in PASSPHRASES.items():
+    assert is_passphrase_of(passphrase, CREDENTIALS[person])
 _SHIPPED = read_templates()
 for name in ("approval-request", "customers-account-takeover"):
     _SHIPPED[name]

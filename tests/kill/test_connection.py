@@ -34,7 +34,6 @@ from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.errors import StandfastError
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.runs import run_store
-from standfast.people import passphrase_keys
 from standfast.records import EffectState, Limits, StepState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.health.watchdog import resume_incidents
@@ -238,7 +237,6 @@ def test_cut_at_every_statement_ends_as_clean_run(
     monkeypatch.setattr(effect_queues, "RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
     for module in (run_store, lifecycle):
         monkeypatch.setattr(module, "LEASE", LEASE)
-    monkeypatch.setattr(passphrase_keys, "_derive", functools.cache(passphrase_keys._derive))
     with twins_on(tmp_path / "place", postgres_url) as installation:
         directory = installation.twins.directory
         assert isinstance(directory, SimulatedConnector)

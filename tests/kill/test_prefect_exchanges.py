@@ -15,7 +15,6 @@ Nobody asks for the incident to be carried on: the very call does that Prefect f
 time that it waits for Prefect, and no second look at the incident is needed.
 """
 
-import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,7 +27,6 @@ from flows.inline_response import BEGINS_WITHIN_SECONDS
 from flows.prefect_server import PROBE_SECONDS
 from flows.serve_loop import LOOK_SECONDS, TICK_SECONDS
 from standfast.ledger.runs.run_store import LEASE
-from standfast.people import passphrase_keys
 from standfast.records import EffectState
 from standfast.usecases.incidents import lifecycle
 from tests.flows.installations import plain_environment, ways
@@ -168,12 +166,10 @@ def served(
 ) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("prefect")
     with (
-        pytest.MonkeyPatch.context() as patch,
         running_prefect(folder / "home", plain_environment()) as prefect,
         running_proxy(prefect) as proxy,
         fresh_world(folder / "world", furnished, agents, "smtp") as world,
     ):
-        patch.setattr(passphrase_keys, "_derive", functools.cache(passphrase_keys._derive))
         process = own_process(serve_with_prefect, world.case, proxy.url)
         try:
             wait_until(
