@@ -49,12 +49,12 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 def test_accounts_lock_while_an_audience_is_read(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = TwinOutside._read_audience
+    read = TwinOutside.audience
 
     def slowly(outside: TwinOutside, name: str) -> Audience:
         wait_until(lambda: not installation.is_enabled("agent01"), "the account to be locked")
         return read(outside, name)
 
-    monkeypatch.setattr(TwinOutside, "_read_audience", slowly)
+    monkeypatch.setattr(TwinOutside, "audience", slowly)
     case = installation.open("tell-and-lock")
     assert installation.advance(case).exit_status is ExitStatus.DONE

@@ -319,7 +319,7 @@ def test_accounts_without_second_factor_need_a_recorded_request(
     desk: Desk, staffed: ScimServer
 ) -> None:
     known = SecondFactors(without=(WithoutFactor(name="ada", is_privileged=True),), looked_at=2)
-    desk.monkeypatch.setattr(ScimConnector, "_second_factors", lambda self: known)
+    desk.monkeypatch.setattr(ScimConnector, "second_factors", lambda self: known)
     answer = desk.run("people", "factors")
     assert (answer.status, "ada" in answer.out) == (3, False)
     assert "1 of 2 accounts has no second factor: a***; 1 of them privileged" in answer.out

@@ -32,7 +32,7 @@ def test_a_plan_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     def build(self: Live, name: str) -> Connector:
         return Described(name, {"agent01": True})
 
-    monkeypatch.setattr(Live, "_build_connector", build)
+    monkeypatch.setattr(Live, "connector", build)
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         report = plan_incident(installation, "lock", {"accounts": ["agents:agent01"]})
     assert "agents: contract-tested" in "\n".join(as_lines(report))

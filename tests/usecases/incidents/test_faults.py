@@ -158,7 +158,7 @@ def test_returning_relay_sends_each_message_once(
     monkeypatch.setattr(sender, "RELAY_AWAY_SECONDS", 0.05)
     centre.scim.create("agent01")
     centre.smtp.answer_recipient("staff1@example.com", "drop")
-    send, falls = sender.SmtpSender._send, 0
+    send, falls = sender.SmtpSender.send, 0
 
     def count(self: sender.SmtpSender, messages: Sequence[Message]) -> list[Result]:
         nonlocal falls
@@ -167,7 +167,7 @@ def test_returning_relay_sends_each_message_once(
             centre.smtp.answer_recipient("staff1@example.com", "250 OK")
         return send(self, messages)
 
-    monkeypatch.setattr(sender.SmtpSender, "_send", count)
+    monkeypatch.setattr(sender.SmtpSender, "send", count)
     outcome = centre.advance(centre.open("account-takeover", "agent01"))
     assert falls == 3
     assert outcome.state.steps["tell_staff"].state is StepState.DONE

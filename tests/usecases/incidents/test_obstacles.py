@@ -31,7 +31,7 @@ def test_obstacle_refuses_one_account(tmp_path: Path, monkeypatch: pytest.Monkey
     def build(self: Live, name: str) -> Connector:
         return Guarded(name, {"agent01": True, "root": True})
 
-    monkeypatch.setattr(Live, "_build_connector", build)
+    monkeypatch.setattr(Live, "connector", build)
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         report = plan_incident(installation, "lock", {"accounts": ["agents:agent01", "root"]})
     step = next(step for step in report.steps if step.by_adapter)
@@ -43,7 +43,7 @@ def test_unknown_account_is_refused_in_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = SimulatedConnector("agents", {"agent01": True})
-    monkeypatch.setattr(Live, "_build_connector", lambda self, name: directory)
+    monkeypatch.setattr(Live, "connector", lambda self, name: directory)
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         mistyped = plan_incident(installation, "lock", {"accounts": ["agents:agnet01"]})
         among_others = plan_incident(

@@ -51,7 +51,7 @@ def renamed_after_its_lock(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> SimulatedInstallation:
     """A place where the name of the account is given away between its lock and its proof."""
-    lock = installation.directory._lock
+    lock = installation.directory.lock
 
     def lock_and_rename(orders: Sequence[Order]) -> list[Result]:
         results = lock(orders)
@@ -59,7 +59,7 @@ def renamed_after_its_lock(
             give_the_name_away(installation, is_enabled=False)
         return results
 
-    monkeypatch.setattr(installation.directory, "_lock", lock_and_rename)
+    monkeypatch.setattr(installation.directory, "lock", lock_and_rename)
     return installation
 
 
@@ -115,17 +115,17 @@ def test_acts_concern_only_the_locked_account(tmp_path: Path, verb: str) -> None
     playbook = THEN.replace("VERB", verb)
     with simulated_installation(tmp_path, playbooks=[playbook]) as installation:
         case = installation.open("then")
-        lock = installation.directory._lock
+        lock = installation.directory.lock
 
         def lock_and_rename(orders: Sequence[Order]) -> list[Result]:
             results = lock(orders)
             give_the_name_away(installation, is_enabled=True)
             return results
 
-        installation.directory._lock = lock_and_rename
+        installation.directory.lock = lock_and_rename
         session = installation.directory.open_session(NAME)
         installation.advance(case)
-        installation.directory._lock = lock
+        installation.directory.lock = lock
         assert not installation.directory.admits(session)
         state, reason = row_of(installation, case, verb)
         assert (state, "another account" in reason) == (EffectState.REFUSED, True)
@@ -153,13 +153,13 @@ def test_disabled_namesake_does_not_settle_a_lock(
 def test_state_without_id_goes_by_name(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    observe = installation.directory._observe
+    observe = installation.directory.observe
 
     def without_id(names: Sequence[str]) -> list[AccountState]:
         found = observe(names)
         return [replace(one, prior={"enabled": one.is_enabled}) for one in found]
 
-    monkeypatch.setattr(installation.directory, "_observe", without_id)
+    monkeypatch.setattr(installation.directory, "observe", without_id)
     case = installation.run("account-takeover")
     assert row_of(installation, case, "accounts.prove_locked")[0] is EffectState.DONE
     monkeypatch.undo()

@@ -70,7 +70,7 @@ def installation(
         password="",
         batch=10,
     )
-    monkeypatch.setattr(Live, "_build_connector", lambda self, name: directory)
+    monkeypatch.setattr(Live, "connector", lambda self, name: directory)
     with simulated_installation(
         tmp_path, "sqlite:///ledger.db", Twins(directory=directory)
     ) as installation:
@@ -123,7 +123,7 @@ def test_rotation_without_recipients_is_refused(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = connect(RedisConnector, "agents", host="127.0.0.1", password="")
-    monkeypatch.setattr(Live, "_build_connector", lambda self, name: nobody)
+    monkeypatch.setattr(Live, "connector", lambda self, name: nobody)
     report = plan_incident(installation, "rotate", {"accounts": ["agents:queue"]})
     (step,) = [step for step in report.steps if step.refused]
     (why,) = step.refused

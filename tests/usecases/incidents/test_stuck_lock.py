@@ -89,7 +89,7 @@ def test_lock_in_one_directory_ignores_another(
     monkeypatch.setattr(account_resolution, "SILENT_SECONDS", 0.2)
     silent = Silent("old", {ACCOUNTS[0]: True}, limits=Limits(timeout_seconds=600))
     directories = {"agents": twin_directory(), "old": silent}
-    monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
+    monkeypatch.setattr(TwinOutside, "connector", lambda self, name: directories[name])
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         agents = installation.config.accounts["agents"]
         both = installation.config.model_copy(
@@ -138,7 +138,7 @@ def test_proof_may_continue_without_stuck_lock(
     monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(hours=1))
     old = Swallowing("old", {ACCOUNTS[1]: True}, limits=Limits(timeout_seconds=0.01))
     directories = {"agents": twin_directory(), "old": old}
-    monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
+    monkeypatch.setattr(TwinOutside, "connector", lambda self, name: directories[name])
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         agents = installation.config.accounts["agents"]
         both = installation.config.model_copy(
