@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pyrage
@@ -189,6 +190,8 @@ def test_custodians_are_added_and_retired(
 def test_identity_and_owner_key_can_be_encrypted(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
+    # age derives the key of a passphrase in a second of CPU, on purpose.
+    desk.monkeypatch.setattr(pyrage.passphrase, "decrypt", cache(pyrage.passphrase.decrypt))
     desk.sign_in_with("too short")  # who finds the file can guess at it for as long as they like
     refused = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
     assert (refused.status, "at least 12 characters" in refused.err) == (2, True)
