@@ -8,8 +8,11 @@ import pytest
 
 from tests.kill.people import Agents, running_directory
 from tests.kill.world import NewWorld, World, fresh_world, furnish
+from tests.memory_disk import tmp_path
 from tests.servers import need
 from tests.servers.postgres import Postgres
+
+__all__ = ["tmp_path"]  # a killed process loses nothing that it wrote, whatever the disk
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,10 @@ import pytest
 
 from standfast.config import load
 from tests.cli.desk import Desk, run_apart
+from tests.memory_disk import tmp_path
 from tests.servers import need
 
+__all__ = ["tmp_path"]
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 _WRITTEN_IN = "2026"

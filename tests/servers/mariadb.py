@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.memory_disk import memory_folder
 from tests.servers import installed, need, wait_until
 from tests.servers.certificate import write_certificate
 
@@ -76,7 +77,8 @@ class Mariadb:
 @contextmanager
 def running_mariadb() -> Iterator[Mariadb]:
     """Start MariaDB in a folder of its own; kill it and remove the folder at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="sf-mdb-"))  # short: a socket's path may not be long
+    # A short path: the path of its socket has a limit.
+    folder = Path(tempfile.mkdtemp(prefix="sf-mdb-", dir=memory_folder()))
     # A server that starts removes what lies in its folder for temporary tables, another's too.
     tables = folder / "tmp"
     tables.mkdir()

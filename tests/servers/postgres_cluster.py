@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tests.memory_disk import memory_folder
 from tests.servers import free_port, need
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
@@ -129,7 +130,8 @@ def told(setting: str, folder_there: str, folder: Path) -> str:
 @contextmanager
 def cluster_folder(programs: Path, port: int | None = None) -> Iterator[Cluster]:
     """A folder for a later cluster; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="sf-pgc-"))  # short: a socket's path may not be long
+    # A short path: the path of its socket has a limit.
+    folder = Path(tempfile.mkdtemp(prefix="sf-pgc-", dir=memory_folder()))
     try:
         hand_over(folder)
         yield Cluster(folder=folder, programs=programs, port=port)

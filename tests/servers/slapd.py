@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.memory_disk import memory_folder
 from tests.servers import answers, free_port, installed, need, wait_until
 from tests.servers.certificate import write_certificate
 
@@ -186,7 +187,7 @@ class Slapd:
 @contextmanager
 def running_slapd() -> Iterator[Slapd]:
     """Start slapd in a folder of its own; kill it and remove the folder at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="sf-ldap-"))
+    folder = Path(tempfile.mkdtemp(prefix="sf-ldap-", dir=memory_folder()))
     try:
         (folder / "db").mkdir()
         certificate, key = write_certificate(folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.outcome import DrillOutcome
+from tests.memory_disk import memory_folder
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import furnish, installation_at
@@ -64,7 +65,7 @@ databases = ["{database}"]
 @contextmanager
 def drills_folder() -> Iterator[Path]:
     """Make a folder for drills; the path of a socket in it is short enough."""
-    folder = Path(tempfile.mkdtemp(prefix="sf-drl-"))
+    folder = Path(tempfile.mkdtemp(prefix="sf-drl-", dir=memory_folder()))
     folder.chmod(0o711)  # the servers of root's drills run as the user nobody
     try:
         yield folder
