@@ -93,6 +93,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("continuity attestations training", 0),
     ("continuity calendar", 0),
     ("continuity show --html continuity.html", 0),
+    ("continuity import staff-list.csv", 2),  # it has other columns
     ("people list", 0),
     ("people add erin --full-name Erin --mail erin@example.com --passphrase-file erin.txt", 0),
     ("people grant erin --role duty-manager --as lee", 0),

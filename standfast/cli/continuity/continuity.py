@@ -232,8 +232,32 @@ def _capacity(percent: int | None) -> str:
     return "" if percent is None else f", {percent} %"
 
 
+@command(
+    "import",
+    exits={
+        ExitStatus.DONE: "the sections are printed",
+        ExitStatus.USAGE: "the file cannot be read, or a row is not valid; each is named",
+    },
+    example="standfast continuity import services.csv >> standfast.toml",
+)
+@click.argument("file", type=FilePath(), help="A CSV file with a header.")
+@click.pass_obj
+def import_services(call: Call, file: Path) -> ExitStatus:
+    """Print services of a CSV file as sections of the configuration.
+
+    The columns are name, owner, rto_minutes and rpo_minutes, and as you need mtpd_minutes,
+    minimum_capacity_percent, depends_on and sets. Nothing is changed: add the output to the
+    configuration.
+    """
+    from standfast.usecases.continuity.service_import import services_from_csv
+
+    with call.installation() as installation:
+        text = services_from_csv(installation.config, file)
+    return call.say({"toml": text}, text.splitlines())
+
+
 continuity = Group(
     "continuity",
     help="Services, and attested and recurring practice.",
-    commands=[show, show_calendar, attest_subject, list_attestations],
+    commands=[show, import_services, show_calendar, attest_subject, list_attestations],
 )
