@@ -49,11 +49,7 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
             "sets": {
                 SET: {
                     "sources": [
-                        {
-                            "kind": "files",
-                            "name": "recordings",
-                            "path": str(centre.recordings),
-                        },
+                        {"kind": "files", "name": "recordings", "path": str(centre.recordings)},
                         {"kind": "sqlite", "name": "crm", "path": str(centre.database)},
                         {"kind": "files", "name": "logs", "path": str(centre.logs)},
                     ],
@@ -143,9 +139,5 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
         },
         # A real installation has two minutes, to stop a notice that was approved by mistake.
         # Nobody waits a quarter of an hour in a demo for the remaining recipients.
-        "notices": {
-            "sender": "mail",
-            "abort_window_seconds": ABORT_SECONDS,
-            "canary_percent": 0,
-        },
+        "notices": {"sender": "mail", "abort_window_seconds": ABORT_SECONDS, "canary_percent": 0},
     }

@@ -103,10 +103,7 @@ def serve(port: int, token: str, state_file: Path, sessions: Path, control: Path
         return [b""]
 
     run_simple(
-        "127.0.0.1",
-        port,
-        DispatcherMiddleware(application, {"/userinfo": userinfo}),
-        threaded=True,
+        "127.0.0.1", port, DispatcherMiddleware(application, {"/userinfo": userinfo}), threaded=True
     )
 
 

@@ -92,13 +92,7 @@ class Tree:
 class ManifestBuilder:
     """Receives rows in path order; call from one thread only."""
 
-    def __init__(
-        self,
-        *,
-        log: UploadCache,
-        run: int,
-        data: BlobWriter,
-    ) -> None:
+    def __init__(self, *, log: UploadCache, run: int, data: BlobWriter) -> None:
         self._log = log
         self._run = run
         self._data = data

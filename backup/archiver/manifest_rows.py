@@ -22,11 +22,7 @@ _HARD_LINK = '"hard_link":'
 
 
 def new_row(
-    path: bytes,
-    found: Found,
-    *,
-    xattrs: tuple[tuple[bytes, bytes], ...] = (),
-    size: int = 0,
+    path: bytes, found: Found, *, xattrs: tuple[tuple[bytes, bytes], ...] = (), size: int = 0
 ) -> Row:
     """Return the row of a path, without content."""
     text = metadata_text(path, found, xattrs, size)

@@ -33,14 +33,7 @@ from backup.archiver.writer_authorization import WriterAuthorization, authorize_
 from backup.errors import AlreadyThere
 from backup.format.object_names import next_number, parse_number, snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
-from backup.format.snapshot import (
-    Body,
-    Snapshot,
-    State,
-    make_bitmap,
-    seal_body,
-    snapshot_to_bytes,
-)
+from backup.format.snapshot import Body, Snapshot, State, make_bitmap, seal_body, snapshot_to_bytes
 from backup.stores import Stat, Store, expect_existing
 from backup.trust.key_files import Host
 from backup.trust.snapshot_slots import Slot, read_listed, read_slot, superseded_snapshots
@@ -141,10 +134,7 @@ class Committer:
         )
         for _ in range(_MOST_COLLISIONS):
             snapshot = replace(
-                snapshot,
-                sequence=self._sequence,
-                previous=self._previous,
-                burnt=self._burnt,
+                snapshot, sequence=self._sequence, previous=self._previous, burnt=self._burnt
             )
             data = snapshot_to_bytes(snapshot, sealed, self._host.signing_key)
             commit = Commit(

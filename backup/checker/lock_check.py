@@ -155,12 +155,7 @@ class LockCheck:
 
 
 def lock_problem(
-    lock: Retention | None,
-    default: ObjectLock,
-    stored: datetime,
-    now: datetime,
-    *,
-    is_needed: bool,
+    lock: Retention | None, default: ObjectLock, stored: datetime, now: datetime, *, is_needed: bool
 ) -> tuple[str, str, str] | None:
     """Return kind, problem and action for a wrong lock; None if it is right.
 

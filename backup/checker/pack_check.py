@@ -172,12 +172,7 @@ class PackCheck:
             self.mark_lost(sha256, str(error), "opening", BACK_UP_AGAIN)
 
     def mark_lost(
-        self,
-        sha256: str,
-        problem: str,
-        depth: Depth,
-        what_to_do: str = FROM_A_COPY,
-        cost: str = "",
+        self, sha256: str, problem: str, depth: Depth, what_to_do: str = FROM_A_COPY, cost: str = ""
     ) -> None:
         """Mark a pack as unreliable; the first reason counts."""
         lost = _Lost(problem=problem, depth=depth, what_to_do=what_to_do, cost=cost)

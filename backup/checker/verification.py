@@ -287,11 +287,7 @@ class _Check:
         if self._progress is not None:
             self._progress(
                 Progress(
-                    phase="verifying",
-                    path=path,
-                    files=0,
-                    bytes_done=self._bytes_read,
-                    bytes_new=0,
+                    phase="verifying", path=path, files=0, bytes_done=self._bytes_read, bytes_new=0
                 )
             )
 

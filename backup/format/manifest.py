@@ -16,12 +16,7 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from backup.errors import Damaged
-from backup.format.canonical_json import (
-    MAX_INTEGER,
-    from_json,
-    from_path_text,
-    to_path_text,
-)
+from backup.format.canonical_json import MAX_INTEGER, from_json, from_path_text, to_path_text
 from backup.format.frame import MAX_RAW_BYTES, MAX_STORED_BYTES
 from backup.format.pack import CAPACITY
 from backup.format.strict_fields import Fields, check_ascending, from_base64, from_hex

@@ -118,10 +118,7 @@ def answer_challenge(
     """
     fields = read_owner_document(data, CHALLENGE, _CHALLENGE_FIELDS, where)
     pins = (identity.repository, identity.owner)
-    named = (
-        fields.hexadecimal("repository", REPOSITORY_BYTES),
-        fields.hexadecimal("owner", 32),
-    )
+    named = (fields.hexadecimal("repository", REPOSITORY_BYTES), fields.hexadecimal("owner", 32))
     if any(pin not in (None, value) for pin, value in zip(pins, named, strict=True)):
         raise WrongKey(f"{where}: it is of another repository than this identity. Check both.")
     opened = decrypt_challenges(

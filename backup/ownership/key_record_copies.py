@@ -94,10 +94,7 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
             copy, [name for name in names_in_copy if name not in stored and name != newest]
         )
     return Synchronized(
-        added=tuple(added),
-        restored=tuple(restored),
-        removed=tuple(removed),
-        lacking=tuple(lacking),
+        added=tuple(added), restored=tuple(restored), removed=tuple(removed), lacking=tuple(lacking)
     )
 
 

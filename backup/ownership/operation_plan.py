@@ -124,11 +124,7 @@ def read_plan(plan_file: Path) -> Plan | None:
 
 
 def _execute_step(
-    step: Step,
-    plan_file: Path,
-    vault: Store,
-    keys: Store | None,
-    forget_in: Sequence[KeeperStore],
+    step: Step, plan_file: Path, vault: Store, keys: Store | None, forget_in: Sequence[KeeperStore]
 ) -> None:
     match step:
         case Put(where="vault"):

@@ -90,12 +90,12 @@ class Card:
             Step(
                 instruction="Ask one of the custodians named here to bring their recovery identity"
                 " to a clean Linux machine with Python 3.11 or newer, on Debian and Ubuntu with"
-                " python3-venv. Nobody else's help is needed.",
+                " python3-venv. Nobody else's help is needed."
             ),
             Step(
                 instruction="Copy the key records to this machine as a folder, KEYS: the key store,"
                 " or any copy of it such as the offline folder"
-                + ("." if is_bucket else "; and the vault as a folder, VAULT."),
+                + ("." if is_bucket else "; and the vault as a folder, VAULT.")
             ),
             Step(
                 instruction="Copy the reader from the offline folder, and compare its SHA-256 with"

@@ -153,11 +153,7 @@ def _plan(
         created=now,
         writers=(
             WriterGrant(
-                id=writer,
-                epoch=0,
-                key=host.public_key,
-                domains=(domain,),
-                trusted_through=None,
+                id=writer, epoch=0, key=host.public_key, domains=(domain,), trusted_through=None
             ),
         ),
         domains=(DomainGrant(id=domain, generation=0, recipient=recipient),),

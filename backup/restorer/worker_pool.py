@@ -99,11 +99,7 @@ def _received(pipe: PipeEnd) -> tuple[str, Any]:
     return kind, value
 
 
-def _child(
-    make: WorkerFactory[U],
-    pipe: PipeEnd,
-    others: list[PipeEnd],
-) -> None:
+def _child(make: WorkerFactory[U], pipe: PipeEnd, others: list[PipeEnd]) -> None:
     """Work on units until none is left; exit without the parent's clean-up."""
     status = 1
     try:

@@ -267,11 +267,7 @@ class _Run:
 
     def _plan(self, view: VaultState, clock: datetime) -> RetentionPlan:
         return plan_retention(
-            view,
-            self._rules,
-            clock,
-            distrust=self._distrust,
-            max_percent=self._max_percent,
+            view, self._rules, clock, distrust=self._distrust, max_percent=self._max_percent
         )
 
     def _put(

@@ -218,11 +218,7 @@ def _remove_leftover(name: str, folder: int) -> None:
 
 
 def _to_stat(name: str, found: os.stat_result) -> Stat:
-    return Stat(
-        name=name,
-        size_bytes=found.st_size,
-        modified=_moment(found.st_mtime),
-    )
+    return Stat(name=name, size_bytes=found.st_size, modified=_moment(found.st_mtime))
 
 
 def _moment(timestamp: float) -> datetime:

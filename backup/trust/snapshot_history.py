@@ -20,10 +20,7 @@ from backup.findings import (
     Findings,
 )
 from backup.format.age_header import count_openers
-from backup.format.object_names import (
-    snapshot_name,
-    snapshot_prefix,
-)
+from backup.format.object_names import snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
 from backup.format.snapshot import Snapshot
 from backup.records import Head

@@ -45,11 +45,7 @@ from standfast.plurals import counted
 from standfast.records import Json, Mode
 from standfast.triggers.alertmanager import read_group
 from standfast.triggers.json_payload import LARGEST_BYTES, read_object
-from standfast.triggers.standard_webhooks import (
-    NotGenuine,
-    read_headers,
-    verify,
-)
+from standfast.triggers.standard_webhooks import NotGenuine, read_headers, verify
 from standfast.triggers.suricata import Network
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import Opened

@@ -50,10 +50,7 @@ class Keys:
             text = self._text(owner, reference)
             if text and len(text) < SHORTEST_TOKEN:
                 log.warning(
-                    "%s: %s: a token needs at least %d characters",
-                    owner,
-                    reference,
-                    SHORTEST_TOKEN,
+                    "%s: %s: a token needs at least %d characters", owner, reference, SHORTEST_TOKEN
                 )
             elif text:
                 found.append(text)

@@ -129,11 +129,7 @@ def stamped_at(line: Entry) -> str:
 
 
 def inspect_timestamp(
-    folder: Path,
-    manifest: Manifest,
-    roots: Sequence[x509.Certificate] | str,
-    *,
-    is_wanted: bool,
+    folder: Path, manifest: Manifest, roots: Sequence[x509.Certificate] | str, *, is_wanted: bool
 ) -> TimestampStatus:
     """Verify the time stamp of a folder, and compare its time with the clock.
 

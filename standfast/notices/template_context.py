@@ -41,8 +41,7 @@ RESERVED = frozenset({"recipient", "loop"})
 SPEC_FILE = "context.toml"
 
 Name = Annotated[
-    str,
-    like(r"[a-z][a-z0-9_]{0,39}", "a name has lower-case letters, digits and _, 40 at most"),
+    str, like(r"[a-z][a-z0-9_]{0,39}", "a name has lower-case letters, digits and _, 40 at most")
 ]
 Kind = Literal["text", "date", "lines", "list", "number", "flag"]
 

@@ -25,11 +25,7 @@ from pathlib import Path
 
 from backup.archiver.blob_location import BlobLocation
 from backup.archiver.upload_cache import blob_index
-from backup.archiver.upload_cache.cache_records import (
-    CachedHead,
-    Commit,
-    PackRow,
-)
+from backup.archiver.upload_cache.cache_records import CachedHead, Commit, PackRow
 from backup.archiver.upload_cache.database import (
     PUT_ASIDE,
     LogDatabase,
@@ -41,14 +37,8 @@ from backup.archiver.upload_cache.database import (
 )
 from backup.archiver.upload_cache.history_state import HistoryState, write_head
 from backup.archiver.upload_cache.id_filter import IdFilter
-from backup.archiver.upload_cache.page_encoding import (
-    bytes_by_pack,
-)
-from backup.archiver.upload_cache.stored_runs import (
-    StoredRuns,
-    drop_runs,
-    drop_unfinished_runs,
-)
+from backup.archiver.upload_cache.page_encoding import bytes_by_pack
+from backup.archiver.upload_cache.stored_runs import StoredRuns, drop_runs, drop_unfinished_runs
 
 _MOST_IDS = 4_000_000  # reading them from disk takes some seconds
 

@@ -50,11 +50,7 @@ def set_keeper(
             public = key
         keepers = (*trust.root.keepers, KeeperGrant(key=public, trusted_through=None))
         record, put = next_root(session, trust, session.now(), keepers=keepers)
-        result = {
-            "key": public.hex(),
-            "keeper_file": file or None,
-            "root": record.number,
-        }
+        result = {"key": public.hex(), "keeper_file": file or None, "root": record.number}
         return Plan(operation="set-keeper", request=request, result=result, steps=(*steps, put))
 
     return session.run("set-keeper", request, make_plan)

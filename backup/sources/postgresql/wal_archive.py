@@ -38,12 +38,7 @@ class PostgresqlWalSource(Source):
     is_self_pruning = True
 
     def __init__(
-        self,
-        name: str,
-        server: PostgresqlServer,
-        wal: Path,
-        *,
-        wait_seconds: float = _WAIT_SECONDS,
+        self, name: str, server: PostgresqlServer, wal: Path, *, wait_seconds: float = _WAIT_SECONDS
     ) -> None:
         super().__init__(name)
         self.server = server

@@ -28,12 +28,7 @@ from weakref import WeakSet
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ParamValidationError,
-    SSLError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, SSLError
 from botocore.parsers import ResponseParserError
 
 from backup.errors import BackupError, NotFound, StoreUnavailable, UsageError
@@ -79,11 +74,7 @@ class Calls:
     """An S3 client with retries; safe to use from several threads."""
 
     def __init__(
-        self,
-        options: S3Options,
-        *,
-        pause: Callable[[float], None],
-        jitter: Callable[[], float],
+        self, options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
     ) -> None:
         self.client = _client(options)
         self._connections = _Connections(self.client)

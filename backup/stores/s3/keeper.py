@@ -68,10 +68,7 @@ class S3KeeperStore(S3Store, KeeperStore):
 
         def extend() -> None:
             self._client.put_object_retention(
-                Bucket=self._bucket,
-                Key=first.key,
-                VersionId=first.version_id,
-                Retention=retention,
+                Bucket=self._bucket, Key=first.key, VersionId=first.version_id, Retention=retention
             )
             found = self._retention(first)
             if found is None or found.until < until:

@@ -89,11 +89,7 @@ class S3Store(Store):
     calls_at_once = 16
 
     def __init__(
-        self,
-        options: S3Options,
-        calls: Calls,
-        traits: StoreTraits,
-        now: Callable[[], datetime],
+        self, options: S3Options, calls: Calls, traits: StoreTraits, now: Callable[[], datetime]
     ) -> None:
         self._bucket = options.bucket
         self._prefix = options.prefix

@@ -95,13 +95,7 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
         next_step = "Next: correct the causes above; the next run tries the missing files again."
     elif status is not ExitStatus.DONE:
         next_step = "Next: correct the cause above, then run this again; stored data is reused."
-    return call.say(
-        {
-            "backups": documents,
-        },
-        [*lines, "", next_step],
-        status,
-    )
+    return call.say({"backups": documents}, [*lines, "", next_step], status)
 
 
 @command(

@@ -32,10 +32,7 @@ def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
     rows += [["open", f"{question.text} ({question.name})"] for question in clock.questions]
     if obligation.confidence != "high":
         rows.append(
-            [
-                "confidence",
-                f"{obligation.confidence}; {obligation.notes or 'see its sources'}",
-            ]
+            ["confidence", f"{obligation.confidence}; {obligation.notes or 'see its sources'}"]
         )
     return [
         f"{standing_words(clock)}: notify {obligation.recipient_name} [{obligation.id}]",

@@ -183,10 +183,7 @@ def show(call: Call, duty: str) -> ExitStatus:
         ["where", obligation.jurisdiction],
         ["law", f"{obligation.instrument}, {obligation.section}"],
         ["applies to", obligation.duty_holder],
-        [
-            "notify",
-            f"{obligation.recipient_name} ({obligation.recipient.value.replace('_', ' ')})",
-        ],
+        ["notify", f"{obligation.recipient_name} ({obligation.recipient.value.replace('_', ' ')})"],
         ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_text(obligation)}"],
         ["threshold", obligation.threshold],
         ["test", obligation.risk_test],

@@ -81,11 +81,4 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
         else "The timeline and the chain of custody record the export and its reason. Next: add "
         f"the verifier: `standfast audit export {incident} --to FOLDER`."
     )
-    return call.say(
-        {
-            "incident": incident,
-            **exported.as_json(),
-        },
-        lines,
-        status,
-    )
+    return call.say({"incident": incident, **exported.as_json()}, lines, status)

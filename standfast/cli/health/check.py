@@ -49,19 +49,8 @@ def check(call: Call) -> ExitStatus:
         if check.what_to_do:
             rows.append(["", "", f"→ {check.what_to_do}"])
     failed, warned = report.count(Verdict.FAIL), report.count(Verdict.WARN)
-    lines: list[Line] = [
-        Table(rows=rows),
-        "",
-        _summary(report),
-        _next_step(failed, warned),
-    ]
-    return call.say(
-        {
-            **report.as_json(),
-        },
-        lines,
-        report.exit_status,
-    )
+    lines: list[Line] = [Table(rows=rows), "", _summary(report), _next_step(failed, warned)]
+    return call.say({**report.as_json()}, lines, report.exit_status)
 
 
 def _summary(report: "Report") -> str:

@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     example="standfast readiness --to readiness.html",
 )
 @click.option(
-    "--to",
-    type=FilePath(),
-    metavar="FILE",
-    help="Also write the answer as an HTML page.",
+    "--to", type=FilePath(), metavar="FILE", help="Also write the answer as an HTML page."
 )
 @click.pass_obj
 def readiness(call: Call, to: Path | None) -> ExitStatus:

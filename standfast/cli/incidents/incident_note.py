@@ -70,11 +70,7 @@ def note(call: Call, incident: str | None, text: str | None, files: tuple[Path, 
         )
     sealed = f", {counted(added.note.files, 'file')} sealed" if added.note.files else ""
     return call.say(
-        {
-            "incident": incident_id,
-            "note": _document(added.note),
-            "problems": list(added.problems),
-        },
+        {"incident": incident_id, "note": _document(added.note), "problems": list(added.problems)},
         [f"Note {added.note.number} of {incident_id} is recorded{sealed}.", *added.problems],
         ExitStatus.PARTIAL if added.problems else ExitStatus.DONE,
     )

@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
 @command(
     "stop",
-    exits={
-        **RECORDED_EXIT_STATUSES,
-        ExitStatus.REFUSED: f"the incident is closed; or {UNSIGNED}",
-    },
+    exits={**RECORDED_EXIT_STATUSES, ExitStatus.REFUSED: f"the incident is closed; or {UNSIGNED}"},
     example="standfast incident stop --as dana",
 )
 @incident_argument

@@ -133,10 +133,7 @@ def accept(call: Call, file: Path) -> ExitStatus:
     ]
     lines += ["", "Next: `standfast check` lists missing answers, and those older than 100 days."]
     return call.say(
-        {
-            "custodians": [response.custodian.text for response in answers],
-            "lacks": list(lacks),
-        },
+        {"custodians": [response.custodian.text for response in answers], "lacks": list(lacks)},
         lines,
         status,
     )
@@ -185,10 +182,7 @@ def attest(call: Call, order: Path, identity: Path, name: str, to: Path, yes: bo
         typed = ask(f"Type the domain's name ({given.domain}) to confirm")
         if typed != given.domain:
             return call.say(
-                {
-                    "order": str(order),
-                    "agreed": False,
-                },
+                {"order": str(order), "agreed": False},
                 ["Not confirmed; nothing was written."],
                 ExitStatus.REFUSED,
             )

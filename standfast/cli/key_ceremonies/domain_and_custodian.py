@@ -143,11 +143,7 @@ def add_custodian(
 @click.argument("which", metavar="WHO", help="The name or public key, as `owner show` lists it.")
 @custodian_command
 def retire_custodian(
-    call: Call,
-    which: str,
-    identity: Path,
-    owner_key: Path,
-    identity_passphrase_file: Path | None,
+    call: Call, which: str, identity: Path, owner_key: Path, identity_passphrase_file: Path | None
 ) -> ExitStatus:
     """Retire a custodian: new keys, which that person cannot open.
 

@@ -50,13 +50,7 @@ def show(call: Call) -> ExitStatus:
 
     seen = roster(call.stores())
     status = ExitStatus.DAMAGED if seen.problems else ExitStatus.DONE
-    return call.say(
-        {
-            **roster_json(seen),
-        },
-        _lines(seen),
-        status,
-    )
+    return call.say({**roster_json(seen)}, _lines(seen), status)
 
 
 @command(

@@ -149,9 +149,7 @@ def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, 
 
 @command(
     "list",
-    exits={
-        ExitStatus.DONE: "the people are listed; there may be none",
-    },
+    exits={ExitStatus.DONE: "the people are listed; there may be none"},
     example="standfast people list",
 )
 @click.option("--contacts", is_flag=True, help="Show names and addresses; the view is recorded.")

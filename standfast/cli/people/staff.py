@@ -209,9 +209,7 @@ def list_factors(call: Call, names: bool) -> ExitStatus:
                 )
             )
     return call.say(
-        {
-            "directories": [result.as_json(is_masked=not names) for result in everywhere],
-        },
+        {"directories": [result.as_json(is_masked=not names) for result in everywhere]},
         lines or ["No directory is configured. Add [accounts.NAME]."],
         status,
     )

@@ -353,6 +353,5 @@ class BackupConfig(Section):
         default={}, description="The backup sets, each with a schedule."
     )
     installation: InstallationCopyConfig | None = Field(
-        default=None,
-        description="Copies of this installation, for the loss of this machine.",
+        default=None, description="Copies of this installation, for the loss of this machine."
     )

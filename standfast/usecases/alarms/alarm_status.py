@@ -27,18 +27,12 @@ _ALARMS = {  # by kind: the sentence for people, and the command that examines i
         "standfast backup list --set {set}",
     ),
     "vault": ("the vault: damage was found", "standfast backup verify --read"),
-    "locks": (
-        "the vault: objects are not locked as required",
-        "standfast backup verify",
-    ),
+    "locks": ("the vault: objects are not locked as required", "standfast backup verify"),
     "keep": (
         "scheduled retention runs are missing; without them object locks expire",
         "standfast backup keep",
     ),
-    "look": (
-        "the vault: the scheduled verification is missing",
-        "standfast backup verify",
-    ),
+    "look": ("the vault: the scheduled verification is missing", "standfast backup verify"),
     "read": (
         "the vault: the scheduled verification that reads everything is missing",
         "standfast backup verify --read",
@@ -47,10 +41,7 @@ _ALARMS = {  # by kind: the sentence for people, and the command that examines i
         "{set}: the scheduled restore drill is missing or fails",
         "standfast drill run {set} --identity FILE",
     ),
-    "practice": (
-        "{set}: an entry of the calendar is overdue",
-        "standfast continuity calendar",
-    ),
+    "practice": ("{set}: an entry of the calendar is overdue", "standfast continuity calendar"),
     "deadline": ("a legal clock is running: {duty}", "standfast deadline list"),
 }
 

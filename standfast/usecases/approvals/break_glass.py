@@ -165,8 +165,7 @@ def _notify_approvers(
         summary: dict[str, Json] = {"people": len(humans)}
         summary |= {outcome.value: count for outcome, count in sorted(counts.items())}
         run.ends(
-            "raised" if reached else "failed",
-            summary | ({"problem": problem} if problem else {}),
+            "raised" if reached else "failed", summary | ({"problem": problem} if problem else {})
         )
     if not reached:
         cause = problem or "the mail server accepted no message"

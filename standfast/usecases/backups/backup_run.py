@@ -29,10 +29,7 @@ from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host
 from standfast.usecases.backups.configured_sources import own_files, source_of
 from standfast.usecases.backups.damaged_packs import DamagedPacks, damaged_packs
 from standfast.usecases.backups.hooks import SetHooks
-from standfast.usecases.backups.installation_keys import (
-    without_closed_incidents,
-    without_incidents,
-)
+from standfast.usecases.backups.installation_keys import without_closed_incidents, without_incidents
 from standfast.usecases.backups.outcomes import BackupAge, BackupOutcome
 from standfast.usecases.core.backup_repository import (
     keys_of,

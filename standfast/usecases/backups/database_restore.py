@@ -331,10 +331,7 @@ class _Restorer:
                 else:
                     original = database_name(name, target.suffix)
                     taken = target.restore(
-                        self._database or original,
-                        original,
-                        stream,
-                        replace=self._request.replaces,
+                        self._database or original, original, stream, replace=self._request.replaces
                     )
         except StandfastError as error:
             return DumpRestoreOutcome(

@@ -83,11 +83,7 @@ class KeepOutcome:
                 for removal in result.removed
             ],
             "locked": [
-                {
-                    "pack": _text(lock.pack),
-                    "bytes": lock.size_bytes,
-                    "until": timestamp(lock.until),
-                }
+                {"pack": _text(lock.pack), "bytes": lock.size_bytes, "until": timestamp(lock.until)}
                 for lock in result.locked
             ],
             "extended": list(result.extended),

@@ -18,11 +18,7 @@ from standfast.continuity.clock_skew import newest
 from standfast.local_time import day
 from standfast.records import JsonObject
 from standfast.usecases.alarms.notification import Alarm
-from standfast.usecases.continuity.attestations import (
-    Attestation,
-    current_attestations,
-    today_of,
-)
+from standfast.usecases.continuity.attestations import Attestation, current_attestations, today_of
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.exercises.tested_playbooks import last_tested

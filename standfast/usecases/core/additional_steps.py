@@ -5,10 +5,7 @@ from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import HELD_STEP_PREFIX
 
 CORRECTS = "correction-"
-_TITLES = {
-    CORRECTS: "Correct a notice",
-    HELD_STEP_PREFIX: "Notify a held or unreached recipient",
-}
+_TITLES = {CORRECTS: "Correct a notice", HELD_STEP_PREFIX: "Notify a held or unreached recipient"}
 _UNDO = "Restore targets to their prior state"
 
 

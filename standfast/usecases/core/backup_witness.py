@@ -27,9 +27,7 @@ def read_heads(witness: Path) -> tuple[tuple[Head, ...], tuple[Finding, ...]]:
         try:
             raw = json.loads(line)
             head = Head(
-                writer=str(raw["writer"]),
-                sequence=int(raw["sequence"]),
-                sha256=str(raw["sha256"]),
+                writer=str(raw["writer"]), sequence=int(raw["sequence"]), sha256=str(raw["sha256"])
             )
         except (ValueError, KeyError, TypeError):
             findings.append(

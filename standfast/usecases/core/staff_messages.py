@@ -29,10 +29,7 @@ def notify_each(
     besides the organisation and its contact line; `token` identifies this notification.
     """
     if not people:
-        return (
-            Counter(),
-            "nobody enrolled can be reached. Enrol with `standfast people add`.",
-        )
+        return (Counter(), "nobody enrolled can be reached. Enrol with `standfast people add`.")
     organisation = installation.config.organisation
     try:
         with closing(installation.alarm_channels()) as outside:

@@ -47,10 +47,7 @@ def check_database(
     except ProgramFailed as error:
         return CheckFinding(problem="the database was not loaded", output=str(error))
     rows: dict[str, int] = {}
-    problems = [
-        *_missing_rows(check, server, earlier, rows),
-        *_failed_assertions(check, server),
-    ]
+    problems = [*_missing_rows(check, server, earlier, rows), *_failed_assertions(check, server)]
     last_change = None
     if check.last_change is not None:
         try:

@@ -43,12 +43,7 @@ from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
 from standfast.usecases.drills.drill_folders import server_folder
 from standfast.usecases.drills.log_replay import replay
-from standfast.usecases.drills.throwaway import (
-    Structure,
-    ThrowawayServer,
-    mariadb,
-    postgresql,
-)
+from standfast.usecases.drills.throwaway import Structure, ThrowawayServer, mariadb, postgresql
 from standfast.usecases.drills.throwaway.mariadb import ThrowawayMariadb
 from standfast.usecases.drills.throwaway.postgresql import ThrowawayPostgresql
 from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql

@@ -32,17 +32,8 @@ from standfast.config.sections.services import (
 from standfast.continuity.recovery_objectives import milliseconds
 from standfast.plurals import counted
 from standfast.records import Now
-from standfast.usecases.drills.check_result import (
-    CheckFinding,
-    CheckLevel,
-    CheckResult,
-    CheckState,
-)
-from standfast.usecases.drills.database_checks import (
-    QueriedServer,
-    check_database,
-    parse_moment,
-)
+from standfast.usecases.drills.check_result import CheckFinding, CheckLevel, CheckResult, CheckState
+from standfast.usecases.drills.database_checks import QueriedServer, check_database, parse_moment
 
 _OUTPUT_BYTES = 16 * 1024
 _OUTPUT_SECONDS = 1.0

@@ -92,11 +92,7 @@ class _Item:
 
 
 def compare(
-    settings: BackupSetConfig,
-    tree: Path,
-    scratch: Path,
-    clock: Now,
-    own: OwnFiles = NONE,
+    settings: BackupSetConfig, tree: Path, scratch: Path, clock: Now, own: OwnFiles = NONE
 ) -> Comparison:
     """Compare a restored tree with its sources, except `own`; change neither."""
     tally = _Tally()

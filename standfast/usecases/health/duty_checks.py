@@ -61,11 +61,7 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
     roles = config.deadlines.reminder_roles
     if (laws or agreements) and ground.ledger and not ground.ledger.people.all(roles):
         group = f"with the role {' or '.join(roles)} " if roles else ""
-        yield warn(
-            part,
-            f"nobody {group}is enrolled to be reminded of legal clocks",
-            _add(roles),
-        )
+        yield warn(part, f"nobody {group}is enrolled to be reminded of legal clocks", _add(roles))
 
 
 def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:

@@ -110,8 +110,5 @@ def check_part(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
 
 def _failed(part: str, error: StandfastError) -> Check:
     return Check(
-        part=part,
-        verdict=Verdict.FAIL,
-        found=str(error),
-        is_damage=isinstance(error, Damaged),
+        part=part, verdict=Verdict.FAIL, found=str(error), is_damage=isinstance(error, Damaged)
     )

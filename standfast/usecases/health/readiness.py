@@ -47,13 +47,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "Would somebody decide, and in time?": ("people", "roles", "deadlines"),
     "Is there a tested plan?": ("playbooks", recency_checks.EXERCISES, recency_checks.CALENDAR),
     "Would it be noticed and handled?": ("triggers", "serve"),
-    "Does this program itself work?": (
-        "configuration",
-        "user",
-        "ledger",
-        "disks",
-        "folders",
-    ),
+    "Does this program itself work?": ("configuration", "user", "ledger", "disks", "folders"),
 }
 
 
@@ -168,10 +162,7 @@ def _report(installation: Installation, seen: Readiness) -> ReadinessReport:
 
 def _part(check: Check) -> PartLine:
     return PartLine(
-        part=check.part,
-        verdict=_readiness(check),
-        found=check.found,
-        what_to_do=check.what_to_do,
+        part=check.part, verdict=_readiness(check), found=check.found, what_to_do=check.what_to_do
     )
 
 

@@ -27,14 +27,7 @@ from standfast.usecases.continuity.calendar import calendar
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.exercises.tested_playbooks import last_tested
-from standfast.usecases.health.check_results import (
-    Check,
-    fail,
-    lacking,
-    ok,
-    unmeasured,
-    warn,
-)
+from standfast.usecases.health.check_results import Check, fail, lacking, ok, unmeasured, warn
 from standfast.usecases.health.installation_check import check_part
 from standfast.usecases.people.second_factors import second_factors
 from standfast.usecases.people.staff_access import leavers

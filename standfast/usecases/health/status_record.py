@@ -73,11 +73,7 @@ class UnstampedEvidence:
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
-        return {
-            "count": self.count,
-            "incident": self.incident,
-            "since": timestamp(self.since),
-        }
+        return {"count": self.count, "incident": self.incident, "since": timestamp(self.since)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,7 @@ from standfast.usecases.triggers.on_call_pages import notification_obstacle
 def _triggers(ground: Ground) -> Iterator[Check]:
     if not triggers_of(ground.config):
         yield lacking(
-            "triggers",
-            "no trigger is set up: no alert opens an incident",
-            "add [triggers.NAME]",
+            "triggers", "no trigger is set up: no alert opens an incident", "add [triggers.NAME]"
         )
     for name, trigger in triggers_of(ground.config).items():
         found = [*_broken(ground, trigger)]

@@ -115,10 +115,7 @@ def notice_preview(whole: Expansion, verb: str, procedure: str) -> Expansion:
         "refused": refused,
     }
     draft = Draft(
-        verb=verb,
-        connector=procedure,
-        target=f"{procedure}:{notice.template}",
-        details=details,
+        verb=verb, connector=procedure, target=f"{procedure}:{notice.template}", details=details
     )
     return Expansion(drafts=(draft,), notice=notice, reason=whole.reason)
 
@@ -196,9 +193,5 @@ def _held_recipient(prepared: Prepared, person: Recipient, sender: str, default:
 
 def _refused_recipient(sender: str, target: str, reason: str) -> Draft:
     return Draft(
-        verb=SEND,
-        connector=sender,
-        target=target,
-        state=EffectState.REFUSED,
-        reason=reason,
+        verb=SEND, connector=sender, target=target, state=EffectState.REFUSED, reason=reason
     )

@@ -126,11 +126,7 @@ def expand(
         raise UsageError(f"step {step.name!r}: {step.action!r} cannot be a step of its own")
     planner = StepPlanner(step=step, state=state, outside=outside, token_of=token_of)
     return add_required_approvals(
-        step,
-        plan(arguments, planner),
-        outside,
-        is_signed=is_signed,
-        locked_today=locked_today,
+        step, plan(arguments, planner), outside, is_signed=is_signed, locked_today=locked_today
     )
 
 

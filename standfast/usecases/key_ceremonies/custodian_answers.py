@@ -67,8 +67,7 @@ def note_asked(
     """Record a challenge and its recipients (fingerprint, name)."""
     people: list[Json] = [[fingerprint, name] for fingerprint, name in custodians]
     _note(
-        folder,
-        {"event": "asked", "at": timestamp(now), "challenge": sha256, "custodians": people},
+        folder, {"event": "asked", "at": timestamp(now), "challenge": sha256, "custodians": people}
     )
 
 

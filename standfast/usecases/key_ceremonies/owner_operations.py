@@ -111,9 +111,7 @@ def open_stores(config_file: Path, env: Mapping[str, str], clock: Now = system_c
     """Load the configuration; open no store yet."""
     config = load(config_file)
     return Stores(
-        config=config,
-        resolver=SystemResolver(env=env, base_dir=config.folder),
-        clock=clock,
+        config=config, resolver=SystemResolver(env=env, base_dir=config.folder), clock=clock
     )
 
 

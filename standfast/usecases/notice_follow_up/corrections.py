@@ -93,8 +93,7 @@ def correct(
         expansion = add_required_approvals(
             step,
             Expansion(
-                telling=plan,
-                reason="; ".join((*prepared.warnings, f"corrects {step_name}")),
+                telling=plan, reason="; ".join((*prepared.warnings, f"corrects {step_name}"))
             ),
             outside,
             is_signed=incident.is_signed and requested_by == incident.opened_by,

@@ -287,12 +287,7 @@ def _counts(audience: Audience) -> dict[str, int]:
 
 
 def _note(installation: Installation, notice: str, audience: str, number: int, reason: str) -> None:
-    detail: JsonObject = {
-        "notice": notice,
-        "audience": audience,
-        "count": number,
-        "reason": reason,
-    }
+    detail: JsonObject = {"notice": notice, "audience": audience, "count": number, "reason": reason}
     with installation.ledger.database.write(
         actor=installation.actor,
         subject="notices",

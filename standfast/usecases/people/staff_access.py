@@ -234,9 +234,7 @@ def _observed(
 
 
 def _access(
-    member: Member,
-    names: Mapping[str, Sequence[str]],
-    states: Mapping[str, AccountState | str],
+    member: Member, names: Mapping[str, Sequence[str]], states: Mapping[str, AccountState | str]
 ) -> list[Access]:
     found: list[Access] = []
     for directory, asked in names.items():

@@ -28,13 +28,7 @@ from standfast.adapters.clients.ldap.entries import LdapEntry, own_name
 from standfast.config import Config
 from standfast.config.sections.account_servers import ActiveDirectoryConfig, OpenldapDirectoryConfig
 from standfast.config.sections.accounts import ScimDirectoryConfig
-from standfast.errors import (
-    ConfigurationError,
-    FileInvalid,
-    Problem,
-    Unavailable,
-    UsageError,
-)
+from standfast.errors import ConfigurationError, FileInvalid, Problem, Unavailable, UsageError
 from standfast.http_client import HttpClient
 from standfast.ledger.people.staff_list import Member
 from standfast.notices.mail_addresses import parse_address

@@ -6,12 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from standfast.config import Config
-from standfast.errors import (
-    ConfigurationError,
-    PlaybookInvalid,
-    Problem,
-    UsageError,
-)
+from standfast.errors import ConfigurationError, PlaybookInvalid, Problem, UsageError
 from standfast.notices.template_folder import template_names
 from standfast.playbook.cacao import is_cacao
 from standfast.playbook.cacao.importer import import_cacao

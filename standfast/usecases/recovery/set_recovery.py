@@ -179,10 +179,7 @@ class _SetRecovery:
             else None,
         )
         self._journal.write(
-            RECOVERED,
-            point=recovered.point,
-            rto_ms=recovered.rto_ms,
-            rpo_ms=recovered.rpo_ms,
+            RECOVERED, point=recovered.point, rto_ms=recovered.rto_ms, rpo_ms=recovered.rpo_ms
         )
         return recovered
 
@@ -280,12 +277,7 @@ class _SetRecovery:
                 (tree / target.source).symlink_to(target.replacement.staging / target.source)
             for service_name, service in named.items():
                 checks += run_checks(
-                    service_name,
-                    service,
-                    tree,
-                    sources,
-                    databases,
-                    self._installation.clock,
+                    service_name, service, tree, sources, databases, self._installation.clock
                 )
         failed = [check for check in checks if check.state is CheckState.FAILED]
         if failed:

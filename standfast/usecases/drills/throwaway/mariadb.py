@@ -142,10 +142,7 @@ class ThrowawayMariadb(ThrowawayServer):
         )
         self._client = folder / "client"
         self._server = MariadbServer(
-            host=str(folder / _SOCKET),
-            user=_USER,
-            programs=programs.client_folder,
-            hidden=hidden,
+            host=str(folder / _SOCKET), user=_USER, programs=programs.client_folder, hidden=hidden
         )
         self.target = _DrillTarget(self._server, self._client)
 

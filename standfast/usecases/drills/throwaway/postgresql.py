@@ -151,11 +151,7 @@ class ThrowawayPostgresql(ThrowawayServer):
         self._serve(self._programs, data, SETTINGS, START_SECONDS)
 
     def _serve(
-        self,
-        programs: PostgresqlPrograms,
-        data: Path,
-        settings: Mapping[str, str],
-        seconds: float,
+        self, programs: PostgresqlPrograms, data: Path, settings: Mapping[str, str], seconds: float
     ) -> None:
         """Start the server with these settings, and wait until it answers."""
         settings = {**settings, "unix_socket_directories": str(self.process.folder)}
