@@ -20,7 +20,12 @@ from standfast.config.sections.account_servers import (
     PostgresqlDirectoryConfig,
     RedisDirectoryConfig,
 )
-from standfast.config.sections.server_settings import BURST, PER_SECOND, VERIFY_TLS
+from standfast.config.sections.server_settings import (
+    BURST,
+    PER_SECOND,
+    VERIFY_TLS,
+    AwsAccessConfig,
+)
 from standfast.config.value_types import (
     Line,
     Place,
@@ -162,31 +167,10 @@ class GlewlwydConfig(ProviderCalledConfig):
     )
 
 
-class AwsConfig(CalledConfig):
-    """Region, credentials and other settings of calls to AWS."""
+class AwsConfig(CalledConfig, AwsAccessConfig):
+    """Settings of calls to AWS."""
 
-    region: Line = Field(default="us-east-1", description="The AWS region.", examples=["eu-west-2"])
-    access_key_id: Text | None = Field(
-        default=None,
-        description="The id of an access key. Default: this machine's own identity, as the AWS "
-        "SDK finds it.",
-        examples=["AKIAIOSFODNN7EXAMPLE"],
-    )
-    secret_access_key: SecretReference | None = Field(
-        default=None, description="The secret of that key.", examples=["env:STANDFAST_AWS_SECRET"]
-    )
-    endpoint_url: WebAddress | None = Field(
-        default=None,
-        description="Another address than AWS's own, such as a VPC endpoint.",
-        examples=["https://vpce-0123.iam.example.com"],
-    )
     workers: Workers = Field(default=8, description="Concurrent calls.")
-
-    @model_validator(mode="after")
-    def check(self) -> Self:
-        if (self.access_key_id is None) is not (self.secret_access_key is None):
-            raise ValueError("set both `access_key_id` and `secret_access_key`, or neither")
-        return self
 
 
 class AwsIamConfig(AwsConfig):

@@ -28,11 +28,7 @@ from standfast.config.sections.procedures import ProcedureName
 from standfast.config.sections.recovery import RecoveryTargetConfig
 from standfast.config.sections.retention import KeepingConfig
 from standfast.config.sections.server_settings import (
-    S3_CA_FILE,
-    S3_ENDPOINT,
-    S3_REGION,
-    S3_SECRET,
-    S3_SESSION_TOKEN,
+    BucketConfig,
 )
 from standfast.config.value_types import (
     CronSchedule,
@@ -45,7 +41,6 @@ from standfast.config.value_types import (
     Place,
     SecretReference,
     TimeZone,
-    WebAddress,
 )
 
 
@@ -202,7 +197,7 @@ class InstallationCopyConfig(Section):
     )
 
 
-class S3Config(Section):
+class S3Config(BucketConfig):
     """An S3 bucket as the vault, instead of the folder.
 
     deploy/s3/README.md describes its setup.
@@ -218,17 +213,12 @@ class S3Config(Section):
         "`AWS_` variables, `~/.aws` and instance roles are not used.",
         examples=["file:keys/s3-access-key-id"],
     )
-    secret_access_key: SecretReference = S3_SECRET
-    session_token: SecretReference | None = S3_SESSION_TOKEN
     prefix: ObjectPrefix = Field(
         default="",
         description="The beginning of every object name, if the bucket has other content; it "
         "ends with a slash.",
         examples=["call-centre/"],
     )
-    region: Line = S3_REGION
-    endpoint_url: WebAddress | None = S3_ENDPOINT
-    ca_file: Place | None = S3_CA_FILE
     requires_lock: bool = Field(
         default=True,
         description="Refuse a bucket that does not lock its objects: in such a bucket, an "

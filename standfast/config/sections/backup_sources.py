@@ -19,11 +19,7 @@ from standfast.config.sections.server_settings import (
     MARIADB_TLS,
     POSTGRESQL_PASSWORD,
     POSTGRESQL_TLS,
-    S3_CA_FILE,
-    S3_ENDPOINT,
-    S3_REGION,
-    S3_SECRET,
-    S3_SESSION_TOKEN,
+    BucketConfig,
     MariadbTls,
     PostgresqlTls,
 )
@@ -35,7 +31,6 @@ from standfast.config.value_types import (
     Place,
     Port,
     SecretReference,
-    WebAddress,
 )
 
 
@@ -158,25 +153,15 @@ class MariadbSourceConfig(Section):
     )
 
 
-class S3SourceConfig(Section):
+class S3SourceConfig(BucketConfig):
     """Objects below a prefix of an S3 bucket, each as one file."""
 
     kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.")
     name: Name = Field(
         description="The name of the folder in the restored tree.", examples=["recordings"]
     )
-    bucket: Line = Field(description="The bucket.", examples=["example-recordings"])
     prefix: KeyPrefix = Field(
         default="",
         description="The beginning of the keys. A slash at the end limits it to one folder.",
         examples=["calls/2026/"],
     )
-    access_key_id: SecretReference = Field(
-        description="The id of an access key that may list the bucket and read these objects.",
-        examples=["file:keys/recordings-access-key-id"],
-    )
-    secret_access_key: SecretReference = S3_SECRET
-    session_token: SecretReference | None = S3_SESSION_TOKEN
-    region: Line = S3_REGION
-    endpoint_url: WebAddress | None = S3_ENDPOINT
-    ca_file: Place | None = S3_CA_FILE

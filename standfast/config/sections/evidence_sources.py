@@ -16,11 +16,8 @@ from standfast.config.sections.server_settings import (
     CA_FILE,
     POSTGRESQL_PASSWORD,
     POSTGRESQL_TLS,
-    S3_CA_FILE,
-    S3_ENDPOINT,
-    S3_REGION,
-    S3_SECRET,
-    S3_SESSION_TOKEN,
+    AwsAccessConfig,
+    BucketConfig,
     PostgresqlTls,
 )
 from standfast.config.value_types import (
@@ -33,7 +30,6 @@ from standfast.config.value_types import (
     Port,
     SecretReference,
     Text,
-    WebAddress,
     like,
 )
 
@@ -185,8 +181,8 @@ class GoogleWorkspaceEvidenceConfig(AccountLogConfig):
     )
 
 
-class CloudwatchEvidenceConfig(PagedLogConfig):
-    """Log groups of CloudWatch Logs."""
+class CloudwatchEvidenceConfig(PagedLogConfig, AwsAccessConfig):
+    """Log groups of CloudWatch Logs; the key may call logs:FilterLogEvents."""
 
     kind: Literal["cloudwatch"] = Field(description="Log groups of Amazon CloudWatch Logs.")
     log_groups: Annotated[Items[Line], Field(min_length=1)] = Field(
@@ -198,27 +194,6 @@ class CloudwatchEvidenceConfig(PagedLogConfig):
         "of an account. Default: all.",
         examples=['"m.keller"'],
     )
-    region: Line = Field(default="us-east-1", description="The AWS region.", examples=["eu-west-2"])
-    access_key_id: Text | None = Field(
-        default=None,
-        description="The id of an access key that may call logs:FilterLogEvents. Default: this "
-        "machine's own identity, as the AWS SDK finds it.",
-        examples=["AKIAIOSFODNN7EXAMPLE"],
-    )
-    secret_access_key: SecretReference | None = Field(
-        default=None, description="The secret of that key.", examples=["env:STANDFAST_AWS_SECRET"]
-    )
-    endpoint_url: WebAddress | None = Field(
-        default=None,
-        description="Another address than AWS's own, such as a VPC endpoint.",
-        examples=["https://logs.eu-west-2.amazonaws.com"],
-    )
-
-    @model_validator(mode="after")
-    def check(self) -> Self:
-        if (self.access_key_id is None) is not (self.secret_access_key is None):
-            raise ValueError("set both `access_key_id` and `secret_access_key`, or neither")
-        return self
 
 
 class AmazonConnectEvidenceConfig(DirectoryLogConfig):
@@ -293,11 +268,10 @@ class PostgresqlEvidenceConfig(Section):
         return self
 
 
-class S3EvidenceConfig(Section):
+class S3EvidenceConfig(BucketConfig):
     """Objects of an S3 bucket, such as the files of CloudTrail."""
 
     kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.")
-    bucket: Line = Field(description="The bucket.", examples=["example-cloudtrail"])
     prefix: KeyPrefix = Field(
         default="",
         description="The beginning of the keys. A slash at the end limits it to one folder.",
@@ -308,15 +282,6 @@ class S3EvidenceConfig(Section):
         description="The hours before the freeze: older objects, by their last change, are left "
         "out and counted.",
     )
-    access_key_id: SecretReference = Field(
-        description="The id of an access key that may list the bucket and read these objects.",
-        examples=["file:keys/cloudtrail-access-key-id"],
-    )
-    secret_access_key: SecretReference = S3_SECRET
-    session_token: SecretReference | None = S3_SESSION_TOKEN
-    region: Line = S3_REGION
-    endpoint_url: WebAddress | None = S3_ENDPOINT
-    ca_file: Place | None = S3_CA_FILE
     timeout_seconds: CollectionSeconds = Field(
         default=3600, description="Time limit. After it the other objects are recorded as missing."
     )
