@@ -81,7 +81,7 @@ def _instances(
 def _live(path: tuple[str, ...], table: Table, here: JsonObject) -> str:
     lines = [_prose(table.model.__doc__ or ""), f"[{_dotted(path)}]"]
     for key, field in table.keys.items():
-        if key == "kind":
+        if key == "kind" and table.kind:
             lines.append(f"kind = {toml(table.kind)}")
             continue
         lines.append(_prose(field.description or ""))
@@ -96,7 +96,7 @@ def _example(path: tuple[str, ...], table: Table) -> str:
     lines = [_prose(table.model.__doc__ or ""), f"#[{_dotted(path)}]"]
     for key, field in table.keys.items():
         if field.is_required():
-            value = table.kind if key == "kind" else _shown(field)
+            value = table.kind if key == "kind" and table.kind else _shown(field)
             lines.extend(f"#{line}" for line in _setting(key, value))
     return "\n".join(lines) + "\n"
 

@@ -53,8 +53,13 @@ def _below(
         for key, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
         if not inner[key] or any(ITEM in steps for steps, _ in inner[key])
     }
+    kinds = kinds_of(model)
     yield Table(
-        path=path, kind="".join(kinds_of(model)), model=model, keys=keys, is_optional=is_optional
+        path=path,
+        kind=kinds[0] if len(kinds) == 1 else "",  # several: an ordinary key of one table
+        model=model,
+        keys=keys,
+        is_optional=is_optional,
     )
     for key, field in fields.items():
         may_lack = field.default is None
