@@ -1,14 +1,13 @@
 """`standfast evidence review`: one timeline of the frozen logs."""
 
 import ipaddress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import FilePath, sign_in_options
+from standfast.cli.parsing.parameters import FilePath, parse_time, sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import signed_in
@@ -94,8 +93,8 @@ def review(
     selection = Selection(
         accounts=frozenset(map(str.casefold, accounts)),
         networks=tuple(map(_network, addresses)),
-        since=_time(since, "--from"),
-        until=_time(until, "--until"),
+        since=parse_time(since, "--from"),
+        until=parse_time(until, "--until"),
         sources=frozenset(sources),
         contains=contains.casefold(),
     )
@@ -194,13 +193,3 @@ def _network(text: str) -> "ipaddress.IPv4Network | ipaddress.IPv6Network":
         raise UsageError(
             f"--address {text!r}: not an address or a network. Write 203.0.113.9 or 203.0.113.0/24"
         ) from None
-
-
-def _time(text: str, option: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: not a time. Write 2026-11-25T02:00:00Z") from None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)

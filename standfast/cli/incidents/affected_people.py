@@ -7,7 +7,7 @@ import click
 
 from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import Group, command
-from standfast.cli.parsing.parameters import FilePath, parse_values, sign_in_options
+from standfast.cli.parsing.parameters import FilePath, parse_time, parse_values, sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import signed_in
@@ -25,12 +25,34 @@ if TYPE_CHECKING:
         ExitStatus.DONE: "the list is frozen, and its numbers are stated for the legal clocks",
         ExitStatus.USAGE: "there is no such incident or source, or nobody is in it",
         ExitStatus.REFUSED: "the incident is closed",
+        ExitStatus.DAMAGED: "frozen logs differ from their seal; the list is made from the others",
     },
     example="standfast incident affected add inc-2026-0001 --csv people.csv --exposed 'name, iban'",
 )
 @incident_argument
 @click.option("--csv", type=FilePath(), help="A CSV file with a heading line, one person a line.")
 @click.option("--query", "audience", metavar="NAME", help="The audience [audiences.NAME] instead.")
+@click.option(
+    "--from-review",
+    is_flag=True,
+    help="The people whose records the incident's accounts used, by the frozen logs.",
+)
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    help="With --from-review: an account; by default the locked ones.",
+)
+@click.option(
+    "--from",
+    "since",
+    default="",
+    metavar="TIME",
+    help="With --from-review: from this time on (UTC).",
+)
+@click.option(
+    "--until", default="", metavar="TIME", help="With --from-review: up to this time (UTC)."
+)
 @click.option(
     "--column",
     "columns",
@@ -50,6 +72,10 @@ def add(
     incident: str | None,
     csv: Path | None,
     audience: str | None,
+    from_review: bool,
+    accounts: tuple[str, ...],
+    since: str,
+    until: str,
     columns: tuple[str, ...],
     exposed: str,
     place: str,
@@ -60,11 +86,17 @@ def add(
     The list is frozen and encrypted in the ledger. A step with `audience: affected` notifies the
     people on it, after an approval.
     """
+    from standfast.evidence.log_timeline import Selection
+    from standfast.usecases.evidence.affected_records import add_affected_by_records
     from standfast.usecases.notices.affected_people import Listing, add_affected
 
-    if (csv is None) == (audience is None):
-        raise UsageError("affected people: name one source. Add --csv FILE or --query NAME")
-    if audience is not None and columns:
+    if [csv is None, audience is None, not from_review].count(False) != 1:
+        raise UsageError(
+            "affected people: name one source. Add --csv FILE, --query NAME or --from-review"
+        )
+    if not from_review and (accounts or since or until):
+        raise UsageError("arguments: only --from-review takes --account, --from and --until")
+    if csv is None and columns:
         raise UsageError("--column: only a CSV file has headings. Name columns in the query")
     listing = Listing(
         csv=csv,
@@ -75,27 +107,52 @@ def add(
         replaces=replaces,
     )
     with open_incident(call, incident) as (installation, incident_id, _):
-        added = add_affected(installation, incident_id, listing, by=signed_in(call, installation))
-    people = added.listed.people if added.listed else 0
-    number = f" (list {added.listed.number}, SHA-256 {added.listed.digest})" if added.listed else ""
-    who = counted(people, "person", "people")
-    lines: list[Line] = [f"{who} added to the affected people of {incident_id}{number}."]
-    if added.repeated:
-        lines.append(f"{counted(added.repeated, 'row')} not added: the person is listed already.")
+        person = signed_in(call, installation)
+        if from_review:
+            selection = Selection(
+                accounts=frozenset(map(str.casefold, accounts)),
+                since=parse_time(since, "--from"),
+                until=parse_time(until, "--until"),
+            )
+            found = add_affected_by_records(
+                installation, incident_id, listing, selection, by=person
+            )
+            lists, status = found.added, found.review.exit_status
+        else:
+            lists = [add_affected(installation, incident_id, listing, by=person)]
+            status = ExitStatus.DONE
+    lines: list[Line] = []
+    for added in lists:
+        people = added.listed.people if added.listed else 0
+        number = (
+            f" (list {added.listed.number}, SHA-256 {added.listed.digest})" if added.listed else ""
+        )
+        who = counted(people, "person", "people")
+        lines.append(f"{who} added to the affected people of {incident_id}{number}.")
+    repeated = sum(added.repeated for added in lists)
+    if repeated:
+        lines.append(f"{counted(repeated, 'row')} not added: the person is listed already.")
+    report, without_duty = lists[-1].report, lists[-1].places_without_duty
     lines += [
         f"{counted(count, 'person', 'people')} in {name!r}: no legal clock counts this place. "
         "`standfast deadline places` lists the places."
-        for name, count in added.places_without_duty.items()
+        for name, count in without_duty.items()
     ]
+    if status is ExitStatus.DAMAGED:
+        lines.append(
+            "DAMAGED: some logs were left out; "
+            f"`standfast evidence review {incident_id}` names them."
+        )
     return call.say(
         {
             "incident": incident_id,
-            "added": people,
-            "repeated": added.repeated,
-            "places_without_duty": dict(added.places_without_duty),
-            **_document(added.report),
+            "added": sum(added.listed.people for added in lists if added.listed),
+            "repeated": repeated,
+            "places_without_duty": dict(without_duty),
+            **_document(report),
         },
-        [*lines, "", *_lines(added.report)],
+        [*lines, "", *_lines(report)],
+        status,
     )
 
 

@@ -4,8 +4,9 @@
     affected_audience(installation, incident)   # the audience `affected` of a notice
 
 Rules
-- The list is read as an audience is: from a CSV file, or from an audience of the configuration. It
-  is frozen at once, and the notice never reads the source again.
+- The list is read as an audience is: from a CSV file, from an audience of the configuration, or
+  from frozen logs (`usecases.evidence.affected_records`). It is frozen at once, and the notice
+  never reads the source again.
 - The column `exposed` names the data of a person that was exposed, and `place` the jurisdiction in
   which the person lives. Both have a default for rows without them.
 - Every affected person counts, including one that cannot be notified. A row that repeats a mailbox
@@ -57,10 +58,16 @@ class Listing:
     csv: Path | None = None
     columns: Mapping[str, str] | None = None  # our name to the heading of the file
     audience: str | None = None  # of the configuration, instead of a file
+    review: Audience | None = None  # the people whose records a review found, instead of both
     exposed: str = ""
     place: str = ""
     why: str = WHY
     replaces: bool = False
+
+    @property
+    def source(self) -> str:
+        """The source in words."""
+        return "frozen logs" if self.review is not None else self.audience or str(self.csv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +134,7 @@ def add_affected(
     author, listed = by or installation.actor, None
     if kept:
         summary: JsonObject = {
-            "source": listing.audience or str(listing.csv),
+            "source": listing.source,
             "source_sha256": source,
             "fields": dict(fields),
             "places": dict(places),
@@ -225,6 +232,8 @@ def people_entries(audience: Audience, listing: Listing) -> Iterator[list[Any]]:
 
 
 def _read(installation: Installation, incident_id: str, listing: Listing) -> Audience:
+    if listing.review is not None:
+        return listing.review
     if listing.audience is not None:
         row = installation.ledger.incidents.get(incident_id)
         if row.mode is Mode.EXERCISE:

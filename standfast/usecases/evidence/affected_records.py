@@ -1,0 +1,108 @@
+"""Affected people by frozen logs: owners of the records accounts used.
+
+Rules
+- `[review.records.NAME]` says how the logs name a record, what it exposes, and in which audience
+  its person is. Each kind of record becomes one frozen list, as a CSV file would.
+- Without accounts to search for, those count that the incident locked.
+- A record without a person in its audience counts as a person that cannot be notified.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from standfast.errors import UsageError
+from standfast.evidence.log_timeline import Marks, Selection
+from standfast.notices.audience import Audience, Rejected, people_spool
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.log_review import (
+    LogReview,
+    ReviewRequest,
+    collected_logs,
+    record_finder,
+)
+from standfast.usecases.notices.affected_people import Added, Listing, add_affected
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffectedByRecords:
+    """The lists that a review added, and the review itself."""
+
+    added: Sequence[Added]  # one for each kind of record that was used
+    review: LogReview
+
+
+def add_affected_by_records(
+    installation: Installation,
+    incident_id: str,
+    listing: Listing,
+    selection: Selection,
+    *,
+    by: str | None = None,
+) -> AffectedByRecords:
+    """Freeze the owners of the records that accounts used, by frozen logs.
+
+    Raise UsageError without configured records, accounts or results, and StandfastError if the logs
+    cannot be read.
+    """
+    finder = record_finder(installation)
+    if finder is None:
+        raise UsageError(
+            "affected people: the configuration does not say how logs name records. Add "
+            "[review.records.NAME]."
+        )
+    if not selection.accounts:
+        locked = installation.ledger.effects.locked_targets(incident_id)
+        names = (target.partition(":")[2].casefold() for target in locked)
+        selection = replace(selection, accounts=frozenset(names))
+    if not selection.accounts:
+        raise UsageError(
+            f"affected people: {incident_id} has locked no account. Name the accounts with "
+            "--account."
+        )
+    keys: dict[str, set[str]] = defaultdict(set)
+    request = ReviewRequest(selection=selection)
+    marks = Marks(selection=selection, records=finder)
+    with collected_logs(installation, incident_id, request, marks) as (review, events):
+        for event in events:
+            if event.is_selected:
+                for record in event.records:
+                    kind, _, key = record.partition(" ")
+                    keys[kind].add(key)
+    if not keys:
+        raise UsageError(
+            "affected people: the selected accounts used no records. Check the accounts, and "
+            "`pattern` in [review.records]."
+        )
+    added: list[Added] = []
+    for kind, used in sorted(keys.items()):
+        people = _people(installation, incident_id, kind, used)
+        exposed = listing.exposed or installation.config.review.records[kind].exposed
+        each = replace(
+            listing,
+            exposed=exposed,
+            review=people,
+            replaces=listing.replaces and not added,
+        )
+        added.append(add_affected(installation, incident_id, each, by=by))
+    return AffectedByRecords(added=added, review=review)
+
+
+def _people(installation: Installation, incident_id: str, kind: str, used: set[str]) -> Audience:
+    """Return the people of the used records of one kind."""
+    name = installation.config.review.records[kind].audience
+    recipients, held = people_spool(), people_spool()
+    left = {key.casefold() for key in used}
+    if name is not None:
+        row = installation.ledger.incidents.get(incident_id)
+        audience = installation.outside(row).audience(name)
+        for spool, people in ((recipients, audience.recipients), (held, audience.held)):
+            for person in people:
+                if person.key.casefold() in left:
+                    left.discard(person.key.casefold())
+                    spool.append(person)
+    rejected = [
+        Rejected(row_number=number, reason=f"{kind} {key}: has no address in an audience")
+        for number, key in enumerate(sorted(left), 1)
+    ]
+    return Audience(recipients=recipients, held=held, rejected=rejected)
