@@ -200,6 +200,15 @@ def like(pattern: str, meaning: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+PublicKey = Annotated[
+    str,
+    like(
+        r"(age1[a-z0-9]+|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+)( [^\x00-\x1f]*)?",
+        "a public key is written like age1…, ssh-ed25519 … or ssh-rsa …",
+    ),
+]
+
+
 _NAME = r"[a-z][a-z0-9_-]{0,63}"
 Name = Annotated[
     str, like(_NAME, "a name has lower-case letters, digits, - and _, and begins with a letter")

@@ -162,17 +162,17 @@ def inspect_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
 
 def _pieces(folder: Path, name: str, manifest: Manifest) -> Iterator[Piece]:
     files = {
-        item.sha256: item
+        item.stored_sha256: item
         for item in manifest.items
         if item.kind is Kind.FILE and ".." not in item.location.split("/")
     }
     for sha256, item in files.items():
-        for number, start in enumerate(range(0, item.size_bytes, PIECE_BYTES), 1):
+        for number, start in enumerate(range(0, item.stored_size_bytes, PIECE_BYTES), 1):
             yield Piece(
                 name=f"{name}/files/{sha256}/{number:08}",
                 file=folder / FILES_FOLDER / item.location,
                 start=start,
-                size_bytes=min(PIECE_BYTES, item.size_bytes - start),
+                size_bytes=min(PIECE_BYTES, item.stored_size_bytes - start),
             )
 
 

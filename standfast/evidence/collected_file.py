@@ -9,11 +9,10 @@ Rules
 - A failure to write is `StorageError`.
 """
 
-import hashlib
 import os
-from pathlib import Path
 from typing import Self
 
+from standfast.evidence.item_file import ItemFolder, ItemWriter
 from standfast.evidence.manifest import Item, Kind
 from standfast.evidence.private_files import make_private
 from standfast.evidence.tree_copy import storing
@@ -24,14 +23,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 class CollectedFile:
     """One new file below the folder `files`; `path` is that of its item."""
 
-    def __init__(self, files: Path, path: str) -> None:
+    def __init__(self, files: ItemFolder, path: str) -> None:
         self._path = path
-        self._hashed = hashlib.sha256()
-        self.size_bytes = 0
-        self._place = files / path.lstrip("/")
+        self._place = files.place(path)
         with storing():
             make_private(self._place.parent)
             self._stream = os.fdopen(os.open(self._place, _NEW, 0o600), "wb")
+            self._writer = ItemWriter(self._stream.write, files.key)
 
     def __enter__(self) -> Self:
         return self
@@ -40,12 +38,15 @@ class CollectedFile:
         with storing():
             self._stream.close()
 
+    @property
+    def size_bytes(self) -> int:
+        """Return the number of bytes that were collected so far."""
+        return self._writer.size_bytes
+
     def write(self, block: bytes) -> None:
         """Append a block."""
-        self._hashed.update(block)
-        self.size_bytes += len(block)
         with storing():
-            self._stream.write(block)
+            self._writer.write(block)
 
     def item(self, missing: str = "") -> Item:
         """Synchronise the file and return its item.
@@ -58,15 +59,10 @@ class CollectedFile:
                 self._place.unlink()
             return unread(self._path, missing)
         with storing():
+            digests = self._writer.finish()
             self._stream.flush()
             os.fsync(self._stream.fileno())
-        return Item(
-            path=self._path,
-            kind=Kind.FILE,
-            size_bytes=self.size_bytes,
-            sha256=self._hashed.hexdigest(),
-            reason=missing,
-        )
+        return Item(path=self._path, kind=Kind.FILE, reason=missing, **digests)
 
 
 def unread(path: str, reason: str) -> Item:

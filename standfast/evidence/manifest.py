@@ -22,6 +22,7 @@ from standfast.evidence.host_clock import HostClock
 from standfast.records import JsonObject, canonical
 
 FORMAT = "standfast-evidence/1"
+ENCRYPTED_FORMAT = "standfast-evidence/2"  # its items are encrypted
 
 
 class Kind(StrEnum):
@@ -46,6 +47,8 @@ class Item:
     path_bytes: str = ""  # base64, only if the path is not UTF-8
     size_bytes: int = 0
     sha256: str = ""
+    sealed_size_bytes: int = 0  # of the encrypted file; 0 if the item is not encrypted
+    sealed_sha256: str = ""
     link_target: str = ""
     modified: str = ""
     accessed: str = ""
@@ -62,6 +65,16 @@ class Item:
         raw = base64.b64decode(self.path_bytes) if self.path_bytes else self.path.encode()
         return os.fsdecode(raw).lstrip("/")
 
+    @property
+    def stored_size_bytes(self) -> int:
+        """Return the size of the stored file."""
+        return self.sealed_size_bytes if self.sealed_sha256 else self.size_bytes
+
+    @property
+    def stored_sha256(self) -> str:
+        """Return the hash of the stored file."""
+        return self.sealed_sha256 or self.sha256
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -76,6 +89,14 @@ class Counts:
     incomplete: int  # files of which a part is missing
     changed: int
     excluded: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encryption:
+    """Encryption of the items of one folder."""
+
+    custodians: tuple[str, ...]  # public keys; each of them opens the data key alone
+    key_sha256: str  # of the wrapped data key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +117,7 @@ class Manifest:
     excluded: int
     items: tuple[Item, ...]
     clock: HostClock | None = None  # None: it was not recorded
+    encryption: Encryption | None = None
 
     @property
     def counts(self) -> Counts:
@@ -118,8 +140,10 @@ class Manifest:
         body["items"] = [_without_blanks(item) for item in body["items"]]
         if self.clock is None:
             del body["clock"]
+        if self.encryption is None:
+            del body["encryption"]
         written: JsonObject = {
-            "format": FORMAT,
+            "format": ENCRYPTED_FORMAT if self.encryption else FORMAT,
             "tool": "standfast",
             "method": "copied and hashed with SHA-256 in one pass",
             **body,
@@ -131,7 +155,7 @@ def read_manifest(raw: bytes) -> Manifest:
     """Decode the output of `Manifest.as_bytes`; raise `Damaged` if invalid."""
     try:
         body = json.loads(raw)
-        is_ours = body.pop("format") == FORMAT
+        written_format = body.pop("format")
         del body["tool"], body["method"]
         body["paths"] = tuple(map(str, body["paths"]))
         body["exclude"] = tuple(map(str, body["exclude"]))
@@ -140,11 +164,16 @@ def read_manifest(raw: bytes) -> Manifest:
         )
         if "clock" in body:
             body["clock"] = HostClock(**body["clock"])
+        if "encryption" in body:
+            keys = body["encryption"]
+            body["encryption"] = Encryption(
+                custodians=tuple(map(str, keys["custodians"])), key_sha256=str(keys["key_sha256"])
+            )
         manifest = Manifest(**body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged("the manifest cannot be read as the format this program writes") from error
-    if not is_ours:
-        raise Damaged(f"the manifest is not in the format {FORMAT}")
+    if written_format != (ENCRYPTED_FORMAT if manifest.encryption else FORMAT):
+        raise Damaged(f"the manifest is not in the format {FORMAT} or {ENCRYPTED_FORMAT}")
     return manifest
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.dsse.json"
 STAMP_FILE = "seal.tsr"  # written by `time_stamp_file`
+KEY_FILE = "key.age"  # written by `wrapped_key`
 CUSTODY_FILE = "custody.jsonl"  # written by `custody`
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:standfast:evidence:1"
@@ -105,7 +106,12 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
     changed = [
         f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(folder, item))
     ]
-    return [*changed, *_strangers(folder / FILES_FOLDER, manifest), *_beside(folder)]
+    return [
+        *changed,
+        *_key_problems(folder, manifest),
+        *_strangers(folder / FILES_FOLDER, manifest),
+        *_beside(folder),
+    ]
 
 
 def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
@@ -176,6 +182,18 @@ def _differs(folder: Path, item: Item) -> str:
     return "" if is_same else "is no longer the link it was"
 
 
+def _key_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    if manifest.encryption is None:
+        return
+    try:
+        wrapped = (folder / KEY_FILE).read_bytes()
+    except OSError as error:
+        yield f"{KEY_FILE}: cannot be read: {error.strerror}"
+        return
+    if hashlib.sha256(wrapped).hexdigest() != manifest.encryption.key_sha256:
+        yield f"{KEY_FILE}: is not the one that was sealed"
+
+
 def _strangers(files: Path, manifest: Manifest) -> Iterator[str]:
     known = {item.location for item in manifest.items}
     for place, folders, names in os.walk(files):
@@ -188,7 +206,7 @@ def _strangers(files: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _beside(folder: Path) -> Iterator[str]:
-    ours = {MANIFEST_FILE, SEAL_FILE, STAMP_FILE, FILES_FOLDER, CUSTODY_FILE}
+    ours = {MANIFEST_FILE, SEAL_FILE, STAMP_FILE, FILES_FOLDER, CUSTODY_FILE, KEY_FILE}
     for name in sorted({place.name for place in folder.iterdir()} - ours):
         yield f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: is no part of the evidence"
 

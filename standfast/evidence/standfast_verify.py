@@ -9,6 +9,7 @@ FOLDER contains the evidence of an incident (below it SOURCE/TOKEN), or is one s
 Obtain the keys by another way than the evidence, such as a report on paper. --witness FILE compares
 the timeline with the signed heads that a witness received. --stamp-roots FILE verifies time stamps:
 FILE contains the root certificates (PEM) of the authorities; the package rfc3161-client is needed.
+--identity FILE decrypts encrypted items: FILE has a custodian's age key; pyrage is needed.
 Nothing is changed and no link is followed. The report names every difference, and every check that
 was not possible. docs/evidence.md describes all formats.
 Exit status: 0 all agrees; 2 wrong use; 3 what was checked agrees, not all could be; 6 it differs.
@@ -29,12 +30,17 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 MANIFEST, SEAL, CUSTODY, FILES = "manifest.json", "seal.dsse.json", "custody.jsonl", "files"
-STAMP = "seal.tsr"
+STAMP, WRAPPED = "seal.tsr", "key.age"
+FORMATS = ("standfast-evidence/1", "standfast-evidence/2")
+SEGMENT = 1024 * 1024 + 16
 STRONG = {f"2.16.840.1.101.3.4.2.{number}" for number in (1, 2, 3)}  # SHA-256, 384, 512
 STAMPING = ExtendedKeyUsageOID.TIME_STAMPING
 EVENT = {"sequence", "at", "actor", "subject", "action", "detail", "changes", "previous", "hash"}
@@ -88,6 +94,16 @@ def read(path: Path) -> bytes:
         return bytes(stream.read())
 
 
+def decrypted(stream: Any, key: bytes) -> Iterator[bytes]:
+    """Yield the content of an encrypted item; InvalidTag if it was changed."""
+    salt, number, segment = stream.read(40)[8:], 0, stream.read(SEGMENT)
+    cipher = AESGCM(HKDF(SHA256(), 32, salt, b"standfast-evidence item").derive(key))
+    while segment:
+        following = stream.read(SEGMENT)
+        yield cipher.decrypt(number.to_bytes(11) + bytes([not following]), segment, None)
+        number, segment = number + 1, following
+
+
 def stamp_of(raw: bytes, message: bytes, roots: list[x509.Certificate]) -> tuple[datetime, str]:
     """Verify an RFC 3161 time stamp over `message`; return time and authority.
 
@@ -123,8 +139,11 @@ def stamp_of(raw: bytes, message: bytes, roots: list[x509.Certificate]) -> tuple
 class Check:
     """Verification of an incident's evidence, with its findings."""
 
-    def __init__(self, seal_key: str, ledger_key: str, roots: Any = None) -> None:
+    def __init__(
+        self, seal_key: str, ledger_key: str, roots: Any = None, identity: Any = None
+    ) -> None:
         self.seal_key, self.ledger_key, self.roots = seal_key, ledger_key, roots
+        self.identity = identity  # keys of a custodian
         self.stamp_line: Any = None  # of the folder that is being verified
         self.problems: dict[str, list[str]] = {}  # by path
         self.report, self.unchecked = list[str](), list[str]()  # findings; checks not possible
@@ -156,11 +175,12 @@ class Check:
         summary += f"files: {files} ({changed} changed meanwhile, {rest}"
         summary += "clock ahead by {offset_microseconds} microseconds ({known_by})".format(**clock)
         self.report.append(summary.replace("ahead by None microseconds", "off by an unknown time"))
+        key = self.data_key(folder, frozen_as, manifest)
         known = set()
         for item in items:
             raw = b64decode(item["path_bytes"]) if "path_bytes" in item else item["path"].encode()
             known.add(place := os.fsdecode(raw).lstrip("/"))
-            if problem := self.item(folder / FILES, place, item):
+            if problem := self.item(folder / FILES, place, item, key):
                 yield f"{item['path']}: {problem}"
         yield from self.strangers(folder, known)
         chain = self.custody(folder, frozen_as)
@@ -196,10 +216,27 @@ class Check:
         need((body["_type"], body["predicateType"]) == STATEMENT, f"{SEAL} is about something else")
         is_ours = body["subject"] == [{"name": MANIFEST, "digest": {"sha256": sha256(raw)}}]
         need(is_ours, f"{MANIFEST} is not the one that was sealed")
-        need(manifest["format"] == "standfast-evidence/1", f"{MANIFEST} has an unknown format")
+        need(manifest["format"] in FORMATS, f"{MANIFEST} has an unknown format")
         return manifest, sha256(raw)
 
-    def item(self, files: Path, place: str, item: Any) -> str:
+    def data_key(self, folder: Path, frozen_as: str, manifest: Any) -> bytes | None:
+        """Verify the wrapped key; return the data key if it can be opened."""
+        if not (encryption := manifest.get("encryption")):
+            return None
+        wrapped = read(folder / WRAPPED)
+        need(sha256(wrapped) == encryption["key_sha256"], f"{WRAPPED} is not what was sealed")
+        count = len(encryption["custodians"])
+        self.report.append(f"{frozen_as}: encrypted to {count} custodians")
+        if self.identity is None:
+            return None
+        import pyrage
+
+        try:
+            return bytes(pyrage.decrypt(wrapped, self.identity))
+        except pyrage.DecryptError:
+            raise Differs("the identity is not that of a custodian of this evidence") from None
+
+    def item(self, files: Path, place: str, item: Any, key: bytes | None) -> str:
         path, kind = files / place, item["kind"]
         if kind in ("special", "unread"):
             return ""  # recorded only: it has no copy
@@ -216,15 +253,24 @@ class Check:
             if not stat.S_ISREG(mode):
                 return "is no file any more"
             with opened(path) as stream:
-                is_same = hashlib.file_digest(stream, "sha256").hexdigest() == item["sha256"]
+                stored = item.get("sealed_sha256", item["sha256"])
+                is_same = hashlib.file_digest(stream, "sha256").hexdigest() == stored
+                if is_same and key:
+                    content = hashlib.sha256()
+                    stream.seek(0)
+                    for piece in decrypted(stream, key):
+                        content.update(piece)
+                    is_same = content.hexdigest() == item["sha256"]
                 return "" if is_same else "its content is not what was collected"
+        except InvalidTag:
+            return "cannot be decrypted"
         except FileNotFoundError:
             return "is missing"
         except OSError as error:
             return f"cannot be read: {error.strerror}"
 
     def strangers(self, folder: Path, known: set[str]) -> Iterator[str]:
-        ours = {MANIFEST, SEAL, STAMP, CUSTODY, FILES}
+        ours = {MANIFEST, SEAL, STAMP, CUSTODY, FILES, WRAPPED}
         for name in sorted({it.name for it in folder.iterdir()} - ours):
             yield f"{name}: is no part of the evidence"
         for place, folders, names in os.walk(folder / FILES):
@@ -370,17 +416,27 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("timeline", "witness"):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE")
     parser.add_argument("--stamp-roots", type=Path, metavar="FILE")
+    parser.add_argument("--identity", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="answer with one JSON document")
     given = parser.parse_args(arguments)
     if {len(given.seal_key), len(given.ledger_key)} - {0, 64}:
         parser.error("a key is 64 hexadecimal digits")
-    roots = None
+    roots = identity = None
+    if given.identity:
+        import pyrage
+
+        try:
+            text = given.identity.read_text()
+            keys = re.findall("^AGE-SECRET-KEY-1.*$", text, re.MULTILINE)
+            identity = [pyrage.x25519.Identity.from_str(key.strip()) for key in keys]
+        except (OSError, ValueError, pyrage.IdentityError):
+            parser.error(f"{given.identity} has no age key")
     try:
         if given.stamp_roots:
             roots = x509.load_pem_x509_certificates(given.stamp_roots.read_bytes())
     except (OSError, ValueError):
         parser.error(f"{given.stamp_roots} has no certificates in PEM")
-    check = Check(given.seal_key, given.ledger_key, roots)
+    check = Check(given.seal_key, given.ledger_key, roots, identity)
     status = check.run(given.folder, given.timeline, given.witness)
     if not check.problems:
         parser.error(f"{given.folder} holds no sealed folder")

@@ -16,21 +16,21 @@ Rules
 
 import errno
 import fnmatch
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+from standfast.evidence.item_file import BLOCK, Digests, ItemFolder, ItemWriter
 from standfast.evidence.manifest import Item, Kind, written_path
 from standfast.evidence.private_files import make_private
 from standfast.records import timestamp
 
 DEEPEST = 100  # folders; each costs one open file
-BLOCK = 1024 * 1024
 LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # for files of /proc, whose size is reported as 0
 
 _ZEROS = bytes(BLOCK)
@@ -55,7 +55,7 @@ class StorageError(Exception):
 class Walk:
     """One pass over one root; `excluded` counts the excluded paths."""
 
-    destination: Path  # `files/`
+    destination: ItemFolder
     is_excluded: Callable[[str], bool]
     own_folder: tuple[int, int]  # device and inode of the evidence folder: never copied into itself
     excluded: int = 0
@@ -112,7 +112,7 @@ class Walk:
                 return
             names = sorted(os.listdir(descriptor), key=os.fsencode)  # noqa: PTH208 - a descriptor
             with storing():
-                make_private(self._place(path))
+                make_private(self.destination.place(path))
             yield _item(path, Kind.FOLDER, found)
             for inner in names:
                 yield from self._item(descriptor, inner, os.path.join(path, inner), depth + 1)  # noqa: PTH118 - names may be no UTF-8, and "/" has no parts
@@ -125,34 +125,34 @@ class Walk:
             before = os.fstat(source)
             if not stat.S_ISREG(before.st_mode):
                 return _item(path, Kind.SPECIAL, before)
-            size, sha256 = self._copy(source, before, self._place(path))
+            digests = self._copy(source, before, self.destination.place(path))
             after = os.fstat(source)
         finally:
             os.close(source)
         is_changed = (
-            size != before.st_size
+            digests["size_bytes"] != before.st_size
             or after.st_size != before.st_size
             or after.st_mtime_ns != before.st_mtime_ns
             or after.st_ctime_ns != before.st_ctime_ns
         )
-        return _item(path, Kind.FILE, before, size_bytes=size, sha256=sha256, is_changed=is_changed)
+        return _item(path, Kind.FILE, before, digests, is_changed=is_changed)
 
-    def _copy(self, source: int, before: os.stat_result, place: Path) -> tuple[int, str]:
-        hashed = hashlib.sha256()
+    def _copy(self, source: int, before: os.stat_result, place: Path) -> Digests:
         left = before.st_size or LARGEST_OF_UNKNOWN_SIZE
-        size = 0
         with storing():
             make_private(place.parent)
             copy = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            with storing():
+                writer = ItemWriter(partial(_write, copy), self.destination.key)
             while left and (block := os.read(source, min(BLOCK, left))):
-                hashed.update(block)
-                size += len(block)
                 left -= len(block)
                 with storing():
-                    _write(copy, block)
+                    writer.write(block)
             with storing():
-                os.ftruncate(copy, size)  # a hole at the end was only sought over
+                digests = writer.finish()
+                # A hole at the end was only sought over.
+                os.ftruncate(copy, os.lseek(copy, 0, os.SEEK_CUR))
                 os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
                 os.fsync(copy)
         except OSError:
@@ -161,16 +161,13 @@ class Walk:
             raise
         finally:
             os.close(copy)
-        return size, hashed.hexdigest()
+        return digests
 
     def _link(self, target: str, found: os.stat_result, path: str) -> Item:
         with storing():
-            make_private(self._place(path).parent)
-            self._place(path).symlink_to(target)
+            make_private(self.destination.place(path).parent)
+            self.destination.place(path).symlink_to(target)
         return _item(path, Kind.LINK, found, link_target=written_path(target)[0])
-
-    def _place(self, path: str) -> Path:
-        return self.destination / path.lstrip("/")
 
 
 def _open(name: str, flags: int, parent: int) -> int:
@@ -194,9 +191,8 @@ def _item(
     path: str,
     kind: Kind,
     found: os.stat_result,
+    digests: Digests | None = None,
     *,
-    size_bytes: int = 0,
-    sha256: str = "",
     link_target: str = "",
     is_changed: bool = False,
 ) -> Item:
@@ -205,8 +201,6 @@ def _item(
         path=text,
         path_bytes=raw,
         kind=kind,
-        size_bytes=size_bytes,
-        sha256=sha256,
         link_target=link_target,
         modified=_moment(found.st_mtime_ns),
         accessed=_moment(found.st_atime_ns),
@@ -215,6 +209,7 @@ def _item(
         uid=found.st_uid,
         gid=found.st_gid,
         is_changed=is_changed,
+        **(digests or {}),
     )
 
 

@@ -174,7 +174,9 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"incident close {THIRD} --as dana", 0),
     ("evidence list", 0),
     ("evidence verify inc-2000-0001", 2),
+    ("evidence review inc-2000-0001", 2),
     ("evidence copy inc-2000-0001", 2),
+    ("evidence open inc-2000-0001 /var/log/auth.log --reason why --into opened --as dana", 2),
     (f"evidence export {THIRD} --to handed", 2),  # an exercise freezes nothing
     (f"evidence export {THIRD} --to handed --unmasked", 2),  # without a reason
     ("evidence stamp inc-2000-0001", 2),

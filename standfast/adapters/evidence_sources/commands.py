@@ -18,6 +18,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
 )
 from standfast.config.sections.evidence_sources import CommandsEvidenceConfig
 from standfast.errors import Unavailable
+from standfast.evidence.item_file import ItemFolder
 
 
 class CommandsEvidence(SealedSource):
@@ -34,7 +35,7 @@ class CommandsEvidence(SealedSource):
         shown = "; ".join(" ".join(argv) for argv in self._settings.commands)
         return f"run and seal the output of: {shown}"
 
-    def _collect(self, files: Path, custody: Custody) -> Collected:
+    def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         settings = self._settings
         limits = OutputLimits(seconds=settings.timeout_seconds, mib=settings.limit_mib)
         items = [

@@ -15,6 +15,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
 )
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import Unavailable
+from standfast.evidence.item_file import ItemFolder
 from standfast.evidence.tree_copy import Walk, is_left_out
 
 
@@ -35,7 +36,7 @@ class FilesEvidence(SealedSource):
         absent = f"; missing: {', '.join(missing)}" if missing else ""
         return f"copy, hash and seal {shown}{absent}"
 
-    def _collect(self, files: Path, custody: Custody) -> Collected:
+    def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         own = custody.folder.stat()
         walk = Walk(
             destination=files,

@@ -20,6 +20,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
 )
 from standfast.config.sections.evidence_sources import JournaldEvidenceConfig
 from standfast.errors import Unavailable
+from standfast.evidence.item_file import ItemFolder
 
 JOURNALCTL = "/usr/bin/journalctl"
 
@@ -41,7 +42,7 @@ class JournaldEvidence(SealedSource):
         filters = ", ".join((*settings.units, *settings.matches)) or "all entries"
         return f"copy, hash and seal the journal of the last {settings.hours} hours: {filters}"
 
-    def _collect(self, files: Path, custody: Custody) -> Collected:
+    def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         settings = self._settings
         ended = self._clock()
         argv = [

@@ -19,7 +19,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
-from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlencode
 
@@ -34,6 +33,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
 from standfast.config.sections.evidence_sources import PagedLogConfig
 from standfast.errors import Unavailable
 from standfast.evidence.collected_file import CollectedFile, unread
+from standfast.evidence.item_file import ItemFolder
 from standfast.evidence.manifest import Item, Kind
 from standfast.http_client import Answer, HttpClient
 from standfast.records import JsonObject
@@ -93,7 +93,7 @@ class PagedHttpSource(SealedSource):
         names = ", ".join(log.name for log in self._window())
         return f"read and seal of the last {self._settings.hours} hours: {names}"
 
-    def _collect(self, files: Path, custody: Custody) -> Collected:
+    def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         deadline = Deadline(self._settings.timeout_seconds)
         logs = self._window()
         errors: list[Unavailable] = []
@@ -113,7 +113,7 @@ class PagedHttpSource(SealedSource):
         return self._logs(until - timedelta(hours=self._settings.hours), until)
 
     def _pages(
-        self, log: Log, files: Path, deadline: Deadline, errors: list[Unavailable]
+        self, log: Log, files: ItemFolder, deadline: Deadline, errors: list[Unavailable]
     ) -> Iterator[Item]:
         """Yield the items of the pages; `errors` receives the error at the end."""
         query = dict(log.query)

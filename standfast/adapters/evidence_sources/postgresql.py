@@ -17,7 +17,6 @@ Rules
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from standfast.adapters.clients.postgresql_connection import connect
@@ -30,6 +29,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
 from standfast.config.sections.evidence_sources import PostgresqlEvidenceConfig
 from standfast.errors import Unavailable
 from standfast.evidence.collected_file import CollectedFile, unread
+from standfast.evidence.item_file import ItemFolder
 from standfast.evidence.manifest import Item
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class PostgresqlEvidence(SealedSource):
         parts = [*(["server log"] if settings.logs else []), *settings.queries]
         return f"read and seal of the last {settings.hours} hours: {', '.join(parts)}"
 
-    def _collect(self, files: Path, custody: Custody) -> Collected:
+    def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         settings = self._settings
         until = self._clock()
         since = until - timedelta(hours=settings.hours)
@@ -85,7 +85,7 @@ class PostgresqlEvidence(SealedSource):
         queries = (f"{server} {query}" for query in settings.queries.values())
         return Collected(items=tuple(items), paths=(*logs, *queries))
 
-    def _log_items(self, files: Path, since: datetime) -> Iterator[Item]:
+    def _log_items(self, files: ItemFolder, since: datetime) -> Iterator[Item]:
         try:
             with closing(self._connect()) as connection:
                 listed = _log_files(connection, since)
@@ -98,7 +98,7 @@ class PostgresqlEvidence(SealedSource):
             else:
                 yield self._log_file(files, name, size)
 
-    def _log_file(self, files: Path, name: str, size: int) -> Item:
+    def _log_file(self, files: ItemFolder, name: str, size: int) -> Item:
         def read(connection: "Connection", log: CollectedFile) -> str:
             while left := size - log.size_bytes:
                 part = (name, log.size_bytes, min(left, _READ_BYTES))
@@ -110,7 +110,9 @@ class PostgresqlEvidence(SealedSource):
 
         return self._item(files, f"/log/{name}", read)
 
-    def _table(self, files: Path, name: str, query: str, window: Mapping[str, object]) -> Item:
+    def _table(
+        self, files: ItemFolder, name: str, query: str, window: Mapping[str, object]
+    ) -> Item:
         most = self._settings.limit_mib * _MIB
 
         def read(connection: "Connection", table: CollectedFile) -> str:
@@ -126,7 +128,7 @@ class PostgresqlEvidence(SealedSource):
         return self._item(files, f"/tables/{name}.csv", read)
 
     def _item(
-        self, files: Path, path: str, read: Callable[["Connection", CollectedFile], str]
+        self, files: ItemFolder, path: str, read: Callable[["Connection", CollectedFile], str]
     ) -> Item:
         """Return the item that `read` wrote; it returns what is missing."""
         with CollectedFile(files, path) as file:

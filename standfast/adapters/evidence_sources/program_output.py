@@ -17,9 +17,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from standfast.evidence.collected_file import CollectedFile
+from standfast.evidence.item_file import ItemFolder
 from standfast.evidence.manifest import Item
 
 _ENVIRONMENT = {
@@ -45,7 +45,7 @@ class OutputLimits:
 
 def capture_output(
     argv: Sequence[str],
-    files: Path,
+    files: ItemFolder,
     path: str,
     limits: OutputLimits,
     *,

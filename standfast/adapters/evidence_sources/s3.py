@@ -31,6 +31,7 @@ from standfast.adapters.evidence_sources.sealed_source import (
 from standfast.config.sections.evidence_sources import S3EvidenceConfig
 from standfast.errors import Unavailable
 from standfast.evidence.collected_file import CollectedFile, unread
+from standfast.evidence.item_file import ItemFolder
 from standfast.evidence.manifest import Item
 from standfast.records import JsonObject, canonical, timestamp
 from standfast.retry_rules import RETRY_SECONDS
@@ -69,14 +70,14 @@ class S3Evidence(SealedSource):
     def _address(self) -> str:
         return f"s3://{self._settings.bucket}/{self._settings.prefix}"
 
-    def _collect(self, files: Path, custody: Custody) -> Collected:
+    def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         since = self._clock() - timedelta(hours=self._settings.hours)
         walk = _ObjectWalk(
             files=files, since=since, deadline=Deadline(self._settings.timeout_seconds)
         )
         items: list[Item] = []
         with (
-            tempfile.TemporaryDirectory(dir=files.parent) as scratch,
+            tempfile.TemporaryDirectory(dir=files.path.parent) as scratch,
             CollectedFile(files, f"{_OBJECTS}.jsonl") as listing,
         ):
             try:
@@ -92,7 +93,7 @@ class S3Evidence(SealedSource):
 class _ObjectWalk:
     """One pass over the objects; `excluded` counts those before the window."""
 
-    files: Path
+    files: ItemFolder
     since: datetime
     deadline: Deadline
     excluded: int = 0

@@ -5,6 +5,7 @@
                        /manifest.json
                        /seal.dsse.json
                        /custody.jsonl
+                       /key.age                 the wrapped data key, if the files are encrypted
 
 A subclass writes the files and returns their items; `evidence.seal` signs.
 
@@ -44,11 +45,13 @@ from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavai
 from standfast.evidence.bucket_copy import Elsewhere, copy_folder, is_copied
 from standfast.evidence.custody import Act, append_custody, read_custody
 from standfast.evidence.host_clock import HostClock, read_host_clock
-from standfast.evidence.item_file import FILES_FOLDER
+from standfast.evidence.item_encryption import new_key
+from standfast.evidence.item_file import FILES_FOLDER, ItemFolder
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.private_files import make_private, sync_folder, sync_tree
 from standfast.evidence.seal import is_sealed, read_sealed, write_seal
 from standfast.evidence.tree_copy import StorageError
+from standfast.evidence.wrapped_key import copy_key, is_key_copied, write_key
 from standfast.host_name import host_name
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
@@ -76,6 +79,8 @@ class SourceContext:
     reveal: Reveal
     host_clock: Callable[[], HostClock] = read_host_clock
     elsewhere: Elsewhere | None = None  # the store for copies of sealed folders
+    custodians: tuple[str, ...] = ()  # public keys; without any, items are not encrypted
+    key_copies: tuple[Path, ...] = ()  # folders that receive a copy of each wrapped data key
     accounts: Mapping[str, AccountsConfig] = field(default_factory=dict)
     sleep: Callable[[float], None] = time.sleep
 
@@ -116,13 +121,14 @@ class SealedSource(EvidenceSource):
         self._clock = context.clock
         self._host_clock = context.host_clock
         self._elsewhere = context.elsewhere
+        self._custodians, self._key_copies = context.custodians, context.key_copies
 
     @abstractmethod
     def _scope(self) -> str:
         """Return what is collected, for the plan; `Unavailable` if impossible."""
 
     @abstractmethod
-    def _collect(self, files: Path, custody: Custody) -> Collected:
+    def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         """Write the files below `files`, durably, and return their items.
 
         There is at least one item. A failure of the source is an item with its reason, or
@@ -137,7 +143,7 @@ class SealedSource(EvidenceSource):
     def find(self, order: Order, custody: Custody) -> bool:
         """Return whether a folder sealed with our key exists, and its copy."""
         place = self._place(order, custody)
-        if not is_sealed(place, self._public_key):
+        if not is_sealed(place, self._public_key) or not is_key_copied(place, self._key_copies):
             return False
         try:
             return self._elsewhere is None or is_copied(place, self._elsewhere.where)
@@ -159,6 +165,8 @@ class SealedSource(EvidenceSource):
             return _failed(order, "another runner is collecting this", OTHER_COLLECTOR_SECONDS)
         except _NothingRead as error:
             return _failed(order, f"nothing could be read: {error}")
+        except ConfigurationError as error:
+            return _failed(order, str(error))
         except Unavailable as error:
             return _failed(order, str(error), error.retry_after_seconds)
         except (StorageError, OSError) as error:
@@ -170,6 +178,11 @@ class SealedSource(EvidenceSource):
             return _failed(order, reason, COPY_STORE_SECONDS)
         if not is_sealed(place, self._public_key):
             return _failed(order, "evidence of this order exists, but its seal does not verify")
+        try:
+            copy_key(place, self._key_copies)
+        except OSError as error:
+            why = f"frozen, but its key is not copied: {error.strerror}. It is tried again"
+            return _failed(order, why, COPY_STORE_SECONDS)
         result = _result(order, place.name, read_sealed(place, self._public_key))
         if self._elsewhere:
             result = self._copied(result, place, custody)
@@ -205,12 +218,14 @@ class SealedSource(EvidenceSource):
     def _fill(self, partial: Path, order: Order, custody: Custody) -> None:
         """Collect into `partial`, seal and rename it; `_NothingRead` if empty."""
         started = self._clock()
-        files = partial / FILES_FOLDER
-        files.mkdir(mode=0o700)
+        key = new_key() if self._custodians else None
+        encryption = write_key(partial, key, self._custodians) if key else None
+        files = ItemFolder(path=partial / FILES_FOLDER, key=key)
+        files.path.mkdir(mode=0o700)
         collected = self._collect(files, custody)
         if all(item.kind is Kind.UNREAD for item in collected.items):
             raise _NothingRead(collected.items[0].reason)
-        sync_tree(files)
+        sync_tree(files.path)
         ended = self._clock()
         manifest = Manifest(
             incident=custody.incident,
@@ -227,6 +242,7 @@ class SealedSource(EvidenceSource):
             excluded=collected.excluded,
             items=collected.items,
             clock=self._host_clock(),  # after the copies: a slow time service must not delay them
+            encryption=encryption,
         )
         write_seal(partial, manifest, self._signing_key)
         append_custody(

@@ -72,6 +72,8 @@ class Live(Outside):
             clock=self._clock,
             reveal=self._reveal,
             elsewhere=self._elsewhere,
+            custodians=self.config.custody.custodians,
+            key_copies=self.config.custody.key_copies,
             accounts=self.config.accounts,
         )
         settings = self.config.evidence[name]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from standfast.cli.evidence.evidence_export import export
+from standfast.cli.evidence.evidence_opening import open_item
 from standfast.cli.evidence.evidence_review import review
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
@@ -212,8 +213,8 @@ def copy(call: Call, incident: str) -> ExitStatus:
 
 evidence = Group(
     "evidence",
-    help="List, verify, review, time-stamp, copy and export frozen evidence.",
-    commands=[list_evidence, verify, review, stamp, copy, export],
+    help="List, verify, review, open, time-stamp, copy and export frozen evidence.",
+    commands=[list_evidence, verify, review, open_item, stamp, copy, export],
 )
 
 

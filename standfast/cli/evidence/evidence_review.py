@@ -57,6 +57,12 @@ _MOST_NAMED = 20
 )
 @click.option("--unmask", is_flag=True, help="Show values in clear; needs --as and --reason.")
 @click.option("--reason", default="", help="The reason for --unmask; it is recorded.")
+@click.option(
+    "--identity",
+    type=FilePath(),
+    metavar="FILE",
+    help="The age identity or SSH key of a custodian, if the evidence is encrypted.",
+)
 @sign_in_options("Sign in as this person, who has a role.")
 @click.pass_obj
 def review(
@@ -74,6 +80,7 @@ def review(
     limit: int,
     unmask: bool,
     reason: str,
+    identity: Path | None,
 ) -> ExitStatus:
     """Show the records of the frozen logs in order of time.
 
@@ -104,6 +111,7 @@ def review(
             selection=selection,
             limit=limit,
             in_clear=InClear(person=person, reason=reason.strip()) if unmask and person else None,
+            identity=identity,
             csv=csv.absolute() if csv else None,
             indicators=read_indicator_list(indicators) if indicators else None,
         )

@@ -12,9 +12,11 @@ from pydantic import AfterValidator, Field
 from standfast.config.base_section import Section
 from standfast.config.sections.backup import S3Config
 from standfast.config.value_types import (
+    Items,
     Line,
     ObjectPrefix,
     Place,
+    PublicKey,
     SecretReference,
 )
 
@@ -103,6 +105,19 @@ class CustodyConfig(Section):
         default=Path("keys/evidence-seal.key"),
         description="The Ed25519 key that seals manifests; `standfast init` creates it.",
         examples=["/etc/standfast/evidence-seal.key"],
+    )
+    custodians: Items[PublicKey] = Field(
+        default=(),
+        description="The public keys of the evidence custodians (age or SSH). What is frozen is "
+        "encrypted to them, and each of them can open it alone. Without any, it is not encrypted.",
+        examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
+    )
+    key_copies: Items[Place] = Field(
+        default=(),
+        description="Folders, preferably of other machines, that receive a copy of each "
+        "encrypted data key. The bucket receives none, because its lock would prevent the "
+        "destruction of the key.",
+        examples=[["/mnt/records/evidence-keys"]],
     )
     s3: EvidenceBucketConfig | None = Field(
         default=None,

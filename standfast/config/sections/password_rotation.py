@@ -10,21 +10,13 @@ from typing import Annotated
 from pydantic import Field
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import Items, Place, like
-
-_PublicKey = Annotated[
-    str,
-    like(
-        r"(age1[a-z0-9]+|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+)( [^\x00-\x1f]*)?",
-        "a public key is written like age1…, ssh-ed25519 … or ssh-rsa …",
-    ),
-]
+from standfast.config.value_types import Items, Place, PublicKey
 
 
 class RotationConfig(Section):
     """Destination of new passwords; without it no account gets one."""
 
-    recipients: Annotated[Items[_PublicKey], Field(min_length=1)] = Field(
+    recipients: Annotated[Items[PublicKey], Field(min_length=1)] = Field(
         description="The public keys of the people that may open the passwords; each of them "
         "can open alone. This host must not have any of the private keys.",
         examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from standfast.adapters.factory.live_adapters import read_signing_key
-from standfast.errors import Damaged, ExitStatus, StandfastError, UsageError
+from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody, verify_custody
 from standfast.evidence.item_file import FILES_FOLDER, open_item
 from standfast.evidence.manifest import Item, Kind, Manifest
@@ -50,6 +50,7 @@ from standfast.usecases.evidence.review import REVIEWS
 
 FORMAT = "standfast-masked/1"
 INDEX_FILE = "masked.jsonl"
+ENCRYPTED = "is encrypted to the evidence custodians"
 _CHANGED = "differs from its seal"
 _NOTE = (
     "Masked copies, for reading; not evidence. Card numbers, social-security numbers and mail "
@@ -313,6 +314,8 @@ class _Export:
             problem = _CHANGED if made.sha256 != sha256 else made.left_out
         except Damaged:
             problem = _CHANGED
+        except Refused:
+            problem = ENCRYPTED
         if problem:
             copy.unlink(missing_ok=True)
             if problem == _CHANGED:

@@ -45,6 +45,7 @@ from standfast.usecases.evidence.bucket_copies import (
 REVIEWED = "evidence.reviewed"  # event of a review of the logs, with the same detail
 EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
 STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
+OPENING, OPENED = "evidence.opening", "evidence.opened"  # with the same detail
 _IS_GONE = "missing, although the ledger records it as frozen and sealed"
 _IS_ANOTHER = "sealed, but not the folder that the ledger records as sealed"
 NO_AUTHORITY = "custody.timestamp: no time stamp authority is set. Add [custody.timestamp]."
@@ -141,7 +142,7 @@ def recorded_evidence(installation: Installation, incident: str) -> Recorded:
     noted += [
         event.detail.get("custody", {})
         for event in events
-        if event.action in (EXPORTED, REVIEWED, STAMPED, NOTED)
+        if event.action in (EXPORTED, REVIEWED, STAMPED, NOTED, OPENING, OPENED)
     ]
     for lines_by_name in noted:
         for name, line in cast("dict[str, str]", lines_by_name).items():

@@ -92,6 +92,8 @@ def _with_files(
         SourceContext(
             signing_key=read_signing_key(config.custody.key),
             clock=clock,
+            custodians=config.custody.custodians,
+            key_copies=config.custody.key_copies,
             reveal=lambda reference: installation.resolver.resolve(reference).reveal(),
         ),
     )

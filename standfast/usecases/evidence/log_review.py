@@ -51,6 +51,7 @@ from standfast.usecases.evidence.frozen_folders import (
     frozen,
     no_evidence_found,
 )
+from standfast.usecases.evidence.item_opening import custodian_keys, data_key
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "�")
@@ -73,6 +74,7 @@ class ReviewRequest:
     selection: Selection = field(default_factory=Selection)
     limit: int = 100
     in_clear: InClear | None = None
+    identity: Path | None = None  # of a custodian, if the evidence is encrypted
     csv: Path | None = None
     indicators: IndicatorList | None = None  # also select the records that have any of them
 
@@ -267,10 +269,13 @@ def collected_logs(
             f"source {min(unknown)!r}: not in the evidence of {incident_id}. Its sources are "
             f"{', '.join(sorted(sources))}."
         )
+    keys = custodian_keys(request.identity)
     sound = _recorded(installation, incident_id, folders, request.in_clear)
     key = read_signing_key(installation.config.custody.key).public_key()
     logs = list(
-        chain.from_iterable(_logs(folder, read_sealed(folder.folder, key)) for folder in sound)
+        chain.from_iterable(
+            _logs(installation, folder, read_sealed(folder.folder, key), keys) for folder in sound
+        )
     )
     with closing(SortedRuns(installation.config.custody.folder)) as runs:
         tallies = collect_events(logs, marks, runs)
@@ -333,14 +338,17 @@ def _recorded(
     return sound
 
 
-def _logs(folder: Frozen, manifest: Manifest) -> Iterator[Log]:
+def _logs(
+    installation: Installation, folder: Frozen, manifest: Manifest, keys: tuple[object, ...]
+) -> Iterator[Log]:
+    key = data_key(installation, folder.folder, manifest, keys)
     for item in manifest.items:
         if item.kind is Kind.FILE:
             yield Log(
                 source=folder.source,
                 path=item.path,
                 collected_at=moment(manifest.ended),
-                open=partial(open_item, folder.folder, item),
+                open=partial(open_item, folder.folder, item, key),
             )
 
 

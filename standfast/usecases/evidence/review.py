@@ -39,6 +39,7 @@ class ReviewResult:
     result: Review
     folders: int
     unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
+    encrypted: tuple[str, ...]  # sources that only a custodian can open
     too_short: int  # accounts that were not searched, because their name is in every file
     noted: Mapping[str, str]  # SOURCE/TOKEN to the hash of the line in its chain of custody
 
@@ -59,6 +60,11 @@ class ReviewResult:
             more = "; `standfast evidence verify` names all" if len(altered) > _NAMED else ""
             named = ", ".join(altered[:_NAMED])
             parts.append(f"{copies} altered and omitted: {named}{more}")
+        if self.encrypted:
+            parts.append(
+                "not searched, because encrypted to the custodians: "
+                f"{', '.join(self.encrypted)}. A custodian searches with `evidence open`"
+            )
         if self.unsound:
             parts.append(
                 "not scanned, because seal or chain of custody is invalid: "
@@ -68,8 +74,8 @@ class ReviewResult:
 
     @property
     def is_whole(self) -> bool:
-        """True if all evidence matched its seals."""
-        return not self.unsound and not self.result.altered
+        """True if all evidence was searched and matched its seals."""
+        return not (self.unsound or self.encrypted or self.result.altered)
 
     def as_json(self) -> JsonObject:
         """Return the JSON form for the receipt."""
@@ -83,6 +89,7 @@ class ReviewResult:
             "folders": self.folders,
             "altered": len(self.result.altered),
             "unsound": list(self.unsound),
+            "encrypted": list(self.encrypted),
             "too_short": self.too_short,
             "custody": dict(self.noted),
         }
@@ -111,9 +118,8 @@ def review_evidence(
             f"`standfast evidence verify {incident_id}`."
         )
     key = read_signing_key(installation.config.custody.key).public_key()
-    found = review(
-        [(evidence.folder, read_sealed(evidence.folder, key)) for evidence in sound], wanted
-    )
+    sealed = [(evidence.folder, read_sealed(evidence.folder, key)) for evidence in sound]
+    found = review([pair for pair in sealed if pair[1].encryption is None], wanted)
     folder = installation.config.custody.folder / incident_id / REVIEWS
     make_private(folder)
     timeline = folder / f"{token}.jsonl"
@@ -124,6 +130,9 @@ def review_evidence(
         digest=hashlib.sha256(content).hexdigest(),
         result=found,
         folders=len(sound),
+        encrypted=tuple(
+            dict.fromkeys(manifest.source for _, manifest in sealed if manifest.encryption)
+        ),
         too_short=too_short(accounts),
         noted={
             f"{evidence.source}/{evidence.folder.name}": notes[evidence.folder]

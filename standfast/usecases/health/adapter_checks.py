@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
 from standfast.adapters.factory.password_rotation import read_recipients
-from standfast.config.schema import OrganisationConfig
+from standfast.config.schema import Config, OrganisationConfig
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
 from standfast.evidence.bucket_copy import Elsewhere
+from standfast.evidence.wrapped_key import read_custodians
 from standfast.notices.prepared_notice import pick_language
 from standfast.playbook.model import Playbook
 from standfast.plurals import counted
@@ -173,11 +174,35 @@ def _evidence(ground: Ground) -> Iterator[Check]:
     if not names:
         yield lacking("evidence", "no log is preserved in a breach", "add [evidence.NAME]")
     yield from _each("evidence", names, lambda name: _source(ground, name))
+    if names:
+        yield from _each("custody", ["custodians"], lambda _: _custodians(ground.config))
     to = second_location(ground.config, ground.resolver, ground.clock)
     if to is not None:
         yield from _each("custody", ["s3"], lambda _: _evidence_copies(ground, to))
     if ground.config.custody.timestamp is not None:
         yield from _each("custody", ["timestamp"], lambda _: _stamps(ground))
+
+
+def _custodians(config: Config) -> Iterator[Check]:
+    custody = config.custody
+    if not custody.custodians:
+        yield lacking(
+            "evidence",
+            "what is frozen is not encrypted: every user who can read its folder can read it",
+            "set custody.custodians",
+        )
+        return
+    read_custodians(custody.custodians)
+    yield ok("evidence", f"encrypted to {counted(len(custody.custodians), 'custodian')}")
+    for place in custody.key_copies:
+        if not place.is_dir():
+            yield fail("evidence", f"key copies: {place} is not a folder", "mount or create it")
+    if not custody.key_copies:
+        yield warn(
+            "evidence",
+            "the data keys are only on this host: evidence is lost with it",
+            "set custody.key_copies",
+        )
 
 
 def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:

@@ -101,6 +101,11 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "evidence.reviewed":
             how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
             return f"reviewed the frozen logs, {how}"
+        case "evidence.opening":
+            item = f"item {detail.get('item')} of {detail.get('folder')}"
+            return f"began to open {item} of the evidence: {detail.get('reason')}"
+        case "evidence.opened":
+            return f"opened item {detail.get('item')} of {detail.get('folder')}"
         case "evidence.stamped":
             names = ", ".join(detail.get("custody", {}))
             return (

@@ -16,6 +16,7 @@ from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.evidence import tree_copy
 from standfast.evidence.custody import Act, read_custody, verify_custody
+from standfast.evidence.item_file import ItemFolder
 from standfast.evidence.manifest import Item, Kind
 from standfast.evidence.seal import read_sealed, verify_seal
 from standfast.records import EffectState
@@ -281,7 +282,7 @@ def test_full_disk_is_no_missing_evidence(
 
 def test_file_system_is_walked_from_its_root(origin: Path, tmp_path: Path) -> None:
     walk = tree_copy.Walk(
-        destination=tmp_path / "files",
+        destination=ItemFolder(path=tmp_path / "files"),
         is_excluded=lambda path: not f"{origin}/".startswith(f"{path}/") and "/log/" not in path,
         own_folder=(0, 0),
     )

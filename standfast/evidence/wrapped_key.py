@@ -1,0 +1,91 @@
+"""Wrapped data key of one folder: the age file `key.age`, and its copies.
+
+    INCIDENT/SOURCE/TOKEN/key.age          next to the manifest, which has its hash
+    FOLDER/INCIDENT/SOURCE/TOKEN.age       in each folder of `custody.key_copies`
+
+Rules
+- Each custodian alone opens the key with the own age identity or SSH key.
+- The bucket never receives the key: its lock would prevent the key's destruction.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from backup.errors import BackupError
+from backup.ownership.custodian_public_key import Custodian, parse_custodians, wrap
+from standfast.errors import ConfigurationError, Damaged, Refused
+from standfast.evidence.manifest import Encryption, Manifest
+from standfast.evidence.private_files import make_private, write_atomically
+from standfast.evidence.seal import KEY_FILE
+
+
+def read_custodians(custodians: Sequence[str]) -> tuple[Custodian, ...]:
+    """Parse the public keys; ConfigurationError if one is damaged."""
+    try:
+        return parse_custodians(custodians, "custody.custodians")
+    except BackupError:
+        raise ConfigurationError(
+            "custody.custodians: one is not a public key. Write it as age-keygen prints it, or an "
+            "SSH key of type ed25519 or rsa"
+        ) from None
+
+
+def write_key(folder: Path, key: bytes, custodians: Sequence[str]) -> Encryption:
+    """Write the wrapped key of a new folder, durably."""
+    wrapped = wrap(key, read_custodians(custodians))
+    write_atomically(folder / KEY_FILE, wrapped)
+    return Encryption(custodians=tuple(custodians), key_sha256=hashlib.sha256(wrapped).hexdigest())
+
+
+def key_places(folder: Path, key_copies: Sequence[Path]) -> list[Path]:
+    """Return the file of the wrapped key, then its configured copies."""
+    incident, source = folder.parent.parent.name, folder.parent.name
+    copies = [place / incident / source / f"{folder.name}.age" for place in key_copies]
+    return [folder / KEY_FILE, *copies]
+
+
+def is_key_copied(folder: Path, key_copies: Sequence[Path]) -> bool:
+    """Return whether the key, if the folder has one, is in each folder."""
+    original, *copies = key_places(folder, key_copies)
+    return not original.exists() or all(copy.exists() for copy in copies)
+
+
+def copy_key(folder: Path, key_copies: Sequence[Path]) -> None:
+    """Write the missing copies of the key; OSError if one is not possible."""
+    original, *copies = key_places(folder, key_copies)
+    for copy, place in zip(copies, key_copies, strict=True):
+        if not copy.exists() and original.exists():
+            place.stat()  # a share that is not mounted must not become a folder of this disk
+            make_private(copy.parent)
+            write_atomically(copy, original.read_bytes())
+
+
+def open_key(
+    folder: Path, manifest: Manifest, key_copies: Sequence[Path], identity: Sequence[object]
+) -> bytes | None:
+    """Return the data key of a folder; None if its items are not encrypted.
+
+    Raise Damaged if no copy of the wrapped key is the sealed one, and Refused if `identity` (keys
+    of pyrage) is not that of a custodian.
+    """
+    import pyrage
+
+    if manifest.encryption is None:
+        return None
+    for place in key_places(folder, key_copies):
+        try:
+            wrapped = place.read_bytes()
+        except OSError:
+            continue
+        if hashlib.sha256(wrapped).hexdigest() != manifest.encryption.key_sha256:
+            continue
+        try:
+            key: bytes = pyrage.decrypt(wrapped, list(identity))
+        except pyrage.DecryptError:
+            raise Refused(
+                "identity: it is not that of a custodian of this evidence. Name the file of one "
+                "with --identity"
+            ) from None
+        return key
+    raise Damaged(f"{folder.parent.name}/{folder.name}: no copy of its key is the sealed one")
