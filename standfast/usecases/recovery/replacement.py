@@ -8,7 +8,7 @@ Rules
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +87,19 @@ class Replacement:
             )
         sync_folder(self.path.parent)
 
+    def take_back(self, restored: Path, *, had_data: bool) -> None:
+        """Reverse `put_in_place`, wherever it ended; repeatable."""
+        if _is_same_file(restored, self.path):  # it ended between two names
+            self.path.unlink()
+        elif not os.path.lexists(restored) and (self._has_set_aside or not had_data):
+            self._move_parts([(self.path, restored)])
+        if had_data:
+            parts = self._parts(self.set_aside, self.path)
+            self._move_parts(
+                [(old, new) for old, new in parts if not _is_another_file(old, new)],
+            )
+        sync_folder(self.path.parent)
+
     def put_back(self, *, had_data: bool) -> None:
         """Rename the restored data away, and the previous data to the target.
 
@@ -114,8 +127,11 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def _move_all(self, source: Path, destination: Path) -> None:
+        self._move_parts([*self._parts(source, destination)])
+
+    def _move_parts(self, parts: Sequence[tuple[Path, Path]]) -> None:
         # The database itself comes last: while it is there, the move is unfinished.
-        for old, new in reversed([*self._parts(source, destination)]):
+        for old, new in reversed(parts):
             if os.path.lexists(old):
                 _move(old, new)
 
@@ -129,7 +145,7 @@ class Replacement:
 
 def _move(old: Path, new: Path) -> None:
     """Rename to a name that is not in use."""
-    if os.path.lexists(new) and not _is_same_file(old, new):
+    if _is_another_file(old, new):
         raise Refused(f"{new}: it exists, and nothing is overwritten. Move it away, then retry.")
     try:
         if old.is_dir():
@@ -143,6 +159,10 @@ def _move(old: Path, new: Path) -> None:
         raise StandfastError(
             f"{old}: cannot be renamed to {new}: {error.strerror}. Correct that, then retry."
         ) from error
+
+
+def _is_another_file(path: Path, other: Path) -> bool:
+    return os.path.lexists(other) and not _is_same_file(path, other)
 
 
 def _is_same_file(path: Path, other: Path) -> bool:

@@ -5,6 +5,8 @@ Rules
   done is not done again.
 - Nothing is replaced if content is missing or damaged, or if a check of a service failed. The
   restored data stays next to the target for a person.
+- If a replacement fails, all targets get the data of before back, because a failed effect has no
+  undo. The restored data is next to them again, so a retry replaces without a second restore.
 - A stopped incident ends the call at the next file and before the replacement. The effect is then
   planned again, and continues after the incident is resumed.
 - All times count from the opening of the incident. The time until usable is measured only if a
@@ -48,6 +50,7 @@ from standfast.usecases.recovery.database_recovery import (
 )
 from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.recovery_journal import (
+    LOADED,
     RECOVERED,
     REPLACED,
     REPLACING,
@@ -139,6 +142,14 @@ def _refuse_other_machine(plan: SetPlan) -> None:
         )
 
 
+def _staged(target: PlannedTarget) -> Path:
+    """Return the restored data of a target before it is renamed."""
+    staged = target.replacement.staging / target.source
+    if target.replacement.is_database:
+        return next(iter(sorted(staged.glob("*"))), staged / target.replacement.path.name)
+    return staged
+
+
 class _SetRecovery:
     """One call; the journal has what earlier calls did."""
 
@@ -157,13 +168,19 @@ class _SetRecovery:
         self._looked_at = 0.0
 
     def run(self) -> RecoveredSet:
-        restored = self._journal.find(RESTORED) or self._restored()
+        restored = self._earlier_restore() or self._restored()
         clocks = cast("Mapping[str, str]", restored["clocks"])
         self._clocks |= {DrillClock(name): moment(at) for name, at in clocks.items()}
         self._journal.refuse_stopped()
-        for target in self._plan.targets:
-            self._replace(target)
+        try:
+            for target in self._plan.targets:
+                self._replace(target)
+        except StandfastError as error:
+            self._take_back(error)
+            raise
         self._reach(DrillClock.USABLE)
+        for target in self._plan.targets:
+            remove_tree(target.replacement.staging)
         passed = cast("Mapping[str, Sequence[str]]", restored["passed"])
         lost_since = moment(str(restored["lost_since"]))
         recovered = RecoveredSet(
@@ -182,6 +199,14 @@ class _SetRecovery:
             RECOVERED, point=recovered.point, rto_ms=recovered.rto_ms, rpo_ms=recovered.rpo_ms
         )
         return recovered
+
+    def _earlier_restore(self) -> JsonObject | None:
+        """Return the event of an earlier restore, unless its databases are gone."""
+        names = [database.replacement.database for database in self._plan.databases]
+        is_returned = any(
+            self._journal.last_of(name, LOADED, RETURNED) == RETURNED for name in names
+        )
+        return None if is_returned else self._journal.find(RESTORED)
 
     def _restored(self) -> JsonObject:
         """Restore and check the point next to the targets; return the event."""
@@ -290,16 +315,35 @@ class _SetRecovery:
 
     def _replace(self, target: PlannedTarget) -> None:
         replacement = target.replacement
-        restored = replacement.staging / target.source
-        if replacement.is_database:
-            restored = next(iter(sorted(restored.glob("*"))), restored / replacement.path.name)
         aside = str(replacement.set_aside) if target.has_data else None
         self._journal.write(
             REPLACING, source=target.source, path=str(replacement.path), set_aside=aside
         )
-        replacement.put_in_place(restored, had_data=target.has_data)
-        remove_tree(replacement.staging)
+        replacement.put_in_place(_staged(target), had_data=target.has_data)
         self._journal.write(REPLACED, source=target.source, path=str(replacement.path))
+
+    def _take_back(self, cause: StandfastError) -> None:
+        """Put the data of before back at all targets after a failed replacement.
+
+        The failed effect has no undo, so nothing may stay replaced. Raise StandfastError with the
+        names of the data that a person must rename.
+        """
+        left = []
+        for target in reversed(self._plan.targets):
+            replacement = target.replacement
+            self._journal.write(RETURNING, source=target.source, path=str(replacement.path))
+            try:
+                replacement.take_back(_staged(target), had_data=target.has_data)
+            except (StandfastError, OSError):
+                left.append(f"rename {replacement.set_aside} to {replacement.path}")
+                continue
+            self._journal.write(RETURNED, source=target.source, path=str(replacement.path))
+        give_databases_back(self._installation, self._plan, self._journal)
+        if left:
+            raise StandfastError(
+                f"{cause} The data of before could not be put back everywhere: "
+                f"{' and '.join(left)}, or retry the step."
+            ) from cause
 
     def _reach(self, clock: DrillClock) -> None:
         self._clocks[clock] = self._installation.clock()

@@ -6,7 +6,7 @@ import pytest
 
 from standfast.errors import ExitStatus
 from standfast.records import Mode, StepState
-from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.recovery.recovery_plan import plan_recovery
@@ -102,6 +102,24 @@ def test_failed_check_replaces_nothing(tmp_path: Path) -> None:
         assert outcome.exit_status is ExitStatus.FAILED
         assert (tmp_path / "live" / "recordings" / NOTE).exists()
         assert (tmp_path / "live" / "crm.db").read_bytes() == b"encrypted"
+
+
+def test_failed_rename_leaves_every_target_as_before(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    with installation_at(prepared(tmp_path)) as installation:
+        before = tree(live)
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+        obstacle = live / f"crm.db.before-{case}"  # the second target; the first one is replaced
+        obstacle.write_bytes(b"somebody's file")
+        assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.FAILED
+        obstacle.unlink()
+        at_targets = {name: data for name, data in tree(live).items() if ".restoring-" not in name}
+        assert at_targets == before
+        step_retry.retry(installation, case, "recover", by="dana")
+        assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
+        assert tree(live / "recordings") == tree(tmp_path / "recordings")
+        assert (live / f"crm.db.before-{case}").read_bytes() == b"encrypted"
 
 
 def test_time_selects_the_point_before_it(tmp_path: Path) -> None:
