@@ -59,6 +59,7 @@ class ReadinessReport:
     heading: Heading
     answer: str
     next_step: str
+    score: int  # of 100
     areas: tuple[AreaLine, ...]
     checklist: tuple[ChecklistLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()

@@ -14,6 +14,8 @@ from standfast.errors import ExitStatus
 if TYPE_CHECKING:
     from standfast.usecases.health.checklist import ChecklistRow
 
+_GAINS_SHOWN = 5
+
 
 @command(
     "readiness",
@@ -42,6 +44,7 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict
     from standfast.usecases.health.installation_check import check_installation
+    from standfast.usecases.health.readiness_score import total
 
     with call.installation() as installation:
         with call.progress() as tell:
@@ -65,6 +68,17 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
                 rows.append(["", "", f"→ {problem.what_to_do}"])
         lines += [Table(rows=rows)] if rows else []
     lines += ["Checklist", Table(rows=[row for point in seen.checklist for row in _rows(point)])]
+    score = seen.score
+    lines += [
+        f"Score: {total(score)} of 100. The greatest gains:",
+        Table(
+            rows=[
+                [f"  +{row.gain}", f"of {row.weight}", row.name, row.state]
+                for row in score[:_GAINS_SHOWN]
+                if row.gain
+            ]
+        ),
+    ]
     lines += [f"Written: {out}"] if out else []
     lines += ["", f"Next: {seen.next_step}"]
     return call.say({**seen.as_json(), "page": str(out) if out else None}, lines, seen.exit_status)

@@ -24,6 +24,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.health import recency_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict
 from standfast.usecases.health.checklist import ChecklistRow, checklist
+from standfast.usecases.health.readiness_score import ScoreRow, score_rows, total
 from standfast.usecases.reports.backup_and_drill_results import drill_lines
 from standfast.usecases.reports.result_pages import heading
 
@@ -100,6 +101,15 @@ class Readiness:
         return "Nothing to do now."
 
     @property
+    def score(self) -> tuple[ScoreRow, ...]:
+        """The rows of the score, the greatest gain first."""
+        worst = {
+            question: _readiness(parts[0]) if parts else NOT_THERE
+            for question, parts in self.by_question.items()
+        }
+        return score_rows(worst, self.checklist)
+
+    @property
     def exit_status(self) -> ExitStatus:
         """DAMAGED for damage, PARTIAL for a failed or missing part, else DONE."""
         if any(check.is_damage for check in self.checks.checks):
@@ -116,6 +126,8 @@ class Readiness:
                 {"question": question, "checks": [check.as_json() for check in parts]}
                 for question, parts in self.by_question.items()
             ],
+            "score": total(self.score),
+            "score_rows": [row.as_json() for row in self.score],
             "checklist": [row.as_json() for row in self.checklist],
             **{verdict.value: self.checks.count(verdict) for verdict in Verdict},
             "not_set_up": self.count(NOT_THERE),
@@ -141,6 +153,7 @@ def _report(installation: Installation, seen: Readiness) -> ReadinessReport:
         heading=heading(installation),
         answer=seen.answer,
         next_step=seen.next_step,
+        score=total(seen.score),
         areas=tuple(
             AreaLine(question=question, parts=tuple(map(_part, parts)))
             for question, parts in seen.by_question.items()

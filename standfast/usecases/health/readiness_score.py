@@ -1,0 +1,85 @@
+"""Score of the readiness, from 0 to 100, and the gain of each row.
+
+Rules
+- The rows are the questions of `readiness` and the points of the checklist; their weights add up to
+  100. A fault can reduce a question and a point.
+- A row that is ready or measured counts in full, an attested point three quarters, a risk one half,
+  and a failed, open or missing row nothing: an attestation is worth less than a measurement.
+  Points are whole numbers, rounded down.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from standfast.records import JsonObject
+from standfast.reports.readiness_page import NOT_READY, NOT_THERE, READY, RISK
+from standfast.usecases.health.checklist import ChecklistRow, Standing
+
+_QUESTION_WEIGHT = 5
+_POINT_WEIGHT = 3
+# The points that most often decide how a breach ends.
+_MAIN_POINTS = frozenset({"encryption", "access", "leavers", "backups", "mfa", "recovery"})
+_MAIN_POINT_WEIGHT = 6
+
+_PERCENT: Mapping[str, int] = {
+    READY: 100,
+    Standing.MEASURED: 100,
+    Standing.ATTESTED: 75,
+    RISK: 50,
+    Standing.RISK: 50,
+    NOT_THERE: 0,
+    NOT_READY: 0,
+    Standing.OPEN: 0,
+    Standing.FAILED: 0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One row of the score."""
+
+    name: str
+    weight: int
+    state: str  # a key of `_PERCENT`
+
+    @property
+    def points(self) -> int:
+        """The points that the row has now."""
+        return self.weight * _PERCENT[self.state] // 100
+
+    @property
+    def gain(self) -> int:
+        """The points that the row would gain if nothing was wrong."""
+        return self.weight - self.points
+
+    def as_json(self) -> JsonObject:
+        """Return the JSON form."""
+        return {
+            "row": self.name,
+            "weight": self.weight,
+            "state": self.state,
+            "points": self.points,
+            "gain": self.gain,
+        }
+
+
+def score_rows(
+    questions: Mapping[str, str], checklist: Iterable[ChecklistRow]
+) -> tuple[ScoreRow, ...]:
+    """Return all rows, the greatest gain first.
+
+    `questions` maps each question to its worst state.
+    """
+    rows = [
+        ScoreRow(name=question, weight=_QUESTION_WEIGHT, state=state)
+        for question, state in questions.items()
+    ]
+    for point in checklist:
+        weight = _MAIN_POINT_WEIGHT if point.point in _MAIN_POINTS else _POINT_WEIGHT
+        rows.append(ScoreRow(name=point.point, weight=weight, state=point.standing.value))
+    return tuple(sorted(rows, key=lambda row: -row.gain))
+
+
+def total(rows: Iterable[ScoreRow]) -> int:
+    """Return the score."""
+    return sum(row.points for row in rows)
