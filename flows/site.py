@@ -6,10 +6,12 @@ Rules
   the configuration of the host that takes it.
 - Everything is created if it is missing and never changed: limits that operators set remain.
 - A run whose host died is silent: after a minute it is marked as crashed. A crashed night starts
-  again on its host; the lock of its set prevents two at once.
+  again on its host; the lock of its set prevents two at once. A run that was assigned and did not
+  begin within three minutes is assigned again.
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -29,6 +31,7 @@ RESPONSE_QUEUE = "response"
 DRILL_QUEUE = "drill"
 _NIGHTS_AT_ONCE = 5  # on one host: each is a process
 _SILENT = timedelta(seconds=60)
+_PENDING = timedelta(minutes=3)  # a busy host starts a process in a minute
 _NIGHTLY = "nightly-backup"  # the flow's name
 _ENDED = ("Completed", "Failed", "Crashed", "Cancelled")
 _WAITING = ("Suspended", "Paused", "Cancelling", "AwaitingRetry", "Scheduled")
@@ -65,26 +68,45 @@ async def prepare(client: PrefectClient, config: Config, role: Role) -> None:
         limit = _NIGHTS_AT_ONCE if queue == host_queue(config) else None
         with suppress(ObjectAlreadyExists):
             await client.create_work_queue(queue, work_pool_name=POOL, concurrency_limit=limit)
-    for automation in (_silent_runs_crash(), _crashed_nights_start_again()):
+    for automation in (
+        _missing_event(
+            "standfast: silent runs are crashed",
+            after="heartbeat",
+            expected=("heartbeat", *_ENDED, *_WAITING),
+            within=_SILENT,
+            action=_change(StateType.CRASHED, "no heartbeat for a minute"),
+        ),
+        _missing_event(
+            "standfast: runs that do not begin are assigned again",
+            after="Pending",
+            expected=("Running", "Scheduled", *_ENDED),
+            within=_PENDING,
+            action=_change(StateType.SCHEDULED, "it did not begin"),
+        ),
+        _crashed_nights_start_again(),
+    ):
         if not await client.read_automations_by_name(automation.name):
             await client.create_automation(automation)
 
 
-def _silent_runs_crash() -> AutomationCore:
-    names = [f"prefect.flow-run.{state}" for state in (*_ENDED, *_WAITING)]
-    return AutomationCore(
-        name="standfast: silent runs are crashed",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *names},
-            threshold=1,
-            within=_SILENT,
-        ),
-        actions=[_change(StateType.CRASHED, "no heartbeat for a minute")],
+def _missing_event(
+    name: str,
+    *,
+    after: str,
+    expected: Iterable[str],
+    within: timedelta,
+    action: ChangeFlowRunState,
+) -> AutomationCore:
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        for_each={"prefect.resource.id"},
+        after={f"prefect.flow-run.{after}"},
+        expect={f"prefect.flow-run.{event}" for event in expected},
+        threshold=1,
+        within=within,
     )
+    return AutomationCore(name=name, trigger=trigger, actions=[action])
 
 
 def _crashed_nights_start_again() -> AutomationCore:

@@ -212,7 +212,7 @@ SAID = {
     "tabletop answer": "The first call: 3 of 3.",
 }
 # What is shown elsewhere: `serve` runs until it is told to end, `demo` for a minute.
-ELSEWHERE = {("serve",), ("demo",)}
+ELSEWHERE = {("serve",), ("worker",), ("demo",)}
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import pytest
 
 from backup.archiver.upload_cache.database import lock_cache
 from flows.deployments import deployments
-from flows.prefect_server import start
+from flows.prefect_server import PrefectServer, start
 from flows.roles import ROLES
 from standfast.config import load
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.backups.recovery_point_contents import list_points
 from tests.cli.desk import ENTRY
 from tests.flows.installations import (
     furnish_with_incidents,
@@ -25,6 +26,7 @@ from tests.flows.installations import (
 )
 from tests.flows.test_nights_in_prefect import Prefect
 from tests.servers import wait_until
+from tests.servers.prefect_site import running_site
 from tests.usecases.backup_installation import furnish, installation_at
 
 PATIENCE_SECONDS = 240
@@ -139,3 +141,25 @@ def test_killed_night_starts_again_on_its_host(tmp_path: Path) -> None:
                 prefect.waits_for(run, "COMPLETED")
             assert sorted(nightly("main")) == ["done", "failed"]
             assert nightly("other") == ["done"]
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("prefect")
+def test_host_catches_up_through_the_site(tmp_path: Path) -> None:
+    """Each set is new, so that its night is missed."""
+    with running_site(tmp_path) as site, ExitStack() as work:
+        secrets = {"PREFECT_API_AUTH_STRING": site.secret, "SCIM_TOKEN": "unused"}
+        server = PrefectServer(url=site.url, pid=0, secret=site.secret)
+        (tmp_path / "host-1").mkdir()
+        config_file = furnish(tmp_path / "host-1")
+        join_site(config_file, site.url)
+        work.enter_context(working(config_file, Prefect(server, plain_environment(secrets))))
+        with installation_at(config_file) as installation:
+            runs = installation.ledger.runs
+            wait_until(
+                lambda: [run.state for run in runs.all("backup")] == ["done", "done"],
+                "both sets are backed up",
+                seconds=2 * PATIENCE_SECONDS,
+            )
+            assert {run.way for run in runs.all("backup")} == {"prefect"}
+            assert len(list_points(installation).points) == 2
