@@ -199,6 +199,12 @@ class DrillsConfig(Section):
         "host. Without it a drill asks for the file of the identity.",
         examples=["file:keys/custodian.txt"],
     )
+    yara_rules: Place | None = Field(
+        default=None,
+        description="A file of YARA rules, or a folder with `.yar` and `.yara` files, by which "
+        "restored files are scanned. It needs the extra `yara`.",
+        examples=["/etc/standfast/yara"],
+    )
     gap_days: Annotated[int, Field(ge=1, le=3650)] = Field(
         default=30,
         description="Days until a gap that a drill or recovery found is due, in its report.",

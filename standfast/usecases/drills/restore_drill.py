@@ -76,6 +76,7 @@ from standfast.usecases.drills.report_gaps import (
 from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.source_comparison import Comparison, compare
+from standfast.usecases.drills.yara_scan import load_rules, scan
 
 HASHES = "hash of every file"
 COMPARISON = "comparison with the live source"
@@ -134,6 +135,7 @@ def run_drill(
     if sample is not None:
         seen.checks, services = skipped_checks(services), {}
     seen.clocks[DrillClock.DECLARED] = declared_at
+    rules = load_rules(installation.config.drills.yara_rules)
     identity = identity_of(installation, identity_file)
     seen.clocks[DrillClock.KEY_OBTAINED] = installation.clock()
     named = None if point == "latest" else find_named_point(installation, identity, point, set_name)
@@ -150,6 +152,8 @@ def run_drill(
                 ):
                     seen.clocks[DrillClock.PROVISIONED] = installation.clock()
                     _restore(installation, repository, chosen, folder, sample, progress, seen)
+                    if rules is not None:
+                        seen.checks.append(scan(rules, folder / "tree", installation.clock))
                     seen.checks += load_databases(
                         installation, repository, databases, settings, folder, until
                     )
