@@ -153,7 +153,7 @@ class Variable(Section):
 
 _WORDS: dict[Kind, str] = {
     "text": f"one line of at most {LONGEST_TEXT} characters, without controls",
-    "date": "a day that there is as 2025-03-04, a moment as 2025-03-04 09:30 UTC, or words",
+    "date": "an existing day such as 2025-03-04, a moment such as 2025-03-04 09:30 UTC, or words",
     "lines": f"text of at most {LONGEST_LINES} characters, without controls but line ends",
     "list": f"a list of at most {LONGEST_LIST} lines of at most {LONGEST_TEXT} characters each",
     "number": "a whole number",

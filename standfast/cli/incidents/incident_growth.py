@@ -8,7 +8,7 @@ from standfast.cli.incidents.incident_arguments import (
     open_incident,
     parse_inputs,
 )
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option, sign_in_options
 from standfast.cli.terminal.invocation import Call
@@ -50,4 +50,4 @@ def add(call: Call, incident: str | None, given: tuple[str, ...]) -> ExitStatus:
             if added
             else f"{incident_id} has these accounts already; nothing was added."
         )
-        return go_on(call, installation, incident_id, {"added": added}, [line, ""])
+        return run_and_print(call, installation, incident_id, {"added": added}, [line, ""])

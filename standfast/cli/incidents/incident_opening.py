@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.parsing.parameters import sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.passphrase import signed_in
@@ -58,7 +58,7 @@ def open_and_run_incident(
             )
         with _noted_as_open(incident_id):
             if not call.no_wait:
-                return go_on(call, installation, incident_id, {"has_joined": has_joined})
+                return run_and_print(call, installation, incident_id, {"has_joined": has_joined})
             has_serve = bool(installation.ledger.runners.live(None, installation.clock()))
     next_step = (
         f"Next: `standfast incident status {incident_id}`; `standfast serve` works on it."

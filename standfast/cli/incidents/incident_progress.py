@@ -32,7 +32,7 @@ _STAMP_SECONDS = 5.0
 _EXERCISE = "EXERCISE. Simulators did everything that is shown below; nothing live was touched."
 
 
-def go_on(
+def run_and_print(
     call: Call,
     installation: "Installation",
     incident_id: str,

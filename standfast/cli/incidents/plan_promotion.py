@@ -6,7 +6,7 @@ import click
 
 from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES
 from standfast.cli.incidents.incident_opening import opener_options
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.incidents.step_decisions import digest_option
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
@@ -65,4 +65,4 @@ def carry_out(call: Call, plan: str, digest: str) -> ExitStatus:
                 raise
             opened = plan_promotion.carry_out(installation, plan, opener, as_shown=now.digest)
         details: dict[str, Json] = {"plan": plan, "has_joined": opened.has_joined}
-        return go_on(call, installation, opened.incident, details)
+        return run_and_print(call, installation, opened.incident, details)

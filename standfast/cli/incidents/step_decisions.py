@@ -11,7 +11,7 @@ from standfast.cli.incidents.incident_arguments import (
     incident_argument,
     open_incident,
 )
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option, sign_in_options, speaker_options
 from standfast.cli.terminal.invocation import Call
@@ -107,7 +107,7 @@ def approve(
                 "opens_at": None if asked.opens_at is None else timestamp(asked.opens_at),
             }
         }
-        return go_on(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, before)
 
 
 @command(
@@ -144,7 +144,7 @@ def answer(
         details: dict[str, Json] = (
             {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}
         )
-        return go_on(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, before)
 
 
 def _started_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
@@ -181,7 +181,7 @@ def accept(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     with open_incident(call, incident, step, takes="STEP") as (installation, incident_id, (name,)):
         by = signed_in(call, installation)
         step_decisions.accept(installation, incident_id, name, by=by)
-        return go_on(call, installation, incident_id, before=[f"{name}: accepted."])
+        return run_and_print(call, installation, incident_id, before=[f"{name}: accepted."])
 
 
 @command("settle", exits=PROGRESS_EXIT_STATUSES, example="standfast incident settle 3f9c yes")
@@ -214,7 +214,7 @@ def settle(
         by = signed_in(call, installation)
         if step is None:
             effect_settlement.settle(installation, incident_id, named[0], happened=did, by=by)
-            return go_on(call, installation, incident_id, before=["Settled."])
+            return run_and_print(call, installation, incident_id, before=["Settled."])
         settled = effect_settlement.settle_step(
             installation, incident_id, step, happened=did, by=by
         )
@@ -224,7 +224,7 @@ def settle(
                 f"{counted(settled.left, 'other')} may still happen, and will be looked up again."
             )
         details = {"settled": settled.count, "left": settled.left}
-        return go_on(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, before)
 
 
 @command("retry", exits=PROGRESS_EXIT_STATUSES, example="standfast incident retry lock")
@@ -264,4 +264,4 @@ def retry(call: Call, incident: str | None, step: str | None) -> ExitStatus:
             "left": [*again.left],
             "corrected": [*again.corrected],
         }
-        return go_on(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, before)

@@ -13,7 +13,7 @@ from standfast.cli.incidents.incident_arguments import (
     open_incident,
     resolve_incident,
 )
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import acting_person_options, no_wait_option, stored_option
 from standfast.cli.terminal.invocation import Call
@@ -123,7 +123,7 @@ def resume(call: Call, incident: str | None) -> ExitStatus:
         left = _left_to_resume(installation, incident_id)
         lifecycle.resume(installation, incident_id, by=signed_in(call, installation))
         details = {"resumes": [work.as_json() for work in left]}
-        return go_on(call, installation, incident_id, details)
+        return run_and_print(call, installation, incident_id, details)
 
 
 def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":

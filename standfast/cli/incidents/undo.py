@@ -11,7 +11,7 @@ from standfast.cli.incidents.incident_arguments import (
     incident_argument,
     open_incident,
 )
-from standfast.cli.incidents.incident_progress import go_on, print_outcome
+from standfast.cli.incidents.incident_progress import print_outcome, run_and_print
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option, sign_in_options
 from standfast.cli.terminal.invocation import Call
@@ -88,7 +88,9 @@ def undo(
                 undo_result=planned.keeps,
             )
             return print_outcome(call, installation, outcome, details, before)
-        return go_on(call, installation, incident_id, details, before, undo_result=planned.keeps)
+        return run_and_print(
+            call, installation, incident_id, details, before, undo_result=planned.keeps
+        )
 
 
 def _undo_lines(planned: "UndoPlan") -> list[Line]:

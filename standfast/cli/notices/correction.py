@@ -7,7 +7,7 @@ from standfast.cli.incidents.incident_arguments import (
     incident_argument,
     open_incident,
 )
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.notices.staged_sending import STEP_METAVAR, step_argument
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option, parse_values, sign_in_options
@@ -74,4 +74,4 @@ def correct(
             f"{planned.step} is planned for {people} of `{wrong}`; it needs {needs}.",
             *(f"Warning: {warning}." for warning in planned.warnings),
         ]
-        return go_on(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, before)

@@ -11,7 +11,7 @@ from standfast.cli.incidents.incident_arguments import (
     open_incident,
     parse_moment,
 )
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.notices.staged_sending import STEP_METAVAR, step_argument
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option, parse_values, speaker_options
@@ -238,7 +238,7 @@ def tell(
             }
         }
         before = [f"{planned.step} is planned; {needs}."]
-        return go_on(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, before)
 
 
 @command(

@@ -7,7 +7,7 @@ from standfast.cli.incidents.incident_arguments import (
     incident_argument,
     open_incident,
 )
-from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option
 from standfast.cli.terminal.invocation import Call
@@ -159,7 +159,7 @@ def resume(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     ):
         staged_sending.resume(installation, incident_id, name)
         details: dict[str, Json] = {"step": name, "is_paused": False}
-        return go_on(call, installation, incident_id, details, [f"{name} is resumed."])
+        return run_and_print(call, installation, incident_id, details, [f"{name} is resumed."])
 
 
 @command(
@@ -181,7 +181,7 @@ def go(call: Call, incident: str | None, step: str | None) -> ExitStatus:
         number = staged_sending.go(installation, incident_id, name)
         before = [f"{name}: {counted(number, 'remaining recipient')} released for sending."]
         details: dict[str, Json] = {"step": name, "released": number}
-        return go_on(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, before)
 
 
 @command(

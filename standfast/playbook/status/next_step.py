@@ -72,7 +72,7 @@ class LegalClocks:
     next_due: datetime | None = None  # of the duties that can still be met
 
     @property
-    def go_on(self) -> bool:
+    def has_open_duties(self) -> bool:
         """Return whether somebody has yet to be notified."""
         return bool(self.missed or self.due_now or self.next_due)
 
@@ -139,7 +139,7 @@ def _next_step(
     *,
     is_over: bool,
 ) -> str:
-    if state.is_closed and clocks.go_on:
+    if state.is_closed and clocks.has_open_duties:
         return when_closed(state.incident, clocks, state.time_zone)
     if state.is_closed:
         show = f"`standfast audit show {state.incident}`"

@@ -100,19 +100,19 @@ def _mend(view: StepView, state: State) -> str:
     """Describe what a person can do about a finished step that blocks others."""
     speaker = as_whom(state, view.step)
     retry = f"`standfast incident retry {state.incident} {view.step}{speaker}`"
-    go_on = f"`standfast incident accept {state.incident} {view.step}{speaker}`"
+    accept = f"`standfast incident accept {state.incident} {view.step}{speaker}`"
     if view.state is StepState.REFUSED:
-        return f"Talk to the approver; then ask again: {retry}, or continue without it: {go_on}."
+        return f"Talk to the approver; then ask again: {retry}, or continue without it: {accept}."
     show = f"`standfast incident status {state.incident} --targets`"
     if view.counts.unknown:
         settle = f"`standfast incident settle {state.incident} EFFECT yes|no{speaker}`"
         if view.counts.unknown > 1:
             settle += f", or all with `--step {view.step}` instead of EFFECT"
         see = f"Show the unknown outcomes: {show}, and settle them: {settle}; "
-        return f"{letter_instructions(state, view)}{see}or continue without them: {go_on}."
+        return f"{letter_instructions(state, view)}{see}or continue without them: {accept}."
     if view.counts.refused and not view.counts.failed:
         # What a rule refused is refused again: to retry it changes nothing.
-        return f"See the reasons: {show}; fix them by hand, then continue: {go_on}."
+        return f"See the reasons: {show}; fix them by hand, then continue: {accept}."
     if not view.counts.done:
-        return f"Retry it: {retry}, or do it by hand and continue without it: {go_on}."
-    return f"Retry the rest: {retry}, or continue without it: {go_on}."
+        return f"Retry it: {retry}, or do it by hand and continue without it: {accept}."
+    return f"Retry the rest: {retry}, or continue without it: {accept}."

@@ -277,7 +277,7 @@ def _check_organisation_texts(organisation: OrganisationConfig) -> Iterator[Chec
     for key in organisation.placeholders.values():
         yield warn(
             "notices",
-            f"{key} is as `standfast init` wrote it: only exercises can plan notices",
+            f"{key} is still a placeholder of `standfast init`: only exercises can plan notices",
             "set it to the name or contact that your customers know",
         )
     written = OrganisationConfig.model_fields

@@ -54,7 +54,7 @@ def _vault(ground: Ground) -> Iterator[Check]:
         host = local_host_keys(config)
         trust = authorize_writer(store, host).trust  # the same check that a backup makes
     except (UsageError, BackupUsageError) as error:
-        yield fail("backup", str(error), "set the vault and the keys that belong together")
+        yield fail("backup", str(error), "set a vault and a key store of the same repository")
         return
     if host.writer != config.writer:
         yield warn(
@@ -246,20 +246,18 @@ def _custodians(ground: Ground) -> Iterator[Check]:
         store = open_vault(ground.config, ground.resolver, ground.clock)
         made = load_root_chain(store).roots[0].created
         if now - made > FRESH_FOR:
-            yield warn("custodians", "nobody was ever asked to prove that a key opens", ask)
+            yield warn("custodians", "no custodian was ever asked to prove that a key works", ask)
         return
     openers = _openers(ground)
     for custodian in found:
         name = custodian.name or custodian.fingerprint
         if openers and custodian.fingerprint not in openers:
-            yield warn(
-                "custodians", f"{name} was asked, but opens nothing that is written now", ask
-            )
+            yield warn("custodians", f"{name} answered, but cannot open new backups", ask)
         elif custodian.lacks:
             yield warn(
                 "custodians",
                 f"{name} does not open {', '.join(custodian.lacks)}",
-                "`standfast backup owner add-custodian` seals it to that custodian",
+                "`standfast backup owner add-custodian` encrypts the key to that custodian",
             )
         elif custodian.is_overdue(now):
             last = custodian.answered_at or custodian.asked_at

@@ -122,7 +122,7 @@ def incidents_of(
         found.append(_incident_status(incident, clocks, zone, lacks_clocks=lacks_clocks))
     for closed in seen.closed:
         clocks = count_clocks(closed.facts, config, now)
-        if is_counted and (clocks is None or clocks.legal.go_on):
+        if is_counted and (clocks is None or clocks.legal.has_open_duties):
             found.append(_closed_status(closed, clocks, zone))
     return tuple(sorted(found, key=_urgency))
 

@@ -85,7 +85,7 @@ def draft(
     warnings = [f"Example values: {', '.join(made_up)}"] if made_up else []
     placeholders = organisation.placeholders if organisation else {}
     warnings += [
-        f"{key} is as `standfast init` wrote it: set it, or no notice can be planned"
+        f"{key} is still a placeholder of `standfast init`: set it, or no notice can be planned"
         for name, key in placeholders.items()
         if name in template.variables and name not in given
     ]

@@ -63,7 +63,7 @@ def test_owner_of_installation_is_named_to_others(desk: Desk, installation: Path
 def test_placeholders_of_init_are_found(desk: Desk, installation: Path) -> None:
     config_file = installation / "standfast.toml"
     text = config_file.read_text()
-    assert "as `standfast init` wrote it" not in str(verdicts(desk, "notices"))
+    assert "is still a placeholder" not in str(verdicts(desk, "notices"))
     for name, line, told in (
         (NAME_PLACEHOLDER, "020 7946 0000", ["organisation.name"]),
         ("Harbour Calls", CONTACT_PLACEHOLDER, ["organisation.contact_line"]),
@@ -73,7 +73,7 @@ def test_placeholders_of_init_are_found(desk: Desk, installation: Path) -> None:
         config_file.write_text(changed)
         warned = [found for verdict, found in verdicts(desk, "notices") if verdict == "warn"]
         assert warned == [
-            f"{key} is as `standfast init` wrote it: only exercises can plan notices"
+            f"{key} is still a placeholder of `standfast init`: only exercises can plan notices"
             for key in told
         ]
 

@@ -506,7 +506,7 @@ def test_answers_are_compared_with_present_custodians(
     assert "Lee Moss proved the key today" in desk.run("check").out
     assert desk.run("backup", "owner", "retire-custodian", "Lee Moss", *deed).status == 0
     said = desk.run("check").out
-    assert "Lee Moss was asked, but opens nothing that is written now" in said
+    assert "Lee Moss answered, but cannot open new backups" in said
     assert "Lee Moss proved the key" not in said
     desk.run("backup", "run")
     assert not restores(desk, "latest", lees)

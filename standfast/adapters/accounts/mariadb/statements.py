@@ -109,5 +109,5 @@ def ask(
         cursor.execute(statement, tuple(values))
         rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
         while cursor.nextset():
-            pass  # what a routine says after its rows
+            pass  # the status that a routine sends after its rows
         return rows
