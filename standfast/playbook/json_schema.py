@@ -194,7 +194,7 @@ def _approval() -> JsonObject:
         "properties": {
             "none_because": _paragraph(
                 "Why nobody is asked, though it cannot be undone. A notice to others than "
-                "the own staff is approved nevertheless."
+                "the own staff still needs an approval."
             ),
             "count": _number(1, 9, "The number of other people who must approve."),
             "roles": _list("The roles that may approve; by default everybody enrolled."),
