@@ -105,7 +105,7 @@ class Mode(StrEnum):
     """The systems that an incident can reach; fixed when it is opened."""
 
     PLAN = "plan"  # reads only
-    EXERCISE = "exercise"  # twins; nothing live can be reached
+    EXERCISE = "exercise"  # simulators; nothing live can be reached
     LIVE = "live"
 
 

@@ -43,8 +43,8 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
     ]
     if result.key_problem:
         lines.append(f"  No key record opens this recovery point: {result.key_problem}.")
-    if outcome.twin:
-        lines.append(f"  {outcome.twin.sentence}. To do: {outcome.twin.what_to_do}.")
+    if outcome.cloned_host:
+        lines.append(f"  {outcome.cloned_host.sentence}. To do: {outcome.cloned_host.what_to_do}.")
     if outcome.undistrusted:
         more = counted(outcome.undistrusted, "damaged pack")
         lines += [

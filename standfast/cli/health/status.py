@@ -72,12 +72,12 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     lines += [
         f"Trigger {row.name}: its page {age(seen.at - row.since)} ago reached nobody. See why: "
         "`standfast check`."
-        for row in seen.untold_triggers
+        for row in seen.unnotified_triggers
     ]
     lines += [
         f"Trigger {letters.trigger}: {counted(letters.count, 'dead letter')}, the last "
         f"{age(seen.at - letters.last)} ago. See why: `standfast check`."
-        for letters in seen.set_aside
+        for letters in seen.dead_letters
     ]
     for mode, heading in ((PLAN, "plan"), (EXERCISE, "exercise")):
         of_mode = [incident for incident in seen.incidents if incident.mode == mode]
@@ -97,8 +97,8 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         lines.append("Nothing is backed up: no backup set is configured. Add [backup.sets.NAME].")
     if seen.sets and not any(row.name == INSTALLATION_SET for row in seen.sets):
         lines.append("This installation is in no backup. Add [backup.installation].")
-    if seen.twin:
-        lines.append(f"{seen.twin.sentence}.")
+    if seen.cloned_host:
+        lines.append(f"{seen.cloned_host.sentence}.")
     if seen.forked_at:
         lines.append(
             f"Vault: it had a recovery point that this machine did not create, "
@@ -117,7 +117,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
             f"Evidence: {counted(seen.unstamped.count, 'sealed folder')} without a time stamp, the "
             f"first for {age(seen.at - seen.unstamped.since)}."
         )
-    lines += [f"Disk space: {room.sentence}." for room in seen.little_room]
+    lines += [f"Disk space: {room.sentence}." for room in seen.low_space]
     if seen.misconfigured:
         lines.append(
             f"Configuration: {seen.misconfigured}. Correct it now: other commands refuse it."

@@ -151,7 +151,7 @@ def run_backup(
                     before, outcome, sheds=any(source.is_self_pruning for source in sources)
                 ),
                 is_incomparable=result.sent_anew and bool(before),
-                twin=clone,
+                cloned_host=clone,
             )
         is_whole = outcome.exit_status is ExitStatus.DONE
         run.ends("done" if is_whole else "partial", outcome.summary())

@@ -37,7 +37,7 @@ class BackupOutcome:
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be seen
     unrecorded: str = ""  # the reason why the ledger has no record or could not be read
     is_ledger_damaged: bool = False  # damage is that reason
-    twin: ClonedHost | None = None  # another machine that backs up under this host's name
+    cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     undistrusted: int = 0  # damaged packs without a known name: the point may use them
 
     @property
@@ -49,8 +49,8 @@ class BackupOutcome:
     def exit_status(self) -> ExitStatus:
         if self.result.is_store_damaged or self.result.key_problem or self.is_ledger_damaged:
             return ExitStatus.DAMAGED  # older data is damaged; the point of tonight exists
-        has_twin = self.twin is not None and self.twin.is_sure
-        is_alone = not (self.result.is_fork or self.result.is_intruded or has_twin)
+        has_clone = self.cloned_host is not None and self.cloned_host.is_sure
+        is_alone = not (self.result.is_fork or self.result.is_intruded or has_clone)
         is_lacking = not self.result.complete or self.is_empty or self.undistrusted
         has_failed_hook = any(hook.problem and hook.is_required for hook in self.hooks)
         is_whole = is_alone and not (is_lacking or self.unrecorded or has_failed_hook)
@@ -107,7 +107,7 @@ class BackupOutcome:
             "left_out_total": self.result.left_out_total,
             "warnings": list(self.result.warnings),
             "died_before": list(self.died_before),
-            "twin": None if self.twin is None else self.twin.as_json(),
+            "cloned_host": None if self.cloned_host is None else self.cloned_host.as_json(),
             "key_problem": self.result.key_problem,
             "unrecorded": self.unrecorded,
             "started_at": timestamp(self.result.started),

@@ -32,7 +32,7 @@ from standfast.usecases.core.installation import ledger_url
 from standfast.usecases.core.run_origins import vault_id_of_keys
 from standfast.usecases.health.disk_space import Room, rooms
 from standfast.usecases.health.status_record import (
-    SetAside,
+    DeadLetters,
     SetStatus,
     Status,
     UnnotifiedTrigger,
@@ -58,7 +58,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     url, sets = _needed(raw, folder) or _by_schema(config_file, env)
     own = _origin(raw, folder)
     seen = query_status(url, now, own)
-    twin = find_cloned_host(seen.backups, own, now)
+    cloned_host = find_cloned_host(seen.backups, own, now)
     return Status(
         at=now,
         sets=tuple(_set_status(name, seen) for name in sets),
@@ -72,16 +72,16 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         verify_failed=_verify_failed(seen),
         custodians=_overdue(raw, folder, now),
         alarms=alarms_of(seen, own, now),
-        untold_triggers=tuple(_untold_triggers(seen)),
-        set_aside=tuple(
-            SetAside(trigger=run.subject, count=run.count, last=run.started_at)
+        unnotified_triggers=tuple(_unnotified_triggers(seen)),
+        dead_letters=tuple(
+            DeadLetters(trigger=run.subject, count=run.count, last=run.started_at)
             for run in seen.last_runs
             if (run.kind, run.state) == ("alert", "failed") and now - run.started_at <= JUMP_SHOWN
         ),
         unstamped=_unstamped(raw, folder),
-        little_room=_little_room(url, raw, folder),
-        twin=twin,
-        forked_at=None if twin else forked_at(seen.backups, own, now),
+        low_space=_low_space(url, raw, folder),
+        cloned_host=cloned_host,
+        forked_at=None if cloned_host else forked_at(seen.backups, own, now),
         misconfigured=_misconfigured(config_file),
         vault=_vault(raw, folder),
         key_copies=_key_copies(raw, folder),
@@ -152,7 +152,7 @@ def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
     )
 
 
-def _untold_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
+def _unnotified_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
     """Yield the triggers with an undelivered last page about an open incident.
 
     A stopped incident may have received the alert of any trigger.
@@ -219,7 +219,7 @@ def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None
     )
 
 
-def _little_room(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, ...]:
+def _low_space(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, ...]:
     written = {"upload cache": _send_log(raw, folder)}
     if url.startswith(_SQLITE):
         written = {"ledger": Path(url.removeprefix(_SQLITE)), **written}

@@ -51,7 +51,7 @@ class UnnotifiedTrigger:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetAside:
+class DeadLetters:
     """Alerts of a trigger that could not be processed and were kept."""
 
     trigger: str
@@ -91,12 +91,12 @@ class Status:
     verify_failed: datetime | None = None  # None after a newer verification without errors
     custodians: tuple[Standing, ...] = ()  # custodians whose proof is overdue
     alarms: tuple[AlarmStatus, ...] = ()
-    untold_triggers: tuple[UnnotifiedTrigger, ...] = ()
-    set_aside: tuple[SetAside, ...] = ()
+    unnotified_triggers: tuple[UnnotifiedTrigger, ...] = ()
+    dead_letters: tuple[DeadLetters, ...] = ()
     unstamped: UnstampedEvidence | None = None
-    little_room: tuple[Room, ...] = ()  # disks of ledger and state with little free space
+    low_space: tuple[Room, ...] = ()  # disks of ledger and state with little free space
     time_zone: str = "UTC"  # for display
-    twin: ClonedHost | None = None  # another machine that backs up under this host's name
+    cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # when the vault had a point of this host made elsewhere
     misconfigured: str = ""  # the reason why other commands reject the configuration
     vault: str = ""  # its location, for people
@@ -114,7 +114,7 @@ class Status:
         Disk space and a valid configuration take precedence over everything: without them no
         incident can continue.
         """
-        for room in self.little_room:
+        for room in self.low_space:
             if room.is_full:
                 return f"Free space now: {room.sentence}."
         if self.misconfigured:
@@ -123,7 +123,7 @@ class Status:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:
             return "`standfast backup verify --read`: the last verification found errors."
-        if self.twin and self.twin.is_sure:
+        if self.cloned_host and self.cloned_host.is_sure:
             return "`standfast check`: two machines back up under one name; it explains the fix."
         for alarm in self.alarms:
             if alarm.kind == "jump" and not alarm.host:
@@ -174,12 +174,12 @@ class Status:
             "verify_failed_since": _written(self.verify_failed),
             "custodians_overdue": [custodian.as_json(self.at) for custodian in self.custodians],
             "alarms": [alarm.as_json() for alarm in self.alarms],
-            "untold_triggers": [trigger.as_json() for trigger in self.untold_triggers],
-            "set_aside": [alerts.as_json() for alerts in self.set_aside],
+            "unnotified_triggers": [trigger.as_json() for trigger in self.unnotified_triggers],
+            "dead_letters": [alerts.as_json() for alerts in self.dead_letters],
             "unstamped": self.unstamped.as_json() if self.unstamped else None,
-            "little_room": [
+            "low_space": [
                 {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
-                for room in self.little_room
+                for room in self.low_space
             ],
             "misconfigured": self.misconfigured or None,
             "restore_takes": {
@@ -187,7 +187,7 @@ class Status:
                 "key_records": list(self.key_copies),
                 "identity": "a custodian's",
             },
-            "twin": None if self.twin is None else self.twin.as_json(),
+            "cloned_host": None if self.cloned_host is None else self.cloned_host.as_json(),
             "forked_at": _written(self.forked_at),
             "serve": self.has_serve,
             "serve_here": self.serves_here,

@@ -101,12 +101,12 @@ def test_failed_drill_is_shown_with_older_success(desk: Desk, installation: Path
 def test_low_disk_space_is_reported_full_disk_first(
     desk: Desk, quiet_installation: Path, free: int, is_full: bool
 ) -> None:
-    assert desk.json("status")["little_room"] == []
+    assert desk.json("status")["low_space"] == []
     desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     desk.monkeypatch.setattr(disk_space, "free_at", lambda folder: free)
     seen, shown = desk.json("status"), desk.run("status").out
     told = {"for": ["ledger", "upload cache"], "free_bytes": free, "is_full": is_full}
-    assert seen["little_room"] == [told]
+    assert seen["low_space"] == [told]
     assert f"Disk space: {free >> 20} MiB free for ledger, upload cache" in shown
     assert seen["next_step"].startswith("Free space now" if is_full else "inc-")
 
@@ -374,10 +374,10 @@ def test_unannounced_trigger_is_shown(desk: Desk, quiet_installation: Path) -> N
             name="siem", scenario="lock", inputs={"accounts": parse("{/user}")}, secrets=()
         )
         receive(installation, trigger, {"user": "agents:alice"}, message_id="one")
-        assert desk.json("status")["untold_triggers"] == []
+        assert desk.json("status")["unnotified_triggers"] == []
         for page in due(installation):
             send(
                 installation, page, {"siem": trigger}, "serve"
             )  # to a mail server that is not there
-    assert [one["trigger"] for one in desk.json("status")["untold_triggers"]] == ["siem"]
+    assert [one["trigger"] for one in desk.json("status")["unnotified_triggers"]] == ["siem"]
     assert "Trigger siem: its page" in desk.run("status").out

@@ -63,7 +63,11 @@ def test_runs_of_two_hosts_are_separate(hosts: tuple[Path, Path]) -> None:
         assert set_age(there, "main").is_missed
         assert freshness(there, "main").complete_at is None
         first = run_backup(there, "main", "direct")
-    assert (first.is_incomparable, first.twin, first.exit_status) == (False, None, ExitStatus.DONE)
+    assert (first.is_incomparable, first.cloned_host, first.exit_status) == (
+        False,
+        None,
+        ExitStatus.DONE,
+    )
     assert newest(other) == ["main True False", "other False False"]
     with at(other) as there:
         run_drill(there, "main", identity(other))

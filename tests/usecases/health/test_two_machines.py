@@ -113,7 +113,7 @@ def test_drill_folder_of_another_machine_is_kept(tmp_path: Path, postgres_ledger
 def test_cloned_machines_are_both_reported(tmp_path: Path, postgres_ledger_url: str) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
-        assert run_backup(here, "main", "direct").twin is None
+        assert run_backup(here, "main", "direct").cloned_host is None
     assert found(one) == [] == said(one)
     assert found(other) == [
         (Verdict.WARN, "until now host-1 backed up from another machine: alpha")
@@ -121,18 +121,18 @@ def test_cloned_machines_are_both_reported(tmp_path: Path, postgres_ledger_url: 
     with at(other) as there:
         first = run_backup(there, "main", "direct")
     # It may be in the other's place: said once, and no more.
-    assert first.twin is not None
-    assert (first.twin.is_sure, first.exit_status) == (False, ExitStatus.DONE)
+    assert first.cloned_host is not None
+    assert (first.cloned_host.is_sure, first.exit_status) == (False, ExitStatus.DONE)
     assert found(other) == [] == said(other)
     sure = "host-1 also backs up from another machine: "
     assert found(one) == [(Verdict.FAIL, f"{sure}beta")]
     assert said(one) == [f"{sure}beta"]
     with at(one) as here:
         outcome = run_backup(here, "main", "direct")
-        assert outcome.twin is not None
-        assert (outcome.twin.machine, outcome.exit_status) == (BETA, ExitStatus.PARTIAL)
+        assert outcome.cloned_host is not None
+        assert (outcome.cloned_host.machine, outcome.exit_status) == (BETA, ExitStatus.PARTIAL)
         again = run_backup(here, "main", "direct")
-        assert (again.twin, again.exit_status) == (None, ExitStatus.DONE)
+        assert (again.cloned_host, again.exit_status) == (None, ExitStatus.DONE)
     assert found(one) == [(Verdict.FAIL, f"{sure}beta")]
     assert found(other) == [(Verdict.FAIL, f"{sure}alpha")]
     assert said(other) == [f"{sure}alpha"]
@@ -150,7 +150,7 @@ def test_renamed_copy_is_no_longer_reported(tmp_path: Path, postgres_ledger_url:
     assert found(one) == [] == found(other)
     for folder in (one, other):
         with at(folder) as installation:
-            assert run_backup(installation, "main", "direct").twin is None
+            assert run_backup(installation, "main", "direct").cloned_host is None
 
 
 def test_rolled_back_machine_is_reported(
@@ -215,8 +215,8 @@ def found(folder: Path) -> list[tuple[Verdict, str]]:
 def said(folder: Path) -> list[str]:
     """Return the status there."""
     with machine(folder.name):
-        twin = look(folder / "standfast.toml", {}, datetime.now(UTC)).twin
-    return [] if twin is None else [twin.sentence.partition(", last at")[0]]
+        clone = look(folder / "standfast.toml", {}, datetime.now(UTC)).cloned_host
+    return [] if clone is None else [clone.sentence.partition(", last at")[0]]
 
 
 def part(one: Path, other: Path) -> None:
