@@ -106,7 +106,7 @@ def test_pattern_without_match_is_not_unchanged(
     words = ("backup", "diff", "1", "latest", "--identity", identity)
     typo = desk.run(*words, "source/audio/*", "source/adio")
     assert typo.status == 2
-    assert "neither host-1/0000000001 nor host-1/0000000002 holds source/adio" in typo.err
+    assert "source/adio: in neither host-1/0000000001 nor host-1/0000000002" in typo.err
     same = desk.run(*words, "source/audio/call.wav")
     assert (same.status, "0 added, 0 removed, 0 changed" in same.out) == (0, True)
 
