@@ -221,7 +221,7 @@ def test_broken_playbook_delays_only_its_own_alerts(
             assert kept.stat().st_mode & 0o777 == 0o600
         assert "cannot be opened (PlaybookInvalid)" in caplog.text
         seen = look(config_file, {}, datetime.now(UTC))
-        assert [(one.trigger, one.count) for one in seen.set_aside] == [("grave", 1)]
+        assert [(one.trigger, one.count) for one in seen.dead_letters] == [("grave", 1)]
         found = check_installation(config_file, env=ENV).checks
         (said,) = [one for one in found if "not processed" in one.found]
         assert "correct it: `serve` then opens them" in said.what_to_do
@@ -230,7 +230,7 @@ def test_broken_playbook_delays_only_its_own_alerts(
             wait_until(lambda: len(opened(installation)) == 2, "what waited is opened")
             wait_until(lambda: not any(waiting.iterdir()), "nothing waits any more")
         assert ("trigger:grave", Mode.PLAN, ["agents:on-call"]) in opened(installation)
-    assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
+    assert look(config_file, {}, datetime.now(UTC)).dead_letters == ()
 
 
 def test_trigger_at_its_limit_yields_to_others(
@@ -291,7 +291,7 @@ def test_failed_incident_delays_only_its_own_alerts(
         wait_until(lambda: not any(waiting.iterdir()), "what waited has joined")
         assert "trigger.repeated" in [event.action for event in installation.ledger.timeline(case)]
         assert incidents(tmp_path) == 2
-    assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
+    assert look(config_file, {}, datetime.now(UTC)).dead_letters == ()
 
 
 def test_scan_of_thousand_alerts_is_one_message(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_alert_with_internal_error_becomes_dead_letter(
     assert kept.read_bytes() == alert("10.20.0.66").rstrip().encode()
     assert kept.stat().st_mode & 0o777 == 0o600
     seen = look(config_file, {}, datetime.now(UTC))
-    assert [(one.trigger, one.count) for one in seen.set_aside] == [("leak", 1)]
+    assert [(one.trigger, one.count) for one in seen.dead_letters] == [("leak", 1)]
     found = check_installation(config_file, env=ENV).checks
     (said,) = [one.found for one in found if "not processed" in one.found]
     assert said == "leak: 1 alert not processed in a week: unexpected KeyError"
