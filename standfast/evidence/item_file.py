@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 FILES_FOLDER = "files"
+KEY_FILE = "key.age"  # written by `wrapped_key`
 BLOCK = 1024 * 1024
 _CHANGED = "its content is not what was collected"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

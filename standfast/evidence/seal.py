@@ -7,10 +7,6 @@ Rules
 - `manifest.json` is written first and the envelope last: if the envelope exists, everything that it
   covers is on the disk.
 - The statement's subject is the manifest; the manifest's items contain the hashes of the copies.
-- The envelope is made with securesystemslib: it is light (a tenth of a second, loaded when first
-  needed), typed, and used by the in-toto tools of external examiners. It finds the signature by its
-  key id, which the DSSE specification leaves open; our seals have one signature with the id of its
-  key.
 - A verification reads every copy again, and names every difference in the order of the manifest,
   then every file that should not exist.
 """
@@ -21,58 +17,51 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from standfast.errors import Damaged
-from standfast.evidence.item_file import FILES_FOLDER, stored_problem
+from standfast.evidence.disposal_certificate import (
+    DISPOSAL_FILE,
+    read_certificate,
+    remains_of_disposal,
+)
+from standfast.evidence.item_file import FILES_FOLDER, KEY_FILE, stored_problem
 from standfast.evidence.manifest import Item, Kind, Manifest, read_manifest
 from standfast.evidence.private_files import inherit_owner_of_tree, write_atomically
-from standfast.records import JsonObject, canonical
+from standfast.evidence.signed_statement import MANIFEST_FILE as MANIFEST_FILE
+from standfast.evidence.signed_statement import (
+    STATEMENT_TYPE,
+    signed_payload,
+    statement_about,
+    write_statement,
+)
+from standfast.records import JsonObject
 
-if TYPE_CHECKING:
-    from securesystemslib.dsse import Envelope
-
-MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.dsse.json"
 STAMP_FILE = "seal.tsr"  # written by `time_stamp_file`
-KEY_FILE = "key.age"  # written by `wrapped_key`
 CUSTODY_FILE = "custody.jsonl"  # written by `custody`
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:standfast:evidence:1"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
 def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey) -> None:
     """Write the manifest and then the seal over it, durably."""
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.signer import CryptoSigner
-
     written = manifest.as_bytes()
     counts = manifest.counts
-    statement: JsonObject = {
-        "_type": STATEMENT_TYPE,
-        "subject": [
-            {"name": MANIFEST_FILE, "digest": {"sha256": hashlib.sha256(written).hexdigest()}}
-        ],
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "incident": manifest.incident,
-            "source": manifest.source,
-            "token": manifest.token,
-            "started": manifest.started,
-            "ended": manifest.ended,
-            "files": counts.files,
-            "sizeBytes": counts.size_bytes,
-            "unread": counts.unread,
-            "incomplete": counts.incomplete,
-        },
+    predicate: JsonObject = {
+        "incident": manifest.incident,
+        "source": manifest.source,
+        "token": manifest.token,
+        "started": manifest.started,
+        "ended": manifest.ended,
+        "files": counts.files,
+        "sizeBytes": counts.size_bytes,
+        "unread": counts.unread,
+        "incomplete": counts.incomplete,
     }
-    envelope = Envelope(canonical(statement), PAYLOAD_TYPE, {})
-    envelope.sign(CryptoSigner(signing_key))
     write_atomically(folder / MANIFEST_FILE, written)
-    write_atomically(folder / SEAL_FILE, canonical(envelope.to_dict()))
+    statement = statement_about(written, PREDICATE_TYPE, predicate)
+    write_statement(folder / SEAL_FILE, statement, signing_key)
     inherit_owner_of_tree(folder)
 
 
@@ -103,6 +92,8 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
         manifest = read_sealed(folder, public_key)
     except Damaged as damage:
         return [str(damage)]  # a manifest without a valid seal proves nothing about the copies
+    if (folder / DISPOSAL_FILE).exists():
+        return [*_disposal_problems(folder, public_key), *_beside(folder)]
     changed = [
         f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(folder, item))
     ]
@@ -115,7 +106,7 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
 
 
 def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
-    payload = _signed_payload(folder / SEAL_FILE, public_key)
+    payload = signed_payload(folder / SEAL_FILE, public_key)
     try:
         written = (folder / MANIFEST_FILE).read_bytes()
     except OSError as error:
@@ -130,36 +121,6 @@ def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
     if sealed != {MANIFEST_FILE: hashlib.sha256(written).hexdigest()}:
         raise Damaged(f"{MANIFEST_FILE} is not the one that was sealed")
     return written
-
-
-def _signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
-    from securesystemslib.exceptions import VerificationError
-    from securesystemslib.signer import SSlibKey
-
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise Damaged(f"{SEAL_FILE} cannot be read: {error.strerror}") from error
-    envelope = _envelope(raw)
-    # base64 has unused bits, which custody hashes too: accept the canonical form only.
-    if canonical(envelope.to_dict()) != raw:
-        raise Damaged(f"{SEAL_FILE} is not written as it was sealed")
-    try:
-        envelope.verify([SSlibKey.from_crypto(public_key)], 1)
-    except VerificationError as error:
-        raise Damaged(f"{SEAL_FILE} is not signed by the key it is checked with") from error
-    if envelope.payload_type != PAYLOAD_TYPE:
-        raise Damaged(f"{SEAL_FILE} carries something else than a statement")
-    return envelope.payload
-
-
-def _envelope(raw: bytes) -> "Envelope":
-    from securesystemslib.dsse import Envelope
-
-    try:
-        return Envelope.from_dict(json.loads(raw))
-    except Exception as error:  # the library documents no single error for an invalid envelope
-        raise Damaged(f"{SEAL_FILE} cannot be read as an envelope") from error
 
 
 def _differs(folder: Path, item: Item) -> str:
@@ -180,6 +141,14 @@ def _differs(folder: Path, item: Item) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return "" if is_same else "is no longer the link it was"
+
+
+def _disposal_problems(folder: Path, public_key: Ed25519PublicKey) -> Iterator[str]:
+    try:
+        read_certificate(folder, public_key)
+    except Damaged as damage:
+        yield str(damage)
+    yield from remains_of_disposal(folder)
 
 
 def _key_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -206,7 +175,8 @@ def _strangers(files: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _beside(folder: Path) -> Iterator[str]:
-    ours = {MANIFEST_FILE, SEAL_FILE, STAMP_FILE, FILES_FOLDER, CUSTODY_FILE, KEY_FILE}
+    ours = {MANIFEST_FILE, SEAL_FILE, STAMP_FILE, CUSTODY_FILE, FILES_FOLDER}
+    ours |= {KEY_FILE, DISPOSAL_FILE}
     for name in sorted({place.name for place in folder.iterdir()} - ours):
         yield f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: is no part of the evidence"
 

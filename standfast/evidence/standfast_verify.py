@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 MANIFEST, SEAL, CUSTODY, FILES = "manifest.json", "seal.dsse.json", "custody.jsonl", "files"
-STAMP, WRAPPED = "seal.tsr", "key.age"
+STAMP, WRAPPED, DISPOSAL = "seal.tsr", "key.age", "disposal.dsse.json"
 FORMATS = ("standfast-evidence/1", "standfast-evidence/2")
 SEGMENT = 1024 * 1024 + 16
 STRONG = {f"2.16.840.1.101.3.4.2.{number}" for number in (1, 2, 3)}  # SHA-256, 384, 512
@@ -47,7 +47,8 @@ EVENT = {"sequence", "at", "actor", "subject", "action", "detail", "changes", "p
 HEAD = {"sequence", "hash", "signed_at", "key", "signature"}
 KEY = b'{"keytype":"ed25519","keyval":{"public":"HEX"},"scheme":"ed25519"}'
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT = ("https://in-toto.io/Statement/v1", "urn:standfast:evidence:1")
+STATEMENT = "https://in-toto.io/Statement/v1"
+SEALED, OF_DISPOSAL = "urn:standfast:evidence:1", "urn:standfast:evidence-disposal:1"
 
 
 class Differs(Exception):
@@ -149,6 +150,7 @@ class Check:
         self.report, self.unchecked = list[str](), list[str]()  # findings; checks not possible
         self.statement: Any = None  # the timeline's first line, if the timeline verifies
         self.hashes: dict[int, str] = {}  # of its events
+        self.approvals: list[tuple[str, str]] = []  # of disposals: requested by, approved by
 
     def attempt(self, about: object, action: Any, *arguments: Any) -> None:
         found = self.problems.setdefault(str(about), [])
@@ -175,7 +177,11 @@ class Check:
         summary += f"files: {files} ({changed} changed meanwhile, {rest}"
         summary += "clock ahead by {offset_microseconds} microseconds ({known_by})".format(**clock)
         self.report.append(summary.replace("ahead by None microseconds", "off by an unknown time"))
-        key = self.data_key(folder, frozen_as, manifest)
+        is_disposed = os.path.lexists(folder / DISPOSAL)
+        if is_disposed:
+            yield from self.disposal(folder, frozen_as, digest)
+            items = []
+        key = None if is_disposed else self.data_key(folder, frozen_as, manifest)
         known = set()
         for item in items:
             raw = b64decode(item["path_bytes"]) if "path_bytes" in item else item["path"].encode()
@@ -198,26 +204,57 @@ class Check:
             is_there = [*chain, ""][: entry["custody"]][-1:] in ([], [entry["custody_hash"]])
             need(is_there, f"{CUSTODY} lacks lines that it had when the timeline was exported")
 
+    def disposal(self, folder: Path, frozen_as: str, digest: str) -> Iterator[str]:
+        """Verify the certificate of a disposal, and that nothing is left."""
+        found = self.statement_of(folder, DISPOSAL, OF_DISPOSAL, digest)
+        people = found["requested_by"], found["approved_by"]
+        need(people[0] != people[1], f"{DISPOSAL} was requested and approved by one person")
+        summary = (
+            "disposed of {disposed_at}, requested by {requested_by}, approved by {approved_by}"
+        )
+        self.report.append(f"{frozen_as}: {summary.format(**found)}: {found['reason']}")
+        for place in found["destroyed_keys"]:
+            self.report.append(f"{frozen_as}: destroyed copy of the key: {place}")
+        for copy in found["unconfirmed"]:
+            self.report.append(f"{frozen_as}: NOT CONFIRMED: {copy['where']}: {copy['why']}")
+        left = [name for name in (FILES, WRAPPED) if os.path.lexists(folder / name)]
+        yield from (f"{name}: exists, although it was disposed of" for name in left)
+        written = f"certificate SHA-256 {sha256(read(folder / DISPOSAL))}".encode()
+        if written not in read(folder / CUSTODY):
+            yield f"{DISPOSAL}: is not in {CUSTODY}"
+        if self.statement and people not in self.approvals:
+            yield f"{DISPOSAL}: the timeline has no approval of it"
+
     def sealed(self, folder: Path) -> tuple[Any, str]:
         """Return the manifest that the seal covers, and its digest."""
-        envelope, raw = strict(read(folder / SEAL), SEAL), read(folder / MANIFEST)
+        raw = read(folder / MANIFEST)
+        self.statement_of(folder, SEAL, SEALED, sha256(raw))
+        manifest = json.loads(raw)
+        need(manifest["format"] in FORMATS, f"{MANIFEST} has an unknown format")
+        return manifest, sha256(raw)
+
+    def statement_of(self, folder: Path, file: str, kind: str, digest: str) -> Any:
+        """Verify a signed statement about the manifest; return its predicate."""
+        envelope = strict(read(folder / file), file)
         payload, (signature,) = b64decode(envelope["payload"]), envelope["signatures"]
         written = [envelope["payload"], signature["sig"]]
         encoded = [b64encode(b64decode(text)).decode() for text in written]
-        need(encoded == written, f"{SEAL} is not written as it was sealed")
-        need(envelope["payloadType"] == PAYLOAD_TYPE, f"{SEAL} carries no statement")
+        need(encoded == written, f"{file} is not written as it was sealed")
+        need(envelope["payloadType"] == PAYLOAD_TYPE, f"{file} carries no statement")
         if self.seal_key:
             text = b"DSSEv1 28 %b %d %b" % (PAYLOAD_TYPE.encode(), len(payload), payload)
             name = sha256(KEY.replace(b"HEX", self.seal_key.encode()))
-            otherwise = f"{SEAL} is not signed by the key it is checked with"
+            otherwise = f"{file} is not signed by the key it is checked with"
             need(signature["keyid"] == name, otherwise)  # in-toto's tools search by key id
             need_signed(self.seal_key, b64decode(signature["sig"]), text, otherwise)
-        body, manifest = json.loads(payload), json.loads(raw)
-        need((body["_type"], body["predicateType"]) == STATEMENT, f"{SEAL} is about something else")
-        is_ours = body["subject"] == [{"name": MANIFEST, "digest": {"sha256": sha256(raw)}}]
+        body = json.loads(payload)
+        need(
+            (body["_type"], body["predicateType"]) == (STATEMENT, kind),
+            f"{file} is about something else",
+        )
+        is_ours = body["subject"] == [{"name": MANIFEST, "digest": {"sha256": digest}}]
         need(is_ours, f"{MANIFEST} is not the one that was sealed")
-        need(manifest["format"] in FORMATS, f"{MANIFEST} has an unknown format")
-        return manifest, sha256(raw)
+        return body["predicate"]
 
     def data_key(self, folder: Path, frozen_as: str, manifest: Any) -> bytes | None:
         """Verify the wrapped key; return the data key if it can be opened."""
@@ -270,7 +307,7 @@ class Check:
             return f"cannot be read: {error.strerror}"
 
     def strangers(self, folder: Path, known: set[str]) -> Iterator[str]:
-        ours = {MANIFEST, SEAL, STAMP, CUSTODY, FILES, WRAPPED}
+        ours = {MANIFEST, SEAL, STAMP, CUSTODY, FILES, WRAPPED, DISPOSAL}
         for name in sorted({it.name for it in folder.iterdir()} - ours):
             yield f"{name}: is no part of the evidence"
         for place, folders, names in os.walk(folder / FILES):
@@ -344,6 +381,7 @@ class Check:
             need(self.ledger_key in ("", statement["key"]), "it is signed by another key")
             self.signature(statement, b"standfast timeline v1\n", "line 1")
             at, own, newest = statement["first"] - 1, 0, 0
+            held = requested = ""  # by whom
             hashes = self.hashes = {at: statement["previous"]}
             for number, line in enumerate(stream, 2):
                 ((kind, event),) = strict(line[:-1], f"line {number}").items()
@@ -357,7 +395,23 @@ class Check:
                 need(is_whole, f"event {at} was changed: its hash differs")
                 need(event["previous"] == hashes[at - 1], f"event {at} does not follow")
                 hashes[at] = event["hash"]
-                own += event["subject"] == statement["incident"]
+                if event["subject"] != statement["incident"]:
+                    continue
+                own, who, action = own + 1, event["actor"], event["action"]
+                if action == "evidence.held":
+                    held = who
+                elif action == "evidence.hold_released":
+                    need(who != held, f"event {at}: {who} released a legal hold of their own")
+                    held = ""
+                elif action == "evidence.disposal_requested":
+                    requested = who
+                elif action in ("evidence.disposal_approved", "evidence.disposed"):
+                    need(not held, f"event {at}: evidence was disposed of under legal hold")
+                    if action == "evidence.disposal_approved":
+                        need(who != requested, f"event {at}: {who} approved their own request")
+                        self.approvals.append((requested, who))
+        if held:
+            self.report.append(f"the evidence is under legal hold by {held}")
         is_all = (at, hashes[at]) == (statement["last"], statement["hash"])
         need(is_all, f"it ends with event {at}, and was exported to event {statement['last']}")
         need(newest == at, "no signed head covers its end")

@@ -15,9 +15,9 @@ from pathlib import Path
 from backup.errors import BackupError
 from backup.ownership.custodian_public_key import Custodian, parse_custodians, wrap
 from standfast.errors import ConfigurationError, Damaged, Refused
+from standfast.evidence.item_file import KEY_FILE
 from standfast.evidence.manifest import Encryption, Manifest
 from standfast.evidence.private_files import make_private, write_atomically
-from standfast.evidence.seal import KEY_FILE
 
 
 def read_custodians(custodians: Sequence[str]) -> tuple[Custodian, ...]:

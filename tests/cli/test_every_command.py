@@ -180,6 +180,9 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"evidence export {THIRD} --to handed", 2),  # an exercise freezes nothing
     (f"evidence export {THIRD} --to handed --unmasked", 2),  # without a reason
     ("evidence stamp inc-2000-0001", 2),
+    (f"evidence hold {THIRD} --reason 'a claim' --as dana", 0),
+    (f"evidence dispose {THIRD} --reason 'retention is over' --as dana", 4),  # it is held
+    (f"evidence release {THIRD} --reason 'no claim' --as dana", 4),  # by the same person
     ("audit verify", 0),
     ("audit show", 0),
     (f"audit export {THIRD} --to exported", 0),

@@ -15,9 +15,9 @@ from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import Damaged, Refused
 from standfast.evidence import standfast_verify
-from standfast.evidence.item_file import open_item
+from standfast.evidence.item_file import KEY_FILE, open_item
 from standfast.evidence.manifest import Item
-from standfast.evidence.seal import KEY_FILE, MANIFEST_FILE, read_sealed, verify_seal
+from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
 from standfast.evidence.standfast_verify import Check
 from standfast.evidence.wrapped_key import open_key
 from standfast.records import EffectState

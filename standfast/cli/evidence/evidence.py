@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from standfast.cli.evidence.evidence_disposal import dispose, hold, release
 from standfast.cli.evidence.evidence_export import export
 from standfast.cli.evidence.evidence_opening import open_item
 from standfast.cli.evidence.evidence_review import review
@@ -213,13 +214,26 @@ def copy(call: Call, incident: str) -> ExitStatus:
 
 evidence = Group(
     "evidence",
-    help="List, verify, review, open, time-stamp, copy and export frozen evidence.",
-    commands=[list_evidence, verify, review, open_item, stamp, copy, export],
+    help="List, verify, review, open, copy, export, hold and dispose of frozen evidence.",
+    commands=[
+        list_evidence,
+        verify,
+        review,
+        open_item,
+        stamp,
+        copy,
+        export,
+        hold,
+        release,
+        dispose,
+    ],
 )
 
 
 def _describe_content(folder: "Frozen") -> str:
     """Return the number of files, and of those that are missing or incomplete."""
+    if folder.disposed_at:
+        return "disposed of"
     return (
         counted(folder.files, "file")
         + (f", {folder.incomplete} incomplete" if folder.incomplete else "")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from standfast.config.base_section import Section
 from standfast.config.sections.backup import S3Config
 from standfast.config.value_types import (
+    Count,
     Items,
     Line,
     ObjectPrefix,
@@ -118,6 +119,12 @@ class CustodyConfig(Section):
         "encrypted data key. The bucket receives none, because its lock would prevent the "
         "destruction of the key.",
         examples=[["/mnt/records/evidence-keys"]],
+    )
+    retention_days: Count = Field(
+        default=0,
+        description="The days after an incident is closed during which its evidence cannot be "
+        "disposed of.",
+        examples=[365],
     )
     s3: EvidenceBucketConfig | None = Field(
         default=None,

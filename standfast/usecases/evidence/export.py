@@ -51,6 +51,7 @@ from standfast.usecases.evidence.review import REVIEWS
 FORMAT = "standfast-masked/1"
 INDEX_FILE = "masked.jsonl"
 ENCRYPTED = "is encrypted to the evidence custodians"
+DISPOSED_OF = "was disposed of"
 _CHANGED = "differs from its seal"
 _NOTE = (
     "Masked copies, for reading; not evidence. Card numbers, social-security numbers and mail "
@@ -286,7 +287,10 @@ class _Export:
                 if item.kind is Kind.FOLDER:
                     continue
                 record = _item_record(item)
-                if item.kind is Kind.FILE:
+                if item.kind is Kind.FILE and evidence.disposed_at:
+                    record |= {"left_out": DISPOSED_OF}
+                    self._exported.left_out[DISPOSED_OF] += 1
+                elif item.kind is Kind.FILE:
                     original = partial(open_item, evidence.folder, item)
                     name = f"{_name_of(evidence)}/{_file_name(number, item.location)}"
                     record |= self._masked(original, item.path, item.sha256, name, evidence.source)

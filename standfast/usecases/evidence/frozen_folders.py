@@ -22,6 +22,7 @@ from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import read_custody, verify_custody
+from standfast.evidence.disposal_certificate import read_certificate
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
@@ -45,6 +46,7 @@ from standfast.usecases.evidence.bucket_copies import (
 REVIEWED = "evidence.reviewed"  # event of a review of the logs, with the same detail
 EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
 STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
+DISPOSED = "evidence.disposed"  # event of a disposal, with the same detail
 OPENING, OPENED = "evidence.opening", "evidence.opened"  # with the same detail
 _IS_GONE = "missing, although the ledger records it as frozen and sealed"
 _IS_ANOTHER = "sealed, but not the folder that the ledger records as sealed"
@@ -62,6 +64,7 @@ class Frozen:
     incomplete: int = 0  # files of which a part could not be collected
     clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
     problems: tuple[str, ...] = ()
+    disposed_at: str = ""  # "" unless it was disposed of; then it has no items
     stamp: str = ""  # the state of its time stamp; "" if there is none and none is required
     stamp_unchecked: tuple[str, ...] = ()  # why the time stamp cannot be verified
     copy: str = ""  # the state of the second copy; "" if none is required or none was examined
@@ -86,6 +89,7 @@ class Frozen:
             "unread": self.unread,
             "incomplete": self.incomplete,
             "clock": self.clock,
+            "disposed_at": self.disposed_at,
             "problems": list(self.problems),
             "stamp": self.stamp,
             "stamp_unchecked": list(self.stamp_unchecked),
@@ -106,6 +110,7 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
     for folder in folders_of(config, incident):
         try:
             manifest = read_sealed(folder, key)
+            certificate = read_certificate(folder, key)
         except Damaged as error:
             found.append(Frozen(folder=folder, problems=(str(error),)))
             continue
@@ -118,6 +123,7 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
                 unread=counts.unread,
                 incomplete=counts.incomplete,
                 clock=offset_in_words(manifest.clock.offset_microseconds) if manifest.clock else "",
+                disposed_at=certificate.disposed_at if certificate else "",
                 stamp=_stamp_said(folder, is_wanted=config.custody.timestamp is not None),
             )
         )
@@ -142,7 +148,7 @@ def recorded_evidence(installation: Installation, incident: str) -> Recorded:
     noted += [
         event.detail.get("custody", {})
         for event in events
-        if event.action in (EXPORTED, REVIEWED, STAMPED, NOTED, OPENING, OPENED)
+        if event.action in (EXPORTED, REVIEWED, STAMPED, NOTED, OPENING, OPENED, DISPOSED)
     ]
     for lines_by_name in noted:
         for name, line in cast("dict[str, str]", lines_by_name).items():
@@ -335,7 +341,8 @@ def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
     """
     config = installation.config
     to = required_evidence_bucket(config, installation.resolver, installation.clock)
-    folders = [evidence.folder for evidence in frozen(config, incident)]
+    found = [evidence for evidence in frozen(config, incident) if not evidence.disposed_at]
+    folders = [evidence.folder for evidence in found]
     if not folders:
         raise no_evidence_found(installation, incident)
     return list(copy_each(config, to, folders, installation.actor, installation.clock))

@@ -185,7 +185,7 @@ def _named(installation: Installation, incident_id: str, name: str) -> Iterator[
     known = recorded_evidence(installation, incident_id)
     for evidence in frozen(installation.config, incident_id):
         lines = known.lines.get(evidence.folder, set())
-        if evidence.problems or verify_custody(evidence.folder, lines):
+        if evidence.disposed_at or evidence.problems or verify_custody(evidence.folder, lines):
             continue
         manifest = read_sealed(evidence.folder, key)
         prefix = f"{manifest.source}/{manifest.token}"

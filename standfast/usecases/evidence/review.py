@@ -105,7 +105,11 @@ def review_evidence(
     """Scan an incident's evidence; raise StandfastError if there is none."""
     wanted = wanted_of(indicators, accounts)
     detail = f"reviewed for {counted(len(indicators) + len(accounts), 'indicator')}"
-    folders = frozen(installation.config, incident_id)
+    folders = [
+        evidence
+        for evidence in frozen(installation.config, incident_id)
+        if not evidence.disposed_at
+    ]
     notes = {
         evidence.folder: line
         for evidence in folders

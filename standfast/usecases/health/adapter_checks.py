@@ -211,7 +211,8 @@ def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
         yield ok("evidence", f"second copy: {traits.why}")
     else:
         yield warn("evidence", f"second copy: {traits.why}", "lock it in COMPLIANCE mode")
-    folders = [evidence.folder for evidence in frozen(ground.config)]
+    found = [evidence for evidence in frozen(ground.config) if not evidence.disposed_at]
+    folders = [evidence.folder for evidence in found]
     for folder in uncopied_folders(to, folders):
         incident = folder.parent.parent.name
         yield warn(

@@ -106,6 +106,16 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"began to open {item} of the evidence: {detail.get('reason')}"
         case "evidence.opened":
             return f"opened item {detail.get('item')} of {detail.get('folder')}"
+        case "evidence.held":
+            return f"placed a legal hold on the evidence: {detail.get('reason')}"
+        case "evidence.hold_released":
+            return f"released the legal hold of the evidence: {detail.get('reason')}"
+        case "evidence.disposal_requested":
+            return f"requested the disposal of the evidence: {detail.get('reason')}"
+        case "evidence.disposal_approved":
+            return f"approved the disposal that {detail.get('requested_by')} requested"
+        case "evidence.disposed":
+            return f"disposed of the evidence: {', '.join(detail.get('custody', {}))}"
         case "evidence.stamped":
             names = ", ".join(detail.get("custody", {}))
             return (

@@ -1,0 +1,216 @@
+"""Legal hold and disposal: two people, a certificate, and no way around a hold."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from standfast.errors import ApprovalRefused, ExitStatus, Refused, StandfastError
+from standfast.evidence import standfast_verify
+from standfast.evidence.disposal_certificate import DISPOSAL_FILE
+from standfast.records import Mode
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence import disposal
+from standfast.usecases.evidence.disposal import Disposal, approve_disposal, request_disposal
+from standfast.usecases.evidence.export import export_evidence
+from standfast.usecases.evidence.frozen_folders import frozen, seal_key, verify_frozen
+from standfast.usecases.evidence.item_opening import open_evidence
+from standfast.usecases.evidence.legal_hold import hold_of, place_hold, release_hold
+from standfast.usecases.incidents.lifecycle import advance, close, open_incident
+from standfast.usecases.reports.audit_export import export_timeline
+from tests.usecases.evidence.test_frozen_folders import PLAYBOOK
+from tests.usecases.installations import enrol_people, furnish, installation_at
+
+CUSTODIAN = pyrage.x25519.Identity.generate()
+Crash = KeyboardInterrupt
+
+
+class Case:
+    """A closed incident with encrypted evidence."""
+
+    def __init__(self, installation: Installation, folder: Path, incident: str) -> None:
+        self.installation, self.folder, self.incident = installation, folder, incident
+        self.copies = folder / "key-copies"
+        (self.sealed,) = (one.folder for one in frozen(installation.config, incident))
+
+    def request(self, by: str = "dana") -> Disposal:
+        return request_disposal(self.installation, self.incident, "retention is over", by)
+
+    def approve(self, by: str | None = "lee") -> Disposal:
+        return approve_disposal(self.installation, self.incident, by)
+
+    def is_disposed(self) -> bool:
+        (found,) = frozen(self.installation.config, self.incident)
+        return found.disposed_at != ""
+
+    def is_complete(self) -> bool:
+        """Return whether every item and the key exist."""
+        return len(list(self.sealed.rglob("*.log"))) == 2 and (self.sealed / "key.age").exists()
+
+    def verified(self) -> ExitStatus:
+        return verify_frozen(self.installation, self.incident).exit_status
+
+    def verified_offline(self, to: Path) -> int:
+        """Return the exit status of the verifier that stands alone, with the timeline."""
+        exported = export_timeline(self.installation, self.incident, to)
+        keys = ["--seal-key", exported.seal_key, "--ledger-key", exported.ledger_key]
+        given = [self.sealed.parent.parent, "--timeline", exported.timeline, *keys]
+        return standfast_verify.main([str(word) for word in given])
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Case]:
+    config_file = furnish(tmp_path)
+    settings = f"""
+[playbooks]
+folder = "playbooks"
+
+[custody]
+custodians = ["{CUSTODIAN.to_public()}"]
+key_copies = ["key-copies"]
+"""
+    config_file.write_text(config_file.read_text() + settings)
+    (tmp_path / "key-copies").mkdir()
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
+    with installation_at(config_file) as installation:
+        enrol_people(installation)
+        opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+        advance(installation, opened.incident, "direct")
+        close(installation, opened.incident, by="lee")
+        yield Case(installation, tmp_path, opened.incident)
+
+
+def test_disposal_removes_keys_and_items(case: Case, tmp_path: Path) -> None:
+    assert case.request().exit_status is ExitStatus.WAITS_FOR_PEOPLE
+    assert case.is_complete()
+    done = case.approve()
+    assert done.exit_status is ExitStatus.DONE
+    assert len(done.certificates[0].destroyed_keys) == 2
+    assert not list(tmp_path.rglob("*.age"))
+    assert not (case.sealed / "files").exists()
+    assert case.is_disposed()
+    assert case.verified() is ExitStatus.DONE
+    assert case.verified_offline(tmp_path / "audit") in (0, 3)  # 3: nobody named a witness
+
+
+def test_copies_that_left_are_named(case: Case, tmp_path: Path) -> None:
+    identity = tmp_path / "identity.txt"
+    identity.write_text(f"{CUSTODIAN}\n")
+    path = str(tmp_path / "logs" / "calls.log")
+    open_evidence(
+        case.installation,
+        case.incident,
+        path,
+        tmp_path / "opened",
+        reason="case 4711",
+        by="dana",
+        identity=identity,
+    )
+    export_evidence(case.installation, case.incident, tmp_path / "out", unmasked_because="court")
+    shutil.rmtree(case.copies)  # a share that is not mounted
+    case.request()
+    (certificate,) = case.approve().certificates
+    assert len(certificate.destroyed_keys) == 1
+    assert len(certificate.unconfirmed) >= 3
+
+
+def test_one_person_alone_disposes_of_nothing(case: Case) -> None:
+    case.request(by="dana")
+    for by in ("dana", None):
+        with pytest.raises(ApprovalRefused):
+            case.approve(by)
+    assert case.is_complete()
+
+
+def test_hold_refuses_request_and_approval(case: Case) -> None:
+    place_hold(case.installation, case.incident, "claim 4711", "kim")
+    with pytest.raises(Refused):
+        case.request()
+    release_hold(case.installation, case.incident, "settled", "lee")
+    case.request()
+    place_hold(case.installation, case.incident, "claim 4712", "kim")
+    with pytest.raises(Refused):
+        case.approve()
+    assert case.is_complete()
+
+
+def test_hold_is_released_by_another_person(case: Case) -> None:
+    place_hold(case.installation, case.incident, "claim 4711", "kim")
+    with pytest.raises(ApprovalRefused):
+        release_hold(case.installation, case.incident, "settled", "kim")
+    assert hold_of(case.installation, case.incident)
+    release_hold(case.installation, case.incident, "settled", "lee")
+    assert hold_of(case.installation, case.incident) is None
+
+
+def test_retention_is_waited_for(case: Case) -> None:
+    config = case.installation.config
+    custody = config.custody.model_copy(update={"retention_days": 30})
+    kept = config.model_copy(update={"custody": custody})
+    case.installation = replace(case.installation, config=kept)
+    with pytest.raises(Refused):
+        case.request()
+
+
+@pytest.mark.parametrize(
+    "step", ["shutil.rmtree", "write_certificate", "append_custody", "sync_folder"]
+)
+def test_interrupted_disposal_is_completed(
+    case: Case, step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case.request()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{disposal.__name__}.{step}", _crash)
+        with pytest.raises(Crash):
+            case.approve()
+    assert case.is_disposed() is (step == "append_custody")
+    if step != "append_custody":
+        assert case.verified() is ExitStatus.DAMAGED  # half of it is gone, and nothing says why
+    assert case.approve().exit_status is ExitStatus.DONE
+    assert case.is_disposed()
+    assert case.verified() is ExitStatus.DONE
+    assert case.verified_offline(tmp_path / "audit") in (0, 3)
+
+
+def test_altered_folder_is_not_disposed_of(case: Case) -> None:
+    case.request()
+    (case.sealed / "manifest.json").write_bytes(b"{}")
+    assert case.approve().exit_status is ExitStatus.PARTIAL
+    assert (case.sealed / "files").exists()
+
+
+@pytest.mark.parametrize(
+    "forge", [lambda raw: raw[:200] + bytes([raw[200] ^ 1]) + raw[201:], lambda raw: b"{}"]
+)
+def test_forged_certificate_is_named(
+    case: Case, forge: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    case.request()
+    case.approve()
+    file = case.sealed / DISPOSAL_FILE
+    file.write_bytes(forge(file.read_bytes()))
+    assert case.verified() is ExitStatus.DAMAGED
+    assert case.verified_offline(tmp_path / "audit") == 6
+
+
+def test_deleted_items_without_certificate_are_damage(case: Case) -> None:
+    shutil.rmtree(case.sealed / "files")
+    assert case.verified() is ExitStatus.DAMAGED
+    with pytest.raises(StandfastError):
+        open_evidence(
+            case.installation,
+            case.incident,
+            str(case.folder / "logs" / "calls.log"),
+            case.folder / "opened",
+            reason="why",
+            by="dana",
+        )
+    assert seal_key(case.installation.config)
+
+
+def _crash(*_: object, **__: object) -> None:
+    raise Crash
