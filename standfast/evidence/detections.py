@@ -100,6 +100,12 @@ class _Window:
         counts[value] = counts.get(value, 0) + 1
         return len(counts)
 
+    def open(self, finding: Finding) -> None:
+        """Open a finding with all events of the window."""
+        self.finding = finding
+        for event, _ in self.events:
+            finding.add(event)
+
 
 @dataclass(kw_only=True)
 class _Known:
@@ -150,64 +156,36 @@ class Detector:
     def _see_accounts(self, event: Event) -> None:
         if not event.address or not event.account:
             return
-        limit = self._thresholds.accounts_per_address
-        self._see_window(
-            self._by_address,
-            event.address,
-            event,
-            event.account.casefold(),
-            limit,
-            Finding(
-                rule=MANY_ACCOUNTS,
-                threshold=f"{limit} accounts an hour",
-                address=event.address,
-                first=event.at,
-                last=event.at,
-            ),
-        )
+        limit, account = self._thresholds.accounts_per_address, event.account.casefold()
+        window = self._add(self._by_address, event.address, event, account, limit)
+        if window is not None and window.finding is None:
+            threshold = f"{limit} accounts an hour"
+            window.open(self._found(MANY_ACCOUNTS, threshold, event, address=event.address))
 
     def _see_access(self, event: Event) -> None:
-        limit = self._thresholds.records_per_hour
+        limit, account = self._thresholds.records_per_hour, event.account.casefold()
         counts_records = self._thresholds.counts_records
         for value in event.records if counts_records else filter(None, (event.object,)):
-            self._see_window(
-                self._by_account,
-                event.account.casefold(),
-                event,
-                value,
-                limit,
-                Finding(
-                    rule=MASS_ACCESS,
-                    threshold=f"{limit} objects an hour",
-                    account=event.account,
-                    first=event.at,
-                    last=event.at,
-                ),
-            )
+            window = self._add(self._by_account, account, event, value, limit)
+            if window is not None and window.finding is None:
+                threshold = f"{limit} objects an hour"
+                window.open(self._found(MASS_ACCESS, threshold, event, account=event.account))
 
-    def _see_window(
-        self,
-        windows: dict[str, _Window],
-        key: str,
-        event: Event,
-        value: str,
-        limit: int,
-        finding: Finding,
-    ) -> None:
+    def _add(
+        self, windows: dict[str, _Window], key: str, event: Event, value: str, limit: int
+    ) -> _Window | None:
+        """Add an event to its window; return the window if it reaches the limit."""
         window = windows.get(key)
         if window is None:
             if not self._may_follow():
-                return
+                return None
             window = windows[key] = _Window()
         if window.add(event, value) < limit:
             window.finding = None
-            return
-        if window.finding is None:
-            window.finding = self._kept(finding)
-            for earlier, _ in window.events:
-                window.finding.add(earlier)
-        else:
+            return None
+        if window.finding is not None:
             window.finding.add(event)
+        return window
 
     def _see_known(self, event: Event) -> None:
         account = event.account.casefold()
