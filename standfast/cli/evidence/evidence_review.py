@@ -86,8 +86,8 @@ def review(
 
     Card numbers, social-security numbers and mail addresses are masked.
     """
-    from standfast.evidence.indicator_list import read_indicator_list
-    from standfast.evidence.log_timeline import Selection
+    from standfast.evidence.review.indicator_list import read_indicator_list
+    from standfast.evidence.review.log_timeline import Selection
     from standfast.usecases.evidence.log_review import InClear, ReviewRequest, review_logs
     from standfast.usecases.evidence.log_review_report import write_review_page
 

@@ -86,7 +86,7 @@ def add(
     The list is frozen and encrypted in the ledger. A step with `audience: affected` notifies the
     people on it, after an approval.
     """
-    from standfast.evidence.log_timeline import Selection
+    from standfast.evidence.review.log_timeline import Selection
     from standfast.usecases.evidence.affected_records import add_affected_by_records
     from standfast.usecases.notices.affected_people import Listing, add_affected
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from backup.records import RecoveryPoint
 from backup.repository import Repository
 from standfast.errors import StandfastError
-from standfast.evidence.indicator_search import Indicators, scan
+from standfast.evidence.review.indicator_search import Indicators, scan
 from standfast.evidence.text_masking import mask_text
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.backups.damage_cause import is_damage_behind

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from standfast.errors import UsageError
-from standfast.evidence.log_timeline import Marks, Selection
+from standfast.evidence.review.log_timeline import Marks, Selection
 from standfast.notices.audience import Audience, Rejected, people_spool
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.log_review import (

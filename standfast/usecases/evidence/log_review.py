@@ -23,10 +23,12 @@ from typing import IO
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody
-from standfast.evidence.detections import Detector, Finding, LockPeriod, Thresholds
-from standfast.evidence.indicator_list import IndicatorList
 from standfast.evidence.item_file import open_item
-from standfast.evidence.log_timeline import (
+from standfast.evidence.manifest import Kind, Manifest
+from standfast.evidence.parsers.log_record import Record, as_datetime, microseconds
+from standfast.evidence.review.detections import Detector, Finding, LockPeriod, Thresholds
+from standfast.evidence.review.indicator_list import IndicatorList
+from standfast.evidence.review.log_timeline import (
     LONGEST_TEXT,
     Event,
     Log,
@@ -36,12 +38,10 @@ from standfast.evidence.log_timeline import (
     collect_events,
     merged_events,
 )
-from standfast.evidence.manifest import Kind, Manifest
-from standfast.evidence.parsers.log_record import Record, as_datetime, microseconds
+from standfast.evidence.review.sorted_runs import SortedRuns
+from standfast.evidence.review.timeline_counts import TimelineCounts
 from standfast.evidence.seal import read_sealed
-from standfast.evidence.sorted_runs import SortedRuns
 from standfast.evidence.text_masking import mask_text
-from standfast.evidence.timeline_counts import TimelineCounts
 from standfast.records import Json, JsonObject, moment, timestamp
 from standfast.spreadsheet_csv import formula_safe
 from standfast.usecases.core.installation import Installation

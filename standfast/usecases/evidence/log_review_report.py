@@ -4,8 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from standfast.errors import UsageError
+from standfast.evidence.review.timeline_counts import Periods
 from standfast.evidence.text_masking import mask_text
-from standfast.evidence.timeline_counts import Periods
 from standfast.reports.html_page import write_page
 from standfast.reports.log_review_page import (
     LogReviewReport,

@@ -18,8 +18,8 @@ from pathlib import Path
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, StandfastError
 from standfast.evidence.custody import Act, append_custody
-from standfast.evidence.indicator_timeline import Review, review, too_short, wanted_of
 from standfast.evidence.private_files import make_private, write_atomically
+from standfast.evidence.review.indicator_timeline import Review, review, too_short, wanted_of
 from standfast.evidence.seal import read_sealed
 from standfast.plurals import counted
 from standfast.records import JsonObject, canonical

@@ -17,8 +17,8 @@ from standfast.adapters.procedures import Procedure
 from standfast.deadlines.clock_starts import QUESTIONS
 from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import StandfastError, UsageError
-from standfast.evidence.indicator_search import read_indicators
-from standfast.evidence.indicator_timeline import wanted_of
+from standfast.evidence.review.indicator_search import read_indicators
+from standfast.evidence.review.indicator_timeline import wanted_of
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.playbook.actions.backup_protect import KEEPER
 from standfast.playbook.actions.deadlines_start import LEDGER

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import UsageError
-from standfast.evidence.log_timeline import Selection
+from standfast.evidence.review.log_timeline import Selection
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.affected_records import add_affected_by_records

@@ -14,7 +14,7 @@ from standfast.config.sections.review import RecordPatternConfig
 from standfast.errors import ExitStatus, Refused, UsageError
 from standfast.evidence.custody import Act, read_custody
 from standfast.evidence.item_file import FILES_FOLDER
-from standfast.evidence.log_timeline import Selection
+from standfast.evidence.review.log_timeline import Selection
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen

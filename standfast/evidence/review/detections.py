@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from standfast.evidence.log_timeline import Event
 from standfast.evidence.parsers.log_record import SIGN_IN, SUCCESS
+from standfast.evidence.review.log_timeline import Event
 
 MOST_KEYS = 1_000_000
 MOST_LINES = 20  # of a finding that are kept

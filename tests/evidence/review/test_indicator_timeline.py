@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from standfast.errors import UsageError
-from standfast.evidence.indicator_search import Looked, looked_through, read_indicators, scan
-from standfast.evidence.indicator_timeline import (
+from standfast.evidence.manifest import Item, Kind, Manifest, written_path
+from standfast.evidence.review.indicator_search import Looked, looked_through, read_indicators, scan
+from standfast.evidence.review.indicator_timeline import (
     LONGEST_LINE,
     MOST_ENTRIES,
     review,
     too_short,
     wanted_of,
 )
-from standfast.evidence.manifest import Item, Kind, Manifest, written_path
 
 NO_HASH = "0" * 64
 
@@ -141,7 +141,7 @@ def test_every_file_is_searched_after_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when each of many folders has the same ransom note."""
-    monkeypatch.setattr("standfast.evidence.indicator_timeline.MOST_ENTRIES", 3)
+    monkeypatch.setattr("standfast.evidence.review.indicator_timeline.MOST_ENTRIES", 3)
     folder = frozen(tmp_path, **{str(number): b"needle\n" for number in range(10)})
     found = review([sealed("s", folder)], read_indicators(["text:needle"]))
     assert (len(found.entries), found.left_out, found.files) == (3, 7, 10)
@@ -229,7 +229,7 @@ def test_copy_changed_during_the_search_is_named(
             file.path.write_bytes(b"agent01 signed on\n")
             yield file
 
-    monkeypatch.setattr("standfast.evidence.indicator_timeline.looked_through", change_after)
+    monkeypatch.setattr("standfast.evidence.review.indicator_timeline.looked_through", change_after)
     found = review([evidence], read_indicators(["text:agent01"]))
     assert (found.altered, found.entries) == (["phone: log is not what was sealed"], [])
 
@@ -246,7 +246,7 @@ def test_copy_removed_during_the_search_is_unread(
                 file.path.unlink()
             yield file
 
-    monkeypatch.setattr("standfast.evidence.indicator_timeline.looked_through", remove_after)
+    monkeypatch.setattr("standfast.evidence.review.indicator_timeline.looked_through", remove_after)
     found = review([evidence], read_indicators(["text:agent01"]))
     assert (found.unread, found.altered) == (1, ["phone: log is gone"])
     assert [entry.path for entry in found.entries] == ["other"]

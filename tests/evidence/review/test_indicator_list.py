@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import UsageError
-from standfast.evidence.indicator_list import IndicatorList, read_indicator_list
 from standfast.evidence.parsers.log_record import Record
+from standfast.evidence.review.indicator_list import IndicatorList, read_indicator_list
 
 SHA256 = "ab" * 32
 

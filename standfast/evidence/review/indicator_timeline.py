@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from standfast.errors import UsageError
-from standfast.evidence.indicator_search import (
+from standfast.evidence.item_file import FILES_FOLDER
+from standfast.evidence.manifest import Item, Kind, Manifest
+from standfast.evidence.review.indicator_search import (
     SHORTEST_TEXT,
     Indicators,
     Looked,
@@ -36,8 +38,6 @@ from standfast.evidence.indicator_search import (
     looked_through,
     read_indicators,
 )
-from standfast.evidence.item_file import FILES_FOLDER
-from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.text_masking import mask_text
 from standfast.records import JsonObject, timestamp
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import orjson
 
 from standfast.errors import UsageError
-from standfast.evidence.log_timeline import Network, in_networks
 from standfast.evidence.parsers.log_record import Record
+from standfast.evidence.review.log_timeline import Network, in_networks
 
 _LARGEST = 64 * 1024 * 1024
 _MOST = 1_000_000

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from standfast.evidence.detections import (
+from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS
+from standfast.evidence.review.detections import (
     AFTER_LOCK,
     FIRST_SEEN,
     MANY_ACCOUNTS,
@@ -15,8 +16,7 @@ from standfast.evidence.detections import (
     LockPeriod,
     Thresholds,
 )
-from standfast.evidence.log_timeline import Event
-from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS
+from standfast.evidence.review.log_timeline import Event
 
 MINUTE = 60 * 10**6
 THRESHOLDS = Thresholds(

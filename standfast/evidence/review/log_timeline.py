@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 from standfast.errors import Damaged
 from standfast.evidence.parsers.log_file import read_log
 from standfast.evidence.parsers.log_record import Record, microseconds
-from standfast.evidence.sorted_runs import Row, SortedRuns
+from standfast.evidence.review.sorted_runs import Row, SortedRuns
 from standfast.evidence.unpacked_pieces import PIECE
 
 LONGEST_TEXT = 500  # characters of an event that are shown

@@ -7,7 +7,7 @@ Rules
 
 from collections import Counter, defaultdict
 
-from standfast.evidence.log_timeline import Event
+from standfast.evidence.review.log_timeline import Event
 
 MOST_KEYS = 1_000_000
 MOST_HOURS = 20_000
