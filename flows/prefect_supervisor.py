@@ -1,4 +1,4 @@
-"""Supervision of Prefect next to the loop: start, restart, end.
+"""Supervision of Prefect: start, restart, nights without it.
 
 Rules
 - All of it runs in a thread of its own; the loop only calls `is_there`, which takes at most half a

@@ -1,4 +1,4 @@
-"""`standfast serve`: resumes incidents, watches, keeps Prefect running.
+"""`standfast serve`: resumes incidents, watches, rereads settings.
 
 Every decision is in the use-cases: this process may be killed at any moment, and another one, or
 the command line, continues from the ledger.

@@ -1,4 +1,4 @@
-"""Packs that a new recovery point must not use.
+"""Packs that a new point must not use: damaged, or mostly unneeded.
 
 - To exclude a pack is to forget it in the upload cache: its content is read and sent again, if the
   source still has it. A forgotten pack stays forgotten, whatever is hidden from this host later:

@@ -1,4 +1,4 @@
-"""Retention rules: how long recovery points are kept, by time only.
+"""Retention rules: lengths of time such as `6m`, and what they keep.
 
 - Every recovery point is kept for `everything`; the last complete one of a day, an ISO week and a
   month (UTC) for `daily`, `weekly` and `monthly`. If a day has no complete recovery point, its last

@@ -1,4 +1,4 @@
-"""WAL spool: the folder of archived segments, until they are stored.
+"""WAL spool: folder of archived segments; missing ones are named.
 
 - Yields complete segments, histories of timelines and of backups, and the segment that
   `pg_receivewal` is writing (`.partial`). Everything else, such as an unfinished copy, is ignored.

@@ -1,4 +1,4 @@
-"""Audiences from CSV files, and from queries on SQLite databases.
+"""Audiences and suppression lists from CSV files and SQLite queries.
 
 Rules
 - A row that cannot be read is rejected alone. A file whose rows cannot be separated (a quote that

@@ -1,4 +1,4 @@
-"""Calls to a server over persistent connections, each with a time limit.
+"""Persistent connections to a server; a dead one is replaced once.
 
     pool.run(lambda connection, call: connection.execute(…), seconds=10)
 

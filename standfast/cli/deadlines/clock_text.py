@@ -1,4 +1,4 @@
-"""Text of legal clocks: due dates, rules and open questions."""
+"""Rows and text of legal clocks: due dates, certainty, questions."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING

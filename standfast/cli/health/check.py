@@ -1,4 +1,4 @@
-"""`standfast check`: test every part of the installation."""
+"""`standfast check`: test every part, count what delays containment."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Confirmation prompt of an approval.
+"""Confirmation of an approval: a prompt, or the digest of the plan.
 
 Rules
 - An approver sees what the signature covers. On a terminal the plan is shown and must be confirmed.

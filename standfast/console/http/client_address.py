@@ -1,4 +1,4 @@
-"""Client address of a request, also behind trusted proxies.
+"""Client address behind proxies, and its network for rate limits.
 
 Rules
 - Only configured proxies are trusted, and of their forwarded addresses only the last one that is

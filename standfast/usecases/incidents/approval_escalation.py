@@ -1,4 +1,4 @@
-"""People that a waiting step pages for approval, rung by rung.
+"""People that a waiting step pages for approval, without its targets.
 
 Rules
 - The approvers of the step are paged first. After the playbook's time without an answer, the people

@@ -1,4 +1,4 @@
-"""Staff, its leavers, and the remaining access of leavers.
+"""Imports of staff lists, refusal of implausible ones, leavers.
 
 Rules
 - Importing a list changes only the ledger. A leaver with open accounts gets a plan of the `leaver`
