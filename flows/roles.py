@@ -2,9 +2,9 @@
 
 Rules
 - Without `--role`, or with `all`, a process does everything for which its configuration has a
-  schedule. The other roles let a site spread the parts over processes and hosts; several of them on
-  one machine need the Prefect of a site (`serve.prefect`).
-- A drill machine (`--role drills`) opens backups. So it schedules no backup, verification or
+  schedule. With the other roles, a site divides this work among processes and hosts. Several roles
+  on one machine need the Prefect of a site (`serve.prefect`).
+- A drill machine (`--role drills`) can open backups. So it schedules no backup, verification or
   retention run, resumes no incident, listens at no port, and needs no secret of a response.
 - Only a process that resumes incidents counts as a live `serve` in `status` and `check`.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Role:
     """The work of one process of `standfast serve`."""
 
-    way: str  # of its runner in the ledger
+    way: str  # the kind of its runner in the ledger
     backs_up: bool = False  # schedules nightly backups and catches them up
     task_kinds: frozenset[str] = frozenset()  # of the scheduled tasks (`maintenance_schedule`)
     responds: bool = False  # resumes incidents and stamps their evidence
@@ -37,7 +37,7 @@ class Role:
 
     @property
     def only_drills(self) -> bool:
-        """Return whether drills are all that this role does."""
+        """Return whether this role runs drills only."""
         return self.task_kinds == _DRILLS
 
 

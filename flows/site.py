@@ -1,13 +1,13 @@
 """One Prefect for several hosts: its work pool, queues and automations.
 
 Rules
-- The queue `host:NAME` has what must run on one host: its backups, and the rest of its schedule.
-  Any host may take a run of `response`, and any drill machine one of `drill`; there the flow uses
-  the configuration of the host that takes it.
-- Everything is created if it is missing and never changed: limits that operators set remain.
-- A run whose host died is silent: after a minute it is marked as crashed. A crashed night starts
-  again on its host; the lock of its set prevents two at once. A run that was assigned and did not
-  begin within three minutes is assigned again.
+- The queue `host:NAME` has the runs of one host: its backups, and the rest of its schedule. Any
+  worker may take a run of `response`, and any drill machine a run of `drill`. The flow uses the
+  configuration of the host that takes the run.
+- Missing objects are created. Existing ones are never changed, so limits that operators set remain.
+- A run without a heartbeat for a minute is marked as crashed, because its host may have died. A
+  crashed night starts again on its host; the lock of its set prevents two at once. A run that was
+  assigned and did not begin within three minutes is assigned again.
 """
 
 import os
@@ -38,7 +38,7 @@ _WAITING = ("Suspended", "Paused", "Cancelling", "AwaitingRetry", "Scheduled")
 
 
 def host_queue(config: Config) -> str:
-    """Return the queue of what must run on this host."""
+    """Return the name of the queue for the runs of this host."""
     return f"host:{config.backup.writer}"
 
 
@@ -59,7 +59,7 @@ def worker(config: Config, role: Role) -> ProcessWorker:
 
 
 async def prepare(client: PrefectClient, config: Config, role: Role) -> None:
-    """Create what is missing in the site's Prefect."""
+    """Create the missing objects in the site's Prefect."""
     with suppress(ObjectAlreadyExists):
         template = ProcessWorker.get_default_base_job_template()
         pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
