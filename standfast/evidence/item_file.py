@@ -110,7 +110,7 @@ def open_item(folder: Path, item: Item, key: bytes | None = None) -> BinaryIO:
 def stored_problem(folder: Path, item: Item) -> str:
     """Return how the stored bytes of a FILE item differ from the manifest.
 
-    No key is needed. "" means that they are the same; OSError that they cannot be read.
+    No key is needed. Return "" if they are the same; raise OSError if they cannot be read.
     """
     try:
         with _open_stored(folder, item) as stored:

@@ -4,7 +4,7 @@
     FOLDER/INCIDENT/SOURCE/TOKEN.age       in each folder of `custody.key_copies`
 
 Rules
-- Each custodian alone opens the key with the own age identity or SSH key.
+- Each custodian can open the key alone, with an age identity or an SSH key.
 - The bucket never receives the key: its lock would prevent the key's destruction.
 """
 
@@ -84,8 +84,8 @@ def open_key(
             key: bytes = pyrage.decrypt(wrapped, list(identity))
         except pyrage.DecryptError:
             raise Refused(
-                "identity: it is not that of a custodian of this evidence. Name the file of one "
-                "with --identity"
+                "identity: it belongs to no custodian of this evidence. Name the file of a "
+                "custodian with --identity"
             ) from None
         return key
     raise Damaged(f"{folder.parent.name}/{folder.name}: no copy of its key is the sealed one")

@@ -1,8 +1,9 @@
 """Objects of JSON, in lines or in the pages that providers send.
 
 Rules
-- The keys of an object say which provider wrote it. Another object is read by common names.
-- An object that only wraps a list of events, such as a page, is its events.
+- The keys of an object identify the provider that wrote it. Without a provider, common names of
+  keys are used.
+- An object that only wraps a list of events, such as a page, is replaced by these events.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +59,7 @@ _NAMES = ("name", "email", "id", "login")  # of an object in place of an account
 
 
 def read_objects(raw: bytes) -> Iterator[Mapping[str, Any] | None]:
-    """Yield the events of one JSON text; None for what is not an object.
+    """Yield the events of one JSON text; None for each other value.
 
     Raises ValueError if it is not JSON.
     """

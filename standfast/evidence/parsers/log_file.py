@@ -1,11 +1,11 @@
 """Records of one log file: its format, its compression, its limits.
 
-    for found in read_log(stream, collected_at):   # a Record, or the line of what is not one
+    for found in read_log(stream, collected_at):   # a Record, or the number of another line
 
 Rules
 - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
-- Nothing is dropped silently: what is not a record is returned as the number of its line, and 0 for
-  the rest of a file that cannot be unpacked.
+- Nothing is dropped silently: a line that is not a record is returned as its number, and the rest
+  of a file that cannot be unpacked as 0.
 - Memory is bounded. A line of text is read up to LONGEST_TEXT, and its rest is skipped. A JSON text
   and an unpacked file have limits; beyond them the rest is one line that is not a record.
 """
@@ -31,7 +31,7 @@ _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 def read_log(stream: Readable, collected_at: datetime) -> Iterator[Record | int]:
-    """Yield the records of a file, and the line of everything else."""
+    """Yield the records of a file, and the numbers of all other lines."""
     unpacked = _Unpacked(stream)
     yield from _records(io.BufferedReader(unpacked, 256 * 1024), collected_at)
     if unpacked.is_cut:
@@ -92,7 +92,7 @@ def _json_document(first: bytes, stream: BinaryIO) -> Iterator[Record | int]:
     try:
         events = list(read_objects(raw))
     except ValueError:
-        # Lines of which the first is damaged are lines all the same.
+        # If only the first line is damaged, the others are still JSON lines.
         yield 1
         if not stream.read(1):
             yield from _json_lines_after(raw)

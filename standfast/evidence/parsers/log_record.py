@@ -99,7 +99,7 @@ def inner(value: Any, *path: str) -> Any:
 
 
 def place(country: Any, latitude: Any, longitude: Any) -> str:
-    """Return the place of a record from what a log says about it."""
+    """Return the place of a record: a country, and coordinates if known."""
     name = text_of(country).replace(" ", "-")
     if isinstance(latitude, int | float) and isinstance(longitude, int | float):
         return f"{name or '-'} {latitude:g} {longitude:g}"

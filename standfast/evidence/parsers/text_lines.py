@@ -72,7 +72,7 @@ def parse_text(number: int, line: str, collected_at: datetime) -> Record | None:
 
 
 def message_fields(program: str, message: str) -> Fields:
-    """Return what a message says: account, address, action, object, result."""
+    """Return account, address, action, object and result of a message."""
     if ssh := _SSH.search(message):
         result = SUCCESS if ssh[1] == "Accepted" else FAILURE
         return ssh[2] or ssh[4], ssh[3] or ssh[5], SIGN_IN, program, result

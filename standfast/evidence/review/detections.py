@@ -6,9 +6,9 @@
     detector.findings
 
 Rules
-- A finding names its rule, the threshold, and the lines that it rests on: the first ones and their
-  number. It is a reason to look, not a proof.
-- One finding stands for all that happens within its window to the same account or address.
+- A finding names its rule, its threshold, the first lines on which it rests, and the number of all
+  of them. It is a reason to look, not a proof.
+- Events of the same account or address within one window are one finding.
 - Memory is bounded: beyond MOST_KEYS accounts, addresses or devices, new ones are not followed, and
   `is_complete` is false.
 """

@@ -5,7 +5,7 @@
 
 Rules
 - A list has one value a line; `#` begins a comment. A STIX bundle is JSON, and its patterns may
-  only compare values with `=`, joined by OR. Other patterns are named, and not applied as a whole.
+  only compare values with `=`, joined by OR. Other patterns are named, and no part is applied.
 - Words of a record are compared with the list, so a search takes as long for 1,000 values as for
   one. Case does not matter. A domain also matches its subdomains.
 """

@@ -1,12 +1,12 @@
 """One timeline of the records in frozen logs, and the marks of each.
 
 Rules
-- If a log differs from what was sealed, which shows at its end, none of its records counts: an
-  intruder may have written them.
+- A log is compared with its seal when it was read to its end. If it differs, none of its records
+  counts: an intruder may have written them.
 - Records are ordered by time, then by log and line.
-- A selection says which records are shown. Detections see all records, because a first sign-in is
-  the first only among all.
-- What is not a record is counted by log, with the first lines.
+- A selection decides which records are shown. Detections see all records, because a sign-in is the
+  first only among all of them.
+- Lines that are not records are counted by log, and the first ones are named.
 """
 
 import ipaddress
@@ -22,7 +22,7 @@ from standfast.evidence.review.sorted_runs import Row, SortedRuns
 from standfast.evidence.unpacked_pieces import PIECE
 
 LONGEST_TEXT = 500  # characters of an event that are shown
-_KEPT_TEXT = 800  # of which a part is kept that only the masking sees: it needs whole numbers
+_KEPT_TEXT = 800  # characters that are kept, because the masking needs whole numbers
 _RUN = 100_000  # records that are sorted in memory
 _NAMED_LINES = 5
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -107,7 +107,7 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """The questions about each record while its whole text is known."""
+    """The checks of each record, made while its whole text is known."""
 
     selection: Selection = field(default_factory=Selection)
     indicators: Callable[[Record], Sequence[str]] | None = None
@@ -124,7 +124,7 @@ def in_networks(address: str, networks: Iterable[Network]) -> bool:
 
 
 def collect_events(logs: Sequence[Log], marks: Marks, runs: SortedRuns) -> list[Tally]:
-    """Read the logs into sorted runs; return what each one had."""
+    """Read the logs into sorted runs; return the tally of each log."""
     tallies: list[Tally] = []
     kept: list[Row] = []
     for number, log in enumerate(logs):
