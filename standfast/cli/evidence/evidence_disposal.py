@@ -18,9 +18,9 @@ _sign_in = sign_in_options("Sign in as this person, who has a role; required.")
 @command(
     "hold",
     exits={
-        ExitStatus.DONE: "nothing of the evidence can be disposed of",
+        ExitStatus.DONE: "the hold is placed; the evidence cannot be disposed of",
         ExitStatus.USAGE: "there is no such incident",
-        ExitStatus.REFUSED: "nobody signed in who has a role, or there is a hold already",
+        ExitStatus.REFUSED: "no person with a role signed in, or there is a hold already",
     },
     example="standfast evidence hold inc-2026-0001 --reason 'claim 4711' --as dana",
 )
@@ -45,7 +45,7 @@ def hold(call: Call, incident: str, reason: str) -> ExitStatus:
     exits={
         ExitStatus.DONE: "the hold is released",
         ExitStatus.USAGE: "there is no such incident, or no hold",
-        ExitStatus.REFUSED: "nobody signed in who has a role, or this person placed the hold",
+        ExitStatus.REFUSED: "no person with a role signed in, or this person placed the hold",
     },
     example="standfast evidence release inc-2026-0001 --reason 'claim settled' --as lee",
 )

@@ -18,7 +18,7 @@ from standfast.errors import ExitStatus
         ExitStatus.DONE: "the file is written, and the opening recorded",
         ExitStatus.FAILED: "the file cannot be written",
         ExitStatus.USAGE: "there is no such item, or the identity cannot be read",
-        ExitStatus.REFUSED: "nobody signed in who has a role, or the identity opens nothing",
+        ExitStatus.REFUSED: "no person with a role signed in, or the identity opens nothing",
         ExitStatus.DAMAGED: "the item is not what was sealed; nothing is written",
     },
     example="standfast evidence open inc-2026-0001 /var/log/auth.log --reason 'case 4711' "

@@ -1,9 +1,9 @@
-"""Affected people by frozen logs: owners of the records accounts used.
+"""Affected people by frozen logs: owners of records that were used.
 
 Rules
-- `[review.records.NAME]` says how the logs name a record, what it exposes, and in which audience
-  its person is. Each kind of record becomes one frozen list, as a CSV file would.
-- Without accounts to search for, those count that the incident locked.
+- `[review.records.NAME]` defines how the logs name a record, which data it exposes, and in which
+  audience its person is. Each kind of record becomes one frozen list, like a CSV file.
+- Without accounts in the selection, the accounts that the incident locked are used.
 - A record without a person in its audience counts as a person that cannot be notified.
 """
 

@@ -1,4 +1,4 @@
-"""Disposal of an incident's evidence, which two people decide
+"""Disposal of an incident's evidence, which two people decide.
 
 Rules
 - The incident is closed, `custody.retention_days` have passed since, and there is no legal hold.
@@ -133,7 +133,9 @@ def approve_disposal(installation: Installation, incident_id: str, by: str | Non
     by = person_with_role(installation, by)
     request, approval = _open_request(installation, incident_id)
     if request is None:
-        raise UsageError(f"disposal of {incident_id}: nobody requested it. Give --reason first")
+        raise UsageError(
+            f"disposal of {incident_id}: nobody requested it. Request it with --reason TEXT"
+        )
     _refuse_if_kept(installation, incident_id)
     if approval is None:
         if by == request.actor:
@@ -169,7 +171,7 @@ def _refuse_if_kept(installation: Installation, incident_id: str) -> None:
 def _open_request(
     installation: Installation, incident_id: str
 ) -> tuple[AuditEvent | None, AuditEvent | None]:
-    """Return the request that is not carried out, and its approval."""
+    """Return the request that is not yet carried out, and its approval."""
     request = approval = None
     for event in installation.ledger.timeline(incident_id):
         if event.action == REQUESTED:

@@ -109,7 +109,7 @@ def data_key(
 
 
 def _identity_needed() -> UsageError:
-    return UsageError("evidence: encrypted to its custodians. Add --identity FILE of one")
+    return UsageError("evidence: encrypted to its custodians. Add --identity FILE of a custodian")
 
 
 def open_evidence(
@@ -130,7 +130,7 @@ def open_evidence(
     """
     by, reason = person_with_role(installation, by), reason.strip()
     if not reason:
-        raise UsageError("evidence: it is opened only for a reason. Add --reason TEXT")
+        raise UsageError("evidence: a reason is missing. Add --reason TEXT")
     found = _find(installation, incident_id, name)
     keys = custodian_keys(identity)
     if found.manifest.encryption and not keys:

@@ -74,5 +74,5 @@ def _person_with_reason(
 ) -> str:
     installation.ledger.incidents.get(incident_id)
     if not reason.strip():
-        raise UsageError("evidence: this needs a reason. Add --reason TEXT")
+        raise UsageError("legal hold: a reason is missing. Add --reason TEXT")
     return person_with_role(installation, by)

@@ -5,7 +5,7 @@ Rules
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
   before a log is read.
 - Detections see every record. A finding is shown if one of its lines is selected.
-- A folder or log that differs from its seal is named and not read; the others are.
+- A folder or log that differs from its seal is named and left out; all others are reviewed.
 - A CSV file has every selected record, in a new file that only its owner may read.
 """
 
@@ -76,7 +76,7 @@ class ReviewRequest:
     in_clear: InClear | None = None
     identity: Path | None = None  # of a custodian, if the evidence is encrypted
     csv: Path | None = None
-    indicators: IndicatorList | None = None  # also select the records that have any of them
+    indicators: IndicatorList | None = None  # select only records that have any of them
 
 
 @dataclass(kw_only=True)
@@ -211,7 +211,7 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
 
 
 def record_finder(installation: Installation) -> Callable[[Record], Sequence[str]] | None:
-    """Return the search for records of customers: "KIND KEY" for each."""
+    """Return a function that finds records of customers, as "KIND KEY"."""
     kinds = [
         (kind, re.compile(settings.pattern))
         for kind, settings in installation.config.review.records.items()
@@ -354,7 +354,7 @@ def _logs(
 
 @contextmanager
 def _csv_writer(path: Path | None) -> Iterator[Callable[[JsonObject], None] | None]:
-    """Return the writer of rows into a new CSV file, if one is wanted."""
+    """Yield the writer of rows into a new CSV file; None without a path."""
     if path is None:
         yield None
         return

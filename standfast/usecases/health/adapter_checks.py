@@ -188,7 +188,7 @@ def _custodians(config: Config) -> Iterator[Check]:
     if not custody.custodians:
         yield lacking(
             "evidence",
-            "what is frozen is not encrypted: every user who can read its folder can read it",
+            "frozen copies are not encrypted: every user that can read their folder can read them",
             "set custody.custodians",
         )
         return
