@@ -3,7 +3,7 @@
 Rules
 - A clause is paired with statements of a report. Only an auditor decides whether they suffice, so
   no text here says that a requirement is met.
-- The words on a clause are ours: read the clause itself in its standard.
+- The topic of a clause is our summary: read the clause itself in its standard.
 """
 
 from dataclasses import dataclass

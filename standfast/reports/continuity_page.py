@@ -23,7 +23,7 @@ class ModeLine:
     name: str
     kind: str
     capacity_percent: int | None
-    is_prepared: bool  # a command or a request switches to it
+    is_prepared: bool  # a command or a request switches to the mode
     instructions: str
 
 

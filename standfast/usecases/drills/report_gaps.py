@@ -4,7 +4,7 @@ Rules
 - The owner of a gap is the owner of its service, or of the services that use its set.
 - A gap is due `drills.gap_days` after the report that found it first. While consecutive reports on
   one subject have it, its dates stay, so a new drill does not postpone it.
-- A check that was not requested is no gap. A sample skips checks by design: they are none either.
+- A check that was not requested is not a gap. Neither is a check that a sample skips by design.
 """
 
 from collections.abc import Iterator, Mapping

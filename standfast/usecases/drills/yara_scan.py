@@ -1,10 +1,10 @@
 """Scan of restored files by YARA rules (extra `yara`).
 
 Rules
-- Rules that cannot be read or compiled refuse the drill before it starts. They include no other
-  file, so the hash covers everything that decides.
-- A file that matches fails the drill. A file that cannot be scanned in time does so too, because
-  nobody knows what it has.
+- If rules cannot be read or compiled, the drill does not start. Rules include no other file, so the
+  hash covers the whole rule set.
+- A file that matches fails the drill. So does a file that cannot be scanned in time, because its
+  content is unknown.
 - The reason has counts, names of rules and the hash of the rule set. The paths of matching files
   are in the output for the person who drills, because a path may be personal data.
 """
@@ -74,7 +74,7 @@ def load_rules(path: Path | None) -> YaraRules | None:
         ) from None
     count = sum(1 for _ in compiled)
     if not count:
-        raise ConfigurationError(f"drills.yara_rules: {path}: it has no rule. Add one.")
+        raise ConfigurationError(f"drills.yara_rules: {path}: it contains no rule. Add a rule.")
     return YaraRules(compiled=compiled, count=count, digest=digest.hexdigest())
 
 

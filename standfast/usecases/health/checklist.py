@@ -2,7 +2,7 @@
 
 Rules
 - A point is `measured` only if the checks of the program cover all of it and found no fault.
-- A fault that was measured counts, whatever somebody attested.
+- A measured fault counts, even if an attestation states the contrary.
 - An attestation fills the gaps of the measurement; such a point is `attested`, never `measured`.
 """
 

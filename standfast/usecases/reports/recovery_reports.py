@@ -6,8 +6,9 @@
 Rules
 - A page shows one signed report. A drill files its report itself; the report of a recovery is filed
   when its page is written, in the same chain, and the timeline has its hash.
-- A chain of reports with a problem is named, and no page is written: a page would hide it.
-- A page has no name of a file or a person of the data; owners are roles of the configuration.
+- If the chain of reports has a problem, it is reported and no page is written, because a page would
+  hide the problem.
+- A page names no file and no person from the data; owners are roles of the configuration.
 """
 
 from collections.abc import Iterator, Mapping
