@@ -101,7 +101,7 @@ def verify(raw: bytes, key: str, previous: bytes | None) -> tuple[list[str], lis
         *(f"gap, {gap['owner']}, due {gap['due']}: {gap['gap']}" for gap in report.get("gaps", ())),
     ]
     if not key:
-        unchecked.append("without --ledger-key: whether the report is not somebody else's")
+        unchecked.append("without --ledger-key: whether this installation signed the report")
     if report["number"] == 1:
         need(report["previous"] == FIRST, "it is the first report, and names one before it")
     elif previous is None:
