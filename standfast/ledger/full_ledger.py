@@ -77,13 +77,15 @@ class Ledger:
     def cipher(self) -> ColumnCipher:
         return self.database.cipher
 
-    def timeline(self, subject: str | None = None, *, or_by: str | None = None) -> list[AuditEvent]:
+    def timeline(
+        self, subject: str | None = None, *, or_by: str | None = None, action: str | None = None
+    ) -> list[AuditEvent]:
         """Return the events of one subject, or all, in order.
 
-        `or_by` reads every event.
+        `or_by` and `action` read every event.
         """
         with self.database.reading() as connection:
-            return list(timeline(connection, subject, or_by=or_by))
+            return list(timeline(connection, subject, or_by=or_by, action=action))
 
     def newest_event(self) -> int:
         """Return the sequence of the newest event, 0 before the first."""

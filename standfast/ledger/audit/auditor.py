@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, desc, insert, select, text
+from sqlalchemy import Connection, Row, Table, desc, insert, select, text
 
 from standfast.errors import OnlyReadable, Unavailable
 from standfast.ledger.audit.audited_database import AuditedDatabase
@@ -81,11 +81,15 @@ class AuditReport:
 
 
 def timeline(
-    connection: Connection, subject: str | None = None, *, or_by: str | None = None
+    connection: Connection,
+    subject: str | None = None,
+    *,
+    or_by: str | None = None,
+    action: str | None = None,
 ) -> Iterator[AuditEvent]:
     """Return the events in order, of one subject or of all.
 
-    `or_by` adds the events of that actor.
+    `or_by` adds the events of that actor. With `action`, only those with that action are returned.
     """
     statement = select(audit_event).order_by(audit_event.c.sequence)
     if subject is not None:
@@ -93,16 +97,21 @@ def timeline(
         if or_by is not None:
             is_of |= audit_event.c.actor == or_by
         statement = statement.where(is_of)
-    for row in connection.execute(statement):
-        yield AuditEvent(
-            sequence=row.sequence,
-            at=row.at,
-            actor=row.actor,
-            subject=row.subject,
-            action=row.action,
-            detail=json.loads(row.detail),
-            hash=row.hash,
-        )
+    if action is not None:
+        statement = statement.where(audit_event.c.action == action)
+    return map(_event, connection.execute(statement))
+
+
+def _event(row: Row[Any]) -> AuditEvent:
+    return AuditEvent(
+        sequence=row.sequence,
+        at=row.at,
+        actor=row.actor,
+        subject=row.subject,
+        action=row.action,
+        detail=json.loads(row.detail),
+        hash=row.hash,
+    )
 
 
 def newest_sequence(connection: Connection) -> int:
@@ -159,6 +168,23 @@ class Auditor:
         first = select(audit_event.c.at).order_by(audit_event.c.sequence).limit(1)
         with reading(self._engine) as connection:
             return connection.scalar(first)
+
+    def sealed_timeline(self, subject: str) -> tuple[list[AuditEvent], list[int]]:
+        """Return a subject's events, and the sequences of forged ones.
+
+        The database alone cannot forge the hash and the seal of an event.
+        """
+        of_subject = audit_event.c.subject == subject
+        stored = select(*as_stored(audit_event)).where(of_subject)
+        with self._database.reading() as connection:
+            forged = {
+                row.sequence
+                for row in connection.execute(stored)
+                if self._chain.problem_of_event(row._asdict(), row.previous)
+            }
+            sealed = audit_event.c.sequence.not_in(forged)
+            found = select(audit_event).where(of_subject, sealed).order_by(audit_event.c.sequence)
+            return [*map(_event, connection.execute(found))], sorted(forged)
 
     def sign_head(self, now: datetime, *, beats_wait: timedelta = timedelta(0)) -> int:
         """Sign the newest event unless a head covers it; send it to the witness.

@@ -12,6 +12,8 @@ from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
 from standfast.usecases.drills.service_prediction import ServicePrediction, predict_recovery
 from standfast.usecases.drills.signed_reports import ReportProblem, check_reports
 
+REPORTED = "recovery.reported"  # the event of a filed report of a recovery
+
 
 @dataclass(frozen=True, kw_only=True)
 class DrillList:
@@ -52,7 +54,7 @@ class DrillList:
 def list_drills(installation: Installation, set_name: str | None = None) -> DrillList:
     """List the drills and check each signed report.
 
-    A report must exist, have a valid signature and fit into its chain.
+    A report of a drill or a recovery must exist, have a valid signature and fit into its chain.
 
     Reports of another machine are checked there. Raise `UsageError` for an unknown set.
     """
@@ -60,13 +62,17 @@ def list_drills(installation: Installation, set_name: str | None = None) -> Dril
     subjects = (set_name, f"{SAMPLE_SUBJECT}{set_name}")
     runs = [run for run in every if set_name is None or run.subject in subjects]
     check_set(installation, set_name, runs)
+    recoveries = installation.ledger.timeline(action=REPORTED)
     known: dict[str, str] = {}
     elsewhere: dict[str, str] = {}
-    for run in every:
-        if run.summary.get("report"):
-            known[run.id] = str(run.summary["report"])
-            if (machine := Origin.of(run.summary).machine) not in ("", host_name()):
-                elsewhere[run.id] = machine
+    for run_id, summary in (
+        *((run.id, run.summary) for run in every),
+        *((event.detail["run"], event.detail) for event in recoveries if "run" in event.detail),
+    ):
+        if summary.get("report"):
+            known[run_id] = str(summary["report"])
+            if (machine := Origin.of(summary).machine) not in ("", host_name()):
+                elsewhere[run_id] = machine
     with translated_errors("reading the drill reports"):
         problems = check_reports(
             installation.config.drills.folder / "reports",

@@ -35,9 +35,10 @@ from standfast.reports.recovery_report_page import (
 from standfast.reports.report_records import Measure, StepLine
 from standfast.reports.report_sentences import duration, size
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import origin_of
 from standfast.usecases.core.run_record import SERVICE_SUBJECT
 from standfast.usecases.drills.drill_clocks import DrillClock
-from standfast.usecases.drills.drill_history import list_drills
+from standfast.usecases.drills.drill_history import REPORTED, list_drills
 from standfast.usecases.drills.outcome import judged
 from standfast.usecases.drills.report_gaps import Gap, dated_gaps, objective_gaps
 from standfast.usecases.drills.signed_reports import file_report, read_reports, signed_page
@@ -49,8 +50,6 @@ from standfast.usecases.reports.backup_and_drill_results import (
     measure_of,
 )
 from standfast.usecases.reports.result_pages import heading
-
-REPORTED = "recovery.reported"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +94,15 @@ def write_recovery_report(installation: Installation, incident_id: str, out: Pat
     status = recovery_status(installation, incident_id)
     if not status.sets:
         raise UsageError(f"{incident_id}: it recovers no set. See `standfast incident list`.")
+    run = uuid4().hex
     filed = file_report(
         _folder(installation),
-        uuid4().hex,
+        run,
         _recovery_body(installation, incident_id, status),
         installation.ledger.cipher.signing_key(),
     )
-    installation.record_event(incident_id, REPORTED, {"report": filed.digest})
+    origin = origin_of(installation.config).as_json()
+    installation.record_event(incident_id, REPORTED, {"report": filed.digest, "run": run, **origin})
     report = next(read for path, read in read_reports(filed.path.parent) if path == filed.path)
     return _write(installation, filed.path, report, out)
 

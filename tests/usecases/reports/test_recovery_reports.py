@@ -12,6 +12,7 @@ from standfast.evidence import standfast_verify_report
 from standfast.records import moment
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.service_drill import drill_services
 from standfast.usecases.incidents import lifecycle
@@ -142,3 +143,14 @@ def test_recovery_report_is_filed_and_verified(
         more = ["--ledger-key", key_of(installation), "--previous", str(first.page)]
         status, _ = verified(capsys, written.page, *more)
         assert status == ExitStatus.DONE
+
+
+def test_removed_recovery_report_is_named(tmp_path: Path) -> None:
+    with installation_at(prepared(tmp_path)) as installation:
+        case = opened(installation)
+        removed = write_recovery_report(installation, case, tmp_path / "first.html")
+        removed.report.unlink()
+        (problem,) = list_drills(installation).problems
+        assert problem.where == f"run {removed.report.stem.partition('-')[2]}"
+        with pytest.raises(Damaged):  # a better report with the same number does not replace it
+            write_recovery_report(installation, case, tmp_path / "second.html")
