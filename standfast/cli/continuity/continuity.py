@@ -97,6 +97,7 @@ def attest_subject(
     exits={
         ExitStatus.DONE: "the attestations are listed; there may be none",
         ExitStatus.USAGE: "the subject is unknown",
+        ExitStatus.DAMAGED: "an attestation was changed in the database and does not count",
     },
     example="standfast continuity attestations training",
 )
@@ -110,11 +111,8 @@ def list_attestations(call: Call, subject: str | None) -> ExitStatus:
         if subject is not None:
             attestations.refuse_unknown_subject(installation, subject)
         today = attestations.today_of(installation)
-        found = [
-            made
-            for made in attestations.attestations(installation)
-            if subject in (None, made.subject)
-        ]
+        every = attestations.attestations(installation)
+    found = [made for made in every.valid if subject in (None, made.subject)]
     rows = []
     for made in found:
         ended = "expired on" if made.valid_until < today else "until"
@@ -122,10 +120,17 @@ def list_attestations(call: Call, subject: str | None) -> ExitStatus:
         rows.append([made.subject, str(made.done_on), made.person, validity, made.evidence])
     headings = ("subject", "day", "person", "validity", "evidence")
     none = "No attestations. Add one: `standfast continuity attest SUBJECT --as PERSON`."
-    return call.say(
-        {"attestations": [made.as_json(today) for made in found]},
-        [Table(headings=headings, rows=rows)] if rows else [none],
+    call.say(
+        {
+            "attestations": [made.as_json(today) for made in found],
+            "problems": list(every.problems),
+        },
+        [
+            *([Table(headings=headings, rows=rows)] if rows else [none]),
+            *(f"Not counted: {problem}" for problem in every.problems),
+        ],
     )
+    return ExitStatus.DAMAGED if every.problems else ExitStatus.DONE
 
 
 @command(

@@ -310,6 +310,19 @@ class People:
         with self._database.reading() as connection:
             return self._open(_row_of(connection, name))
 
+    def verified_key(self, name: str) -> str:
+        """Return a person's public key, also after the removal.
+
+        Raise Damaged if the enrolment was changed outside the ledger.
+        """
+        with self._database.reading() as connection:
+            changed = self._database.rows.changed(connection, person, person.c.name == name)
+            statement = select(person).where(person.c.name == name)
+            row = connection.execute(statement).mappings().first()
+            if changed or row is None or row["seal"] != seal_of_person(self._database, row):
+                raise damaged(person, [(name,)])
+            return str(row["public_key"])
+
     def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
         """Return why this person may not answer for the roles, or "".
 

@@ -4,6 +4,8 @@ Rules
 - An attestation names its subject, the person, the day of the work, the last day of its validity,
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
 - The person signs it. It is an event of the audit chain, and no later event changes it.
+- It counts only if the event and the person's enrolment agree with the sealed audit chain. One that
+  was forged or changed in the database is named.
 - A later attestation replaces an earlier one of the same subject. A withdrawal ends all of them.
 - An attestation is a claim: it never counts as measured.
 """
@@ -34,7 +36,7 @@ _CONTEXT = b"standfast attestation v1\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Attestation:
-    """One attestation with a valid signature."""
+    """One attestation that its person signed."""
 
     subject: str
     person: str
@@ -62,6 +64,14 @@ class Attestation:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attestations:
+    """All attestations that agree with the audit chain, and the others."""
+
+    valid: tuple[Attestation, ...]  # newest first, also expired and withdrawn ones
+    problems: tuple[str, ...]  # events that do not count, with the reason
+
+
 def attest(
     installation: Installation,
     subject: str,
@@ -86,27 +96,34 @@ def attest(
         "evidence": _evidence(file, url),
     }
     _record(installation, _ADDED, statement, signer)
-    return attestations(installation)[0]
+    return attestations(installation).valid[0]
 
 
 def withdraw(installation: Installation, subject: str, signer: Signer) -> None:
     """End all attestations of a subject; UsageError if there is none."""
     refuse_unknown_subject(installation, subject)
     if not any(
-        found.subject == subject and not found.is_withdrawn for found in attestations(installation)
+        found.subject == subject and not found.is_withdrawn
+        for found in attestations(installation).valid
     ):
         raise UsageError(f"attestation of {subject}: there is none. Nothing to withdraw.")
     _record(installation, _WITHDRAWN, {"subject": subject, "person": signer.name}, signer)
 
 
-def attestations(installation: Installation) -> list[Attestation]:
-    """Return all attestations, newest first; Damaged for a wrong signature."""
-    key_of = cache(lambda person: installation.ledger.people.get(person).public_key)
+def attestations(installation: Installation) -> Attestations:
+    """Verify all attestations and return them, newest first."""
+    key_of = cache(installation.ledger.people.verified_key)
     found: list[Attestation] = []
     withdrawn: set[str] = set()
-    for event in reversed(installation.ledger.timeline(_SUBJECT)):
+    events, forged = installation.ledger.audit.sealed_timeline(_SUBJECT)
+    problems = [f"event {sequence}: forged or changed in the database" for sequence in forged]
+    for event in reversed(events):
         statement = {key: str(value) for key, value in event.detail.items() if key != "signature"}
-        _verify(statement, str(event.detail["signature"]), key_of(statement["person"]))
+        try:
+            _verify(statement, str(event.detail["signature"]), key_of(statement["person"]))
+        except Damaged as error:
+            problems.append(f"event {event.sequence}, {statement['subject']}: {error}")
+            continue
         if event.action == _WITHDRAWN:
             withdrawn.add(statement["subject"])
             continue
@@ -121,13 +138,13 @@ def attestations(installation: Installation) -> list[Attestation]:
                 is_withdrawn=statement["subject"] in withdrawn,
             )
         )
-    return found
+    return Attestations(valid=tuple(found), problems=tuple(problems))
 
 
 def current_attestations(installation: Installation) -> dict[str, Attestation]:
     """Return the newest attestation of each subject, valid or expired."""
     newest: dict[str, Attestation] = {}
-    for found in attestations(installation):
+    for found in attestations(installation).valid:
         if not found.is_withdrawn:
             newest.setdefault(found.subject, found)
     return newest
@@ -169,6 +186,7 @@ def _digest(file: Path) -> str:
 
 def _record(installation: Installation, action: str, statement: JsonObject, signer: Signer) -> None:
     signature = signer.key.sign(_CONTEXT + canonical(statement)).hex()
+    _verify(statement, signature, installation.ledger.people.verified_key(signer.name))
     detail = {**statement, "signature": signature}
     replace(installation, actor=signer.name).record_event(_SUBJECT, action, detail)
 
@@ -179,6 +197,5 @@ def _verify(statement: JsonObject, signature: str, public_key: str) -> None:
         key.verify(bytes.fromhex(signature), _CONTEXT + canonical(statement))
     except (ValueError, InvalidSignature):
         raise Damaged(
-            f"attestation of {statement['subject']}: its signature is not valid. Run `standfast "
-            "audit verify`."
+            f"signature of {statement['person']!r}: not valid. Run `standfast audit verify`."
         ) from None

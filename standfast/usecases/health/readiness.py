@@ -46,7 +46,12 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "Would the traces be preserved?": ("evidence", recency_checks.LOGS),
     "Can everybody be notified?": ("senders", "audiences", "notices"),
     "Would somebody decide, and in time?": ("people", "roles", "deadlines"),
-    "Is there a tested plan?": ("playbooks", recency_checks.EXERCISES, recency_checks.CALENDAR),
+    "Is there a tested plan?": (
+        "playbooks",
+        recency_checks.EXERCISES,
+        recency_checks.CALENDAR,
+        recency_checks.ATTESTATIONS,
+    ),
     "Would it be noticed and handled?": ("triggers", "serve"),
     "Does this program itself work?": ("configuration", "user", "ledger", "disks", "folders"),
 }

@@ -12,6 +12,7 @@ Rules
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -23,6 +24,7 @@ from standfast.ledger.runs.run_record import RunRecord
 from standfast.plurals import counted
 from standfast.reports.report_sentences import duration
 from standfast.usecases.alarms.recovery_point_age import freshness
+from standfast.usecases.continuity.attestations import attestations
 from standfast.usecases.continuity.calendar import calendar
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
@@ -37,7 +39,7 @@ _A_YEAR = timedelta(days=366)
 _HURRIED = "lock"  # a playbook of one step, which needs no practice
 
 RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exercises"
-CALENDAR = "calendar"
+CALENDAR, ATTESTATIONS = "calendar", "attestations"
 LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 
@@ -149,6 +151,12 @@ def _calendar(installation: Installation) -> Iterator[Check]:
         yield ok(CALENDAR, f"{counted(len(entries), 'entry', 'entries')} in time")
 
 
+def _attestations(installation: Installation) -> Iterator[Check]:
+    for problem in attestations(installation).problems:
+        found = fail(ATTESTATIONS, f"not counted: {problem}", "`standfast audit verify`")
+        yield replace(found, is_damage=True)
+
+
 def _leavers(installation: Installation) -> Iterator[Check]:
     if not installation.ledger.staff.all():
         yield unmeasured(
@@ -235,6 +243,7 @@ _LOOKS = {
     DRILLS: _drills,
     EXERCISES: _exercises,
     CALENDAR: _calendar,
+    ATTESTATIONS: _attestations,
     LEAVERS: _leavers,
     FACTORS: _factors,
     LOGS: _logs,
