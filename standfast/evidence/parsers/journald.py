@@ -9,21 +9,23 @@ from standfast.evidence.parsers.text_lines import message_fields
 _MOST_FIELDS = 1_000
 
 
-def read_entries(stream: BinaryIO) -> Iterator[tuple[int, Mapping[str, str] | None]]:
-    """Yield the first line and the fields of each entry; None if damaged.
+def read_entries(stream: BinaryIO) -> Iterator[tuple[int, Mapping[str, str], bool]]:
+    """Yield each entry: its first line, its fields, and whether it was cut.
 
-    A field longer than LONGEST_TEXT is cut. After a damaged field the rest is one damaged entry.
+    A field longer than LONGEST_TEXT is cut. After a damaged field the rest is one entry without
+    fields.
     """
-    number, begins = 1, 1
+    number, begins, is_cut = 1, 1, False
     fields: dict[str, str] = {}
     while line := stream.readline(LONGEST_TEXT):
         while not line.endswith(b"\n") and (rest := stream.readline(LONGEST_TEXT)):
+            is_cut = is_cut or rest != b"\n"
             line = line[:LONGEST_TEXT] + rest[-1:]
         number += 1
         if line == b"\n":
             if fields:
-                yield begins, fields
-            fields, begins = {}, number
+                yield begins, fields, is_cut
+            fields, begins, is_cut = {}, number, False
             continue
         name, equals, value = line.rstrip(b"\n").partition(b"=")
         if not equals:
@@ -31,14 +33,17 @@ def read_entries(stream: BinaryIO) -> Iterator[tuple[int, Mapping[str, str] | No
             value = stream.read(min(size, LONGEST_TEXT))
             number += value.count(b"\n") + 1
             if size > LONGEST_TEXT:
+                is_cut = True
                 number += _skip(stream, size - LONGEST_TEXT)
             if stream.read(1) != b"\n":
-                yield begins, None
+                yield begins, {}, is_cut
                 return
         if len(fields) < _MOST_FIELDS:
             fields[name.decode("latin-1")] = value.decode("utf-8", "backslashreplace")
+        else:
+            is_cut = True
     if fields:
-        yield begins, fields
+        yield begins, fields, is_cut
 
 
 def parse_entry(number: int, entry: Mapping[str, Any]) -> Record | None:

@@ -8,12 +8,13 @@ Rules
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 import orjson
 
 from standfast.evidence.parsers import cloudtrail, entra, journald, okta, postgresql
-from standfast.evidence.parsers.log_record import LONGEST_TEXT, Record, inner, moment, text_of
+from standfast.evidence.parsers.log_record import Record, inner, moment, text_of
 
 _Parser: TypeAlias = Callable[[int, Mapping[str, Any]], Record | None]
 _PAGES = ("Records", "value", "items", "events", "Contacts")  # keys of lists
@@ -55,6 +56,7 @@ _OBJECTS = (
 _RESULTS = ("result", "outcome", "status", "success", "status_code")
 _DEVICES = ("device", "device_id", "user_agent", "userAgent", "http_user_agent")
 _COMMON = (TIMES, _ACCOUNTS, _ADDRESSES, _ACTIONS, _OBJECTS, _RESULTS, _DEVICES)
+_KEYS = frozenset(chain(*_COMMON, *(keys for keys, _ in _PROVIDERS)))
 _NAMES = ("name", "email", "id", "login")  # of an object in place of an account
 
 
@@ -73,11 +75,19 @@ def read_objects(raw: bytes) -> Iterator[Mapping[str, Any] | None]:
 
 def parse_object(number: int, event: Mapping[str, Any]) -> Record | None:
     """Parse an object of any provider; None if it has no time."""
-    parser = _parser(tuple(event))
+    parser = _parser(_known_keys(event))
     found = parser(number, event) if parser else _by_names(number, event)
     if found is None or found.text:
         return found
-    return found._replace(text=orjson.dumps(event)[:LONGEST_TEXT].decode("utf-8", "replace"))
+    try:
+        return found._replace(text=orjson.dumps(event).decode())
+    except orjson.JSONEncodeError:  # nested deeper than it writes, although it reads it
+        return found._replace(is_cut=True)
+
+
+def _known_keys(event: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys with a meaning; the others would fill the caches."""
+    return tuple(key for key in event if key in _KEYS)
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +103,7 @@ def _present(keys: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 
 
 def _by_names(number: int, event: Mapping[str, Any]) -> Record | None:
-    times, accounts, addresses, actions, objects, results, devices = _present(tuple(event))
+    times, accounts, addresses, actions, objects, results, devices = _present(_known_keys(event))
     at = next((found for key in times if (found := moment(event[key]))), None)
     at = at or moment(inner(event, "id", "time"))  # Google Workspace
     if at is None:

@@ -5,13 +5,12 @@
 Rules
 - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
 - Nothing is dropped silently: a line that is not a record is returned as its number, and the rest
-  of a file that cannot be unpacked as 0.
-- Memory is bounded. A line of text is read up to LONGEST_TEXT, and its rest is skipped. A JSON text
-  and an unpacked file have limits; beyond them the rest is one line that is not a record.
+  of a file that is not read as 0. A record of which a part was not read is marked as cut.
+- Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is skipped. A
+  JSON text and an unpacked file have limits; beyond them the rest is one line that is no record.
 """
 
 import codecs
-import csv
 import io
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -19,7 +18,8 @@ from typing import Any, BinaryIO, cast
 
 from standfast.evidence.parsers import journald, postgresql, windows_events
 from standfast.evidence.parsers.json_objects import TIMES, parse_object, read_objects
-from standfast.evidence.parsers.log_record import LONGEST_TEXT, Record
+from standfast.evidence.parsers.line_reader import Line, read_lines, read_rows
+from standfast.evidence.parsers.log_record import LONGEST_TEXT, Record, within_limits
 from standfast.evidence.parsers.text_lines import parse_text
 from standfast.evidence.unpacked_pieces import NotUnpacked, Readable, unpacked_pieces
 
@@ -33,7 +33,8 @@ _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 def read_log(stream: Readable, collected_at: datetime) -> Iterator[Record | int]:
     """Yield the records of a file, and the numbers of all other lines."""
     unpacked = _Unpacked(stream)
-    yield from _records(io.BufferedReader(unpacked, 256 * 1024), collected_at)
+    for found in _records(io.BufferedReader(unpacked, 256 * 1024), collected_at):
+        yield found if isinstance(found, int) else within_limits(found)
     if unpacked.is_cut:
         yield 0
 
@@ -42,8 +43,8 @@ def _records(opened: io.BufferedReader, collected_at: datetime) -> Iterator[Reco
     head = opened.peek(_HEAD)[:_HEAD]
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(_JOURNAL):
-        for number, entry in journald.read_entries(opened):
-            yield (journald.parse_entry(number, entry) if entry else None) or number
+        for number, entry, is_cut in journald.read_entries(opened):
+            yield _marked(journald.parse_entry(number, entry), is_cut) or number
     elif begin.startswith(b"<") and (b"<Event " in head or b"<Event>" in head):
         for number, raw in windows_events.read_events(opened):
             yield (windows_events.parse_event(number, raw) if raw else None) or number
@@ -52,8 +53,8 @@ def _records(opened: io.BufferedReader, collected_at: datetime) -> Iterator[Reco
     elif _is_csv(begin.partition(b"\n")[0]):
         yield from _csv_records(opened, collected_at)
     else:
-        for number, line in _lines(opened, LONGEST_TEXT):
-            yield from _text_record(number, line, collected_at)
+        for line in read_lines(opened, LONGEST_TEXT):
+            yield from _text_record(line, collected_at)
 
 
 def _is_csv(first: bytes) -> bool:
@@ -64,22 +65,33 @@ def _is_csv(first: bytes) -> bool:
     return is_csvlog or (len(fields) > 1 and has_time)
 
 
-def _text_record(number: int, line: bytes, collected_at: datetime) -> Iterator[Record | int]:
-    text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+def _text_record(line: Line, collected_at: datetime) -> Iterator[Record | int]:
+    text = line.content.decode("utf-8", "backslashreplace").rstrip("\r\n")
     if text:
-        yield parse_text(number, text, collected_at) or number
+        yield _marked(parse_text(line.number, text, collected_at), line.is_cut) or line.number
 
 
-def _json_records(stream: BinaryIO) -> Iterator[Record | int]:
-    """Yield the records of JSON lines, or of one JSON text of many lines."""
-    for number, line in _lines(stream, LONGEST_JSON):
-        if not line.strip():
+def _marked(record: Record | None, is_cut: bool) -> Record | None:
+    return record._replace(is_cut=True) if record and is_cut else record
+
+
+def _json_records(stream: BinaryIO, before: int = 0) -> Iterator[Record | int]:
+    """Yield the records of JSON lines, or of one JSON text of many lines.
+
+    `before` is the number of lines before those of the stream.
+    """
+    for line in read_lines(stream, LONGEST_JSON):
+        number = before + line.number
+        if line.is_cut:
+            yield number
+            continue
+        if not line.content.strip():
             continue
         try:
-            events = list(read_objects(line))
+            events = list(read_objects(line.content))
         except ValueError:
             if number == 1:  # a text of many lines, or not JSON
-                yield from _json_document(line, stream)
+                yield from _json_document(line.content, stream)
                 return
             yield number
             continue
@@ -94,75 +106,42 @@ def _json_document(first: bytes, stream: BinaryIO) -> Iterator[Record | int]:
     except ValueError:
         # If only the first line is damaged, the others are still JSON lines.
         yield 1
-        if not stream.read(1):
-            yield from _json_lines_after(raw)
+        raw += stream.readline(LONGEST_JSON)
+        lines = io.BytesIO(raw)
+        lines.readline()
+        yield from _json_records(lines, 1)
+        yield from _json_records(stream, raw.count(b"\n"))
         return
     for number, event in enumerate(events, 1):
         yield (parse_object(number, event) if event is not None else None) or number
-
-
-def _json_lines_after(raw: bytes) -> Iterator[Record | int]:
-    for number, line in enumerate(raw.split(b"\n")[1:], 2):
-        try:
-            events = list(read_objects(line)) if line.strip() else []
-        except ValueError:
-            yield number
-            continue
-        for event in events:
-            yield (parse_object(number, event) if event is not None else None) or number
+    if stream.read(1):
+        yield 0
 
 
 def _csv_records(stream: BinaryIO, collected_at: datetime) -> Iterator[Record | int]:
     """Yield the records of csvlog, or of a table with a heading line."""
-    counted = 0
-
-    def texts() -> Iterator[str]:
-        nonlocal counted
-        for number, line in _lines(stream, LONGEST_TEXT):
-            counted = number
-            yield line.decode("utf-8-sig", "backslashreplace").replace(
-                "\0", "\N{REPLACEMENT CHARACTER}"
-            )
-
-    rows = csv.reader(texts())
     headings: list[str] | None = None
-    begins = 1
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield begins
-            begins = counted + 1
+    for row in read_rows(stream):
+        if row.is_open or not row.cells:
+            yield from row.lines
             continue
-        if row and headings is None:
-            found = postgresql.parse_row(begins, row)
-            headings = [] if found else [name.strip().lower() for name in row]
-            if found:
-                yield found
-        elif row and headings:
-            event = cast("Mapping[str, Any]", dict(zip(headings, row, strict=False)))
-            text = ",".join(row)
-            found = parse_object(begins, event)
-            if found is not None:
-                yield found._replace(text=text[:LONGEST_TEXT])
-            else:
-                yield from _text_record(begins, text.encode(), collected_at)
-        elif row:
-            yield postgresql.parse_row(begins, row) or begins
-        begins = counted + 1
-
-
-def _lines(stream: BinaryIO, longest: int) -> Iterator[tuple[int, bytes]]:
-    """Yield each line with its number; skip the rest of a longer one."""
-    number, read = 0, stream.readline
-    while line := read(longest):
-        number += 1
-        yield number, line
-        if not line.endswith(b"\n"):
-            while (rest := read(_HEAD)) and not rest.endswith(b"\n"):
-                pass
+        cells = [*row.cells, *[""] * (postgresql.FEWEST_COLUMNS if row.is_cut else 0)]
+        if headings is None:
+            found = postgresql.parse_row(row.begin, cells)
+            headings = [] if found else [name.strip().lower() for name in row.cells]
+            if found is None and not row.is_cut:
+                continue
+        elif headings:
+            event = cast("Mapping[str, Any]", dict(zip(headings, row.cells, strict=False)))
+            text = ",".join(row.cells)
+            found = parse_object(row.begin, event) or parse_text(row.begin, text, collected_at)
+            found = found._replace(text=text) if found else None
+        else:
+            found = postgresql.parse_row(row.begin, cells)
+        if found:
+            yield _marked(found, row.is_cut) or row.begin
+        else:
+            yield from row.lines
 
 
 class _Unpacked(io.RawIOBase):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 SIGN_IN, SUCCESS, FAILURE = "sign-in", "success", "failure"
 LONGEST_TEXT = 64 * 1024  # characters of an event that are read
+_LONGEST_COUNTRY = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AFTER = 253_402_300_800 * 10**6  # the year 10000
@@ -38,6 +39,14 @@ class Record(NamedTuple):
     device: str = ""
     place: str = ""  # COUNTRY, or COUNTRY LATITUDE LONGITUDE
     text: str = ""
+    is_cut: bool = False  # whether a value was longer than LONGEST_TEXT, or its line was
+
+
+def within_limits(record: Record) -> Record:
+    """Return a record with values of at most LONGEST_TEXT characters."""
+    if max(map(len, record[3:11])) <= LONGEST_TEXT:
+        return record
+    return Record._make([*record[:3], *(value[:LONGEST_TEXT] for value in record[3:11]), True])
 
 
 def moment(value: Any) -> Moment | None:
@@ -99,9 +108,10 @@ def inner(value: Any, *path: str) -> Any:
 
 
 def place(country: Any, latitude: Any, longitude: Any) -> str:
-    """Return the place of a record: a country, and coordinates if known."""
-    name = text_of(country).replace(" ", "-")
-    if isinstance(latitude, int | float) and isinstance(longitude, int | float):
+    """Return the place of a record; without coordinates if they are not valid."""
+    name = text_of(country)[:_LONGEST_COUNTRY].replace(" ", "-")
+    are_numbers = isinstance(latitude, int | float) and isinstance(longitude, int | float)
+    if are_numbers and -90 <= latitude <= 90 and -180 <= longitude <= 180:
         return f"{name or '-'} {latitude:g} {longitude:g}"
     return name
 

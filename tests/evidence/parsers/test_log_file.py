@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from standfast.evidence.parsers.log_file import read_log
-from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS, Record, as_datetime
+from standfast.evidence.parsers.log_record import (
+    FAILURE,
+    LONGEST_TEXT,
+    SIGN_IN,
+    SUCCESS,
+    Record,
+    as_datetime,
+)
 
 COLLECTED = datetime(2026, 11, 26, tzinfo=UTC)
 AT = datetime(2026, 11, 25, 2, 13, 44, tzinfo=UTC)
@@ -225,6 +232,69 @@ def test_lines_that_are_no_records_are_named(content: bytes, unparsed: list[int]
 def test_hostile_log_is_read_within_limits(content: bytes) -> None:
     for found in read(content):
         assert isinstance(found, int) or len(found.text) <= 4 * 64 * 1024
+
+
+LONG = "x" * 100_000
+
+
+def test_long_row_does_not_hide_the_next() -> None:
+    messages = ['"1"', f'"{LONG}"', '"3"', f'"two ""lines""\n{LONG}\n"",","\n"', '"5"']
+    found = read("".join(map(csvlog, messages)).encode())
+    assert [record.is_cut for record in found if isinstance(record, Record)] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [record.line for record in found if isinstance(record, Record)] == [1, 2, 3, 4, 8]
+    assert len(found) == 5
+
+
+def test_row_without_closing_quote_names_its_lines() -> None:
+    row = csvlog("m")
+    cut = row.replace(",0\n", ',"0\n')
+    assert [each for each in read((row + cut + row * 2).encode()) if isinstance(each, int)] == [
+        2,
+        3,
+        4,
+    ]
+    found = read((row + cut + row * 12_000).encode())
+    assert len(found) == 12_002
+    assert sum(isinstance(each, Record) for each in found) == 2_001
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"Nov 25 02:13:44 host a: {LONG}\n".encode(),
+        journal_entry(LONG.encode()),
+        json.dumps({"time": 1795572824, "action": LONG}).encode(),
+        f"at,record,note\n2026-11-25T02:13:44Z,7,{LONG}\n".encode(),
+        event_xml(1, ObjectName=LONG).encode(),
+        b'{"time": 1795572824, "a": ' + b"[" * 500 + b"]" * 500 + b"}",
+    ],
+    ids=["text", "journal", "JSON", "table", "XML", "nesting"],
+)
+def test_cut_record_is_marked(content: bytes) -> None:
+    record = only(content)
+    assert record.is_cut
+    assert max(map(len, fields(record))) <= LONGEST_TEXT
+    assert len(record.text) <= LONGEST_TEXT
+
+
+def test_lines_after_a_damaged_document_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("standfast.evidence.parsers.log_file.LONGEST_JSON", 1_000)
+    content = b"{broken\n" + b'{"time": 5}\n' * 300
+    assert len(read(content)) == 301
+    assert read(b'{"time": 5}\n{"time": 5, "a": "' + b"x" * 2_000 + b'"}\n{"time": 5}\n')[1] == 2
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [(91, 0), (0, 181), (1.7e308, -1.7e308)])
+def test_impossible_coordinates_are_left_out(latitude: float, longitude: float) -> None:
+    point = {"latitude": latitude, "longitude": longitude}
+    area = {"countryOrRegion": "DE", "geoCoordinates": point}
+    assert only(json.dumps({**ENTRA, "location": area})).place == "DE"
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"{", b"<Event ", b"__CURSOR=", b"\xff\xfe"]))

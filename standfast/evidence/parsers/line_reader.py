@@ -1,0 +1,104 @@
+"""Lines and CSV rows of a log, read within limits.
+
+Rules
+- A line or row is read up to a limit, and its rest is skipped. What was cut is marked.
+- The quotes of what is skipped are counted: they decide where a row ends, so that a long line never
+  hides the next row.
+- A row whose quote does not close within MOST_ROW_LINES or before the end is open: its cells may be
+  other rows.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+from standfast.evidence.parsers.log_record import LONGEST_TEXT
+
+MOST_ROW_LINES = 10_000
+_PIECE = 64 * 1024
+_NUL = "\N{REPLACEMENT CHARACTER}"
+
+
+class Line(NamedTuple):
+    """The begin of one line."""
+
+    number: int  # from 1
+    content: bytes  # with the line break, unless it is cut
+    is_cut: bool
+    skipped_quotes: int  # in the part that was cut
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One row of CSV."""
+
+    cells: list[str] = field(default_factory=list)
+    begin: int = 0  # its first and last line
+    end: int = 0
+    size_bytes: int = 0
+    is_cut: bool = False
+    is_open: bool = False  # whether its quote does not close
+
+    @property
+    def lines(self) -> range:
+        return range(self.begin, self.end + 1)
+
+    def texts(self, lines: Iterator[Line]) -> Iterator[str]:
+        """Yield the lines of the row up to the limit, and skip the others."""
+        quotes = 0
+        for line in lines:
+            self.begin, self.end = self.begin or line.number, line.number
+            quotes += line.content.count(b'"') + line.skipped_quotes
+            text = line.content[: LONGEST_TEXT - self.size_bytes]
+            self.size_bytes += len(text)
+            self.is_cut = line.is_cut or len(text) < len(line.content)
+            if self.is_cut:
+                self._skip(lines, quotes)
+            yield text.decode("utf-8-sig", "backslashreplace").replace("\0", _NUL)
+            if self.is_cut:
+                return
+            if len(self.lines) >= MOST_ROW_LINES:
+                break
+        self.is_open = self.begin > 0
+
+    def _skip(self, lines: Iterator[Line], quotes: int) -> None:
+        """Skip the lines up to the one with the closing quote."""
+        while quotes % 2:
+            line = next(lines, None)
+            if line is None or len(self.lines) >= MOST_ROW_LINES:
+                self.is_open = True
+            if line is None:
+                return
+            self.end = line.number
+            if self.is_open:
+                return
+            quotes += line.content.count(b'"') + line.skipped_quotes
+
+
+def read_lines(stream: BinaryIO, longest: int) -> Iterator[Line]:
+    """Yield each line, up to `longest` bytes of it."""
+    number, read = 0, stream.readline
+    while content := read(longest):
+        number += 1
+        is_cut, quotes, end = False, 0, content
+        while not end.endswith(b"\n") and (end := read(_PIECE)):
+            is_cut = is_cut or end not in (b"\n", b"\r\n")
+            quotes += end.count(b'"')
+        yield Line(number, content, is_cut, quotes)
+
+
+def read_rows(stream: BinaryIO) -> Iterator[Row]:
+    """Yield each row that is not empty; one that is not CSV has no cells."""
+    lines = read_lines(stream, LONGEST_TEXT)
+    while True:
+        row = Row()
+        try:
+            row.cells = next(csv.reader(row.texts(lines)), [])
+        except csv.Error:
+            yield row
+            continue
+        if not row.begin:
+            return
+        if row.cells or row.is_open:
+            yield row
