@@ -14,6 +14,7 @@ MOST_COLUMNS = 120
 MOST_ADDRESSES = 15
 _THINNEST = 2.0  # pixels: the lowest visible column
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class LogReviewReport:
     findings: Sequence[JsonObject]
     rows: Sequence[JsonObject]
     unparsed: Json
+    cut: Json
     problems: tuple[str, ...]
 
 
@@ -77,7 +79,10 @@ def log_review_page(report: LogReviewReport) -> str:
             ("Activity", "records", report.activity),
             ("Records of customers that were used", "different records", report.touched),
         ],
-        unparsed=report.unparsed,
+        line_lists=[
+            ("unparsed", "Lines that are not records", report.unparsed),
+            ("cut", "Records that are too long to be read whole", report.cut),
+        ],
     )
 
 
@@ -99,7 +104,7 @@ def time_chart(
     columns = []
     for number, count in sorted(merged.items()):
         height = max(count / most * PLOT_HEIGHT, _THINNEST)
-        at = _EPOCH + (begin + number * factor) * period
+        at = _time(begin + number * factor, period)
         columns.append(
             Column(
                 left=number / total * 100,
@@ -109,14 +114,19 @@ def time_chart(
                 text=f"{at:%Y-%m-%d %H:%M}: {count:,}",
             )
         )
-    last = _EPOCH + (begin + total * factor) * period
+    last = _time(begin + total * factor, period)
     return TimeChart(
         columns=tuple(columns),
-        first=_EPOCH + begin * period,
+        first=_time(begin, period),
         last=last,
         most=most,
         period=factor * period,
     )
+
+
+def _time(number: int, period: timedelta) -> datetime:
+    """Return the begin of a period, at most the last time that can be shown."""
+    return _EPOCH + min(number * period, _LAST - _EPOCH)
 
 
 def address_bars(accounts: Mapping[str, int]) -> tuple[AddressBar, ...]:

@@ -167,12 +167,21 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
         f"from line {log['first'][0]} on"
         for log in document["unparsed"][:_MOST_NAMED]
     ]
+    lines += [
+        f"CUT: {counted(log['lines'], 'record')} of {log['source']}, {_name(log['path'])}, from "
+        f"line {log['first'][0]} on: too long to be read whole"
+        for log in document["cut"][:_MOST_NAMED]
+    ]
+    if (others := len(document["cut"]) - _MOST_NAMED) > 0:
+        lines.append(f"CUT: records of {others:,} more logs; see --json")
     if (others := len(document["unparsed"]) - _MOST_NAMED) > 0:
         lines.append(f"NOT RECORDS: lines of {others:,} more logs; see --json")
     if (more := len(document["findings"]) - _MOST_NAMED) > 0:
         lines.append(f"{more:,} more findings; see --json")
     if not found.is_complete:
-        lines.append("INCOMPLETE: too many accounts or addresses for the detections to follow all.")
+        lines.append(
+            "INCOMPLETE: too many accounts, addresses or events for the detections to follow all."
+        )
     if found.not_applied:
         lines.append(f"NOT APPLIED: indicators {', '.join(found.not_applied[:_MOST_NAMED])}")
     lines += [f"LEFT OUT: {source}, of which a folder is damaged" for source in found.unsound]

@@ -9,14 +9,15 @@ Rules
 - A finding names its rule, its threshold, the first lines on which it rests, and the number of all
   of them. It is a reason to look, not a proof.
 - Events of the same account or address within one window are one finding.
-- Memory is bounded: beyond MOST_KEYS accounts, addresses or devices, new ones are not followed, and
-  `is_complete` is false.
+- Memory is bounded: beyond MOST_KEYS accounts, addresses or devices, or MOST_EVENTS events within
+  an hour, new ones are not followed, and `is_complete` is false. Only hashes of values are kept.
 """
 
 import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from standfast.evidence.parsers.log_record import SIGN_IN, SUCCESS
 from standfast.evidence.review.log_timeline import Event
@@ -24,7 +25,9 @@ from standfast.evidence.review.log_timeline import Event
 MOST_KEYS = 1_000_000
 MOST_LINES = 20  # of a finding that are kept
 MOST_FINDINGS = 1_000
-_MOST_EVENTS = 100_000  # of one account or address in an hour
+MOST_EVENTS = 1_000_000  # in all windows
+_MOST_OF_KEY = 100_000  # of which one window has at most these
+_PRUNED_EVERY = 60 * 10**6
 _HOUR = 3600 * 10**6
 _SHORTEST_KM = 100  # below it, the place of an address is a guess
 _EARTH_KM = 6371.0
@@ -71,7 +74,7 @@ class Finding:
     lines: list[tuple[int, int]] = field(default_factory=list)  # log and line of the first ones
     is_selected: bool = False  # whether one of the lines is selected
 
-    def add(self, event: Event) -> None:
+    def add(self, event: "Event | _Line") -> None:
         """Add a line."""
         self.first, self.last = min(self.first, event.at), max(self.last, event.at)
         self.count += 1
@@ -80,31 +83,46 @@ class Finding:
             self.lines.append((event.log, event.line))
 
 
+class _Line(NamedTuple):
+    """The place of an event, and the hash of its value in a window."""
+
+    at: int
+    log: int
+    line: int
+    is_selected: bool
+    value: int
+
+
 @dataclass(kw_only=True)
 class _Window:
     """The events of one key within an hour, and its open finding."""
 
-    events: deque[tuple[Event, str]] = field(default_factory=deque)
-    counts: dict[str, int] = field(default_factory=dict)
+    events: deque[_Line] = field(default_factory=deque)
+    counts: dict[int, int] = field(default_factory=dict)
     finding: Finding | None = None
 
-    def add(self, event: Event, value: str) -> int:
-        """Add an event; return the number of different values in the hour."""
-        events, counts = self.events, self.counts
-        while events and (events[0][0].at < event.at - _HOUR or len(events) == _MOST_EVENTS):
-            _, old = events.popleft()
+    def add(self, event: Event, value: str) -> None:
+        """Add an event."""
+        line = _Line(event.at, event.log, event.line, event.is_selected, hash(value))
+        self.events.append(line)
+        self.counts[line.value] = self.counts.get(line.value, 0) + 1
+
+    def prune(self, at: int) -> int:
+        """Remove the events of more than an hour before; return their number."""
+        events, counts, removed = self.events, self.counts, 0
+        while events and events[0].at < at - _HOUR:
+            old = events.popleft().value
+            removed += 1
             counts[old] -= 1
             if not counts[old]:
                 del counts[old]
-        events.append((event, value))
-        counts[value] = counts.get(value, 0) + 1
-        return len(counts)
+        return removed
 
     def open(self, finding: Finding) -> None:
         """Open a finding with all events of the window."""
         self.finding = finding
-        for event, _ in self.events:
-            finding.add(event)
+        for line in self.events:
+            finding.add(line)
 
 
 @dataclass(kw_only=True)
@@ -112,7 +130,7 @@ class _Known:
     """The earlier sign-ins of an account."""
 
     sign_ins: int = 0
-    values: set[str] = field(default_factory=set)  # its addresses and devices
+    values: set[int] = field(default_factory=set)  # hashes of its addresses and devices
     last: Event | None = None  # the last one with a place
 
 
@@ -125,10 +143,10 @@ class Detector:
         for lock in locks:
             self._locks.setdefault(lock.account.casefold(), []).append(lock)
         self._after_lock: dict[str, Finding] = {}
-        self._by_address: dict[str, _Window] = {}
-        self._by_account: dict[str, _Window] = {}
-        self._known: dict[str, _Known] = {}
-        self._keys = 0
+        self._by_address: dict[int, _Window] = {}
+        self._by_account: dict[int, _Window] = {}
+        self._known: dict[int, _Known] = {}
+        self._keys = self._events = self._pruned_at = 0
         self.findings: list[Finding] = []
         self.is_complete = True
 
@@ -172,15 +190,19 @@ class Detector:
                 window.open(self._found(MASS_ACCESS, threshold, event, account=event.account))
 
     def _add(
-        self, windows: dict[str, _Window], key: str, event: Event, value: str, limit: int
+        self, windows: dict[int, _Window], key: str, event: Event, value: str, limit: int
     ) -> _Window | None:
         """Add an event to its window; return the window if it reaches the limit."""
-        window = windows.get(key)
+        window = windows.get(hash(key))
         if window is None:
             if not self._may_follow():
                 return None
-            window = windows[key] = _Window()
-        if window.add(event, value) < limit:
+            window = windows[hash(key)] = _Window()
+        self._events -= window.prune(event.at)
+        if self._may_keep(window, event.at):
+            window.add(event, value)
+            self._events += 1
+        if len(window.counts) < limit:
             window.finding = None
             return None
         if window.finding is not None:
@@ -188,30 +210,27 @@ class Detector:
         return window
 
     def _see_known(self, event: Event) -> None:
-        account = event.account.casefold()
+        account = hash(event.account.casefold())
         known = self._known.get(account)
         if known is None:
             if not self._may_follow():
                 return
             known = self._known[account] = _Known()
-        new = [
-            f"{kind} {value}"
-            for kind, value in (("address", event.address), ("device", event.device))
-            if value and f"{kind} {value}" not in known.values
-        ]
+        values = {"address": event.address, "device": event.device}
+        seen = {kind: hash((kind, value)) for kind, value in values.items() if value}
+        new = [kind for kind, value in seen.items() if value not in known.values]
         limit = self._thresholds.known_sign_ins
         if new and known.sign_ins >= limit:
-            kinds = " and ".join(value.partition(" ")[0] for value in new)
             self._found(
                 FIRST_SEEN,
-                f"new {kinds} after {limit} sign-ins",
+                f"new {' and '.join(new)} after {limit} sign-ins",
                 event,
                 account=event.account,
                 address=event.address,
             ).add(event)
-        for value in new:
+        for kind in new:
             if self._may_follow():
-                known.values.add(value)
+                known.values.add(seen[kind])
         known.sign_ins += 1
         if event.place:
             if known.last is not None and (why := self._travel(known.last, event)):
@@ -253,6 +272,16 @@ class Detector:
         else:
             self.is_complete = False
         return finding
+
+    def _may_keep(self, window: _Window, at: int) -> bool:
+        """Return whether a window has room for another event."""
+        if self._events >= MOST_EVENTS and at >= self._pruned_at + _PRUNED_EVERY:
+            self._pruned_at = at
+            for each in (*self._by_address.values(), *self._by_account.values()):
+                self._events -= each.prune(at)
+        has_room = self._events < MOST_EVENTS and len(window.events) < _MOST_OF_KEY
+        self.is_complete = self.is_complete and has_room
+        return has_room
 
     def _may_follow(self) -> bool:
         self._keys += 1

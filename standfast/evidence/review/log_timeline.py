@@ -6,7 +6,11 @@ Rules
 - Records are ordered by time, then by log and line.
 - A selection decides which records are shown. Detections see all records, because a sign-in is the
   first only among all of them.
-- Lines that are not records are counted by log, and the first ones are named.
+- Lines that are not records are counted by log, and the first ones are named. So are records that
+  are cut.
+- A value is masked before it is cut: a part of a number would not be recognized. A search for text
+  and indicators in masked records finds only what they show.
+- Memory is bounded, whatever a log has: values are cut, and rows beyond a size are on disk.
 """
 
 import ipaddress
@@ -22,8 +26,9 @@ from standfast.evidence.review.sorted_runs import Row, SortedRuns
 from standfast.evidence.unpacked_pieces import PIECE
 
 LONGEST_TEXT = 500  # characters of an event that are shown
-_KEPT_TEXT = 800  # characters that are kept, because the masking needs whole numbers
+_LONGEST_VALUE = 1_000  # characters of the other values
 _RUN = 100_000  # records that are sorted in memory
+_RUN_CHARACTERS = 64 * 1024 * 1024  # and their size
 _NAMED_LINES = 5
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -46,6 +51,11 @@ class Event(NamedTuple):
     indicators: Sequence[str]
     records: Sequence[str]  # of customers, as patterns of the configuration name them
     is_selected: bool
+    is_cut: bool
+
+
+_VALUES = slice(Event._fields.index("account"), Event._fields.index("indicators"))
+_INDICATORS, _RECORDS = map(Event._fields.index, ("indicators", "records"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +79,7 @@ class Selection:
     sources: frozenset[str] = frozenset()
     contains: str = ""  # casefolded
 
-    def test(self) -> Callable[[Record, str], bool]:
+    def test(self, mask: Callable[[str], str] = str) -> Callable[[Record, str], bool]:
         """Return the predicate of a record and its source."""
         begin = microseconds(self.since) if self.since else 0
         end = microseconds(self.until) if self.until else 1 << 62
@@ -82,7 +92,7 @@ class Selection:
                 return False
             if self.networks and not is_within(record.address):
                 return False
-            return not self.contains or self.contains in record.text.casefold()
+            return not self.contains or self.contains in mask(record.text).casefold()
 
         def is_within(address: str) -> bool:
             if len(networks) > 100_000:
@@ -102,6 +112,8 @@ class Tally:
     records: int = 0
     unparsed: int = 0
     first_unparsed: list[int] = field(default_factory=list)  # lines; 0: the rest of a damaged file
+    cut: int = 0  # records of which a part was not read or kept
+    first_cut: list[int] = field(default_factory=list)
     problem: str = ""  # why none of it counts
 
 
@@ -112,6 +124,15 @@ class Marks:
     selection: Selection = field(default_factory=Selection)
     indicators: Callable[[Record], Sequence[str]] | None = None
     records: Callable[[Record], Sequence[str]] | None = None
+    mask: Callable[[str], str] = str
+
+    def indicators_in(self, record: Record) -> Sequence[str]:
+        """Return the indicators that a record has, and still has when masked."""
+        found = self.indicators(record) if self.indicators else ()
+        if self.indicators is None or not found:
+            return found
+        masked = record._replace(address=self.mask(record.address), text=self.mask(record.text))
+        return self.indicators(masked)
 
 
 def in_networks(address: str, networks: Iterable[Network]) -> bool:
@@ -126,19 +147,19 @@ def in_networks(address: str, networks: Iterable[Network]) -> bool:
 def collect_events(logs: Sequence[Log], marks: Marks, runs: SortedRuns) -> list[Tally]:
     """Read the logs into sorted runs; return the tally of each log."""
     tallies: list[Tally] = []
-    kept: list[Row] = []
+    kept = _Rows()
     for number, log in enumerate(logs):
         tally = Tally(log=log)
         tallies.append(tally)
-        rows: list[Row] = []
+        rows = _Rows()
         written = []
         try:
             with log.open() as stream:
                 for event in _events(number, stream, tally, marks):
-                    rows.append(event)
-                    if len(rows) == _RUN:
-                        written.append(runs.write(rows))
-                        rows = []
+                    rows.add(event)
+                    if rows.is_full:
+                        written.append(runs.write(rows.rows))
+                        rows = _Rows()
                 while stream.read(PIECE):
                     pass  # the end decides whether the log is what was sealed
         except Damaged as damage:
@@ -149,12 +170,30 @@ def collect_events(logs: Sequence[Log], marks: Marks, runs: SortedRuns) -> list[
             continue
         for run in written:
             runs.keep(run)
-        kept += rows
-        if len(kept) >= _RUN:
-            runs.keep(runs.write(kept))
-            kept = []
-    runs.keep(runs.write(kept))
+        kept.rows += rows.rows
+        kept.characters += rows.characters
+        if kept.is_full:
+            runs.keep(runs.write(kept.rows))
+            kept = _Rows()
+    runs.keep(runs.write(kept.rows))
     return tallies
+
+
+@dataclass(kw_only=True)
+class _Rows:
+    """Rows in memory."""
+
+    rows: list[Row] = field(default_factory=list)
+    characters: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) >= _RUN or self.characters >= _RUN_CHARACTERS
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        self.characters += sum(map(len, row[_VALUES]))
+        self.characters += sum(map(len, (*row[_INDICATORS], *row[_RECORDS])))
 
 
 def merged_events(runs: SortedRuns) -> Iterator[Event]:
@@ -163,8 +202,7 @@ def merged_events(runs: SortedRuns) -> Iterator[Event]:
 
 
 def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterator[Row]:
-    is_selected, source = marks.selection.test(), tally.log.source
-    indicators, records = marks.indicators, marks.records
+    is_selected, source = marks.selection.test(marks.mask), tally.log.source
     for found in read_log(stream, tally.log.collected_at):
         if isinstance(found, int):
             tally.unparsed += 1
@@ -172,12 +210,25 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
                 tally.first_unparsed.append(found)
             continue
         tally.records += 1
+        is_cut = found.is_cut or max(map(len, found[3:10])) > _LONGEST_VALUE
+        if is_cut:
+            tally.cut += 1
+            if len(tally.first_cut) < _NAMED_LINES:
+                tally.first_cut.append(found.line)
         yield [
-            found[0],
+            found.at,
             number,
-            *found[1:-1],
-            found.text[:_KEPT_TEXT],
-            indicators(found) if indicators else (),
-            records(found) if records else (),
+            found.line,
+            found.is_zone_assumed,
+            *(_short(value, _LONGEST_VALUE, marks.mask) for value in found[3:10]),
+            _short(found.text, LONGEST_TEXT, marks.mask),
+            marks.indicators_in(found),
+            marks.records(found) if marks.records else (),
             is_selected(found, source),
+            is_cut,
         ]
+
+
+def _short(value: str, longest: int, mask: Callable[[str], str]) -> str:
+    """Mask and cut a value that is too long."""
+    return value if len(value) <= longest else mask(value)[:longest]

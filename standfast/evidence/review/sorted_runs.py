@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 Row: TypeAlias = list[Any]  # of values that JSON can represent
 Run: TypeAlias = list[tuple[int, int]]  # offset and size of each page
 _PAGE = 256  # rows; while runs are merged, a page of each is in memory
+_PAGE_BYTES = 256 * 1024  # after which a page ends
 
 
 class SortedRuns:
@@ -44,9 +45,8 @@ class SortedRuns:
         """Sort rows and write them as one run, which does not count yet."""
         rows.sort()
         run: Run = []
-        for start in range(0, len(rows), _PAGE):
-            plain = self._packer.compress(orjson.dumps(rows[start : start + _PAGE]))
-            sealed = self._cipher.encrypt(_nonce(self._end), plain, None)
+        for page in _pages(rows):
+            sealed = self._cipher.encrypt(_nonce(self._end), self._packer.compress(page), None)
             self._file.write(sealed)
             run.append((self._end, len(sealed)))
             self._end += len(sealed)
@@ -65,6 +65,20 @@ class SortedRuns:
             sealed = os.pread(self._file.fileno(), size, offset)
             packed = self._cipher.decrypt(_nonce(offset), sealed, None)
             yield from orjson.loads(self._unpacker.decompress(packed))
+
+
+def _pages(rows: list[Row]) -> Iterator[bytes]:
+    """Yield the rows in pages of JSON."""
+    page: list[bytes] = []
+    size = 0
+    for row in rows:
+        page.append(orjson.dumps(row))
+        size += len(page[-1])
+        if len(page) == _PAGE or size >= _PAGE_BYTES:
+            yield b"[%b]" % b",".join(page)
+            page, size = [], 0
+    if page:
+        yield b"[%b]" % b",".join(page)
 
 
 def _nonce(offset: int) -> bytes:

@@ -1,8 +1,9 @@
 """Counts over a timeline for its charts: events, accounts, records.
 
 Rules
-- Memory is bounded: beyond MOST_KEYS accounts and addresses, new ones are not counted, and
-  `is_complete` is false. Hours beyond MOST_HOURS are merged into longer periods.
+- Memory is bounded: beyond MOST_KEYS accounts and addresses, or records of customers in an hour,
+  new ones are not counted, and `is_complete` is false. Hours beyond MOST_HOURS are merged into
+  longer periods.
 """
 
 from collections import Counter, defaultdict
@@ -50,17 +51,19 @@ class TimelineCounts:
     def add(self, event: Event) -> None:
         """Count an event."""
         self.events.add(event.at)
-        if event.account and event.address:
-            accounts = self.accounts_by_address[event.address]
-            if event.account not in accounts:
-                self._pairs += 1
-                if self._pairs <= MOST_KEYS:
-                    accounts.add(event.account)
-                else:
-                    self.is_complete = False
+        has_both = event.account and event.address
+        if has_both and event.account not in self.accounts_by_address.get(event.address, ()):
+            self._pairs += 1
+            if self._pairs <= MOST_KEYS:
+                self.accounts_by_address[event.address].add(event.account)
+            else:
+                self.is_complete = False
         if event.records:
             if event.at // HOUR != self._hour:
                 self._hour, self._records_of_hour = event.at // HOUR, set()
             new = {*event.records} - self._records_of_hour
+            if len(self._records_of_hour) + len(new) > MOST_KEYS:
+                self.is_complete = False
+                return
             self._records_of_hour |= new
             self.records.add(event.at, len(new))

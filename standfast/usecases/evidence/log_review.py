@@ -56,7 +56,7 @@ from standfast.usecases.evidence.item_opening import custodian_keys, data_key
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "�")
 _FIELDS = ("account", "address", "action", "object", "result", "device", "place", "text")
-COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators")
+COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators", "cut")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,13 @@ class LogReview:
     rows: list[JsonObject] = field(default_factory=list)  # the first ones, as they are shown
     selected: int = 0
     findings: list[JsonObject] = field(default_factory=list)  # with a line that is selected
-    is_complete: bool = True  # whether detections could follow every account and address
+    is_complete: bool = True  # whether detections could follow every account, address and event
     not_applied: tuple[str, ...] = ()  # indicators of the list that are not understood
+
+    @property
+    def cut(self) -> int:
+        """The number of records of which a part was not read."""
+        return sum(log.cut for log in self.logs if not log.problem)
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -110,16 +115,11 @@ class LogReview:
             "findings_complete": self.is_complete,
             "indicators_not_applied": [*self.not_applied],
             "unparsed": [
-                {
-                    "source": log.log.source,
-                    "path": mask_text(log.log.path),
-                    "lines": log.unparsed,
-                    "first": [*log.first_unparsed],
-                    "records": log.records,
-                }
+                {**_log_lines(log, log.unparsed, log.first_unparsed), "records": log.records}
                 for log in self.logs
                 if log.unparsed
             ],
+            "cut": [_log_lines(log, log.cut, log.first_cut) for log in self.logs if log.cut],
             "altered": [
                 {"source": log.log.source, "path": mask_text(log.log.path), "problem": log.problem}
                 for log in self.logs
@@ -129,12 +129,25 @@ class LogReview:
         }
 
 
+def _log_lines(log: Tally, lines: int, first: Sequence[int]) -> JsonObject:
+    return {
+        "source": log.log.source,
+        "path": mask_text(log.log.path),
+        "lines": lines,
+        "first": [*first],
+    }
+
+
+def _shown(*, is_masked: bool) -> Callable[[str], str]:
+    return mask_text if is_masked else str
+
+
 class Display:
     """Events as rows that may be shown."""
 
     def __init__(self, logs: Sequence[Log], *, is_masked: bool) -> None:
         self._logs = logs
-        self.text: Callable[[str], str] = mask_text if is_masked else str
+        self.text = _shown(is_masked=is_masked)
         self.value = lru_cache(maxsize=65_536)(self.text)
 
     def row(self, event: Event) -> dict[str, Json]:
@@ -149,6 +162,7 @@ class Display:
             **{name: self.value(getattr(event, name)) for name in _FIELDS[:-1]},
             "text": self.text(event.text)[:LONGEST_TEXT],
             "indicators": ", ".join(map(self.value, event.indicators)),
+            "cut": event.is_cut,
         }
 
     def finding(self, found: Finding) -> JsonObject:
@@ -185,6 +199,7 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
         selection=request.selection,
         indicators=indicators.matches if indicators else None,
         records=record_finder(installation),
+        mask=_shown(is_masked=request.in_clear is None),
     )
     detector = _detector(installation, incident_id)
     with collected_logs(installation, incident_id, request, marks) as (review, events):

@@ -49,6 +49,7 @@ def write_review_page(
         findings=review.findings,
         rows=review.rows,
         unparsed=document["unparsed"],
+        cut=document["cut"],
         problems=(
             *(f"{log.log.source}, {mask_text(log.log.path)}: {log.problem}" for log in altered),
             *(f"{source}: a folder is damaged and was not read" for source in review.unsound),

@@ -93,6 +93,24 @@ def test_travel_needs_speed_or_countries(
     assert [finding.rule for finding in findings] == [TRAVEL] * is_found
 
 
+def test_events_of_all_windows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("standfast.evidence.review.detections.MOST_EVENTS", 4)
+    detector = Detector(THRESHOLDS, ())
+
+    def read(minute: int, target: str) -> Event:
+        return event(minute, account=target[:1], action="read", object=target)
+
+    for minute, target in ((1, "a1"), (2, "a2"), (3, "b1"), (4, "b2")):
+        detector.see(read(minute, target))
+    for number in range(3):  # after an hour there is room again
+        detector.see(read(100 + number, f"c{number}"))
+    assert [finding.account for finding in detector.findings] == ["c"]
+    assert detector.is_complete
+    for number in range(3):
+        detector.see(read(110 + number, f"d{number}"))
+    assert not detector.is_complete
+
+
 def test_mass_access_counts_different_objects() -> None:
     def read(minute: int, target: str) -> Event:
         return event(minute, action="read", object=target)

@@ -2,6 +2,7 @@
 
 import csv
 import ipaddress
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from standfast.config.sections.review import RecordPatternConfig
 from standfast.errors import ExitStatus, Refused, UsageError
 from standfast.evidence.custody import Act, read_custody
 from standfast.evidence.item_file import FILES_FOLDER
+from standfast.evidence.review.indicator_list import read_indicator_list
 from standfast.evidence.review.log_timeline import Selection
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
@@ -40,9 +42,20 @@ LOGS = {
 class Case:
     """An incident that froze the logs."""
 
-    def __init__(self, installation: Installation, incident: str) -> None:
-        self.installation, self.incident = installation, incident
-        (self.sealed,) = (found.folder for found in frozen(installation.config, incident))
+    def __init__(self, installation: Installation, logs: Path) -> None:
+        self.installation, self._logs = installation, logs
+        for log in logs.iterdir():
+            log.unlink()
+        self.freeze(**LOGS)
+
+    def freeze(self, **logs: str) -> None:
+        """Freeze the logs for another incident, some of them changed."""
+        for name, content in logs.items():
+            (self._logs / name).write_text(content)
+        opened = open_incident(self.installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+        self.incident = opened.incident
+        advance(self.installation, opened.incident, "direct")
+        (self.sealed,) = (found.folder for found in frozen(self.installation.config, self.incident))
 
     def review(self, selection: Selection | None = None, **more: Any) -> LogReview:
         request = ReviewRequest(selection=selection or Selection(), **more)
@@ -59,16 +72,9 @@ def case(tmp_path: Path) -> Iterator[Case]:
     config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "playbooks" / "keep-logs.yaml").write_text(KEEP_LOGS)
-    logs = tmp_path / "logs"
-    for log in logs.iterdir():
-        log.unlink()
-    for name, content in LOGS.items():
-        (logs / name).write_text(content)
     with installation_at(config_file) as installation:
         enrol_people(installation)
-        opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
-        advance(installation, opened.incident, "direct")
-        yield Case(installation, opened.incident)
+        yield Case(installation, tmp_path / "logs")
 
 
 def test_timeline_is_ordered_across_logs(case: Case) -> None:
@@ -98,6 +104,43 @@ def test_timeline_is_ordered_across_logs(case: Case) -> None:
 def test_selection_limits_what_is_shown(case: Case, selection: Selection, selected: int) -> None:
     found = case.review(selection, limit=1)
     assert (found.selected, len(found.rows)) == (selected, 1)
+
+
+def test_value_is_masked_before_it_is_cut(case: Case, tmp_path: Path) -> None:
+    card = "4111111111111111"
+    lines = [f"2026-11-25T02:13:44Z {'x' * count} {card}" for count in range(440, 1_000, 7)]
+    lines += [json.dumps({"time": 5, "user": "é" * count + card}) for count in range(960, 1_040, 5)]
+    case.freeze(**{"web.log": "\n".join(lines)})
+    table = tmp_path / "rows.csv"
+    shown = str(case.review(csv=table).as_json()) + table.read_text()
+    assert "411111" not in shown
+    assert all(len(str(row["text"])) <= 500 for row in case.review().rows)
+
+
+def test_search_does_not_reveal_masked_values(case: Case, tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    listed.write_text("m.keller\n")
+    case.freeze(**{"web.log": "2026-11-25T02:13:44Z opened by m.keller@example.net\n"})
+    contains, indicators = Selection(contains="m.keller"), read_indicator_list(listed)
+    assert case.review(contains).selected == 0
+    assert case.review(indicators=indicators).selected == 0
+    assert case.review(Selection(contains="@example.net")).selected > 0
+    in_clear = InClear(person="lee", reason="court order")
+    assert case.review(contains, in_clear=in_clear).selected == 1
+    assert case.review(indicators=indicators, in_clear=in_clear).selected == 1
+
+
+def test_record_of_any_year_is_on_the_page(case: Case, tmp_path: Path) -> None:
+    case.freeze(**{"web.log": "9999-12-31T23:59:59Z a\n1970-01-01T00:00:00Z b\n"})
+    page = write_review_page(case.installation, case.incident, case.review(), tmp_path / "p.html")
+    assert "1970-01-01" in page.read_text()
+
+
+def test_cut_records_are_counted(case: Case) -> None:
+    case.freeze(**{"web.log": f"2026-11-25T02:13:44Z {'x' * 70_000}\n"})
+    found = case.review()
+    assert found.cut == 1
+    assert [row["cut"] for row in found.rows] == [True, False]
 
 
 def test_unknown_source_is_refused(case: Case) -> None:
