@@ -12,6 +12,7 @@ Rules
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,8 +71,10 @@ def write_certificate(
 def read_certificate(folder: Path, public_key: Ed25519PublicKey) -> Certificate | None:
     """Return the certificate; None without one, Damaged if it is not valid."""
     file = folder / DISPOSAL_FILE
-    if not file.exists():
+    if not os.path.lexists(file):
         return None
+    if file.is_symlink() or not file.is_file():
+        raise Damaged(f"{DISPOSAL_FILE} is no regular file")
     payload = signed_payload(file, public_key)
     try:
         body = json.loads(payload)
@@ -94,5 +97,5 @@ def read_certificate(folder: Path, public_key: Ed25519PublicKey) -> Certificate 
 def remains_of_disposal(folder: Path) -> Iterator[str]:
     """Yield what a disposed folder should not have any more."""
     for name in (FILES_FOLDER, KEY_FILE):
-        if (folder / name).exists():
+        if os.path.lexists(folder / name):
             yield f"{name}: exists, although {DISPOSAL_FILE} says that it was disposed of"

@@ -82,6 +82,11 @@ def is_sealed(folder: Path, public_key: Ed25519PublicKey) -> bool:
     return True
 
 
+def manifest_hash(folder: Path) -> str:
+    """Return the SHA-256 of the manifest; the seal is not verified."""
+    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+
+
 def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
     """Return every difference of a folder from what was sealed.
 
@@ -92,7 +97,7 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
         manifest = read_sealed(folder, public_key)
     except Damaged as damage:
         return [str(damage)]  # a manifest without a valid seal proves nothing about the copies
-    if (folder / DISPOSAL_FILE).exists():
+    if os.path.lexists(folder / DISPOSAL_FILE):
         return [*_disposal_problems(folder, public_key), *_beside(folder)]
     changed = [
         f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(folder, item))
@@ -153,6 +158,8 @@ def _disposal_problems(folder: Path, public_key: Ed25519PublicKey) -> Iterator[s
 
 def _key_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     if manifest.encryption is None:
+        if os.path.lexists(folder / KEY_FILE):
+            yield f"{KEY_FILE}: is no part of the evidence, which is not encrypted"
         return
     try:
         wrapped = (folder / KEY_FILE).read_bytes()

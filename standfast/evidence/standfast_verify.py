@@ -150,7 +150,8 @@ class Check:
         self.report, self.unchecked = list[str](), list[str]()  # findings; checks not possible
         self.statement: Any = None  # the timeline's first line, if the timeline verifies
         self.hashes: dict[int, str] = {}  # of its events
-        self.approvals: list[tuple[str, str]] = []  # of disposals: requested by, approved by
+        # By SOURCE/TOKEN: hash of the manifest, requester and approver of a begun disposal.
+        self.disposals: dict[str, tuple[str, str, str]] = {}
 
     def attempt(self, about: object, action: Any, *arguments: Any) -> None:
         found = self.problems.setdefault(str(about), [])
@@ -188,7 +189,7 @@ class Check:
             known.add(place := os.fsdecode(raw).lstrip("/"))
             if problem := self.item(folder / FILES, place, item, key):
                 yield f"{item['path']}: {problem}"
-        yield from self.strangers(folder, known)
+        yield from self.strangers(folder, known, is_encrypted=bool(manifest.get("encryption")))
         chain = self.custody(folder, frozen_as)
         if self.stamp_line or os.path.lexists(folder / STAMP):
             self.attempt(folder / STAMP, self.stamp, folder, frozen_as, manifest)
@@ -222,8 +223,8 @@ class Check:
         written = f"certificate SHA-256 {sha256(read(folder / DISPOSAL))}".encode()
         if written not in read(folder / CUSTODY):
             yield f"{DISPOSAL}: is not in {CUSTODY}"
-        if self.statement and people not in self.approvals:
-            yield f"{DISPOSAL}: the timeline has no approval of it"
+        if self.statement and self.disposals.get(frozen_as) != (digest, *people):
+            yield f"{DISPOSAL}: the timeline has no approved request for this folder"
 
     def sealed(self, folder: Path) -> tuple[Any, str]:
         """Return the manifest that the seal covers, and its digest."""
@@ -306,8 +307,10 @@ class Check:
         except OSError as error:
             return f"cannot be read: {error.strerror}"
 
-    def strangers(self, folder: Path, known: set[str]) -> Iterator[str]:
-        ours = {MANIFEST, SEAL, STAMP, CUSTODY, FILES, WRAPPED, DISPOSAL}
+    def strangers(self, folder: Path, known: set[str], *, is_encrypted: bool) -> Iterator[str]:
+        ours = {MANIFEST, SEAL, STAMP, CUSTODY, FILES, DISPOSAL} | (
+            {WRAPPED} if is_encrypted else set()
+        )
         for name in sorted({it.name for it in folder.iterdir()} - ours):
             yield f"{name}: is no part of the evidence"
         for place, folders, names in os.walk(folder / FILES):
@@ -381,7 +384,8 @@ class Check:
             need(self.ledger_key in ("", statement["key"]), "it is signed by another key")
             self.signature(statement, b"standfast timeline v1\n", "line 1")
             at, own, newest = statement["first"] - 1, 0, 0
-            held = requested = ""  # by whom
+            held = approver = ""  # by whom
+            request, is_begun = None, False  # of a disposal
             hashes = self.hashes = {at: statement["previous"]}
             for number, line in enumerate(stream, 2):
                 ((kind, event),) = strict(line[:-1], f"line {number}").items()
@@ -398,18 +402,26 @@ class Check:
                 if event["subject"] != statement["incident"]:
                     continue
                 own, who, action = own + 1, event["actor"], event["action"]
+                detail = json.loads(event["detail"])
                 if action == "evidence.held":
-                    held = who
+                    held, request = who, request if is_begun else None
                 elif action == "evidence.hold_released":
                     need(who != held, f"event {at}: {who} released a legal hold of their own")
                     held = ""
                 elif action == "evidence.disposal_requested":
-                    requested = who
-                elif action in ("evidence.disposal_approved", "evidence.disposed"):
-                    need(not held, f"event {at}: evidence was disposed of under legal hold")
-                    if action == "evidence.disposal_approved":
-                        need(who != requested, f"event {at}: {who} approved their own request")
-                        self.approvals.append((requested, who))
+                    request, approver, is_begun = {**event, **detail}, "", False
+                elif action == "evidence.disposal_withdrawn":
+                    request = None
+                elif held or not request or detail.get("request") != request["sequence"]:
+                    continue  # it is about no open request, or a hold came first
+                elif action == "evidence.disposal_approved":
+                    need(who != request["actor"], f"event {at}: {who} approved their own request")
+                    approver = approver or who
+                elif action == "evidence.disposal_begun" and approver:
+                    name, manifest = detail["folder"], detail["manifest"]
+                    if request["folders"].get(name) == manifest:
+                        self.disposals[name] = manifest, request["actor"], approver
+                        is_begun = True
         if held:
             self.report.append(f"the evidence is under legal hold by {held}")
         is_all = (at, hashes[at]) == (statement["last"], statement["hash"])

@@ -46,6 +46,7 @@ def hold(call: Call, incident: str, reason: str) -> ExitStatus:
         ExitStatus.DONE: "the hold is released",
         ExitStatus.USAGE: "there is no such incident, or no hold",
         ExitStatus.REFUSED: "no person with a role signed in, or this person placed the hold",
+        ExitStatus.DAMAGED: "the ledger does not verify",
     },
     example="standfast evidence release inc-2026-0001 --reason 'claim settled' --as lee",
 )
@@ -67,33 +68,44 @@ def release(call: Call, incident: str, reason: str) -> ExitStatus:
 @command(
     "dispose",
     exits={
-        ExitStatus.DONE: "all of the evidence is disposed of, and each folder has a certificate",
+        ExitStatus.DONE: "all of it is disposed of with certificates, or the request is withdrawn",
         ExitStatus.USAGE: "there is no such incident, no evidence, or no request to approve",
         ExitStatus.PARTIAL: "a folder was not disposed of; the reason is shown. Run it again",
         ExitStatus.REFUSED: "a legal hold, the retention or the second person prevents it",
         ExitStatus.WAITS_FOR_PEOPLE: "it is requested, and waits for another person",
-        ExitStatus.DAMAGED: "all of the evidence is missing",
+        ExitStatus.DAMAGED: "all of the evidence is missing, or the ledger does not verify",
     },
     example="standfast evidence dispose inc-2026-0001 --reason 'retention is over' --as dana",
 )
 @_incident
 @click.option("--reason", default="", help="Request it for this reason, without names.")
 @click.option("--approve", is_flag=True, help="Approve it as a second person, and carry it out.")
+@click.option("--withdraw", is_flag=True, help="Withdraw the request; nothing is removed.")
 @_sign_in
 @click.pass_obj
-def dispose(call: Call, incident: str, reason: str, approve: bool) -> ExitStatus:
+def dispose(call: Call, incident: str, reason: str, approve: bool, withdraw: bool) -> ExitStatus:
     """Dispose of the evidence of a closed incident, with two people.
 
     One person requests it with --reason, another approves it with --approve. The keys and the files
     are removed. Manifests, seals and chains of custody stay, with a signed certificate. After an
-    interruption, run --approve again.
+    interruption, run --approve again. Until removal begins, --withdraw takes the request back.
     """
-    from standfast.usecases.evidence.disposal import approve_disposal, request_disposal
+    from standfast.usecases.evidence.disposal import (
+        approve_disposal,
+        request_disposal,
+        withdraw_disposal,
+    )
 
-    if approve == bool(reason.strip()):
-        raise UsageError("arguments: give --reason TEXT to request it, or --approve")
+    if approve + withdraw + bool(reason.strip()) != 1:
+        raise UsageError("arguments: give one of --reason TEXT, --approve and --withdraw")
     with call.installation() as installation:
         by = signed_in(call, installation)
+        if withdraw:
+            requested_by = withdraw_disposal(installation, incident, by)
+            return call.say(
+                {"incident": incident, "withdrawn": requested_by},
+                [f"The disposal of {incident} that {requested_by} requested is withdrawn."],
+            )
         disposal = (
             approve_disposal(installation, incident, by)
             if approve

@@ -305,6 +305,15 @@ class People:
                 {root_of(self._database, connection, _row_of(connection, p.name)) for p in people}
             )
 
+    def are_connected(self, first: str, second: str) -> bool:
+        """Return whether two people count as one, by name or by enrolments.
+
+        A removed person counts too. ApprovalRefused if an enrolment was changed outside the ledger.
+        """
+        with self._database.reading() as connection:
+            rows = [_row_of(connection, name) for name in (first, second)]
+            return len({root_of(self._database, connection, row) for row in rows}) == 1
+
     def get(self, name: str) -> Person:
         """Return one person; UsageError when nobody of that name is enrolled."""
         with self._database.reading() as connection:

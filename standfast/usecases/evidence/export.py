@@ -33,7 +33,7 @@ from standfast.evidence.item_file import FILES_FOLDER, open_item
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.masked_copy import copy_masked
 from standfast.evidence.private_files import make_private, sync_folder, sync_tree
-from standfast.evidence.seal import read_sealed, verify_seal
+from standfast.evidence.seal import manifest_hash, read_sealed, verify_seal
 from standfast.evidence.text_masking import Masked, mask_text
 from standfast.records import Json, JsonObject, canonical, timestamp
 from standfast.usecases.core.installation import Installation
@@ -42,7 +42,6 @@ from standfast.usecases.evidence.frozen_folders import (
     Frozen,
     Recorded,
     frozen,
-    is_another,
     no_evidence_found,
     recorded_evidence,
 )
@@ -159,7 +158,7 @@ def _is_sound(evidence: Frozen, known: Recorded) -> bool:
     manifest = known.manifests.get(evidence.folder, "")
     return not (
         evidence.problems
-        or (manifest and is_another(evidence.folder, manifest))
+        or (manifest and manifest != manifest_hash(evidence.folder))
         or verify_custody(evidence.folder, known.lines.get(evidence.folder, set()))
     )
 

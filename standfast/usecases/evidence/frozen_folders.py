@@ -7,7 +7,6 @@ Rules
 - A folder with an invalid seal is listed nevertheless; verification reports the error.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from standfast.evidence.custody import read_custody, verify_custody
 from standfast.evidence.disposal_certificate import read_certificate
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.manifest import read_manifest
-from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
+from standfast.evidence.seal import MANIFEST_FILE, manifest_hash, read_sealed, verify_seal
 from standfast.evidence.time_stamp_authority import read_roots
 from standfast.evidence.time_stamp_file import inspect_timestamp, stamped_at, stamped_line
 from standfast.host_name import host_name
@@ -42,11 +41,16 @@ from standfast.usecases.evidence.bucket_copies import (
     required_evidence_bucket,
     second_location,
 )
+from standfast.usecases.evidence.disposal_state import (
+    DISPOSED,
+    Authority,
+    disposal_state,
+    problems_of_certificate,
+)
 
 REVIEWED = "evidence.reviewed"  # event of a review of the logs, with the same detail
 EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
 STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
-DISPOSED = "evidence.disposed"  # event of a disposal, with the same detail
 OPENING, OPENED = "evidence.opening", "evidence.opened"  # with the same detail
 _IS_GONE = "missing, although the ledger records it as frozen and sealed"
 _IS_ANOTHER = "sealed, but not the folder that the ledger records as sealed"
@@ -72,11 +76,15 @@ class Frozen:
 
     @property
     def incident(self) -> str:
-        return self.folder.parent.parent.name
+        return self.folder.parts[-3]
 
     @property
     def source(self) -> str:
         return self.folder.parent.name
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}/{self.folder.name}"  # as in the ledger
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -137,6 +145,7 @@ class Recorded:
     manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of the sealed manifest
     lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of custody
     hosts: dict[Path, str] = field(default_factory=dict)  # the host that froze it
+    disposals: dict[Path, Authority] | None = None  # None without the ledger
 
 
 def recorded_evidence(installation: Installation, incident: str) -> Recorded:
@@ -145,6 +154,7 @@ def recorded_evidence(installation: Installation, incident: str) -> Recorded:
     root = installation.config.custody.folder / incident
     noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
     events = ledger.timeline(incident)
+    found.disposals = {root / name: it for name, it in disposal_state(events).begun.items()}
     noted += [
         event.detail.get("custody", {})
         for event in events
@@ -178,11 +188,6 @@ def note_seals(installation: Installation, incident: str) -> list[AuditEvent]:
     """Return the events of an incident's notes with files, which seal them."""
     events = installation.ledger.timeline(incident)
     return [event for event in events if event.action == NOTED and "manifest" in event.detail]
-
-
-def is_another(folder: Path, manifest: str) -> bool:
-    """Return whether the folder's manifest has another hash than `manifest`."""
-    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest() != manifest
 
 
 def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
@@ -263,13 +268,7 @@ def verify_frozen(installation: Installation, incident: str) -> Found:
         no_ledger = error
     key = read_signing_key(config.custody.key).public_key()
     found = [
-        replace(
-            evidence,
-            problems=(
-                *_problems_of_seal(evidence.folder, key, known.manifests.get(evidence.folder, "")),
-                *verify_custody(evidence.folder, known.lines.get(evidence.folder, set())),
-            ),
-        )
+        replace(evidence, problems=tuple(problems_of(evidence.folder, key, known)))
         for evidence in frozen(config, incident)
     ]
     found += _gone(found, known)
@@ -368,11 +367,14 @@ def _missing_problem(host: str) -> str:
     )
 
 
-def _problems_of_seal(folder: Path, key: Ed25519PublicKey, manifest: str) -> list[str]:
-    """Return the problems of a folder; `manifest` is its recorded hash."""
-    if (problems := verify_seal(folder, key)) or not manifest:
-        return problems
-    return [_IS_ANOTHER] if is_another(folder, manifest) else []
+def problems_of(folder: Path, key: Ed25519PublicKey, known: Recorded) -> list[str]:
+    """Return the differences of a folder from its seal and from the ledger."""
+    problems, recorded = verify_seal(folder, key), known.manifests.get(folder)
+    if not problems and recorded and recorded != manifest_hash(folder):
+        problems = [_IS_ANOTHER]
+    if not problems and known.disposals is not None:
+        problems = problems_of_certificate(folder, key, known.disposals.get(folder))
+    return [*problems, *verify_custody(folder, known.lines.get(folder, set()))]
 
 
 def folders_of(config: Config, incident: str | None) -> Iterator[Path]:

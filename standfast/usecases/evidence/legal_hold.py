@@ -2,17 +2,26 @@
 
 Rules
 - An incident has at most one hold. A person with a role places it, and another one releases it.
+  People that enrolments connect count as one.
 - A hold is an event of the timeline, with its reason; the offline verifier reads it there.
+- The ledger is verified before a release: an intruder may have changed who placed the hold.
 """
 
 from dataclasses import dataclass
 
-from standfast.errors import ApprovalRefused, Refused, UsageError
+from standfast.errors import Refused, UsageError
+from standfast.ledger.audit.auditor import AuditEvent
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.disposal_state import (
+    HELD,
+    RELEASED,
+    current_state,
+    record_signed,
+    refuse_one_person,
+    verified_state,
+)
 from standfast.usecases.evidence.item_opening import person_with_role
-
-HELD, RELEASED = "evidence.held", "evidence.hold_released"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +39,8 @@ class LegalHold:
 
 def hold_of(installation: Installation, incident_id: str) -> LegalHold | None:
     """Return the hold of an incident, or None."""
-    found = None
-    for event in installation.ledger.timeline(incident_id):
-        if event.action == HELD:
-            found = LegalHold(
-                placed_by=event.actor,
-                placed_at=timestamp(event.at),
-                reason=str(event.detail["reason"]),
-            )
-        elif event.action == RELEASED:
-            found = None
-    return found
+    event = current_state(installation, incident_id).hold
+    return _as_hold(event) if event else None
 
 
 def place_hold(
@@ -50,23 +50,29 @@ def place_hold(
     by = _person_with_reason(installation, incident_id, reason, by)
     if found := hold_of(installation, incident_id):
         raise Refused(f"legal hold of {incident_id}: {found.placed_by} placed one already")
-    installation.record_event(incident_id, HELD, {"reason": reason.strip()}, by=by)
+    record_signed(installation, incident_id, HELD, {"reason": reason.strip()}, by)
     found = hold_of(installation, incident_id)
     assert found is not None  # noqa: S101  # for the type checker
     return found
 
 
 def release_hold(installation: Installation, incident_id: str, reason: str, by: str | None) -> None:
-    """Release the hold; ApprovalRefused for the person that placed it."""
+    """Release the hold; ApprovalRefused for the person that placed it.
+
+    People that enrolments connect count as one. Raise Damaged if the ledger does not verify.
+    """
     by = _person_with_reason(installation, incident_id, reason, by)
-    found = hold_of(installation, incident_id)
+    found = verified_state(installation, incident_id).hold
     if found is None:
         raise UsageError(f"legal hold of {incident_id}: there is none. Nothing was changed")
-    if found.placed_by == by:
-        raise ApprovalRefused(
-            f"legal hold of {incident_id}: {by} placed it. Another person must release it"
-        )
-    installation.record_event(incident_id, RELEASED, {"reason": reason.strip()}, by=by)
+    refuse_one_person(installation, found.actor, by, f"legal hold of {incident_id}")
+    record_signed(installation, incident_id, RELEASED, {"reason": reason.strip()}, by)
+
+
+def _as_hold(event: AuditEvent) -> LegalHold:
+    return LegalHold(
+        placed_by=event.actor, placed_at=timestamp(event.at), reason=str(event.detail["reason"])
+    )
 
 
 def _person_with_reason(

@@ -114,6 +114,10 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"requested the disposal of the evidence: {detail.get('reason')}"
         case "evidence.disposal_approved":
             return f"approved the disposal that {detail.get('requested_by')} requested"
+        case "evidence.disposal_withdrawn":
+            return f"withdrew the disposal that {detail.get('requested_by')} requested"
+        case "evidence.disposal_begun":
+            return f"began to dispose of the evidence: {detail.get('folder')}"
         case "evidence.disposed":
             return f"disposed of the evidence: {', '.join(detail.get('custody', {}))}"
         case "evidence.stamped":

@@ -8,13 +8,18 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from standfast.errors import ApprovalRefused, ExitStatus, Refused, StandfastError
+from standfast.errors import ApprovalRefused, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.disposal_certificate import DISPOSAL_FILE
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence import disposal
-from standfast.usecases.evidence.disposal import Disposal, approve_disposal, request_disposal
+from standfast.usecases.evidence import folder_disposal
+from standfast.usecases.evidence.disposal import (
+    Disposal,
+    approve_disposal,
+    request_disposal,
+    withdraw_disposal,
+)
 from standfast.usecases.evidence.export import export_evidence
 from standfast.usecases.evidence.frozen_folders import frozen, seal_key, verify_frozen
 from standfast.usecases.evidence.item_opening import open_evidence
@@ -126,14 +131,15 @@ def test_one_person_alone_disposes_of_nothing(case: Case) -> None:
     assert case.is_complete()
 
 
-def test_hold_refuses_request_and_approval(case: Case) -> None:
+def test_hold_refuses_and_voids_requests(case: Case) -> None:
     place_hold(case.installation, case.incident, "claim 4711", "kim")
     with pytest.raises(Refused):
         case.request()
     release_hold(case.installation, case.incident, "settled", "lee")
     case.request()
     place_hold(case.installation, case.incident, "claim 4712", "kim")
-    with pytest.raises(Refused):
+    release_hold(case.installation, case.incident, "settled", "lee")
+    with pytest.raises(UsageError):  # the hold voided the request
         case.approve()
     assert case.is_complete()
 
@@ -164,7 +170,7 @@ def test_interrupted_disposal_is_completed(
 ) -> None:
     case.request()
     with monkeypatch.context() as patch:
-        patch.setattr(f"{disposal.__name__}.{step}", _crash)
+        patch.setattr(f"{folder_disposal.__name__}.{step}", _crash)
         with pytest.raises(Crash):
             case.approve()
     assert case.is_disposed() is (step == "append_custody")
@@ -176,11 +182,67 @@ def test_interrupted_disposal_is_completed(
     assert case.verified_offline(tmp_path / "audit") in (0, 3)
 
 
-def test_altered_folder_is_not_disposed_of(case: Case) -> None:
+def _append(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"x")
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "alter"),
+    [
+        ("manifest.json", _append),
+        ("custody.jsonl", _append),
+        ("custody.jsonl", _cut),
+        ("key.age", _append),
+        ("*/**/*.log", _append),
+    ],
+)
+def test_altered_folder_keeps_its_key_and_files(
+    case: Case, name: str, alter: Callable[[Path], None]
+) -> None:
+    export_evidence(case.installation, case.incident, case.folder / "out", unmasked_because="court")
     case.request()
-    (case.sealed / "manifest.json").write_bytes(b"{}")
+    alter(next(case.sealed.glob(name)))
     assert case.approve().exit_status is ExitStatus.PARTIAL
-    assert (case.sealed / "files").exists()
+    assert case.is_complete()
+    assert len(list(case.copies.rglob("*.age"))) == 1
+
+
+def test_withdrawn_request_cannot_be_approved(case: Case) -> None:
+    case.request()
+    assert withdraw_disposal(case.installation, case.incident, "kim") == "dana"
+    with pytest.raises(UsageError):
+        case.approve()
+    case.request()
+    assert case.approve().exit_status is ExitStatus.DONE
+
+
+def test_begun_disposal_is_not_withdrawn(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.request()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{folder_disposal.__name__}.sync_folder", _crash)
+        with pytest.raises(Crash):
+            case.approve()
+    with pytest.raises(Refused):
+        withdraw_disposal(case.installation, case.incident, "dana")
+    place_hold(case.installation, case.incident, "claim 4711", "kim")
+    with pytest.raises(Refused):
+        case.approve()
+    release_hold(case.installation, case.incident, "settled", "lee")
+    assert case.approve().exit_status is ExitStatus.DONE
+
+
+def test_folder_that_stays_is_named(case: Case, tmp_path: Path) -> None:
+    unsound = case.sealed.parent / "unsound"
+    shutil.copytree(case.sealed, unsound)
+    (unsound / "manifest.json").write_bytes(b"{}")
+    assert len(case.request().problems) == 1
+    done = case.approve()
+    assert done.exit_status is ExitStatus.PARTIAL
+    assert len(done.certificates) == len(done.problems) == 1
 
 
 @pytest.mark.parametrize(

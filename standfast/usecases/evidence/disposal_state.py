@@ -1,0 +1,153 @@
+"""Legal hold and disposal request of an incident, read from its timeline.
+
+Rules
+- The events are the only record. They are read in order, and an event that does not fit is ignored:
+  an approval of another request, or a beginning that a hold preceded.
+- A hold voids a request of which nothing has begun.
+- `evidence.disposal_begun` precedes the first destruction in a folder. A certificate counts only if
+  this event has its folder, the hash of its manifest, and its two people.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from standfast.errors import ApprovalRefused, Damaged
+from standfast.evidence.disposal_certificate import read_certificate
+from standfast.evidence.seal import manifest_hash
+from standfast.ledger.audit.auditor import AuditEvent
+from standfast.records import JsonObject
+from standfast.usecases.core.installation import Installation
+
+HELD, RELEASED = "evidence.held", "evidence.hold_released"
+REQUESTED, APPROVED = "evidence.disposal_requested", "evidence.disposal_approved"
+WITHDRAWN, BEGUN = "evidence.disposal_withdrawn", "evidence.disposal_begun"
+DISPOSED = "evidence.disposed"  # of one folder; `custody` in its detail has the last line
+
+
+NOT_PERMITTED = "it has a certificate of disposal, but the ledger has no approved request for it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authority:
+    """The recorded permission to dispose of one folder."""
+
+    manifest: str  # SHA-256
+    requested_by: str
+    approved_by: str
+
+
+@dataclass(kw_only=True)
+class DisposalState:
+    """The hold, the open request and the folders of one incident."""
+
+    hold: AuditEvent | None = None
+    request: AuditEvent | None = None  # None when all its folders are disposed of
+    approval: AuditEvent | None = None
+    begun: dict[str, Authority] = field(default_factory=dict)  # by SOURCE/TOKEN
+    disposed: set[str] = field(default_factory=set)
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The folders of the request, with the hashes of their manifests."""
+        return dict(self.request.detail["folders"]) if self.request else {}
+
+    def add(self, event: AuditEvent) -> None:
+        """Apply the next event of the timeline."""
+        match event.action:
+            case "evidence.held":
+                self.hold = event
+                if not self.begun.keys() & self.folders.keys():
+                    self.request = self.approval = None
+            case "evidence.hold_released":
+                self.hold = None
+            case "evidence.disposal_requested":
+                self.request, self.approval = event, None
+            case "evidence.disposal_withdrawn":
+                self.request = self.approval = None
+            case "evidence.disposal_approved":
+                if self.hold is None and self._is_of_request(event):
+                    self.approval = self.approval or event
+            case "evidence.disposal_begun":
+                self._begin(event)
+            case "evidence.disposed":
+                self.disposed |= event.detail["custody"].keys() & self.begun.keys()
+                if self.folders.keys() <= self.disposed:
+                    self.request = self.approval = None
+
+    def _begin(self, event: AuditEvent) -> None:
+        name, manifest = str(event.detail["folder"]), str(event.detail["manifest"])
+        if (
+            self.request
+            and self.approval
+            and self.hold is None
+            and self._is_of_request(event)
+            and self.folders.get(name) == manifest
+        ):
+            self.begun[name] = Authority(
+                manifest=manifest,
+                requested_by=self.request.actor,
+                approved_by=self.approval.actor,
+            )
+
+    def _is_of_request(self, event: AuditEvent) -> bool:
+        return self.request is not None and event.detail.get("request") == self.request.sequence
+
+
+def disposal_state(events: Iterable[AuditEvent]) -> DisposalState:
+    """Return the state after the events of an incident."""
+    state = DisposalState()
+    for event in events:
+        state.add(event)
+    return state
+
+
+def problems_of_certificate(
+    folder: Path, key: Ed25519PublicKey, authority: Authority | None
+) -> list[str]:
+    """Return the problem of a valid certificate without this permission."""
+    certificate = read_certificate(folder, key)
+    if certificate is None or authority == Authority(
+        manifest=manifest_hash(folder),
+        requested_by=certificate.requested_by,
+        approved_by=certificate.approved_by,
+    ):
+        return []
+    return [NOT_PERMITTED]
+
+
+def verified_state(installation: Installation, incident_id: str) -> DisposalState:
+    """Verify the whole ledger and return the state of an incident.
+
+    Raise Damaged if an event, a row or a head of the ledger does not verify.
+    """
+    for finding in installation.ledger.audit.verify().findings:
+        raise Damaged(
+            f"{finding.where}: {finding.problem}. Nothing was done. Run `standfast audit verify`."
+        )
+    installation.ledger.incidents.get(incident_id)  # raises for an unknown incident
+    return current_state(installation, incident_id)
+
+
+def current_state(installation: Installation, incident_id: str) -> DisposalState:
+    """Return the state of an incident, without a verification of the ledger."""
+    return disposal_state(installation.ledger.timeline(incident_id))
+
+
+def record_signed(
+    installation: Installation, incident_id: str, action: str, detail: JsonObject, by: str
+) -> None:
+    """Record an event, and send a signed head that covers it to the witness."""
+    installation.record_event(incident_id, action, detail, by=by)
+    installation.ledger.audit.sign_head(installation.clock())
+
+
+def refuse_one_person(installation: Installation, first: str, second: str, decision: str) -> None:
+    """Raise ApprovalRefused if two people are one, or enrolments connect them."""
+    if installation.ledger.people.are_connected(first, second):
+        raise ApprovalRefused(
+            f"{decision}: {second} and {first} count as one person, by name or by enrolments. "
+            "Another person must do this"
+        )

@@ -1,0 +1,126 @@
+"""Disposal of one folder: its keys, its items, its certificate.
+
+Rules
+- The caller has verified the folder and recorded that its disposal begins.
+- The copies of the key are removed first: encrypted copies in a bucket are then unreadable,
+  although their lock keeps the bytes. The items are next, then the certificate is written, and the
+  chain of custody gets its last line. After a crash, the same call continues.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from standfast.adapters.factory.live_adapters import read_signing_key
+from standfast.config.sections.backup import FilesSourceConfig
+from standfast.errors import Damaged
+from standfast.evidence.bucket_copy import is_copied
+from standfast.evidence.custody import Act, append_custody, read_custody
+from standfast.evidence.disposal_certificate import (
+    DISPOSAL_FILE,
+    Certificate,
+    RemainingCopy,
+    read_certificate,
+    write_certificate,
+)
+from standfast.evidence.item_file import FILES_FOLDER
+from standfast.evidence.manifest import Manifest
+from standfast.evidence.private_files import sync_folder
+from standfast.evidence.seal import manifest_hash, read_sealed
+from standfast.evidence.wrapped_key import key_places
+from standfast.ledger.audit.auditor import AuditEvent
+from standfast.records import timestamp
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.bucket_copies import second_location
+
+
+def dispose_of(
+    installation: Installation,
+    folder: Path,
+    manifest_sha256: str,
+    request: AuditEvent,
+    approval: AuditEvent,
+) -> Certificate:
+    """Dispose of one folder, or complete an interrupted disposal."""
+    signing_key = read_signing_key(installation.config.custody.key)
+    manifest = read_sealed(folder, signing_key.public_key())
+    if manifest_hash(folder) != manifest_sha256:
+        raise Damaged("it is not the folder of the request")
+    certificate = read_certificate(folder, signing_key.public_key())
+    if certificate is None:
+        keys, unreachable = _destroy_keys(installation, folder, manifest)
+        if (folder / FILES_FOLDER).exists():
+            shutil.rmtree(folder / FILES_FOLDER)
+        sync_folder(folder)
+        certificate = Certificate(
+            incident=manifest.incident,
+            source=manifest.source,
+            token=manifest.token,
+            reason=str(request.detail["reason"]),
+            requested_by=request.actor,
+            requested_at=timestamp(request.at),
+            approved_by=approval.actor,
+            approved_at=timestamp(approval.at),
+            disposed_at=timestamp(installation.clock()),
+            is_encrypted=manifest.encryption is not None,
+            destroyed_keys=keys,
+            unconfirmed=(*unreachable, *_other_copies(installation, folder, manifest)),
+        )
+        write_certificate(folder, certificate, signing_key)
+    if not any(entry.act is Act.DISPOSED for entry in read_custody(folder)):
+        written = hashlib.sha256((folder / DISPOSAL_FILE).read_bytes()).hexdigest()
+        append_custody(
+            folder,
+            at=installation.clock(),
+            who=approval.actor,
+            act=Act.DISPOSED,
+            detail=f"certificate SHA-256 {written}",
+        )
+    return certificate
+
+
+def _destroy_keys(
+    installation: Installation, folder: Path, manifest: Manifest
+) -> tuple[tuple[str, ...], tuple[RemainingCopy, ...]]:
+    """Remove each copy of the key; return removed and unreachable ones."""
+    if manifest.encryption is None:
+        return (), ()
+    copies = installation.config.custody.key_copies
+    destroyed, unreachable = [], []
+    for place, top in zip(key_places(folder, copies), (folder, *copies), strict=True):
+        try:
+            top.stat()  # a share that is not mounted has no file, and must not count as destroyed
+            place.unlink(missing_ok=True)
+            sync_folder(place.parent)
+        except OSError as error:
+            why = f"copy of the key: {error.strerror}"
+            unreachable.append(RemainingCopy(where=str(place), why=why))
+        else:
+            destroyed.append(str(place))
+    return tuple(destroyed), tuple(unreachable)
+
+
+def _other_copies(
+    installation: Installation, folder: Path, manifest: Manifest
+) -> Iterator[RemainingCopy]:
+    """Yield the copies that left this host, or that other programs made."""
+    config, is_encrypted = installation.config, manifest.encryption is not None
+    to = second_location(config, installation.resolver, installation.clock)
+    if to is not None and is_copied(folder, to.where):
+        why = "unreadable without the key" if is_encrypted else "READABLE: it was not encrypted"
+        yield RemainingCopy(where=to.where, why=f"the bytes stay until their lock ends, {why}")
+    for name, settings in config.backup.sets.items():
+        for source in settings.sources:
+            if isinstance(source, FilesSourceConfig) and any(
+                place.is_relative_to(source.path) for place in (folder, *config.custody.key_copies)
+            ):
+                why = "its recovery points may have the key or the items until they expire"
+                yield RemainingCopy(where=f"backup set {name}", why=why)
+    for entry in read_custody(folder):
+        if entry.act is Act.EXPORTED and entry.detail.startswith("in clear"):
+            where = f"export by {entry.who} at {entry.at}"
+            yield RemainingCopy(where=where, why="it left this host, with the key if there is one")
+        elif entry.act is Act.VIEWED and entry.detail.startswith("opened item"):
+            where = f"{entry.detail.partition(',')[0]}, by {entry.who} at {entry.at}"
+            yield RemainingCopy(where=where, why="content that was written in clear")
