@@ -11,7 +11,8 @@ Rules
 - The ledger stores counts; no address, and no text of a server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -141,6 +142,21 @@ def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
             return True
     except UnderWay:
         return False
+
+
+def end_removed(installation: Installation, kind: str, kept: Collection[str], way: str) -> None:
+    """Record the end of the alarms of a kind with a removed subject.
+
+    `kept` are the other subjects. Nobody is notified, since nothing was repaired. Only alarms of
+    this host end: another host may still have the subject in its configuration.
+    """
+    rows = installation.ledger.runs.all(_KIND, states=(RAISED, OVER, FAILED))
+    own = newest_first(runs_of_host(installation.config, rows), installation.clock())
+    newest = {run.subject: run.state for run in reversed(own)}
+    for subject, state in newest.items():
+        if subject.partition(".")[0] == kind and subject not in kept and state != OVER:
+            with suppress(UnderWay), recorded(installation, _KIND, subject, way) as run:
+                run.ends(OVER, {"about": ""})
 
 
 def _earlier_notifications(installation: Installation, alarm: Alarm) -> list[RunRecord]:

@@ -6,7 +6,8 @@ Rules
 - A drill counts if it succeeded, also with missed objectives. A live incident counts as an exercise
   of its playbook. Only an unexpired, signed attestation counts.
 - On the day after the due date the owner is notified, and `escalates_after_days` later the next
-  person. Both are notified once when the practice was done.
+  person. Both are notified once when the practice was done. The alarm of an entry that was removed
+  ends without a notification.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from standfast.usecases.continuity.attestations import Attestation, current_atte
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.exercises.tested_playbooks import last_tested
+
+PRACTICE = "practice"  # the kind of the calendar's alarms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ def practice_alarms(installation: Installation) -> Iterator[Alarm]:
         else:
             roles, about = (entry.owner, *next_person), ""
         yield Alarm(
-            subject=f"practice.{entry.name}",
+            subject=f"{PRACTICE}.{entry.name}",
             shown=entry.name,
             is_raised=entry.is_overdue,
             template="practice-reminder",

@@ -24,6 +24,7 @@ from standfast.evidence.wrapped_key import read_custodians
 from standfast.notices.prepared_notice import pick_language
 from standfast.playbook.model import Playbook
 from standfast.plurals import counted
+from standfast.suggestions import known_names_hint
 from standfast.usecases.evidence.bucket_copies import second_location, uncopied_folders
 from standfast.usecases.evidence.frozen_folders import frozen
 from standfast.usecases.evidence.time_stamp_requests import authority_of, unstamped
@@ -318,6 +319,14 @@ def _playbooks(ground: Ground) -> Iterator[Check]:
             f"{', '.join(names)} cannot run here: {problem}",
             f"{hint}; see `standfast playbook check {names[0]}`",
         )
+    for name, entry in ground.config.continuity.calendar.items():
+        if entry.kind == "exercise" and entry.subject not in files:
+            yield fail(
+                "playbooks",
+                f"{entry.subject!r} in continuity.calendar.{name}: unknown; "
+                f"{known_names_hint(entry.subject, files)}",
+                "correct its subject",
+            )
     if sound:
         yield ok("playbooks", f"valid here: {', '.join(playbook.name for playbook in sound)}")
 

@@ -22,6 +22,7 @@ from standfast.usecases.alarms.notification import (
     age_alarm,
     anomaly_alarm,
     damage_alarm,
+    end_removed,
     lock_alarm,
     notify,
 )
@@ -34,7 +35,7 @@ from standfast.usecases.backups.verification import (
     is_vault_damaged,
     verifications,
 )
-from standfast.usecases.continuity.calendar import practice_alarms
+from standfast.usecases.continuity.calendar import PRACTICE, practice_alarms
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import mark_dead_runs_failed
 from standfast.usecases.deadlines.reminders import reminders
@@ -132,6 +133,9 @@ def keep_watch(
             notified += [alarm] if ring(installation, alarm, way) else []
         except StandfastError as error:
             troubles.append(f"alarm {alarm.subject}: {error}")
+    if not only_drills:
+        calendar = installation.config.continuity.calendar
+        end_removed(installation, PRACTICE, {f"{PRACTICE}.{name}" for name in calendar}, way)
     return WatchOutcome(
         carried_on=tuple(carried_on),
         died=died,

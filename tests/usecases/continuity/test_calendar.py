@@ -1,6 +1,7 @@
 """Calendar of practice: due dates, reminders by real mail, and escalation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -86,6 +87,21 @@ def test_overdue_entry_reaches_owner_then_next_person(planned: Night) -> None:
         "dana@example.com: Done: phishing",
         "lee@example.com: Done: phishing",
     ]
+
+
+def test_removed_entry_ends_its_alarm(planned: Night) -> None:
+    planned.forward(days=91)
+    keep_watch(planned.installation, "direct")
+    mails = len(planned.mails)
+    continuity = planned.installation.config.continuity
+    left = {name: entry for name, entry in continuity.calendar.items() if name != "phishing"}
+    config = planned.installation.config.model_copy(
+        update={"continuity": continuity.model_copy(update={"calendar": left})}
+    )
+    keep_watch(replace(planned.installation, config=config), "direct")
+    practice = {alarm.set_name for alarm in planned.status().alarms if alarm.kind == "practice"}
+    assert practice == {"restore"}
+    assert len(planned.mails) == mails
 
 
 def test_entry_is_due_when_its_attestation_ends(planned: Night) -> None:
