@@ -188,6 +188,7 @@ def show(call: Call, html: Path | None) -> ExitStatus:
     Each service has its dependencies, RTO, RPO and MTPD, the predicted recovery time, the measures
     of the last drill that judged it, and its degraded modes.
     """
+    from standfast.continuity.degraded_modes import mode_sentences
     from standfast.reports.report_sentences import duration
     from standfast.usecases.continuity.service_overview import (
         service_document,
@@ -197,6 +198,7 @@ def show(call: Call, html: Path | None) -> ExitStatus:
 
     with call.installation() as installation:
         services = service_overview(installation)
+        modes = list(mode_sentences(installation.config.services))
         out = write_continuity_page(installation, services, html.absolute()) if html else None
     rows = [
         [
@@ -213,28 +215,19 @@ def show(call: Call, html: Path | None) -> ExitStatus:
     ]
     headings = ("service", "after", "RTO", "RPO", "MTPD", "predicted", "measured", "owner")
     none = "No service is configured. Add [services.NAME]."
-    lines: list[Line] = [Table(headings=headings, rows=rows) if rows else none]
-    for service in services:
-        modes = [
-            f"{mode.name} ({mode.kind}{_capacity(mode.capacity_percent)})" for mode in service.modes
-        ]
-        if modes:
-            lines.append(f"{service.name} in a disruption: {', '.join(modes)}.")
-        if not service.has_minimum_capacity:
-            lines.append(
-                f"{service.name}: no mode reaches its minimum capacity of "
-                f"{service.minimum_capacity_percent} %."
-            )
+    lines: list[Line] = [Table(headings=headings, rows=rows) if rows else none, *modes]
+    lines += [
+        f"{service.name}: no mode reaches its minimum capacity of "
+        f"{service.minimum_capacity_percent} %."
+        for service in services
+        if not service.has_minimum_capacity
+    ]
     lines += [f"Written: {out}"] if out else []
     document: JsonObject = {
         "services": [service_document(service) for service in services],
         "page": str(out) if out else None,
     }
     return call.say(document, lines)
-
-
-def _capacity(percent: int | None) -> str:
-    return "" if percent is None else f", {percent} %"
 
 
 @command(

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 def paper(call: Call, incident: str | None, file: Path | None, entered: int | None) -> ExitStatus:
     """List what was written on paper during an outage, with owners.
 
-    The timeline shows who listed and who entered, without the text.
+    The timeline shows who listed and who entered, without the text. The degraded modes of the
+    services are shown below the list.
     """
+    from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.paper_list import add_items, enter_item, paper_items
 
     if file is not None and entered is not None:
@@ -52,9 +54,11 @@ def paper(call: Call, incident: str | None, file: Path | None, entered: int | No
         elif entered is not None:
             enter_item(installation, incident_id, entered, by=signed_in(call, installation))
         items = paper_items(installation, incident_id)
+        modes = mode_sentences(installation.config.services)
+    none = f"{incident_id} has no paper list. Add one with --add FILE."
     return call.say(
         {"incident": incident_id, "items": [item.as_json() for item in items]},
-        [*paper_lines(items)] or [f"{incident_id} has no paper list. Add one with --add FILE."],
+        [*(paper_lines(items) or [none]), *modes],
     )
 
 

@@ -84,15 +84,21 @@ def plan(
 ) -> ExitStatus:
     """Show what a recovery would restore and set aside.
 
-    Shows each target, the data that is there, its size, and its later name. Changes nothing.
+    Shows each target, the data that is there, its size, and its later name, then the degraded modes
+    of the services. Changes nothing.
     """
+    from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.recovery_plan import plan_recovery
+    from standfast.usecases.recovery.recovery_scope import named_services
 
     names = str(_inputs(services, everything, point, indicator)["services"])
     with call.installation() as installation:
         planned = plan_recovery(installation, names, point)
+        configured = installation.config.services
+        chosen = {name: configured[name] for name in named_services(installation.config, names)}
     status = ExitStatus.REFUSED if planned.refused else ExitStatus.DONE
-    return call.say(planned.as_json(), _plan_lines(planned), status)
+    lines = [*_plan_lines(planned), *mode_sentences(chosen)]
+    return call.say(planned.as_json(), lines, status)
 
 
 @command(

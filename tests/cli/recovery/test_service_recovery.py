@@ -85,3 +85,20 @@ def test_status_shows_what_is_on_paper(at_recovery: Desk) -> None:
     assert entered["entered_by"] == "dana"
     both = ("recover", "paper", "--add", "paper.csv", "--entered", "2")
     assert desk.run(*both).status == ExitStatus.USAGE
+
+
+def test_paper_and_plan_show_degraded_modes(at_recovery: Desk) -> None:
+    config_file = at_recovery.folder / "standfast.toml"
+    text = config_file.read_text().replace(
+        "[services.crm]", "[services.crm]\nminimum_capacity_percent = 40"
+    )
+    mode = '\n[services.crm.modes.forms]\nkind = "paper"\ncapacity_percent = 10\n'
+    config_file.write_text(f'{text}{mode}instructions = "Use form 7."\n')
+    assert at_recovery.run("recover", "open", "crm", "--exercise").status != ExitStatus.USAGE
+    for words in (("plan", "crm"), ("paper",)):
+        (line,) = [
+            line
+            for line in at_recovery.run("recover", *words).out.splitlines()
+            if line.startswith("crm in a disruption")
+        ]
+        assert ("40 %" in line, "forms (paper, 10 %)" in line) == (True, True)
