@@ -311,7 +311,7 @@ class ServeConfig(Section):
         "(deploy/site/README.md). Default: `serve` starts one. "
         "Protect it with a password (`PREFECT_SERVER_API_AUTH_STRING`), which `serve` receives "
         "as `PREFECT_API_AUTH_STRING`: anybody that may change its deployments can run any "
-        "command here.",
+        "command here. Never set it on a machine with `drills.identity`.",
         examples=["http://127.0.0.1:4200/api"],
     )
     prefect_home: Place = Field(

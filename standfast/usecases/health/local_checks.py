@@ -145,6 +145,14 @@ def _serve(ground: Ground) -> Iterator[Check]:
             "run without it",
             "start it, or remove serve.prefect so that a server is started here",
         )
+    if settings.prefect is not None and ground.config.drills.identity is not None:
+        yield warn(
+            "serve",
+            "this machine has drills.identity and takes part in a shared Prefect: root on any host "
+            "with its password can run a command here and open every backup",
+            "remove serve.prefect here and run `standfast serve --role drills`, or remove "
+            "drills.identity (deploy/site/README.md)",
+        )
     if settings.console is None:
         yield warn(
             "serve",

@@ -360,6 +360,31 @@ def test_other_checks_run_without_ledger(desk: Desk, quiet_installation: Path) -
     assert (verdict, "ledger.url is right" in found) == ("fail", True)
 
 
+def test_calendar_names_an_unknown_playbook(desk: Desk, installation: Path) -> None:
+    with (installation / "standfast.toml").open("a") as file:
+        file.write(
+            '[continuity.calendar.rehearsal]\nkind = "exercise"\nsubject = "ransomwear"\n'
+            'every_days = 90\nowner = "duty-manager"\n'
+        )
+    failed = [found for verdict, found in verdicts(desk, "playbooks") if verdict == "fail"]
+    assert ["ransomware'?" in found for found in failed] == [True]
+
+
+def test_drill_identity_with_shared_prefect_is_named(desk: Desk, installation: Path) -> None:
+    config_file = installation / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(text.replace("[drills]", '[drills]\nidentity = "file:witness.jsonl"'))
+    assert "identity" in config_file.read_text()
+
+    def risks() -> list[bool]:
+        return ["drills.identity" in found for _, found in verdicts(desk, "serve")]
+
+    assert not any(risks())
+    text = config_file.read_text()
+    config_file.write_text(text.replace("[serve]", '[serve]\nprefect = "http://127.0.0.1:9/api"'))
+    assert any(risks())
+
+
 def test_unreachable_prefect_is_no_failure(desk: Desk, installation: Path) -> None:
     text = (installation / "standfast.toml").read_text()
     (installation / "standfast.toml").write_text(
