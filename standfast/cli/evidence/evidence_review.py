@@ -28,8 +28,9 @@ _MOST_NAMED = 20
         ExitStatus.DONE: "the timeline is shown; it may be empty",
         ExitStatus.FAILED: "no evidence is valid, or a file cannot be written",
         ExitStatus.USAGE: "there is no such incident, source or evidence, or a value is not valid",
-        ExitStatus.REFUSED: "the person may not see values in clear",
-        ExitStatus.DAMAGED: "a log differs from its seal; the others are reviewed",
+        ExitStatus.PARTIAL: "a folder was disposed of or does not open; the others are reviewed",
+        ExitStatus.REFUSED: "the person may not see values in clear, or no folder opens",
+        ExitStatus.DAMAGED: "a log or key differs from its seal; the others are reviewed",
     },
     example="standfast evidence review inc-2026-0001 --account m.keller@example.com --csv rows.csv",
 )
@@ -184,12 +185,12 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
         )
     if found.not_applied:
         lines.append(f"NOT APPLIED: indicators {', '.join(found.not_applied[:_MOST_NAMED])}")
-    lines += [f"LEFT OUT: {source}, of which a folder is damaged" for source in found.unsound]
+    lines += [f"LEFT OUT: {each.folder}: {each.reason}" for each in found.left_out]
     lines += [
         f"DAMAGED: {log['source']}, {_name(log['path'])}: {log['problem']}"
         for log in document["altered"][:_MOST_NAMED]
     ]
-    if document["altered"] or found.unsound:
+    if found.exit_status is ExitStatus.DAMAGED:
         lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
     return lines
 

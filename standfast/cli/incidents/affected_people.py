@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     exits={
         ExitStatus.DONE: "the list is frozen, and its numbers are stated for the legal clocks",
         ExitStatus.USAGE: "there is no such incident or source, or nobody is in it",
+        ExitStatus.PARTIAL: "frozen logs were disposed of or do not open; the list is without them",
         ExitStatus.REFUSED: "the incident is closed",
         ExitStatus.DAMAGED: "frozen logs differ from their seal; the list is made from the others",
     },
@@ -54,6 +55,12 @@ if TYPE_CHECKING:
     "--until", default="", metavar="TIME", help="With --from-review: up to this time (UTC)."
 )
 @click.option(
+    "--identity",
+    type=FilePath(),
+    metavar="FILE",
+    help="With --from-review: the age identity or SSH key of a custodian, for encrypted evidence.",
+)
+@click.option(
     "--column",
     "columns",
     multiple=True,
@@ -76,6 +83,7 @@ def add(
     accounts: tuple[str, ...],
     since: str,
     until: str,
+    identity: Path | None,
     columns: tuple[str, ...],
     exposed: str,
     place: str,
@@ -94,8 +102,10 @@ def add(
         raise UsageError(
             "affected people: name one source. Add --csv FILE, --query NAME or --from-review"
         )
-    if not from_review and (accounts or since or until):
-        raise UsageError("arguments: only --from-review takes --account, --from and --until")
+    if not from_review and (accounts or since or until or identity):
+        raise UsageError(
+            "arguments: only --from-review takes --account, --from, --until and --identity"
+        )
     if csv is None and columns:
         raise UsageError("--column: only a CSV file has headings. Name columns in the query")
     listing = Listing(
@@ -115,12 +125,12 @@ def add(
                 until=parse_time(until, "--until"),
             )
             found = add_affected_by_records(
-                installation, incident_id, listing, selection, by=person
+                installation, incident_id, listing, selection, by=person, identity=identity
             )
-            lists, status = found.added, found.review.exit_status
+            lists, status, cut = found.added, found.review.exit_status, found.review.cut
         else:
             lists = [add_affected(installation, incident_id, listing, by=person)]
-            status = ExitStatus.DONE
+            status, cut = ExitStatus.DONE, 0
     lines: list[Line] = []
     for added in lists:
         people = added.listed.people if added.listed else 0
@@ -138,16 +148,19 @@ def add(
         "`standfast deadline places` lists the places."
         for name, count in without_duty.items()
     ]
-    if status is ExitStatus.DAMAGED:
+    missing = ["some logs were left out"] if status is not ExitStatus.DONE else []
+    missing += [f"{counted(cut, 'record')} of the logs could not be read whole"] if cut else []
+    if missing:
         lines.append(
-            "DAMAGED: some logs were left out; "
-            f"`standfast evidence review {incident_id}` names them."
+            f"INCOMPLETE: {' and '.join(missing)}. Affected people may be missing from the list; "
+            f"`standfast evidence review {incident_id}` names the logs."
         )
     return call.say(
         {
             "incident": incident_id,
             "added": sum(added.listed.people for added in lists if added.listed),
             "repeated": repeated,
+            "records_cut": cut,
             "places_without_duty": dict(without_duty),
             **_document(report),
         },

@@ -5,11 +5,14 @@ Rules
   audience its person is. Each kind of record becomes one frozen list, like a CSV file.
 - Without accounts in the selection, the accounts that the incident locked are used.
 - A record without a person in its audience counts as a person that cannot be notified.
+- The review in the result counts the lines that were cut and the folders that were left out: their
+  people may be missed.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from standfast.errors import UsageError
 from standfast.evidence.review.log_timeline import Marks, Selection
@@ -39,11 +42,12 @@ def add_affected_by_records(
     selection: Selection,
     *,
     by: str | None = None,
+    identity: Path | None = None,
 ) -> AffectedByRecords:
     """Freeze the owners of the records that accounts used, by frozen logs.
 
-    Raise UsageError without configured records, accounts or results, and StandfastError if the logs
-    cannot be read.
+    `identity` is that of a custodian, if the evidence is encrypted. Raise UsageError without
+    configured records, accounts or results, and StandfastError if the logs cannot be read.
     """
     finder = record_finder(installation)
     if finder is None:
@@ -61,7 +65,7 @@ def add_affected_by_records(
             "--account."
         )
     keys: dict[str, set[str]] = defaultdict(set)
-    request = ReviewRequest(selection=selection)
+    request = ReviewRequest(selection=selection, identity=identity)
     marks = Marks(selection=selection, records=finder)
     with collected_logs(installation, incident_id, request, marks) as (review, events):
         for event in events:

@@ -5,31 +5,27 @@ Rules
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
   before a log is read.
 - Detections see every record. A finding is shown if one of its lines is selected.
-- A folder or log that differs from its seal is named and left out; all others are reviewed.
+- A folder or log that differs from its seal is named and left out, and so is a folder that was
+  disposed of or does not open with the identity. All others are reviewed.
 - A CSV file has every selected record, in a new file that only its owner may read.
 """
 
-import csv
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.item_file import open_item
 from standfast.evidence.manifest import Kind, Manifest
-from standfast.evidence.parsers.log_record import Record, as_datetime, microseconds
-from standfast.evidence.review.detections import Detector, Finding, LockPeriod, Thresholds
+from standfast.evidence.parsers.log_record import Record, microseconds
+from standfast.evidence.review.detections import Detector, LockPeriod, Thresholds
 from standfast.evidence.review.indicator_list import IndicatorList
 from standfast.evidence.review.log_timeline import (
-    LONGEST_TEXT,
     Event,
     Log,
     Marks,
@@ -42,8 +38,7 @@ from standfast.evidence.review.sorted_runs import SortedRuns
 from standfast.evidence.review.timeline_counts import TimelineCounts
 from standfast.evidence.seal import read_sealed
 from standfast.evidence.text_masking import mask_text
-from standfast.records import Json, JsonObject, moment, timestamp
-from standfast.spreadsheet_csv import formula_safe
+from standfast.records import Json, JsonObject, moment
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import (
     REVIEWED,
@@ -52,11 +47,7 @@ from standfast.usecases.evidence.frozen_folders import (
     no_evidence_found,
 )
 from standfast.usecases.evidence.item_opening import custodian_keys, data_key
-
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "�")
-_FIELDS = ("account", "address", "action", "object", "result", "device", "place", "text")
-COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators", "cut")
+from standfast.usecases.evidence.log_review_rows import Display, csv_writer, display_form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +70,21 @@ class ReviewRequest:
     indicators: IndicatorList | None = None  # select only records that have any of them
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A folder that was not reviewed."""
+
+    folder: str  # SOURCE/TOKEN
+    reason: str
+    is_damaged: bool
+
+
 @dataclass(kw_only=True)
 class LogReview:
     """The result of a review."""
 
     logs: Sequence[Tally]
-    unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
+    left_out: Sequence[LeftOut]
     is_masked: bool
     counts: TimelineCounts = field(default_factory=TimelineCounts)
     rows: list[JsonObject] = field(default_factory=list)  # the first ones, as they are shown
@@ -100,9 +100,10 @@ class LogReview:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED if evidence differs from its seal, else DONE."""
-        is_altered = self.unsound or any(log.problem for log in self.logs)
-        return ExitStatus.DAMAGED if is_altered else ExitStatus.DONE
+        """DAMAGED for altered evidence, PARTIAL without other folders, else DONE."""
+        if any(log.problem for log in self.logs) or any(each.is_damaged for each in self.left_out):
+            return ExitStatus.DAMAGED
+        return ExitStatus.PARTIAL if self.left_out else ExitStatus.DONE
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -125,7 +126,7 @@ class LogReview:
                 for log in self.logs
                 if log.problem
             ],
-            "unsound": [*self.unsound],
+            "left_out": [{"folder": each.folder, "reason": each.reason} for each in self.left_out],
         }
 
 
@@ -138,59 +139,12 @@ def _log_lines(log: Tally, lines: int, first: Sequence[int]) -> JsonObject:
     }
 
 
-def _shown(*, is_masked: bool) -> Callable[[str], str]:
-    return mask_text if is_masked else str
-
-
-class Display:
-    """Events as rows that may be shown."""
-
-    def __init__(self, logs: Sequence[Log], *, is_masked: bool) -> None:
-        self._logs = logs
-        self.text = _shown(is_masked=is_masked)
-        self.value = lru_cache(maxsize=65_536)(self.text)
-
-    def row(self, event: Event) -> dict[str, Json]:
-        """Return the row of an event, by column."""
-        log = self._logs[event.log]
-        return {
-            "at": timestamp(as_datetime(event.at)),
-            "zone_assumed": event.is_zone_assumed,
-            "source": log.source,
-            "path": self.value(log.path),
-            "line": event.line,
-            **{name: self.value(getattr(event, name)) for name in _FIELDS[:-1]},
-            "text": self.text(event.text)[:LONGEST_TEXT],
-            "indicators": ", ".join(map(self.value, event.indicators)),
-            "cut": event.is_cut,
-        }
-
-    def finding(self, found: Finding) -> JsonObject:
-        """Return a finding as it is shown."""
-        return {
-            "rule": found.rule,
-            "threshold": found.threshold,
-            "account": self.value(found.account),
-            "address": self.value(found.address),
-            "first": timestamp(as_datetime(found.first)),
-            "last": timestamp(as_datetime(found.last)),
-            "count": found.count,
-            "lines": [
-                {
-                    "source": self._logs[log].source,
-                    "path": self.value(self._logs[log].path),
-                    "line": line,
-                }
-                for log, line in found.lines
-            ],
-        }
-
-
 def review_logs(installation: Installation, incident_id: str, request: ReviewRequest) -> LogReview:
     """Review an incident's frozen logs.
 
-    Raise UsageError for an unknown incident, source or an existing CSV file, Refused for a person
-    without a role, StandfastError if no evidence is valid.
+    Raise UsageError for an unknown incident, source or an existing CSV file, or without an identity
+    for encrypted evidence, Refused for a person without a role, StandfastError if no evidence is
+    valid, and the error of the last folder if none opens.
     """
     installation.ledger.incidents.get(incident_id)
     _refuse_without_role(installation, request.in_clear)
@@ -199,12 +153,12 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
         selection=request.selection,
         indicators=indicators.matches if indicators else None,
         records=record_finder(installation),
-        mask=_shown(is_masked=request.in_clear is None),
+        mask=display_form(is_masked=request.in_clear is None),
     )
     detector = _detector(installation, incident_id)
     with collected_logs(installation, incident_id, request, marks) as (review, events):
         display = Display([tally.log for tally in review.logs], is_masked=review.is_masked)
-        with _csv_writer(request.csv) as write:
+        with csv_writer(request.csv) as write:
             for event in events:
                 detector.see(event)
                 if not event.is_selected or (indicators and not event.indicators):
@@ -285,19 +239,20 @@ def collected_logs(
             f"{', '.join(sorted(sources))}."
         )
     keys = custodian_keys(request.identity)
-    sound = _recorded(installation, incident_id, folders, request.in_clear)
+    left_out: list[LeftOut] = []
+    sound = _recorded(installation, incident_id, folders, request.in_clear, left_out)
     key = read_signing_key(installation.config.custody.key).public_key()
-    logs = list(
-        chain.from_iterable(
-            _logs(installation, folder, read_sealed(folder.folder, key), keys) for folder in sound
-        )
-    )
+    logs: list[Log] = []
+    for folder in sound:
+        try:
+            logs += _logs(installation, folder, read_sealed(folder.folder, key), keys)
+        except (Damaged, Refused) as error:
+            left_out.append(_left_out(folder, error))
+            if len(left_out) == len(folders):
+                raise
     with closing(SortedRuns(installation.config.custody.folder)) as runs:
         tallies = collect_events(logs, marks, runs)
-        unsound = {folder.source for folder in folders if folder not in sound}
-        review = LogReview(
-            logs=tallies, unsound=tuple(sorted(unsound)), is_masked=request.in_clear is None
-        )
+        review = LogReview(logs=tallies, left_out=left_out, is_masked=request.in_clear is None)
         yield review, merged_events(runs)
 
 
@@ -318,8 +273,9 @@ def _recorded(
     incident_id: str,
     folders: Sequence[Frozen],
     in_clear: InClear | None,
+    left_out: list[LeftOut],
 ) -> list[Frozen]:
-    """Record the review; return the folders with a valid chain of custody."""
+    """Record the review; return the valid folders; add others to `left_out`."""
     detail: dict[str, Json] = {"is_masked": in_clear is None}
     act = "logs reviewed, masked"
     by = None
@@ -331,6 +287,10 @@ def _recorded(
     sound = []
     for folder in folders:
         if folder.problems:
+            left_out.append(_left_out(folder, Damaged("; ".join(folder.problems))))
+            continue
+        if folder.disposed_at:
+            left_out.append(_left_out(folder, Refused(f"disposed of at {folder.disposed_at}")))
             continue
         try:
             line = append_custody(
@@ -340,9 +300,10 @@ def _recorded(
                 act=Act.VIEWED,
                 detail=act,
             )
-        except Damaged:
+        except Damaged as damage:
+            left_out.append(_left_out(folder, damage))
             continue
-        custody[f"{folder.source}/{folder.folder.name}"] = line.hash
+        custody[_name(folder)] = line.hash
         sound.append(folder)
     if not sound:
         raise StandfastError(
@@ -351,6 +312,14 @@ def _recorded(
         )
     installation.record_event(incident_id, REVIEWED, {**detail, "custody": custody}, by=by)
     return sound
+
+
+def _left_out(folder: Frozen, error: StandfastError) -> LeftOut:
+    return LeftOut(folder=_name(folder), reason=str(error), is_damaged=isinstance(error, Damaged))
+
+
+def _name(folder: Frozen) -> str:
+    return f"{folder.source}/{folder.folder.name}"
 
 
 def _logs(
@@ -365,39 +334,3 @@ def _logs(
                 collected_at=moment(manifest.ended),
                 open=partial(open_item, folder.folder, item, key),
             )
-
-
-@contextmanager
-def _csv_writer(path: Path | None) -> Iterator[Callable[[JsonObject], None] | None]:
-    """Yield the writer of rows into a new CSV file; None without a path."""
-    if path is None:
-        yield None
-        return
-    if os.path.lexists(path):
-        raise UsageError(f"{path}: it exists already. Name a new file with --csv.")
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, _NEW, 0o600), "w", encoding="utf-8", newline="") as stream:
-            yield _row_writer(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.rename(path)
-    except OSError as error:
-        raise StandfastError(
-            f"{path}: cannot be written: {error.strerror or type(error).__name__}. Name a new file "
-            "in a folder with free space where this user may write."
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _row_writer(stream: IO[str]) -> Callable[[JsonObject], None]:
-    writer = csv.writer(stream)
-    writer.writerow(COLUMNS)
-
-    def write(row: JsonObject) -> None:
-        cells = (str(row[column]).translate(_CONTROLS) for column in COLUMNS)
-        writer.writerow(map(formula_safe, cells))
-
-    return write

@@ -52,7 +52,7 @@ def write_review_page(
         cut=document["cut"],
         problems=(
             *(f"{log.log.source}, {mask_text(log.log.path)}: {log.problem}" for log in altered),
-            *(f"{source}: a folder is damaged and was not read" for source in review.unsound),
+            *(f"{each.folder} was not reviewed: {each.reason}" for each in review.left_out),
         ),
     )
     return write_page(log_review_page(report), out)

@@ -107,8 +107,12 @@ def test_selection_limits_what_is_shown(case: Case, selection: Selection, select
 
 
 def test_value_is_masked_before_it_is_cut(case: Case, tmp_path: Path) -> None:
-    card = "4111111111111111"
-    lines = [f"2026-11-25T02:13:44Z {'x' * count} {card}" for count in range(440, 1_000, 7)]
+    card, mail = "4111111111111111", f"{'m' * 280}@example.net"  # masked, it is short
+    lines = [
+        f"2026-11-25T02:13:44Z {before} {'x' * count} {card}"
+        for before, counts in (("", range(440, 1_000, 7)), (f"{mail} {mail}", range(160, 200, 2)))
+        for count in counts
+    ]
     lines += [json.dumps({"time": 5, "user": "é" * count + card}) for count in range(960, 1_040, 5)]
     case.freeze(**{"web.log": "\n".join(lines)})
     table = tmp_path / "rows.csv"

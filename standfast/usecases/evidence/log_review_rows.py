@@ -1,0 +1,112 @@
+"""Rows of a review of frozen logs, as they are shown and as CSV.
+
+Rules
+- A value is masked before it is cut.
+- A CSV file is new, only its owner may read it, and no cell is a formula or has control characters.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+from standfast.errors import StandfastError, UsageError
+from standfast.evidence.parsers.log_record import as_datetime
+from standfast.evidence.review.detections import Finding
+from standfast.evidence.review.log_timeline import LONGEST_TEXT, Event, Log
+from standfast.evidence.text_masking import mask_text
+from standfast.records import Json, JsonObject, timestamp
+from standfast.spreadsheet_csv import formula_safe
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "�")
+_FIELDS = ("account", "address", "action", "object", "result", "device", "place", "text")
+COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators", "cut")
+
+
+def display_form(*, is_masked: bool) -> Callable[[str], str]:
+    """Return the function that masks a value, if values are masked."""
+    return mask_text if is_masked else str
+
+
+class Display:
+    """Events as rows that may be shown."""
+
+    def __init__(self, logs: Sequence[Log], *, is_masked: bool) -> None:
+        self._logs = logs
+        self.text = display_form(is_masked=is_masked)
+        self.value = lru_cache(maxsize=65_536)(self.text)
+
+    def row(self, event: Event) -> dict[str, Json]:
+        """Return the row of an event, by column."""
+        log = self._logs[event.log]
+        return {
+            "at": timestamp(as_datetime(event.at)),
+            "zone_assumed": event.is_zone_assumed,
+            "source": log.source,
+            "path": self.value(log.path),
+            "line": event.line,
+            **{name: self.value(getattr(event, name)) for name in _FIELDS[:-1]},
+            "text": self.text(event.text)[:LONGEST_TEXT],
+            "indicators": ", ".join(map(self.value, event.indicators)),
+            "cut": event.is_cut,
+        }
+
+    def finding(self, found: Finding) -> JsonObject:
+        """Return a finding as it is shown."""
+        return {
+            "rule": found.rule,
+            "threshold": found.threshold,
+            "account": self.value(found.account),
+            "address": self.value(found.address),
+            "first": timestamp(as_datetime(found.first)),
+            "last": timestamp(as_datetime(found.last)),
+            "count": found.count,
+            "lines": [
+                {
+                    "source": self._logs[log].source,
+                    "path": self.value(self._logs[log].path),
+                    "line": line,
+                }
+                for log, line in found.lines
+            ],
+        }
+
+
+@contextmanager
+def csv_writer(path: Path | None) -> Iterator[Callable[[JsonObject], None] | None]:
+    """Yield the writer of rows into a new CSV file; None without a path."""
+    if path is None:
+        yield None
+        return
+    if os.path.lexists(path):
+        raise UsageError(f"{path}: it exists already. Name a new file with --csv.")
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, _NEW, 0o600), "w", encoding="utf-8", newline="") as stream:
+            yield _row_writer(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.rename(path)
+    except OSError as error:
+        raise StandfastError(
+            f"{path}: cannot be written: {error.strerror or type(error).__name__}. Name a new file "
+            "in a folder with free space where this user may write."
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _row_writer(stream: IO[str]) -> Callable[[JsonObject], None]:
+    writer = csv.writer(stream)
+    writer.writerow(COLUMNS)
+
+    def write(row: JsonObject) -> None:
+        cells = (str(row[column]).translate(_CONTROLS) for column in COLUMNS)
+        writer.writerow(map(formula_safe, cells))
+
+    return write
