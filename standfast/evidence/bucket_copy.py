@@ -86,6 +86,15 @@ def is_copied(folder: Path, where: str) -> bool:
     return _says(folder, _BEGINNING + where)
 
 
+def recorded_stores(folder: Path) -> list[str]:
+    """Return the stores to which the chain of custody records a copy."""
+    return [
+        entry.detail.removeprefix(_BEGINNING)
+        for entry in read_custody(folder)
+        if entry.act is Act.TRANSFERRED and entry.detail.startswith(_BEGINNING)
+    ]
+
+
 def is_stamp_copied(folder: Path, where: str) -> bool:
     """Return whether the time stamp was copied too, or does not exist."""
     return not (folder / STAMP_FILE).exists() or _says(folder, _OF_STAMP + where)

@@ -5,6 +5,8 @@
 
 Rules
 - Each custodian can open the key alone, with an age identity or an SSH key.
+- The chain of custody names each copy before it is written: a disposal finds it there also when the
+  configuration has changed.
 - The bucket never receives the key: its lock would prevent the key's destruction.
 """
 
@@ -15,9 +17,13 @@ from pathlib import Path
 from backup.errors import BackupError
 from backup.ownership.custodian_public_key import Custodian, parse_custodians, wrap
 from standfast.errors import ConfigurationError, Damaged, Refused
+from standfast.evidence.custody import Act, append_custody, read_custody
 from standfast.evidence.item_file import KEY_FILE
 from standfast.evidence.manifest import Encryption, Manifest
 from standfast.evidence.private_files import make_private, write_atomically
+from standfast.records import Now
+
+_KEY_COPIED = "key copied to "
 
 
 def read_custodians(custodians: Sequence[str]) -> tuple[Custodian, ...]:
@@ -51,12 +57,27 @@ def is_key_copied(folder: Path, key_copies: Sequence[Path]) -> bool:
     return not original.exists() or all(copy.exists() for copy in copies)
 
 
-def copy_key(folder: Path, key_copies: Sequence[Path]) -> None:
-    """Write the missing copies of the key; OSError if one is not possible."""
+def recorded_copies(folder: Path) -> list[Path]:
+    """Return the copies of the key that the chain of custody names."""
+    return [
+        Path(entry.detail.removeprefix(_KEY_COPIED))
+        for entry in read_custody(folder)
+        if entry.act is Act.TRANSFERRED and entry.detail.startswith(_KEY_COPIED)
+    ]
+
+
+def copy_key(folder: Path, key_copies: Sequence[Path], who: str, clock: Now) -> None:
+    """Write the missing copies of the key; OSError if one is not possible.
+
+    Raise Damaged if the chain of custody does not verify.
+    """
     original, *copies = key_places(folder, key_copies)
     for copy, place in zip(copies, key_copies, strict=True):
         if not copy.exists() and original.exists():
             place.stat()  # a share that is not mounted must not become a folder of this disk
+            if copy not in recorded_copies(folder):
+                detail = f"{_KEY_COPIED}{copy}"
+                append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=detail)
             make_private(copy.parent)
             write_atomically(copy, original.read_bytes())
 

@@ -128,6 +128,18 @@ def test_both_verifiers_find_missing_and_longer_copies(folder: Path) -> None:
         copy.write_bytes(content)
 
 
+def test_both_verifiers_find_a_foreign_key(folder: Path) -> None:
+    (folder / "key.age").write_bytes(b"age-encryption.org/v1")
+    assert len(ours(folder)) == len(theirs(folder)) == 1
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "seal.dsse.json"])
+def test_both_verifiers_refuse_a_linked_certificate(folder: Path, target: str) -> None:
+    (folder / "disposal.dsse.json").symlink_to(target)
+    assert ours(folder)
+    assert theirs(folder)
+
+
 def test_both_verifiers_find_a_linked_folder(folder: Path) -> None:
     (folder / "files").rename(folder.parent / "elsewhere")
     (folder / "files").mkdir()

@@ -179,9 +179,10 @@ class SealedSource(EvidenceSource):
         if not is_sealed(place, self._public_key):
             return _failed(order, "evidence of this order exists, but its seal does not verify")
         try:
-            copy_key(place, self._key_copies)
-        except OSError as error:
-            why = f"frozen, but its key is not copied: {error.strerror}. It is tried again"
+            copy_key(place, self._key_copies, custody.collector, self._clock)
+        except (OSError, Damaged) as error:
+            cause = error.strerror if isinstance(error, OSError) else error
+            why = f"frozen, but its key is not copied: {cause}. It is tried again"
             return _failed(order, why, COPY_STORE_SECONDS)
         result = _result(order, place.name, read_sealed(place, self._public_key))
         if self._elsewhere:

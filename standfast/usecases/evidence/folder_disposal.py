@@ -15,8 +15,8 @@ from pathlib import Path
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.config.sections.backup import FilesSourceConfig
 from standfast.errors import Damaged
-from standfast.evidence.bucket_copy import is_copied
-from standfast.evidence.custody import Act, append_custody, read_custody
+from standfast.evidence.bucket_copy import recorded_stores
+from standfast.evidence.custody import Act, Entry, append_custody, read_custody
 from standfast.evidence.disposal_certificate import (
     DISPOSAL_FILE,
     Certificate,
@@ -28,11 +28,12 @@ from standfast.evidence.item_file import FILES_FOLDER
 from standfast.evidence.manifest import Manifest
 from standfast.evidence.private_files import sync_folder
 from standfast.evidence.seal import manifest_hash, read_sealed
-from standfast.evidence.wrapped_key import key_places
+from standfast.evidence.wrapped_key import key_places, recorded_copies
 from standfast.ledger.audit.auditor import AuditEvent
 from standfast.records import timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import second_location
+from standfast.usecases.evidence.review import REVIEWS
 
 
 def dispose_of(
@@ -49,7 +50,7 @@ def dispose_of(
         raise Damaged("it is not the folder of the request")
     certificate = read_certificate(folder, signing_key.public_key())
     if certificate is None:
-        keys, unreachable = _destroy_keys(installation, folder, manifest)
+        keys, unconfirmed = _destroy_keys(installation, folder, manifest)
         if (folder / FILES_FOLDER).exists():
             shutil.rmtree(folder / FILES_FOLDER)
         sync_folder(folder)
@@ -65,7 +66,7 @@ def dispose_of(
             disposed_at=timestamp(installation.clock()),
             is_encrypted=manifest.encryption is not None,
             destroyed_keys=keys,
-            unconfirmed=(*unreachable, *_other_copies(installation, folder, manifest)),
+            unconfirmed=(*unconfirmed, *_other_copies(installation, folder, manifest)),
         )
         write_certificate(folder, certificate, signing_key)
     if not any(entry.act is Act.DISPOSED for entry in read_custody(folder)):
@@ -83,22 +84,23 @@ def dispose_of(
 def _destroy_keys(
     installation: Installation, folder: Path, manifest: Manifest
 ) -> tuple[tuple[str, ...], tuple[RemainingCopy, ...]]:
-    """Remove each copy of the key; return removed and unreachable ones."""
+    """Remove each copy of the key; return removed and unconfirmed ones."""
     if manifest.encryption is None:
         return (), ()
-    copies = installation.config.custody.key_copies
-    destroyed, unreachable = [], []
-    for place, top in zip(key_places(folder, copies), (folder, *copies), strict=True):
+    own, *configured = key_places(folder, installation.config.custody.key_copies)
+    destroyed, unconfirmed = [str(own)], []
+    own.unlink(missing_ok=True)  # it existed when the disposal began: the folder was verified
+    sync_folder(folder)
+    for place in dict.fromkeys([*recorded_copies(folder), *configured]):
         try:
-            top.stat()  # a share that is not mounted has no file, and must not count as destroyed
-            place.unlink(missing_ok=True)
+            place.unlink()  # a share that is not mounted has no file
             sync_folder(place.parent)
         except OSError as error:
             why = f"copy of the key: {error.strerror}"
-            unreachable.append(RemainingCopy(where=str(place), why=why))
+            unconfirmed.append(RemainingCopy(where=str(place), why=why))
         else:
             destroyed.append(str(place))
-    return tuple(destroyed), tuple(unreachable)
+    return tuple(destroyed), tuple(unconfirmed)
 
 
 def _other_copies(
@@ -106,21 +108,46 @@ def _other_copies(
 ) -> Iterator[RemainingCopy]:
     """Yield the copies that left this host, or that other programs made."""
     config, is_encrypted = installation.config, manifest.encryption is not None
+    readable = "unreadable without the key" if is_encrypted else "READABLE: it was not encrypted"
+    for where in (stores := recorded_stores(folder)):
+        why = f"the bytes stay until their lock ends, {readable}"
+        yield RemainingCopy(where=where, why=why)
     to = second_location(config, installation.resolver, installation.clock)
-    if to is not None and is_copied(folder, to.where):
-        why = "unreadable without the key" if is_encrypted else "READABLE: it was not encrypted"
-        yield RemainingCopy(where=to.where, why=f"the bytes stay until their lock ends, {why}")
+    if to is not None and to.where not in stores:
+        why = f"an unfinished copy may have left bytes, {readable}"
+        yield RemainingCopy(where=to.where, why=why)
     for name, settings in config.backup.sets.items():
         for source in settings.sources:
             if isinstance(source, FilesSourceConfig) and any(
-                place.is_relative_to(source.path) for place in (folder, *config.custody.key_copies)
+                place.is_relative_to(source.path)
+                for place in (folder, *config.custody.key_copies, *recorded_copies(folder))
             ):
                 why = "its recovery points may have the key or the items until they expire"
                 yield RemainingCopy(where=f"backup set {name}", why=why)
-    for entry in read_custody(folder):
+    for review in sorted((folder.parents[1] / REVIEWS).glob("*.jsonl")):
+        why = "it stays, and may quote evidence that was not encrypted"
+        yield RemainingCopy(where=str(review), why=why)
+    yield from _given_away(read_custody(folder))
+
+
+def _given_away(entries: list[Entry]) -> Iterator[RemainingCopy]:
+    """Yield the exports and openings in clear, also those without a receipt."""
+    opened = [entry.detail.partition(",")[0] for entry in entries if entry.act is Act.VIEWED]
+    for entry in entries:
+        by = f"by {entry.who} at {entry.at}"
+        subject = entry.detail.partition(",")[0]
         if entry.act is Act.EXPORTED and entry.detail.startswith("in clear"):
-            where = f"export by {entry.who} at {entry.at}"
-            yield RemainingCopy(where=where, why="it left this host, with the key if there is one")
+            why = "it left this host, with the key if there is one"
+            yield RemainingCopy(where=f"export {by}", why=why)
         elif entry.act is Act.VIEWED and entry.detail.startswith("opened item"):
-            where = f"{entry.detail.partition(',')[0]}, by {entry.who} at {entry.at}"
-            yield RemainingCopy(where=where, why="content that was written in clear")
+            why = "content that was written in clear"
+            yield RemainingCopy(where=f"{subject}, {by}", why=why)
+        elif entry.act is Act.VIEWED and entry.detail.startswith("opening item"):
+            item = entry.detail.partition(":")[0]
+            if opened.count(item.replace("opening", "opened")) < _openings(entries, item):
+                why = "an opening without a receipt may have left content in clear"
+                yield RemainingCopy(where=f"{item}, {by}", why=why)
+
+
+def _openings(entries: list[Entry], item: str) -> int:
+    return sum(entry.act is Act.VIEWED and entry.detail.startswith(f"{item}:") for entry in entries)

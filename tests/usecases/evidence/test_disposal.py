@@ -13,7 +13,7 @@ from standfast.evidence import standfast_verify
 from standfast.evidence.disposal_certificate import DISPOSAL_FILE
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence import folder_disposal
+from standfast.usecases.evidence import folder_disposal, item_opening
 from standfast.usecases.evidence.disposal import (
     Disposal,
     approve_disposal,
@@ -123,6 +123,49 @@ def test_copies_that_left_are_named(case: Case, tmp_path: Path) -> None:
     assert len(certificate.unconfirmed) >= 3
 
 
+def test_key_copies_are_found_without_their_setting(case: Case, tmp_path: Path) -> None:
+    _reconfigure(case, key_copies=())
+    case.request()
+    (certificate,) = case.approve().certificates
+    assert len(certificate.destroyed_keys) == 2
+    assert not list(tmp_path.rglob("*.age"))
+
+
+def test_removed_key_copy_is_not_confirmed(case: Case) -> None:
+    (copy,) = case.copies.rglob("*.age")
+    elsewhere = copy.rename(case.folder / "moved.age")
+    case.request()
+    (certificate,) = case.approve().certificates
+    assert str(copy) in [found.where for found in certificate.unconfirmed]
+    assert len(certificate.destroyed_keys) == 1
+    assert elsewhere.exists()
+
+
+def test_reviews_and_unfinished_openings_are_named(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (review,) = case.sealed.parents[1].glob("reviews/*.jsonl")
+    identity = case.folder / "identity.txt"
+    identity.write_text(f"{CUSTODIAN}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{item_opening.__name__}.sync_folder", _crash)
+        with pytest.raises(Crash):
+            open_evidence(
+                case.installation,
+                case.incident,
+                str(case.folder / "logs" / "calls.log"),
+                case.folder / "opened",
+                reason="case 4711",
+                by="dana",
+                identity=identity,
+            )
+    case.request()
+    (certificate,) = case.approve().certificates
+    found, opening = (copy.where for copy in certificate.unconfirmed)
+    assert found == str(review)
+    assert opening.startswith("opening item")
+
+
 def test_one_person_alone_disposes_of_nothing(case: Case) -> None:
     case.request(by="dana")
     for by in ("dana", None):
@@ -154,10 +197,7 @@ def test_hold_is_released_by_another_person(case: Case) -> None:
 
 
 def test_retention_is_waited_for(case: Case) -> None:
-    config = case.installation.config
-    custody = config.custody.model_copy(update={"retention_days": 30})
-    kept = config.model_copy(update={"custody": custody})
-    case.installation = replace(case.installation, config=kept)
+    _reconfigure(case, retention_days=30)
     with pytest.raises(Refused):
         case.request()
 
@@ -180,6 +220,12 @@ def test_interrupted_disposal_is_completed(
     assert case.is_disposed()
     assert case.verified() is ExitStatus.DONE
     assert case.verified_offline(tmp_path / "audit") in (0, 3)
+
+
+def _reconfigure(case: Case, **custody: object) -> None:
+    config = case.installation.config
+    changed = config.model_copy(update={"custody": config.custody.model_copy(update=custody)})
+    case.installation = replace(case.installation, config=changed)
 
 
 def _append(file: Path) -> None:
