@@ -46,7 +46,7 @@ class TimelineCounts:
         self.is_complete = True
         self._pairs = 0
         self._hour = -1
-        self._records_of_hour: set[str] = set()
+        self._records_of_hour: set[int] = set()  # hashes: a record may be long
 
     def add(self, event: Event) -> None:
         """Count an event."""
@@ -61,7 +61,7 @@ class TimelineCounts:
         if event.records:
             if event.at // HOUR != self._hour:
                 self._hour, self._records_of_hour = event.at // HOUR, set()
-            new = {*event.records} - self._records_of_hour
+            new = {*map(hash, event.records)} - self._records_of_hour
             if len(self._records_of_hour) + len(new) > MOST_KEYS:
                 self.is_complete = False
                 return

@@ -35,8 +35,10 @@ def test_records_are_reviewed_and_their_owners_listed(
     assert len(table.read_text().splitlines()) == 3
     text = desk.run(*words).out
     assert "/customers/9" in text
-    added = desk.json("incident", "affected", "add", incident, "--from-review", "--account", "bob")
-    assert (added["people"], added["cannot_be_notified"]) == (2, 1)
+    add = ("incident", "affected", "add", incident)
+    added = desk.json(*add, "--from-review", "--account", "bob")
+    assert (added["people"], added["cannot_be_notified"], added["records_cut"]) == (2, 1, 0)
+    assert desk.run(*add, "--csv", table, "--identity", page).status == ExitStatus.USAGE
 
 
 @pytest.mark.parametrize(
