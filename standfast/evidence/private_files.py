@@ -5,8 +5,10 @@ folders. If root freezes evidence in the installation of another user, that user
 of the files, because that user continues the incident.
 """
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -71,3 +73,18 @@ def sync_tree(folder: Path) -> None:
     """
     for place, _, _ in os.walk(folder):
         sync_folder(Path(place))
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[bool]:
+    """Lock a folder against other processes, which do not wait; yield success."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -14,13 +14,11 @@ Rules
   never replaced.
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,7 +28,12 @@ from cryptography import x509
 from standfast.errors import Damaged
 from standfast.evidence.custody import Act, Entry, append_custody, read_custody
 from standfast.evidence.manifest import Manifest
-from standfast.evidence.private_files import inherit_owner, sync_folder, write_atomically
+from standfast.evidence.private_files import (
+    folder_lock,
+    inherit_owner,
+    sync_folder,
+    write_atomically,
+)
 from standfast.evidence.seal import SEAL_FILE, STAMP_FILE
 from standfast.evidence.time_stamp_authority import (
     LARGEST_BYTES,
@@ -83,7 +86,7 @@ def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) ->
     Damaged if the stored file is not a stamp of this seal; otherwise the authority's errors, or
     OSError of the disk.
     """
-    with _folder_lock(folder) as is_alone:
+    with folder_lock(folder) as is_alone:
         if not is_alone:
             return None
         seal = (folder / SEAL_FILE).read_bytes()
@@ -239,18 +242,3 @@ def _stored_stamp(folder: Path) -> bytes | None:
         return read_stamp(folder)
     except Damaged as error:
         raise Damaged(f"{STAMP_FILE} {error}") from None
-
-
-@contextmanager
-def _folder_lock(folder: Path) -> Iterator[bool]:
-    """Lock the folder against other processes that stamp it; yield success."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

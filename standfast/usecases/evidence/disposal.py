@@ -15,11 +15,13 @@ Rules
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import read_custody
 from standfast.evidence.disposal_certificate import Certificate
+from standfast.evidence.private_files import folder_lock
 from standfast.evidence.seal import manifest_hash
 from standfast.records import JsonObject
 from standfast.usecases.core.installation import Installation
@@ -151,9 +153,13 @@ def approve_disposal(installation: Installation, incident_id: str, by: str | Non
         record_signed(installation, incident_id, APPROVED, detail, by)
     problems = [*_uncovered(_not_disposed(installation, incident_id, state), state.folders)]
     certificates: list[Certificate] = []
+    root = installation.config.custody.folder / incident_id
     for name in sorted(state.folders.keys() - state.disposed):
         try:
-            certificates.append(_dispose_of(installation, incident_id, name))
+            with folder_lock(folder := root / name) as is_locked:
+                if not is_locked:
+                    raise Refused("another process changes it")
+                certificates.append(_dispose_of(installation, incident_id, folder, name))
         except (StandfastError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             problems.append(f"{name}: not disposed of: {reason}")
@@ -214,13 +220,14 @@ def _uncovered(waiting: Iterable[Frozen], folders: Collection[str]) -> Iterator[
             yield f"{evidence.name}: not disposed of: {why}"
 
 
-def _dispose_of(installation: Installation, incident_id: str, name: str) -> Certificate:
+def _dispose_of(
+    installation: Installation, incident_id: str, folder: Path, name: str
+) -> Certificate:
     """Verify one folder, record that its disposal begins, and carry it out."""
     state = current_state(installation, incident_id)
     _refuse_if_kept(installation, incident_id, state)  # a hold may have been placed meanwhile
-    folder = installation.config.custody.folder / incident_id / name
     if state.request is None or state.approval is None:
-        raise Refused("a legal hold or a withdrawal came first")
+        raise Refused("a legal hold, a withdrawal or another process came first")
     manifest = state.folders[name]
     if name not in state.begun:
         known = recorded_evidence(installation, incident_id)

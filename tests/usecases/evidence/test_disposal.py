@@ -1,5 +1,7 @@
 """Legal hold and disposal: two people, a certificate, and no way around a hold."""
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -255,6 +257,18 @@ def test_altered_folder_keeps_its_key_and_files(
     assert case.approve().exit_status is ExitStatus.PARTIAL
     assert case.is_complete()
     assert len(list(case.copies.rglob("*.age"))) == 1
+
+
+def test_second_process_leaves_a_locked_folder(case: Case) -> None:
+    case.request()
+    descriptor = os.open(case.sealed, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert case.approve().exit_status is ExitStatus.PARTIAL
+        assert case.is_complete()
+    finally:
+        os.close(descriptor)
+    assert case.approve().exit_status is ExitStatus.DONE
 
 
 def test_withdrawn_request_cannot_be_approved(case: Case) -> None:
