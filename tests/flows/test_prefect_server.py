@@ -129,10 +129,14 @@ def test_abandoned_start_leaves_no_process(tmp_path: Path) -> None:
 
 def test_hanging_earlier_server_is_ended_first(tmp_path: Path) -> None:
     earlier = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)"],
+        [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"],
         env={"PREFECT_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
         start_new_session=True,
     )
+    assert earlier.stdout is not None
+    with earlier.stdout as output:
+        output.readline()  # before its first line, /proc may not show its environment yet
     note = {"url": f"http://127.0.0.1:{free_port()}/api", "pid": earlier.pid}
     (tmp_path / "server.json").write_text(json.dumps(note))
     try:
