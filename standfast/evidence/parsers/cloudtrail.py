@@ -51,7 +51,5 @@ def _account(identity: Any) -> str:
 def _object(event: Mapping[str, Any]) -> str:
     given = event.get("requestParameters")
     named = [text for key in _OBJECTS if (text := text_of(inner(given, key)))]
-    resources = event.get("resources")
-    if not named and isinstance(resources, list) and resources:
-        named = [text_of(inner(resources[0], "ARN"))]
-    return "/".join(named) or text_of(event.get("eventSource"))
+    resource = text_of(inner(event, "resources", 0, "ARN"))
+    return "/".join(named) or resource or text_of(event.get("eventSource"))

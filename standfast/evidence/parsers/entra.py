@@ -45,8 +45,7 @@ def parse_audit(number: int, event: Mapping[str, Any]) -> Record | None:
     at = moment(event.get("activityDateTime"))
     if at is None:
         return None
-    by, targets = event.get("initiatedBy"), event.get("targetResources")
-    target = targets[0] if isinstance(targets, list) and targets else None
+    by, target = event.get("initiatedBy"), inner(event, "targetResources", 0)
     return Record(
         at[0],
         number,

@@ -98,12 +98,15 @@ def text_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def inner(value: Any, *path: str) -> Any:
-    """Return the value at a path of keys; None if a key is missing."""
+def inner(value: Any, *path: str | int) -> Any:
+    """Return the value at a path of keys and indexes; None if one is missing."""
     for key in path:
-        if not isinstance(value, dict):
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
             return None
-        value = value.get(key)
     return value
 
 

@@ -25,8 +25,7 @@ def parse_event(number: int, event: Mapping[str, Any]) -> Record | None:
     action, result = text_of(event.get("eventType")), text_of(inner(event, "outcome", "result"))
     if action.startswith(_SIGN_INS):
         action, result = SIGN_IN, SUCCESS if result in ("SUCCESS", "ALLOW") else FAILURE
-    client, targets = event.get("client"), event.get("target")
-    target = targets[0] if isinstance(targets, list) and targets else None
+    client, target = event.get("client"), inner(event, "target", 0)
     area = inner(client, "geographicalContext")
     return Record(
         at[0],
