@@ -46,7 +46,7 @@ from standfast.usecases.evidence.frozen_folders import (
     frozen,
     no_evidence_found,
 )
-from standfast.usecases.evidence.item_opening import custodian_keys, data_key
+from standfast.usecases.evidence.item_opening import custodian_keys, data_key, person_with_role
 from standfast.usecases.evidence.log_review_rows import Display, csv_writer, display_form
 
 
@@ -147,7 +147,8 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
     valid, and the error of the last folder if none opens.
     """
     installation.ledger.incidents.get(incident_id)
-    _refuse_without_role(installation, request.in_clear)
+    if request.in_clear:
+        person_with_role(installation, request.in_clear.person)
     indicators = request.indicators
     marks = Marks(
         selection=request.selection,
@@ -256,18 +257,6 @@ def collected_logs(
         yield review, merged_events(runs)
 
 
-def _refuse_without_role(installation: Installation, in_clear: InClear | None) -> None:
-    if in_clear is None:
-        return
-    person = installation.ledger.people.get(in_clear.person)
-    if not person.roles:
-        raise Refused(
-            f"{person.name!r}: has no role, so values stay masked. Ask somebody with a role."
-        )
-    if why := installation.ledger.people.objection(person.name, person.roles, installation.clock()):
-        raise Refused(why)
-
-
 def _recorded(
     installation: Installation,
     incident_id: str,
@@ -303,7 +292,7 @@ def _recorded(
         except Damaged as damage:
             left_out.append(_left_out(folder, damage))
             continue
-        custody[_name(folder)] = line.hash
+        custody[folder.name] = line.hash
         sound.append(folder)
     if not sound:
         raise StandfastError(
@@ -315,11 +304,7 @@ def _recorded(
 
 
 def _left_out(folder: Frozen, error: StandfastError) -> LeftOut:
-    return LeftOut(folder=_name(folder), reason=str(error), is_damaged=isinstance(error, Damaged))
-
-
-def _name(folder: Frozen) -> str:
-    return f"{folder.source}/{folder.folder.name}"
+    return LeftOut(folder=folder.name, reason=str(error), is_damaged=isinstance(error, Damaged))
 
 
 def _logs(
