@@ -52,10 +52,11 @@ class Relay:
         """End every connection once a client has sent these bytes and they were passed on."""
 
         def spring() -> None:
-            self._trap = None
             self.cut()
+            self.release()
 
-        self._trap, self._before, self._after = request, _nothing, spring
+        # Answers are held until the cut, or a fast server's answer would pass before it.
+        self._trap, self._before, self._after = request, self._goes_on.clear, spring
 
     def answer_for(self, request: bytes, answer: bytes) -> None:
         """Answer a client that sends these bytes, once, and close; the server never hears them."""
