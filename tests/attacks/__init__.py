@@ -1,1 +1,1 @@
-"""Attacks by somebody with a stated capability; each test says what stays true."""
+"""Attacks with a stated capability; each test states what stays true."""

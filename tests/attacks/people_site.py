@@ -1,4 +1,4 @@
-"""The installation that is attacked: three people, a mail server, and a week since its set-up."""
+"""The attacked installation: three people and a mail server."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _LATER = {"finn": "the same hand twice", "nia": "a door held open"}
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """An installation of last week: dana (operator), lee and kim (duty managers)."""
+    """An installation of last week: dana (operator), lee, kim (managers)."""
 
     installation: SimulatedInstallation
     smtp: SmtpServer
@@ -43,7 +43,7 @@ class Site:
         )
 
     def enrol(self, name: str, signer: Signer | None, *roles: str, **other: str) -> Person:
-        """Enrol somebody with a passphrase of their own; `other` replaces what is usual."""
+        """Enrol a person with a passphrase; `other` replaces default values."""
         return enrol_person(
             self.installation,
             name=name,
@@ -56,7 +56,7 @@ class Site:
         ).person
 
     def add_duty_manager(self, name: str, signer: Signer) -> None:
-        """Enrol finn or nia as a duty manager, without the slow derivations of the use-case."""
+        """Enrol finn or nia as a duty manager, without slow key derivation."""
         credential = _credential(name)
         self.installation.ledger.people.enrol(
             name=name,

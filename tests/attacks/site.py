@@ -1,4 +1,4 @@
-"""A place with two steps that ask for an approval: a command, and mail to the staff."""
+"""An installation with two steps that ask for an approval."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

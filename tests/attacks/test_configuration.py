@@ -29,7 +29,7 @@ def test_other_command_is_not_run(site: Site) -> None:
 
 
 def test_old_approval_does_not_cover_the_edit(site: Site) -> None:
-    """The same person approves what is there now, and that runs; the earlier approval is void."""
+    """The same person approves the edited action; the old approval is void."""
     site.approve("isolate")
     site.edit(f'{site.folder}/isolated"', f'{site.folder}/elsewhere"')
     site.advance()

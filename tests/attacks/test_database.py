@@ -119,7 +119,7 @@ def test_account_is_not_locked_again_after_undo(ledger: Ledger, intruder: Intrud
 
 
 def test_receipt_covers_up_no_other_adapter(ledger: Ledger, intruder: Intruder) -> None:
-    """While the call is under way the attacker names another adapter for the next try."""
+    """During the call, the attacker names another adapter for the retry."""
     opened, who = _told(ledger, 1)
     batch = claimed(ledger, opened, who, queue=_MAIL)
     intruder.run("UPDATE effect SET connector = 'theirs'")
@@ -250,7 +250,7 @@ def test_removed_person_does_not_come_back(ledger: Ledger, intruder: Intruder) -
 
 
 def test_removed_person_does_not_come_back_unseen(ledger: Ledger, intruder: Intruder) -> None:
-    """The attacker deletes the event of the removal, too, which a signed head covers."""
+    """The attacker also deletes the removal event, which a head covers."""
     opened = _asking(ledger)
     with _written_back(intruder, person):
         ledger.people.remove("ann", OWNER, NOW)
@@ -287,7 +287,7 @@ def test_set_up_day_does_not_come_back(ledger: Ledger, intruder: Intruder) -> No
 
 
 def test_honest_change_covers_nothing_up(ledger: Ledger, intruder: Intruder) -> None:
-    """A row that the ledger changes is read back, with whatever was written into it before."""
+    """The ledger reads back a row that it changes, with every foreign value."""
     opened = open_incident(ledger)
     intruder.run("UPDATE incident SET is_halted = :no, joined = 7", no=False)
     with pytest.raises(Damaged):
@@ -320,7 +320,7 @@ def test_checkpoint_hides_no_later_event(
 
 
 def test_call_that_may_still_land_waits(ledger: Ledger, intruder: Intruder) -> None:
-    """Looked up too early it would seem never to have happened, and somebody be told twice."""
+    """A look-up too early would miss the call and notify a person twice."""
     opened, who = _told(ledger, 1)
     claimed(ledger, opened, who, queue=_MAIL)
     ledger.unknown_outcomes.expire_calls(opened, lambda _: True, NOW)

@@ -1,6 +1,6 @@
-"""Attacks on evidence, with one person, the database, or the host's key of the seals.
+"""Attacks on evidence by one person, the database or the seals' host key.
 
-Each test asserts that nothing is destroyed, or that both verifiers find what was.
+Each test asserts that nothing is destroyed, or that both verifiers report the destruction.
 """
 
 import hashlib

@@ -70,7 +70,7 @@ def has_role(server: Postgres, name: str) -> bool:
 
 
 def configure(tmp_path: Path, server: Postgres, database: str, scripts: dict[str, str]) -> Path:
-    """Set up an installation with the attacker's database programs, or real ones."""
+    """Set up an installation with hostile or real database programs."""
     programs = wrapped(tmp_path / "bin", server.programs, scripts)
     more = SET.format(host=server.socket_folder, database=database, programs=programs)
     return furnish(tmp_path, more=more)

@@ -1,6 +1,6 @@
-"""An attacker puts an older copy of the ledger's database in the place of the newer one.
+"""An attacker replaces the ledger's database by an older copy.
 
-The copy is whole, and every seal in it is the ledger's own. The witness is outside their reach.
+The copy is complete, and every seal in it is the ledger's own. The witness is out of reach.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from tests.ledger.stage import REVOKE, begin, claim, drafts, enrol, open_inciden
 
 
 def _rolled_back(place: Place) -> None:
-    """Sign, copy, let an incident happen that the witness hears of, and put the copy back."""
+    """Sign, copy, run an incident with a witness, restore the copy."""
     place.create()
     copy = place.file.with_suffix(".copy")
     with place.opened() as ledger:
@@ -81,7 +81,7 @@ def test_refusal_reaches_the_witness_at_once(tmp_path: Path) -> None:
 
 
 def test_number_of_a_lost_incident_is_not_reused(sqlite_place: Place) -> None:
-    """Only an old copy is left, and a person moved the witness aside to go on with it."""
+    """Only an old copy is left, and a person has moved the witness away."""
     _rolled_back(sqlite_place)
     sqlite_place.witness.rename(sqlite_place.witness.with_suffix(".aside"))
     with sqlite_place.opened() as ledger:

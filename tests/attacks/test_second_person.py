@@ -206,7 +206,7 @@ def test_owner_enrols_who_counts_alone_and_at_once(site: Site) -> None:
 
 @pytest.fixture
 def contained(site: Site) -> str:
-    """Return an incident of dana's in which one account is locked and proven locked."""
+    """Return dana's incident with one account that is locked and proven."""
     return site.installation.run("account-takeover")
 
 
@@ -276,7 +276,7 @@ NORAS = "a puppet on two strings"
 
 @pytest.fixture
 def against_approvers(site: Site) -> tuple[Site, str]:
-    """Return a site where one may lock one account, and an incident about lee's and kim's."""
+    """Return a site with a limit of one, and an incident about lee and kim."""
     limits = LimitsConfig(accounts_without_second_person=1)
     config = site.installation.config.model_copy(update={"limits": limits})
     site = replace(site, installation=replace(site.installation, config=config))

@@ -1,8 +1,8 @@
-"""A notice that was stopped in its abort window is never sent without a question.
+"""A notice that was stopped in its abort window waits for a person.
 
-Attack: an intruder that wants a wrong notice to be sent waits until somebody stops the incident.
-To unlock the accounts, the operator resumes it; by then the abort window is over, and every
-recipient is notified without a question. A real directory, a real mail server.
+Attack: an intruder wants a wrong notice to be sent, and waits until somebody stops the incident.
+The operator resumes it to unlock the accounts. By then the abort window is over, and every
+recipient would be notified without a question. Uses a real directory and a real mail server.
 """
 
 from collections.abc import Iterator

@@ -16,7 +16,10 @@ from tests.servers import refused_to_root
 
 @pytest.fixture(autouse=True)
 def no_night_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One file in thirty is read anew each night, so what a test sees would depend on its date."""
+    """Read no unchanged file again.
+
+    One file in thirty is read again each night, so a test would depend on its date.
+    """
     monkeypatch.setattr(source_archiver, "_NIGHTS", sys.maxsize)
 
 
@@ -42,7 +45,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> KeptSite:
-    """A site with a keeper, and ten weekly points of which the oldest four may go."""
+    """A site with a keeper and ten weekly points; the oldest four may expire."""
     return ten_weeks(tmp_path)
 
 
@@ -64,7 +67,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Give the processes that were forked; servers of other tests may have threads here."""
+    """Record the forked processes; other tests' servers may have threads."""
     theirs = set(threading.enumerate())
     monkeypatch.setattr(worker_ipc, "may_fork", lambda: theirs.issuperset(threading.enumerate()))
     made: list[int] = []

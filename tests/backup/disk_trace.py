@@ -1,19 +1,19 @@
-"""Every disk operation of a run, death at a chosen one, and what a power cut leaves of it.
+"""Disk operations of a run: a trace, a kill at one, a power cut.
 
-A run is forked and traced system call by system call, so nothing that touches the disk is missed:
-not SQLite's writes, not what a library does.  Below the folders that are named, each call that
-changes something is a point: open that creates or empties, write, sync, link, rename, unlink, make
-or remove a folder, change mode, owner, time or attribute.
+A run is forked and traced system call by system call, so no access to the disk is missed, by
+SQLite and other libraries either. Below the named folders, each call that changes something is a
+point: open that creates or empties, write, sync, link, rename, unlink, creation or removal of a
+folder, change of mode, owner, time or attribute.
 
-- `Phase.BEFORE`, `AFTER`: the process is killed with SIGKILL as the call begins, or has ended.
+- `Phase.BEFORE`, `AFTER`: the process is killed with SIGKILL when the call begins or has ended.
 - `Phase.DURING`, of a write: half of it has reached the file.
-- What the run forks is traced, and dies with it, or else `Victim` says who is killed.  Which of two
-  processes is first is left to chance, so an operation has, besides its number, a name: `Nth`.
-- `cut_power` drops what was not yet synced: the content of a file since its last fsync, and with
-  `names_survive=False` also the names in a folder since the folder's last fsync.  With True, names
-  are there and the contents are not, as a journalling file system may leave it.
-- `kill_everywhere` does it for a whole trace; it runs in a process of its own, for which there is
-  `in_tracing_process`.
+- Processes that the run forks are traced and die with it, unless `Victim` names another one. The
+  order of two processes is random, so an operation has a number and a name: `Nth`.
+- `cut_power` drops what was not synced: the content of a file since its last fsync, and with
+  `names_survive=False` also the names in a folder since the folder's last fsync. With True, names
+  exist without contents, as a journalling file system may leave it.
+- `kill_everywhere` does this for a whole trace. It runs in its own process, which
+  `in_tracing_process` starts.
 """
 
 import multiprocessing
@@ -254,7 +254,7 @@ class DiskTrace:
         return True
 
     def _paths(self, stop: Stop) -> list[str] | None:
-        """The paths that the call changes, when one is below a root; None when nothing counts."""
+        """Return the changed paths if one is below a root, None if none counts."""
         if stop.call == "sync":
             raise AssertionError("it syncs every disk, which is not modelled here")
         if stop.call in _ON_DESCRIPTOR or stop.call in _TO_DESCRIPTOR:
@@ -314,7 +314,7 @@ def _position(stop: Stop) -> int:
 
 
 def _tear(torn: _Torn, written: int) -> None:
-    """Take back the second half of a write; what another process wrote behind it stays."""
+    """Remove the second half of a write; keep what others wrote after it."""
     path = Path(torn.descriptor)
     mode = stat.S_IMODE(path.stat().st_mode)
     path.chmod(0o600)
@@ -338,13 +338,13 @@ def kill_everywhere(
     by_name: bool = False,
     ends: int = -signal.SIGKILL,
 ) -> None:
-    """Kill `act` at each of its operations; `check` must hold afterwards, each time.
+    """Kill `act` at each of its operations; `check` must hold after each kill.
 
-    `roots` puts everything back to how it was and gives the folders that are traced.  With
-    `names_survive` the power is cut, too.  `by_name`: for a run whose order is left to chance, and
-    with it which of several tries at the same succeeds; those that fail are no points.  `ends` is
-    how the process ends that did `act`.  `--sample` chooses the part of the points that is killed.
-    Everything but `roots` runs in processes of its own.
+    `roots` restores the state before the run and returns the traced folders. With `names_survive`
+    the
+    power is cut too. `by_name` is for a run whose order is random, in which one of several tries
+    succeeds; failed tries are no points. `ends` is how the process ends that ran `act`. `--sample`
+    chooses the part of the points that is killed. Everything but `roots` runs in other processes.
     """
     trace = DiskTrace(roots(), act)
     assert trace.exit_code == 0, "the run ends well when nothing disturbs it"
@@ -376,7 +376,10 @@ def kill_everywhere(
 
 @contextmanager
 def folder_in_memory(otherwise: Path) -> Iterator[Path]:
-    """A folder that syncs cost nothing in: what a power cut leaves is worked out here anyway."""
+    """Return a folder in memory, where a sync costs nothing.
+
+    `cut_power` simulates the loss, so no disk is needed.
+    """
     memory = Path("/dev/shm")
     if not memory.is_dir():
         yield otherwise
@@ -386,7 +389,7 @@ def folder_in_memory(otherwise: Path) -> Iterator[Path]:
 
 
 def in_tracing_process(run: Callable[..., None], *args: Any) -> None:
-    """Do `run(*args)` in a process with one thread, as `DiskTrace` needs it; an error comes out."""
+    """Run `run(*args)` in a process with one thread; raise its errors here."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_reporting, args=(theirs, run, args))

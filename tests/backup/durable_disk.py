@@ -30,14 +30,14 @@ class Node:
 
 
 class DurableDisk:
-    """Everything below the roots that is there at the beginning counts as synced."""
+    """A model of durable content; content below the roots starts as synced."""
 
     def __init__(self, roots: Sequence[str]) -> None:
         self._nodes: dict[tuple[int, int], Node] = {}
         self._top = {root: self._known(Path(root)) for root in roots}
 
     def made(self, path: Path) -> None:
-        """A name was made for something new: neither its content nor the name is durable."""
+        """Record a name for something new; neither content nor name is durable."""
         status = path.lstat()
         node = Node(mode=status.st_mode, modified_ns=status.st_mtime_ns)
         if stat.S_ISLNK(status.st_mode):
@@ -45,7 +45,7 @@ class DurableDisk:
         self._nodes[status.st_dev, status.st_ino] = node
 
     def read(self, descriptor: Path) -> tuple[Node, Node]:
-        """The file or folder behind a descriptor, and how it is now: for `synced`, if it works."""
+        """Return the file or folder of a descriptor and its state, for `synced`."""
         node = self._node(descriptor.stat())
         return node, self._now(descriptor, descriptor.stat())
 
@@ -59,7 +59,7 @@ class DurableDisk:
             self._known(Path(root))
 
     def cut_power(self, *, names_survive: bool) -> None:
-        """Leave below the roots what is durable; names of now, too, when they survive."""
+        """Leave durable content below the roots, with current names if they last."""
         for root, top in self._top.items():
             left = self._as_named(Path(root), {}) if names_survive else top
             for path in Path(root).iterdir():

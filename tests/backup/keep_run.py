@@ -69,7 +69,7 @@ class LockingDirectory(DirectoryKeeperStore):
 
 
 def run_keeping(folder: Path, now: datetime, log: Path | None, death: Death | None) -> None:
-    """Keep the vault in `folder` once; each act of its store is a point of the trace."""
+    """Run retention once on the vault; each act of its store is a point."""
     if log is not None:
         tracer = Tracer(log=log, death=death)
         for act in ACTS:

@@ -1,4 +1,4 @@
-"""A site with a keeper: nights and years pass as the test says, and every tree is remembered."""
+"""A site with a keeper and a movable clock, which remembers every tree."""
 
 import hashlib
 import json
@@ -156,7 +156,7 @@ def vault_of(kept: KeptSite) -> KeptVault:
 
 
 def expired_and_marked(kept: KeptSite) -> None:
-    """The first of the two phases: four points expire, and what only they needed is marked."""
+    """Let four points expire and mark the packs that only they needed."""
     result = kept.keep(max_percent=50)
     assert result.expired == tuple((WRITER, sequence) for sequence in (1, 2, 3, 4))
     assert result.marked
@@ -164,7 +164,7 @@ def expired_and_marked(kept: KeptSite) -> None:
 
 
 def new_keeper(site: Site, *, file: str = "keeper.json") -> Keeper:
-    """Make a keeper's file, and the root record that names it beside those before."""
+    """Make a keeper's file, and a root record that adds it."""
     seed = hashlib.sha256(file.encode()).digest()
     key = Ed25519PrivateKey.from_private_bytes(seed)
     public = key.public_key().public_bytes_raw()

@@ -1,4 +1,4 @@
-"""Stores in memory, without and with the keeper's side; they pass the contract of all stores."""
+"""Stores in memory with and without deletion; they pass the contract."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Rows with lists of references, without the very large files that have them."""
+"""Rows with lists of references, without very large files."""
 
 import pytest
 
@@ -6,6 +6,6 @@ from backup.archiver import manifest_builder, source_archiver
 
 
 def most_refs(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Have a row keep so many references itself; where there are more, they lie in lists."""
+    """Limit the references that a row keeps itself; longer ones use lists."""
     for module in (manifest_builder, source_archiver):
         monkeypatch.setattr(module, "MAX_REFS", number)

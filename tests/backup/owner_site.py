@@ -75,9 +75,9 @@ def new_person(name: str) -> tuple[Custodian, Identity]:
 def dies_everywhere(
     tmp_path: Path, deed: Callable[[OwnedSite], Any], before: Callable[[OwnedSite], Any]
 ) -> list[OwnedSite]:
-    """Do a deed on fresh sites, dying before and after each of its operations, then again.
+    """Repeat an owner operation, killed before and after each operation.
 
-    Gives each site, its deed done; the last one saw no death.
+    Yield each site after its operation is complete; the last one had no kill.
     """
     dry = owned_site(tmp_path / "dry")
     before(dry)

@@ -1,4 +1,4 @@
-"""A send-log that somebody changed: what a compromised host can do to what is stored later."""
+"""An upload cache that a compromised host changed."""
 
 import sqlite3
 from contextlib import closing
@@ -9,7 +9,7 @@ _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 
 
 def poison(send_log: Path) -> None:
-    """Have blobs lie a byte further on in their frames, and every page be made anew."""
+    """Shift blobs by one byte in their frames, and renew every page."""
     changed = False
     with closing(sqlite3.connect(send_log)) as log, log:
         for row, records in log.execute("SELECT rowid, records FROM places").fetchall():

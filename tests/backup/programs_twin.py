@@ -1,13 +1,13 @@
-"""Stand-ins for a server's programs: the real ones behind a script that notes, lies or breaks."""
+"""Server programs behind scripts that record, fail or lie."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 
 def wrapped(folder: Path, real: Path, scripts: Mapping[str, str]) -> Path:
-    """Make a folder of programs: the real ones, but for those that `scripts` has a shell script of.
+    """Return a folder of programs, with shell scripts in place of some.
 
-    In a script `$REAL` is the program that it stands for.
+    In a script, `$REAL` is the path of the real program.
     """
     folder.mkdir()
     for program in real.iterdir():

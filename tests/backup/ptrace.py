@@ -1,10 +1,10 @@
-"""System calls of a forked process, seen one by one as they begin and end (Linux on x86-64).
+"""System calls of a forked process, stopped at their start and end.
 
-Owns the stops; what a call means is for `disk_trace.py`.  The process is traced with all its
-threads and all that it forks, whatever makes the call: Python, SQLite or any other library.
+For Linux on x86-64. This module owns the stops; `disk_trace.py` interprets the calls. The process
+is traced with all its threads and forks, whatever makes the call: Python, SQLite or a library.
 
-- Call it from a process with a single thread, since it forks.
-- The tracer dies, the traced process dies.
+- Call it from a process with a single thread, because it forks.
+- If the tracer dies, the traced process dies.
 """
 
 import ctypes
@@ -90,9 +90,10 @@ class Stop:
 
 
 class Traced:
-    """A process that does `act` and ends; iterate over its stops, and it goes on between them.
+    """A process that runs `act`; iteration yields its stops.
 
-    The stops of what it forks are among them; it is over when all of these have ended, too.
+    The process continues between two stops. The stops of its forks are included; the iteration ends
+    when all of them have ended.
     """
 
     def __init__(self, act: Callable[[], None]) -> None:
@@ -130,7 +131,7 @@ class Traced:
             _go_on(thread, deliver)
 
     def kill(self) -> None:
-        """End the process and all that it forked here and now, as a power switch does."""
+        """Kill the process and all its forks at once, as a power switch does."""
         os.killpg(self.process, signal.SIGKILL)
 
 

@@ -1,14 +1,14 @@
-"""A relay before a real S3 that names what a process asks of it, and kills the process at one.
+"""A relay before a real S3 that names requests and kills at one of them.
 
-A request is a point: its method, what it is about, and how many of its kind came before.  The names
-of packs and versions and the folder of the repository are left out: they are others in each run.
+A request is a point: its method, its object, and how many of its kind came before. Names of packs,
+versions and the repository's folder are left out, because they differ in each run.
 
-- before: the request has come here, and the store hears nothing of it;
-- during: half of its body has come to the store, or half of its head where it has none;
-- after: the store has answered, and the process does not hear it.
+- before: the request has arrived here, and the store receives nothing;
+- during: half of its body has reached the store, or half of its head if it has no body;
+- after: the store has answered, and the process does not receive the answer.
 
-What a dead process still seems to say goes nowhere.  What was on its way to the store is carried
-out, and has been when `relayed` is over.
+Later bytes of a dead process are dropped. A request on its way to the store is completed before
+`relayed` returns.
 """
 
 import os
@@ -47,7 +47,7 @@ class _Relay:
 
     @contextmanager
     def request(self, method: str, address: str) -> Iterator[str | None]:
-        """A request while it is under way, and its name; None of a process that is dead."""
+        """A request in progress and its name; None if the process is dead."""
         with self._lock:
             point = None if self._is_dead else self._name(method, address)
             self.under_way += 1
@@ -120,7 +120,7 @@ class _Relaying(_Handler):
 def relayed(
     run: Callable[..., None], *args: Any, behind: str, below: str, death: Death | None
 ) -> tuple[int, list[str]]:
-    """Do `run(address, *args)` in a process of its own; gives its exit code and its points.
+    """Run `run(address, *args)` in a process; return exit code and points.
 
     `behind` is the address of the S3, `below` the bucket and the folder in it.
     """

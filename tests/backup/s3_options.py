@@ -10,7 +10,7 @@ from tests.servers.seaweedfs import Bucket, Key
 
 
 def options(bucket: Bucket, key: Key, **more: Any) -> S3Options:
-    """Name a bucket as one of its identities; `more` replaces any other option."""
+    """Return the options of a bucket for one identity; `more` replaces some."""
     given = {
         "bucket": bucket.name,
         "endpoint_url": bucket.server.url,
@@ -21,9 +21,9 @@ def options(bucket: Bucket, key: Key, **more: Any) -> S3Options:
 
 
 def ignore_the_condition(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make each store's PUTs as on a server that does not heed `If-None-Match`: one never sees it.
+    """Make PUTs ignore `If-None-Match`, as some servers do.
 
-    Ceph 18 is such a one in buckets with versions.
+    Ceph 18 does this in buckets with versions.
     """
     client_of = s3_calls._client
 

@@ -1,9 +1,9 @@
-"""A proxy before a real S3 that does what networks and stores do on a bad night, as a test says.
+"""A proxy before a real S3 with the faults of networks and stores.
 
-- A fault is told for requests of a method whose address contains a text, and for how many of them.
-  What no fault is told for goes through as it came, so signatures stay valid.
-- Nothing here waits for a time, but for a body that trickles: a request that is to get no answer is
-  held until its sender goes.
+- A fault applies to requests of a method whose address contains a text, and to a number of them.
+  Other requests pass unchanged, so signatures stay valid.
+- Nothing here waits for a time, except a body that trickles. A request that gets no answer is held
+  until its sender disconnects.
 """
 
 import http.client
@@ -89,7 +89,7 @@ class Proxy:
         after: int = 0,
         times: int = 1,
     ) -> None:
-        """Let the fault happen to so many matching requests, once so many have passed."""
+        """Apply the fault to some matching requests, after others have passed."""
         plan = _Plan(fault=fault, method=method, containing=containing, passes=after, times=times)
         with self._lock:
             self._plans.append(plan)

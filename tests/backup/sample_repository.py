@@ -35,7 +35,7 @@ class Whole:
 
     @property
     def names(self) -> list[str]:
-        """Every object of the vault but the junk, which nothing says anything about."""
+        """Return every object of the vault but the junk, which no record names."""
         return [name for name in self.vault.names() if name != BURNT]
 
     def get(self, name: str) -> bytes:
@@ -43,10 +43,10 @@ class Whole:
 
 
 def whole_repository(folder: Path) -> Whole:
-    """Make it: roots of three deeds, a keep record, and two points with junk between.
+    """Make roots of three operations, a retention record, two points and junk.
 
-    A pack of two segments and some of one; two generations of the key, the first of them wrapped
-    anew for a second custodian.
+    There are packs of one and of two segments, and two generations of the key; the first one is
+    wrapped again for a second custodian.
     """
     clock = Clock()
     vault, keys = KeptVault(clock), MemoryKeeperStore()

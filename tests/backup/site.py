@@ -1,4 +1,4 @@
-"""A whole repository for a test: stores, host, custodian, and a clock that a test moves."""
+"""A whole repository for a test: stores, host, custodian, movable clock."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ DOMAIN = "main"
 
 
 class Clock:
-    """Ahead of the file system's clock, so that files made by the test count as long unchanged."""
+    """A clock ahead of the file system's, so that new files count as old."""
 
     def __init__(self) -> None:
         self._now = datetime.now(UTC) + timedelta(hours=1)
@@ -124,7 +124,7 @@ class Died(BaseException):
 
 
 class DyingStore(TamperedStore):
-    """Dies at the put with the given number, before it happened or right after."""
+    """A store that dies at the given put, before or after it happened."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)

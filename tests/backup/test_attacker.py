@@ -126,7 +126,7 @@ def folder(site: Site, tmp_path: Path) -> Captured:
 
 @dataclass(kw_only=True)
 class Bucketed:
-    """A vault in a bucket that locks, and the client that the host's credentials make."""
+    """A vault in a bucket with locks, and a client with the host's rights."""
 
     captured: Captured
     client: Any
@@ -434,7 +434,7 @@ def test_poisoned_upload_cache_damages_only_later_points(folder: Captured, tmp_p
 
 
 def test_forged_point_is_believed_until_trust_ends(folder: Captured, tmp_path: Path) -> None:
-    """Root on the host signs as the host does: that ends with the owner's next record."""
+    """Root on the host can sign as the host until the owner's next record."""
     site = folder.site
     site.vault.put(NEXT, folder.forged(time=datetime.now(UTC) + timedelta(days=400)))
     assert site.repository().resolve("latest").sequence == 3
@@ -471,7 +471,7 @@ def test_point_with_missing_content_is_named(folder: Captured, tmp_path: Path) -
 def test_slow_sealed_part_blocks_nobody(
     folder: Captured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To open an age file of a hundred thousand bytes of header takes 20 seconds."""
+    """An age file with a header of 100,000 bytes takes 20 seconds to open."""
     _, sealed = snapshot_from_bytes(folder.site.vault.get(snapshot_name(WRITER, 2)), "it")
     header, end, rest = sealed.partition(b"\n---")
     stanza = b"\n-> X25519 %s\n%s" % (b"A" * 43, b"A" * 43)

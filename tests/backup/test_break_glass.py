@@ -1,4 +1,4 @@
-"""The restore of last resort: from FORMAT.md alone, equal to the reader's, and never a guess."""
+"""The break-glass reader, from FORMAT.md alone, equals the package's."""
 
 import ast
 import os
@@ -184,7 +184,7 @@ def test_paths_longer_than_the_limit_are_restored(
 
 
 def walked(top: Path) -> list[tuple[object, ...]]:
-    """A tree of any depth, gone through by open folders: what there is, and how it is."""
+    """Walk a tree of any depth by open folders; return paths and attributes."""
     found: list[tuple[object, ...]] = []
     for _, folders, names, folder in os.fwalk(top):
         status = os.fstat(folder)

@@ -1,4 +1,4 @@
-"""The restore of last resort from a real bucket: the first version of each object, no other."""
+"""The break-glass reader on a real bucket: first versions only."""
 
 from pathlib import Path
 

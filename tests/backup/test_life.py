@@ -1,6 +1,6 @@
-"""The life of a repository: nights, deaths, losses and the keeper in any order, and every point.
+"""The life of a repository: nights, deaths, losses, retention, any order.
 
-What else is tested one by one happens here one after the other, as it does in years.
+The behaviours that other tests check alone happen here in sequence, as they do over years.
 """
 
 import shutil
@@ -39,7 +39,7 @@ RULES = RetentionRules(
 
 
 class MortalVault(KeptVault):
-    """A vault before which a process dies: at a put or a removal, or right after it."""
+    """A vault with a process that dies at a put or removal, or after it."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -232,7 +232,7 @@ class Life(RuleBasedStateMachine):
         return self.kept.site.back_up(self.kept.source, set_name=set_name)
 
     def _made(self, set_name: str) -> None:
-        """Note what the points that are new hold; a point is there whole or not at all."""
+        """Record the content of new points; a point exists whole or not at all."""
         now = describe(self.kept.source)
         for point in self.kept.site.repository().points():
             if point.name not in self.kept.trees:

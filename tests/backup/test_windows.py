@@ -1,4 +1,4 @@
-"""Files larger than a window, of every mixture of what compresses and what does not."""
+"""Files larger than a window, compressible and incompressible in turn."""
 
 import random
 from pathlib import Path

@@ -25,12 +25,12 @@ def alice(house: House) -> str:
 
 @pytest.fixture(scope="session")
 def openldap_account(slapd_server: Slapd) -> LdapServer:
-    """Give the connector its account in OpenLDAP and its rights, as the page writes them."""
+    """Create the connector's account in OpenLDAP, as the page says."""
     return with_account(slapd_server)
 
 
 def with_account(slapd: Slapd) -> LdapServer:
-    """Do what the page tells an administrator of OpenLDAP to do, and say how it is reached then."""
+    """Apply the page's set-up of OpenLDAP; return the connector's settings."""
     account = block("openldap", "the connector's account").replace("…", "of-the-connector")
     slapd.apply(account)
     for words in ("And its rights", "For `monitor`", "For `accounts.rotate`"):

@@ -1,4 +1,4 @@
-"""Connectors as a test builds them: from settings, with secrets written in plain text."""
+"""Connectors built from settings, with secrets in plain text."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,7 +22,10 @@ def connect(
     new_secrets: NewPasswords | None = None,
     **values: Any,
 ) -> C:
-    """Build a connector; `values` are its settings but for `kind`, secrets in plain text."""
+    """Build a connector from its settings without `kind`.
+
+    Secrets are in plain text.
+    """
     made = connector.func if isinstance(connector, partial) else connector
     kind = get_type_hints(made.__init__)["settings"]
     return connector(name, settings_of(kind, **values), context(clock, new_secrets))

@@ -1,7 +1,8 @@
-"""The suite that every connector passes: subclass `ConnectorContract` beside a fixture `house`.
+"""Contract of every connector: subclass `ConnectorContract`.
 
-A `House` is one real (or twin) directory with a connector on it, and the ways around the connector:
-the tests add accounts, look and sign in past it, so that it cannot vouch for itself.
+A `House` (fixture `house`) is one real or fake directory with a connector, and other ways to
+reach the directory. The tests add accounts, read them and sign in without the connector, so that
+it cannot confirm its own work.
 """
 
 import uuid
@@ -58,10 +59,10 @@ class House(ABC):
 
     @abstractmethod
     def sign_in(self, name: str) -> bool:
-        """Try the holder's own credential; a directory without sign-in tells whether it would."""
+        """Try the holder's credential; without sign-in, read if it would work."""
 
     def give_factor(self, name: str) -> None:
-        """Enrol a second factor as the holder would; only where the directory knows of such."""
+        """Enrol a second factor as the holder would, where that is possible."""
         raise NotImplementedError
 
     def let_sign_in(self, name: str) -> None:
@@ -89,7 +90,7 @@ class House(ABC):
 
 
 class ConnectorContract:
-    """Promises of `standfast.adapters.accounts`, tested on the directory of fixture `house`."""
+    """Promises of `standfast.adapters.accounts`, tested on `house`."""
 
     @pytest.fixture
     def leaver(self, house: House) -> str:

@@ -1,9 +1,9 @@
-"""A provider that is known by its published description, imitated over real HTTP on loopback.
+"""Providers imitated from their published descriptions, over HTTP.
 
-Every request must be one that the description has: method, address, query and body; and every
-answer of the imitation is held to it too, so that it cannot drift into what suits the connector.
-The descriptions are cut out of what the providers publish, in `contracts/`, each with its source
-and its licence.
+Every request must match the description: method, address, query and body. Every answer of the
+imitation must match it too, so that the imitation cannot drift towards the connector. The
+descriptions are extracts of what the providers publish, in `contracts/`, each with its source and
+its licence.
 """
 
 import json
@@ -134,7 +134,7 @@ class Provider(ABC):
         return {}
 
     def give_token(self, path: str, form: dict[str, str]) -> dict[str, Any] | None:
-        """Answer at the token end point; None when the path is none, or the client is not known."""
+        """Answer at the token end point; None for another path or client."""
         return None
 
     def count(self, method: str) -> int:
@@ -152,7 +152,7 @@ class Provider(ABC):
 
 @contextmanager
 def serving(provider: Provider) -> Iterator[None]:
-    """Run the provider in a thread; fail when it was asked for what is not described."""
+    """Run the provider in a thread; fail on a request that is not described."""
     description = Description(provider.contract)
 
     class Handler(Answering):

@@ -35,7 +35,7 @@ class RelayedHouse(House):
 
     @abstractmethod
     def through(self, port: int, seconds: float) -> Connector:
-        """Give a connector to what is behind this loopback port: one account a call, one call."""
+        """Connect through a loopback port, one account and one call at a time."""
 
     @abstractmethod
     def lie(self, relay: Relay) -> None:
@@ -52,7 +52,10 @@ def lock(house: RelayedHouse, connector: Connector, name: str) -> Result:
 
 
 def wait_for(connector: Connector, name: str) -> None:
-    """Look until it answers: some drivers take longer to load than a hurried call waits."""
+    """Read until the directory answers.
+
+    Some drivers take longer to load than a connector with a short time-out waits.
+    """
 
     def answers() -> bool:
         try:
@@ -247,7 +250,7 @@ class BusyContract:
 
 
 class BusyLdapContract:
-    """For LDAP: a directory that answers a change with "busy" or "unavailable"."""
+    """Contract for LDAP directories that answer busy or unavailable."""
 
     @pytest.mark.parametrize("code", [51, 52], ids=["busy", "unavailable"])
     def test_busy_directory_is_never_done(self, house: RelayedHouse, alice: str, code: int) -> None:
@@ -278,7 +281,7 @@ def at_port(url: str, port: int) -> str:
 
 
 def hurried(seconds: float) -> dict[str, Any]:
-    """Return the settings of a directory that is asked for one call at a time, and hurriedly."""
+    """Return settings with one call at a time and short time-outs."""
     return {"workers": 1, "timeout_seconds": seconds}
 
 

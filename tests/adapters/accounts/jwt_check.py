@@ -1,4 +1,4 @@
-"""Reading a JWT by another implementation than ours, and the key that the tests sign with."""
+"""JWTs read by another implementation, and the key of the tests."""
 
 from functools import cache
 from typing import Any
@@ -25,7 +25,7 @@ def private_pem() -> str:
 
 
 def claims_of(token: str, audience: str) -> dict[str, Any] | None:
-    """Verify signature, life and audience; None when one of them does not hold."""
+    """Verify signature, life and audience; return None if one is wrong."""
     public = key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
         read = jwt.decode(token, RSAKey.import_key(public), algorithms=["RS256"])

@@ -1,7 +1,7 @@
-"""The rights that docs/accounts.md gives a connector, as the tests carry them out.
+"""The rights of docs/accounts.md, applied by the tests.
 
-A block of a kind's section is named by words of the line before it, so that what an administrator
-copies is what is tested.
+A block of a kind's section is named by words of the line before it, so the tests apply exactly
+the text that an administrator copies.
 """
 
 import re
@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[3] / "docs/accounts.md"
 
 
 def block(kind: str, before: str) -> str:
-    """Give the code block of this kind's section that stands below a line with these words."""
+    """Return the code block of this section that follows these words."""
     sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)
     (section,) = [part for part in sections if part.split("\n", 1)[0] == kind]
     found = re.findall(

@@ -70,7 +70,7 @@ class Exchange:
         self._handler.close_connection = True
 
     def drip_headers(self) -> None:
-        """Send a header line now and then, each well within any single read's time-out."""
+        """Send header lines slowly, each within the time-out of one read."""
         self._drip(b"HTTP/1.1 200 OK\r\n", b"X-Patience: please\r\n")
 
     def drip_body(self) -> None:

@@ -1,4 +1,4 @@
-"""The SCIM connector on a scripted directory that holds alice, and what tests ask of the two."""
+"""The SCIM connector on a scripted directory that holds alice."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

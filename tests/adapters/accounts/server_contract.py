@@ -107,7 +107,7 @@ class FullContract:
 
 @dataclass(frozen=True, kw_only=True)
 class Secured:
-    """A server with TLS under a private authority, and one that offers none, each for a relay."""
+    """A server with TLS and one without, each behind a relay."""
 
     connect: Callable[..., Connector]  # host, port; tls=…, ca_file=…
     target: Path | int

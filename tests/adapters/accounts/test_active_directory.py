@@ -1,4 +1,4 @@
-"""The Active Directory connector on a real domain (Samba), with the rights of docs/accounts.md."""
+"""The Active Directory connector on Samba, with the documented rights."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ def server(samba_server: Samba) -> LdapServer:
 
 
 def passwords_set(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Give the list that every password goes into which a connector sets from now on."""
+    """Record every password that a connector sets from now on."""
     sets: list[bytes] = []
     replaced = LdapConnection.replace
 
@@ -63,7 +63,7 @@ def passwords_set(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def octets(value: bytes) -> bytes:
-    """Write a value as it stands in a request: a tag, its length, and what it is."""
+    """Encode a value for a request: tag, length, bytes."""
     return bytes([0x04, len(value)]) + value
 
 

@@ -1,4 +1,4 @@
-"""The Amazon Connect connector on an imitation that validates by the SDK's own description."""
+"""The Amazon Connect connector on a fake, checked by the SDK."""
 
 import json
 import uuid
@@ -95,7 +95,10 @@ class ConnectHouse(HttpHouse):
 
 @pytest.fixture(scope="module")
 def agents() -> Iterator[ConnectHouse]:
-    """One for all: the SDK takes long to read its description, and each test has its own users."""
+    """One imitation for all tests; each test has its own users.
+
+    The SDK takes long to read its description.
+    """
     with running_amazon_connect() as instance:
         house = ConnectHouse(instance)
         yield house
@@ -110,7 +113,10 @@ def house(agents: ConnectHouse) -> ConnectHouse:
 
 @pytest.fixture
 def throttled(house: ConnectHouse) -> Iterator[ConnectHouse]:
-    """With Connect's limit held: elsewhere a clock that stands still would only be in the way."""
+    """The imitation with Connect's limit of requests.
+
+    Other tests have no limit, because their clock does not move.
+    """
     house.instance.clock.sleep(60.0)
     house.instance.is_throttling = True
     yield house

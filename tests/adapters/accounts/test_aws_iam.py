@@ -1,4 +1,4 @@
-"""The AWS IAM connector on moto, which enforces policies but ignores their conditions."""
+"""The AWS IAM connector on moto, which ignores conditions of policies."""
 
 import json
 import uuid
@@ -138,7 +138,10 @@ class IamHouse(HttpHouse):
 
 @pytest.fixture(scope="module")
 def iam_house(moto_server: Moto) -> Iterator[IamHouse]:
-    """One for all: the SDK takes long to make a client, and every test has users of its own."""
+    """One connector for all tests; each test has its own users.
+
+    The SDK takes long to make a client.
+    """
     house = IamHouse(moto_server)
     yield house
     house.connector.close()

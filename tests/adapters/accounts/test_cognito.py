@@ -1,4 +1,4 @@
-"""The Amazon Cognito connector on moto: passwords, access tokens and refresh tokens."""
+"""The Cognito connector on moto: passwords, access and refresh tokens."""
 
 import json
 import uuid
@@ -146,7 +146,10 @@ class CognitoHouse(HttpHouse):
 
 @pytest.fixture(scope="module")
 def pool(moto_server: Moto) -> Iterator[CognitoHouse]:
-    """One for all: the SDK takes long to make a client, and every test has users of its own."""
+    """One user pool for all tests; each test has its own users.
+
+    The SDK takes long to make a client.
+    """
     house = CognitoHouse(moto_server)
     yield house
     house.connector.close()

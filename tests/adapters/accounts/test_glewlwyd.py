@@ -1,4 +1,4 @@
-"""The Glewlwyd connector on a real Glewlwyd: passwords, browser sessions, refresh tokens."""
+"""The Glewlwyd connector on a real server: passwords, sessions, tokens."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The Google Workspace connector against Google's discovery document of the Directory API."""
+"""The Google Workspace connector against Google's discovery document."""
 
 import json
 import uuid

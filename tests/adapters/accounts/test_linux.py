@@ -1,4 +1,4 @@
-"""The Linux connector on a real host with sshd and sudo, set up as docs/accounts.md says."""
+"""The Linux connector on a real host with sshd and sudo."""
 
 import subprocess
 import uuid
@@ -56,7 +56,7 @@ _APART_AS = _AS.replace(" sh -c", " unshare --user sh -c")  # as a container wit
 
 @contextmanager
 def standing_by(host: LinuxHost, script: str, *words: str) -> Iterator[None]:
-    """Run a script on the host, from when it says that it is ready until the end of the block."""
+    """Run a script on the host from its ready line to the end of the block."""
     process = subprocess.Popen(
         host.words("sh", "-euc", script, "sh", *words),
         stdin=subprocess.PIPE,
@@ -263,7 +263,7 @@ def test_later_expiry_date_is_kept(house: LinuxHouse, alice: str, set_to: str) -
 
 
 def test_hanging_home_prevents_no_lock_or_undo(house: LinuxHouse, alice: str) -> None:
-    """As one on a file server that is away: whatever looks at it waits for ever."""
+    """A home on a file server that does not answer blocks every access."""
     bob = f"bob-{uuid.uuid4().hex[:8]}"
     house.add(bob)
     before = house.observe(alice)
@@ -344,7 +344,7 @@ def test_recreated_account_with_same_uid_is_refused(
 
 
 def test_undo_restores_the_locked_name(house: LinuxHouse, alice: str) -> None:
-    """As `toor` is to root: another name in /etc/passwd, with a password of its own."""
+    """`toor` is another name of root, with its own password."""
     other = f"also-{uuid.uuid4().hex[:8]}"
     uid, home = house.observe(alice).prior["uid"], f"/home/{alice}"
     house.host.run("useradd", "-M", "-N", "-o", "-u", str(uid), "-d", home, other)
@@ -378,7 +378,7 @@ def test_other_program_version_is_named() -> None:
 def test_the_connectors_account_can_do_nothing_else(
     house: LinuxHouse, command: tuple[str, ...]
 ) -> None:
-    """Its key runs the one program whatever it asks for, and sudo lets it run no other."""
+    """The key runs one program, and sudo permits no other."""
     asked = subprocess.run(
         [*command, "cat", "/etc/shadow"], input=b"", capture_output=True, check=False
     )

@@ -12,7 +12,7 @@ from tests.adapters.accounts.contract import order
 
 
 def stub(answers: str) -> LinuxConnector:
-    """Give a connector to a program that greets, and then does as the shell words say."""
+    """Connect to a program that greets and then runs the shell words."""
     command = ("sh", "-c", f"echo standfast-accounts 2; {answers}")
     return connect(LinuxConnector, command=command, batch=20, workers=2, timeout_seconds=0.5)
 

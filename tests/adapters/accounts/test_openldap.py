@@ -1,4 +1,4 @@
-"""The OpenLDAP connector on a real server, by an account with the rights of docs/accounts.md."""
+"""The OpenLDAP connector on a real server, with the documented rights."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""docs/accounts.md describes each kind of directory as its connector behaves."""
+"""Sections of docs/accounts.md, compared with the connectors."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""The Redis connector on a real server, through a user with the rights of docs/accounts.md."""
+"""The Redis connector on a real server, with the documented rights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The connector's own account reads a list of staff from OpenLDAP once it has the right for it."""
+"""A staff list read from OpenLDAP with the connector's own account."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Audiences from real PostgreSQL and MariaDB servers, by roles that may only read."""
+"""Audiences from real PostgreSQL and MariaDB servers, by read-only roles."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

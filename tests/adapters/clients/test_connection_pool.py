@@ -1,4 +1,4 @@
-"""A call over a connection that stays open: what its bound and its broken ends mean."""
+"""Calls over a kept connection: time limits and broken connections."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -59,7 +59,7 @@ def pages_of(custody: Custody, token: str = "token-1") -> list[Any]:
 
 
 class PagedContract(SealedContract):
-    """Subclass it with a `provider` that has pages, and a `build` of its source."""
+    """Contract of a source with pages: needs a `provider` and a `build`."""
 
     @pytest.fixture
     @abstractmethod

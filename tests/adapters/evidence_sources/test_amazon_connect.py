@@ -1,4 +1,4 @@
-"""Contact records as evidence, from an imitation that the SDK's description checks."""
+"""Amazon Connect contact records as evidence, from a checked imitation."""
 
 from collections.abc import Iterator
 from dataclasses import replace

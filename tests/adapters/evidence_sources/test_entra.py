@@ -1,4 +1,4 @@
-"""Entra ID's sign-ins and audits as evidence, against Graph's published metadata."""
+"""Entra ID sign-ins and audits as evidence, against Graph's metadata."""
 
 import re
 from datetime import timedelta

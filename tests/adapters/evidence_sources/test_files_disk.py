@@ -1,4 +1,4 @@
-"""Freezing and custody, killed at every disk operation, or the power cut there."""
+"""Freezing of evidence, killed or without power at each disk operation."""
 
 import shutil
 from pathlib import Path
@@ -44,7 +44,7 @@ def anew(folder: Path) -> None:
 
 
 class _Freezing:
-    """Two logs that are frozen, each time anew; a file says that it was reported."""
+    """Two logs, frozen again in each run, and a file for the report."""
 
     def __init__(self, folder: Path) -> None:
         logs = folder / "log"

@@ -1,4 +1,4 @@
-"""Google's activity reports as evidence, against Google's discovery document."""
+"""Google activity reports as evidence, against the discovery document."""
 
 from datetime import timedelta
 from typing import Any

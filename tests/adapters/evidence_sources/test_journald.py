@@ -1,4 +1,4 @@
-"""The journal as evidence: journal files that systemd-journal-remote writes."""
+"""The journal as evidence: files written by systemd-journal-remote."""
 
 import struct
 import subprocess

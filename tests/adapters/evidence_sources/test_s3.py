@@ -1,4 +1,4 @@
-"""Objects of a real bucket as evidence: SeaweedFS, and a proxy with faults before it."""
+"""Objects of a real bucket as evidence, through a proxy with faults."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Each kind of directory in the configuration becomes its connector, as it was written there."""
+"""Each kind of directory in the configuration builds its connector."""
 
 import pkgutil
 import subprocess

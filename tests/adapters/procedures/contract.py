@@ -1,7 +1,7 @@
-"""The suite that every procedure passes: subclass `ProcedureContract` and give it a `yard`.
+"""Contract of every procedure: subclass `ProcedureContract`.
 
-A `Yard` is one procedure with the parameter `host`, over something real that can be looked at past
-the procedure.
+A `Yard` (fixture `yard`) is one procedure with the parameter `host`, over a real system whose
+state the tests read without the procedure.
 """
 
 import uuid

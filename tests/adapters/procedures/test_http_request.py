@@ -87,7 +87,7 @@ def there() -> Iterator[Firewall]:
 
 
 def isolating(url: str, *, unchecked: Mapping[str, Any] | None = None, **others: Any) -> Request:
-    """Build a request; `unchecked` are settings that the configuration would refuse."""
+    """Build a request; `unchecked` settings skip the configuration's checks."""
     place = f"{url}/hosts/{{host}}"
     settings: dict[str, Any] = {
         "method": "PUT",

@@ -10,7 +10,7 @@ from tests.adapters.settings import reveal
 
 
 def context(clock: Now = lambda: datetime.now(UTC), **organisation: Any) -> SenderContext:
-    """Return a context; `organisation` are settings of `[organisation]`, unchecked."""
+    """Return a context; `organisation` settings are not checked."""
     example = OrganisationConfig(name="Example & Sons", contact_line="020 7946 0000")
     return SenderContext(
         organisation=example.model_copy(update=organisation), reveal=reveal, clock=clock

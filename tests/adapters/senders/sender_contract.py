@@ -22,7 +22,7 @@ def message(number: int = 1, **changes: str) -> Message:
 
 
 class SenderContract:
-    """Subclass it, give a `sender`, and say what arrived and how a person is turned away."""
+    """Contract of a sender: needs a `sender`, its arrivals and a rejection."""
 
     @pytest.fixture
     def sender(self) -> Sender:

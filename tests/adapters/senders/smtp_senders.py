@@ -25,7 +25,7 @@ def sender_for(
     unchecked: Mapping[str, str] | None = None,
     **checked: Any,
 ) -> SmtpSender:
-    """Build a sender; `unchecked` are settings that the configuration would refuse."""
+    """Build a sender; `unchecked` settings skip the configuration's checks."""
     values: dict[str, Any] = {
         "host": server.host,
         "port": server.port,

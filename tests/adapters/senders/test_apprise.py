@@ -1,4 +1,4 @@
-"""Staff are told in a place that apprise reaches; here one that takes JSON, on loopback."""
+"""Staff notified through apprise, here by JSON over HTTP on loopback."""
 
 import json
 import logging

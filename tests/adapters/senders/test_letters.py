@@ -1,4 +1,4 @@
-"""Letters to print: one a page, in its reader's window, private, and posted by people only."""
+"""Letters to print: one a page, in the reader's window, private."""
 
 import csv
 import stat

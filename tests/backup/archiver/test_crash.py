@@ -1,4 +1,4 @@
-"""A crash at any write: earlier points stay whole, and the next run completes."""
+"""A crash at any write: earlier points stay whole, the next run completes."""
 
 import sqlite3
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""A dump larger than its backup may be: never held whole, neither in memory nor on a disk."""
+"""A dump larger than the limit of its backup, never held whole."""
 
 import hashlib
 import json

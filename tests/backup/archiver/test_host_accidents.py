@@ -31,7 +31,7 @@ Tree = dict[bytes, tuple[object, ...]]
 
 @dataclass
 class SameChance:
-    """Random numbers as a machine draws them that goes on from the same moment twice."""
+    """Random numbers of a machine that continues twice from one moment."""
 
     drawn: list[bytes] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -87,7 +87,7 @@ def changed(source: Path, night: str) -> Tree:
 
 
 def check(site: Site, trees: dict[int, Tree], out: Path) -> None:
-    """Every point restores as its source was; no signature, hash or byte is wrong."""
+    """Each point restores as its source was, and all bytes verify."""
     for sequence, tree in trees.items():
         to = out / str(sequence)
         assert site.restore(f"{WRITER}/{sequence}", to).problems == ()
@@ -97,7 +97,7 @@ def check(site: Site, trees: dict[int, Tree], out: Path) -> None:
 
 
 def keys_of_packs(site: Site) -> list[tuple[bytes, bytes]]:
-    """The key that each pack wraps, and the one that its segments are encrypted with."""
+    """Return the keys wrapped in each pack, and the keys of its segments."""
     record = key_from_bytes(
         site.keys.get(f"k/{DOMAIN}/0000000000/0000000000"), site.host.owner, "the key record"
     )

@@ -1,4 +1,4 @@
-"""A first backup is read by a process of its own: what it finds is what is found here."""
+"""A first backup with a worker reader finds what one process finds."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ class ReadHere(FilesSource):
 
 
 class Meddled(FilesSource):
-    """Files, and something that happens where they are walked, as each path is found."""
+    """Files that change while they are walked, as each path is found."""
 
     def __init__(self, name: str, path: Path, meddle: Callable[[bytes], list[Unread]]) -> None:
         super().__init__(name, path)

@@ -31,7 +31,7 @@ from tests.backup.trees import KIB, describe, noise
 
 
 class HookedVault(KeptVault):
-    """Something happens in the vault while a run is under way: before the put of such a name."""
+    """A vault that runs a hook before the put of a given name."""
 
     def __init__(self, clock: Clock, lock: ObjectLock | None = None) -> None:
         super().__init__(clock, lock)

@@ -1,4 +1,4 @@
-"""Faults while a backup runs: the run goes on or fails clearly, and the next one is whole."""
+"""Faults during a backup: the run fails clearly, the next one is whole."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ from tests.servers import refused_to_root
 
 
 class FaultyStore(MemoryStore):
-    """Fails at the operations with the given numbers; a fault may strike after the act."""
+    """A store that fails at given operations, before or after the act."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class FaultyStore(MemoryStore):
 
 
 class ContradictingStore(MemoryStore):
-    """Says of the packs that it is given that it has them already, and has them not."""
+    """A store that reports packs as present, and does not store them."""
 
     is_contradicting = True
 

@@ -73,7 +73,7 @@ class Pack:
 
 
 class Glass:
-    """The last resort with the repository in folders, opened at the last point."""
+    """The break-glass reader on a repository in folders, at the last point."""
 
     def __init__(self, whole: Whole, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -113,7 +113,7 @@ def opened(whole: Whole) -> tuple[Repository, Body, BlobReader]:
 
 
 def packs_of(whole: Whole) -> Iterator[Pack]:
-    """Those that the last point needs: of pages, of a small file, of a large one."""
+    """Return the packs of the last point: pages, a small file, a large file."""
     repository, body, reader = opened(whole)
     point = repository.resolve("desk-1/3")
     refs = [body.root, *(ref for one in repository.entries(point) for ref in one.blobs)]
@@ -124,7 +124,7 @@ def packs_of(whole: Whole) -> Iterator[Pack]:
 
 
 def spoilt_packs(pack: Pack) -> Iterator[tuple[bytes, int | None]]:
-    """Damaged copies, and the segment that is hit; None where nothing of it may open."""
+    """Damaged copies with the damaged segment, or None where none may open."""
     data = pack.data
     parsed = 162 + int.from_bytes(data[160:162], "big") + 2
     header = [
@@ -296,7 +296,10 @@ def test_break_glass_opens_no_wrong_key_from_record(whole: Whole, glass: Glass) 
 
 @pytest.mark.parametrize("kind", ["snapshot", "key"])
 def test_the_last_resort_believes_no_damaged_record(whole: Whole, glass: Glass, kind: str) -> None:
-    """The signature over what is encrypted; the package's stands in `test_corruption`."""
+    """The signature over the ciphertext fails in the break-glass reader.
+
+    `test_corruption` tests the package's reader.
+    """
     name = LAST if kind == "snapshot" else KEY
     data = whole.get(name)
     assert glass.attempt(glass.tool.record, kind, name) is not None

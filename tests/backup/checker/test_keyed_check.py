@@ -158,7 +158,7 @@ def test_page_of_another_depth_is_found(
 def test_references_with_another_meaning_are_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Each of its references was checked in the point before, by the key of that one."""
+    """The check of the point before used each reference with its own key."""
     site.back_up(source)
 
     def by_another_key(body: Body, recipient: str) -> bytes:
@@ -180,7 +180,7 @@ def test_references_with_another_meaning_are_found(
 def test_content_with_another_meaning_is_found(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    """Its pages are right, and what they refer to was right in the point before, by its key."""
+    """The pages are right; the content was right in the point before."""
     most_refs(monkeypatch, most)
     source = tmp_path / "source"
     source.mkdir()

@@ -27,7 +27,7 @@ EACH = ObjectLock(mode="COMPLIANCE", days=LOCK_DAYS)
 
 
 def stored_by(bucket: Bucket, folder: Path, **more: Any) -> Site:
-    """A repository in the bucket, its root record by the owner, one point by the writer."""
+    """A repository in the bucket: the owner's root record, one point."""
     site = new_site(folder / "site", open_s3(options(bucket, bucket.key("owner"), **more)))
     site.vault = open_s3(options(bucket, bucket.key("writer"), **more))
     site.back_up(plain_tree(folder / "source"))
@@ -114,7 +114,10 @@ def test_compromised_host_with_shipped_policy_chooses_no_lock(
 
 @pytest.fixture
 def each(seaweedfs_server: SeaweedFs, tmp_path: Path) -> tuple[Bucket, Site]:
-    """A bucket without a default lock, where the host locks what it puts: so it may do so."""
+    """Each bucket without a default lock, in which the host locks its objects.
+
+    The host has the right to do so.
+    """
     bucket = seaweedfs_server.bucket(mode=None)
     vault = open_s3(options(bucket, bucket.admin, lock_each=EACH))
     site = new_site(tmp_path / "site", vault)

@@ -1,4 +1,4 @@
-"""A pack that cannot be relied on is one finding, with the points it touches; junk is counted."""
+"""A lost pack is one finding with its points; junk is counted."""
 
 import hashlib
 import json
@@ -218,7 +218,7 @@ class Keeping:
 
 @pytest.fixture
 def kept(site: Site, source: Path) -> tuple[Site, set[str]]:
-    """Three nights of which the first has a pack that no later one needs; and that pack."""
+    """Three nights, and a pack of the first that no later one needs."""
     (source / "gone").write_bytes(noise(300 * KIB, 7))
     nights(site, source, 1)
     (source / "gone").unlink()
@@ -363,7 +363,7 @@ def test_replaced_newest_keep_record_is_named_by_snapshot(
 
 
 class FloodedStore(MemoryStore):
-    """A store into which somebody put more objects than anyone wants to hold in memory."""
+    """A store with more objects than should be held in memory."""
 
     def __init__(self, honest: TamperedStore, prefix: str, count: int) -> None:
         super().__init__()

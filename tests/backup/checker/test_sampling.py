@@ -87,7 +87,7 @@ def test_drawing_uses_system_randomness_for_any_size() -> None:
 
 
 def with_damage(folder: Path) -> tuple[Site, bytes]:
-    """A repository in which one pack of several is damaged; and a file that lies in it."""
+    """A repository with one damaged pack of several, and a file in that pack."""
     site = new_site(folder / "site", TamperedStore())
     source = folder / "source"
     source.mkdir()
@@ -155,7 +155,10 @@ def test_sample_finds_damage_as_often_as_calculated(tmp_path: Path) -> None:
 def test_each_byte_of_each_point_can_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_mask: int, most: int
 ) -> None:
-    """Or a sample that never reaches the last point would still state its confidence."""
+    """The sample must reach the last point.
+
+    Otherwise it would still state its confidence.
+    """
     monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", cut_mask)
     most_refs(monkeypatch, most)
     site, _ = with_damage(tmp_path)

@@ -1,4 +1,4 @@
-"""The formats: what is written is read back, and nothing that is read makes a parser stumble."""
+"""Formats: written records are read back; hostile bytes are refused."""
 
 import json
 import re

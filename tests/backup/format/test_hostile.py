@@ -163,7 +163,7 @@ def places_in(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 @st.composite
 def nonsense(draw: st.DrawFn) -> tuple[str, Any]:
-    """The JSON of a valid object with some values, fields or items changed for others."""
+    """Return valid JSON with some values, fields or items changed."""
     kind, whole = draw(st.sampled_from([one for one in VALID if one[0] in SIGNERS]))
     line = whole if kind in ("leaf", "node", "list") else whole.partition(b"\n")[0]
     value = SEALED_BODY if kind == "sealed" else json.loads(line)

@@ -1,4 +1,4 @@
-"""Root records that stand where they do not belong, and what stands beside them."""
+"""Root records at a wrong place, and foreign objects next to them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ def test_writer_is_removed_only_without_valid_grant(site: Site) -> None:
 
 
 def test_host_without_domain_grant_backs_up_nothing(tmp_path: Path) -> None:
-    """Its points would be believed by nobody, and the night would have ended well."""
+    """No reader would trust its points, and the night would look successful."""
     owned = owned_site(tmp_path / "site")
     add_domain(owned.office, name="hr")
     before = owned.vault.names()

@@ -1,7 +1,8 @@
-"""The published test vectors, run over both readers: what is valid is read, the rest is refused.
+"""The published test vectors, read by both readers.
 
-- The reader must name the failure that the vector expects.  The last resort need not: it is lenient
-  where a signature or a keyed hash already says whose bytes they are, and refuses all the rest.
+- The package's reader must report the failure that the vector expects. The break-glass reader need
+  not: it is lenient where a signature or a keyed hash already proves the origin of the bytes, and
+  refuses all other faults.
 """
 
 import base64
@@ -121,7 +122,7 @@ def object_bytes(file: Vector, vector: Vector) -> bytes:
 
 
 def stores(file: Vector, vector: Vector) -> tuple[MemoryStore, MemoryStore]:
-    """The two stores with the object in its place, among those that it stands on."""
+    """Return both stores with the object in its place, and its dependencies."""
     vault, keys = MemoryStore(), MemoryStore()
     for name, data in {**file["objects"], **vector.get("beside", {})}.items():
         if name != vector["at"]:

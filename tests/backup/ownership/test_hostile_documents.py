@@ -1,10 +1,10 @@
-"""Files that people hand in: whatever became of them, only a declared error comes out.
+"""Hostile documents: only declared errors are raised.
 
-- Keys, papers of an erasure and of a challenge, an owner's unfinished deed, the journal of a
-  restore: each is made as the program makes it, and then spoilt.
-- Bytes are flipped, cut, doubled and put in; JSON gets values of other types, numbers of thousands
-  of digits, texts that nothing may be called, and lists in lists in lists.
-- What is signed is signed again, so that what stands behind the signature is reached.
+- Keys, documents of an erasure and of a challenge, an owner's unfinished operation, the journal of
+  a restore: each is made by the program and then damaged.
+- Bytes are flipped, cut, doubled and inserted. JSON gets values of other types, numbers of
+  thousands of digits, texts that are invalid names, and deeply nested lists.
+- Signed documents are signed again, so that the code after the signature check is reached.
 """
 
 import json
@@ -96,7 +96,7 @@ STRANGE = (
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Paper:
-    """A file as the program makes it, what reads it, and how it is made of another JSON."""
+    """A document of the program, its reader, and its writer from JSON."""
 
     data: bytes
     read: Callable[[bytes], object]
@@ -152,7 +152,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
         decrypt_challenges([one], LEES, kind=ORDER, text=told.text)
 
     def erased(data: bytes) -> None:
-        """With the word of one custodian of two, so it is refused however right that is."""
+        """Consent of one custodian of two: refused even if it is valid."""
         one = read_attestation(data, "attestation")
         whole = read_order(order, "order")
         certificate = folder / "certificate.json"
@@ -297,7 +297,7 @@ def test_json_of_other_values_raises_declared_errors(
 def test_truncated_encrypted_file_precedes_the_passphrase(
     papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
 ) -> None:
-    """To try one takes a second or more on purpose, so it is not done for every cut."""
+    """A try takes a second or more on purpose, so not every cut is tried."""
     locked = pyrage.passphrase.encrypt(papers["identity"].data, "word")
     path = tmp_path / "locked"
     for length in range(21, locked.index(b"\n---") + 40):

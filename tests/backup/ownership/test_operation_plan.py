@@ -1,4 +1,4 @@
-"""A deed of the owner, cut off where it writes files, met by another owner, or spoilt."""
+"""An owner operation, cut off at its files, met by another, or damaged."""
 
 import errno
 import os
@@ -48,7 +48,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 def dying_at(
     number: int, *, after: bool, files: list[Path], write: Callable[[Path, bytes], None]
 ) -> Callable[[Path, bytes], None]:
-    """Wrap a writer of files so that it ends the process at the file with the given number."""
+    """Wrap a file writer so that the process ends at the file with a number."""
 
     def dying(path: Path, data: bytes) -> None:
         files.append(path)
@@ -98,7 +98,7 @@ def test_operation_interrupted_at_any_file_is_completed(
 def test_unwritable_output_allows_another_path(
     owned: OwnedSite, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """Else the owner could do nothing more: the deed that cannot end would come before all."""
+    """An operation that cannot end would block every later one."""
     place = owned.folder / ("custodian.txt" if why == "no folder" else "stick") / "two"
     link, fsync = os.link, os.fsync
 
@@ -147,7 +147,7 @@ def test_store_with_delayed_listing_is_tried_again(
 
 
 def test_simultaneous_owners_do_not_overwrite_each_other(owned: OwnedSite) -> None:
-    """The key was copied, and both copies are used: one of them has to look again."""
+    """The key was copied and both copies are used: one must look again."""
     second = owned.folder / "copy"
     second.mkdir()
     shutil.copy(owned.folder / "owner.json", second)

@@ -26,7 +26,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 
 def restores(site: OwnedSite, identity: Identity, point: str, source: Path, out: Path) -> bool:
-    """Restore a point with an identity and compare it; False when the identity opens nothing."""
+    """Restore a point and compare it; False if the identity opens nothing."""
     try:
         repository = Repository.open(site.vault, site.keys, identity)
         result = repository.restore(repository.resolve(point), out)

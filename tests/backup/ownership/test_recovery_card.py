@@ -92,7 +92,7 @@ def test_texts_of_people_are_escaped_on_the_page(owned: OwnedSite) -> None:
 
 
 def test_following_the_card_restores(owned: OwnedSite, tmp_path: Path) -> None:
-    """Its steps, typed as they stand there; what pip would install is linked from here."""
+    """Types the steps as printed; packages are linked, not downloaded."""
     vault, keys = DirectoryStore(tmp_path / "VAULT"), DirectoryStore(tmp_path / "KEYS")
     for store, folder in ((owned.vault, vault), (owned.keys, keys)):
         for name in store.names():

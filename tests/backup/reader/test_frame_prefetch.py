@@ -1,4 +1,4 @@
-"""Reading ahead: what is read together, in which order it comes, and how much of it at a time."""
+"""Read-ahead of frames: what is read together, in which order, how much."""
 
 import threading
 from collections import Counter
@@ -25,7 +25,7 @@ MIB = 1024 * KIB
 
 
 class Packs:
-    """Stands in for a `BlobReader`: tells what it was asked for, and answers with it."""
+    """A fake `BlobReader` that records its requests."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Looking into points: lists, searches, comparisons, and how little of a point they read."""
+"""Lists, searches and comparisons of points, and how little they read."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ class CountingStore(MemoryStore):
 
 
 class ManyPaths(Source):
-    """A source of very many small things, one of which changes from night to night."""
+    """A source of very many small files, one of which changes each night."""
 
     kind = "many"
 

@@ -212,7 +212,10 @@ def many_large(site: OwnedSite, count: int) -> None:
 def test_snapshot_needs_few_times_its_bytes_in_memory(
     owned: OwnedSite, at: bytes, item: bytes, times: int
 ) -> None:
-    """As many as fit into the largest took 1.7 GB, and the keeper holds all of a host's points."""
+    """Memory for a snapshot is limited to a few times its size.
+
+    The largest one took 1.7 GB, and the keeper holds all points of a host.
+    """
     count = 50_000
     items = (item % number if b"%d" in item else item for number in range(1, count + 1))
     data = signed(owned, sequence=count + 2, previous=None)

@@ -67,7 +67,7 @@ def vault_of(site: Site) -> TamperedStore:
 
 
 def resent(site: Site, source: Path) -> list[str]:
-    """Two points of one tree that have no data pack in common; gives the first one's packs."""
+    """Make two points of a tree without a shared data pack; return its packs."""
     site.back_up(source)
     old = data_packs(site, "1")
     kept = {name: site.vault.get(name) for name in old}

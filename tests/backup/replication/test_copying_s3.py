@@ -1,4 +1,4 @@
-"""A copy from one bucket into another, each with the identity that `deploy/s3/` gives the role."""
+"""Replication between buckets, each role with the policy of `deploy/s3/`."""
 
 from pathlib import Path
 

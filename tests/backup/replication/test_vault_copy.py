@@ -1,4 +1,4 @@
-"""A copy of the vault at a second site: whole, incremental, and a repository at every moment."""
+"""A copy of the vault at a second site: whole, incremental, always valid."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.backup.trees import KIB, describe, noise, plain_tree
 
 @pytest.fixture
 def owned(tmp_path: Path) -> OwnedSite:
-    """Three writers' epochs, four points, a keeper that let one expire and dropped its packs."""
+    """Three writers' epochs, four points, and a keeper that removed packs."""
     site = owned_site(tmp_path / "site")
     source = plain_tree(tmp_path / "source")
     site.back_up(source)
@@ -209,7 +209,7 @@ def check_half(site: OwnedSite, copy: DyingStore) -> None:
 
 
 def test_killed_update_costs_no_point_of_the_copy(owned: OwnedSite, tmp_path: Path) -> None:
-    """The keeper lets old points expire while the copy sleeps: newer ones come first."""
+    """Old points expire during the pause; newer ones are copied first."""
     source = tmp_path / "source"
     base = DyingStore(now=owned.clock)
     replicate_vault(owned.vault, base)
@@ -362,7 +362,7 @@ def test_target_with_another_repository_is_refused(owned: OwnedSite, tmp_path: P
 
 
 def test_copy_newer_than_the_vault_says_so(owned: OwnedSite, tmp_path: Path) -> None:
-    """A vault that was rolled back and goes on: the copy keeps what it had, and tells."""
+    """After a rollback of the vault, the copy keeps its objects and reports."""
     kept = owned.vault.copy()
     copy = TamperedStore(now=owned.clock)
     owned.back_up(tmp_path / "source", host=owned.host_of("new"))
@@ -379,7 +379,7 @@ def test_copy_newer_than_the_vault_says_so(owned: OwnedSite, tmp_path: Path) -> 
 
 
 def test_copy_with_different_keep_record_says_so(owned: OwnedSite, tmp_path: Path) -> None:
-    """As after a rollback: which of the two says what is needed no more, a person finds out."""
+    """A person must decide which of the two retention logs is right."""
     copy = TamperedStore(now=owned.clock)
     replicate_vault(owned.vault, copy)
     last = owned.vault.names("pub/keep/")[-1]
@@ -457,7 +457,7 @@ def test_damaged_key_record_is_not_copied(owned: OwnedSite) -> None:
 
 
 def test_records_of_retired_keeper_are_copied_if_seen(owned: OwnedSite, tmp_path: Path) -> None:
-    """Record 2 no longer counts, and the last point names it; record 1 nobody needs."""
+    """Record 2 is superseded but the last point names it; 1 is not needed."""
     retire_keeper(owned.office, trusted_through=0)
     copy = TamperedStore(now=owned.clock)
     report = replicate_vault(owned.vault, copy)

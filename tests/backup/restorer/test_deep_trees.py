@@ -1,4 +1,4 @@
-"""Trees deeper than a path may be long, or than Python's stack: walked whole, and nowhere else."""
+"""Trees deeper than the longest path or Python's stack."""
 
 import errno
 import os
@@ -21,13 +21,13 @@ from tests.backup.sources.test_sources import now
 
 @pytest.fixture
 def scratch_of(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is removed however deep it became: Python's own way to do so recurses."""
+    """A folder that is removed at any depth; Python's own removal recurses."""
     yield tmp_path
     subprocess.run(["rm", "-rf", tmp_path / "tree", tmp_path / "tree-out"], check=True)
 
 
 def dig(top: Path, name: str, levels: int) -> None:
-    """Make folders in folders, deeper than a path may be long, with a file at the bottom."""
+    """Make nested folders deeper than a path may be long, and a file in them."""
     top.mkdir()
     descriptor = os.open(top, os.O_RDONLY)
     for _ in range(levels):
@@ -105,7 +105,7 @@ def test_endless_path_is_named_and_not_followed(scratch_of: Path) -> None:
 
 
 def walk_and_move(scratch_of: Path, *depths: int) -> tuple[list[bytes], list[str]]:
-    """Walk 80 folders down; at the bottom move those of the given depths elsewhere."""
+    """Walk 80 folders down; at the bottom, move those of some depths."""
     tree = scratch_of / "tree"
     dig(tree, "d", 80)
     (tree / "zz").write_text("after the deep one")
@@ -163,7 +163,7 @@ def test_deep_tree_needs_few_open_files(site: Site, scratch_of: Path) -> None:
 
 
 class Restored:
-    """A path of folders that a restore is in, 80 deep, and what it gave attributes to."""
+    """The 80 nested folders of a restore, and the attributes that it set."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir()

@@ -38,7 +38,7 @@ def text(size: int, seed: int) -> str:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Folders of small files; some are copies of files in other folders, some near-copies."""
+    """Folders of small files; some are copies or near-copies of others."""
     top = tmp_path / "source"
     chance = random.Random(3)
     for folder in range(FOLDERS):

@@ -1,4 +1,4 @@
-"""Manifests that a taken-over writer signs: trees that go round, and paths that lead elsewhere.
+"""Hostile manifests: cyclic trees, and paths that leave the target.
 
 - Nine levels of pages that each name the one below fifty times would be a walk of 2 · 10^15 pages.
 """

@@ -1,4 +1,4 @@
-"""A restore onto a file system that does not tell upper from lower case, as FAT and exFAT."""
+"""A restore onto a file system without case, such as FAT and exFAT."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MERGED = "differs only in upper and lower case"
 
 
 def without_case(patch: pytest.MonkeyPatch) -> None:
-    """Let each name in an open folder find what is there in any case, as such a kernel does."""
+    """Make names in an open folder match in any case, as such a kernel does."""
 
     def found(call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(name: Any, *more: Any, dir_fd: int | None = None, **options: Any) -> Any:

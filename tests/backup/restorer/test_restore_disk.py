@@ -1,7 +1,7 @@
-"""Kill set = trace: a restore, killed at every system call that changes the disk.
+"""Restore, killed at every system call that changes the disk.
 
-Nothing that touches the disk can be missed, and owners are asked for where that is possible. With
-several workers `test_restore_workers.py` does it.
+The trace has every call, so no change of the disk is missed. The restore sets owners where that is
+permitted. `test_restore_workers.py` does the same with several workers.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Kill set = trace: a restore that dies at any change to the disk goes on, and ends whole.
+"""Restore, killed at any change of the disk, continues and completes.
 
-Every call that changes the disk is recorded once; then the restore is repeated in a process of its
-own for each of them, and killed before it, after it, and in the middle of what it writes.  A second
-pass drops, besides, what was not synced: only the journal is.
+Every call that changes the disk is recorded once. Then the restore is repeated in a new process
+for each call, and killed before it, after it, and in the middle of a write. A second pass also
+drops everything that was not synced: only the journal is synced.
 """
 
 import os
@@ -81,7 +81,7 @@ class Tracer:
 def killed_restore(
     site: Site, out: Path, dies_at: int, phase: str, *, syncs: bool = True
 ) -> tuple[int, list[str]]:
-    """Restore in a process of its own; gives how it ended, and its trace unless it was killed."""
+    """Restore in a process; return how it ended, or its trace."""
     log = out.with_name("trace")
     log.unlink(missing_ok=True)
     pid = os.fork()
@@ -131,7 +131,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Site:
 
 
 def drop_unsynced(out: Path) -> None:
-    """A power cut at its worst: names are there, and nothing that was written to them."""
+    """Simulate the worst power cut: names exist, their contents do not."""
     for path in sorted(out.rglob("*"), reverse=True):
         if path.is_file() and not path.is_symlink() and os.fsencode(path.name) != JOURNAL:
             path.chmod(0o600)

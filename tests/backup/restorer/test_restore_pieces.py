@@ -1,4 +1,4 @@
-"""Large files come back in pieces, written by all workers, and no less safely than others."""
+"""Large files, restored in pieces by all workers, as safely as others."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A restore that was cut off goes on, takes nothing on trust, and ends like one that was not."""
+"""An interrupted restore continues, verifies all, and ends the same."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def stored(tmp_path: Path, source: Path) -> Site:
 
 
 def begun(site: Site, out: Path) -> None:
-    """As a restore leaves the folder that is killed when all but the last is done."""
+    """The folder of a restore that is killed at its last step."""
     site.restore("latest", out, workers=1)
     (out / JOURNAL).write_text(journal_of(site))
 
@@ -231,7 +231,7 @@ def test_unprivileged_restore_resumes_in_closed_folders(tmp_path: Path, mode: in
 
 @pytest.fixture
 def linked_far_off(tmp_path: Path) -> tuple[Site, Path]:
-    """A point in which another name of a file stands far behind the first, in a closed folder."""
+    """A point with a second name of a file far behind, in a closed folder."""
     source = tmp_path / "source"
     for folder in ("a", "m", "n", "z"):
         (source / folder).mkdir(parents=True)
@@ -352,7 +352,7 @@ def test_other_restore_is_not_resumed(
 def test_case_insensitive_target_is_not_resumed(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There `Case`, which is whole, would be replaced by `case`, and nobody be told."""
+    """`case` would replace the complete `Case` without a message."""
     out = tmp_path / "out"
     begun(stored, out)
     # On FAT a lookup finds this, and a listing does not have it.

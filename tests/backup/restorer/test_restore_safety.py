@@ -1,4 +1,4 @@
-"""A restore writes inside its target and nowhere else, whatever the manifest says."""
+"""A restore writes only inside its target, whatever the manifest says."""
 
 import errno
 import os
@@ -452,7 +452,7 @@ def test_journal_that_is_a_link_is_not_written(site: Site, tmp_path: Path, outsi
 
 
 def test_foreign_file_next_to_empty_journal_is_kept(site: Site, tmp_path: Path) -> None:
-    """The restore ended before it had written its journal, and the folder was used since."""
+    """The restore ended before its journal; the folder was used since."""
     site.back_up(plain_tree(tmp_path / "source"))
     out = tmp_path / "out"
     (out / "files").mkdir(parents=True)
@@ -528,7 +528,7 @@ def test_file_replaced_by_link_is_not_followed(tmp_path: Path, outside: Path) ->
 
 
 def test_names_merged_by_file_system_are_not_mixed(tmp_path: Path) -> None:
-    """As a file system without case would do it: the second name meets the first one's file."""
+    """On a file system without case, the second name is the first one's file."""
     with tree_in(tmp_path / "out") as tree:
         write(tree, entry(b"s/Readme", size=1), b"1")
         os.link(tmp_path / "out/s/Readme", tmp_path / "out/s/README")

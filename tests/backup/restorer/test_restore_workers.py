@@ -1,7 +1,7 @@
-"""Kill set = trace: a restore by several processes, of which all, one, or all but one are killed.
+"""Restore with several workers, killed together or one by one.
 
-The order in which workers come to work is left to chance, so a point is named by what is done: the
-n-th of a call at a path.  The names that were killed at are those of an undisturbed run.
+The order of the workers is random, so a point is named by what is done: the n-th of a call at a
+path. The names of the kills are those of an undisturbed run.
 """
 
 import os
@@ -31,7 +31,7 @@ FOLDERS, FILES = 3, 3
 
 
 class _ByWorkers(Restoring):
-    """A tree of another kind, cut into many stretches and pieces, so that every worker has work."""
+    """A tree that gives every worker stretches and pieces to write."""
 
     def fill(self) -> None:
         # In the tracing process, which does nothing else.

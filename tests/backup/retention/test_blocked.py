@@ -1,6 +1,7 @@
-"""The keeper before a history that it cannot read whole: nothing goes, and what is there is locked.
+"""Retention with an unreadable history: nothing is removed, locks extend.
 
-And before points that expire in this very run: until that is on record, what they need stays.
+The same holds before points that expire in the same run: their objects stay until the expiry is
+recorded.
 """
 
 from dataclasses import replace

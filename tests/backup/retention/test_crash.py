@@ -1,4 +1,4 @@
-"""Kill set = trace: a keeping run that dies anywhere loses no point, and the next one completes."""
+"""Retention, killed at any store act, loses no point and then completes."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ KILLED = -9
 
 @dataclass
 class Evening:
-    """A vault that a keeping run is about to work on: it has something of everything to do."""
+    """A vault before a retention run that has every kind of work to do."""
 
     folder: Path
     now: datetime
@@ -46,7 +46,7 @@ class Evening:
 
 @pytest.fixture(scope="module")
 def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
-    """Packs to drop and one that was dropped and is still there; points to expire; old locks."""
+    """A vault with packs to remove, points to expire and old locks."""
     folder = tmp_path_factory.mktemp("evening")
     clock = Clock()
     vault = LockingDirectory(folder / "vault", clock)
@@ -138,7 +138,7 @@ def test_keeper_killed_at_any_act_completes_next_run(
 
 
 class PowerCut:
-    """Dies at the n-th call that changes names or syncs; then undoes what was not synced yet."""
+    """Dies at the n-th name change or sync, and drops what was not synced."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, shadow: Path, dies_at: int) -> None:
         self.calls = 0

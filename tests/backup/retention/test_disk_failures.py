@@ -1,7 +1,7 @@
-"""Kill set = trace: a keeping run, killed at every disk operation, and with the power cut there.
+"""Retention, killed or without power at every disk operation.
 
-The trace is taken of system calls, so it has what the acts of the store in `test_keep_crash.py` are
-made of: each write, sync, link and removal.
+The trace consists of system calls, so it has the parts of each store act in `test_crash.py`: each
+write, sync, link and removal.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Keeping where not all is whole: snapshots that are damaged, packs that are lost or nobody's."""
+"""Retention with damaged snapshots, lost packs and packs of no point."""
 
 from dataclasses import replace
 

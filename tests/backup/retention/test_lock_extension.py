@@ -1,4 +1,4 @@
-"""The keeper extends the locks of what is needed, and waits for those of what is not."""
+"""Locks of needed objects are extended, others are left to end."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -91,7 +91,7 @@ class TestLocks:
         locked.check()
 
     def test_hold_extends_locks_of_all_needed_objects(self, locked: KeptSite) -> None:
-        """Also of a point that the rules would let go, so that its lock does not end meanwhile."""
+        """Also the lock of an expired point must not end during the hold."""
         locked.night()
         locked.days(45)
         result = locked.keep(hold="an incident is open", max_percent=100)

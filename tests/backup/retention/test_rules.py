@@ -1,4 +1,4 @@
-"""Keeping: what expires, what goes and when, and that all else restores as it was."""
+"""Retention: expired points, removed packs, and restores of the rest."""
 
 import hashlib
 from dataclasses import replace
@@ -79,9 +79,10 @@ def test_two_years_of_nights_follow_the_rules(tmp_path: Path) -> None:
 
 
 def commit_using(kept: KeptSite, sequence: int) -> set[PackId]:
-    """Commit as a writer that saw no keep record: the newest tree, and an old point's packs in use.
+    """Commit as a writer that saw no retention record.
 
-    The tree needs none of them, which no keeper can tell.
+    The snapshot names the newest tree and the packs of an old point. The tree needs none of these
+    packs, which no keeper can know.
     """
     newest = max(int(name[-10:]) for name in vault_of(kept).names(snapshot_prefix(WRITER)))
     data = kept.vault.get(snapshot_name(WRITER, newest))
@@ -125,7 +126,7 @@ def test_snapshot_using_a_marked_pack_unmarks_it(
 def test_needed_pack_is_unmarked_without_other_changes(
     kept: KeptSite,
 ) -> None:
-    """While it is marked, its writer sends again what is in it, night after night."""
+    """A marked pack is uploaded again by its writer, night after night."""
     expired_and_marked(kept)
     used = commit_using(kept, 3)
     result = kept.keep()
@@ -194,7 +195,7 @@ def test_no_rule_expires_points_within_the_minimum(tmp_path: Path) -> None:
 
 
 def test_backdated_point_stays_for_the_minimum(tmp_path: Path) -> None:
-    """Or a host that was taken over could have its points expired as they are made."""
+    """Otherwise a compromised host could make its points expire at once."""
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
     kept.night(now=lambda: kept.clock() - timedelta(days=400))

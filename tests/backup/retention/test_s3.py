@@ -1,4 +1,4 @@
-"""The keeper with its own identity on a real S3, years in seconds: only its clock is moved."""
+"""The keeper with its own identity on a real S3; only its clock moves."""
 
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ NOT_KEEPERS: tuple[Role, ...] = ("owner", "writer", "reader", "drill-runner", "v
 
 
 class Later(S3KeeperStore):
-    """A bucket at a later time; what is locked in it is locked by the real clock."""
+    """A bucket at a later time; objects are locked by the real clock."""
 
     ahead = timedelta(0)
 
@@ -56,7 +56,7 @@ class OnS3(KeptSite):
         return self.keep(now=lambda: datetime.now(UTC) + vault.ahead, max_percent=100, **more)
 
     def check_as_reader(self) -> None:
-        """Every point that has not expired restores, and the verifier finds nothing wrong."""
+        """Check that every kept point restores and the verifier finds no fault."""
         self.act_as("reader")
         for name in self.points():
             out = self.site.folder / "out"

@@ -1,4 +1,4 @@
-"""A writer is handed a store that cannot remove, and its process does not even load the code."""
+"""A writer's store cannot remove, and its process lacks the code for it."""
 
 import inspect
 import subprocess

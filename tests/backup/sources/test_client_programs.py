@@ -1,4 +1,4 @@
-"""Programs that give or take data: streamed, ended, and never heard saying a secret."""
+"""Client programs: streamed and ended, without secrets in their output."""
 
 import os
 import signal

@@ -11,7 +11,7 @@ KIB = 1024
 
 
 def tar(*, form: int = tarfile.PAX_FORMAT) -> bytes:
-    """An archive as of a database's folder: a folder, an empty file, and files full of zeros."""
+    """An archive like a database's folder, with files full of zeros."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w", format=form) as archive:
         for name, content in (
@@ -54,7 +54,7 @@ def test_truncated_tar_is_never_complete() -> None:
 
 
 def test_tar_member_over_eight_gigabytes_is_skipped() -> None:
-    """Its size does not fit the octal digits; PostgreSQL writes it as GNU does."""
+    """Its size needs more than the octal digits: PostgreSQL uses GNU's form."""
     member = tarfile.TarInfo("base/1/16384")
     member.size = 9 * 1024**3
     ending = TarEndMarker()

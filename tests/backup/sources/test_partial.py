@@ -23,7 +23,7 @@ from tests.backup.trees import KIB, describe, noise, plain_tree
 
 
 class MeddledSource(FilesSource):
-    """Files with which something happens at the moment when one of them is listed or read."""
+    """Files that change at the moment when they are listed or read."""
 
     supports_worker_reader = False  # the moment is one of this process
 

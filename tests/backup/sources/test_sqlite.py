@@ -1,4 +1,4 @@
-"""An SQLite database is backed up while others read and write it, and comes back as one moment."""
+"""A SQLite database in use is backed up as one moment."""
 
 import os
 import sqlite3
@@ -15,7 +15,7 @@ from tests.backup.site import Site
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """A database in WAL mode with two accounts of 100 and a table that takes a while to copy."""
+    """A WAL database with two accounts of 100 and a table with a slow copy."""
     path = tmp_path / "crm.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA journal_mode=WAL")

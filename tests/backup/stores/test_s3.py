@@ -1,4 +1,4 @@
-"""The S3 store on a real S3: the family's contract, and what lies in versions."""
+"""The S3 store on a real S3: the family's contract, and versions."""
 
 import uuid
 from collections.abc import Iterator
@@ -59,10 +59,10 @@ class TestS3KeeperStore(LockedContract):
 
 
 class ByRole(KeeperStore):
-    """One vault through the identities of `deploy/s3/`, each call by the role that makes it.
+    """One vault, in which each call uses the identity of its role.
 
-    Who puts is the writer, who reads a reader, who looks at locks the verifier; the clock, longer
-    locks and removing are the keeper's.  No other right is used.
+    The identities are those of `deploy/s3/`. The writer puts, a reader reads, the verifier looks at
+    locks, the keeper extends locks, removes and reads the clock. No other right is used.
     """
 
     def __init__(self, bucket: Bucket, **more: Any) -> None:
@@ -132,9 +132,10 @@ class TestS3StoreWithoutALockByRole(UnlockedContract):
 def test_keeper_removes_objects_after_their_lock(
     seaweedfs_server: SeaweedFs, mode: LockMode
 ) -> None:
-    """The keeper locks for seconds what the writer put, in a bucket that can lock.
+    """The keeper locks the writer's objects for seconds, then removes them.
 
-    A default lock has whole days at least, in this server as in S3, and nobody shortens one; so the
+    A default lock has at least one whole day, in this server as in S3, and cannot be shortened. So
+    the
     bucket has none, and the lock is the keeper's own.
     """
     bucket = seaweedfs_server.bucket(mode=None)

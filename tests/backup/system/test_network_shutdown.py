@@ -1,4 +1,4 @@
-"""A process that is told to end: what it waits for, what it says, and what it begins no more."""
+"""A process that is told to end: what it waits for, reports and refuses."""
 
 import threading
 from datetime import UTC, datetime

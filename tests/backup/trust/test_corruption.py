@@ -1,4 +1,4 @@
-"""Every damaged byte is found without a key and by its object's name; no damage is restored."""
+"""Every damaged byte is found without a key, and is never restored."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -161,10 +161,10 @@ def test_every_cut_and_an_extension_are_found(whole: Whole, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_verification_names_any_damaged_object(whole: Whole, kind: str) -> None:
-    """The whole of `verify --read`, without a key, for a byte in each stretch of every object.
+    """The whole of `verify --read`, without a key, for bytes of every object.
 
-    What it does with the bytes between is shown by the tests above.  Records stand on each other,
-    so others may be named besides; of everything else nothing but what was damaged is.
+    One byte in each stretch is damaged; the tests above cover the bytes between. Records depend on
+    each other, so other records may be named too; of other objects only the damaged one is named.
     """
     for name in names_of(whole, kind):
         data = whole.get(name)

@@ -275,7 +275,7 @@ def test_clones_point_is_found_before_distant_junk(
 def test_host_without_cache_continues_after_newest_point(
     owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Nothing tells it which of the slots are far: each of them is read, though it be the last."""
+    """Without a cache, each slot is read, even the last one."""
     monkeypatch.setattr(skipped_sequence_numbers, "NEAR", 1)
     monkeypatch.setattr(skipped_sequence_numbers, "MAX_FAR", 0)
     owned.back_up(source)

@@ -1,4 +1,4 @@
-"""A lost snapshot is one finding; packs that nothing names are read all the same."""
+"""A lost snapshot is one finding; packs without a point are still read."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Snapshots that were removed, replaced, forked or forged, and a store that was rolled back."""
+"""Snapshots that were removed, replaced, forked, forged or rolled back."""
 
 import hashlib
 import shutil

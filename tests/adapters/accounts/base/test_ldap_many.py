@@ -1,4 +1,4 @@
-"""Many accounts in one call to an LDAP directory: few searches, and what breaks in the midst."""
+"""Many accounts in one call to an LDAP directory, and faults within it."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def entry(*names: str, number: int = 1) -> LdapEntry:
 
 
 class Answers:
-    """A directory that lets entries through by values without their case, and counts searches."""
+    """A directory that ignores case and counts searches."""
 
     def __init__(self, *entries: LdapEntry, also: Mapping[str, LdapEntry] | None = None) -> None:
         self.entries = entries

@@ -1,4 +1,4 @@
-"""A new password is on the disk, for nobody else, before a connector sets it."""
+"""A new password is on disk, private, before a connector sets it."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Revoking and probing tokens at end points that refuse, stall or cannot be trusted."""
+"""Revocation and probes of tokens at unreliable end points."""
 
 import base64
 from collections.abc import Iterator

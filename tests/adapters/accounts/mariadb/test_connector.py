@@ -1,4 +1,4 @@
-"""The MariaDB connector on a real server, through a user with the rights of docs/accounts.md."""
+"""The MariaDB connector on a real server, with the documented rights."""
 
 import contextlib
 import re
@@ -175,7 +175,7 @@ def secured(mariadb_server: Mariadb, options: dict[str, Any]) -> Secured:
 
 
 def offering_no_tls(answer: bytes) -> bytes:
-    """Change a greeting as somebody in between would, so that it offers no TLS."""
+    """Change a greeting on its way, so that it offers no TLS."""
     if answer[3:5] != b"\0\x0a":
         return answer
     flags = answer.index(b"\0", 5) + 1 + 4 + 8 + 1  # after version, thread, salt and a filler

@@ -1,4 +1,4 @@
-"""The PostgreSQL connector on a real server, through a role with the rights of docs/accounts.md."""
+"""The PostgreSQL connector on a real server, with the documented rights."""
 
 import time
 import uuid
@@ -382,7 +382,10 @@ def house(postgres_server: Postgres, recipient: Recipient) -> Iterator[Postgresq
 
 @pytest.fixture(scope="module")
 def secured(postgres_server: Postgres) -> Iterator[Secured]:
-    """Debian's PostgreSQL, since the wheel's was built without TLS; it made the user, though."""
+    """Debian's PostgreSQL with TLS.
+
+    The wheel's server was built without TLS, but it has created the user.
+    """
     with debian_cluster() as cluster:
         certificate, key = write_certificate(cluster.new_folder("tls"))
         hand_over(certificate.parent)

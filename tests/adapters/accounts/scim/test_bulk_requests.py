@@ -1,4 +1,4 @@
-"""Many SCIM accounts by one request: on scim2-server, and on directories that offer less."""
+"""Many SCIM accounts in one request, on scim2-server and on fakes."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""The SCIM connector on a real SCIM directory (scim2-server), which has no sign-in of its own."""
+"""The SCIM connector on scim2-server, which has no sign-in."""
 
 from collections.abc import Iterator
 

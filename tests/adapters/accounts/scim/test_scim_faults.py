@@ -25,7 +25,7 @@ ABSENT_AUTHORITY = Path("no-such-authority.pem")
 
 @pytest.fixture
 def hasty(directory: Scripted) -> Iterator[ScimConnector]:
-    """A connector that gives up soon; only for servers that would never answer."""
+    """A connector with short time-outs, for servers that never answer."""
     connector = connect(directory.url, seconds=0.3)
     yield connector
     connector.close()

@@ -1,4 +1,4 @@
-"""The SCIM connector on a real identity provider (Canaille): accounts, sign-ins and live tokens."""
+"""The SCIM connector on Canaille: accounts, sign-ins and live tokens."""
 
 import uuid
 from collections.abc import Iterator

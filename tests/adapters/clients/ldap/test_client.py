@@ -1,4 +1,4 @@
-"""Requests to ldap3 and its answers: escaped names, unchanged DNs, refused garbage."""
+"""Requests to ldap3 and its answers: escaped names, refused garbage."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ SERVER = LdapServer(host="localhost", bind_dn="cn=us", password="unused", base="
 
 
 class Raw:
-    """An ldap3 connection that answers each request with `result` and `response`."""
+    """An ldap3 connection with a fixed `result` and `response`."""
 
     def __init__(self, result: Mapping[str, Any], *response: Mapping[str, Any]) -> None:
         self.result, self.response = result, response

@@ -122,7 +122,10 @@ class TestSendGridSender(SenderContract):
         self.server.put_off.add(address)
 
     def test_one_turned_away_stops_nobody(self, sender: Sender) -> None:
-        """Not now is said to whole requests here, so it holds for what was not taken before it."""
+        """A rejection "not now" rejects a whole request.
+
+        So it does not concern messages that were accepted before it.
+        """
         self.turn_away("person2@customers.test")
         self.put_off("person3@customers.test")
         results = sender.send([message(number) for number in (1, 2, 3, 4)])

@@ -1,4 +1,4 @@
-"""Delivery reports of a relay: read from files, whatever else lies among them."""
+"""Delivery reports of a relay, read from a folder with other files."""
 
 import mailbox
 from datetime import UTC, datetime, timedelta

@@ -224,10 +224,10 @@ def scripted(
     hangs_up_after: bytes = b"",
     farewell: str = "",
 ) -> Iterator[tuple[int, list[bytes]]]:
-    """Run a relay that refuses person 1, and asks for their message all the same.
+    """Run a relay that rejects person 1 and asks for their message.
 
-    It hangs up, with `farewell` or without a word, when it hears `hangs_up_after` for the first
-    time. Gives its port and the lines that it heard.
+    It hangs up, with `farewell` or without a word, at the first `hangs_up_after` that it receives.
+    Return its port and the lines that it received.
     """
     heard: list[bytes] = []
 
@@ -380,7 +380,10 @@ def test_required_sign_in_blames_no_recipient() -> None:
     "answer", ["530 5.7.0 sign in first", "538 5.7.11 not without TLS", "350 what"]
 )
 def test_answers_about_us_reject_no_recipient(smtp_server: SmtpServer, answer: str) -> None:
-    """Postfix, for one, says at the recipient all that it has against a client."""
+    """Faults of the client are answered at the recipient.
+
+    Postfix does this.
+    """
     smtp_server.answer_recipient("person2@customers.test", answer)
     results = sender_for(smtp_server).send([message(number) for number in (1, 2, 3)])
     assert [one.state for one in results] == [

@@ -293,7 +293,7 @@ def test_inaccessible_cache_is_not_damaged(tmp_path: Path) -> None:
 
 
 def test_cache_unreadable_from_disk_is_set_aside(tmp_path: Path) -> None:
-    """Nothing mends a sector that cannot be read: no night would make a point any more."""
+    """Without a new cache, a bad disk sector would stop every backup."""
     (tmp_path / "log").symlink_to("/proc/self/mem")  # of which nobody can read the beginning
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.warnings == [
@@ -317,7 +317,7 @@ def _no_file_over(size_bytes: int) -> Iterator[None]:
 
 
 def test_full_disk_does_not_repeat_all_uploads(tmp_path: Path) -> None:
-    """SQLite needs room to open the file, and calls the want of it an I/O error."""
+    """On a full disk SQLite reports an I/O error when it opens the file."""
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
     with (

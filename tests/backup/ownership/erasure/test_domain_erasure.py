@@ -41,7 +41,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 
 def peopled(site: OwnedSite, source: Path) -> OwnedSite:
-    """Two custodians, a second domain, a second generation, and a point in each."""
+    """Two custodians, a second domain, a second generation, a point in each."""
     add_custodian(site.office, custodian=LEE, identity=site.identity)
     add_domain(site.office, name="hr")
     add_writer(site.office, name="hr-1", domain="hr", host_dir=site.folder / "hr")
@@ -197,7 +197,7 @@ def test_erasure_needs_every_custodian(owned: OwnedSite) -> None:
 
 
 def test_erasure_needs_custodians_of_restored_old_keys(owned: OwnedSite) -> None:
-    """A record from an archive of the key store opens what was backed up then, for its holder."""
+    """An old key from an archive opens what was backed up with it."""
     older = {name: owned.keys.get(name) for name in owned.keys.names("k/main/0000000000/")}
     retire_custodian(owned.office, name="Lee", identity=owned.identity)
     alone = ordered(owned)

@@ -1,4 +1,4 @@
-"""A local file's content, when the file is not any more what it was when it was opened."""
+"""Content of a local file that changed since it was opened."""
 
 import os
 from pathlib import Path

@@ -31,7 +31,7 @@ _NO_ID = 0xFFFFFFFF
 
 
 def acl(*entries: tuple[int, int, int]) -> bytes:
-    """The bytes of a POSIX access control list as Linux keeps it in an extended attribute."""
+    """Encode a POSIX access control list as Linux stores it in an attribute."""
     return struct.pack("<I", _ACL_VERSION) + b"".join(
         struct.pack("<HHI", tag, permissions, who) for tag, permissions, who in entries
     )

@@ -1,4 +1,4 @@
-"""Folders as few file systems show them: without a size, or with a name that comes twice."""
+"""Folders without a size, or with a name that is listed twice."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.backup.trees import describe
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A page ends within it, so that the next night expects what stands in that one."""
+    """A source with the end of a page in it, as the next night expects."""
     folder = tmp_path / "source"
     (folder / "aat-0200 calls").mkdir(parents=True)
     for number in range(600):
@@ -48,7 +48,7 @@ def test_folder_of_unknown_size_is_read_again(
 
 
 class Twice:
-    """A listing in which some names come once more, as when they are made anew meanwhile."""
+    """A listing that repeats some names, as if they were made again."""
 
     def __init__(self, folder: int) -> None:
         self._listing = _REAL_SCAN(folder)

@@ -1,4 +1,4 @@
-"""Small files are opened some time before they are read, and fetched side by side from a disk."""
+"""Small files, opened before they are read and fetched in parallel."""
 
 import errno
 import os

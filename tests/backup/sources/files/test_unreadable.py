@@ -1,4 +1,4 @@
-"""A file that cannot be read on some night: named, and not lost where it is known and unchanged."""
+"""An unreadable file is reported, and kept if it is known and unchanged."""
 
 import errno
 import os

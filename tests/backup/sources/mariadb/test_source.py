@@ -1,4 +1,4 @@
-"""A MariaDB server's databases, from a running server into the repository and back into one."""
+"""MariaDB databases, from a running server into the repository and back."""
 
 import threading
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def shop(mariadb_server: Mariadb) -> Iterator[str]:
 
 @pytest.fixture
 def spare(shop: str, mariadb_server: Mariadb) -> Iterator[str]:
-    """The name of a database that is not there, dropped if it is there afterwards."""
+    """The name of a new database, which is dropped afterwards."""
     yield f"{shop}`2"
     mariadb_server.execute(f"DROP DATABASE IF EXISTS `{shop}``2`")
 

@@ -1,4 +1,4 @@
-"""MySQL's own server, by what one of 9.7.4 said, and its own programs beside MariaDB's."""
+"""MySQL's server by recorded answers of 9.7.4, and its own programs."""
 
 from collections.abc import Iterator
 from pathlib import Path

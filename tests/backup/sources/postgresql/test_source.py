@@ -1,4 +1,4 @@
-"""A PostgreSQL server's databases, from a running server into the repository and back into one."""
+"""PostgreSQL databases, from a running server to the repository and back."""
 
 import threading
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def crm(postgres_server: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def spare(postgres_server: Postgres) -> Iterator[str]:
-    """The name of a database that is not there, dropped if it is there afterwards."""
+    """The name of a new database, which is dropped afterwards."""
     with ExitStack() as stack:
         name = stack.enter_context(postgres_server.database())
         postgres_server.execute(

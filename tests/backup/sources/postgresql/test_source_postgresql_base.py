@@ -1,4 +1,4 @@
-"""A PostgreSQL server as a whole: base backups and the log, restored to a moment."""
+"""PostgreSQL base backups and log archives, restored to a moment."""
 
 import tarfile
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ def wal(cluster: Cluster, wait_seconds: float = 30.0) -> PostgresqlWalSource:
 
 
 def add(cluster: Cluster, *ids: int) -> datetime:
-    """Add rows, each in a transaction; give a moment after them and before whatever comes."""
+    """Add rows, one a transaction; return a moment after them."""
     cluster.execute(*(f"INSERT INTO calls VALUES ({number})" for number in ids))
     ((moment,),) = cluster.rows("SELECT clock_timestamp()")
     assert isinstance(moment, datetime)
@@ -78,7 +78,7 @@ def add(cluster: Cluster, *ids: int) -> datetime:
 
 
 def recovered(postgres: Postgres, base_tar: Path, log: Path, until: datetime | None) -> list[int]:
-    """Start a server from a restored base, let it replay the log, and give the rows it has."""
+    """Start a server from a restored base, replay the log, return its rows."""
     with cluster_folder(postgres.programs) as cluster:
         cluster.new_folder("data")
         with tarfile.open(base_tar) as archive:

@@ -1,4 +1,4 @@
-"""Objects below a prefix of a real S3, from the bucket into the repository and back as files."""
+"""Objects of a real S3, from the bucket to the repository and to files."""
 
 import os
 import time
@@ -153,7 +153,7 @@ def test_object_removed_while_read_leaves_no_part(
 def test_changed_object_of_equal_length_is_fetched(
     site: Site, bucket: Bucket, tmp_path: Path
 ) -> None:
-    """Their size and time are the same, as the store tells them: only the ETag is another."""
+    """Size and time are the same; only the ETag differs."""
     client = bucket.client(bucket.admin)
     newer = {
         name: put_within_one_second(bucket, f"calls/{name}", b"said once", b"said 2nd.")
@@ -177,7 +177,7 @@ def test_changed_object_of_equal_length_is_fetched(
 
 
 def put_within_one_second(bucket: Bucket, key: str, first: bytes, second: bytes) -> str:
-    """Put two versions that are listed with one time; give the id of the second."""
+    """Put two versions within one listed second; return the second's id."""
     client = bucket.client(bucket.admin)
     for _ in range(50):
         ids = [
@@ -418,7 +418,7 @@ def test_missing_or_silent_bucket_fails_the_source(
 
 
 def paths_of(scratch: Path, prefix: str, *keys: str) -> tuple[list[str], list[str]]:
-    """The paths that keys give, folders with a slash, and the keys that give none."""
+    """Return the paths of keys (folders end in a slash), and keys without one."""
     with new_listing(scratch, prefix) as listing:
         lost = [key for key in keys if not listing.add(listed(key))]
         lost += listing.settle()

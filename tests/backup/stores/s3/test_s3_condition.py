@@ -1,4 +1,7 @@
-"""A server that takes a name twice, as Ceph 18 does where it keeps versions: the second is told."""
+"""A second put of a name is detected on a server that accepts it.
+
+Ceph 18 does so where it keeps versions.
+"""
 
 import shutil
 from datetime import UTC, datetime

@@ -81,7 +81,7 @@ def test_put_is_retried_and_stores_once(
 def test_pack_with_a_foreign_acknowledgement_is_sent_again(
     store: S3Store, proxy: Proxy, fault: Fault
 ) -> None:
-    """Nobody looks whether a pack came: its name is its hash, so no other can be there."""
+    """A pack's name is its hash, so no other content can have it."""
     content = noise(10 * KIB)
     name = pack_name(WRITER, hashlib.sha256(content).hexdigest())
     proxy.will(fault, "PUT")
@@ -196,7 +196,7 @@ def test_large_put_cut_in_the_middle_is_repeated(
 def test_trickling_answer_is_abandoned(
     s3_bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each byte comes within the time-out of a read, and all of them in a hundred seconds."""
+    """Each byte is within the time-out of a read; together they take 100 s."""
     given = options(s3_bucket, s3_bucket.admin, endpoint_url=proxy.url, read_timeout_seconds=20.0)
     store = open_s3(given, pause=lambda _: None)
     content = noise(40 * KIB)
@@ -342,7 +342,7 @@ def test_damaged_upload_is_refused_and_repeated(store: S3Store, proxy: Proxy) ->
 
 
 def test_put_sends_checksum_and_create_only_condition(store: S3Store, proxy: Proxy) -> None:
-    """The store checks the first, whatever it is spoken to through; AWS demands the second."""
+    """The store checks the checksum; AWS demands the condition."""
     proxy.headers.clear()
     store.put("a/b", b"content")
     sent, _ = proxy.headers  # the other one asks whose version came first

@@ -1,9 +1,9 @@
-"""Kill set = trace on a real S3: killed at any request, a run loses no point, the next completes.
+"""Backup, retention and restore on a real S3, killed at any request.
 
-A backup, a keeping run and a restore each go through a relay (`s3_death`), which first names what
-they ask of the store.  Then each is repeated, in a repository of its own, for every name: killed
-before the store hears it, when it has heard half, and when it has answered.  Several requests are
-under way at once, so names are compared and not their order.
+Each run goes through a relay (`s3_death`), which first names its requests to the store. Then each
+run is repeated in a new repository for every name: killed before the store receives the request,
+at half of it, and after the answer. Several requests are in progress at once, so names are
+compared, not their order. No point is lost, and the next run completes.
 """
 
 import os
@@ -80,7 +80,7 @@ def keep_again(url: str, where: S3Options, folder: Path, _: Path, __: datetime) 
 
 @dataclass(kw_only=True)
 class Evening:
-    """A repository of which a point has expired, its packs may go by now, and another may expire.
+    """A repository with an expired point, removable packs, an expirable point.
 
     The source has changed since the last point.
     """

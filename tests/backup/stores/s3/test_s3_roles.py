@@ -1,6 +1,6 @@
-"""Each role of the repository with its own identity and its own policy, on a real S3.
+"""Each role of the repository with its own S3 identity and policy.
 
-What SeaweedFS enforces is tried by trying it; what it cannot is asserted on the policy's text.
+What SeaweedFS enforces is tried; what it cannot enforce is asserted on the policy's text.
 """
 
 import json
@@ -34,7 +34,7 @@ def store_of(bucket: Bucket, role: Role) -> Store:
 
 @pytest.fixture
 def filled(s3_bucket: Bucket) -> Bucket:
-    """A vault as the owner and the writer leave it: a root record, a pack and a snapshot."""
+    """A vault after the owner and the writer: root record, pack, snapshot."""
     store_of(s3_bucket, "owner").put(ROOT_RECORD, b"root")
     writer = store_of(s3_bucket, "writer")
     writer.put(PACK, b"pack")
