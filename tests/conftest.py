@@ -1,4 +1,4 @@
-"""The fixtures that every test may ask for; each module under `servers/` describes its own."""
+"""Fixtures for all tests; modules of `servers/` describe their own."""
 
 from collections.abc import Iterator
 

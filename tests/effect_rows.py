@@ -1,4 +1,4 @@
-"""A row of the ledger's effects, as a test of what is made of it needs one."""
+"""Rows of the ledger's effects for tests of their readers."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from standfast.records import EffectState, Proof
 
 
 def effect_row(**fields: Any) -> EffectRow:
-    """Make an effect that was tried once, and of which nothing is known but what is given."""
+    """Return an effect with one attempt and otherwise empty fields."""
     usual: dict[str, Any] = {
         "token": "a" * 32,
         "incident": "inc-2026-0001",

@@ -1,4 +1,4 @@
-"""Copies of the ledger's schema: alembic takes 40 ms to make one, and tests need thousands."""
+"""Copies of the ledger's schema, because alembic takes 40 ms for each."""
 
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
 
 
 def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
-    """Create a ledger as the program does; on SQLite, in a copy of a migrated file."""
+    """Create a ledger as the program does; on SQLite, copy a migrated file."""
     from standfast import ledger
 
     if url.startswith(_SQLITE):
@@ -58,6 +58,6 @@ def postgres_ledger_template(postgres_server: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_ledger_url(postgres_server: Postgres, postgres_ledger_template: str) -> Iterator[str]:
-    """The SQLAlchemy address of a fresh database with the ledger's schema and no rows."""
+    """The SQLAlchemy address of a fresh database with an empty schema."""
     with postgres_server.database(postgres_ledger_template) as name:
         yield postgres_server.url(name)

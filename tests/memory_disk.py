@@ -16,7 +16,7 @@ _ENOUGH_BYTES = 2 << 30  # containers often have 64 MiB, which one database serv
 
 
 def memory_folder() -> Path | None:
-    """Return a file system in memory; None, which means the usual folder, where it has no room."""
+    """Return a folder in memory; None (the usual folder) if it has no room."""
     if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ENOUGH_BYTES:
         return None
     return _MEMORY

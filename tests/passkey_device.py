@@ -1,4 +1,4 @@
-"""A device with one passkey, in software: it answers as a browser hands its answers over."""
+"""A software device with one passkey that answers as a browser does."""
 
 import hashlib
 import json

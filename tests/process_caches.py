@@ -35,7 +35,7 @@ def keep_compiled_statements() -> None:
 
 
 class _Statements(dict[tuple[Any, ...], Any]):
-    """Compiled statements by the name of their dialect instead of the engine's own dialect."""
+    """Compiled statements by the dialect's name, not by the engine's object."""
 
     def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
         return super().get((key[0].name, *key[1:]), default)

@@ -25,7 +25,7 @@ __all__ = ["tmp_path"]
 def desk(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Desk:
-    """A desk in an empty folder: no configuration is named, and none lies there."""
+    """A desk in an empty folder, without a configuration."""
     for name in ("STANDFAST_CONFIG", "STANDFAST_PASSPHRASE", "STANDFAST_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -34,7 +34,10 @@ def desk(
 
 @pytest.fixture(scope="session")
 def model_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place as `init` makes it, made once a process: its ledger takes half a second."""
+    """An installation as `init` makes it, made once for each process.
+
+    Its ledger takes half a second.
+    """
     root = tmp_path_factory.mktemp("model")
     (root / "source").mkdir()
     set_up(
@@ -78,7 +81,7 @@ def quiet_installation(installation: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def live_installation(
     installation: Path, desk: Desk, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> Path:
-    """A furnished place with a real directory and a real mail server, and three people."""
+    """An installation with a real directory, a mail server and three people."""
     config_file = furnish(installation, scim_url=scim_server.url, smtp_port=smtp_server.port)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     with open_installation(config_file, env={}, actor="os:test") as opened:

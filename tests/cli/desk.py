@@ -1,4 +1,4 @@
-"""A desk to type commands at: the real `main`, in this process or in one of its own."""
+"""A desk to type commands at: `main` in this process or in another one."""
 
 import json
 import os
@@ -58,14 +58,14 @@ class Desk:
         return Answer(status=status, out=said.out, err=said.err)
 
     def json(self, *words: str | Path) -> Any:
-        """Type a command with --json; give its document, which says the same as the status."""
+        """Run a command with --json; return its document after checking status."""
         answer = self.run(*words, "--json")
         document = answer.document
         assert document.get("exit_status", answer.status) == answer.status
         return document
 
     def asked(self) -> str:
-        """The digest of the one step that asks for approval, as `incident status` shows it."""
+        """Return the digest of the step that asks for approval, from its status."""
         (digest,) = filter(
             None, [step["digest"] for step in self.json("incident", "status")["steps"]]
         )
@@ -86,7 +86,7 @@ class Desk:
 
 
 def _may_end(words: list[str], status: int) -> bool:
-    """Say whether a command's help lists the status that it ended with; a signal's it need not."""
+    """Return whether the command's help lists this status; signals need not."""
     if status > _OF_A_SIGNAL or "--version" in words:
         return True
     at: click.Command = app
@@ -99,7 +99,7 @@ def _may_end(words: list[str], status: int) -> bool:
 
 
 def run_apart(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path) -> Answer:
-    """Run the entry point in a process of its own, with nothing on its standard input."""
+    """Run the entry point in its own process, with an empty standard input."""
     plain = {key: value for key, value in os.environ.items() if not key.startswith("STANDFAST_")}
     done = subprocess.run(
         [sys.executable, "-c", ENTRY, *map(str, words)],
@@ -162,7 +162,7 @@ abort_window_seconds = 0
 def furnish(
     folder: Path, *, scim_url: str = "http://127.0.0.1:9/v2", smtp_port: int = 9, more: str = ""
 ) -> Path:
-    """Fill a place that `init` made with directories, people to tell and logs; give its file."""
+    """Add directories, recipients and logs to a new installation."""
     (folder / "logs").mkdir()
     (folder / "logs/sign-in.log").write_text("agent01 signed in\n")
     (folder / "recordings").mkdir()

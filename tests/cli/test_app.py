@@ -1,4 +1,4 @@
-"""The whole tree of commands: names, help, suggestions and shell completion."""
+"""The tree of commands: names, help, suggestions and shell completion."""
 
 import subprocess
 from pathlib import Path

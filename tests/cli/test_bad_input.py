@@ -1,4 +1,4 @@
-"""Bad input: the right status, what and where and what to do, no traceback, nothing half done."""
+"""Bad input: the exit status, a useful message, and no partial work."""
 
 import errno
 import json
@@ -31,7 +31,7 @@ steps:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing wrong: how it came to be, what is typed, and what must be said."""
+    """One fault: its cause, the typed command, the expected message."""
 
     spoil: Callable[[Path, pytest.MonkeyPatch], None]
     words: tuple[str, ...]
@@ -88,7 +88,7 @@ def undefined(installation: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def store_in_the_way(installation: Path, patch: pytest.MonkeyPatch) -> None:
-    """A store that nobody can write, root neither: a file stands where its folder should."""
+    """A store that even root cannot write: a file is in place of its folder."""
     packs = installation / "vault/.incoming"
     packs.rmdir()
     packs.write_text("in the way")

@@ -1,4 +1,4 @@
-"""A repository that is not as it should be: what each command says of it, and its exit status."""
+"""A faulty repository: the message and exit status of each command."""
 
 import json
 import shutil
@@ -151,7 +151,7 @@ def test_unreadable_key_store_differs_from_wrong_key(desk: Desk, installation: P
 
 
 def test_foreign_identity_is_considered_without_a_host(desk: Desk, installation: Path) -> None:
-    """As at a second site, where `init` has made an identity that opens nothing there."""
+    """A second site has an identity of `init` that opens nothing there."""
     desk.run("backup", "run")
     shutil.rmtree(installation / "keys/backup-host")
     identity = installation / "offline/identity.txt"

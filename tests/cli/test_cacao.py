@@ -1,4 +1,4 @@
-"""CACAO files at the command line: told by what they say, brought in, and handed out."""
+"""CACAO files at the command line: detected, imported and exported."""
 
 import json
 

@@ -1,7 +1,7 @@
-"""Ctrl-C and `kill` while a bucket does not answer: a command ends in seconds, and says what waits.
+"""Commands that end within seconds while a bucket does not answer.
 
-Else it would wait as long as time-outs and attempts allow, which is minutes. Whether what it asked
-for arrived is as open as after any crash.
+Otherwise Ctrl-C and `kill` would wait for all time-outs and attempts, which is minutes. The
+command says what waits. Whether its request arrived is as open as after any crash.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Every command of the tree with --json: one document, nothing else, and its status inside."""
+"""Every command with --json: one document with its exit status."""
 
 import json
 import shlex
@@ -231,7 +231,7 @@ def story_installation(desk: Desk, quiet_installation: Path) -> Path:
 
 
 def typed_words(desk: Desk, line: str) -> list[str]:
-    """Give the words of a line; what an approval signs is as `incident status` shows it."""
+    """Return the words of a line; the signed digest is that of the status."""
     return shlex.split(line.replace("DIGEST", desk.asked()) if "DIGEST" in line else line)
 
 

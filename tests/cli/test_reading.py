@@ -1,4 +1,4 @@
-"""Playbooks, notices, evidence and the timeline, as they are read by people."""
+"""Playbooks, notices, evidence and the timeline, printed for people."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A ledger on PostgreSQL that its user may only read: read whole, and every write refused."""
+"""A ledger on PostgreSQL with a read-only user: writes are refused."""
 
 from pathlib import Path
 

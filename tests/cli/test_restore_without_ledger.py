@@ -1,4 +1,4 @@
-"""A restore on the night on which the ledger is what is lost: nothing waits for it."""
+"""A restore while the ledger is lost does not wait for it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -22,7 +22,7 @@ def test_help_and_status_start_quickly(words: list[str], installation: Path) -> 
 
 
 def cpu_seconds(words: list[str], installation: Path) -> float:
-    """Run a command; return its processor time, since wall time depends on other processes."""
+    """Run a command; return its processor time, not its wall time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     answer = run_apart(*words, env=environment(installation), cwd=installation)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

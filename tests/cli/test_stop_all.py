@@ -1,4 +1,4 @@
-"""`incident stop --all`: every open incident stands still, and what became of each act is known."""
+"""`incident stop --all` stops each open incident and reports its acts."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -91,7 +91,7 @@ def test_fault_after_opening_names_the_incident(
 def test_same_command_continues_after_a_full_disk(
     desk: Desk, live_installation: Path, scim_server: ScimServer, tmp_path: Path
 ) -> None:
-    """The disk has room for the opening alone, then for nothing, then for everything."""
+    """The disk has room for the opening, then for nothing, then for all."""
     alice = scim_server.create("alice")
     command = ("lock", "alice")
     with full_disk(tmp_path / "small", "2m") as is_full:

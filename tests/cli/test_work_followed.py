@@ -1,4 +1,4 @@
-"""Work that a warm `serve` takes over from the command line, which follows it to its end."""
+"""Work of the command line that a warm `serve` continues to its end."""
 
 import threading
 from datetime import timedelta

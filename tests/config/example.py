@@ -1,4 +1,4 @@
-"""A configuration with every family of settings in use, as a person would write it."""
+"""A configuration with every family of settings in use."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def written(folder: Path, text: str = COMPLETE) -> Path:
 
 
 def changed(old: str, new: str) -> str:
-    """Give the complete configuration with one passage changed, which must be there once."""
+    """Return the full configuration with one passage changed."""
     assert COMPLETE.count(old) == 1, f"{old!r} is not there once"
     return COMPLETE.replace(old, new)
 

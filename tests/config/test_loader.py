@@ -1,4 +1,4 @@
-"""Finding and reading `standfast.toml`: what is accepted, and how each mistake is told."""
+"""Search and reading of `standfast.toml`, and the message of each fault."""
 
 import os
 from contextlib import suppress

@@ -31,7 +31,7 @@ def test_every_key_is_documented_with_an_example(table: Table) -> None:
 
 
 def refusals(table: Table, key: str, example: object) -> list[str]:
-    """Say what a key's own type refuses about a value; other keys may be missing."""
+    """Return what a key's own type refuses; other keys may be missing."""
     kind = {"kind": table.kind} if table.kind else {}
     found = validate(table.model, kind | {key: example}, Path())
     return [one.message for one in found if key in one.key] if isinstance(found, list) else []

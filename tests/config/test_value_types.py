@@ -29,7 +29,7 @@ class Example(Section):
 
 
 def kept(key: str, value: object) -> object:
-    """Give what is kept of a value; ValueError with what is said when it is refused."""
+    """Return the stored form of a value; ValueError if it is refused."""
     found = validate(Example, {key: value}, Path("/etc"))
     if isinstance(found, Example):
         return getattr(found, key)

@@ -32,5 +32,5 @@ def lee(site: Site) -> Browser:
 
 @pytest.fixture
 def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what counts tries, that is: on a busy machine six of them may take a minute."""
+    """Stop the clock of rate limits: on a busy machine, tries take minutes."""
     monkeypatch.setattr(sign_in_pages, "Allowance", partial(Allowance, monotonic=lambda: 0.0))

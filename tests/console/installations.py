@@ -1,4 +1,4 @@
-"""A place with triggers, and what `serve` runs beside its loop, without the loop."""
+"""An installation with triggers, and `serve` without its loop."""
 
 import base64
 import json
@@ -104,7 +104,7 @@ def about(user: str = "agent01", rule: str = "impossible travel") -> dict[str, A
 def site_at(
     config_file: Path, env: Mapping[str, str] | None = None, *, port: int = 0
 ) -> Iterator[Site]:
-    """Open the place and let its HTTP answer, on a free port where none is named."""
+    """Open the installation and serve its HTTP, on a free port by default."""
     with open_installation(config_file, env=env or ENV, actor="os:test") as installation:
         app = App(
             installation=installation,

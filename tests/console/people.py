@@ -48,7 +48,7 @@ def furnished(
     address: str = ADDRESS,
     smtp_port: int = 9,
 ) -> Path:
-    """Make a place with a console at `address`, and a playbook of one step that asks."""
+    """Make an installation with a console and a playbook that asks once."""
     (folder / "own").mkdir()
     (folder / "own" / "shut.yaml").write_text(SHUT)
     return furnish_with(
@@ -57,7 +57,7 @@ def furnished(
 
 
 def exercised(installation: Installation, scenario: str = "account-takeover") -> str:
-    """Open an exercise of dana's, and let it come to where it waits for people; give its id."""
+    """Open an exercise of dana's, run it until it waits; return its id."""
     accounts = {"accounts": ["agents:alice"]}
     incident = open_incident(
         installation, scenario, accounts, mode=Mode.EXERCISE, opened_by="dana"
@@ -75,7 +75,7 @@ def site_of_people(folder: Path, *, smtp_port: int = 9) -> Iterator[Site]:
 
 
 class Browser:
-    """Keeps its cookies as one does that came by TLS, and sends the forms that it was shown."""
+    """A browser that keeps cookies as over TLS and posts the forms it got."""
 
     def __init__(self, site: Site, address: str = "") -> None:
         self.site = site
@@ -163,7 +163,7 @@ def state(site: Site, incident: str, step: str) -> StepState:
 
 
 def ask_for_approval(site: Site, lee: Browser, incident: str) -> None:
-    """Let lee say that customers are affected; a runner then plans the notice, which asks."""
+    """Answer as lee that customers are affected; a runner plans the notice."""
     lee.get(f"/console/{incident}")
     assert lee.answer("lee", "yes").status_code == 200
     advance(site.installation, incident, "direct")

@@ -1,4 +1,4 @@
-"""Alertmanager, the real one: its groups open one plan, join it, and what is over is noted."""
+"""A real Alertmanager: its groups open a plan, join it, and resolve."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""People answer and sign on the console: what they see, what counts, and what gets nobody in."""
+"""Approvals and answers on the console: content, limits, sign-in."""
 
 import re
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def incident(site: Site) -> str:
-    """An exercise that dana opened, which asks whether customers are affected; its id."""
+    """An exercise of dana's with a question about customers; its id."""
     return exercised(site.installation)
 
 
@@ -69,7 +69,7 @@ def test_wrong_passphrase_and_unknown_name_look_equal(site: Site) -> None:
 
 
 def _alike(answer: httpx.Response) -> str:
-    """A page without what differs each time: when it was written, and what a passkey would sign."""
+    """Remove the time of a page and a passkey's challenge, which differ."""
     return re.sub(r'<time.*?</time>|"[\w-]{75}"', "", answer.text)
 
 

@@ -1,4 +1,4 @@
-"""A calendar programme subscribes to what is due, by an address that nobody guesses."""
+"""A calendar programme subscribes to the deadlines by a secret address."""
 
 import json
 from collections.abc import Iterator

@@ -31,7 +31,7 @@ def tab(browser: Tab) -> Iterator[Tab]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """At an address that a browser takes for safe without TLS: only this machine can be it."""
+    """A site on loopback, which a browser accepts as safe without TLS."""
     port = free_port()
     installation = furnished(tmp_path, address=f"http://localhost:{port}")
     with site_at(installation, port=port) as found:

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: their access, their numbers, and the rules that use them."""
+"""Metrics for Prometheus: access, values, and the rules that use them."""
 
 import json
 import re

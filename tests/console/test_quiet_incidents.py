@@ -1,4 +1,4 @@
-"""A quiet incident is unknown to the person it is about and to everybody outside its circle."""
+"""A quiet incident is hidden from its subject and from all outsiders."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Staff report something suspicious: without an account, from inside, and nothing is done by it."""
+"""The report form for staff: without an account, inside only, no effect."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""From a signed message to the lock, by the process that is `standfast serve`; also if it dies."""
+"""From a signed message to the lock in `standfast serve`, with kills."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Suricata, the real one: an alert that a rule of the configuration means opens a plan, once."""
+"""A real Suricata: an alert with a configured rule opens a plan once."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ inputs = { accounts = "agents:on-call" }
 
 @contextmanager
 def following(installation: Installation) -> Iterator[None]:
-    """Follow the file, from where it was left or its end; each trigger has found its place."""
+    """Follow the file from the last position or its end, for each trigger."""
     both = suricata_watchers(installation, triggers_of(installation.config))
     for one in both:
         one.begin()
@@ -101,7 +101,7 @@ def alert(source: str, signature: int = 1000001, **more: Any) -> str:
 
 
 def sealed_inputs(folder: Path, new: bytes, case: str = "%") -> list[tuple[str, bytes]]:
-    """Change, behind the ledger's back, what incidents are about; give what it was."""
+    """Change the sealed subjects of incidents in the database; return them."""
     with closing(sqlite3.connect(folder / "ledger.db")) as ledger, ledger:
         was = ledger.execute("SELECT id, sealed_inputs FROM incident WHERE id LIKE ?", [case])
         found = was.fetchall()

@@ -1,4 +1,4 @@
-"""Two hosts on one ledger: two places, two `serve`, one PostgreSQL; each thing is done once."""
+"""Two hosts, each with `serve`, share PostgreSQL and do all work once."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ class Host:
 
 
 def two_hosts(folder: Path, url: str, scim_url: str = "", smtp_port: int = 9) -> tuple[Host, Host]:
-    """Furnish one host and its ledger, and a second one that shares the ledger and its keys."""
+    """Set up a host with its ledger, and a second one with the same keys."""
     one, other = (Host(folder=folder / name, port=free_port()) for name in ("alpha", "beta"))
     one.folder.mkdir()
     furnish(one.folder, ledger_url=url, scim_url=scim_url or "http://127.0.0.1:9/v2",

@@ -1,4 +1,4 @@
-"""A signed message opens its incident once, says which at once, and nobody else's opens any."""
+"""A signed message opens its incident once; a foreign one opens none."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

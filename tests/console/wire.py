@@ -12,7 +12,7 @@ def connected(port: int, seconds: float = 20.0) -> Iterator[socket.socket]:
 
 
 def answer_to(port: int, raw: bytes) -> bytes:
-    """Send these bytes on a connection of their own; give all that comes until it is closed."""
+    """Send bytes on a new connection; return everything until it closes."""
     with connected(port) as connection:
         connection.sendall(raw)
         return rest_of(connection)
@@ -40,5 +40,5 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def status_of(answer: bytes) -> int:
-    """Give the status of the first answer; 0 when the connection was closed without one."""
+    """Return the status of the first answer; 0 if there was none."""
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0

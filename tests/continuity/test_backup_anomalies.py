@@ -146,7 +146,7 @@ def test_rise_above_a_tenth_is_an_anomaly(percent: float, is_told: bool) -> None
 
 @pytest.mark.parametrize(("percent", "is_told"), [(28.6, False), (28.8, True)])
 def test_anomaly_begins_at_six_deviations(percent: float, is_told: bool) -> None:
-    """The usual is a tenth, and half of the nights stray from it by 2.1 % of the set or more."""
+    """The mean is 10 %, and half of the nights deviate by 2.1 % or more."""
     same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
     before = [replace(same, files_changed=n) for n in (0, 790, 1000, 1210, 1210, 790, 1000, 1210)]
     tonight = replace(same, files_changed=int(same.files * percent / 100))

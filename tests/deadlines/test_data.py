@@ -1,4 +1,4 @@
-"""The shipped obligations: complete, sourced, and every one of them understood by the program."""
+"""The shipped obligations are complete, sourced and understood."""
 
 import json
 from collections.abc import Mapping

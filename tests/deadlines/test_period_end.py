@@ -20,7 +20,7 @@ BERLIN, PARIS, TOKYO = "Europe/Berlin", "Europe/Paris", "Asia/Tokyo"
 
 @dataclass(frozen=True)
 class Example:
-    """One count: a period in a place, the event on the wall's clock there, and its two ends."""
+    """One count: a period, a local event, and the two ends of the period."""
 
     why: str
     value: int

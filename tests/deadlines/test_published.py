@@ -1,8 +1,8 @@
-"""Due dates that others counted and published: what we count must come to the same.
+"""Due dates that others published, compared with ours.
 
-Each line is an event, a period and the day that the page gives. The pages count to the day that
-nobody may be later than, a Saturday, Sunday or holiday rolled over: our lenient reading. They were
-read on 2026-11-26. Where two pages disagree, neither is here.
+Each line is an event, a period and the day of the page. The pages count to the latest possible
+day and roll a Saturday, Sunday or holiday over: our lenient reading. They were read on 2026-11-26.
+Where two pages disagree, neither is included.
 """
 
 from collections.abc import Iterator
@@ -211,7 +211,7 @@ EXAMPLES = list(published())
 
 
 def in_utc(text: str, zone: ZoneInfo, *, is_end: bool) -> datetime:
-    """Read a moment on the wall's clock; of a day its noon, or for an end the midnight after it."""
+    """Convert a local moment; a day means its noon, an end its midnight."""
     if "T" in text:
         return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
     day = date.fromisoformat(text) + timedelta(days=is_end)

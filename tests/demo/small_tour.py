@@ -1,7 +1,7 @@
-"""One small tour for all its tests, run once whatever the number of test processes.
+"""A small tour that runs once for all tests and test processes.
 
-The tour runs in a process of its own, as `standfast demo` does: it chooses its Prefect server
-before Prefect is imported. Its servers are ended at once; the tests read what it left on disk.
+The tour runs in its own process, as `standfast demo` does: it chooses its Prefect server before
+Prefect is imported. Its servers are ended at once; the tests read what it left on disk.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""A tour that is told to end leaves no process, and what one could not end can be ended later."""
+"""A tour that is told to end leaves no process that cannot be ended."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The demo's servers: really there, kept apart, ended by number and by nothing else."""
+"""Servers of the demo: real, separate, and ended by process id only."""
 
 import json
 import os

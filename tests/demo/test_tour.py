@@ -1,4 +1,4 @@
-"""The tour, end to end and in small: what it says it did is looked up past it."""
+"""The whole tour in small; its claims are checked outside of it."""
 
 import json
 import re
@@ -91,7 +91,7 @@ def test_what_is_restored_equals_the_source(
 
 
 def _tree(folder: Path) -> dict[str, tuple[str, int, int, bytes, tuple[str, ...]]]:
-    """Give of every path its kind, mode, time, content and the other names of the same file."""
+    """Return kind, mode, times, content and hard links of every path."""
     paths = [folder, *sorted(folder.rglob("*"))]
     names: dict[int, list[str]] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""Items that are encrypted to custodians: nobody else reads them, and nothing can be replaced."""
+"""Evidence items encrypted to custodians: private and irreplaceable."""
 
 import json
 import os
@@ -37,7 +37,7 @@ CONTENTS = {
 
 
 class Case:
-    """A folder that was frozen with custodians, its origin, and the copies of its key."""
+    """A folder frozen with custodians, its origin, and copies of its key."""
 
     def __init__(self, root: Path, *custodians: str) -> None:
         self.origin, self.copies = root / "origin", root / "key-copies"
@@ -76,7 +76,7 @@ class Case:
         return open_key(self.folder, manifest, (self.copies,), [identity])
 
     def problems(self) -> list[str]:
-        """Return what our verifier finds; the one that stands alone must find as much."""
+        """Return our verifier's findings; the stand-alone one must agree."""
         ours = verify_seal(self.folder, SEAL_KEY.public_key())
         check = Check(HEX, "")
         check.attempt("it", check.folder, self.folder, "logs/token-1")

@@ -1,4 +1,4 @@
-"""A file is whole, private and where it was meant to be, whatever lay there before."""
+"""A file is written whole, private and in its place, over anything."""
 
 import os
 import stat

@@ -152,7 +152,7 @@ def test_seal_of_another_folder_is_refused(sealed: Path, tmp_path: Path) -> None
 
 
 def sign(sealed: Path, payload: bytes, kind: str = "application/vnd.in-toto+json") -> None:
-    """Put an envelope in the seal's place that its own key signed over something else."""
+    """Replace the seal by an envelope that signs something else."""
     envelope = Envelope(payload, kind, {})
     envelope.sign(CryptoSigner(KEY))
     (sealed / "seal.dsse.json").write_bytes(canonical(envelope.to_dict()))

@@ -1,4 +1,4 @@
-"""Numbers in clear: what is one, what only looks like it, and how much of a log is read."""
+"""Sensitive numbers in logs: true and false matches, and log limits."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The program that stands alone, on frozen evidence: it says what `standfast evidence verify` does.
+"""The stand-alone verifier on frozen evidence agrees with the command.
 
-How both agree on an incident with its ledger stands in tests/usecases/reports/test_audit_export.py.
+`tests/usecases/reports/test_audit_export.py` compares both on an incident with its ledger.
 """
 
 import json
@@ -40,7 +40,7 @@ def theirs(folder: Path) -> list[str]:
 
 @pytest.fixture(params=["without_clock", "with_clock"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy of evidence that an earlier version of this program froze, and of this one's."""
+    """A copy of evidence that an earlier or this version has frozen."""
     copied = tmp_path / "evidence"
     shutil.copytree(FIXTURES / request.param, copied, symlinks=True)
     return copied / "logs" / "token-1"

@@ -1,4 +1,4 @@
-"""The program that stands alone, on time stamps: it says what `standfast evidence verify` does."""
+"""The stand-alone verifier on time stamps agrees with the command."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""Time stamps over seals: had from a real authority (`openssl ts`), and from hostile ones."""
+"""Time stamps over seals, from `openssl ts` and hostile authorities."""
 
 import hashlib
 import re
@@ -54,7 +54,7 @@ def authority(server: servers.Authority) -> Iterator[Authority]:
 
 
 def frozen(folder: Path, *, clock: Callable[[], datetime] = now, off: int | None = 0) -> Path:
-    """Freeze something; `off` is by how many microseconds the host's clock is ahead."""
+    """Freeze a log; `off` is the error of the host's clock in microseconds."""
     origin = folder / "logs"
     origin.mkdir(exist_ok=True)
     (origin / "auth.log").write_text("alice signed in\n")
@@ -193,7 +193,7 @@ def _of_the_same_name_as_the_root(server: servers.Authority, question: bytes) ->
 
 
 def _not_in_der(server: servers.Authority, question: bytes) -> bytes:
-    """As `openssl ts` writes it: the signer's certificate first, and the shorter one behind it."""
+    """`openssl ts` writes the longer certificate of the signer first."""
     return server.answer(question, signer=server.issued(by=[issuer("M", server.root)]))
 
 
@@ -221,7 +221,7 @@ def _signed_by_sha1(server: servers.Authority, question: bytes) -> bytes:
 
 
 def _with_a_twin_of_its_certificate(server: servers.Authority, question: bytes) -> bytes:
-    """An ordinary certificate signs; one of the same issuer and number, made up, is for stamps."""
+    """Add a false certificate for stamps with the same issuer and number."""
     signer = server.issued(usage=[])
     real = x509.load_pem_x509_certificate((server.folder / f"{signer}.pem").read_bytes())
     twin = (
@@ -594,7 +594,7 @@ def test_times_that_cannot_both_be_right_are_named(
     server: servers.Authority,
     authority: Authority,
 ) -> None:
-    """The host's clock is off, and is known to be right, or nobody knows what it is."""
+    """The host's clock is wrong, right, or of unknown quality."""
 
     def clock() -> datetime:
         return now() + clock_off

@@ -57,7 +57,7 @@ def ways(installation: Installation, incident_id: str) -> list[str]:
 
 
 def plain_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without anything of Prefect's, and with our code on its path."""
+    """Return this environment without Prefect's variables, with our code."""
     kept = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
     return {**kept, "PYTHONPATH": str(ROOT), **(more or {})}
 
@@ -66,9 +66,9 @@ def plain_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 def serving(
     config_file: Path, more: Mapping[str, str] | None = None, *, before: str = "", role: str = ""
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `serve` in a process of its own; what it says is kept beside the configuration.
+    """Run `serve` in its own process, with its output next to the config.
 
-    `before` is what Python runs first in that process.
+    `before` is Python code that runs first in that process.
     """
     with (config_file.parent / "serve.log").open("wb") as said:
         process = subprocess.Popen(

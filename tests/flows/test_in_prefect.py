@@ -1,4 +1,4 @@
-"""The flows in a real Prefect: each equals its operation, and nothing personal stays there."""
+"""Flows in a real Prefect equal their operations; no personal data."""
 
 import json
 import subprocess

@@ -57,7 +57,7 @@ def test_missed_nights_are_due_once(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("cron", ["30 2 * * *", "59 2 * * *", "0 2 * * *", "15 * * * *"])
 def test_clock_change_adds_and_loses_no_night(cron: str, zone: str, day: str) -> None:
-    """Prefect and `last_due` differ about a time that is skipped, by less than the watch waits."""
+    """For a skipped time, Prefect and `last_due` differ less than the watch."""
     begin = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(days=1)
     end = begin + timedelta(days=4)
     schedule = CronSchedule(cron=cron, timezone=zone)

@@ -1,5 +1,4 @@
-"""Nights in a real Prefect: no two of a set overlap, a store that is away is waited for, and how
-far a backup has come is seen while it runs."""
+"""Nightly runs in a real Prefect: no overlap, retries, visible progress."""
 
 import json
 import os
@@ -136,7 +135,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
-    """A place of which every set was backed up once, so that no night is to be caught up."""
+    """An installation with one backup of each set, so no run is late."""
     found = furnish_with_incidents(tmp_path)
     with installation_at(found) as installation:
         for name in installation.config.backup.sets:
@@ -148,7 +147,7 @@ def config_file(tmp_path: Path) -> Path:
 def night(
     prefect: Prefect, config_file: Path, *, refusals: int = 0, patience: float = 0
 ) -> dict[str, Any]:
-    """Run the nightly flow against a store that refuses so many times; what was seen of it."""
+    """Run the nightly flow with a store that refuses some calls first."""
     done = subprocess.run(
         [sys.executable, "-c", RUN_IT, str(config_file), str(refusals), str(patience)],
         env=prefect.env,
@@ -171,7 +170,7 @@ def check_restored(installation: Installation, out: Path) -> None:
 def test_prefect_changes_need_the_secret(
     prefect: Prefect,
 ) -> None:
-    """Else any user of the host, or a page in a browser there, had commands run by us."""
+    """Otherwise any local user or web page could run commands through it."""
     for path in ("deployments/filter", "flow_runs/", "block_documents/filter"):
         for secret in ("", "standfast:x"):
             request = urllib.request.Request(f"{prefect.server.url}/{path}", data=b"{}")

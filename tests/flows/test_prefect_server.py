@@ -1,4 +1,4 @@
-"""The Prefect server's process: what it is told, how it is found, and that none is left."""
+"""The process of the Prefect server: environment, discovery, end."""
 
 import json
 import os

@@ -22,7 +22,7 @@ from tests.usecases.backup_installation import furnish
 def test_hanging_first_call_allows_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server dies while this process makes its first call, which never comes back."""
+    """The server dies during the first call, which never returns."""
     never = threading.Event()
     started: list[int | None] = []
 
@@ -48,7 +48,7 @@ def test_hanging_first_call_allows_a_restart(
 
 
 def test_runner_of_a_killed_serve_ends(tmp_path: Path) -> None:
-    """It would run the nights beside that of the next `serve`, by the configuration of before."""
+    """It would run nights by an old configuration next to the new `serve`."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left = subprocess.run(

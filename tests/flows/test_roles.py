@@ -1,4 +1,4 @@
-"""`serve --role drills`: a machine that opens backups drills, and does nothing else."""
+"""`serve --role drills`: a machine that runs drills and nothing else."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`serve` contains a breach whatever Prefect does, and costs nothing while nothing happens."""
+"""`serve` contains a breach without Prefect, and is cheap when idle."""
 
 import json
 import logging

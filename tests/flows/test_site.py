@@ -1,4 +1,4 @@
-"""Hosts with one Prefect: each runs its own nights, and a killed night starts again."""
+"""Hosts with one Prefect run their own nights; killed ones restart."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def begin(prefect: Prefect, deployment: str, **parameters: object) -> str:
 
 @contextmanager
 def working(config_file: Path, prefect: Prefect) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `standfast worker` in a process; kill everything of this host at the end."""
+    """Run `standfast worker`; kill every process of this host at the end."""
     with (config_file.parent / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", ENTRY, "worker", "-c", str(config_file)],

@@ -1,4 +1,4 @@
-"""Dying at every point of a trace: worlds side by side, since most of a death is waiting."""
+"""Kills at every point of a trace, in parallel copies of a world."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +14,11 @@ MOST_TRIES = 4
 def die_everywhere(
     points: Sequence[str], die_and_check: Callable[[Death, str], bool], name: str
 ) -> None:
-    """Kill before, during and after each point, in this run's part of the set `name`.
+    """Kill before, during and after each point of this run's part.
 
-    `die_and_check(death, name)` makes the world of that name, checks how it ends, and returns
-    whether the process was killed.
+    `name` is the set's name. `die_and_check(death, name)` makes the world of that name, checks how
+    it
+    ends, and returns whether the process was killed.
     """
     deaths = sample([Death(point, phase) for point in points for phase in Phase], name)
 

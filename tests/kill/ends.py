@@ -25,7 +25,7 @@ _IN_DOUBT = (End.UNKNOWN, End.UNDER_WAY)
 
 
 def everybody_is_named(world: World) -> Counter[End]:
-    """At any moment each person of the audience stands in one line, which the channel confirms."""
+    """At each moment a person is in one list, which the channel confirms."""
     found: Counter[End] = Counter()
     taken = world.channel.taken()
     for case in cases(world):
@@ -66,7 +66,7 @@ def is_at_rest(world: World) -> None:
 
 
 def doubts_are_settled(world: World) -> bool:
-    """Let the provider's events come, and a person say the rest; was there any doubt?"""
+    """Settle unknown messages by events and people; return if any existed."""
     taken = world.channel.taken()
     has_doubts = any(row.state is EffectState.UNKNOWN for row in rows(world))
     if has_doubts and isinstance(world.channel, Grid):

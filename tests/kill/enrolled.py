@@ -1,4 +1,4 @@
-"""People of the small call centre, with credentials that every process can derive in advance."""
+"""People of the call centre, with credentials derived in advance."""
 
 from standfast.people.passphrase_keys import Credential
 from standfast.usecases.core.installation import Installation
@@ -17,7 +17,7 @@ CREDENTIALS = {
 
 
 def enrol_everybody(installation: Installation) -> None:
-    """Enrol them while the place is being set up, so that they may approve at once."""
+    """Enrol everybody during the set-up, so that they may approve at once."""
     for name, credential in CREDENTIALS.items():
         installation.ledger.people.enrol(
             name=name,

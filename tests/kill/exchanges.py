@@ -44,7 +44,7 @@ class Moment(StrEnum):
 
 @dataclass
 class Script:
-    """The exchanges of one incident as they come, and where its server is to die, once each."""
+    """The exchanges of one incident in order, and the server's deaths."""
 
     asked: frozenset[str] = frozenset()
     moment: Moment = Moment.BEFORE
@@ -58,7 +58,7 @@ class Script:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def name(self, request: str, call: str | None = None) -> str:
-        """Name an exchange as it begins; `call` is what the flow of a call says of itself."""
+        """Name an exchange at its start; `call` is the flow's own description."""
         with self._guard:
             point = self._named(request, call)
             if point not in self.trace:
@@ -226,7 +226,7 @@ class _Connection(Answering):
         self.wfile.write(answer)
 
     def _pass_stream_on(self, script: Script, point: str) -> None:
-        """Pass a WebSocket on: its opening is an exchange, and what is sent after it is named."""
+        """Forward a WebSocket: its opening and later messages are exchanges."""
         with socket.create_connection(("127.0.0.1", self.server.proxy.prefect.port)) as server:
             lines = [self.requestline, *(f"{name}: {is_}" for name, is_ in self.headers.items())]
             server.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))

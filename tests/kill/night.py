@@ -1,4 +1,4 @@
-"""A small night: one backup and one drill that holds what came back against the source."""
+"""A small night: one backup and one drill, compared with the source."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SET = "main"
 
 
 def run_night(config_file: Path, identity: Path, log: Path, death: Death | None) -> None:
-    """Back up, then drill; a process that ends by itself has seen both succeed."""
+    """Back up, then drill; a process that is not killed sees both succeed."""
     tracer = Tracer(log=log, death=death)
     wrap_ledger(tracer)
     wrap_stores(tracer)

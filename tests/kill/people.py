@@ -1,6 +1,6 @@
-"""The agents of a small call centre in a real OpenLDAP, which itself counts what is done to them.
+"""Agents of a call centre in OpenLDAP, which counts changes to them.
 
-Its audit log (slapo-auditlog) has each change that took effect, and nothing else; signing in is a
+Its audit log (slapo-auditlog) has each change that took effect, and nothing else. A sign-in is a
 real bind with the password that the intruder has.
 """
 
@@ -82,7 +82,7 @@ class Agents:
 
 @contextmanager
 def running_directory() -> Iterator[Agents]:
-    """Run the directory, with the connector's account and its rights as the page has them."""
+    """Run the directory, with the documented account of the connector."""
     with tempfile.TemporaryDirectory() as folder, running_slapd() as slapd:
         slapd.apply(block("openldap", "the connector's account").replace("…", PASSWORD))
         slapd.apply(block("openldap", "And its rights"), to_configuration=True)

@@ -1,12 +1,11 @@
-"""`standfast serve` with a Prefect server that somebody else runs, and its calls told apart there.
+"""`standfast serve` with an external Prefect server, calls apart.
 
-It is the loop of `serve` and its Prefect, warm. Left out are the look at Prefect every two seconds
-and the runner of nights, which have no part in an incident; whoever runs the server starts it
-again.
+It is the loop of `serve` and its Prefect, warm. The check of Prefect every two seconds and the
+runner of nights are left out: they have no part in an incident. The test that runs the server
+restarts it.
 
-A busy machine is late. So a server that is alive has long to answer the probe, which a dead one
-refuses at once, and in a clean run a flow has long to begin; where the server dies it has the
-second that it has at night.
+On a busy machine a living server has long to answer the probe, which a dead one refuses at once,
+and in a clean run a flow has long to begin. Where the server dies, it has the usual second.
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""`standfast serve` that kills its Prefect server at the next point of the kind that is asked for.
+"""`standfast serve` that kills its Prefect server at a requested point.
 
-The kind stands in a file beside the configuration, which is removed when the deed is done.
+A file next to the configuration has the kind of the point. It is removed after the kill.
 """
 
 import json
@@ -16,7 +16,7 @@ ASKED = "kill-prefect-at"
 
 
 class PrefectKiller(Tracer):
-    """Does each act as it is, once the server is dead where that was asked for."""
+    """Runs each act, after it has killed the server if that was requested."""
 
     def reach(self, label: str, act: Callable[[], Any], *, is_within: bool = False) -> Any:
         asked = self.log.parent / ASKED

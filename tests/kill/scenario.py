@@ -31,7 +31,7 @@ MOST_LOOKS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One call centre with one breach: the second of its two accounts is innocent."""
+    """One call centre and one breach; the second account is innocent."""
 
     config_file: Path
     accounts: tuple[str, str]
@@ -80,7 +80,7 @@ def run(case: Case, death: Death | None) -> None:
 
 
 def go_on(case: Case) -> None:
-    """Do what the watch of a `serve` does until nothing is left, while people say what they say."""
+    """Repeat the watch of `serve` and people's answers until all is done."""
     with case.installation() as installation:
         id_ = case.opened(installation)
         for _ in range(MOST_LOOKS):
@@ -102,7 +102,7 @@ def serve(case: Case, death: Death | None) -> None:
 
 
 def people_speak(installation: Installation, case: Case, id_: str) -> bool:
-    """Answer, approve and give the innocent one back, each when it is time; False for nothing."""
+    """Answer, approve and unlock when it is time; False if nothing is due."""
     state = installation.ledger.incidents.state(id_)
     if _is(state, "customers_affected", StepState.PROMPTED):
         step_decisions.answer(installation, id_, "customers_affected", "yes", by="lee")

@@ -1,12 +1,12 @@
-"""Kill set = trace: the database's connection is cut at every statement and commit of an incident.
+"""The database's connection is cut at every statement and commit.
 
-On PostgreSQL, by `pg_terminate_backend` of the very session that is about to run a statement, or
-that has just run it. Nobody asks for the incident to be resumed: the watch does, as `standfast
-serve` runs it.
+On PostgreSQL, `pg_terminate_backend` ends the session that is about to run a statement, or that has
+just run it. Nobody asks for the incident to be resumed: the watch resumes it, as `standfast serve`
+runs it.
 
-A statement is known by the function of the ledger that runs it and by its own words. How often it
-runs is left to chance (a runner looks again while queues work), so each is cut once; commits are
-told apart by the event that they tell. One incident is cut at several points, one after another.
+A statement is known by its function in the ledger and by its text. How often it runs is random (a
+runner looks again while queues work), so each is cut once; commits are distinguished by their
+event. One incident is cut at several points in sequence.
 """
 
 import functools
@@ -159,7 +159,7 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
 def carried_out(
     installation: SimulatedInstallation, case: Case, patch: pytest.MonkeyPatch, cutter: Cutter
 ) -> str:
-    """Open the incident, and let watches carry it on until nothing is left, as people speak."""
+    """Open the incident, and repeat watches and answers until all is done."""
     id_ = ""
     with cutting(patch, cutter):
         give_up_at = time.monotonic() + AT_REST_WITHIN_SECONDS
@@ -188,7 +188,7 @@ def twins_on(folder: Path, ledger_url: str) -> Iterator[SimulatedInstallation]:
 
 
 def check(installation: SimulatedInstallation, case: Case, id_: str, rounds: int) -> None:
-    """Nothing is lost and nothing is twice, as the directory and the channel count."""
+    """Check that the directory and the channel count each act once."""
     directory = installation.twins.directory
     assert isinstance(directory, SimulatedConnector)
     taken_over, innocent = case.accounts

@@ -1,4 +1,4 @@
-"""A drill that dies at any step of its database server leaves nothing after the next drill."""
+"""A killed drill of a database leaves nothing after the next drill."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A recovery of a database that dies at any step continues, and drops nothing."""
+"""A killed recovery of a database continues, and drops nothing."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def advance(config_file: Path, case: str, log: Path, death: Death | None) -> Non
 
 
 def recovered(folder: Path, server: Postgres, death: Death | None) -> list[str]:
-    """Recover a database of its own, killed once; return the points of the trace."""
+    """Recover a new database with one kill; return the points of the trace."""
     folder.mkdir()
     log = folder / "trace"
     with server.database() as database:

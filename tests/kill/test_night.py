@@ -1,4 +1,4 @@
-"""Kill set = trace: a night that dies anywhere loses no earlier recovery point, and runs again."""
+"""A night, killed anywhere, keeps earlier points and runs again."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ LONG_AGO = 1_700_000_000_000_000_000
 
 @dataclass
 class Night:
-    """A place with one good recovery point, and a source that has changed since."""
+    """An installation with one good point and a source that has changed."""
 
     folder: Path
 
@@ -62,7 +62,7 @@ def changed(source: Path) -> None:
 
 @pytest.fixture(scope="module")
 def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything up to the second night, to be moved to one and the same path for each death."""
+    """The state before the second night, moved to one path for each kill."""
     folder = tmp_path_factory.mktemp("night")
     source = folder / "here/source"
     source.mkdir(parents=True)
@@ -87,14 +87,14 @@ def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fresh(first_night: Path) -> Night:
-    """The second evening again; paths stand in the configuration, so it is always the same one."""
+    """The second evening again, at the path that the configuration names."""
     shutil.rmtree(first_night / "here", ignore_errors=True)
     shutil.copytree(first_night / "kept", first_night / "here", symlinks=True)
     return Night(first_night / "here")
 
 
 def check_after(night: Night, first_source: Path) -> None:
-    """The first point restores, the newest equals the source, and both chains are whole."""
+    """Check the first point, the newest one, and both chains."""
     with installation_at(night.config_file) as installation:
         points = list_points(installation, SET).points
         for point, source in ((points[0], first_source), (points[-1], night.folder / "source")):

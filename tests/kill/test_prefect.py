@@ -1,8 +1,7 @@
-"""`kill -9` of the Prefect server while a call is at work: it goes on, and `serve` starts another.
+"""`kill -9` of the Prefect server during a call, which continues.
 
-At one durable act of each kind, in one serve with a server of its own. The call says nothing to
-Prefect while it works, as `test_prefect_exchanges` shows, which kills the server at all that is
-said to it.
+At one durable act of each kind, in one `serve` with its own server. The call sends nothing to
+Prefect while it works, as `test_prefect_exchanges` shows, which kills the server at each message.
 """
 
 import json

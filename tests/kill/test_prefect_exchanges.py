@@ -1,18 +1,16 @@
-"""Kill set = trace: the Prefect server dies at every exchange of an incident, and it goes on.
+"""The Prefect server dies at every exchange of an incident.
 
-What is traced is all that the serve which carries the incident out says to Prefect (`exchanges`):
-the probe before each call of the response's flow, every request of that flow, the log lines that
-follow it. At each of them the server, a real one, is killed by SIGKILL, once with the request
-unheard and once with it done and the answer lost; it is started again at once on its database.
-Nothing is only cut: who was connected loses the connection because the server is dead. Several
-deaths share an incident, at most one a call of the flow, since each call is a run of its own there.
+The trace has all that the `serve` of the incident sends to Prefect (`exchanges`): the probe before
+each call of the response's flow, every request of that flow, and the log lines after it. At each of
+them the real server is killed by SIGKILL, once before the request and once after its effect and
+before its answer. It is restarted at once on its database. Several kills share an incident, at most
+one for each call of the flow, because each call is a run of its own.
 
-Between two exchanges the server has no part in the work, so to die there is to die before the next;
-`test_prefect` kills it while a call is at work all the same, and leaves it to `serve` to start it
-again.
+Between two exchanges the server has no part in the work, so a kill there is a kill before the next
+one. `test_prefect` still kills it during a call and leaves its restart to `serve`.
 
-Nobody asks for the incident to be carried on: the very call does that Prefect fails, within the
-time that it waits for Prefect, and no second look at the incident is needed.
+Nobody asks for the incident to be continued: the call that Prefect fails does it, within the time
+that it waits for Prefect.
 """
 
 import time
@@ -63,7 +61,7 @@ pytestmark = pytest.mark.xdist_group("prefect")
 
 @dataclass(kw_only=True)
 class Served:
-    """One call centre that is served, with Prefect, and the incidents that it has."""
+    """One call centre that is served with Prefect, and its incidents."""
 
     world: World
     proxy: Proxy
@@ -71,7 +69,7 @@ class Served:
     ways: list[str] = field(default_factory=list)  # of the last one, a call each
 
     def carried_out(self, *asked: str, moment: Moment = Moment.BEFORE) -> Script:
-        """Open an incident, let it be carried out and the server die where asked; check it."""
+        """Open an incident, run it with the requested kill, and check it."""
         self.incidents += 1
         taken_over, innocent = self.world.agents.hire(2)
         case = replace(
@@ -101,7 +99,7 @@ class Served:
         return trace
 
     def _let_it_end(self, case: Case, id_: str, script: Script) -> None:
-        """Say what people say whenever nothing else is left to do, until all is done."""
+        """Give people's answers when nothing else is left, until all is done."""
         installation = self.world.installation
 
         def is_at_rest() -> bool:
@@ -120,7 +118,7 @@ class Served:
         self._comes(lambda: self._noted(CARRIED_ON, id_) == CALLS, AT_REST_WITHIN_SECONDS)
 
     def _comes(self, is_so: Callable[[], bool], seconds: float) -> bool:
-        """Wait for something, starting the server again at once when it died; does it come?"""
+        """Wait for a condition, with restarts of the server; return if it held."""
         give_up_at = time.monotonic() + seconds
         while self.proxy.is_down.is_set() or not is_so():
             if self.proxy.is_down.is_set():
@@ -139,7 +137,7 @@ class Served:
         return noted(self.world.case.config_file)[f"{what} {id_}"]
 
     def _check(self, case: Case, id_: str, script: Script, told: Counter[str]) -> None:
-        """Nothing is lost and nothing is twice, as the directory, the channel and ledger count."""
+        """Check that the directory, the channel and the ledger count all once."""
         ledger, agents = self.world.installation.ledger, self.world.agents
         taken_over, innocent = case.accounts
         assert not agents.signs_in(taken_over), "the old password is turned away"

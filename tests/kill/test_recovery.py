@@ -1,4 +1,4 @@
-"""A recovery that dies at any step continues, and sets aside exactly the data of before."""
+"""A killed recovery continues, and sets aside exactly the old data."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def advance(config_file: Path, case: str, log: Path, death: Death | None) -> Non
 
 
 def approved(folder: Path) -> tuple[Path, str]:
-    """Prepare a recovery up to its approval; return the configuration and the incident."""
+    """Prepare a recovery up to its approval; return its incident."""
     config_file = prepared(folder)
     with installation_at(config_file) as installation:
         case = opened(installation)

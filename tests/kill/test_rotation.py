@@ -1,4 +1,4 @@
-"""Killed while it gives new passwords: the one that holds is always in a file that can be opened.
+"""Kills during a password rotation: the valid password is in a file.
 
 The directory is a real OpenLDAP. The files are opened with a key that the killed process never had.
 """
@@ -43,7 +43,7 @@ folder = "new-passwords"
 
 
 def sealed(world: World, account: str) -> list[str]:
-    """Give every password that was sealed for an account; a file that is half written has none."""
+    """Return all sealed passwords of an account; partial files have none."""
     found = []
     for installation in (world.case.config_file.parent / "new-passwords").glob("*.age"):
         try:
@@ -56,7 +56,7 @@ def sealed(world: World, account: str) -> list[str]:
 
 
 def who_holds_a_key_comes_in(world: World) -> None:
-    """At any moment one password is let in, and it is the old one or in a file."""
+    """At any moment one password works: the old one or one in a file."""
     for account in world.case.accounts:
         known = [OLD, *sealed(world, account)]
         let_in = [one for one in known if world.agents.signs_in_with(account, one)]

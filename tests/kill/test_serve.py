@@ -1,8 +1,8 @@
-"""Kill set = trace: `standfast serve` dies anywhere in an incident, and the next one goes on.
+"""`standfast serve` dies anywhere in an incident; the next one continues.
 
-Whoever keeps `serve` running (systemd) starts the next one at once. Nobody asks for more: a serve
-looks as soon as it is there, and the one that died on this machine counts as dead by then, so no
-lease is waited for (another machine: `test_prefect_exchanges`, `tests/flows/test_serve_loop.py`).
+systemd starts the next `serve` at once, which needs no request: it looks at once, and the process
+that died on this machine counts as dead by then, so it waits for no lease (another machine:
+`test_prefect_exchanges`, `tests/flows/test_serve_loop.py`).
 """
 
 import time
@@ -34,7 +34,7 @@ def serving(world: World, death: Death | None = None) -> Iterator[BaseProcess]:
 
 
 def carried_out(world: World, case: str, process: BaseProcess) -> None:
-    """Say what people say whenever nothing else is left to do, until all is done or it is dead."""
+    """Give people's answers when nothing else is left, until done or dead."""
     installation = world.installation
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
     while process.is_alive():

@@ -108,7 +108,7 @@ def _die_soon() -> None:
 
 
 def wrap_ledger(tracer: Tracer) -> None:
-    """Every commit of a ledger transaction that writes, by the event that tells it."""
+    """Make each commit of a writing transaction a point, by its event."""
     from sqlalchemy.engine.base import RootTransaction
 
     from standfast.ledger.audit.transaction import Write
@@ -160,7 +160,7 @@ def wrap_outside(tracer: Tracer) -> None:
 
 
 def wrap_files(tracer: Tracer) -> None:
-    """Every file that is published by its name, and every line that is added to one for good."""
+    """Make each published file and each durable line a point."""
     from standfast.adapters.evidence_sources import sealed_source
     from standfast.ledger.audit.hash_chain import Chain
 
@@ -224,7 +224,7 @@ def own_process(run: Callable[..., None], *args: Any) -> BaseProcess:
 
 
 def in_own_process(run: Callable[..., None], *args: Any) -> int:
-    """Run `run(*args)` in a fresh process that has imported everything; give its exit code."""
+    """Run `run(*args)` in a fresh process; return its exit code."""
     process = own_process(run, *args)
     process.join(timeout=ENDS_WITHIN_SECONDS)
     if process.exitcode is None:

@@ -170,7 +170,7 @@ class World:
 
 
 def furnish(folder: Path, ledger_url: str = "sqlite:///ledger.db") -> None:
-    """Write a place with its people enrolled into `folder`, to be copied for each death."""
+    """Write an installation with enrolled people, to copy for each kill."""
     (folder / "logs").mkdir(parents=True)
     (folder / "logs/sign-in.log").write_text("2026-11-25T02:13:00Z agent0 signed in\n")
     shutil.copytree(Path(__file__).parent / "playbooks", folder / "playbooks")
@@ -208,7 +208,7 @@ def configure(folder: Path, ledger_url: str, *, ldap_port: int, sender: str) -> 
 
 
 class NewWorld(Protocol):
-    """Makes a world of this name, with a channel of this kind; see `fresh_world`."""
+    """Makes a world with a name and a channel; see `fresh_world`."""
 
     def __call__(
         self, name: str, *, kind: str = "smtp", scenario: str = "small"
@@ -225,7 +225,7 @@ def fresh_world(
     scenario: str = "small",
     ledger_url: str = "sqlite:///ledger.db",
 ) -> Iterator[World]:
-    """Copy the place into `folder`, with two agents and a channel that nobody used before."""
+    """Copy the installation into `folder`, with new agents and channel."""
     shutil.copytree(furnished, folder)
     first, second = agents.hire(2)
     with running_channel(kind) as channel:

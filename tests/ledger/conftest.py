@@ -40,7 +40,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def ledger(place: Place) -> Iterator[Ledger]:
-    """A new ledger on each database in turn, with nobody enrolled and nothing open."""
+    """A new ledger on each database in turn, empty."""
     place.create()
     with place.opened() as ledger:
         yield ledger
@@ -56,7 +56,7 @@ def sqlite_ledger(sqlite_place: Place) -> Iterator[Ledger]:
 
 @pytest.fixture
 def postgres_ledger(postgres_place: Place) -> Iterator[Ledger]:
-    """A new ledger, for races that only PostgreSQL's side-by-side writers can have."""
+    """A new ledger on PostgreSQL, for races of parallel writers."""
     postgres_place.create()
     with postgres_place.opened() as ledger:
         yield ledger

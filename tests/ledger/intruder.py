@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 class Intruder:
-    """Writes what no rule of the ledger allows; values go in and come out as they are stored."""
+    """Writes what no rule of the ledger permits, in the stored form."""
 
     def __init__(self, place: Place) -> None:
         self._engine = create_engine(place.url)
@@ -39,7 +39,7 @@ class Intruder:
             return [dict(row) for row in found.mappings()]
 
     def set(self, table: Table, row: Row, *, value: str = ":value", **columns: Any) -> None:
-        """Write other values into one row; `value` is the SQL that a bound value goes through."""
+        """Write values into one row; `value` is the SQL around a parameter."""
         settings = ", ".join(
             f'"{name}" = {value.replace(":value", f":set_{name}")}' for name in columns
         )

@@ -1,4 +1,4 @@
-"""The people and moves of these tests: each is one call of the ledger's public interface."""
+"""People and acts of these tests, each one call of the public interface."""
 
 import hashlib
 from collections.abc import Sequence
@@ -141,7 +141,7 @@ def runner(ledger: Ledger, incident: str, now: datetime = NOW) -> str:
 def look(
     ledger: Ledger, incident: str, who: str, state: JsonObject, *, now: datetime = NOW
 ) -> None:
-    """Read the prior state of every lock that waits for it: each account is in `state`."""
+    """Read the prior state of every lock that waits; all are in `state`."""
     rows = ledger.effects.without_prior(incident, LOCK, now, 1000)
     seen = [(row, Observed(target=row.target, state=state)) for row in rows]
     ledger.prior_states.keep(incident, seen, who, now)
@@ -188,7 +188,7 @@ def results(
 
 
 def lock(ledger: Ledger, incident: str, name: str, prior: JsonObject, *, step: str = "lock") -> str:
-    """Lock one account from its prior state to its receipt; give the effect's token."""
+    """Lock one account up to its receipt; return the effect's token."""
     begin(ledger, incident, drafts(LOCK, name), step=step)
     who = runner(ledger, incident)
     look(ledger, incident, who, prior)

@@ -1,7 +1,7 @@
-"""A ledger in which every table holds rows, written through the public interface alone.
+"""A ledger with rows in every table, written by public interfaces.
 
-What went in that is personal is told apart (`PERSONAL`), so that a test can look for it in the
-database's bytes; each of these texts is unlike anything else that stands there.
+`PERSONAL` has the personal texts, so that a test can search for them in the database's bytes; no
+other text resembles them.
 """
 
 from datetime import timedelta
@@ -88,7 +88,7 @@ EXPANSION = Expansion(
 
 
 def tell(ledger: Ledger) -> str:
-    """Live through one incident, from enrolment to undo; give its id. The last event is signed."""
+    """Run one incident from enrolment to undo; return its id."""
     _enrol(ledger)
     incident = open_incident(
         ledger,

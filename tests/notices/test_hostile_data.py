@@ -1,4 +1,4 @@
-"""From a hostile row in the customer's file to the mailbox: nobody else's message changes."""
+"""A hostile row in a customer file changes no other message."""
 
 import csv
 from pathlib import Path

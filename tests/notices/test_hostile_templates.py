@@ -1,4 +1,4 @@
-"""Templates that somebody wrote to break out, or to exhaust the machine: refused, not survived."""
+"""Templates that try to break out or exhaust the machine are refused."""
 
 import pytest
 from hypothesis import given, settings

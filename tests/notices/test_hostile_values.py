@@ -1,4 +1,4 @@
-"""Hostile values in every notice: each stays text, in its own message, in its own place."""
+"""Hostile values in every notice stay text in their own message."""
 
 import re
 from email.message import EmailMessage
@@ -42,7 +42,7 @@ def prepared(name: str) -> Prepared:
 
 @cache
 def shape(name: str, language: str) -> tuple[tuple[str, ...], int]:
-    """The tags of a harmless person's message, and how many lines its text has."""
+    """Return the tags of a harmless message, and the lines of its text."""
     filled = prepared(name).fill(language, {"name": "Ana"}, "t", address="ana@customers.test")
     return tags(filled.html), filled.text.count("\n")
 
@@ -150,7 +150,7 @@ def test_address_is_one_mailbox_or_rejected(text: str) -> None:
 
 
 def said(variable: Variable, words: str) -> Json:
-    """A value of the variable's type that holds `words` wherever it can hold any."""
+    """Return a value of the variable's type that contains `words`."""
     match variable.type:
         case "list":
             return [words, words]

@@ -61,7 +61,7 @@ example = "Gold"
 
 
 def files_of(spec: str = SPEC, **parts: str) -> dict[str, str]:
-    """Make a template in English and German; a keyword replaces a part of the English one."""
+    """Make a template in English and German; keywords replace English parts."""
     made = {"context.toml": spec}
     for language in ("en", "de"):
         made[f"{language}/subject.txt"] = "About {{ city }}\n"

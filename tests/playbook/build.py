@@ -20,7 +20,7 @@ reason: {type: text, default: seen by hand}
 
 
 def text_of(steps: str, inputs: str = INPUTS) -> str:
-    """Give the text of a playbook with these steps, each line indented as it must be."""
+    """Return the text of a playbook with these steps, indented."""
     head = "playbook: small\nversion: 1\ntitle: Small\nuse_when: Never.\n"
     return (
         head

@@ -1,4 +1,4 @@
-"""An answer that is corrected: what it had left out is looked at again, what had begun goes on."""
+"""A corrected answer: its skipped steps are decided again."""
 
 import pytest
 

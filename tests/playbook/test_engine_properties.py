@@ -1,4 +1,4 @@
-"""The engine driven by a ledger that keeps facts in memory, over playbooks made at random."""
+"""The engine with an in-memory ledger, over random playbooks."""
 
 import random
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ MOST_ROUNDS = 3
 
 @st.composite
 def playbooks(draw: st.DrawFn) -> Playbook:
-    """Make a sound playbook: steps need only earlier ones, then the order of the file is mixed."""
+    """Draw a sound playbook: acyclic needs, steps in random file order."""
     texts: list[str] = []
     needs: set[str]
     decides: list[str] = []
@@ -55,7 +55,7 @@ def playbooks(draw: st.DrawFn) -> Playbook:
 
 @dataclass
 class MemoryLedger:
-    """Applies moves by compare-and-swap, and lets chance stand for the world and its people."""
+    """Applies moves by compare-and-swap; chance decides the outcomes."""
 
     playbook: Playbook
     chance: random.Random
@@ -97,7 +97,7 @@ class MemoryLedger:
         self.views[move.step] = StepView(**(made | facts))
 
     def the_world_moves(self) -> bool:
-        """Change one fact that is not the engine's to change; False when none is left."""
+        """Change one external fact; return False if none is left."""
         names = list(self.views)
         self.chance.shuffle(names)
         for name in names:
@@ -160,7 +160,7 @@ class MemoryLedger:
 
 
 def may_follow(step: Step, view: StepView) -> bool:
-    """Say once more, apart from the engine, whether what needs this step may begin."""
+    """Return whether a step's dependents may begin, without the engine."""
     match view.state:
         case StepState.DONE | StepState.SKIPPED:
             return True

@@ -1,6 +1,6 @@
-"""Playbooks and expressions that somebody wrote to break out, or to exhaust the machine.
+"""Playbooks and expressions that try to break out or exhaust the machine.
 
-No test here watches a clock: what is not refused at once would not come back at all.
+No test here measures time: an input that is not refused at once would not return at all.
 """
 
 import random
@@ -119,7 +119,7 @@ def test_random_tokens_give_value_or_value_error(text: str) -> None:
 
 
 def _is_plain(value: Json) -> bool:
-    """Is it a value of the namespace or a fixed one? Nothing of Python's own comes out."""
+    """Return whether a value is plain, not an internal object of Python."""
     match value:
         case bool() | int() | str() | None:
             return True

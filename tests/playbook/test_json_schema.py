@@ -1,4 +1,4 @@
-"""The schema of a playbook: drawn from the code, and as strict as a schema can be."""
+"""The JSON schema of playbooks: made from the code, and strict."""
 
 import json
 from pathlib import Path

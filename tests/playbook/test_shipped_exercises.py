@@ -1,4 +1,4 @@
-"""Each shipped playbook, rehearsed to its end by the real operations, answered each way."""
+"""Each shipped playbook, rehearsed to its end with each answer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -85,7 +85,7 @@ def inputs_of(playbook: Playbook, *, all_given: bool) -> dict[str, str | list[st
 
 
 def ways(playbook: Playbook) -> Iterator[dict[str, str]]:
-    """Give answers to the questions: first options throughout, then each other option once."""
+    """Yield answers: first options throughout, then each other one once."""
     asked = [step for step in playbook.steps if step.kind is StepKind.DECIDE]
     usual = {step.name: step.options[0] for step in asked}
     yield usual
@@ -138,7 +138,7 @@ def _key() -> Ed25519PrivateKey:
 
 
 def _sign(installation: Installation, case: str, step: str) -> None:
-    """Approve as `decisions.decide` does, with a key that was derived once: argon2 is slow."""
+    """Approve as `decisions.decide` does, with a key that was derived once."""
     message = installation.ledger.decisions.question(case, step).message(SIGNS, APPROVE)
     signature = _key().sign(message).hex()
     installation.ledger.decisions.decide(

@@ -1,7 +1,9 @@
-"""Module map in ARCHITECTURE.md: `python -m tests.project.module_map` writes it.
+"""Module map of ARCHITECTURE.md, with its writer.
+
+python -m tests.project.module_map   # `make docs` runs it
 
 Rules
-- The map is the end of the page, after the heading; `make docs` writes it.
+- The map is the end of the page, after its heading.
 - A line is the file's name and the summary of its docstring, so that each stands in one place.
 """
 
@@ -18,7 +20,7 @@ FOLDERS = ("standfast", "flows", "backup", "demo")
 
 
 def module_map() -> str:
-    """Return the lines of all modules, by folder; the folder has its own summary."""
+    """Return the lines of all modules by folder, with folder summaries."""
     modules = sorted(
         path
         for path in (path.relative_to(ROOT) for path in tracked())

@@ -1,4 +1,4 @@
-"""Commands in pages: the program has each of them, with the options and arguments shown."""
+"""Commands in pages exist, with the options and arguments shown."""
 
 import re
 import shlex

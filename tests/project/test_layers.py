@@ -20,7 +20,7 @@ def modules(*packages: str) -> Iterator[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Name every package that a module imports at all, wherever in it the import stands."""
+    """Return every package that a module imports, at any place."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Licences of everything that a host installs, from the metadata of the installed packages."""
+"""Licences of all packages that a host installs, from their metadata."""
 
 import re
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
@@ -37,7 +37,7 @@ def alternatives(found: PackageMetadata) -> list[str]:
 
 
 def is_permitted(licence: str) -> bool:
-    """Return whether each part of an SPDX expression, or a whole name, is permitted."""
+    """Return whether each part of an SPDX expression or name is permitted."""
     if licence in PERMITTED:
         return True
     parts = re.split(r" (?:AND|OR) |[()]", licence)

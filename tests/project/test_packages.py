@@ -1,4 +1,4 @@
-"""Wheel and source distribution: their files, and an installation from each."""
+"""Wheel and source distribution: their files, and their installation."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _PAGE = re.compile(r"\b(?:docs|deploy)/[\w/.-]*\w")
 
 
 def run(*command: str | Path, folder: Path = ROOT) -> str:
-    """Run a command without the variables of this environment; return its output."""
+    """Run a command without this environment's variables; return output."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"}
     ended = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def wheel_files(built: dict[str, Path]) -> set[str]:
-    """Return the files of the wheel, by the names that they have in the repository."""
+    """Return the wheel's files, by their names in the repository."""
     with zipfile.ZipFile(built[".whl"]) as file:
         return {name.rpartition("data/share/doc/standfast/")[2] for name in file.namelist()}
 

@@ -1,7 +1,8 @@
-"""Every command of the README is run here, in order, as a newcomer would type it.
+"""Commands of the README, run in order as a newcomer would type them.
 
-A `console` block holds commands (`$ …`), each with the output that it promises: a line of `…` is
-any lines, and a `…` within a line any text. A command ends with 0, or as `# exits N` says.
+A `console` block has commands (`$ …`), each with its output: a line of `…` stands for any lines,
+and
+a `…` within a line for any text. A command ends with 0, or as `# exits N` says.
 """
 
 import os
@@ -54,7 +55,10 @@ def pattern(output: tuple[str, ...]) -> str:
 
 
 def as_a_newcomer(command: str) -> list[str]:
-    """Return the arguments of a command; of `make demo`, which has installed, its last line."""
+    """Return the arguments of a command.
+
+    `make demo` has its last line only: its installation is done.
+    """
     if command == "make demo":
         assert "\t$(BIN)/standfast demo $(if $(AGAIN),--again)\n" in (ROOT / "Makefile").read_text()
         command = "standfast demo"

@@ -1,4 +1,4 @@
-"""The locks in requirements/ hold what pyproject.toml asks for, and every byte of it is pinned."""
+"""Locked requirements: complete, and each byte pinned by a hash."""
 
 import json
 import re
@@ -82,7 +82,7 @@ def test_a_lock_names_no_index_and_no_place(name: str) -> None:
 
 
 def needed(requirement: Requirement) -> list[Requirement]:
-    """Return what an installed package requires here, with its requested extras."""
+    """Return the requirements of an installed package and its extras here."""
     listed = [Requirement(text) for text in requires(requirement.name) or ()]
     extras = ("", *requirement.extras)
     return [

@@ -1,4 +1,4 @@
-"""Sampling of complete test sets: parts are disjoint, cover the set, and are never empty."""
+"""Samples of complete sets are disjoint, cover the set, never empty."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Deployments of a site: units, compose file and manifests run the same commands."""
+"""Site units, compose file and manifests have the same commands."""
 
 import re
 from collections.abc import Iterator

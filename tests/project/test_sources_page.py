@@ -1,4 +1,4 @@
-"""docs/sources.md holds: each kind is there, its settings load, and its grants are enough."""
+"""Settings and grants of docs/sources.md: complete and sufficient."""
 
 import re
 import tomllib

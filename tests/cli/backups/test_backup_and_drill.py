@@ -1,4 +1,4 @@
-"""Backups and drills from the command line: every status that they can end with."""
+"""Backups and drills at the command line, with each exit status."""
 
 import errno
 import fcntl
@@ -21,7 +21,7 @@ def identity(installation: Path) -> Path:
 
 
 def damage(installation: Path) -> None:
-    """Flip a byte in the middle of the largest objects, which are the packs with the files."""
+    """Flip a byte in the middle of the largest objects, the packs of files."""
     objects = [path for path in (installation / "vault").rglob("*") if path.is_file()]
     packs = [path for path in objects if path.stat().st_size > 100_000]
     assert packs
@@ -92,7 +92,7 @@ def test_foreign_snapshots_are_reported_once(
 def test_rolled_back_machine_is_reported_then_backs_up(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
-    """A machine that was cloned meets the same: two that say that they are one."""
+    """A machine that was cloned sees the same: two hosts of one identity."""
     note = desk.folder / "source/note.txt"
     assert desk.run("backup", "run", "main").status == 0
     vault, image = installation / "vault", desk.folder / "image"

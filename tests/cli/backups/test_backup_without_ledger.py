@@ -1,4 +1,4 @@
-"""A night on which the ledger is lost, damaged or away: the backup is made, and says so."""
+"""A backup while the ledger is lost, damaged or away is made and says so."""
 
 import fcntl
 from collections.abc import Callable

@@ -35,7 +35,7 @@ def test_restore_target_is_folder_or_server(
 def backed_up(
     desk: Desk, tmp_path: Path, postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """The name of a database with a 7 in it, which lies in the last recovery point."""
+    """Return a database name with a 7 in it, stored in the last point."""
     monkeypatch.setenv("PATH", f"{postgres_server.programs}:{os.environ['PATH']}")
     with postgres_server.database() as name:
         postgres_server.execute("CREATE TABLE t AS SELECT 7 AS n", database=name)

@@ -1,4 +1,4 @@
-"""`backup ls`, `find`, `diff`, and one file to standard output, as a person types them."""
+"""`backup ls`, `find`, `diff`, and one file to standard output."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""`standfast backup keep`, from the owner's ceremony to the packs that are gone."""
+"""`standfast backup keep`, from the owner's ceremony to removed packs."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def age(vault: Path, days: float) -> None:
 
 @pytest.fixture
 def kept(desk: Desk, installation: Path) -> Path:
-    """A place with a keeper and two points of which the first is over the rules."""
+    """An installation with a keeper and two points; the first may expire."""
     config = installation / "standfast.toml"
     short = "\n".join(f'{name} = "31d"' for name in ("everything", "daily", "weekly", "monthly"))
     table = "\n[backup.keeping]\n"

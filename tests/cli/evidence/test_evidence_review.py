@@ -1,4 +1,4 @@
-"""`evidence review` and `incident affected add --from-review` at the command line."""
+"""`evidence review` and `incident affected add --from-review`, typed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Time stamps at the command line: after the answer, named where missing, fetched by command."""
+"""Time stamps at the command line: requested, missing, then fetched."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""An incident that was closed too soon is opened again, so that what it locked can be undone."""
+"""An incident that was closed too soon is reopened to undo its locks."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Incidents from the command line, on a real directory and a real mail server."""
+"""Incidents at the command line, on a real directory and mail server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Accounts locked and given back from the command line, and locks that open nothing."""
+"""Accounts locked and unlocked at the command line, and useless locks."""
 
 from pathlib import Path
 

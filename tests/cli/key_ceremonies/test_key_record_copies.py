@@ -36,7 +36,7 @@ def owner_key(installation: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def saved(desk: Desk, installation: Path) -> Path:
-    """A folder with the vault and `offline`, all that is left of a place that backed up."""
+    """A folder with the vault and `offline`, the rest of an installation."""
     assert desk.run("backup", "run").status == 0
     saved = desk.folder / "saved"
     saved.mkdir()
@@ -47,7 +47,10 @@ def saved(desk: Desk, installation: Path) -> Path:
 
 
 def recovery(desk: Desk) -> list[tuple[str, str]]:
-    """Return what the check of this part alone says: a whole check takes two seconds."""
+    """Return the result of this part of the check alone.
+
+    A whole check takes two seconds.
+    """
     config = load(desk.folder / "place/standfast.toml")
     ground = Ground(
         config=config,

@@ -135,7 +135,7 @@ def test_new_epoch_refuses_the_old_host(
 def test_nothing_goes_into_another_domain_than_is_set(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
-    """Else it would outlive the erasure of the domain that people think it is in."""
+    """Otherwise the files would outlive the erasure of their domain."""
     assert desk.run("backup", "owner", "add-domain", "hr", *owner).status == 0
     config = installation / "standfast.toml"
     config.write_text(config.read_text().replace('#domain = "main"', 'domain = "hr"', 1))

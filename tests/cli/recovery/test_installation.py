@@ -43,7 +43,7 @@ class Lost:
 
 
 def prepared(folder: Path, more: str = "") -> Lost:
-    """Move the vault and the offline folder away; copy the installation each night."""
+    """Move the vault and the offline folder; copy the installation nightly."""
     lost = Lost(
         folder=folder,
         vault=folder.parent / "vault",

@@ -1,4 +1,4 @@
-"""`standfast recover`: planned, opened, approved and undone by its commands."""
+"""`standfast recover`: planned, opened, approved and undone."""
 
 import pytest
 

@@ -1,9 +1,9 @@
-"""Installations as earlier releases made them, with an open incident: `fixtures/RELEASE/`.
+"""Installations of earlier releases, with an open incident.
 
-    python -m tests.cli.setup.earlier_installation 0.1.0   # before that release
+python -m tests.cli.setup.earlier_installation 0.1.0   # before that release
 
-A fixture has the ledger as SQL, its keys and its witness. A fixture of a release is never written
-again.
+They are in `fixtures/RELEASE/`: the ledger as SQL, its keys and its witness. The fixture of a
+release is never written again.
 """
 
 import sqlite3
@@ -50,7 +50,7 @@ steps:
 
 
 def configure(folder: Path) -> Path:
-    """Write the configuration and the playbook; return the configuration's file."""
+    """Write the configuration and the playbook; return the first one's path."""
     (folder / "playbooks").mkdir()
     (folder / "playbooks/contain.yaml").write_text(PLAYBOOK)
     file = folder / "standfast.toml"
@@ -59,7 +59,7 @@ def configure(folder: Path) -> Path:
 
 
 def load(release: str, folder: Path) -> Path:
-    """Create the installation of a release in `folder`; return the configuration's file."""
+    """Create the installation of a release; return its configuration's path."""
     fixture = FIXTURES / release
     load_sqlite(fixture, folder / "ledger.db")
     copytree(fixture / "keys", folder / "keys" / "ledger")

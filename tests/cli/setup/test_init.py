@@ -1,4 +1,4 @@
-"""`standfast init`: a place is there wholly, or the same command completes it."""
+"""`standfast init` makes a whole installation, or is repeated."""
 
 import os
 import shlex
@@ -154,7 +154,7 @@ class Killed(BaseException):
 
 
 def test_killed_init_is_completed_by_same_command(desk: Desk, source: Path) -> None:
-    """Die before each write in turn: no place yet, and the next call ends with a whole one."""
+    """Killed before each write, `init` leaves none; its repetition succeeds."""
     with desk.monkeypatch.context() as patch:
         unused = die_after(patch, 1000)
         assert desk.run("init", "whole", "--source", source, "--yes").status == 0
@@ -176,7 +176,7 @@ def test_killed_init_is_completed_by_same_command(desk: Desk, source: Path) -> N
 
 
 def die_after(patch: pytest.MonkeyPatch, survived: int) -> Iterator[int]:
-    """Let so many writes happen; from then on each raises instead, as after a kill.
+    """Permit a number of writes; raise at each later one, as after a kill.
 
     Return an iterator over the writes that have not happened.
     """

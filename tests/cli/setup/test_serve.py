@@ -1,4 +1,4 @@
-"""`standfast serve` in a process of its own, without any Prefect to be reached."""
+"""`standfast serve` in its own process, without a reachable Prefect."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_root_does_not_serve_for_another_user(desk: Desk, quiet_installation: Pa
 
 
 def locks_by_serve(desk: Desk) -> bool:
-    """Lock in an exercise; say whether `serve` carried it on, or had a part in it."""
+    """Lock in an exercise; return whether `serve` continued it or took part."""
     locked = desk.json("lock", "alice", "--exercise")
     assert locked["exit_status"] == 0
     return "serve" in [

@@ -253,7 +253,7 @@ def test_an_account_with_commas_is_one_strange_account(site: Site) -> None:
 
 
 def is_well(connection: socket.socket) -> bool:
-    """Ask for the health over a connection; False where it was cut off before the answer."""
+    """Ask for the health; return False if the connection was cut before."""
     connection.sendall(head(b"GET", b"/health"))
     answer = b""
     while not answer.endswith(b'"ok"}'):

@@ -1,4 +1,4 @@
-"""Passkeys on the console: added with the passphrase, then the device alone signs in and signs."""
+"""Passkeys on the console: added by passphrase, then enough alone."""
 
 import re
 from collections.abc import Iterator

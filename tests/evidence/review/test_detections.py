@@ -1,4 +1,4 @@
-"""Each rule of the detections finds what it names, at its threshold, and nothing below it."""
+"""Each detection finds its pattern at its threshold, not below it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A broken glass: one person's word, after ten minutes in which everybody else can say no."""
+"""Break-glass approval: one person, after ten minutes for objections."""
 
 from datetime import datetime, timedelta
 
@@ -160,7 +160,7 @@ def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> Non
 def test_second_breaker_waits_ten_own_minutes(
     ledger: Ledger,
 ) -> None:
-    """Everybody is told of the second as of the first, and has as long to say no."""
+    """Everybody is notified of the second, and has as long to refuse."""
     incident = _asking(ledger)
     _break(ledger, incident)
     ledger.people.remove("olga", OWNER, NOW)

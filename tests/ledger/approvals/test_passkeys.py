@@ -1,4 +1,4 @@
-"""Passkeys: a device signs in its person's name once their passphrase has vouched for it."""
+"""Passkeys: a device signs for a person after their passphrase."""
 
 import json
 from dataclasses import replace

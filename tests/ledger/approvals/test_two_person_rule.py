@@ -89,7 +89,7 @@ def test_repeated_signature_is_no_second_person(ledger: Ledger) -> None:
 
 
 def test_simultaneous_approvals_are_both_counted(postgres_ledger: Ledger) -> None:
-    """Neither sees the other's before it commits; still the second must let the step run."""
+    """Neither sees the other before it commits; the second runs the step."""
     ledger = postgres_ledger
     for name in ("ann", "ben"):
         enrol(ledger, name)

@@ -1,4 +1,4 @@
-"""The chain and its heads: what was cut, rewritten or forged shows, and is never signed."""
+"""The chain and its heads: cuts, changes and forgeries are detected."""
 
 import threading
 from datetime import timedelta
@@ -121,7 +121,7 @@ def test_signing_twice_signs_once(ledger: Ledger, intruder: Intruder) -> None:
 
 
 def test_idle_heartbeats_are_signed_hourly(ledger: Ledger, intruder: Intruder) -> None:
-    """Each head is verified for ever after, and a watch would sign a hundred thousand a year."""
+    """Heads are verified for ever; a watch would sign 100,000 a year."""
     hour = timedelta(hours=1)
     token = ledger.runners.register(None, "serve", NOW)
     begun = ledger.audit.sign_head(NOW, beats_wait=hour)
@@ -185,7 +185,7 @@ def test_verifying_while_others_write_raises_no_alarm(ledger: Ledger) -> None:
 def test_verifying_raises_at_nothing_that_was_written(
     sqlite_ledger: Ledger, sqlite_intruder: Intruder, table: Table
 ) -> None:
-    """Rows are only hashed, whatever they hold; events and heads are also read."""
+    """Rows are only hashed, whatever they hold; events and heads are read."""
     _write(sqlite_ledger, "calls")
     sqlite_ledger.audit.sign_head(NOW)
     row = sqlite_intruder.rows(table)[0]

@@ -1,9 +1,9 @@
-"""A database that somebody else wrote into: every column of every row of every table shows.
+"""A database that somebody else changed: each changed value is found.
 
-The rows are those of a whole incident (`story`); what is tried is generated from the tables. Each
-change is undone again, and at the end the ledger is whole: what was named was named for a reason.
-One column is changed in all rows of its table at once, and each row must be named for itself, and
-no other; a key, which is what a row is named by, in one row at a time.
+The rows are those of a whole incident (`story`); the changes are generated from the tables. Each
+change is reverted, and at the end the ledger is whole, so each finding had a cause. One column is
+changed in all rows of its table at once, and exactly these rows must be named; a key, by which a
+row is named, is changed in one row at a time.
 """
 
 import re
@@ -166,7 +166,7 @@ def _assert_each_is_named(
 def _changed(
     intruder: Intruder, table: Table, name: str, changes: Sequence[Change]
 ) -> Iterator[None]:
-    """One column holds other values inside the block, and what it held after it."""
+    """Change one column inside the block; yield its values afterwards."""
     for change in changes:
         intruder.set(table, change.row, value=change.sql, **{name: change.value})
     yield
@@ -183,7 +183,7 @@ def _changed(
 
 
 def _assert_names(report: AuditReport, table: Table, row: Row) -> None:
-    """A finding names the row; a link that is gone is named by its neighbour or its witness."""
+    """Assert that a finding names the row, or a lost link's neighbour."""
     name = _name(table, row)
     told = [f"{finding.where}: {finding.problem}" for finding in report.findings]
     if table.name in CHAIN:
@@ -199,7 +199,7 @@ def _name(table: Table, row: Row) -> str:
 
 
 def _another(column: Column[Any], value: Any) -> Any:
-    """A value of the same type that fits the column and is not the one that stands there."""
+    """Return another value of the same type that fits the column."""
     kind = column.type
     if isinstance(kind, Moment):
         return "2026-01-01T00:00:00.000000Z" if value is None else f"1{value[1:]}"

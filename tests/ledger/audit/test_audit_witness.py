@@ -1,4 +1,4 @@
-"""The witness outside the ledger: it names a ledger that went back, and accuses no honest one."""
+"""The witness detects a ledger that went back, and accuses no other."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_torn_last_line_is_written_again(ledger: Ledger, place: Place) -> None:
 
 
 def test_unsent_heads_reach_the_witness_later(ledger: Ledger, place: Place) -> None:
-    """The ledger commits first; here the witness cannot be written at that moment."""
+    """The ledger commits first, while the witness cannot be written."""
     aside = place.witness.parent.with_name("aside")
     place.witness.parent.rename(aside)
     place.witness.parent.write_text("a file where the folder should be")
@@ -90,7 +90,7 @@ def test_unsent_heads_reach_the_witness_later(ledger: Ledger, place: Place) -> N
 def test_witness_may_lag_behind_another_host(
     postgres_ledger: Ledger, postgres_place: Place
 ) -> None:
-    """Each host may have a witness of its own, which its `serve` tells every five minutes."""
+    """Each host may have a witness, which `serve` updates every 5 minutes."""
     elsewhere = postgres_place.witness.with_name("elsewhere.jsonl")
     with open_ledger(postgres_place.url, postgres_place.keys, elsewhere) as other:
         _signed(other)

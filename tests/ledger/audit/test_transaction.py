@@ -1,4 +1,4 @@
-"""One transaction, one event: nothing changes untold, and nothing half-done stays."""
+"""One transaction, one event: no silent change, no partial change."""
 
 import contextlib
 import json
@@ -88,7 +88,7 @@ def test_inserting_a_key_twice_inserts_once(ledger: Ledger) -> None:
 
 
 def test_one_of_two_concurrent_inserts_wins(postgres_ledger: Ledger) -> None:
-    """The second looks before the first commits, and its insert then waits for that commit."""
+    """The second looks before the first commits; its insert then waits."""
     ledger = postgres_ledger
     counts = []
 

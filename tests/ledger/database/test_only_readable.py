@@ -1,4 +1,4 @@
-"""A ledger that this user may only read: read right, or refused plainly, and never written."""
+"""A ledger that the user may only read: correct, or plainly refused."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ from tests.ledger.stage import open_incident
 
 @pytest.fixture
 def home(sqlite_place: Place) -> Iterator[Path]:
-    """The folder of a ledger while it is in use: its last incident lies in `-wal`."""
+    """The folder of a ledger in use, with its last incident in `-wal`."""
     sqlite_place.create()
     with sqlite_place.opened() as ledger:
         ledger.audit.sign_head(NOW)

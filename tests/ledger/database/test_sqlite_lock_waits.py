@@ -72,7 +72,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
 
 @contextmanager
 def holder(file: Path, how: str, *, is_suspended: bool = True) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the ledger, and is suspended with it or waits to be ended."""
+    """A process that holds the ledger's lock, suspended or told to end."""
     then = "import sys; sys.stdin.read()"
     if is_suspended:
         then = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
@@ -199,7 +199,7 @@ def test_remote_postgresql_session_names_its_end(
 
 
 def blocked_by(ledger: Ledger, session: int) -> int:
-    """Return a session that waits for this one, or 0, as a transaction of its own sees it.
+    """Return a session that waits for this one, or 0, in a new transaction.
 
     Within a transaction PostgreSQL keeps the list of sessions that it read first.
     """

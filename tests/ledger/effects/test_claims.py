@@ -1,4 +1,4 @@
-"""Claims: every effect goes to one call at a time, and only when every rule lets it."""
+"""Claims: an effect has one call at a time, and only if rules permit."""
 
 import threading
 from collections.abc import Callable

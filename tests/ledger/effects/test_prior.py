@@ -1,4 +1,4 @@
-"""Prior states: written once, before the first act, and the true beginning after many locks."""
+"""Prior states: written once before the first act, kept by later locks."""
 
 from datetime import timedelta
 
@@ -106,7 +106,7 @@ def test_unreadable_account_fails_after_five_looks(
 
 
 def test_second_lock_inherits_the_prior_state(ledger: Ledger) -> None:
-    """The directory shows a locked account by then; that is not what the undo must restore."""
+    """The directory already shows a locked account: not a state to restore."""
     incident = open_incident(ledger)
     lock(ledger, incident, "alice", ENABLED)
     second = lock(ledger, incident, "alice", DISABLED, step="again")
@@ -120,7 +120,7 @@ def test_the_prior_is_inherited_across_open_incidents(ledger: Ledger) -> None:
 
 
 def test_a_closed_incident_lends_nothing(ledger: Ledger) -> None:
-    """Its accounts were left as they were, and are now as somebody wanted them."""
+    """Its accounts were left, and later changes of them are intended."""
     first, second = open_incident(ledger), open_incident(ledger)
     lock(ledger, first, "alice", ENABLED)
     ledger.incidents.close(first, "olga", NOW)
@@ -239,7 +239,7 @@ def test_an_incident_that_was_closed_holds_nothing(ledger: Ledger) -> None:
 def test_unlock_is_found_without_a_full_search(
     sqlite_ledger: Ledger, which: ColumnElement[bool]
 ) -> None:
-    """Searched for, each of 8,000 proofs went through every effect that there is: 100 seconds."""
+    """A search read every effect for each of 8,000 proofs: 100 seconds."""
     statement = select(effect.c.token).where(effect.c.handle.in_(["a", "b"]), which)
     asked = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
     with sqlite_ledger.database.reading() as connection:

@@ -1,4 +1,4 @@
-"""Going on without what is in doubt, or has had no turn: nothing of it is given up or forgotten."""
+"""Continuation without unknown or late effects, which are kept."""
 
 import threading
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A lock beside an unlock of the same account that may still land: it waits, or it is lost."""
+"""A lock waits or is lost while an unlock of its account may arrive."""
 
 from datetime import datetime, timedelta
 

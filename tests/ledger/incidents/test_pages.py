@@ -1,4 +1,4 @@
-"""A notice to more people than one transaction takes: planned by pages, begun as a whole."""
+"""A notice to many people is planned by pages and begun as a whole."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Steps that people carry: prompted, answered once, waited for, accepted, skipped."""
+"""Manual steps: prompted, answered once, awaited, accepted, skipped."""
 
 from datetime import timedelta
 

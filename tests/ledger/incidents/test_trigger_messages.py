@@ -1,4 +1,4 @@
-"""A message counts once: it is committed with the incident that it opens, or with nothing."""
+"""A message is committed with its incident or without one, once."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Enrolment: a name once, for good; founding only while the place is set up."""
+"""Enrolment: a name once for good; founders only during the set-up."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A list of staff is taken as a whole, says what it changes, and twice changes nothing more."""
+"""A staff list is imported as a whole; its repetition changes nothing."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Hosts of one ledger go by its server's clock, so that none takes another for dead."""
+"""Hosts of one ledger use its server's clock: no live host looks dead."""
 
 import logging
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The run book writes what the ledger's own parts write, and refuses what they refuse."""
+"""The run book writes and refuses as the ledger's own parts do."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Sealed columns and their keys: bound to their place, outside the ledger, and able to be lost."""
+"""Sealed columns: bound to their row, with keys outside the ledger."""
 
 import os
 import stat

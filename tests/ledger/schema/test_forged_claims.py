@@ -174,7 +174,7 @@ def test_refusal_forged_into_approval_is_void(ledger: Ledger, intruder: Intruder
 
 
 def test_forged_waiting_day_is_void(ledger: Ledger, intruder: Intruder) -> None:
-    """A fresh accomplice signs, and the intruder dates that approval two days ahead."""
+    """A new accomplice signs, and the approval is dated two days ahead."""
     enrol(ledger, "ann")
     incident_id = open_incident(ledger)
     enrol(ledger, "eve", enrolled_by="ann", now=NOW - timedelta(hours=23))

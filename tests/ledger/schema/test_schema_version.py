@@ -1,4 +1,4 @@
-"""The database's shape: made once, checked at every opening, the same as the tables in the code."""
+"""The schema is made once, checked at each opening, equal to the code."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_migration_creates_a_new_file(sqlite_place: Place) -> None:
 def test_other_schema_names_the_release_to_install(
     place: Place, intruder: Intruder, version: str, release: str
 ) -> None:
-    """Readers refuse it, too: otherwise `status` would report that all is well."""
+    """Readers refuse it too; otherwise `status` would report success."""
     place.create()
     intruder.run(f"UPDATE alembic_version SET version_num = '{version}'")
     told = f"created by an? {release} release .schema {version}; .*Install that release again"

@@ -1,4 +1,4 @@
-"""Ledgers of earlier releases are upgraded, and their open incident continues."""
+"""Ledgers of earlier releases are upgraded; open incidents continue."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A trial action: one module in the package of actions, and nothing else, makes a playbook run it.
+"""A trial action: one new module is enough to run it in a playbook.
 
 The module is added to the package of another process before it is loaded, as a file would be.
 """

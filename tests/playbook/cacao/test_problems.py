@@ -1,4 +1,4 @@
-"""Every problem of a CACAO file is told with its line and with what to do about it."""
+"""Problems of CACAO files, with their lines and advice."""
 
 import json
 import tracemalloc
