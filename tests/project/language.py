@@ -1,15 +1,15 @@
-"""Check of docstring summaries and names: `python -m tests.project.language [FOLDER...]`.
+"""Check of docstring summaries and names.
 
-    $ python -m tests.project.language backup/format
+    $ python -m tests.project.language [FOLDER...]
     backup/format/pack.py:12: summary has 81 characters, at most 72: Return the ...
 
 Rules
-- Every public module, class and function has a docstring.
+- Every module with content and every public class has a docstring.
 - A summary is its first line: at most 72 characters, one sentence, no relative clause at its start
   and no who, whom or whoever in it.
 - No variable has a name that says nothing (`one`, `told`, `there`, `what`, `whom`), and no function
   is named by a preposition or pronoun alone (`_of`, `_to`, `_is`, `_what`, `_who`).
-- In tests, whose names state the behaviour, only the wording of existing summaries is checked.
+- In tests, whose names state the behaviour, only existing summaries are checked.
 """
 
 import ast
@@ -39,11 +39,9 @@ def find_problems(path: Path) -> Iterator[tuple[int, str]]:
     is_test = path.relative_to(ROOT).parts[0] == "tests"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, Documented):
-            yield from _wording_problems(node)
+            yield from _docstring_problems(node, is_test=is_test)
         if is_test:
             continue
-        if isinstance(node, Documented):
-            yield from _docstring_problems(node)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             if node.id in EMPTY_VARIABLES:
                 yield node.lineno, f"variable {node.id!r} says nothing: name it by a noun"
@@ -53,21 +51,16 @@ def find_problems(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"function {node.name!r} says nothing: name it by verb and noun"
 
 
-def _docstring_problems(node: Documented) -> Iterator[tuple[int, str]]:
+def _docstring_problems(node: Documented, *, is_test: bool) -> Iterator[tuple[int, str]]:
     line = getattr(node, "lineno", 1)
     docstring = ast.get_docstring(node)
     if docstring is None:
-        if _needs_docstring(node):
+        if not is_test and _needs_docstring(node):
             yield line, f"{getattr(node, 'name', 'the module')} has no docstring"
         return
     summary = docstring.split("\n", 1)[0]
     if len(summary) > MAX_SUMMARY_LENGTH:
         yield line, f"summary has {len(summary)} characters, at most 72: {summary}"
-
-
-def _wording_problems(node: Documented) -> Iterator[tuple[int, str]]:
-    line = getattr(node, "lineno", 1)
-    summary = (ast.get_docstring(node) or "").split("\n", 1)[0]
     if RELATIVE_START.match(summary):
         yield line, f"summary begins with a relative clause: {summary}"
     if PERSONAL.search(summary):
@@ -75,7 +68,7 @@ def _wording_problems(node: Documented) -> Iterator[tuple[int, str]]:
 
 
 def _needs_docstring(node: Documented) -> bool:
-    """Return whether a node is public and longer than two statements."""
+    """Return whether a node is a module with content or a public class."""
     if isinstance(node, ast.Module):
         return bool(node.body)
     return isinstance(node, ast.ClassDef) and not node.name.startswith("_")

@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
 
 
 def statements(beginning: str) -> list[str]:
-    """The statements of the block that begins so, with a password in the place of the dots."""
+    """Return the statements of a block, with a password in place of dots."""
     (block,) = (block for block in blocks("sql") if block.startswith(beginning))
     return [line.replace("…", "word").rstrip(";") for line in block.splitlines() if line]
 

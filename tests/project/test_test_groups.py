@@ -1,4 +1,4 @@
-"""Tests that share a server with fixed ports run one after another, in one worker."""
+"""Tests that share fixed ports run in sequence, in one worker."""
 
 import pytest
 

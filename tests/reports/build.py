@@ -1,4 +1,4 @@
-"""Reports for the tests: a whole incident with one of everything, and parts to vary."""
+"""Reports for the tests: one full incident, and parts to vary."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -127,7 +127,7 @@ def measure(**changes: Any) -> Measure:
 
 
 def full(text: str = "plain") -> IncidentReport:
-    """An incident with one of everything; `text` stands wherever people or providers can write."""
+    """An incident with one of everything; all free texts are `text`."""
     counts = {state: place + 1 for place, state in enumerate(EffectState)}
     return empty(
         heading=heading(organisation=text),
@@ -191,7 +191,7 @@ def full(text: str = "plain") -> IncidentReport:
 
 
 class Page(HTMLParser):
-    """A page as a strict reader sees it: balanced, and every tag, attribute and text kept."""
+    """A page as a strict reader sees it: tags, attributes and text."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""Drawings, as numbers: nothing leaves its place, nothing that is there vanishes."""
+"""Layout of charts as numbers: nothing is outside, nothing is missing."""
 
 from datetime import timedelta
 

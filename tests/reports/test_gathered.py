@@ -1,4 +1,4 @@
-"""Pages of a real ledger: an exercise that ran, damage that was done, nothing personal shown."""
+"""Pages of a real ledger: an exercise, a damage, no personal data."""
 
 import re
 import sqlite3

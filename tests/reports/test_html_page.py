@@ -1,4 +1,4 @@
-"""Pages: safe whatever people wrote, whole in themselves, readable empty and huge."""
+"""Pages: safe with any text, self-contained, readable at any size."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A playbook on paper: complete without the program, and the pages of the docs are the newest."""
+"""Printed playbooks: usable without the program, and up to date."""
 
 import re
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""Real servers for every test: one small module a server, each with a context manager and fixtures.
+"""Real servers for tests: one module a server, with its fixtures.
 
 Rules
 - Every server listens on loopback (or a socket file), picks its own free port and its own folder,
   and is ended by its process id or its handle, so that xdist workers never meet.
-- A server that is not installed skips its tests with a reason; with STANDFAST_REQUIRE_SERVERS=1, as
+- A server that is not installed skips its tests with a reason. With STANDFAST_REQUIRE_SERVERS=1, as
   in CI, the skip is a failure. `skip_or_fail` is the only place that decides it.
 - Waiting is polling with a deadline (`wait_until`), never a fixed pause.
 """
@@ -24,7 +24,7 @@ START_SECONDS = 90.0  # a busy machine is slow; waiting longer costs only what f
 
 
 def need(module_or_binary: str, why: str) -> None:
-    """Skip the test, or fail it where servers are required, unless the named thing is installed."""
+    """Skip or fail the test (`skip_or_fail`) if the thing is not installed."""
     if importlib.util.find_spec(module_or_binary) or find_program(module_or_binary):
         return
     skip_or_fail(f"{module_or_binary} is not installed: {why}")
@@ -38,16 +38,16 @@ def skip_or_fail(why: str) -> NoReturn:
 
 
 def refused_to_root(why: str) -> NoReturn:
-    """Skip the test for what only root may do; where servers are required, root can do it."""
+    """Skip the test if even root may not do this; fail it in CI."""
     if os.geteuid() != 0:
         pytest.skip(why)
     skip_or_fail(why)
 
 
 def find_program(name: str) -> str | None:
-    """Find a program, first beside the interpreter: its environment may not be activated.
+    """Return the path of a program, first next to the interpreter.
 
-    Also where servers lie that only root has on its path.
+    Its environment may not be activated. Folders on root's path only are searched too.
     """
     beside = Path(sys.executable).parent / name
     if beside.is_file():
@@ -82,9 +82,9 @@ def answers(port: int) -> bool:
 
 
 def growing(seconds: float) -> Iterator[float]:
-    """Yield time-outs, the shortest first, for what a busy machine may not begin in so little.
+    """Yield time-outs, shortest first, for a machine that may be busy.
 
-    A test that is through the loop without a `break` has failed.
+    A test that leaves the loop without a `break` has failed.
     """
     for factor in (1, 4, 16, 64):
         yield seconds * factor
@@ -92,7 +92,7 @@ def growing(seconds: float) -> Iterator[float]:
 
 
 def wait_until(is_so: Callable[[], bool], what: str, *, seconds: float = START_SECONDS) -> None:
-    """Poll until `is_so`; fail the test naming `what` when the deadline passes."""
+    """Poll until `is_so`; fail the test with `what` at the deadline."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:

@@ -66,7 +66,7 @@ class Alertmanager:
 
 @contextmanager
 def running_alertmanager(folder: Path, url: str, token: str) -> Iterator[Alertmanager]:
-    """Run one that posts to `url` with this bearer token; its data lie in `folder`."""
+    """Run Alertmanager, which posts to `url` with this token."""
     need(PROGRAM, "it sends the alerts of these tests; apt-get install prometheus-alertmanager")
     program = find_program(PROGRAM)
     assert program is not None

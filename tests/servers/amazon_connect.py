@@ -1,11 +1,11 @@
-"""A stateful imitation of Amazon Connect's users, over real HTTP on loopback.
+"""A stateful imitation of Amazon Connect's users, over HTTP on loopback.
 
-- Each request is matched and validated by the SDK's own description of the service, so that what
-  Connect would not understand is not understood here.
-- It holds Connect's limit, two requests a second of each operation and five at once, by a clock
-  that the test moves.
-- Who has a security profile that grants something may sign in, and keeps the session while that is
-  so: a page that is loaded anew asks again.
+- The SDK's own description of the service matches and validates each request, so the imitation
+  refuses what Connect would refuse.
+- It has Connect's limits, two requests a second of each operation and five at once, by a clock that
+  the test moves.
+- A user with a security profile that grants something may sign in. The session ends with the grant:
+  a page that is loaded again asks again.
 """
 
 import json
@@ -108,7 +108,7 @@ class ConnectInstance:
         return next(user for user in self.users.values() if user.name == name)
 
     def admits(self, name: str) -> bool:
-        """Tell whether the user may sign in, or a session of theirs may load a page."""
+        """Return whether the user may sign in, or load a page in a session."""
         profiles = self.by_name(name).security_profiles
         return any(self.permissions[profile] for profile in profiles)
 

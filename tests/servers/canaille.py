@@ -1,11 +1,11 @@
-"""A real OpenID Connect provider with SCIM (Canaille, through pytest-iam), one a test process.
+"""A real OpenID Connect provider with SCIM (Canaille, by pytest-iam).
 
-- `canaille_server`: session; its applications and addresses. Tests add people of their own.
-- The agent desktop signs its people in by password and gets an access and a refresh token; only
-  that application may revoke those tokens (RFC 7009 2.1).
-- SCIM takes an access token of an application of its own (client credentials, nobody behind it).
+- `canaille_server`: session; its applications and addresses. Tests add their own people.
+- People sign in to the agent desktop by password and get an access and a refresh token. Only that
+  application may revoke these tokens (RFC 7009 2.1).
+- SCIM takes an access token of its own application (client credentials).
 - Its access tokens are signed claims with times in whole seconds and nothing random: two sign-ins
-  of one person within a second give the same token, and the second revives a revoked first. So
+  of a person within a second give the same token, and the second revives a revoked first one. So
   `sign_in` waits for the next second.
 - Its SCIM ignores filters, answers 500 to `count`, and takes one request at a time here.
 """
@@ -101,7 +101,7 @@ class Canaille:
         return {"Cookie": f"canaille={cookie}"}
 
     def is_signed_in(self, session: dict[str, str]) -> bool:
-        """Tell whether a browser's session is let in, and keep it whatever the answer sets."""
+        """Return whether a browser's session is valid; leave it unchanged."""
         answer = httpx.get(f"{self.iam.url}consent/", headers=session, trust_env=False)
         assert answer.status_code in (200, 302, 403), answer.status_code
         return answer.status_code == 200
@@ -151,13 +151,13 @@ def _application(iam: "Server", name: str, grants: list[str]) -> tuple[str, str]
 
 @pytest.fixture(scope="session")
 def iam_configuration(iam_configuration: dict[str, Any]) -> dict[str, Any]:
-    """Extend pytest-iam's own configuration: SCIM is off without a section of its own."""
+    """Extend pytest-iam's configuration by a section for SCIM."""
     return {**iam_configuration, "CANAILLE_SCIM": {"ENABLE_SERVER": True}}
 
 
 @pytest.fixture(scope="session")
 def canaille_server(request: pytest.FixtureRequest) -> Canaille:
-    """The provider with two applications: the agent desktop and the one that provisions."""
+    """The provider with two applications: agent desktop and provisioning."""
     need("pytest_iam", "it brings the identity provider; install the dev requirements")
     iam: Server = request.getfixturevalue("iam_server")
     desktop = _application(iam, "agent-desktop", ["password", "refresh_token"])

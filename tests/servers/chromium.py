@@ -1,7 +1,7 @@
-"""A real browser, Debian's Chromium without a window, driven over its DevTools protocol.
+"""A real headless Chromium, driven over its DevTools protocol.
 
-- `running_chromium`: one process with a folder of its own, and one tab of it. Devices with passkeys
-  are Chromium's virtual authenticators.
+- `running_chromium`: one process with its own folder, and one tab. Devices with passkeys are
+  Chromium's virtual authenticators.
 """
 
 import json
@@ -74,7 +74,7 @@ class Tab:
         wait_until(lambda: self.run(whole) is True, f"in the page: {script}")
 
     def device(self, **options: bool) -> str:
-        """Give the browser a device that keeps passkeys and knows its holder; its id."""
+        """Add a virtual passkey device to the browser; return its id."""
         self.ask("WebAuthn.enable")
         known = {
             "hasResidentKey": True,
@@ -91,7 +91,7 @@ class Tab:
 
 @contextmanager
 def running_chromium() -> Iterator[Tab]:
-    """Start the browser and give a tab of it; end it and remove its folder afterwards."""
+    """Start the browser and yield a tab; end it and remove its folder."""
     need("chromium", "pages are looked at in a real browser")
     folder = Path(tempfile.mkdtemp(prefix="sf-chromium-"))
     where = folder / "DevToolsActivePort"

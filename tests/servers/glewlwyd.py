@@ -1,9 +1,9 @@
-"""A real OpenID Connect provider with sessions (Glewlwyd, from Debian), one a test process.
+"""A real OpenID Connect provider with sessions (Glewlwyd, of Debian).
 
 - `glewlwyd_server`: session; its addresses, an administrator for the connector, and one
-  application. Tests add people of their own.
-- Its database is a file that the fixture fills from the package's own schema.
-- The administrator's password is the one that the package ships; it listens on loopback only.
+  application. Tests add their own people.
+- Its database is a file with the package's own schema.
+- The administrator's password is that of the package; the server listens on loopback only.
 """
 
 import sqlite3

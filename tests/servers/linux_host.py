@@ -1,10 +1,10 @@
-"""A Linux host of its own: a real sshd, sudo and /etc, in namespaces of this machine.
+"""A Linux host of its own: sshd, sudo and /etc, in namespaces.
 
-- `linux_host`: session; accounts and processes in it are not this machine's, and are gone with it:
-  its /etc, /home, /usr/local and /run are laid over the machine's in memory, and it sees its own
-  processes only. Its sshd listens on loopback at a free port.
-- It needs root that may make namespaces; without that its tests are skipped, in CI too, since no
-  package brings it.
+- `linux_host`: session; its accounts and processes are separate from this machine's and end with
+  it. Its /etc, /home, /usr/local and /run are overlays in memory, and it sees only its own
+  processes. Its sshd listens on loopback at a free port.
+- It needs root with the right to make namespaces. Without it its tests are skipped, in CI too,
+  because no package can supply the right.
 """
 
 import os

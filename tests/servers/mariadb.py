@@ -1,9 +1,9 @@
-"""A real MariaDB from Debian's package: one server a test process, one fresh database a test.
+"""A real MariaDB from Debian: one server a process, one database a test.
 
-- `mariadb_server`: session; the running server, which listens on a socket file in a folder of its
-  own and at no port. It offers TLS there too, and writes down every statement (`log`).
-- Durability is off, and nothing of the machine's own MariaDB is read or touched.
-- As root it runs as root: a folder in a test's private place is closed to everybody else.
+- `mariadb_server`: session; it listens on a socket file in its own folder, not on a port. It offers
+  TLS there too, and records every statement (`log`).
+- Durability is off. The machine's own MariaDB is not read or changed.
+- As root it runs as root: a folder in a test's private place is closed to all other users.
 """
 
 import os
@@ -76,7 +76,7 @@ class Mariadb:
 
 @contextmanager
 def running_mariadb() -> Iterator[Mariadb]:
-    """Start MariaDB in a folder of its own; kill it and remove the folder at the end."""
+    """Start MariaDB in a new folder; kill it and remove the folder."""
     # A short path: the path of its socket has a limit.
     folder = Path(tempfile.mkdtemp(prefix="sf-mdb-", dir=memory_folder()))
     # A server that starts removes what lies in its folder for temporary tables, another's too.

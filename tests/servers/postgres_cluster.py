@@ -1,7 +1,7 @@
-"""A PostgreSQL data folder that a test starts, stops, and restores: for physical backups.
+"""A PostgreSQL data folder that a test starts, stops and restores.
 
-- Besides the server of `postgres.py`, whose programs and system user serve here, too.
-- It listens on a socket file in a folder of its own, and at no port unless one is given.
+- It uses the programs and the system user of `postgres.py`.
+- It listens on a socket file in its own folder, and on a port only if one is given.
 """
 
 import os
@@ -113,7 +113,7 @@ class Cluster:
 
 @contextmanager
 def debian_cluster() -> Iterator[Cluster]:
-    """A folder for a cluster of Debian's PostgreSQL, which unlike the wheel's speaks TLS."""
+    """A folder for a Debian PostgreSQL cluster, which supports TLS."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     need("initdb" if not found else str(found[-1]), "apt-get install postgresql")
     with cluster_folder(found[-1].parent, free_port()) as cluster:

@@ -73,7 +73,7 @@ class Prefect:
         )
 
     def kill(self) -> None:
-        """`kill -9`, and wait until nobody listens any more; nothing if it is dead."""
+        """Kill with `kill -9` and wait until the port is closed."""
         if self._pid:
             with suppress(ProcessLookupError):
                 os.killpg(self._pid, signal.SIGKILL)
@@ -93,7 +93,7 @@ class Prefect:
 
 @contextmanager
 def running_prefect(home: Path, base: Mapping[str, str]) -> Iterator[Prefect]:
-    """Run a server with its home there; `base` is the environment that it starts from."""
+    """Run a server with its own home; `base` is its first environment."""
     prefect = Prefect(home, base)
     try:
         prefect.start()

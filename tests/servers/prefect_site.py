@@ -1,4 +1,4 @@
-"""Prefect as a site runs it: PostgreSQL, Redis, API processes and services apart.
+"""Prefect as a site runs it: PostgreSQL, Redis, API and services.
 
 The environment is that of `deploy/site/prefect.env`, and the commands are those of its units, with
 the addresses of this machine. A forwarder in this process stands for the load balancer: it connects
@@ -61,7 +61,7 @@ class PrefectSite:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start everything in the documented order; wait until both replicas answer."""
+        """Start all processes in the documented order; wait for both replicas."""
         self.start_redis()
         program, *arguments = unit_command("prefect-services.service", "ExecStartPre")
         command = [installed(program), *arguments]
@@ -159,7 +159,7 @@ def accepts(port: int) -> bool:
 
 @contextmanager
 def running_site(folder: Path) -> Iterator[PrefectSite]:
-    """Run the server processes of a site and its database; kill them at the end."""
+    """Run the processes of a site and its database; kill them at the end."""
     need("redis-server", "apt-get install redis-server")
     need("prefect_redis", "it connects Prefect with Redis; install the extra `site`")
     with debian_cluster() as postgres:  # the wheel's has no pg_trgm, which Prefect needs

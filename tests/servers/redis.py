@@ -1,7 +1,7 @@
-"""A real Redis from Debian's package: one server a test process, with an ACL file.
+"""A real Redis from Debian: one server a process, with an ACL file.
 
-- `redis_server`: session; it listens on loopback at a free port, at another with TLS, and on a
-  socket file, in a folder of its own. It keeps no data.
+- `redis_server`: session; it listens on loopback at a free port, at another one with TLS, and on a
+  socket file in its own folder. It keeps no data.
 """
 
 import shutil
@@ -55,7 +55,7 @@ class RedisServer:
 
 @contextmanager
 def running_redis(*, with_acl_file: bool = True) -> Iterator[RedisServer]:
-    """Start Redis in a folder of its own; kill it and remove the folder at the end."""
+    """Start Redis in a new folder; kill it and remove the folder."""
     folder = Path(tempfile.mkdtemp(prefix="sf-redis-"))
     try:
         acl_file = folder / "users.acl"

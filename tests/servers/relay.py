@@ -1,15 +1,17 @@
-"""A relay on loopback before a real server, which loses, holds or cuts what passes.
+"""A relay before a real server that loses, holds or cuts traffic.
 
-- `running_relay(target)`: target is a socket file or a loopback port; clients connect to `port`.
-  With `host` it listens on another loopback address, which is in no server's certificate.
-- `rewrite` changes the server's answers on their way, `rewrite_request` what clients ask, and
-  `sent` has all that they said.
-- `hold` stops passing the server's answers: what a client asks still arrives and takes effect.
-- `hold_after(bytes)` does so from the moment a client sends these bytes.
-- `cut_after(bytes)` ends the connections instead, once, with the request on its way;
-  `garble_after(bytes, answer)` passes every later answer as this one; `answer_for(bytes, answer)`
-  answers once in the server's stead, which hears nothing of it.
-- `cut` ends every connection that is open, as a dead network or a restarted server does.
+- `running_relay(target)`: the target is a socket file or a loopback port; clients connect to
+  `port`.
+  With `host` it listens on another loopback address, which no certificate names.
+- `rewrite` changes the server's answers, `rewrite_request` the clients' requests, and `sent` has
+  all
+  requests.
+- `hold` stops the answers: requests still arrive and take effect.
+- `hold_after(bytes)` does so from the moment when a client sends these bytes.
+- `cut_after(bytes)` ends the connections once instead, after the request was forwarded;
+  `garble_after(bytes, answer)` replaces every later answer by this one; `answer_for(bytes, answer)`
+  answers once without the server.
+- `cut` ends every open connection, as a dead network or a restarted server does.
 """
 
 import contextlib
@@ -49,7 +51,7 @@ class Relay:
         self._trap, self._before, self._after = request, self._goes_on.clear, _nothing
 
     def cut_after(self, request: bytes) -> None:
-        """End every connection once a client has sent these bytes and they were passed on."""
+        """End every connection after a client's bytes were forwarded."""
 
         def spring() -> None:
             self.cut()
@@ -59,7 +61,7 @@ class Relay:
         self._trap, self._before, self._after = request, self._goes_on.clear, spring
 
     def answer_for(self, request: bytes, answer: bytes) -> None:
-        """Answer a client that sends these bytes, once, and close; the server never hears them."""
+        """Answer a client's bytes once and close; the server gets nothing."""
         self._stead = (request, answer)
 
     def garble_after(self, request: bytes, answer: bytes) -> None:

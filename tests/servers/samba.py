@@ -1,10 +1,9 @@
-"""A real Active Directory domain controller (Samba), from Debian's packages: one a test process.
+"""A real Active Directory domain controller (Samba, of Debian).
 
 - `samba_server`: session; the domain EXAMPLE.COM, with people below `OU=Staff`.
-- Its ports cannot be chosen (389, 636, 3268, 3269): who uses it marks its tests with the group
-  `samba`. Where something listens there already, they are skipped, or fail where servers are
-  required. It needs root.
-- Only its LDAP service runs, under a certificate of its own, in a folder of its own.
+- Its ports are fixed (389, 636, 3268, 3269): its tests are in the group `samba`. If a port is in
+  use, they are skipped, or fail where servers are required. It needs root.
+- Only its LDAP service runs, with its own certificate, in its own folder.
 """
 
 import fcntl
@@ -65,7 +64,7 @@ class Samba:
         return str(response[0]["raw_attributes"][attribute][0].decode())
 
     def connect(self, user: str, password: str) -> Any | None:
-        """Sign in and give the open connection; None when the server turns it away."""
+        """Sign in; return the connection, or None if the server refuses."""
         import ldap3
 
         tls = ldap3.Tls(ca_certs_file=str(self.ca_file))
@@ -100,7 +99,7 @@ class Samba:
 
 @contextmanager
 def running_samba() -> Iterator[Samba]:
-    """Provision a domain in a folder of its own and run it; end it and remove the folder."""
+    """Provision and run a domain in a new folder; end and remove it."""
     folder = Path(tempfile.mkdtemp(prefix="sf-ad-"))
     try:
         made = subprocess.run(
@@ -166,7 +165,7 @@ def samba_server() -> Iterator[Samba]:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """Hold other test runs on this machine back, as long as this one has the ports."""
+    """Exclude other test runs on this machine while the ports are in use."""
     with (Path(tempfile.gettempdir()) / "sf-samba.lock").open("w") as lock:
         wait_until(lambda: _is_ours(lock), "another run's Samba is gone", seconds=300)
         yield

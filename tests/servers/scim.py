@@ -1,7 +1,7 @@
-"""A real SCIM 2.0 directory (scim2-server): one process a test process, one empty tenant a test.
+"""A real SCIM 2.0 directory (scim2-server): one empty tenant a test.
 
 - `scim_server`: function; an empty directory with its address and bearer token.
-- It has no sign-in: a test asserts the `active` flag, read past the connector under test.
+- It has no sign-in: a test asserts the `active` flag, read without the connector under test.
 - Its development server drops connections at about 32 at once.
 """
 
@@ -76,7 +76,7 @@ class ScimServer:
 
 @contextmanager
 def running_scim() -> Iterator[ScimServer]:
-    """Run the server; `ScimServer.url` names its first tenant, any other path segment another."""
+    """Run the server; each path segment of its URL is another tenant."""
     token = uuid.uuid4().hex
     port = free_port()
     program = find_program("scim2-server")
@@ -103,7 +103,7 @@ def running_scim() -> Iterator[ScimServer]:
 
 @pytest.fixture(scope="session")
 def scim_process() -> Iterator[ScimServer]:
-    """The process behind `scim_server`; tests ask for that one, which is empty for each."""
+    """The process behind `scim_server`, which is empty for each test."""
     need("scim2-server", "it is the SCIM directory of the tests; install the dev requirements")
     with running_scim() as server:
         yield server

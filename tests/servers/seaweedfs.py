@@ -1,15 +1,15 @@
-"""A real S3 (SeaweedFS from a wheel): one server a test process, one fresh bucket a test.
+"""A real S3 (SeaweedFS from a wheel): one fresh bucket a test.
 
 - `seaweedfs_server`: session; the running server. `s3_bucket`: function; a bucket with versions and
-  a default lock in COMPLIANCE mode, so what a test puts there cannot be deleted any more.
-- A bucket's identities are made as they are asked for, with the policies that `deploy/s3/` ships;
-  `admin` may do everything that the locks allow.
-- It does not know the condition key `s3:if-none-match` (every PUT would be refused), nor TLS here:
-  `deploy/s3/bucket-policy.json` is asserted on its text.
+  a default lock in COMPLIANCE mode, so nothing in it can be deleted.
+- A bucket's identities are made at their first use, with the policies of `deploy/s3/`; `admin` may
+  do everything that the locks permit.
+- It does not know the condition key `s3:if-none-match` (every PUT would be refused), and has no TLS
+  here: `deploy/s3/bucket-policy.json` is asserted on its text.
 - Its filer's own HTTP port would delete locked objects without a password: it stays off.
-- A listing over 1,000 names loses some where a folder's name begins another's and the next
-  character sorts before the slash (`desk/`, `desk-1/`). S3 itself does not.
-- It is ended by kill -9: a polite end takes it 15 seconds, and what it stored is thrown away.
+- A listing over 1,000 names loses some if a folder's name begins another's and the next character
+  sorts before the slash (`desk/`, `desk-1/`). S3 itself does not.
+- It is ended by kill -9: its normal end takes 15 seconds, and its data are discarded.
 """
 
 import json
@@ -101,7 +101,7 @@ class Bucket:
         return self.server.admin
 
     def key(self, role: Role, *, writer: str = WRITER) -> Key:
-        """Give the credentials of a role as `deploy/s3/` makes it; `writer` counts at first."""
+        """Return the credentials of a role, as `deploy/s3/` makes it."""
         if role not in self._keys:
             user = f"{role}-{self.name}"
             iam = self.server.iam
@@ -117,7 +117,7 @@ class Bucket:
         return self._keys[role]
 
     def remove_identities(self) -> None:
-        """Delete the identities of this bucket: each one slows the server's next requests."""
+        """Delete the bucket's identities, because each one slows the server."""
         iam = self.server.iam
         for role, key in self._keys.items():
             user = f"{role}-{self.name}"
@@ -129,7 +129,7 @@ class Bucket:
         self._keys.clear()
 
     def client(self, key: Key) -> Any:
-        """Give a plain client, past the store under test: what an intruder would use."""
+        """Return a plain client, as an intruder would use it."""
         return _client("s3", self.server.url, key)
 
 
@@ -146,7 +146,7 @@ def policy(
 
 @contextmanager
 def running_seaweedfs() -> Iterator[SeaweedFs]:
-    """Start the server in a folder of its own; kill it and remove the folder at the end."""
+    """Start the server in a new folder; kill it and remove the folder."""
     program = find_program("weed")
     assert program is not None
     admin = Key(access_key="admin", secret_key=uuid.uuid4().hex)

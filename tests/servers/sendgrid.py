@@ -1,12 +1,13 @@
-"""A stateful imitation of Twilio SendGrid's Mail Send, over real HTTP on loopback.
+"""A stateful imitation of SendGrid's Mail Send, over HTTP on loopback.
 
-- Each request is held to the description that Twilio publishes
-  (`tests/adapters/senders/contracts/`), and to the limits that its pages state besides: 1,000
-  people a request, 10,000 bytes of substitutions and of custom arguments for each, 30 MB.
-- A request is taken on as a whole or not at all. What was taken on is written out as SendGrid does:
-  each substitution is put in wherever its name stands, one after the other.
-- Events are signed with its own key, as the Event Webhook signs them; the test sends them.
-- `running_sendgrid()` gives one on a free port.
+- Each request must match the description that Twilio publishes
+  (`tests/adapters/senders/contracts/`) and the limits of its pages: 1,000 people a request, 10,000
+  bytes of substitutions and of custom arguments for each, 30 MB.
+- A request is accepted as a whole or refused. Accepted messages are written as SendGrid does: each
+  substitution replaces its name everywhere, one after the other.
+- Events are signed with the imitation's own key, as the Event Webhook signs them; the test sends
+  them.
+- `running_sendgrid()` runs one on a free port.
 """
 
 import base64
@@ -88,7 +89,7 @@ class SendGrid:
 
     @property
     def event_key(self) -> str:
-        """The public key as SendGrid's page shows it: base64, without the lines around it."""
+        """Return the public key as SendGrid's page shows it: base64 only."""
         public = self._signing_key.public_key()
         der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return base64.b64encode(der).decode()

@@ -1,7 +1,7 @@
-"""A stateful imitation of Amazon SES's SendEmail (API v2), over real HTTP on loopback.
+"""A stateful imitation of Amazon SES's SendEmail, over loopback HTTP.
 
-The SDK checks each call against AWS's own description before it is sent; here stands what SES does
-with it.
+The SDK checks each call against AWS's own description (API v2) before it is sent; this module has
+the effects of the calls.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""A real OpenLDAP with the password policy overlay, from Debian's package: one a test process.
+"""A real OpenLDAP with the password policy overlay, from Debian.
 
-- `slapd_server`: session; people stand below `ou=people,dc=example,dc=com`. Its monitor is on.
-- It answers in the clear, with STARTTLS and with TLS, under a certificate of its own.
-- The connector's account has the rights that docs/accounts.md gives it, applied as written there.
+- `slapd_server`: session; people are below `ou=people,dc=example,dc=com`. Its monitor is on.
+- It listens without TLS, with STARTTLS and with TLS, with its own certificate.
+- The connector's account has the rights of docs/accounts.md, applied as written there.
 """
 
 import shutil
@@ -150,7 +150,7 @@ class Slapd:
         )
 
     def connect(self, dn: str, password: str) -> Any | None:
-        """Sign in and give the open connection; None when the server turns it away."""
+        """Sign in; return the connection, or None if the server refuses."""
         import ldap3
 
         connection = ldap3.Connection(
@@ -172,7 +172,7 @@ class Slapd:
             connection.unbind()
 
     def apply(self, ldif: str, *, to_configuration: bool = False) -> None:
-        """Apply LDIF with ldapmodify, to the people or to the server's own configuration."""
+        """Apply LDIF with ldapmodify, to people or the server's configuration."""
         who = "cn=config" if to_configuration else f"cn=admin,{SUFFIX}"
         done = subprocess.run(
             [
@@ -186,7 +186,7 @@ class Slapd:
 
 @contextmanager
 def running_slapd() -> Iterator[Slapd]:
-    """Start slapd in a folder of its own; kill it and remove the folder at the end."""
+    """Start slapd in a new folder; kill it and remove the folder."""
     folder = Path(tempfile.mkdtemp(prefix="sf-ldap-", dir=memory_folder()))
     try:
         (folder / "db").mkdir()

@@ -43,7 +43,7 @@ class Delivered:
 
 
 class SmtpServer:
-    """The mailbox and the script; safe to use while the server runs in its own thread."""
+    """A mailbox and a script, usable while the server runs in its thread."""
 
     def __init__(self, port: int) -> None:
         self.host = "127.0.0.1"
@@ -70,17 +70,17 @@ class SmtpServer:
             return tuple(self._delivered)
 
     def answer_recipient(self, address: str, answer: str) -> None:
-        """Answer every RCPT TO this address so, such as `550 5.1.1 no such mailbox`."""
+        """Give every RCPT TO of an address this answer, such as `550 5.1.1`."""
         with self._lock:
             self._recipient_answers[address] = answer
 
     def answer_next_data(self, *answers: str) -> None:
-        """Answer the next messages so and take none of them; `DROP` cuts the connection instead."""
+        """Refuse the next messages with this answer; `DROP` disconnects."""
         with self._lock:
             self._data_answers.extend(answers)
 
     def drop_after_data(self) -> None:
-        """Take the next message, then cut the connection before answering: nobody can tell."""
+        """Accept the next message, then disconnect before the answer."""
         with self._lock:
             self._data_answers.append("take and drop")
 
@@ -170,12 +170,12 @@ def running_smtp(
     credentials: tuple[str, str] | None = None,
     extensions: tuple[str, ...] = (),
 ) -> Iterator[SmtpServer]:
-    """Run a server on a free port; with `credentials`, a client must sign in before MAIL."""
+    """Run a server on a free port; with `credentials` it needs a sign-in."""
     from aiosmtpd.controller import Controller
     from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
     class Offering(SMTP):
-        """The library's server, which also takes the parameters of RFC 3461 and keeps them."""
+        """The library's server that also keeps the parameters of RFC 3461."""
 
         def connection_made(self, transport: Any) -> None:
             mailbox.transports.append(transport)

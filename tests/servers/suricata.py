@@ -1,4 +1,4 @@
-"""A real Suricata over a capture that the test writes: it appends to the event file it is given."""
+"""A real Suricata that reads a capture and appends to an event file."""
 
 import os
 import struct
@@ -38,7 +38,7 @@ def write_capture(file: Path, datagrams: Sequence[Datagram]) -> None:
 
 
 def run_suricata(folder: Path, rules: str, datagrams: Sequence[Datagram]) -> Path:
-    """Let Suricata read a capture of these datagrams; give its event file, which it appends to."""
+    """Run Suricata on a capture of these datagrams; return its event file."""
     need(PROGRAM, "its alerts are what these tests read; apt-get install suricata")
     program = find_program(PROGRAM)
     assert program is not None

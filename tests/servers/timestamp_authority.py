@@ -1,12 +1,12 @@
-"""A real time stamp authority on loopback: `openssl ts` makes each answer, over HTTP.
+"""A real time stamp authority: `openssl ts` answers over HTTP.
 
-- `running_authority(folder)`: `url` and `roots` are what a configuration names; `asked` has every
-  question. `say` answers in its stead: a status, headers and a body, or what a callable gives.
-- `answer(question)` is the answer to a question. `rewritten` changes what the stamp says (TSTInfo)
-  before it is signed anew, `signer` is whoever signs then, whatever its certificate is good for;
-  `bytes` changes nothing. Only what is signed anew has several certificates in the order of DER.
-- `timestamp_authority` is one for the session, as it was at its beginning; each test may change it.
-- `issued(...)` gives a certificate of an authority as good or bad as it is asked for.
+- `running_authority(folder)`: a configuration names its `url` and `roots`; `asked` has every
+  question. `say` replaces the next answer: a status, headers and a body, or a callable's result.
+- `answer(question)` is the answer to a question. `rewritten` changes the stamp (TSTInfo) before it
+  is signed again, by `signer` with any certificate; `bytes` changes nothing. Only stamps that are
+  signed again have several certificates in the order of DER.
+- `timestamp_authority` is one for the session, in its first state; each test may change it.
+- `issued(...)` returns a certificate of an authority, valid or faulty as requested.
 """
 
 import itertools
@@ -98,10 +98,10 @@ class Authority:
         usage: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.TIME_STAMPING,),
         is_critical: bool = True,
     ) -> str:
-        """Make a certificate of an authority, in `folder`; give the name of its files.
+        """Make a certificate of an authority in `folder`; return its files' name.
 
-        It is valid since so long before now, until so long after. `by` has those between it and
-        the root, the nearest first.
+        The validity begins `since` before now and ends `until` after now. `by` has the intermediate
+        certificates, nearest first.
         """
         name = f"authority-{next(self._numbers)}"
         key = ec.generate_private_key(ec.SECP256R1())
@@ -130,7 +130,7 @@ class Authority:
         rewritten: Callable[[bytes], bytes] | None = None,
         chain: bytes = b"",
     ) -> bytes:
-        """Answer a question as `openssl ts` does; `chain` has certificates to put in beside."""
+        """Answer as `openssl ts`; `chain` has additional certificates."""
         work = self.folder / f"answer-{next(self._numbers)}"
         work.mkdir()
         (work / "question").write_bytes(question)
@@ -195,7 +195,7 @@ def running_timestamp_authority(tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def timestamp_authority(running_timestamp_authority: Authority) -> Authority:
-    """A running authority that answers as it should, and was asked nothing yet."""
+    """A running authority with correct answers and no questions yet."""
     running_timestamp_authority.say = None
     running_timestamp_authority.asked.clear()
     return running_timestamp_authority

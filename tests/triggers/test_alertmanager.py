@@ -1,4 +1,4 @@
-"""A group of alerts is one message while it stays as it is, and only what fires counts."""
+"""An unchanged alert group is one message; only firing alerts count."""
 
 import copy
 from typing import Any

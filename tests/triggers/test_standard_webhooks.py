@@ -1,4 +1,4 @@
-"""A message counts when it is the source's own and of now, by the reference of the standard."""
+"""A message must be fresh and signed, as in the reference of the standard."""
 
 import base64
 import secrets as random

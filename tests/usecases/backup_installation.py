@@ -1,4 +1,4 @@
-"""A small place with backups: recordings, a CRM in SQLite, a vault, keys, a ledger."""
+"""A small installation with backups: recordings, a CRM, keys, a vault."""
 
 import os
 import sqlite3
@@ -125,7 +125,7 @@ def installation_at(
 
 @contextmanager
 def full_disk(folder: Path, size: str) -> Iterator[bool]:
-    """Put a tiny file system over `folder` for the block; give whether this machine lets us."""
+    """Mount a tiny file system on `folder`; yield whether that worked."""
     folder.mkdir(exist_ok=True)
     mounted = os.system(f"mount -t tmpfs -o size={size} tmpfs '{folder}' 2>/dev/null") == 0
     try:

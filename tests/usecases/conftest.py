@@ -26,7 +26,7 @@ __all__ = ["tmp_path"]
 
 @dataclass
 class Centre:
-    """An open place, its servers, and short words for what tests do all the time."""
+    """An open installation, its servers, and short forms of common steps."""
 
     installation: Installation
     config_file: Path

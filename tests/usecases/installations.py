@@ -1,4 +1,4 @@
-"""A small call centre for the tests: a configuration, a ledger, people, and its servers' names."""
+"""A small call centre: configuration, ledger, people, server names."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -159,14 +159,14 @@ def _key(name: str) -> Ed25519PrivateKey:
 
 
 def approve_as(installation: Installation, case: str, step: str, name: str) -> None:
-    """Approve a step as one of PASSPHRASES, without the slow derivation of their key."""
+    """Approve a step as one of PASSPHRASES, without slow key derivation."""
     message = installation.ledger.decisions.question(case, step).message(name, APPROVE)
     signed = signer(name).key.sign(message).hex()
     installation.ledger.decisions.decide(case, step, name, APPROVE, signed, installation.clock())
 
 
 def undo_approved(installation: Installation, case: str, **asked: Any) -> UndoPlan:
-    """Ask for an undo as dana, and approve it as lee and kim as far as that is needed."""
+    """Request an undo as dana; approve it as lee and kim as needed."""
     plan = effect_undo.undo(installation, case, requested_by="dana", **asked)
     for name in ("lee", "kim")[: plan.needs_approvals]:
         approve_as(installation, case, plan.step, name)
@@ -174,7 +174,7 @@ def undo_approved(installation: Installation, case: str, **asked: Any) -> UndoPl
 
 
 def enrol_people(installation: Installation, *names: str) -> None:
-    """Enrol people of PASSPHRASES while the place is being set up, so that they may approve."""
+    """Enrol people of PASSPHRASES during the set-up, as approvers."""
     for name in names or PASSPHRASES:
         credential = _credential(name)
         installation.ledger.people.enrol(

@@ -1,5 +1,7 @@
-"""One place on two machines, as a copied configuration or virtual machine makes it: one ledger in
-PostgreSQL, one vault, and `backup.writer` with its keys on both."""
+"""One installation on two machines, as a copied virtual machine makes it.
+
+They have one ledger in PostgreSQL, one vault, and `backup.writer` with its keys on both.
+"""
 
 import os
 import shutil
@@ -34,7 +36,7 @@ def at(folder: Path) -> Iterator[Installation]:
 
 
 def twins(folder: Path, url: str) -> tuple[Path, Path]:
-    """Furnish a place on `alpha`, and copy it to `beta`, with recordings of its own."""
+    """Make an installation on `alpha`; copy it to `beta`, with new data."""
     one, other = folder / ALPHA, folder / BETA
     one.mkdir()
     share_ledger(furnish(one), url, one / "keys" / "ledger")

@@ -153,9 +153,9 @@ class SimulatedInstallation(Installation):
         return self.directory.is_enabled(name)
 
     def advance_while_it_dies(self, case: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Carry on with a directory that is away as soon as it has done `verb`; then it is back.
+        """Continue while a directory is away from its `verb` to its return.
 
-        The runner ends all the same: it does not sit and ask for ever.
+        The runner ends all the same and does not wait for ever.
         """
         directory = self.directory
         act = getattr(directory, f"_{verb}")
@@ -184,9 +184,9 @@ def simulated_installation(
     playbooks: Sequence[str] = (),
     smtp_port: int = 9,
 ) -> Iterator[SimulatedInstallation]:
-    """Furnish a place on this database and open it, with dana, lee and kim enrolled.
+    """Open an installation on this database, with three people.
 
-    `playbooks` are texts, beside the shipped ones.
+    They are dana, lee and kim. `playbooks` are texts in addition to the shipped ones.
     """
     config_file = furnish(folder, ledger_url=ledger_url, smtp_port=smtp_port)
     if playbooks:

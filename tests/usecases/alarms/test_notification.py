@@ -1,4 +1,4 @@
-"""People are told once that a backup is wrong, and once that it is over, by real mail."""
+"""People are notified once of a faulty backup and once of its end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Nobody else answers: one person contains alone, everybody is told, and somebody looks at it."""
+"""Break-glass: one person contains, everybody is notified, one reviews."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""An audience that holds nobody: of a wrong query, or a copy without its rows, not a job done."""
+"""An empty audience, by a wrong query or copy, is not a success."""
 
 from pathlib import Path
 

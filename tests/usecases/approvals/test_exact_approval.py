@@ -32,7 +32,7 @@ TOLD = "tell_customers"
 
 
 def plan_digest(centre: Centre, case: str) -> str:
-    """Plan the notice anew, as a runner would, and give what an approval would sign."""
+    """Plan the notice again as a runner would; return the signed digest."""
     ledger = centre.installation.ledger
     state = ledger.incidents.state(case)
 
@@ -143,7 +143,7 @@ def test_only_the_changed_message_is_withheld(
 def test_second_round_is_sent_with_its_own_text(
     installation: SimulatedInstallation,
 ) -> None:
-    """One runner may carry both: the words of the first are none of the second's."""
+    """One runner may send both rounds, each with its own text."""
     case = asked_about_customers(installation)
     before = installation.ledger.incidents.notice(case, TOLD, 1)
     first, *_ = customers(installation, case)
@@ -178,7 +178,7 @@ def test_what_only_plans_hands_nothing_over(installation: SimulatedInstallation)
 
 
 def asked_about_customers(installation: SimulatedInstallation) -> str:
-    """Open a takeover and carry it on until what customers are told is to be approved."""
+    """Open a takeover and run it up to the approval of the notice."""
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     installation.advance(case)

@@ -1,4 +1,4 @@
-"""An exercise rehearses the whole playbook and can reach nothing that is real."""
+"""An exercise rehearses the whole playbook and reaches nothing real."""
 
 import socket
 from datetime import UTC, datetime, timedelta

@@ -48,7 +48,7 @@ steps:
 
 @pytest.fixture(params=DATABASES)
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place in which one person may lock few accounts, on each database in turn."""
+    """A live installation where one person may lock few accounts."""
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_ledger_url")

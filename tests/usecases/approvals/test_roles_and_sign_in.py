@@ -20,7 +20,7 @@ STEP = "customers_affected"  # its playbook: duty managers
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """Live SQLite installation with simulators: dana operator, lee duty manager."""
+    """A live installation on SQLite with simulators: dana, lee."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         yield installation
 

@@ -25,7 +25,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 
 
 def stated(installation: SimulatedInstallation, case: str) -> set[str]:
-    """Return the codes with text in the planned notice, equal in each language."""
+    """Return the codes of text in the notice, equal in each language."""
     if installation.advance(case).state.steps["tell_staff"].state.is_final:
         step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     installation.advance(case)

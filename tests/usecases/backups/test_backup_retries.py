@@ -1,4 +1,4 @@
-"""A night waits for a store that is away, and for nothing else; a set never overlaps itself."""
+"""A night waits for an absent store only; a set never overlaps itself."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Backups as use-cases, on real files, a real database and a real directory store."""
+"""Backups as use-cases, on real files, a database and a folder store."""
 
 import multiprocessing
 import os
@@ -257,7 +257,7 @@ def test_foreign_vault_is_not_listed_as_own(tmp_path: Path) -> None:
 
 
 def test_upload_cache_inside_the_source_is_excluded(tmp_path: Path) -> None:
-    """It is another one after each backup: each would store it anew, and it is only a cache."""
+    """It differs after each backup, so each would store it again."""
     config = furnish(tmp_path, '[backup]\nsend_log = "scripts/sta*te [1]/send-log.db"\n')
     with installation_at(config) as installation:
         for _ in range(2):
@@ -541,7 +541,7 @@ def test_a_run_that_failed_is_no_backup(tmp_path: Path) -> None:
 
 
 def _in_a_process(work: Callable[[Path], int], config_file: Path) -> int | None:
-    """Run `work` in a process of its own; give its exit code, negative when it was killed."""
+    """Run `work` in its own process; return its exit code."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_exit_with, args=(work, config_file))
     process.start()

@@ -1,4 +1,4 @@
-"""Damage that was found is sent again by the next backup, and is no change of the source."""
+"""The next backup stores damaged data again, and reports no change."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.fixture
 def nights(installation: Installation, tmp_path: Path) -> Installation:
-    """The same after some nights, most of it being a recording that does not compress."""
+    """Nights with a large recording that does not compress."""
     (tmp_path / "recordings" / "2026" / "long.wav").write_bytes(os.urandom(9 * MIB))
     for _ in range(6):
         run_backup(installation, "main", "direct")
@@ -44,7 +44,7 @@ def nights(installation: Installation, tmp_path: Path) -> Installation:
 
 
 def damage_the_pages(folder: Path) -> None:
-    """Flip a bit in every pack but the largest: in those with the lists of files, too."""
+    """Flip a bit in every pack but the largest, also in lists of files."""
     packs = sorted(
         (path for path in (folder / "vault/w/host-1/p").rglob("*") if path.is_file()),
         key=lambda path: path.stat().st_size,

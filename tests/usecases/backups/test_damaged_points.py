@@ -1,4 +1,4 @@
-"""A snapshot that is not what was written is told wherever points are chosen."""
+"""A damaged snapshot is reported wherever points are chosen."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -67,7 +67,7 @@ def names(postgres_server: Postgres, mariadb_server: Mariadb) -> Iterator[dict[s
 def config_file(
     tmp_path: Path, postgres_server: Postgres, mariadb_server: Mariadb, names: dict[str, str]
 ) -> Path:
-    """A place with both servers as sources, each read by a role that may only read."""
+    """An installation with both servers as sources, with read-only roles."""
     pg_user, pg_password = postgres_server.role()
     postgres_server.execute(f"GRANT pg_read_all_data TO {pg_user}")
     my_user, my_password = mariadb_server.user("SELECT, SHOW VIEW, TRIGGER, EVENT ON *.*")
@@ -121,7 +121,7 @@ def backed_up(config_file: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _old_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The PATH leads to programs that are too old: only those that the source names will do."""
+    """Put old programs on the PATH; only the source's own ones will do."""
     old = tmp_path / "old"
     old.mkdir()
     for name in ("psql", "pg_dump", "pg_restore"):

@@ -23,7 +23,7 @@ from tests.usecases.backup_installation import NOW, furnish, identity, installat
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    """A place with a whole point, and one in which the database was not to be had."""
+    """An installation with a whole point and one without its database."""
     with installation_at(furnish(tmp_path)) as installation:
         assert run_backup(installation, "main", "direct").exit_status is ExitStatus.DONE
         (tmp_path / "crm.db").rename(tmp_path / "gone.db")

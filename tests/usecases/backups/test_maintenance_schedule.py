@@ -1,4 +1,4 @@
-"""People are told of a keeper, a verification or a drill that does not come."""
+"""People are notified of a late keeper, verification or drill."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

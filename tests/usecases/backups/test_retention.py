@@ -1,4 +1,4 @@
-"""Keeping as a use-case: settings become rules, a run stands in the ledger, a refusal says why."""
+"""Retention as a use-case: rules, a run in the ledger, refusals."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def age(vault: Path, days: float) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A place with a keeper and six nights, of which the first two are over the rules."""
+    """An installation with a keeper and six nights; two may expire."""
     config_file = furnish(tmp_path, more=SERVICE + RULES)
     name_a_keeper(tmp_path, tmp_path / "keys" / "keeper.json")
     with installation_at(config_file) as installation:

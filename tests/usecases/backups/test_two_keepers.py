@@ -1,4 +1,4 @@
-"""The keeper's key on two machines, with one ledger and one vault: at once, and in turn."""
+"""The keeper's key on two machines of one ledger, at once and in turn."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ A_WEEK = timedelta(days=8)
 
 @pytest.fixture
 def kept(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
-    """Two machines with the keeper's key, and six nights, of which two are over the rules."""
+    """Two machines with the keeper's key, and six nights; two may expire."""
     one, other = twins(tmp_path, postgres_ledger_url)
     name_a_keeper(one, one / "keys" / "keeper.json")
     (other / "keys" / "keeper.json").write_bytes((one / "keys" / "keeper.json").read_bytes())
@@ -45,7 +45,7 @@ def kept(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
 
 
 def keep(folder: Path, later: timedelta = timedelta(0)) -> RetentionResult:
-    """One run of the keeper on this folder's machine, so much later by the vault's clock."""
+    """Run retention on this machine at a later time of the vault."""
     with pytest.MonkeyPatch.context() as patch, at(folder) as installation:
         patch.setattr(DirectoryKeeperStore, "_clock", lambda _: datetime.now(UTC) + later)
         outcome = retention.run_retention(installation, most_percent=40, is_clock_right=True)

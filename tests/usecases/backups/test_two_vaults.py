@@ -1,4 +1,4 @@
-"""Two hosts with one ledger and a vault each: both are called alike, and so are their sets."""
+"""Two hosts with one ledger, a vault each, and equal names."""
 
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ from tests.usecases.simulated_installations import ALPHA, BETA, at, machine, sha
 
 @pytest.fixture
 def hosts(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
-    """Two places as two `init` make them, of which the second joined the ledger of the first."""
+    """Two installations by `init`; the second joined the first's ledger."""
     one, other = tmp_path / ALPHA, tmp_path / BETA
     for folder in (one, other):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""Legal clocks of a real incident: stated facts, reminders by real mail, forms, the calendar."""
+"""Legal clocks of an incident: facts, reminders by mail, forms, a feed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,7 +88,7 @@ steps:
 
 @dataclass
 class Office:
-    """A place with laws, one live incident, a mailbox, and a clock that a test moves."""
+    """An installation with laws, a live incident and a movable clock."""
 
     installation: Installation
     smtp: SmtpServer
@@ -121,7 +121,7 @@ class Office:
         return next(clock for clock in found if clock.obligation.id == obligation)
 
     def watch(self) -> list[str]:
-        """Keep watch once; give the subjects of the mails that this sent about deadlines."""
+        """Run the watch once; return the subjects of its mails on deadlines."""
         before = len(self.smtp.delivered)
         troubles = keep_watch(self.installation, "direct").troubles
         assert troubles == ()

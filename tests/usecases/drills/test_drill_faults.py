@@ -1,4 +1,4 @@
-"""Faults during a drill fail it, with the cause named, and leave nothing behind."""
+"""Faults in a drill: it fails with a named cause and leaves nothing."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A place's own commands look at what a drill restored, without our secrets, and end in time."""
+"""Own commands check restored data, without secrets, in limited time."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Drills replay the log of a PostgreSQL base backup to a chosen time, or to its end."""
+"""Drills replay the log of a PostgreSQL base backup to a chosen time."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Drills load MariaDB dumps into throwaway servers, check them, and leave nothing."""
+"""Drills load MariaDB dumps into throwaway servers and check them."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Drills restore apart, check, measure, destroy and sign; on real files and a real database."""
+"""Drills restore, check, measure, destroy and sign, on real data."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""A drill compares the rows of a database with those of the last good drill."""
+"""Drills compare row counts with those of the last good drill."""
 
 from collections.abc import Iterator
 from pathlib import Path

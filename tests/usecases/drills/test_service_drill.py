@@ -1,4 +1,4 @@
-"""Drills of services restore dependencies first, and measure from one declaration."""
+"""Drills of services restore dependencies first, by one declaration."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Drills predict the recovery time of a service; a later full drill confirms it."""
+"""Drills predict a service's recovery time; a full drill confirms it."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Surprise drills draw service, points and moment once in each window, from a seed."""
+"""Surprise drills draw service, points and time from a seed."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Restored files are scanned by YARA rules; the signed report has the hash of the rule set."""
+"""YARA scans of restored files; the report has the rule set's hash."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Frozen evidence, copied into a real bucket that locks: by an incident, by command, resumed."""
+"""Frozen evidence, copied into a real bucket with locks, resumable."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def installation(tmp_path: Path, s3_bucket: Bucket) -> Iterator[Installation]:
 
 
 def freeze(installation: Installation) -> str:
-    """Open the incident and carry it on until nothing is left to do; give its id."""
+    """Open the incident, run it to its end, return its id."""
     opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
     advance(installation, opened.incident, "direct")
     return opened.incident
@@ -179,7 +179,7 @@ def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
 def test_interrupted_copy_is_continued(
     puts: int, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two copies, the manifest, the seal and the chain; the last time all is put, and not noted."""
+    """Two copies, manifest, seal, chain; last, all is put but not noted."""
     put, made = S3Store.put, list[str]()
 
     def dies(store: S3Store, name: str, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Legal hold and disposal: two people, a certificate, and no way around a hold."""
+"""Legal hold and disposal: two people, a certificate, no bypass."""
 
 import fcntl
 import os
@@ -61,7 +61,7 @@ class Case:
         return verify_frozen(self.installation, self.incident).exit_status
 
     def verified_offline(self, to: Path) -> int:
-        """Return the exit status of the verifier that stands alone, with the timeline."""
+        """Return the exit status of the stand-alone verifier."""
         exported = export_timeline(self.installation, self.incident, to)
         keys = ["--seal-key", exported.seal_key, "--ledger-key", exported.ledger_key]
         given = [self.sealed.parent.parent, "--timeline", exported.timeline, *keys]

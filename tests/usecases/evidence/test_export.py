@@ -1,4 +1,4 @@
-"""Evidence for others: masked unless there is a reason, noted where it is kept, never altered."""
+"""Evidence exports: masked without a reason, recorded, unaltered."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ MASKED = "2026-11-25T02:13:00Z agent01 took **** **** **** 1111 of a***@example.
 
 
 class Frozen:
-    """An incident that froze logs with all that is masked, and looked through them."""
+    """An incident with frozen logs of all masked kinds, and their review."""
 
     def __init__(self, installation: Installation, folder: Path, incident: str) -> None:
         self.installation, self.to, self.incident = installation, folder / "handed", incident

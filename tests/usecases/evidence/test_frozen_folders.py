@@ -1,4 +1,4 @@
-"""Evidence that is looked for on disk: what nobody may read is not what nobody has."""
+"""Evidence on disk: an unreadable folder is not an absent folder."""
 
 import errno
 import os

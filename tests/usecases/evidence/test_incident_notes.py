@@ -1,4 +1,4 @@
-"""Notes of an incident: in timeline, report and signed export; their files sealed."""
+"""Notes of an incident, in timeline, report and export; sealed files."""
 
 from collections.abc import Iterator
 from pathlib import Path

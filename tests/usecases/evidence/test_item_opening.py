@@ -1,4 +1,4 @@
-"""Opening of evidence: a person with a role, a reason, and a record before the first byte."""
+"""Opening of evidence: a role, a reason, a record before any byte."""
 
 import shutil
 from collections.abc import Iterator

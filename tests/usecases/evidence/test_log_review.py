@@ -1,4 +1,4 @@
-"""A review of frozen logs: one timeline, masked, recorded, and only of what is sealed."""
+"""A review of frozen logs: one timeline, masked, sealed files only."""
 
 import csv
 import ipaddress

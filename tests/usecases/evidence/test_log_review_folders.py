@@ -1,4 +1,4 @@
-"""A folder of the evidence that does not open does not stop the review of the others."""
+"""A folder that does not open does not stop the review of others."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A review of frozen evidence: what is read, what is named as not read, and the custody of each."""
+"""A review of evidence: what is read, what is not, and its custody."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Sealed evidence, time-stamped by a real authority: soon or later, and no response waits."""
+"""Sealed evidence, stamped by a real authority, soon or later."""
 
 import hashlib
 import re
@@ -34,7 +34,7 @@ MISSING = "no time stamp authority has stamped it yet"
 
 
 def set_up(folder: Path, server: servers.Authority, *, url: str = "", more: str = "") -> Path:
-    """Write a place with an authority; give its configuration file. Again, with another one."""
+    """Write an installation with an authority; return its configuration."""
     config_file = folder / "standfast.toml"
     plain = folder / "plain.toml"
     if not config_file.exists():
@@ -62,7 +62,7 @@ def installation(tmp_path: Path, server: servers.Authority) -> Iterator[Installa
 
 
 def freeze(installation: Installation, mode: Mode = Mode.LIVE) -> str:
-    """Carry an incident on that keeps the logs, until nothing is left to do; give its id."""
+    """Run an incident that freezes logs to its end; return its id."""
     opened = open_incident(installation, "keep-logs", {}, mode=mode, opened_by="dana")
     advance(installation, opened.incident, "direct")
     return opened.incident

@@ -1,4 +1,4 @@
-"""`standfast check` says which legal clocks would count tonight, and which roles lack people."""
+"""`standfast check` lists the legal clocks of tonight and vacant roles."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One backup host's name on two machines with one ledger: neither speaks for the other's runs."""
+"""One backup host's name on two machines: their runs stay apart."""
 
 import multiprocessing
 import os
@@ -193,7 +193,7 @@ def test_clones_in_any_order_restore_each_point(tmp_path: Path, postgres_ledger_
 
 
 def nights(folder: Path, count: int) -> dict[str, Tree]:
-    """Back up on this folder's machine so often; give each point and what it must bring back."""
+    """Back up several times here; return each point and its content."""
     made: dict[str, Tree] = {}
     for _ in range(count):
         (folder / "recordings" / "notes.txt").write_bytes(os.urandom(20))

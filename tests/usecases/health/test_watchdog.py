@@ -96,7 +96,7 @@ def test_a_run_of_another_host_is_not_judged(tmp_path: Path) -> None:
 
 
 def of_a_second_host(config_file: Path) -> Path:
-    """Write the configuration of another backup host with the same ledger, vault and sets."""
+    """Configure a second host with the same ledger, vault and sets."""
     other = config_file.with_name("other.toml")
     host = '\n[backup]\nwriter = "host-2"\nsend_log = "state-2/send-log.db"\n'
     other.write_text(config_file.read_text() + host)

@@ -25,7 +25,7 @@ ERIN = "nine cold stones in a row"
 
 @pytest.fixture
 def installation(installation: SimulatedInstallation) -> SimulatedInstallation:
-    """The place with duty managers (lee, kim), a head of security (erin) and max."""
+    """An installation with lee, kim, erin (head of security) and max."""
     newcomer(installation, "erin", ["head-of-security"])
     newcomer(installation, "max", [])
     return installation

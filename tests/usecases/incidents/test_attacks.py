@@ -27,7 +27,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 
 
 def asks_about_customers(installation: SimulatedInstallation) -> str:
-    """Bring an incident to where it asks for approval to tell the customers; give its id."""
+    """Run an incident to its request for approval; return its id."""
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     assert installation.advance(case).state.steps["tell_customers"].state is StepState.ASKING
@@ -155,7 +155,7 @@ def test_lost_lock_is_repeated_if_sessions_may_live(
 
 
 def test_no_spelling_lets_a_holder_approve(centre: Centre) -> None:
-    """The directory knows LEE as lee, and so do the enrolment, the plan and the undo."""
+    """The directory knows LEE as lee; so must enrolment, plan and undo."""
     account = centre.scim.create("lee")
     centre.installation.ledger.people.remove("kim", OWNER, centre.installation.clock())
     case = centre.open("lock", *(f"agents:a{number}" for number in range(200)), "agents:LEE")

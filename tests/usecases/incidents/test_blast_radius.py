@@ -194,7 +194,7 @@ steps:
 
 @pytest.fixture
 def phones(installation: SimulatedInstallation) -> SimulatedInstallation:
-    """The same place with a command that locks a phone, of a system without a connector."""
+    """The installation with a command that locks phones, no connector."""
     folder = installation.config.folder / "own"
     folder.mkdir()
     (folder / "phones.yaml").write_text(_PHONES)

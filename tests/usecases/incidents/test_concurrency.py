@@ -1,6 +1,6 @@
-"""Several operators and runners at once: one outcome, nothing twice, nothing lost.
+"""Operators and runners at once: one outcome, no duplicate, no loss.
 
-Each test runs on SQLite and on PostgreSQL: the one lets one writer in at a time, the other many.
+Each test runs on SQLite, which permits one writer at a time, and on PostgreSQL, which permits many.
 """
 
 import threading
@@ -33,7 +33,7 @@ MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 
 
 def at_once(*calls: Callable[[], T]) -> list[T | StandfastError]:
-    """Start all calls together; give what each returned or raised, in their order."""
+    """Start all calls together; return results or errors in order."""
     start = threading.Barrier(len(calls))
     came: dict[int, T | StandfastError] = {}
     broken: list[BaseException] = []
@@ -58,7 +58,7 @@ def at_once(*calls: Callable[[], T]) -> list[T | StandfastError]:
 
 
 def asks_for_two(installation: SimulatedInstallation) -> tuple[str, str]:
-    """Bring an incident to an undo that needs two approvals; give its id and the step."""
+    """Run an incident to an undo with two approvals; return id and step."""
     case = installation.run("lock", MANY)
     plan = effect_undo.undo(installation, case, requested_by="lee")
     assert plan.needs_approvals == 2
@@ -268,7 +268,7 @@ def test_concurrent_lock_and_unlock_end_locked(
 
 
 def test_many_incidents_side_by_side_all_end(tmp_path: Path, postgres_ledger_url: str) -> None:
-    """Their claims, receipts and lapses lock rows in one order: none waits for another for ever."""
+    """Claims, receipts and lapses lock rows in one order: no deadlock."""
     twins = Twins(directory=twin_directory(*(f"a{n}" for n in range(24))))
     with simulated_installation(tmp_path, postgres_ledger_url, twins) as installation:
         cases = [

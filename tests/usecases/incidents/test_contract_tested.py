@@ -1,4 +1,4 @@
-"""A connector that was tried on a published description only is told apart, in checks and plans."""
+"""Checks and plans mark connectors that were tested on imitations."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A wrong answer, corrected: what it had left out is done, and what had begun is named."""
+"""A corrected answer: skipped work is done, begun work is named."""
 
 from collections.abc import Iterator
 from pathlib import Path

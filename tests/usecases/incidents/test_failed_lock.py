@@ -1,4 +1,4 @@
-"""A directory that is down in the night: nobody is notified, and the operator sees why."""
+"""A directory is down: nobody is notified, and the operator sees why."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def state_after(outcome: Outcome, step: str) -> StepState | None:
 
 @pytest.mark.parametrize("scenario", ["account-takeover", "agent-vishing"])
 def test_failed_lock_notifies_nobody(installation: SimulatedInstallation, scenario: str) -> None:
-    """As a webhook opens it: nobody signed in. The intruder may read every mail."""
+    """A webhook opens it: nobody signed in; the intruder reads mail."""
     case = installation.open(scenario, opened_by=None, trigger="siem:1")
     outcome = installation.advance(case)
     assert state_after(outcome, "lock") is StepState.FAILED

@@ -69,7 +69,7 @@ def installation(
 
 
 def tell(installation: Installation) -> tuple[ExitStatus, dict[str, tuple[str, EffectState]]]:
-    """Tell three people; give how it ended, and by which channel each was told."""
+    """Notify three people; return the outcome and each one's channel."""
     opened = lifecycle.open_incident(installation, "tell", {}, mode=Mode.LIVE, opened_by="dana")
     outcome = lifecycle.advance(installation, opened.incident, "direct")
     rows = installation.ledger.effects.of_incident(opened.incident)

@@ -1,4 +1,4 @@
-"""A directory over HTTP that lies, talks nonsense, hangs up or asks for patience."""
+"""A directory over HTTP that lies, stalls, disconnects or defers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("quick_looks")
 
 @dataclass
 class Liar:
-    """A directory over HTTP that answers whatever its script says; it remembers when it was hit."""
+    """A directory over HTTP with scripted answers and a log of requests."""
 
     answer: Callable[[str, int], tuple[int, dict[str, str], bytes] | None]  # method, its count
     hits: list[tuple[str, float]] = field(default_factory=list)
@@ -60,7 +60,7 @@ def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
 
 
 def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectState]:
-    """Lock agent01 in the liar's directory; give the outcome, the reason and the state."""
+    """Lock agent01 there; return outcome, reason and state."""
     config_file = furnish(tmp_path, timeout_seconds=2)
     with installation_at(config_file) as known, lying(liar, known.clock):
         config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))

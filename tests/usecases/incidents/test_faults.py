@@ -1,4 +1,4 @@
-"""Directories, relays and databases that fail in the middle of an incident, and what is left then.
+"""Directories, relays and databases that fail during an incident.
 
 Waits that a runner makes on purpose are shortened; everything else is as it runs at night.
 """
@@ -74,7 +74,7 @@ def test_lock_without_answer_changes_once(
 def test_dying_directory_holds_no_runner_forever(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The look at what happened comes back later and later; the runner ends, the doubt stays."""
+    """The outcome is checked later and later; the runner does not wait."""
     installation.directory.script("lock", Fault.LOST_REQUEST)
     case = installation.open("lock")
     installation.advance_while_it_dies(case, "lock", monkeypatch)
@@ -280,7 +280,7 @@ def _unknown(installation: SimulatedInstallation, case: str) -> list[EffectRow]:
 def _nobody_can_tell_of_the_staff(
     installation: SimulatedInstallation, *, is_taken: bool = False
 ) -> str:
-    """An incident that does not know of two mails whether they left; from then on mails leave."""
+    """An incident with two mails of unknown outcome; later mails leave."""
     mail = installation.twins.mail
     mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=is_taken)
     if is_taken:

@@ -1,4 +1,4 @@
-"""An open incident grows: added accounts are locked and proven, on a real OpenLDAP."""
+"""An open incident grows: new accounts are locked on a real OpenLDAP."""
 
 import re
 from collections.abc import Iterator
@@ -135,7 +135,7 @@ def test_added_accounts_are_proven_and_frozen(installation: Installation, agents
 
 
 def test_commit_alone_is_enough_for_runners(installation: Installation, agents: Agents) -> None:
-    """The process may be killed after the commit; a repeated command adds nothing."""
+    """The process may die after the commit; a repetition adds nothing."""
     first, second = agents.hire(2)
     incident = contained(installation, first)
     add_to_incident(installation, incident, {"accounts": second})

@@ -1,4 +1,4 @@
-"""A trigger that comes again, or about the same accounts: one incident, and a further round."""
+"""A repeated or related trigger: one incident, a further round."""
 
 from collections.abc import Sequence
 from pathlib import Path

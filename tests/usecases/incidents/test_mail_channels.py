@@ -1,4 +1,4 @@
-"""The relay that notices go by may be what was broken into: the plan says which way is left."""
+"""The relay of notices may be compromised: the plan names other ways."""
 
 from pathlib import Path
 

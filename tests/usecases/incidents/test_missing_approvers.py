@@ -41,7 +41,7 @@ def enrol(installation: Installation, name: str, by: str, *, days_ago: float = 5
 
 
 def asks_about_customers(installation: SimulatedInstallation) -> str:
-    """Bring an incident of dana's to where it asks for approval; then lee and kim are gone."""
+    """Run an incident to its request for approval; then lee and kim leave."""
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     assert installation.advance(case).state.steps["tell_customers"].state is StepState.ASKING

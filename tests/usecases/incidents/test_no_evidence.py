@@ -1,4 +1,4 @@
-"""A place that keeps no log: said by the plan and by the incident, and nobody stays in for it."""
+"""An installation without logs: plan and incident say so, none waits."""
 
 from collections.abc import Iterator
 from dataclasses import replace

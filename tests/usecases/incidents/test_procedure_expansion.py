@@ -1,4 +1,4 @@
-"""Steps that call what the configuration allows, and acts of our own: planned, done, undone."""
+"""Steps that call configured and built-in procedures: plan, run, undo."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -50,7 +50,7 @@ def give_the_name_away(installation: SimulatedInstallation, *, is_enabled: bool)
 def renamed_after_its_lock(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> SimulatedInstallation:
-    """A place where the name of the account is given away between its lock and its proof."""
+    """An account's name is reassigned between its lock and its proof."""
     lock = installation.directory.lock
 
     def lock_and_rename(orders: Sequence[Order]) -> list[Result]:

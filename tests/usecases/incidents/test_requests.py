@@ -1,4 +1,4 @@
-"""Steps that send a request which the configuration allows, to an API that is really there."""
+"""Steps that send configured requests, to a real API."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""New passwords in an incident: planned, set on a real Redis, found again by the receipt."""
+"""New passwords in an incident: planned, set on Redis, in receipts."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Waves, pauses and stops of one notice, over a real ledger and a real mail server."""
+"""Stages, pauses and stops of a notice, with a real mail server."""
 
 import sqlite3
 from contextlib import closing
@@ -36,7 +36,7 @@ def with_notices(centre: Centre, **settings: object) -> None:
 
 
 def asking(centre: Centre) -> str:
-    """Open a takeover and carry it on until what customers are told is to be approved."""
+    """Open a takeover and run it up to the approval of the notice."""
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agents:agent01")
     state = centre.advance(case).state
@@ -214,7 +214,7 @@ def test_unaccepted_canary_holds_others(
 
 @pytest.mark.parametrize("is_claimed", [False, True])
 def test_unfinished_canary_holds_others(centre: Centre, is_claimed: bool) -> None:
-    """A runner that died between two batches, or over one, has told nothing of the last."""
+    """A runner that died in or between batches finished no canary."""
     with_notices(
         centre, canary_percent=50, canary_from=10, canary_minutes=15, abort_window_seconds=60
     )

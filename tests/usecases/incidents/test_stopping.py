@@ -1,4 +1,4 @@
-"""A stop leaves no act half known: what was under way ends as done, failed or unknown, by name."""
+"""A stop: acts in progress end as done, failed or unknown, by name."""
 
 import threading
 from collections import Counter

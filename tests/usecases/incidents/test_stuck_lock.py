@@ -1,4 +1,4 @@
-"""A directory that answers nothing: others are locked, what only comes after its lock goes on."""
+"""A silent directory: other locks and later steps continue."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ HOLDERS = [f"agents:{name}" for name in ACCOUNTS[:2]]
 
 @pytest.fixture
 def directory() -> Iterator[SimulatedConnector]:
-    """One that falls silent at the lock of its first account, and answers for the other."""
+    """A directory that is silent at its first lock, and answers others."""
     directory = SimulatedConnector(
         "agents",
         dict.fromkeys(ACCOUNTS, True),
@@ -173,7 +173,7 @@ def test_proof_may_continue_without_stuck_lock(
 
 
 def test_a_lock_that_gets_on_is_waited_for(tmp_path: Path) -> None:
-    """However long it takes: staff are not warned by a mail that an intruder still reads."""
+    """Staff are not warned by a mail that an intruder still reads."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         case = installation.run("account-takeover", HOLDERS)
         told = [

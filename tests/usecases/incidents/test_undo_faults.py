@@ -1,4 +1,4 @@
-"""Giving back meets the same faults as locking: nobody stays shut out, or let in, by a lost answer.
+"""Undo meets the faults of locks: no lost answer changes an access.
 
 Each test runs on SQLite and on PostgreSQL.
 """
@@ -103,7 +103,7 @@ def test_undo_waits_for_a_busy_directory(
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The playbook's own question is open all the while, and would be asked at once."""
+    """The playbook's own question is open, and would be asked at once."""
     case = installation.run("account-takeover")
     undo_approved(installation, case)
     monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
@@ -139,7 +139,7 @@ def test_unknown_lock_is_not_undone_before_settling(
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The lock may land after the undo, and would keep its holder out for good."""
+    """The lock may arrive after the undo, and would stay."""
     case = installation.open("account-takeover", TWO)
     directory.script("lock", Fault.LOST_ANSWER, target="agent01")
     installation.advance_while_it_dies(case, "lock", monkeypatch)

@@ -1,4 +1,4 @@
-"""The recovery card of a vault in a bucket: what it says to type, typed on a real store."""
+"""The recovery card of a bucket's vault, typed on a real store."""
 
 import shutil
 import subprocess

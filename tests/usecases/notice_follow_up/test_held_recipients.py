@@ -39,7 +39,7 @@ WHY = "their guardian asked for it"
 
 
 def holding(centre: Centre, *, is_approved: bool = True) -> str:
-    """Open a takeover of which customer 1 is a child, and customers 2 and 3 have died."""
+    """Open a takeover: customer 1 is a child, 2 and 3 have died."""
     with closing(sqlite3.connect(centre.installation.config.folder / "crm.db")) as crm, crm:
         crm.execute("ALTER TABLE customers ADD COLUMN born")
         crm.execute("ALTER TABLE customers ADD COLUMN died")
@@ -191,7 +191,7 @@ def test_excluded_person_may_be_notified_later(
 
 
 def test_refused_notification_returns_to_decision(centre: Centre) -> None:
-    """A mistyped address, say: the child would be neither told nor left out for good."""
+    """A mistyped address would leave the child undecided for good."""
     case = holding(centre)
     installation = centre.installation
     child, dead = (
@@ -450,7 +450,7 @@ def test_stopped_wrong_address_allows_another(
 
 
 def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
-    """A bounce may be followed by the delivery: then nobody must be missing from the count."""
+    """The delivery may follow the bounce: the count must stay complete."""
     with_notices(centre, canary_percent=0)
     centre.smtp.answer_recipient("customer9@example.net", "550 5.1.1 no such mailbox")
     case = approved(centre)
@@ -482,7 +482,7 @@ def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
 def test_individual_notice_waits_for_approval(
     centre: Centre,
 ) -> None:
-    """An approver may refuse it still; asked anew, they are held in the newer round as well."""
+    """If an approver refuses it, they are held in the next round too."""
     case = holding(centre, is_approved=False)
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark

@@ -1,4 +1,4 @@
-"""People without an e-mail address get a letter, and each is counted until somebody posted it."""
+"""People without e-mail get letters, counted until they are posted."""
 
 import csv
 import sqlite3
@@ -39,7 +39,7 @@ QUERY = (
 
 
 def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
-    """Give three customers no e-mail address: two have a postal one, the third has neither."""
+    """Remove three customers' e-mail addresses; two have postal ones."""
     folder = centre.installation.config.folder
     with closing(sqlite3.connect(folder / "crm.db")) as crm, crm:
         crm.execute("ALTER TABLE customers ADD COLUMN street")
@@ -63,7 +63,7 @@ def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
 
 
 def give_one_mark_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every token begin alike, as those of two among a hundred thousand people may."""
+    """Make all tokens begin alike, as two of 100,000 may do."""
 
     def alike(*identity: Any) -> str:
         return f"abcdef12{effect_token(*identity)[8:]}"

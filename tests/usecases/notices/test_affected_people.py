@@ -1,4 +1,4 @@
-"""The people that an incident affects: listed, frozen, counted, and notified once approved."""
+"""Affected people: listed, frozen, counted, notified once approved."""
 
 from collections.abc import Iterator
 from pathlib import Path

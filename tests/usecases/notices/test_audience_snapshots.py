@@ -1,4 +1,4 @@
-"""Audiences from SCIM directories and recovery points, read through a whole place."""
+"""Audiences from SCIM and recovery points, in an installation."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The account of notices: every person once, and the numbers add up whatever happens."""
+"""The accounting of notices: every person once, in correct sums."""
 
 import csv
 import errno
@@ -129,7 +129,7 @@ def test_export_keeps_a_running_draft(centre: Centre, tmp_path: Path) -> None:
 
 
 def test_export_removes_a_dead_draft(centre: Centre, tmp_path: Path) -> None:
-    """In a container each command may have the same one, and no export would ever be written."""
+    """In a container each command may have the same process id."""
     case = told_centre(centre)
     (tmp_path / f".told.csv.{os.getpid()}.draft").write_text("half a line")
     _, digest = export(centre.installation, case, tmp_path / "told.csv")
@@ -329,7 +329,7 @@ def test_interrupted_export_is_whole_or_absent(centre: Centre, tmp_path: Path, c
 
 
 def _die_exporting(config_file: Path, token: str, case: str, file: Path, call: str) -> None:
-    """Export, and die as that call begins; `write`: in the middle of the lines."""
+    """Export, and die at that call; `write` dies in the middle of lines."""
 
     def die(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

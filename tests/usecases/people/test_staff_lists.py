@@ -1,4 +1,4 @@
-"""Staff lists from a real OpenLDAP; others: tests/cli/people/test_staff.py."""
+"""Staff lists from OpenLDAP; others are in tests/cli/people."""
 
 import uuid
 from pathlib import Path

@@ -26,7 +26,7 @@ base = "OU=Import,{staff}"
 
 @pytest.fixture
 def people(samba_server: Samba) -> Iterator[Samba]:
-    """Three people in a unit of their own, in groups of which some are roles, and a reader."""
+    """Three people in their own unit, in groups with roles, and a reader."""
     samba_server.shell(
         """
         samba-tool user create reader "$PASSWORD"

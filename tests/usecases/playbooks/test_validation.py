@@ -1,4 +1,4 @@
-"""`playbook check`: it refuses what a run would refuse, or would ask somebody about, at night."""
+"""`playbook check` refuses what a run would refuse or ask at night."""
 
 from pathlib import Path
 

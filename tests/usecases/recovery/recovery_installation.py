@@ -1,4 +1,4 @@
-"""Installation with backups, recovery targets, approvers and a recovery playbook."""
+"""An installation with backups, targets, approvers and a playbook."""
 
 import sqlite3
 from contextlib import closing

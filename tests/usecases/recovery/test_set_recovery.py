@@ -1,4 +1,4 @@
-"""Recoveries to real targets: the data of before is set aside, checked and returned."""
+"""Recoveries to real targets: old data are set aside and returned."""
 
 from pathlib import Path
 

@@ -76,7 +76,7 @@ class Handed:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, scim_process: ScimServer) -> tuple[Path, str]:
-    """The folder of a place with two takeovers, and the id of the first: tests copy it."""
+    """The folder of two takeovers and the first one's id, to copy."""
     folder = tmp_path_factory.mktemp("handed") / "place"
     folder.mkdir()
     with (
@@ -106,7 +106,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, scim_process: ScimServer) ->
 def handed(
     model: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Handed]:
-    """Two takeovers one after the other; the evidence of the first is handed over."""
+    """Two takeovers; the evidence of the first is exported."""
     shutil.copytree(model[0], tmp_path, dirs_exist_ok=True)
     with installation_at(tmp_path / "standfast.toml") as installation:
         exported = export_timeline(installation, model[1], tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The status of an incident is a record: what the command line prints and `--json` returns."""
+"""The status of an incident, printed and as `--json`, is one record."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pages of drills and recoveries: their content, and their verification on another machine."""
+"""Pages of drills and recoveries, verified on another machine."""
 
 import json
 from collections.abc import Iterator

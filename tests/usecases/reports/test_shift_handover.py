@@ -1,4 +1,4 @@
-"""The hand-over and the draft of the review: there at any moment, whole, and naming nobody."""
+"""Hand-over and draft review: at any moment, complete, no names."""
 
 import json
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_unattended_wait_is_not_said_to_continue(
 def test_both_pages_are_there_at_every_moment(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
-    """As a plan, just opened, stopped, asking, with an undo that waits, at an end, and closed."""
+    """A plan, an open, stopped, asking, undoing, ended, closed incident."""
     written = 0
 
     def are_written(case: str, next_step: str) -> None:

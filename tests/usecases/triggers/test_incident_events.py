@@ -1,4 +1,4 @@
-"""Events of incidents, received by a real server that checks their signatures."""
+"""Events of incidents, received by a server that checks signatures."""
 
 import base64
 import json

@@ -52,7 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def installation(tmp_path: Path, clock: Clock, smtp_server: SmtpServer) -> Iterator[Installation]:
-    """A place with dana (operator), lee and kim (duty managers), and a directory that is away."""
+    """An installation with dana, lee, kim and an absent directory."""
     with installation_at(furnish(tmp_path, smtp_port=smtp_server.port), clock=clock) as found:
         enrol_people(found)
         yield found

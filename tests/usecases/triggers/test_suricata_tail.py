@@ -1,4 +1,4 @@
-"""A file of events is followed line by line: across rotation, truncation, restarts, and rubbish."""
+"""An event file, followed across rotation, truncation and restarts."""
 
 import shutil
 from collections.abc import Iterator
@@ -178,7 +178,7 @@ def test_a_file_that_is_away_is_waited_for(file: Path) -> None:
 def test_every_line_is_read_once_whatever_happens_between(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """In any pieces, rotated and restarted at any moment, a line is neither lost nor doubled."""
+    """Lines in pieces, rotated or restarted, are read exactly once."""
     file = tmp_path_factory.mktemp("eve") / "eve.json"
     tail = begin(file)
     written: list[bytes] = []
