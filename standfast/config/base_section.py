@@ -4,7 +4,7 @@ Rules
 - A table's class is its schema: the file's validation, the reference in `docs/`, the JSON Schema
   and the file that `standfast init` writes all come from the same fields.
 - Validation is strict: a text is never read as a number, nor a number as true or false.
-- Validation takes the file's folder as its context; relative paths start there.
+- Validation receives the file's folder as its context; relative paths start there.
 - Schemas are built at the first validation: commands that load no configuration do not pay for it.
 """
 
@@ -37,7 +37,7 @@ class Section(BaseModel):
 
 
 def example_of(field: FieldInfo) -> Any:
-    """Return an example of a key: a given one, its default, or its only word."""
+    """Return an example of a key: the given one, the first word or the default."""
     if field.examples:
         return field.examples[0]
     if get_origin(field.annotation) is Literal:

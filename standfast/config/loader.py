@@ -76,7 +76,7 @@ def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
 def _syntax_hint(message: str) -> str:
     """Return a hint for an error of tomllib.
 
-    Only an invalid value may be a text without quotation marks.
+    `tomllib` reports a text without quotation marks as an invalid value.
     """
     if message.startswith("Cannot declare "):
         return "this table exists above; write below it"

@@ -79,7 +79,7 @@ def _key(key: str, field: FieldInfo) -> str:
     elif field.default not in (None, (), {}):
         facts.append(f"default `{toml(field.default)}`")
     text = f"- **`{key}`** ({', '.join(facts)}): {field.description}"
-    if field.examples:  # without one, the default or the only word is the example
+    if field.examples:  # without it, the reader sees the default or the words
         text += f" Example: `{toml_key(key)} = {toml(field.examples[0])}`"
     return text
 

@@ -131,7 +131,7 @@ class LedgerConfig(Section):
     keys: Place = Field(
         default=Path("keys/ledger"),
         description="The folder with the keys of the personal columns, outside the ledger and "
-        "its backups: deleting a key erases those people.",
+        "its backups: deleting a key erases the data of those people.",
         examples=["/etc/standfast/ledger-keys"],
     )
     witness: Place = Field(
@@ -266,7 +266,9 @@ class Config(Section):
         default={}, description="Services and their recovery objectives."
     )
     continuity: ContinuityConfig = Field(
-        default={}, validate_default=True, description="Practice that recurs or is attested."
+        default={},
+        validate_default=True,
+        description="Attestations, and the calendar of drills, exercises and attestations.",
     )
     accounts: Mapping[Name, AccountsConfig] = Field(
         default={}, description="Directories of accounts that can be locked."

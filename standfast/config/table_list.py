@@ -56,7 +56,7 @@ def _below(
     kinds = kinds_of(model)
     yield Table(
         path=path,
-        kind=kinds[0] if len(kinds) == 1 else "",  # several: an ordinary key of one table
+        kind=kinds[0] if len(kinds) == 1 else "",  # of several kinds, `kind` is an ordinary key
         model=model,
         keys=keys,
         is_optional=is_optional,

@@ -4,7 +4,7 @@
 
 Rules
 - All findings are collected; rules across keys are checked only if each key is valid by itself.
-- A finding never repeats a value: it may be a secret that was written in the place of its name.
+- A finding never repeats a value: it may be a secret that was written instead of its name.
 - The finding of an unknown name suggests the nearest known name.
 """
 
@@ -97,14 +97,14 @@ class _Spot(NamedTuple):
 
 
 def _spot(kind: type[Section], location: Iterable[str | int]) -> _Spot:
-    """Return the location of an error from the location of pydantic.
+    """Translate the location that pydantic reports for an error.
 
-    The latter also contains the kinds of tables and "[key]".
+    pydantic's location also contains the kinds of tables and "[key]".
     """
     spot = _Spot((), kind, "", None)
     for step in location:
         sections = sections_in(spot.annotation)
-        if len(sections) > 1:  # the step is a kind
+        if len(sections) > 1:  # this step of the location is a kind
             (section,) = (candidate for candidate in sections if step in kinds_of(candidate))
             spot = spot._replace(annotation=section)
         elif step == "[key]":
@@ -139,7 +139,7 @@ def _finding(kind: type[Section], error: ErrorDetails) -> Finding:
         case "literal_error":
             words = [word for choice in choices_of(spot.annotation) for word in get_args(choice)]
             return Finding(
-                key, "not one of the words that fit", nearest(str(error["input"]), words)
+                key, "not one of the permitted words", nearest(str(error["input"]), words)
             )
         case "value_error":
             message = str(context["error"])

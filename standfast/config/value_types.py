@@ -152,7 +152,7 @@ WebAddress = Annotated[str, AfterValidator(web_address)]
 
 
 def _known_zone(name: str) -> str:
-    if name == "UTC":  # needs no time zone database, and most installations use it
+    if name == "UTC":  # most installations use UTC, which needs no time zone database
         return name
     try:
         ZoneInfo(name)
@@ -177,9 +177,9 @@ def _cron(text: str) -> str:
         CronSim(schedule, datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
         wrong = str(error).removeprefix("Bad ")
-        raise ValueError(f"the {wrong} of a schedule does not fit; {_CRON_FIELDS}") from None
+        raise ValueError(f"the {wrong} of a schedule is not valid; {_CRON_FIELDS}") from None
     if _CRON_EXTENSIONS.search(schedule):
-        raise ValueError(f"L and # do not fit in a schedule; {_CRON_FIELDS}")
+        raise ValueError(f"L and # are not valid in a schedule; {_CRON_FIELDS}")
     return schedule
 
 
@@ -229,7 +229,7 @@ AccountName = Annotated[
 ]
 Rung = Annotated[
     str,
-    like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "a rung is a role, or person: and a sign-in name"),
+    like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "write a role, or person: and a sign-in name"),
 ]
 KeyPrefix = Annotated[str, Field(max_length=1024)]  # of the keys in a bucket
 Text = Annotated[str, Field(min_length=1)]

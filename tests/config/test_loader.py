@@ -306,7 +306,7 @@ class TestRefusing:
                 '[requests.lock]\nurl = "https://x.test"\nmethod = "TRACE"\n[services.telephony]',
                 "not one of the words",
             ),
-            ('"0 3 * * mon-fri"', '"0 25 * * *"', "the hour of a schedule does not fit"),
+            ('"0 3 * * mon-fri"', '"0 25 * * *"', "the hour of a schedule is not valid"),
             ('"0 3 * * mon-fri"', '"@daily"', "five fields"),
             ('"Europe/London"', '"Europe/Londonium"', "unknown time zone"),
             ('"Europe/London"', '"../etc/passwd"', "unknown time zone"),

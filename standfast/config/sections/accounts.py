@@ -45,7 +45,7 @@ class ScimRevocationConfig(Section):
         examples=["https://login.example.com/oauth/revoke"],
     )
     client_id: Text = Field(
-        description="The OAuth client that received the tokens. Servers let no other client "
+        description="The OAuth client that received the tokens. No other client may "
         "revoke them (RFC 7009 2.1).",
         examples=["agent-desktop"],
     )
@@ -70,8 +70,8 @@ class ScimProbeConfig(Section):
     tokens: SecretReference | None = Field(
         default=None,
         description="Known tokens of the holders, from the application's session store or from "
-        "the evidence: a file of at most 64 KiB, with an account and a token in each line. The "
-        "proof of an account without a known token is the one without a probe. The file is read "
+        "the evidence: a file of at most 64 KiB, with an account and a token in each line. An "
+        "account without a known token is proven as if there were no probe. The file is read "
         "when it is needed.",
         examples=["file:keys/known-tokens"],
     )

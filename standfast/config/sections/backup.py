@@ -140,9 +140,9 @@ class BackupSetConfig(Section):
 
     max_age_hours: Hours | None = Field(
         default=None,
-        description="The age in hours of the newest complete recovery point that raises an "
+        description="The age in hours at which the newest complete recovery point raises an "
         "alarm. Default: the shortest `rpo_minutes` of the services that need the set, otherwise "
-        "two intervals of the schedule, which may pause at night and on Sundays.",
+        "two intervals of the schedule; a pause at night or on Sundays is no delay.",
         examples=[30],
     )
     recovery: Mapping[Name, RecoveryTargetConfig] = Field(

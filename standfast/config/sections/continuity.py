@@ -32,14 +32,16 @@ class CalendarEntryConfig(Section):
     """A drill, exercise or attestation that recurs, with its owner."""
 
     kind: Literal["drill", "exercise", "attestation"] = Field(
-        description="The practice that must recur.", examples=["attestation"]
+        description="The kind of practice that recurs.", examples=["attestation"]
     )
     subject: DrillName = Field(
         description="For a drill, the backup set, or `service.` and the service; for an "
         "exercise, the playbook; for an attestation, its subject.",
         examples=["training"],
     )
-    every_days: Days = Field(description="The longest time between two times.", examples=[180])
+    every_days: Days = Field(
+        description="The most days between one occurrence and the next.", examples=[180]
+    )
     owner: Rung = Field(
         description="The role, or `person:` and a sign-in name, that is notified when the entry "
         "is overdue.",
@@ -58,7 +60,7 @@ class CalendarEntryConfig(Section):
 
 
 class ContinuityConfig(Section):
-    """Practice that recurs, and practice that people attest."""
+    """Attestations, and the calendar of drills, exercises and attestations."""
 
     subjects: Mapping[Name, Line] = Field(
         default={},

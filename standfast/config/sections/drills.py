@@ -42,7 +42,7 @@ class DrillScheduleConfig(Section):
     )
     service: Mapping[Name, CronSchedule] = Field(
         default={},
-        description="Services, and when each is drilled with all on which it depends.",
+        description="Services, and when each is drilled with all services that it needs.",
         examples=[{"crm": "0 4 1 * *"}],
     )
     surprise: SurpriseDrillConfig | None = Field(

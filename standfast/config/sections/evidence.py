@@ -134,5 +134,5 @@ class CustodyConfig(Section):
     timestamp: TimestampConfig | None = Field(
         default=None,
         description="An authority that stamps each seal with its own time: an attacker on this "
-        "host has the key and can seal something else later, but not earlier.",
+        "host has the key and can seal other content, but only with a later stamp.",
     )

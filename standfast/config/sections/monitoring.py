@@ -25,7 +25,7 @@ class HeartbeatsConfig(Section):
     backup: Mapping[Name, SecretReference] = Field(
         default={},
         description="Backup sets, and the URL of each, as healthchecks.io shows it. `serve` and "
-        "every `standfast backup run` call it with `/start` at the start, as it is after a "
+        "every `standfast backup run` call it with `/start` at the start, unchanged after a "
         "success, and with `/fail` otherwise.",
         examples=[{"crm": "file:keys/heartbeat-crm"}],
     )

@@ -48,9 +48,9 @@ class NoticesConfig(Section):
     )
     canary_minutes: Count = Field(
         default=15,
-        description="The wait after the canary. Then the others are sent to if at least one "
-        "message of the canary was sent, none failed or is unknown, and at most a tenth was "
-        "rejected or bounced. Otherwise, and with 0, they wait for `standfast notice go`.",
+        description="The wait after the canary. Then the remaining recipients follow if at "
+        "least one message of the canary was sent, none failed or is unknown, and at most a tenth "
+        "was rejected or bounced. Otherwise, and with 0, they wait for `standfast notice go`.",
     )
     abort_window_seconds: Count = Field(
         default=120,

@@ -107,7 +107,7 @@ class CommandConfig(Section):
     )
     observe: Annotated[Items[str], AfterValidator(_program_or_none)] = Field(
         default=(),
-        description="The command that tells whether it is in effect: it ends with 0 for yes "
+        description="The command that reports whether it is in effect: it ends with 0 for yes "
         "and 1 for no. Without it, an interrupted call waits for a person's answer.",
         examples=[["/usr/local/sbin/isolate-host", "--is-isolated", "--host={target}"]],
     )

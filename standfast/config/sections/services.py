@@ -21,7 +21,7 @@ from standfast.config.value_types import Count, InnerPath, Items, Line, Minutes,
 class SqliteCheckConfig(Section):
     """Check of a restored SQLite database.
 
-    It opens, passes its integrity check and has the expected content.
+    The database opens, passes its integrity check and has the expected content.
     """
 
     kind: Literal["sqlite"] = Field(description="A SQLite database in the restored tree.")
@@ -60,8 +60,8 @@ class DatabaseCheckConfig(Section):
     )
     maximum_loss_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
         default=None,
-        description="How many percent of the rows of a table in `minimum_rows` may be missing, "
-        "compared with the last good drill of the set. Default: not compared.",
+        description="The percentage of the rows of a table in `minimum_rows` that may be "
+        "missing, compared with the last good drill of the set. Default: not compared.",
         examples=[5],
     )
     assertions: Items[Text] = Field(
