@@ -118,7 +118,7 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
 
 
 def upgrade(url: str, keys: Path, witness: Path, now: datetime) -> bool:
-    """Upgrade the tables of an earlier release; return whether they were.
+    """Upgrade the tables of an earlier release; return whether it was needed.
 
     One transaction does it, with an event in the audit chain.
     """

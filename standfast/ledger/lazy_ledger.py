@@ -90,7 +90,7 @@ class LazyLedger:
 
     @property
     def whole(self) -> "Ledger":
-        """All of it."""
+        """The whole ledger."""
         with self._lock:
             if self._whole is None:
                 from standfast.ledger.full_ledger import open_ledger

@@ -85,6 +85,6 @@ class LedgerOverview:
     events: int  # sequence of the newest event
     signed_events: int  # sequence that the newest signed head covers
     signed_at: datetime | None
-    serve_hosts: frozenset[str]  # hosts on which the lease of a `standfast serve` holds
+    serve_hosts: frozenset[str]  # hosts with a `standfast serve` whose lease has not expired
     backups: tuple[RunRecord, ...] = ()  # of the last week, newest first
     alarms: tuple[AlarmOverview, ...] = ()  # newest first

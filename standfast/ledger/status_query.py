@@ -7,8 +7,8 @@ importing SQLAlchemy takes 0.2 s.
 
 Rules
 - Read only: nothing is written, no lock is taken and no key is opened.
-- It repeats columns and conditions. `tests/cli/health/test_status_query.py` compares each answer
-  with the one of the ledger's own parts.
+- It repeats columns and conditions of other modules. `tests/cli/health/test_status_query.py`
+  compares each answer with the one of the ledger's own parts.
 - Decisions count as the database has them. Their seals are verified by `audit verify` and by each
   command that acts on them.
 - A backup or an alarm whose row is unreadable is left out: it must not hide the other ones.
@@ -91,10 +91,10 @@ _COUNTS = f"""
     WHERE incident.state = 'open' AND effect.verb <> '{PAGE}'
     GROUP BY effect.incident, effect.step, effect.round, reached, effect.is_parked
 """  # noqa: S608 - a constant
-# Recipients that no notice has reached, and those of them that are held for a decision. One with
-# an individual message counts in the step of that message, which is named after the token of the
-# replaced one. A refused individual message, and a refused round that was asked again, count no
-# one.
+# Recipients that no notice has reached, and those of them that are held for a decision. A recipient
+# with an individual message counts in the step of that message, which is named after the token of
+# the replaced message. A refused individual message does not count, nor does a refused round that
+# was asked again.
 _UNREACHED = f"""
     SELECT effect.incident, COUNT(*),
         SUM(CASE WHEN effect.state = 'refused' AND effect.is_parked THEN 1 ELSE 0 END)

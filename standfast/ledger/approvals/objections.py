@@ -4,13 +4,13 @@ Rules
 - Approver, requester and target are different people.
 - An enrolment younger than a day approves nothing, unless it was made while the installation was
   set up or with the owner's key.
-- One human counts once: of all people that enrolments connect, one counts, for the requester, the
-  approvals and the reviews. Founding people are connected with nobody above them.
+- One human counts once: of all people that enrolments connect, one counts as requester, approver or
+  reviewer. A founding person is not connected with the person that made the enrolment.
 - To refuse or review a break-glass approval, an enrolment and a signature are enough: the person
-  that uses break-glass chooses the targets, and could otherwise exclude the objectors.
+  that uses break-glass chooses the targets, and could otherwise exclude everybody that may object.
 - An account that only a trigger named, or a requester that did not sign in, disqualifies nobody:
-  one more approval is needed instead. A directory may know the account by another name, so the
-  targets of a step that began before the first trigger joined are those of the requester.
+  one more approval is needed instead. A step that began before the first trigger joined has only
+  targets of the requester, even if its directory knows an account by another name.
 """
 
 import json

@@ -65,7 +65,7 @@ class Passkeys:
     ) -> Passkey:
         """Store a passkey that its person signed for.
 
-        Raises ApprovalRefused when the signature over `words` is not theirs.
+        Raises ApprovalRefused unless the person signed `words`.
         """
         row: dict[str, Any] = {
             "id": _id_of(new.credential),
@@ -110,7 +110,7 @@ class Passkeys:
     def signer(self, said: str, challenge: bytes) -> Passkey:
         """Return the passkey that signed `challenge`.
 
-        Raises ApprovalRefused when it belongs to nobody here.
+        Raises ApprovalRefused if this ledger does not have it.
         """
         id_ = _id_of(webauthn.credential_of(said))
         with self._database.reading() as connection:
@@ -151,7 +151,7 @@ def check(
 def is_of_removed(
     database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
 ) -> bool:
-    """Return whether a since removed passkey of `name` signed `challenge`."""
+    """Return whether a removed passkey of `name` signed `challenge`."""
     try:
         return _checked(database, connection, name, said, challenge)["removed_at"] is not None
     except ApprovalRefused:

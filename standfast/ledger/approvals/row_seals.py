@@ -2,7 +2,8 @@
 
 Rules
 - A person's key and roles, a step's need, digest and nonce, and an incident's mode, requester and
-  playbook are sealed. Every claim verifies the seals: the database alone forges nothing.
+  playbook are sealed. Every claim verifies the seals, so nothing can be forged with access to the
+  database alone.
 - The time at which a break-glass approval opens a step is under the step's seal.
 """
 

@@ -1,4 +1,4 @@
-"""Access to the database with encryption and audit, for each part."""
+"""Access of the ledger's parts to the database, encryption and audit."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager

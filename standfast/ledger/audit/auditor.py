@@ -4,9 +4,9 @@ Rules
 - Each event has the hash of the event before it and the digests of the rows that its transaction
   changed. So the last event about a row proves its content: a changed column, a deleted row and a
   row without an event are all found.
-- Each event is sealed with a key that is not in the database. With the database alone, only a
-  return to an earlier state is possible. It is found if a head was signed since.
-- The tail and the head that it begins from are verified before a head is signed: a signed head
+- Each event is sealed with a key that is not in the database. With access to the database alone, an
+  intruder can only restore an earlier state, which is found if a head was signed since.
+- Before a head is signed, the newest head and the events after it are verified: a signed head
   covers only verified events.
 - Heads also go to a witness outside the ledger, which a forger of the database cannot change. The
   ledger commits first; the next signing sends the heads that a crash left unsent. In the other
@@ -136,7 +136,7 @@ class Auditor:
         Without `now`, every head that the witness lacks counts as `missing_heads`.
         """
         findings: list[AuditFinding] = []
-        # Read the witness first: heads that are signed later are in neither.
+        # Read the witness first: then each of its heads must be in the view of the ledger.
         lines = self._chain.witness_lines()
         with reading_undecoded(self._engine) as connection:
             hashes, expected = self._walk(connection, findings, progress)
@@ -172,7 +172,7 @@ class Auditor:
     def sealed_timeline(self, subject: str) -> tuple[list[AuditEvent], list[int]]:
         """Return a subject's events, and the sequences of forged ones.
 
-        The database alone cannot forge the hash and the seal of an event.
+        Access to the database alone is not enough to forge the hash and the seal of an event.
         """
         of_subject = audit_event.c.subject == subject
         stored = select(*as_stored(audit_event)).where(of_subject)
@@ -314,7 +314,7 @@ class Auditor:
         agreed: set[int] = set()
         for number, line in enumerate(lines, 1):
             if line in sequences:
-                agreed.add(sequences[line])  # its signature was verified with the ledger's own head
+                agreed.add(sequences[line])  # it equals a verified head of the ledger
                 continue
             where = f"witness line {number}"
             try:
@@ -388,7 +388,7 @@ def _check_rows(
         findings.extend(
             AuditFinding(where=_name_of(table, key), problem="it was deleted")
             for key, known in missing.items()
-            if known is not None  # an event says that it is gone
+            if known is not None  # None: its last event deleted the row
         )
     return count
 

@@ -222,7 +222,7 @@ class RowVerifier:
         try:
             self._verify_new(connection)
         except BaseException:
-            self._has_begun = False  # some events may be learned already: begin again
+            self._has_begun = False  # some of the events may have been read: begin again next time
             raise
         return self
 

@@ -6,8 +6,8 @@ Rules
 - The export has all events from the first to the last one of the subject, and on to the next signed
   head. Without the events between them, no link would prove that none of the subject is missing.
 - Each event is verified with the ledger's own seal before the export; the seal is not exported.
-- The statement names the first and the last event and is signed with the key of the heads: it fits
-  no shortened export.
+- The statement names the first and the last event and is signed with the key of the heads: it does
+  not match a shortened export.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,10 +31,11 @@ def exported(
 ) -> Iterator[Mapping[str, JsonObject]]:
     """Yield the statement, the events and a head, each under its kind.
 
-    A head must have been signed since the subject's last event, or later events are not in it.
-    Nothing for a subject without events. Damaged at the first event that does not follow.
+    The export ends at a signed head: later events of the subject are not in it. It is empty for a
+    subject without events. Raises Damaged at the first event that does not follow the one before
+    it.
     """
-    chain = Chain(database.cipher, Path())  # the witness is not asked
+    chain = Chain(database.cipher, Path())  # the witness is not read
     sequence, of_subject = audit_event.c.sequence, audit_event.c.subject == subject
     newest_head = select(func.max(audit_head.c.sequence)).scalar_subquery()
     own = select(sequence).where(of_subject, sequence <= newest_head)

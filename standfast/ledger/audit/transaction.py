@@ -4,7 +4,8 @@ Rules
 - Every change goes through `Write`. At the end the changed rows are read back, and the event has
   their digests: the chain proves the content of the database, not what was meant to be written.
 - The hash of an event is open to every auditor. Its seal is a MAC whose key is not in the database,
-  so the database alone can neither add an event nor rewrite events that no head covers yet.
+  so access to the database alone is not enough to add an event, or to rewrite events that no head
+  covers yet.
 - Nothing is added under keys of another ledger: a second host with its own keys would make the
   ledger fail every later verification.
 - A row that decides something is changed only while it equals its last event (`row_verification`).

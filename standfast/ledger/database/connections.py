@@ -8,7 +8,7 @@ Rules
 - Only the creation of a ledger creates its file. A process stops writing to a file that was moved
   or replaced after it was opened: nobody would see the changes.
 - A user that may only read the file or the tables can read; a write raises OnlyReadable.
-- A PostgreSQL server that accepts a connection and then does not answer ends in a time-out.
+- A call ends in a time-out if a PostgreSQL server accepts the connection and then does not answer.
 - No text of a database error is repeated: it may quote a row.
 """
 
@@ -188,7 +188,7 @@ def _queued(engine: Engine) -> Iterator[None]:
 @contextmanager
 def _logged_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
     if engine.dialect.name == "sqlite":
-        yield  # `write_queue` logs it
+        yield  # `write_queue` logs the wait
         return
     driver = cast("Any", connection.connection.driver_connection)
     with log_long_wait(driver.info.backend_pid, engine):

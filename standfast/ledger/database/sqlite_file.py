@@ -3,9 +3,11 @@
 It imports no SQLAlchemy, so that a backup run can be recorded without it.
 
 Rules
-- Where this user may not write next to the file, it is opened read-only: an auditor has a copy.
+- If this user may not write in the file's folder, the file is opened read-only, for example a copy
+  that an auditor has.
 - SQLite's `immutable` ignores the `-wal` file and takes no lock. So it is the last resort, is never
-  used with a `-wal` file that has content, and counts only if nobody wrote the file meanwhile.
+  used with a `-wal` file that has content, and its result counts only if nobody wrote the file
+  meanwhile.
 """
 
 import fcntl
@@ -65,7 +67,8 @@ def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
 def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
     """Open the file read-only; without locks if SQLite cannot create any.
 
-    ConfigurationError if the newest rows are in a file next to it that cannot be read so.
+    ConfigurationError if the newest rows are in a file next to it that cannot be read without
+    locks.
     """
     try:
         return _connected_to_read(path, "mode=ro", patience_seconds)

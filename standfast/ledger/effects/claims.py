@@ -6,7 +6,7 @@ Rules
 - Effects that needed approval are claimed only for adapters with the settings of the plan.
 - The incident, its step and each effect must be as the audit chain has them (`row_verification`).
 - No unlock is claimed while another open incident holds the account, and no lock while an unlock of
-  the account may still land.
+  the account may still arrive.
 - Steps are searched first, then the effects of one step: a claim costs the same for any number of
   due effects and steps, and locks no effect that it does not return.
 """

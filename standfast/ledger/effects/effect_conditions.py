@@ -1,6 +1,7 @@
 """Query conditions on effects: due ones, locks by other incidents.
 
-It has the groups of verbs that the ledger treats differently. `effect_store` runs the queries.
+This module also groups the verbs that the ledger treats differently. `effect_store` runs the
+queries.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def is_lock_of(incident_id: str) -> Any:
 def _is_not_undone() -> Any:
     undo = effect.alias("undo")
     return ~exists().where(
-        undo.c.handle == effect.c.handle,  # implied by the token; uses an index
+        undo.c.handle == effect.c.handle,  # implied by the token; needed for the index
         undo.c.undoes == effect.c.token,
         undo.c.state == "done",
     )

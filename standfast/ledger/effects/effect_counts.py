@@ -1,7 +1,7 @@
 """Counts of an incident's effects by kind.
 
-The database counts. Only the reasons of effects that are not done are decrypted, one at a time; no
-name is.
+The database counts. Only the reasons of effects that are not done are decrypted, one at a time;
+names are not.
 """
 
 from collections import Counter

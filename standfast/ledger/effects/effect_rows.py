@@ -2,7 +2,7 @@
 
 Rules
 - The token of an effect is a hash of (incident, step, round, verb, handle): planning twice plans
-  once, and the provider sees the same token at every try.
+  once, and the provider sees the same token in every attempt.
 - Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
 - Sealed values are bound to the token, and the token to (incident, step, round, verb, handle): a
   moved row, or a row with the target, adapter or undo of another row, does not open. Nor does a row

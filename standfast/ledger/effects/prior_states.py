@@ -4,7 +4,7 @@ Rules
 - The prior state is written once, before the first act.
 - If an effect of an open incident has locked the account already, its prior state is inherited, so
   that the last undo restores the first state. Nothing is inherited from a closed incident, whose
-  accounts stay as they are, or by another account that now has the name.
+  accounts stay as they are. Another account that now has the name inherits nothing.
 """
 
 from collections import defaultdict
@@ -62,7 +62,7 @@ class PriorStates:
     ) -> dict[str, Any]:
         """Return the columns of an effect after its target was observed.
 
-        `earlier` is the prior state that it inherits, if it does.
+        `earlier` is the prior state that it inherits, if any.
         """
         change: dict[str, Any] = {
             "token": row.token,

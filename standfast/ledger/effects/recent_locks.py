@@ -1,6 +1,6 @@
 """Accounts that recent steps locked without approval.
 
-The count is verified again when a step begins that relies on it. The limits are in
+The count is verified again when a step that relies on it begins. The limits are in
 `usecases/incidents/blast_radius`.
 
 Rules
@@ -52,7 +52,7 @@ def count_recent_locks(
 ) -> RecentLocks:
     """Return the accounts that steps begun since then lock without approval.
 
-    The age of the incident does not matter: many may continue at once after days.
+    The age of an incident does not matter: many old ones may continue at the same time.
     """
     states = [state.value for state in EffectState if state is not EffectState.REFUSED]
     statement = (
@@ -85,7 +85,7 @@ def count_recent_locks(
 def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
     """Raise RecentLocksChanged unless the count still holds.
 
-    The transaction keeps it from changing until its end.
+    The count cannot change before the transaction ends.
     """
     if write.is_postgresql:  # SQLite has one writer anyway
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))

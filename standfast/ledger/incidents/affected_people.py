@@ -6,7 +6,7 @@ Rules
 - People are sealed under the key of the incident, as the recipients of its notices are.
 - A list adds to the earlier ones, or replaces them.
 - Once a notice has planned its recipients from the lists, a further list makes further rounds of
-  the steps, as a trigger does that adds accounts: the added people need an approval of their own.
+  the steps, as a trigger that adds accounts does: the added people need an approval of their own.
 """
 
 import hashlib

@@ -5,7 +5,7 @@ Rules
 - A repeated trigger joins an open incident of its scenario and mode: the one with its key, else one
   about any of the same accounts. New accounts become a further round of its steps.
 - The text of the playbook and the names of the adapters are frozen at the opening.
-- Every claim reads the column of a stop. Closing is refused while a call is under way.
+- Every claim reads whether the incident is stopped. Closing is refused while a call is under way.
 - A stop pauses running undos. An undo that is requested or approved after the stop is carried out:
   it must not depend on resuming the incident.
 - After a stop, each running notice begins its abort window again.
@@ -101,7 +101,7 @@ class Incidents:
         with self._database.write(
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
-            # of two triggers at once, one opens and the other joins or opens the next
+            # two triggers at once are processed one after the other
             write.exclude_writers()
             self._database.rows.refuse_rolled_back(write.connection)
             if message is not None and (
@@ -129,7 +129,7 @@ class Incidents:
                 playbook=hashlib.sha256(playbook.encode()).hexdigest(),
                 configuration=configuration,
             )
-            # Before the commit: an incident without a key would be a loss, the reverse is harmless.
+            # Before the commit: a key without an incident is harmless, the reverse is a loss.
             self._database.cipher.create(incident_id)
             row: dict[str, Any] = {
                 "id": incident_id,
@@ -382,7 +382,7 @@ class Incidents:
 
 
 def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:
-    """Return the next id of this year, short enough for the telephone.
+    """Return the next id of this year, short enough to say on the telephone.
 
     An id whose key exists is not used again: a restored ledger may lack its incident.
     """

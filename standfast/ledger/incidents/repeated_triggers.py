@@ -32,7 +32,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode, StepState, ca
 EXTENDED = "incident.extended"  # event of targets that a person added
 _HANDLES_A_STATEMENT = 500
 _LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
-_IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver: its effects never run
+_IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver, so its effects never run
 
 
 def find_repeated(
@@ -89,7 +89,8 @@ def add_targets(
 ) -> int:
     """Add new targets to an open incident; return their number.
 
-    `is_by_person`: a person that signed in names them. Then their holders may not approve.
+    `is_by_person`: a person that signed in named them. Then the holders of these accounts may not
+    approve.
     """
     before = _stored(database, known)
     merged: dict[str, Json] = dict(before)
@@ -183,10 +184,10 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
 
 
 def _subjects(database: AuditedDatabase, inputs: JsonObject) -> Sequence[str]:
-    """Return the handles of the accounts in inputs, or of all their words.
+    """Return the handles of the accounts in inputs, or one of all inputs.
 
-    Without accounts only the very same words are the same thing: of two reports that staff wrote,
-    the second would be lost otherwise.
+    Inputs without accounts have one handle, of all their words: a second, different report of staff
+    would be lost otherwise.
     """
     accounts = sorted(accounts_of(inputs))
     names = [f"subject account {name}" for name in accounts] or [

@@ -1,8 +1,8 @@
 """Last progress of steps that other steps wait for.
 
 Rules
-- Only running steps are queried that a step which has not begun comes `after`. A lock is such a
-  step, a notice to 100,000 people is not.
+- A running step is queried only if a step that has not begun comes `after` it: a lock is queried, a
+  notice to 100,000 people is not.
 - A step makes progress when one of its effects is done. A call without an answer and a refusal are
   no progress.
 """

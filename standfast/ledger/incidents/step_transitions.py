@@ -56,7 +56,7 @@ class Steps:
         """Begin a step with its effects; False when another runner was first.
 
         `joined` is the number of joined triggers whose targets it covers. If the step needs no
-        approval, `beside` has the recent locks that this was decided from: RecentLocksChanged if
+        approval, `beside` has the recent locks on which that was decided; RecentLocksChanged if
         they have changed.
         """
         key = (incident_id, step_name, round_)
@@ -73,7 +73,7 @@ class Steps:
                 settled = replace(expansion, notice=expansion.telling.notice())
                 is_first = self._begin_planned(key, settled, plan, actor, now, joined)
             except Exception:
-                with suppress(StandfastError):  # the next planner deletes what remains
+                with suppress(StandfastError):  # the next planner deletes the pages that remain
                     # If only the answer to the commit was lost, the step has begun with all pages.
                     if not self._exists(key):
                         delete_unstarted_effects(self._database, key, now)

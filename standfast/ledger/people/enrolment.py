@@ -65,7 +65,7 @@ class Signer:
         return self.name.startswith(_OWNER)
 
     def sign(self, action: str, name: str, roles: Sequence[str], now: datetime) -> str:
-        """Sign a change of one person, in hex."""
+        """Return the signature of a change of one person, in hex."""
         said = {"action": action, "person": name, "roles": sorted(roles), "at": timestamp(now)}
         return self.key.sign(_CONTEXT + canonical({**said, "by": self.name})).hex()
 
@@ -248,8 +248,8 @@ class People:
     ) -> None:
         """Raise ApprovalRefused if too few approvers would remain.
 
-        This is checked for everybody, and for the people that count besides the signer: in total,
-        and for each role of the leaving person.
+        All approvers are counted, and again without those that count as one with the signer: in
+        total, and for each role of the leaving person.
         """
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
         able = [

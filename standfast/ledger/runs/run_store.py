@@ -4,7 +4,7 @@ Rules
 - A run is recorded as running before it changes anything, and ended afterwards. A run whose process
   died stays `running` until the next command that looks for dead runs.
 - A runner that is silent for longer than its lease is dead, and so is one of this host whose
-  process is gone. `UnknownOutcomes.lapse` finds what it left.
+  process is gone. `UnknownOutcomes.expire_calls` finds its open calls.
 """
 
 import json
@@ -25,10 +25,10 @@ from standfast.ledger.schema.tables import audit_event, run, runner
 from standfast.records import JsonObject, canonical
 
 # A dead runner of another host is found when its lease is over and a `serve` looks again, which it
-# does every ten seconds: within 25 of the 30 that we promise.
+# does every ten seconds: within 25 of the 30 seconds that we promise.
 LEASE = timedelta(seconds=15)
-# Of a `serve` that only looks for work. It may be long, because nothing depends on it: a command
-# that opens an incident waits a second for `serve` and then works alone (decision 0017).
+# The lease of a `serve` that only looks for work. It may be long, because nothing depends on it: a
+# command that opens an incident waits a second for `serve` and then works alone (decision 0017).
 SERVE_LEASE = timedelta(minutes=5)
 _IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # without a role
 
@@ -86,7 +86,8 @@ class Runs:
     ) -> None:
         """Record a finished run under an id of the caller; idempotent.
 
-        Again changes nothing; with another state or summary, these stand.
+        A second call with the same values changes nothing; one with another state or summary
+        replaces them.
         """
         written = canonical(summary).decode()
         with self._database.write(

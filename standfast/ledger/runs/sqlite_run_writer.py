@@ -38,7 +38,7 @@ class SqliteRunWriter:
     """The runs of the ledger in one file; safe to call from several threads."""
 
     def __init__(self, path: str, keys: Path, witness: Path) -> None:
-        """ConfigurationError when there is no ledger of this schema."""
+        """Raise ConfigurationError when there is no ledger of this schema."""
         self._path = path
         self._refuse_other_schema()
         self._cipher = ColumnCipher(keys)

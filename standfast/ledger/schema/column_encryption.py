@@ -176,7 +176,7 @@ class ColumnCipher:
 
 
 def _set_owner_of(folder: Path, descriptor: int) -> None:
-    """Give a file that root created to the owner of its folder."""
+    """Set the owner of a file that root created to that of its folder."""
     if os.geteuid() == 0:
         with suppress(OSError):  # a network share may map root to nobody
             owner = folder.stat()
