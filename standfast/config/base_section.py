@@ -37,7 +37,7 @@ class Section(BaseModel):
 
 
 def example_of(field: FieldInfo) -> Any:
-    """Return an example of a key: the given one, the first word or the default."""
+    """Return an example of a key: the given one, its first word or default."""
     if field.examples:
         return field.examples[0]
     if get_origin(field.annotation) is Literal:

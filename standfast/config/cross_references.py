@@ -120,7 +120,7 @@ def _hooks(config: Config) -> Iterator[Finding]:
 
 
 def _events(config: Config) -> Iterator[Finding]:
-    """Find events without a request, or with a request that needs other parameters."""
+    """Find events without a request, or with one that needs other parameters."""
     for name, settings in config.incident_events.items():
         for kind in EventKind:
             chosen = settings.request_of(kind)

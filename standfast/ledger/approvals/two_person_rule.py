@@ -120,7 +120,7 @@ def refuse_unfit(
     signature: str,
     now: datetime,
 ) -> None:
-    """Raise ApprovalRefused, which names the rule, unless this decision counts."""
+    """Raise ApprovalRefused with its rule unless this decision counts."""
     if decision not in (APPROVE, REFUSE, BREAK_GLASS):
         raise ApprovalRefused(f"decision {decision!r}: unknown. Approve or refuse.")
     fields = ("incident", "step", "round", "digest", "nonce")
