@@ -304,7 +304,7 @@ class TestRefusing:
             (
                 "[services.telephony]",
                 '[requests.lock]\nurl = "https://x.test"\nmethod = "TRACE"\n[services.telephony]',
-                "not one of the words",
+                "not one of the permitted words",
             ),
             ('"0 3 * * mon-fri"', '"0 25 * * *"', "the hour of a schedule is not valid"),
             ('"0 3 * * mon-fri"', '"@daily"', "five fields"),
