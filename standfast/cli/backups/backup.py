@@ -34,10 +34,11 @@ from standfast.records import Json
         ExitStatus.FAILED: "the store cannot be written, or no source of a set can be read",
         ExitStatus.USAGE: "there is no such set",
         ExitStatus.PARTIAL: "a file could not be read, and the recovery point has all others; a "
-        "set has no file; another host writes under this name; or the ledger could not record it",
+        "set has no file; another host writes under this name; or the ledger could not record the "
+        "backup",
         ExitStatus.REFUSED: "a backup of this set is running",
-        ExitStatus.DAMAGED: "the records of the vault were changed; or stored data or the key "
-        "record of the new point is missing, and the point is created nevertheless",
+        ExitStatus.DAMAGED: "the records of the vault were changed; or the new recovery point "
+        "exists, but stored data or its key record is missing",
     },
     example="standfast backup run main",
 )
@@ -161,8 +162,8 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
     "--to",
     type=FilePath(allow_dash=True),
     metavar="DIR",
-    help="A new or empty folder, or that of the same interrupted restore, where other files are "
-    "kept; - writes one file to standard output.",
+    help="A new or empty folder; or the folder of an interrupted restore, to continue it: other "
+    "files in it are kept. - writes one file to standard output.",
 )
 @click.argument(
     "patterns",
@@ -172,7 +173,7 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
 )
 @identity_option
 @click.option(
-    "--set", "set_name", metavar="SET", help="The set of `latest`; needed with several sets."
+    "--set", "set_name", metavar="SET", help="The set of `latest`; needed if there are several."
 )
 @click.option(
     "--owner", is_flag=True, help="Also restore owners, set-id bits and capabilities (as root)."
@@ -182,7 +183,7 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
     "waits_for_disk",
     default=False,
     show_default=True,
-    help="End when the disk has written everything, or let it write in the background.",
+    help="End only after the disk has written everything, or let it write in the background.",
 )
 @click.option(
     "--into",

@@ -31,7 +31,7 @@ _BASIS = {
     "last_change": "the last restored change",
     "consistent_at": "the time of the backup",
 }
-_MOST_NAMED = 20  # lines of output, differences or problems; the document has all
+_MOST_NAMED = 20  # shown lines of output, differences or problems; the JSON document has all
 
 
 @command(
@@ -212,7 +212,7 @@ def _predicted(service: "ServicePrediction") -> list[str]:
     """Return the cells of a predicted recovery time and its RTO."""
     found, promised = service.prediction, f"RTO {measured(service.rto_promised_ms)}"
     if found is None:
-        return [service.service, "unknown: a set of it was never drilled", promised, ""]
+        return [service.service, "unknown: one of its sets was never drilled", promised, ""]
     span = counted(found.drills, "drill")
     if found.has_range:
         span = f"{measured(found.shortest_ms)} to {measured(found.longest_ms)}, {span}"
@@ -222,7 +222,7 @@ def _predicted(service: "ServicePrediction") -> list[str]:
 
 
 def _result_lines(state: str, summary: Mapping[str, Any]) -> list[str]:
-    """Return the cells of RTO, RPO and problem of a drill."""
+    """Return the cells of a drill: RTO, RPO and the problem."""
     if state == "running":
         return []
     cells = ["not measured", ""]

@@ -15,7 +15,7 @@ from standfast.errors import ExitStatus
     exits={
         ExitStatus.DONE: "the page is written",
         ExitStatus.FAILED: "the page cannot be written there",
-        ExitStatus.USAGE: "there is no such drill, or the file exists and is another one",
+        ExitStatus.USAGE: "there is no such drill, or the file exists and is of another kind",
         ExitStatus.DAMAGED: "a report is missing or was changed",
     },
     example="standfast drill report crm --to crm.html",

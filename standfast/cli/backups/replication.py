@@ -49,9 +49,9 @@ def copy(call: Call, to: str, keys: bool) -> ExitStatus:
         ExitStatus.DONE: "the card is shown or written; it contains no secret",
         ExitStatus.FAILED: "the store does not respond, or the file cannot be written",
         ExitStatus.USAGE: "the configured vault has no repository, or the file exists and is "
-        "another one",
+        "of another kind",
         ExitStatus.DAMAGED: "a record differs from what the owner or the keeper signed; the card "
-        "is made from the others",
+        "is made without it",
     },
     example="standfast backup card --html card.html",
 )

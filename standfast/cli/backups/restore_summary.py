@@ -33,7 +33,7 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
         f"{_amount(result)}, each hash compared.",
     ]
     if result.is_resumed:
-        lines.append("It continued an interrupted restore, whose files were compared.")
+        lines.append("This run continued an interrupted restore and compared its files again.")
     if not (result.is_on_disk or any(problem.is_missing for problem in result.problems)):
         lines.append(
             "The disk is still writing. If the power fails before .standfast-restore disappears "
@@ -83,7 +83,7 @@ def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
     if not newer_damaged:
         return []
     names = ", ".join(newer_damaged[:MOST_SHOWN])
-    return [f"It may not be the latest recovery point: newer ones are damaged ({names})."]
+    return [f"This may not be the latest recovery point: newer ones are damaged ({names})."]
 
 
 def clock_ahead_lines(point: "RecoveryPoint", *, is_dated_ahead: bool) -> list[Line]:

@@ -41,7 +41,7 @@ _RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "releas
     metavar="[run|plan|status|hold|release]",
     help="plan and status change nothing; hold stops expiry until release.",
 )
-@click.argument("name", required=False, help="The incident of a hold.")
+@click.argument("name", required=False, help="The incident that hold or release is for.")
 @click.option("--dry-run", is_flag=True, help="The same as plan: show what a run would do.")
 @click.option(
     "--clock-is-right", is_flag=True, help="Confirm that you checked the clock of the store."
@@ -98,7 +98,7 @@ def keep(
             )
     is_status = action == _STATUS
     call.say(outcome.as_json(), _status_lines(outcome) if is_status else _lines(outcome))
-    # A status is complete even if a run would be refused.
+    # Return DONE for a status even if a run would be refused: the status is shown completely.
     is_answer = is_status and outcome.exit_status is ExitStatus.REFUSED
     return ExitStatus.DONE if is_answer else outcome.exit_status
 
@@ -138,7 +138,7 @@ def _lines(outcome: "KeepOutcome") -> list[Line]:
         f"{counted(len(result.removed), 'pack')} {would}deleted: {size(result.freed_bytes)} freed.",
     ]
     if result.unmarked:
-        lines.append(f"{counted(len(result.unmarked), 'pack')} {would}unmarked: needed again.")
+        lines.append(f"{counted(len(result.unmarked), 'pack')} {would}unmarked, as needed again.")
     if result.distrusted:
         lines.append(
             f"{counted(len(result.distrusted), 'lost pack')} {would}distrusted: the next backup "
@@ -153,7 +153,7 @@ def _lines(outcome: "KeepOutcome") -> list[Line]:
     if result.refusal is not None:
         lines.append(f"A run would be refused: {result.refusal}.")
     elif result.is_plan and result.hold is None:
-        lines.append("Next: `standfast backup keep` carries it out.")
+        lines.append("Next: `standfast backup keep` carries out this plan.")
     return lines
 
 
@@ -176,8 +176,8 @@ def _status_lines(outcome: "KeepOutcome") -> list[Line]:
         Table(
             rows=[
                 _row("needed", stock.live),
-                _row("of expired points only", stock.expired),
-                _row("of no point yet", stock.unnamed),
+                _row("only in expired points", stock.expired),
+                _row("in no point yet", stock.unnamed),
                 _row("marked", stock.marked),
                 _row("to be deleted", stock.dropped),
             ],

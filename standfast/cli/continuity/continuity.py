@@ -183,10 +183,10 @@ def show_calendar(call: Call) -> ExitStatus:
 )
 @click.pass_obj
 def show(call: Call, html: Path | None) -> ExitStatus:
-    """Show the services in order of recovery, with objectives and measures.
+    """Show the services in order of recovery, with objectives and results.
 
-    Each service has its dependencies, RTO, RPO and MTPD, the predicted recovery time, the measures
-    of the last drill that judged it, and its degraded modes.
+    Each service is shown with its dependencies, RTO, RPO and MTPD, the predicted recovery time,
+    the RTO and RPO that the last drill measured, and its degraded modes.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.reports.report_sentences import duration
@@ -243,9 +243,9 @@ def show(call: Call, html: Path | None) -> ExitStatus:
 def import_services(call: Call, file: Path) -> ExitStatus:
     """Print services of a CSV file as sections of the configuration.
 
-    The columns are name, owner, rto_minutes and rpo_minutes, and as you need mtpd_minutes,
-    minimum_capacity_percent, depends_on and sets. Nothing is changed: add the output to the
-    configuration.
+    The columns are name, owner, rto_minutes and rpo_minutes; mtpd_minutes,
+    minimum_capacity_percent, depends_on and sets are optional. Nothing is changed: add the output
+    to the configuration.
     """
     from standfast.usecases.continuity.service_import import services_from_csv
 

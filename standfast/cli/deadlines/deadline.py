@@ -44,8 +44,8 @@ from standfast.suggestions import nearest_name_hint
 def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     """List legal duties with their recipients, due dates and open questions.
 
-    The strict date comes first: it is in time under any reading of the rule. The lenient date
-    follows it.
+    The strict date comes first: it is the earliest date that any reading of the rule gives. The
+    lenient date, the latest that the rules of counting allow, follows.
     """
     from standfast.deadlines import NOT_ADVICE
     from standfast.deadlines.legal_clocks import Standing
@@ -132,7 +132,7 @@ def form(call: Call, incident: str | None, duty: str | None, to: Path | None) ->
     "calendar",
     exits={
         ExitStatus.DONE: "the calendar is written",
-        ExitStatus.USAGE: "there is no such incident, or the file exists and is another one",
+        ExitStatus.USAGE: "there is no such incident, or the file exists and is of another kind",
     },
     example="standfast deadline calendar inc-2026-0001 --to due.ics",
 )

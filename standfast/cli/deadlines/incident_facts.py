@@ -95,9 +95,11 @@ def affected(
 @duty_argument
 @click.argument("is_owed", required=False, metavar="[yes|no]", help="Whether the test is met.")
 @click.option(
-    "--threshold", is_flag=True, help="Answer the threshold for the kind of incident, not the risk."
+    "--threshold",
+    is_flag=True,
+    help="Answer whether an incident of this kind reaches the threshold, instead of the test.",
 )
-@click.option("--because", default="", help="The reason; a no, which ends the duty, needs it.")
+@click.option("--because", default="", help="The reason; required for no, which ends the duty.")
 @click.pass_obj
 def answer(
     call: Call,
@@ -168,7 +170,8 @@ def notified(
 @click.option(
     "--because",
     default="",
-    help="Who decided that a delay applies, and why; needed if the rule itself allows none.",
+    help="The person that decided that a delay applies, and the reason; required if the rule does "
+    "not mention such a delay.",
 )
 @mistaken_option
 @click.pass_obj
@@ -183,8 +186,8 @@ def delay(
 ) -> ExitStatus:
     """State that law enforcement requested a delay.
 
-    Only its document stops a clock, and only if the rule of the duty allows a delay; see
-    `standfast deadline show DUTY`.
+    Only the document of the request stops a clock. If the rule of the duty does not mention such a
+    delay, --because is required as well: see `standfast deadline show DUTY`.
     """
     if not document.strip():
         raise UsageError(
@@ -227,10 +230,10 @@ def _state(
     kind: FactKind,
     values: "Callable[[datetime, Sequence[str]], dict[str, Any]]",
 ) -> ExitStatus:
-    """Record a statement on the incident that `words` begin with.
+    """Record a statement on an incident.
 
-    The incident is optional; `takes` describes the other words in messages. The first other word is
-    the name of the statement, and `values` returns its further fields.
+    `words` are the incident, which is optional, the name of the statement, and its other arguments.
+    `takes` describes the words after the incident in messages; `values` returns further fields.
     """
     from standfast.ledger.incidents.incident_facts import Statement
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state

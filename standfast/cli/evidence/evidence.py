@@ -26,9 +26,10 @@ _UNCHECKED = "It is unknown whether a folder is missing: "
     "list",
     exits={
         ExitStatus.DONE: "the sealed folders are listed; there may be none",
-        ExitStatus.FAILED: "no evidence is found, and the ledger cannot be asked about it",
+        ExitStatus.FAILED: "no evidence is found, and the ledger cannot be read to name any",
         ExitStatus.USAGE: "there is no such incident, or the evidence key is missing",
-        ExitStatus.PARTIAL: "the found evidence is listed; the ledger cannot be asked for more",
+        ExitStatus.PARTIAL: "the found evidence is listed, but the ledger cannot be read: a folder "
+        "may be missing",
         ExitStatus.DAMAGED: "a seal is not valid, or a folder is missing; it is named",
     },
     example="standfast evidence list inc-2026-0001",
@@ -85,10 +86,10 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
     "verify",
     exits={
         ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is missing",
-        ExitStatus.FAILED: "no evidence is found, and the ledger cannot be asked about it",
+        ExitStatus.FAILED: "no evidence is found, and the ledger cannot be read to name any",
         ExitStatus.USAGE: "the incident has no evidence",
-        ExitStatus.PARTIAL: "the found evidence is whole; the ledger cannot be asked for more, a "
-        "copy in the bucket is incomplete, or a time stamp is missing",
+        ExitStatus.PARTIAL: "the found evidence is whole, but the ledger cannot be read, a copy in "
+        "the bucket is incomplete, or a time stamp is missing",
         ExitStatus.DAMAGED: "a copy differs from its seal, or is missing; it is named",
     },
     example="standfast evidence verify inc-2026-0001",
@@ -231,7 +232,7 @@ evidence = Group(
 
 
 def _describe_content(folder: "Frozen") -> str:
-    """Return the number of files, and of those that are missing or incomplete."""
+    """Return the number of files, of incomplete files and of unread files."""
     if folder.disposed_at:
         return "disposed of"
     return (

@@ -1,4 +1,4 @@
-"""`standfast evidence hold`, `release` and `dispose`: keep or remove it."""
+"""`standfast evidence hold`, `release`, `dispose`: holds and disposal."""
 
 import click
 
@@ -88,7 +88,7 @@ def dispose(call: Call, incident: str, reason: str, approve: bool, withdraw: boo
 
     One person requests it with --reason, another approves it with --approve. The keys and the files
     are removed. Manifests, seals and chains of custody stay, with a signed certificate. After an
-    interruption, run --approve again. Until removal begins, --withdraw takes the request back.
+    interruption, run --approve again. Until removal begins, --withdraw cancels the request.
     """
     from standfast.usecases.evidence.disposal import (
         approve_disposal,

@@ -43,7 +43,7 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
     from standfast.usecases.evidence.export import INDEX_FILE, export_evidence
 
     if unmasked != bool(reason.strip()):
-        raise UsageError("arguments: --unmasked needs --reason TEXT, and only --unmasked does")
+        raise UsageError("arguments: --unmasked and --reason TEXT need each other. Give both")
     with call.installation() as installation, call.progress() as tell:
         exported = export_evidence(
             installation,
@@ -66,7 +66,7 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
         for why, many in exported.left_out.items()
     ]
     lines += [
-        f"LEFT OUT: {source}, of which a folder is damaged or missing"
+        f"LEFT OUT: {source}: one of its folders is damaged or missing"
         for source in exported.unsound
     ]
     lines += [f"DAMAGED: {file}" for file in exported.altered[:_MOST_NAMED]]

@@ -54,7 +54,7 @@ _MOST_NAMED = 20
 @click.option("--csv", type=FilePath(), help="Write all selected records to a new CSV file.")
 @click.option("--html", type=FilePath(), help="Write a page with charts and findings, masked.")
 @click.option(
-    "--limit", type=click.IntRange(0, 100_000), default=100, help="The most records to show."
+    "--limit", type=click.IntRange(0, 100_000), default=100, help="Show at most this many records."
 )
 @click.option("--unmask", is_flag=True, help="Show values in clear; needs --as and --reason.")
 @click.option("--reason", default="", help="The reason for --unmask; it is recorded.")
@@ -159,12 +159,12 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     lines += [
         "",
         f"{counted(found.selected, 'record')} selected of {document['records']:,}"
-        + (f"; {more:,} more than --limit shows" if more else "")
-        + (f"; all are in {csv}" if csv else "")
+        + (f"; --limit hides {more:,}" if more else "")
+        + (f"; {csv} has all of them" if csv else "")
         + ("." if found.is_masked else ", IN CLEAR."),
     ]
     lines += [
-        f"NOT RECORDS: {counted(log['lines'], 'line')} of {log['source']}, {_name(log['path'])}, "
+        f"NOT PARSED: {counted(log['lines'], 'line')} of {log['source']}, {_name(log['path'])}, "
         f"from line {log['first'][0]} on"
         for log in document["unparsed"][:_MOST_NAMED]
     ]
@@ -176,7 +176,7 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     if (others := len(document["cut"]) - _MOST_NAMED) > 0:
         lines.append(f"CUT: records of {others:,} more logs; see --json")
     if (others := len(document["unparsed"]) - _MOST_NAMED) > 0:
-        lines.append(f"NOT RECORDS: lines of {others:,} more logs; see --json")
+        lines.append(f"NOT PARSED: lines of {others:,} more logs; see --json")
     if (more := len(document["findings"]) - _MOST_NAMED) > 0:
         lines.append(f"{more:,} more findings; see --json")
     if not found.is_complete:

@@ -27,7 +27,7 @@ from standfast.errors import ExitStatus
     "--log",
     type=FilePath(),
     metavar="FILE",
-    help="A log of `standfast serve` in JSON, of which the events are added.",
+    help="A log of `standfast serve` in JSON; its events are added to the bundle.",
 )
 @click.pass_obj
 def doctor(call: Call, to: Path, log: Path | None) -> ExitStatus:

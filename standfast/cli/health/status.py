@@ -137,7 +137,10 @@ def _row(incident: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
 
 
 def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
-    """Return the headlines and next steps; the first next step comes last."""
+    """Return headlines and next steps, without that of the first incident.
+
+    The last line of the status shows it.
+    """
     lines: list[Line] = []
     for incident in of_mode:
         lines.append(f"{incident.id}: {incident.headline}.")
@@ -148,7 +151,7 @@ def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line
 def _not_notified_cell(incident: "IncidentStatus") -> str:
     """Return how many recipients are not notified, held, or not counted."""
     if incident.is_closed:
-        return "-"  # no longer counted; see `notice accounting`
+        return "-"  # not counted after the close; `notice accounting` counts them
     parts = (
         [f"{incident.not_notified:,}"] if incident.not_notified or not incident.uncounted else []
     )
@@ -196,7 +199,7 @@ def _sign(custodian: "Standing", now: datetime) -> str:
         return f"Custodian {who} cannot open {', '.join(custodian.lacks)}."
     if custodian.answered_at is None:
         asked = age(now - custodian.asked_at)
-        return f"Custodian {who} has not answered the challenge of {asked} ago."
+        return f"Custodian {who} has not answered the challenge that is {asked} old."
     return f"Custodian {who}: the last answer is {age(now - custodian.answered_at)} old."
 
 

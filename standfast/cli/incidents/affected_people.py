@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from-review",
     is_flag=True,
-    help="The people whose records the incident's accounts used, by the frozen logs.",
+    help="The people whose records the incident's accounts used, according to the frozen logs.",
 )
 @click.option(
     "--account",
@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     "columns",
     multiple=True,
     metavar="NAME=HEADING",
-    help="The heading of a column: address, key, name, language, exposed, place, …",
+    help="The heading in the file of our column NAME: address, key, name, language, exposed, "
+    "place, …; repeatable.",
 )
 @click.option("--exposed", default="", help="The exposed data of rows without `exposed`.")
 @click.option(
@@ -141,7 +142,7 @@ def add(
         lines.append(f"{who} added to the affected people of {incident_id}{number}.")
     repeated = sum(added.repeated for added in lists)
     if repeated:
-        lines.append(f"{counted(repeated, 'row')} not added: the person is listed already.")
+        lines.append(f"{counted(repeated, 'row')} not added, for people that are already listed.")
     report, without_duty = lists[-1].report, lists[-1].places_without_duty
     lines += [
         f"{counted(count, 'person', 'people')} in {name!r}: no legal clock counts this place. "

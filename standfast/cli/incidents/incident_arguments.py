@@ -68,8 +68,8 @@ def resolve_incident(
     """Return the incident and the words after it.
 
     The id is optional if exactly one incident is open; plans do not count next to a live incident
-    or an exercise. Raises UsageError otherwise, and for a wrong number of words after the incident:
-    by default all of them are required. `takes` describes them in that message.
+    or an exercise. Raises UsageError otherwise. By default all words after the incident are
+    required; for another number of them, the message of the UsageError describes them by `takes`.
     """
     most = len(words) - 1 if most is None else most
     least = most if least is None else least
@@ -103,7 +103,7 @@ def is_incident_id(word: str) -> bool:
 
 
 def parse_moment(text: str | None) -> datetime | None:
-    """Parse a time with its zone; UsageError for another form or age."""
+    """Parse a time with its zone; UsageError for another form or a wrong year."""
     if text is None:
         return None
     try:

@@ -37,8 +37,9 @@ from standfast.plurals import counted
 def add(call: Call, incident: str | None, given: tuple[str, ...]) -> ExitStatus:
     """Add accounts to an open incident, and run its steps for them.
 
-    They are locked, proven and undone as the others, and evidence is frozen again. Each step that
-    needs approvals needs new ones for them, one more than the playbook says.
+    The new accounts are locked, proven and undone as the others, and evidence is frozen again. A
+    step that needs approvals needs new approvals for these accounts, one more than the playbook
+    says.
     """
     from standfast.usecases.incidents.lifecycle import add_to_incident
 

@@ -112,7 +112,7 @@ def _opened_here(
 
 
 def _alternatives(request: "OpenRequest") -> Problem:
-    """Return the problem that names alternatives to the playbook."""
+    """Return a problem that hints at alternatives to the playbook."""
     rehearse = "; to rehearse with simulators, add --exercise" * (request.mode != "exercise")
     return Problem(
         file=request.scenario,

@@ -68,11 +68,11 @@ def _stamp(installation: "Installation", incident_id: str) -> None:
     """Time-stamp new seals in one short attempt; `status` names the rest."""
     from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 
-    with suppress(OSError):  # the end of the process reports a closed pipe
+    with suppress(OSError):  # `main` flushes again at the end, and reports a closed pipe then
         sys.stdout.flush()
     with suppress(StandfastError, OSError, KeyboardInterrupt):
         for _ in stamp_pending(installation, incident_id, seconds=_STAMP_SECONDS):
-            pass  # `evidence list` shows each folder
+            pass  # the result was already printed; `evidence list` shows each stamp
 
 
 def print_outcome(

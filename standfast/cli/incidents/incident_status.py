@@ -67,7 +67,7 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
         results = "; ".join(tally.sentence for tally in status.tallies if tally.step == view.step)
         results = results or _answered(state, view)
         title = titles.get(view.step) or additional_step_title(view.step)
-        # The last cell, because only the last one is wrapped on a terminal.
+        # The reason is in the last cell, because only the last cell is wrapped on a terminal.
         why = "" if results else status.reasons.get(view.step, "")
         title = f"{title} ({why})" if why else title
         rows.append([view.step, _state_words(state, view), results, title])
@@ -130,7 +130,7 @@ def _missed_rows(tally: Tally) -> list[list[str]]:
     rows: list[list[str]] = []
     for missed in tally.missed:
         why = missed.reason or _REASONS.get(missed.state, "")
-        # The last cell, because only the last one is wrapped on a terminal.
+        # The action is in the last cell, because only the last cell is wrapped on a terminal.
         reason = f"{why} → {missed.what_to_do}" if why else missed.what_to_do
         rows.append([f"{missed.count:,}", state_words(missed.state), reason])
         rows += [["", "", missed.named]] if missed.named else []

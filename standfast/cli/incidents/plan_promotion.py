@@ -48,7 +48,7 @@ def carry_out(call: Call, plan: str, digest: str) -> ExitStatus:
             given = ", ".join(f"{name}: {number}" for name, number in now.given.items())
             lines = [
                 f"{error}.",
-                f"The plan is now about {given}; {now.joined} further messages were added to it.",
+                f"The plan now has {given}; {now.joined} further messages were added to it.",
                 f"Show its targets by name: `standfast incident status {plan} --targets`.",
             ]
             if now.is_edited:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PAGE_EXIT_STATUSES = {
     ExitStatus.DONE: "the page is written",
     ExitStatus.FAILED: "the page cannot be written there",
-    ExitStatus.USAGE: "there is no such incident, or the file exists and is another one",
+    ExitStatus.USAGE: "there is no such incident, or the file exists and is of another kind",
 }
 to_option = click.option(
     "--to",

@@ -221,7 +221,8 @@ def settle(
         before: list[Line] = [f"{step}: {settled.count} settled."]
         if settled.left:
             before.append(
-                f"{counted(settled.left, 'other')} may still happen, and will be looked up again."
+                f"{counted(settled.left, 'other')} may still happen: Standfast looks for the "
+                "outcome again."
             )
         details = {"settled": settled.count, "left": settled.left}
         return run_and_print(call, installation, incident_id, details, before)
@@ -248,8 +249,8 @@ def retry(call: Call, incident: str | None, step: str | None) -> ExitStatus:
         if again.not_begun:
             resume = f" when it is resumed: `standfast incident resume {incident_id}`"
             before.append(
-                f"Not started before: {', '.join(map(str, again.not_begun))}. It runs"
-                f"{resume if again.is_stopped else ' now as well'}."
+                f"Not started before: {', '.join(map(str, again.not_begun))}. It also runs"
+                f"{resume if again.is_stopped else ' now'}."
             )
         if again.left:
             before.append(f"Not retried without a sign-in (--as PERSON): {', '.join(again.left)}.")

@@ -127,7 +127,7 @@ def resume(call: Call, incident: str | None) -> ExitStatus:
 
 
 def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":
-    """Print and return what resuming runs, and how to cancel a notice."""
+    """Print and return the work that a resume starts."""
     from standfast.playbook.status.unstarted_work import not_begun
     from standfast.usecases.incidents.lifecycle import look
 

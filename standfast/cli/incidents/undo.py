@@ -24,7 +24,7 @@ from standfast.records import StepState
 if TYPE_CHECKING:
     from standfast.usecases.incidents.effect_undo import UndoPlan
 
-_PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # as the undo itself would end
+_PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # the exit status that the undo would have
     None: ExitStatus.DONE,
     StepState.PARTIAL: ExitStatus.PARTIAL,
     StepState.FAILED: ExitStatus.FAILED,
@@ -42,8 +42,8 @@ _PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # as the undo itself would
 @click.option("--all", "everything", is_flag=True, help="Undo every effect of the incident.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would be restored, only.")
 @sign_in_options(
-    "Sign in as this person, which needs a role; the person that opened the incident saves one "
-    "approval."
+    "Sign in as this person, which needs a role. The person that opened the incident needs one "
+    "approval less."
 )
 @no_wait_option
 @click.pass_obj
@@ -80,7 +80,8 @@ def undo(
                 _PLAN_STATUS[planned.keeps],
             )
         if planned.keeps is StepState.FAILED:
-            # No step exists that reports it, and the next step must not be that all is done.
+            # No undo step exists that could report the failure, so add it to the outcome: else the
+            # printed next step would say that everything is done.
             outcome = look(installation, incident_id)
             outcome = replace(
                 outcome,

@@ -109,8 +109,8 @@ def add_custodian(
 ) -> ExitStatus:
     """Add a custodian: a person that can open every backup.
 
-    A present custodian opens the keys for that. For an existing custodian, the command sets the
-    name.
+    An existing custodian must open the keys with --identity. If --recipient is a custodian
+    already, the command only sets the name.
     """
     from standfast.usecases.key_ceremonies.owner_operations import add_custodian_as_owner
 
@@ -147,8 +147,8 @@ def retire_custodian(
 ) -> ExitStatus:
     """Retire a custodian: new keys, which that person cannot open.
 
-    A remaining custodian opens the keys for that. A retired custodian that kept a copy of the old
-    keys can still open earlier recovery points, if the person can still read the packs.
+    A remaining custodian must open the keys with --identity. A retired custodian that kept a copy
+    of the old keys can still open earlier recovery points, if the person can still read the packs.
     """
     from standfast.usecases.key_ceremonies.owner_operations import retire_custodian_as_owner
 
@@ -171,7 +171,7 @@ def retire_custodian(
                 f"`standfast backup keys copy FOLDER` for {copy}, which still has the key records."
                 for copy in result.get("copies_to_clean", ())
             ),
-            "Remove copies of the key store that Standfast does not know: archives, sticks.",
+            "Remove copies of the key store that Standfast does not know: archives, USB sticks.",
             "`standfast backup run` on every host: the first run uploads everything again.",
             PRINT_CARD,
         ],

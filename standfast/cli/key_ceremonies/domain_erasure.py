@@ -135,7 +135,7 @@ def erase(
                 "until then a custodian can open the domain with it."
                 for copy in left
             ),
-            "Remove copies of the key store that Standfast does not know: archives, sticks.",
+            "Remove copies of the key store that Standfast does not know: archives, USB sticks.",
             "Keep the certificate with your records of processing.",
             "`standfast backup verify` shows the erasure, and reports no damage.",
         ],

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     example="standfast backup keys copy /media/stick/offline --name 'safe in Leeds'",
 )
 @click.argument(
-    "folder", type=FilePath(), help="The folder of the copy, such as offline on a stick."
+    "folder", type=FilePath(), help="The folder of the copy, such as offline on a USB stick."
 )
-@click.option("--name", metavar="NAME", help="Where the copy is kept; a new copy needs it.")
+@click.option("--name", metavar="NAME", help="The place of the copy; required for a new copy.")
 @click.pass_obj
 def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
     """Create or update a copy of the key records in a folder.
@@ -114,7 +114,7 @@ def _lines(done: "KeyCopyOutcome") -> list[Line]:
         f"{done.name} and the key store have the same key records.",
         f"Known copies: {'; '.join(done.known)}.",
         "",
-        "Next: keep it next to a recovery identity, away from this machine.",
+        "Next: keep this copy next to a recovery identity, away from this machine.",
     ]
 
 

@@ -58,7 +58,7 @@ def show(call: Call) -> ExitStatus:
     exits={
         ExitStatus.DONE: "FORMAT.md and break_glass.py of this version are in the vault",
         ExitStatus.FAILED: "the store does not respond",
-        ExitStatus.USAGE: "this identity may not add to the vault",
+        ExitStatus.USAGE: "this identity has no right to add to the vault",
         ExitStatus.DAMAGED: "the vault's root records are not the owner's",
     },
     example="standfast backup owner publish",

@@ -81,7 +81,7 @@ def add_writer(call: Call, name: str, domain: str, host_dir: Path, owner_key: Pa
 @command(
     "new-epoch",
     exits={
-        ExitStatus.DONE: "the host has new keys; the old ones are trusted no further",
+        ExitStatus.DONE: "the host has new keys; the old keys can sign nothing new",
         ExitStatus.USAGE: "there is no such writer or point",
         **OWNER_EXIT_STATUSES,
     },
@@ -203,7 +203,7 @@ def set_keeper(
 @command(
     "retire-keeper",
     exits={
-        ExitStatus.DONE: "the keeper is trusted no further",
+        ExitStatus.DONE: "the keeper is retired; its new records are not trusted",
         ExitStatus.USAGE: "there is no keeper or no such record",
         **OWNER_EXIT_STATUSES,
     },
@@ -233,7 +233,7 @@ def retire_keeper(
         [f"The keeper is retired (root record {result['root']}); {untrusted} no longer trusted."],
         [
             "Revoke the keeper's identity at the store.",
-            "`standfast backup verify` names wrongly removed packs; a copy of the vault has them.",
+            "`standfast backup verify` names wrongly removed packs; copies of the vault have them.",
             "Set another keeper: `standfast backup owner set-keeper`.",
         ],
     )

@@ -44,7 +44,7 @@ def correct(
 ) -> ExitStatus:
     """Send a correction to everybody that may have received a notice.
 
-    Its approvers are asked immediately. It is sent after the approval.
+    The approvers are asked immediately. The correction is sent after the approval.
     """
     from standfast.usecases.notice_follow_up import corrections
 

@@ -44,7 +44,7 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
     from standfast.usecases.notices import accounting_export
     from standfast.usecases.notices.delivery_accounting import End, account
 
-    people: list[Person] = []  # filled only if people are shown
+    people: list[Person] = []  # stays empty unless --reason asks for people
     each = people.append if reason else lambda person: None
     digest = None
     with open_incident(call, incident) as (installation, incident_id, _):

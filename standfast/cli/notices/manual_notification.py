@@ -53,7 +53,7 @@ _A_MARK = "MARK (`standfast notice held` lists them)"
     help="Only this letter, by the mark at its foot; repeatable.",
 )
 @click.option("--came-back", is_flag=True, help="The letters of --letter could not be delivered.")
-@click.option("--thrown-away", is_flag=True, help="They were not posted, and will not be.")
+@click.option("--thrown-away", is_flag=True, help="The letters were not posted, and will not be.")
 @because_option
 @speaker_options
 @click.pass_obj
@@ -134,7 +134,7 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
         lines += [_listed(lost, "not notified")]
     tell_them = f"`standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`"
     if waiting and not is_open:
-        lines.append(f"{incident_id} is closed: the others stay undecided.")
+        lines.append(f"{incident_id} is closed: nothing more can be decided.")
     elif waiting:
         lines.append(
             f"Next: {tell_them}, or `standfast notice leave-out {incident_id} MARK --because WHY`."
@@ -168,8 +168,8 @@ def _listed(found: "Sequence[Held]", undecided: str) -> Table:
         **PROGRESS_EXIT_STATUSES,
         ExitStatus.USAGE: "there is no such incident or mark, the recipient is already notified, "
         "or the notice was corrected and no --value gives the correct text",
-        ExitStatus.REFUSED: "a rule forbids to notify them yet, a corrected answer ended the "
-        "notice, or the step names roles, and you have none of them",
+        ExitStatus.REFUSED: "a rule forbids to notify the recipient yet, a corrected answer ended "
+        "the notice, or the step names roles, and you have none of them",
     },
     example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
     "--because 'her guardian' --as lee",
@@ -207,8 +207,8 @@ def tell(
 ) -> ExitStatus:
     """Notify one held or unreached recipient at an address that you give.
 
-    Its approvers are asked immediately, and it is sent after the approval. If the notice was
-    corrected in the meantime, give the correct texts with --value.
+    The approvers are asked immediately, and the message is sent after the approval. If the notice
+    was corrected in the meantime, give the correct texts with --value.
     """
     from standfast.usecases.notice_follow_up.individual_notices import plan_individual_notice
 

@@ -29,7 +29,7 @@ _ROWS = 3
         ExitStatus.DONE: "the notice is shown; nothing was sent",
         ExitStatus.FAILED: "the page cannot be written, or the audience cannot be read",
         ExitStatus.USAGE: "there is no such notice, language, value or audience, or the file "
-        "exists and is another one",
+        "exists and is of another kind",
     },
     example="standfast notice preview customers-data-theft --audience customers",
 )

@@ -83,7 +83,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
 
 
 def selected_templates(call: Call, names: Sequence[str]) -> Mapping[str, "Template"]:
-    """Load all notices or those named; UsageError for an unknown one."""
+    """Load all notices or the named ones; UsageError for an unknown name."""
     from standfast.notices.template_folder import read_templates
 
     config = call.config_if_any()

@@ -12,7 +12,8 @@ Rules
 - `help` before a command equals `--help` after it.
 - For an unknown command, suggest commands of the same name in other groups, then similar names.
 - An option is written in full: a later version may add one that begins with the same letters.
-- The name of an option is not the value of another one, unless it is written `--option=--name`.
+- The name of an option is never read as the value of another option, unless the value is written as
+  `--option=--name`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ _LEDGER_EXITS = {
     ExitStatus.FAILED: "the database of the ledger does not respond",
     ExitStatus.DAMAGED: "the ledger is damaged",
 }
-# The command that undoes a lock has another name, and the most similar name would lock.
+# The most similar name to `unlock` is `lock`, which would do the opposite.
 _SYNONYMS = {"unlock": "incident undo"}
 _MAX_SAME_NAME = 3
 _MAX_SENTENCE_LENGTH = 500  # more than any first sentence: click would end a longer one in "..."
@@ -61,7 +62,7 @@ _COMMON_OPTIONS = (
         help="The configuration file; else STANDFAST_CONFIG, else ./standfast.toml.",
     ),
     click.Option(
-        ["--json"],  # `main` reads it, so that an error in an earlier word is JSON too
+        ["--json"],  # `main` reads it first, so that an error in an earlier word is JSON too
         is_flag=True,
         expose_value=False,
         help="Print one JSON document on standard output.",
@@ -107,12 +108,12 @@ class _CommonOptions(click.Command):
                 raise click.BadOptionUsage(word, f"Option {word!r} requires an argument.")
 
     def get_short_help_str(self, limit: int = _MAX_SENTENCE_LENGTH) -> str:
-        """Return the first sentence of the help, whole."""
+        """Return the first sentence of the help, without a limit."""
         return super().get_short_help_str(max(limit, _MAX_SENTENCE_LENGTH))
 
 
 class Command(_CommonOptions):
-    """A command with its exit statuses, when each occurs, and an example."""
+    """A command with an example and the occasion of each exit status."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class Command(_CommonOptions):
 
 
 class Group(_CommonOptions, click.Group):
-    """Commands under one word; without a command, its help is the usage error."""
+    """Commands under one word; without a command, prints its help as an error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which the group lists them."""
@@ -172,7 +173,8 @@ class Group(_CommonOptions, click.Group):
 class LazyGroup(Group):
     """A group that imports the module of a command at its first use.
 
-    `modules` names the module of each command, which has the command under its name.
+    `modules` maps the name of each command to its module, which defines the command under that
+    name.
     """
 
     def __init__(self, *args: Any, modules: Mapping[str, str], **attributes: Any) -> None:
@@ -184,7 +186,7 @@ class LazyGroup(Group):
         return list(self._modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None when there is none of that name."""
+        """Import a command; None for an unknown name."""
         if cmd_name not in self._modules:
             return None
         found: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name)

@@ -16,7 +16,7 @@ from standfast.records import Json
 if TYPE_CHECKING:
     from standfast.playbook.model import Playbook
 
-_NO_PLAYBOOK = "there is no such playbook, or the file to write exists and is another one"
+_NO_PLAYBOOK = "there is no such playbook, or the file to write exists and is of another kind"
 playbook_argument = click.argument(
     "name", metavar="NAME|FILE", help="A name from `playbook list`, or a file."
 )

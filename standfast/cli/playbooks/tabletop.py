@@ -117,7 +117,9 @@ def next_inject(call: Call, incident: str | None) -> ExitStatus:
     example='standfast tabletop answer "we pull the cables" --met 1,3',
 )
 @click.argument("text", help="The letter of an option, or the answer of the participants.")
-@click.option("--met", metavar="1,3", help="The numbers of the expected points that were named.")
+@click.option(
+    "--met", metavar="1,3", help="The numbers of the expected points that the participants named."
+)
 @click.option("--incident", metavar="ID", help="The exercise; optional if only one is open.")
 @click.pass_obj
 def answer(call: Call, text: str, met: str | None, incident: str | None) -> ExitStatus:
@@ -178,7 +180,7 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
     exits={
         ExitStatus.DONE: "the report is written",
         ExitStatus.FAILED: "it cannot be written there",
-        ExitStatus.USAGE: "there is no such exercise, or the file exists and is another one",
+        ExitStatus.USAGE: "there is no such exercise, or the file exists and is of another kind",
     },
     example="standfast tabletop report inc-2026-0004 --to tabletop.html",
 )

@@ -106,7 +106,7 @@ def _lines(recovered: "RecoveredInstallation") -> list[Line]:
     ]
     lines: list[Line] = [
         f"Installation recovered in {recovered.config_file.parent}.",
-        f"It is as it was at {made_at} ({recovered.point}).",
+        f"Its state is that of {made_at} ({recovered.point}).",
         "",
         Table(rows=[[name, ", ".join(found)] for name, found in parts if found], indent=2),
     ]
@@ -127,12 +127,12 @@ def _lines(recovered: "RecoveredInstallation") -> list[Line]:
             "The ledger is in PostgreSQL. If that server is lost, restore its dump into a new one:",
             f"  {config} backup restore {recovered.point} --set installation \\",
             "    --into env:LEDGER_ADDRESS --identity FILE",
-            "and stop each open live incident before `standfast serve`.",
+            "Then stop each open live incident before you start `standfast serve`.",
         ]
     for incident in recovered.stopped:
         lines.append(
-            f"{incident} is stopped: compare it with the systems, then `{config} incident resume "
-            f"{incident}`."
+            f"{incident} is stopped: compare it with the real systems, then `{config} incident "
+            f"resume {incident}`."
         )
     lines += [
         "If somebody else may have the old machine, replace its keys first:",

@@ -1,4 +1,4 @@
-"""`standfast recover paper`: list entries on paper, with their owners."""
+"""`standfast recover paper`: the list of paper records to enter later."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 @sign_in_options("Sign in as this person; else the user of this command is recorded.")
 @click.pass_obj
 def paper(call: Call, incident: str | None, file: Path | None, entered: int | None) -> ExitStatus:
-    """List what was written on paper during an outage, with owners.
+    """List items that were written on paper during an outage.
 
-    The timeline shows who listed and who entered, without the text. The degraded modes of the
-    services are shown below the list.
+    Each item has an owner. The timeline shows which person added or entered an item, without its
+    text. The degraded modes of the services are shown below the list.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.paper_list import add_items, enter_item, paper_items
 
     if file is not None and entered is not None:
-        raise UsageError("--add and --entered exclude each other. Give one of them.")
+        raise UsageError("arguments: --add and --entered exclude each other. Give one of them")
     with open_incident(call, incident) as (installation, incident_id, _):
         if file is not None:
             add_items(installation, incident_id, file, by=signed_in(call, installation))
@@ -76,4 +76,4 @@ def paper_lines(items: "tuple[PaperItem, ...]") -> list[Line]:
         ]
         for item in items
     ]
-    return [f"From paper: {entered} of {len(items)} entered.", Table(rows=rows, indent=2)]
+    return [f"Items on paper: {entered} of {len(items)} entered.", Table(rows=rows, indent=2)]

@@ -55,9 +55,9 @@ def _inputs(
 ) -> dict[str, str | list[str]]:
     """Return the inputs of the playbook; UsageError for a contradiction."""
     if everything is bool(services):
-        raise UsageError("services: name some, or use --all. Not both.")
+        raise UsageError("services: give either their names or --all")
     if (point == "clean") is (indicator is None):
-        raise UsageError("--point clean: it needs --indicator, which no other point takes.")
+        raise UsageError("arguments: --point clean and --indicator need each other. Give both")
     inputs: dict[str, str | list[str]] = {
         "services": "all" if everything else ",".join(services),
         "point": point,
@@ -84,8 +84,8 @@ def plan(
 ) -> ExitStatus:
     """Show what a recovery would restore and set aside.
 
-    Shows each target, the data that is there, its size, and its later name, then the degraded modes
-    of the services. Changes nothing.
+    Shows each target, the size of its present data and the name under which it is set aside, then
+    the degraded modes of the services. Changes nothing.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.recovery_plan import plan_recovery
@@ -124,8 +124,8 @@ def open_(
 ) -> ExitStatus:
     """Open a recovery: an incident that restores services.
 
-    The command ends when a step waits for a person. If data is at a target, a second person
-    approves before it is set aside.
+    The command ends when a step waits for a person. Before existing data at a target is set aside,
+    a second person must approve.
     """
     from standfast.usecases.recovery.recovery_scope import sets_in_order
 
@@ -171,7 +171,8 @@ def status(call: Call, incident: str | None) -> ExitStatus:
     exits={
         ExitStatus.DONE: "the page is written",
         ExitStatus.FAILED: "the page cannot be written there",
-        ExitStatus.USAGE: "the incident recovers nothing, or the file exists and is another one",
+        ExitStatus.USAGE: "the incident recovers nothing, or the file exists and is of another "
+        "kind",
         ExitStatus.DAMAGED: "a report of an earlier drill or recovery is missing or was changed",
     },
     example="standfast recover report inc-2026-0001 --to recovery.html",
@@ -208,18 +209,18 @@ def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
                 target.place,
                 f"{size(target.size_bytes)}, set aside as {Path(target.later_name).name}"
                 if target.has_data
-                else "nothing is there",
+                else "no data yet",
             ]
             for target in set_plan.everything
         ]
         lines.append(Table(rows=rows, indent=3))
     lines += [f"Set {name}: NOT POSSIBLE: {reason}" for name, reason in planned.refused.items()]
     lines += [
-        f"Not recovered: {other}, needed by {' and '.join(names)}. Name it too if it is lost."
+        f"Not recovered: {other}, needed by {' and '.join(names)}. Name it as well if it is lost."
         for other, names in planned.omitted.items()
     ]
     if any(set_plan.replaces for set_plan in planned.sets.values()):
-        lines.append("A second person approves before data is set aside.")
+        lines.append("A second person must approve before data is set aside.")
     lines.append("Nothing was changed. Next: `standfast recover open` with the same arguments.")
     return lines
 

@@ -15,7 +15,7 @@ from standfast.errors import ExitStatus
     exits={
         ExitStatus.DONE: "the page is written",
         ExitStatus.FAILED: "the page cannot be written there",
-        ExitStatus.USAGE: "there is no such incident, or the file exists and is another one",
+        ExitStatus.USAGE: "there is no such incident, or the file exists and is of another kind",
     },
     example="standfast report inc-2026-0001 --to takeover.html",
 )

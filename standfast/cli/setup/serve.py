@@ -55,13 +55,14 @@ def serve(call: Call, role: str | None) -> ExitStatus:
     },
     example="standfast worker -c /etc/standfast/standfast.toml",
 )
-@click.option("--drills", is_flag=True, help="Take drills instead: on a drill machine.")
+@click.option("--drills", is_flag=True, help="Run drills instead, on a drill machine.")
 @click.pass_obj
 def worker(call: Call, drills: bool) -> ExitStatus:
     """Run what the Prefect of the site assigns to this host.
 
-    It takes the scheduled work of this host and responses of any host, and runs each as a process.
-    It is `serve --role worker` with the Prefect of serve.prefect, for which it waits.
+    The worker runs the scheduled work of this host, and the incidents of any host, each in a
+    process of its own. It equals `serve --role worker` with the Prefect that serve.prefect names,
+    and waits until that Prefect responds.
     """
     from standfast.config import load
 
@@ -80,7 +81,7 @@ def _serve(call: Call, role: str | None) -> ExitStatus:
     config_file = call.config_file
 
     def start_services(installation: "Installation", begin_work: "BeginWork") -> "Sequence[Beside]":
-        # Every check that may refuse is done by then.
+        # `serve_process` calls this after all checks that may refuse to start.
         services = beside(installation, begin_work) if role_named(role).listens else ()
         call.say(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},

@@ -27,9 +27,9 @@ from standfast.records import JsonObject
 
 _WIDEST = 60  # a longer cell does not widen its column
 _NARROWEST = 20  # columns; with less room the last cell is printed below its row
-_BELOW = 4  # columns by which that cell is indented
+_BELOW = 4  # columns by which a last cell below its row is indented
 _TURNS_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_COLOURS = {  # SGR codes, for the first of these words in a row
+_COLOURS = {  # SGR code of each word; only the first such word of a row is coloured
     "ok": "32",
     "done": "32",
     "warn": "33",

@@ -62,7 +62,7 @@ def _from_file(call: Call, file: Path) -> str:
     try:
         return resolver.resolve(SecretReference(f"file:{file}")).reveal()
     except Refused as error:
-        raise UsageError(str(error)) from error  # the command that it names corrects it
+        raise UsageError(str(error)) from error  # its message names the command that corrects it
 
 
 def signed_in(call: Call, installation: "Installation") -> str | None:
