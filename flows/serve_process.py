@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows.prefect_supervisor import Scheduling
+from flows.readiness_recorder import ReadinessRecorder
 from flows.roles import EVERYTHING, ROLES, check_role, role_named
 from flows.serve_loop import BeginWork, Beside, Serving, log
 from standfast.config import load
@@ -127,7 +128,13 @@ def serve(
             scheduling=scheduling if role.is_scheduled or role.responds else None,
             role=role,
         )
-        serving.beside = beside(installation, serving.begin_work)
+        recorder = ReadinessRecorder(
+            installation=installation, config_file=config_file.absolute(), env=env
+        )
+        serving.beside = (
+            *beside(installation, serving.begin_work),
+            *((recorder,) if role.responds else ()),
+        )
 
         def end(number: int, frame: FrameType | None) -> None:
             serving.stop.set()

@@ -1,19 +1,20 @@
-"""Positions on charts: bars of time, stacked counts, measures over drills.
+"""Positions on charts: bars of time, stacked counts, measures, scores.
 
 Rules
 - Horizontal positions are percentages, so that a chart fills a phone and a wide screen alike while
   its text keeps its size; vertical positions are pixels.
 - A bar that is not empty is always visible, however small its share.
-- Recovery measures range from a second to days, so their axis is logarithmic, and says so.
+- Recovery measures range from a second to days, so their axis is logarithmic, and says so. The axis
+  of a score is linear, from 0 to 100.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from standfast.records import EffectState
-from standfast.reports.report_records import DrillLine, StepLine
+from standfast.reports.report_records import DayScore, DrillLine, StepLine
 from standfast.reports.report_sentences import STATES_IN_ORDER, duration
 
 PLOT_HEIGHT = 120.0  # pixels between the lowest mark and the highest
@@ -21,6 +22,7 @@ _THINNEST = 0.6  # percent: the smallest visible width
 _NICE_SECONDS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _DAY = 86_400
 _MARKS_APART = 20  # pixels
+_PLOTTED_DAYS = 90
 _MARKS = (
     (1.0, "1 s"),
     (10.0, "10 s"),
@@ -69,7 +71,7 @@ class TimeAxis:
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """One measure of one drill."""
+    """One measure of one drill, or one score."""
 
     left: float
     top: float
@@ -88,16 +90,16 @@ class Height:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """The measures of one service over its drills, and its objective."""
+    """Dots over time: the measures of one service, or the score."""
 
-    service: str
-    measure: str  # "RTO" or "RPO"
+    service: str  # "" for the score
+    measure: str  # "RTO", "RPO" or "Score"
     dots: tuple[Dot, ...]
     promise_top: float
-    promise: str
+    promise: str  # "" if there is no objective
     marks: tuple[Height, ...]
-    first: datetime
-    last: datetime
+    first: date
+    last: date
 
 
 _Point = tuple[datetime, timedelta | None, timedelta]  # time of the drill, measure, objective
@@ -191,6 +193,35 @@ def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) 
             series.items(), key=lambda item: (item[0][0], item[0][1] != "RTO")
         )
     ]
+
+
+def score_plot(scores: Sequence[DayScore], *, height: float = PLOT_HEIGHT) -> Plot:
+    """Return the plot of scores by day; `scores` are sorted and not empty."""
+
+    def top(score: int) -> float:
+        return round(height * (1 - score / 100), 1)
+
+    newest = scores[-_PLOTTED_DAYS:]
+    first, last = newest[0].day, newest[-1].day
+    span = max((last - first).days, 1)
+    return Plot(
+        service="",
+        measure="Score",
+        dots=tuple(
+            Dot(
+                left=4 + 92 * (day.day - first).days / span,
+                top=top(day.score),
+                text=str(day.score),
+                is_met=True,
+            )
+            for day in newest
+        ),
+        promise_top=0.0,
+        promise="",
+        marks=tuple(Height(top=top(mark), text=str(mark)) for mark in (0, 25, 50, 75, 100)),
+        first=first,
+        last=last,
+    )
 
 
 def _plot(service: str, measure_name: str, points: list[_Point], height: float) -> Plot:

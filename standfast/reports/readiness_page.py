@@ -1,11 +1,12 @@
 """Readiness for a breach, as records and as a page."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from standfast.plurals import counted
-from standfast.reports.chart_layout import recovery_plots
+from standfast.reports.chart_layout import recovery_plots, score_plot
 from standfast.reports.html_page import Clock, render
-from standfast.reports.report_records import DrillLine, Heading
+from standfast.reports.report_records import DayScore, DrillLine, Heading
 
 READY, RISK, NOT_THERE, NOT_READY = "ok", "warn", "lacking", "fail"
 
@@ -63,6 +64,8 @@ class ReadinessReport:
     areas: tuple[AreaLine, ...]
     checklist: tuple[ChecklistLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()
+    trend: tuple[DayScore, ...] = ()  # oldest first
+    changes: Mapping[str, int] = field(default_factory=dict)  # points of rows since the last day
 
     def count(self, verdict: str) -> int:
         return sum(area.count(verdict) for area in self.areas)
@@ -75,5 +78,6 @@ def readiness_page(report: ReadinessReport) -> str:
         Clock(report.heading.time_zone),
         report=report,
         plots=recovery_plots(report.drills),
+        trend=score_plot(report.trend) if len(report.trend) > 1 else None,
         words={READY: "ok", RISK: "risk", NOT_THERE: "not set up", NOT_READY: "error"},
     )

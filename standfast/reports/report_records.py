@@ -8,7 +8,7 @@ Rules
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from standfast.records import EffectState, Mode, Proof, StepState
 
@@ -20,6 +20,14 @@ class Reason:
     state: EffectState
     text: str
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayScore:
+    """The readiness score of one day."""
+
+    day: date
+    score: int  # of 100
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,20 @@
 """Layout of charts as numbers: nothing is outside, nothing is missing."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.records import EffectState
-from standfast.reports.chart_layout import PLOT_HEIGHT, recovery_plots, stacked, time_axis
+from standfast.reports.chart_layout import (
+    PLOT_HEIGHT,
+    recovery_plots,
+    score_plot,
+    stacked,
+    time_axis,
+)
+from standfast.reports.report_records import DayScore
 from tests.reports.build import OPENED, at, drill, measure, step
 
 _counts = st.dictionaries(st.sampled_from(list(EffectState)), st.integers(0, 10**7))
@@ -115,3 +123,11 @@ def test_failed_drill_is_on_graph() -> None:
 def test_unmeasured_service_has_no_plot() -> None:
     unmeasured = measure(rto=None, rpo=None, is_checked=False)
     assert recovery_plots([drill(measures=(unmeasured,))]) == []
+
+
+def test_scores_are_placed_by_day() -> None:
+    days = [(1, 0), (2, 50), (9, 100)]
+    plot = score_plot([DayScore(day=date(2026, 12, day), score=score) for day, score in days])
+    assert [dot.top for dot in plot.dots] == [PLOT_HEIGHT, PLOT_HEIGHT / 2, 0]
+    first, second, last = (dot.left for dot in plot.dots)
+    assert (second - first) * 7 == pytest.approx(last - second)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from standfast.usecases.health.checklist import ChecklistRow
 
 _GAINS_SHOWN = 5
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_DAYS = 60  # of the trend, on one line
 
 
 @command(
@@ -38,13 +40,14 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     Includes the tests of `standfast check`, and facts that only regular practice keeps current: the
     age of recovery points and drills, playbooks that nobody tried for a year, people that have left
     and can still sign in, accounts without a second factor, and unmasked card numbers in recent log
-    lines. The checklist shows what is measured and what people only attested. Nothing is sent,
-    locked, frozen or backed up.
+    lines. The checklist shows what is measured and what people only attested. The first score of a
+    day is recorded for the trend. Nothing is sent, locked, frozen or backed up.
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict
     from standfast.usecases.health.installation_check import check_installation
     from standfast.usecases.health.readiness_score import total
+    from standfast.usecases.health.readiness_trend import record_score
 
     with call.installation() as installation:
         with call.progress() as tell:
@@ -54,6 +57,7 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
                 progress=lambda done, total: tell("trying each part", done, total),
             )
             seen = operation.readiness(installation, tried)
+        unrecorded = record_score(installation, seen.score)
         out = operation.write_readiness_page(installation, seen, to.absolute()) if to else None
     lines: list[Line] = [f"Could we respond to a breach tonight? {seen.answer}", ""]
     for question, parts in seen.by_question.items():
@@ -79,9 +83,17 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
             ]
         ),
     ]
+    if len(seen.trend) > 1:
+        shown = seen.trend[-_DAYS:]
+        plot = "".join(_BLOCKS[then.score * len(_BLOCKS) // 101] for then in shown)
+        lines.append(f"Trend: {plot}  (from {shown[0].score} on {shown[0].day})")
+        rows = [[f"  {points:+}", row] for row, points in seen.changes.items()]
+        lines += [f"Changes since {seen.trend[-2].day}:", Table(rows=rows)] if rows else []
+    lines += [f"The score was not recorded: {unrecorded}"] if unrecorded else []
     lines += [f"Written: {out}"] if out else []
     lines += ["", f"Next: {seen.next_step}"]
-    return call.say({**seen.as_json(), "page": str(out) if out else None}, lines, seen.exit_status)
+    document = {**seen.as_json(), "unrecorded": unrecorded, "page": str(out) if out else None}
+    return call.say(document, lines, seen.exit_status)
 
 
 def _rows(point: "ChecklistRow") -> list[list[str]]:

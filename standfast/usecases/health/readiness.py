@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from standfast.errors import ExitStatus
@@ -19,12 +20,14 @@ from standfast.reports.readiness_page import (
     ReadinessReport,
     readiness_page,
 )
+from standfast.reports.report_records import DayScore
 from standfast.usecases.continuity.attestations import current_attestations, today_of
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.health import recency_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict
 from standfast.usecases.health.checklist import ChecklistRow, checklist
 from standfast.usecases.health.readiness_score import ScoreRow, score_rows, total
+from standfast.usecases.health.readiness_trend import RecordedScore, changed_rows, recorded_scores
 from standfast.usecases.reports.backup_and_drill_results import drill_lines
 from standfast.usecases.reports.result_pages import heading
 
@@ -63,6 +66,8 @@ class Readiness:
 
     checks: Report
     checklist: tuple[ChecklistRow, ...] = ()
+    today: date
+    earlier: tuple[RecordedScore, ...] = ()  # of the days before, oldest first
 
     @property
     def by_question(self) -> dict[str, list[Check]]:
@@ -115,6 +120,17 @@ class Readiness:
         return score_rows(worst, self.checklist)
 
     @property
+    def trend(self) -> tuple[DayScore, ...]:
+        """The score of each recorded day, and of now, oldest first."""
+        now = DayScore(day=self.today, score=total(self.score))
+        return (*(DayScore(day=then.day, score=then.score) for then in self.earlier), now)
+
+    @property
+    def changes(self) -> dict[str, int]:
+        """The points that rows gained or lost since the last recorded day."""
+        return changed_rows(self.score, self.earlier[-1].points) if self.earlier else {}
+
+    @property
     def exit_status(self) -> ExitStatus:
         """DAMAGED for damage, PARTIAL for a failed or missing part, else DONE."""
         if any(check.is_damage for check in self.checks.checks):
@@ -133,6 +149,8 @@ class Readiness:
             ],
             "score": total(self.score),
             "score_rows": [row.as_json() for row in self.score],
+            "trend": [{"day": then.day.isoformat(), "score": then.score} for then in self.trend],
+            "changes": [{"row": row, "points": points} for row, points in self.changes.items()],
             "checklist": [row.as_json() for row in self.checklist],
             **{verdict.value: self.checks.count(verdict) for verdict in Verdict},
             "not_set_up": self.count(NOT_THERE),
@@ -143,9 +161,13 @@ class Readiness:
 def readiness(installation: Installation, checked: Report) -> Readiness:
     """Return the readiness, from the result of `check_installation`."""
     checks = (*checked.checks, *recency_checks.practice(installation))
-    attested = current_attestations(installation)
-    rows = checklist(checks, attested, today_of(installation))
-    return Readiness(checks=Report(checks=checks), checklist=tuple(rows))
+    attested, today = current_attestations(installation), today_of(installation)
+    return Readiness(
+        checks=Report(checks=checks),
+        checklist=tuple(checklist(checks, attested, today)),
+        today=today,
+        earlier=tuple(then for then in recorded_scores(installation) if then.day < today),
+    )
 
 
 def write_readiness_page(installation: Installation, seen: Readiness, out: Path) -> Path:
@@ -175,6 +197,8 @@ def _report(installation: Installation, seen: Readiness) -> ReadinessReport:
             for row in seen.checklist
         ),
         drills=drill_lines(installation),
+        trend=seen.trend,
+        changes=seen.changes,
     )
 
 

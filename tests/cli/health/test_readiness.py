@@ -29,7 +29,9 @@ def test_readiness_page_is_written_to_the_path(desk: Desk, installation: Path) -
     assert document["answer"] in (desk.folder / "ready.html").read_text()
     questions = {one["question"] for one in document["questions"]}
     assert "Would everything be restored?" in questions
-    assert desk.json("readiness")["page"] is None
+    again = desk.json("readiness")
+    assert (again["page"], again["unrecorded"]) == (None, "")
+    assert [then["score"] for then in again["trend"]] == [again["score"]]
     answer = desk.run("readiness", "--to", "ready.html/below/it.html")
     assert answer.status == 1
     assert "Name another location" in answer.err

@@ -1,0 +1,74 @@
+"""Trend of the readiness score: one score a day in the ledger.
+
+Rules
+- The first score of a day is an event of the audit chain, with the points of each row. Later scores
+  of that day are not recorded. If two processes record one at the same moment, the first counts.
+- An event that was forged or changed in the database does not count. `audit verify` names it.
+- A day is a day in the organisation's time zone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from standfast.errors import StandfastError
+from standfast.records import JsonObject
+from standfast.usecases.continuity.attestations import today_of
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.health.readiness_score import ScoreRow
+
+_SUBJECT, _SCORED = "readiness", "readiness.scored"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedScore:
+    """The first score of a day."""
+
+    day: date
+    points: Mapping[str, int]  # of each row
+
+    @property
+    def score(self) -> int:
+        """The score, of 100."""
+        return sum(self.points.values())
+
+
+def recorded_scores(installation: Installation) -> tuple[RecordedScore, ...]:
+    """Return the recorded scores, oldest first."""
+    days: dict[date, RecordedScore] = {}
+    for event in installation.ledger.audit.sealed_timeline(_SUBJECT)[0]:
+        day = date.fromisoformat(event.detail["day"])
+        days.setdefault(day, RecordedScore(day=day, points=event.detail["points"]))
+    return tuple(days[day] for day in sorted(days))
+
+
+def has_score_of_today(installation: Installation) -> bool:
+    """Return whether the score of today is recorded."""
+    today = today_of(installation)
+    return any(recorded.day == today for recorded in recorded_scores(installation))
+
+
+def record_score(installation: Installation, rows: Iterable[ScoreRow]) -> str:
+    """Record the score if today has none; return the reason if it failed."""
+    try:
+        if not has_score_of_today(installation):
+            detail: JsonObject = {
+                "day": today_of(installation).isoformat(),
+                "points": {row.name: row.points for row in rows},
+            }
+            installation.record_event(_SUBJECT, _SCORED, detail)
+    except StandfastError as error:
+        return str(error)
+    return ""
+
+
+def changed_rows(rows: Iterable[ScoreRow], before: Mapping[str, int]) -> dict[str, int]:
+    """Return the points that each row gained or lost, the greatest loss first."""
+    now = {row.name: row.points for row in rows}
+    names = {**before, **now}
+    changes = {name: now.get(name, 0) - before.get(name, 0) for name in names}
+    return {
+        name: points
+        for name, points in sorted(changes.items(), key=lambda change: change[1])
+        if points
+    }
