@@ -8,8 +8,10 @@ Rules
 - Waiting is polling with a deadline (`wait_until`), never a fixed pause.
 """
 
+import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import sys
@@ -21,6 +23,7 @@ from typing import NoReturn
 import pytest
 
 START_SECONDS = 90.0  # a busy machine is slow; waiting longer costs only what fails
+_PORTS = range(10_000, 22_000)  # below those of net.ipv4.ip_local_port_range
 
 
 def need(module_or_binary: str, why: str) -> None:
@@ -63,11 +66,17 @@ def installed(name: str) -> str:
 
 
 def free_port() -> int:
-    """Give a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that was free a moment ago.
+
+    The kernel gives none of these ports to another socket, so that only another call can return
+    the same one before the server listens.
+    """
+    while True:
+        # pytest-randomly seeds the module's own generator, in each worker with the same number.
+        port = random.SystemRandom().choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def answers(port: int) -> bool:

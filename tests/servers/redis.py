@@ -79,13 +79,15 @@ def running_redis(*, with_acl_file: bool = True) -> Iterator[RedisServer]:
             try:
                 wait_until(lambda: process.poll() is not None or answers(port), "Redis answers")
                 assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                yield RedisServer(
+                server = RedisServer(
                     port=port,
                     tls_port=tls_port,
                     ca_file=certificate,
                     socket=folder / "s.sock",
                     acl_file=acl_file,
                 )
+                server.ask("PING")  # answered when the other listeners are open, too
+                yield server
             finally:
                 process.kill()
                 process.wait(timeout=60)

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.servers import answers, find_program, need, wait_until
+from tests.servers import answers, find_program, free_port, need, wait_until
 
 Role = Literal[
     "owner",
@@ -244,14 +244,10 @@ def _client(service: str, url: str, key: Key) -> Any:
 
 def _port() -> int:
     while True:
-        with socket.socket() as low, socket.socket() as high:
-            low.bind(("127.0.0.1", 0))
-            port: int = low.getsockname()[1]
-            if port + _GRPC_ABOVE > 65535:
-                continue
-            with suppress(OSError):
-                high.bind(("127.0.0.1", port + _GRPC_ABOVE))
-                return port
+        port = free_port()
+        with suppress(OSError), socket.socket() as high:
+            high.bind(("127.0.0.1", port + _GRPC_ABOVE))
+            return port
 
 
 @pytest.fixture(scope="session")
