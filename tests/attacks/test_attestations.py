@@ -1,7 +1,7 @@
 """An attacker writes the ledger's database to attest work for a person.
 
-They have their own key, but no key of the ledger and no passphrase. Their rows do not count and
-are reported; the person's attestations still count.
+They have their own key, but no key of the ledger and no passphrase. Their rows do not count and are
+reported; the person's attestations still count.
 """
 
 import json

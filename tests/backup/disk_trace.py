@@ -1,9 +1,9 @@
 """Disk operations of a run: a trace, a kill at one, a power cut.
 
-A run is forked and traced system call by system call, so no access to the disk is missed, by
-SQLite and other libraries either. Below the named folders, each call that changes something is a
-point: open that creates or empties, write, sync, link, rename, unlink, creation or removal of a
-folder, change of mode, owner, time or attribute.
+A run is forked and traced system call by system call, so no access to the disk is missed, by SQLite
+and other libraries either. Below the named folders, each call that changes something is a point:
+open that creates or empties, write, sync, link, rename, unlink, creation or removal of a folder,
+change of mode, owner, time or attribute.
 
 - `Phase.BEFORE`, `AFTER`: the process is killed with SIGKILL when the call begins or has ended.
 - `Phase.DURING`, of a write: half of it has reached the file.
@@ -341,10 +341,10 @@ def kill_everywhere(
     """Kill `act` at each of its operations; `check` must hold after each kill.
 
     `roots` restores the state before the run and returns the traced folders. With `names_survive`
-    the
-    power is cut too. `by_name` is for a run whose order is random, in which one of several tries
-    succeeds; failed tries are no points. `ends` is how the process ends that ran `act`. `--sample`
-    chooses the part of the points that is killed. Everything but `roots` runs in other processes.
+    the power is cut too. `by_name` is for a run whose order is random, in which one of several
+    tries succeeds; failed tries are no points. `ends` is how the process ends that ran `act`.
+    `--sample` chooses the part of the points that is killed. Everything but `roots` runs in other
+    processes.
     """
     trace = DiskTrace(roots(), act)
     assert trace.exit_code == 0, "the run ends well when nothing disturbs it"

@@ -43,7 +43,7 @@ class Whole:
 
 
 def whole_repository(folder: Path) -> Whole:
-    """Make roots of three operations, a retention record, two points and junk.
+    """Make roots of three operations, a keep record, two points and junk.
 
     There are packs of one and of two segments, and two generations of the key; the first one is
     wrapped again for a second custodian.

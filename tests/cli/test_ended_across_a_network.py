@@ -1,7 +1,7 @@
 """Commands that end within seconds while a bucket does not answer.
 
-Otherwise Ctrl-C and `kill` would wait for all time-outs and attempts, which is minutes. The
-command says what waits. Whether its request arrived is as open as after any crash.
+Otherwise Ctrl-C and `kill` would wait for all time-outs and attempts, which is minutes. The command
+says what waits. Whether its request arrived is as open as after any crash.
 """
 
 import signal

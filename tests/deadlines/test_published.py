@@ -1,7 +1,7 @@
 """Due dates that others published, compared with ours.
 
-Each line is an event, a period and the day of the page. The pages count to the latest possible
-day and roll a Saturday, Sunday or holiday over: our lenient reading. They were read on 2026-11-26.
+Each line is an event, a period and the day of the page. The pages count to the latest possible day
+and roll a Saturday, Sunday or holiday over: our lenient reading. They were read on 2026-11-26.
 Where two pages disagree, neither is included.
 """
 

@@ -1,6 +1,6 @@
 """Documentation site, built by mkdocs from the pages of the repository.
 
-python -m tests.project.documentation_site dist/site
+    python -m tests.project.documentation_site dist/site
 
 The build is strict: a link to a page, heading or file that is missing is an error, and so is a page
 that the navigation of mkdocs.yml omits.

@@ -1,6 +1,6 @@
 """Module map of ARCHITECTURE.md, with its writer.
 
-python -m tests.project.module_map   # `make docs` runs it
+    python -m tests.project.module_map   # `make docs` runs it
 
 Rules
 - The map is the end of the page, after its heading.

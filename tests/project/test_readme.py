@@ -1,8 +1,7 @@
 """Commands of the README, run in order as a newcomer would type them.
 
 A `console` block has commands (`$ …`), each with its output: a line of `…` stands for any lines,
-and
-a `…` within a line for any text. A command ends with 0, or as `# exits N` says.
+and a `…` within a line for any text. A command ends with 0, or as `# exits N` says.
 """
 
 import os

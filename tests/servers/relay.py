@@ -1,11 +1,9 @@
 """A relay before a real server that loses, holds or cuts traffic.
 
 - `running_relay(target)`: the target is a socket file or a loopback port; clients connect to
-  `port`.
-  With `host` it listens on another loopback address, which no certificate names.
+  `port`. With `host` it listens on another loopback address, which no certificate names.
 - `rewrite` changes the server's answers, `rewrite_request` the clients' requests, and `sent` has
-  all
-  requests.
+  all requests.
 - `hold` stops the answers: requests still arrive and take effect.
 - `hold_after(bytes)` does so from the moment when a client sends these bytes.
 - `cut_after(bytes)` ends the connections once instead, after the request was forwarded;

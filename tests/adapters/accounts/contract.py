@@ -1,8 +1,8 @@
 """Contract of every connector: subclass `ConnectorContract`.
 
-A `House` (fixture `house`) is one real or fake directory with a connector, and other ways to
-reach the directory. The tests add accounts, read them and sign in without the connector, so that
-it cannot confirm its own work.
+A `House` (fixture `house`) is one real or fake directory with a connector, and other ways to reach
+the directory. The tests add accounts, read them and sign in without the connector, so that it
+cannot confirm its own work.
 """
 
 import uuid

@@ -379,7 +379,7 @@ def test_copy_newer_than_the_vault_says_so(owned: OwnedSite, tmp_path: Path) -> 
 
 
 def test_copy_with_different_keep_record_says_so(owned: OwnedSite, tmp_path: Path) -> None:
-    """A person must decide which of the two retention logs is right."""
+    """A person must decide which of the two keep records is right."""
     copy = TamperedStore(now=owned.clock)
     replicate_vault(owned.vault, copy)
     last = owned.vault.names("pub/keep/")[-1]

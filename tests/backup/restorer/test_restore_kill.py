@@ -1,8 +1,8 @@
 """Restore, killed at any change of the disk, continues and completes.
 
-Every call that changes the disk is recorded once. Then the restore is repeated in a new process
-for each call, and killed before it, after it, and in the middle of a write. A second pass also
-drops everything that was not synced: only the journal is synced.
+Every call that changes the disk is recorded once. Then the restore is repeated in a new process for
+each call, and killed before it, after it, and in the middle of a write. A second pass also drops
+everything that was not synced: only the journal is synced.
 """
 
 import os

@@ -79,7 +79,7 @@ def test_two_years_of_nights_follow_the_rules(tmp_path: Path) -> None:
 
 
 def commit_using(kept: KeptSite, sequence: int) -> set[PackId]:
-    """Commit as a writer that saw no retention record.
+    """Commit as a writer that saw no keep record.
 
     The snapshot names the newest tree and the packs of an old point. The tree needs none of these
     packs, which no keeper can know.

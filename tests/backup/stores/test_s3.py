@@ -135,8 +135,7 @@ def test_keeper_removes_objects_after_their_lock(
     """The keeper locks the writer's objects for seconds, then removes them.
 
     A default lock has at least one whole day, in this server as in S3, and cannot be shortened. So
-    the
-    bucket has none, and the lock is the keeper's own.
+    the bucket has none, and the lock is the keeper's own.
     """
     bucket = seaweedfs_server.bucket(mode=None)
     given = {"prefix": f"w/{WRITER}/p/", "requires_lock": False}

@@ -1,6 +1,6 @@
 """Installations of earlier releases, with an open incident.
 
-python -m tests.cli.setup.earlier_installation 0.1.0   # before that release
+    python -m tests.cli.setup.earlier_installation 0.1.0   # before that release
 
 They are in `fixtures/RELEASE/`: the ledger as SQL, its keys and its witness. The fixture of a
 release is never written again.

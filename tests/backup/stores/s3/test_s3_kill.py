@@ -1,9 +1,9 @@
 """Backup, retention and restore on a real S3, killed at any request.
 
 Each run goes through a relay (`s3_death`), which first names its requests to the store. Then each
-run is repeated in a new repository for every name: killed before the store receives the request,
-at half of it, and after the answer. Several requests are in progress at once, so names are
-compared, not their order. No point is lost, and the next run completes.
+run is repeated in a new repository for every name: killed before the store receives the request, at
+half of it, and after the answer. Several requests are in progress at once, so names are compared,
+not their order. No point is lost, and the next run completes.
 """
 
 import os
