@@ -9,6 +9,7 @@ Rules
 """
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from inspect import cleandoc
 from pathlib import PurePath
@@ -43,6 +44,7 @@ section; `standfast check` tests every part of it and says what to correct.
   [standfast.schema.json](standfast.schema.json): for Taplo and Even Better TOML, write its path
   into the first line, `#:schema PATH`.
 """
+_WIDTH = 110
 
 
 def page() -> str:
@@ -79,9 +81,10 @@ def _key(key: str, field: FieldInfo) -> str:
     elif field.default not in (None, (), {}):
         facts.append(f"default `{toml(field.default)}`")
     text = f"- **`{key}`** ({', '.join(facts)}): {field.description}"
+    lines = textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     if field.examples:  # without it, the reader sees the default or the words
-        text += f" Example: `{toml_key(key)} = {toml(field.examples[0])}`"
-    return text
+        lines.append(f"  Example: `{toml_key(key)} = {toml(field.examples[0])}`")
+    return "\n".join(lines)
 
 
 def type_in_words(annotation: object) -> str:
