@@ -37,7 +37,7 @@ OURS = "Of-the-c0nnector"
 @pytest.fixture(scope="module")
 def server(samba_server: Samba) -> LdapServer:
     """Give the connector its account and its rights, as the page writes them."""
-    samba_server.shell(block("active_directory", "With Samba, what to run"), PASSWORD=OURS)
+    samba_server.shell(block("active_directory", "With Samba, run"), PASSWORD=OURS)
     return LdapServer(
         host="localhost",
         ca_file=samba_server.ca_file,

@@ -25,7 +25,7 @@ def command(linux_host: LinuxHost) -> tuple[str, ...]:
     """Set the host up as the page says, and come in as the restricted account."""
     key = linux_host.key("connector")
     linux_host.run(
-        "bash", "-euc", f"cd {PROGRAM.parent}\n" + block("linux", "On the host, as root, what to"),
+        "bash", "-euc", f"cd {PROGRAM.parent}\n" + block("linux", "Run on the host, as root"),
         PUBLIC_KEY=key.with_suffix(".pub").read_text().strip(),
     )  # fmt: skip
     return tuple(linux_host.ssh("standfast", key=key))

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.xdist_group("databases")
 @pytest.fixture(scope="module")
 def options(mariadb_server: Mariadb) -> Iterator[dict[str, Any]]:
     """Give the connector its user and its routines, as the page writes them."""
-    text = block("mariadb", "Run as an administrator, what to run")
+    text = block("mariadb", "Run as an administrator")
     text = text.replace("response.example.com", "localhost").replace("…", "of-the-connector")
     mariadb_server.execute(text)
     yield {"host": str(mariadb_server.socket), "password": "of-the-connector"}
