@@ -17,6 +17,7 @@ from standfast.errors import ApprovalRefused, Damaged, ExitStatus
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.disposal_certificate import DISPOSAL_FILE, Certificate, write_certificate
 from standfast.usecases.evidence.disposal_state import APPROVED
+from standfast.usecases.evidence.frozen_folders import list_frozen
 from standfast.usecases.evidence.legal_hold import hold_of, place_hold, release_hold
 from tests.usecases.evidence.test_disposal import Case
 from tests.usecases.evidence.test_disposal import case as case
@@ -159,6 +160,7 @@ def test_certificate_hides_no_deletion(case: Case, tmp_path: Path) -> None:
         act=Act.DISPOSED,
         detail=f"certificate SHA-256 {written}",
     )
+    assert list_frozen(case.installation).exit_status is ExitStatus.DAMAGED
     assert case.verified() is ExitStatus.DAMAGED
     assert case.verified_offline(tmp_path / "audit") == 6
 

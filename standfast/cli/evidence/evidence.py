@@ -19,7 +19,7 @@ from standfast.plurals import counted
 if TYPE_CHECKING:
     from standfast.usecases.evidence.frozen_folders import Frozen
 
-_UNCHECKED = "It is unknown whether a folder is missing: "
+_UNCHECKED = "It is unknown whether a disposal was approved, and whether a folder is missing: "
 
 
 @command(
@@ -30,7 +30,8 @@ _UNCHECKED = "It is unknown whether a folder is missing: "
         ExitStatus.USAGE: "there is no such incident, or the evidence key is missing",
         ExitStatus.PARTIAL: "the found evidence is listed, but the ledger cannot be read: a folder "
         "may be missing",
-        ExitStatus.DAMAGED: "a seal is not valid, or a folder is missing; it is named",
+        ExitStatus.DAMAGED: "a seal is not valid, or a folder is missing, or was disposed of "
+        "without an approval; it is named",
     },
     example="standfast evidence list inc-2026-0001",
     needs_ledger=False,

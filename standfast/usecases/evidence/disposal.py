@@ -13,7 +13,7 @@ Rules
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from standfast.usecases.evidence.disposal_state import (
     APPROVED,
     BEGUN,
     DISPOSED,
-    NOT_PERMITTED,
     REQUESTED,
     WITHDRAWN,
     DisposalState,
@@ -38,13 +37,13 @@ from standfast.usecases.evidence.disposal_state import (
     refuse_one_person,
     verified_state,
 )
+from standfast.usecases.evidence.evidence_record import recorded_evidence
 from standfast.usecases.evidence.folder_disposal import dispose_of
 from standfast.usecases.evidence.frozen_folders import (
     Frozen,
     list_frozen,
     no_evidence_found,
     problems_of,
-    recorded_evidence,
 )
 from standfast.usecases.evidence.item_opening import person_with_role
 
@@ -101,7 +100,7 @@ def request_disposal(
             f"disposal of {incident_id}: {state.request.actor} requested it. Another person "
             "approves it with --approve; --withdraw takes it back"
         )
-    waiting = list(_not_disposed(installation, incident_id, state))
+    waiting = _not_disposed(installation, incident_id, state)
     folders: JsonObject = {
         evidence.name: manifest_hash(evidence.folder)
         for evidence in waiting
@@ -198,18 +197,10 @@ def _refuse_if_kept(installation: Installation, incident_id: str, state: Disposa
 
 def _not_disposed(
     installation: Installation, incident_id: str, state: DisposalState
-) -> Iterator[Frozen]:
-    """Yield the folders here and on other hosts that are not disposed of.
-
-    The certificate of a folder that the ledger does not record as begun is a problem.
-    """
-    for evidence in list_frozen(installation, incident_id).evidence:
-        if evidence.name in state.disposed:
-            continue
-        if evidence.disposed_at and evidence.name not in state.begun:
-            yield replace(evidence, problems=(NOT_PERMITTED,))
-        else:
-            yield evidence
+) -> list[Frozen]:
+    """Return the folders here and on other hosts that are not disposed of."""
+    listed = list_frozen(installation, incident_id).evidence
+    return [evidence for evidence in listed if evidence.name not in state.disposed]
 
 
 def _uncovered(waiting: Iterable[Frozen], folders: Collection[str]) -> Iterator[str]:

@@ -27,7 +27,7 @@ WITHDRAWN, BEGUN = "evidence.disposal_withdrawn", "evidence.disposal_begun"
 DISPOSED = "evidence.disposed"  # of one folder; `custody` in its detail has the last line
 
 
-NOT_PERMITTED = "it has a certificate of disposal, but the ledger has no approved request for it"
+_NOT_PERMITTED = "it has a certificate of disposal, but the ledger has no approved request for it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def problems_of_certificate(
         approved_by=certificate.approved_by,
     ):
         return []
-    return [NOT_PERMITTED]
+    return [_NOT_PERMITTED]
 
 
 def verified_state(installation: Installation, incident_id: str) -> DisposalState:

@@ -37,14 +37,8 @@ from standfast.evidence.seal import manifest_hash, read_sealed, verify_seal
 from standfast.evidence.text_masking import Masked, mask_text
 from standfast.records import Json, JsonObject, canonical, timestamp
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.frozen_folders import (
-    EXPORTED,
-    Frozen,
-    Recorded,
-    frozen,
-    no_evidence_found,
-    recorded_evidence,
-)
+from standfast.usecases.evidence.evidence_record import EXPORTED, Recorded, recorded_evidence
+from standfast.usecases.evidence.frozen_folders import Frozen, frozen, no_evidence_found
 from standfast.usecases.evidence.review import REVIEWS
 
 FORMAT = "standfast-masked/1"

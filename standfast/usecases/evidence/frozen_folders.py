@@ -2,16 +2,14 @@
 
 Rules
 - The module only reads and needs no ledger: evidence must be verifiable when nothing else is left.
-  If there is a ledger, it names the folders that must exist: an intruder who deletes a folder
-  deletes its seal with it, and one with this host's key can make another seal.
+  If there is a ledger, its record is compared too.
 - A folder with an invalid seal is listed nevertheless; verification reports the error.
 """
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509 import Certificate
@@ -28,9 +26,6 @@ from standfast.evidence.seal import MANIFEST_FILE, manifest_hash, read_sealed, v
 from standfast.evidence.time_stamp_authority import read_roots
 from standfast.evidence.time_stamp_file import inspect_timestamp, stamped_at, stamped_line
 from standfast.host_name import host_name
-from standfast.ledger.audit.auditor import AuditEvent
-from standfast.ledger.incidents.incident_notes import NOTED
-from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.plurals import counted
 from standfast.records import JsonObject
 from standfast.usecases.core.installation import Installation
@@ -41,17 +36,13 @@ from standfast.usecases.evidence.bucket_copies import (
     required_evidence_bucket,
     second_location,
 )
-from standfast.usecases.evidence.disposal_state import (
-    DISPOSED,
-    Authority,
-    disposal_state,
-    problems_of_certificate,
+from standfast.usecases.evidence.disposal_state import Authority, problems_of_certificate
+from standfast.usecases.evidence.evidence_record import (
+    Recorded,
+    recorded_evidence,
+    recorded_seals,
 )
 
-REVIEWED = "evidence.reviewed"  # event of a review of the logs, with the same detail
-EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
-STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
-OPENING, OPENED = "evidence.opening", "evidence.opened"  # with the same detail
 _IS_GONE = "missing, although the ledger records it as frozen and sealed"
 _IS_ANOTHER = "sealed, but not the folder that the ledger records as sealed"
 NO_AUTHORITY = "custody.timestamp: no time stamp authority is set. Add [custody.timestamp]."
@@ -138,58 +129,6 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
     return found
 
 
-@dataclass(kw_only=True)
-class Recorded:
-    """The ledger's record of an incident's evidence, by folder."""
-
-    manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of the sealed manifest
-    lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of custody
-    hosts: dict[Path, str] = field(default_factory=dict)  # the host that froze it
-    disposals: dict[Path, Authority] | None = None  # None without the ledger
-
-
-def recorded_evidence(installation: Installation, incident: str) -> Recorded:
-    """Return the ledger's record of an incident's seals and chains of custody."""
-    found, ledger = _sealed(installation, incident), installation.ledger
-    root = installation.config.custody.folder / incident
-    noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
-    events = ledger.timeline(incident)
-    found.disposals = {root / name: it for name, it in disposal_state(events).begun.items()}
-    noted += [
-        event.detail.get("custody", {})
-        for event in events
-        if event.action in (EXPORTED, REVIEWED, STAMPED, NOTED, OPENING, OPENED, DISPOSED)
-    ]
-    for lines_by_name in noted:
-        for name, line in cast("dict[str, str]", lines_by_name).items():
-            found.lines.setdefault(root / name, set()).add(line)
-    return found
-
-
-def _sealed(installation: Installation, incident: str) -> Recorded:
-    """Return the ledger's record of an incident's seals."""
-    found, ledger = Recorded(), installation.ledger
-    root = installation.config.custody.folder / incident
-    by = ledger.effects.hosts_of(incident, SNAPSHOT)
-    for row in ledger.effects.frozen(incident):
-        folder = root / str(row.facts["folder"])
-        found.manifests[folder] = str(row.facts["manifest"])
-        found.hosts[folder] = by.get(row.token, "")
-        lines = found.lines.setdefault(folder, set())
-        lines.update(cast("list[str]", row.facts.get("custody", [])))
-    for event in note_seals(installation, incident):
-        folder = root / str(event.detail["folder"])
-        found.manifests[folder] = str(event.detail["manifest"])
-        found.hosts[folder] = str(event.detail["host"])
-    return found
-
-
-def note_seals(installation: Installation, incident: str) -> list[AuditEvent]:
-    """Return the events of an incident's notes with files, which seal them."""
-    events = installation.ledger.timeline(incident)
-    return [event for event in events if event.action == NOTED and "manifest" in event.detail]
-
-
 def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
     """Return the time stamp in the chain of custody, unverified."""
     try:
@@ -224,26 +163,41 @@ class Found:
 def list_frozen(installation: Installation, incident: str | None = None) -> Found:
     """List the frozen and the missing folders of one incident or of all.
 
-    Copies are not read. Raise the ledger's error if nothing is here and the ledger cannot confirm
+    Copies are not read. A certificate of disposal is a problem if the ledger did not permit it.
+    Raise the ledger's error if nothing is here and the ledger cannot confirm
     that, and UsageError for an unknown incident.
     """
     found = frozen(installation.config, incident)
+    gone: list[Frozen] = []
     try:
-        incidents = installation.ledger.incidents
-        asked = [row.id for row in incidents.all()] if incident is None else [incident]
-        gone = [lost for name in asked for lost in _gone(found, _sealed(installation, name))]
+        ledger = installation.ledger
+        asked = [row.id for row in ledger.incidents.all()] if incident is None else [incident]
+        disposals: dict[Path, Authority] = {}
+        for name in asked:
+            known = recorded_seals(installation, name)
+            disposals |= known.disposals or {}
+            gone += _gone(found, known)
     except StandfastError as error:
         if not found:
             raise
         return Found(evidence=tuple(found), unrecorded=str(error))
     if incident is not None and not found and not gone:
-        incidents.get(incident)  # raises for an unknown incident
-    return Found(evidence=(*found, *gone), unrecorded="")
+        ledger.incidents.get(incident)  # raises for an unknown incident
+    key = read_signing_key(installation.config.custody.key).public_key()
+    checked = [
+        replace(
+            each, problems=(*problems_of_certificate(each.folder, key, disposals.get(each.folder)),)
+        )
+        if each.disposed_at
+        else each
+        for each in found
+    ]
+    return Found(evidence=(*checked, *gone), unrecorded="")
 
 
 def no_evidence_found(installation: Installation, incident: str) -> StandfastError:
     """Return the error for an incident without evidence here."""
-    if _sealed(installation, incident).manifests:
+    if recorded_seals(installation, incident).manifests:
         return Damaged(
             f"evidence of {incident!r}: missing. Run `standfast evidence verify "
             f"{incident}` to list it."

@@ -25,13 +25,8 @@ from standfast.evidence.seal import read_sealed
 from standfast.evidence.wrapped_key import open_key
 from standfast.records import JsonObject
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.frozen_folders import (
-    OPENED,
-    OPENING,
-    frozen,
-    no_evidence_found,
-    recorded_evidence,
-)
+from standfast.usecases.evidence.evidence_record import OPENED, OPENING, recorded_evidence
+from standfast.usecases.evidence.frozen_folders import frozen, no_evidence_found
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -40,12 +40,8 @@ from standfast.evidence.seal import read_sealed
 from standfast.evidence.text_masking import mask_text
 from standfast.records import Json, JsonObject, moment
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.frozen_folders import (
-    REVIEWED,
-    Frozen,
-    frozen,
-    no_evidence_found,
-)
+from standfast.usecases.evidence.evidence_record import REVIEWED
+from standfast.usecases.evidence.frozen_folders import Frozen, frozen, no_evidence_found
 from standfast.usecases.evidence.item_opening import custodian_keys, data_key, person_with_role
 from standfast.usecases.evidence.log_review_rows import Display, csv_writer, display_form
 
@@ -279,7 +275,8 @@ def _recorded(
             left_out.append(_left_out(folder, Damaged("; ".join(folder.problems))))
             continue
         if folder.disposed_at:
-            left_out.append(_left_out(folder, Refused(f"disposed of at {folder.disposed_at}")))
+            why = f"its certificate says that it was disposed of at {folder.disposed_at}"
+            left_out.append(_left_out(folder, Refused(why)))
             continue
         try:
             line = append_custody(

@@ -25,12 +25,8 @@ from standfast.records import JsonObject, timestamp
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import name_of, second_location
-from standfast.usecases.evidence.frozen_folders import (
-    NO_AUTHORITY,
-    STAMPED,
-    folders_of,
-    no_evidence_found,
-)
+from standfast.usecases.evidence.evidence_record import STAMPED
+from standfast.usecases.evidence.frozen_folders import NO_AUTHORITY, folders_of, no_evidence_found
 
 
 @dataclass(frozen=True, kw_only=True)

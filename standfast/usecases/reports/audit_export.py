@@ -24,7 +24,8 @@ from standfast.evidence.private_files import make_private, sync_folder, write_at
 from standfast.ledger.audit.timeline_export import exported
 from standfast.records import JsonObject, canonical
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.frozen_folders import note_seals, seal_key
+from standfast.usecases.evidence.evidence_record import note_seals
+from standfast.usecases.evidence.frozen_folders import seal_key
 
 TIMELINE_FILE = "timeline.jsonl"
 

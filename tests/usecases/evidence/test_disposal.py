@@ -68,9 +68,9 @@ class Case:
         return standfast_verify.main([str(word) for word in given])
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
-    config_file = furnish(tmp_path)
+def closed_incident(folder: Path) -> tuple[Path, str]:
+    """Prepare a closed incident with encrypted evidence; return its name."""
+    config_file = furnish(folder)
     settings = f"""
 [playbooks]
 folder = "playbooks"
@@ -80,15 +80,22 @@ custodians = ["{CUSTODIAN.to_public()}"]
 key_copies = ["key-copies"]
 """
     config_file.write_text(config_file.read_text() + settings)
-    (tmp_path / "key-copies").mkdir()
-    (tmp_path / "playbooks").mkdir()
-    (tmp_path / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
+    (folder / "key-copies").mkdir()
+    (folder / "playbooks").mkdir()
+    (folder / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
     with installation_at(config_file) as installation:
         enrol_people(installation)
         opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
         advance(installation, opened.incident, "direct")
         close(installation, opened.incident, by="lee")
-        yield Case(installation, tmp_path, opened.incident)
+    return config_file, opened.incident
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Case]:
+    config_file, incident = closed_incident(tmp_path)
+    with installation_at(config_file) as installation:
+        yield Case(installation, tmp_path, incident)
 
 
 def test_disposal_removes_keys_and_items(case: Case, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""Ledger record of an incident's evidence: seals, custody, disposals.
+
+The record names the folders that must exist: an intruder who deletes a folder deletes its seal with
+it, and one with this host's key can make another seal.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from standfast.ledger.audit.auditor import AuditEvent
+from standfast.ledger.incidents.incident_notes import NOTED
+from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.disposal_state import DISPOSED, Authority, current_state
+
+REVIEWED = "evidence.reviewed"  # event of a review of the logs, with the same detail
+EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
+STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
+OPENING, OPENED = "evidence.opening", "evidence.opened"  # with the same detail
+
+
+@dataclass(kw_only=True)
+class Recorded:
+    """The ledger's record of an incident's evidence, by folder."""
+
+    manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of the sealed manifest
+    lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of custody
+    hosts: dict[Path, str] = field(default_factory=dict)  # the host that froze it
+    disposals: dict[Path, Authority] | None = None  # None without the ledger
+
+
+def recorded_evidence(installation: Installation, incident: str) -> Recorded:
+    """Return the ledger's record of an incident's seals and chains of custody."""
+    found = recorded_seals(installation, incident)
+    root = installation.config.custody.folder / incident
+    noted = [row.facts.get("custody", {}) for row in installation.ledger.effects.reviewed(incident)]
+    noted += [
+        event.detail.get("custody", {})
+        for event in installation.ledger.timeline(incident)
+        if event.action in (EXPORTED, REVIEWED, STAMPED, NOTED, OPENING, OPENED, DISPOSED)
+    ]
+    for lines_by_name in noted:
+        for name, line in cast("dict[str, str]", lines_by_name).items():
+            found.lines.setdefault(root / name, set()).add(line)
+    return found
+
+
+def recorded_seals(installation: Installation, incident: str) -> Recorded:
+    """Return the ledger's record of an incident's seals and disposals."""
+    ledger, root = installation.ledger, installation.config.custody.folder / incident
+    begun = current_state(installation, incident).begun
+    found = Recorded(disposals={root / name: authority for name, authority in begun.items()})
+    by = ledger.effects.hosts_of(incident, SNAPSHOT)
+    for row in ledger.effects.frozen(incident):
+        folder = root / str(row.facts["folder"])
+        found.manifests[folder] = str(row.facts["manifest"])
+        found.hosts[folder] = by.get(row.token, "")
+        lines = found.lines.setdefault(folder, set())
+        lines.update(cast("list[str]", row.facts.get("custody", [])))
+    for event in note_seals(installation, incident):
+        folder = root / str(event.detail["folder"])
+        found.manifests[folder] = str(event.detail["manifest"])
+        found.hosts[folder] = str(event.detail["host"])
+    return found
+
+
+def note_seals(installation: Installation, incident: str) -> list[AuditEvent]:
+    """Return the events of an incident's notes with files, which seal them."""
+    events = installation.ledger.timeline(incident)
+    return [event for event in events if event.action == NOTED and "manifest" in event.detail]
