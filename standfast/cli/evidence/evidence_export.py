@@ -19,8 +19,10 @@ _MOST_NAMED = 20
     exits={
         ExitStatus.DONE: "all evidence is written",
         ExitStatus.FAILED: "no evidence is valid, or the folder cannot be written",
-        ExitStatus.USAGE: "there is no such incident, it has no evidence, or the folder exists",
+        ExitStatus.USAGE: "there is no such incident, it has no evidence, the folder exists, or "
+        "encrypted evidence needs --identity",
         ExitStatus.PARTIAL: "some files are not text and have no masked copy; each is named",
+        ExitStatus.REFUSED: "the identity does not open a folder",
         ExitStatus.DAMAGED: "a copy differs from its seal, or is missing; the rest is written",
     },
     example="standfast evidence export inc-2026-0001 --to for-the-client",
@@ -33,8 +35,16 @@ _MOST_NAMED = 20
 @click.option(
     "--reason", default="", help="The reason for --unmasked, without names; it is recorded."
 )
+@click.option(
+    "--identity",
+    type=FilePath(),
+    metavar="FILE",
+    help="The age identity or SSH key of a custodian, to mask encrypted evidence.",
+)
 @click.pass_obj
-def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> ExitStatus:
+def export(
+    call: Call, incident: str, to: Path, unmasked: bool, reason: str, identity: Path | None
+) -> ExitStatus:
     """Export the evidence of an incident as masked copies.
 
     Card numbers, social-security numbers and mail addresses are masked. The index names the hash of
@@ -44,12 +54,15 @@ def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> 
 
     if unmasked != bool(reason.strip()):
         raise UsageError("arguments: --unmasked and --reason TEXT need each other. Give both")
+    if unmasked and identity:
+        raise UsageError("arguments: --unmasked copies encrypted files as they are. Leave out one")
     with call.installation() as installation, call.progress() as tell:
         exported = export_evidence(
             installation,
             incident,
             to.absolute(),
             unmasked_because=reason.strip(),
+            identity=identity,
             progress=lambda done, total: tell("writing bytes", done, total),
         )
     status, found = exported.exit_status, exported.masked

@@ -10,6 +10,10 @@ from standfast.records import JsonObject
 
 REVIEW = "evidence.review"
 REVIEWER = "review"  # the built-in procedure
+NEEDS_CUSTODIAN = (
+    "it is encrypted to its custodians, and a playbook has no identity of one. A person runs "
+    "`standfast evidence review INCIDENT --identity FILE`."
+)
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
@@ -18,9 +22,11 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
         for key in ("indicators", "accounts")
     }
     planner.validate(REVIEWER, wanted)
-    refusal = (
-        "" if planner.config.evidence else "no evidence source is configured. Add [evidence.NAME]."
-    )
+    refusal = ""
+    if not planner.config.evidence:
+        refusal = "no evidence source is configured. Add [evidence.NAME]."
+    elif planner.config.custody.custodians:
+        refusal = f"frozen evidence: {NEEDS_CUSTODIAN}"
     draft = planner.call(REVIEW, REVIEWER, f"{REVIEWER}:frozen", wanted, refusal=refusal)
     return Expansion(drafts=(draft,))
 

@@ -10,6 +10,8 @@ Rules
 - Content that differs from its seal (a folder by its seal, its chain of custody or the ledger, a
   copy by its hash) is named and omitted. In an unmasked export a folder is copied as it is, and the
   differences are named.
+- Encrypted evidence is masked with the identity of a custodian, which must open each folder before
+  anything is written. An unmasked export copies it as it is, encrypted.
 - Nothing is overwritten; an interrupted export leaves a draft, recognizable by its name.
 """
 
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from standfast.adapters.factory.live_adapters import read_signing_key
-from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
+from standfast.errors import Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody, verify_custody
 from standfast.evidence.item_file import FILES_FOLDER, open_item
 from standfast.evidence.manifest import Item, Kind, Manifest
@@ -39,11 +41,11 @@ from standfast.records import Json, JsonObject, canonical, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.evidence_record import EXPORTED, Recorded, recorded_evidence
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen, no_evidence_found
+from standfast.usecases.evidence.item_opening import custodian_keys, data_key
 from standfast.usecases.evidence.review import REVIEWS
 
 FORMAT = "standfast-masked/1"
 INDEX_FILE = "masked.jsonl"
-ENCRYPTED = "is encrypted to the evidence custodians"
 DISPOSED_OF = "was disposed of"
 _CHANGED = "differs from its seal"
 _NOTE = (
@@ -97,15 +99,17 @@ def export_evidence(
     to: Path,
     *,
     unmasked_because: str = "",
+    identity: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> ExportedEvidence:
     """Write an incident's evidence to a new folder.
 
     It is masked unless a reason is given.
 
-    Raise UsageError for an unknown incident, without evidence, or if the folder exists; Damaged if
-    all of it is missing; StandfastError if none of it is valid or a file cannot be written. No
-    folder remains after an error.
+    Raise UsageError for an unknown incident, without evidence, if the folder exists, or without an
+    identity for encrypted evidence; Refused if the identity does not open all of it; Damaged if all
+    of it is missing; StandfastError if none of it is valid or a file cannot be written. No folder
+    remains after an error.
     """
     installation.ledger.incidents.get(incident_id)
     folders = frozen(installation.config, incident_id)
@@ -124,7 +128,8 @@ def export_evidence(
         is_masked=not unmasked_because,
         unsound=tuple(_unsound(folders, sound, known)),
     )
-    export = _Export(installation, incident_id, sound, draft, exported, progress)
+    keys = custodian_keys(identity)
+    export = _Export(installation, incident_id, sound, draft, exported, keys, progress)
     try:
         make_private(draft)
         if unmasked_because:
@@ -187,6 +192,7 @@ class _Export:
         sound: Sequence[Frozen],
         draft: Path,
         exported: ExportedEvidence,
+        keys: tuple[object, ...],
         progress: Progress,
     ) -> None:
         self._installation, self._incident, self._sound = installation, incident_id, sound
@@ -197,6 +203,13 @@ class _Export:
         }
         self._total = sum(manifest.counts.size_bytes for manifest in self._manifests.values())
         self._done = 0
+        self._data_keys = {
+            evidence.folder: data_key(
+                installation, evidence.folder, self._manifests[evidence.folder], keys
+            )
+            for evidence in sound
+            if exported.is_masked and not evidence.disposed_at
+        }
         # Reviews are not evidence but are exported with it; the ledger has their hashes.
         self._reviews = {
             installation.config.custody.folder / str(row.facts["timeline"]): str(
@@ -284,7 +297,8 @@ class _Export:
                     record |= {"left_out": DISPOSED_OF}
                     self._exported.left_out[DISPOSED_OF] += 1
                 elif item.kind is Kind.FILE:
-                    original = partial(open_item, evidence.folder, item)
+                    key = self._data_keys[evidence.folder]
+                    original = partial(open_item, evidence.folder, item, key)
                     name = f"{_name_of(evidence)}/{_file_name(number, item.location)}"
                     record |= self._masked(original, item.path, item.sha256, name, evidence.source)
                     self._advance(item.size_bytes)
@@ -311,8 +325,6 @@ class _Export:
             problem = _CHANGED if made.sha256 != sha256 else made.left_out
         except Damaged:
             problem = _CHANGED
-        except Refused:
-            problem = ENCRYPTED
         if problem:
             copy.unlink(missing_ok=True)
             if problem == _CHANGED:

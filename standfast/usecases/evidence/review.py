@@ -4,6 +4,7 @@ Rules
 - A folder with an invalid seal or chain of custody is named and not scanned; the others are. The
   same applies to a copy that differs from its seal. Either makes the review FAILED, with the
   timeline of the rest.
+- Encrypted evidence is not scanned: a playbook has no identity of a custodian.
 - Each folder's chain of custody gets a line with the person and the reason before it is scanned.
 - The timeline is a separate file next to the evidence, one entry for each line. It names people, so
   the ledger stores only its digest and its counts.
@@ -21,6 +22,7 @@ from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.private_files import make_private, write_atomically
 from standfast.evidence.review.indicator_timeline import Review, review, too_short, wanted_of
 from standfast.evidence.seal import read_sealed
+from standfast.playbook.actions.evidence_review import NEEDS_CUSTODIAN
 from standfast.plurals import counted
 from standfast.records import JsonObject, canonical
 from standfast.usecases.core.installation import Installation
@@ -39,7 +41,6 @@ class ReviewResult:
     result: Review
     folders: int
     unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
-    encrypted: tuple[str, ...]  # sources that only a custodian can open
     too_short: int  # accounts that were not searched, because their name is in every file
     noted: Mapping[str, str]  # SOURCE/TOKEN to the hash of the line in its chain of custody
 
@@ -60,11 +61,6 @@ class ReviewResult:
             more = "; `standfast evidence verify` names all" if len(altered) > _NAMED else ""
             named = ", ".join(altered[:_NAMED])
             parts.append(f"{copies} altered and omitted: {named}{more}")
-        if self.encrypted:
-            parts.append(
-                "not searched, because encrypted to the custodians: "
-                f"{', '.join(self.encrypted)}. A custodian searches with `evidence open`"
-            )
         if self.unsound:
             parts.append(
                 "not scanned, because seal or chain of custody is invalid: "
@@ -75,7 +71,7 @@ class ReviewResult:
     @property
     def is_whole(self) -> bool:
         """True if all evidence was searched and matched its seals."""
-        return not (self.unsound or self.encrypted or self.result.altered)
+        return not (self.unsound or self.result.altered)
 
     def as_json(self) -> JsonObject:
         """Return the JSON form for the receipt."""
@@ -89,7 +85,6 @@ class ReviewResult:
             "folders": self.folders,
             "altered": len(self.result.altered),
             "unsound": list(self.unsound),
-            "encrypted": list(self.encrypted),
             "too_short": self.too_short,
             "custody": dict(self.noted),
         }
@@ -102,7 +97,7 @@ def review_evidence(
     indicators: Sequence[str],
     accounts: Sequence[str],
 ) -> ReviewResult:
-    """Scan an incident's evidence; raise StandfastError if there is none."""
+    """Scan an incident's evidence; StandfastError if there is none to scan."""
     wanted = wanted_of(indicators, accounts)
     detail = f"reviewed for {counted(len(indicators) + len(accounts), 'indicator')}"
     folders = [
@@ -110,6 +105,14 @@ def review_evidence(
         for evidence in frozen(installation.config, incident_id)
         if not evidence.disposed_at
     ]
+    key = read_signing_key(installation.config.custody.key).public_key()
+    manifests = {
+        evidence.folder: read_sealed(evidence.folder, key)
+        for evidence in folders
+        if not evidence.problems
+    }
+    if any(manifest.encryption for manifest in manifests.values()):
+        raise StandfastError(f"evidence of {incident_id}: {NEEDS_CUSTODIAN}")
     notes = {
         evidence.folder: line
         for evidence in folders
@@ -121,9 +124,7 @@ def review_evidence(
             f"evidence of {incident_id}: no folder is valid. Freeze the evidence first, and run "
             f"`standfast evidence verify {incident_id}`."
         )
-    key = read_signing_key(installation.config.custody.key).public_key()
-    sealed = [(evidence.folder, read_sealed(evidence.folder, key)) for evidence in sound]
-    found = review([pair for pair in sealed if pair[1].encryption is None], wanted)
+    found = review([(evidence.folder, manifests[evidence.folder]) for evidence in sound], wanted)
     folder = installation.config.custody.folder / incident_id / REVIEWS
     make_private(folder)
     timeline = folder / f"{token}.jsonl"
@@ -134,9 +135,6 @@ def review_evidence(
         digest=hashlib.sha256(content).hexdigest(),
         result=found,
         folders=len(sound),
-        encrypted=tuple(
-            dict.fromkeys(manifest.source for _, manifest in sealed if manifest.encryption)
-        ),
         too_short=too_short(accounts),
         noted={
             f"{evidence.source}/{evidence.folder.name}": notes[evidence.folder]

@@ -8,15 +8,23 @@ from typing import Any
 import pyrage
 import pytest
 
-from standfast.errors import ApprovalRefused, Damaged, ExitStatus, Refused, UsageError
+from standfast.errors import (
+    ApprovalRefused,
+    Damaged,
+    ExitStatus,
+    Refused,
+    StandfastError,
+    UsageError,
+)
 from standfast.evidence.custody import Act, read_custody
 from standfast.people.passphrase_keys import enrol
-from standfast.records import Mode
+from standfast.records import Mode, StepState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.export import export_evidence
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.evidence.item_opening import OpenedItem, open_evidence
 from standfast.usecases.evidence.log_review import ReviewRequest, review_logs
+from standfast.usecases.evidence.review import review_evidence
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.usecases.evidence.test_frozen_folders import PLAYBOOK
 from tests.usecases.installations import enrol_people, furnish, installation_at
@@ -127,8 +135,24 @@ def test_log_review_needs_an_identity(case: Case) -> None:
     assert review_logs(case.installation, case.incident, request).selected == 2
 
 
-def test_masked_export_names_encrypted_items(case: Case, tmp_path: Path) -> None:
-    exported = export_evidence(case.installation, case.incident, tmp_path / "masked")
-    assert exported.exit_status is ExitStatus.PARTIAL
-    assert exported.files == 1  # what the review found: nothing
-    assert sum(exported.left_out.values()) == 2
+def test_masked_export_needs_an_identity(case: Case, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.txt"
+    stranger.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    views = case.views()
+    for identity, error in ((None, UsageError), (stranger, Refused)):
+        with pytest.raises(error):
+            export_evidence(case.installation, case.incident, tmp_path / "out", identity=identity)
+    assert case.views() == views
+    exported = export_evidence(
+        case.installation, case.incident, tmp_path / "out", identity=case.identity
+    )
+    assert (exported.exit_status, exported.files) == (ExitStatus.DONE, 2)
+
+
+def test_playbook_review_leaves_encrypted_evidence_alone(case: Case) -> None:
+    review = case.installation.ledger.incidents.state(case.incident).steps["traces"]
+    assert review.state is StepState.FAILED
+    views = case.views()
+    with pytest.raises(StandfastError):
+        review_evidence(case.installation, case.incident, "token", ["path:calls.*"], [])
+    assert case.views() == views
