@@ -63,23 +63,26 @@ class PostgresqlTarget(Target):
         self._server = server
         self._now = now
 
-    def database_id(self, database: str) -> str:
-        """Return the server's id of a database, or "". A rename keeps it."""
-        with _translated("reading", database):
-            sql = f"SELECT oid FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
-            return self._server.value(sql)
+    def _database_id(self, database: str) -> str:
+        sql = f"SELECT oid FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
+        return self._server.value(sql)
 
-    def size_bytes(self, database: str) -> int:
-        """Return the size of a database; 0 if it has no content."""
-        with _translated("reading", database):
-            if not self._has_content(database):
-                return 0
-            return int(self._server.value(f"SELECT pg_database_size({literal(database)})"))
+    def _size_bytes(self, database: str) -> int:
+        if not self._exists(database) or not self._has_content(database):
+            return 0
+        return int(self._server.value(f"SELECT pg_database_size({literal(database)})"))
 
-    def rename(self, database: str, name: str) -> None:
-        """Rename a database, and end its sessions for that."""
-        with _translated("renaming", database):
-            self._rename(database, name)
+    def _rename_obstacle(self, database: str) -> str:
+        return ""
+
+    def _finish_renames(self, database: str) -> None:
+        pass  # the server renames in one statement
+
+    def value(self, sql: str, database: str) -> str:
+        return self._server.value(sql, database=database)
+
+    def quoted(self, name: str) -> str:
+        return identifier(name)
 
     def _restore(self, database: str, name: str, stream: Stream, *, replace: bool) -> TargetResult:
         exists = self._exists(database)
@@ -220,14 +223,6 @@ class PostgresqlTarget(Target):
 
     def _run(self, statement: str) -> None:
         self._server.column(statement)
-
-
-@contextmanager
-def _translated(doing: str, database: str) -> Iterator[None]:
-    try:
-        yield
-    except ProgramFailed as error:
-        raise TargetFailed(f"{doing} database {database} failed: {error}") from error
 
 
 def _quote_connection_value(text: str) -> str:

@@ -169,7 +169,8 @@ class BackupSetConfig(Section):
             raise ValueError(f"two sources of one set are named {', '.join(twice)}; rename one")
         kinds = {source.name: source.kind for source in self.sources}
         for name, target in self.recovery.items():
-            fitting = ("files", "sqlite") if target.into is None else ("postgresql",)
+            is_path = target.into is None
+            fitting = ("files", "sqlite") if is_path else ("postgresql", "mariadb")
             if kinds.get(name) not in fitting:
                 raise ValueError(
                     f"recovery.{name}: no source of this set with that name has the kind "

@@ -25,9 +25,10 @@ class RecoveryTargetConfig(Section):
     )
     into: Line | None = Field(
         default=None,
-        description="The server for the databases of a source of kind `postgresql`: the name of a "
-        "source, or the reference of an address, as for `backup restore --into`. Its user may "
-        "create databases, and owns those that are there.",
+        description="The server for the databases of a source of kind `postgresql` or `mariadb`: "
+        "the name of a source, or the reference of an address, as for `backup restore --into`. Its "
+        "user may create databases, and owns those that are there; in MariaDB, it has all "
+        "privileges.",
         examples=["file:keys/crm-server-address"],
     )
 

@@ -81,8 +81,10 @@ def plan_databases(
     Raise UsageError for a point without a dump of the source, Refused for a database that cannot
     be replaced.
     """
-    server = open_server(installation, into, point.set_name)
-    with translated_errors(f"reading the databases of {into}"):
+    with (
+        open_server(installation, into, point.set_name) as server,
+        translated_errors(f"reading the databases of {into}"),
+    ):
         dumps = [
             entry.path
             for entry in repository.entries(point, [source])
@@ -92,7 +94,7 @@ def plan_databases(
             raise UsageError(f"{point.name}: no dump of {source}. Choose another point.")
         for dump in dumps:
             database = database_name(dump.partition(b"/")[2].decode(), server.suffix)
-            size_bytes = server.size_bytes(database) if server.database_id(database) else 0
+            size_bytes = server.size_bytes(database)
             replacement = DatabaseReplacement(
                 database=database,
                 incident=incident,

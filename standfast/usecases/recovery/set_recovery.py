@@ -118,8 +118,8 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
     for database in reversed(plan.databases):
         name = database.replacement.database
         journal.write(RETURNING, source=database.source, database=name)
-        server = open_server(installation, database.into, order.target)
-        database.replacement.put_back(server)
+        with open_server(installation, database.into, order.target) as server:
+            database.replacement.put_back(server)
         withdrawn = database.replacement.withdrawn
         journal.write(RETURNED, source=database.source, database=name, withdrawn=withdrawn)
     for target in reversed(plan.targets):
@@ -295,8 +295,10 @@ class _SetRecovery:
         named = {name: services[name] for name in self._plan.services if name in services}
         checks: list[CheckResult] = []
         sources = frozenset(target.source for target in self._plan.everything)
-        databases = live_databases(self._installation, self._set_name, self._plan)
-        with tempfile.TemporaryDirectory(prefix="standfast-") as name:
+        with (
+            tempfile.TemporaryDirectory(prefix="standfast-") as name,
+            live_databases(self._installation, self._set_name, self._plan) as databases,
+        ):
             tree = Path(name)
             for target in self._plan.targets:
                 (tree / target.source).symlink_to(target.replacement.staging / target.source)

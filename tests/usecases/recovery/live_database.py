@@ -1,0 +1,97 @@
+"""A database of a real server, backed up and then damaged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from standfast.usecases.backups.backup_run import run_backup
+from tests.servers.mariadb import Mariadb
+from tests.servers.postgres import Postgres
+from tests.usecases.backup_installation import furnish, identity, installation_at
+from tests.usecases.drills.database_installation import CHECK, MARIADB_SOURCE, SOURCE, TABLES
+from tests.usecases.installations import enrol_people
+from tests.usecases.recovery.recovery_installation import PLAYBOOK
+
+AFTER = ["Ünal", "O'Hara"]  # a recovery
+BEFORE = ["encrypted", "encrypted"]
+# What MariaDB cannot move to a database of another name.
+MARIADB_CODE = (
+    "CREATE VIEW names AS SELECT name FROM customers",
+    "CREATE TRIGGER upper BEFORE INSERT ON calls FOR EACH ROW SET NEW.id = NEW.id",
+    "CREATE PROCEDURE tidy() SELECT name FROM names",
+    "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO DELETE FROM calls WHERE id = 0",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveDatabase:
+    """One database; `beside` is what a recovery renamed."""
+
+    server: Postgres | Mariadb
+    name: str
+
+    def execute(self, *statements: str, database: str = "") -> None:
+        self.server.execute(*statements, database=database or self.name)
+
+    def column(self, sql: str, database: str = "") -> list[str]:
+        return [str(row[0]) for row in self.server.rows(sql, database=database or self.name)]
+
+    def names(self, database: str = "") -> list[str]:
+        return self.column("SELECT name FROM customers ORDER BY id", database)
+
+    def beside(self) -> list[str]:
+        is_postgres = isinstance(self.server, Postgres)
+        sql = "SELECT datname FROM pg_database ORDER BY 1" if is_postgres else "SHOW DATABASES"
+        names = self.column(sql, "postgres" if is_postgres else "mysql")
+        return [name for name in names if name.startswith(f"{self.name}_")]
+
+    def drop(self, name: str = "") -> None:
+        is_postgres = isinstance(self.server, Postgres)
+        force = " WITH (FORCE)" if is_postgres else ""
+        name = name or self.name
+        self.execute(
+            f"DROP DATABASE {name}{force}", database="postgres" if is_postgres else "mysql"
+        )
+
+    def create(self) -> None:
+        database = "postgres" if isinstance(self.server, Postgres) else "mysql"
+        self.execute(f"CREATE DATABASE {self.name}", database=database)
+
+
+@contextmanager
+def live_database(server: Postgres | Mariadb) -> Iterator[LiveDatabase]:
+    """Create a database; drop it, and all that a recovery renamed."""
+    with server.database() as name:
+        live = LiveDatabase(server=server, name=name)
+        live.execute(*TABLES, *(MARIADB_CODE if isinstance(server, Mariadb) else ()))
+        yield live
+        for other in live.beside():
+            live.drop(other)
+
+
+def with_database(folder: Path, live: LiveDatabase, more: str = CHECK) -> Path:
+    """Back a database up and damage it; return the configuration file."""
+    if isinstance(live.server, Postgres):
+        source = SOURCE.replace("{host}", str(live.server.socket_folder))
+        source = source.replace("{programs}", str(live.server.programs))
+    else:
+        source = MARIADB_SOURCE.replace("{host}", str(live.server.socket))
+    settings = f"""
+[drills]
+identity = "file:{identity(folder)}"
+
+[playbooks]
+folder = "playbooks"
+
+[backup.sets.servers.recovery.crm-server]
+into = "crm-server"
+"""
+    config_file = furnish(folder, (source + settings + more).replace("{database}", live.name))
+    (folder / "playbooks").mkdir()
+    (folder / "playbooks" / "bring-back.yaml").write_text(PLAYBOOK)
+    with installation_at(config_file) as installation:
+        run_backup(installation, "servers", "direct")
+        enrol_people(installation)
+    live.execute("UPDATE customers SET name = 'encrypted'")
+    return config_file
