@@ -85,7 +85,7 @@ def review(
 ) -> ExitStatus:
     """Show the records of the frozen logs in order of time.
 
-    Card numbers, social-security numbers and mail addresses are masked.
+    Card numbers, social-security numbers and mail addresses are masked. Accounts have pseudonyms.
     """
     from standfast.evidence.review.indicator_list import read_indicator_list
     from standfast.evidence.review.log_timeline import Selection

@@ -22,6 +22,7 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 from standfast.errors import Damaged
 from standfast.evidence.parsers.log_file import read_log
 from standfast.evidence.parsers.log_record import Record, microseconds
+from standfast.evidence.review.record_masking import MaskRecord, in_clear
 from standfast.evidence.review.sorted_runs import Row, SortedRuns
 from standfast.evidence.unpacked_pieces import PIECE
 
@@ -72,14 +73,14 @@ class Log:
 class Selection:
     """The records to show; an empty field selects all."""
 
-    accounts: frozenset[str] = frozenset()  # casefolded
+    accounts: frozenset[str] = frozenset()  # names, casefolded, or pseudonyms
     networks: tuple[Network, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     sources: frozenset[str] = frozenset()
     contains: str = ""  # casefolded
 
-    def test(self, mask: Callable[[str], str] = str) -> Callable[[Record, str], bool]:
+    def test(self, mask: MaskRecord = in_clear) -> Callable[[Record, str], bool]:
         """Return the predicate of a record and its source."""
         begin = microseconds(self.since) if self.since else 0
         end = microseconds(self.until) if self.until else 1 << 62
@@ -88,11 +89,15 @@ class Selection:
         def is_selected(record: Record, source: str) -> bool:
             if not begin <= record.at <= end or (self.sources and source not in self.sources):
                 return False
-            if self.accounts and record.account.casefold() not in self.accounts:
+            if self.accounts and self.accounts.isdisjoint(
+                (record.account.casefold(), mask(record.account, record.account))
+            ):
                 return False
             if self.networks and not is_within(record.address):
                 return False
-            return not self.contains or self.contains in mask(record.text).casefold()
+            return (
+                not self.contains or self.contains in mask(record.text, record.account).casefold()
+            )
 
         def is_within(address: str) -> bool:
             if len(networks) > 100_000:
@@ -124,14 +129,15 @@ class Marks:
     selection: Selection = field(default_factory=Selection)
     indicators: Callable[[Record], Sequence[str]] | None = None
     records: Callable[[Record], Sequence[str]] | None = None
-    mask: Callable[[str], str] = str
+    mask: MaskRecord = in_clear
 
     def indicators_in(self, record: Record) -> Sequence[str]:
         """Return the indicators that a record has, and still has when masked."""
         found = self.indicators(record) if self.indicators else ()
         if self.indicators is None or not found:
             return found
-        masked = record._replace(address=self.mask(record.address), text=self.mask(record.text))
+        address, text = (self.mask(it, record.account) for it in (record.address, record.text))
+        masked = record._replace(address=address, text=text)
         return self.indicators(masked)
 
 
@@ -220,8 +226,8 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
             number,
             found.line,
             found.is_zone_assumed,
-            *(_short(value, _LONGEST_VALUE, marks.mask) for value in found[3:10]),
-            _short(found.text, LONGEST_TEXT, marks.mask),
+            *(_short(value, _LONGEST_VALUE, found, marks.mask) for value in found[3:10]),
+            _short(found.text, LONGEST_TEXT, found, marks.mask),
             marks.indicators_in(found),
             marks.records(found) if marks.records else (),
             is_selected(found, source),
@@ -229,6 +235,6 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
         ]
 
 
-def _short(value: str, longest: int, mask: Callable[[str], str]) -> str:
+def _short(value: str, longest: int, record: Record, mask: MaskRecord) -> str:
     """Mask and cut a value that is too long."""
-    return value if len(value) <= longest else mask(value)[:longest]
+    return value if len(value) <= longest else mask(value, record.account)[:longest]

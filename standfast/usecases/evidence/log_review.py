@@ -1,7 +1,8 @@
 """Review of an incident's frozen logs: one timeline across sources.
 
 Rules
-- Values are masked. To see them in clear, an enrolled person with a role signs in with a reason.
+- Values are masked, and accounts have pseudonyms. To see them in clear, an enrolled person with a
+  role signs in with a reason.
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
   before a log is read.
 - Detections see every record. A finding is shown if one of its lines is selected.
@@ -34,6 +35,7 @@ from standfast.evidence.review.log_timeline import (
     collect_events,
     merged_events,
 )
+from standfast.evidence.review.record_masking import in_clear, masking_with
 from standfast.evidence.review.sorted_runs import SortedRuns
 from standfast.evidence.review.timeline_counts import TimelineCounts
 from standfast.evidence.seal import read_sealed
@@ -43,7 +45,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.evidence_record import REVIEWED
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen, no_evidence_found
 from standfast.usecases.evidence.item_opening import custodian_keys, data_key, person_with_role
-from standfast.usecases.evidence.log_review_rows import Display, csv_writer, display_form
+from standfast.usecases.evidence.log_review_rows import Display, csv_writer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +148,17 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
     if request.in_clear:
         person_with_role(installation, request.in_clear.person)
     indicators = request.indicators
+    signing_key = read_signing_key(installation.config.custody.key)
+    mask = in_clear if request.in_clear else masking_with(signing_key, incident_id)
     marks = Marks(
         selection=request.selection,
         indicators=indicators.matches if indicators else None,
         records=record_finder(installation),
-        mask=display_form(is_masked=request.in_clear is None),
+        mask=mask,
     )
     detector = _detector(installation, incident_id)
     with collected_logs(installation, incident_id, request, marks) as (review, events):
-        display = Display([tally.log for tally in review.logs], is_masked=review.is_masked)
+        display = Display([tally.log for tally in review.logs], mask)
         with csv_writer(request.csv) as write:
             for event in events:
                 detector.see(event)

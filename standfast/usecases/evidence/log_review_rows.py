@@ -17,7 +17,7 @@ from standfast.errors import StandfastError, UsageError
 from standfast.evidence.parsers.log_record import as_datetime
 from standfast.evidence.review.detections import Finding
 from standfast.evidence.review.log_timeline import LONGEST_TEXT, Event, Log
-from standfast.evidence.text_masking import mask_text
+from standfast.evidence.review.record_masking import MaskRecord
 from standfast.records import Json, JsonObject, timestamp
 from standfast.spreadsheet_csv import formula_safe
 
@@ -27,31 +27,25 @@ _FIELDS = ("account", "address", "action", "object", "result", "device", "place"
 COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators", "cut")
 
 
-def display_form(*, is_masked: bool) -> Callable[[str], str]:
-    """Return the function that masks a value, if values are masked."""
-    return mask_text if is_masked else str
-
-
 class Display:
     """Events as rows that may be shown."""
 
-    def __init__(self, logs: Sequence[Log], *, is_masked: bool) -> None:
-        self._logs = logs
-        self.text = display_form(is_masked=is_masked)
-        self.value = lru_cache(maxsize=65_536)(self.text)
+    def __init__(self, logs: Sequence[Log], mask: MaskRecord) -> None:
+        self._logs, self._mask = logs, mask
+        self._value = lru_cache(maxsize=65_536)(mask)
 
     def row(self, event: Event) -> dict[str, Json]:
         """Return the row of an event, by column."""
-        log = self._logs[event.log]
+        log, account = self._logs[event.log], event.account
         return {
             "at": timestamp(as_datetime(event.at)),
             "zone_assumed": event.is_zone_assumed,
             "source": log.source,
-            "path": self.value(log.path),
+            "path": self._value(log.path, ""),
             "line": event.line,
-            **{name: self.value(getattr(event, name)) for name in _FIELDS[:-1]},
-            "text": self.text(event.text)[:LONGEST_TEXT],
-            "indicators": ", ".join(map(self.value, event.indicators)),
+            **{name: self._value(getattr(event, name), account) for name in _FIELDS[:-1]},
+            "text": self._mask(event.text, account)[:LONGEST_TEXT],
+            "indicators": ", ".join(self._value(each, account) for each in event.indicators),
             "cut": event.is_cut,
         }
 
@@ -60,15 +54,15 @@ class Display:
         return {
             "rule": found.rule,
             "threshold": found.threshold,
-            "account": self.value(found.account),
-            "address": self.value(found.address),
+            "account": self._value(found.account, found.account),
+            "address": self._value(found.address, found.account),
             "first": timestamp(as_datetime(found.first)),
             "last": timestamp(as_datetime(found.last)),
             "count": found.count,
             "lines": [
                 {
                     "source": self._logs[log].source,
-                    "path": self.value(self._logs[log].path),
+                    "path": self._value(self._logs[log].path, ""),
                     "line": line,
                 }
                 for log, line in found.lines
