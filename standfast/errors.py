@@ -1,17 +1,17 @@
 """Errors that callers can see, by the action that they require.
 
-    StandfastError            1  stop: say it and end
-    ├── ConfigurationError    2  mend the configuration or the command, then run again
+    StandfastError            1  stop: report it and end
+    ├── ConfigurationError    2  correct the configuration or the command, then run again
     │   ├── UsageError        2  … the command itself
     │   ├── SecretMissing     2  … a reference that resolves to nothing
     │   ├── FileInvalid       2  … a file that a person wrote; carries every problem with its line
     │   │   └── PlaybookInvalid 2  … a playbook
     │   ├── TemplateInvalid   2  … a notice
-    │   ├── OnlyReadable      2  … who runs it: this user may read the place, and not write it
+    │   ├── OnlyReadable      2  … its user: this one may read the installation, not write it
     │   └── ExtraMissing      2  … an optional package; names the extra to install
-    ├── Refused               4  ask the operator: the rules forbid it as asked
+    ├── Refused               4  ask the operator: a rule forbids the request
     │   ├── ApprovalRefused   4  … a signature, a role, or the same person twice
-    │   ├── UnderWay          4  … this very thing is being done already: wait for it
+    │   ├── UnderWay          4  … the same run is in progress: wait for it
     │   └── Unsupported       4  … the provider cannot do this at all
     ├── Unavailable           1  retry: the other side does not answer
     └── Damaged               6  stop and look: what is stored is not what was written

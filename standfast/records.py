@@ -18,13 +18,13 @@ from typing import TypeAlias, cast
 
 Json: TypeAlias = bool | int | str | Sequence["Json"] | Mapping[str, "Json"] | None
 JsonObject: TypeAlias = Mapping[str, Json]
-Now: TypeAlias = Callable[[], datetime]  # tells the time, aware and in UTC; each `clock` is one
+Now: TypeAlias = Callable[[], datetime]  # returns the present time; the type of each `clock`
 
 _WRITER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
 _YEARS_MEANT = range(1900, 3000)
-_LARGEST_EXACT_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: what an IEEE 754 double still holds exactly
+_LARGEST_EXACT_INTEGER = 2**53 - 1  # exact in an IEEE 754 double (RFC 8785 3.2.2.3)
 
 
 def utc(moment: datetime) -> datetime:
@@ -55,7 +55,7 @@ def meant(moment: datetime) -> datetime:
     computed.
     """
     if moment.year not in _YEARS_MEANT:
-        raise ValueError(f"the year {moment.year} is surely not meant")
+        raise ValueError(f"the year {moment.year} is not plausible")
     return utc(moment)
 
 
@@ -71,7 +71,7 @@ def digest(value: Json) -> str:
 
 
 def _refuse_what_has_no_one_form(value: Json) -> None:
-    # What nearly every value is made of comes first: this runs for each of a million people.
+    # The most frequent types come first: this runs for each of a million people.
     kind = type(value)
     if kind is str or value is None:
         return
@@ -115,9 +115,9 @@ class EffectState(StrEnum):
     PLANNED = "planned"
     SUBMITTING = "submitting"
     DONE = "done"
-    REFUSED = "refused"  # a rule or the provider said no; trying again will not help
+    REFUSED = "refused"  # a rule or the provider refused it; another attempt will not help
     FAILED = "failed"  # it did not happen; `retry` may help
-    UNKNOWN = "unknown"  # it may have happened; look, ask, never repeat blindly
+    UNKNOWN = "unknown"  # it may have happened: look it up or ask, never repeat blindly
 
 
 class StepState(StrEnum):
@@ -130,7 +130,7 @@ class StepState(StrEnum):
     DONE = "done"
     PARTIAL = "partial"  # some targets done, some not, each named
     FAILED = "failed"  # no target done
-    REFUSED = "refused"  # an approver said no
+    REFUSED = "refused"  # an approver refused it
     SKIPPED = "skipped"  # its `when` was false
 
     @property
@@ -147,10 +147,10 @@ class Proof(StrEnum):
     """Proof levels of a lock, weakest first."""
 
     NONE = "none"
-    READ_BACK = "read_back"  # the directory says so
-    CONNECTIONS_GONE = "connections_gone"  # and has none open to itself; it counts no session
-    SESSIONS_GONE = "sessions_gone"  # and lists no live session or token
-    REFUSED = "refused"  # and a canary's or the holder's own credential was turned away
+    READ_BACK = "read_back"  # the directory shows the lock
+    CONNECTIONS_GONE = "connections_gone"  # and no open connection to it; sessions are not counted
+    SESSIONS_GONE = "sessions_gone"  # and no session or token
+    REFUSED = "refused"  # and a sign-in as a canary or the holder was refused
 
     def reaches(self, other: "Proof") -> bool:
         order = list(Proof)
@@ -171,17 +171,17 @@ class Limits:
     per_second: float | None = None  # token bucket over targets; None = no limit
     burst: int = 16
     timeout_seconds: float = 10.0  # hard: after it the call is cut, and its result is unknown
-    is_local: bool = False  # done by this very process: nothing can land once it is dead
+    is_local: bool = False  # this process acts itself: no act follows its end
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """One effect, as an adapter receives it."""
 
-    token: str  # the same at every try of this effect: idempotency key, Message-ID
+    token: str  # the same in every attempt: idempotency key, Message-ID
     verb: str  # "accounts.lock"
     target: str  # the name within its directory; personal
-    details: JsonObject = field(default_factory=dict)  # what the verb needs besides; personal
+    details: JsonObject = field(default_factory=dict)  # further values; personal
     prior: JsonObject | None = None  # the state before the first act; an undo restores it
 
 
@@ -197,10 +197,10 @@ class Result:
     reason: str = ""
     facts: JsonObject = field(default_factory=dict)
     proof: Proof = Proof.NONE
-    retry_after_seconds: float | None = None  # FAILED only: worth another try, not before this
-    is_untried: bool = False  # FAILED only: its call ended before its turn, which is no try
-    only_a_person_can_tell: bool = False  # UNKNOWN only: no look will ever show it
-    may_go_elsewhere: bool = False  # REFUSED only: by this channel, and another may take it
+    retry_after_seconds: float | None = None  # FAILED only: retry after this pause
+    is_untried: bool = False  # FAILED only: the call ended before its turn: not an attempt
+    only_a_person_can_tell: bool = False  # UNKNOWN only: no lookup can show the outcome
+    may_go_elsewhere: bool = False  # REFUSED only: another channel may accept it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,12 +209,12 @@ class Observed:
 
     `happened` says whether the order has taken effect, or is None if it cannot be known. `state` is
     stored as the prior state before the first act, and an undo needs it. `identity` is the
-    permanent part of it that identifies the target whatever its name; empty if there is none.
+    permanent part of `state` that identifies the target whatever its name; empty if there is none.
     """
 
     target: str
     exists: bool = True
-    is_readable: bool = True  # False: it could not be read; ask again
+    is_readable: bool = True  # False: the target could not be read; look it up again
     happened: bool | None = None
     state: JsonObject = field(default_factory=dict)
     identity: tuple[str, ...] = ()
@@ -229,11 +229,11 @@ class Observed:
 class DeliveryState(StrEnum):
     """State of a message after it was sent, as far as its provider reports it."""
 
-    TAKEN = "taken"  # on its way
-    DEFERRED = "deferred"  # the mailbox puts it off; the provider tries again
+    TAKEN = "taken"  # the provider accepted it
+    DEFERRED = "deferred"  # the mailbox deferred it; the provider tries again
     DELIVERED = "delivered"
-    BOUNCED = "bounced"  # the mailbox does not take it
-    DROPPED = "dropped"  # the provider did not try
+    BOUNCED = "bounced"  # the mailbox rejected it
+    DROPPED = "dropped"  # the provider did not send it
 
 
 @dataclass(frozen=True, kw_only=True)

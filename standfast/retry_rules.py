@@ -6,12 +6,12 @@
 Rules
 - A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. A
   call that ended before its turn is not counted.
-- A call that failed permanently, or that only this sender refused, goes to the failover sender as a
-  first try. A call with an unknown outcome never does.
-- An unknown outcome is never repeated blindly. It is observed once its call can no longer land.
-  What did not happen is planned again, at most `MOST_TRIES` times; what cannot be determined waits
-  for a person.
-- An observation that fails is repeated, each time after twice the time.
+- An effect that failed permanently, or that only this sender refused, goes to the failover sender
+  as its first attempt. An effect with an unknown outcome never does.
+- An unknown outcome is never repeated blindly. It is looked up once its call can no longer arrive.
+  An effect that did not happen is planned again, at most `MOST_TRIES` times; one whose outcome
+  cannot be determined waits for a person.
+- A failed lookup is repeated, each time after twice the time.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ COPY_STORE_SECONDS = 60.0  # the second copy of evidence
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 LONGEST_PAUSE_SECONDS = 86_400.0  # of any adapter
 OBSERVE_AGAIN = timedelta(seconds=2)
-SETTLE_FACTOR = 1.5  # of the time-out of a call, until it can no longer arrive
+SETTLE_FACTOR = 1.5  # times its time-out, a call can no longer arrive
 
 # While a runner works on an incident.
 LONGEST_WAIT = timedelta(minutes=3)  # beyond it, `serve` or the next command continues
@@ -47,12 +47,12 @@ class Verdict:
     tries: int
     not_before: datetime | None = None
     is_parked: bool = False  # UNKNOWN only: a person must report the outcome
-    is_handed_on: bool = False  # to the failover sender
-    reason: str | None = None  # instead of that of the result
+    is_handed_on: bool = False  # it goes to the failover sender
+    reason: str | None = None  # replaces the reason of the result
 
 
 def settles_at(limits: Limits, submitted_at: datetime) -> datetime:
-    """Return when an effect that is not observed did not happen."""
+    """Return when a call that was submitted then can no longer arrive."""
     return submitted_at + timedelta(seconds=limits.timeout_seconds * SETTLE_FACTOR)
 
 
@@ -78,7 +78,7 @@ def after_observation(
 ) -> Verdict:
     """Return what follows an observation of an unknown outcome.
 
-    `is_parked` says that a person answered: then the number of tries does not count.
+    `is_parked`: a person reported the outcome, so the number of tries does not count.
     """
     if not seen.is_readable:
         due = now + max(OBSERVE_AGAIN, now - submitted_at)

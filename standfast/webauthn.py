@@ -1,7 +1,7 @@
 """Passkeys (W3C Web Authentication): verification of browser answers.
 
-Owns the checks of an answer. Leaves whose a passkey is to `ledger`, and who is asked for one to
-`console`.
+This module checks an answer. `ledger` records the person of each passkey, and `console` decides who
+is asked for one.
 
 Rules
 - The challenge is the SHA-256 of the signed bytes (`challenge_for`).
@@ -185,6 +185,6 @@ def _refusing_faults() -> Iterator[None]:
         raise
     except Exception as error:
         raise ApprovalRefused(
-            "passkey: its answer does not fit what is asked. Try it again, and confirm with "
+            "passkey: its answer does not match the request. Try it again, and confirm with "
             "finger, face or PIN."
         ) from error

@@ -13,7 +13,7 @@ Rules
   few extreme nights, or the attack itself, move neither.
 - A backup that uploaded everything again (a lost cache, a new epoch) has no such shares: it is
   neither judged nor used for judgement, and its outcome says so.
-- Nothing is judged before five nights, below a tenth of the set, or for a handful of files.
+- No share is judged before five nights, below a tenth of the set, or for a handful of files.
 - A patient attacker who changes a little every night is not detected.
 """
 

@@ -1,7 +1,7 @@
 """Order of moments after a clock was wrong.
 
-A clock that was ahead for a day or a year leaves moments in the future. Code that takes the highest
-moment for the newest finds only those: no backup would be missed, and none too old.
+A clock that was ahead for a day or a year leaves moments in the future. Code that treated the
+highest moment as the newest would find only those, and report no backup as missed or too old.
 
 Rules
 - A moment more than an hour in the future comes from such a clock, and counts as the oldest.

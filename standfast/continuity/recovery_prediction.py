@@ -13,7 +13,7 @@ Rules
   restored at least half as many bytes as the largest one. A complete drill outweighs samples until
   it is too old to be among the given drills.
 - A service is usable after its sets and its dependencies. All sets of one wave are restored at the
-  same time. That they slow each other down is known from past drills of services only.
+  same time. Only past drills of services show how much they slow each other down.
 """
 
 from collections.abc import Mapping, Sequence

@@ -22,19 +22,18 @@ _FOLDS = timedelta(hours=4)  # twice the largest step back of any zone's clock
 def last_due(cron: str, time_zone: str, now: datetime) -> datetime:
     """Return the newest due time of the schedule up to `now`, in UTC.
 
-    Raise `ConfigurationError` for a schedule that never comes, such as February 30.
+    Raise `ConfigurationError` for a schedule that never runs, such as February 30.
     """
     now, zone = utc(now), ZoneInfo(time_zone)
     # cronsim returns whole minutes strictly before its start, but `now` itself may be due. If it
-    # starts
-    # within a repeated hour, it skips the first of the two; so it starts after both.
+    # starts within a repeated hour, it skips the first of the two; so it starts after both.
     start = (now + _FOLDS + _MINUTE).replace(second=0, microsecond=0)
     try:
         runs = CronSim(cron, start.astimezone(zone), reverse=True)
         return next(due for run in runs if (due := run.astimezone(UTC)) <= now)
     except (CronSimError, StopIteration):
         raise ConfigurationError(
-            f"schedule {cron!r}: it never comes. Write minute, hour, day, month, weekday."
+            f"schedule {cron!r}: it never runs. Write minute, hour, day, month, weekday."
         ) from None
 
 

@@ -74,7 +74,7 @@ def read_certificate(folder: Path, public_key: Ed25519PublicKey) -> Certificate 
     if not os.path.lexists(file):
         return None
     if file.is_symlink() or not file.is_file():
-        raise Damaged(f"{DISPOSAL_FILE} is no regular file")
+        raise Damaged(f"{DISPOSAL_FILE} is not a regular file")
     payload = signed_payload(file, public_key)
     try:
         body = json.loads(payload)

@@ -66,7 +66,7 @@ def read_host_clock(run: Run | None = None) -> HostClock:
         if _ITSELF.search(answer):
             why.append(f"{name} compares this host with itself")
         elif offset is None or _NOT_SYNCHRONISED.search(answer):
-            why.append(f"{name} knows of no synchronised clock")
+            why.append(f"{name} reports no synchronised clock")
         else:
             return HostClock(
                 offset_microseconds=offset,

@@ -5,8 +5,8 @@
 
 Rules
 - An encrypted item is `sf-item1`, a salt of 32 bytes, and segments of 1 MiB, the last of which may
-  be shorter or empty. Each segment is AES-256-GCM; its nonce is its number in 11 bytes, and 1 for
-  the last one, otherwise 0. So no segment can be moved, repeated or cut off.
+  be shorter or empty. Each segment is AES-256-GCM; its nonce is its number in 11 bytes and one byte
+  that is 1 for the last segment, otherwise 0. So no segment can be moved, repeated or cut off.
 - The key of an item is HKDF-SHA-256 of the data key and the salt.
 - The data key is in memory while the folder is collected or opened, and is stored only wrapped
   (`wrapped_key`). Without the wrapped key, nobody can read the items.

@@ -121,13 +121,13 @@ def stored_problem(folder: Path, item: Item) -> str:
 
 
 def _open_stored(folder: Path, item: Item) -> io.FileIO:
-    """Open the stored bytes of an item; Damaged if they cannot be its own."""
+    """Open the stored bytes of an item; Damaged if they were not sealed."""
     if ".." in item.location.split("/"):
         raise Damaged("its path leads out of the evidence")
     path = folder / FILES_FOLDER / item.location
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise Damaged("is no file any more")
+            raise Damaged("is not a file any more")
         stream = io.FileIO(os.open(path, _OPEN))
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged("is missing") from None

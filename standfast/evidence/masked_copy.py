@@ -24,7 +24,7 @@ from standfast.evidence.text_masking import Masked, mask_text
 from standfast.evidence.unpacked_pieces import NotUnpacked, TooLarge, Truncated, unpacked_pieces
 
 NOT_TEXT = "is not text, so its sensitive items cannot be found"
-TOO_LARGE = "unpacks to more than is unpacked here"
+TOO_LARGE = "unpacks to more than the limit"
 _PIECE = 1024 * 1024
 _FORMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NO_TEXT = re.compile(r"[\x01-\x07\x0e-\x1a\x1c-\x1f]")

@@ -139,13 +139,13 @@ def _differs(folder: Path, item: Item) -> str:
         place = folder / FILES_FOLDER / item.location
         mode = place.lstat().st_mode
         if item.kind is Kind.FOLDER:
-            return "" if stat.S_ISDIR(mode) else "is no folder any more"
+            return "" if stat.S_ISDIR(mode) else "is not a folder any more"
         is_same = stat.S_ISLNK(mode) and _printed_target(place) == item.link_target
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return "" if is_same else "is no longer the link it was"
+    return "" if is_same else "is not the link that was sealed"
 
 
 def _disposal_problems(folder: Path, public_key: Ed25519PublicKey) -> Iterator[str]:
@@ -159,7 +159,7 @@ def _disposal_problems(folder: Path, public_key: Ed25519PublicKey) -> Iterator[s
 def _key_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     if manifest.encryption is None:
         if os.path.lexists(folder / KEY_FILE):
-            yield f"{KEY_FILE}: is no part of the evidence, which is not encrypted"
+            yield f"{KEY_FILE}: is not part of the evidence, which is not encrypted"
         return
     try:
         wrapped = (folder / KEY_FILE).read_bytes()
@@ -185,7 +185,8 @@ def _beside(folder: Path) -> Iterator[str]:
     ours = {MANIFEST_FILE, SEAL_FILE, STAMP_FILE, CUSTODY_FILE, FILES_FOLDER}
     ours |= {KEY_FILE, DISPOSAL_FILE}
     for name in sorted({place.name for place in folder.iterdir()} - ours):
-        yield f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: is no part of the evidence"
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        yield f"{shown}: is not part of the evidence"
 
 
 def _printed_target(link: Path) -> str:

@@ -10,8 +10,8 @@ Rules
   to look, and not a proof.
 - A social-security number is written as 123-45-6789. Areas, groups and serials that are never
   issued do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
-- Only the end of the newest files is read, so that it takes a second: the programs that write today
-  show there. Links are not followed, and devices and pipes are not opened.
+- Only the end of the newest files is read, so that the search takes a second: it finds programs
+  that log such numbers today. Links are not followed, and devices and pipes are not opened.
 """
 
 import heapq
@@ -39,7 +39,7 @@ _SMALL = re.compile(rf"\d{{1,3}}(?:{_BETWEEN}\d{{1,3}}(?!\d)){{13,}}", re.ASCII)
 _SPLIT = re.compile(rf"({_BETWEEN})")
 _MOST_DIGITS = 19
 _FEWEST = 4  # digits of a group, if lengths differ: dates, times and addresses have fewer
-# A number within something longer; an escaped character before it does not count as that.
+# A number within a longer word or number; an escaped character before it is not part of one.
 _WITHIN = re.compile(r"[\w.-]\Z", re.ASCII)
 _IS_ESCAPED = re.compile(rf"(?:{'|'.join(_ESCAPED)}|\\[nrt])\Z")
 _GOES_ON = re.compile(r"[\w-]|\.\d", re.ASCII)
@@ -169,7 +169,7 @@ def _newest(paths: Sequence[Path], exclude: Sequence[str]) -> list[Path]:
 
 
 def _written_at(path: Path) -> int:
-    """Return the modification time in ns; 0 if it is no regular file."""
+    """Return the modification time in ns; 0 if it is not a regular file."""
     try:
         seen = path.lstat()
     except OSError:

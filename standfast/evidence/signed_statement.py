@@ -62,9 +62,9 @@ def signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
     try:
         envelope.verify([SSlibKey.from_crypto(public_key)], 1)
     except VerificationError as error:
-        raise Damaged(f"{file.name} is not signed by the key it is checked with") from error
+        raise Damaged(f"{file.name} is not signed by the expected key") from error
     if envelope.payload_type != PAYLOAD_TYPE:
-        raise Damaged(f"{file.name} carries something else than a statement")
+        raise Damaged(f"{file.name} does not contain a statement")
     return envelope.payload
 
 

@@ -86,7 +86,7 @@ def need_signed(key: str, signature: bytes, text: bytes, otherwise: str) -> None
 def opened(path: Path) -> Any:
     """Open a regular file without following a link or waiting for a pipe."""
     stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
-    need(stat.S_ISREG(os.fstat(stream.fileno()).st_mode), f"{path.name} is no file")
+    need(stat.S_ISREG(os.fstat(stream.fileno()).st_mode), f"{path.name} is not a regular file")
     return stream
 
 
@@ -117,13 +117,13 @@ def stamp_of(raw: bytes, message: bytes, roots: list[x509.Certificate]) -> tuple
     token_info, signed = response.tst_info, response.signed_data
     hash_algorithms = (token_info.message_imprint.hash_algorithm, *signed.digest_algorithms)
     is_strong = {it.dotted_string for it in hash_algorithms} <= STRONG
-    need(is_strong, "it goes by a hash that is weaker than SHA-256")
+    need(is_strong, "it uses a hash that is weaker than SHA-256")
     digest, (signer_info,) = bytes.fromhex(sha256(message)), signed.signer_infos
-    need(token_info.message_imprint.message == digest, "it is over something else than this seal")
+    need(token_info.message_imprint.message == digest, "it stamps other content than this seal")
     certificates = map(x509.load_der_x509_certificate, signed.certificates)
     identifier = (signer_info.issuer, signer_info.serial_number)
     signers = [it for it in certificates if (it.issuer, it.serial_number) == identifier]
-    need(len(signers) == 1, "it has not the one certificate of its authority that it names")
+    need(len(signers) == 1, "it does not contain the certificate that it names exactly once")
     (signer,) = signers
     uses = [it for it in signer.extensions if isinstance(it.value, x509.ExtendedKeyUsage)]
     is_for_stamps = [[it.critical, *it.value] for it in uses] == [[True, STAMPING]]
@@ -133,7 +133,9 @@ def stamp_of(raw: bytes, message: bytes, roots: list[x509.Certificate]) -> tuple
     try:
         VerifierBuilder(roots=roots).build().verify(response, digest)
     except VerificationError:
-        raise Differs("it is not signed by whom the roots vouch for, or was changed") from None
+        raise Differs(
+            "it is not signed by an authority below the given roots, or was changed"
+        ) from None
     return token_info.gen_time, signer.subject.rfc4514_string()
 
 
@@ -160,7 +162,7 @@ class Check:
         except (Differs, OSError) as error:
             found.append(str(error))
         except Exception as error:  # malformed bytes may raise any error
-            found.append(f"it cannot be read as what it should be ({type(error).__name__})")
+            found.append(f"its content cannot be parsed ({type(error).__name__})")
 
     def folder(self, folder: Path, name: str) -> Iterator[str]:
         """Verify a folder; `name` is its SOURCE/TOKEN, or empty if it came alone."""
@@ -201,7 +203,7 @@ class Check:
         entries = [it for it in self.statement["evidence"] if it["folder"] == frozen_as]
         self.unchecked += [] if entries else [f"{frozen_as}: the timeline was exported without it"]
         for entry in entries:
-            need(digest == entry["manifest"], "it is sealed, and is not what the timeline names")
+            need(digest == entry["manifest"], "it is sealed, but the timeline has another hash")
             is_there = [*chain, ""][: entry["custody"]][-1:] in ([], [entry["custody_hash"]])
             need(is_there, f"{CUSTODY} lacks lines that it had when the timeline was exported")
 
@@ -241,11 +243,11 @@ class Check:
         written = [envelope["payload"], signature["sig"]]
         encoded = [b64encode(b64decode(text)).decode() for text in written]
         need(encoded == written, f"{file} is not written as it was sealed")
-        need(envelope["payloadType"] == PAYLOAD_TYPE, f"{file} carries no statement")
+        need(envelope["payloadType"] == PAYLOAD_TYPE, f"{file} does not contain a statement")
         if self.seal_key:
             text = b"DSSEv1 28 %b %d %b" % (PAYLOAD_TYPE.encode(), len(payload), payload)
             name = sha256(KEY.replace(b"HEX", self.seal_key.encode()))
-            otherwise = f"{file} is not signed by the key it is checked with"
+            otherwise = f"{file} is not signed by the expected key"
             need(signature["keyid"] == name, otherwise)  # in-toto's tools search by key id
             need_signed(self.seal_key, b64decode(signature["sig"]), text, otherwise)
         body = json.loads(payload)
@@ -283,13 +285,13 @@ class Check:
         try:
             mode = path.lstat().st_mode
             if kind == "folder":
-                return "" if stat.S_ISDIR(mode) else "is no folder any more"
+                return "" if stat.S_ISDIR(mode) else "is not a folder any more"
             if kind == "link":
                 target = os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b""
                 is_same = target.decode("utf-8", "backslashreplace") == item["link_target"]
-                return "" if is_same else "is no longer the link it was"
+                return "" if is_same else "is not the link that was sealed"
             if not stat.S_ISREG(mode):
-                return "is no file any more"
+                return "is not a file any more"
             with opened(path) as stream:
                 stored = item.get("sealed_sha256", item["sha256"])
                 is_same = hashlib.file_digest(stream, "sha256").hexdigest() == stored
@@ -312,7 +314,7 @@ class Check:
             {WRAPPED} if is_encrypted else set()
         )
         for name in sorted({it.name for it in folder.iterdir()} - ours):
-            yield f"{name}: is no part of the evidence"
+            yield f"{name}: is not part of the evidence"
         for place, folders, names in os.walk(folder / FILES):
             links = [name for name in folders if (Path(place) / name).is_symlink()]
             paths = [f"{place}/{name}" for name in [*names, *links]]
@@ -340,18 +342,18 @@ class Check:
         """Verify the time stamp; without roots, only compare it with the chain."""
         line, seal = self.stamp_line, read(folder / SEAL)
         recorded = re.fullmatch(r"(\S{27}), SHA-256 ([0-9a-f]{64})", line["detail"] if line else "")
-        need(recorded or not line, f"{CUSTODY} says that it was stamped, and not when and how")
+        need(recorded or not line, f"{CUSTODY} records a time stamp without its time or hash")
         at = recorded[1] if recorded else "an unknown time"
-        need(os.path.lexists(folder / STAMP), f"it is gone: {CUSTODY} has it as of {at}")
+        need(os.path.lexists(folder / STAMP), f"it is missing: {CUSTODY} records it as of {at}")
         raw = read(folder / STAMP)
         need(not recorded or recorded[2] == sha256(raw), f"it is not the one that {CUSTODY} has")
         # A stamp of this seal contains its hash; this is visible without roots.
-        need(bytes.fromhex(sha256(seal)) in raw, "it is over something else than this seal")
+        need(bytes.fromhex(sha256(seal)) in raw, "it stamps other content than this seal")
         if not line:
-            self.unchecked.append(f"{frozen_as}: who fetched {STAMP} is not in {CUSTODY}")
+            self.unchecked.append(f"{frozen_as}: {CUSTODY} does not record who fetched {STAMP}")
         files = ["-in", str(folder / STAMP), "-data", str(folder / SEAL), "-CAfile", "ROOTS"]
         by_hand = shlex.join(["openssl", "ts", "-verify", *files])
-        why = "give --stamp-roots"
+        why = "add --stamp-roots"
         try:
             moment, who = stamp_of(raw, seal, self.roots) if self.roots else (None, "")
         except ImportError:
@@ -361,7 +363,7 @@ class Check:
             self.unchecked.append(f"{stamp}: {why}; or run `{by_hand}`")
             return
         written = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        need(not recorded or at == written, f"it says {written}, {CUSTODY} {at}")
+        need(not recorded or at == written, f"it says {written}, but {CUSTODY} says {at}")
         self.report.append(f"{frozen_as}: stamped {written} by {who}")
         offset, minute = manifest.get("clock", {}).get("offset_microseconds"), timedelta(minutes=1)
         off, ended = timedelta(microseconds=offset or 0), datetime.fromisoformat(manifest["ended"])
@@ -372,7 +374,7 @@ class Check:
         if moment > max(fetched, fetched - off) + minute:
             found = f"it is newer than when it was fetched, {fetched}"
         if found and offset is None:
-            clock = "by a clock of which nobody knows how far it was off"
+            clock = "by a clock with an unknown offset"
             self.unchecked.append(f"{frozen_as}: its time stamp: {found}, {clock}")
         elif found:
             yield found
@@ -437,13 +439,13 @@ class Check:
         need_signed(record["key"], bytes.fromhex(signature), context + canonical(body), otherwise)
 
     def head(self, head: Any, key: str, place: str) -> int:
-        need(head.keys() == HEAD and head["key"] == key, f"{place} is no head of this ledger")
+        need(head.keys() == HEAD and head["key"] == key, f"{place} is not a head of this ledger")
         need(self.hashes.get(head["sequence"]) == head["hash"], f"{place} is of another event")
         self.signature(head, b"standfast audit head v1\n", place)
         return int(head["sequence"])
 
     def witness(self, file: Path) -> None:
-        need(self.statement, "nothing to hold it against: there is no timeline that is whole")
+        need(self.statement, "it cannot be compared: no timeline verifies")
         lines = read(file).split(b"\n")[:-1]
         heads = [it for it in map(json.loads, lines) if it["sequence"] in self.hashes]
         for head in heads:
@@ -462,11 +464,13 @@ class Check:
             self.attempt(folder, self.folder, folder, name)
         for entry in self.statement["evidence"] if self.statement and not is_one else ():
             if entry["folder"] not in below:
-                self.problems[str(top / entry["folder"])] = ["it is gone: it was frozen and sealed"]
+                self.problems[str(top / entry["folder"])] = [
+                    "it is missing: it was frozen and sealed"
+                ]
         for given, why in (
-            (self.seal_key, "--seal-key: whether these seals are not somebody else's"),
-            (timeline, "--timeline: whether folders are gone, or lines at the end of a chain"),
-            (self.ledger_key, "--ledger-key: whether the timeline is not somebody else's"),
+            (self.seal_key, "--seal-key: whether this installation made these seals"),
+            (timeline, "--timeline: whether folders, or lines at the end of a chain, are missing"),
+            (self.ledger_key, "--ledger-key: whether this ledger wrote the timeline"),
             (witness, "--witness: whether the timeline agrees with a witness"),
         ):
             self.unchecked += [] if given else [f"without {why}"]
@@ -505,7 +509,7 @@ def main(arguments: list[str] | None = None) -> int:
     check = Check(given.seal_key, given.ledger_key, roots, identity)
     status = check.run(given.folder, given.timeline, given.witness)
     if not check.problems:
-        parser.error(f"{given.folder} holds no sealed folder")
+        parser.error(f"{given.folder} contains no sealed folder")
     if given.json:
         found = {"problems": check.problems, "unchecked": check.unchecked, "report": check.report}
         print(json.dumps({"is_whole": status != 6, **found, "exit_status": status}))

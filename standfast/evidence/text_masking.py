@@ -72,7 +72,7 @@ def _mask_wide(text: str, found: Masked) -> str:
 
 
 def _mask(text: str, found: Masked) -> str:
-    while cards := cards_in(text, is_alone=False):  # the last digits of one may begin another
+    while cards := cards_in(text, is_alone=False):  # cards may overlap
         text = _replaced(text, cards, _mask_card)
         found.cards += len(cards)
     numbers = social_security_in(text, is_alone=False)

@@ -8,7 +8,7 @@ Rules
   nonce, and uses SHA-256 or a stronger hash.
 - It is signed by the one certificate that it names. That certificate was valid at the time of the
   stamp, is for time stamping only (critical), and leads to a given root.
-- Revocation is not checked: that needs another service, and a time to check for.
+- Revocation is not checked: it would need another service, and a decision for which time.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ASK_SECONDS = 10.0
 LARGEST_BYTES = 64 * 1024  # a stamp with a long chain of certificates has 8 KiB
 _STRONG = frozenset(f"2.16.840.1.101.3.4.2.{number}" for number in (1, 2, 3))  # SHA-256, 384, 512
-OVER_ANOTHER = "is over something else: it stamps another hash"
+OVER_ANOTHER = "stamps other content: its hash differs"
 _UNREADABLE = "cannot be read as a time stamp"
 
 
@@ -83,9 +83,9 @@ class Authority:
     def stamp(self, message: bytes) -> tuple[bytes, Stamp]:
         """Request a time stamp for `message`; return the response and its content.
 
-        Only the hash of the message is sent. Raises Unavailable if the authority does not answer as
-        one, and Refused if it refuses or its answer does not verify. Nothing is stored, so the
-        request may be repeated.
+        Only the hash of the message is sent. Raises Unavailable without the answer of a time stamp
+        authority, and Refused if it refuses or its answer does not verify. Nothing is stored, so
+        the request may be repeated.
         """
         from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
@@ -151,7 +151,7 @@ def verify_stamp(
         raise
     except VerificationError:
         raise Damaged(
-            "is not signed by an authority that the given roots vouch for, or was changed"
+            "is not signed by an authority below the given roots, or was changed"
         ) from None
     except Exception:  # the library documents no errors for malformed certificates
         raise Damaged(_UNREADABLE) from None
@@ -168,7 +168,7 @@ def _read_response(raw: bytes) -> "TimeStampResponse":
     from rfc3161_client import PKIStatus, decode_timestamp_response
 
     if len(raw) > LARGEST_BYTES:
-        raise Damaged(f"{_UNREADABLE}: it is too long for one")
+        raise Damaged(f"{_UNREADABLE}: it is too long")
     try:
         response = decode_timestamp_response(raw)
         status = response.status
@@ -176,8 +176,8 @@ def _read_response(raw: bytes) -> "TimeStampResponse":
         if "InvalidSetOrdering" in str(error):
             # Some authorities do this, and some programs accept it; rfc3161-client does not.
             raise Damaged(
-                "is not in DER, as RFC 3161 has it: its certificates are not in their order; only "
-                "another authority helps"
+                "is not in DER, which RFC 3161 requires: its certificates are in another order. "
+                "Use another authority"
             ) from None
         raise Damaged(_UNREADABLE) from None
     require(status == PKIStatus.GRANTED, f"grants no time stamp: its status is {status}")
@@ -197,7 +197,7 @@ def _signing_certificate(response: "TimeStampResponse") -> x509.Certificate:
         for certificate in map(x509.load_der_x509_certificate, response.signed_data.certificates)
         if (certificate.issuer, certificate.serial_number) == (info.issuer, info.serial_number)
     ]
-    require(len(named) == 1, "has not the one certificate of its authority that it names")
+    require(len(named) == 1, "does not contain the certificate that it names exactly once")
     try:
         usage = named[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage)
         is_for_stamps = usage.critical and [*usage.value] == [ExtendedKeyUsageOID.TIME_STAMPING]

@@ -71,7 +71,7 @@ def read_stamp(folder: Path) -> bytes | None:
     except OSError as error:
         raise Damaged(f"cannot be read: {error.strerror}") from None
     try:
-        require(stat.S_ISREG(os.fstat(descriptor).st_mode), "is no file")
+        require(stat.S_ISREG(os.fstat(descriptor).st_mode), "is not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
             return stream.read(LARGEST_BYTES + 1)
     finally:
@@ -93,7 +93,10 @@ def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) ->
         raw = _stored_stamp(folder)
         if raw is None:
             if recorded := stamped_line(read_custody(folder)):
-                raise Damaged(f"{STAMP_FILE} is gone: custody has it as of {recorded.detail}")
+                raise Damaged(
+                    f"{STAMP_FILE} is missing: the chain of custody records it as of "
+                    f"{recorded.detail}"
+                )
             raw, stamp = authority.stamp(seal)
             draft = folder.with_name(f".{folder.name}.{STAMP_FILE}")
             write_atomically(draft, raw)
@@ -150,12 +153,13 @@ def inspect_timestamp(
         # A stamp of this seal contains its hash; this is visible without roots.
         require(hashlib.sha256(seal).digest() in raw, OVER_ANOTHER)
         if isinstance(roots, str):
-            why = f"{STAMP_FILE} is there, and was not verified: {roots}"
+            why = f"{STAMP_FILE} exists, but was not verified: {roots}"
             return TimestampStatus(summary="not verified", unchecked=(why,))
         stamp = verify_stamp(raw, seal, roots)
         if line is not None and timestamp(stamp.at) != _recorded_stamp(line)[0]:
             return _problem_status(
-                f"says {timestamp(stamp.at)}, the chain of custody {_recorded_stamp(line)[0]}"
+                f"says {timestamp(stamp.at)}, but the chain of custody says "
+                f"{_recorded_stamp(line)[0]}"
             )
     except Damaged as error:
         return _problem_status(str(error))
@@ -166,7 +170,7 @@ def inspect_timestamp(
     if line is None:
         unchecked = (
             *unchecked,
-            f"{STAMP_FILE} verifies, and is not in the chain of custody: who fetched it is unknown",
+            f"{STAMP_FILE} verifies, but is not in the chain of custody: who fetched it is unknown",
         )
     return TimestampStatus(summary=summary, problems=problems, unchecked=unchecked)
 
@@ -174,7 +178,7 @@ def inspect_timestamp(
 def _absent_status(line: Entry | None, *, is_wanted: bool) -> TimestampStatus:
     if line is not None:
         return _problem_status(
-            f"is gone: the chain of custody has it as of {_recorded_stamp(line)[0]}"
+            f"is missing: the chain of custody records it as of {_recorded_stamp(line)[0]}"
         )
     if is_wanted:
         return TimestampStatus(

@@ -151,12 +151,12 @@ class Walk:
                     writer.write(block)
             with storing():
                 digests = writer.finish()
-                # A hole at the end was only sought over.
+                # For a hole at the end, only the position was moved: set the size.
                 os.ftruncate(copy, os.lseek(copy, 0, os.SEEK_CUR))
                 os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
                 os.fsync(copy)
         except OSError:
-            # Half of a file that cannot be read to its end is not kept: the item says UNREAD.
+            # A part of a file that cannot be read to its end is not kept: the item is UNREAD.
             place.unlink()
             raise
         finally:
@@ -240,6 +240,6 @@ def storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # about this item: the copy's folder adds to its path
+        if error.errno == errno.ENAMETOOLONG:  # only this path is too long in the copy
             raise
         raise StorageError(error.strerror or type(error).__name__) from error

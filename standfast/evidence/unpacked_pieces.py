@@ -25,7 +25,7 @@ class Truncated(NotUnpacked):
 
 
 class TooLarge(NotUnpacked):
-    """The file unpacks to more than is unpacked here."""
+    """The file unpacks to more than the limit."""
 
 
 def unpacked_pieces(source: Readable, piece_bytes: int = PIECE) -> Iterator[bytes]:

@@ -36,7 +36,7 @@ class DecisionLine:
     text: tuple[str, ...]  # the question, the manual work, or the reason for the approval
     who: str  # the roles, or "anybody"
     obstacle: str  # why the reader may not decide; "" if they may
-    may_refuse: bool = False  # of an approval; possible also with an obstacle to approving
+    may_refuse: bool = False  # of an approval; true even if `obstacle` prevents approving
     facts: tuple[str, ...] = ()  # of DECIDE: facts to find out first
     options: tuple[str, ...] = ()  # of DECIDE
     digest: str = ""  # of APPROVE, as are all following fields up to `needed`

@@ -3,7 +3,8 @@
 Rules
 - Jinja2 escapes everything; the templates are ours, and no text of people is a template.
 - A missing name in a template is an error, not a gap in the page.
-- Of a long list the first entries are shown, with the number of the others; print equals screen.
+- Of a long list the first entries are shown, with the number of the others, in print as on the
+  screen.
 - Control characters are removed: some browsers, and every printer, interpret them.
 """
 

@@ -125,7 +125,7 @@ def time_chart(
 
 
 def _time(number: int, period: timedelta) -> datetime:
-    """Return the begin of a period, at most the last time that can be shown."""
+    """Return the start of a period, at most the last time that can be shown."""
     return _EPOCH + min(number * period, _LAST - _EPOCH)
 
 

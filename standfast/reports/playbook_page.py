@@ -2,7 +2,8 @@
 
 Rules
 - It explains what to do without the program: boxes to tick, lines to write on, people to call.
-- The same playbook gives the same page, without a date, so that printed ones can be compared.
+- The page has no date, and the same playbook results in the same page: printed pages can be
+  compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,6 +89,6 @@ def _calls(playbook: Playbook) -> Sequence[tuple[str, str]]:
 _EVERYBODY = (
     ("insurer", "emergency line, and the number of the policy"),
     ("police", "or the national centre for cyber security"),
-    ("carrier", "who can turn our numbers over; password for it: where?"),
+    ("carrier", "who can redirect our numbers; where is the password for it?"),
     ("business clients", "the person that each contract names"),
 )

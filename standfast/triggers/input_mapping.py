@@ -3,15 +3,15 @@
 It is a text with placeholders.
 
 `agents:{/data/user}` is the text `agents:` followed by the value at `/data/user`. A placeholder is
-a JSON Pointer (RFC 6901). A `*` in it means each item of a list, and gives one text for each item:
-`agents:{/alerts/*/labels/account}`.
+a JSON Pointer (RFC 6901). A `*` in it means each item of a list, and results in one text for each
+item: `agents:{/alerts/*/labels/account}`.
 
 Rules
 - Nothing is computed, and values are only text: a value with commas is one account with a strange
   name, never several.
 - Text before the first placeholder is the configuration's: a message cannot choose the directory if
   that text names it.
-- A missing value, or one that is not text, is reported by its location; values never are.
+- A missing value, or one that is not text, is reported by its location; no value is reported.
 - Of a list, items with a value are read; `lacking` counts the others.
 """
 
@@ -44,7 +44,7 @@ class Expression:
 
     @property
     def is_each(self) -> bool:
-        """True if it gives one text for each item of a list."""
+        """True if it results in one text for each item of a list."""
         return any(not isinstance(part, str) and EACH in part for part in self.parts)
 
     def read(self, payload: Mapping[str, object]) -> str | list[str]:

@@ -1,7 +1,8 @@
 """Signatures of webhook messages by Standard Webhooks, version 1.
 
-Owns the order and the limits of the checks. The signature itself is `standardwebhooks`'; its own
-`verify` is not used, because it reads the clock, takes headers of any length and one secret.
+This module defines the order and the limits of the checks. The signature itself is
+`standardwebhooks`'; its own `verify` is not used, because it reads the clock, takes headers of any
+length and one secret.
 
 Rules
 - Two secrets are valid at once, so that one can be replaced while messages signed with the other

@@ -91,14 +91,14 @@ def test_link_instead_of_a_copy_is_found(sealed: Path) -> None:
     copy_of(sealed, "link").unlink()
     copy.with_name("link").symlink_to("b.log")
     assert [problem.rpartition(": ")[2] for problem in verify_seal(sealed, PUBLIC)] == [
-        "is no file any more",
-        "is no longer the link it was",
+        "is not a file any more",
+        "is not the link that was sealed",
     ]
 
 
 def test_what_was_put_beside_the_evidence_is_named(sealed: Path) -> None:
     (sealed / "manifest.json.old").touch()
-    assert verify_seal(sealed, PUBLIC) == ["manifest.json.old: is no part of the evidence"]
+    assert verify_seal(sealed, PUBLIC) == ["manifest.json.old: is not part of the evidence"]
 
 
 def test_link_among_the_copies_is_named(sealed: Path) -> None:
@@ -112,7 +112,9 @@ def test_a_folder_swapped_for_a_link_is_found(sealed: Path) -> None:
     folder = copy_of(sealed, "a.log").parent
     folder.rename(sealed / "elsewhere")
     folder.symlink_to(sealed / "elsewhere")
-    assert any(problem.endswith("is no folder any more") for problem in verify_seal(sealed, PUBLIC))
+    assert any(
+        problem.endswith("is not a folder any more") for problem in verify_seal(sealed, PUBLIC)
+    )
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "seal.dsse.json"])
@@ -139,7 +141,7 @@ def test_missing_or_cut_seal_is_invalid(sealed: Path, file: str) -> None:
 
 def test_another_key_does_not_vouch(sealed: Path) -> None:
     assert verify_seal(sealed, OTHER.public_key()) == [
-        "seal.dsse.json is not signed by the key it is checked with"
+        "seal.dsse.json is not signed by the expected key"
     ]
     with pytest.raises(Damaged):
         read_sealed(sealed, OTHER.public_key())
@@ -166,7 +168,7 @@ def test_signature_over_another_type_is_no_seal(sealed: Path) -> None:
     (sealed / "seal.dsse.json").write_text(json.dumps(envelope))
     assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json is not written as it was sealed"]
     sign(sealed, payload, "application/json")
-    assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json carries something else than a statement"]
+    assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json does not contain a statement"]
     statement = json.loads(payload)
     for key in ("_type", "predicateType"):
         sign(sealed, canonical({**statement, key: "urn:another"}))

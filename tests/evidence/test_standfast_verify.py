@@ -174,7 +174,7 @@ def test_without_key_any_seal_is_accepted_and_noted(
     document = json.loads(capsys.readouterr().out)
     assert document["unchecked"][0].startswith("without --seal-key")
     assert standfast_verify.main([str(folder), "--seal-key", "ab" * 32]) == 6
-    assert "is not signed by the key it is checked with" in capsys.readouterr().out
+    assert "is not signed by the expected key" in capsys.readouterr().out
 
 
 def test_what_a_hostile_name_holds_is_not_printed(

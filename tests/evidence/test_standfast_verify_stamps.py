@@ -185,16 +185,16 @@ def _older_by_a_clock_known_to_be_ahead(case: Case) -> None:
     [
         (_whole, "", ""),
         (_without, "", "no time stamp authority has stamped it"),
-        (_without_its_line, "", "who fetched seal.tsr is not in custody.jsonl"),
-        (_gone, "it is gone: custody.jsonl has it as of 20", ""),
+        (_without_its_line, "", "custody.jsonl does not record who fetched seal.tsr"),
+        (_gone, "it is missing: custody.jsonl records it as of 20", ""),
         (_changed, "it is not the one that custody.jsonl has", ""),
-        (_of_another_seal, "it is over something else than this seal", ""),
-        (_of_another_root, "it is not signed by whom the roots vouch for", "who fetched"),
+        (_of_another_seal, "it stamps other content than this seal", ""),
+        (_of_another_root, "it is not signed by an authority below the given roots", "who fetched"),
         (_not_for_stamps, "it is signed by a certificate that is not for", "who fetched"),
         (_expired, "it is of a time at which its authority's", "who fetched"),
-        (_by_sha1, "it goes by a hash that is weaker", "who fetched"),
-        (_with_another_time_in_its_line, "custody.jsonl 2020-01-01T00:00:00.000000Z", ""),
-        (_with_a_line_that_says_nothing, "custody.jsonl says that it was stamped, and not", ""),
+        (_by_sha1, "it uses a hash that is weaker", "who fetched"),
+        (_with_another_time_in_its_line, "custody.jsonl says 2020-01-01T00:00:00.000000Z", ""),
+        (_with_a_line_that_says_nothing, "custody.jsonl records a time stamp without", ""),
         (_older, "it is older than what it stamps", ""),
         (_newer, "it is newer than when it was fetched", ""),
         (_older_by_an_unknown_clock, "", "it is older than what it stamps"),
@@ -249,7 +249,7 @@ def test_faults_are_found_without_roots_and_package(
     _of_another_seal(case)
     monkeypatch.setitem(sys.modules, "rfc3161_client", None)
     problems, _, _ = case.theirs(with_roots=False)
-    assert problems == ["it is over something else than this seal"]
+    assert problems == ["it stamps other content than this seal"]
 
 
 @pytest.mark.parametrize(

@@ -253,12 +253,12 @@ def _granted_without_a_stamp(server: servers.Authority, question: bytes) -> byte
     return bytes.fromhex("30053003020100")
 
 
-BY_NOBODY = "is not signed by an authority that the given roots vouch for, or was changed"
+BY_NOBODY = "is not signed by an authority below the given roots, or was changed"
 WRONG_USE = "is signed by a certificate that is not for time stamping alone (critical)"
 UNREADABLE = "cannot be read as a time stamp"
 NOT_DER = (
-    "is not in DER, as RFC 3161 has it: its certificates are not in their order; only another "
-    "authority helps"
+    "is not in DER, which RFC 3161 requires: its certificates are in another order. Use another "
+    "authority"
 )
 NOT_VALID = "is of a time at which its authority's certificate was not valid"
 
@@ -268,7 +268,7 @@ NOT_VALID = "is of a time at which its authority's certificate was not valid"
     [
         (_another_nonce, "answers another request: its nonce is not ours"),
         (_of_before, "answers another request: its nonce is not ours"),
-        (_another_hash, "is over something else: it stamps another hash"),
+        (_another_hash, "stamps other content: its hash differs"),
         (_expired, NOT_VALID),
         (_not_yet_valid, NOT_VALID),
         (_another_root, BY_NOBODY),
@@ -280,7 +280,7 @@ NOT_VALID = "is of a time at which its authority's certificate was not valid"
         (_signed_by_sha1, "uses a hash that is weaker than SHA-256"),
         (
             _with_a_twin_of_its_certificate,
-            "has not the one certificate of its authority that it names",
+            "does not contain the certificate that it names exactly once",
         ),
         (_changed_after_signing, BY_NOBODY),
         (
@@ -293,7 +293,7 @@ NOT_VALID = "is of a time at which its authority's certificate was not valid"
         (lambda *_: b"<html>garbage</html>", UNREADABLE),
         (lambda server, question: server.answer(question)[:-1], UNREADABLE),
         (lambda server, question: server.answer(question) + b"\0", UNREADABLE),
-        (lambda *_: b"\x30" * 10_000_000, f"{UNREADABLE}: it is too long for one"),
+        (lambda *_: b"\x30" * 10_000_000, f"{UNREADABLE}: it is too long"),
         (lambda *_: b"\x30" * 17 * 1024 * 1024, UNREADABLE),
     ],
 )
@@ -416,7 +416,7 @@ def test_crash_before_the_line_asks_nobody_again(
     seen = looked(folder, server)
     assert seen.problems == ()
     assert seen.unchecked == (
-        "seal.tsr verifies, and is not in the chain of custody: who fetched it is unknown",
+        "seal.tsr verifies, but is not in the chain of custody: who fetched it is unknown",
     )
     assert not time_stamp_file.is_stamped(folder)
     server.asked.clear()
@@ -471,7 +471,7 @@ def test_missing_stamp_is_named_by_its_line(
     said = read_custody(stamped)[-1].detail
     (stamped / STAMP_FILE).unlink()
     assert wrong(stamped, server) == (
-        f"seal.tsr is gone: the chain of custody has it as of {said[:27]}"
+        f"seal.tsr is missing: the chain of custody records it as of {said[:27]}"
     )
     with pytest.raises(Damaged, match=r"seal\.tsr is gone"):  # and no other takes its place
         store_timestamp(stamped, authority, "dana", now)
@@ -517,7 +517,7 @@ def test_wrong_seal_root_or_stamp_differ(
     file = folder / STAMP_FILE
     raw, _ = authority.stamp(b"another seal")
     file.write_bytes(raw)
-    assert wrong(folder, server) == "seal.tsr is over something else: it stamps another hash"
+    assert wrong(folder, server) == "seal.tsr stamps other content: its hash differs"
     with pytest.raises(Damaged, match="it stamps another hash"):
         store_timestamp(folder, authority, "dana", now)
     seal = (folder / SEAL_FILE).read_bytes()
@@ -527,7 +527,7 @@ def test_wrong_seal_root_or_stamp_differ(
     file.write_bytes(_another_root(server, server.asked[-1]))
     assert wrong(folder, server) == f"seal.tsr {BY_NOBODY}"
     file.write_bytes(b"nothing")
-    assert wrong(folder, server) == "seal.tsr is over something else: it stamps another hash"
+    assert wrong(folder, server) == "seal.tsr stamps other content: its hash differs"
     file.write_bytes(hashlib.sha256(seal).digest())
     assert wrong(folder, server) == f"seal.tsr {UNREADABLE}"
     file.unlink()
@@ -536,7 +536,7 @@ def test_wrong_seal_root_or_stamp_differ(
     file.unlink()
     file.mkdir()
     assert wrong(folder, server) in (
-        "seal.tsr is no file",
+        "seal.tsr is not a regular file",
         "seal.tsr cannot be read: Is a directory",
     )
 
@@ -552,8 +552,8 @@ def test_wrong_line_is_reported(
     detail = f"2020-01-01T00:00:00.000000Z, SHA-256 {stamp.sha256}"
     append_custody(folder, at=now(), who="dana", act=Act.STAMPED, detail=detail)
     assert wrong(folder, server) == (
-        f"seal.tsr says {stamp.at:%Y-%m-%dT%H:%M:%S}.000000Z, the chain of custody "
-        "2020-01-01T00:00:00.000000Z"
+        f"seal.tsr says {stamp.at:%Y-%m-%dT%H:%M:%S}.000000Z, but the chain of custody "
+        "says 2020-01-01T00:00:00.000000Z"
     )
     append_custody(kept, at=now(), who="dana", act=Act.STAMPED, detail="some time")
     assert wrong(kept, server) == (
@@ -566,14 +566,14 @@ def test_a_stamp_of_another_seal_shows_without_roots(tmp_path: Path, authority: 
     raw, _ = authority.stamp(b"another seal")
     (folder / STAMP_FILE).write_bytes(raw)
     seen = inspect_timestamp(folder, sealed(folder), "no roots here", is_wanted=True)
-    assert seen.problems == ("seal.tsr is over something else: it stamps another hash",)
+    assert seen.problems == ("seal.tsr stamps other content: its hash differs",)
 
 
 def test_stamp_without_roots_is_not_verified(stamped: Path) -> None:
     seen = inspect_timestamp(stamped, sealed(stamped), "no roots here", is_wanted=True)
     assert seen == TimestampStatus(
         summary="not verified",
-        unchecked=("seal.tsr is there, and was not verified: no roots here",),
+        unchecked=("seal.tsr exists, but was not verified: no roots here",),
     )
 
 

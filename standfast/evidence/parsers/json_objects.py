@@ -57,7 +57,7 @@ _RESULTS = ("result", "outcome", "status", "success", "status_code")
 _DEVICES = ("device", "device_id", "user_agent", "userAgent", "http_user_agent")
 _COMMON = (TIMES, _ACCOUNTS, _ADDRESSES, _ACTIONS, _OBJECTS, _RESULTS, _DEVICES)
 _KEYS = frozenset(chain(*_COMMON, *(keys for keys, _ in _PROVIDERS)))
-_NAMES = ("name", "email", "id", "login")  # of an object in place of an account
+_NAMES = ("name", "email", "id", "login")  # keys of an account that is an object
 
 
 def read_objects(raw: bytes) -> Iterator[Mapping[str, Any] | None]:
@@ -81,7 +81,7 @@ def parse_object(number: int, event: Mapping[str, Any]) -> Record | None:
         return found
     try:
         return found._replace(text=orjson.dumps(event).decode())
-    except orjson.JSONEncodeError:  # nested deeper than it writes, although it reads it
+    except orjson.JSONEncodeError:  # orjson reads deeper nesting than it writes
         return found._replace(is_cut=True)
 
 

@@ -21,7 +21,7 @@ _NUL = "\N{REPLACEMENT CHARACTER}"
 
 
 class Line(NamedTuple):
-    """The begin of one line."""
+    """The beginning of one line."""
 
     number: int  # from 1
     content: bytes  # with the line break, unless it is cut

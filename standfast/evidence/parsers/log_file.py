@@ -1,6 +1,6 @@
 """Records of one log file: its format, its compression, its limits.
 
-    for found in read_log(stream, collected_at):   # a Record, or the number of another line
+    for found in read_log(stream, collected_at):   # a Record, or the number of a line without one
 
 Rules
 - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.

@@ -26,7 +26,7 @@ MOST_KEYS = 1_000_000
 MOST_LINES = 20  # of a finding that are kept
 MOST_FINDINGS = 1_000
 MOST_EVENTS = 1_000_000  # in all windows
-_MOST_OF_KEY = 100_000  # of which one window has at most these
+_MOST_OF_KEY = 100_000  # in one window
 _PRUNED_EVERY = 60 * 10**6
 _HOUR = 3600 * 10**6
 _SHORTEST_KM = 100  # below it, the place of an address is a guess
@@ -108,7 +108,7 @@ class _Window:
         self.counts[line.value] = self.counts.get(line.value, 0) + 1
 
     def prune(self, at: int) -> int:
-        """Remove the events of more than an hour before; return their number."""
+        """Remove the events from more than an hour before; return their number."""
         events, counts, removed = self.events, self.counts, 0
         while events and events[0].at < at - _HOUR:
             old = events.popleft().value

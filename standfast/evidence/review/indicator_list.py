@@ -39,7 +39,7 @@ class IndicatorList:
 
     words: set[str] = field(default_factory=set)  # addresses, domains and hashes, in lower case
     networks: list[Network] = field(default_factory=list)
-    not_applied: list[str] = field(default_factory=list)  # patterns, and lines, that are no value
+    not_applied: list[str] = field(default_factory=list)  # patterns and lines that are not a value
 
     def __len__(self) -> int:
         return len(self.words) + len(self.networks)

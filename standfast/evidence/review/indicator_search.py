@@ -53,7 +53,7 @@ class Find:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
+class SearchedFile:
     """One file that was searched."""
 
     path: Path
@@ -103,7 +103,7 @@ def read_indicators(given: Sequence[str]) -> Indicators:
 def scan(folder: Path, wanted: Indicators, *, most_finds: int) -> Scan:
     """Search every file below a folder; stop after `most_finds` matches."""
     found = Scan()
-    for file in looked_through(folder, wanted, found):
+    for file in searched_files(folder, wanted, found):
         found.finds += [Find(indicator=indicator, path=file.shown) for indicator in file.indicators]
         if len(found.finds) >= most_finds:
             del found.finds[most_finds:]
@@ -111,7 +111,7 @@ def scan(folder: Path, wanted: Indicators, *, most_finds: int) -> Scan:
     return found
 
 
-def looked_through(folder: Path, wanted: Indicators, count: Scan) -> Iterator[Looked]:
+def searched_files(folder: Path, wanted: Indicators, count: Scan) -> Iterator[SearchedFile]:
     """Yield each readable file with its indicators; count all files."""
     for path, shown in _files(folder, count):
         count.files += 1
@@ -121,7 +121,7 @@ def looked_through(folder: Path, wanted: Indicators, count: Scan) -> Iterator[Lo
             count.unread += 1
             continue
         indicators = (*_by_path(shown, wanted), *in_content)
-        yield Looked(path=path, shown=shown, indicators=indicators, sha256=sha256)
+        yield SearchedFile(path=path, shown=shown, indicators=indicators, sha256=sha256)
 
 
 def _files(folder: Path, found: Scan) -> Iterator[tuple[Path, str]]:

@@ -33,10 +33,10 @@ from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.review.indicator_search import (
     SHORTEST_TEXT,
     Indicators,
-    Looked,
     Scan,
-    looked_through,
+    SearchedFile,
     read_indicators,
+    searched_files,
 )
 from standfast.evidence.text_masking import mask_text
 from standfast.records import JsonObject, timestamp
@@ -94,7 +94,7 @@ class Review:
 
 
 @dataclass(kw_only=True)
-class _Borne:
+class _FileMatches:
     """The matches in one file, and the hash of the content that was read."""
 
     entries: list[Entry] = field(default_factory=list)
@@ -143,23 +143,25 @@ def review(folders: Sequence[tuple[Path, Manifest]], wanted: Indicators) -> Revi
 def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Review) -> None:
     seen, altered = Scan(), found.altered
     sealed = {item.location: item for item in manifest.items}
-    for file in looked_through(files, wanted, seen):
+    for file in searched_files(files, wanted, seen):
         item = sealed.get(file.path.relative_to(files).as_posix())
         try:
             problem = _ADDED if item is None else _altered(item, file)
-            borne = _Borne(sha256=file.sha256)
+            matches = _FileMatches(sha256=file.sha256)
             if not problem:
-                borne = _borne(manifest.source, file, wanted, MOST_ENTRIES - len(found.entries))
-        except OSError:  # readable when `looked_through` opened it
+                matches = _matches_in(
+                    manifest.source, file, wanted, MOST_ENTRIES - len(found.entries)
+                )
+        except OSError:  # readable when `searched_files` opened it
             seen.unread += 1
             continue
-        if not problem and borne.sha256 != file.sha256:
-            problem = _CHANGED  # between the two reads
+        if not problem and matches.sha256 != file.sha256:
+            problem = _CHANGED  # it was changed between the two reads
         if problem:
             altered.append(f"{manifest.source}: {mask_text(file.shown)} {problem}")
         else:
-            found.entries += borne.entries
-            found.left_out += borne.left_out
+            found.entries += matches.entries
+            found.left_out += matches.left_out
     for item in manifest.items:
         if item.kind in (Kind.FILE, Kind.LINK) and not os.path.lexists(files / item.location):
             altered.append(f"{manifest.source}: {mask_text(item.path)} {_GONE}")
@@ -167,7 +169,7 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
     found.unread += seen.unread
 
 
-def _altered(item: Item, file: Looked) -> str:
+def _altered(item: Item, file: SearchedFile) -> str:
     """Return how the content that was read differs from the manifest, or ""."""
     status = file.path.lstat()
     if item.kind is Kind.LINK:
@@ -177,8 +179,8 @@ def _altered(item: Item, file: Looked) -> str:
     return _CHANGED if file.sha256 not in ("", item.sha256) else ""
 
 
-def _borne(source: str, file: Looked, wanted: Indicators, most: int) -> "_Borne":
-    found = _Borne(sha256=file.sha256)
+def _matches_in(source: str, file: SearchedFile, wanted: Indicators, most: int) -> "_FileMatches":
+    found = _FileMatches(sha256=file.sha256)
     in_lines: set[str] = set()
     if any(indicator.startswith("text:") for indicator in file.indicators):
         with file.path.open("rb") as stream:

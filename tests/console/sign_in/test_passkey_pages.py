@@ -124,7 +124,7 @@ def test_signed_refusal_is_no_approval(site: Site, lee: Browser, device: Device)
     incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert decide(lee, device, "approve", signs="refuse").status_code == 409
-    assert "does not fit what is asked" in lee.text
+    assert "does not match the request" in lee.text
     assert state(site, incident, "tell_customers") is StepState.ASKING
 
 
@@ -192,7 +192,7 @@ def test_passkey_of_other_site_or_unverified_is_refused(
     add(lee, Device(origin="https://standfast.example.com.evil.example"))
     assert "requested by another site" in lee.text
     add(lee, replace(Device(), flags=Device.flags & ~4))
-    assert "does not fit what is asked" in lee.text
+    assert "does not match the request" in lee.text
     assert "You have no passkey yet" in lee.text
 
 

@@ -8,7 +8,12 @@ import pytest
 
 from standfast.errors import UsageError
 from standfast.evidence.manifest import Item, Kind, Manifest, written_path
-from standfast.evidence.review.indicator_search import Looked, looked_through, read_indicators, scan
+from standfast.evidence.review.indicator_search import (
+    SearchedFile,
+    read_indicators,
+    scan,
+    searched_files,
+)
 from standfast.evidence.review.indicator_timeline import (
     LONGEST_LINE,
     MOST_ENTRIES,
@@ -224,12 +229,12 @@ def test_copy_changed_during_the_search_is_named(
     folder = frozen(tmp_path, log=b"agent01 signed in\n")
     evidence = sealed("phone", folder)
 
-    def change_after(*args: Any) -> Iterator[Looked]:
-        for file in looked_through(*args):
+    def change_after(*args: Any) -> Iterator[SearchedFile]:
+        for file in searched_files(*args):
             file.path.write_bytes(b"agent01 signed on\n")
             yield file
 
-    monkeypatch.setattr("standfast.evidence.review.indicator_timeline.looked_through", change_after)
+    monkeypatch.setattr("standfast.evidence.review.indicator_timeline.searched_files", change_after)
     found = review([evidence], read_indicators(["text:agent01"]))
     assert (found.altered, found.entries) == (["phone: log is not what was sealed"], [])
 
@@ -240,13 +245,13 @@ def test_copy_removed_during_the_search_is_unread(
     folder = frozen(tmp_path, log=b"agent01 signed in\n", other=b"agent01 signed in\n")
     evidence = sealed("phone", folder)
 
-    def remove_after(*args: Any) -> Iterator[Looked]:
-        for file in looked_through(*args):
+    def remove_after(*args: Any) -> Iterator[SearchedFile]:
+        for file in searched_files(*args):
             if file.shown == "log":
                 file.path.unlink()
             yield file
 
-    monkeypatch.setattr("standfast.evidence.review.indicator_timeline.looked_through", remove_after)
+    monkeypatch.setattr("standfast.evidence.review.indicator_timeline.searched_files", remove_after)
     found = review([evidence], read_indicators(["text:agent01"]))
     assert (found.unread, found.altered) == (1, ["phone: log is gone"])
     assert [entry.path for entry in found.entries] == ["other"]

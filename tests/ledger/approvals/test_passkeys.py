@@ -98,7 +98,7 @@ def test_what_a_passkey_signed_counts_for_nothing_else(ledger: Ledger) -> None:
     refusal = said_by(ledger, incident, device, REFUSE)
     elsewhere = said_by(ledger, asking(ledger, account="bob"), device)
     for said in (refusal, elsewhere, device.sign(CHALLENGE)):
-        with pytest.raises(ApprovalRefused, match="does not fit"):
+        with pytest.raises(ApprovalRefused, match="does not match"):
             decide(ledger, incident, said)
         assert ledger.timeline(incident)[-1].action == "approval.rejected"
     assert state(ledger, incident) is StepState.ASKING
@@ -250,7 +250,7 @@ def test_passkey_written_into_the_database_approves_nothing(
 def test_only_the_answer_to_this_challenge_counts() -> None:
     device, other = Device(), Device(credential=b"other")
 
-    def refused(said: str, why: str = "does not fit", challenge: bytes = CHALLENGE) -> None:
+    def refused(said: str, why: str = "does not match", challenge: bytes = CHALLENGE) -> None:
         with pytest.raises(ApprovalRefused, match=why):
             webauthn.check(said, public_key=device.public_text, challenge=challenge, origin=ORIGIN)
 
@@ -275,7 +275,7 @@ def test_only_the_answer_to_this_challenge_counts() -> None:
 def test_new_passkey_needs_its_own_challenge() -> None:
     device = Device()
 
-    def refused(said: str, why: str = "does not fit", challenge: bytes = CHALLENGE) -> None:
+    def refused(said: str, why: str = "does not match", challenge: bytes = CHALLENGE) -> None:
         with pytest.raises(ApprovalRefused, match=why):
             read_registration(said, challenge=challenge, origin=ORIGIN)
 

@@ -238,7 +238,7 @@ def test_evidence_of_another_incident_is_rejected(handed: Handed) -> None:
     shutil.copytree(other, folder.parent / other.name)
     assert handed.theirs() == 6
     assert "it is of another incident" in handed.named()
-    assert "it is gone: it was frozen and sealed" in handed.named()
+    assert "it is missing: it was frozen and sealed" in handed.named()
     (folder.parent / other.name).rename(folder)
     assert f"it was moved here: it was frozen as telephony/{other.name}" in handed.named()
 
