@@ -473,7 +473,7 @@ def test_missing_stamp_is_named_by_its_line(
     assert wrong(stamped, server) == (
         f"seal.tsr is missing: the chain of custody records it as of {said[:27]}"
     )
-    with pytest.raises(Damaged, match=r"seal\.tsr is gone"):  # and no other takes its place
+    with pytest.raises(Damaged, match=r"seal\.tsr is missing"):  # and no other takes its place
         store_timestamp(stamped, authority, "dana", now)
 
 

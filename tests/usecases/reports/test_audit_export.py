@@ -261,11 +261,11 @@ def _lines(handed: Handed) -> list[bytes]:
         ("from the middle", lambda lines: lines[:9] + lines[10:], "is missing: see line 10"),
         ("from the beginning", lambda lines: [lines[0], *lines[2:]], "is missing: see line 2"),
         ("the head", lambda lines: lines[:-1], "no signed head covers its end"),
-        ("the statement", lambda lines: lines[1:], "cannot be read as what it should be"),
-        ("all", lambda lines: [], "cannot be read as what it should be"),
+        ("the statement", lambda lines: lines[1:], "its content cannot be parsed"),
+        ("all", lambda lines: [], "its content cannot be parsed"),
         ("one twice", lambda lines: [*lines[:9], lines[8], *lines[9:]], "is missing: see line 10"),
         ("two swapped", lambda lines: [*lines[:8], lines[9], lines[8], *lines[10:]], "is missing"),
-        ("half a line", lambda lines: [*lines[:-1], lines[-1][:-1]], "cannot be read"),
+        ("half a line", lambda lines: [*lines[:-1], lines[-1][:-1]], "cannot be parsed"),
     ],
 )
 def test_a_timeline_that_is_cut_anywhere_is_found(
