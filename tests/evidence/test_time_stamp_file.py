@@ -518,7 +518,7 @@ def test_wrong_seal_root_or_stamp_differ(
     raw, _ = authority.stamp(b"another seal")
     file.write_bytes(raw)
     assert wrong(folder, server) == "seal.tsr stamps other content: its hash differs"
-    with pytest.raises(Damaged, match="it stamps another hash"):
+    with pytest.raises(Damaged, match="stamps other content"):
         store_timestamp(folder, authority, "dana", now)
     seal = (folder / SEAL_FILE).read_bytes()
     server.say = lambda question: (200, {}, _another_root(server, question))

@@ -161,7 +161,7 @@ def test_wrong_or_missing_stamp_is_damage(
     stamp.unlink()
     verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.DAMAGED
-    assert "seal.tsr is gone" in verified.evidence[0].problems[0]
+    assert "seal.tsr is missing" in verified.evidence[0].problems[0]
     assert stamp_frozen(installation, incident) == []  # a later one would hide it
     stamp.write_bytes(kept)
     assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
