@@ -30,7 +30,7 @@ NAMES = (
     "backup_vs_peers",
     "backup_across_a_network",
 )
-# Names for several of them; this one is over in ten minutes with `--rounds 3`.
+# Names for several of them; this group ends within ten minutes with `--rounds 3`.
 GROUPS = {
     "incident": ("first_lock", "served", "containment", "openldap", "paced", "effects"),
 }
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; choose from {listed}")
     if asked.rounds < _FEWEST_ROUNDS:
         parser.error(f"fewer than {_FEWEST_ROUNDS} rounds show no spread")
-    # Ended from outside, it still stops its servers and removes its folder.
+    # Even when it is ended by a signal, it stops its servers and removes its folder.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="sf-bench-") as name:
         folder = Path(name)
@@ -74,7 +74,7 @@ def _rows(name: str, setting: Setting) -> list[Row]:
     setting = replace(setting, folder=setting.room(name))
     try:
         measured: list[Row] = importlib.import_module(f"benchmarks.{name}").rows(setting)
-    except Exception as error:  # what one lacks must not keep the others from being measured
+    except Exception as error:  # a missing program must not prevent the other measurements
         why = f"FAILED: {type(error).__name__}: {error}"
         return [Row(benchmark=name, metric="-", subject="-", unit="-", note=why, is_failed=True)]
     return measured

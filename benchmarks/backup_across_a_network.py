@@ -222,7 +222,7 @@ def rows(setting: Setting) -> list[Row]:
 def _fresh(
     setting: Setting, corpus: corpora.Corpus, server: SeaweedFs, network: Network
 ) -> Callable[[str, int], Mapping[str, float]]:
-    """From an empty repository to the restore of the next day."""
+    """Measure from an empty repository to the restore of the next day."""
 
     def round_of(subject: str, number: int) -> Mapping[str, float]:
         folder = setting.folder / f"{corpus.name}-{number}-{subject}"

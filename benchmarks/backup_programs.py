@@ -89,7 +89,7 @@ class Standfast(Program):
         return target / self.source.name
 
     def _prepare(self) -> None:
-        # As pip leaves what it installs; what is compiled already stays.
+        # As pip does after an installation; modules that are compiled already stay.
         run([sys.executable, "-m", "compileall", "-q", *map(str, _OURS)])
         place = self.folder / "place"
         run([*STANDFAST, "init", str(place), "--source", str(self.source), "--yes"])

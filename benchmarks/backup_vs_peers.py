@@ -303,7 +303,7 @@ def _cool(folder: Path) -> None:
 
 
 def _empty_caches() -> None:
-    """Have the system forget every file, folder and name that is not in use."""
+    """Empty the caches of files, folders and names that are not in use."""
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
@@ -314,11 +314,11 @@ def _have_memory(program: Program) -> None:
     The memory is written, because a host may only promise it.
     """
     content = sum(path.stat().st_size for path in program.source.rglob("*") if path.is_file())
-    # Through the page cache, because that is where it is taken from; it never comes to the disk.
+    # Through the page cache, because the host takes page cache back; nothing reaches the disk.
     page = bytes(_BUFFER_BYTES)
     used = program.folder / "memory"
     with used.open("wb", buffering=0) as file:
-        for _ in range((2 * content + _MEMORY_BYTES) // len(page)):  # it is read and written
+        for _ in range((2 * content + _MEMORY_BYTES) // len(page)):  # once to read, once to write
             file.write(page)
     used.unlink()
 

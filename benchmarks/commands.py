@@ -11,7 +11,7 @@ _HELP, _STATUS = "`standfast --help`", "`standfast status`"
 _ROUNDS = 15  # each is over in a moment, and the spread is what people notice
 
 
-# What the installed script does, which a checkout may not have.
+# The code of the installed script, which a checkout may not have.
 STANDFAST = (sys.executable, "-c", "import sys; from standfast.cli import main; sys.exit(main())")
 
 

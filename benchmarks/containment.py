@@ -3,8 +3,9 @@
 The whole incident is measured next to bare requests.
 
 A bare client sends two requests an account, PATCH and GET. Standfast sends five: it finds the
-account by its name, keeps the state before, finds it again before it acts (a name may have changed
-hands), changes it and reads it back; and it commits the intent before and the receipt after.
+account by its name, keeps the state before, finds it again before it acts (a name may belong to
+another account now), changes it and reads it back; and it commits the intent before and the receipt
+after.
 
 `python -m benchmarks.containment` prints this and the other measurements of an incident: the first
 lock, a provider's limit, OpenLDAP, and the cost of an effect in the ledger.

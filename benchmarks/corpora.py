@@ -6,8 +6,8 @@ They are the same in every run.
   day there is a folder of new calls, and the oldest folder is gone.
 - `scans`: letters as a scanner writes them, one folder a day. They have the sizes for which a
   restore needs the most memory.
-- `files`: small files of four kinds, as a help desk keeps them: mails, tickets, pages and notes.
-  Of the next day's, one in a hundred is edited, one in a hundred is new, one in two hundred gone.
+- `files`: small files of four kinds, as a help desk keeps them: mails, tickets, pages and notes. On
+  the next day, one in a hundred is edited, one in a hundred is new, and one in two hundred is gone.
 - `office`: a file share of an office. Sizes are log-normal (median 4 KB), 6 % of the files
   are exact copies of files in other folders and 6 % are edited copies. The next day, one file in a
   hundred is edited, in any folder, and one folder in a hundred has another name.

@@ -26,7 +26,7 @@ class Agents:
     names: tuple[str, ...]
 
     def client(self) -> httpx.Client:
-        """Give a client as one would write it for this alone."""
+        """Return a client as one would write it for this purpose only."""
         return httpx.Client(
             base_url=self.server.url,
             headers={
@@ -38,7 +38,7 @@ class Agents:
         )
 
     def read(self) -> list[dict[str, Any]]:
-        """Give every one of these accounts as the directory shows it now."""
+        """Return each of these accounts as the directory shows it now."""
         found: list[dict[str, Any]] = []
         with self.client() as client:
             while True:
@@ -73,13 +73,13 @@ def running_directory() -> Iterator[ScimServer]:
 
 
 def new_tenant(server: ScimServer) -> ScimServer:
-    """Give an empty tenant of its own."""
+    """Return a new, empty tenant."""
     url = server.url.replace("/first/", f"/t{uuid.uuid4().hex}/")
     return ScimServer(url=url, token=server.token)
 
 
 def new_agents(server: ScimServer, count: int) -> Agents:
-    """Fill a tenant of its own with active accounts."""
+    """Create a tenant with active accounts."""
     return more_agents(new_tenant(server), count, "agent")
 
 

@@ -148,7 +148,7 @@ def _on_postgresql(
 def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
     """Run our cases and bare ones on a server that commits to disk.
 
-    The tests' own server does without.
+    The server of the tests does not sync its commits.
     """
     try:
         import psycopg
@@ -251,7 +251,7 @@ def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
 
 
 class _Pausing(Outside):
-    """An outside in which every call takes the same time and succeeds."""
+    """An adapter with calls that take the same time and succeed."""
 
     mode = Mode.LIVE
 

@@ -36,7 +36,7 @@ class Network:
     port: int = 0
     requests: Counter[str] = field(default_factory=Counter)  # by kind: "GET", "GET list"
     connections: int = 0
-    spans: list[tuple[float, float]] = field(default_factory=list)  # asked, and first answered
+    spans: list[tuple[float, float]] = field(default_factory=list)  # times of request and answer
 
     @property
     def url(self) -> str:

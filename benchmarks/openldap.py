@@ -161,7 +161,7 @@ def rows(setting: Setting) -> list[Row]:
 
 def _round_by_round(ours: Row, other: Row) -> Row:
     """Return the incident's rate relative to another's, per round."""
-    pairs = zip(ours.values, other.values, strict=False)  # one that failed has none
+    pairs = zip(ours.values, other.values, strict=False)  # a round that failed has no rate
     return Row(
         benchmark=ours.benchmark,
         metric="the incident's rate of this one's, round by round",

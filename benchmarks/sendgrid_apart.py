@@ -41,7 +41,7 @@ class Seen:
     requests: int
     turned_away: int
     cpu_seconds: float
-    intents: int  # of the first request, those that the ledger had as begun
+    intents: int  # messages of the first request that the ledger had as begun
     first: int  # messages in the first request
 
 
@@ -72,7 +72,7 @@ def running_apart(ledger: Path) -> Iterator[SendGridApart]:
         expect(near.poll(_SECONDS), "the imitation of SendGrid starts")
         yield SendGridApart(near.recv(), near)
     finally:
-        near.close()  # which ends the other side
+        near.close()  # the closed input ends the other process
         process.join(_SECONDS)
         process.terminate()
 

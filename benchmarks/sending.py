@@ -2,9 +2,9 @@
 
 Its argument is `FOLDER`.
 
-The folder has a place (`places.furnish`) whose incident `tell` is to be carried out. What was
-measured is written into it as `figures.json`: the seconds until everybody stands in the ledger, the
-seconds from then until each has a receipt, and the processor's time of both.
+The folder has an installation (`places.furnish`) whose incident `tell` is to be carried out. The
+results are written into it as `figures.json`: the seconds until every recipient is in the ledger,
+the seconds from then until each has a receipt, and the processor time of both.
 """
 
 import json

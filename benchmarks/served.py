@@ -3,9 +3,9 @@
 A warm `standfast serve` runs.
 
 With Prefect up the incident is a flow in that process; with Prefect down the same process does the
-work without it. Both serve side by side, each its own place, and both have locked before the first
-round. The directory's own `lastModified` is what counts, as in `first_lock`. How soon a message is
-answered is measured beside it, and the answer to the first message after the start apart.
+work without it. Both serve at the same time, each its own installation, and both have locked before
+the first round. The directory's own `lastModified` counts, as in `first_lock`. The time until a
+message is answered is measured as well; the first message after the start has its own row.
 """
 
 import json
@@ -33,7 +33,7 @@ _ANSWER = "a signed message answered"
 _FIRST_ANSWER = "the first message after the start answered"
 _COUNT = 25
 _NOWHERE = "http://127.0.0.1:9/api"
-_STARTS_WITHIN_SECONDS = 180.0  # Prefect's first start makes its database
+_STARTS_WITHIN_SECONDS = 180.0  # Prefect's first start creates its database
 
 _MORE = """
 [limits]
@@ -55,7 +55,7 @@ per_minute = 6000
 
 @dataclass(frozen=True, kw_only=True)
 class _Served:
-    """One place, and the process that serves it."""
+    """One installation, and the process that serves it."""
 
     config_file: Path
     tenant: ScimServer
@@ -78,7 +78,7 @@ class _Served:
 
         body = json.dumps({"accounts": list(agents.names), "rule": "impossible travel"})
         with httpx.Client(trust_env=False, timeout=30) as client:
-            client.get(f"{self.url}/health")  # so that the connection stands, as a SIEM keeps it
+            client.get(f"{self.url}/health")  # keeps the connection open, as a SIEM does
             headers = signed(body, f"msg_{agents.names[0]}")
             watch = Stopwatch()
             answer = client.post(f"{self.url}/triggers/siem", content=body, headers=headers)
@@ -117,7 +117,7 @@ def rows(setting: Setting) -> list[Row]:
             "signed webhook, Prefect up": timed(up, up.by_webhook, "webhook"),
             "signed webhook, Prefect down": timed(down, down.by_webhook, "webhook"),
         }
-        # Messages before commands, so that the first of them meets a `serve` that did nothing yet.
+        # Messages before commands: the first message must reach a `serve` that did nothing yet.
         warmed = {subject: run(-1) for subject, run in reversed(ways.items())}
         first = [
             Row(

@@ -32,7 +32,7 @@ class Sink:
 @contextmanager
 def running_sink() -> Iterator[Sink]:
     """Start it on a free port; it ends with the block."""
-    # Apart from us: in one process, server and client would share one interpreter lock.
+    # In its own process: server and client would otherwise share one interpreter lock.
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
     port = free_port()
@@ -43,7 +43,7 @@ def running_sink() -> Iterator[Sink]:
         expect(near.poll(_SECONDS) and near.recv() == "ready", "the mail server starts")
         yield Sink(port, near)
     finally:
-        near.close()  # which ends the other side
+        near.close()  # the closed input ends the other process
         process.join(_SECONDS)
         process.terminate()
 

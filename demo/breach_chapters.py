@@ -48,7 +48,7 @@ class Breach:
 
 
 def plan(night: Night) -> None:
-    """Show what the playbook would change, and that showing changes nothing."""
+    """Show what the playbook would change, and that planning changes nothing."""
     teller = night.teller
     accounts, before = night.centre.taken_over, night.mail()
     night.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))

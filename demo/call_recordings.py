@@ -2,8 +2,8 @@
 
 Rules
 - 16 bit, 8 kHz, mono, as telephone systems write it; the same seed gives the same bytes.
-- Each recording has its own noise in its nine low bits, as a real line has: no compression and no
-  deduplication can find one in another, so that the measure of its backup is honest.
+- Each recording has its own noise in its nine low bits, as a real line has: neither compression nor
+  deduplication finds one recording in another, so the measured backup is realistic.
 - A recording is assembled from "syllables", as integers of millions of bits: lanes of 16 bits are
   added without affecting each other, since none can overflow.
 """

@@ -1,8 +1,8 @@
 """Part of the drill's chapter: a PostgreSQL dump is loaded.
 
 Rules
-- Server and backup are in a separate installation, which is deleted after the chapter: the one that
-  stays must not name a source that no longer exists.
+- Server and backup are in a separate installation, which is deleted after the chapter: the
+  remaining installation must not name a source that no longer exists.
 - Without the server programs, the chapter says so and drills nothing.
 """
 
@@ -113,7 +113,7 @@ def _set_up(folder: Path, socket_folder: Path, programs: PostgresqlPrograms) -> 
         now=datetime.now(UTC),
     )
     for private in (folder, place):
-        private.chmod(0o711)  # the user nobody, as which servers of root run, enters it
+        private.chmod(0o711)  # servers started by root run as nobody, who must enter it
     (place / "drills").mkdir(mode=0o711, exist_ok=True)
     config_file = place / "standfast.toml"
     settings = _SETTINGS.format(

@@ -5,8 +5,8 @@
 Rules
 - `/userinfo` stands for an application: it accepts the token of a session only while its account is
   active. The sessions are in a file, one a line, and a test session is in another one.
-- It is the publicly available server; only its storage is ours, so that after a restart it still
-  knows which accounts are locked.
+- The server is the published scim2-server; only its storage is ours, so that after a restart it
+  still knows which accounts are locked.
 - The bearer token comes from a file: every user of the machine can see arguments.
 """
 

@@ -40,7 +40,7 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_over.set()  # abandons a start that is no longer wanted
+        self._is_over.set()  # ends a start that is not needed any more
         self._pool.shutdown()
         if self._server.exception() is None:
             flow_calls.hand_over()

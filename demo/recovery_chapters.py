@@ -32,7 +32,7 @@ def first_night(night: Night) -> None:
 
 
 def second_night(night: Night) -> None:
-    """Let a day pass, and store only its changes."""
+    """Simulate a day of work, and store only its changes."""
     teller = night.teller
     with teller.chapter("The second night: only what changed"):
         with teller.working("a day of work"):

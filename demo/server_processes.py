@@ -1,8 +1,8 @@
 """Server processes of the contact centre: accounts and mail.
 
-They outlive the tour, so that every command can be tried. `servers.json` in the folder of the
-installation names the processes, `stop` ends them, `start` restarts them on the same ports. Prefect
-ends with the tour, but is also noted there for `stop`, because the tour may be killed.
+They continue after the tour, so that every command can be tried. `servers.json` in the folder of
+the installation names the processes, `stop` ends them, `start` restarts them on the same ports.
+Prefect ends with the tour, but is also noted there for `stop`, because the tour may be killed.
 
 Rules
 - A process is ended only if it is the one that was started: number and start time must both match,
@@ -130,7 +130,7 @@ def start_again(place: Path) -> list[Running]:
 
 
 def stop(place: Path) -> int:
-    """End the servers of a place; return how many ran. Nothing else is ended."""
+    """End the servers of an installation only; return how many ran."""
     running = [server for server in _known(place) if server.is_alive]
     for server in running:
         with suppress(ProcessLookupError):
@@ -207,7 +207,8 @@ def _known(place: Path) -> list[Running]:
 
 
 def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Running:
-    # Spawned without Popen: nobody here waits for its end, and Popen would warn about that.
+    # Spawned without Popen: this process does not wait for its end, and Popen would warn about
+    # that.
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", *arguments],

@@ -93,7 +93,7 @@ def _run_chapters(night: Night) -> str:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that no process remains."""
+    """End the block on SIGTERM as on Ctrl-C, so that no process remains."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set a signal handler
         return

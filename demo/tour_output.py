@@ -1,7 +1,7 @@
 """Output of the tour: chapters, commands, results and progress.
 
 Rules
-- Lines are short; a number stands where a number says more than a word.
+- Lines are short, and state numbers where possible.
 - On a terminal, long work shows its progress and its duration; elsewhere each piece is one line.
 - With `--json` none of these lines is on standard output.
 - A stream that accepts no more output ends the tour, whose purpose is to be watched.

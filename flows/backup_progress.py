@@ -44,7 +44,7 @@ class ProgressShown:
         self._latest = progress
 
     def end(self, *, is_whole: bool) -> None:
-        """Show the last report; wait a moment at most."""
+        """Show the last report; wait for a limited time."""
         self._is_whole = is_whole
         self._ended.set()
         self._thread.join(_LAST_WORD_SECONDS)

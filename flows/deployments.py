@@ -6,8 +6,8 @@ Rules
 - A night that was missed while nothing ran is caught up once at the start. The ledger decides
   which: Prefect knows only the runs that it scheduled.
 - The vault is verified without a key each day, if this host can read it.
-- With the Prefect of a site, the runs go through a work pool (`site.py`). What any host may take
-  has no path of a configuration: the worker that takes it passes its own.
+- With the Prefect of a site, the runs go through a work pool (`site.py`). A run that any host may
+  take has no path of a configuration: the worker that takes it passes its own.
 - Unattended drills are scheduled only with `drills.identity`, and the keeper only with
   `backup.keeping.schedule`: the keeper runs on another machine.
 """
@@ -55,7 +55,7 @@ from standfast.usecases.drills.surprise_drill import LOOK_MINUTES
 WATCH_SCHEDULE = "*/10 * * * *"
 
 _PARENT_SECONDS = 1.0
-_SHARED = "site"  # in place of the host in the name of what any host may take
+_SHARED = "site"  # the host in names of runs that any host may take
 _ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
@@ -67,7 +67,7 @@ class _Deployments:
 
     path: str
     config: Config
-    is_shared_drill: bool  # any drill machine of the site takes a drill
+    is_shared_drill: bool  # any drill machine of the site may take a drill
 
     def all(self, role: Role) -> Iterator[RunnerDeployment]:
         zone, host = self.config.organisation.time_zone, self.config.backup.writer

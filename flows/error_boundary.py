@@ -1,6 +1,6 @@
 """Boundary of flows: only safe texts cross it.
 
-Prefect may store in clear whatever crosses.
+Prefect may store in clear every text that crosses.
 
 Rules
 - The text of our own errors contains nothing secret or personal, so it may cross. Of any other

@@ -1,8 +1,8 @@
 """Flow of one night: a backup of one set.
 
-Only a store that does not answer is retried, with growing pauses. A start while another backup of
-the set is in progress ends with that state, not as a failure. With the Prefect of a site, a crashed
-night starts again (`site.py`), `MOST_STARTS` times in all.
+The run is retried only if the store does not answer, with growing pauses. A start while another
+backup of the set is in progress ends with that state, not as a failure. With the Prefect of a site,
+a crashed night starts again (`site.py`), `MOST_STARTS` times in all.
 """
 
 from prefect import flow, task

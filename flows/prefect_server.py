@@ -13,7 +13,7 @@ Rules
   new one uses the address of the old one, which running flows and people know, unless another
   program has it.
 - Loopback is shared: an answer counts only if a process of this user listens.
-- It is ended by its process group, in the end with SIGKILL, since it may survive polite signals.
+- It is ended by its process group, finally with SIGKILL, since it may ignore other signals.
 - Data of runs that ended 90 days ago is deleted from its database, which would grow by a gigabyte a
   year; the ledger keeps the results.
 """

@@ -7,7 +7,7 @@ Rules
   runs no incident, and waits for no flow.
 - If Prefect does not start, a missed night is run without it: a broken scheduler must not stop
   backups silently. A night that a running Prefect did not run is also caught up, once: while
-    its clock is ahead, Prefect counts nights as done that have not run.
+  its clock is ahead, Prefect counts nights as done that have not run.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 

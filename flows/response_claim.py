@@ -65,7 +65,7 @@ def called(engagement: Engagement) -> Iterator[None]:
 def engaged(incident: str) -> Iterator[None]:
     """Begin the work of an incident's flow; `Unavailable` if it was abandoned.
 
-    In a process that called no flow itself, there is nothing to claim.
+    A process that called no flow itself claims nothing.
     """
     engagement = _call.get()
     if engagement is None:

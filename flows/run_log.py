@@ -1,6 +1,6 @@
 """Log lines of `serve` about ended runs of this host, of any process.
 
-A nightly run writes to the log of Prefect's runner, which nobody reads.
+A nightly run itself writes to the log of Prefect's runner only, which nobody reads.
 """
 
 import logging

@@ -7,7 +7,8 @@ Rules
 - Resuming an incident needs only the ledger: it works while Prefect starts or is down. Prefect is
   started next to the loop, never in it.
 - With a quiet ledger, a tick reads one row and writes nothing: the sequence of the newest audit
-  event shows what was processed. Events that only time brings are checked every ten seconds.
+  event shows what was processed. Events that only the passing of time causes are checked every ten
+  seconds.
 - An incident that this process opened is begun at once, without waiting for the tick.
 - An incident runs with the current configuration file: a directory that was added since this
   process began is used. Everything else needs a restart.
@@ -48,7 +49,7 @@ from standfast.usecases.incidents.lifecycle import advance
 from standfast.usecases.setup.installation_opening import open_installation
 
 TICK_SECONDS = 0.2
-LOOK_SECONDS = 10.0  # for events that only time brings: an ended wait, a dead runner
+LOOK_SECONDS = 10.0  # for events caused by time: an ended wait, a dead runner
 WATCH_SECONDS = 300.0  # for dead runs, missed nights, a signed head
 BEAT_SECONDS = SERVE_LEASE.total_seconds() * 0.4
 _MOST_ALARMS = 1000
@@ -314,7 +315,7 @@ class Serving:
             log.warning("%s: unexpected %s", incident, type(error).__name__)
         finally:
             response.has_ended(time.monotonic(), is_held_up=self._is_left(incident))
-            self._again.set()  # an event may have come while this ended
+            self._again.set()  # an event may have occurred while this ended
 
     def _advance(self, incident: str, way: str) -> None:
         with self._installation_now() as installation:

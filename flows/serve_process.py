@@ -53,8 +53,8 @@ def _only_one_here(installation: Installation, role_name: str | None) -> Iterato
     """Hold the lock of the only `serve` of a machine; the kernel releases it.
 
     Two would each start a Prefect server in one home, and back up everything twice. With the
-    Prefect of a site, each role has its process. Files of root would keep the user of the
-    installation out of that home.
+    Prefect of a site, each role has its process. Root is refused if another user owns the
+    installation: files of root would keep that user out of that home.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:

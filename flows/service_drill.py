@@ -16,7 +16,7 @@ from standfast.usecases.drills.service_drill import drill_services
     validate_parameters=False,
 )
 def service_drill(config: str, service: str) -> State[None]:
-    """Drill a service with all on which it depends."""
+    """Drill a service with all services that it depends on."""
     return as_flow(drill(config, service, return_state=True))
 
 

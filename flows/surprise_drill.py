@@ -17,7 +17,7 @@ def surprise_drill(config: str) -> State[None]:
 
 @task(name="drill-by-surprise", persist_result=False)
 def drill(config: str) -> State[None]:
-    """Look and drill; return the state that Prefect shows."""
+    """Drill if it is due; return the state that Prefect shows."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = drill_by_surprise(installation, "prefect")
