@@ -1,4 +1,4 @@
-"""Alarms: their recipients, their end, and their form in `status`.
+"""Alarms: their recipients, their end, and their display in `status`.
 
-The domain that measures a fault also detects it.
+The package that measures a value also detects the fault.
 """

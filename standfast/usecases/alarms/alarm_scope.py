@@ -6,8 +6,8 @@ from enum import StrEnum
 class Scope(StrEnum):
     """The hosts that observe the same fault and share one notification."""
 
-    HOST = "host"  # one backup host, whose backups it is about
-    VAULT = "vault"  # all hosts with that vault
+    HOST = "host"  # one backup host, for an alarm about its backups
+    VAULT = "vault"  # all hosts with the same vault
     LEDGER = "ledger"  # all hosts
 
 

@@ -12,12 +12,12 @@ from standfast.ledger.status_overview import LedgerOverview
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 
-# Nothing ends an anomaly, so it disappears after a week.
+# No event ends an alarm about an anomaly, so `status` shows it for a week only.
 JUMP_SHOWN = timedelta(days=7)
-# A host that was removed does not end its alarms.
+# A host that was removed ends none of its alarms, so they are shown for a limited time.
 _OTHERS_SHOWN = timedelta(days=31)
 
-_ALARMS = {  # by kind: the sentence for people, and the command that examines it
+_ALARMS = {  # by kind: the sentence for people, and the command that examines the fault
     "freshness": (
         "{set}: the newest complete recovery point is too old",
         "standfast backup run {set}",
@@ -53,7 +53,7 @@ class AlarmStatus:
     kind: str  # a key of _ALARMS
     set_name: str  # "" for the vault; INCIDENT.DUTY for a legal clock
     since: datetime
-    is_notified: bool  # the notification reached somebody
+    is_notified: bool  # a notification reached somebody
     host: str = ""  # another host: run the command there; "" for this host
 
     @property
@@ -103,7 +103,8 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
         if shown_for is not None and now - max(raised) > shown_for:
             continue
         if kind == "deadline":
-            # The incident shows the clock itself; here only a reminder that reached nobody counts.
+            # The incident shows the clock itself. Here only a reminder that reached nobody is an
+            # alarm.
             raised = [max(raised)]
             if times.get("failed") not in raised:
                 continue

@@ -4,11 +4,11 @@ Rules
 - A notification is recorded in the ledger as a run of kind `alarm` before the first message is
   sent. Any number of watchdogs on any number of hosts may check at once; one of them notifies.
 - An alarm is about this host's sets, about its vault, or about a fact that all hosts of the ledger
-  share. An alarm of another host with the same name is another alarm, with an end of its own.
+  share. An alarm of another host with the same name is a separate alarm with its own end.
 - An alarm that reached nobody is sent again after an hour; meanwhile `status` shows it.
-- A backup that changed far more than usual is notified once and never ended: a normal backup after
-  it proves nothing, since encrypted files stay encrypted.
-- The ledger stores counts; no address, and no text of a server.
+- The alarm about a backup that changed far more than usual is sent once and never ends: the next
+  backup is normal even if ransomware encrypted the files.
+- The ledger stores counts. It stores no address and no text of a server.
 """
 
 from collections.abc import Collection, Sequence
@@ -41,7 +41,7 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """The state of one fault; earlier notifications decide about a new one."""
+    """The state of one fault; `notify` compares it with earlier notifications."""
 
     subject: str  # such as "freshness.SET", "jump.SET", "vault", "locks" or "drill.SET"
     shown: str  # the name of the set or the vault, for people
@@ -147,8 +147,8 @@ def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
 def end_removed(installation: Installation, kind: str, kept: Collection[str], way: str) -> None:
     """Record the end of the alarms of a kind with a removed subject.
 
-    `kept` are the other subjects. Nobody is notified, since nothing was repaired. Only alarms of
-    this host end: another host may still have the subject in its configuration.
+    `kept` are the subjects that still exist. Nobody is notified, since nothing was repaired. Only
+    alarms of this host end: another host may still have the subject in its configuration.
     """
     rows = installation.ledger.runs.all(_KIND, states=(RAISED, OVER, FAILED))
     own = newest_first(runs_of_host(installation.config, rows), installation.clock())

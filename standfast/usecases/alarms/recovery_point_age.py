@@ -1,10 +1,10 @@
 """Age of a set's newest complete recovery point, and whether it is late.
 
 Rules
-- The age counts from the moment to which the newest complete point is consistent, not from its
+- The age counts from the moment whose data the newest complete point contains, not from its
   creation. A point without a file does not count: an unmounted disk makes such points.
 - The limit is `max_age_hours` of the set; else the shortest RPO of the services that need it; else
-  two intervals of its schedule, which may pause at night and on Sundays.
+  two intervals of its schedule. A pause of the schedule, as at night, is part of an interval.
 - A set belongs to this host: backups of another host's set with the same name do not count.
 - A set without any attempt is not too old; a missed run is reported elsewhere.
 - A point with a time in the future does not count.
@@ -26,7 +26,7 @@ class Freshness:
     """The age of one set's newest complete point."""
 
     set_name: str
-    complete_at: datetime | None  # the moment to which it is consistent
+    complete_at: datetime | None  # the moment whose data it contains
     age: timedelta | None  # without a complete point, the time since the first attempt
     limit: timedelta
 

@@ -5,12 +5,13 @@
 Rules
 - Only steps are allowed that can be undone and that lock somebody out or preserve something: a
   later refusal cannot take back a sent notice or an unlocked account.
-- Everybody who may know of the incident is notified before it takes effect, including the targets.
-  If the process dies in between, the notification is a false alarm and nothing has begun. At least
-  one message to somebody who counts as another human must be accepted: otherwise nobody could
-  refuse it, and it is not allowed.
+- Everybody who may know of the incident, including the targets, is notified before the approval
+  takes effect. If the process dies in between, the notification is a false alarm and nothing has
+  begun. The mail server must accept at least one message to another human: otherwise nobody could
+  refuse the step, and the approval is not allowed.
 - In an exercise nobody is notified.
-- Another person signs for or against it afterwards; the incident cannot be closed before.
+- Another person signs for or against the approval afterwards. Until then the incident cannot be
+  closed.
 """
 
 from contextlib import closing
@@ -41,7 +42,7 @@ class Broken:
     """The result of a break-glass approval."""
 
     asked: Question
-    message: str  # for the person who did it: the start of the step, and who was notified
+    message: str  # for the person that approved: the start of the step, and who was notified
 
 
 def break_glass(
@@ -83,7 +84,7 @@ def break_glass(
         because=because,
     )
     if after.opens_at is None:
-        return Broken(asked=after, message="That was the last approval that it needed.")
+        return Broken(asked=after, message="The step now has all approvals that it needs.")
     at = minute(after.opens_at, installation.config.organisation.time_zone)
     return Broken(
         asked=after, message=f"{notification}It begins at {at}, unless somebody refuses it."
@@ -119,7 +120,7 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
 
 
 def _is_containment(installation: Installation, state: State, asked: Question) -> bool:
-    """Return whether the step only contains, and all of it can be undone."""
+    """Return whether the step is only containment, and all of it can be undone."""
     step = next(
         (candidate for candidate in state.playbook.steps if candidate.name == asked.step), None
     )

@@ -3,7 +3,8 @@
 Rules
 - The person needs a role of the step, as for every decision about it
   (`step_decisions.decision_actor`).
-- An effect that is still looked up automatically may be settled only as happened.
+- While an effect is still looked up automatically, it may yet happen. Until the lookups end, a
+  person may settle it only as happened.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ class Settled:
     """The result of settling effects."""
 
     count: int  # effects
-    left: int  # effects of the step that may still happen
+    left: int  # number of effects of the step that may still happen
 
 
 def settle(
@@ -44,7 +45,7 @@ def settle(
     happened: bool,
     by: str | None = None,
 ) -> None:
-    """Record whether an unknown effect happened, as a person knows it."""
+    """Record a person's statement whether an unknown effect happened."""
     rows = unknown_outcomes_with_prefix(installation.ledger.effects, incident_id, token)
     if len(rows) != 1:
         raise UsageError(

@@ -1,8 +1,8 @@
 """Roles and parts that are missing here and that an exercise replaces.
 
 Rules
-- A role that nobody here has is played by the person that runs the exercise. An approval is not
-  replaced: the exercise shows that nobody can give it.
+- If nobody in this installation has a role, the person that runs the exercise plays it. An approval
+  is not replaced: the exercise shows that nobody can give it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _NEEDED = {
 
 
 def is_role_played(installation: Installation, mode: Mode, roles: Sequence[str]) -> bool:
-    """Return whether an exercise plays these roles, which nobody has."""
+    """Return whether nobody has these roles and an exercise plays them."""
     return mode is Mode.EXERCISE and bool(roles) and not installation.ledger.people.all(roles)
 
 

@@ -1,11 +1,10 @@
 """Requests of an open incident to one person, for a page.
 
 Rules
-- The order is that of the next step: questions, then approvals, then manual steps, each in the
-  order of the playbook.
+- The order is questions, then approvals, then manual steps, each in the order of the playbook.
 - A request is shown to everybody who may see the incident. A person who may not decide, or has
   decided already, sees the reason.
-- Targets are named only on request, and that access is an event of the person.
+- Targets are named only on request, and the audit chain records the person's access.
 """
 
 from collections.abc import Iterator
@@ -40,13 +39,13 @@ def pending_requests(
     state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
         return ()
-    if state.is_halted:  # only undos continue
+    if state.is_halted:  # an incident that was halted continues undos only
         state = replace(state, steps={}, extra=tuple(view for view in state.extra if view.is_undo))
     return tuple(_asked(installation, state, person))
 
 
 def is_report(installation: Installation, incident_id: str, step: str) -> bool:
-    """Return whether the step is manual work, not a question that decides."""
+    """Return whether the step is manual work, not a question."""
     steps = installation.ledger.incidents.state(incident_id).playbook.steps
     return any(candidate.name == step and candidate.kind is StepKind.MANUAL for candidate in steps)
 
@@ -79,7 +78,7 @@ def _asked(installation: Installation, state: State, person: str) -> Iterator[De
             try:
                 yield _approval(installation, state, step, view, person)
             except UsageError:
-                continue  # somebody has decided since the state was read
+                continue  # somebody decided after the state was read
 
 
 def _question(installation: Installation, step: Step, person: str) -> DecisionLine:

@@ -4,13 +4,13 @@
 `incidents/effect_undo.py` undoes them.
 
 Rules
-- An approver signs in here: the passphrase derives the key, and the key signs the digest of the
+- An approver signs in here: the key is derived from the passphrase, and it signs the digest of the
   plan.
 - A signature covers what was shown: if the plan has changed since, nothing is signed.
 - A decision changes the ledger only; a runner executes the consequences.
 - If a step names roles, only a signed-in person with one of them decides about it; a rejected
   attempt is in the timeline. If it names none, or if an exercise plays a role that nobody has, the
-  user of this command may, and the timeline records that user.
+  user of this command may decide, and the timeline records that user.
 - `by` is the name of a person that signed in (`authenticated_person`).
 """
 
@@ -55,8 +55,8 @@ class SignableDecision:
     step: str
     title: str
     digest: str
-    planned: int  # targets to be reached
-    left_out: int  # named targets that would not be reached, each with a reason
+    planned: int  # number of targets that the step reaches
+    left_out: int  # number of named targets that it would not reach, each with a reason
     tells: str  # name of the notice and of its audience; "" for other steps
     is_irreversible: bool
 
@@ -69,10 +69,11 @@ def signing_key(installation: Installation, name: str, passphrase: str) -> Ed255
 
 def authenticated_person(installation: Installation, name: str, passphrase: str) -> str:
     """Return the name of a person that signs in; ApprovalRefused otherwise."""
-    # Derive the key first: the time that it takes must not reveal who was removed.
+    # Derive the key first: the response time must not reveal who was removed.
     signing_key(installation, name, passphrase)
     if objection := installation.ledger.people.objection(name, (), installation.clock()):
-        raise ApprovalRefused(objection)  # removed, or a key that somebody wrote into the database
+        # The person was removed, or somebody wrote the key into the database.
+        raise ApprovalRefused(objection)
     return name
 
 
@@ -90,8 +91,8 @@ def decide(
     """Sign an approval or a refusal of a step; None is the only waiting step.
 
     Sign with the passphrase, or by `passkey`: the assertion of one of the person's passkeys for
-    exactly this request. `as_shown` is the digest that the person was shown, or a prefix of it.
-    Raise ApprovalRefused if the plan has changed since, UsageError for a prefix that is too short.
+    exactly this request. `as_shown` is the digest that the person saw, or a prefix of it. Raise
+    ApprovalRefused if the plan has changed since, UsageError for a prefix that is too short.
     """
     decision = APPROVE if approves else REFUSE
     signed = signed_decision(
@@ -192,8 +193,9 @@ def answer(
 ) -> tuple[StepView, ...]:
     """Answer a question or report on manual work; with `again`, correct it.
 
-    Return the steps that began because of a corrected answer and are not undone. Raise
-    ApprovalRefused if the step names roles and the person has none of them, or nobody signed in.
+    Return the steps that began because of the answer that is now corrected, and are not undone.
+    Raise ApprovalRefused if the step names roles and the person has none of them, or nobody signed
+    in.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
@@ -222,7 +224,7 @@ def answer(
 def _individual_notices(
     installation: Installation, state: State, steps: Sequence[str]
 ) -> Iterator[StepView]:
-    """Return the unfinished individual notices that replace these messages."""
+    """Return the unfinished individual notices that replace a notice's messages."""
     effects = installation.ledger.effects
     names = {
         row.step

@@ -33,7 +33,7 @@ class RetryResult:
 
     count: int  # effects, and steps without an effect
     left: tuple[str, ...]  # steps that only other people may retry
-    corrected: tuple[str, ...]  # steps whose corrected notices are not sent again
+    corrected: tuple[str, ...]  # steps whose notices were corrected and are not sent again
     not_begun: tuple[Left, ...] = ()  # steps that did not fail and are still to run
     is_stopped: bool = False
 
@@ -43,8 +43,8 @@ def retry(
 ) -> RetryResult:
     """Plan failed effects again, and steps that were refused or had no effect.
 
-    Without a name, retry all steps that `by` may decide about; the result names the others. Raise
-    Refused for a notice that was corrected since; without a name, skip it and name it.
+    Without a step's name, retry all steps that `by` may decide about; the result names the others.
+    Raise Refused for a notice that was corrected since; without a name, skip it and name it.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
@@ -57,8 +57,8 @@ def retry(
             if step not in (None, name):
                 continue
             try:
-                # A step that waits for approval can only have failed pages: everybody may send them
-                # again.
+                # In a step that waits for approval, only messages that ask for the approval can
+                # have failed, and everybody may send them again.
                 is_asking = view.state is StepState.ASKING
                 actor = (
                     (by or installation.actor)
@@ -107,7 +107,7 @@ def _replaced_messages(installation: Installation, incident_id: str) -> list[str
 
 
 def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
-    """Yield each step with work to retry, or with pages that may have failed."""
+    """Yield each step with work to retry, or with requests that may have failed."""
     for view in (*state.steps.values(), *state.extra):
         is_over = view.state in (StepState.FAILED, StepState.REFUSED)
         if is_over or view.counts.failed or view.state is StepState.ASKING:

@@ -3,8 +3,8 @@
 Rules
 - Everything that could not be read is counted and named. It makes the outcome partial, never done.
 - The ledger stores counts, times and the name of the point; file names stay in the outcome.
-- A ledger that is lost, damaged or unavailable stops no backup. The outcome says so and is partial
-  at best, because alarms are raised from the ledger alone.
+- A ledger that is lost, damaged or unavailable stops no backup. The outcome reports it and is
+  partial at best, because alarms are raised from the ledger alone.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ WAIT_FOR_ANOTHER_SET = timedelta(hours=12)
 # A store that is unavailable for longer than an hour needs a person.
 NIGHTLY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 15, 30))
 _POLL_SECONDS = 0.5
-_LAST_BACKUPS = 100  # that are searched for another machine; `standfast check` searches all
+_LAST_BACKUPS = 100  # runs that are searched for another machine; `standfast check` searches all
 
 
 def run_backup(
@@ -66,10 +66,10 @@ def run_backup(
 ) -> BackupOutcome:
     """Back up one set; `way` names the caller: prefect, serve or direct.
 
-    While the store does not answer, retry after each of `pauses`; uploaded data stays. Data in
-    packs that the ledger records as damaged, or that `distrust` names, is uploaded again. Safe to
-    repeat after any error. Raise `UsageError` for an unknown set, `UnderWay` while another backup
-    of this set runs, `Unavailable` when the store does not answer.
+    While the store does not answer, retry after each of `pauses`; data that was uploaded is kept.
+    Data in packs that the ledger records as damaged, or that `distrust` names, is uploaded again.
+    Safe to repeat after any error. Raise `UsageError` for an unknown set, `UnderWay` while another
+    backup of this set runs, `Unavailable` when the store does not answer.
     """
     settings = set_of(installation, set_name)
     with (
@@ -144,7 +144,8 @@ def run_backup(
         else:
             outcome = dataclasses.replace(
                 outcome,
-                # The ledger grows with an incident, whose operators need no alarm about that.
+                # The ledger grows during an incident, whose operators need no alarm about that
+                # growth.
                 jumps=()
                 if set_name == INSTALLATION_SET
                 else _jumps(
@@ -163,7 +164,7 @@ def run_backup(
         # Imported here: it loads the ledger's models, and most backups raise no alarm.
         from standfast.usecases.alarms.notification import anomaly_alarm, damage_alarm, notify
 
-        # The point exists already: a failed notification is repeated by the watchdog.
+        # The point exists already: the watchdog repeats a failed notification.
         with suppress(StandfastError):
             if outcome.jumps:
                 notify(installation, anomaly_alarm(set_name, outcome.run, outcome.jumps), way)
@@ -253,10 +254,10 @@ def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupRe
 def set_age(
     installation: Installation, set_name: str, *, grace: timedelta = timedelta(0)
 ) -> BackupAge:
-    """Return a set's due time, its newest good run, and if a run was missed.
+    """Return a set's due time, its newest good run, and whether a run was missed.
 
-    A run in progress counts as not missed. A failed run does not count, nor does a run of a clock
-    that was ahead. A run may begin up to `grace` after it is due.
+    A run in progress counts as not missed. A failed run does not count, nor does a run whose time
+    is in the future. A run may begin up to `grace` after it is due.
     """
     now = installation.clock()
     settings = set_of(installation, set_name)

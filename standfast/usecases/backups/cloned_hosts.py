@@ -2,7 +2,7 @@
 
 A copied configuration or virtual machine writes to the vault under the same name and key. No data
 is lost, because the vault accepts each sequence number once. But each machine finds points that it
-did not make and uploads everything again; and in a shared ledger, a backup of one machine hides a
+did not make and uploads everything again. In a shared ledger, a backup of one machine hides a
 missed backup of the other.
 
 Rules
@@ -10,7 +10,8 @@ Rules
   machine of each run; a vault alone shows only a point that this machine did not make.
 - A clone is certain if the other machine backed up after this one did. If this machine never backed
   up, it may have replaced the other, or have a new name; a program cannot know that.
-- It ends when that machine backs up under another name, or a week after its last backup.
+- A clone is no longer reported when that machine backs up under another name, or a week after its
+  last backup.
 """
 
 from collections.abc import Iterable
@@ -69,7 +70,8 @@ def find_cloned_host(
 ) -> ClonedHost | None:
     """Return the most recent other machine of the last week, or None."""
     own: list[datetime] = []
-    newest: dict[str, tuple[datetime, bool]] = {}  # by machine: last start, same host and vault
+    # By machine: the start of its last backup, and whether host and vault are the local ones.
+    newest: dict[str, tuple[datetime, bool]] = {}
     for run in backups:
         origin, began = Origin.of(run.summary), run.started_at
         if not origin.machine or is_to_come(began, now) or now - began > LATELY:
@@ -93,9 +95,9 @@ def find_cloned_host(
 def forked_at(backups: Iterable[RunRecord], local: Origin, now: datetime) -> datetime | None:
     """Return the time of the vault's newest point of this host made elsewhere.
 
-    Such a point shows that another machine with another ledger uses this name, or, once, that this
-    machine was rolled back. Where the ledger knows the other machine, return None:
-    `find_cloned_host` reports it and its end.
+    Such a point shows that another machine with another ledger uses this name, or that this machine
+    was rolled back once. Return None if the ledger knows the other machine: `find_cloned_host`
+    reports it.
     """
     found: datetime | None = None
     for run in backups:

@@ -1,4 +1,4 @@
-"""Configured sources as readers for `backup`, and the backups' own files.
+"""Readers of the configured sources, and the files of backups themselves.
 
 Services are in `service_sources.py`, because a backup of files alone takes less time than the
 import of their clients.

@@ -1,7 +1,7 @@
 """Cause of a failed restore: a damaged vault or a disk error.
 
-The action of a person depends on the cause. The same holds for a doubtful `latest`: a damaged
-point may follow it, or a clock may have been ahead.
+A person must know the cause in order to choose an action. A doubtful `latest` also has two possible
+causes: a damaged point may follow it, or a clock may have been ahead.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def is_damage_behind(problems: Sequence[Problem]) -> bool:
 
 
 def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
-    """Return name and problem of each damaged point; list the points first."""
+    """Return name and problem of each damaged point, after listing the points."""
     return tuple(
         (f"{writer}/{sequence:010d}", problem)
         for (writer, sequence), problem in sorted(repository.damaged.items())

@@ -1,11 +1,11 @@
-"""Damaged packs; the next backup uploads their content again.
+"""Damaged packs, whose content the next backup uploads again.
 
 Verifications, drills and restores find them; `backup/archiver/unusable_packs.py` uploads again.
 
 Rules
-- A pack that was damaged once is never used again, even if it was restored from a copy. That costs
-  an upload.
-- A wrong name costs an upload as well, and nothing else: no pack is removed, no point is refused.
+- A pack that was damaged once is never used again, even if it was restored from a copy. Its content
+  is uploaded again.
+- A wrong pack name causes an unnecessary upload only: no pack is removed, no point is refused.
 - The ledger stores at most 1,000 names for each run; a report has them all. A backup is partial
   while the newest verification found more packs than the ledger names.
 """
@@ -72,7 +72,7 @@ def read_report(report: Path | None) -> frozenset[PackId]:
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"report {report}: no damaged packs in it. Use the output of `standfast backup verify "
-            "--read --json` printed."
+            "--read --json`."
         ) from error
 
 

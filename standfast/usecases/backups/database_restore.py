@@ -3,15 +3,15 @@
 Servers are in `backup/targets/`, addresses in `service_sources.py`.
 
 Rules
-- The server is that of a configured source, by name, or one whose address is in a secret.
+- The server is named by a configured source or by a secret that contains its address.
 - Each dump goes into the database of its origin, unless the address names a database: then exactly
   one dump is allowed.
 - A database that fails does not stop the others.
 - The programs of the server cannot read the custodian's identity: an intruder may have written the
   dumps that they process.
-- Roles and users are restored only on request, because old passwords return with them. They are
-  those of the servers of the chosen dumps. They are restored first, because dumps refer to them;
-  statements that were refused are repeated after the dumps.
+- Roles and users of the servers of the chosen dumps are restored only on request, because their old
+  passwords become valid again. They are restored first, because dumps refer to them; statements
+  that the server refused are repeated after the dumps.
 """
 
 import tempfile
@@ -79,7 +79,7 @@ class DatabaseRestoreOutcome:
 
     run: str
     point: RecoveryPoint
-    into: str  # the name of the source, or the reference of the address
+    into: str  # the name of the source, or the reference of the secret address
     kind: str
     dumps: tuple[DumpRestoreOutcome, ...]
     lacking: IncompletePoint  # the parts that the point lacks or holds only partly
@@ -92,7 +92,7 @@ class DatabaseRestoreOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The status that all dumps share, else PARTIAL; DAMAGED for the vault.
+        """The status that all dumps share, else PARTIAL; DAMAGED if the vault is.
 
         A part that the point itself lacks counts as a dump that was not restored.
         """
@@ -195,7 +195,7 @@ def restore_into(
 
 
 def find_address(installation: Installation, into: str, set_name: str) -> Address:
-    """Return a server by the name of its source, or by its address's secret.
+    """Return a server by the name of its source, or by the secret of its address.
 
     A source of `set_name` is preferred, because two sets may each have one of that name.
     """
@@ -261,8 +261,8 @@ def _paths(
         )
     if address.database is not None and len(dumps) > 1:
         raise UsageError(
-            f"{request.into}: it names one database, but {len(dumps)} are selected. Select one,"
-            " or use an address without a database."
+            f"{request.into}: it names one database, but {len(dumps)} dumps are selected. Select "
+            "one, or use an address without a database."
         )
     return first + dumps
 
@@ -282,7 +282,7 @@ def _globals(
 
 
 class _Restorer:
-    """A restorer of one dump after the other; it repeats failed globals."""
+    """A restorer of dumps, one after the other; it repeats failed globals."""
 
     def __init__(
         self,
@@ -305,7 +305,7 @@ class _Restorer:
     def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpRestoreOutcome, ...]:
         """Restore the dumps in this order; repeat globals that had problems.
 
-        A right may concern a table, or a user may have a role, that is created only later.
+        A statement can fail at first because its table or role is created only later.
         """
         outcomes = {path: self.restore(path) for path in paths}
         for path, outcome in outcomes.items():

@@ -45,8 +45,8 @@ def restore(
 
     `point` is "latest", "<writer>/<sequence>" or a sequence. An interrupted restore continues when
     it is requested again. Raise `UsageError` for an unknown point, for the latest of several sets,
-    or for an identity that opens nothing; raise `Refused` if `to` holds anything else or is in a
-    store.
+    or for an identity that opens nothing; raise `Refused` if `to` contains other files or is inside
+    a store.
     """
     refuse_stores(installation, to)
     with translated_errors("restoring"):
@@ -76,7 +76,7 @@ def restore(
 
 
 def refuse_stores(installation: Installation, to: Path) -> None:
-    """Raise `Refused` for a target in a store: a copy would have clear text."""
+    """Raise `Refused` for a target in a store: a replica would get clear text."""
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]

@@ -3,13 +3,17 @@
 Rules
 - A hook runs a command of `[commands]`: fixed arguments, no shell, a bare environment, and
   a time limit.
-- `before` runs when this run has the upload cache, so no application stays stopped while another
-  set of this host is backed up. It runs again if the store did not answer and the run is repeated.
+- `before` runs after this run has locked the upload cache, so that no application stays stopped
+  while another set of this host is backed up. It runs again if the store did not answer and the run
+  is repeated.
 - `after` runs whenever `before` began, also after a failure, with the result in its environment.
-- A required hook that fails stops the backup if it is `before`; after the backup, the run is
-  partial. A hook that is not required changes nothing. All of them are in the record of the run.
-- Output is logged if the hook fails, to a limit and without secrets; the ledger stores none.
-- If this process is killed, `after` does not run. So `before` must end what an earlier run began.
+- A required `before` hook that fails stops the backup; a required `after` hook that fails makes the
+  run partial. A failed hook that is not required changes nothing. The record of the run has the
+  results of all hooks.
+- If a hook fails, the beginning of its output is logged, without secrets. The ledger stores no
+  output.
+- If this process is killed, `after` does not run. So `before` must undo what it did in an earlier
+  run.
 """
 
 import logging
@@ -67,7 +71,7 @@ class SetHooks:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Surround one attempt; run the hooks after it if those before it began."""
+        """Surround one attempt; run `after` hooks if `before` hooks began."""
         self._has_begun = False
         try:
             yield
@@ -83,7 +87,7 @@ class SetHooks:
         Raise StandfastError if a required one fails.
         """
         if self._has_begun:
-            return  # the upload cache was damaged, and the backup begins again
+            return  # the backup begins again because its upload cache was damaged
         self._has_begun = True
         self._run_all(BEFORE, set_of(self.installation, self.set_name).before)
 

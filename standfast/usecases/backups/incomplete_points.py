@@ -4,11 +4,11 @@ A restore returns what the point contains. The person who restores may not know 
 partial, so every restore reports the gaps again.
 
 Rules
-- A point without a file lacks everything: an unmounted disk makes such a backup.
+- A point without a file lacks everything: its disk may not have been mounted.
 - A file that changed during the read counts as a gap: the point has neither the old nor the new
   version of it.
-- A point names at most 10,000 gaps. Further ones are unknown and count for every selection; so do
-  the files that an interim point had not reached.
+- A point names at most 10,000 gaps. Further gaps have no known path and count for every selection;
+  so do the files that an interim point had not reached.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class IncompletePoint:
 
     @property
     def is_any(self) -> bool:
-        """True if data is missing; a source may have no files, a point may not."""
+        """True if data is missing; an empty source is no gap, an empty point is."""
         return self.total > 0 or self.is_interim or self.is_empty
 
     def as_json(self) -> dict[str, Json]:

@@ -1,7 +1,8 @@
-"""Keys of incidents that a copy of the installation has.
+"""Keys of incidents that a copy of the installation contains.
 
-Deleting the key of an incident erases its customers. A copy in the vault can outlive the deletion,
-so a copy has the keys of open incidents only: nobody can continue these without their keys.
+Deleting the key of an incident erases the data of its customers. A copy in the vault can outlive
+the deletion, so it contains the keys of open incidents only: nobody can continue these without
+their keys.
 """
 
 from standfast.config.installation_set import LEDGER_KEYS
@@ -15,8 +16,8 @@ def without_closed_incidents(
 ) -> BackupSetConfig:
     """Return the set without the keys of closed incidents.
 
-    The key of an incident that opens later is not excluded: the ledger, which is copied first, may
-    have that incident.
+    The key of an incident that is opened during the backup is not excluded: the ledger, which is
+    copied first, may contain that incident.
     """
     closed = [row.id for row in installation.ledger.incidents.all() if not row.is_open]
     return _excluding(settings, [f"/{incident}.key" for incident in closed])

@@ -4,12 +4,12 @@ Rules
 - Retention runs by `backup.keeping.schedule` if that is set: the keeper has a machine of its own. A
   vault in a folder is checked daily, any vault by `backup.verify_schedule`, and read in full by
   `backup.read_schedule`. If `drills.identity` is set, sets and services are drilled by
-  `drills.schedule`, or each set weekly. Of a surprise drill, only the window has a schedule.
-- A task is late if it has not ended within two intervals of its schedule, which may pause, and an
-  hour. A task that never ran counts from the start of the ledger.
+  `drills.schedule`, or each set weekly. A surprise drill has a schedule for its window only.
+- A task is late if it has not ended within two intervals of its schedule and an hour. A pause of
+  the schedule is part of an interval. A task that never ran counts from the start of the ledger.
 - Runs of any host on the same vault count.
-- A check that found damage has run: the damage is an alarm of its own. A failed drill or retention
-  run does not count.
+- A check that found damage counts as run: the damage raises its own alarm. A failed drill or
+  retention run does not count.
 """
 
 from collections.abc import Collection, Iterator
@@ -41,7 +41,7 @@ class ScheduledTask:
     schedule: str  # in cron syntax
 
     def has_come(self, run: RunRecord) -> bool:
-        """Return whether this ended run counts."""
+        """Return whether this ended run counts as a run of the task."""
         if self.kind in ("keep", "drill"):
             return run.state in ("done", "partial")
         return "is_read" in run.summary and (self.kind == "look" or run.summary["is_read"])

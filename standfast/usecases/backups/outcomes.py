@@ -33,12 +33,12 @@ class BackupOutcome:
     result: BackupResult
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
     hooks: tuple[HookResult, ...] = ()
-    jumps: tuple[BackupAnomaly, ...] = ()  # values far above those of the earlier nights
-    is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be seen
+    jumps: tuple[BackupAnomaly, ...] = ()  # values far above those of earlier backups
+    is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be detected
     unrecorded: str = ""  # the reason why the ledger has no record or could not be read
     is_ledger_damaged: bool = False  # damage is that reason
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
-    undistrusted: int = 0  # damaged packs without a known name: the point may use them
+    undistrusted: int = 0  # number of damaged packs without a known name: the point may use them
 
     @property
     def is_empty(self) -> bool:
@@ -48,7 +48,7 @@ class BackupOutcome:
     @property
     def exit_status(self) -> ExitStatus:
         if self.result.is_store_damaged or self.result.key_problem or self.is_ledger_damaged:
-            return ExitStatus.DAMAGED  # older data is damaged; the point of tonight exists
+            return ExitStatus.DAMAGED  # older data is damaged; the new point exists
         has_clone = self.cloned_host is not None and self.cloned_host.is_sure
         is_alone = not (self.result.is_fork or self.result.is_intruded or has_clone)
         is_lacking = not self.result.complete or self.is_empty or self.undistrusted

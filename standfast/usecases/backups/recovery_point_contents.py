@@ -122,7 +122,7 @@ def list_folder(
     identity_file: Path | None,
     set_name: str | None = None,
 ) -> Listing:
-    """List a folder in a point, or its sources for ""; UsageError if unknown."""
+    """List a folder of a point, for "" its sources; UsageError if unknown."""
     with translated_errors(f"looking into {point}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
@@ -137,7 +137,7 @@ def find_paths(
     *,
     in_all_points: bool = False,
 ) -> Findings:
-    """Search the newest point of each set, or all points; of one set if named."""
+    """Search the newest point of each set or all points, also of one set only."""
     with translated_errors("searching the recovery points"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         points = repository.points(set_name)
@@ -208,7 +208,7 @@ def write_file_to(
 
 
 def moment(nanoseconds: int) -> datetime:
-    """Return a file time, cut to microseconds and to years 1 to 9999."""
+    """Return a file time, limited to microseconds and to years 1 to 9999."""
     try:
         return datetime.fromtimestamp(nanoseconds // 1000 / 1_000_000, UTC)
     except (OverflowError, ValueError):

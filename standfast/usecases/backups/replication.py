@@ -54,10 +54,11 @@ def replicate_to_second_site(
     with_keys: bool,
     progress: Callable[[Progress], None] | None = None,
 ) -> CopyOutcome:
-    """Copy new objects to a second site; repeating completes a copy.
+    """Copy new objects to a second site; a repetition completes a copy.
 
-    Uploads obey the bandwidth of backups, because both use the same line. Raise `UsageError` for an
-    unknown site, for a site with another repository, or for keys without a configured folder.
+    Uploads obey the bandwidth limit of backups, because both use the same line. Raise `UsageError`
+    for an unknown site, for a site with another repository, or for keys without a configured
+    folder.
     """
     settings, site = stores.copy(name)
     to = throttled(site, stores.config, stores.clock)

@@ -25,7 +25,7 @@ from standfast.records import canonical, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import origin_of, runs_of_vault
 
-_KIND, _HELD, _RELEASED = "hold", "held", "released"  # kind and states of its row in the ledger
+_KIND, _HELD, _RELEASED = "hold", "held", "released"  # kind and states of a ledger row
 _TOKEN = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -37,7 +37,7 @@ class Hold:
     name: str
     since: str
     by: str
-    machine: str = ""  # the machine of the hold; "" for this machine
+    machine: str = ""  # the machine that created the hold; "" for this machine
 
 
 def is_keeper_machine(config: Config) -> bool:
@@ -106,7 +106,7 @@ def _record_hold(installation: Installation, name: str, state: str) -> None:
 
 
 def standing(installation: Installation) -> list[Hold]:
-    """Return the holds of this and, by the ledger, of other machines, by name."""
+    """Return the holds of this machine and, from the ledger, of others, by name."""
     found = {hold.name: hold for hold in holds(installation.config)}
     for run in _in_ledger(installation):
         since = timestamp(run.ended_at or run.started_at)
@@ -132,8 +132,8 @@ def hold_reason(installation: Installation) -> str | None:
         for hold in active
     )
     return (
-        f"held for {names}: nothing expires. To end it: `standfast incident undo INCIDENT --step "
-        "STEP`, or `standfast backup keep release NAME`"
+        f"held for {names}: nothing expires. To end a hold: `standfast incident undo INCIDENT "
+        "--step STEP`, or `standfast backup keep release NAME`"
     )
 
 

@@ -99,7 +99,7 @@ class Address:
     database: str | None
 
     def target(self, clock: Now, scratch: Path, hidden: tuple[Path, ...]) -> Target:
-        """Return the target; `scratch` is a private folder that outlives it.
+        """Return the target; `scratch` is a private folder that exists longer.
 
         Its programs cannot read the `hidden` paths if the kernel supports Landlock.
         """

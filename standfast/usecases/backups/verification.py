@@ -1,4 +1,4 @@
-"""Verification of the repository: scheduled without a key, or deeper.
+"""Verification of the repository: scheduled, or deeper with an identity.
 
 The checks themselves are in `backup/checker/verification.py`.
 
@@ -6,10 +6,10 @@ Rules
 - After a verification with a sound history, the newest recovery points go to the witness outside
   the vault. The next verification compares the vault with it, and so detects a rollback.
 - Damage stays open until a check that could have found it does not find it again. A check of the
-  lists says nothing about bytes that an earlier check read, and a sample nothing about content that
-  it did not draw.
-- A check of object locks begins where the last one began if all locks were right then, and
-  otherwise checks all objects. Only the ledger records that; the vault is not asked.
+  object lists cannot clear damage in the bytes of a pack, and a sample cannot clear damage in
+  content that it did not draw.
+- If the last check of object locks found all of them right, the next one starts from the time of
+  that check; otherwise it checks all objects. This time comes from the ledger, not from the vault.
 - In a ledger with several vaults, findings of other vaults do not count.
 - Without a ledger the verification runs nevertheless and is partial at best: earlier findings are
   unknown.
@@ -77,14 +77,14 @@ class OpenDamage:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOutcome:
-    """The outcome of a verification, with the findings of report and witness."""
+    """The outcome of a verification: its findings and those of the witness."""
 
     run: str
     report: VerifyReport
     findings: tuple[Finding, ...]
-    open_damage: OpenDamage | None  # of an earlier, deeper check
+    open_damage: OpenDamage | None  # found by an earlier, deeper check
     is_read: bool  # every byte was read
-    is_keyed: bool  # and opened with an identity
+    is_keyed: bool  # every byte was also opened with an identity
     is_write_only: bool  # this host can only add to the vault
     why_write_only: str
     unrecorded: str = ""  # the reason why ledger or witness has no record or could not be read
@@ -97,7 +97,7 @@ class VerifyOutcome:
 
     @property
     def is_history_sound(self) -> bool:
-        """True if at most pack contents are damaged; the points are then genuine."""
+        """True if only contents of packs may be damaged; all points are genuine."""
         return not any(
             finding.severity == "error"
             and finding.depth == "looking"
@@ -171,7 +171,7 @@ class VerifyOutcome:
 
 
 def sample_of(pieces: int | None, confidence: float | None, damage: float | None) -> Sample | None:
-    """Return the requested sample, or None; UsageError for contradictions."""
+    """Return the requested sample or None; UsageError for contradictory options."""
     if pieces is None and confidence is None and damage is None:
         return None
     if pieces is not None and confidence is not None:
@@ -195,8 +195,8 @@ def verify(
     """Verify the repository; `read` reads every byte, an identity opens it.
 
     `sample` opens that many random chunks instead of all. It needs an identity, from the file or
-    from `drills.identity`. Problems are findings, not exceptions; an identity of another repository
-    is no damage and raises `UsageError`.
+    from `drills.identity`. Problems are findings, not exceptions, but an identity of another
+    repository raises `UsageError`.
     """
     is_keyed = identity_file is not None or sample is not None
     identity = identity_of(installation, identity_file) if is_keyed else None
@@ -239,14 +239,14 @@ def verify(
             is_write_only=traits.is_write_only,
             why_write_only=traits.why,
         )
-        # Advance the witness also when a pack is damaged: otherwise an attacker who damages a pack
-        # could roll back the rest without detection.
+        # Advance the witness also when a pack is damaged: otherwise an attacker that damages a pack
+        # could then roll back the other points without detection.
         if outcome.is_history_sound:
             try:
                 append_heads(
                     installation.config.backup.witness, report.heads, witness, installation.clock()
                 )
-            except StandfastError as error:  # a full disk: the findings are reported nevertheless
+            except StandfastError as error:  # such as a full disk: report the findings
                 run.goes_on_without(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())
@@ -254,7 +254,7 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Return the start of the newest check of locks if it found all right.
+    """Return the start of the newest check of locks if it found all locks right.
 
     `runs` are newest first.
     """
@@ -294,7 +294,7 @@ def verifications(installation: Installation) -> list[RunRecord]:
 def open_damage(runs: Sequence[RunRecord], cleared: Sequence[str] = ()) -> OpenDamage | None:
     """Return the newest damage that no later verification cleared.
 
-    `runs` are newest first. `cleared` are the depths that the current check has just covered.
+    `runs` are newest first. `cleared` are the depths that the current check has covered.
     """
     gone = set(cleared)
     for run in runs:

@@ -1,4 +1,4 @@
-"""Continuity: practice that people attest.
+"""Continuity: services, their calendar of practice, and attestations.
 
-Recovery itself is in `recovery`, its tests are in `drills`.
+Recovery itself is in `recovery`; tests of recovery are in `drills`.
 """

@@ -4,9 +4,10 @@ Rules
 - An attestation names its subject, the person, the day of the work, the last day of its validity,
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
 - The person signs it. It is an event of the audit chain, and no later event changes it.
-- It counts only if the event and the person's enrolment agree with the sealed audit chain. One that
-  was forged or changed in the database is named.
-- A later attestation replaces an earlier one of the same subject. A withdrawal ends all of them.
+- It counts only if the event and the person's enrolment agree with the sealed audit chain. An
+  attestation that was forged or changed in the database is reported.
+- A later attestation replaces an earlier one of the same subject. A withdrawal ends all
+  attestations of the subject.
 - An attestation is a claim: it never counts as measured.
 """
 
@@ -41,13 +42,13 @@ class Attestation:
     subject: str
     person: str
     done_on: date
-    valid_until: date  # the last day
+    valid_until: date  # the last day of validity
     evidence: str  # "sha256:…" or a web address
     signed_at: datetime
     is_withdrawn: bool = False
 
     def is_valid(self, today: date) -> bool:
-        """Return whether it counts today."""
+        """Return whether the attestation is valid today."""
         return not self.is_withdrawn and today <= self.valid_until
 
     def as_json(self, today: date) -> JsonObject:
@@ -66,9 +67,9 @@ class Attestation:
 
 @dataclass(frozen=True, kw_only=True)
 class Attestations:
-    """All attestations that agree with the audit chain, and the others."""
+    """All attestations: those that agree with the audit chain, and the others."""
 
-    valid: tuple[Attestation, ...]  # newest first, also expired and withdrawn ones
+    valid: tuple[Attestation, ...]  # newest first, including expired and withdrawn attestations
     problems: tuple[str, ...]  # events that do not count, with the reason
 
 

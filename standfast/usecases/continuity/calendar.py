@@ -1,13 +1,13 @@
 """Calendar of recurring practice: drills, exercises and attestations.
 
 Rules
-- An entry is due `every_days` after it was last done; an attestation also when its validity ends.
-  An entry that was never done counts from the start of the ledger.
-- A drill counts if it succeeded, also with missed objectives. A live incident counts as an exercise
-  of its playbook. Only an unexpired, signed attestation counts.
-- On the day after the due date the owner is notified, and `escalates_after_days` later the next
-  person. Both are notified once when the practice was done. The alarm of an entry that was removed
-  ends without a notification.
+- An entry is due `every_days` after its practice was last done; an attestation is also due when its
+  validity ends. An entry that was never done counts from the start of the ledger.
+- A drill counts if it succeeded, even if it missed an objective. A live incident counts as an
+  exercise of its playbook. Only an unexpired, signed attestation counts.
+- The owner is notified on the day after the due date; the next person is notified
+  `escalates_after_days` later. Both are notified once when the practice was done. The alarm of an
+  entry that was removed ends without a notification.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ class CalendarEntry:
     owner: str
     escalates_to: str | None
     last_done: date | None
-    due: date  # the last day on which it is in time
+    due: date  # the last day on which the practice is in time
     escalates_on: date
     today: date
 

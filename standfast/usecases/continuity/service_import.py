@@ -3,7 +3,8 @@
 Rules
 - The columns are keys of `[services.NAME]` and `name`; `_COLUMNS` has them. Names in a list are
   separated by spaces, commas or semicolons.
-- Each invalid row is reported with its line and its cause, and then nothing is imported.
+- Each invalid row is reported with its line and its cause. If a row is invalid, nothing is
+  imported.
 - Nothing is written: a person adds the text to the configuration.
 """
 

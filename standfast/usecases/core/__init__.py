@@ -1,4 +1,4 @@
 """Opened installation, its backup repository and its run records.
 
-Behaviour of one domain does not belong here.
+Code for one subject, such as drills or notices, does not belong here.
 """

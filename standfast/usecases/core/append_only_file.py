@@ -1,10 +1,10 @@
 """Append-only files of lines, durable against a crash.
 
 Rules
-- One process appends at a time: two verifications may end at the same moment.
+- A lock lets one process append at a time: two verifications may end at the same moment.
 - A last line without a newline was cut by a crash. It does not count, and the next append
   replaces it.
-- `mend` is the action that errors name: each file has its own setting to repair.
+- `mend` is the action that an error message names, such as the setting of that file.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from standfast.evidence.private_files import make_private, sync_folder
 
 
 def whole_lines(file: Path, mend: str) -> list[bytes]:
-    """Return all complete lines, oldest first; none without a file."""
+    """Return all complete lines, oldest first; none if there is no file."""
     try:
         return file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:

@@ -61,7 +61,7 @@ def translated_errors(doing: str) -> Iterator[None]:
     except BackupError as error:
         raise _translate(error) from error
     except BrokenPipeError:
-        raise  # the reader of our output closed its end; no disk has failed
+        raise  # the reader of this program's output closed the pipe; no disk has failed
     except OSError as error:
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
         raise StandfastError(
@@ -100,7 +100,7 @@ def writing_vault_of(installation: Installation) -> Store:
 
 
 def throttled(store: Store, config: Config, clock: Now) -> Store:
-    """Return a store that limits uploads to the bandwidth of the hour."""
+    """Return a store that limits uploads to the bandwidth set for the hour."""
     limits = config.backup.bandwidth
     if not limits:
         return store
@@ -171,9 +171,8 @@ def _host_of(installation: Installation) -> Host | None:
 def local_host_keys(config: BackupConfig) -> Host:
     """Read the keys with which this host writes.
 
-    Raise `UsageError` if they belong to another domain than the configured one: data that is
-    sealed to a domain can never be moved, and would outlive the erasure of the domain in which
-    people believe it to be.
+    Raise `UsageError` if they belong to another domain than the configured one: data that is sealed
+    to a domain can never be moved, so it would remain when the configured domain is erased.
     """
     host = Host.load(config.host)
     if host.domain != config.domain:
@@ -235,7 +234,7 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
 
 def opened_repository(installation: Installation, identity: Identity | None) -> "Repository":
     """Open the repository to list it; with an identity also to restore."""
-    from backup.repository import Repository  # imported here: a backup reads nothing back
+    from backup.repository import Repository  # imported here: a backup does not need it
 
     host = _host_of(installation)
     known = None if host is None else host.owner

@@ -1,11 +1,11 @@
 """Heartbeats: requests to a monitor when a run starts and ends.
 
-They follow healthchecks.io: URL/start, then URL after a success, or URL/fail. The monitor alarms by
-itself if a heartbeat is missing, for example because this machine is off.
+They follow healthchecks.io: URL/start, then URL after a success, or URL/fail. The monitor raises an
+alarm if a heartbeat is missing, for example because this machine is off.
 
 Rules
-- A heartbeat is limited in time and never fails a run. One that does not arrive is reported in the
-  log, and the last one of a run also in its record.
+- A heartbeat has a time limit and never fails a run. The log reports a heartbeat that does not
+  arrive; if it is the last one of a run, so does the record of the run.
 - Only a run that is done is a success. A partial run is a failure: somebody must look at it.
 - The URL is a secret: anybody who knows it can report a success. No message contains it.
 """
@@ -23,15 +23,15 @@ from standfast.usecases.core.installation import Installation
 if TYPE_CHECKING:
     from standfast.usecases.core.run_record import Run
 
-ATTEMPTS = 3  # for the end of a run; its start is tried once
-_SECONDS = 5.0  # for one request
+ATTEMPTS = 3  # attempts at the end of a run; the start has one attempt
+_SECONDS = 5.0  # limit of one request
 
 log = logging.getLogger("standfast.backup")
 
 
 @contextmanager
 def heartbeat(installation: Installation, kind: str, subject: str, run: "Run") -> Iterator[None]:
-    """Send the heartbeats of a run, if it has a URL; never raise their errors."""
+    """Send the heartbeats of a run if it has a URL; never raise their errors."""
     reference = getattr(installation.config.heartbeats, kind, {}).get(subject)
     if reference is None:
         yield
@@ -56,7 +56,7 @@ def _send(
     resolver: Resolver, reference: SecretReference, suffix: str, name: str, *, attempts: int
 ) -> str:
     """Send one heartbeat; return why it did not arrive, or ""."""
-    # Imported here: most installations have no heartbeats, and a backup starts without HTTP.
+    # Imported here: most installations send no heartbeats, and their backups then start faster.
     from standfast.http_client import HttpClient
     from standfast.time_limit import Deadline
 

@@ -5,8 +5,8 @@ Rules
   steps name.
 - It is hidden from a person whose account, sign-in name or mail address is among its targets,
   whatever their roles.
-- For everybody else it does not exist: no page of the console, no mail about a trigger, no calendar
-  entry and no reminder shows it, and nobody else can stop it.
+- Nobody else sees it: no page of the console, no mail about a trigger, no calendar entry and no
+  reminder shows it. Nobody else can stop it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,7 +42,7 @@ def is_quiet(playbook: str, scenario: str) -> bool:
 
 
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
-    """Return the accounts in an incident's inputs, in each spelling."""
+    """Return the accounts in an incident's inputs, in each of their spellings."""
     return account_spellings(
         name
         for given in playbook.inputs
@@ -52,7 +52,7 @@ def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
 
 
 def account_spellings(accounts: Iterable[str]) -> AbstractSet[str]:
-    """Return each account with and without its directory, in one case."""
+    """Return each account with and without its directory, case folded."""
     names = [folded(name) for name in accounts]
     return {*names, *(name.partition(":")[2] for name in names if ":" in name)}
 
@@ -63,4 +63,4 @@ def _circle(playbook: Playbook) -> Sequence[str]:
         for step in playbook.steps
         for role in (*step.roles, *step.by, *(step.approval.roles if step.approval else ()))
     )
-    return [*dict.fromkeys(roles)] or ["nobody"]  # `may` reads an empty list as everybody
+    return [*dict.fromkeys(roles)] or ["nobody"]  # `may` treats an empty list as everybody

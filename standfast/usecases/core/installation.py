@@ -26,7 +26,7 @@ def system_clock() -> datetime:
 
 
 def os_user() -> str:
-    """Return the operating-system user: the actor without a sign-in."""
+    """Return the operating-system user, the actor if nobody signs in."""
     try:
         return f"os:{shown(getpass.getuser())}@{host_name()}"
     except (KeyError, OSError):
@@ -41,7 +41,7 @@ class AdapterFactory(Protocol):
         ...
 
     def for_reading(self, installation: "Installation") -> "Outside":
-        """Return the adapters of a plan: all of them, for reading."""
+        """Return the adapters that a plan may read from: all of them."""
         ...
 
     def for_notifying(self, installation: "Installation") -> "Outside":
@@ -67,7 +67,7 @@ class Installation:
 
     @property
     def runs(self) -> Runs:
-        """The runs of the ledger, without loading the rest where possible."""
+        """The runs of the ledger, if possible without loading its other tables."""
         return self.opened.runs
 
     def outside(self, incident: "IncidentRow") -> "Outside":
@@ -75,13 +75,13 @@ class Installation:
         return self.adapters.for_incident(self, incident)
 
     def reader(self) -> "Outside":
-        """Return the adapters that a plan may use: all of them, for reading."""
+        """Return the adapters that a plan may read from: all of them."""
         return self.adapters.for_reading(self)
 
     def record_event(
         self, subject: str, action: str, detail: JsonObject, *, by: str | None = None
     ) -> None:
-        """Append an event that changes no row to the timeline, by this actor.
+        """Append to the timeline an event of this actor that changes no row.
 
         `by` is the name of a person who signed in.
         """

@@ -1,11 +1,11 @@
 """Redaction of texts that leave this program: its log, a support bundle.
 
 Rules
-- Each secret that this process has resolved is replaced, and also mail addresses, card numbers and
-  social-security numbers. This is the second line: no message is meant to contain any of them.
+- Each secret that this process has resolved is replaced, as are mail addresses, card numbers and
+  social-security numbers. This is a second protection: no message should contain any of them.
 - A secret of fewer than six characters is not replaced: it would hide parts of other words.
-- A line in JSON has the unformatted message as `event`: it has no values, so that lines can be
-  counted, and passed on to strangers.
+- A line in JSON has the message without its values as `event`, so that equal events can be counted
+  and shown to outsiders.
 """
 
 import json
@@ -26,7 +26,7 @@ _SHORTEST = 6
 
 @dataclass(kw_only=True)
 class RedactingResolver:
-    """A resolver that remembers what it resolved, to keep it out of texts."""
+    """A resolver that remembers resolved secrets and removes them from texts."""
 
     resolver: Resolver
     _values: set[str] = field(default_factory=set, repr=False)
@@ -84,5 +84,5 @@ class RedactedJsonLines(logging.Formatter):
             "thread": record.threadName,
         }
         if record.exc_info and record.exc_info[0]:
-            line["exception"] = record.exc_info[0].__name__  # its text may contain a person
+            line["exception"] = record.exc_info[0].__name__  # its text may contain personal data
         return json.dumps(line, ensure_ascii=False)

@@ -1,12 +1,13 @@
 """Origin of a run, and the selection of runs by vault and by host.
 
-Several hosts may share one ledger, and several vaults may be recorded in it. Questions about a
-backup set concern the runs of this backup host on this vault; questions about the vault concern
-the runs of all hosts on it.
+Several hosts may share one ledger, and several vaults may be recorded in it. A query about a backup
+set selects the runs of this backup host on this vault; a query about the vault selects the runs of
+all hosts on it.
 
 Rules
 - A run without an origin counts as local: runs of earlier releases have none.
-- Without keys, as on a verifier's machine, vaults cannot be told apart, and all runs count.
+- Without keys, as on a machine that only verifies, vaults cannot be distinguished, and all runs
+  count.
 """
 
 import json
@@ -18,7 +19,8 @@ from standfast.config import Config
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin, RunRecord
 
-_HOST_FILE = "host.json"  # a name of `backup.keys`, whose import would load the cryptography
+# The file name is that of `backup.keys`, whose import would load the cryptography package.
+_HOST_FILE = "host.json"
 _ENOUGH = 16  # hexadecimal digits of the owner's public key that identify a vault
 
 
@@ -33,9 +35,9 @@ def origin_of(config: Config) -> Origin:
 
 
 def vault_id_of_keys(host: Path, keeper: Path) -> str:
-    """Return the vault's identifier from the host's, else the keeper's keys.
+    """Return the vault's identifier, from the keys of the host or the keeper.
 
-    Without keys it is "".
+    Return "" if there are no keys.
     """
     for file in (host / _HOST_FILE, keeper):
         with suppress(OSError, ValueError, KeyError, TypeError):

@@ -1,17 +1,17 @@
 """Ledger record of a run: backup, verification, restore or drill.
 
 Rules
-- A run is recorded as running before it changes anything, and as ended whatever happens.
-  A restore, a backup and a verification continue when the ledger is unavailable and report it:
-  the ledger may be what was lost that night, or the disk may be full.
+- A run is recorded as running before it changes anything, and as ended even after an error. A
+  restore, a backup and a verification continue when the ledger is unavailable and report it: the
+  ledger may have been lost together with the data, or the disk may be full.
 - Two runs of one kind on one set never overlap on a host. The kernel releases the lock when the
   process dies, so that nobody has to remove a lock file by hand. Restores share their lock.
-- Root may not back up, verify or drill in another user's installation: its objects and locks would
-  keep that user out. Root may restore: a restore is never refused.
+- Root may not back up, verify or drill in another user's installation: that user could not open the
+  files and locks of root. Root may restore: a restore is never refused.
 - The holder of the lock marks earlier runs that are still `running` as died. Hosts that share a
-  ledger judge only their own runs, by the name of the backup host (`backup.writer`) and of the
-  machine: a copied configuration has the same backup host.
-- The origin of a run is in its row from start to end.
+  ledger mark only their own runs. They recognise them by the names of the backup host
+  (`backup.writer`) and of the machine: a copied configuration has the same backup host.
+- The row of a run contains its origin from the start.
 - The heartbeat of a run is sent before its end is recorded, so that the record can report it.
 """
 
@@ -36,14 +36,14 @@ from standfast.usecases.core.heartbeats import heartbeat
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import origin_of
 
-SERVICE_SUBJECT = "service."  # begins the subject of a drill of a service; no set has a dot
-SURPRISE_SUBJECT = "any.service"  # of a drill of a service that is drawn
+SERVICE_SUBJECT = "service."  # prefix of the subject of a service drill; no name of a set has a dot
+SURPRISE_SUBJECT = "any.service"  # subject of a drill of a randomly drawn service
 KINDS = ("backup", "verify", "restore", "drill", "draw", "keep", "alarm", "page", "event")
 _LEAVING_FILES = ("backup", "verify", "drill")
 DIED = "the process died"
 _LARGEST_NOTE_BYTES = 4096
 _MAY_ONLY_READ = (errno.EACCES, errno.EPERM, errno.EROFS)
-# A search for dead runs holds the lock for a moment only; waiting this long outlasts it.
+# A search for dead runs holds the lock for a moment only, so this wait is long enough.
 _PATIENCE_SECONDS = 0.5
 
 
@@ -56,15 +56,15 @@ class Run:
     died_before: tuple[str, ...]  # earlier runs whose process had died
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
-    unrecorded: str = ""  # the reason why the ledger lacks this run or its end; "" if it has it
+    unrecorded: str = ""  # the reason why the ledger lacks this run or its end, or ""
     is_ledger_damaged: bool = False  # damage is that reason
 
     def ends(self, state: str, summary: JsonObject) -> None:
-        """Set the result: done, partial or failed; no personal data."""
+        """Set the result: done, partial or failed; without personal data."""
         self.state, self.summary = state, dict(summary)
 
     def goes_on_without(self, error: StandfastError) -> None:
-        """Note why the ledger or the witness cannot record the run or be read."""
+        """Store why the ledger or the witness cannot be read or written."""
         self.unrecorded = self.unrecorded or str(error)
         self.is_ledger_damaged |= isinstance(error, Damaged)
 
@@ -91,10 +91,11 @@ def recorded(
             with heartbeat(installation, kind, subject, run):
                 yield run
         except BaseException as error:
-            # Record only the class of a foreign error: its text may contain a path or a person.
+            # Record only the class of an error from a library: its text may contain a path or
+            # personal data.
             is_ours = isinstance(error, StandfastError)
             problem = str(error) if is_ours else f"unexpected {type(error).__name__}"
-            with suppress(StandfastError):  # the first error is the one to report
+            with suppress(StandfastError):  # report the error of the block, not this one
                 _finish(installation, run, kind, "failed", {**run.summary, "problem": problem})
             raise
         _finish(installation, run, kind, run.state, run.summary)
@@ -130,7 +131,7 @@ def recorded_if_possible(
 
 
 def other_user_of(config: Config) -> str | None:
-    """Return the user that runs the installation, if it is another user.
+    """Return the user that runs the installation, if another user does.
 
     The owner of the host's key folder decides: only that user can read it. A machine without
     host keys has no such user.
@@ -159,7 +160,7 @@ def mark_dead_runs_failed(
         running = {row.subject for row in installation.runs.all(kind, states=["running"])}
         for subject in sorted(running):
             if not _lock_file(installation, kind, subject).exists():
-                continue  # the set of another host
+                continue  # a run of another host's set
             with suppress(UnderWay), _hold_lock(installation, kind, subject, is_shared=False):
                 dead = _mark_dead(installation, kind, subject)
                 if dead and kind in clean:
@@ -190,7 +191,7 @@ def is_first(
 
 
 def _start_sequence(installation: Installation, token: str) -> int:
-    """Return the audit sequence of a run's start, which no clock influences."""
+    """Return the audit sequence number of a run's start, free of clock errors."""
     return installation.ledger.timeline(token)[0].sequence
 
 
@@ -280,7 +281,7 @@ def _lock_file(installation: Installation, kind: str, subject: str) -> Path:
 
 def _write_lock_note(descriptor: int, since: str) -> None:
     note = json.dumps({"pid": os.getpid(), "host": host_name(), "since": since})
-    with suppress(OSError):  # a full disk must not stop a restore: the lock works without a note
+    with suppress(OSError):  # a full disk must not stop a restore: the lock works without this text
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, note.encode(), 0)
 

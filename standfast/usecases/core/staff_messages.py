@@ -1,4 +1,4 @@
-"""Messages to enrolled people, sent at once and recorded in no incident.
+"""Messages to enrolled people, sent immediately, outside any incident.
 
 The caller chooses the recipients and the content, and prevents a second message.
 """
@@ -25,8 +25,8 @@ def notify_each(
 ) -> tuple[Counter[EffectState], str]:
     """Send one message to each person; return counts by state and an error.
 
-    The error is "" unless no message could be sent. `values` are the values of the template
-    besides the organisation and its contact line; `token` identifies this notification.
+    The error is "" if a message could be sent. `values` are the values of the template besides the
+    organisation and its contact line; `token` identifies this notification.
     """
     if not people:
         return (Counter(), "nobody enrolled can be reached. Enrol with `standfast people add`.")

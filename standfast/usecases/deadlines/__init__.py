@@ -1,4 +1,4 @@
 """Legal clocks of incidents, their obligations, reminders, calendars.
 
-The rules of counting are in `standfast/deadlines`.
+The rules for counting time are in `standfast/deadlines`.
 """

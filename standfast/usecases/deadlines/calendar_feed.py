@@ -1,9 +1,10 @@
 """Text of the iCalendar feed (RFC 5545) of due dates.
 
 Rules
-- Each duty is one entry at its strict end, with a constant identity: a calendar that is read again
-  moves the entry instead of adding one, and drops entries that are no longer due.
-- The same facts give the same text: an entry has the time of the last statement.
+- Each duty is one entry at its strict date, with a constant identity. A calendar program that reads
+  the feed again therefore moves the entry instead of adding one, and drops entries that are no
+  longer due.
+- The same facts produce the same text: the time stamp of an entry is that of the last statement.
 - An entry names the duty and the rule, but no affected person and nothing about the incident.
 """
 
@@ -62,7 +63,7 @@ def _written(installation: Installation, name: str, incidents: Sequence[str]) ->
     for event in events:
         calendar.add_component(event)
     if not events:
-        calendar.add_component(_utc())  # RFC 5545, 3.6: one component at least
+        calendar.add_component(_utc())  # RFC 5545, 3.6: a calendar has at least one component
     return calendar.to_ical().decode(), len(events)
 
 
@@ -92,12 +93,12 @@ def _event(stated_at: datetime, incident_id: str, duty: Obligation, due: datetim
     event = Event()
     event.add("uid", f"{duty.id}@{incident_id}.standfast")
     event.add("dtstamp", stated_at)
-    event.add("dtstart", due)  # without an end, which must be later by 3.8.2.2
+    event.add("dtstart", due)  # without `dtend`, which must be later (RFC 5545, 3.8.2.2)
     verb = "from now on: notify" if is_hold else "due: notify"
     event.add("summary", f"{incident_id} {verb} {duty.recipient_name}")
     event.add(
         "description",
-        f"{duty.citation}. See it: standfast deadline list {incident_id}\n{NOT_ADVICE}",
+        f"{duty.citation}. Details: standfast deadline list {incident_id}\n{NOT_ADVICE}",
     )
     event.add("transp", "TRANSPARENT")
     alarm = Alarm()

@@ -2,7 +2,7 @@
 
 Rules
 - An address is shown once, when it is created. The timeline stores a MAC of it, from which the
-  address cannot be derived; access to the database alone is not enough to forge one.
+  address cannot be derived. Access to the database alone is not enough to forge an address.
 - A replaced or revoked address is invalid from that moment; the others stay valid.
 - A calendar shows the due dates of live incidents and nothing else; see `due_calendar`. Quiet
   incidents are included only if an enrolled person of that name may see them.
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
 def make_address(installation: Installation, name: str) -> str:
-    """Return a new path for a subscriber; an earlier one becomes invalid."""
+    """Return a new path for a subscriber; the earlier path becomes invalid."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"subscriber {name!r}: not valid. Use lower-case letters, digits, - _ and ., at most "
@@ -46,12 +46,12 @@ def revoke_address(installation: Installation, name: str) -> None:
 
 
 def subscribers(installation: Installation) -> dict[str, datetime]:
-    """Return the subscribers with a valid address, and its creation time."""
+    """Return the subscribers with a valid address, and when each was created."""
     return {name: made_at for name, (made_at, _) in _known(installation).items()}
 
 
 def is_address(token: str) -> bool:
-    """Return whether the token has the form of one, without checking it."""
+    """Return whether the token has the form of an address; do not verify it."""
     return bool(_TOKEN.fullmatch(token))
 
 

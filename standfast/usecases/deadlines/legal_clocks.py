@@ -3,10 +3,10 @@
 The rules are in `standfast/deadlines`, the applicable duties in `obligations`.
 
 Rules
-- Nothing is sent to an authority from here. A person submits the filled form, and states the
-  receipt as a fact.
-- A fact is validated before it is stored: it must name an existing clock or place, and only a duty
-  with a test can be judged as not owed.
+- Standfast sends nothing to an authority. A person submits the filled form, and states the receipt
+  as a fact.
+- A fact is validated before it is stored: it must name a known duty or place, and only a duty with
+  a test can be judged as not owed.
 - A request of law enforcement stops a clock whose rule says so. For any other clock, a person must
   give the reason: a notification that is late by mistake cannot be made in time again.
 """
@@ -45,7 +45,7 @@ def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock
 
 
 def is_open(clock: Clock) -> bool:
-    """Return whether something remains to be done or found out."""
+    """Return whether an act or an answer is still needed."""
     return clock.standing not in _ENDED
 
 
@@ -204,8 +204,9 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
             if obligation.jurisdiction == statement.name
         ):
             raise UsageError(
-                f"{statement.name}: no rule there lets law enforcement delay a duty. Nothing was "
-                "stated, and every clock there continues. Name the duty of the document."
+                f"{statement.name}: none of its rules lets law enforcement delay a duty. Nothing "
+                "was stated, and each of its clocks continues. Name the duty that the document "
+                "delays."
             )
         return
     if duty.may_be_delayed or statement.is_so:
@@ -214,7 +215,7 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
     raise UsageError(
         f"{duty.id}: its rule does not say that law enforcement may delay it; its delay clause "
         f"{rule}. Nothing was stated, and its clock continues. If the document delays it "
-        "nevertheless, add who says so, and why: --because TEXT."
+        "nevertheless, name its author and the reason: --because TEXT."
     )
 
 
@@ -247,7 +248,7 @@ def _refuse_past_delay(
 def _happened_now(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> Statement:
-    """Return the statement as of now; UsageError if a time is stated already."""
+    """Return the statement dated now; UsageError if a time is stated already."""
     stated = installation.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
     if stated is not None and stated.at is not None:
         raise UsageError(

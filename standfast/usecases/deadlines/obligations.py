@@ -1,4 +1,4 @@
-"""Duties that apply here: those of the law and those of contracts.
+"""Duties that apply to this installation, from laws and from contracts.
 
 The module loads neither clocks nor the ledger, so that `standfast status` can show the next due
 date without loading a database.
@@ -44,7 +44,7 @@ def obligations(config: Config) -> tuple[Obligation, ...]:
 
 
 def reach(config: Config) -> Reach:
-    """Return which duties apply here; ConfigurationError for an unknown place."""
+    """Return the scope of applicable duties; ConfigurationError if unknown."""
     known = {obligation.jurisdiction for obligation in obligations(config)}
     unknown = [name for name in config.deadlines.jurisdictions if name not in known]
     if unknown:

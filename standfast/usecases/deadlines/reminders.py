@@ -1,13 +1,13 @@
 """Reminders of legal clocks: at 50, 75 and 90 % of the time, and after it.
 
 Rules
-- Each mark of each duty is notified once, by the first watchdog that sees it. After a gap only the
-  newest mark is notified; earlier marks of that duty are skipped.
-- A duty without a fixed period is notified once, when its clock starts: it is due at once.
-- Closing an incident ends no legal clock: reminders continue until it is done or not owed.
+- For each mark of each duty, the first watchdog that finds it passed sends one reminder. If no
+  watchdog ran for some time, only the newest mark is sent; earlier marks of that duty are skipped.
+- A duty without a fixed period has one reminder, when its clock starts: it is due immediately.
+- Closing an incident ends no legal clock: reminders continue until the duty is done or not owed.
 - If law enforcement asked to wait without an end, a weekly reminder asks whether the request still
   holds: nothing else would start the clock again.
-- A duty that is done, not owed or held ends its reminders, and that is notified once.
+- A duty that is done, not owed or held ends its reminders; one message reports the end.
 - A quiet incident is named only to people who may see it (`incident_visibility`).
 - A message names the duty and the incident, but no affected person and nothing about the incident.
 """
@@ -23,7 +23,7 @@ from standfast.usecases.alarms.notification import Alarm
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import incident_clocks
 
-MARKS = (50, 75, 90)  # percent of the elapsed time
+MARKS = (50, 75, 90)  # percent of the period that has passed
 MISSED = 100
 ASK_AGAIN_EVERY = timedelta(days=7)
 _STARTED = "started"

@@ -1,4 +1,4 @@
 """Restore drills, their checks and reports, and clean points.
 
-Restores whose result is kept are in `backups`.
+Restores for use are in `backups`.
 """

@@ -1,4 +1,4 @@
-"""Results of checks in a drill, with the level of what they prove."""
+"""Results of checks in a drill, each with its level of proof."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,8 +21,8 @@ class CheckState(StrEnum):
 class CheckLevel(StrEnum):
     """The proof of a passed check, from the weakest to the strongest."""
 
-    ISOLATION = "isolation"  # nothing of the drill reaches a network
-    FILES = "files"  # every byte is as it was backed up
+    ISOLATION = "isolation"  # no process of the drill reaches a network
+    FILES = "files"  # every byte equals the byte that was backed up
     STRUCTURE = "structure"  # a database loads, and its constraints hold
     CONTENT = "content"  # rows, totals and the newest change are as expected
     SERVICE = "service"  # a probe used the restored service
@@ -41,7 +41,7 @@ class CheckResult:
     last_change: datetime | None = None  # the newest change in the checked data
     output: str = ""  # messages of a failed command; they may be personal data
     rows: Mapping[str, int] = field(default_factory=dict)  # by source/database/table
-    is_elsewhere: bool = False  # it belongs to another set of the service
+    is_elsewhere: bool = False  # the check belongs to another set of the service
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -74,7 +74,7 @@ def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:
         f"{check.name}: {check.reason}\n{check.output}\n" for check in checks if check.output
     ]
     if printed:
-        with suppress(OSError):  # on a full disk, the terminal still shows it
+        with suppress(OSError):  # if the disk is full, the terminal still shows the output
             path.touch(mode=0o600, exist_ok=False)
             path.write_text("".join(printed), encoding="utf-8")
             return True

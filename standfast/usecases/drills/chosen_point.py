@@ -31,8 +31,8 @@ def find_named_point(
 ) -> tuple[Repository, RecoveryPoint] | None:
     """Return a named point; raise `UsageError` if it does not exist.
 
-    A wrong name is not recorded as a drill. Return None for any other error: the drill meets it
-    again and records it.
+    A request with a wrong name is not recorded as a drill. Return None for any other error: the
+    drill has the same error again and records it.
     """
     try:
         with translated_errors("opening the repository"):

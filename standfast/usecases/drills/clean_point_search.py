@@ -3,12 +3,12 @@
 Each examined point is restored into the drills' folder, scanned, and destroyed.
 
 Rules
-- An intruder's traces usually stay in later points. So the points are bisected, which needs few
-  restores. The result depends on that assumption: one point further back is scanned as well. If it
-  has an indicator, the finding is intermittent; the result says so, and the search continues back
-  point by point until two in a row are clean.
+- An intruder's traces usually stay in later points, so a binary search finds the point with few
+  restores. To test that assumption, the point before the result is scanned as well. If it has an
+  indicator, the finding is intermittent: the result reports that, and the search continues back,
+  point by point, until two points in a row are clean.
 - A point that cannot be restored, or has a file that cannot be read, is never called clean.
-- The indicators are of Standfast's own simple kind; a point without them is not proven good.
+- The search knows the given indicators only; a point without them is not proven to be clean.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_folders import drill_folder
 
 MOST_POINTS = 500  # the newest points; older ones are not examined
-_MOST_FINDS = 20  # one is enough to judge; some more show a person where to look
+_MOST_FINDS = 20  # one find is enough for the result; more of them show a person where to look
 
 
 @dataclass(kw_only=True)
@@ -38,7 +38,7 @@ class CleanPoint:
     """The result of a search; `point` is None if no clean point was found."""
 
     point: RecoveryPoint | None = None
-    is_monotone: bool = True  # no point before a clean one had an indicator, as far as examined
+    is_monotone: bool = True  # no examined point before a clean one had an indicator
     looked_at: list[str] = field(default_factory=list)  # "host-1/0000000042: 3 finds"
     points: int = 0
 
@@ -71,8 +71,8 @@ def last_clean_point(
 ) -> CleanPoint:
     """Search a set's points for the newest clean one.
 
-    Raise UsageError without an identity that opens them. `token` names the folder into which the
-    points are restored, one after the other.
+    Raise UsageError without an identity that opens the points. `token` names the folder into which
+    they are restored, one after the other.
     """
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):
@@ -101,7 +101,8 @@ def newest_clean(count: int, is_clean: Callable[[int], bool], found: CleanPoint)
     """
     if not count:
         return None
-    low, high = 0, count  # points below `low` have an indicator; `high` is clean, or the end
+    # Points before `low` have an indicator; the point at `high` is clean, or `high` is `count`.
+    low, high = 0, count
     while low < high:
         # Try the newest point first.
         middle = 0 if not low and high == count else (low + high) // 2

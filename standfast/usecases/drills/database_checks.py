@@ -2,9 +2,9 @@
 
 Rules
 - A reason contains counts and names of tables, because the result of a query may be personal data.
-- Rows are compared with those of the last good drill, not with a count at the time of the backup:
-  the hash proves the dump as it was made, and its load proves each row in it. Only an earlier drill
-  shows that rows were missing when it was made.
+- Rows are compared with those of the last good drill, not with a count at the time of the backup.
+  The hash and the load already prove every row that is in the dump. Only an earlier drill shows
+  that the dump lacked rows when it was made.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def check_database(
     database = check.database
     try:
         server.value("SELECT 1", database)
-        if isinstance(server, ThrowawayServer):  # settings of a real server stay as they are
+        if isinstance(server, ThrowawayServer):  # settings of a production server stay unchanged
             server.limit_statements(check.timeout_seconds, database)
     except ProgramFailed as error:
         return CheckFinding(problem="the database was not loaded", output=str(error))
@@ -65,7 +65,7 @@ def _missing_rows(
     earlier: Mapping[str, int],
     rows: dict[str, int],
 ) -> Iterator[str]:
-    """Yield the problems; note the counted rows."""
+    """Yield the problems; add the counted rows to `rows`."""
     for table, minimum in check.minimum_rows.items():
         try:
             count = server.row_count(table, check.database)

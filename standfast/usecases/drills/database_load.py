@@ -1,12 +1,12 @@
 """Databases of a drill: servers, loaded backups, rows of the last drill.
 
 Rules
-- Programs and their versions are looked for before anything is restored. If they are missing, or
+- Programs and their versions are searched before anything is restored. If they are missing, or
   older than a dump, the databases of that source are not checked, and the report has the reason.
-- A server is known only by its folder next to the drill's target: nothing here reads the address
-  or the password of a source.
+- A server is reached only through its folder next to the drill's target: this module never reads
+  the address or the password of a source.
 - Each source has a server of its own, because two sources may have databases of one name.
-- The servers are ended when the block ends, also for `keep`: a person gets files, no server.
+- The servers are ended when the block ends, even with `keep`: it leaves files, not servers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ class LoadedDatabases:
 
     servers: dict[str, ThrowawayServer] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # the reason, by source
-    earlier_rows: Mapping[str, int] = field(default_factory=dict)  # of the last good drill
+    earlier_rows: Mapping[str, int] = field(default_factory=dict)  # in the last good drill
 
     def reason_missing(self, source: str) -> str:
         """Return why a source has no server."""
@@ -69,8 +69,8 @@ class LoadedDatabases:
     def environment(self) -> Mapping[str, str]:
         """Return the variables by which probes find the servers.
 
-        Clients of one kind find the first server of that kind by themselves. The variables
-        `STANDFAST_DRILL_SOURCE_…` have those of each source.
+        Clients of one kind find the first server of that kind without further settings. The
+        variables `STANDFAST_DRILL_SOURCE_…` have the values of each source.
         """
         common: dict[str, str] = {}
         named: dict[str, str] = {}
@@ -136,7 +136,7 @@ def started_servers(
 
 
 def _earlier_rows(installation: Installation, point: RecoveryPoint) -> Mapping[str, int]:
-    """Return the rows of the newest point, up to this one, with a good drill."""
+    """Return the rows of the newest point, up to `point`, with a good drill."""
     runs = installation.ledger.runs.all("drill", point.set_name, states=("done", "partial"))
     found: dict[str, Mapping[str, int]] = {}
     for run in runs_of_vault(installation.config, runs):
@@ -191,7 +191,7 @@ def load_databases(
     folder: Path,
     until: datetime | None,
 ) -> list[CheckResult]:
-    """Load the restored dumps, replay the logs of bases; return the checks.
+    """Load the dumps, replay the logs of base backups; return the checks.
 
     `folder` is the target of the drill; logs are replayed up to `until`.
     """
@@ -245,7 +245,7 @@ class _Loader:
         self._clock = clock
 
     def load(self) -> Iterator[CheckResult]:
-        """Load roles, dumps, and roles again: a grant may need a table."""
+        """Load roles, then dumps, then roles again: a grant may need a table."""
         target = self._server.target
         roles = self._folder / target.globals_name
         if roles.is_file():

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class DrillClock(StrEnum):
-    """A step of a drill, in order; each has the moment of its end."""
+    """The steps of a drill, in order; a clock is the moment when a step ends."""
 
     DECLARED = "declared"
     KEY_OBTAINED = "key obtained"

@@ -1,7 +1,8 @@
 """Folders that drills and scans restore into, and their destruction.
 
 Rules
-- A target is a new private folder. It is destroyed however the drill ends, and then searched for.
+- A target is a new private folder. It is destroyed however the drill ends; afterwards a check
+  confirms that it is gone.
 - The remains of a dead drill are deleted before the next drill of its set. The ledger decides which
   drills are alive, because drills of another machine may be in the same folder.
 - Only `keep_target` leaves a target.
@@ -29,7 +30,7 @@ class Target:
 
     folder: Path
     is_kept: bool
-    is_gone: bool  # it was searched for after its deletion and not found
+    is_gone: bool  # a check after the deletion did not find it
 
 
 @contextmanager
@@ -81,7 +82,8 @@ def destroy(folder: Path) -> Target:
     """
     servers = server_folder(folder)
     end_processes(servers)
-    remove_tree(servers)  # first: the name of the target leads to it
+    # Delete it first: after a crash, its path can still be derived from the target's name.
+    remove_tree(servers)
     remove_tree(folder)
     is_gone = not os.path.lexists(servers) and not os.path.lexists(folder)
     return Target(folder=folder, is_kept=False, is_gone=is_gone)
@@ -90,7 +92,7 @@ def destroy(folder: Path) -> Target:
 def server_folder(target: Path) -> Path:
     """Return the folder of the database servers of a target.
 
-    It is next to the target and has a short name, because a socket's path may have 107 bytes only.
+    It is next to the target and has a short name, because a socket's path has at most 107 bytes.
     """
     return target.parent.resolve() / target.name.rpartition(".")[2][:_SHORT]
 

@@ -1,4 +1,4 @@
-"""List of drills with the state of their signed reports, and predictions."""
+"""List of drills with the state of their signed reports and predictions."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
 from standfast.usecases.drills.service_prediction import ServicePrediction, predict_recovery
 from standfast.usecases.drills.signed_reports import ReportProblem, check_reports
 
-REPORTED = "recovery.reported"  # the event of a filed report of a recovery
+REPORTED = "recovery.reported"  # the event that records the report of a recovery
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrillList:
-    """All drills, newest first, problems in the chain of reports, predictions."""
+    """All drills (newest first), problems of reports, and predictions."""
 
     runs: tuple[RunRecord, ...]
     problems: tuple[ReportProblem, ...]
@@ -56,7 +56,7 @@ def list_drills(installation: Installation, set_name: str | None = None) -> Dril
 
     A report of a drill or a recovery must exist, have a valid signature and fit into its chain.
 
-    Reports of another machine are checked there. Raise `UsageError` for an unknown set.
+    Reports of another machine are checked on that machine. Raise `UsageError` for an unknown set.
     """
     every = installation.ledger.runs.all("drill")
     subjects = (set_name, f"{SAMPLE_SUBJECT}{set_name}")

@@ -3,7 +3,8 @@
 Rules
 - The seed and the recovery point decide which files are restored: the same seed repeats a sample.
 - A sample proves the sampled files only. It loads no database, runs no check of a service, and
-  measures no RTO. In the ledger its subject is not the set, so it never counts as a drill of it.
+  measures no RTO. In the ledger its subject is not the set, so it never counts as a drill of the
+  set.
 """
 
 import secrets
@@ -14,7 +15,7 @@ from backup.records import RecoveryPoint, RestoreResult
 from standfast.records import Json
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
 
-SAMPLE_SUBJECT = "sample."  # before the name of the set; no set has a dot
+SAMPLE_SUBJECT = "sample."  # prefix of the set's name; no name of a set has a dot
 _LARGEST_SEED = 2**32
 
 
@@ -45,7 +46,7 @@ def share(
     if sample is None:
         return None
     return {
-        "percent": f"{sample.percent:g}",  # canonical JSON has no fractions
+        "percent": f"{sample.percent:g}",  # as text, because canonical JSON has no fractions
         "seed": sample.seed,
         "files": restored.files if restored else 0,
         "bytes": restored.bytes if restored else 0,

@@ -1,9 +1,9 @@
 """Replay of the log of a PostgreSQL base backup in a drill.
 
 Rules
-- A base is followed by the newest log of each source that reads the same folder of log files
-  (`wal`), also of another set.
-- The report has the time of the last replayed commit. It is the newest data that comes back.
+- The newest log of each source that reads the same folder of log files (`wal`) is replayed, also if
+  the source is in another set.
+- The report has the time of the last replayed commit: newer data is not recovered.
 """
 
 from datetime import datetime
@@ -61,7 +61,7 @@ def _restored_logs(
     base: PostgresqlBaseSourceConfig,
     folder: Path,
 ) -> list[Path]:
-    """Restore the newest log of each set that has one for this base."""
+    """Restore the newest log of each set that has a log for this base."""
     restored = []
     for set_name, settings in installation.config.backup.sets.items():
         for source in settings.sources:

@@ -2,7 +2,7 @@
 
 Rules
 - Damage outweighs a failure, and a failure outweighs a missed objective. A skipped check is named
-  and has no weight.
+  and does not change the result.
 - The ledger and the report contain counts, times and names of checks, no file names.
 """
 
@@ -46,7 +46,7 @@ class DrillOutcome:
     restored: RestoreResult | None
     problem: str  # the error that ended the restore, or ""
     is_damaged: bool
-    damaged_packs: tuple[str, ...]  # also those whose content came from another point
+    damaged_packs: tuple[str, ...]  # including packs whose content was restored from another point
     checks: tuple[CheckResult, ...]
     comparison: Comparison | None
     services: tuple[ObjectiveResult, ...]
@@ -56,8 +56,8 @@ class DrillOutcome:
     target: Target
     clocks: Mapping[DrillClock, datetime]  # the steps that were reached
     superseded_at: datetime | None = None  # the time of the next point; RPO counts until it
-    sample: PathSample | None = None  # the drill restored this part only
-    output: Path | None = None  # the output of failed commands
+    sample: PathSample | None = None  # the part that was restored; None if the drill restored all
+    output: Path | None = None  # the file with the output of failed commands
     report: Path | None = None
     report_digest: str = ""
     died_before: tuple[str, ...] = ()
@@ -77,12 +77,12 @@ class DrillOutcome:
 
     @property
     def printing(self) -> tuple[CheckResult, ...]:
-        """The failed checks with output of their command."""
+        """The failed checks with an output of the command."""
         return tuple(check for check in self.checks if check.output)
 
     @property
     def shortfalls(self) -> tuple[str, ...]:
-        """The reasons, besides paths and objectives, why the drill proves less."""
+        """The reasons, except paths and objectives, why the drill proves less."""
         found = []
         if not self.point.complete:
             found.append("the point itself is incomplete: its backup could not read everything")
@@ -131,7 +131,7 @@ class DrillOutcome:
         return names.get(self.exit_status, "failed")
 
     def measures(self) -> dict[str, Json]:
-        """Return the content of a report, without its position in the chain."""
+        """Return the content of the report, without its position in the chain."""
         details = self.point.details
         return {
             "run": self.run,

@@ -2,8 +2,8 @@
 
 Rules
 - The owner of a gap is the owner of its service, or of the services that use its set.
-- A gap is due `drills.gap_days` after the report that found it first. While consecutive reports on
-  one subject have it, its dates stay, so a new drill does not postpone it.
+- A gap is due `drills.gap_days` after the report that found it first. Its dates do not change while
+  consecutive reports on one subject contain it, so a new drill does not postpone it.
 - A check that was not requested is not a gap. Neither is a check that a sample skips by design.
 """
 
@@ -26,10 +26,10 @@ NOT_REQUESTED = "not requested"
 class Gap:
     """One thing that recovery lacks."""
 
-    key: str  # the same in consecutive reports
+    key: str  # the identity of the gap, equal in consecutive reports
     text: str
     set_name: str = ""
-    service: str = ""  # "": the services that use the set
+    service: str = ""  # "" for a gap of the set, which all its services share
 
 
 def drill_gaps(outcome: DrillOutcome) -> Iterator[Gap]:

@@ -1,15 +1,16 @@
 """Restore drills: restore, check, measure, destroy, sign a report.
 
 Rules
-- The clock starts when the drill is declared and stops when every check has passed: that is the
-  time that a person would have waited. If no check of a service ran, it is unknown whether the
-  service is usable, and the recovery time is not measured.
-- The output of a failed command of a check is shown to the person who drills, and kept in a
-  private file until the next drill of the set. It may be personal data, so no report and no ledger
-  contains it.
-- Nothing that was restored outlives the drill, except with `keep`; the report says so.
+- The recovery time counts from the declaration of the drill until every check has passed: a person
+  would wait that long. If no check of a service ran, it is unknown whether the service is usable,
+  and the recovery time is not measured.
+- The output of a failed command of a check is shown to the person who drills, and kept in a private
+  file until the next drill of the set. It may be personal data, so neither the report nor the
+  ledger contains it.
+- All restored files are deleted at the end of the drill, except with `keep`; the report states
+  which.
 - A failed drill has a report too. Only an invalid request (an unknown set or point, an identity
-  that opens nothing) ends without one.
+  that opens nothing) ends without a report.
 """
 
 from collections.abc import Callable
@@ -84,7 +85,7 @@ COMPARISON = "comparison with the live source"
 
 @dataclass(kw_only=True)
 class _Seen:
-    """Results so far; a later failure keeps them."""
+    """The results so far, which a later failure does not discard."""
 
     lost_until: datetime
     result: RestoreResult | None = None
@@ -123,8 +124,8 @@ def run_drill(
     the live source, which must not change meanwhile. `until` is the time up to which the log of a
     base backup is replayed; `latest` is then the newest point before it. With a `sample`, only its
     files are restored, and no service is checked. Times count from `declared_at`, by default from
-    now. Lost work is counted until `superseded_at`, since a newer point contains later changes;
-    by default until `declared_at`. Raise `UsageError` for an unknown set, point or identity,
+    now. Lost work counts until `superseded_at`, since a newer point contains later changes; by
+    default it counts until `declared_at`. Raise `UsageError` for an unknown set, point or identity,
     `Refused` while another drill of this set runs.
     """
     declared_at = declared_at or installation.clock()
@@ -279,7 +280,7 @@ def _check(
         is_checked &= has_passed
         back_at = installation.clock() if has_passed and not has_failed else None
         changes = [result.last_change for result in results if result.last_change is not None]
-        # A service has lost as much as the database of it that lost most.
+        # The RPO of a service is the largest of its databases.
         lost_since = min(changes, default=_consistent_at(point))
         seen.services.append(
             replace(
@@ -298,7 +299,7 @@ def _check(
 
 
 def _judge_unreached(services: dict[str, ServiceConfig], seen: _Seen) -> None:
-    """Judge the services that a failed drill did not reach as not recovered."""
+    """Count the services that a failed drill did not reach as not recovered."""
     judged = {service.service for service in seen.services}
     seen.services += [
         not_recovered(name, service) for name, service in services.items() if name not in judged
@@ -352,7 +353,7 @@ def _outcome(
     seen: _Seen,
     target: Target,
 ) -> DrillOutcome:
-    """Assemble the outcome; its RPO is that of the service that lost most."""
+    """Assemble the outcome; its RPO is the largest of all services."""
     worst = max(
         seen.services,
         key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),

@@ -5,9 +5,9 @@ Rules
 - A probe runs without a shell, in the restored tree, with a minimal environment: it gets the
   addresses of the throwaway servers and no secret of this process. At its time-out it is killed
   together with everything that it started.
-- A check that belongs to another set is skipped by name, never silently.
+- A check that belongs to another set is skipped, and the result names it.
 - A reason contains counts and classes only, because the output of a query or a probe may be
-  personal data. The end of a failed probe's output is kept apart, for the person who drills.
+  personal data. The end of a failed probe's output is stored separately, for the person who drills.
 """
 
 import os
@@ -126,7 +126,7 @@ def _title(check: CheckConfig) -> str:
         return f"sqlite {check.path}"
     if isinstance(check, DatabaseCheckConfig):
         return f"database {check.source}/{check.database}"
-    # The arguments may name people.
+    # Show the program only: its arguments may contain personal data.
     return f"command {PurePosixPath(check.command[0]).name}"
 
 
@@ -209,7 +209,7 @@ class _Output:
 
     def end(self) -> str:
         """Return the output, after the probe and its children have ended."""
-        self._thread.join(_OUTPUT_SECONDS)  # a process that left the group may hold the pipe open
+        self._thread.join(_OUTPUT_SECONDS)  # a process that left the group may keep the pipe open
         return self._end.decode("utf-8", "backslashreplace")
 
     def _read(self) -> None:

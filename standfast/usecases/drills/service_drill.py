@@ -4,10 +4,10 @@ Rules
 - The sets of a service are drilled after those of its dependencies. Sets of services that do not
   depend on each other are drilled in parallel; a set of several services is drilled once.
 - All times count from the declaration of the whole drill. A service is usable when all its sets and
-  all its dependencies are. A dependency without a backup set takes no time: it is restored by
-  somebody else.
-- A set that fails stops no other: the drill finds as many problems as it can.
-- Each set has a signed report of its own; the report of the whole has their digests.
+  all its dependencies are. A dependency without a backup set takes no time: somebody else restores
+  it.
+- A set that fails stops no other set: the drill finds as many problems as it can.
+- Each set has its own signed report; the report of the whole drill contains their digests.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,7 +49,7 @@ class ServiceDrillOutcome:
     drills: Mapping[str, DrillOutcome]  # by set
     problems: Mapping[str, str]  # the reason why a set was not drilled
     services: tuple[ObjectiveResult, ...]
-    drawn: Draw | None = None  # of a surprise drill
+    drawn: Draw | None = None  # the draw of a surprise drill
     report: Path | None = None
     report_digest: str = ""
 
@@ -72,7 +72,7 @@ class ServiceDrillOutcome:
 
     @property
     def rto_ms(self) -> int | None:
-        """Return the time until the last service is usable, if all are."""
+        """Return the time until all services are usable; None if one is not."""
         times = [service.rto_actual_ms for service in self.services]
         return (
             None if None in times else max((time for time in times if time is not None), default=0)
@@ -281,9 +281,9 @@ def _judge(
 
 
 def _part(drill: DrillOutcome | None, name: str, service: ServiceConfig) -> ObjectiveResult:
-    """Return the result of a service in one of its sets.
+    """Return the result of a service in the drill of one of its sets.
 
-    If all its checks are of other sets, its time is that of the restored data.
+    If all its checks belong to other sets, the time counts until the data is restored.
     """
     found = None
     if drill is not None:

@@ -23,7 +23,7 @@ from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
 
 _GOOD = ("done", "partial")
-_MOST_DRILLS = 20  # the newest of each set; older ones tell little about the machine of today
+_MOST_DRILLS = 20  # number of newest drills of each set; older ones may be of another machine
 _SHORTEST_DIVIDED_MS = 1000
 
 
@@ -33,7 +33,7 @@ class ServicePrediction:
 
     service: str
     rto_promised_ms: int
-    prediction: Prediction | None  # None if a set of it was never drilled
+    prediction: Prediction | None  # None if one of its sets was never drilled
 
     @property
     def verdict(self) -> str:
@@ -86,7 +86,7 @@ def predict_recovery(installation: Installation) -> tuple[ServicePrediction, ...
 def _good(
     installation: Installation, kind: str, most: int, names: Iterable[str]
 ) -> dict[str, list[RunRecord]]:
-    """Return the newest good runs of each set, also of its samples."""
+    """Return the newest good runs of each set, including its samples."""
     wanted, now = frozenset(names), installation.clock()
     runs = runs_of_vault(installation.config, installation.ledger.runs.all(kind, states=_GOOD))
     found: dict[str, list[RunRecord]] = {}
@@ -102,7 +102,7 @@ def _predict_set(drills: list[RunRecord], backups: list[RunRecord]) -> Predictio
         return None
     if backups:
         size_bytes = int(backups[0].summary["bytes_total"])
-    else:  # of a machine that drills, and has the backups of others
+    else:  # the machine drills backups of other machines and has no runs of them
         sample = drills[0].summary.get("sample", {})
         size_bytes = int(sample.get("bytes_in_point") or drills[0].summary["bytes"])
     times = [found for run in drills if (found := drill_times(run.summary)) is not None]
@@ -112,8 +112,9 @@ def _predict_set(drills: list[RunRecord], backups: list[RunRecord]) -> Predictio
 def drill_times(summary: Mapping[str, Json]) -> DrillTimes | None:
     """Return the times of a recorded drill; None if its clocks are unknown.
 
-    Times count from the key, because a set of a service waits for other sets before. A restore of
-    less than a second is not divided at its first byte: all of it grows.
+    Times count from the moment when the key was obtained, because before that a set may wait for
+    other sets of the service. The whole of a restore of less than a second counts as growing with
+    the data: its time to the first byte is not separated.
     """
     recorded = summary.get("clocks_ms")
     if not isinstance(recorded, Mapping) or not summary.get("bytes"):

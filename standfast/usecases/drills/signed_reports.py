@@ -5,11 +5,12 @@ A failed drill cannot be removed unnoticed.
 Rules
 - A report is one line of canonical JSON, created once and never changed: `NNNNNN-<run>.json` with
   the report, the key, and an Ed25519 signature over a context and the report's canonical form.
-- Each report carries the SHA-256 of the preceding file. That shows a changed, removed or inserted
-  report; the ledger, whose runs store the digests, shows a report missing at the end.
+- Each report contains the SHA-256 of the preceding file. That reveals a changed, removed or
+  inserted report. The ledger stores the digests of all reports, and so reveals a report that is
+  missing at the end.
 - Each machine has its own chain, also when several share a ledger.
-- The last line of a page has its report, and a signature over both. So the page can be verified
-  alone, and shows what the same key signed.
+- The last line of a page contains its report and a signature over page and report. So the page can
+  be verified without other files.
 """
 
 import base64
@@ -56,7 +57,7 @@ class ReportProblem:
 
 
 def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519PrivateKey) -> Filed:
-    """Sign a report, chain it to the last, and write it durably.
+    """Sign a report, chain it to the last report, and write it durably.
 
     A lock serializes concurrent reports.
     """
@@ -137,7 +138,7 @@ def read_reports(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def signed_page(page: str, report: bytes, key: Ed25519PrivateKey) -> str:
-    """Return the page with a last line: the report, a signature over both."""
+    """Return the page with a last line: the report and a signature over both."""
     page = page.rstrip("\n") + "\n"
     hashes: dict[str, Json] = {"page": _digest(page.encode()), "report": _digest(report)}
     proof = canonical(

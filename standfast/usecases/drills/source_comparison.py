@@ -2,14 +2,14 @@
 
 Content, mode, times, links and database rows are compared.
 
-It is meant for rehearsals and tests, where the source does not change. A live source has changed
-since its backup, so a drill compares only on request.
+The comparison is for rehearsals and tests, where the source does not change. A live source has
+changed since its backup, so a drill compares only on request.
 
 Rules
 - Both sides are read by the reader that made the backup, so both omit what the set excludes.
 - A database is compared by rows: its copy need not have the same bytes.
-- Owners are not compared, because a restore sets them only on request.
-- A dump or the objects of a bucket have no local file to compare with: those sources are named.
+- Owners of files are not compared, because a restore sets them only on request.
+- A source of dumps or of a bucket has no local file to compare with: the result names such sources.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _READ_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The extent of a comparison, and all differences."""
+    """The extent of a comparison, and its differences."""
 
     files: int
     directories: int
@@ -83,7 +83,7 @@ class _Item:
     mode: int
     modified_ns: int
     content: str  # the hash of a file, the target of a link
-    first_name: bytes  # the first of several names of one file
+    first_name: bytes  # the first name of a file that has several (hard links)
 
     def differs(self, other: "_Item") -> str:
         """Return the names of the properties that differ, or ""."""
@@ -153,7 +153,7 @@ def _items(
     with source.opened(scratch, clock) as opened:
         for found in opened.scan():
             if isinstance(found, Unread):
-                continue  # the backup reported it; on the other side it is missing
+                continue  # the backup reported it; the comparison reports it as missing
             content = os.fsdecode(found.target or b"")
             if found.kind == "file":
                 content = _hash(opened, found, side)
@@ -190,7 +190,7 @@ def _hash(opened: OpenSource, found: Found, side: str) -> str:
                     hashed.update(bytes(min(_READ_BYTES, length - at)))
                 position += length
     except OSError as error:
-        # A text that differs on each side, so that unreadable files never count as equal.
+        # The text contains the side, so that two unreadable files never count as equal.
         return f"the {side} file cannot be read: {error.strerror}"
     return hashed.hexdigest()
 
@@ -225,7 +225,7 @@ def _schema(database: sqlite3.Connection) -> dict[str, str]:
 
 
 def _rows(database: sqlite3.Connection, table: str) -> tuple[int, str]:
-    """Count and hash the rows in the order of the file, which its copy shares."""
+    """Count and hash the rows in their order in the file, which a copy shares."""
     count, hashed = 0, hashlib.sha256()
     for row in database.execute(f"SELECT * FROM {quoted(table)}"):  # noqa: S608 - a quoted name
         count += 1

@@ -25,15 +25,15 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_host
 from standfast.usecases.core.run_record import SURPRISE_SUBJECT, recorded
 
-_DRAW = "draw"  # the kind of run that records it
+_DRAW = "draw"  # the kind of run that records a draw
 _LARGEST_SEED = 2**32
-_DIGEST_BYTES = 6  # as many as a float represents exactly
+_DIGEST_BYTES = 6  # a float represents this many bytes exactly
 _DIGEST_RANGE = 2.0**48
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """The drawn service; `window` and `at` are None for a drill at once."""
+    """A drawn service; `window` and `at` are None for an immediate drill."""
 
     seed: int
     service: str
@@ -54,7 +54,7 @@ class DrawnPoint:
     """The drawn recovery point of a set."""
 
     name: str
-    superseded_at: datetime | None  # the time of the next newer point; None for the newest
+    superseded_at: datetime | None  # the time of the next newer point; None for the newest point
 
 
 def draw_service(services: Mapping[str, ServiceConfig], seed: int | None) -> Draw:
@@ -69,11 +69,12 @@ def draw_service(services: Mapping[str, ServiceConfig], seed: int | None) -> Dra
 def draw_of_window(
     installation: Installation, window: datetime, length: timedelta, way: str
 ) -> Draw:
-    """Return the recorded draw of a window; draw and record the first."""
+    """Return the recorded draw of a window; if there is none, draw and record."""
     found = _recorded_draw(installation, window)
     if found is None:
         with recorded(installation, _DRAW, SURPRISE_SUBJECT, way) as run:
-            found = _recorded_draw(installation, window)  # another process may have been faster
+            # Another process may have recorded its draw first.
+            found = _recorded_draw(installation, window)
             if found is None:
                 drawn = draw_service(installation.config.services, None)
                 at = window + length * _fraction(drawn.seed, "moment")

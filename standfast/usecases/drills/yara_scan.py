@@ -1,12 +1,12 @@
 """Scan of restored files by YARA rules (extra `yara`).
 
 Rules
-- If rules cannot be read or compiled, the drill does not start. Rules include no other file, so the
-  hash covers the whole rule set.
+- If rules cannot be read or compiled, the drill does not start. A rule cannot include another file,
+  so the hash covers the whole rule set.
 - A file that matches fails the drill. So does a file that cannot be scanned in time, because its
   content is unknown.
-- The reason has counts, names of rules and the hash of the rule set. The paths of matching files
-  are in the output for the person who drills, because a path may be personal data.
+- The reason has counts, names of rules and the hash of the rule set. A path may be personal data,
+  so the paths of matching files are only in the output for the person who drills.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from standfast.usecases.drills.check_result import CheckLevel, CheckResult, Chec
 YARA_CHECK = "YARA rules"
 _SUFFIXES = (".yar", ".yara")
 _FILE_SECONDS = 120  # time limit for one file
-_MOST_NAMED = 1_000  # paths in the output
+_MOST_NAMED = 1_000  # number of paths in the output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def load_rules(path: Path | None) -> YaraRules | None:
 
 
 def scan(rules: YaraRules, tree: Path, clock: Now) -> CheckResult:
-    """Scan every file below a folder; follow no link."""
+    """Scan every file below a folder, without following links."""
     yara_x = import_module("yara_x")
     scanner = yara_x.Scanner(rules.compiled)
     scanner.set_timeout(_FILE_SECONDS)

@@ -1,4 +1,4 @@
 """Tabletop exercises from start to report.
 
-Incident rules do not belong here: an exercise is an incident in its own mode.
+Rules of incidents do not belong here: an exercise is an incident in mode `exercise`.
 """

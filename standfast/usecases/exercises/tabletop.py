@@ -3,7 +3,8 @@
 Rules
 - No external system is reached: exercises get simulators, and a tabletop exercise not even these.
 - The ledger stores the answers with person and time; the score is computed from them each time.
-- The facilitator may end it at any moment: a question that was not asked is named as such.
+- The facilitator may end an exercise at any moment. The report names the questions that were not
+  asked.
 """
 
 from dataclasses import dataclass
@@ -42,12 +43,12 @@ class Turn:
     incident: str
     exercise: Exercise
     inject: Inject | None
-    number: int  # of the inject, from 1
+    number: int  # number of the inject, from 1
     elapsed_minutes: int
     is_open: bool  # False after the exercise was finished
 
     def as_json(self) -> JsonObject:
-        """Return the JSON form, without the value of the answers."""
+        """Return the JSON form, without the points of the answers."""
         inject = self.inject
         return {
             "incident": self.incident,
@@ -84,7 +85,7 @@ def exercises() -> list[Exercise]:
 
 
 def find_exercise(name: str) -> Exercise:
-    """Return a shipped exercise by name, or one by its path; else UsageError."""
+    """Return an exercise, shipped by name or else by path; or UsageError."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return load_exercise(library.text_of(Path(name)), name)
     shipped = {exercise.name: exercise for exercise in exercises()}

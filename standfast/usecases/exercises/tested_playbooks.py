@@ -1,4 +1,4 @@
-"""The last test of each playbook: an exercise, or a live incident."""
+"""Times of the last test of each playbook: an exercise or a live incident."""
 
 from datetime import datetime
 

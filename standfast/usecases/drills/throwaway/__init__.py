@@ -1,17 +1,18 @@
-"""Throwaway database servers: where drills load dumps, and their promises.
+"""Throwaway database servers, into which drills load dumps.
 
     server = ThrowawayPostgresql(folder, programs, isolation, hidden)
     server.start()
     result = server.target.restore("crm", "crm", stream)
     server.end()
 
-- A server is created, started and ended here. Its address follows from its folder, so a drill
-  cannot name another server to load a dump into.
-- It listens at a socket file in its own private folder, at no port. `isolation_gap` names what the
-  kernel does not permit.
+- This package creates, starts and ends each server. Its address is derived from its folder, so a
+  drill cannot load a dump into any other server.
+- A server listens at a socket file in its own private folder, at no port. `isolation_gap` names the
+  isolation that the kernel does not permit.
 - `end` kills every process of the server and deletes its folder, also after a failed start.
 
-To add a kind: one module with these methods, a case in `database_load`, and a test of its drill.
+To add a kind of server, write one module with these methods, a case in `database_load`, and a test
+of its drill.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +25,7 @@ from standfast.usecases.drills.throwaway.server_process import ServerProcess
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """The state of constraints, foreign keys and indexes; valid if empty."""
+    """The problems of constraints, foreign keys and indexes; valid if empty."""
 
     problem: str = ""
     unproven: str = ""  # the parts that the server does not check

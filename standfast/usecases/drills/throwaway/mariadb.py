@@ -1,10 +1,10 @@
 """Throwaway MariaDB server, for dumps.
 
-- The server must not be older than that of the dump. A dump of MySQL is not loaded.
+- The server must not be older than the server of the dump. A dump of MySQL is not loaded.
 - Durability, events and the binary log are off: the data is deleted after the drill.
-- The drill connects as a user of its own, because a dump of users may change `root`.
-- A dump loads with foreign keys unchecked. A query then checks each foreign key, and CHECK TABLE
-  each table.
+- The drill connects as its own user, because a dump of users may change `root`.
+- A dump is loaded without checks of foreign keys. Then a query checks each foreign key, and CHECK
+  TABLE checks each table.
 """
 
 import os
@@ -94,7 +94,7 @@ def _text(version: tuple[int, int]) -> str:
 
 
 def _dumped_from(dump: Stream) -> tuple[int, int]:
-    """Return the version of the server that a dump is from; (0, 0) if unknown."""
+    """Return the version of the dump's server; (0, 0) if unknown."""
     head = b""
     for piece in dump():
         head += piece
@@ -203,7 +203,7 @@ class ThrowawayMariadb(ThrowawayServer):
         return Structure(problem="; ".join(part for part in parts if part))
 
     def _orphans(self, database: str) -> Iterator[str]:
-        """Yield a query for each foreign key; it counts rows without a parent."""
+        """Yield for each foreign key a query that counts rows without a parent."""
         keys: defaultdict[tuple[str, str], list[list[str]]] = defaultdict(list)
         for row in self._rows(_FOREIGN_KEYS.format(schema=literal(database)), database):
             keys[row[1], row[0]].append(row)

@@ -4,8 +4,8 @@
 - Durability is off: the data is deleted after the drill.
 - The first superuser is `postgres`, as on most servers: PostgreSQL 16 and newer repeats grants of a
   dump of roles only if the role that granted them is the first superuser too.
-- `pg_restore` adds each foreign key and constraint after the rows, and the server checks all rows
-  then. A constraint that is NOT VALID in the source is not checked.
+- `pg_restore` adds each foreign key and constraint after the rows, and the server then checks all
+  rows. A constraint that is NOT VALID in the source is not checked.
 """
 
 import os
@@ -34,7 +34,7 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 _DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
 SETTINGS = {
     "listen_addresses": "",
-    "dynamic_shared_memory_type": "mmap",  # in its own folder, so that nothing is left elsewhere
+    "dynamic_shared_memory_type": "mmap",  # in its own folder, so that no file remains elsewhere
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
@@ -53,7 +53,7 @@ _INVALID_INDEXES = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
 class PostgresqlPrograms:
     """The programs of one installed version."""
 
-    version: int  # major
+    version: int  # major version
     folder: Path
 
 
@@ -102,7 +102,7 @@ def _version(folder: Path) -> int:
 
 
 def _dumped_from(programs: PostgresqlPrograms, dump: Stream) -> int:
-    """Return the major version of the server that a dump is from."""
+    """Return the major version of the dump's server."""
     command = Command(
         arguments=(str(programs.folder / "pg_restore"), "--format=custom", "--list"),
         environment=bare_environment(),

@@ -3,9 +3,9 @@
 - The programs are of the major version of the base: another version does not start on it.
 - The settings of the source are not used, because they name its folders and run its commands. So an
   extension that must be preloaded does not work in a drill.
-- The log is replayed to a time, or to its end; then the server is promoted. PostgreSQL takes a
-  missing segment for the end of the log. So a segment after that end fails the recovery.
-- A physical copy repeats the rows and indexes of the source: no constraint is checked again.
+- The log is replayed to a time, or to its end; then the server is promoted. PostgreSQL treats a
+  missing segment as the end of the log. So the recovery fails if a later segment exists.
+- A physical copy contains the rows and indexes of the source: no constraint is checked again.
 """
 
 import shutil
@@ -38,7 +38,7 @@ _RECOVERY = {
     "max_wal_senders": "10",
     "max_prepared_transactions": "100",
     "archive_mode": "off",
-    "hot_standby": "off",  # the first answer comes after the replay
+    "hot_standby": "off",  # the server answers only after the replay
     "restore_command": "cp ../log-files/%f %p || cp ../log-files/%f.partial %p",
     "recovery_target_action": "promote",
 }
@@ -69,8 +69,8 @@ class RecoveredPostgresql(ThrowawayPostgresql):
     def recover(self, base: Path, logs: Iterable[Path], until: datetime | None) -> str:
         """Replay the log up to `until`; return the time of the last commit.
 
-        `logs` are folders of segments, the earlier one first. Raise `ProgramFailed` with the
-        server's reason.
+        `logs` are folders of segments, in order of time. Raise `ProgramFailed` with the server's
+        reason.
         """
         programs = self._programs_for(base)
         self._server = replace(self._server, programs=programs.folder)
@@ -116,7 +116,7 @@ class RecoveredPostgresql(ThrowawayPostgresql):
 def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> None:
     """Raise `ProgramFailed` if segments follow that were not replayed.
 
-    The segment directly after the end may exist: nothing was written to it yet.
+    The segment directly after the end may exist: PostgreSQL creates it before it writes to it.
     """
     high, _, low = replay_end.partition("/")
     last = ((int(high, 16) << 32) + int(low, 16) - 1) // segment_bytes
@@ -127,8 +127,8 @@ def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> No
     )
     if later:
         raise ProgramFailed(
-            f"the replay ended at {replay_end}, before segment {later[0]}: a segment between is"
-            " missing. The next base backup ends the gap"
+            f"the replay ended at {replay_end}, before segment {later[0]}: a segment in between"
+            " is missing. The next base backup starts after it"
         )
 
 

@@ -2,7 +2,7 @@
 
 Rules
 - A process runs in a network namespace without any interface, if the kernel permits one. Otherwise
-  the gap is named, and the server still listens at no port.
+  `gap` has the reason; the server still listens at no port.
 - It never runs as root: root hands the folder to the user `nobody`.
 - It cannot read the identity of a custodian or the keys of the host, if the kernel has Landlock.
 - A process belongs to a server if its working folder is inside the server's folder. That also finds
@@ -40,14 +40,14 @@ _LOG_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Isolation:
-    """The command prefix that isolates a program, and what it lacks."""
+    """The command prefix that isolates a program, and a gap in the isolation."""
 
     prefix: tuple[str, ...]
     gap: str  # the reason why there is no network namespace, or ""
 
 
 def find_isolation() -> Isolation:
-    """Try what this kernel permits; raise `ProgramFailed` without setpriv."""
+    """Return the isolation that works here; `ProgramFailed` without setpriv."""
     user: tuple[str, ...] = ()
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
@@ -72,7 +72,7 @@ def find_isolation() -> Isolation:
 class ServerProcess:
     """The programs of one server, which run in its folder."""
 
-    folder: Path  # absolute, without links
+    folder: Path  # an absolute path without symbolic links
     socket: str  # the file name of the socket
     isolation: Isolation
     hidden: tuple[Path, ...]
@@ -192,15 +192,15 @@ def _is_inside(pid: int, folder: Path) -> bool:
     The first thread of a killed process may end before the others.
     """
     for thread in Path(f"/proc/{pid}/task").glob("*"):
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # the process has ended or belongs to another user
             if (thread / "cwd").readlink().is_relative_to(folder):
                 return True
     return False
 
 
 def _kill_inside(pid: int, folder: Path) -> None:
-    """Kill a process, unless its number now belongs to another one."""
-    with suppress(OSError):  # it has ended; the error number depends on the kernel
+    """Kill a process, unless its number now belongs to another process."""
+    with suppress(OSError):  # the process has ended; the error number depends on the kernel
         descriptor = os.pidfd_open(pid)
         try:
             if _is_inside(pid, folder):
