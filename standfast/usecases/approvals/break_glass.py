@@ -120,7 +120,7 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
 
 
 def _is_containment(installation: Installation, state: State, asked: Question) -> bool:
-    """Return whether the step is only containment, and all of it can be undone."""
+    """Return whether the step is only containment and can be undone fully."""
     step = next(
         (candidate for candidate in state.playbook.steps if candidate.name == asked.step), None
     )

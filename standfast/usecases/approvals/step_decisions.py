@@ -224,7 +224,7 @@ def answer(
 def _individual_notices(
     installation: Installation, state: State, steps: Sequence[str]
 ) -> Iterator[StepView]:
-    """Return the unfinished individual notices that replace a notice's messages."""
+    """Return unfinished individual notices that replace messages of a notice."""
     effects = installation.ledger.effects
     names = {
         row.step

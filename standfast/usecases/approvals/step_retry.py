@@ -107,7 +107,7 @@ def _replaced_messages(installation: Installation, incident_id: str) -> list[str
 
 
 def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
-    """Yield each step with work to retry, or with requests that may have failed."""
+    """Yield each step with work to retry or requests that may have failed."""
     for view in (*state.steps.values(), *state.extra):
         is_over = view.state in (StepState.FAILED, StepState.REFUSED)
         if is_over or view.counts.failed or view.state is StepState.ASKING:

@@ -254,7 +254,7 @@ def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupRe
 def set_age(
     installation: Installation, set_name: str, *, grace: timedelta = timedelta(0)
 ) -> BackupAge:
-    """Return a set's due time, its newest good run, and whether a run was missed.
+    """Return a set's due time, newest good run, and whether it missed a run.
 
     A run in progress counts as not missed. A failed run does not count, nor does a run whose time
     is in the future. A run may begin up to `grace` after it is due.

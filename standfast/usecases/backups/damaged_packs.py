@@ -1,4 +1,4 @@
-"""Damaged packs, whose content the next backup uploads again.
+"""Damaged packs; the next backup uploads their content again.
 
 Verifications, drills and restores find them; `backup/archiver/unusable_packs.py` uploads again.
 

@@ -195,7 +195,7 @@ def restore_into(
 
 
 def find_address(installation: Installation, into: str, set_name: str) -> Address:
-    """Return a server by the name of its source, or by the secret of its address.
+    """Return a server by its source's name, or by the secret of its address.
 
     A source of `set_name` is preferred, because two sets may each have one of that name.
     """

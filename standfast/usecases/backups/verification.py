@@ -171,7 +171,7 @@ class VerifyOutcome:
 
 
 def sample_of(pieces: int | None, confidence: float | None, damage: float | None) -> Sample | None:
-    """Return the requested sample or None; UsageError for contradictory options."""
+    """Return the requested sample or None; UsageError if options conflict."""
     if pieces is None and confidence is None and damage is None:
         return None
     if pieces is not None and confidence is not None:
@@ -254,7 +254,7 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Return the start of the newest check of locks if it found all locks right.
+    """Return the start of the newest check of locks if all were right.
 
     `runs` are newest first.
     """

@@ -1,12 +1,12 @@
-"""Affected people by frozen logs: owners of records that were used.
+"""Affected people: owners of the records that frozen logs show as used.
 
 Rules
-- `[review.records.NAME]` defines how the logs name a record, which data it exposes, and in which
-  audience its person is. Each kind of record becomes one frozen list, like a CSV file.
+- `[review.records.NAME]` defines how the logs name a record, which data it exposes, and which
+  audience contains its owner. Each kind of record becomes one frozen list, as a CSV file does.
 - Without accounts in the selection, the accounts that the incident locked are used.
-- A record without a person in its audience counts as a person that cannot be notified.
-- The review in the result counts the lines that were cut and the folders that were left out: their
-  people may be missed.
+- A record whose owner is not in the audience counts as a person that cannot be notified.
+- The review in the result counts the lines that were cut and the folders that were left out: the
+  people in them may be missing.
 """
 
 from collections import defaultdict
@@ -44,7 +44,7 @@ def add_affected_by_records(
     by: str | None = None,
     identity: Path | None = None,
 ) -> AffectedByRecords:
-    """Freeze the owners of the records that accounts used, by frozen logs.
+    """Freeze the owners of the records that accounts used in frozen logs.
 
     `identity` is that of a custodian, if the evidence is encrypted. Raise UsageError without
     configured records, accounts or results, and StandfastError if the logs cannot be read.

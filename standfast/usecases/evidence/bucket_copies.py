@@ -1,7 +1,7 @@
 """Copying of all frozen folders to the bucket of `[custody.s3]`.
 
 Rules
-- A folder that differs from its seal is not copied: the copy must be acceptable to a court.
+- A folder that differs from its seal is not copied: a court would not accept the copy.
 - A copy that cannot be examined, or is incomplete, is not damage of the original; it is reported.
 """
 

@@ -1,15 +1,16 @@
-"""Disposal of an incident's evidence, which two people decide.
+"""Disposal of an incident's evidence, by the decision of two people.
 
 Rules
-- The incident is closed, `custody.retention_days` have passed since, and there is no legal hold.
-- Two people that enrolments connect count as one.
+- The incident must be closed for `custody.retention_days`, without a legal hold.
+- Two people count as one if an enrolment connects them.
 - The whole ledger is verified before each decision and each run: hold, request, approval and the
   time of closing are read from it.
-- A request names the folders by the hashes of their manifests. Its approval covers these only.
-- Each folder is verified whole, then the ledger records that its disposal begins, then
-  `folder_disposal` destroys. A folder that differs from its seal, its chain of custody or the
-  ledger is left as it is: a person must examine it first.
-- Everything that stays is a named problem: unsound folders, folders on other hosts and newer ones.
+- A request names the folders by the hashes of their manifests. Its approval covers only these
+  folders.
+- Each folder is verified completely, then the ledger records that its disposal begins, then
+  `folder_disposal` destroys it. A folder that differs from its seal, its chain of custody or the
+  ledger is not changed: a person must examine it first.
+- Each folder that remains is a named problem: unsound, on another host, or newer than the request.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -86,7 +87,7 @@ class Disposal:
 def request_disposal(
     installation: Installation, incident_id: str, reason: str, by: str | None
 ) -> Disposal:
-    """Request the disposal of all sound evidence that the incident has here.
+    """Request the disposal of all sound evidence of the incident on this host.
 
     Raise Refused if it may not be disposed of, or if it was requested already.
     """
@@ -98,7 +99,7 @@ def request_disposal(
     if state.request:
         raise Refused(
             f"disposal of {incident_id}: {state.request.actor} requested it. Another person "
-            "approves it with --approve; --withdraw takes it back"
+            "approves it with --approve; --withdraw withdraws it"
         )
     waiting = _not_disposed(installation, incident_id, state)
     folders: JsonObject = {
@@ -204,7 +205,7 @@ def _not_disposed(
 
 
 def _uncovered(waiting: Iterable[Frozen], folders: Collection[str]) -> Iterator[str]:
-    """Yield a line for each folder that the request does not have."""
+    """Yield a line for each folder that is not in the request."""
     for evidence in waiting:
         if evidence.name not in folders:
             why = evidence.problems[0] if evidence.problems else "it was frozen after the request"
@@ -214,7 +215,7 @@ def _uncovered(waiting: Iterable[Frozen], folders: Collection[str]) -> Iterator[
 def _dispose_of(
     installation: Installation, incident_id: str, folder: Path, name: str
 ) -> Certificate:
-    """Verify one folder, record that its disposal begins, and carry it out."""
+    """Verify one folder, record that its disposal begins, and dispose of it."""
     state = current_state(installation, incident_id)
     _refuse_if_kept(installation, incident_id, state)  # a hold may have been placed meanwhile
     if state.request is None or state.approval is None:

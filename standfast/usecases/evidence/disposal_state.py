@@ -1,11 +1,11 @@
 """Legal hold and disposal request of an incident, read from its timeline.
 
 Rules
-- The events are the only record. They are read in order, and an event that does not fit is ignored:
-  an approval of another request, or a beginning that a hold preceded.
-- A hold voids a request of which nothing has begun.
+- The events are the only record. They are read in order, and an invalid event is ignored: an
+  approval of another request, or a disposal that began during a hold.
+- A hold cancels a request if no disposal has begun.
 - `evidence.disposal_begun` precedes the first destruction in a folder. A certificate counts only if
-  this event has its folder, the hash of its manifest, and its two people.
+  this event contains its folder, the hash of its manifest, and its two people.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from standfast.usecases.core.installation import Installation
 HELD, RELEASED = "evidence.held", "evidence.hold_released"
 REQUESTED, APPROVED = "evidence.disposal_requested", "evidence.disposal_approved"
 WITHDRAWN, BEGUN = "evidence.disposal_withdrawn", "evidence.disposal_begun"
-DISPOSED = "evidence.disposed"  # of one folder; `custody` in its detail has the last line
+DISPOSED = "evidence.disposed"  # for one folder; `custody` in its detail is the last line
 
 
 _NOT_PERMITTED = "it has a certificate of disposal, but the ledger has no approved request for it"
@@ -107,7 +107,7 @@ def disposal_state(events: Iterable[AuditEvent]) -> DisposalState:
 def problems_of_certificate(
     folder: Path, key: Ed25519PublicKey, authority: Authority | None
 ) -> list[str]:
-    """Return the problem of a valid certificate without this permission."""
+    """Return the problem of a valid certificate that lacks this permission."""
     certificate = read_certificate(folder, key)
     if certificate is None or authority == Authority(
         manifest=manifest_hash(folder),
@@ -127,7 +127,7 @@ def verified_state(installation: Installation, incident_id: str) -> DisposalStat
         raise Damaged(
             f"{finding.where}: {finding.problem}. Nothing was done. Run `standfast audit verify`."
         )
-    installation.ledger.incidents.get(incident_id)  # raises for an unknown incident
+    installation.ledger.incidents.get(incident_id)  # raises UsageError for an unknown incident
     return current_state(installation, incident_id)
 
 
@@ -145,7 +145,7 @@ def record_signed(
 
 
 def refuse_one_person(installation: Installation, first: str, second: str, decision: str) -> None:
-    """Raise ApprovalRefused if two people are one, or enrolments connect them."""
+    """Raise ApprovalRefused if two people count as one person."""
     if installation.ledger.people.are_connected(first, second):
         raise ApprovalRefused(
             f"{decision}: {second} and {first} count as one person, by name or by enrolments. "

@@ -1,9 +1,9 @@
-"""Export of an incident's evidence, masked or with a reason in clear.
+"""Export of an incident's evidence: masked, or in clear with a reason.
 
 Rules
-- An export is masked unless somebody gives a reason. Each is one event of the timeline and one line
-  in each folder's chain of custody, before the new folder has its final name; an unmasked export is
-  recorded before a byte is copied.
+- An export is masked unless somebody states a reason. Each export is one event of the timeline and
+  one line in each folder's chain of custody, written before the new folder gets its final name; an
+  unmasked export is recorded before a byte is copied.
 - Masked copies are not evidence: the sealed folders stay unchanged. `masked.jsonl` names each
   original by its hash, with the masked parts of its copy, or the reason why it has no copy; the
   hash of this index is in the timeline.
@@ -49,14 +49,14 @@ INDEX_FILE = "masked.jsonl"
 DISPOSED_OF = "was disposed of"
 _CHANGED = "differs from its seal"
 _NOTE = (
-    "Masked copies, for reading; not evidence. Card numbers, social-security numbers and mail "
-    "addresses in them are masked, and nothing else. The originals are sealed, with these hashes."
+    "Masked copies, for reading; not evidence. Only card numbers, social-security numbers and mail "
+    "addresses in them are masked. The originals are sealed, with these hashes."
 )
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST_NAME = 120
 
-Progress = Callable[[int, int], object]  # bytes done, total bytes
+Progress = Callable[[int, int], object]  # called with bytes done and total bytes
 
 
 @dataclass(kw_only=True)
@@ -147,7 +147,7 @@ def export_evidence(
             "with free space where this user may write."
         ) from error
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # there is no draft
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # it has no draft
             shutil.rmtree(draft)
     return exported
 

@@ -3,8 +3,8 @@
 Rules
 - The caller has verified the folder and recorded that its disposal begins.
 - The copies of the key are removed first: encrypted copies in a bucket are then unreadable,
-  although their lock keeps the bytes. The items are next, then the certificate is written, and the
-  chain of custody gets its last line. After a crash, the same call continues.
+  although their object lock keeps the bytes. Then the items are removed, the certificate is
+  written, and the chain of custody gets its last line. After a crash, the same call continues.
 """
 
 import hashlib
@@ -93,7 +93,7 @@ def _destroy_keys(
     sync_folder(folder)
     for place in dict.fromkeys([*recorded_copies(folder), *configured]):
         try:
-            place.unlink()  # a share that is not mounted has no file
+            place.unlink()  # a share that is not mounted shows no file
             sync_folder(place.parent)
         except OSError as error:
             why = f"copy of the key: {error.strerror}"
@@ -106,7 +106,7 @@ def _destroy_keys(
 def _other_copies(
     installation: Installation, folder: Path, manifest: Manifest
 ) -> Iterator[RemainingCopy]:
-    """Yield the copies that left this host, or that other programs made."""
+    """Yield the copies on other systems, or by other programs."""
     config, is_encrypted = installation.config, manifest.encryption is not None
     readable = "unreadable without the key" if is_encrypted else "READABLE: it was not encrypted"
     for where in (stores := recorded_stores(folder)):
@@ -125,13 +125,13 @@ def _other_copies(
                 why = "its recovery points may have the key or the items until they expire"
                 yield RemainingCopy(where=f"backup set {name}", why=why)
     for review in sorted((folder.parents[1] / REVIEWS).glob("*.jsonl")):
-        why = "it stays, and may quote evidence that was not encrypted"
+        why = "it remains, and may quote evidence that was not encrypted"
         yield RemainingCopy(where=str(review), why=why)
     yield from _given_away(read_custody(folder))
 
 
 def _given_away(entries: list[Entry]) -> Iterator[RemainingCopy]:
-    """Yield the exports and openings in clear, also those without a receipt."""
+    """Yield the exports and openings in clear, including unfinished ones."""
     opened = [entry.detail.partition(",")[0] for entry in entries if entry.act is Act.VIEWED]
     for entry in entries:
         by = f"by {entry.who} at {entry.at}"

@@ -50,7 +50,7 @@ NO_AUTHORITY = "custody.timestamp: no time stamp authority is set. Add [custody.
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """One sealed folder; counts are 0 and its time "" if the seal is invalid."""
+    """One sealed folder; counts are 0 and times "" if the seal is invalid."""
 
     folder: Path  # INCIDENT/SOURCE/TOKEN
     collected_at: str = ""
@@ -75,7 +75,7 @@ class Frozen:
 
     @property
     def name(self) -> str:
-        return f"{self.source}/{self.folder.name}"  # as in the ledger
+        return f"{self.source}/{self.folder.name}"  # as the ledger names it
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""

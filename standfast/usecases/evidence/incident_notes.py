@@ -1,9 +1,9 @@
-"""Notes of people about an incident: text for the record, files sealed.
+"""Notes of people about an incident: a text and sealed files.
 
 Rules
 - The files are frozen and sealed first, in the source `notes` of the incident's evidence; then the
   note is committed with their seal. After a crash, the same command completes the same note.
-- The text is in the ledger, sealed. The report shows it with numbers and mail addresses masked.
+- The text is sealed in the ledger. The report shows it with numbers and mail addresses masked.
 - An exercise seals nothing, so its notes have no files.
 """
 
@@ -121,7 +121,7 @@ def _with_files(
 
 
 def _token(incident_id: str, author: str, text: str, paths: Sequence[Path]) -> str:
-    """Return the name of the sealed folder: equal for a repeated command."""
+    """Return the name of the sealed folder; a repeated command has the same."""
     stats = [path.lstat() for path in paths]
     content: list[Json] = [
         f"{path} {found.st_size} {found.st_mtime_ns}"
@@ -137,7 +137,7 @@ def _newest_line(facts: JsonObject, folder: str) -> JsonObject:
 
 
 def _copy_problems(installation: Installation, custody: Custody, token: str) -> list[str]:
-    """Copy the folder to the bucket, if one is set; return what prevents it."""
+    """Copy the folder to the bucket, if one is set; return the obstacles."""
     config = installation.config
     to = second_location(config, installation.resolver, installation.clock)
     if to is None:

@@ -1,11 +1,11 @@
-"""Opening of one item of the evidence by a person, on the record.
+"""Recorded opening of one item of the evidence by a person.
 
 Rules
 - The intent is in the chain of custody and in the timeline before a byte is read. The receipt
   follows after the copy is complete. An intent without a receipt is an opening that failed or was
   interrupted: parts of the content may have been read.
 - The records name the item by its number in the manifest, because paths may name people.
-- Content that differs from its seal leaves no file behind.
+- If the content differs from its seal, no file remains.
 """
 
 import os
@@ -37,7 +37,7 @@ class OpenedItem:
 
     file: Path
     folder: str  # SOURCE/TOKEN
-    number: int  # in the manifest, from 1
+    number: int  # number in the manifest, from 1
     item: Item
 
     def as_json(self) -> JsonObject:
@@ -121,7 +121,7 @@ def open_evidence(
 
     `name` is the path of the item, alone or after SOURCE/TOKEN. Raise ApprovalRefused if `by` may
     not open it, UsageError for an unknown item or identity, Refused for the identity of somebody
-    else, Damaged if the content is not what was sealed.
+    else, Damaged if the content differs from its seal.
     """
     by, reason = person_with_role(installation, by), reason.strip()
     if not reason:
@@ -207,7 +207,7 @@ def _record(
 
 
 def _copy(found: _Found, key: bytes | None, file: Path) -> None:
-    """Write the content durably; if it is not what was sealed, write nothing."""
+    """Write the content durably; leave no file if it differs from its seal."""
     draft = file.with_name(f".{file.name}.draft")
     draft.unlink(missing_ok=True)
     try:

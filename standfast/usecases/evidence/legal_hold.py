@@ -1,10 +1,11 @@
 """Legal hold of an incident's evidence: nothing of it can be disposed of.
 
 Rules
-- An incident has at most one hold. A person with a role places it, and another one releases it.
-  People that enrolments connect count as one.
-- A hold is an event of the timeline, with its reason; the offline verifier reads it there.
-- The ledger is verified before a release: an intruder may have changed who placed the hold.
+- An incident has at most one hold. A person with a role places it, and another person releases it.
+  People count as one if an enrolment connects them.
+- A hold is an event of the timeline, with its reason; the offline verifier reads that event.
+- The ledger is verified before a release: an intruder may have changed the name of the person that
+  placed the hold.
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def place_hold(
 def release_hold(installation: Installation, incident_id: str, reason: str, by: str | None) -> None:
     """Release the hold; ApprovalRefused for the person that placed it.
 
-    People that enrolments connect count as one. Raise Damaged if the ledger does not verify.
+    People count as one if an enrolment connects them. Raise Damaged if the ledger does not verify.
     """
     by = _person_with_reason(installation, incident_id, reason, by)
     found = verified_state(installation, incident_id).hold

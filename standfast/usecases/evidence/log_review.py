@@ -5,10 +5,10 @@ Rules
   role signs in with a reason.
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
   before a log is read.
-- Detections see every record. A finding is shown if one of its lines is selected.
+- Detections examine every record. A finding is shown if one of its lines is selected.
 - A folder or log that differs from its seal is named and left out, and so is a folder that was
-  disposed of or does not open with the identity. All others are reviewed.
-- A CSV file has every selected record, in a new file that only its owner may read.
+  disposed of or that the identity does not open. All others are reviewed.
+- A CSV file contains every selected record. It is a new file that only its owner may read.
 """
 
 import re
@@ -52,7 +52,7 @@ from standfast.usecases.evidence.log_review_rows import Display, csv_writer
 class InClear:
     """The permission to see values in clear."""
 
-    person: str  # that signed in
+    person: str  # the person that signed in
     reason: str
 
 
@@ -63,7 +63,7 @@ class ReviewRequest:
     selection: Selection = field(default_factory=Selection)
     limit: int = 100
     in_clear: InClear | None = None
-    identity: Path | None = None  # of a custodian, if the evidence is encrypted
+    identity: Path | None = None  # identity file of a custodian, if the evidence is encrypted
     csv: Path | None = None
     indicators: IndicatorList | None = None  # select only records that have any of them
 
@@ -85,11 +85,11 @@ class LogReview:
     left_out: Sequence[LeftOut]
     is_masked: bool
     counts: TimelineCounts = field(default_factory=TimelineCounts)
-    rows: list[JsonObject] = field(default_factory=list)  # the first ones, as they are shown
+    rows: list[JsonObject] = field(default_factory=list)  # the first events, as they are shown
     selected: int = 0
-    findings: list[JsonObject] = field(default_factory=list)  # with a line that is selected
+    findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line
     is_complete: bool = True  # whether detections could follow every account, address and event
-    not_applied: tuple[str, ...] = ()  # indicators of the list that are not understood
+    not_applied: tuple[str, ...] = ()  # indicators of the list that cannot be parsed
 
     @property
     def cut(self) -> int:
@@ -264,7 +264,7 @@ def _recorded(
     in_clear: InClear | None,
     left_out: list[LeftOut],
 ) -> list[Frozen]:
-    """Record the review; return the valid folders; add others to `left_out`."""
+    """Record the review; return valid folders, and add others to `left_out`."""
     detail: dict[str, Json] = {"is_masked": in_clear is None}
     act = "logs reviewed, masked"
     by = None

@@ -21,7 +21,7 @@ from standfast.usecases.evidence.log_review import LogReview
 def write_review_page(
     installation: Installation, incident_id: str, review: LogReview, out: Path
 ) -> Path:
-    """Write the page of a masked review; UsageError for one in clear."""
+    """Write the page of a masked review; UsageError for a review in clear."""
     if not review.is_masked:
         raise UsageError("arguments: a page is always masked. Leave out --unmask or --html.")
     document = review.as_json()

@@ -1,7 +1,7 @@
 """Rows of a review of frozen logs, as they are shown and as CSV.
 
 Rules
-- A value is masked before it is cut.
+- A value is masked before it is shortened.
 - A CSV file is new, only its owner may read it, and no cell is a formula or has control characters.
 """
 

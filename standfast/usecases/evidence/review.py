@@ -6,7 +6,7 @@ Rules
   timeline of the rest.
 - Encrypted evidence is not scanned: a playbook has no identity of a custodian.
 - Each folder's chain of custody gets a line with the person and the reason before it is scanned.
-- The timeline is a separate file next to the evidence, one entry for each line. It names people, so
+- The timeline is a separate file next to the evidence, with one entry a line. It names people, so
   the ledger stores only its digest and its counts.
 """
 
@@ -29,7 +29,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen
 
 REVIEWS = "reviews"
-_NAMED = 5  # altered copies that are named
+_NAMED = 5  # number of altered copies that are named
 
 
 @dataclass(frozen=True, kw_only=True)

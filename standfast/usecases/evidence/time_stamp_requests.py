@@ -1,12 +1,14 @@
-"""Pending time stamps, requested again until they are granted.
+"""Requests of pending time stamps, repeated until they are granted.
 
 Rules
-- Nothing waits for a stamp: sealed evidence counts as collected without one. `serve` requests
-  stamps in a thread of its own, a command after it printed its answer. Missing stamps are reported
-  by `status`, `evidence list` and `evidence verify`; `standfast evidence stamp` requests them.
-- After one failure of the authority, a round sends no further request.
-- Only valid seals of this installation are stamped. An exercise seals nothing here.
-- The stamp of a folder with a second copy is copied as well; that, too, is repeated until it works.
+- Nothing waits for a stamp: sealed evidence counts as collected without a stamp. `serve` requests
+  stamps in a separate thread, a command requests them after it printed its answer. Missing stamps
+  are reported by `status`, `evidence list` and `evidence verify`; `standfast evidence stamp`
+  requests them.
+- After a failure of the authority, a call of `stamp_pending` sends no further request.
+- Only valid seals of this installation are stamped. An exercise seals nothing.
+- If a folder has a second copy, its stamp is copied as well; the copying is also repeated until it
+  succeeds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -82,9 +84,9 @@ def unstamped(config: Config, incident: str | None = None) -> list[Path]:
 def stamp_pending(
     installation: Installation, incident: str | None = None, *, seconds: float = ASK_SECONDS
 ) -> Iterator[Stamped]:
-    """Request missing stamps, and copy them; safe to repeat.
+    """Request missing stamps of an incident or of all, and copy them.
 
-    They are those of one incident or of all.
+    The call is safe to repeat.
 
     Return each folder that lacked a stamp or its copy. Send no request if none is missing or no
     authority is set.

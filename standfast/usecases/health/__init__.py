@@ -1,4 +1,4 @@
 """Installation checks, readiness, status and the watchdog.
 
-Nothing here repairs anything: each finding names a command.
+These modules repair nothing: each finding names a command.
 """

@@ -1,12 +1,12 @@
 """Checks of external services, notices and playbooks.
 
 Rules
-- A directory is queried for an account that does not exist: a response is the test. If the
-  directory reports the permissions of our credential, missing ones are named.
-- A sender is connected and disconnected; no message is submitted.
+- A directory is queried for an account that does not exist: any response shows that it works. If it
+  reports the permissions of the credential, missing permissions are named.
+- The check connects to a sender and disconnects; it submits no message.
 - The time stamp authority stamps a random value, and its response is verified.
-- An own playbook that cannot run is a failure. A shipped one is a warning, because an installation
-  need not have everything that each shipped playbook names.
+- If a playbook of the organisation cannot run, that is a failure. If a shipped playbook cannot run,
+  that is a warning, because an installation need not have everything that each of them names.
 """
 
 import os
@@ -163,7 +163,8 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
             "correct the rows, or reach these people another way",
         )
     elif not audience.recipients:
-        # A notice to it fails, unless recipients are held or are on the suppression list.
+        # A notice to this audience fails, unless recipients are held or are on the suppression
+        # list.
         verdict = warn if audience.rows else fail
         yield verdict("audiences", f"{name}: it is empty", "correct its file or its query")
     else:
@@ -259,7 +260,7 @@ def _source(ground: Ground, name: str) -> Iterator[Check]:
 
 
 def _notices(ground: Ground) -> Iterator[Check]:
-    # Reading a template renders it in every language with its own examples.
+    # Reading a template renders it in every language, with the example values of the template.
     templates = dict(ground.outside.templates)
     yield ok("notices", f"{len(templates)} notices render in each of their languages")
     yield from _check_organisation_texts(ground.config.organisation)
@@ -309,7 +310,7 @@ def _playbooks(ground: Ground) -> Iterator[Check]:
             if file.parent != library.SHIPPED:
                 yield fail("playbooks", str(error), f"correct {file.name}")
                 continue
-            # One line for all playbooks with the same problem.
+            # Report one line for all playbooks with the same problem.
             first = error.problems[0]
             problem = first.message.partition(": ")[2] or first.message
             lacking.setdefault((problem, first.hint), []).append(name)
@@ -339,7 +340,7 @@ def _each(
         try:
             yield from look(name)
         except Unavailable as error:
-            # The service may be down or its address wrong: the two cannot be told apart here.
+            # The service may be down or its address wrong; this check cannot distinguish them.
             what_to_do = f"check that [{part}.{name}] is correct, running, and reachable from here"
             yield fail(part, f"{name}: {error}", what_to_do)
         except StandfastError as error:

@@ -1,7 +1,7 @@
 """Checks of backups: vault, sets, private keys and custodians.
 
 Rules
-- Write access is tested by writing: for root, every check of file modes succeeds.
+- Write access is tested by writing, because every check of file modes succeeds for root.
 """
 
 import os
@@ -94,8 +94,8 @@ def _folder(vault: Path) -> Iterator[Check]:
 def _bucket(bucket: str, store: Store, writer: str) -> Check:
     """Check that this identity may add objects, without adding a new one.
 
-    A new object could not be removed again. So the newest snapshot is offered again: the store
-    checks the permission first and then rejects the object as existing.
+    A new object could not be removed again. So the newest snapshot is uploaded again: the store
+    checks the permission first and then rejects the object because it exists.
     """
     over = {stat.name: stat.later_versions for stat in store.list(snapshot_prefix(writer))}
     newest = max(over, default=None)
@@ -116,7 +116,7 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
             "backup",
             f"bucket {bucket} accepted {newest} although it exists: it ignores If-None-Match. "
             "Each check adds a version over it, which `standfast backup verify` names",
-            "read in deploy/s3/README.md what else that means",
+            "see deploy/s3/README.md for the consequences",
         )
     return ok("backup", f"bucket {bucket} answers, and this identity may add objects")
 
@@ -199,14 +199,14 @@ def _own_files_in(settings: BackupSetConfig, config: Config) -> Iterator[Check]:
         if inner is not None and not _is_left_out(exclusion, inner, is_folder=path.is_dir()):
             yield warn(
                 "backup sets",
-                f"{source.name}: {path} is in it: people who are erased here could be read "
-                "again with the keys in a backup",
+                f"{source.name}: {path} is in it: the keys in a backup could decrypt the data of "
+                "people who were erased here",
                 f'exclude = ["/{inner}*"] for that source',
             )
 
 
 def _is_left_out(exclusion: Exclusion, inner: Path, *, is_folder: bool) -> bool:
-    """Return whether patterns exclude a path, or a folder above it."""
+    """Return whether patterns exclude a path or one of its parent folders."""
     is_directory = is_folder
     for path in (inner, *inner.parents[:-1]):
         as_folder, as_other = exclusion.match(os.fsencode(path), os.fsencode(path.name))
@@ -273,7 +273,7 @@ def _custodians(ground: Ground) -> Iterator[Check]:
 
 
 def _openers(ground: Ground) -> dict[str, str]:
-    """Return the custodians that open new data by fingerprint, if readable."""
+    """Return the custodians that open new data, by fingerprint, if readable."""
     try:
         vault = open_vault(ground.config, ground.resolver, ground.clock)
         roster = read_roster(vault, DirectoryStore(ground.config.backup.keys))

@@ -1,10 +1,10 @@
 """Results of the installation check, and its inputs.
 
 Rules
-- A warning is a risk that is acceptable (the vault is on this disk). A failure is a function that
-  would not work now. Each has an action.
-- A part that is not set up is a warning, too, because an installation may be for backups alone. It
-  is marked, because it answers no readiness question with yes.
+- A warning is an acceptable risk, such as a vault on this disk. A failure is a function that would
+  not work now. Each has an action.
+- A part that is not set up is a warning too, because an installation may be for backups alone. It
+  is marked as not set up, because no readiness question can then be answered with yes.
 - No account, address or secret is named.
 """
 
@@ -37,7 +37,7 @@ class Check:
     found: str
     what_to_do: str = ""
     is_damage: bool = False
-    is_lacking: bool = False  # it is not set up
+    is_lacking: bool = False  # the part is not set up
     is_unmeasured: bool = False  # this program cannot measure it here
 
     def as_json(self) -> JsonObject:
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for damage, USAGE for a failure, else DONE also with warnings."""
+        """DAMAGED for damage, USAGE for a failure, else DONE, even with warnings."""
         if any(check.is_damage for check in self.checks):
             return ExitStatus.DAMAGED
         return ExitStatus.USAGE if self.count(Verdict.FAIL) else ExitStatus.DONE

@@ -3,7 +3,7 @@
 Rules
 - A point is `measured` only if the checks of the program cover all of it and found no fault.
 - A measured fault counts, even if an attestation states the contrary.
-- An attestation fills the gaps of the measurement; such a point is `attested`, never `measured`.
+- An attestation covers what was not measured; such a point is `attested`, never `measured`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,9 +30,9 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class _Measure:
-    """The part of a point that the program covers itself."""
+    """The part of a point that the program measures itself."""
 
-    parts: tuple[str, ...] = ()  # of the checks
+    parts: tuple[str, ...] = ()  # names of the checks
     always: str = ""  # a property of the program, which needs no check
     is_whole: bool = False  # the checks cover the whole point
 

@@ -1,7 +1,7 @@
 """Free space on the disks that the installation writes to, and its limits.
 
 Rules
-- Each disk is measured once and reported for everything on it.
+- Each disk is measured once and reported with all written paths on it.
 - `standfast status` uses this module, so it imports nothing that loads slowly.
 """
 
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LITTLE_BYTES = 1 << 30
-_LEAST_BYTES = 16 << 20  # less than a plan writes at once
+_LEAST_BYTES = 16 << 20  # a plan may write more than this at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """The free space of one disk."""
 
-    names: tuple[str, ...]  # the written paths on it, in words for people
+    names: tuple[str, ...]  # the written paths on the disk, in words for people
     free_bytes: int
 
     @property
     def is_little(self) -> bool:
-        """True if a backup or an incident could fill it."""
+        """True if a backup or an incident could fill the disk."""
         return self.free_bytes < LITTLE_BYTES
 
     @property
     def is_full(self) -> bool:
-        """True if nothing more can be written to it."""
+        """True if nothing more can be written to the disk."""
         return self.free_bytes < _LEAST_BYTES
 
     @property

@@ -1,11 +1,11 @@
 """Checks of legal clocks and of the people for each role.
 
 Rules
-- Without `[deadlines]` no law is counted, because the applicable places cannot be guessed. That is
-  reported with its consequence.
-- Roles are collected from every readable playbook, valid here or not: they are needed as soon as
-  the rest is set up. Each role is reported once, with all playbooks that need it.
-- The person that opens an incident cannot approve in it, so one person in a role is one too few.
+- Without `[deadlines]` no legal clock is counted, because the applicable places cannot be guessed.
+  The check reports the consequence.
+- Roles are collected from every readable playbook, even if it cannot run yet: they are needed as
+  soon as the rest is set up. Each role is reported once, with all playbooks that need it.
+- The person that opens an incident cannot approve in it, so each role needs two people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from standfast.usecases.health.check_results import Check, Ground, Look, fail, l
 from standfast.usecases.incidents.result_summary import FRESH
 from standfast.usecases.playbooks import library
 
-_SHOWN = 3  # playbooks that are named; the others are counted
+_SHOWN = 3  # number of playbooks that are named; the others are counted
 _CLIENTS = "processor"
 
 
@@ -83,7 +83,7 @@ def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
 
 
 def _roles(ground: Ground) -> Iterator[Check]:
-    """Check that each role has a person, and a second one where it approves."""
+    """Check that each role has a person, and each approving role a second one."""
     if ground.ledger is None:
         return
     everybody = ground.ledger.people.all()

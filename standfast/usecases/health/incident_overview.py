@@ -4,11 +4,11 @@ Rules
 - Live incidents come first, then plans of triggers, then exercises. In each group the most severe
   is first (`Severity`); a missed legal clock counts as waiting for a person.
 - A closed incident is listed while one of its legal clocks is missed or running, because closing
-  ends no duty; and while its clocks cannot be counted.
+  ends no duty. It is also listed while its clocks cannot be counted.
 - The next step is the sentence of `standfast incident status`, without the number of letters to
-  post, which is sealed.
+  post, because that number is sealed.
 - Clocks are counted for live incidents only, and only if a law or a contract is configured. The
-  reference of a fact stays sealed: no clock depends on it.
+  reference of a fact is not decrypted: no clock depends on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ from standfast.usecases.deadlines.obligations import obligations, reach
 
 LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
 _ORDER = (LIVE, PLAN, EXERCISE)
-_SEALED = "sealed"  # replaces the reference of a fact
+_SEALED = "sealed"  # stands for the sealed reference of a fact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class ClockSummary:
     """The legal clocks of an incident: missed, due now, and the next end."""
 
     missed: int
-    due_now: int = 0  # running without a fixed time: "without delay"
-    running: int = 0  # to a fixed time
+    due_now: int = 0  # running, due "without delay"
+    running: int = 0  # running, with a fixed time
     next_due: datetime | None
 
     def as_json(self) -> JsonObject:
@@ -73,10 +73,10 @@ class IncidentStatus:
     held: int  # the part of `not_notified` that a person must decide about
     uncounted: tuple[str, ...] = ()  # notices whose audience could not be read
     headline: str
-    severity: int  # a value of `Severity`; the lowest is the most severe
+    severity: int  # a value of `Severity`; the lowest value is the most severe
     next_step: str
     is_closed: bool = False
-    clocks: ClockSummary | None  # None: not live, nothing configured, or see `lacks_clocks`
+    clocks: ClockSummary | None  # None if not live, nothing is configured, or `lacks_clocks`
     lacks_clocks: bool = False  # clocks are configured but cannot be counted
 
     @property

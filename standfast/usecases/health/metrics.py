@@ -4,8 +4,8 @@ Rules
 - A metric is a count, a size, an age or a time. Its labels are names of the configuration and words
   of this program: never a person, an account or an incident.
 - Counts of effects, notices and clocks are those of live incidents. Quiet incidents are left out of
-  every metric: readers of a dashboard must not learn of them.
-- Every metric is exported, also without samples, so that a rule about it can be tested.
+  every metric, because readers of a dashboard must not learn of them.
+- Every metric is exported, even without samples, so that an alert rule about it can be tested.
 - Times are in seconds since 1970, ages in seconds, sizes in bytes, as Prometheus recommends.
 """
 
@@ -40,7 +40,7 @@ _Labels = tuple[str, ...]
 def measure(installation: Installation) -> Iterator[Metric]:
     """Yield all metrics of this moment.
 
-    Raise the errors of the ledger: a scrape that fails is an alert, a wrong number is none.
+    Raise the errors of the ledger: a failed scrape causes an alert, a wrong number does not.
     """
     config, now = installation.config, installation.clock()
     own = origin_of(config)
@@ -94,7 +94,7 @@ def _backups(installation: Installation, seen: LedgerOverview, now: datetime) ->
         {(row.set_name,): row.limit.total_seconds() for row in fresh},
     )
     sizes: dict[_Labels, float] = {}
-    for run in reversed(runs_of_host(config, seen.backups)):  # the newest comes last
+    for run in reversed(runs_of_host(config, seen.backups)):  # the newest point is last
         for part in ("total", "new", "changed"):
             if run.subject in sets and f"bytes_{part}" in run.summary:
                 sizes[run.subject, part] = float(run.summary[f"bytes_{part}"])

@@ -2,10 +2,10 @@
 
 Rules
 - The rows are the questions of `readiness` and the points of the checklist; their weights add up to
-  100. A fault can reduce a question and a point.
+  100. One fault can reduce both a question and a point.
 - A row that is ready or measured counts in full, an attested point three quarters, a risk one half,
   and a failed, open or missing row nothing: an attestation is worth less than a measurement.
-  Points are whole numbers, rounded down.
+  The score of a row is a whole number, rounded down.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from standfast.usecases.health.checklist import ChecklistRow, Standing
 
 _QUESTION_WEIGHT = 5
 _POINT_WEIGHT = 3
-# The points that most often decide how a breach ends.
+# These points most often decide how a breach ends, so they have the greatest weights.
 _MAIN_POINTS = frozenset({"encryption", "access", "leavers", "backups", "mfa", "recovery"})
 _MAIN_POINT_WEIGHT = 6
 

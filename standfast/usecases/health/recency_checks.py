@@ -2,8 +2,8 @@
 
 Rules
 - A failure is a state in which a recovery would fail now: a set without a recent point, or with a
-  failed last drill. A set that was never drilled answers no question with yes. A function that was
-  not tested, or not recently, is a risk.
+  failed last drill. With a set that was never drilled, no readiness question is answered with yes.
+  A function that was not tested, or not recently, is a risk.
 - Plans may stay untested for at most twelve months: Regulation (EU) 2022/2554 (DORA), Article
   11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a test too.
 - People are named only in masked form, and no number that was found in a log is shown.
@@ -36,7 +36,7 @@ from standfast.usecases.people.staff_access import leavers
 from standfast.usecases.playbooks import library
 
 _A_YEAR = timedelta(days=366)
-_HURRIED = "lock"  # a playbook of one step, which needs no practice
+_HURRIED = "lock"  # a playbook with one step needs no practice
 
 RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exercises"
 CALENDAR, ATTESTATIONS = "calendar", "attestations"
@@ -122,7 +122,7 @@ def _exercises(installation: Installation) -> Iterator[Check]:
 
 
 def _runnable_playbooks(installation: Installation) -> list[str]:
-    """Return the playbooks that can run here; `check` explains the others."""
+    """Return the playbooks that can run here; `check` reports the others."""
     found = []
     for name in library.files(installation.config):
         if name == _HURRIED:

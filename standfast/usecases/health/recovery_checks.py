@@ -1,7 +1,7 @@
-"""Checks of what a restore needs: vault, key records, recovery identity.
+"""Checks of the vault, the key records and the identity for a restore.
 
 Rules
-- The check assumes that this machine is lost: a copy counts from the day it was last seen.
+- The check assumes that this machine is lost. A copy that is not here counts as it was last seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from standfast.usecases.key_ceremonies.key_record_copies import (
 )
 from standfast.usecases.setup.new_installation import OFFLINE
 
-_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to renew it
+_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to look at the copy again
 _ENOUGH_COPIES = 2
 _COPY = "`standfast backup keys copy FOLDER`"
 

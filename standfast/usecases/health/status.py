@@ -3,9 +3,9 @@
 Rules
 - It answers within 0.5 s. So it parses only the needed keys of the configuration, and reads the
   ledger by one query.
-- With a configuration that all other commands reject, it shows as much as possible, and reports the
+- If all other commands reject the configuration, it shows as much as possible, and reports the
   error first.
-- It opens no key and shows nothing personal: counts, names of sets and steps.
+- It opens no key and shows no personal data, only counts and the names of sets and steps.
 - The next step of an incident is the sentence of `standfast incident status`.
 """
 
@@ -93,7 +93,8 @@ def _incidents(
 ) -> tuple["IncidentStatus", ...]:
     if not (seen.incidents or seen.closed):
         return ()
-    # Imported here: it loads playbooks and legal clocks, a third of the time of `status`.
+    # Imported here: it loads playbooks and legal clocks, which takes a third of the time of
+    # `status`.
     from standfast.usecases.health.incident_overview import incidents_of
 
     return incidents_of(seen, config_file, raw, zone_of(raw), now)
@@ -155,7 +156,7 @@ def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
 def _unnotified_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
     """Yield the triggers with an undelivered last page about an open incident.
 
-    A stopped incident may have received the alert of any trigger.
+    If an incident is stopped, any trigger counts, because its alert may have joined that incident.
     """
     pages = {(run.subject, run.state): run for run in seen.last_runs if run.kind == "page"}
     opened_by = dict.fromkeys(incident.opened_by for incident in seen.incidents)
@@ -211,7 +212,7 @@ def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None
     try:
         since, first = min((seal.stat().st_mtime, seal) for seal in unstamped)
     except OSError:
-        return None  # the user that owns the folder sees them
+        return None  # only the user that owns the folder can list them
     return UnstampedEvidence(
         count=len(unstamped),
         incident=first.parents[2].name,
@@ -231,7 +232,7 @@ def _low_space(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, ..
 
 
 def _read(config_file: Path) -> dict[str, Any]:
-    """Parse the file; return {} for invalid TOML, which the schema reports."""
+    """Parse the file; return {} for invalid TOML, which the loader reports."""
     try:
         return tomllib.loads(config_file.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -285,7 +286,7 @@ def _set_status(name: str, seen: LedgerOverview) -> SetStatus:
 
 
 def last_success(runs: Mapping[str, LastRun]) -> LastRun | None:
-    """Return the newest run that is done, also in part; `runs` is by state."""
+    """Return the newest run that is done or partial; `runs` is by state."""
     good = [runs[state] for state in _GOOD if state in runs]
     return max(good, key=lambda run: run.started_at, default=None)
 

@@ -20,10 +20,10 @@ class SetStatus:
     """The last backup and the last drill of one set."""
 
     name: str
-    last_backup: LastRun | None  # the newest with a recovery point
+    last_backup: LastRun | None  # start of the newest backup with a recovery point
     last_failed: datetime | None  # the time of a newer failure
     running_since: datetime | None
-    last_drill: LastRun | None  # the newest that restored data
+    last_drill: LastRun | None  # start of the newest drill that restored data
     drill_failed: datetime | None  # the time of a newer failure
 
     def as_json(self, now: datetime) -> JsonObject:
@@ -55,7 +55,7 @@ class DeadLetters:
     """Alerts of a trigger that could not be processed and were kept."""
 
     trigger: str
-    count: int  # since the beginning
+    count: int  # number since the start of the ledger
     last: datetime
 
     def as_json(self) -> JsonObject:
@@ -87,7 +87,7 @@ class Status:
     signed_events: int
     signed_at: datetime | None
     has_serve: bool
-    serves_here: bool  # on this machine; only then backups are scheduled here
+    serves_here: bool  # a `serve` runs on this machine; only then are backups scheduled here
     verify_failed: datetime | None = None  # None after a newer verification without errors
     custodians: tuple[Standing, ...] = ()  # custodians whose proof is overdue
     alarms: tuple[AlarmStatus, ...] = ()
@@ -95,7 +95,7 @@ class Status:
     dead_letters: tuple[DeadLetters, ...] = ()
     unstamped: UnstampedEvidence | None = None
     low_space: tuple[Room, ...] = ()  # disks of ledger and state with little free space
-    time_zone: str = "UTC"  # for display
+    time_zone: str = "UTC"  # time zone for display
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # when the vault had a point of this host made elsewhere
     misconfigured: str = ""  # the reason why other commands reject the configuration
@@ -111,8 +111,7 @@ class Status:
     def next_step(self) -> str:
         """The first action, or ""; incidents take precedence over backups.
 
-        Disk space and a valid configuration take precedence over everything: without them no
-        incident can continue.
+        Disk space and a valid configuration come first: without them no incident can continue.
         """
         for room in self.low_space:
             if room.is_full:

@@ -1,15 +1,15 @@
-"""Support bundle: one JSON file about an installation, for strangers.
+"""Support bundle: one JSON file about an installation, for outsiders.
 
-It is made from what is known to be harmless, and each of its texts is redacted as well.
+It contains only data that is known to be harmless, and each of its texts is also redacted.
 
 Rules
-- Of the configuration it has names of sections, numbers, choices, schedules and time zones. Every
-  other text is replaced by its length.
-- Of the ledger it has counts, times, states, and the problems of the newest failed runs.
-- Of a log it has the events of lines in JSON, which have no values. Other lines are counted.
+- The part about the configuration has names of sections, numbers, choices, schedules and time
+  zones. Every other text is replaced by its length.
+- The part about the ledger has counts, times, states, and the problems of the newest failed runs.
+- The part about a log has the events of JSON lines, without values. Other lines are counted.
 - Secrets, texts of the configuration, enrolled people, paths, mail addresses and card numbers are
-  hidden in every text, also in the results of the check.
-- A broken configuration or ledger is reported in the bundle: it is made for such installations.
+  hidden in every text, including the results of the check.
+- An invalid configuration or a damaged ledger is reported in the bundle and does not prevent it.
 """
 
 import json
@@ -41,7 +41,7 @@ _SHOWN_KEYS = frozenset({"schedule", "verify_schedule", "read_schedule", "time_z
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _PATH = re.compile(r"(?<![\w/.])/[^\s:;,'\"`)]+")
 _SHOWN_RUNS = ("backup", "verify", "restore", "drill", "keep")
-_MOST_RUNS = 20  # failed ones, of each kind
+_MOST_RUNS = 20  # number of failed runs of each kind
 _MOST_LINES = 2000
 _SHORTEST_HIDDEN = 3
 
@@ -116,11 +116,11 @@ class _Hidden:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
-        self._names: set[str] = set()  # of sections, which are shown
+        self._names: set[str] = set()  # names of sections, which are shown
         self._references: list[SecretReference] = []
 
     def add(self, values: Iterable[str]) -> None:
-        """Hide values, each line of them, and what follows a directory's name."""
+        """Hide values, each of their lines, and the text after a directory's name."""
         for value in values:
             parts = (value, *value.splitlines(), value.partition(":")[2])
             self._values |= {
@@ -140,7 +140,7 @@ class _Hidden:
         return mask_text(_PATH.sub("[path]", text))
 
     def shape(self, value: Any, *, is_shown: bool = False) -> Json:
-        """Return a setting without its texts, and hide them from now on."""
+        """Return a setting without its texts; hide these in all later texts."""
         match value:
             case Section():
                 return {
@@ -168,7 +168,7 @@ class _Hidden:
             name = str(key)
             if _NAME.fullmatch(name):
                 self._names.add(name)
-            else:  # an account, a variable, a header
+            else:  # the name of an account, a variable or a header
                 self.add([name])
                 name = f"[name {number}]"
             yield name, self.shape(inner)
@@ -226,7 +226,7 @@ def _ledger(config: Config, resolver: Resolver, hidden: _Hidden, clock: Now) -> 
 
 
 def _log(file: Path, hidden: _Hidden) -> JsonObject:
-    """Return the last events of a log in JSON, without values."""
+    """Return the last events of a JSON log, without values."""
     try:
         lines = file.read_text(errors="replace").splitlines()[-_MOST_LINES:]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Watchdog: it resumes, ends or reports work that stopped silently.
+"""Watchdog for work that stopped silently: resume, end or report it.
 
 Rules
 - Each open incident that has work and no live runner is resumed.
@@ -42,7 +42,7 @@ from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.drills.drill_folders import destroy_leftovers
 from standfast.usecases.incidents.lifecycle import advance, has_work
 
-# A nightly run may wait in a queue; after an hour it counts as missed.
+# A nightly run may wait in a queue; it counts as missed an hour after it was due.
 GRACE = timedelta(hours=1)
 # If only heartbeats of `serve` are new, the last head may be this old (decision 0048).
 _BEATS_WAIT = timedelta(hours=1)
@@ -53,7 +53,7 @@ Tell = Callable[[Installation, Alarm, str], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class WatchOutcome:
-    """The results of one watch."""
+    """The results of one check by the watchdog."""
 
     carried_on: tuple[str, ...]  # incidents
     died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
@@ -61,7 +61,7 @@ class WatchOutcome:
     troubles: tuple[str, ...]
     head: int  # the audit event that the newest signed head covers
     fresh: tuple[Freshness, ...] = ()
-    notified: tuple[Alarm, ...] = ()  # alarms of which this watch notified people
+    notified: tuple[Alarm, ...] = ()  # alarms of which this check notified people
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -103,11 +103,11 @@ def keep_watch(
 ) -> WatchOutcome:
     """Check everything once; safe at any time, by any number of watchdogs.
 
-    `carry_on` is called for each incident that needs a runner; `advance` works it off at once.
-    `ring` is called with each alarm, raised or not, and returns whether people were notified.
-    Without it they are notified at once, which takes as long as the mail server takes. With
-    `only_drills`, only dead and late drills are looked for: a drill machine may have a ledger that
-    has no other run.
+    `carry_on` is called for each incident that needs a runner; by default `advance` runs it
+    immediately. `ring` is called with each alarm, raised or not, and returns whether people were
+    notified; by default they are notified immediately, and the call waits for the mail server. With
+    `only_drills`, only dead and late drills are searched: the ledger of a drill machine may have no
+    other run.
     """
     ring = ring or notify
     carried_on, troubles = (
@@ -173,7 +173,7 @@ def resume_incidents(
         except StandfastError as error:
             troubles.append(f"{incident.id}: {error}")
         except Exception as error:
-            # Record only the class: the text of a foreign error may contain an account.
+            # Record only the class: the text of another library's error may contain an account.
             troubles.append(f"{incident.id}: unexpected {type(error).__name__}")
     return carried_on, troubles
 
