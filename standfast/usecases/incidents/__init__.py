@@ -1,4 +1,4 @@
 """Incidents from opening to closing: expansion, effects, undo.
 
-What people sign or answer is in `approvals`.
+Signatures and answers of people are in `approvals`.
 """

@@ -1,9 +1,9 @@
 """Effects on accounts, in each directory that knows the account.
 
 Rules
-- Protected and unknown accounts, and directories that do not support the action, become refused
-  effects.
-- An effect is planned for an unreadable directory too: it is read again before the lock.
+- An account becomes a refused effect if it is protected, unknown, or in a directory that does not
+  support the action.
+- An effect is planned for an unreadable directory too: the directory is read again before the lock.
 """
 
 from collections.abc import Collection, Sequence
@@ -44,7 +44,7 @@ def account_effects(
             except Unsupported as error:
                 refusal = str(error)
             except ConfigurationError:
-                pass  # reported before the lock; other directories continue
+                pass  # the error is reported before the lock; other directories continue
             refusal = refusal or obstacles.get((connector, name), "")
         drafts.append(
             Draft(
@@ -68,7 +68,7 @@ def _nowhere(name: str, outside: Outside) -> str:
 
 
 def _known_nowhere(name: str, directories: Collection[str]) -> str:
-    """Return the reason for an unknown account, without its name, and a hint."""
+    """Return the reason for an unknown account, with a hint, without its name."""
     prefix, colon, _ = name.partition(":")
     if colon:
         return (

@@ -1,13 +1,13 @@
-"""Directories of an account: the one it names, or all that know it.
+"""Directories of an account: the named one, or all that know the account.
 
 Rules
 - `directory:name` means one directory; a bare name means every directory that knows it.
-- A directory that cannot be read now counts as one that knows the name: it is read again before the
-  lock, which an unknown account refuses.
-- Protected accounts are compared in their directory's spelling; otherwise, another spelling would
-  be locked.
-- Directories are read in parallel. One that is silent for a few seconds counts as unreadable, so
-  that it does not delay locks in the others.
+- A directory that cannot be read now counts as if it knew the name. It is read again before the
+  lock, and the lock is refused if the account is unknown.
+- Protected accounts are compared in their directory's spelling; otherwise an account in another
+  spelling could be locked.
+- Directories are read in parallel. A directory that does not answer for a few seconds counts as
+  unreadable, so that it does not delay locks in the others.
 """
 
 import time
@@ -43,8 +43,8 @@ def resolved_accounts(accounts: Sequence[str], outside: Outside) -> list[tuple[s
 def protected_accounts(outside: Outside, directories: Collection[str]) -> Mapping[str, str]:
     """Return the protected accounts of these directories and the reasons.
 
-    The keys are those of `key_of`. Other directories are not opened: that can take longer than the
-    lock.
+    The keys are those of `key_of`. Other directories are not opened, because that can take longer
+    than the lock.
     """
     return {
         key_of(account, outside): why
@@ -60,7 +60,7 @@ def key_of(account: str, outside: Outside) -> str:
     by case from a protected one is refused too.
     """
     where, colon, name = account.partition(":")
-    if where in outside.config.accounts:  # not a system whose accounts only procedures lock
+    if where in outside.config.accounts:  # skip systems whose accounts only procedures lock
         name = _canonical(where, name, outside)
     return f"{where}{colon}{name}".casefold()
 
@@ -96,14 +96,14 @@ def _perhaps_known(
 ) -> list[str]:
     """Return the names that a directory knows or cannot look up now.
 
-    Names are sent in batches, so that a silent directory costs one time-out. `hear` is called at
-    each answer.
+    Names are sent in batches, so that a silent directory causes one time-out only. `hear` is called
+    after each answer.
     """
     found: list[str] = []
     try:
         connector = outside.connector(directory)
     except ConfigurationError:
-        return list(names)  # its secret is missing; the other directories are still used
+        return list(names)  # such as a missing secret; the other directories are still used
     most = max(_FEWEST_NAMES, connector.limits.workers)
     for start in range(0, len(names), most):
         try:
@@ -120,10 +120,10 @@ def _canonical(directory: str, name: str, outside: Outside) -> str:
     try:
         return outside.connector(directory).canonical(name) if directory else name
     except ConfigurationError:
-        return name  # reported when the account is observed before its lock
+        return name  # the error is reported when the account is observed before its lock
 
 
 def _directory(account: str, outside: Outside) -> str | None:
-    """Return the configured directory in an account's name, or None."""
+    """Return the configured directory that an account's name begins with."""
     prefix, colon, _ = account.partition(":")
     return prefix if colon and prefix in outside.config.accounts else None

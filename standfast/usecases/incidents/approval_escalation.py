@@ -1,16 +1,16 @@
 """People that a waiting step pages for approval, without its targets.
 
 Rules
-- The approvers of the step are paged first. After the playbook's time without an answer, the people
-  of the next rung are paged, and so on; at last everybody else who is enrolled. Nobody is paged
-  twice about one plan.
+- The approvers of the step are paged first. If nobody answers in the time that the playbook names,
+  the people of the next rung are paged, and so on; at last everybody else who is enrolled. Nobody
+  is paged twice about one plan.
 - A rung of the configured ladder is a role or `person:NAME`. Its people may approve once they are
-  paged. The people who are paged last may not; they are asked to reach an approver.
+  paged. The people who are paged last may not approve; they are asked to reach an approver.
 - A person whose approval would be invalid is not paged: the requester, a person whose own account
   is among the targets (an insider must not be warned), a person who was enrolled today.
-- A quiet playbook pages only the roles that its steps name, however long it takes.
+- A quiet playbook pages only the roles that its steps name, even if nobody answers.
 - After the last rung the step stays open, and `incident status` shows who was reached.
-- Each page is a compare-and-swap on the rung: of several runners, one makes it.
+- Each page is a compare-and-swap on the rung: of several runners, only one sends it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ from standfast.usecases.core.incident_visibility import account_spellings, accou
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import page, target_of
 
-_UNDO_APPROVAL = Approval(count=1)  # no playbook describes an undo
+_UNDO_APPROVAL = Approval(count=1)  # of an undo, because no playbook describes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,15 @@ class Rung:
 
     people: tuple[Person, ...]
     may_also: tuple[str, ...] = ()  # roles that may approve once these people are paged
-    why: str = ""  # what they are asked to do
+    why: str = ""  # the request in words
 
 
 def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
-    """Page the approvers of a step; without any, the next rung is due at once."""
+    """Page the approvers of a step; without any, the next rung is due now."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
-        return  # a decision was made since the state was read
+        return  # somebody decided after the state was read
     roles = asked.roles or _roles_of_quiet(state)
     first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
     found = _pages(installation, state, outside, asked, Rung(people=first))
@@ -76,7 +76,7 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
     for rung in _rungs(installation, state, asked, after):
         after |= {target_of(person) for person in rung.people}
         if pages := _pages(installation, state, outside, asked, rung):
-            break  # else nobody on this rung can be reached: try the next
+            break  # nobody on this rung can be reached: try the next rung
     is_last = next(_rungs(installation, state, asked, after), None) is None
     now = installation.clock()
     installation.ledger.steps.escalate(
@@ -131,7 +131,7 @@ def _fit(
     people: Sequence[Person],
     roles: Sequence[str],
 ) -> tuple[Person, ...]:
-    """Return the people with a valid approval, without the incident's targets.
+    """Return the people with a valid approval, except targets of the incident.
 
     Targets are excluded even before their lock is planned, because evidence is frozen first.
     """
@@ -139,7 +139,7 @@ def _fit(
     about = accounts_named(state.playbook, state.inputs)
     fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
     apart = [person for person in fit if not about & account_spellings(person.accounts)]
-    # If a trigger names every approver as a target, ask them nevertheless.
+    # If a trigger names every approver as a target, page them nevertheless.
     return tuple(apart or ([] if state.playbook.is_quiet else fit))
 
 
@@ -164,7 +164,7 @@ def _pages(
 
 
 def _roles_of_quiet(state: State) -> Sequence[str]:
-    """Return the roles that a quiet playbook names; its undos need them too."""
+    """Return the roles that a quiet playbook names, also for its undos."""
     if not state.playbook.is_quiet:
         return ()
     named = [role for step in state.playbook.steps if step.approval for role in step.approval.roles]

@@ -1,4 +1,4 @@
-"""A message that asks one person for an approval; it is sent as an effect."""
+"""Message that asks one person for an approval, sent as an effect."""
 
 from standfast.adapters.factory import Outside
 from standfast.ledger.approvals.two_person_rule import Question

@@ -1,12 +1,12 @@
-"""Limits of locking without a second person, and the people concerned.
+"""Limits of locks without a second person, and the owners of the accounts.
 
 Rules
-- One limit is for the whole installation, others for single directories. A step over a limit needs
-  a second person; its reason names the limit and the number.
+- One limit applies to the whole installation, others to single directories. A step over a limit
+  needs a second person; its reason names the limit and the number.
 - A command or request with an account parameter (`account_of`) counts as a lock in that system.
 - New passwords and ended sessions count as locks: applied to everybody, they stop all work.
 - An account counts once, whatever is done to it.
-- Locks of the last day without an approval count too, including failed ones; otherwise, many small
+- Locks of the last day without an approval count too, including failed locks; otherwise many small
   incidents could lock everybody out.
 - A plan warns of enrolled people whose own accounts would be locked: they could lock themselves
   out, and a locked approver cannot approve.
@@ -31,7 +31,7 @@ from standfast.records import EffectState, Json, Mode
 
 @dataclass(frozen=True, kw_only=True)
 class LockedAccounts:
-    """Accounts that are locked already and count: handles by directory."""
+    """Accounts that are locked already and count, as handles by directory."""
 
     handles: Mapping[str, Set[str]] = field(default_factory=dict)
     handle_of: Callable[[str], str] = str  # returns the handle of a target
@@ -50,7 +50,7 @@ def locked_today(
 ) -> RecentLocks:
     """Return the locks of the last day that were made without approval.
 
-    Those of the step `beside` (incident, name) are left out.
+    Locks of the step `beside` (incident, name) are excluded.
     """
     began = now - timedelta(days=1)
     return ledger.effects.locked_lately(began, mode, called=[*_systems(config)], beside=beside)
@@ -91,7 +91,7 @@ def _systems(config: Config) -> dict[str, str]:
 
 
 def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) -> str:
-    """Return the limit that these locks and `locked` exceed together, or ""."""
+    """Return the limit that these effects and `locked` exceed together, or ""."""
     limits, new = config.limits, _kept_out(drafts, config)
     if not new:
         return ""

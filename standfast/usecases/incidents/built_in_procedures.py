@@ -1,10 +1,10 @@
 """Procedures of the program itself: holds, recoveries, reviews, facts.
 
-They are planned, claimed, run and recorded like all other effects. The modules that they call
-implement them.
+Their effects are planned, claimed, run and recorded like all others. The modules that the
+procedures call do the work.
 
 Rules
-- They run in this process: once it is dead, nothing more can happen, and an unfinished one is
+- They run in this process: after its death nothing more can happen, so an unfinished procedure is
   repeated.
 - An exercise gets simulators of the same names instead.
 """
@@ -47,17 +47,17 @@ def built_in_procedures(
     `author` is recorded as the author of facts.
     """
     return {
-        KEEPER: lambda: _Protecting(installation, incident_id),
-        REVIEWER: lambda: _Reviewing(installation, incident_id),
-        DRILL: lambda: _GoingBack(installation),
-        PREVIEW: lambda: _Preparing(),
-        LEDGER: lambda: _Recording(installation, incident_id, author),
-        RECOVERY: lambda: _Recovering(installation, incident_id),
+        KEEPER: lambda: _RetentionHold(installation, incident_id),
+        REVIEWER: lambda: _EvidenceReview(installation, incident_id),
+        DRILL: lambda: _CleanPointSearch(installation),
+        PREVIEW: lambda: _NoticePreview(),
+        LEDGER: lambda: _FactStatement(installation, incident_id, author),
+        RECOVERY: lambda: _SetRecovery(installation, incident_id),
     }
 
 
-class _OwnAct(Procedure):
-    """The base class: a repetition does no harm, so none is looked up."""
+class _BuiltInProcedure(Procedure):
+    """A procedure with harmless repetitions, so it is never looked up."""
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
     can_observe = True
@@ -82,7 +82,7 @@ class _OwnAct(Procedure):
         raise UsageError(f"{self.name}: it changes nothing, so it has no undo")
 
 
-class _Protecting(_OwnAct):
+class _RetentionHold(_BuiltInProcedure):
     """A retention hold of the vault; object locks are extended at once."""
 
     can_undo = True
@@ -101,7 +101,7 @@ class _Protecting(_OwnAct):
         try:
             outcome = run_retention(self._installation)
         except StandfastError as error:
-            # The hold is set, as requested; every later run extends the locks.
+            # The hold is set, as requested. Every later retention run extends the object locks.
             return Result(
                 target=order.target,
                 state=EffectState.DONE,
@@ -121,7 +121,7 @@ class _Protecting(_OwnAct):
         return Result(target=order.target, state=EffectState.DONE)
 
 
-class _Reviewing(_OwnAct):
+class _EvidenceReview(_BuiltInProcedure):
     """A search of the incident's frozen folders; it stores a timeline there."""
 
     def __init__(self, installation: "Installation", incident_id: str) -> None:
@@ -142,14 +142,14 @@ class _Reviewing(_OwnAct):
         )
         return Result(
             target=order.target,
-            # Altered files were left out: this must not look like "nothing was found".
+            # Altered files were left out; the result must not look like "nothing was found".
             state=EffectState.DONE if reviewed.is_whole else EffectState.FAILED,
             reason=reviewed.reason,
             facts=reviewed.as_json(),
         )
 
 
-class _GoingBack(_OwnAct):
+class _CleanPointSearch(_BuiltInProcedure):
     """A search for the last clean recovery point of a set."""
 
     limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
@@ -172,7 +172,7 @@ class _GoingBack(_OwnAct):
         )
 
 
-class _Recovering(_OwnAct):
+class _SetRecovery(_BuiltInProcedure):
     """The recovery of a backup set; its undo puts the previous data back.
 
     One set is recovered after the other, so that sets of dependencies come first.
@@ -199,7 +199,7 @@ class _Recovering(_OwnAct):
         ).as_json()
 
     def _is_in_effect(self, order: Order) -> bool:
-        # An interrupted call is repeated: both directions continue where they ended.
+        # An interrupted call is repeated: recovery and undo continue where they ended.
         return order.verb == RETURN
 
     def _done(self, order: Order) -> Result:
@@ -228,7 +228,7 @@ class _Recovering(_OwnAct):
         return Result(target=order.target, state=EffectState.DONE)
 
 
-class _Preparing(_OwnAct):
+class _NoticePreview(_BuiltInProcedure):
     """The receipt of a rendered notice, which was stored with the plan."""
 
     def __init__(self) -> None:
@@ -244,11 +244,11 @@ class _Preparing(_OwnAct):
         )
 
 
-class _Recording(_OwnAct):
+class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    A fact of a step is known from the time at which the steps that it needs were answered or ended,
-    or from the incident's opening if it needs none; the time of the runner does not matter.
+    The time of a fact is that at which the steps that its step needs were answered or ended, or the
+    incident's opening if it needs none. The time of the runner does not matter.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:
@@ -266,7 +266,7 @@ class _Recording(_OwnAct):
         name, given = str(details["fact"]), details.get("at")
         known = self._installation.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
         if known is not None and given is None:
-            # Without a time of its own, it does not move a running clock.
+            # A statement without a time does not move a running clock.
             return self._stated(order, known.at or now, is_news=False)
         at = moment(str(given)) if given else self._known_since(_texts(details, "needs"))
         statement = Statement(

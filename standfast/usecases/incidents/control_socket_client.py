@@ -1,17 +1,17 @@
 """Client of the control socket of a running `standfast serve`.
 
-Loading the ledger takes a command half a second of processor time; a running `serve` has it loaded.
-So a command asks `serve` to open its incident, and loads the ledger while `serve` works on it. The
-server is `standfast/console/control_socket_server.py`.
+A command needs half a second of processor time to load the ledger; a running `serve` has loaded it.
+So a command asks `serve` to open its incident, and loads the ledger while `serve` works on the
+incident. The server is `standfast/console/control_socket_server.py`.
 
 Rules
 - `serve` opens an incident only if its configuration equals that of the command; otherwise the
   command opens the incident itself.
-- The same happens if `serve` does not answer in time or refuses.
+- The command also opens the incident itself if `serve` refuses or does not answer in time.
 - Only one incident is opened: the request's id is committed with it, and the same id
   returns the same incident. A request without an answer is therefore safe.
-- The socket is in a folder of `serve`'s user, with access for that user alone, who may read the
-  ledger and its keys anyway.
+- The socket is in a folder of `serve`'s user. Only that user has access, and may read the ledger
+  and its keys anyway.
 """
 
 import json
@@ -28,9 +28,9 @@ from standfast.records import Json
 
 ANSWERS_WITHIN_SECONDS = 1.0
 LARGEST_BYTES = 4 * 1024 * 1024
-SOURCE = "command"  # the source of messages by commands; others are the names of triggers
+SOURCE = "command"  # the source of messages from commands; all other sources are names of triggers
 _NAME = "serve.sock"
-_LONGEST_PATH = 100  # bytes; the kernel takes 107
+_LONGEST_PATH = 100  # bytes; the kernel accepts 107
 _PART = 65536
 
 
@@ -68,7 +68,7 @@ def control_socket_of(config_file: Path) -> Door | None:
     home = config.serve.prefect_home
     try:
         is_there = socket_of(home).is_socket()
-    except OSError:  # it belongs to another user, as after a `serve` by root
+    except OSError:  # the folder belongs to another user, as after a `serve` by root
         is_there = False
     return Door(home=home, configuration=config.fingerprint) if is_there else None
 
@@ -83,7 +83,7 @@ def ask(
 ) -> OpenResponse | None:
     """Ask the `serve` of this folder to open an incident.
 
-    Return None if it does not confirm that it did.
+    Return None without a confirmation.
     """
     deadline = time.monotonic() + seconds
     said: dict[str, Json] = {
@@ -127,7 +127,7 @@ def wanted_of(line: bytes) -> OpenRequest:
 
 @contextmanager
 def address(home: Path) -> Iterator[str]:
-    """Yield the socket's address; a long path is given by an open folder."""
+    """Yield the socket's address; shorten a long path by an open folder."""
     path = str(socket_of(home))
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield path

@@ -3,8 +3,8 @@
 Rules
 - Before a queue is claimed, its unknown effects are looked up and prior states are recorded.
 - A call is always between two commits: the claim and the receipt.
-- Tokens are taken before the claim, so that a claimed effect does not wait long.
-- A fault in one queue does not stop the others; the result reports it by queue.
+- Tokens of the rate limit are taken before the claim, so that a claimed effect does not wait long.
+- An error in one queue does not stop the others; the result reports it by queue.
 - While the ledger is unavailable, a receipt is written again until it is stored.
 """
 
@@ -51,7 +51,7 @@ class Bucket:
         self._guard = threading.Lock()
 
     def take(self, tokens: int) -> None:
-        """Take tokens; wait while the bucket is in debt."""
+        """Take tokens; wait until the bucket covers them."""
         if self._per_second is None:
             return
         with self._guard:
@@ -73,10 +73,10 @@ class Bucket:
 class Pace:
     """The pace of calls to one provider.
 
-    Tokens are taken twice: before the claim and at the call. Claims take longer under load, so that
-    calls that were due one after the other would arrive together. A tenth of the burst stays
-    unused, because the first calls are still in progress when the provider's bucket is full; no
-    call is larger than the rest.
+    Tokens are taken twice: before the claim and at the call. Without the second time, calls whose
+    claims are slow under load would arrive together. A tenth of the burst stays unused, because the
+    first calls are still in progress when the provider's bucket is full. No call needs more tokens
+    than the remaining burst.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -129,7 +129,7 @@ class EffectQueues:
             self._stumbles[queue] += 1  # the ledger was unavailable; the queue starts again
             return
         if not isinstance(error, StandfastError):
-            # Only the class: a foreign error may contain an account or a token.
+            # Report only the class: the text of the error may contain an account or a token.
             fault = f"{queue.verb} through {queue.connector}: unexpected {type(error).__name__}"
             error = StandfastError(f"{fault}; run again with STANDFAST_DEBUG=1")
         self.troubles[queue] = error
@@ -180,7 +180,7 @@ class EffectQueues:
                 settings=self.outside.settings,
             )
         except ApprovalRefused:
-            return None  # the step requests approval again; other steps may have work here
+            return None  # the step requests approval again; other steps may have work in this queue
 
     def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
         """Record the result of a call; repeating it changes nothing."""
@@ -207,7 +207,7 @@ class EffectQueues:
         except StandfastError as error:
             state, reason = EffectState.UNKNOWN, str(error)
         except Exception as error:
-            # Only the class: a foreign error may contain an account or a token.
+            # Report only the class: the text of the error may contain an account or a token.
             state, reason = EffectState.UNKNOWN, f"unexpected {type(error).__name__}"
         return [Result(target=order.target, state=state, reason=reason) for order in batch.orders]
 
@@ -217,7 +217,8 @@ class EffectQueues:
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             actor = f"runner:{self.runner}"
             self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
-        # One batch: it is locked before the next one is observed. The queue then starts again.
+        # Observe one batch only, so that it is locked before the next one is observed. The queue
+        # then starts again.
         if rows := effects.without_prior(self.incident, queue, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())

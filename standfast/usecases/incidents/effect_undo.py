@@ -1,17 +1,17 @@
 """Undo of effects: of a target, a step or an incident.
 
 Rules
-- An undo restores the recorded prior state and nothing else. It is refused while the effect is
-  unknown or has not begun, and while another open incident locks the same account: the last
-  incident to be undone restores the state that the first one found.
+- An undo restores the recorded prior state and nothing else. It is refused while the effect's
+  outcome is unknown, before the effect has begun, and while another open incident locks the same
+  account: the last incident to be undone restores the state that the first one found.
 - Unlocking an account in a live incident needs an approval, because it could let an intruder in. In
   an exercise, it needs one only if the lock was not proven.
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
   other targets are undone.
-- The person who opened the incident may not approve in it, so their undo needs one approval. An
-  undo that anybody else requests needs two, because they may give one themselves.
-- In a stopped incident only undos run. A new undo takes over what a paused one has not begun.
-  Effects that were planned and never begun are not undone.
+- The person who opened the incident may not approve in it, so an undo by that person needs one
+  approval. An undo by anybody else needs two, because the requester may give one of them.
+- In a stopped incident only undos run. A new undo takes over the effects that a paused undo has not
+  begun. Effects that were planned and never begun are not undone.
 - `plan_undo` changes nothing. `undo` computes the plan again before it records it.
 """
 
@@ -54,7 +54,7 @@ class UndoPlan:
     kept: tuple[str, ...]  # one reason for each target that stays as it is
     needs_approvals: int
     where: Mapping[str, int] = field(default_factory=dict)  # restored targets by adapter
-    replaces_data: bool = False  # that a recovery restored
+    replaces_data: bool = False  # undoes a recovery, whose data is in use
     unproven: int = 0  # restored accounts whose lock was never proven
     stays: tuple[str, ...] = ()  # changes that no undo restores, in words
 
@@ -124,7 +124,7 @@ def undo(
         now = installation.clock()
         why = f"stopped; {name} was asked for instead"
         if paused and not take_over_paused_undo(core, incident_id, paused, why, who, now):
-            continue  # the incident was resumed, and one of them has begun
+            continue  # the incident was resumed, and a paused effect has begun
         if installation.ledger.steps.expand(incident_id, name, 1, expansion, who, now):
             return plan
 
@@ -203,7 +203,7 @@ def _planned(
 
 
 def _needs(incident: IncidentRow, requested_by: str | None) -> int:
-    is_signed = incident.is_signed and not incident.joined  # a trigger signs nothing
+    is_signed = incident.is_signed and not incident.joined  # a trigger does not sign in
     return 1 if is_signed and requested_by == incident.opened_by else 2
 
 
@@ -302,7 +302,7 @@ def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) 
 def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
     """Return the strongest proof of each account's lock.
 
-    Accounts that were unlocked and locked again have none: the proof may be of the earlier lock.
+    Omit accounts that were unlocked and locked again: the proof may be of the earlier lock.
     """
     unlocked = {row.handle for row in rows if row.undoes and row.state is EffectState.DONE}
     found: dict[str, Proof] = {}
@@ -321,5 +321,5 @@ def _what_stays(drafts: Sequence[Draft], outside: Outside) -> list[str]:
         try:
             found += [f"{name}: {action}" for action in outside.connector(name).irreversible]
         except ConfigurationError:
-            continue  # the undo itself reports it for each account
+            continue  # the undo itself reports this for each account
     return found

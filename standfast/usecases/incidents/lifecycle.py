@@ -1,9 +1,9 @@
-"""The life of an incident: open, run, stop, close and reopen.
+"""Life cycle of an incident: open, run, stop, close and reopen.
 
 Rules
 - Opening is one commit to the ledger; no other system needs to be up.
-- Any number of runners may call `advance` at once, and again at any time: it keeps no state between
-  two reads of the ledger.
+- Any number of runners may call `advance` at the same time and repeatedly: it keeps no state
+  between two reads of the ledger.
 - `advance` ends when the incident needs a person or a time that is too far away to wait for.
 - `by` is the name of a person who signed in.
 """
@@ -49,7 +49,8 @@ from standfast.usecases.notices.staged_sending import due_notices, release_due
 from standfast.usecases.playbooks import library
 
 _TICK_SECONDS = 0.1
-# Pause this many times the duration of a look: with 100,000 recipients, a look takes half a second.
+# Pause this many times the duration of a check of the ledger, which takes half a second with
+# 100,000 recipients.
 _WAIT_PER_LOOK = 9
 
 
@@ -58,7 +59,7 @@ class Opened:
     """The result of opening an incident."""
 
     incident: str
-    has_joined: bool  # it was open already: the trigger was repeated, or names the same accounts
+    has_joined: bool  # it was open before: the trigger was repeated, or names the same accounts
     lacking: int = 0  # items of the trigger's message without an account
     is_stopped: bool = False  # it was open and a person had stopped it: nothing runs for now
 
@@ -80,7 +81,7 @@ def open_incident(
     `opened_by` is the name of a person who signed in. Without it, the operating system's user is
     recorded, and each step that needs approvals needs one more. `message` is committed with the
     incident; the same message returns the same incident. Raise Refused if the playbook's text
-    differs from `as_read`. `playbook` is the one to open, if the caller has read it already.
+    differs from `as_read`. `playbook` is the parsed playbook, if the caller has read it already.
     """
     if playbook is None:
         playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
@@ -121,9 +122,9 @@ def add_to_incident(
 ) -> int:
     """Add accounts to an open incident; return how many are new.
 
-    The steps begin a further round for them. As for those of a trigger, each step that needs
-    approvals needs one more: the signatures so far cover another plan. Raise UsageError for another
-    input than a list of accounts.
+    The steps begin a further round for them. Each step that needs approvals needs one more, as for
+    accounts that a trigger adds: the earlier signatures cover another plan. Raise UsageError for
+    another input than a list of accounts.
     """
     refuse_closed(installation, incident_id, then="add the accounts")
     row = installation.ledger.incidents.get(incident_id)
@@ -167,11 +168,11 @@ def resume(installation: Installation, incident_id: str, *, by: str | None = Non
 
 
 def refuse_closed(installation: Installation, incident_id: str, *, then: str = "") -> None:
-    """Raise Refused for a closed incident; `then` is what to do once reopened."""
+    """Raise Refused for a closed incident; `then` follows a reopening."""
     row = installation.ledger.incidents.get(incident_id)
     if row.is_open:
         return
-    if row.mode is Mode.PLAN:  # it is not reopened
+    if row.mode is Mode.PLAN:  # a closed plan cannot be reopened
         raise Refused(
             f"incident {incident_id}: a closed plan. To execute it, run `standfast incident "
             f"carry-out {incident_id}`."
@@ -276,7 +277,7 @@ def advance(
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
-                # Long moves come last: a lock must not wait until all customers are read.
+                # Long moves come last: a lock must not wait until a whole audience is read.
                 if _make(installation, state, outside, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)
@@ -294,7 +295,7 @@ def advance(
     try:
         ledger.audit.sign_head(clock())
     except StandfastError as error:
-        # If the witness is unreachable, the result is still reported.
+        # The witness may be unreachable; the result is still reported.
         troubles.append(error)
     outcome = look(installation, incident_id)
     return Outcome(
@@ -365,7 +366,7 @@ def _runner(installation: Installation, incident_id: str, way: str) -> Iterator[
 
     def beat() -> None:
         while not is_over.wait(LEASE.total_seconds() / 3):
-            # A missed beat does no harm: three of them fit in the lease.
+            # One missed renewal does no harm: the lease lasts three intervals.
             with suppress(StandfastError):
                 runners.extend_lease(token, incident_id, installation.clock())
 

@@ -1,10 +1,10 @@
 """Permission to stop, resume, close, reopen or undo an incident.
 
 Rules
-- In a live incident, an enrolled person signs in. Anybody enrolled may stop it. For every other
-  change the person needs a role, and must have been enrolled for a day or during the set-up.
-- While nobody is enrolled, the user of the command may do it, and the timeline records that user.
-  Only the owner can remove the last enrolled person.
+- A live incident needs an enrolled person that signs in. Every enrolled person may stop it. For any
+  other change the person needs a role, and must have been enrolled for a day or during the set-up.
+- While nobody is enrolled, the user of the command may make every change, and the timeline records
+  that user. Only the owner can remove the last enrolled person.
 - Exercises and plans reach no live system and need no sign-in.
 """
 
@@ -18,7 +18,8 @@ def authorise_lifecycle_change(
 ) -> str:
     """Return the actor of a change, for the timeline.
 
-    `by` is the name of a person who signed in. Raise ApprovalRefused if the person may not make it.
+    `by` is the name of a person who signed in. Raise ApprovalRefused if the person may not make the
+    change.
     """
     if installation.ledger.incidents.get(incident_id).mode is not Mode.LIVE:
         return by or installation.actor

@@ -2,7 +2,7 @@
 
 Rules
 - Each message has the recipient's language and channel.
-- Every row of the audience becomes an effect: one without a usable address becomes a refused
+- Every row of the audience becomes an effect; a row without a usable address becomes a refused
   effect.
 - A held recipient becomes a refused effect too, which waits for the decision of a person.
 """
@@ -45,7 +45,7 @@ def notice_effects(
         return Expansion(drafts=(), reason="its recipients are listed while the incident is open")
     audience = outside.audience(audience_name)
     if not audience.rows:
-        # Otherwise, with a wrong query, the notice would count as sent to everybody.
+        # Without this error, a notice with a wrong query would count as sent to everybody.
         raise ConfigurationError(
             f"audience {audience_name!r}: nobody is in it. Correct its list or its query."
         )
@@ -53,7 +53,7 @@ def notice_effects(
     def drafts() -> Iterable[Draft]:
         found = _recipients(prepared, audience, sender, outside, token_of)
         if outside.mode is Mode.EXERCISE or outside.prints(sender):
-            return found  # no canary: letters have no outcome before somebody posts them
+            return found  # no canary: letters have no outcome until they are posted
         return with_canary(found, outside.config.notices, len(audience.recipients))
 
     return Expansion(
@@ -155,7 +155,7 @@ def _recipients(
 
 
 def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, str]:
-    """Return a person's channel and target, and why neither is usable, or ""."""
+    """Return a person's channel and target, and the obstacle or ""."""
     prints = outside.prints(sender)
     if person.address and not prints:
         return sender, MAIL + person.address, ""

@@ -1,7 +1,7 @@
 """State of an incident after a runner has ended, and its exit status.
 
 Rules
-- The exit status tells the caller what to do next: damage and errors come first, then missing
+- The exit status shows what the caller must do next: damage and errors come first, then missing
   containment, then waiting for people.
 - An incident that is closed, or stopped with every account unlocked, waits for nobody.
 """
@@ -27,7 +27,7 @@ class Outcome:
     state: State
     standing: Standing
     troubles: tuple[str, ...] = ()  # why queues stopped: a refusal or an error
-    trouble_status: ExitStatus = ExitStatus.REFUSED  # the most serious of them, if there are any
+    trouble_status: ExitStatus = ExitStatus.REFUSED  # of the most serious reason, if any
     # PARTIAL or FAILED if the undo that was just requested restored only some targets, or none.
     undo_result: StepState | None = None
 
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def _is_at_rest(self) -> bool:
-        """Return whether a person ended it and nothing waits for a person."""
+        """Return whether a person ended the incident and nothing waits for people."""
         return self.state.is_closed or (self.state.is_halted and is_restored(self.state))
 
     @property

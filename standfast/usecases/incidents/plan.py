@@ -1,7 +1,7 @@
-"""Plan of an incident: its targets as read now; nothing is changed.
+"""Plan of an incident: its targets as read now, without any change.
 
 Rules
-- It is the expansion of the live run, with adapters that refuse every change.
+- A plan uses the same expansion as a live run, with adapters that refuse every change.
 - A step whose condition depends on an open question is planned as if the answer were yes, and is
   marked: the plan shows the most that may happen.
 - Effects that would be refused are listed with the reason.
@@ -51,8 +51,8 @@ class PlannedStep:
     title: str
     kind: StepKind
     needs: tuple[str, ...]
-    condition: str  # "" if it always runs
-    is_left_out: bool  # the inputs exclude it
+    condition: str  # condition of the step; "" if it always runs
+    is_left_out: bool  # the inputs exclude the step
     targets: int
     refused: Mapping[str, int]  # number of targets by reason
     by_adapter: Mapping[str, int]
@@ -129,8 +129,8 @@ def plan_incident(
 ) -> PlanReport:
     """Plan a playbook; record the digest in the timeline.
 
-    `opened_by` is the sign-in name of the person who wants to open it; a warning names their own
-    accounts. `progress` is called with the number of planned steps and of all steps.
+    `opened_by` is the sign-in name of the person who wants to open it; a warning names the accounts
+    of that person. `progress` is called with the number of planned steps and of all steps.
     """
     playbook = library.find(installation.config, scenario)
     typed = load_inputs(playbook, inputs)
@@ -147,7 +147,7 @@ def plan_incident(
                 step, state, outside, is_signed=is_signed, locked=locked, people=people
             )
             planned.append(step_plan)
-            if not step_plan.approvals:  # a live run counts these locks too
+            if not step_plan.approvals:  # a live run counts the locks of earlier steps too
                 locked = with_planned(locked, drafts, installation.config)
     steps = tuple(planned)
     body: JsonObject = {
@@ -216,7 +216,7 @@ def _planned(
         notes = (*_notes(StepPlanner(step=step, state=state, outside=outside), by_adapter),)
         seconds = _seconds(step, by_adapter, outside)
     except StandfastError as error:
-        impossible = str(error)  # an adapter is not usable, for example without its secret
+        impossible = str(error)  # such as an adapter whose secret is missing
     if tally.refused and not by_adapter and not impossible:
         impossible = "every target would be refused"
     planned = PlannedStep(
@@ -282,7 +282,7 @@ def _warnings(
     warnings: list[str] = []
     asking = [step for step in steps if step.approvals]
     opener = Opener(name=opened_by or installation.actor, is_signed=opened_by is not None)
-    own = {name for step in steps for name in step.own}  # another warning names them
+    own = {name for step in steps for name in step.own}  # another warning names these steps
     if asking and not opener.is_signed:
         warnings.append("nobody signed in, so each step needs one more approval; add --as NAME")
     for step in asking:

@@ -1,12 +1,12 @@
 """Effects of calls: commands, requests, services, built-in procedures.
 
 Rules
-- A call that is not possible becomes a refused effect at planning; every target is named.
-- A call without an undo needs an approval or a reason for having none. This is checked here,
-  because only the configuration says which calls can be undone.
-- The name of a target contains the procedure and all other parameters. Calls that differ in a
-  parameter are two effects, and two incidents share an effect only if all parameters are equal:
-  blocking port 22 and port 80 of one host are two effects.
+- An impossible call becomes a refused effect in the plan; every target is named.
+- A call without an undo needs an approval, or a stated reason why it needs none. This is checked
+  here, because only the configuration states which calls can be undone.
+- The name of a target contains the procedure and all other parameters, so calls that differ in a
+  parameter are two effects: blocking port 22 and blocking port 80 of one host. Two incidents share
+  an effect only if all parameters are equal.
 """
 
 from collections.abc import Mapping, Sequence

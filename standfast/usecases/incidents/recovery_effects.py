@@ -1,8 +1,8 @@
 """Effects of a recovery: one for each backup set, in order of recovery.
 
 Rules
-- If data is set aside anywhere, a second person approves the step. An exercise asks for the same
-  approval, and reads no target. Without a configured service, it rehearses the names.
+- If a recovery sets data aside, a second person approves the step. An exercise needs the same
+  approval, and reads no target. If no such service is configured, it uses the given names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def recovery_effects(step: Step, arguments: JsonObject, outside: Outside) -> Exp
 
 
 def _sets(outside: Outside, names: str) -> Mapping[str, list[str]]:
-    """Return the sets with their services; of an exercise also stand-ins."""
+    """Return the sets with their services; in an exercise also stand-ins."""
     if outside.mode is Mode.EXERCISE and not outside.config.services:
         return {name.strip(): [name.strip()] for name in names.split(",")}
     return sets_in_order(outside.config, names)

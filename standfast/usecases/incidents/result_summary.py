@@ -41,7 +41,7 @@ MORE_PEOPLE = (
 
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
 _MOST_NAMED = 5  # for each reason
-_MOST_OPENED = 200  # of one step: a notice may have a million failed messages
+_MOST_OPENED = 200  # for one step, because a notice may have a million failed messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Missed:
     reason: str
     count: int
     what_to_do: str
-    who: tuple[str, ...] = ()  # the first targets, masked; empty if they are only still to be done
+    who: tuple[str, ...] = ()  # the first targets, masked; empty if they are still to be done
 
     @property
     def named(self) -> str:
@@ -80,7 +80,7 @@ class Tally:
     verb: str
     done: int
     missed: tuple[Missed, ...]
-    proofs: Mapping[Proof, int] = field(default_factory=dict)  # proven accounts by level
+    proofs: Mapping[Proof, int] = field(default_factory=dict)  # number of proven accounts by level
 
     @property
     def sentence(self) -> str:
@@ -144,7 +144,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
 
 
 def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Return the cause of each ended step's result, unless it began again."""
+    """Return the cause of each ended step's result, except of repeated steps."""
     reasons: dict[str, str] = {}
     for event in installation.ledger.timeline(incident_id):
         if event.action in ("step.begun", "step.prompted", "step.waits"):

@@ -13,16 +13,16 @@ DIRECT = "direct"  # a runner in a command, for which a person waits
 
 
 def longest_wait(state: State, way: str) -> timedelta:
-    """Return the longest wait; it is short while a person is asked."""
+    """Return the longest wait; it is short while a step waits for a person."""
     is_kept = way == DIRECT and waits_only_for_notices(state)
     return retry_rules.LONGEST_WHILE_ASKED if is_kept else retry_rules.LONGEST_WAIT
 
 
 def waits_only_for_notices(state: State) -> bool:
-    """Return whether a person must act while only repeated notices remain.
+    """Return whether people must act and only retries of notices remain.
 
-    A runner still waits for locks, unlocks and look-ups of messages. Notices that were certainly
-    not sent are left to `serve` or to the next command.
+    A runner still waits for locks, unlocks and look-ups of messages. It leaves notices that were
+    certainly not sent to `serve` or to the next command.
     """
     acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     acts += [(additional_step_verb(view.step), view) for view in state.extra]

@@ -2,10 +2,10 @@
 
 Rules
 - Planning reads and changes nothing.
-- Every target is named: what cannot be done becomes a refused effect with its reason.
-- What goes to others than the own staff needs an approval, whatever the playbook says.
-- An approval by one more person is needed when the requester did not sign in, and by one when more
-  accounts would be locked than one person may (`blast_radius`).
+- Every target is named: an impossible act becomes a refused effect with its reason.
+- A message to anybody outside the staff needs an approval, whatever the playbook says.
+- One more approval is needed if the requester did not sign in. At least one approval is needed if
+  more accounts would be locked than one person may lock (`blast_radius`).
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ from standfast.usecases.playbooks import library
 class StepPlanner:
     """The planner of one step, over the adapters of a mode.
 
-    It is the `playbook.actions.action.Planner`.
+    It implements `playbook.actions.action.Planner`.
     """
 
     step: Step
@@ -189,10 +189,10 @@ def _expand_once(
         handle = ledger.cipher.handle(scope, target)
         return effect_token(incident_id, step_name, round_, verb, handle)
 
-    # Nobody signed in for the accounts that a trigger added.
+    # If a trigger added accounts, nobody signed in for them.
     is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
-    own = (incident_id, step_name)  # its earlier rounds are counted with the step itself
-    # Read outside `try`: an unreachable ledger must not fail the step.
+    own = (incident_id, step_name)  # earlier rounds of this step are counted with the step itself
+    # Read the ledger outside `try`: if it is unreachable, the step must not fail.
     facts = ledger.facts.of(incident_id)
     locked = locked_today(ledger, state.mode, installation.clock(), installation.config, beside=own)
     try:
@@ -238,7 +238,7 @@ def _fail(
     installation: Installation, incident_id: str, step_name: str, round_: int, error: Exception
 ) -> None:
     """Mark an impossible step as failed, so that other steps continue."""
-    # Of an unexpected error record only the class: its text may contain an account.
+    # Record only the class of an unexpected error: its text may contain an account.
     reason = (
         str(error)
         if isinstance(error, StandfastError)
@@ -262,8 +262,8 @@ def _refuse_early_notice(
 def _is_extended(installation: Installation, state: State, step_name: str) -> bool:
     """Return whether a person added accounts since the last round of the step.
 
-    Evidence is then frozen again: the logs contain more about the added accounts. Triggers may fire
-    each minute, so theirs freeze nothing.
+    Evidence is then frozen again: the logs contain more about the added accounts. For accounts that
+    a trigger adds, nothing is frozen again, because triggers may fire each minute.
     """
     return any(
         event.action == EXTENDED and int(event.detail["joined"]) > state.steps[step_name].joined
@@ -298,6 +298,6 @@ def _without_unlocked(
     """Remove from a proof the accounts that this incident has unlocked."""
     effects = installation.ledger.effects
     unlocked = set(effects.locked_targets(incident_id, is_undone=True))
-    unlocked -= set(effects.locked_targets(incident_id))  # accounts that were locked again
+    unlocked -= set(effects.locked_targets(incident_id))  # keep accounts that were locked again
     kept = [draft for draft in expansion.drafts if draft.target not in unlocked]
     return replace(expansion, drafts=tuple(kept))

@@ -1,8 +1,8 @@
 """Record of custodian challenges and their answers.
 
 An append-only file next to the upload cache has one line of canonical JSON for each event: a
-challenge with its recipients, or an answer with the keys that it opened. The challenges are kept in
-a folder next to it, so that answers can be compared with them.
+challenge with its recipients, or an answer with the keys that it opened. The challenges are stored
+in a folder next to that file, so that answers can be compared with them.
 
 Rules
 - An answer is as old as its challenge: importing an old answer again proves nothing new.
@@ -20,7 +20,7 @@ from standfast.errors import StandfastError
 from standfast.records import Json, canonical, timestamp
 from standfast.usecases.core.append_only_file import append_lines, whole_lines
 
-FRESH_FOR = timedelta(days=100)  # a quarter, and some days to answer
+FRESH_FOR = timedelta(days=100)  # three months, and some days to answer
 _FILE = "custodians.jsonl"
 _MEND = "Repair the disk, its mode or backup.send_log, then run the command again"
 _CHALLENGES = "custodian-challenges"
@@ -28,7 +28,7 @@ _CHALLENGES = "custodian-challenges"
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """The time since a custodian last proved that the key exists and opens."""
+    """The times at which a custodian was asked for a proof and gave it."""
 
     fingerprint: str
     name: str

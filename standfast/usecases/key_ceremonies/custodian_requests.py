@@ -1,8 +1,9 @@
 """Requests to custodians: proof of a key, consent to an erasure.
 
 Rules
-- A custodian needs no configuration, no store and no network: two files go in, one comes out.
-- An answer is accepted only where its challenge was made and is kept.
+- A custodian needs no configuration, no store and no network: the command reads two files and
+  writes one.
+- An answer is accepted only on the machine that made its challenge, which keeps a copy.
 """
 
 import os
@@ -45,7 +46,7 @@ class Asked:
 
 
 def ask_custodians(stores: Stores, to: Path) -> Asked:
-    """Write a challenge for all custodians; each gets the same file."""
+    """Write a challenge, one file for all custodians."""
     with translated_errors("making a challenge"):
         check_new_file(to)
         trust = load_root_chain(stores.vault, owner=stores.known_owner)
@@ -104,7 +105,7 @@ def order_in(file: Path) -> Order:
 def attest_order(
     file: Path, identity: Identity, *, name: str, to: Path, now: datetime
 ) -> tuple[Path, ...]:
-    """Sign consent to an order, once a key of the identity; return the paths."""
+    """Sign consent to an order, once for each key; return the paths."""
     with translated_errors("attesting"):
         papers = attest(read_file(file), identity, attested_by=name, now=now, where=str(file))
         paths = [to.absolute()]

@@ -3,7 +3,7 @@
 Rules
 - A restore needs the vault, the key records and a recovery identity. The key records are in the key
   store and in each listed copy.
-- Copying needs no key: the records are signed by the owner and sealed to the custodians.
+- No key is needed to copy: the records are signed by the owner and sealed to the custodians.
 """
 
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ class KeyCopyStatus:
     name: str
     seen: datetime
     lacks: tuple[str, ...]  # "DOMAIN/GENERATION" whose newest record is missing
-    erased: tuple[str, ...]  # the same for records of erased domains that are still present
+    erased: tuple[str, ...]  # "DOMAIN/GENERATION" of an erased domain whose record is still present
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -83,7 +83,7 @@ class KeyCopyStatus:
 def key_store_name(backup: BackupConfig) -> str:
     """Return the name of this host's key store in the list of copies.
 
-    The key store of an installation at a second site is such a copy, under the name of the copy.
+    At a second site, the key store of the installation is itself a listed copy and has that name.
     """
     return read_copy_list(backup.keys).own_name or f"key store of {backup.writer}"
 
@@ -100,7 +100,7 @@ def reachable(backup: BackupConfig, *more: Path) -> dict[str, Path]:
     for folder in more:
         if resolve_path(folder) not in map(resolve_path, found.values()):
             own_name = read_copy_list(folder).own_name
-            # A folder copied from another one has the name of that one.
+            # A folder that was copied from another folder has the name of that folder.
             found[str(folder) if own_name in ("", *found) else own_name] = folder
     return found
 
@@ -129,7 +129,8 @@ def copy_keys(
     """Make a folder a copy of the key records, or compare and complete a copy.
 
     A record that the key store lost is restored from the copy. Raise `UsageError` for the key store
-    itself or a new copy without a name, `Damaged` if both have different records of one name.
+    itself or a new copy without a name, `Damaged` if both have a record of the same name with
+    different content.
     """
     with translated_errors("copying the key records"):
         folder = folder.absolute()
@@ -138,7 +139,7 @@ def copy_keys(
         own_name = read_copy_list(folder).own_name
         taken = reachable(backup)
         if own_name in taken and resolve_path(folder) != resolve_path(taken[own_name]):
-            own_name = ""  # the list was copied from another folder
+            own_name = ""  # the list in this folder was copied from another folder
         name = name or own_name
         if not name:
             raise UsageError(

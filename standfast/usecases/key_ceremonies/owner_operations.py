@@ -1,11 +1,11 @@
-"""Owner operations, from the configuration and two files.
+"""Owner operations, with the configuration, owner key and identity.
 
 This module opens the stores, the owner's key and the custodian's identity of a key ceremony. The
 operations themselves are in `backup/ownership`.
 
 Rules
 - No ledger is opened: the owner's key is used on a machine that may have none.
-- A passphrase is asked for only if a file is locked, and is kept nowhere.
+- A passphrase is requested only if a file is locked, and is not stored.
 - All output is public: names, public keys, numbers.
 """
 
@@ -120,7 +120,8 @@ def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> O
     with translated_errors("opening the owner's key"):
         passphrase = ask("the owner's key") if is_locked(owner_key) else None
         owner = open_owner(owner_key, passphrase)
-        # The key's folder is a copy of the key records too: it is present at every operation.
+        # The folder of the owner's key is also used as a copy of the key records, because it is
+        # present at every operation.
         folders = reachable(stores.config.backup, owner_key.absolute().parent)
         copies = [KeyFolder(folder) for folder in folders.values()][1:]
         return OwnerSession(
@@ -246,7 +247,7 @@ def add_custodian_as_owner(
 def retire_custodian_as_owner(
     office: OwnerSession, which: str, identity: Identity
 ) -> OperationResult:
-    """Exclude a custodian from everything that is written from now on."""
+    """Exclude a custodian from all data that is written from now on."""
     with translated_errors("retiring a custodian"):
         return retire_custodian(office, name=which, identity=identity)
 
