@@ -1,4 +1,4 @@
-"""Recipients after sending: held, undelivered, letters, corrections.
+"""Follow-up of notices: held recipients, letters, bounces, corrections.
 
 Planning and sending of notices are in `notices`.
 """

@@ -1,13 +1,14 @@
-"""Corrections of a wrong notice, sent to exactly its recipients.
+"""Corrections of a wrong notice, sent to exactly the same recipients.
 
 Rules
-- A correction goes to everybody who received the wrong notice or may have: results done and
-  unknown, including individual messages. A message that bounced or was dropped was not received.
-- No message of the wrong notice may be in progress or still planned, or the correction would miss
-  its recipient: the notice is stopped first.
-- A corrected text is never sent again: a failed message is not retried with it, and its recipient
+- A correction goes to everybody who received, or may have received, the wrong notice: messages with
+  the result done or unknown, including individual ones. A message that bounced or was dropped was
+  not received.
+- No message of the wrong notice may be in progress or still planned, because the correction would
+  miss its recipient. The notice must be stopped first.
+- The wrong text is never sent again: a failed message is not retried with it, and its recipient
   is notified individually with the valid text.
-- A correction is a step of its own, with the approvals, roles and abort window of the wrong one.
+- A correction is a separate step, with the approvals, roles and abort window of the wrong notice.
 """
 
 from collections import Counter
@@ -47,7 +48,7 @@ class Correction:
     recipients: int
     refused: int
     needs_approvals: int
-    warnings: tuple[str, ...]  # about messages that differ from the intended form
+    warnings: tuple[str, ...]  # warnings about messages that differ from the intended form
 
 
 def correct(
@@ -77,7 +78,8 @@ def correct(
             f"{known_names_hint(step_name, known)}"
         ) from None
     while True:
-        # Take the name first: a correction that is planned after the checks then collides with it.
+        # Choose the name first: a correction that is planned during the checks then collides with
+        # it.
         name = installation.ledger.notices.next_step(incident_id, CORRECTS)
         if not is_another:
             _refuse_twice(installation, incident_id, step_name)
@@ -165,7 +167,7 @@ def _messages(
         yield from replacements
         replaced = {
             message.row.token for message in replacements
-        }  # one may bounce and be replaced again
+        }  # an individual message may bounce and be replaced again
 
 
 def _may_be_received(message: SentMessage) -> bool:

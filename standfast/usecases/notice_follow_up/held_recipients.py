@@ -3,11 +3,11 @@
 `notices/audience` selects them.
 
 Rules
-- A person decides about each: notification by an individual notice (`individual_notices`), or
-  exclusion with a reason. Actor, time and reason are recorded with the recipient and in the
-  timeline. If the step names roles, only a person with one of them decides.
+- A person decides about each recipient: notification by an individual notice
+  (`individual_notices`), or exclusion with a reason. Actor, time and reason are recorded with the
+  recipient and in the timeline. If the step names roles, only a person with one of them decides.
 - A decision is final, with two exceptions: an excluded recipient may be notified later, and a
-  notice that an approver refused counts as no decision.
+  decision to notify is void if an approver refuses the notice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ from standfast.usecases.notice_follow_up.undelivered_messages import (
 from standfast.usecases.notices.delivery_accounting import LEFT_OUT, NOTIFIED_BY_STEP, counted_rows
 from standfast.usecases.notices.recipient_targets import HELD
 
-_MARK_LENGTH = 8  # at least
+_MARK_LENGTH = 8  # minimum length of a shown prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +117,14 @@ def _refuse_notified(row: EffectRow, apart: Mapping[str, str]) -> None:
 
 
 def held_effects(installation: Installation, incident_id: str) -> list[EffectRow]:
-    """Return the held effects, without those of refused, repeated rounds."""
+    """Return the held effects, except those of refused rounds before the last."""
     messages = sent_messages(installation.ledger.database, installation.ledger.effects, incident_id)
     rows = [message.row for message in messages if is_held(message.row)]
     return counted_rows(rows, installation.ledger.steps.refused(incident_id))
 
 
 def _decision(row: EffectRow, apart: Mapping[str, str]) -> str:
-    """Return the valid decision.
+    """Return the valid decision about a recipient.
 
     A planned step counts even if its reason was not stored.
     """

@@ -1,12 +1,13 @@
 """Individual notices to held or unreached recipients.
 
 Rules
-- An individual notice is a step of its own, with the approvals, the abort window and the exact text
+- An individual notice is a separate step, with the approvals, the abort window and the exact text
   of the original notice. Each person has one step, so that nobody is notified twice.
-- A corrected text is never sent again, and the correction refers to a message that this person did
-  not receive: the notice is rendered again with the valid facts. If the corrected answer excludes
-  everybody, nothing is sent.
-- A recipient of an unapproved notice is refused: its next plan holds them again.
+- If the notice was corrected, neither text is sent: the original is wrong, and the correction
+  refers to a message that this person did not receive. The notice is rendered again with the valid
+  facts. If the corrected answer excludes everybody, nothing is sent.
+- A recipient of an unapproved notice is refused: the next plan of the notice holds the same
+  recipient again.
 - A person whose message did not arrive is notified in the same way, by letter or another address.
 """
 
@@ -71,10 +72,10 @@ def plan_individual_notice(
 ) -> IndividualNotice:
     """Plan an individual notice; it is sent after its approval.
 
-    `to` is one mail address, the lines of a postal one, or empty for the recipient's own. `name` is
-    the name in the greeting, if it is another person's. `values` are the valid values of a notice
-    that was corrected. Raise UsageError for an invalid address, and Refused while the law forbids
-    notification or if a corrected answer excludes everybody.
+    `to` is one mail address, the lines of a postal address, or empty for the recipient's own.
+    `name` is the name in the greeting, if it is another person's. `values` are the valid values of
+    a notice that was corrected. Raise UsageError for an invalid address, and Refused while the law
+    forbids notification or if a corrected answer excludes everybody.
     """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
@@ -114,7 +115,7 @@ def plan_individual_notice(
 
 
 def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
-    """Raise UsageError before approval: a new plan would include them again."""
+    """Raise UsageError before approval: a new plan would repeat the hold."""
     for notice in installation.ledger.notices.of_incident(row.incident):
         is_theirs = (notice.step, notice.round) == (row.step, row.round)
         if is_theirs and notice.state in (StepState.ASKING, StepState.REFUSED):
@@ -132,11 +133,11 @@ def _words(
     written = replaced_message(installation.ledger.effects, row)
     first = first_message(installation.ledger.effects, row)
     corrected = valid_corrections(installation, row.incident, first.step)
-    if written.step != first.step:  # a correction: this person received the wrong text
+    if written.step != first.step:  # a correction: its recipients received the wrong text
         if written.step != corrected[-1]:
             raise UsageError(
                 f"{written.step}: {corrected[-1]} is newer and was sent to this recipient as well. "
-                "Notify them of that one, if it does not arrive."
+                "Notify the recipient of that notice, if it does not arrive."
             )
         if values:
             raise UsageError(f"{written.step}: it is sent with its own text. Remove --value.")
@@ -231,7 +232,7 @@ def _expansion(
 
 
 def _target(row: EffectRow, to: Sequence[str]) -> str:
-    """Return the target of an address; without one, the person's own."""
+    """Return the target of an address; without an address, the person's own."""
     if not to:
         own = str(row.details.get("address") or "")
         postal = cast("Sequence[str]", row.details.get("postal") or ())

@@ -3,10 +3,10 @@
 `adapters/senders` writes them.
 
 Rules
-- A letter waits for a person. The person who posts it reports that with the day, and the timeline
-  records who reported it. If the step names roles, only a person with one of them may.
-- Repeating a report changes nothing. Of two concurrent reports the first counts; the second caller
-  gets the number of letters that remained.
+- A written letter waits until a person posts it and reports the day. The timeline records who
+  reported it. If the step names roles, only a person with one of them may report.
+- Repeating a report changes nothing. Of two concurrent reports the first counts; the second returns
+  the number of letters that remained.
 - A returned letter counts as a bounced mail: its recipient was not notified.
 """
 
@@ -80,8 +80,8 @@ def record_discarded(
 ) -> int:
     """Record that all waiting letters, or those of `marks`, were discarded.
 
-    Return their number; their recipients are not notified. Raise UsageError as `record_posted`
-    does.
+    Return the number of letters; their recipients are not notified. Raise UsageError as
+    `record_posted` does.
     """
     actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     if not because.strip():
@@ -176,7 +176,7 @@ def _waiting(
 
 
 def _some(number: int, incident_id: str, step: str) -> int:
-    """Return the number; raise UsageError for none, as after another report."""
+    """Return the number; raise UsageError if another report left no letter."""
     if not number:
         raise UsageError(f"step {step!r} of {incident_id}: no letter waits to be posted.")
     return number
@@ -202,7 +202,7 @@ def _meant(rows: Sequence[EffectRow], marks: Sequence[str], condition: str) -> l
             raise UsageError(
                 f"mark {mark!r}: no such letter {condition}. Read it at the letter's foot."
             )
-        if len(matches) > 1:  # likely among a hundred thousand letters
+        if len(matches) > 1:  # two letters of a hundred thousand are likely to share a short prefix
             raise UsageError(
                 f"mark {mark!r}: {len(matches)} letters match. Name the letter by its full id: in "
                 f'the source of its page it follows id="letter-{mark}'

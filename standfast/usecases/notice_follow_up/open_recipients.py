@@ -1,6 +1,6 @@
 """Recipients that an incident leaves open: held, not posted, not approved.
 
-The count refuses nothing: closing is the decision of a person.
+Open recipients do not prevent a close: a person decides about that.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class OpenRecipients:
     """The number of recipients and notices that are still open."""
 
     held: int  # recipients without a decision
-    letters: int  # written, but not reported as posted
+    letters: int  # letters that were written, but not reported as posted
     unapproved: int  # notices that wait for an approval
 
     @property
@@ -46,7 +46,7 @@ class OpenRecipients:
 def open_recipients(installation: Installation, state: State) -> OpenRecipients:
     """Count the open recipients of an incident, open or closed."""
     sends = {step.name for step in state.playbook.steps if step.action == SEND}
-    # Corrections and individual notices are not steps of the playbook.
+    # Include corrections and individual notices, which are not steps of the playbook.
     sends |= {row.step for row in installation.ledger.notices.of_incident(state.incident)}
     return OpenRecipients(
         held=sum(not recipient.decision for recipient in held(installation, state.incident)),

@@ -3,10 +3,10 @@
 Rules
 - A message is undelivered if its mail bounced, was not tried or was refused by its channel, or if
   its letter was returned. A deferred message is still on its way.
-- A failed message is undelivered once its text was corrected: that text is never sent again.
-- A stopped or discarded message does not count, except an individual one that replaced another:
-  otherwise its recipient would get neither.
-- Nobody is written to again automatically: a person names the address, as for held recipients.
+- A failed message is undelivered if its text was corrected: a wrong text is never sent again.
+- A stopped or discarded message is not undelivered, unless it is an individual message that
+  replaced another one: otherwise its recipient would get neither.
+- No second message is sent automatically: a person names the address, as for held recipients.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,10 @@ def returned(installation: Installation, incident_id: str) -> list[Returned]:
 
 
 def _is_refused(row: EffectRow) -> bool:
-    """Return whether a channel refused it; without a channel it is no message."""
+    """Return whether a channel refused the message.
+
+    An effect without a channel is no message.
+    """
     if row.state is not EffectState.REFUSED:
         return False
     is_given_up = row.reason.startswith((STOPPED, THROWN_AWAY))
@@ -71,7 +74,7 @@ def _is_refused(row: EffectRow) -> bool:
 
 
 def individual_notice_steps(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Return the individual notices by replaced message, without refused ones."""
+    """Return the individual notices by replaced message, except refused ones."""
     refused = installation.ledger.steps.refused(incident_id)
     return {
         str(row.details["settles"]): row.step

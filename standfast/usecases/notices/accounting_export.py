@@ -2,7 +2,7 @@
 
 Rules
 - The file has one line for each person: the ledger's pseudonym, the language and the reason.
-  Addresses are included only if somebody gave a reason to see them.
+  Addresses are included only if somebody stated a reason to see them.
 - The digest of the file is in the timeline before the file exists, so that the two can be compared.
   An existing file is never overwritten.
 - The file is written and synced under a temporary name: an interrupted export leaves no partial
@@ -47,7 +47,7 @@ def export(
 
     Return the accounts and the SHA-256 of the file.
 
-    The other arguments are those of `account`. Raise UsageError for another file extension,
+    Further arguments are those of `account`. Raise UsageError for another file extension,
     StandfastError if the file exists or cannot be written.
     """
     if file.suffix not in _KINDS:
@@ -79,7 +79,7 @@ def export(
                 "is_masked": not unmasked_because,
             },
         ):
-            pass  # recorded before the file exists, and also if writing the file then fails
+            pass  # recorded before the file exists, so also if the write then fails
     return accounts, found
 
 
@@ -190,7 +190,7 @@ def _cell(value: Json) -> Json:
     """Protect a cell's text from evaluation as a formula in a spreadsheet."""
     if not isinstance(value, str):
         return value
-    # Some programs treat full-width signs as plain ones, and skip any space before them.
+    # Some programs treat full-width signs as ASCII signs, and skip any space before them.
     begins = unicodedata.normalize("NFKC", value).lstrip()[:1]
     is_formula = begins in ("=", "+", "-", "@") or value[:1] in ("\t", "\r")
     return f"'{value}" if is_formula else value

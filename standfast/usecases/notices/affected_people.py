@@ -4,13 +4,13 @@
     affected_audience(installation, incident)   # the audience `affected` of a notice
 
 Rules
-- The list is read as an audience is: from a CSV file, from an audience of the configuration, or
-  from frozen logs (`usecases.evidence.affected_records`). It is frozen at once, and the notice
-  never reads the source again.
+- The source of a list is a CSV file, an audience of the configuration, or frozen logs
+  (`usecases.evidence.affected_records`). The list is frozen when it is added, and a notice never
+  reads the source again.
 - The column `exposed` names the data of a person that was exposed, and `place` the jurisdiction in
   which the person lives. Both have a default for rows without them.
-- Every affected person counts, including one that cannot be notified. A row that repeats a mailbox
-  or a person does not count, nor does a person of an earlier list.
+- Every affected person counts, even if a notice cannot reach that person. A row that repeats a
+  mailbox or a person does not count, nor does a person of an earlier list.
 - The number of people of each place becomes a fact of the incident, which the legal clocks use.
 - The same source, unchanged, adds nothing: an interrupted command can be repeated.
 """
@@ -48,7 +48,7 @@ UNKNOWN = "unknown"
 _EXPOSED, _PLACE = "exposed", "place"
 _COLUMNS = {name: name for name in ("name", "language", _EXPOSED, _PLACE)} | {"address": "email"}
 _REACHED, _HELD, _EXCLUDED = range(3)  # kinds of entries
-_MOST_KINDS = 100  # fields or places of one list; more are no such column
+_MOST_KINDS = 100  # fields or places of one list; more values mean a wrong column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,9 @@ class Listing:
     """The source of a list, and the values for rows without them."""
 
     csv: Path | None = None
-    columns: Mapping[str, str] | None = None  # our name to the heading of the file
-    audience: str | None = None  # of the configuration, instead of a file
-    review: Audience | None = None  # the people whose records a review found, instead of both
+    columns: Mapping[str, str] | None = None  # Standfast's column name to the heading in the file
+    audience: str | None = None  # an audience of the configuration, instead of a file
+    review: Audience | None = None  # people whose records a review found
     exposed: str = ""
     place: str = ""
     why: str = WHY
@@ -114,7 +114,7 @@ def add_affected(
     source = digest(entries)
     earlier = ledger.affected.lists(incident_id)
     if source in {listed.summary["source_sha256"] for listed in earlier}:
-        entries = []  # a repeated command
+        entries = []  # the command was repeated
     fields, places = Counter[str](), Counter[str]()
     kept: list[list[Any]] = []
     for entry in entries:
@@ -248,7 +248,7 @@ def _read(installation: Installation, incident_id: str, listing: Listing) -> Aud
 
 
 def _known(installation: Installation, incident_id: str) -> set[str]:
-    """Return the marks of the people on the lists that count."""
+    """Return the marks of the people on the valid lists."""
     return {mark for entry in list_entries(installation, incident_id) for mark in _marks(entry)}
 
 

@@ -2,16 +2,17 @@
 
 The file is restored, read and destroyed.
 
-It shows who was a customer at the time of the incident: the intruder may have changed or emptied
-the database since.
+The file shows who was a customer at the time of the incident: the intruder may have changed or
+emptied the database since.
 
 Rules
-- The time of the incident is the earliest known one: a stated time of occurrence, else of detection
-  or suspicion, else the time at which it was opened here.
-- The newest complete point committed before that time is used. If there is none, that is an error;
-  a later point is never used.
-- Only the one file is restored, into a private folder next to the drills'. The folder is deleted at
-  the end of the block, however it ends; remains of a dead process are deleted first.
+- The time of the incident is the earliest of its stated times (occurrence, detection, suspicion)
+  and of its opening in Standfast.
+- The newest complete point committed before that time is used. If there is none, an error is
+  raised; a later point is never used.
+- Only the one file is restored, into a private folder next to the folders of the drills. The folder
+  is deleted at the end of the block, even after an error. Remains of a dead process are deleted
+  first.
 """
 
 import glob
@@ -40,7 +41,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_folders import drill_folder
 
 _STATED_TIMES = ("occurrence", "detection", "suspicion")
-_in_use: set[str] = set()  # the names of this process's folders
+_in_use: set[str] = set()  # names of the folders that this process uses
 
 
 def incident_time(installation: Installation, incident_id: str) -> datetime:

@@ -22,7 +22,7 @@ def valid_corrections(installation: Installation, incident_id: str, step_name: s
 
 
 def newest_correction(installation: Installation, incident_id: str, step_name: str) -> str:
-    """Return the newest correction that ended the use of a step's text, or ""."""
+    """Return the newest correction that is later than a step, or ""."""
     effects = installation.ledger.effects
     rows = installation.ledger.notices.of_incident(incident_id)
     began = {row.step: number for number, row in enumerate(rows)}

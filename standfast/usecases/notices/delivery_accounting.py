@@ -3,12 +3,12 @@
 Rules
 - Each planned recipient of a notice has one line and counts once, so that the counts add up to the
   audience. A refused round does not count if a newer round was planned.
-- The result of a submitted message is that of its provider: delivered, deferred, bounced, dropped.
-  A letter counts as submitted when somebody reports it as posted; until then it is only printed.
-- A recipient about whom a person decided counts by that decision: notified by a step of its own, or
+- The provider reports the result of a submitted message: delivered, deferred, bounced or dropped. A
+  letter counts as submitted when somebody reports it as posted; until then it is only printed.
+- A recipient about whom a person decided counts by that decision: notified by a separate step, or
   excluded with a reason.
-- Addresses are masked by the ledger's pseudonym. They are shown only with a reason, and then the
-  access is an event in the timeline.
+- Addresses are masked by the ledger's pseudonym. They are shown only for a stated reason, and then
+  the access is an event in the timeline.
 - All lines describe one moment: a later decision does not change them.
 - A million recipients are streamed, never all in memory: callers get the lines one by one.
 """
@@ -45,8 +45,8 @@ class End(StrEnum):
     BOUNCED = "bounced"  # of a letter: it was returned
     DROPPED = "dropped"  # the provider did not try
     PRINTED = "printed"  # a letter that nobody has reported as posted
-    UNKNOWN = "unknown"  # it may have been sent
-    FAILED = "failed"  # it was not sent; `retry` may help
+    UNKNOWN = "unknown"  # the message may have been sent
+    FAILED = "failed"  # the message was not sent; `standfast incident retry` may send it
     REFUSED = "refused"  # not sent, with the reason
     HELD = "held"  # a person must decide
     LEFT_OUT = "left out"  # excluded by a person, with the reason
@@ -61,7 +61,7 @@ class End(StrEnum):
 class Line:
     """One recipient of one notice.
 
-    `address` is "" unless somebody gave a reason to see it.
+    `address` is "" unless somebody stated a reason to see it.
     """
 
     step: str
@@ -75,7 +75,7 @@ class Line:
     reason: str
     submitted_at: datetime | None  # the last submission to the channel
     ended_at: datetime | None  # the response of the channel, or the result of the provider
-    complained_at: datetime | None  # the first time that the reader reported it as spam
+    complained_at: datetime | None  # when the recipient first reported it as spam
 
     def as_json(self) -> JsonObject:
         """Return the JSON form of the line."""
@@ -152,7 +152,7 @@ def account(
                 now=installation.clock(),
                 detail={"count": view.number, "reason": unmasked_because},
             ):
-                pass  # only the event is written
+                pass  # the statement writes the event only
         once = _Once(view.latest, view.refused, view.apart)
         for message in view.messages:
             row = message.row
@@ -182,8 +182,8 @@ def account(
 def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> list[EffectRow]:
     """Return the rows that count, so that each person counts once.
 
-    Omitted are rounds that an approver refused if a later round exists, and held recipients that
-    are notified by a step of their own.
+    Rounds that an approver refused are omitted if a later round exists. Held recipients that a
+    separate step notifies are omitted too.
     """
     latest: dict[str, int] = {}
     for row in rows:
@@ -198,7 +198,7 @@ class _Once:
     def __init__(
         self, latest: Mapping[str, int], refused: Set[tuple[str, int]], apart: Iterable[EffectRow]
     ) -> None:
-        """`apart` are individual messages that replace another one."""
+        """`apart` are individual messages that replace another message."""
         self._latest, self._refused = latest, refused
         self._settled = {
             row.details["settles"]

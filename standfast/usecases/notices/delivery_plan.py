@@ -55,7 +55,7 @@ class Tally:
             return []
         lines = []
         for heading, counts in (("languages", self.languages), ("why", self.whys)):
-            # Omit single cases: a reason that only one person has may identify that person.
+            # Omit reasons that apply to one person only: such a reason may identify the person.
             common = [(name, number) for name, number in counts.most_common(8) if number > 1]
             few = [f"{name} {number:,}" for name, number in common if name != OTHERS]
             if rest := people - sum(number for name, number in common if name != OTHERS):
@@ -80,7 +80,7 @@ class NoticePlan:
         prepared: Prepared,
         drafts: Callable[[], Iterable[Draft]],
     ) -> None:
-        """`drafts` creates the effects, afresh on each call."""
+        """`drafts` creates the effects again on each call."""
         self._template = template
         self._audience = audience
         self._prepared = prepared
@@ -103,7 +103,7 @@ class NoticePlan:
                 yield kept
 
     def notice(self) -> FrozenNotice:
-        """Return the frozen notice; call after all pages were read."""
+        """Return the frozen notice. Call this after all pages were read."""
         return FrozenNotice(
             template=self._template,
             body=self._prepared.as_json(),
@@ -123,7 +123,7 @@ class NoticePlan:
 def refuse_placeholders(template: Template, organisation: OrganisationConfig, mode: Mode) -> None:
     """Raise ConfigurationError if a notice would show a placeholder of `init`.
 
-    Exercises are exempt, because nobody outside reads their notices.
+    Exercises are exempt, because their notices reach nobody.
     """
     unset = [key for name, key in organisation.placeholders.items() if name in template.variables]
     if unset and mode is not Mode.EXERCISE:

@@ -49,7 +49,7 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class AudienceLook:
-    """The messages to the first of an audience, with warnings about all of it."""
+    """Messages to the first rows of an audience, and warnings about all rows."""
 
     audience: str
     counts: Mapping[str, int]  # rows by treatment
@@ -79,7 +79,7 @@ def draft(
     context |= {name: _typed(template, name, text) for name, text in given.items()}
     for name, variable in template.variables.items():
         if variable.follows in given and name not in given:
-            del context[name]  # it belongs to the given value, not to the example
+            del context[name]  # the flag belongs to the given value, not to the example
     prepared = prepare(template, context)
     made_up = [name for name in template.variables if name in context.keys() - {*known, *given}]
     warnings = [f"Example values: {', '.join(made_up)}"] if made_up else []
@@ -108,7 +108,7 @@ class Planned:
 def planned_words(installation: Installation, incident_id: str, step: str) -> Planned:
     """Return a step's newest notice in every language.
 
-    Raise UsageError for a step without one. It reads no recipient, so no access is recorded.
+    Raise UsageError for a step without a notice. No recipient is read, so no access is recorded.
     """
     newest = notice_rounds(installation, incident_id, step)[-1]
     frozen = installation.ledger.incidents.notice(incident_id, step, newest.round)
@@ -145,7 +145,7 @@ def look_at_audience(
 ) -> AudienceLook:
     """Return the messages to the first `rows` recipients of an audience.
 
-    With a reason they are unmasked, and the access is recorded first.
+    If a reason is stated, they are unmasked, and the access is recorded first.
     """
     audience = installation.reader().audience(name)
     default = installation.config.organisation.languages[0]

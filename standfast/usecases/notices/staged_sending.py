@@ -3,7 +3,7 @@
     with_canary(drafts, settings, people)          # while planning
     release_due(installation, state, now)          # called by every runner
 
-The ledger's `notices` enforces a pause, a release or a stop.
+`ledger.notices` enforces a pause, a release or a stop.
 
 Rules
 - The canary is spread evenly over the audience, so it contains every language and kind of row.
@@ -38,7 +38,7 @@ _MOST_LOST = 10  # at most one canary message in this many may be lost
 
 
 def with_canary(drafts: Iterable[Draft], settings: NoticesConfig, people: int) -> Iterator[Draft]:
-    """Mark all but the canary as waiting, if the audience is large enough."""
+    """Mark all messages except the canary as waiting in a large audience."""
     percent = settings.canary_percent
     if not percent or people < max(2, settings.canary_from):
         yield from drafts
@@ -128,7 +128,7 @@ def _may_release(
     return (lost + row.turned_away) * _MOST_LOST <= done + row.turned_away
 
 
-# operations of the operator
+# Commands of the operator
 
 
 def pause(installation: Installation, incident_id: str, step: str) -> None:
