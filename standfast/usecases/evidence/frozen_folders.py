@@ -149,8 +149,7 @@ class Found:
     def exit_status(self) -> ExitStatus:
         """DAMAGED for damage, else PARTIAL if anything is uncertain, else DONE.
 
-        PARTIAL: everything here is complete, but missing folders are unknown, the second copy is
-        incomplete, or a time stamp cannot be verified.
+        PARTIAL if missing folders are unknown, or a second copy or a time stamp is not verified.
         """
         if any(evidence.problems for evidence in self.evidence):
             return ExitStatus.DAMAGED
@@ -335,8 +334,7 @@ def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
     """Yield the complete folders `INCIDENT/SOURCE/TOKEN`, by name.
 
     A folder without a seal is included, because it must be reported. Raise ConfigurationError for a
-    folder that this user may not read: `glob` would find nothing in it, and complete evidence would
-    be reported as missing.
+    folder that this user may not read: `glob` would hide its content.
     """
     root = config.custody.folder
     for above in (root, *root.glob("*"), *root.glob("*/*")):

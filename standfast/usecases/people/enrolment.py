@@ -1,12 +1,13 @@
 """Enrolment and removal of approvers, and their roles.
 
 Rules
-- The passphrase becomes a key pair here and goes no further; the ledger stores the public half.
-- Once the installation is set up, an enrolled person signs each change, or the owner of the
-  backups: the owner's key is the only way if no enrolled person can sign.
-- Everybody is notified of each change, and the head of the audit chain is signed at once: an
-  intruder with one passphrase changes nothing silently. A failed mail stops nothing and is
-  reported.
+- The key pair of a person is derived here from the passphrase, which is not stored; the ledger
+  stores the public key.
+- Once the installation is set up, an enrolled person signs each change. If no enrolled person can
+  sign, only the owner of the backups can, with the owner's key.
+- Everybody is notified of each change, and the head of the audit chain is signed immediately, so an
+  intruder with one passphrase cannot change anything silently. If a mail fails, the change stands
+  and the error is reported.
 - A passphrase, mail address or full name of an enrolled person cannot be enrolled again.
 - Names, roles and accounts are validated here, because approvals compare them exactly: accounts in
   the canonical spelling of their directory.
@@ -48,7 +49,7 @@ _LONGEST_FULL_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """An enrolled or changed person, and the error if nobody was notified."""
+    """An enrolled or changed person, and the error if no mail was sent."""
 
     person: Person
     mail_problem: str
@@ -139,7 +140,7 @@ def grant_roles(
 def remove_person(
     installation: Installation, name: str, signer: Signer, second: Signer | None = None
 ) -> Changed:
-    """Remove a person's right to approve; notify everybody, including them.
+    """Remove a person's right to approve; notify everybody, also that person.
 
     Earlier approvals stay readable. Raise ApprovalRefused for the last approver, and without a
     `second` signer if fewer than two approvers would remain.
@@ -157,7 +158,7 @@ def _notify(
     installation.ledger.audit.sign_head(now)
     enrolled = installation.ledger.people.all()
     people = [*enrolled, *([changed] if changed.is_removed else [])]
-    # After a removal that nobody expected, the passphrase of its signer is in doubt.
+    # After an unexpected removal, somebody else may have the passphrase of its signer.
     doubted = by if changed.is_removed else changed.name
     is_enrolled = any(person.name == doubted for person in enrolled)
     with recorded(installation, "page", f"people.{changed.name}", "direct") as run:
@@ -180,11 +181,11 @@ def _notify(
         )
         reached = counts[EffectState.DONE]
         run.ends("raised" if reached else "failed", {"people": len(people), "notified": reached})
-    return "" if reached else problem or "the mail server took no message"
+    return "" if reached else problem or "the mail server accepted no message"
 
 
 def _refuse_known_passphrase(installation: Installation, passphrase: str) -> None:
-    """Raise UsageError for an enrolled person's passphrase, without the name."""
+    """Raise UsageError for the passphrase of an enrolled person, unnamed."""
     for person in installation.ledger.people.all():
         if is_passphrase_of(passphrase, Credential(public_key=person.public_key, salt=person.salt)):
             raise UsageError(
@@ -213,7 +214,7 @@ def known_roles(config: Config) -> frozenset[str]:
         try:
             playbook = library.read(path)
         except StandfastError:
-            continue  # `standfast check` reports it; enrolment does not depend on it
+            continue  # `standfast check` reports the playbook; enrolment does not depend on it
         found.update(playbook.roles)
         for step in playbook.steps:
             found.update(step.roles, step.approval.roles if step.approval else ())

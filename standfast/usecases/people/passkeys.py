@@ -1,8 +1,10 @@
-"""Passkeys: devices that sign for a person and that a passphrase added.
+"""Passkeys: devices that sign for a person.
 
 Rules
-- The passphrase is needed once, when a passkey is added: its key signs for the passkey.
-- A passkey belongs to the address of the console; if that changes, the passphrase still works.
+- The passphrase is needed once, when a passkey is added: the key of the passphrase signs the new
+  passkey.
+- A passkey belongs to the address of the console. If the address changes, the passphrase still
+  works.
 - The person is notified by mail: an unexpected passkey shows that somebody knows the passphrase.
 - Removal needs a sign-in. Signatures of a removed passkey no longer count for open steps.
 """
@@ -24,7 +26,7 @@ _TEMPLATE = "passkey-added"
 
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """A new passkey, and why its person was not notified, or ""."""
+    """A new passkey, and why the person was not notified, or ""."""
 
     passkey: Passkey
     mail_problem: str

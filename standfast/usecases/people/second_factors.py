@@ -2,7 +2,7 @@
 
 Rules
 - Each directory is queried separately: an error in one hides no other.
-- If a directory cannot answer, the result says so; that never counts as "everybody has one".
+- If a directory cannot answer, the result shows it; that never counts as "everybody has one".
 - Names are masked; `people factors --names` shows them and records the access.
 """
 
@@ -31,12 +31,12 @@ class Factors:
 
     @property
     def cannot_say(self) -> bool:
-        """True if the directory has no notion of a second factor."""
+        """True if the directory has no second factors."""
         return self.found is None and not self.problem
 
     @property
     def is_open(self) -> bool:
-        """True if somebody may sign in without one, or if that cannot be excluded."""
+        """True unless every account certainly has a second factor."""
         found = self.found
         return found is None or bool(found.without or found.unsaid or not found.is_whole)
 

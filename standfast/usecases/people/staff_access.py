@@ -1,12 +1,12 @@
-"""Imports of staff lists, refusal of implausible ones, leavers.
+"""Import of staff lists, and the open accounts of leavers.
 
 Rules
 - Importing a list changes only the ledger. A leaver with open accounts gets a plan of the `leaver`
   playbook; a person opens it live.
-- A list that would make most people leavers is refused unless confirmed: a truncated or empty file
-  has that effect.
-- Access is checked in every directory, also for names that the list does not give: the account that
-  nobody recorded is the one that stays.
+- A list that would make most people leavers is refused unless confirmed: it may be a truncated or
+  empty file.
+- Access is checked in every directory, also under names that the list does not contain: an account
+  that nobody recorded is the most likely to stay open.
 - A directory that cannot be read is reported; it never counts as "no access".
 - Names are masked unless requested, and then the access is recorded.
 """
@@ -29,7 +29,7 @@ from standfast.usecases.incidents.lifecycle import open_incident
 from standfast.usecases.people.staff_lists import Listed
 
 LEAVER = "leaver"
-_FEW = 5  # a list that names anybody may remove up to this many people without confirmation
+_FEW = 5  # a list that is not empty may remove this many people without confirmation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Access:
 
     account: str  # "directory:name"
     is_listed: bool  # False for an account that was found by its name alone
-    is_open: bool  # somebody can sign in, as far as the directory reports
+    is_open: bool  # somebody can sign in, as far as the directory shows
     problem: str = ""  # why the answer is unknown
 
 
@@ -92,7 +92,7 @@ class Taken:
 
     source: str
     changes: StaffChanges
-    leaving: tuple[Member, ...]  # new leavers by this list
+    leaving: tuple[Member, ...]  # people that this list makes leavers
     planned: Mapping[str, str]  # incident → masked name
 
 
@@ -104,7 +104,7 @@ def take(
     is_dry: bool,
     is_meant: bool,
 ) -> Taken:
-    """Import a list, and plan the leavers in it that still have access.
+    """Import a list, and plan `leaver` for leavers that still have access.
 
     With `is_dry`, change and plan nothing. Raise Refused if most people would be gone and
     `is_meant` is False.
@@ -205,7 +205,7 @@ def _names(member: Member, outside: Outside) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for directory in outside.config.accounts:
         canonical: Callable[[str], str] = str.casefold
-        with suppress(StandfastError):  # a missing secret is reported by the query itself
+        with suppress(StandfastError):  # the query itself reports a missing secret
             canonical = outside.connector(directory).canonical
         found[directory] = list(
             dict.fromkeys(map(canonical, [*_listed(member, directory), *guesses]))

@@ -1,13 +1,13 @@
 """Staff lists from a CSV file, a SCIM directory or an LDAP directory.
 
 Rules
-- A file is imported whole or not at all: every invalid line is reported by number and column,
+- A file with an invalid line is not imported. Every invalid line is reported by number and column,
   without its content.
 - An unknown column is an error: with a mistyped `accounts` nobody would have accounts.
-- The roles (SCIM) and groups (`memberOf` in LDAP) of a directory become roles in our spelling;
-  others are ignored.
-- A person who is `active: false` or disabled has left; the directory does not say when. A lock that
-  expires does not count: an attacker who guesses passwords would turn everybody into a leaver.
+- The roles (SCIM) and groups (`memberOf` in LDAP) of a directory become roles in the spelling of
+  Standfast; names that cannot be spelled so are ignored.
+- A person who is `active: false` or disabled has left; the directory does not state when. A lock
+  that expires does not count, because an attacker who guesses passwords can cause it.
 - Nothing is written outside the ledger.
 """
 
@@ -56,7 +56,7 @@ class Listed:
 
 
 def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Listed]:
-    """Read a CSV file with a header; `names` maps our columns to the file's.
+    """Read a CSV file with a header; `names` maps column names to the file's.
 
     Encodings and separators are those of `spreadsheet_csv`. Several accounts or roles in one field
     are separated by `;`, spaces or line ends. `left` is a day, which counts until its end in the
@@ -286,13 +286,13 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
 
 
 def _roles(names: Iterable[str]) -> tuple[str, ...]:
-    """Return a directory's role names in our spelling; omit impossible ones."""
+    """Return a directory's role names as roles; omit impossible names."""
     written = {re.sub(r"\s+", "-", name.strip().lower()) for name in names}
     return tuple(sorted(role for role in written if _ROLE.fullmatch(role)))
 
 
 def _group(dn: str) -> str:
-    """Return the name of a group from its DN; one with an escape is no role."""
+    """Return the name of a group from its DN; an escaped name is no role."""
     return dn.partition("=")[2].partition(",")[0]
 
 

@@ -2,9 +2,8 @@
 
 Rules
 - An existing file is never overwritten: an edited playbook would be lost.
-- An imported playbook is checked against this installation. Problems are reported, and the file is
-  written nevertheless: they are corrected in the file, and until then planning refuses the step by
-  name.
+- An imported playbook is checked against this installation. The file is written even if there are
+  problems: a person corrects them in the file, and until then a plan refuses the step by name.
 """
 
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ class ImportedPlaybook:
 
 
 def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> ImportedPlaybook:
-    """Write a CACAO file as a playbook; PlaybookInvalid if it cannot be one."""
+    """Write a CACAO file as a playbook; PlaybookInvalid if impossible."""
     _refuse_to_overwrite(to)
     imported = import_cacao(library.text_of(source), str(source))
     playbook = load(imported.text, str(to))

@@ -15,7 +15,7 @@ from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.validation.playbook_rules import Known, check
 from standfast.suggestions import known_names_hint
 
-SHIPPED = Path(__file__).parents[3] / "playbooks"  # next to the package, also in a wheel
+SHIPPED = Path(__file__).parents[3] / "playbooks"  # next to the package, in a wheel as well
 
 _ENDINGS = (".yaml", ".yml", ".json")
 
@@ -56,11 +56,11 @@ def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) ->
 
 
 def read(path: Path) -> Playbook:
-    """Read one file; raise PlaybookInvalid for an invalid one."""
+    """Read one file; raise PlaybookInvalid for an invalid playbook."""
     return _read(text_of(path), str(path))
 
 
-@lru_cache(maxsize=64)  # intake of a trigger's message reads it twice and must be fast
+@lru_cache(maxsize=64)  # the intake of a trigger message reads a playbook twice
 def _read(text: str, file: str) -> Playbook:
     if is_cacao(text):
         return load(import_cacao(text, file).text, file)

@@ -1,4 +1,4 @@
-"""Playbooks for people: pages to print, and drawings."""
+"""Printable pages and drawings of playbooks."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Check of playbooks ahead of time, including the texts of notices.
+"""Check of playbooks before an incident, including the texts of notices.
 
-Notices are rendered with the context of their step, which a run would do only when it needs them.
+Notices are rendered with the context of their step, which a run does only when the step begins.
 `playbook.check` checks everything else, and also decides whether an incident may open.
 """
 
@@ -44,7 +44,7 @@ def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
 def _checked(
     text: str, file: str, names: Known, config: Config | None
 ) -> tuple[Playbook | None, list[Problem]]:
-    """Check the text of a playbook, ours or CACAO; the content decides which."""
+    """Check the text of a playbook, in the format of Standfast or in CACAO."""
     is_foreign = is_cacao(text)
     if is_foreign:
         text = import_cacao(text, file).text

@@ -1,7 +1,7 @@
 """Adapters of an installation by mode; an exercise gets simulators.
 
-This module is above the use-cases that built-in procedures, evidence copies and restored audiences
-run; `core` knows only the protocol `AdapterFactory`.
+This module imports the use-cases that built-in procedures, evidence copies and restored audiences
+run. So `core` cannot import it, and uses only the protocol `AdapterFactory`.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class ConfiguredAdapters:
         )
 
     def for_reading(self, installation: Installation) -> "Outside":
-        """Return the adapters that a plan may use: all of them, for reading."""
+        """Return the adapters that a plan may read from: all of them."""
         custody = _custody(installation, "plan", "plan")
         return _live(installation, installation.config, custody, Mode.PLAN)
 
@@ -102,7 +102,7 @@ def _live(
 
 
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
-    """Return a function that restores a file as of the incident, or now."""
+    """Return a function that restores a file as of the incident, or of now."""
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
         from standfast.usecases.notices.audience_snapshots import file_before, incident_time

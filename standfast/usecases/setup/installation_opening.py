@@ -18,8 +18,8 @@ from standfast.usecases.core.installation import (
 )
 from standfast.usecases.setup.adapter_factory import ConfiguredAdapters
 
-# Rows are created by the thousand and hardly any cycle. With the default of 700, collection takes
-# an eighth of the processor time of a notice.
+# Thousands of rows are created, and hardly any reference cycles. With the default threshold of 700,
+# garbage collection takes an eighth of the processor time of a notice.
 _OBJECTS_TO_ONE_COLLECTION = 50_000
 
 
@@ -36,9 +36,9 @@ def open_installation(
 ) -> Iterator[Installation]:
     """Open the installation that a configuration file describes.
 
-    Without `clock`, use the clock of the machine, or the clock of the ledger's server where
-    several hosts may share it. With `needs_ledger=False`, a ledger that does not answer raises
-    only when it is first used.
+    Without `clock`, use the clock of the machine, or that of the ledger's server if several hosts
+    may share the ledger. With `needs_ledger=False`, a ledger that does not answer raises only when
+    it is first used.
     """
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
     config = load(config_file)

@@ -1,18 +1,18 @@
 """Recovery of an installation on a new machine, from a copy in its vault.
 
-It needs the vault, the identity of a custodian and the key records, which are usually in the folder
-of the identity. `standfast/config/installation_set.py` states what a copy has.
+A recovery needs the vault, the identity of a custodian and the key records, which are usually in
+the folder of the identity. `standfast/config/installation_set.py` defines the content of a copy.
 
 Rules
-- The copy is restored to a folder below the new one, and its parts are then moved to where the
-  configuration names them. A part that is there already stays, so every call may be repeated.
-- `standfast.toml` is written after all other parts. A folder without it is no installation.
-- A path outside the old installation's folder becomes one inside the new folder, and the setting is
-  changed accordingly. Nothing outside the new folder is written.
-- The ledger lacks everything after the copy. Therefore each open live incident is stopped: a person
+- The copy is restored to a folder inside the new one, and its parts are then moved to the paths
+  that the configuration names. An existing part is not replaced, so every call may be repeated.
+- `standfast.toml` is written after all other parts. A folder without it is not an installation.
+- A path outside the old installation's folder becomes a path inside the new folder, and the setting
+  is changed accordingly. Nothing outside the new folder is written.
+- The ledger lacks all events after the copy. Therefore each open live incident is stopped: a person
   compares it with the systems and resumes it. A run that was in progress counts as failed.
-- A ledger that is older than its witness is refused like every other one. After the witness was
-  renamed, the same call completes the recovery.
+- A ledger that is older than its witness is refused, as always. After the witness was renamed, the
+  same call completes the recovery.
 """
 
 import fcntl
@@ -65,14 +65,14 @@ from standfast.usecases.core.run_record import KINDS
 from standfast.usecases.key_ceremonies.key_record_copies import key_store_name
 from standfast.usecases.setup.installation_opening import open_installation
 
-_STAGING = ".recovery"  # a restored copy, whose parts are moved from it
+_STAGING = ".recovery"  # a complete restored copy; its parts are moved from here
 _PARTIAL = ".recovery.partial"  # a copy that is being restored
 _POINT = "recovery-point"
 _RECOVERED = ("installation", "installation.recovered")  # subject and action of the event
 _LOST = "the machine was lost"
 _LEDGER_FILE = "ledger.db"
 _KEY_STORE = "keys/store"
-# Paths that Standfast creates, and those of the data that a person restores.
+# Settings with paths that Standfast creates, and those of data that a person restores.
 _NOT_EXPECTED = (
     "backup.",
     "custody.folder",
@@ -103,16 +103,16 @@ class RecoveredInstallation:
     config_file: Path
     point: str
     made_at: datetime
-    restored: tuple[str, ...]  # parts, by name
-    lacking: tuple[str, ...]  # parts that the copy does not have
+    restored: tuple[str, ...]  # names of the parts
+    lacking: tuple[str, ...]  # names of parts that the copy does not contain
     changed: tuple[str, ...]  # settings with a new value
-    secrets: tuple[tuple[str, str], ...]  # setting and reference of each that is not set
-    paths: tuple[tuple[str, str], ...]  # setting and path of each that does not exist
+    secrets: tuple[tuple[str, str], ...]  # setting and reference of each secret that is not set
+    paths: tuple[tuple[str, str], ...]  # setting and path of each path that does not exist
     stopped: tuple[str, ...]  # incidents
     is_on_server: bool  # the ledger is on PostgreSQL
 
     def as_json(self) -> JsonObject:
-        """Return the JSON form; it names secrets and has no value of one."""
+        """Return the JSON form; it names secrets without their values."""
         return {
             "config": str(self.config_file),
             "point": self.point,
@@ -143,7 +143,7 @@ def recover_installation(
         staging = _restored_copy(repository, point, into, clock, progress)
         text, config, changed = _configuration(staging, into, request.vault_folder)
         restored = _place_parts(config, staging, into)
-        with suppress(BackupError):  # the key records may be on a write-protected medium
+        with suppress(BackupError):  # not fatal: the key records may be on a write-protected medium
             _bring_key_records(repository.trust.root, config.backup, request.keys, clock())
         config_file = into / DEFAULT_FILE
         if not config_file.exists():
@@ -151,7 +151,7 @@ def recover_installation(
         is_on_server = ledger_file(config.ledger.url) is None
         stopped = () if is_on_server else _settle_ledger(config_file, request.env, point, clock)
         resolver = SystemResolver(env=request.env, base_dir=into)
-        copied = config.backup.sets.get(INSTALLATION_SET)  # None: the table was just removed
+        copied = config.backup.sets.get(INSTALLATION_SET)  # None after the table was removed
         result = RecoveredInstallation(
             config_file=config_file,
             point=point.name,
@@ -247,7 +247,7 @@ def _restored_copy(
         replace_file(partial / _POINT, point.name.encode())
         partial.rename(staging)
         sync_folder(into)
-    marker = staging / _POINT  # missing after a recovery that ended while it removed the folder
+    marker = staging / _POINT  # missing if a recovery ended while it removed the folder
     begun = marker.read_text() if marker.exists() else point.name
     if begun != point.name:
         raise Refused(
@@ -292,7 +292,7 @@ def _configuration(
 def _place_parts(config: Config, staging: Path, into: Path) -> tuple[str, ...]:
     """Move the parts of a copy to their paths; return those that are in place.
 
-    A ledger on a server counts if the copy has its dump.
+    A ledger on a server counts as in place if the copy contains its dump.
     """
     restored = [CONFIGURATION]
     ledger = ledger_file(config.ledger.url)
@@ -330,7 +330,7 @@ def _move(source: Path, path: Path, into: Path) -> bool:
 
 
 def _bring_key_records(root: RootRecord, backup: BackupConfig, copy: Path, now: datetime) -> None:
-    """Fill the new key store, and list it together with the copy."""
+    """Fill the new key store, and add it and the copy to the list of copies."""
     synchronize(root, KeyFolder(backup.keys), KeyFolder(copy))
     folders = {key_store_name(backup): backup.keys}
     if own_name := read_copy_list(copy).own_name:

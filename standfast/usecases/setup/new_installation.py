@@ -1,12 +1,12 @@
 """Creation of an installation: configuration, keys and ledger.
 
 Rules
-- `standfast.toml` is written last, in one piece: when it exists, everything that it names exists.
+- `standfast.toml` is written last and atomically: when it exists, everything that it names exists.
   Without it the folder is not an installation, and the same command completes the set-up.
-- A folder with a `standfast.toml` is never set up again. The only part that is still created is a
-  ledger that the file names and that never existed: after a change to PostgreSQL there is none. If
-  the witness knows of a ledger, that ledger was lost; a new and empty one would hide the loss. A
-  ledger of an earlier release is upgraded.
+- A folder with a `standfast.toml` is never set up again. Only a missing ledger is still created,
+  for example after a change to PostgreSQL. If the witness knows of an earlier ledger, that ledger
+  was lost, and none is created, because an empty ledger would hide the loss. A ledger of an earlier
+  release is upgraded.
 - Everything that can open backups goes into one folder, so that it can be taken away as a whole.
 - The installation must not be inside the backed-up source: its own keys would be in the backup.
 """
@@ -87,7 +87,7 @@ class SetUp:
     source_name: str
     identity_file: Path
     owner_file: Path
-    recipient: str  # the custodian's public key; it identifies the identity file
+    recipient: str  # the custodian's public key, which identifies the identity file
 
     def as_json(self) -> JsonObject:
         """Return the JSON form: paths and the public key, no secret key."""
@@ -135,9 +135,9 @@ def refuse_unfit(folder: Path, source: Path) -> None:
 def prepare_ledger(
     folder: Path, env: Mapping[str, str], now: datetime
 ) -> Literal["created", "upgraded"] | None:
-    """Create the ledger if none exists; upgrade that of an earlier release.
+    """Create the ledger if none exists; upgrade one of an earlier release.
 
-    Return what was done. Raise Refused if the witness knows of an earlier ledger.
+    Return None if nothing was done. Raise Refused if the witness knows of an earlier ledger.
     """
     config_file = folder / DEFAULT_FILE
     config = load(config_file)
