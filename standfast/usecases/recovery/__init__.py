@@ -4,14 +4,14 @@
     recovered = recover_set(installation, incident_id, order)   # may be repeated after a crash
     return_set(installation, incident_id, order)                # the undo
 
-Restores into a folder that somebody names are in `backups`, restores that are destroyed again in
-`drills`. The incident engine plans, approves, claims and records the calls.
+Restores into a named folder are in `backups`; restores that are destroyed again are in `drills`.
+The incident engine plans, approves, claims and records the calls.
 
 Rules
 - Data at a target is renamed and never overwritten. The new name contains the incident.
 - The recovery point is restored next to the target, and checked there. Until the check has passed,
   the data at the target is unchanged.
 - Unfinished data never has the name of the target, so a repeated try cannot mistake it for the
-  data that was there before.
+  previous data.
 - An event of the incident is recorded before and after each restore and each rename.
 """

@@ -1,4 +1,4 @@
-"""Load of the dumps of a recovery into their real servers.
+"""Load of a recovery's dumps into their production servers.
 
 Rules
 - A loaded database is not loaded again by a repeated try.
@@ -38,7 +38,7 @@ from standfast.usecases.recovery.set_plan import SetPlan
 
 @dataclass(frozen=True, kw_only=True)
 class LiveDatabases:
-    """The real servers of a set, for its checks."""
+    """The production servers of a set, for its checks."""
 
     servers: Mapping[str, QueriedServer]
     environment: Mapping[str, str]

@@ -41,12 +41,12 @@ class DatabaseReplacement:
 
     database: str
     incident: str
-    database_id: str  # as the plan showed it; "" if there was none
+    database_id: str  # of the existing database in the plan; "" if there was none
     has_data: bool
 
     @property
     def set_aside(self) -> str:
-        """The later name of the database that was there before."""
+        """The name of the previous database after the replacement."""
         return self._name("before")
 
     @property
@@ -66,7 +66,7 @@ class DatabaseReplacement:
     def make_room(self, server: Target, *, was_loading: bool) -> None:
         """Set the planned database aside, so that its name is free.
 
-        `was_loading` says that an earlier try began to load. Raise Refused if another database has
+        `was_loading` is True if an earlier try began to load. Raise Refused if another database has
         appeared since the plan.
         """
         with translated_errors(f"replacing database {self.database}"):
@@ -98,7 +98,7 @@ class DatabaseReplacement:
             server.finish_renames(self.database)
             now = server.database_id(self.database)
             if self.has_data and now == self.database_id:
-                return  # an earlier try did it
+                return  # an earlier try renamed it
             if self.has_data and server.database_id(self.set_aside) != self.database_id:
                 raise Refused(f"database {self.set_aside}: it is gone. Nothing can be put back.")
             if now and not server.database_id(self.withdrawn):

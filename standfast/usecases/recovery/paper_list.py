@@ -4,9 +4,9 @@
     enter_item(installation, incident_id, 3, by="kim")
 
 Rules
-- A list adds items, and their numbers continue. An item is never removed; it is entered once.
-- Items and owners are sealed under the key of the incident, because they may name people. The
-  events have their number only.
+- A further list adds items, and the numbers continue. An item is never removed and is entered once.
+- Items and owners are sealed under the key of the incident, because they may name people. Events
+  contain only the number of an item.
 """
 
 import base64
@@ -32,7 +32,7 @@ _CONTEXT = "paper list"
 
 @dataclass(frozen=True, kw_only=True)
 class PaperItem:
-    """One thing that was written on paper."""
+    """One entry of the paper list."""
 
     number: int  # from 1, for each incident
     owner: str
@@ -85,7 +85,7 @@ def add_items(
 def enter_item(
     installation: Installation, incident_id: str, number: int, *, by: str | None = None
 ) -> PaperItem:
-    """Record that an item was entered; an earlier record stays."""
+    """Record that an item was entered; keep an earlier record."""
     _refuse_closed(installation, incident_id)
     items = paper_items(installation, incident_id)
     if not 1 <= number <= len(items):

@@ -17,13 +17,13 @@ from standfast.usecases.recovery.database_replacement import DatabaseReplacement
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedDatabase:
-    """One dump, its server, and the database that is there."""
+    """One dump, its server, and the existing database."""
 
     source: str
     into: str  # the server, as the configuration names it
     dump: str  # the path in the recovery point
     replacement: DatabaseReplacement
-    size_bytes: int  # of the database that is there
+    size_bytes: int  # size of the existing database
 
     @property
     def has_data(self) -> bool:
@@ -36,7 +36,7 @@ class PlannedDatabase:
 
     @property
     def later_name(self) -> str:
-        """The name of the previous data, once it is set aside."""
+        """The name of the previous database after it is set aside."""
         return self.replacement.set_aside
 
     def as_json(self) -> dict[str, Json]:

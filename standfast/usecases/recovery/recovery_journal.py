@@ -15,10 +15,10 @@ from standfast.records import Json, JsonObject
 from standfast.usecases.core.installation import Installation
 
 RESTORING, RESTORED = "recovery.restoring", "recovery.restored"
-LOADING, LOADED = "recovery.loading", "recovery.loaded"  # a database
+LOADING, LOADED = "recovery.loading", "recovery.loaded"  # of a database
 REPLACING, REPLACED = "recovery.replacing", "recovery.replaced"
 RETURNING, RETURNED = "recovery.returning", "recovery.returned"
-RECOVERED = "recovery.done"  # the end, with RTO and RPO of the set
+RECOVERED = "recovery.done"  # end of the recovery, with RTO and RPO of the set
 
 
 class Stopped(StandfastError):

@@ -9,7 +9,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.recovery.recovery_scope import omitted_dependencies, sets_in_order
 from standfast.usecases.recovery.set_plan import SetPlan, plan_set
 
-PREVIEW = "INCIDENT"  # instead of the incident in the names of data that is set aside
+PREVIEW = "INCIDENT"  # replaces the incident's id in the names of data that is set aside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,8 @@ class RecoveryPlan:
     """The sets of a recovery, in order."""
 
     sets: Mapping[str, SetPlan]
-    refused: Mapping[str, str]  # the reason, by set
-    omitted: Mapping[str, list[str]]  # services that are not recovered, and who depends on them
+    refused: Mapping[str, str]  # by set: the reason
+    omitted: Mapping[str, list[str]]  # by service not recovered: its dependent services
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -32,7 +32,7 @@ class RecoveryPlan:
 def plan_recovery(installation: Installation, services: str, point: str) -> RecoveryPlan:
     """Return what a recovery would restore and set aside; change nothing.
 
-    `services` has commas, or is "all".
+    `services` is a list of names with commas, or "all".
     """
     sets: dict[str, SetPlan] = {}
     refused: dict[str, str] = {}

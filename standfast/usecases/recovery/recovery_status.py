@@ -3,8 +3,8 @@
 Rules
 - Everything is read from the effects of the incident, so the status is the same at any time and
   on any machine.
-- A service is usable when all its recovered sets are, and the services on which it depends as far
-  as this incident recovers them. Its RTO is measured only if one of its checks passed.
+- A service is usable when all its recovered sets are usable, and all services on which it depends
+  and which this incident recovers. Its RTO is measured only if one of its checks passed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ class SetStatus:
     """The recovery of one set."""
 
     set_name: str
-    state: str  # of the effect, or "returned" after an undo
+    state: str  # state of the effect, or "returned" after an undo
     reason: str
     plan: SetPlan | None  # None in an exercise, or if the set was refused
     clocks_ms: Mapping[str, int]  # milliseconds from the opening of the incident
@@ -58,7 +58,7 @@ class RecoveryStatus:
     """The recovery of all sets and services of an incident."""
 
     sets: tuple[SetStatus, ...]
-    services: tuple[ObjectiveResult, ...]  # without those whose sets are not all recovered
+    services: tuple[ObjectiveResult, ...]  # services with all their sets recovered
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""

@@ -1,8 +1,8 @@
 """Replacement of the data at a path by renames, and its reversal.
 
 Rules
-- Every rename may be repeated: what is done already is left as it is.
-- A name that is in use is never renamed to. The error names it.
+- Every rename may be repeated: a completed rename is not done again.
+- Data is never renamed to a name that is in use. The error states that name.
 - A SQLite database moves with its write-ahead log and its journal: next to another database, an
   old log would damage it.
 """
@@ -33,7 +33,7 @@ class Replacement:
 
     @property
     def set_aside(self) -> Path:
-        """The later name of the data that was at the target before."""
+        """The name of the previous data after the replacement."""
         return self.path.with_name(f"{self.path.name}.before-{self.incident}")
 
     @property
@@ -75,10 +75,10 @@ class Replacement:
     def put_in_place(self, restored: Path, *, had_data: bool) -> None:
         """Set the data at the target aside, then rename `restored` to it.
 
-        `had_data` is what the plan showed. Raise Refused if data appeared since.
+        `had_data` is True if the plan showed data. Raise Refused if data appeared since.
         """
         if os.path.lexists(restored):
-            if not _is_same_file(restored, self.path):  # or a try ended between two names
+            if not _is_same_file(restored, self.path):  # equal if a try ended between renames
                 self._set_aside(had_data=had_data)
             _move(restored, self.path)
         elif not os.path.lexists(self.path) or (had_data and not self._has_set_aside):
@@ -88,8 +88,8 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def take_back(self, restored: Path, *, had_data: bool) -> None:
-        """Reverse `put_in_place`, wherever it ended; repeatable."""
-        if _is_same_file(restored, self.path):  # it ended between two names
+        """Reverse `put_in_place`, even if it was interrupted; repeatable."""
+        if _is_same_file(restored, self.path):  # it ended between two renames
             self.path.unlink()
         elif not os.path.lexists(restored) and (self._has_set_aside or not had_data):
             self._move_parts([(self.path, restored)])
@@ -101,13 +101,13 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def put_back(self, *, had_data: bool) -> None:
-        """Rename the restored data away, and the previous data to the target.
+        """Set the restored data aside, and rename the previous data back.
 
         Raise Refused if the data that was set aside is gone.
         """
         if had_data and not self._has_set_aside:
             if os.path.lexists(self.withdrawn):
-                return  # an earlier try did it
+                return  # an earlier try renamed it
             raise Refused(f"{self.set_aside}: it is gone, so nothing can be put back.")
         if not os.path.lexists(self.withdrawn) or _is_same_file(self.path, self.withdrawn):
             self._move_all(self.path, self.withdrawn)
@@ -130,7 +130,7 @@ class Replacement:
         self._move_parts([*self._parts(source, destination)])
 
     def _move_parts(self, parts: Sequence[tuple[Path, Path]]) -> None:
-        # The database itself comes last: while it is there, the move is unfinished.
+        # Rename the database file last: while it is there, the move is unfinished.
         for old, new in reversed(parts):
             if os.path.lexists(old):
                 _move(old, new)
@@ -166,5 +166,5 @@ def _is_another_file(path: Path, other: Path) -> bool:
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
-    """Return whether two names lead to one file that is not a folder."""
+    """Return whether two names are hard links to one file."""
     return path.is_file() and other.exists() and path.samefile(other)

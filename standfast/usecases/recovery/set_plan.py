@@ -1,11 +1,11 @@
 """Plan of the recovery of one backup set: its point and its targets.
 
 Rules
-- The plan is part of the effect, so that an approval covers the point, each target, and whether
-  data is there.
-- A set is recovered whole: each of its sources has a target. A target that cannot be replaced, or
-  that lacks space, refuses the set before anything is restored.
-- Targets are on this machine, and another machine does not execute the plan.
+- The plan is part of the effect, so that an approval covers the point, each target, and whether a
+  target has data.
+- All sources of a set are recovered: each must have a target. If a target cannot be replaced, or
+  lacks space, the set is refused before anything is restored.
+- Targets are on this machine; no other machine executes the plan.
 """
 
 import os
@@ -41,12 +41,12 @@ _SEARCHED_LATER = "an example: the clean point is searched before the recovery"
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTarget:
-    """One source, its target, and the data that is there."""
+    """One source, its target, and the data at the target."""
 
     source: str
     replacement: Replacement
     has_data: bool
-    size_bytes: int  # of the data that is there
+    size_bytes: int  # size of the data at the target
 
     @property
     def place(self) -> str:
@@ -55,7 +55,7 @@ class PlannedTarget:
 
     @property
     def later_name(self) -> str:
-        """The name of the previous data, once it is set aside."""
+        """The name of the previous data after it is set aside."""
         return str(self.replacement.set_aside)
 
     def as_json(self) -> JsonObject:
@@ -71,16 +71,16 @@ class PlannedTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """The recovery of one set, as it is approved."""
+    """The plan of the recovery of one set, which an approval signs."""
 
     point: str
     point_time: datetime
     consistent_at: datetime
-    is_complete: bool  # the point holds everything that was to be backed up
+    is_complete: bool  # the backup of the point read everything
     evidence: str  # why the point was chosen
     services: tuple[str, ...]
     machine: str
-    size_bytes: int  # of the recovery point
+    size_bytes: int  # size of the recovery point
     targets: tuple[PlannedTarget, ...]  # paths
     databases: tuple[PlannedDatabase, ...]
 
@@ -152,9 +152,9 @@ def plan_set(
 ) -> SetPlan:
     """Choose the recovery point, and read the targets; change nothing.
 
-    `point` is "newest", "clean" or a time. A preview of "clean" has the newest point, because the
-    clean one is searched later. Raise UsageError for a set without targets or without
-    such a point, Refused for a target that cannot be replaced.
+    `point` is "newest", "clean" or a time. A preview of "clean" shows the newest point, because the
+    clean point is searched later. Raise UsageError for a set without targets or without such a
+    point, Refused for a target that cannot be replaced.
     """
     settings = set_of(installation, set_name)
     replacements = dict(_replacements(installation, settings, set_name, incident))
@@ -207,7 +207,7 @@ def _replacements(
             )
         path = settings.recovery[source.name].path
         if path is None:
-            continue  # a database
+            continue  # a database instead of a path
         replacement = Replacement(path=path, incident=incident, is_database=source.kind == "sqlite")
         if reason := replacement.obstacle() or _shared_with(installation, path):
             raise Refused(reason)
@@ -225,7 +225,7 @@ def _shared_with(installation: Installation, path: Path) -> str:
     ]
     others = [other for other in paths if other.is_relative_to(path)]
     if len(others) > 1:
-        return f"{path}: two recovery targets are there. Give each source a folder of its own."
+        return f"{path}: two recovery targets are there. Set a separate folder for each source."
     return ""
 
 

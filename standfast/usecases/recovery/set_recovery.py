@@ -1,12 +1,12 @@
 """Recovery of one backup set: restore next to the targets, check, replace.
 
 Rules
-- A call may be repeated after a crash at any point: what the journal and the names on disk show as
-  done is not done again.
+- A call may be repeated after a crash at any point: steps that the journal and the names on disk
+  show as done are not repeated.
 - Nothing is replaced if content is missing or damaged, or if a check of a service failed. The
   restored data stays next to the target for a person.
-- If a replacement fails, all targets get the data of before back, because a failed effect has no
-  undo. The restored data is next to them again, so a retry replaces without a second restore.
+- If a replacement fails, all targets get their previous data back, because a failed effect has no
+  undo. The restored data is next to them again, so a retry needs no second restore.
 - A stopped incident ends the call at the next file and before the replacement. The effect is then
   planned again, and continues after the incident is resumed.
 - All times count from the opening of the incident. The time until usable is measured only if a
@@ -63,7 +63,7 @@ from standfast.usecases.recovery.recovery_journal import (
 from standfast.usecases.recovery.set_plan import PlannedTarget, SetPlan
 
 WAY = "incident"
-_LOOK_SECONDS = 2.0  # between two looks whether the incident was stopped
+_LOOK_SECONDS = 2.0  # between two checks whether the incident was stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class RecoveredSet:
     set_aside: tuple[str, ...]  # paths
     passed: Mapping[str, Sequence[str]]  # names of checks by service
     rpo_ms: int | None
-    rto_ms: int | None  # None: no check of a service ran
+    rto_ms: int | None  # None if no check of a service ran
 
     def as_json(self) -> JsonObject:
         return {
@@ -109,7 +109,7 @@ def recover_set(installation: Installation, incident: str, order: Order) -> Reco
 
 
 def return_set(installation: Installation, incident: str, order: Order) -> None:
-    """Put the data that was set aside back; keep the restored data next to it."""
+    """Put the previous data back; keep the restored data next to it."""
     plan = SetPlan.from_json(order.details, incident)
     _refuse_other_machine(plan)
     journal = RecoveryJournal(
@@ -151,7 +151,7 @@ def _staged(target: PlannedTarget) -> Path:
 
 
 class _SetRecovery:
-    """One call; the journal has what earlier calls did."""
+    """One call of a recovery, which continues the calls in the journal."""
 
     def __init__(
         self, installation: Installation, incident: str, order: Order, plan: SetPlan
@@ -210,7 +210,7 @@ class _SetRecovery:
 
     def _restored(self) -> JsonObject:
         """Restore and check the point next to the targets; return the event."""
-        for target in self._plan.targets:  # nothing is replaced yet, so all data there is new
+        for target in self._plan.targets:  # nothing is replaced yet: unplanned data is new
             target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)
@@ -325,10 +325,10 @@ class _SetRecovery:
         self._journal.write(REPLACED, source=target.source, path=str(replacement.path))
 
     def _take_back(self, cause: StandfastError) -> None:
-        """Put the data of before back at all targets after a failed replacement.
+        """Put the previous data back at all targets after a failed replacement.
 
-        The failed effect has no undo, so nothing may stay replaced. Raise StandfastError with the
-        names of the data that a person must rename.
+        The failed effect has no undo, so no target may remain replaced. Raise StandfastError with the
+            names of the data that a person must rename.
         """
         left = []
         for target in reversed(self._plan.targets):

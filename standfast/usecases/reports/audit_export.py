@@ -1,13 +1,14 @@
 """Files of an exported timeline, with its verifier.
 
 Rules
-- The export contains the events of the chain, without personal data. Events of others between those
-  of the incident are included, because every link covers them.
+- The export contains the events of the chain, without personal data. Events of other incidents
+  between those of this incident are included, because the hashes of the chain cover them.
 - Its statement names the frozen evidence of the incident and the length of each chain of custody.
-  That shows a missing folder or a truncated chain to an examiner without the ledger.
-- A head is signed for it. If the ledger is only readable, the newest head is used, and the
+  So an examiner without the ledger can detect a missing folder or a truncated chain.
+- A head is signed for the export. If the ledger is read-only, the newest head is used, and the
   incident's events after it are counted, because they are not in the export.
-- It is signed with the ledger's key; its public half must reach the examiner by another way.
+- The export is signed with the ledger's key. The examiner must receive the public key by another
+  way.
 """
 
 import os
@@ -95,7 +96,7 @@ def export_timeline(installation: Installation, incident_id: str, folder: Path) 
 def _sign_head_or_count_unsigned(
     installation: Installation, incident_id: str, now: datetime
 ) -> int:
-    """Sign a head, or return the number of events that the newest one lacks."""
+    """Sign a head, or return the number of events that no head covers."""
     try:
         installation.ledger.audit.sign_head(now)
     except (OnlyReadable, Unavailable):  # a replica is read-only, but readable
@@ -118,7 +119,7 @@ def _evidence(installation: Installation, incident_id: str) -> Iterator[JsonObje
         try:
             chain = read_custody(root / folder)
         except Damaged:
-            chain = []  # the examiner's verification reports it
+            chain = []  # the examiner's verification reports the error
         yield {
             "folder": folder,
             "manifest": str(facts["manifest"]),

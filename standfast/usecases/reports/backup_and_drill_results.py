@@ -3,8 +3,7 @@
 Rules
 - A drill report is shown only if the ledger has the digest of its file.
 - Pages show counts, times and names of checks, no file names.
-- A drill that failed before it judged a service counts for each service of its set as not
-  recovered.
+- If a drill failed before it judged a service, each service of its set counts as not recovered.
 """
 
 import hashlib

@@ -32,9 +32,9 @@ class IncidentStatus:
 
     outcome: Outcome
     tallies: tuple[Tally, ...]
-    reasons: Mapping[str, str]  # why a step ended as it did, by step
+    reasons: Mapping[str, str]  # by step: the reason of its result
     missing_approvers: tuple[str, ...]  # one sentence for each question that nobody can answer
-    missing_parts: tuple[str, ...]  # of an exercise: what a live run would stop at
+    missing_parts: tuple[str, ...]  # of an exercise: problems that would stop a live run
     duties: Duties | None
 
     @property
@@ -62,7 +62,7 @@ class IncidentStatus:
         ]
 
     def as_json(self) -> dict[str, Json]:
-        """Return it for `--json`."""
+        """Return the JSON form."""
         state, position, duties = self.state, self.outcome.standing, self.duties
         clocks: Json = None
         if duties is not None and not duties.trouble:
@@ -114,7 +114,7 @@ class IncidentStatus:
 
 
 def incident_status(installation: Installation, outcome: Outcome) -> IncidentStatus:
-    """Return the status of an incident, from its outcome as a runner left it."""
+    """Return the status of an incident, from its outcome after a runner."""
     state, found = outcome.state, tallies(installation, outcome.incident)
     duties = duties_of(installation, outcome.incident, state.mode)
     clocks = LegalClocks()

@@ -4,8 +4,8 @@ Rules
 - Only duties that need an action are listed: missed ones first, then running and held ones by their
   strict date. `standfast deadline list --all` shows the others.
 - A question is shown once, for all duties that depend on it.
-- A plan has no duties: nothing has happened.
-- An invalid law or contract in the configuration hides nothing else.
+- A plan has no duties, because nothing has happened.
+- An invalid law or contract in the configuration hides no other part of a page.
 """
 
 from collections.abc import Iterator

@@ -4,8 +4,8 @@
     write_recovery_report(installation, "inc-2026-0001", Path("recovery.html"))
 
 Rules
-- A page shows one signed report. A drill files its report itself; the report of a recovery is filed
-  when its page is written, in the same chain, and the timeline has its hash.
+- A page shows one signed report. A drill files its report when it ends. The report of a recovery is
+  filed when its page is written, in the same chain; the timeline contains its hash.
 - If the chain of reports has a problem, it is reported and no page is written, because a page would
   hide the problem.
 - A page names no file and no person from the data; owners are roles of the configuration.
@@ -73,8 +73,8 @@ class WrittenReport:
 def write_drill_report(installation: Installation, name: str | None, out: Path) -> WrittenReport:
     """Write the page of the newest drill of a set or service.
 
-    `name` may also be the run of a drill, or its beginning. Without a name, use the newest of all.
-    Raise UsageError if there is none, Damaged if the chain of reports has a problem.
+    `name` may also be the id of a drill's run, or a prefix of it. Without a name, use the newest
+    drill. Raise UsageError if there is none, Damaged if the chain of reports has a problem.
     """
     subjects = (name, f"{SERVICE_SUBJECT}{name}")
     for path, report in read_reports(_folder(installation)):
@@ -87,7 +87,7 @@ def write_drill_report(installation: Installation, name: str | None, out: Path) 
 
 
 def write_recovery_report(installation: Installation, incident_id: str, out: Path) -> WrittenReport:
-    """File the report of a recovery as it is now, and write its page.
+    """File the report of the recovery's present state, and write its page.
 
     Raise UsageError for an incident that recovers nothing.
     """

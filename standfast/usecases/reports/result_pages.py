@@ -82,7 +82,7 @@ def incident_report(
     """
     row = installation.ledger.incidents.get(incident_id)
     chain = chain_line(installation) if is_verified else None
-    # Not verified here: the page has the findings of the audit.
+    # Do not verify here: the section about the audit record has the findings.
     outcome = look(installation, incident_id, is_verified=False)
     effects = [
         effect
@@ -175,7 +175,7 @@ def chain_line(installation: Installation) -> ChainLine:
     try:
         signed_to = installation.ledger.audit.newest_signed(installation.clock())
     except Damaged:
-        signed_to = 0  # damage is never signed; the verification reports it
+        signed_to = 0  # a damaged chain is not signed; the verification reports the damage
     found = installation.ledger.audit.verify()
     return ChainLine(
         events=found.events,
@@ -194,7 +194,7 @@ def _seal_key(installation: Installation) -> str:
     try:
         return seal_key(installation.config)
     except ConfigurationError:
-        return ""  # `standfast check` reports it
+        return ""  # `standfast check` reports the error
 
 
 def _witnessed_hash(witness: Path, sequence: int) -> str:
@@ -221,7 +221,7 @@ def _steps(
     refused: Set[tuple[str, int]],
 ) -> Iterator[StepLine]:
     def rounds(view: StepView) -> Set[int]:
-        """Return the rounds that count: a refused round only if it is the latest."""
+        """Return the valid rounds: a refused round only if it is the last."""
         before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
         return {view.round} if view.state is StepState.REFUSED else before | {view.round}
 

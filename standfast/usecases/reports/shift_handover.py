@@ -1,8 +1,8 @@
 """Shift handover and after-action review, from the ledger at any moment.
 
 Rules
-- Both pages come from the ledger at the time of the request: nobody needs to have kept notes, and
-  no external system is read.
+- Both pages are created from the ledger at the time of the request, without notes of people, and no
+  external system is read.
 - Affected people are masked. An effect with an unknown outcome is named by its token, so that it
   can be settled; `incident status --targets` shows the target and records the access.
 """
@@ -196,7 +196,7 @@ def _first_done(events: Sequence[AuditEvent], verb: str) -> datetime | None:
 
 
 def _otherwise(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
-    """Yield the deviations from a clean run that the ledger shows."""
+    """Yield the deviations from a run without faults, as the ledger shows."""
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):
         if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):

@@ -1,14 +1,15 @@
 """Dead letters: alerts that could not be processed, and their retries.
 
-An alert that meets a program error or a broken playbook must not block the alerts behind it.
+An alert that causes a program error, or whose playbook is invalid, must not block later alerts.
 
 Rules
-- The line is kept unchanged in a private file of its own next to the upload cache. Then the ledger
-  records it as a run of kind `alert` with the id of the line. Repeating both changes nothing.
-- Of an unexpected error only the class is shown: its text may contain the line.
+- The line of the alert is kept unchanged in a separate private file next to the upload cache. Then
+  the ledger records it as a run of kind `alert` with the id of the line. Repeating both changes
+  nothing.
+- Of an unexpected error only the class is shown, because its text may contain the line.
 - After an error that a person can correct (a playbook, an incident that does not open), the alert
-  waits in a folder of its trigger, and is opened once that is corrected. Then its file is deleted
-  and its run is done.
+  waits in a folder of its trigger. After the correction it opens its incident; then its file is
+  deleted and its run is done.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ KIND = "alert"
 _LACKING = "its playbook cannot be opened"
 _FAILED = "failed"
 _DONE = "done"
-_SHOWN_FOR = timedelta(days=7)  # nothing ends it, so it disappears after a week
+_SHOWN_FOR = timedelta(days=7)  # no event ends it, so it is shown for a week
 
 
 def store_dead_letter(
@@ -91,7 +92,7 @@ def _run_of(trigger: Trigger, line: bytes) -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, PlaybookNotFound):
-        return _LACKING  # `standfast check` gives the reasons
+        return _LACKING  # `standfast check` reports the reasons
     if isinstance(error, StandfastError):
         return str(error)
     return f"unexpected {type(error).__name__}"

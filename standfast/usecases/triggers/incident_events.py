@@ -1,15 +1,15 @@
 """Events of incidents, sent to other systems: opened, contained, closed.
 
-Each goes out as a request of `[requests]`: a signed webhook, or the call that opens a ticket.
+Each event is sent as a request of `[requests]`: a signed webhook, or the call that opens a ticket.
 
 Rules
 - Only live incidents are reported, and no quiet one. An event names the incident and its playbook:
   no account, no person and no input of the incident.
 - An event is sent at least once: a run of kind `event` is recorded before the request, and only an
   expected status ends it. Each attempt has the same idempotency key and the same parameters.
-- A failed event is sent again, after half a minute at first and at most an hour, for a week. Then
-  it is given up, so that a new setting does not report old incidents.
-- Contained means that each step that locks accounts has ended and left none open.
+- A failed event is sent again for a week, at first after half a minute, later after at most an
+  hour. After the week it is never sent, so that a new setting does not report old incidents.
+- An incident is contained when each step that locks accounts has ended and left no account open.
 - If several hosts find an event at once, the host that is first in the ledger sends it.
 """
 
@@ -36,7 +36,7 @@ _SENT, _FAILED, _LEFT = "done", "failed", "left"  # _LEFT: another host has sent
 _GIVEN_UP_AFTER = timedelta(days=7)
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
-_LONGEST_SENDING = timedelta(minutes=6)  # after this time its sender counts as dead
+_LONGEST_SENDING = timedelta(minutes=6)  # after this time the sender of an attempt counts as dead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class IncidentEvent:
         return f"{self.incident.id}.{self.kind}"
 
     def parameters(self, organisation: str) -> dict[str, str]:
-        """Return the values of `EVENT_PARAMETERS`; nothing in them is personal."""
+        """Return the values of `EVENT_PARAMETERS`, without personal data."""
         return {
             "event": self.kind.value,
             "incident": self.incident.id,

@@ -4,14 +4,14 @@
 notifies people.
 
 Rules
-- The message and the incident that it opens or joins are one commit. That row is the queue; no slow
-  service is called before it exists.
-- A trigger without signatures opens only plans: its type has no other mode.
-- A trigger is not a signed-in person: each approval needs one person more.
-- A missing value is an error with its key in the configuration. An input that the playbook does not
-  need is omitted instead: an alert without its details is still an alert.
+- The message and the incident that it opens or joins are committed together. The committed row is
+  the queue; no slow service is called before the commit.
+- A trigger without signatures opens only plans: its class has no other mode.
+- A trigger is not a signed-in person, so each step that needs approvals needs one more.
+- If a value is missing, the error names its key in the configuration. If the playbook does not need
+  that input, the input is omitted: an alert without details is still an alert.
 - If some alerts of a list lack a value for an input, the others are processed; the timeline and the
-  response give the number of those.
+  response contain the number of the lacking alerts.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ from standfast.usecases.incidents.lifecycle import Opened, open_incident
 from standfast.usecases.playbooks import library
 
 ACTOR = "trigger:"
-SHORTEST_TOKEN = 24  # characters of a bearer token, so that it cannot be guessed
+SHORTEST_TOKEN = 24  # minimum characters of a bearer token, so that it cannot be guessed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Trigger:
     inputs: Mapping[str, Expression] = field(default_factory=dict)
     key: Expression | None = None  # the subject of a message; None: decided by the kind
     page_roles: tuple[str, ...] = ()  # the people to notify; empty: everybody enrolled
-    per_minute: int = 60  # accepted messages; others get a Retry-After
+    per_minute: int = 60  # number of messages accepted; further ones get a Retry-After
 
     @property
     def mode(self) -> Mode:
@@ -83,7 +83,7 @@ class AlertTrigger(Trigger):
     """Alertmanager, authenticated by a token or a proxy's client certificate."""
 
     tokens: tuple[SecretReference, ...] = ()
-    client_header: str = ""  # set by the proxy, in small letters
+    client_header: str = ""  # header that the proxy sets, in lower case
     client: str = ""  # the required value of that header
 
 
@@ -147,8 +147,8 @@ def receive(
 
     A message is a repeat if its id and the values of the inputs are equal. `key` is the subject of
     the message if the trigger has no key; "" means its inputs. Raise UsageError if the message does
-    not fit the scenario, PlaybookNotFound if the scenario cannot be opened now whatever the message
-    says, Unavailable if nothing can.
+    not fit the scenario, PlaybookNotFound if no message can open the scenario now, Unavailable if
+    no incident can be opened.
     """
     try:
         playbook = library.find(installation.config, trigger.scenario)
@@ -160,7 +160,7 @@ def receive(
     inputs, lacking = _inputs(playbook, trigger, payload)
     given = digest(dict(inputs))
     about = _about(trigger, payload) or key or given
-    # With the inputs, because a sender may use one id for all its messages.
+    # Include the inputs, because a sender may use one id for all its messages.
     message = _message(installation, trigger, f"{given} {message_id}")
     return open_incident(
         replace(installation, actor=trigger.actor),
@@ -175,7 +175,7 @@ def receive(
 def resolved(installation: Installation, trigger: Trigger, *, message_id: str, key: str) -> str:
     """Record that an alert has ended; return its incident's id, or "".
 
-    The incident stays open: a silent alert does not prove that no intruder is inside.
+    The incident stays open: the end of an alert does not prove that the intruder is gone.
     """
     return installation.ledger.triggers.resolved(
         _key(installation, trigger, key),
@@ -186,7 +186,7 @@ def resolved(installation: Installation, trigger: Trigger, *, message_id: str, k
 
 
 def reread_inputs(incident: IncidentRow) -> dict[str, str | list[str]]:
-    """Return an incident's inputs in the form of an intake; omit omitted ones."""
+    """Return an incident's inputs in the form of an intake; skip omitted ones."""
     found: dict[str, str | list[str]] = {}
     for name, value in incident.inputs.items():
         if isinstance(value, bool):
@@ -244,7 +244,7 @@ def _expression(key: str, text: str) -> Expression:
 def _inputs(
     playbook: Playbook, trigger: Trigger, payload: Mapping[str, object]
 ) -> tuple[dict[str, str | list[str]], int]:
-    """Return the inputs, and the number of list items without a value for one."""
+    """Return the inputs, and the number of list items that lack a value."""
     needed = {given.name for given in playbook.inputs if given.required}
     found: dict[str, str | list[str]] = {}
     lacking = 0

@@ -3,14 +3,16 @@
 A page is also sent when a trigger adds alerts to a stopped incident.
 
 Rules
-- The ledger records who was paged: a run of kind `page`, written before the first message is sent.
-  Unsent pages are found again by any `serve`, so none is lost when a process dies. If several hosts
-  find one at once, the host that is first in the ledger sends it.
-- A trigger that opens many incidents sends one message about all of them, at most one each minute.
-- The plan is computed meanwhile; the page does not wait for a directory that does not answer.
-- Alerts that wait in a stopped incident are paged first: that is one message, and a storm may not
-  end.
-- A page that reached nobody is sent again after five minutes: twice is better than never.
+- The ledger records each page as a run of kind `page`, before the first message is sent. Any
+  `serve` finds unsent pages again, so none is lost when a process dies. If several hosts find the
+  same page, the host that is first in the ledger sends it.
+- A trigger that opens many incidents sends one message about all of them, at most one a minute.
+- The plan is computed at the same time; the page does not wait for a directory that does not
+  answer.
+- Alerts that wait in a stopped incident are paged first, in one message: new incidents may continue
+  to arrive without end.
+- A page that reached nobody is sent again after five minutes, even if somebody may then receive it
+  twice.
 - A page names no account, because others may read the mail.
 """
 
@@ -42,13 +44,13 @@ TOLD, FAILED, LEFT = "raised", "failed", "done"  # LEFT: another host has sent t
 _OPENED, _WAITS = "incident-opened", "incident-waits"
 _APART = timedelta(minutes=1)
 _AGAIN_AFTER = timedelta(minutes=5)
-_LONGEST_TELLING = timedelta(minutes=2)  # after this time its sender counts as dead
+_LONGEST_TELLING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
 _PLAN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The unsent news of one trigger: opened incidents or waiting alerts."""
+    """The unsent page of one trigger: opened incidents or waiting alerts."""
 
     trigger: str
     incidents: tuple[IncidentRow, ...] = ()  # oldest first
@@ -60,7 +62,7 @@ class _Letter:
     """The content of a page, and the part that its run stores."""
 
     template: str
-    incident: str  # the newest incident that it is about
+    incident: str  # the newest of its incidents
     values: JsonObject
     summary: JsonObject
 
@@ -137,7 +139,7 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
 def notification_obstacle(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
     """Return what prevents pages from reaching anybody, or "".
 
-    Only known causes are checked. `outside` is only asked for a sender; there is no connection.
+    Only known causes are checked. `outside` is used to look up a sender, without a connection.
     """
     if not ledger.people.all(trigger.page_roles):
         group = f" with the role {' or '.join(trigger.page_roles)}" if trigger.page_roles else ""
@@ -156,7 +158,7 @@ def _has_failed(runs: Sequence[RunRecord]) -> bool:
 
 
 def _without_sent(page: Page, runs: Sequence[RunRecord]) -> Page | None:
-    """Return the unsent part of a page; waiting alerts come first, and alone."""
+    """Return the unsent part of a page: waiting alerts first, separately."""
     sent: set[Json] = set()
     for run in runs:
         if run.state == TOLD:

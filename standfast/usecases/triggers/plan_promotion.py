@@ -1,9 +1,10 @@
 """Promotion of a plan to a live incident, exactly as it was shown.
 
 Rules
-- A plan is identified by the digest of the playbook, as it would run now, and of its inputs. When a
-  trigger adds accounts or the playbook's file is edited, it is another plan, which nobody has seen.
-- Such a plan is promoted only with its current digest, also after somebody closed it. An unchanged
+- A plan is identified by the digest of the playbook, as it would run now, and of its inputs. After
+  a trigger added accounts or the playbook's file was edited, it is another plan, which nobody has
+  seen.
+- Such a plan is promoted only with its current digest, even after somebody closed it. An unchanged
   plan needs no digest.
 - Accounts that join during a promotion are not lost: the plan then stays open with them.
 - Repeating a promotion returns the incident of the first one.
@@ -26,23 +27,23 @@ from standfast.usecases.triggers.message_intake import reread_inputs
 
 @dataclass(frozen=True, kw_only=True)
 class PlanShown:
-    """The content of a plan's promotion."""
+    """The data of a plan that a promotion opens live."""
 
     incident: str
     digest: str
     joined: int  # the number of later messages that added accounts
     given: Mapping[str, int]  # by input: the number of accounts, or 1
     scenario: str
-    playbook: str  # its text
+    playbook: str  # text of the playbook
     is_edited: bool  # the playbook's file has changed since the plan was made
 
 
 class PlanChanged(Refused):
-    """A plan is not, or perhaps not, the one that the person was shown."""
+    """A plan that differs, or may differ, from the one that the person saw."""
 
 
 def shown(installation: Installation, plan_id: str) -> PlanShown:
-    """Return the content of a promotion; raise UsageError for another mode."""
+    """Return the data of a plan; raise UsageError for another mode."""
     return _shown(installation, _plan(installation, plan_id))
 
 
@@ -58,7 +59,7 @@ def carry_out(
     plan = _plan(installation, plan_id)
     planned = _digest(
         plan, plan.playbook
-    )  # of the original plan, so that a repeat finds its incident
+    )  # id of the original plan, so that a repeat finds its incident
     handle = installation.ledger.cipher.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
     message = TriggerMessage(source="carry-out", handle=handle)
     if earlier := installation.ledger.triggers.incident_of(message):
@@ -137,7 +138,7 @@ def _digest(plan: IncidentRow, playbook: str) -> str:
 def _take_facts(installation: Installation, plan_id: str, incident_id: str) -> None:
     """State the facts of the plan again, because legal clocks start with them.
 
-    Facts that were stated about the incident itself meanwhile stay unchanged.
+    Facts that were stated about the live incident meanwhile are not replaced.
     """
     stated, facts = installation.ledger.facts.of(plan_id), installation.ledger.facts
     known = {(fact.kind, fact.name) for fact in facts.of(incident_id)}

@@ -1,16 +1,16 @@
 """Position in Suricata's event file: each line is read once.
 
-This holds across rotations, truncations and restarts. `standfast/triggers/suricata.py` interprets a
-line; the ledger stores the id of each line, so that it counts once.
+A line is read once even after rotations, truncations and restarts. `standfast/triggers/suricata.py`
+parses a line; the ledger stores the id of each line, so that it counts once.
 
 Rules
 - The position is stored after the lines before it were processed. After a crash some lines are read
-  again, and the ledger knows them; none is skipped.
-- A renamed file is read to its end before its successor; the same applies to all files in between
-  that were created while nobody read. A file that was compressed meanwhile cannot be read, and a
-  warning says so.
-- A line without its end is read later. A line longer than a megabyte is not an event.
-- The first time, reading starts at the end: earlier events are no alarm of tonight.
+  again, and the ledger ignores them; none is skipped.
+- A renamed file is read to its end before its successor. Files that were created in between, while
+  no process read, are read in their order. A file that was compressed meanwhile cannot be read; the
+  log has a warning.
+- An incomplete last line is read later. A line longer than a megabyte is not an event.
+- The first read starts at the end of the file: earlier events are not new alerts.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from standfast.errors import ConfigurationError
 log = logging.getLogger("standfast.serve")
 
 _HEAD_BYTES = 256
-_READ_BYTES = 1024 * 1024  # for each read; a longer line is not an event
+_READ_BYTES = 1024 * 1024  # limit of one read; a longer line is not an event
 _CLOCK_SECONDS = 1.0  # the clock of a file system may lag behind by this
 _COMPRESSED = {".gz", ".xz", ".zst", ".bz2", ".lz4"}
 
@@ -38,9 +38,9 @@ class FilePosition:
     """A position in a file, which its first bytes identify."""
 
     offset: int
-    head: str  # digest of the first bytes: names change, and inodes are reused
+    head: str  # digest of the first bytes, because names change and inodes are reused
     head_bytes: int
-    since: float  # the time of the position; the only data while nothing was read
+    since: float  # the time of the position; until the first read, it alone selects files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Batch:
     spot: FilePosition
 
     def first(self, count: int) -> "Batch":
-        """Return its first lines, at least one, as a batch."""
+        """Return the first `count` lines, at least one, as a batch."""
         spot = replace(self.spot, offset=self.ends[count - 1])
         return Batch(lines=self.lines[:count], ends=self.ends[:count], spot=spot)
 
@@ -167,7 +167,7 @@ def _read(file: BinaryIO, offset: int, most_bytes: int, *, is_last: bool) -> Bat
         return None  # nothing new, or a line is still being written
     if end:
         lines = content[: end - 1].split(b"\n")
-    else:  # the end of a file that is no longer written, or a line that is no event
+    else:  # the end of a file that is no longer written, or a line that is not an event
         lines, end = ([content] if is_whole else []), len(content)
     found: list[bytes] = []
     ends: list[int] = []
