@@ -327,8 +327,8 @@ class _SetRecovery:
     def _take_back(self, cause: StandfastError) -> None:
         """Put the previous data back at all targets after a failed replacement.
 
-        The failed effect has no undo, so no target may remain replaced. Raise StandfastError with the
-            names of the data that a person must rename.
+        The failed effect has no undo, so no target may remain replaced. Raise StandfastError with
+        the names of the data that a person must rename.
         """
         left = []
         for target in reversed(self._plan.targets):
@@ -343,7 +343,7 @@ class _SetRecovery:
         give_databases_back(self._installation, self._plan, self._journal)
         if left:
             raise StandfastError(
-                f"{cause} The data of before could not be put back everywhere: "
+                f"{cause} The previous data could not be put back everywhere: "
                 f"{' and '.join(left)}, or retry the step."
             ) from cause
 
