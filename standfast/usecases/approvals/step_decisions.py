@@ -88,7 +88,7 @@ def decide(
     as_shown: str = "",
     passkey: str = "",
 ) -> Question:
-    """Sign an approval or a refusal of a step; None is the only waiting step.
+    """Sign an approval or a refusal of a step, or of the only waiting step.
 
     Sign with the passphrase, or by `passkey`: the assertion of one of the person's passkeys for
     exactly this request. `as_shown` is the digest that the person saw, or a prefix of it. Raise
@@ -155,7 +155,7 @@ def signed_decision(
 def signable_decisions(
     installation: Installation, incident_id: str, step: str | None
 ) -> SignableDecision:
-    """Return what an approval of a step signs; None is the only waiting step."""
+    """Return the data that an approval of a step, or the waiting one, signs."""
     refuse_closed(installation, incident_id)
     name = _waiting_step(installation, incident_id, step)
     asked = installation.ledger.decisions.question(incident_id, name)

@@ -99,7 +99,7 @@ class Address:
     database: str | None
 
     def target(self, clock: Now, scratch: Path, hidden: tuple[Path, ...]) -> Target:
-        """Return the target; `scratch` is a private folder that exists longer.
+        """Return the target; the private folder `scratch` must outlive it.
 
         Its programs cannot read the `hidden` paths if the kernel supports Landlock.
         """
@@ -129,8 +129,8 @@ def address_from_secret(
 ) -> Address:
     """Read an address from a secret; the `UsageError` does not repeat it.
 
-    Use the client programs that the first of `sources` of the same kind names: those on the PATH
-    may be older.
+    Use the client programs that the first source of the same kind names; programs on the PATH may
+    be older.
     """
     wrong = UsageError(f"{reference}: not the address of a server. Write {_SHAPES}.")
     try:

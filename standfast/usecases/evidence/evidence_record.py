@@ -1,7 +1,7 @@
 """Ledger record of an incident's evidence: seals, custody, disposals.
 
 The record names the folders that must exist: an intruder who deletes a folder deletes its seal with
-it, and one with this host's key can make another seal.
+it, and an intruder who has this host's key can make another seal.
 """
 
 from dataclasses import dataclass, field
@@ -14,10 +14,11 @@ from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.disposal_state import DISPOSED, Authority, current_state
 
-REVIEWED = "evidence.reviewed"  # event of a review of the logs, with the same detail
-EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
-STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
-OPENING, OPENED = "evidence.opening", "evidence.opened"  # with the same detail
+# Events of the timeline; `custody` in their detail has the hashes of lines of custody.
+REVIEWED = "evidence.reviewed"
+EXPORTED = "evidence.exported"
+STAMPED = "evidence.stamped"
+OPENING, OPENED = "evidence.opening", "evidence.opened"
 
 
 @dataclass(kw_only=True)

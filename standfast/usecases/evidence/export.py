@@ -7,9 +7,9 @@ Rules
 - Masked copies are not evidence: the sealed folders stay unchanged. `masked.jsonl` names each
   original by its hash, with the masked parts of its copy, or the reason why it has no copy; the
   hash of this index is in the timeline.
-- Content that differs from its seal (a folder by its seal, its chain of custody or the ledger, a
-  copy by its hash) is named and omitted. In an unmasked export a folder is copied as it is, and the
-  differences are named.
+- Altered content is named and omitted: a folder that differs from its seal, its chain of custody or
+  the ledger, or a file that differs from its hash. An unmasked export copies such a folder as it
+  is, and names the differences.
 - Encrypted evidence is masked with the identity of a custodian, which must open each folder before
   anything is written. An unmasked export copies it as it is, encrypted.
 - Nothing is overwritten; an interrupted export leaves a draft, recognizable by its name.

@@ -1,8 +1,8 @@
 """List of frozen folders; verification by their seals and the ledger.
 
 Rules
-- The module only reads and needs no ledger: evidence must be verifiable when nothing else is left.
-  If there is a ledger, its record is compared too.
+- The module only reads and needs no ledger: evidence must be verifiable when everything else is
+  lost. If there is a ledger, its record is compared too.
 - A folder with an invalid seal is listed nevertheless; verification reports the error.
 """
 

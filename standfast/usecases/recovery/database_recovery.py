@@ -4,7 +4,7 @@ Rules
 - A loaded database is not loaded again by a repeated try.
 - A statement that the server refused fails the load: a table may be missing. In PostgreSQL, the
   usual cause is a role that does not exist, and the message says how to restore roles.
-- If the load of one database fails, all databases of the set get their earlier content back.
+- If the load of one database fails, all previous databases of the set get their names back.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -142,7 +142,7 @@ def _load(
             set_aside=database.later_name if database.has_data else None,
         )
         database.replacement.make_room(server, was_loading=last == LOADING)
-        # Only now: before, a database of this name may be somebody else's.
+        # Record this after the name is free: before, a database of this name may be another one.
         journal.write(LOADING, source=database.source, database=name)
         stream = partial(_pieces, repository, point, database.dump, observe)
         with translated_errors(f"loading database {name}"):

@@ -1,11 +1,12 @@
 """Replacement of a database in a recovery, and its reversal.
 
 Rules
-- A dump restores the settings of its database only under its own name, so the existing database is
-  set aside first. It gets its name back if the load or a check fails.
-- A database is recognised by an id that a rename keeps. Only the database that the plan
+- A dump restores the settings of its database only under the original name, so the existing
+  database is set aside first. It gets its name back if the load or a check fails.
+- A database is recognised by an id that a rename does not change. Only the database that the plan
   showed is set aside.
-- No database is dropped. What an interrupted or failed try loaded is renamed, for a person.
+- No database is dropped. A database that an interrupted or failed try loaded is renamed, and a
+  person decides about it.
 """
 
 import tempfile
@@ -20,8 +21,8 @@ from standfast.usecases.backups.database_restore import find_address
 from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
 from standfast.usecases.core.installation import Installation
 
-_NAME_BYTES = 63  # of PostgreSQL; MariaDB permits 64
-_MOST_INCOMPLETE = 100  # tries
+_NAME_BYTES = 63  # limit of PostgreSQL; MariaDB permits 64
+_MOST_INCOMPLETE = 100  # number of names to try
 
 
 @contextmanager
@@ -93,7 +94,7 @@ class DatabaseReplacement:
                 server.rename(self.set_aside, self.database)
 
     def put_back(self, server: Target) -> None:
-        """Rename the restored database away, and the previous one back."""
+        """Set the restored database aside, and restore the previous one's name."""
         with translated_errors(f"returning database {self.database}"):
             server.finish_renames(self.database)
             now = server.database_id(self.database)
