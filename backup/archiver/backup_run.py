@@ -79,7 +79,7 @@ def _retry_with_new_cache(run: Callable[P, BackupResult]) -> Callable[P, BackupR
         try:
             return run(*args, **kwargs)
         except UploadCacheDamaged as error:
-            warning = str(error)  # keep only the text: the error holds memory that the run needs
+            warning = str(error)  # keep only the text: the error keeps memory that the run needs
         result = run(*args, **kwargs)
         return dataclasses.replace(result, warnings=(warning, *result.warnings))
 

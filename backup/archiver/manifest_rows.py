@@ -101,7 +101,7 @@ def hard_link_row(path: bytes, first: Row) -> Row:
 def without_hard_link(row: Row) -> Row:
     """Remove the hard link from a row of an earlier run, if it has one.
 
-    Used when the name it was linked to no longer is a name of the file.
+    It is needed when the path that it links to is not a name of the file any more.
     """
     if _HARD_LINK in row.text:
         row.text = with_metadata(row.text, {"hard_link": None})

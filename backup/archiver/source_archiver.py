@@ -300,7 +300,7 @@ class Archiver:
             if len(row.blobs) > 2 * MAX_REFS:
                 self._builder.spill(row)
             self._events.path_reached(row.path)
-            if self._same is None:  # rows before this file are still part of its page otherwise
+            if self._same is None:  # else the rows before this file are not in the builder
                 self._events.commit_possible()
 
     def _count_unchanged(self, found: Found) -> None:

@@ -3,8 +3,8 @@
 - Every page of every recovery point is read, each once however many recovery points share it, so a
   dangling reference is found wherever it is. The same holds for each list, which a file may name
   any number of times.
-- Content is read completely, each blob once; or by a sample: random pieces, each byte of what the
-  recovery points would restore being equally likely, recovery point by recovery point.
+- Content is read completely, each blob once, or by a sample of random pieces: each byte is equally
+  likely, once for each recovery point that would restore it.
 - A reference into a pack that the snapshot does not name is an error too: a keeper would free that
   pack.
 - A pack with a problem is reported by `pack_check`, and not tried again.
@@ -259,7 +259,7 @@ class ContentCheck:
         try:
             return tree.reader.blob(ref)
         except Damaged as error:
-            # If a frame crosses into the next pack, the error names the pack to blame.
+            # If a frame crosses into the next pack, the error names the damaged pack.
             pack = ref.pack
             if ref.next is not None and pack_name(tree.point.writer, ref.next.hex()) in str(error):
                 pack = ref.next

@@ -35,7 +35,7 @@ _CLOCKS_DIFFER = timedelta(hours=1)
 _SINCE_BEFORE = timedelta(days=1)  # objects put during the last check count as new
 
 _LOCK_IT = "lock it as deploy/s3/README.md says, and find out who put it or changed the bucket"
-_KEEP = "let the keeper run: it extends what is needed"
+_KEEP = "run the keeper: it extends the locks that are needed"
 _FIND_WHO_PAYS = (
     "nothing if the bucket's default was longer once; otherwise find out who locked it: you pay"
     " for its storage until then"

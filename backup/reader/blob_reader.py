@@ -273,7 +273,7 @@ class BlobReader:
 
 
 def _held_bytes(view: memoryview) -> int:
-    """Return the memory that a view keeps: of a stored frame, all its buffer.
+    """Return the bytes that a view keeps in memory: its whole buffer.
 
     A few views of some hundred KB can keep 64 MiB.
     """

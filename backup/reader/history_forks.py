@@ -12,7 +12,7 @@ from backup.errors import Damaged
 from backup.records import RecoveryPoint
 from backup.trust.snapshot_slots import Slot
 
-# Writer and sequence of a point that was not followed: the sequence of the next point.
+# From the writer and sequence of a point that was not followed to the sequence of the next point.
 Forks = Mapping[tuple[str, int], int]
 
 

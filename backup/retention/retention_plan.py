@@ -45,7 +45,7 @@ class RetentionPlan:
     # When each needed pack is needed last; None: no end known.
     last_needed: Mapping[PackId, datetime | None]
     blocked_packs: frozenset[PackId] = frozenset()  # packs of blocked writers
-    refusal: str | None = None  # why nothing of it may be done
+    refusal: str | None = None  # why the plan must not be executed
 
     @property
     def packs_to_protect(self) -> Collection[PackId]:

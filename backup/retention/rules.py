@@ -2,8 +2,8 @@
 
 - Every recovery point is kept for `everything`; the last complete one of a day, an ISO week and a
   month (UTC) for `daily`, `weekly` and `monthly`. If a day has no complete recovery point, its last
-  partial one counts. Never by count: then somebody that can add recovery points could push others
-  out.
+  partial one counts. No rule counts recovery points: somebody that can add some could make others
+  expire.
 - Nothing expires below the floor. The newest complete recovery point of each set of a writer never
   expires, nor the newest one of a run that ended.
 - An interim recovery point expires when it is older than the floor and a later run of its set

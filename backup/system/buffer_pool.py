@@ -2,7 +2,8 @@
 
 - Fresh memory is the largest cost of a large read: the kernel clears each page, and takes it back
   afterwards.
-- A buffer is free if no view of it exists. Python tells: it refuses to resize a mapping with views.
+- A buffer is free if no view of it exists. Python reports that: it refuses to resize a mapping with
+  views.
 """
 
 import threading

@@ -18,7 +18,7 @@ from weakref import WeakSet
 from backup.errors import StoreUnavailable
 
 GRACE_SECONDS = 5.0
-_REPORT_AFTER_SECONDS = 0.5  # sooner, nobody wonders
+_REPORT_AFTER_SECONDS = 0.5  # a shorter wait needs no message
 
 
 class Abortable(Protocol):
@@ -33,7 +33,7 @@ class NetworkShutdown:
 
     def __init__(self) -> None:
         self.is_begun = False
-        self._begun = threading.Event()  # the same, a moment later, for waiting threads
+        self._begun = threading.Event()  # `is_begun`, a moment later, for waiting threads
         self._guard = threading.Lock()
         self._pending: list[str] = []
         self._none_left = threading.Event()

@@ -142,7 +142,7 @@ def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
 
 def query(command: Command, stream: Stream) -> bytes:
     """Stream into a program as far as it reads; return its output."""
-    # The thread ends after the program: without an end of its input, that would not end.
+    # The program ends before the thread is awaited: only then does the read of its output end.
     with ThreadPoolExecutor(1) as thread, run_program(command, stdin=True, stdout=True) as program:
         assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
         answer = thread.submit(program.process.stdout.read)

@@ -153,7 +153,7 @@ def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
     Also raise it if trying would take this machine too long; then the passphrase may be right.
     """
     if passphrase is None:
-        raise WrongKey(f"{label} is locked with a passphrase. Give it")
+        raise WrongKey(f"{label} is locked with a passphrase. Enter it")
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:

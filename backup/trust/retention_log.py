@@ -3,8 +3,8 @@
 - A record counts if a keeper signed it whom the root record in force trusts that far, and if it
   names the last record that counted. Others are skipped and reported, so junk in a slot stops
   nobody.
-- If the owner ended the trust in a keeper at a record with a known hash, the keeper's record of
-  that number is that one or none.
+- If the owner ended the trust in a keeper at a record with a known hash, no other record of that
+  keeper counts under the same number.
 - Expired and dropped objects are believed only along the chain. Packs that a writer must not use
   are believed from every signed record, in the chain or not: an error then only costs uploads.
 """

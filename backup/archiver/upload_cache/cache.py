@@ -70,7 +70,7 @@ class UploadCache:
         # Recalled packs; `find` ignores their blobs.
         self._recalled: set[int] = set()
         self._forgotten: set[int] = set()  # by this run
-        # Contains every blob, and harmlessly a few that are gone.
+        # Contains every blob, and a few that are gone, which does no harm.
         self._ids: IdFilter | None = None
         highest = self._database.rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
         self._next_pack = highest[0][0] + 1 if highest else 1

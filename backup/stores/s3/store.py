@@ -6,8 +6,8 @@
   that name, and bytes that were damaged in transit. No multipart uploads: several of those may win
   a race.
 - A PUT whose answer was lost is repeated. If the name is taken then, the existing object is
-  compared: our bytes mean success, others `AlreadyThere`; so do bytes that this identity may not
-  read, which the caller resolves by the listing.
+  compared: our bytes mean success, others `AlreadyThere`. Bytes that this identity may not read
+  mean `AlreadyThere` too; the caller then checks the listing.
 - A taken name is believed only if it is listed; otherwise the PUT is repeated.
 - AWS respects the condition. Not every store with versions does (Ceph 18 accepts both PUTs), so for
   other stores a listing after each PUT tells whose version was first. A pack needs none: its name

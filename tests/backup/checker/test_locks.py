@@ -178,7 +178,7 @@ def test_ending_locks_are_named_without_a_keeper(
     assert named(report).keys() == set(vault_of(locked).names())
     assert all("nobody extended" in problem for problem in named(report).values())
     assert {one.what_to_do for one in report.findings} == {
-        "let the keeper run: it extends what is needed"
+        "run the keeper: it extends the locks that are needed"
     }
     locked.keep()
     assert named(look(locked)) == {}
