@@ -17,6 +17,8 @@ from standfast.plurals import counted
 from standfast.records import moment
 
 if TYPE_CHECKING:
+    from standfast.evidence.review.indicator_list import IndicatorList
+    from standfast.evidence.review.yara_rules import YaraRules
     from standfast.usecases.evidence.log_review import LogReview
 
 _MOST_NAMED = 20
@@ -49,7 +51,7 @@ _MOST_NAMED = 20
     "--indicators",
     type=FilePath(),
     metavar="FILE",
-    help="Only records with an indicator of this list or STIX 2.1 bundle.",
+    help="Only records with an indicator of this list or STIX 2.1 bundle, or of these YARA rules.",
 )
 @click.option("--csv", type=FilePath(), help="Write all selected records to a new CSV file.")
 @click.option("--html", type=FilePath(), help="Write a page with charts and findings, masked.")
@@ -87,7 +89,6 @@ def review(
 
     Card numbers, social-security numbers and mail addresses are masked. Accounts have pseudonyms.
     """
-    from standfast.evidence.review.indicator_list import read_indicator_list
     from standfast.evidence.review.log_timeline import Selection
     from standfast.usecases.evidence.log_review import InClear, ReviewRequest, review_logs
     from standfast.usecases.evidence.log_review_report import write_review_page
@@ -114,7 +115,7 @@ def review(
             in_clear=InClear(person=person, reason=reason.strip()) if unmask and person else None,
             identity=identity,
             csv=csv.absolute() if csv else None,
-            indicators=read_indicator_list(indicators) if indicators else None,
+            indicators=_read_indicators(indicators) if indicators else None,
         )
         found = review_logs(installation, incident, request)
         if html:
@@ -125,6 +126,14 @@ def review(
         _lines(found, document, incident, csv),
         found.exit_status,
     )
+
+
+def _read_indicators(path: Path) -> "IndicatorList | YaraRules":
+    from standfast.evidence.review.indicator_list import read_indicator_list
+    from standfast.evidence.review.yara_rules import SUFFIXES, load_rules
+
+    is_rules = path.is_dir() or path.suffix in SUFFIXES
+    return load_rules(path, "--indicators") if is_rules else read_indicator_list(path)
 
 
 def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -> list[Line]:
@@ -183,6 +192,8 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
         lines.append(
             "INCOMPLETE: too many accounts, addresses or events for the detections to follow all."
         )
+    if found.indicators_sha256:
+        lines.append(f"Indicators: the file or rule set with SHA-256 {found.indicators_sha256}")
     if found.not_applied:
         lines.append(f"NOT APPLIED: indicators {', '.join(found.not_applied[:_MOST_NAMED])}")
     lines += [f"LEFT OUT: {each.folder}: {each.reason}" for each in found.left_out]

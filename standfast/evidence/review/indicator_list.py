@@ -10,6 +10,7 @@ Rules
   one. Case does not matter. A domain also matches its subdomains.
 """
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ class IndicatorList:
     words: set[str] = field(default_factory=set)  # addresses, domains and hashes, in lower case
     networks: list[Network] = field(default_factory=list)
     not_applied: list[str] = field(default_factory=list)  # patterns and lines that are not a value
+    digest: str = ""  # SHA-256 of the file
 
     def __len__(self) -> int:
         return len(self.words) + len(self.networks)
@@ -94,7 +96,7 @@ def read_indicator_list(path: Path) -> IndicatorList:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}. Name a readable file."
         ) from None
-    found = IndicatorList()
+    found = IndicatorList(digest=hashlib.sha256(raw).hexdigest())
     if len(raw) > _LARGEST:
         raise UsageError(f"{path}: larger than {_LARGEST >> 20} MiB. Split the list.")
     if raw.lstrip()[:1] == b"{":

@@ -35,6 +35,7 @@ from standfast.continuity.recovery_objectives import (
 )
 from standfast.continuity.service_order import recovery_order
 from standfast.errors import Damaged, StandfastError
+from standfast.evidence.review.yara_rules import load_rules
 from standfast.plurals import counted
 from standfast.usecases.backups.configured_sources import own_files
 from standfast.usecases.backups.damage_cause import is_damage_behind
@@ -77,7 +78,7 @@ from standfast.usecases.drills.report_gaps import (
 from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.source_comparison import Comparison, compare
-from standfast.usecases.drills.yara_scan import load_rules, scan
+from standfast.usecases.drills.yara_scan import scan
 
 HASHES = "hash of every file"
 COMPARISON = "comparison with the live source"
@@ -136,7 +137,8 @@ def run_drill(
     if sample is not None:
         seen.checks, services = skipped_checks(services), {}
     seen.clocks[DrillClock.DECLARED] = declared_at
-    rules = load_rules(installation.config.drills.yara_rules)
+    rule_files = installation.config.drills.yara_rules
+    rules = load_rules(rule_files, "drills.yara_rules") if rule_files else None
     identity = identity_of(installation, identity_file)
     seen.clocks[DrillClock.KEY_OBTAINED] = installation.clock()
     named = None if point == "latest" else find_named_point(installation, identity, point, set_name)

@@ -38,6 +38,7 @@ from standfast.evidence.review.log_timeline import (
 from standfast.evidence.review.record_masking import in_clear, masking_with
 from standfast.evidence.review.sorted_runs import SortedRuns
 from standfast.evidence.review.timeline_counts import TimelineCounts
+from standfast.evidence.review.yara_rules import YaraRules
 from standfast.evidence.seal import read_sealed
 from standfast.evidence.text_masking import mask_text
 from standfast.records import Json, JsonObject, moment
@@ -65,7 +66,7 @@ class ReviewRequest:
     in_clear: InClear | None = None
     identity: Path | None = None  # identity file of a custodian, if the evidence is encrypted
     csv: Path | None = None
-    indicators: IndicatorList | None = None  # select only records that have any of them
+    indicators: IndicatorList | YaraRules | None = None  # select only records that have any of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ class LogReview:
     findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line
     is_complete: bool = True  # whether detections could follow every account, address and event
     not_applied: tuple[str, ...] = ()  # indicators of the list that cannot be parsed
+    indicators_sha256: str = ""  # of the list or the rule set; "" without
 
     @property
     def cut(self) -> int:
@@ -113,6 +115,7 @@ class LogReview:
             "findings": [*self.findings],
             "findings_complete": self.is_complete,
             "indicators_not_applied": [*self.not_applied],
+            "indicators_sha256": self.indicators_sha256 or None,
             "unparsed": [
                 {**_log_lines(log, log.unparsed, log.first_unparsed), "records": log.records}
                 for log in self.logs
@@ -176,7 +179,9 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
             display.finding(found) for found in detector.findings if found.is_selected
         ]
     review.is_complete = detector.is_complete and review.counts.is_complete
-    review.not_applied = tuple(indicators.not_applied) if indicators else ()
+    if indicators:
+        review.not_applied = tuple(indicators.not_applied)
+        review.indicators_sha256 = indicators.digest
     return review
 
 
@@ -241,7 +246,7 @@ def collected_logs(
         )
     keys = custodian_keys(request.identity)
     left_out: list[LeftOut] = []
-    sound = _recorded(installation, incident_id, folders, request.in_clear, left_out)
+    sound = _recorded(installation, incident_id, folders, request, left_out)
     key = read_signing_key(installation.config.custody.key).public_key()
     logs: list[Log] = []
     for folder in sound:
@@ -261,17 +266,19 @@ def _recorded(
     installation: Installation,
     incident_id: str,
     folders: Sequence[Frozen],
-    in_clear: InClear | None,
+    request: ReviewRequest,
     left_out: list[LeftOut],
 ) -> list[Frozen]:
     """Record the review; return valid folders, and add others to `left_out`."""
-    detail: dict[str, Json] = {"is_masked": in_clear is None}
+    detail: dict[str, Json] = {"is_masked": request.in_clear is None}
     act = "logs reviewed, masked"
     by = None
-    if in_clear:
-        detail["reason"] = in_clear.reason
-        act = f"logs reviewed in clear: {in_clear.reason}"
-        by = in_clear.person
+    if request.indicators:
+        detail["indicators_sha256"] = request.indicators.digest
+    if request.in_clear:
+        detail["reason"] = request.in_clear.reason
+        act = f"logs reviewed in clear: {request.in_clear.reason}"
+        by = request.in_clear.person
     custody: dict[str, Json] = {}
     sound = []
     for folder in folders:

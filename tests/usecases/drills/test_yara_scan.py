@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from standfast.errors import ConfigurationError, ExitStatus
+from standfast.errors import ExitStatus
+from standfast.evidence.review.yara_rules import load_rules
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.file_sample import new_sample
 from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.restore_drill import run_drill
-from standfast.usecases.drills.yara_scan import YARA_CHECK, load_rules
+from standfast.usecases.drills.yara_scan import YARA_CHECK
 from tests.servers import need
 from tests.usecases.backup_installation import SERVICE, furnish, identity, installation_at
 
@@ -39,8 +40,7 @@ def test_clean_files_match_no_rule(tmp_path: Path) -> None:
     outcome = drilled(tmp_path, "wallet-4711")
     (check,) = [check for check in outcome.checks if check.name == YARA_CHECK]
     assert (check.state, outcome.exit_status) == (CheckState.PASSED, ExitStatus.DONE)
-    rules = load_rules(tmp_path / "rules")
-    assert rules is not None
+    rules = load_rules(tmp_path / "rules", "rules")
     assert outcome.report is not None
     report = json.loads(outcome.report.read_text())["report"]
     assert any(rules.digest in check["reason"] for check in report["checks"])
@@ -55,29 +55,3 @@ def test_matching_file_fails_the_drill(is_sample: bool, tmp_path: Path) -> None:
     assert "notes.txt" not in check.reason
     assert "notes.txt" in check.output
     assert outcome.rto_ms is None
-
-
-def test_changed_rules_have_another_hash(tmp_path: Path) -> None:
-    file = tmp_path / "a.yar"
-    digests = set[str]()
-    for text in ("one", "two"):
-        file.write_text(RULE % ("same", text))
-        rules = load_rules(file)
-        assert rules is not None
-        digests.add(rules.digest)
-    assert len(digests) == 2
-
-
-@pytest.mark.parametrize(
-    "content", ["rule broken { condition: nothing_known }", "", 'include "/etc/passwd"', "\0\xff"]
-)
-def test_unusable_rules_are_refused(content: str, tmp_path: Path) -> None:
-    file = tmp_path / "a.yar"
-    file.write_bytes(content.encode("latin-1"))
-    with pytest.raises(ConfigurationError, match=r"drills\.yara_rules"):
-        load_rules(file)
-
-
-def test_missing_rules_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"drills\.yara_rules"):
-        load_rules(tmp_path / "none")

@@ -17,12 +17,14 @@ from standfast.evidence.custody import Act, read_custody
 from standfast.evidence.item_file import FILES_FOLDER
 from standfast.evidence.review.indicator_list import read_indicator_list
 from standfast.evidence.review.log_timeline import Selection
+from standfast.evidence.review.yara_rules import load_rules
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.evidence.log_review import InClear, LogReview, ReviewRequest, review_logs
 from standfast.usecases.evidence.log_review_report import write_review_page
 from standfast.usecases.incidents.lifecycle import advance, open_incident
+from tests.servers import need
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
@@ -143,6 +145,21 @@ def test_search_does_not_reveal_masked_values(case: Case, tmp_path: Path) -> Non
     in_clear = InClear(person="lee", reason="court order")
     assert case.review(contains, in_clear=in_clear).selected == 1
     assert case.review(indicators=indicators, in_clear=in_clear).selected == 1
+
+
+def test_rules_select_records_and_name_their_hash(case: Case, tmp_path: Path) -> None:
+    need("yara_x", "requirements/extras/yara.txt")
+    file = tmp_path / "rules.yar"
+    rule = 'rule %s { strings: $text = "%s" condition: $text }'
+    file.write_text(f"{rule % ('card', '4111111111111111')} {rule % ('access', '/customers/')}")
+    rules = load_rules(file, "rules")
+    found = case.review(indicators=rules)
+    assert [row["indicators"] for row in found.rows] == ["access"]
+    assert found.as_json()["indicators_sha256"] == rules.digest
+    (event,) = case.events()
+    assert event.detail["indicators_sha256"] == rules.digest
+    in_clear = InClear(person="lee", reason="court order")
+    assert case.review(indicators=rules, in_clear=in_clear).selected == 2
 
 
 def test_record_of_any_year_is_on_the_page(case: Case, tmp_path: Path) -> None:
