@@ -112,7 +112,7 @@ def _accounts(value: object) -> Json:
     if isinstance(value, str):
         value = re.split(r"[,\n]", value)
     if not isinstance(value, list | tuple):
-        raise ValueError("takes account names, with commas between")
+        raise ValueError("takes account names, separated by commas")
     names: dict[str, None] = {}
     for place, item in enumerate(value, start=1):
         name = item.strip() if isinstance(item, str) else None
