@@ -7,6 +7,8 @@ Rules
 - A record whose owner is not in the audience counts as a person that cannot be notified.
 - The review in the result counts the lines that were cut and the folders that were left out: the
   people in them may be missing.
+- Memory is bounded: more than MOST_RECORDS records, or keys of MOST_CHARACTERS, are refused. Lists
+  for parts of the time count a person once.
 """
 
 from collections import defaultdict
@@ -25,6 +27,9 @@ from standfast.usecases.evidence.log_review import (
     record_finder,
 )
 from standfast.usecases.notices.affected_people import Added, Listing, add_affected
+
+MOST_RECORDS = 1_000_000
+MOST_CHARACTERS = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,8 @@ def add_affected_by_records(
     """Freeze the owners of the records that accounts used in frozen logs.
 
     `identity` is that of a custodian, if the evidence is encrypted. Raise UsageError without
-    configured records, accounts or results, and StandfastError if the logs cannot be read.
+    configured records, accounts or results, or for too many records; StandfastError if the logs
+    cannot be read.
     """
     finder = record_finder(installation)
     if finder is None:
@@ -65,6 +71,7 @@ def add_affected_by_records(
             "--account."
         )
     keys: dict[str, set[str]] = defaultdict(set)
+    characters = 0
     request = ReviewRequest(selection=selection, identity=identity)
     marks = Marks(selection=selection, records=finder)
     with collected_logs(installation, incident_id, request, marks) as (review, events):
@@ -72,7 +79,13 @@ def add_affected_by_records(
             if event.is_selected:
                 for record in event.records:
                     kind, _, key = record.partition(" ")
+                    characters += len(key) * (key not in keys[kind])
                     keys[kind].add(key)
+                if sum(map(len, keys.values())) > MOST_RECORDS or characters > MOST_CHARACTERS:
+                    raise UsageError(
+                        "affected people: the accounts used more records than fit in one list. Add "
+                        "a list for each part of the time, with --from and --until."
+                    )
     if not keys:
         raise UsageError(
             "affected people: the selected accounts used no records. Check the accounts, and "

@@ -1,6 +1,8 @@
 """People that are affected by frozen logs: owners of used records."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from standfast.errors import UsageError
 from standfast.evidence.review.log_timeline import Selection
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence import affected_records
 from standfast.usecases.evidence.affected_records import add_affected_by_records
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from standfast.usecases.notices.affected_people import Listing, listed_people
@@ -77,3 +80,16 @@ def test_review_without_people_lists_nobody(
 ) -> None:
     with pytest.raises(UsageError):
         add_affected_by_records(installation, incident, Listing(), selection)
+
+
+@pytest.mark.parametrize("limit", ["MOST_RECORDS", "MOST_CHARACTERS"])
+def test_too_many_records_are_listed_in_parts(
+    installation: Installation, incident: str, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(affected_records, limit, 1)
+    with pytest.raises(UsageError):
+        add_affected_by_records(installation, incident, Listing(), BY_BOB)
+    until = datetime(2026, 11, 25, 3, tzinfo=UTC)
+    for part in (replace(BY_BOB, until=until), replace(BY_BOB, since=until)):
+        (added,) = add_affected_by_records(installation, incident, Listing(), part).added
+    assert added.report.people == 2
