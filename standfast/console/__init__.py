@@ -1,10 +1,10 @@
 """HTTP server and control socket of `standfast serve`.
 
-They run in threads next to its loop.
+Both run in threads next to the loop of `serve`.
 
 Rules
 - The loop and the HTTP server never wait for each other; they share only the ledger.
-- Opening an incident is one commit; everything that needs a slow service comes after the response.
+- Opening an incident is one commit; every call of a slow service follows the response.
 - All input is limited: bytes, headers, time, connections and rate.
 - No response and no log line repeats input. An unknown sender learns nothing, not even names.
 """
@@ -26,7 +26,7 @@ from standfast.usecases.triggers.on_call_pages import due, send
 def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside]:
     """Return the parts that `serve` runs next to its loop.
 
-    They call `begin_work` with each incident that they open. Raise ConfigurationError for an
+    The parts call `begin_work` with each incident that they open. Raise ConfigurationError for an
     invalid trigger, at the start instead of during an incident.
     """
 

@@ -12,8 +12,10 @@
 Rules
 - Every unauthenticated sender gets the same response, 401, whatever the cause and whether or not
   the trigger exists. For an unknown name the body is read and rejected just as for a webhook.
-- Checks without the body come before reading it; checks without the ledger come before asking it.
-- The response to a trigger message is the incident's id, after its commit; all else comes later.
+- The body is read only after the checks that do not need it, and the ledger is read only after the
+  checks that do not need it.
+- The response to a trigger message is the incident's id, sent after its commit; all other work
+  follows the response.
 - Only unexpected errors return 500, without a reason.
 """
 
@@ -96,7 +98,7 @@ class App:
             )
 
     def warm(self) -> None:
-        """Load what the first message needs; errors show when a message comes."""
+        """Load the playbooks of the triggers before the first message needs them."""
         for trigger in self.triggers.values():
             obstacles(self.installation.config, trigger)
 
@@ -171,7 +173,7 @@ class App:
                 Exception: _unforeseen,
             },
         )
-        app.router.redirect_slashes = False  # each path has one form
+        app.router.redirect_slashes = False  # a path with another `/` at its end is unknown
         return app
 
     async def health(self, request: Request) -> Response:
@@ -187,7 +189,7 @@ class App:
         if not is_well:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not respond")
         if time.monotonic() - self._took_nothing_at < _TOLD_FOR_SECONDS:
-            # A ledger on a full disk can still be read.
+            # On a full disk the ledger can still be read, so the read above does not show this.
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "the ledger cannot store data; see the log"
             )

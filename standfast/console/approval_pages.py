@@ -1,12 +1,12 @@
 """Pages of the console: open incidents and decisions.
 
-They are also usable on a phone.
+The pages are also usable on a phone.
 
     GET  /console                    open incidents and their requests to the signed-in person
     GET  /console/INCIDENT           one incident, with a form for each request
     POST /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs what was shown
     POST /console/INCIDENT/answer    answer a question, or report on manual work
-    POST /console/INCIDENT/names     show the targets of a step; that access is an event
+    POST /console/INCIDENT/names     show the targets of a step; the ledger records the access
     POST /console/INCIDENT/note      add a note
     POST /console/INCIDENT/stop
 
@@ -15,8 +15,9 @@ Rules
 - A session can read, report, add notes and stop. An answer decides which steps are skipped, so it
   needs the passphrase or the device again, as an approval does. An approval is refused if the plan
   has changed since the page was shown.
-- Guesses of passphrases lock nobody out of signing: such attempts are counted separately.
-- A refusal is shown on the page in its own words. No log contains a passphrase.
+- Guesses of passphrases at the sign-in lock nobody out of signing: attempts to sign are counted
+  separately.
+- The page shows a refusal with its reason. No log contains a passphrase.
 """
 
 import logging

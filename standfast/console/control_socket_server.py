@@ -3,9 +3,10 @@
 The protocol is in `standfast/usecases/incidents/control_socket_client.py`.
 
 Rules
-- Only the user of `serve` and root are answered; the socket is closed to others, and the kernel
-  reports the peer.
-- Errors are not explained here: the command then tries itself and reports the reason.
+- Only the user of `serve` and root get an answer: other users cannot open the socket, and the
+  kernel reports the user of the peer.
+- After an error here, the command opens the incident itself, and it reports the reason if it fails
+  too. So no error text is returned.
 - A command that sends nothing blocks one of a few threads for a moment, and nothing else.
 """
 
@@ -65,7 +66,10 @@ class ControlSocketServer:
         return self.installation.config.serve.prefect_home
 
     def begin(self) -> None:
-        """Start answering; without a socket, commands open incidents themselves."""
+        """Start answering.
+
+        If no socket can be created, log it: commands then open incidents themselves.
+        """
         try:
             self._listening = self._bound()
         except OSError as error:
@@ -90,7 +94,7 @@ class ControlSocketServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path = socket_of(self.home)
-            path.unlink(missing_ok=True)  # left by a killed `serve`; only one runs here
+            path.unlink(missing_ok=True)  # left by a killed `serve`; no other one runs here
             with address(self.home) as where:
                 listener.bind(where)
             path.chmod(0o600)  # before the first connection

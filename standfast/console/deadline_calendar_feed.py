@@ -5,8 +5,8 @@ Rules
   revoked, mistyped or guessed.
 - An unchanged calendar is not sent again (ETag).
 - The log contains no address; too frequent reads get a Retry-After.
-- Of unknown addresses only a few each minute are looked up, so that guesses do not load the ledger,
-  which triggers need.
+- Only a few unknown addresses are looked up each minute, so that guesses do not slow the ledger
+  down, which triggers need.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ class DeadlineCalendarFeed:
         return Response(content, media_type="text/calendar", headers=headers)
 
     def _written(self, subscriber: str) -> str:
-        # Imported here: most installations never need it.
+        # Imported here, because most installations have no subscriber.
         from standfast.usecases.deadlines.calendar_feed import due_feed
 
         return due_feed(self.installation, subscriber)

@@ -105,9 +105,8 @@ class DeliveryEvents:
             raise wait_and_try_again(
                 _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable; send it again"
             ) from None
-        if (
-            heard.changed or heard.settled
-        ):  # otherwise nothing was written, and the disk may still be full
+        if heard.changed or heard.settled:
+            # Only a write shows that the ledger can store data again.
             self.note(None)
         if heard.foreign:
             log.info("events of SendGrid: %d are about messages of others", heard.foreign)

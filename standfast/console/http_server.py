@@ -61,7 +61,7 @@ class HttpServer:
         self.app.close()
 
     def _serve_until_end(self) -> None:
-        with suppress(Exception):  # errors show when a message comes
+        with suppress(Exception):  # the first message meets the error again and reports it
             self.app.warm()
         pause = _FIRST_PAUSE_SECONDS
         while not self._stop.is_set():

@@ -1,8 +1,8 @@
-"""Thread that sends messages which new events of the ledger call for.
+"""Thread that sends the messages that new events of the ledger require.
 
 Rules
-- It checks when the ledger has a new event, and every half minute: another process may have opened
-  an incident, or died before it sent a page.
+- The thread checks for due messages when the ledger has a new event, and every half minute: another
+  process may have opened an incident, or died before it sent a page.
 - With a quiet ledger, a check reads one row.
 """
 
@@ -43,7 +43,7 @@ class LedgerFollower:
         self._thread.start()
 
     def end(self) -> None:
-        """Start no more messages; a started one is in the ledger."""
+        """Start no more messages; the ledger already has each started one."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_END_SECONDS)

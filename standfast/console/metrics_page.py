@@ -3,7 +3,7 @@
 Rules
 - The metrics are computed in one thread of their own and kept for some seconds: frequent scrapes
   cost nothing, and slow ones delay no other response.
-- If the ledger does not answer, the scrape fails: old numbers would hide that.
+- If the ledger does not answer, the scrape fails: old numbers would hide the failure.
 """
 
 import logging

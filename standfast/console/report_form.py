@@ -4,11 +4,11 @@ It pages people and never acts.
 
 Rules
 - Inside the configured networks no account is needed; outside, the page returns 404.
-- A form is valid for two hours. Sent twice it is one report; changed and sent again it is another.
-  Its token is signed by us and names nobody, so that a page elsewhere cannot send reports through
-  somebody's browser: it cannot read a token.
-- Text that cannot be accepted is not lost: the page returns with it.
-- If no page to people can be sent, the form does not promise one and asks for a call.
+- A form is valid for two hours. A form that is sent twice makes one report; a changed form makes
+  another report. Its token is signed by `serve` and names nobody. A page of another site cannot
+  read a token, so it cannot send reports through somebody's browser.
+- Text that cannot be accepted is not lost: the form returns with it.
+- If nobody can be paged, the form does not promise a page and asks the sender to call.
 - The page needs no external resource and runs no script; text is shown as text only.
 """
 

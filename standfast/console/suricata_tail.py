@@ -4,12 +4,12 @@ Rules
 - An incident is opened before the position in the file is stored, so that a crash loses nothing.
 - Alerts of one read that would open the same incident with the same inputs are one message: a scan
   of a thousand ports triggers once.
-- The rate of messages is that of the trigger: beyond it the file waits, and nothing is lost. Each
-  trigger has its own position, so that none waits for another.
-- The file also waits while the ledger does not answer.
+- The trigger limits the rate of messages. Above that rate the rest of the file is read later, and
+  nothing is lost. Each trigger has its own position, so that none waits for another.
+- Reading also pauses while the ledger does not answer.
 - An alert that does not fit its scenario is logged and skipped; the next one may fit. An alert that
-  meets an unexpected error becomes a dead letter. So does one whose playbook or incident cannot be
-  opened, until that is possible; the alerts behind it continue.
+  meets an unexpected error becomes a dead letter. An alert whose playbook or incident cannot be
+  opened is a dead letter until that is possible; the alerts after it continue.
 """
 
 import logging
@@ -135,7 +135,7 @@ class SuricataWatcher:
         except PlaybookNotFound as error:
             self._store_dead_letter(line, error)
         except Unavailable:
-            raise  # nothing can be opened now: the file waits
+            raise  # nothing can be opened now: read the rest later
         except Exception as error:
             self._store_dead_letter(line, error)
 
@@ -151,7 +151,7 @@ class SuricataWatcher:
         trigger = self.trigger
         for path, line in waiting(self.installation.config, trigger):
             if self._allowed.take():
-                return  # the limit of the minute; the others come at the next read
+                return  # the rate limit is reached; the other dead letters follow at the next read
             try:
                 event = read_object(line, is_strict=False)
                 result = self._incident_of(event, line)
@@ -162,7 +162,7 @@ class SuricataWatcher:
             except Unavailable:
                 raise
             except StandfastError:
-                path.touch()  # it keeps waiting, behind those with an older attempt
+                path.touch()  # this letter waits on, after those with an older attempt
                 continue
             except Exception as error:
                 self._store_dead_letter(line, error)  # permanently: it would fail again

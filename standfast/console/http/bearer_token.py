@@ -22,7 +22,7 @@ def has_bearer(request: Request, tokens: Iterable[str]) -> bool:
 
 
 def is_same(given: str, known: str) -> bool:
-    """Compare two texts in a time that shows nothing about the known one."""
+    """Compare two texts in a time that does not depend on the known text."""
     return hmac.compare_digest(given.encode(errors="replace"), known.encode())
 
 

@@ -1,9 +1,10 @@
 """Client address behind proxies, and its network for rate limits.
 
 Rules
-- Only configured proxies are trusted, and of their forwarded addresses only the last one that is
-  not a trusted proxy: the client itself may have written the ones before it.
-- For rate limits, a /64 of IPv6 counts as one address, because a single host has all of it.
+- Only configured proxies are trusted. The client is the last forwarded address that is not a
+  trusted proxy: the client itself may have written the addresses before it.
+- For rate limits, a /64 network of IPv6 counts as one address, because one host usually has all of
+  it.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Limits of connections: their number, and the arrival of requests.
 
-The limits of the server end only connections that are idle between requests. Without this module, a
+uvicorn's own limits end only connections that are idle between requests. Without this module, a
 client that sends a byte a second, or nothing, would keep a connection for ever.
 
 Rules
@@ -24,10 +24,7 @@ REQUEST_SECONDS = 10.0
 
 
 def bound_answers(listening: socket.socket) -> None:
-    """Close connections to clients that do not accept data.
-
-    The kernel does it.
-    """
+    """Let the kernel close connections to clients that do not accept data."""
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REQUEST_SECONDS * 1000))
 
 
@@ -83,6 +80,6 @@ class BoundedConnection(H11Protocol):
 def is_loopback_proxy(address: Address) -> bool:
     """Return whether the address is this machine.
 
-    A proxy here connects for all its clients.
+    Connections from it have no limit: a proxy on this machine connects for all its clients.
     """
     return address.is_loopback

@@ -1,8 +1,8 @@
 """Rate limits: token buckets that refuse at once and never delay.
 
 Rules
-- The number of buckets is limited. The key with the oldest request is forgotten, which refills its
-  bucket, and gives no other advantage.
+- The number of buckets is limited: the key with the oldest request is forgotten, and its next
+  request finds a full bucket.
 """
 
 import time
@@ -42,6 +42,6 @@ class Allowance:
         return 0.0
 
     def put_back(self, key: str = "") -> None:
-        """Return a token: the request proved to be no guess."""
+        """Return the token of a request that proved not to be a guess."""
         if bucket := self._buckets.get(key):
             bucket.level = min(self.burst, bucket.level + 1)

@@ -5,8 +5,8 @@ Rules
 - Each kind of client has a queue of its own: strangers who fill the queue of the form delay neither
   the console nor a trigger.
 - A full queue returns 503 with Retry-After at once: an endless queue would only reject later.
-- Started work is finished, whether or not its client waits: its commit counts, and the repeated
-  message finds it.
+- Started work is finished, whether or not its client still waits: its commit counts, and a repeated
+  message gets its result.
 """
 
 import asyncio
@@ -66,4 +66,4 @@ class Desk:
     def _is_done(self, future: "asyncio.Future[T]") -> None:
         self._waiting -= 1
         if not future.cancelled():
-            future.exception()  # marks it as retrieved: the client has left, and its origin logs it
+            future.exception()  # marked as retrieved: the work has logged it, and no client waits

@@ -1,12 +1,12 @@
 """Challenges for passkeys, for sign-in and registration.
 
-Nothing is decided by signing them.
+The signature of such a challenge decides nothing.
 
 Rules
-- A challenge contains its time and purpose, authenticated by a key of this process. It is not
-  stored until it is used, so that many requests cost nothing.
-- It is valid once, for five minutes. Stopping `serve` invalidates all.
-- It is longer than the hash that an approval signs, so that the two are never confused.
+- A challenge contains its time and purpose, authenticated by a key of this process. A challenge is
+  not stored until it is used, so that many requests cost nothing.
+- A challenge is valid once, for five minutes. Stopping `serve` invalidates all challenges.
+- A challenge is longer than the hash that an approval signs, so that the two are never confused.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ class Challenges:
         return encoded(content + self._mac(purpose, content))
 
     def read(self, purpose: str, text: str) -> bytes:
-        """Return the challenge; raise ApprovalRefused if its purpose is another."""
+        """Return the challenge; raise ApprovalRefused for one of another purpose."""
         try:
             given = decoded(text)
         except ValueError:

@@ -1,8 +1,8 @@
-// Asks for the page again every 30 seconds, and has the device sign.
+// Signatures and registration with passkeys; reload of the incident page every 30 seconds.
 //
-// Has the device sign, or make a passkey, and puts what it said into the form that asks for it.
-// Without this script, or without passkeys in the browser, those forms stay hidden and the passphrase
-// does the same.
+// The script lets the device sign or create a passkey, and puts the result into the form that requests
+// it. Without this script, or without passkeys in the browser, these forms stay hidden, and people use
+// the passphrase instead.
 "use strict";
 
 const bytes = (text) =>
@@ -47,10 +47,10 @@ async function made(asked, challenge) {
 
 const why = {
   InvalidStateError: "This device has a passkey of yours already.",
-  NotAllowedError: "The device was not let: it took too long, was stopped, or has no passkey of yours.",
+  NotAllowedError: "The device did not sign: it took too long, was cancelled, or has no passkey of yours.",
 };
 
-// A form is asked for once: then the device is, then the form is sent with what it said.
+// The first submission of a form calls the device; the second one sends the form with its result.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   const does = { get: signed, create: made }[form.dataset.passkey];
@@ -72,13 +72,13 @@ document.addEventListener("submit", async (event) => {
   } catch (error) {
     form.dataset.stage = "";
     const instead = does === signed ? " Try again, or use the passphrase." : "";
-    message.textContent = `${why[error.name] || `The device did not do it (${error.name}).`}${instead}`;
+    message.textContent = `${why[error.name] || `The device did not sign (${error.name}).`}${instead}`;
     message.hidden = false;
   }
 });
 
-// A page that shows the state of an incident must not grow old. It is not replaced while somebody types,
-// signs or reads further down.
+// Reload a page that shows the state of an incident, but not while somebody types, signs or has scrolled
+// down.
 const bar = document.querySelector("[data-refresh]");
 let isUsed = false;
 for (const kind of ["input", "submit"]) document.addEventListener(kind, () => { isUsed = true; });
@@ -91,7 +91,7 @@ setInterval(() => {
   else location.replace(there);
 }, 30000);
 
-// What a browser keeps of a page that one comes back to has been signed already.
+// Clear the forms of a page that the browser restores from its history: its signatures are used up.
 addEventListener("pageshow", () => {
   if (!window.PublicKeyCredential || !HTMLFormElement.prototype.requestSubmit) return;
   for (const form of document.querySelectorAll("form[data-passkey]")) {

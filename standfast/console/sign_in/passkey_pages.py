@@ -1,4 +1,4 @@
-"""Pages about passkeys: list them, add one of this device, remove one.
+"""Pages that list, add and remove passkeys.
 
     GET  /console/passkeys
     GET  /console/passkeys.js        the script that calls the device, for these and other pages

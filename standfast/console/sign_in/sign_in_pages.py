@@ -54,7 +54,7 @@ PATH = "/console"
 COOKIE = "__Host-standfast"  # browsers send it by TLS only, and to this host only
 BROWSER_COOKIE = "__Host-standfast-browser"  # marks a browser that signed in before
 INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{4,12}")
-TRIES_A_MINUTE = 6  # attempts of an address or known browser to sign in, of a person to sign
+TRIES_A_MINUTE = 6  # sign-ins of one address or known browser; signatures of one person
 REFRESH = "refresh"  # the query of a page that refreshes itself
 SIGNED_OUT = "Your session has ended. Nothing was done."
 NOT_WHOLE = "form: incomplete, so nothing was signed. Send it again"
@@ -170,7 +170,7 @@ class SignInPages:
     async def to_sign_in(
         self, path: str, problem: str = "", status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
-        """Show the sign-in page, which leads to `path` if that is one of ours."""
+        """Show the sign-in page, which leads to `path` if that is a console page."""
 
         def work() -> str:
             return sign_in_page(
@@ -229,7 +229,7 @@ class SignInPages:
             raise ApprovalRefused(f"passkey: it belongs to somebody other than {session.person!r}")
 
     def seat(self, session: Session) -> Seat:
-        """Return the session's part of a page."""
+        """Return the data of the session that a page shows."""
         origin = console_origin(self.installation)
         passkeys = self.installation.ledger.passkeys.of(session.person)
         return Seat(
@@ -284,7 +284,7 @@ class SignInPages:
     def _too_soon(self, request: Request, given: Fields) -> float:
         """Count an attempt to sign in; return the seconds to wait."""
         if given.get("passkey"):
-            return 0.0  # it cannot be guessed, and its check costs no more than a page
+            return 0.0  # a passkey cannot be guessed, and its check costs no more than a page
         nonce, _, seal = request.cookies.get(BROWSER_COOKIE, "").partition(".")
         if hmac.compare_digest(seal.encode(), self._seal(nonce, given.get("name", "")).encode()):
             return self._by_browser.take(nonce)
