@@ -35,7 +35,7 @@ class Sector(StrEnum):
     FINANCIAL = "financial"  # financial entities of DORA
     GOVERNMENT = "government"
     HEALTH = "health"
-    LENDER = "lender"  # financial institutions that are no banks (FTC Safeguards Rule)
+    LENDER = "lender"  # financial institutions other than banks (FTC Safeguards Rule)
     LISTED = "listed"  # files with the SEC
     NIS2 = "nis2"  # essential or important entity
     TELECOM = "telecom"

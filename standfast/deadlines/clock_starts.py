@@ -65,13 +65,14 @@ def _after(*notices: str) -> Start:
     return Start(notices=notices)
 
 
-# An outer limit, and the fact that sets another limit if it comes only after it (DORA, Art. 19,
-# and Delegated Regulation (EU) 2025/301, Art. 5: classified as major after the first 24 hours).
+# For an outer limit, the fact that replaces it by another limit if the fact comes after its end
+# (DORA, Art. 19, and Delegated Regulation (EU) 2025/301, Art. 5: an incident that is classified as
+# major only after the first 24 hours).
 OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
 
 _PEOPLE_TOLD: Final = Start()  # replaced, by jurisdiction, by the notice to the people concerned
 
-# By the words after "from".
+# Starts by the words after "from" in the data.
 _STARTS: Final[Mapping[str, Start]] = {
     "awareness": _any("awareness"),
     "awareness of a significant incident": _any("awareness"),
@@ -126,7 +127,7 @@ _STARTS: Final[Mapping[str, Start]] = {
     "discovery or consumer notice, whichever is sooner": _any("discovery"),
 }
 
-# For triggers with more information than the words after "from".
+# Starts by the whole `clock_start` of the data, where it says more than the words after "from".
 _BY_TRIGGER: Final[Mapping[str, Start]] = {
     # The statute and the authority disagree.
     "determination (AG site: discovery)": _any("determination", "discovery"),

@@ -35,5 +35,5 @@ def put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
             strict = None if delay.at is None else max(due.strict, delay.at)
     until = delays[-1].at
     if until is None:
-        return due  # a delay without an end has no date, so this one is not shown
+        return due  # `Clock.open_delay` shows a delay without an end instead of this date
     return Reading(strict=strict or due.strict, lenient=max(due.lenient, until))

@@ -10,7 +10,7 @@ Rules
 - A delay by law enforcement stops a clock only with a document, and only while it lasts. A clock
   that ends during the delay is due at the end of the delay. A delay of a whole jurisdiction stops
   only duties whose own rule allows it, and lengthens every hold. A delay that was stated after the
-  strict end, as of that time, moves only the lenient end: it may have been requested too late.
+  strict end moves only the lenient end: it may have been requested too late.
 - A jurisdiction with affected people is covered, whatever the configuration says.
 - A day ends in the zone of the law, or of the organisation; strict is the earlier one.
 - A notice is blocked during a hold, and until another notice that must go first was given.
@@ -218,7 +218,7 @@ class _Run:
         due = None if begun is None else self._due(obligation, start, begun.at)
         if due is None or fact is None or fact.at is None or fact.at <= due.strict:
             return ""
-        return f"{later} came only after this limit, and sets another one"
+        return f"{later} came only after this limit, so another limit applies"
 
     def _due(self, obligation: Obligation, start: Start, begun: datetime) -> Reading | None:
         limit = obligation.limit

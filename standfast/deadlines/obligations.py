@@ -121,7 +121,7 @@ class Obligation:
 
     @property
     def may_be_delayed(self) -> bool:
-        """True if a request of law enforcement delays it; it lengthens every hold."""
+        """True if law enforcement can delay it: by its rule, or as a hold."""
         return self.yields_to_law_enforcement or self.limit.kind is Kind.NOT_BEFORE
 
     @property

@@ -8,7 +8,7 @@ The two readings
   and ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on the same
   date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and equivalent State rules
   extend the last day in the same way; 6(a)(2) extends hours too, which no duty here has.
-- For a hold, strict is the later end: a notice that may not go before it may go after it.
+- For a hold, strict is the later end: after it, a notice is allowed by any reading.
 
 Rules
 - Hours are elapsed hours, without summer time: 72 hours are 72 hours. Days are those of the zone

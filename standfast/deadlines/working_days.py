@@ -7,7 +7,7 @@ Rules
   country of its authority.
 - Saturday and Sunday are not working days in any place of the data.
 - A day is that of the place of the law, which may differ from the organisation's: a contact centre
-  in Manila has American clients. For a place with several zones, all that matter count.
+  in Manila has American clients. In a place with several zones, each relevant zone counts.
 """
 
 from collections.abc import Mapping

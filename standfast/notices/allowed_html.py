@@ -30,7 +30,7 @@ def markup_problems(html: str, slot_mark: re.Pattern[str]) -> list[tuple[int, st
     if reader.bodies != 1:
         reader.problems.append((0, "there must be exactly one <body>"))
     if reader.slots_in_text != len(slot_mark.findall(html)):
-        reader.problems.append((0, "a slot must stand in text, not within a tag"))
+        reader.problems.append((0, "a slot must be in text, not within a tag"))
     return reader.problems
 
 

@@ -31,7 +31,9 @@ from standfast.notices.plain_text import one_line
 from standfast.notices.prepared_notice import LONGEST_VALUE
 
 KNOWN_COLUMNS = ("key", "address", "name", "language", "why")
-POSTAL_COLUMNS = tuple(f"postal_{number}" for number in range(1, 7))  # in the order of the window
+POSTAL_COLUMNS = tuple(
+    f"postal_{number}" for number in range(1, 7)
+)  # lines, as in the window of an envelope
 FLAG_COLUMNS = ("is_minor", "is_deceased", "born_on", "died_on")  # read here, never passed on
 MINOR, DECEASED = "a minor", "has died"
 _OWN_COLUMNS = frozenset((*KNOWN_COLUMNS, *FLAG_COLUMNS))
@@ -81,7 +83,7 @@ class Suppression:
         self._reasons: dict[str, str] = {}
         for written, reason in (reasons or {}).items():
             entry = _key(written)
-            why = one_line(reason) or "on the list of those never to be written to"
+            why = one_line(reason) or "on the suppression list"
             self._reasons[entry] = why
             named = addresses_in(entry)
             for address in chain.from_iterable(named):
@@ -106,7 +108,7 @@ class Rules:
     suppression: Suppression = NOBODY
     each_address: bool = False  # a person with two addresses is notified at both
     adult_years: int = 18
-    today: date | None = None  # for ages; without it every date of birth holds its row
+    today: date | None = None  # for ages; without a date, each row with a date of birth is held
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ a person is held.
 
 Rules
 - A page that leaves memory is encrypted under a key that exists in this process only, in a file
-  without a name. It ends with the process, however that ends, and its remains cannot be decrypted.
+  without a name. The file disappears with the process, even if that is killed, and its remains
+  cannot be decrypted.
 - A list that fits one page never leaves memory.
 """
 

@@ -83,7 +83,7 @@ def parse_address(text: str) -> Address:
 def addresses_in(text: str) -> Sequence[Sequence[Address]]:
     """Return the possible mailboxes of each word that contains an @.
 
-    A word that means no mailbox has an empty tuple. For lists that people write: `Ana
+    A word that means no mailbox has an empty tuple. People write such lists in many forms: `Ana
     <ana@x.test>`, `mailto:ana@x.test`, two addresses with a semicolon.
     """
     words = [word for word in _BETWEEN.split(text) if "@" in word]

@@ -261,13 +261,15 @@ class MerkleTree:
 
     def __init__(self) -> None:
         self.leaves = 0
-        self._nodes: list[bytes] = []  # whole subtrees from the left, each smaller than the last
+        self._nodes: list[
+            bytes
+        ] = []  # complete subtrees from the left, each smaller than the one before
 
     def add(self, digest_of_leaf: str) -> None:
         """Add a leaf, by its SHA-256 in hex."""
         node = hashlib.sha256(b"\x00" + bytes.fromhex(digest_of_leaf)).digest()
         self.leaves += 1
-        # As many subtrees are completed as the number of leaves ends in zeros.
+        # Each zero at the end of the binary number of leaves completes one more subtree.
         for _ in range((self.leaves & -self.leaves).bit_length() - 1):
             node = hashlib.sha256(b"\x01" + self._nodes.pop() + node).digest()
         self._nodes.append(node)

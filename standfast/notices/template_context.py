@@ -10,8 +10,8 @@ Rules
 - `labels` translate the codes that an operator enters (`phone`) into words of each language; a
   value that is not a code is used as written.
 - A list may also be given as one text with commas, the form of a playbook's input.
-- A list that follows another one, and is not given, takes those codes of the other for which it has
-  words: the advice about the data follows from the data concerned.
+- A list with `follows` that gets no value uses the codes of the list that it follows, as far as it
+  has labels for them: so the advice about the data matches the data concerned.
 - Every variable and slot has a description and an example: a preview needs nothing else.
 """
 
@@ -192,10 +192,10 @@ class Spec(Section):
             if (followed := variable.follows) is not None:
                 other = self.variables.get(followed)
                 if variable.type != "list" or other is None or other.type != "list":
-                    raise ValueError(f"{name!r} and what it follows must both be lists")
+                    raise ValueError(f"{name!r} and the variable that it follows must be lists")
                 if other.follows is not None or variable.default is None:
                     raise ValueError(
-                        f"{name!r} needs a default, and must follow a list that follows none"
+                        f"{name!r} needs a default, and its list must not follow another one"
                     )
         return self
 

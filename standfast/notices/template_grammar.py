@@ -87,10 +87,11 @@ def read(source: str, file: str, spec: Spec, *, is_subject: bool = False) -> Rea
         walk = _Walk(file=file, spec=spec, is_subject=is_subject)
         walk.visit(tree, {})
     except TemplateSyntaxError as error:
-        message = error.message or "no Jinja"
+        message = error.message or "not valid Jinja"
         return Reading(problems=(Problem(file=file, line=error.lineno, message=message),))
-    except (RecursionError, ValueError):  # nesting, or a number of digits, in the thousands
-        return Reading(problems=(Problem(file=file, line=0, message="nested or counted too far"),))
+    except (RecursionError, ValueError):  # thousands of nested parts, or of digits in one number
+        message = "too many nested parts, or a number with too many digits"
+        return Reading(problems=(Problem(file=file, line=0, message=message),))
     return Reading(
         variables=frozenset(walk.variables),
         slots=frozenset(walk.slots),
@@ -114,7 +115,7 @@ class _Walk:
             self.in_loops += 1
             if self.in_loops == MOST_IN_LOOPS + 1:
                 hint = f"at most {MOST_IN_LOOPS} texts, values, filters and comparisons"
-                self._say(node, "there is too much within the loops of this part", hint)
+                self._say(node, "the loops of this part contain too much", hint)
         match node:
             case nodes.Output():
                 for part in node.nodes:

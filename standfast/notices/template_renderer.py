@@ -152,7 +152,7 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
     problems: list[Problem] = []
     prepared: dict[str, PreparedParts] = {}
     warnings = [
-        f"{template.name}: {name!r} has {entry!r}, which is no code and is shown as written"
+        f"{template.name}: {name!r} has {entry!r}, which is not a code and is shown as written"
         f"{nearest_name_hint(entry, variable.labels)}"
         for name, variable in template.variables.items()
         for entry in variable.no_codes(values[name])
@@ -295,7 +295,7 @@ def _check(
             Problem(
                 file=f"{name}/{language}/{PART_FILES[0]}",
                 line=0,
-                message=f"must come out as one line of at most {LONGEST_SUBJECT} characters",
+                message=f"must render as one line of at most {LONGEST_SUBJECT} characters",
             )
         )
     problems += [

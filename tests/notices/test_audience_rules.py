@@ -208,7 +208,7 @@ def test_suppressed_person_is_excluded_with_reason(tmp_path: Path) -> None:
     )
     assert [(one.row_number, one.reason) for one in found.suppressed] == [
         (1, "not written to: court order"),
-        (2, "not written to: on the list of those never to be written to"),
+        (2, "not written to: on the suppression list"),
     ]
     assert [one.address for one in found.recipients] == ["ana@work.test"]
 

@@ -159,20 +159,20 @@ def test_no_notice_needs_a_screen(template: Template) -> None:
 def test_mistyped_code_is_warned_of() -> None:
     template = TEMPLATES["customers-data-theft"]
     context = {**template.example_context(), "data_concerned": ["bank-detials", "your shoe size"]}
-    (warned,) = [one for one in prepare(template, context).warnings if "no code" in one]
+    (warned,) = [one for one in prepare(template, context).warnings if "not a code" in one]
     assert warned == (
-        "customers-data-theft: 'data_concerned' has 'bank-detials', which is no code and is shown "
-        "as written; did you mean 'bank-details'?"
+        "customers-data-theft: 'data_concerned' has 'bank-detials', which is not a code and is "
+        "shown as written; did you mean 'bank-details'?"
     )
     correction = TEMPLATES["wrong-notice-correction"]
     wrong = {**correction.example_context(), "what_happened": "not-concernd"}
-    (warned,) = [one for one in prepare(correction, wrong).warnings if "no code" in one]
+    (warned,) = [one for one in prepare(correction, wrong).warnings if "not a code" in one]
     assert warned.endswith("; did you mean 'not-concerned'?")
     assert not [
         one
         for each in TEMPLATES.values()
         for one in prepare(each, each.example_context()).warnings
-        if "no code" in one
+        if "not a code" in one
     ]
 
 

@@ -182,7 +182,7 @@ def test_exercise_is_marked_in_subject_and_bodies(language: str) -> None:
         ({"subject": "a\nb"}, "en/subject.txt", 0, "one line"),
         ({"subject": "a\u202eb"}, "en/subject.txt", 0, "one line"),
         ({"text": "{{ " + "(" * 20_000 + " }}"}, "en/body.txt", 0, "nested"),
-        ({"text": "{{ " + "9" * 5_000 + " }}"}, "en/body.txt", 0, "counted"),
+        ({"text": "{{ " + "9" * 5_000 + " }}"}, "en/body.txt", 0, "too many digits"),
         ({"text": "x" * (LARGEST_SOURCE + 1)}, "en/body.txt", 0, "longer"),
         ({"text": "half \ud800"}, "en/body.txt", 0, "UTF-8"),
     ],
@@ -358,9 +358,9 @@ def test_advice_follows_its_codes_once(context: JsonObject, text: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('follows = "things"', 'follows = "thing"', "must both be lists"),
-        ('follows = "things"', 'follows = "city"', "must both be lists"),
-        ('follows = "things"', 'follows = "to_do"', "a list that follows none"),
+        ('follows = "things"', 'follows = "thing"', "must be lists"),
+        ('follows = "things"', 'follows = "city"', "must be lists"),
+        ('follows = "things"', 'follows = "to_do"', "must not follow another"),
         ("default = []\nfollows", "follows", "needs a default"),
     ],
 )
