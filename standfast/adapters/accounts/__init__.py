@@ -16,15 +16,16 @@ Promises
   it cannot restore.
 - `undo` restores `order.prior` and nothing else: an account that was disabled before stays
   disabled.
-- An order with a prior state means the account that the state was read from, not its name: if the
-  name now belongs to another account, the order is refused, also in a proof, if `identity`
-  distinguishes the two. An order without a prior state goes by the name.
+- An order with a prior state means the account that the state was read from, not its name. If the
+  name now belongs to another account, and `identity` distinguishes the two, every order is refused,
+  also a proof. An order without a prior state goes by the name.
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
   locked account stays locked. The new password is sealed before it is set (`base.new_passwords`).
 - `prove` changes nothing. It reports the proof level that it reached, or FAILED if the account
   still admits its holder.
-- What certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help). What may
-  have happened (time-out after sending, lost connection) is UNKNOWN. Only declared errors escape.
+- An act that certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help).
+  An act that may have happened (time-out after sending, lost connection) is UNKNOWN. Only declared
+  errors escape.
 - `second_factors` reports which accounts can sign in without a second factor, privileged ones
   first, with a bounded number of requests, and whether the list is complete. It changes nothing. A
   directory without second factors raises `Unsupported`.

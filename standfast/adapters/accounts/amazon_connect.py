@@ -160,7 +160,7 @@ class AmazonConnect(PerAccountConnector):
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
         return False  # Connect has no such operation, and `verbs` says so
 
-    # Connect's side.
+    # Requests to Connect.
 
     def _set_profiles(
         self, account: Account, profiles: Sequence[str], routing: str | None, deadline: Deadline

@@ -7,8 +7,8 @@ Rules
 - The deny-all policy is set first: it applies to every key, session and certificate at once, so
   that no later step can be raced. Then keys are made Inactive and the password is deleted.
 - Temporary credentials and console sessions outlive a key. A second policy denies everything that
-  was issued before the lock (`aws:TokenIssueTime`). It stays after the undo, and does not affect
-  newer ones.
+  was issued before the lock (`aws:TokenIssueTime`). This policy stays after the undo, and does not
+  affect newer credentials.
 - The time of a lock is in the statement id of its policy, so that a later call can check whether
   the second policy is from after the lock.
 - IAM propagates changes within seconds: a value that is read back may not be in effect everywhere
@@ -215,7 +215,7 @@ class AwsIam(PerAccountConnector):
                 seen.append((row["user"], _FLAGS.get(row["mfa_active"]), is_root))
         return count_second_factors(seen, is_whole=True)
 
-    # IAM's side.
+    # Requests to IAM.
 
     def _credential_report(self, until: Deadline) -> str:
         """Read the credential report; request a new one after four hours."""

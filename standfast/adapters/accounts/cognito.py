@@ -132,7 +132,7 @@ class Cognito(PerAccountConnector):
 
         return query_second_factors(names, has_factor, self.limits)
 
-    # Cognito's side.
+    # Requests to Cognito.
 
     def _who_may_sign_in(self, until: Deadline) -> Iterator[str]:
         after: dict[str, str] = {}

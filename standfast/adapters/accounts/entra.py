@@ -100,7 +100,7 @@ class Entra(HttpConnector):
                 return SecondFactors(without=tuple(without), unsaid=unsaid, is_whole=is_whole)
             query |= mark
 
-    # Graph's side.
+    # Requests to Graph.
 
     def _look(self, key: str, deadline: Deadline) -> tuple[Account, str] | None:
         """Read a user by principal name or id; return the account and its name."""

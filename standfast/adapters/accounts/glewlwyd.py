@@ -130,7 +130,7 @@ class Glewlwyd(HttpConnector):
             case ProbeResult.UNCLEAR:
                 return level
 
-    # Glewlwyd's side.
+    # Requests to Glewlwyd.
 
     def _person(self, name: str, deadline: Deadline) -> Mapping[str, Json] | None:
         try:

@@ -146,7 +146,7 @@ class GoogleWorkspace(HttpConnector):
                 raise garbled()
             query["pageToken"] = after
 
-    # Google's side.
+    # Requests to Google.
 
     def _user(self, key: str, deadline: Deadline) -> Mapping[str, object] | None:
         try:

@@ -122,7 +122,7 @@ class Okta(HttpConnector):
             name_of=logins.__getitem__,
         )
 
-    # Okta's side.
+    # Requests to Okta.
 
     def _who_may_sign_in(self, until: Deadline, logins: dict[str, str]) -> Iterator[str]:
         """Yield the ids of users that can sign in, page by page on demand.

@@ -90,7 +90,7 @@ class SimulatedConnector(Connector):
         for account, is_enabled in accounts.items():
             self.add(account, is_enabled=is_enabled, password=(passwords or {}).get(account))
 
-    # The holder's side.
+    # Sign-ins of the holder, for tests.
 
     def sign_in(self, name: str, password: str) -> bool:
         """Try a password; if it is right and the account enabled, open a session."""
@@ -115,7 +115,7 @@ class SimulatedConnector(Connector):
         with self._guard:
             return any(session in account.sessions for account in self._accounts.values())
 
-    # The test's side.
+    # Preparation and observation by a test.
 
     def add(self, name: str, *, is_enabled: bool = True, password: str | None = None) -> None:
         """Add an account, or replace the one of that name."""

@@ -164,7 +164,7 @@ def _csv(path: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
         ) from error
     except UnicodeDecodeError:  # UTF-16 only: the UTF-8 decoder accepts every byte
         raise ConfigurationError(
-            f"{path}: begins as UTF-16 and then is not. Export it again."
+            f"{path}: begins as UTF-16, but is not valid UTF-16. Export it again."
         ) from None  # the cause contains text of the file
     except csv.Error as error:
         line = rows.line if rows else 1

@@ -1,6 +1,7 @@
 """AWS over plain HTTP: signed requests, and the meaning of error codes.
 
-The evidence sources keep an answer as AWS sent it, which the SDK does not return; the SDK signs.
+Evidence sources keep answers as AWS sent them, and the SDK returns them only parsed. So the SDK
+signs the requests, and our own client sends them.
 
 Rules
 - Errors contain at most AWS's error code, never its message: that contains account names.

@@ -106,7 +106,7 @@ class Outside(ABC):
 
     @cached_property
     def templates(self) -> Mapping[str, Template]:
-        """Return the shipped templates and the installation's own, which win."""
+        """Return the shipped templates and those of the installation, which win."""
         return read_templates(self.config.notices.templates)
 
     def default_sender(self) -> str:

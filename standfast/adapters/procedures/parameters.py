@@ -87,7 +87,7 @@ def check_templates(
             if match[1] not in declared:
                 known = ", ".join(declared) or "none"
                 raise ConfigurationError(
-                    f"{name}: {{{match[1]}}} is no parameter of it; declared are: {known}"
+                    f"{name}: {{{match[1]}}} is not declared as a parameter; declared are: {known}"
                 )
 
 

@@ -1,4 +1,4 @@
 """Base classes and shared steps of the account connectors.
 
-What only one provider needs belongs in the module of that provider.
+Code for one provider alone belongs in the module of that provider.
 """

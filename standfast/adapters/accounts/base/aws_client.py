@@ -7,8 +7,8 @@ Rules
 - The SDK retries nothing: the ledger counts effects and decides about retries.
 - The SDK limits single reads at best, so `time_limit` bounds every call.
 - A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`. A
-  change that AWS refuses permanently is `ProviderRefused`. What certainly did not happen is
-  `Unavailable`.
+  change that AWS refuses permanently is `ProviderRefused`. A change that certainly did not happen
+  is `Unavailable`.
 - Errors contain at most AWS's error code, never its message: that contains account names.
 """
 
@@ -90,7 +90,7 @@ class AwsClient:
         if client is not None:
             client.close()
 
-    # Inside.
+    # Internal functions.
 
     def _call(
         self,

@@ -6,8 +6,8 @@ The provider's module knows paths, fields and their meaning.
 Rules
 - A read returns JSON, or None for 404; any other status raises `Unavailable`.
 - A change that was sent and not answered, or answered by a failure of the server, is
-  `OutcomeUnknown`. A change that the provider refuses is `ProviderRefused`. What certainly did not
-  happen is `Unavailable`.
+  `OutcomeUnknown`. A change that the provider refuses is `ProviderRefused`. A change that certainly
+  did not happen is `Unavailable`.
 - After 401 a short-lived credential is renewed once: nothing was done before it.
 - A name or id from outside is one segment of a path, and can never lead to another path.
 """

@@ -108,11 +108,11 @@ class PerAccountConnector(Connector):
         return self._end_sessions(account, order, deadline)
 
     def _objection(self, account: Account, prior: JsonObject) -> str:
-        """Return a change since the lock that an undo would destroy; else empty."""
+        """Return the text of a later change that an undo would destroy, or ""."""
         return ""
 
     def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
-        """Return the proof level of a locked account; raise if it admits."""
+        """Return the proof level; SessionsRemain if the holder is still admitted."""
         if account.live_sessions is None:
             return Proof.READ_BACK
         if account.live_sessions:
@@ -190,7 +190,7 @@ class PerAccountConnector(Connector):
             raise SessionsRemain("the account is enabled. Lock it again.")
         return proven(order, self._proof_level(account, order, deadline))
 
-    # Inside.
+    # Internal functions.
 
     def _bearer(self, order: Order, deadline: Deadline) -> Account:
         """Find the account of a name; ensure that the prior state is of it."""

@@ -29,7 +29,7 @@ from standfast.retry_rules import RETRY_SECONDS
 from standfast.time_limit import BoundedCall, Deadline
 
 PAUSE_SECONDS = 0.01  # between two checks whether sessions have ended
-LEAST_LEFT_SECONDS = 1.0  # of the call, to read the result
+LEAST_LEFT_SECONDS = 1.0  # the part of a call's time limit that is kept for reading the result
 
 _C = TypeVar("_C")  # the driver's connection
 _In = TypeVar("_In")

@@ -72,7 +72,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
 
     @abstractmethod
     def _connect(self, seconds: float) -> _C:
-        """Connect and sign in within so many seconds."""
+        """Connect and sign in within a time limit."""
 
     def _disconnect(self, connection: _C) -> None:
         cast("Any", connection).close()

@@ -90,7 +90,7 @@ def _each(part: Mapping[str, bool], answer: Answer) -> dict[str, Answer]:
     """Return for each account the answer to its own operation."""
     statuses: Mapping[str, int] = {}
     if answer.is_success:
-        with contextlib.suppress(Unavailable):  # garbled: as if it mentioned nobody
+        with contextlib.suppress(Unavailable):  # an invalid answer counts as one without operations
             statuses = read_bulk(answer.body, part)
     missing = _NOT_MENTIONED if answer.is_success else answer.status
     return {

@@ -66,8 +66,12 @@ def _page(name: str, body: bytes) -> tuple[list[Mapping[str, object]], int]:
         page = json.loads(body)
         resources, total = page.get("Resources", []), page["totalResults"]
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        raise Unavailable(f"directory {name!r} answered what is no SCIM list") from None
+        raise _not_a_list(name) from None
     is_list = isinstance(resources, list) and all(isinstance(user, dict) for user in resources)
     if not is_list or not isinstance(total, int) or not 0 <= total <= _MOST_PEOPLE:
-        raise Unavailable(f"directory {name!r} answered what is no SCIM list")
+        raise _not_a_list(name)
     return cast("list[Mapping[str, object]]", resources), total
+
+
+def _not_a_list(name: str) -> Unavailable:
+    return Unavailable(f"directory {name!r}: its answer is not a SCIM list. Check its address.")

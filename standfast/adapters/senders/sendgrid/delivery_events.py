@@ -106,7 +106,7 @@ def read_events(body: bytes) -> Events:
     """Parse a verified message; ValueError if it is not a list of events."""
     found = json.loads(body)
     if not isinstance(found, list):
-        raise ValueError("the message is no list of events")
+        raise ValueError("the message is not a list of events")
     by_id: dict[object, DeliveryEvent] = {}
     unread = 0
     for index, entry in enumerate(found):
