@@ -3,7 +3,7 @@
     moves = next_moves(state, now)   # [Expand(step="lock", round=1), Prompt(step="ask", round=1)]
 
 This module has the rules of progress. The ledger stores the state, the use-cases make the moves,
-and `status` describes the state in words. Nothing here has a clock, a disk or a person.
+and `status` describes the state in words. Nothing here uses a clock or a disk, or asks a person.
 
 Rules
 - `next_moves` depends on its arguments alone and has the order of the file. A move names (step,

@@ -81,7 +81,7 @@ class Expression:
     def rules_out_null(self, path: Path) -> bool:
         """Return whether the expression is false whenever the name is null.
 
-        It is if it contains `… != None` for the name, joined by `and`.
+        This is so if the expression has a part `name != None` that is joined by `and`.
         """
         sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
         is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)
@@ -97,7 +97,8 @@ class Expression:
     def try_comparisons(self, namespace: JsonObject) -> None:
         """Evaluate every comparison, even those that `and` or `or` would skip.
 
-        Raises ValueError for one whose sides do not compare: how `check` tries sample values.
+        `check` tries sample values in this way. Raise ValueError for a comparison of values that
+        cannot be compared.
         """
         for node in ast.walk(self._root):
             if isinstance(node, ast.Compare):

@@ -193,8 +193,8 @@ def _approval() -> JsonObject:
         "type": "object",
         "properties": {
             "none_because": _paragraph(
-                "Why nobody is asked, though it cannot be undone. A notice to others than "
-                "the own staff still needs an approval."
+                "Why nobody is asked, though the step cannot be undone. A notice to people other "
+                "than your staff needs an approval nevertheless."
             ),
             "count": _number(1, 9, "The number of other people who must approve."),
             "roles": _list("The roles that may approve; by default everybody enrolled."),

@@ -22,7 +22,7 @@ from enum import StrEnum
 
 from standfast.records import Json
 
-AT_A_TABLE = "tabletop-"  # begins the name of the playbook of a tabletop exercise
+AT_A_TABLE = "tabletop-"  # prefix of the playbook names of tabletop exercises
 
 
 class InputType(StrEnum):

@@ -76,5 +76,5 @@ class Expansion:
     roles: tuple[str, ...] = ()
     hold_seconds: int = 0  # abort window before it runs
     notice: FrozenNotice | None = None
-    settings: Settings = NO_SETTINGS  # of the adapters: the approval covers their digests
+    settings: Settings = NO_SETTINGS  # settings of the adapters: the approval covers their digests
     reason: str = ""

@@ -11,8 +11,8 @@ from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, Proof, StepState, utc
 
-UNDO_PREFIX = "undo-"  # begins the name of each undo step; no playbook can use it
-HELD_STEP_PREFIX = "held-"  # begins the name of a step that notifies one held recipient
+UNDO_PREFIX = "undo-"  # of the name of each undo step; no playbook can use it
+HELD_STEP_PREFIX = "held-"  # of the name of a step that notifies one held recipient
 
 
 @dataclass(frozen=True, kw_only=True)

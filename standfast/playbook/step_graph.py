@@ -1,8 +1,8 @@
 """Order that `needs` gives to the steps of a playbook.
 
 Rules
-- A need that names no step counts as no need here; `check` reports it.
-- A cycle is no error here: its steps come last, in file order.
+- A need that names no step is ignored here; `check` reports it.
+- A cycle is not an error here: its steps come last, in file order.
 """
 
 from collections.abc import Mapping

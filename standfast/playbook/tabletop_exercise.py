@@ -108,7 +108,9 @@ def load_exercise(text: str, file: str) -> Exercise:
     fields = Fields(root, "the exercise", notes)
     name = fields.text("exercise", required=True)
     if name and not DASHED_NAME.fullmatch(name):
-        notes.add(fields.line_of("exercise"), f"`{name}` is no name for an exercise", DASHED_HINT)
+        notes.add(
+            fields.line_of("exercise"), f"`{name}` is not a name for an exercise", DASHED_HINT
+        )
     exercise = Exercise(
         name=name,
         version=fields.number("version", 1, 1, 1_000_000),
@@ -215,7 +217,7 @@ def _seats(fields: Fields, notes: Notes) -> dict[str, str]:
 def _inject(name: str, node: Node, notes: Notes) -> Inject:
     subject = f"inject `{name}`"
     if not IDENTIFIER.fullmatch(name):
-        notes.add(node.line, f"`{name}` is no name for an inject", "small letters, digits and _")
+        notes.add(node.line, f"`{name}` is not a name for an inject", "small letters, digits and _")
     fields = Fields(node, subject, notes)
     inject = Inject(
         name=name,

@@ -89,8 +89,8 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     exits={
         ExitStatus.DONE: "the form is written and complete",
         ExitStatus.PARTIAL: "the form is written; its gaps are marked",
-        ExitStatus.USAGE: "there is no such incident or duty, or the file exists and is another "
-        "one",
+        ExitStatus.USAGE: "there is no such incident or duty, or the file exists and is of "
+        "another kind",
     },
     example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
 )

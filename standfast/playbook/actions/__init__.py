@@ -4,8 +4,8 @@ Each module is one action and owns all facts about it.
 
     ACTIONS["accounts.lock"].undo   # "accounts.unlock"
 
-A module of this package with an `ACTION`, and an `UNDO` where something restores the state before,
-is part of the registry. To add an action, add its module and its test:
+The registry has each module of this package that defines an `ACTION`, and an `UNDO` if something
+restores the prior state. To add an action, add its module and its test:
 
 - `action.py` describes each field: arguments, documentation, undo, carrier, result word, approval
   rule and planner. Copy `run_command.py` (calls a procedure) or `accounts_lock.py` (accounts).

@@ -123,7 +123,7 @@ class Planner(Protocol):
         """Plan one recovery for each backup set of the `services`."""
 
     def validate(self, procedure: str, details: JsonObject) -> None:
-        """Raise UsageError that names the parameter which does not fit."""
+        """Raise UsageError that names the invalid parameter."""
 
 
 Plan: TypeAlias = Callable[[JsonObject, Planner], Expansion]
@@ -153,7 +153,7 @@ class Action:
     use: Use = Use.STEP
     is_irreversible: bool = False  # the plan must say that nothing restores it
     # Returns why the step always needs an approval, or "". The second argument has the audiences
-    # that are the own staff.
+    # of the organisation's own staff.
     approval_reason: Callable[[JsonObject, Collection[str]], str] = _no_approval
     # Yields what a plan shows about an adapter that carries it.
     notes: Callable[[str, Planner], Iterable[str]] = _no_notes

@@ -35,7 +35,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 
 def _is_volatile(name: str, configured: "Mapping[str, EvidenceConfig]") -> bool:
-    """Return whether a source is lost first: RFC 3227 2.1 begins with such."""
+    """Return whether a source is volatile and copied first (RFC 3227, 2.1)."""
     return name in configured and configured[name].kind == "commands"
 
 

@@ -15,7 +15,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 
 def _approval_reason(arguments: JsonObject, staff: Collection[str]) -> str:
-    return "" if arguments.get("audience") in staff else "writes to others than the own staff"
+    return "" if arguments.get("audience") in staff else "notifies people other than your staff"
 
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Restore services from their backups to their real targets.
 
-Data that is there is set aside, and an undo puts it back.
+Existing data is set aside, and an undo puts it back.
 """
 
 from standfast.playbook.actions.action import (
@@ -24,7 +24,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 ACTION = Action(
     verb=RECOVER,
-    title="restore services from backup, and set aside the data that is there",
+    title="restore services from backup, and set existing data aside",
     targets="backup sets",
     carrier=Carrier.PROCEDURES,
     method="run",

@@ -99,7 +99,7 @@ def _line_of_second(text: str) -> int:
     seen = set()
     for path, line in places(text):
         if len(path) > DEEPEST:
-            return 0  # refused anyway
+            return 0  # too deep: another check refuses the file
         if path in seen:
             return line
         if path and isinstance(path[-1], str):

@@ -19,7 +19,7 @@ def places(text: str) -> Iterator[tuple[JsonPath, int]]:
     The text is valid JSON.
     """
     path: list[str | int] = []
-    awaits_name: list[bool] = []  # of each object or list that is open; of a list never
+    awaits_name: list[bool] = []  # for each open object or list; always false for a list
     line, at = 1, 0
     for token in _TOKEN.finditer(text):
         line += text.count("\n", at, token.start())

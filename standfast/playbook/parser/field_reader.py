@@ -21,7 +21,7 @@ from standfast.suggestions import nearest_name
 
 LONGEST_LINE = 200
 LONGEST_TEXT = 10_000
-MOST_ITEMS = 100  # of a list, like the number of steps
+MOST_ITEMS = 100  # in a list; a playbook also has at most this number of steps
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from itertools import pairwise
 from typing import Literal
 from xml.sax.saxutils import escape
 
-_BOX = 224  # width
-_GAP = 28  # between boxes, and for an arrow that passes
+_BOX = 224  # the width of a box, in pixels
+_GAP = 28  # between boxes, and around an arrow that passes between them
 _PASSING = 14  # the width of a place through which an arrow passes
-_BETWEEN = 46  # rows
+_BETWEEN = 46  # between rows
 _LINE = 16
 EDGE = 24
 _SWEEPS = 8

@@ -2,7 +2,7 @@
 
 Rules
 - Steps come in an order in which they can be done by hand, one after the other.
-- What cannot be undone, who must approve, and what is done by hand stand out in words.
+- Words show which steps cannot be undone, which need an approval, and which are done by hand.
 - 80 columns, no colour, no character that a simple printer lacks.
 """
 

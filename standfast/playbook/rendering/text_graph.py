@@ -3,9 +3,9 @@
 One row a step, one column for each branch in progress.
 
 Rules
-- Steps stand in the order of `in_order`. A column belongs to a step until all that need it are
-  drawn: what runs side by side stands side by side.
-- What kind a step is shows by its mark and by a word, never by colour.
+- Steps are in the order of `in_order`. A column belongs to a step until all steps that need it are
+  drawn: so parallel steps have columns next to each other.
+- The kind of a step is shown by a mark and a word, never by a colour.
 """
 
 from dataclasses import dataclass, field

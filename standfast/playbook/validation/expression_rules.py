@@ -96,7 +96,7 @@ class _Judge:
     notes: Notes
 
     def note(self, message: str, hint: str = "") -> bool:
-        """Note a problem; False, so that a judgement can end with it."""
+        """Note a problem; return False, which a check can return in turn."""
         self.notes.add(self.line, message, hint)
         return False
 
@@ -146,7 +146,7 @@ class _Judge:
         if path[0] == "inputs":
             names = {given.name for given in self.playbook.inputs}
             if len(path) != 2 or path[1] not in names:
-                return self.note(f"`{shown}` is no input", close_to(".".join(path[1:]), names))
+                return self.note(f"`{shown}` is not an input", close_to(".".join(path[1:]), names))
             return True
         return self._is_step_name_sound(path, shown, is_answer=path[0] == "answers")
 

@@ -7,10 +7,10 @@ This module checks the graph, the actions and the names; `expression_rules` chec
 Rules
 - All problems are reported, in line order, with a hint if one is known.
 - A step that can never begin is a problem, whatever the reason.
-- What cannot be undone needs an approval, or the reason why there is none.
+- A step that cannot be undone needs an approval, or the reason why it has none.
 - A notice that nobody approves needs every lock, or a step that a person answers.
-- A notice to others than the own staff needs an approval, for whatever reason it has none.
-- What names a notice, an audience, a source or a sender must name one that exists.
+- A notice to people other than the own staff always needs an approval.
+- An argument that names a notice, an audience, a source or a sender must name an existing one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -112,7 +112,7 @@ def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, lis
 
 
 def _unapproved(playbook: Playbook, known: Known) -> list[Problem]:
-    """Return the steps that need an approval which the playbook lacks.
+    """Return the problems of steps that lack a required approval.
 
     Not part of `check`, which decides whether an incident may be opened.
     """
@@ -215,9 +215,9 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
 
 
 def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
-    """Report a notice sent after any result of a lock, without a decision.
+    """Report a notice that is sent even if a lock fails, without a person.
 
-    No person decides about it.
+    An approval, or an answer before the notice, would let a person decide.
     """
     needed = behind(playbook, without_after=True)[step.name]
     if any(other.name in needed and other.kind in ASKS for other in playbook.steps):

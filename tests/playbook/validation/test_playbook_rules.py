@@ -206,7 +206,7 @@ count: {type: number}
     [
         ("answers.ask == 'yes' and", "is not an expression"),
         ("open('x')", "Call is not allowed in an expression: functions cannot be called here"),
-        ("inputs.lout", "`inputs.lout` is no input | did you mean `loud`?"),
+        ("inputs.lout", "`inputs.lout` is not an input | did you mean `loud`?"),
         ("answers.asc == 'yes'", "does not name a step that asks a person | did you mean `ask`?"),
         ("answers.ask.x == 'yes'", "an answer is a text and has no parts"),
         ("steps.ask.don > 1", "`steps.ask.don` is not a fact of a step | did you mean `done`?"),
@@ -257,7 +257,7 @@ def test_a_condition_that_can_be_met_is_accepted(when: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ('accounts: "{{ inputs.acounts }}"', "`inputs.acounts` is no input"),
+        ('accounts: "{{ inputs.acounts }}"', "`inputs.acounts` is not an input"),
         ('accounts: "{{ inputs.reason }}"', "is not of type accounts, which argument `accounts`"),
         ('accounts: "{{ inputs.maybe }}"', "may be left out | make `maybe` required"),
         ('accounts: "{{ inputs.accounts"', "must be the whole value"),
