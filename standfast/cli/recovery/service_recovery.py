@@ -214,6 +214,13 @@ def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
             for target in set_plan.everything
         ]
         lines.append(Table(rows=rows, indent=3))
+        lines += [
+            f"   {target.source}: replays its log to "
+            f"{timestamp(set_plan.until) if set_plan.until else 'the end'}. Stop the server of "
+            f"{target.place} before, and start it afterwards."
+            for target in set_plan.targets
+            if target.replacement.is_cluster
+        ]
     lines += [f"Set {name}: NOT POSSIBLE: {reason}" for name, reason in planned.refused.items()]
     lines += [
         f"Not recovered: {other}, needed by {' and '.join(names)}. Name it as well if it is lost."

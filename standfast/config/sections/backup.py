@@ -170,7 +170,8 @@ class BackupSetConfig(Section):
         kinds = {source.name: source.kind for source in self.sources}
         for name, target in self.recovery.items():
             is_path = target.into is None
-            fitting = ("files", "sqlite") if is_path else ("postgresql", "mariadb")
+            paths = ("files", "sqlite", "postgresql_base")
+            fitting = paths if is_path else ("postgresql", "mariadb")
             if kinds.get(name) not in fitting:
                 raise ValueError(
                     f"recovery.{name}: no source of this set with that name has the kind "

@@ -19,8 +19,9 @@ class RecoveryTargetConfig(Section):
 
     path: Place | None = Field(
         default=None,
-        description="The folder of a source of kind `files`, or the database file of one of kind "
-        "`sqlite`. It is not a mount point, and its parent folder exists.",
+        description="The folder of a source of kind `files`, the database file of one of kind "
+        "`sqlite`, or the data directory of one of kind `postgresql_base`. It is not a mount "
+        "point, and its parent folder exists.",
         examples=["/srv/recordings"],
     )
     into: Line | None = Field(

@@ -23,6 +23,7 @@ from standfast.usecases.backups.database_restore import find_address
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.database_checks import QueriedServer
+from standfast.usecases.recovery.cluster_recovery import ReplayedCluster
 from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.planned_databases import PlannedDatabase
 from standfast.usecases.recovery.recovery_journal import (
@@ -63,11 +64,16 @@ class _LiveServer:
 
 @contextmanager
 def live_databases(
-    installation: Installation, set_name: str, plan: SetPlan
+    installation: Installation,
+    set_name: str,
+    plan: SetPlan,
+    clusters: Mapping[str, ReplayedCluster],
 ) -> Iterator[LiveDatabases]:
     """Open the servers of a plan; probes find the first of each kind."""
-    servers: dict[str, QueriedServer] = {}
+    servers: dict[str, QueriedServer] = {**clusters}
     environment: dict[str, str] = {}
+    for cluster in clusters.values():
+        environment = {**cluster.environment, **environment}
     with ExitStack() as stack:
         for source, into in {database.source: database.into for database in plan.databases}.items():
             target = stack.enter_context(open_server(installation, into, set_name))

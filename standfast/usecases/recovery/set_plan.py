@@ -11,7 +11,7 @@ Rules
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -19,6 +19,7 @@ from typing import cast
 from backup.records import RecoveryPoint
 from backup.repository import Repository
 from standfast.config.sections.backup import BackupSetConfig
+from standfast.config.sections.backup_sources import PostgresqlBaseSourceConfig
 from standfast.errors import Refused, UsageError
 from standfast.host_name import host_name
 from standfast.playbook.actions.drill_last_clean_point import FIND
@@ -32,11 +33,23 @@ from standfast.usecases.core.backup_repository import (
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.chosen_point import open_newest
+from standfast.usecases.drills.log_replay import following_logs
+from standfast.usecases.recovery.cluster_target import cluster_obstacle
 from standfast.usecases.recovery.planned_databases import PlannedDatabase, plan_databases
 from standfast.usecases.recovery.replacement import Replacement
 
 NEWEST, CLEAN = "newest", "clean"
+_BASE, _LOG = "postgresql_base", "postgresql_wal"  # kinds of sources
 _SEARCHED_LATER = "an example: the clean point is searched before the recovery"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedLog:
+    """The log that is replayed after a base backup."""
+
+    set_name: str
+    point: str
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +60,7 @@ class PlannedTarget:
     replacement: Replacement
     has_data: bool
     size_bytes: int  # size of the data at the target
+    logs: tuple[PlannedLog, ...] = ()  # of a base backup
 
     @property
     def place(self) -> str:
@@ -63,10 +77,31 @@ class PlannedTarget:
             "source": self.source,
             "path": str(self.replacement.path),
             "is_database": self.replacement.is_database,
+            "is_cluster": self.replacement.is_cluster,
             "has_data": self.has_data,
             "size_bytes": self.size_bytes,
             "set_aside": self.later_name if self.has_data else None,
+            "logs": [asdict(log) for log in self.logs],
         }
+
+    @staticmethod
+    def from_json(stored: JsonObject, incident: str) -> "PlannedTarget":
+        """Read a target from the details of an effect."""
+        return PlannedTarget(
+            source=str(stored["source"]),
+            replacement=Replacement(
+                path=Path(str(stored["path"])),
+                incident=incident,
+                is_database=bool(stored["is_database"]),
+                is_cluster=bool(stored.get("is_cluster")),
+            ),
+            has_data=bool(stored["has_data"]),
+            size_bytes=cast("int", stored["size_bytes"]),
+            logs=tuple(
+                PlannedLog(**log)
+                for log in cast("Sequence[dict[str, str]]", stored.get("logs") or ())
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +113,7 @@ class SetPlan:
     consistent_at: datetime
     is_complete: bool  # the backup of the point read everything
     evidence: str  # why the point was chosen
+    until: datetime | None  # the time to which the log of a base backup is replayed; None: its end
     services: tuple[str, ...]
     machine: str
     size_bytes: int  # size of the recovery point
@@ -102,6 +138,7 @@ class SetPlan:
             "consistent_at": timestamp(self.consistent_at),
             "is_complete": self.is_complete,
             "evidence": self.evidence,
+            "until": timestamp(self.until) if self.until else None,
             "services": list(self.services),
             "machine": self.machine,
             "size_bytes": self.size_bytes,
@@ -118,20 +155,12 @@ class SetPlan:
             consistent_at=moment(str(details["consistent_at"])),
             is_complete=bool(details["is_complete"]),
             evidence=str(details["evidence"]),
+            until=moment(str(details["until"])) if details.get("until") else None,
             services=tuple(cast("Sequence[str]", details["services"])),
             machine=str(details["machine"]),
             size_bytes=cast("int", details["size_bytes"]),
             targets=tuple(
-                PlannedTarget(
-                    source=str(target["source"]),
-                    replacement=Replacement(
-                        path=Path(str(target["path"])),
-                        incident=incident,
-                        is_database=bool(target["is_database"]),
-                    ),
-                    has_data=bool(target["has_data"]),
-                    size_bytes=cast("int", target["size_bytes"]),
-                )
+                PlannedTarget.from_json(target, incident)
                 for target in cast("Sequence[JsonObject]", details["targets"])
             ),
             databases=tuple(
@@ -165,14 +194,20 @@ def plan_set(
         repository, chosen, evidence = _choose(installation, incident, set_name, point)
     if chosen.details is None:
         raise UsageError(f"{chosen.name}: the identity does not open it. Set drills.identity.")
-    sizes = {source.name: source.bytes for source in chosen.details.sources}
+    sizes = {
+        # A base backup is unpacked next to its archive.
+        source.name: source.bytes * (2 if source.kind == _BASE else 1)
+        for source in chosen.details.sources
+    }
     _refuse_full_disks(replacements, sizes)
+    logs = {} if point == CLEAN else dict(_logs(installation, repository, settings))
     return SetPlan(
         point=chosen.name,
         point_time=chosen.time,
         consistent_at=chosen.details.consistent_at,
         is_complete=chosen.complete,
         evidence=evidence,
+        until=None if point in (NEWEST, CLEAN) else _parse_time(point),
         services=tuple(services),
         machine=host_name(),
         size_bytes=chosen.details.bytes,
@@ -182,6 +217,7 @@ def plan_set(
                 replacement=replacement,
                 has_data=replacement.has_data,
                 size_bytes=_size(replacement.path),
+                logs=logs.get(source, ()),
             )
             for source, replacement in replacements.items()
         ),
@@ -200,6 +236,8 @@ def _replacements(
     installation: Installation, settings: BackupSetConfig, set_name: str, incident: str
 ) -> Iterator[tuple[str, Replacement]]:
     for source in settings.sources:
+        if source.kind == _LOG:
+            continue  # it is replayed with the base backup
         if source.name not in settings.recovery:
             raise UsageError(
                 f"set {set_name}: its source {source.name} has no recovery target. Add "
@@ -208,11 +246,36 @@ def _replacements(
         path = settings.recovery[source.name].path
         if path is None:
             continue  # a database instead of a path
-        replacement = Replacement(path=path, incident=incident, is_database=source.kind == "sqlite")
+        replacement = Replacement(
+            path=path,
+            incident=incident,
+            is_database=source.kind == "sqlite",
+            is_cluster=source.kind == _BASE,
+        )
         if reason := replacement.obstacle() or _shared_with(installation, path):
+            raise Refused(reason)
+        if isinstance(source, PostgresqlBaseSourceConfig) and (
+            reason := cluster_obstacle(source, path)
+        ):
             raise Refused(reason)
         refuse_stores(installation, path)
         yield source.name, replacement
+
+
+def _logs(
+    installation: Installation, repository: Repository, settings: BackupSetConfig
+) -> Iterator[tuple[str, tuple[PlannedLog, ...]]]:
+    with translated_errors("reading the log of a base backup"):
+        for source in settings.sources:
+            if isinstance(source, PostgresqlBaseSourceConfig):
+                found = following_logs(installation, repository, source)
+                yield (
+                    source.name,
+                    tuple(
+                        PlannedLog(set_name=log.set_name, point=log.name, source=name)
+                        for log, name in found
+                    ),
+                )
 
 
 def _shared_with(installation: Installation, path: Path) -> str:
@@ -241,15 +304,19 @@ def _choose(
             return repository, chosen, evidence
     if point == NEWEST:
         return *open_newest(installation, identity, set_name, None), "the newest recovery point"
+    until = _parse_time(point)
+    opened = open_newest(installation, identity, set_name, until)
+    return *opened, f"the newest recovery point before {timestamp(until)}"
+
+
+def _parse_time(point: str) -> datetime:
     try:
-        until = meant(datetime.fromisoformat(point))
+        return meant(datetime.fromisoformat(point))
     except ValueError as error:
         raise UsageError(
             f"point {point!r}: not a recovery point. Write `newest`, `clean`, or a time with its "
             "zone, such as 2026-03-02T14:20+01:00."
         ) from error
-    opened = open_newest(installation, identity, set_name, until)
-    return *opened, f"the newest recovery point before {timestamp(until)}"
 
 
 def _clean_point(installation: Installation, incident: str, set_name: str) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from tests.usecases.backup_installation import (
     identity,
     installation_at,
 )
+from tests.usecases.drills.archiving_cluster import SETTINGS
 from tests.usecases.drills.database_installation import (
     CHECK,
     SET,
@@ -31,7 +32,7 @@ from tests.usecases.drills.database_installation import (
     unexpected,
     working_folders,
 )
-from tests.usecases.drills.test_log_replay_drill import SETTINGS, cluster
+from tests.usecases.drills.test_log_replay_drill import cluster
 
 __all__ = ["cluster"]  # the fixture
 pytestmark = pytest.mark.xdist_group("databases")
