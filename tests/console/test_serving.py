@@ -21,7 +21,7 @@ from standfast.usecases.incidents.lifecycle import look
 from standfast.usecases.setup.installation_opening import open_installation
 from tests.console.installations import ENV, SIEM, about, furnish_with, signed
 from tests.flows.installations import plain_environment
-from tests.servers import free_port, wait_until
+from tests.servers import START_SECONDS, free_port, wait_until
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
 from tests.usecases.installations import enrol_people, furnish, installation_at
@@ -45,7 +45,7 @@ def serve(config_file: Path, env: Mapping[str, str]) -> Iterator[subprocess.Pope
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(START_SECONDS)
             finally:
                 process.kill()
 
@@ -121,7 +121,7 @@ def serving_here(installation: Installation, config_file: Path) -> Iterator[Serv
         yield loop
     finally:
         loop.stop.set()
-        thread.join(30)
+        thread.join(START_SECONDS)
     assert not thread.is_alive()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
+from tests.servers import START_SECONDS
 from tests.usecases.backup_installation import SERVICE, furnish
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def serving(
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(START_SECONDS)
             finally:
                 process.kill()
 

@@ -31,7 +31,11 @@ def test_flow_that_begins_in_time_works(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(flow_calls, "respond", respond)
     way = carry_on(
-        CONFIG, "inc-2", is_prefect_there=lambda: True, without_prefect=lambda: done.append("here")
+        CONFIG,
+        "inc-2",
+        is_prefect_there=lambda: True,
+        without_prefect=lambda: done.append("here"),
+        begins_within_seconds=3600,
     )
     assert (way, done) == ("prefect", ["flow"])
 
@@ -124,7 +128,13 @@ def test_hanging_prefect_is_not_awaited_after_work(
         release.wait(60)  # as when the server dies before it is told the end
 
     monkeypatch.setattr(flow_calls, "respond", respond)
-    way = carry_on(CONFIG, "inc-5", is_prefect_there=lambda: True, without_prefect=lambda: None)
+    way = carry_on(
+        CONFIG,
+        "inc-5",
+        is_prefect_there=lambda: True,
+        without_prefect=lambda: None,
+        begins_within_seconds=3600,
+    )
     assert way == "prefect"
     release.set()
 

@@ -15,7 +15,7 @@ from flows import prefect_server
 from flows.prefect_server import environment, find, is_healthy, start, stop
 from standfast.errors import StandfastError, Unavailable
 from tests.flows.installations import plain_environment, processes_naming
-from tests.servers import free_port, wait_until
+from tests.servers import START_SECONDS, free_port, wait_until
 
 _VACUUM = """
 from prefect.settings import get_current_settings
@@ -227,7 +227,7 @@ def test_server_takes_the_address_of_its_predecessor(
     os.kill(first.pid, signal.SIGSTOP)
     second = start(tmp_path, plain_environment())
     try:
-        first.process.wait(10)
+        first.process.wait(START_SECONDS)
         assert (second.url, second.secret) == (first.url, first.secret)
         assert second.pid != first.pid
         assert (tmp_path / "server.json").stat().st_mode & 0o777 == 0o600
@@ -270,7 +270,7 @@ def test_process_ignoring_signals_is_killed_with_children() -> None:
     child = int(process.stdout.readline())
     process.stdout.close()
     stop(process.pid)
-    process.wait(10)
+    process.wait(START_SECONDS)
     wait_until(lambda: not _runs(child), "the child has ended too")
 
 

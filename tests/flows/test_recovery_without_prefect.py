@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.prefect_supervisor import Scheduling
 from flows.serve_loop import Serving
 from tests.flows.installations import is_over, plain_environment, ways
-from tests.servers import free_port, wait_until
+from tests.servers import START_SECONDS, free_port, wait_until
 from tests.usecases.backup_installation import installation_at
 from tests.usecases.installations import approve_as
 from tests.usecases.recovery.recovery_installation import opened, prepared, tree
@@ -30,6 +30,6 @@ def test_recovery_continues_while_prefect_is_down(tmp_path: Path) -> None:
             wait_until(lambda: is_over(installation, case), "the recovery is over")
         finally:
             loop.stop.set()
-            thread.join(30)
+            thread.join(START_SECONDS)
         assert ways(installation, case)[-1] == "serve"
         assert tree(tmp_path / "live" / "recordings") == tree(tmp_path / "recordings")

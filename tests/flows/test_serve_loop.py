@@ -39,7 +39,7 @@ from tests.flows.installations import (
     serving,
     ways,
 )
-from tests.servers import free_port, wait_until
+from tests.servers import START_SECONDS, free_port, wait_until
 from tests.servers.smtp import SmtpServer
 from tests.usecases.alarmed import MAIL
 from tests.usecases.backup_installation import damage_a_pack, installation_at
@@ -69,7 +69,7 @@ def serving_here(installation: Installation, config_file: Path) -> Iterator[Serv
         yield loop
     finally:
         loop.stop.set()
-        thread.join(30)
+        thread.join(START_SECONDS)
     assert not thread.is_alive()
 
 
@@ -120,7 +120,7 @@ def test_incident_continues_without_prefect(tmp_path: Path) -> None:
         wait_until(lambda: is_over(installation, case), "the exercise is over")
         assert ways(installation, case) == ["serve"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(START_SECONDS) == 0
         assert installation.ledger.runners.live(None, installation.clock()) == []
         assert installation.ledger.audit.verify().is_whole
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
@@ -159,12 +159,10 @@ def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
         os.killpg(server["pid"], signal.SIGKILL)
         wait_until(lambda: not is_healthy(server["url"]), "Prefect is dead")
         case = open_exercise(installation)
-        wait_until(
-            lambda: is_over(installation, case), "the exercise is over without Prefect", seconds=20
-        )
+        wait_until(lambda: is_over(installation, case), "the exercise is over without Prefect")
         assert ways(installation, case) == ["serve"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(START_SECONDS) == 0
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
 
 
@@ -274,7 +272,7 @@ def test_prefect_of_a_killed_serve_is_reused(tmp_path: Path) -> None:
         assert json.loads(note.read_text()) == before
         wait_until(lambda: len(_runners(tmp_path)) == 1, "one runner is left")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(START_SECONDS) == 0
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
 
 

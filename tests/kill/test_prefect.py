@@ -25,7 +25,7 @@ from tests.flows.installations import (
     said,
 )
 from tests.kill.prefect_killer import ASKED
-from tests.servers import wait_until
+from tests.servers import START_SECONDS, wait_until
 from tests.usecases.backup_installation import installation_at
 
 ENDS_WITHIN_SECONDS = 120  # on a busy machine
@@ -51,7 +51,7 @@ def serving(config_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(START_SECONDS)
         finally:
             process.kill()
 

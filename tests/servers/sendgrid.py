@@ -30,7 +30,7 @@ from tests.servers.over_http import Answering, listening
 
 CONTRACT = Path(__file__).parent.parent / "adapters/senders/contracts/sendgrid.json"
 KEY = "SG.made-up.key"
-HOLD_SECONDS = 20.0
+HOLD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

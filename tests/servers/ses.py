@@ -56,7 +56,7 @@ def running_ses() -> Iterator[Ses]:
             with account.guard:
                 account.taken.append(body)
             if address in account.silent:
-                account.let_go.wait(20)
+                account.let_go.wait(60)
                 self.close_connection = True
                 return
             self._reply(200, {"MessageId": f"made-up-{len(account.taken)}"})

@@ -21,7 +21,7 @@ import pytest
 
 from tests.servers import free_port, need
 
-HOLD_SECONDS = 20.0
+HOLD_SECONDS = 60.0
 DROP = "drop"
 
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.servers.over_http import Answering, listening
 
 TOKEN = "scripted-token"
-HOLD_SECONDS = 20.0
+HOLD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,12 @@ from standfast.errors import Unavailable
 from standfast.records import EffectState, Proof
 from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, order
-from tests.adapters.accounts.fault_contract import BusyLdapContract, FaultContract, hurried
+from tests.adapters.accounts.fault_contract import (
+    BusyLdapContract,
+    FaultContract,
+    hurried,
+    wait_for,
+)
 from tests.adapters.accounts.rights import block
 from tests.adapters.accounts.rotation_contract import (
     LostAnswerContract,
@@ -25,6 +30,7 @@ from tests.adapters.accounts.rotation_contract import (
     RelayedRotationHouse,
     RotationContract,
 )
+from tests.servers import wait_until
 from tests.servers.relay import Relay, running_relay
 from tests.servers.samba import STAFF, Samba
 
@@ -380,7 +386,7 @@ def test_hanging_server_fails_and_connection_is_renewed(
         connector = connect(
             ActiveDirectory, timeout_seconds=1.0, **asdict(replace(server, port=relay.port))
         )
-        assert connector.observe([alice])[0].is_enabled
+        wait_for(connector, alice)
         relay.hold()
         (result,) = connector.lock([order("lock", alice)])
         assert result.state is EffectState.FAILED
@@ -388,7 +394,10 @@ def test_hanging_server_fails_and_connection_is_renewed(
         relay.release()
         assert house.is_enabled(alice)
         relay.cut()
-        assert connector.lock([order("lock", alice)])[0].state is EffectState.DONE
+        wait_until(
+            lambda: connector.lock([order("lock", alice)])[0].state is EffectState.DONE,
+            "the connection is renewed",
+        )
         connector.close()
 
 

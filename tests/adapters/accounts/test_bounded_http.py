@@ -30,7 +30,7 @@ def join_errands() -> None:
     """Wait until no exchange that was left behind is still under way."""
     for thread in threading.enumerate():
         if thread.name == "bounded-call":
-            thread.join(timeout=10)
+            thread.join(timeout=60)
             assert not thread.is_alive()
 
 
@@ -43,8 +43,8 @@ def test_unsent_request_did_not_arrive(directory: Scripted, http: HttpClient) ->
 
     directory.script("GET", hold)
     with ThreadPoolExecutor(max_workers=1) as pool:
-        first = pool.submit(http.exchange, "GET", directory.url + "/first", Deadline(10))
-        assert has_arrived.wait(10)
+        first = pool.submit(http.exchange, "GET", directory.url + "/first", Deadline(60))
+        assert has_arrived.wait(60)
         with pytest.raises(NotSent):
             http.exchange("PATCH", directory.url + "/second", Deadline(0.2))
         directory.let_go.set()
@@ -61,7 +61,7 @@ def test_hanging_name_resolution_sends_nothing(
     resolve = socket.getaddrinfo
 
     def slow(*args: Any, **options: Any) -> Any:
-        assert resolver_answers.wait(10)
+        assert resolver_answers.wait(60)
         return resolve(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)

@@ -141,7 +141,7 @@ def test_old_session_key_and_password_are_refused(house: LinuxHouse, alice: str)
     assert (before.live_sessions or 0) > 0
     result = house.lock(alice)
     assert (result.state, result.facts["changed"]) == (EffectState.DONE, True)
-    wait_until(lambda: session.poll() is not None, "the session has ended", seconds=5)
+    wait_until(lambda: session.poll() is not None, "the session has ended")
     assert not house.sign_in(alice)
     assert not house.host.admits(alice, password="right")
     assert house.prove(alice).proof is Proof.SESSIONS_GONE
@@ -161,7 +161,7 @@ def test_revocation_ends_processes_and_admits_holder_again(house: LinuxHouse, al
     session = house.open_session(alice)
     (result,) = house.connector.revoke([order("lock", alice)])
     assert result.state is EffectState.DONE
-    wait_until(lambda: session.poll() is not None, "the session has ended", seconds=5)
+    wait_until(lambda: session.poll() is not None, "the session has ended")
     assert house.sign_in(alice)
 
 

@@ -14,6 +14,7 @@ from standfast.records import EffectState, Order
 from standfast.retry_rules import settles_at
 from tests.adapters.procedures.contract import ProcedureContract, Yard
 from tests.adapters.settings import reveal, settings_of
+from tests.servers import growing
 
 HOST = {"host": {"type": "host"}}
 
@@ -106,8 +107,11 @@ def test_its_status_says_what_it_came_to(
 def test_endless_command_is_cut_and_unknown(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     body = f"(sleep 30; touch {ended}) & echo started; wait"
-    command = command_of((script(tmp_path, body),), timeout_seconds=1)
-    (result,) = command.run([order()])
+    for seconds in growing(1):
+        command = command_of((script(tmp_path, body),), timeout_seconds=seconds)
+        (result,) = command.run([order()])
+        if result.facts["output"]:
+            break
     assert result.state is EffectState.UNKNOWN
     assert result.facts["output"] == "started\n"
     assert "time-out" in result.reason

@@ -15,6 +15,7 @@ from standfast.errors import ConfigurationError
 from standfast.records import EffectState, Order
 from tests.adapters.procedures.contract import ProcedureContract, Yard
 from tests.adapters.settings import reveal, settings_of
+from tests.servers import growing
 from tests.servers.over_http import Answering, listening
 
 HOST = {"host": {"type": "host"}}
@@ -51,7 +52,7 @@ def firewall() -> Iterator[Firewall]:
             body = self.body()
             there.asked.append((self.command, self.path, dict(self.headers), body))
             if there.hangs:
-                there.let_go.wait(10)
+                there.let_go.wait(60)
                 self.close_connection = True
                 return
             if there.answers:
@@ -179,7 +180,10 @@ def test_its_status_says_what_it_came_to(
 
 def test_silence_after_sending_is_unknown(there: Firewall) -> None:
     there.hangs = True
-    (result,) = there.isolating(timeout_seconds=0.3).run([order()])
+    for seconds in growing(0.3):
+        (result,) = there.isolating(timeout_seconds=seconds).run([order()])
+        if there.asked:
+            break
     assert result.state is EffectState.UNKNOWN
     (nobody,) = isolating("http://127.0.0.1:1").run([order()])
     assert nobody.state is EffectState.FAILED

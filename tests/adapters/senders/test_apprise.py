@@ -37,7 +37,7 @@ def room() -> Iterator[Room]:
         def do_POST(self) -> None:
             found.posts.append(json.loads(self.body()))
             if found.is_silent:
-                found.let_go.wait(20)
+                found.let_go.wait(60)
             self.answer(found.status)
 
     with listening(Handler) as port:

@@ -13,7 +13,7 @@ import pytest
 
 from standfast.config import load
 from tests.cli.desk import ENTRY, ROOT, Desk
-from tests.servers import need, wait_until
+from tests.servers import START_SECONDS, need, wait_until
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def serving(config_file: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-            process.communicate(timeout=20)
+            process.communicate(timeout=START_SECONDS)
 
 
 def test_serve_continues_opened_incidents_until_terminated(
@@ -54,7 +54,7 @@ def test_serve_continues_opened_incidents_until_terminated(
         said = (desk.folder / "log").read_text
         wait_until(lambda: locks_by_serve(desk) and " a command: inc-" in said(), "it opens one")
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=START_SECONDS)
     assert process.returncode == 0
     assert json.loads(out)["pid"] == process.pid
     assert desk.json("status")["serve"] is False

@@ -26,7 +26,7 @@ def hooked(
     after: str = "true",
     *,
     is_required: bool = True,
-    timeout_seconds: int = 30,
+    before_seconds: int = 30,
 ) -> Iterator[Installation]:
     """Open an installation with hooks before and after set `other`."""
     required = json.dumps(is_required)
@@ -34,9 +34,9 @@ def hooked(
         f"""
 [commands.{name}]
 argv = {json.dumps(["/bin/sh", "-c", f"{NOTE} {folder}/notes; {script}", name])}
-timeout_seconds = {timeout_seconds}
+timeout_seconds = {seconds}
 """
-        for name, script in (("pause", before), ("resume", after))
+        for name, script, seconds in (("pause", before, before_seconds), ("resume", after, 30))
     )
     config_file = furnish(folder, more)
     hooks = (
@@ -104,7 +104,7 @@ def test_hooks_that_are_not_required_stop_nothing(tmp_path: Path) -> None:
 
 
 def test_hook_ends_at_its_time_limit(tmp_path: Path) -> None:
-    with hooked(tmp_path, "sleep 60", timeout_seconds=1) as installation:
+    with hooked(tmp_path, "sleep 60", before_seconds=1) as installation:
         with pytest.raises(StandfastError):
             run_backup(installation, "other", "direct")
         assert recorded_hooks(installation) == [("before", False), ("after", True)]

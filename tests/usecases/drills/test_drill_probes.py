@@ -10,7 +10,7 @@ from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.restore_drill import run_drill
-from tests.servers import wait_until
+from tests.servers import growing, wait_until
 from tests.usecases.backup_installation import SERVICE, furnish, identity, installation_at
 
 PROBE = """
@@ -84,11 +84,16 @@ def test_hanging_probe_is_ended_with_children(tmp_path: Path) -> None:
         f"child = subprocess.Popen(['sleep', '600']); "
         f"pathlib.Path('{noted}').write_text(str(child.pid)); child.wait()"
     )
-    with installation_at(furnish(tmp_path, probe(code, seconds=1.5))) as installation:
-        run_backup(installation, "main", "direct")
-        outcome = run_drill(installation, "main", identity(tmp_path))
-    assert outcome.exit_status is ExitStatus.FAILED
-    assert "did not end within 1.5 s" in outcome.checks[2].reason
+    for seconds in growing(1.5):
+        folder = tmp_path / f"{seconds:g}"
+        folder.mkdir()
+        with installation_at(furnish(folder, probe(code, seconds))) as installation:
+            run_backup(installation, "main", "direct")
+            outcome = run_drill(installation, "main", identity(folder))
+        assert outcome.exit_status is ExitStatus.FAILED
+        assert f"did not end within {seconds:g} s" in outcome.checks[2].reason
+        if noted.exists():
+            break
     wait_until(lambda: not _runs(int(noted.read_text())), "the probe's child is gone")
 
 

@@ -1,6 +1,5 @@
 """The PostgreSQL connector on a real server, with the documented rights."""
 
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from tests.adapters.accounts.server_contract import (
     SessionContract,
     TlsContract,
 )
+from tests.servers import wait_until
 from tests.servers.certificate import write_certificate
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import debian_cluster, hand_over
@@ -333,12 +333,10 @@ class TestPostgresqlDirectory(
             assert result.state in (EffectState.FAILED, EffectState.UNKNOWN)
             connector.close()
             ours = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{house.role}'"
-            for _ in range(200):
-                if not house.server.rows(ours, database="postgres")[0][0]:
-                    break
-                time.sleep(0.05)
-            else:
-                pytest.fail("the server still waits to carry out what we gave up")
+            wait_until(
+                lambda: house.server.rows(ours, database="postgres") == [(0,)],
+                "the server does not wait to carry out what we gave up",
+            )
         assert house.is_enabled(alice)
 
     def test_lock_and_undo_keep_other_role_settings(

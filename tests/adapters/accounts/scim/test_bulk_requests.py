@@ -14,6 +14,7 @@ from tests.adapters.accounts.contract import ConnectorContract, House
 from tests.adapters.accounts.scim.test_connector import ScimHouse
 from tests.adapters.accounts.scripted import Behaviour, Exchange, Scripted, applying_then, replying
 from tests.adapters.accounts.scripted_scim import connect, order
+from tests.servers import growing
 from tests.servers.scim import ScimServer
 
 NAMES = [f"agent-{number}" for number in range(7)]
@@ -216,9 +217,15 @@ def test_unanswered_bulk_is_unknown_until_looked_up(crowd: Scripted, takes_place
     def hang(exchange: Exchange) -> None:
         exchange.hang()
 
-    connector = connect(crowd.url, seconds=1.5, batch=100)  # the looks before it must not run out
     crowd.script("POST", applying_then(hang) if takes_place else hang)
-    assert {result.state for result in lock_all(connector)} == {EffectState.UNKNOWN}
+    for seconds in growing(0.5):
+        connector = connect(crowd.url, seconds=seconds, batch=100)
+        results = lock_all(connector)
+        connector.close()
+        if crowd.count("POST"):
+            break
+    assert {result.state for result in results} == {EffectState.UNKNOWN}
+    connector = connect(crowd.url, batch=100)
     assert (crowd.count("POST"), crowd.count("PATCH")) == (1, 0)
     seen = {state.is_enabled for state in connector.observe(NAMES)}
     assert seen == {not takes_place}
