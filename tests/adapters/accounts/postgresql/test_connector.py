@@ -71,7 +71,7 @@ class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         login = "LOGIN" if is_enabled else "NOLOGIN"
-        (grant,) = statements("postgresql", "for each role")
+        (grant,) = statements("postgresql", "may be locked")
         self.server.execute(
             f"CREATE ROLE {_quoted(name)} {login} PASSWORD 'right' IN ROLE by_password",
             grant.replace("standfast", self.role).replace("alice", _quoted(name)),
