@@ -104,3 +104,15 @@ def test_report_has_digest_of_each_set(tmp_path: Path) -> None:
 def test_unknown_service_is_refused(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation, pytest.raises(UsageError):
         drill_services(installation, ["no-such"], identity(tmp_path))
+
+
+def test_independent_services_are_restored_in_parallel(tmp_path: Path) -> None:
+    def waits(own: str, other: str) -> str:
+        """Return a check that passes only while the other service is checked too."""
+        code = f"touch {tmp_path}/{own}; until [ -e {tmp_path}/{other} ]; do sleep 0.05; done"
+        return f'[[services.{own}.checks]]\nkind = "command"\ncommand = ["sh", "-c", "{code}"]\n'
+
+    own = "[services.{}]\nowner = 'it'\nrto_minutes = 60\nrpo_minutes = 1560\nsets = ['{}']\n"
+    more = own.format("crm", "main") + waits("crm", "telephony")
+    more += own.format("telephony", "other") + waits("telephony", "crm")
+    assert drilled(tmp_path, more=more).exit_status is ExitStatus.DONE
