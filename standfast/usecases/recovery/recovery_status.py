@@ -123,9 +123,10 @@ def _judge(installation: Installation, sets: Mapping[str, SetStatus]) -> Iterabl
         usable_ms[name] = max(times)
         losses = [part.rpo_ms for part in parts]
         known = [loss for loss in losses if loss is not None]
+        is_checked = any(name in part.passed for part in parts)
         yield replace(
             not_recovered(name, service),
-            rto_actual_ms=usable_ms[name],
+            rto_actual_ms=usable_ms[name] if is_checked else None,
             rpo_actual_ms=max(known) if len(known) == len(losses) else None,
-            is_checked=any(name in part.passed for part in parts),
+            is_checked=is_checked,
         )

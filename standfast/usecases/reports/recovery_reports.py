@@ -165,7 +165,7 @@ def _undone_sets(status: RecoveryStatus) -> Iterator[Gap]:
     for part in status.sets:
         if part.state != "done":
             reason = f": {part.reason}" if part.reason else ""
-            text = f"set {part.set_name} is {part.state}{reason}"
+            text = f"set {part.set_name} is not recovered, but {part.state}{reason}"
             yield Gap(key=f"{part.set_name} state", text=text, set_name=part.set_name)
 
 
@@ -259,7 +259,8 @@ def _set_line(name: str, part: Mapping[str, Any], declared_at: datetime) -> SetL
     details += [f"Chosen: {part['chosen']}." if part.get("chosen") else ""]
     if part.get("set_aside"):
         details.append(f"Set aside: {counted(part['set_aside'], 'target')}.")
-    details.append(str(part.get("problem") or ""))
+    if part["result"] != "done":
+        details.append(str(part.get("problem") or ""))
     ends = {
         clock: declared_at + timedelta(milliseconds=took)
         for clock, took in part.get("clocks_ms", {}).items()

@@ -16,6 +16,7 @@ from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.service_drill import drill_services
 from standfast.usecases.incidents import lifecycle
+from standfast.usecases.recovery.recovery_status import recovery_status
 from standfast.usecases.reports.recovery_reports import (
     write_drill_report,
     write_recovery_report,
@@ -143,6 +144,18 @@ def test_recovery_report_is_filed_and_verified(
         more = ["--ledger-key", key_of(installation), "--previous", str(first.page)]
         status, _ = verified(capsys, written.page, *more)
         assert status == ExitStatus.DONE
+
+
+def test_recovery_without_check_has_no_recovery_time(tmp_path: Path) -> None:
+    unchecked = SERVICE.partition("[[services")[0]
+    with installation_at(prepared(tmp_path, unchecked)) as installation:
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+        lifecycle.advance(installation, case, "direct")
+        (service,) = recovery_status(installation, case).services
+        assert service.rto_actual_ms is None
+        page = write_recovery_report(installation, case, tmp_path / "r.html").page.read_text()
+        assert "Measured: crm: RTO not measured" in page
 
 
 def test_removed_recovery_report_is_named(tmp_path: Path) -> None:
