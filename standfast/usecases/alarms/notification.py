@@ -111,7 +111,7 @@ def lock_alarm(*, is_unlocked: bool) -> Alarm:
 def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
     """Notify people of a new alarm or its end; return whether this call did.
 
-    If another watchdog is notifying of the same alarm, leave it to that one.
+    If another watchdog is notifying of the same alarm, do nothing.
     """
     if not _is_news(installation, alarm, _earlier_notifications(installation, alarm)):
         return False

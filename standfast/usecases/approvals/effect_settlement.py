@@ -33,7 +33,7 @@ _SETTLED_AT_ONCE = 1000
 class Settled:
     """The result of settling effects."""
 
-    count: int  # effects
+    count: int  # number of settled effects
     left: int  # number of effects of the step that may still happen
 
 

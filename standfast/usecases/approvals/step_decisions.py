@@ -155,7 +155,7 @@ def signed_decision(
 def signable_decisions(
     installation: Installation, incident_id: str, step: str | None
 ) -> SignableDecision:
-    """Return the data that an approval of a step, or the waiting one, signs."""
+    """Return the data to be signed for a step, or for the only waiting one."""
     refuse_closed(installation, incident_id)
     name = _waiting_step(installation, incident_id, step)
     asked = installation.ledger.decisions.question(incident_id, name)

@@ -31,7 +31,7 @@ from standfast.usecases.notices.correction_history import newest_correction
 class RetryResult:
     """The result of a retry."""
 
-    count: int  # effects, and steps without an effect
+    count: int  # number of effects, and of steps without an effect
     left: tuple[str, ...]  # steps that only other people may retry
     corrected: tuple[str, ...]  # steps whose notices were corrected and are not sent again
     not_begun: tuple[Left, ...] = ()  # steps that did not fail and are still to run

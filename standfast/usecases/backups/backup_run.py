@@ -50,7 +50,7 @@ WAIT_FOR_ANOTHER_SET = timedelta(hours=12)
 # A store that is unavailable for longer than an hour needs a person.
 NIGHTLY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 15, 30))
 _POLL_SECONDS = 0.5
-_LAST_BACKUPS = 100  # runs that are searched for another machine; `standfast check` searches all
+_LAST_BACKUPS = 100  # number of runs to search for another machine; `standfast check` searches all
 
 
 def run_backup(

@@ -18,7 +18,7 @@ def is_damage_behind(problems: Sequence[Problem]) -> bool:
 
 
 def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
-    """Return name and problem of each damaged point, after listing the points."""
+    """Return name and problem of each damaged point that a listing found."""
     return tuple(
         (f"{writer}/{sequence:010d}", problem)
         for (writer, sequence), problem in sorted(repository.damaged.items())

@@ -6,8 +6,8 @@ Rules
 - A pack that was damaged once is never used again, even if it was restored from a copy. Its content
   is uploaded again.
 - A wrong pack name causes an unnecessary upload only: no pack is removed, no point is refused.
-- The ledger stores at most 1,000 names for each run; a report has them all. A backup is partial
-  while the newest verification found more packs than the ledger names.
+- The ledger stores at most 1,000 names for each run; the report of a run has all names. A backup is
+  partial while the newest verification found more packs than the ledger names.
 """
 
 import json

@@ -76,7 +76,7 @@ def restore(
 
 
 def refuse_stores(installation: Installation, to: Path) -> None:
-    """Raise `Refused` for a target in a store: a replica would get clear text."""
+    """Raise `Refused` for a target in a store, which is replicated as it is."""
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]

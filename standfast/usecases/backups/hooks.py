@@ -82,7 +82,7 @@ class SetHooks:
                 self.run.summary["hooks"] = [result.as_json() for result in self.results]
 
     def before(self) -> None:
-        """Run the hooks before the backup, once an attempt.
+        """Run the hooks before the backup, once in each attempt.
 
         Raise StandfastError if a required one fails.
         """

@@ -1,14 +1,16 @@
 """Scheduled maintenance besides the nightly backups, and its lateness.
 
 Rules
-- Retention runs by `backup.keeping.schedule` if that is set: the keeper has a machine of its own. A
-  vault in a folder is checked daily, any vault by `backup.verify_schedule`, and read in full by
-  `backup.read_schedule`. If `drills.identity` is set, sets and services are drilled by
-  `drills.schedule`, or each set weekly. A surprise drill has a schedule for its window only.
+- Retention is scheduled only if `backup.keeping.schedule` is set, because it may run on the
+  keeper's machine.
+- Every vault is checked by `backup.verify_schedule`, by default daily if it is a folder. It is read
+  in full by `backup.read_schedule`.
+- If `drills.identity` is set, sets and services are drilled by `drills.schedule`, by default each
+  set weekly. A surprise drill has a schedule for its window only.
 - A task is late if it has not ended within two intervals of its schedule and an hour. A pause of
   the schedule is part of an interval. A task that never ran counts from the start of the ledger.
 - Runs of any host on the same vault count.
-- A check that found damage counts as run: the damage raises its own alarm. A failed drill or
+- A check that found damage counts as done: the damage raises its own alarm. A failed drill or
   retention run does not count.
 """
 

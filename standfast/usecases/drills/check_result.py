@@ -30,7 +30,7 @@ class CheckLevel(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The result of one check, also of a skipped one."""
+    """The result of one check, which may have been skipped."""
 
     name: str
     service: str  # "" for a check of the drill itself

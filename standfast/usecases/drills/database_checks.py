@@ -1,4 +1,4 @@
-"""Checks of a loaded database, as the planner configured them.
+"""Checks of a loaded database, as the configuration defines them.
 
 Rules
 - A reason contains counts and names of tables, because the result of a query may be personal data.

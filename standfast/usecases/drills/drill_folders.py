@@ -56,7 +56,7 @@ def new_target(installation: Installation, set_name: str, run: str) -> Iterator[
 def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
     """Create a private folder for a scan, and destroy it afterwards.
 
-    It is next to the folders of the drills.
+    The folder is next to the folders of the drills.
 
     Remains of a dead scan with the same name are deleted first.
     """

@@ -1,4 +1,4 @@
-"""List of drills with the state of their signed reports and predictions."""
+"""List of drills, with checks of their signed reports, and predictions."""
 
 from dataclasses import dataclass
 

@@ -51,7 +51,7 @@ class DrillOutcome:
     comparison: Comparison | None
     services: tuple[ObjectiveResult, ...]
     rto_ms: int | None  # None if `usable_at` is None
-    rpo_ms: int | None  # None if its start is in the future
+    rpo_ms: int | None  # None if the time of the data is in the future
     rpo_basis: RpoBasis
     target: Target
     clocks: Mapping[DrillClock, datetime]  # the steps that were reached

@@ -8,7 +8,7 @@ Rules
   file until the next drill of the set. It may be personal data, so neither the report nor the
   ledger contains it.
 - All restored files are deleted at the end of the drill, except with `keep`; the report states
-  which.
+  whether they were.
 - A failed drill has a report too. Only an invalid request (an unknown set or point, an identity
   that opens nothing) ends without a report.
 """

@@ -109,7 +109,7 @@ def _level(check: CheckConfig) -> CheckLevel:
 def read_only(path: Path) -> str:
     """Return the SQLite address that reads a file without creating files.
 
-    Only if a write-ahead log was restored with it, SQLite has to create its index.
+    SQLite creates an index file only if a write-ahead log was restored with the database.
     """
     wal = path.with_name(path.name + "-wal")
     way = "mode=ro" if wal.exists() else "mode=ro&immutable=1"

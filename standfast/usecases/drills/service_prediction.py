@@ -113,8 +113,8 @@ def drill_times(summary: Mapping[str, Json]) -> DrillTimes | None:
     """Return the times of a recorded drill; None if its clocks are unknown.
 
     Times count from the moment when the key was obtained, because before that a set may wait for
-    other sets of the service. The whole of a restore of less than a second counts as growing with
-    the data: its time to the first byte is not separated.
+    other sets of the service. A restore of less than a second counts as proportional to the data,
+    without a fixed time to the first byte.
     """
     recorded = summary.get("clocks_ms")
     if not isinstance(recorded, Mapping) or not summary.get("bytes"):

@@ -2,7 +2,7 @@
 
 Rules
 - A folder that differs from its seal is not copied: a court would not accept the copy.
-- A copy that cannot be examined, or is incomplete, is not damage of the original; it is reported.
+- A copy that is incomplete or cannot be examined is reported, but not as damage of the original.
 """
 
 from collections.abc import Iterator

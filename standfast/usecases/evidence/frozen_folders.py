@@ -163,8 +163,8 @@ def list_frozen(installation: Installation, incident: str | None = None) -> Foun
     """List the frozen and the missing folders of one incident or of all.
 
     Copies are not read. A certificate of disposal is a problem if the ledger did not permit it.
-    Raise the ledger's error if nothing is here and the ledger cannot confirm
-    that, and UsageError for an unknown incident.
+    Raise the ledger's error if no folder is here and the ledger is unavailable, and UsageError for
+    an unknown incident.
     """
     found = frozen(installation.config, incident)
     gone: list[Frozen] = []
@@ -209,8 +209,8 @@ def no_evidence_found(installation: Installation, incident: str) -> StandfastErr
 def verify_frozen(installation: Installation, incident: str) -> Found:
     """Read every copy of an incident again; `problems` has all differences.
 
-    Raise UsageError if nothing was frozen for it, and the ledger's error if nothing is here and the
-    ledger cannot confirm that.
+    Raise UsageError if nothing was frozen for it, and the ledger's error if no folder is here and
+    the ledger is unavailable.
     """
     config = installation.config
     no_ledger: StandfastError | None = None
@@ -288,8 +288,8 @@ def _with_copies(installation: Installation, found: list[Frozen]) -> Iterator[Fr
 def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
     """Copy the missing parts of an incident's evidence to the bucket.
 
-    Raise UsageError if none is set or nothing was frozen; Damaged if all of it is missing; the
-    bucket's error if it does not open.
+    Raise UsageError if no bucket is set or nothing was frozen; Damaged if all evidence is missing;
+    the bucket's error if it does not open.
     """
     config = installation.config
     to = required_evidence_bucket(config, installation.resolver, installation.clock)

@@ -121,7 +121,7 @@ def _with_files(
 
 
 def _token(incident_id: str, author: str, text: str, paths: Sequence[Path]) -> str:
-    """Return the name of the sealed folder; a repeated command has the same."""
+    """Return the name of the sealed folder, equal for a repeated command."""
     stats = [path.lstat() for path in paths]
     content: list[Json] = [
         f"{path} {found.st_size} {found.st_mtime_ns}"

@@ -100,7 +100,7 @@ class LogReview:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for altered evidence, PARTIAL without other folders, else DONE."""
+        """DAMAGED for altered evidence, PARTIAL if one is left out, else DONE."""
         if any(log.problem for log in self.logs) or any(each.is_damaged for each in self.left_out):
             return ExitStatus.DAMAGED
         return ExitStatus.PARTIAL if self.left_out else ExitStatus.DONE

@@ -88,7 +88,7 @@ def stamp_pending(
 
     The call is safe to repeat.
 
-    Return each folder that lacked a stamp or its copy. Send no request if none is missing or no
+    Return each folder that lacked a stamp or its copy. Send no request if no stamp is missing or no
     authority is set.
     """
     config, clock = installation.config, installation.clock
@@ -117,7 +117,8 @@ def stamp_pending(
 def stamp_frozen(installation: Installation, incident: str) -> list[Stamped]:
     """Request the missing stamps of an incident.
 
-    Raise UsageError if no authority is set or nothing was frozen, Damaged if all of it is missing.
+    Raise UsageError if no authority is set or nothing was frozen, Damaged if all evidence is
+    missing.
     """
     if installation.config.custody.timestamp is None:
         raise UsageError(NO_AUTHORITY)

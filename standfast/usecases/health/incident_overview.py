@@ -76,7 +76,7 @@ class IncidentStatus:
     severity: int  # a value of `Severity`; the lowest value is the most severe
     next_step: str
     is_closed: bool = False
-    clocks: ClockSummary | None  # None if not live, nothing is configured, or `lacks_clocks`
+    clocks: ClockSummary | None  # None: not live, no duty configured, or `lacks_clocks`
     lacks_clocks: bool = False  # clocks are configured but cannot be counted
 
     @property

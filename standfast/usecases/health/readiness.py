@@ -67,7 +67,7 @@ class Readiness:
     checks: Report
     checklist: tuple[ChecklistRow, ...] = ()
     today: date
-    earlier: tuple[RecordedScore, ...] = ()  # of the days before, oldest first
+    earlier: tuple[RecordedScore, ...] = ()  # scores of earlier days, oldest first
 
     @property
     def by_question(self) -> dict[str, list[Check]]:
@@ -121,7 +121,7 @@ class Readiness:
 
     @property
     def trend(self) -> tuple[DayScore, ...]:
-        """The score of each recorded day, and of now, oldest first."""
+        """The scores of the recorded days and the present one, oldest first."""
         now = DayScore(day=self.today, score=total(self.score))
         return (*(DayScore(day=then.day, score=then.score) for then in self.earlier), now)
 

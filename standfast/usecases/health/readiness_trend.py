@@ -25,7 +25,7 @@ class RecordedScore:
     """The first score of a day."""
 
     day: date
-    points: Mapping[str, int]  # of each row
+    points: Mapping[str, int]  # points of each row
 
     @property
     def score(self) -> int:

@@ -1,7 +1,8 @@
 """Checks of the vault, the key records and the identity for a restore.
 
 Rules
-- The check assumes that this machine is lost. A copy that is not here counts as it was last seen.
+- The check assumes that this machine is lost. A copy that is not reachable now counts in the state
+  in which it was last seen.
 """
 
 from collections.abc import Iterator, Mapping

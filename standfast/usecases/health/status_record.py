@@ -97,7 +97,7 @@ class Status:
     low_space: tuple[Room, ...] = ()  # disks of ledger and state with little free space
     time_zone: str = "UTC"  # time zone for display
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
-    forked_at: datetime | None = None  # when the vault had a point of this host made elsewhere
+    forked_at: datetime | None = None  # time of a point that another machine made under this name
     misconfigured: str = ""  # the reason why other commands reject the configuration
     vault: str = ""  # its location, for people
     key_copies: tuple[str, ...] = ()  # names of the known copies of the key records

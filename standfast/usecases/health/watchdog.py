@@ -44,7 +44,7 @@ from standfast.usecases.incidents.lifecycle import advance, has_work
 
 # A nightly run may wait in a queue; it counts as missed an hour after it was due.
 GRACE = timedelta(hours=1)
-# If only heartbeats of `serve` are new, the last head may be this old (decision 0048).
+# If all new events are heartbeats of `serve`, the last head may be this old (decision 0048).
 _BEATS_WAIT = timedelta(hours=1)
 
 ResumeFunction = Callable[[Installation, str, str], object]
@@ -55,7 +55,7 @@ Tell = Callable[[Installation, Alarm, str], bool]
 class WatchOutcome:
     """The results of one check by the watchdog."""
 
-    carried_on: tuple[str, ...]  # incidents
+    carried_on: tuple[str, ...]  # resumed incidents
     died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
     sets: tuple[BackupAge, ...]
     troubles: tuple[str, ...]

@@ -56,8 +56,8 @@ def protected_accounts(outside: Outside, directories: Collection[str]) -> Mappin
 def key_of(account: str, outside: Outside) -> str:
     """Return the canonical form of `DIRECTORY:ACCOUNT`.
 
-    It ignores case, as most directories do. In a directory that does not, a name that differs only
-    by case from a protected one is refused too.
+    The form ignores case, as most directories do. In a case-sensitive directory, a name that
+    differs from a protected name only by case is refused too.
     """
     where, colon, name = account.partition(":")
     if where in outside.config.accounts:  # skip systems whose accounts only procedures lock

@@ -247,8 +247,8 @@ class _NoticePreview(_BuiltInProcedure):
 class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    The time of a fact is that at which the steps that its step needs were answered or ended, or the
-    incident's opening if it needs none. The time of the runner does not matter.
+    The fact dates from the moment when the steps that its step needs were answered or ended. If it
+    needs none, the fact dates from the incident's opening. The time of the runner does not matter.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:

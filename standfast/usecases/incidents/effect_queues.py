@@ -73,10 +73,10 @@ class Bucket:
 class Pace:
     """The pace of calls to one provider.
 
-    Tokens are taken twice: before the claim and at the call. Without the second time, calls whose
-    claims are slow under load would arrive together. A tenth of the burst stays unused, because the
-    first calls are still in progress when the provider's bucket is full. No call needs more tokens
-    than the remaining burst.
+    Tokens are taken twice: before the claim and at the call. Claims are slow under load; without
+    tokens at the call, several calls could then arrive together. A tenth of the burst stays unused,
+    because the first calls are still in progress when the provider's bucket is full. No call needs
+    more tokens than the remaining burst.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -168,7 +168,7 @@ def resume(installation: Installation, incident_id: str, *, by: str | None = Non
 
 
 def refuse_closed(installation: Installation, incident_id: str, *, then: str = "") -> None:
-    """Raise Refused for a closed incident; `then` follows a reopening."""
+    """Raise Refused for a closed incident; `then` is the act after reopening."""
     row = installation.ledger.incidents.get(incident_id)
     if row.is_open:
         return

@@ -29,7 +29,7 @@ from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placehol
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
 from standfast.usecases.notices.staged_sending import exclusion_summary, with_canary
 
-# Returns the token that the effect of a target will have; a plan has none.
+# A function that returns the token of a target's later effect; a plan has no tokens.
 TokenOf = Callable[[str], str]
 DECIDES = "a person decides; nothing is sent automatically"
 

@@ -2,7 +2,7 @@
 
 Rules
 - If a recovery sets data aside, a second person approves the step. An exercise needs the same
-  approval, and reads no target. If no such service is configured, it uses the given names.
+  approval, and reads no target; if no such service is configured, it uses the given names.
 """
 
 from collections.abc import Mapping, Sequence

@@ -40,7 +40,7 @@ MORE_PEOPLE = (
 )
 
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
-_MOST_NAMED = 5  # for each reason
+_MOST_NAMED = 5  # shown targets for each reason
 _MOST_OPENED = 200  # for one step, because a notice may have a million failed messages
 
 
@@ -171,7 +171,7 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
         try:
             roles = installation.ledger.decisions.question(incident_id, view.step).roles
         except UsageError:
-            continue  # a decision was made since the state was read
+            continue  # somebody decided after the state was read
         people = installation.ledger.people
         able = people.counted_once(
             person

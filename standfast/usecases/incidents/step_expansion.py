@@ -251,7 +251,7 @@ def _fail(
 def _refuse_early_notice(
     installation: Installation, step: Step, state: State, facts: Facts
 ) -> None:
-    """Raise Refused if a legal rule forbids the notice now (not for staff)."""
+    """Raise Refused if a legal rule forbids a notice now, except to staff."""
     if step.action != SEND:
         return
     audience = arguments_of(step, state)["audience"]

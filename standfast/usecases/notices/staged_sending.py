@@ -100,7 +100,7 @@ def due_notices(installation: Installation, state: State, now: datetime) -> list
 def release_due(installation: Installation, state: State, now: datetime) -> bool:
     """Release the remaining recipients where allowed.
 
-    Return whether there were any.
+    Return whether any were released.
     """
     due = due_notices(installation, state, now)
     for step in dict.fromkeys(due):

@@ -9,7 +9,7 @@ Rules
   intruder with one passphrase cannot change anything silently. If a mail fails, the change stands
   and the error is reported.
 - A passphrase, mail address or full name of an enrolled person cannot be enrolled again.
-- Names, roles and accounts are validated here, because approvals compare them exactly: accounts in
+- Names, roles and accounts are validated here, because approvals compare them exactly. Accounts get
   the canonical spelling of their directory.
 """
 
@@ -185,7 +185,7 @@ def _notify(
 
 
 def _refuse_known_passphrase(installation: Installation, passphrase: str) -> None:
-    """Raise UsageError for the passphrase of an enrolled person, unnamed."""
+    """Raise UsageError if an enrolled person has the passphrase; name nobody."""
     for person in installation.ledger.people.all():
         if is_passphrase_of(passphrase, Credential(public_key=person.public_key, salt=person.salt)):
             raise UsageError(

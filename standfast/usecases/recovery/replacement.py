@@ -71,7 +71,7 @@ class Replacement:
         return ""
 
     def refuse_new_data(self, *, had_data: bool) -> None:
-        """Raise Refused if data appeared since a plan without it (`had_data`)."""
+        """Raise Refused if data appeared since a plan that showed none."""
         if self.has_data and not had_data:
             raise Refused(
                 f"{self.path}: data appeared there after the plan was made. Move it away, then "
