@@ -143,7 +143,7 @@ def test_break_glass_states_start_and_refusal(
     )
     assert answer.status == 5, answer
     assert "lock: 0 of 1 approval." in answer.out
-    assert "It begins at " in answer.out
+    assert "The step begins at " in answer.out
     assert f"`standfast incident approve {case} lock --refuse --as PERSON`" in answer.out
     assert "break-glass approval" in desk.run("status").out
     desk.sign_in_with(PASSPHRASES["lee"])

@@ -224,7 +224,7 @@ def test_broken_playbook_delays_only_its_own_alerts(
         assert [(one.trigger, one.count) for one in seen.dead_letters] == [("grave", 1)]
         found = check_installation(config_file, env=ENV).checks
         (said,) = [one for one in found if "not processed" in one.found]
-        assert "correct it: `serve` then opens them" in said.what_to_do
+        assert "correct the cause: `serve` then opens their incidents" in said.what_to_do
         (tmp_path / "own" / "grave.yaml").write_text(MENDED)
         with following(installation):  # the next process does
             wait_until(lambda: len(opened(installation)) == 2, "what waited is opened")
@@ -286,7 +286,7 @@ def test_failed_incident_delays_only_its_own_alerts(
         found = check_installation(config_file, env=ENV).checks
         (said,) = [one for one in found if "not processed" in one.found]
         assert f"incident {case}: cannot be decrypted" in said.found
-        assert "correct it: `serve` then opens them" in said.what_to_do
+        assert "correct the cause: `serve` then opens their incidents" in said.what_to_do
         sealed_inputs(tmp_path, sealed, case)
         wait_until(lambda: not any(waiting.iterdir()), "what waited has joined")
         assert "trigger.repeated" in [event.action for event in installation.ledger.timeline(case)]

@@ -87,7 +87,7 @@ def break_glass(
         return Broken(asked=after, message="The step now has all approvals that it needs.")
     at = minute(after.opens_at, installation.config.organisation.time_zone)
     return Broken(
-        asked=after, message=f"{notification}It begins at {at}, unless somebody refuses it."
+        asked=after, message=f"{notification}The step begins at {at}, unless somebody refuses it."
     )
 
 

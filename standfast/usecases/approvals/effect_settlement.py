@@ -56,7 +56,8 @@ def settle(
     if not (happened or rows[0].is_parked):
         raise Refused(
             f"effect {rows[0].token[:8]} of {incident_id}: it may still happen and is looked up "
-            "again automatically. Settle it as not happened only if it cannot be looked up."
+            "again automatically. Wait: only an effect that cannot be looked up may be settled as "
+            "not happened."
         )
     _settle(
         installation,
@@ -85,8 +86,8 @@ def settle_step(
     if not rows:
         raise Refused(
             f"step {step!r} of {incident_id}: {counted(len(unknown), 'unknown effect')} may still "
-            "happen and are looked up again automatically. Settle them as not happened only if "
-            "they cannot be looked up."
+            "happen and are looked up again automatically. Wait: only effects that cannot be "
+            "looked up may be settled as not happened."
         )
     _settle(installation, state, rows, happened=happened, by=by)
     return Settled(count=len(rows), left=len(unknown) - len(rows))

@@ -256,7 +256,7 @@ def _paths(
         first = _globals(repository, point, sorted(chosen), target)
     if not first and not dumps:
         raise UsageError(
-            f"{point.name}: no dump of {address.kind} by that name. List its contents with"
+            f"{point.name}: no dump of {address.kind} matches the selection. List its contents with"
             " `standfast backup ls`."
         )
     if address.database is not None and len(dumps) > 1:

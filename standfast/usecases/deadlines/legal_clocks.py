@@ -157,7 +157,8 @@ def _refuse_unreasoned(statement: Statement) -> None:
         return
     if statement.is_so is False and not statement.reference.strip():
         raise UsageError(
-            "reason: missing. A no ends the duty, and an authority asks why. Add --because TEXT."
+            "reason: missing. A negative answer ends the duty, and an authority may ask for its "
+            "reason. Add --because TEXT."
         )
 
 

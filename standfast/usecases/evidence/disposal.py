@@ -93,13 +93,13 @@ def request_disposal(
     """
     by, reason = person_with_role(installation, by), reason.strip()
     if not reason:
-        raise UsageError("disposal: it needs a reason. Add --reason TEXT")
+        raise UsageError("disposal: it needs a reason. Add --reason TEXT.")
     state = verified_state(installation, incident_id)
     _refuse_if_kept(installation, incident_id, state)
     if state.request:
         raise Refused(
             f"disposal of {incident_id}: {state.request.actor} requested it. Another person "
-            "approves it with --approve; --withdraw withdraws it"
+            "approves it with --approve; --withdraw withdraws it."
         )
     waiting = _not_disposed(installation, incident_id, state)
     folders: JsonObject = {
@@ -109,7 +109,7 @@ def request_disposal(
     }
     if not folders:
         if state.disposed and not waiting:
-            raise UsageError(f"disposal of {incident_id}: all evidence is disposed of already")
+            raise UsageError(f"disposal of {incident_id}: all evidence is disposed of already.")
         raise no_evidence_found(installation, incident_id)
     detail: JsonObject = {"reason": reason, "folders": folders}
     record_signed(installation, incident_id, REQUESTED, detail, by)
@@ -127,7 +127,7 @@ def withdraw_disposal(installation: Installation, incident_id: str, by: str | No
         raise _nothing_requested(incident_id)
     if partly := sorted((state.begun.keys() & state.folders.keys()) - state.disposed):
         raise Refused(
-            f"disposal of {incident_id}: {partly[0]} is partly destroyed. Continue with --approve"
+            f"disposal of {incident_id}: {partly[0]} is partly destroyed. Continue with --approve."
         )
     detail: JsonObject = {"requested_by": state.request.actor, "request": state.request.sequence}
     record_signed(installation, incident_id, WITHDRAWN, detail, by)
@@ -173,7 +173,7 @@ def approve_disposal(installation: Installation, incident_id: str, by: str | Non
 
 def _nothing_requested(incident_id: str) -> UsageError:
     return UsageError(
-        f"disposal of {incident_id}: nobody requested it. Request it with --reason TEXT"
+        f"disposal of {incident_id}: nobody requested it. Request it with --reason TEXT."
     )
 
 
@@ -184,15 +184,15 @@ def _refuse_if_kept(installation: Installation, incident_id: str, state: Disposa
         raise Refused(
             f"disposal of {incident_id}: under legal hold by {state.hold.actor} since "
             f"{state.hold.at:%Y-%m-%d}. Another person releases it with `standfast evidence "
-            f"release {incident_id}`"
+            f"release {incident_id}`."
         )
     if row.closed_at is None:
-        raise Refused(f"disposal of {incident_id}: the incident is open. Close it first")
+        raise Refused(f"disposal of {incident_id}: the incident is open. Close it first.")
     until = row.closed_at + timedelta(days=installation.config.custody.retention_days)
     if installation.clock() < until:
         raise Refused(
             f"disposal of {incident_id}: kept until {until:%Y-%m-%d} (custody.retention_days). "
-            "Repeat it then"
+            "Repeat it then."
         )
 
 

@@ -149,5 +149,5 @@ def refuse_one_person(installation: Installation, first: str, second: str, decis
     if installation.ledger.people.are_connected(first, second):
         raise ApprovalRefused(
             f"{decision}: {second} and {first} count as one person, by name or by enrolments. "
-            "Another person must do this"
+            "Another person must do this."
         )

@@ -66,13 +66,13 @@ class _Found:
 def person_with_role(installation: Installation, by: str | None) -> str:
     """Return the signed-in person; ApprovalRefused without a person or role."""
     if by is None:
-        raise ApprovalRefused("evidence: nobody signed in. Add --as PERSON")
+        raise ApprovalRefused("evidence: nobody signed in. Add --as PERSON.")
     people = installation.ledger.people
     roles = people.get(by).roles
     if not roles:
         raise ApprovalRefused(
             f"person {by}: has no role. Ask somebody who has one, or `standfast people grant {by} "
-            "--role ROLE --as PERSON`"
+            "--role ROLE --as PERSON`."
         )
     if why := people.objection(by, roles, installation.clock()):
         raise ApprovalRefused(why)
@@ -88,7 +88,7 @@ def custodian_keys(identity: Path | None) -> tuple[object, ...]:
     try:
         return open_identity(identity).keys
     except BackupError as error:
-        raise UsageError(f"{error}. Name an unlocked identity with --identity") from None
+        raise UsageError(f"{error}. Name an unlocked identity with --identity.") from None
 
 
 def data_key(
@@ -104,7 +104,7 @@ def data_key(
 
 
 def _identity_needed() -> UsageError:
-    return UsageError("evidence: encrypted to its custodians. Add --identity FILE of a custodian")
+    return UsageError("evidence: encrypted to its custodians. Add --identity FILE of a custodian.")
 
 
 def open_evidence(
@@ -125,14 +125,14 @@ def open_evidence(
     """
     by, reason = person_with_role(installation, by), reason.strip()
     if not reason:
-        raise UsageError("evidence: a reason is missing. Add --reason TEXT")
+        raise UsageError("evidence: a reason is missing. Add --reason TEXT.")
     found = _find(installation, incident_id, name)
     keys = custodian_keys(identity)
     if found.manifest.encryption and not keys:
         raise _identity_needed()
     file = into / Path(found.item.location).name
     if os.path.lexists(file):
-        raise UsageError(f"{file}: it exists already. Name another folder with --into")
+        raise UsageError(f"{file}: it exists already. Name another folder with --into.")
     position: JsonObject = {"folder": found.name, "item": found.number}
     _record(
         installation,
@@ -149,7 +149,7 @@ def open_evidence(
         _copy(found, key, file)
     except OSError as error:
         raise StandfastError(
-            f"{file}: cannot be written: {error.strerror}. Name a folder with free space"
+            f"{file}: cannot be written: {error.strerror}. Name a folder with free space."
         ) from error
     receipt = f"opened item {found.number}, SHA-256 {found.item.sha256}"
     _record(installation, incident_id, found, by, receipt, OPENED, position)
@@ -165,12 +165,12 @@ def _find(installation: Installation, incident_id: str, name: str) -> _Found:
             raise no_evidence_found(installation, incident_id)
         raise UsageError(
             "evidence: no file of this name is in a valid folder. Write its whole path, or check "
-            f"the folders with `standfast evidence verify {incident_id}`"
+            f"the folders with `standfast evidence verify {incident_id}`."
         )
     if len(found) > 1:
         folders = ", ".join(match.name for match in found)
         raise UsageError(
-            f"evidence: {folders} each have this file. Write SOURCE/TOKEN before its path"
+            f"evidence: {folders} each have this file. Write SOURCE/TOKEN before its path."
         )
     return found[0]
 
@@ -221,7 +221,7 @@ def _copy(found: _Found, key: bytes | None, file: Path) -> None:
         draft.rename(file)
     except Damaged as damage:
         name = f"item {found.number} of {found.name}"
-        raise Damaged(f"{name}: {damage}. Nothing was written") from None
+        raise Damaged(f"{name}: {damage}. Nothing was written.") from None
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(file.parent)

@@ -50,7 +50,7 @@ def place_hold(
     """Place a hold; Refused if the incident has one."""
     by = _person_with_reason(installation, incident_id, reason, by)
     if found := hold_of(installation, incident_id):
-        raise Refused(f"legal hold of {incident_id}: {found.placed_by} placed one already")
+        raise Refused(f"legal hold of {incident_id}: {found.placed_by} placed one already.")
     record_signed(installation, incident_id, HELD, {"reason": reason.strip()}, by)
     found = hold_of(installation, incident_id)
     assert found is not None  # noqa: S101  # for the type checker
@@ -65,7 +65,7 @@ def release_hold(installation: Installation, incident_id: str, reason: str, by: 
     by = _person_with_reason(installation, incident_id, reason, by)
     found = verified_state(installation, incident_id).hold
     if found is None:
-        raise UsageError(f"legal hold of {incident_id}: there is none. Nothing was changed")
+        raise UsageError(f"legal hold of {incident_id}: there is none. Nothing was changed.")
     refuse_one_person(installation, found.actor, by, f"legal hold of {incident_id}")
     record_signed(installation, incident_id, RELEASED, {"reason": reason.strip()}, by)
 
@@ -81,5 +81,5 @@ def _person_with_reason(
 ) -> str:
     installation.ledger.incidents.get(incident_id)
     if not reason.strip():
-        raise UsageError("legal hold: a reason is missing. Add --reason TEXT")
+        raise UsageError("legal hold: a reason is missing. Add --reason TEXT.")
     return person_with_role(installation, by)

@@ -112,7 +112,7 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
     if unknown:
         yield warn(
             "accounts",
-            f"{name}: {unknown} of {len(inner)} under [protected.accounts] not known there",
+            f"{name}: {unknown} of {len(inner)} under [protected.accounts] are not known there",
             "correct the names: a misspelt account is not protected",
         )
     if not aliases and not unknown:
@@ -151,7 +151,7 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
     if audience.held:
         yield ok("audiences", f"{name}: {len(audience.held)} held for a decision by a person")
     for found in unread_entries(audience):
-        yield warn("audiences", f"{name}: {found}", "correct the list: its first column")
+        yield warn("audiences", f"{name}: {found}", "correct the first column of the list")
     rejected = len(audience.rejected)
     if rejected:
         # Without a recipient the notice reaches nobody: that is a failure, not a risk.
@@ -244,7 +244,7 @@ def _stamps(ground: Ground) -> Iterator[Check]:
     else:
         yield warn(
             "evidence",
-            f"{found}; its clock and ours differ by {off:.0f} s",
+            f"{found}; its clock and that of this host differ by {off:.0f} s",
             "check this host's clock: sealed evidence carries its time",
         )
 

@@ -110,7 +110,9 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     except AlreadyThere:
         pass
     except BackupUsageError as error:
-        return fail("backup", str(error), "no backup from here can use it")
+        return fail(
+            "backup", str(error), "correct [backup.s3]: until then no backup can use the bucket"
+        )
     if store.stat(newest).later_versions > over[newest]:
         return warn(
             "backup",

@@ -67,8 +67,8 @@ def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
     if lacking:
         yield fail(
             "ledger",
-            f"the key of {', '.join(lacking)} is not in {config.ledger.keys}: the people in it can "
-            "be neither read nor notified from here",
+            f"the key of {', '.join(lacking)} is not in {config.ledger.keys}: the people in these "
+            "incidents can be neither shown nor notified from here",
             "set ledger.keys to one folder on all hosts of this ledger; deploy/serve/README.md",
         )
 

@@ -66,7 +66,7 @@ def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
         yield warn(
             "backup sets",
             f"{name}: {', '.join(sorted(others))} also backs up a set of that name to the"
-            " same vault. A drill uses the newest point of any host, and counts for each",
+            " same vault. A drill uses the newest point of any host, and counts for all",
             "rename the set on one of them",
         )
 
@@ -83,6 +83,6 @@ def _namesakes(runs: Sequence[RunRecord], own: Origin, now: datetime) -> Iterato
         yield warn(
             "backup",
             f"{own.host} is also a host with another vault, on {', '.join(sorted(machines))}: the "
-            "ledger keeps them apart, but readers of a list or a page cannot",
+            "ledger distinguishes them, but a reader of a list or a page cannot",
             APART,
         )

@@ -129,30 +129,30 @@ class Status:
                 return f"`{alarm.command}`: {alarm.sentence}."
         for row in self.sets:
             if row.last_backup is None:
-                return f"`standfast backup run {row.name}`: it has never been backed up."
+                return f"`standfast backup run {row.name}`: the set was never backed up."
             if row.last_failed:
-                return f"`standfast backup run {row.name}`: the last one failed."
+                return f"`standfast backup run {row.name}`: the last backup failed."
         for row in self.sets:
             if row.drill_failed:
-                return f"`standfast drill run {row.name} --identity FILE`: the last one failed."
+                return f"`standfast drill run {row.name} --identity FILE`: the last drill failed."
         for row in self.sets:
             if row.last_drill is None:
-                return f"`standfast drill run {row.name} --identity FILE`: it was never drilled."
+                return f"`standfast drill run {row.name} --identity FILE`: no drill of it yet."
         for alarm in self.alarms:
             elsewhere = f" on {alarm.host}" if alarm.host else ""
             return f"`{alarm.command}`{elsewhere}: {alarm.sentence}."
         if self.unstamped:
-            return f"`standfast evidence stamp {self.unstamped.incident}`: it has no time stamp."
+            return f"`standfast evidence stamp {self.unstamped.incident}`: a time stamp is missing."
         for row in self.sets:
             if _is_partial(row.last_backup):
                 return (
-                    f"`standfast backup run {row.name}`: the last one was partial and names what "
-                    "is missing; fix that first."
+                    f"`standfast backup run {row.name}`: the last backup was partial. It names "
+                    "the missing data; repair that first."
                 )
             if _is_partial(row.last_drill):
                 return (
-                    f"`standfast drill run {row.name} --identity FILE`: the last one missed an "
-                    "objective, and names it."
+                    f"`standfast drill run {row.name} --identity FILE`: the last drill missed an "
+                    "objective, which its report names."
                 )
         if self.custodians:
             return "`standfast backup custodian challenge new --to FILE`: prove that the keys open."

@@ -51,7 +51,7 @@ def _triggers(ground: Ground) -> Iterator[Check]:
             yield warn(
                 "triggers",
                 f"{name}: {counted(len(dead_letters), 'alert')} not processed in a week: {why}",
-                f"{read} correct it: `serve` then opens them"
+                f"{read} correct the cause: `serve` then opens their incidents"
                 if dead_letters[0].summary.get("waits")
                 else f"{read} report the error",
             )

@@ -122,7 +122,7 @@ def undo(
             reason=_why_approved(plan),
         )
         now = installation.clock()
-        why = f"stopped; {name} was asked for instead"
+        why = f"stopped; {name} was requested instead"
         if paused and not take_over_paused_undo(core, incident_id, paused, why, who, now):
             continue  # the incident was resumed, and a paused effect has begun
         if installation.ledger.steps.expand(incident_id, name, 1, expansion, who, now):

@@ -28,13 +28,13 @@ def authorise_lifecycle_change(
         if not people.all():
             return installation.actor
         raise ApprovalRefused(
-            f"incident {incident_id}: it is live, and nobody signed in. Add --as PERSON"
+            f"incident {incident_id}: it is live, and nobody signed in. Add --as PERSON."
         )
     roles = people.get(by).roles
     if needs_role and not roles:
         raise ApprovalRefused(
             f"person {by}: has no role, and may only stop incidents. Ask somebody who has one, or "
-            f"`standfast people grant {by} --role ROLE --as PERSON`"
+            f"`standfast people grant {by} --role ROLE --as PERSON`."
         )
     if why := people.objection(by, roles if needs_role else (), installation.clock()):
         raise ApprovalRefused(why)

@@ -135,7 +135,7 @@ def copy_keys(
     with translated_errors("copying the key records"):
         folder = folder.absolute()
         if resolve_path(folder) == resolve_path(backup.keys):
-            raise UsageError(f"{folder}: it is the key store itself. Name the folder of a copy")
+            raise UsageError(f"{folder}: it is the key store itself. Name the folder of a copy.")
         own_name = read_copy_list(folder).own_name
         taken = reachable(backup)
         if own_name in taken and resolve_path(folder) != resolve_path(taken[own_name]):
@@ -144,11 +144,11 @@ def copy_keys(
         if not name:
             raise UsageError(
                 f"{folder}: not a copy of the key records yet. Name it after the site where it is"
-                " kept: --name 'safe in Leeds'"
+                " kept: --name 'safe in Leeds'."
             )
         check_copy_name(name)
         if name in taken and resolve_path(folder) != resolve_path(taken[name]):
-            raise UsageError(f"name {name!r}: {taken[name]} has it. Choose another name")
+            raise UsageError(f"name {name!r}: {taken[name]} has it. Choose another name.")
         root = load_root_chain(vault, owner=owner).root
         changes = synchronize(root, KeyFolder(backup.keys), KeyFolder(folder))
         copies = record_seen(root, {**taken, name: folder}, now)
@@ -161,7 +161,7 @@ def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
     with translated_errors("taking a copy off the list"):
         folders = reachable(backup)
         if name in folders:
-            raise UsageError(f"{name}: {folders[name]} exists. Remove the folder first")
+            raise UsageError(f"{name}: {folders[name]} exists. Remove the folder first.")
         record_destroyed(folders, name, now)
 
 

@@ -154,14 +154,14 @@ def _words(
     is_answer_corrected = any(view.round > 1 for view in asked)
     if is_answer_corrected and not is_wanted(step, state):
         raise Refused(
-            f"{first.step}: after the corrected answer it is for nobody. Run `standfast notice "
+            f"{first.step}: after the corrected answer it has no recipients. Run `standfast notice "
             f"leave-out {row.incident} {short_mark(row)} --because WHY`."
         )
     if corrected and not values:
         raise UsageError(
             f"{first.step}: {corrected[-1]} corrects it, and its text is not sent again. This "
             "recipient has received nothing. Add the valid facts with --value NAME=TEXT, as for "
-            "`standfast notice preview`, or leave them out."
+            "`standfast notice preview`, or exclude the recipient: `standfast notice leave-out`."
         )
     if values and not corrected:
         raise UsageError(f"{first.step}: not corrected, so it has its own text. Remove --value.")

@@ -49,7 +49,7 @@ def returned(installation: Installation, incident_id: str) -> list[Returned]:
             if row.step not in corrected:
                 corrected[row.step] = newest_correction(installation, incident_id, row.step)
             if name := corrected[row.step]:
-                why = f"it failed, and {name} corrects its words: {row.reason}"
+                why = f"the message failed, and {name} corrects its text: {row.reason}"
         if row.state is EffectState.DONE and delivery is not None:
             why = _LOST.get(delivery.state, "")
             if why and row.target.startswith(POST):

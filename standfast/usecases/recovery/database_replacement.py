@@ -113,7 +113,10 @@ class DatabaseReplacement:
             if not server.database_id(name):
                 server.rename(self.database, name)
                 return
-        raise Refused(f"database {self.database}: {_MOST_INCOMPLETE} tries left one. Drop them.")
+        raise Refused(
+            f"database {self.database}: {_MOST_INCOMPLETE} tries left incomplete copies. Drop the "
+            f"databases {self._name('incomplete_1')} and following."
+        )
 
     def _name(self, state: str) -> str:
         ending = f"_{state}_{self.incident.replace('-', '_')}"

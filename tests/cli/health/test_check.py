@@ -146,7 +146,7 @@ def test_a_protected_account_that_is_misspelt_is_noticed(
 ) -> None:
     assert (
         "warn",
-        "agents: 1 of 1 under [protected.accounts] not known there",
+        "agents: 1 of 1 under [protected.accounts] are not known there",
     ) in verdicts(desk, "accounts")
 
 

@@ -24,7 +24,7 @@ def test_new_installation_is_asked_to_back_up(desk: Desk, installation: Path) ->
     answer = desk.run("status")
     assert answer.status == 0
     assert "No incident is open." in answer.out
-    assert "Next: `standfast backup run main`: it has never been backed up." in answer.out
+    assert "Next: `standfast backup run main`: the set was never backed up." in answer.out
 
 
 def test_status_shows_ages_of_backup_and_drill(desk: Desk, installation: Path) -> None:
@@ -73,7 +73,7 @@ def test_incomplete_backup_or_drill_is_next_step(desk: Desk, installation: Path)
     assert desk.json("status")["next_step"].startswith("`standfast backup run main`: ")
     config.write_text(text)
     assert desk.run("backup", "run").status == 0
-    assert "the last one missed an objective" in desk.json("status")["next_step"]
+    assert "the last drill missed an objective" in desk.json("status")["next_step"]
     assert desk.run(*drill).status == 0
     assert "Nothing to do now." in desk.run("status").out
 
@@ -87,7 +87,7 @@ def test_failed_drill_is_shown_with_older_success(desk: Desk, installation: Path
     assert desk.run(*drill).status != 0
     answer = desk.run("status")
     assert "; failed " in answer.out
-    assert "drill run main --identity FILE`: the last one failed." in answer.out
+    assert "drill run main --identity FILE`: the last drill failed." in answer.out
     seen = desk.json("status")
     assert seen["sets"][0]["last_drill"]["state"] == "done"
     assert seen["sets"][0]["drill_failed_since"]

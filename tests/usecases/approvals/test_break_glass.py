@@ -106,7 +106,7 @@ def test_break_glass_locks_alone_after_notification(
 ) -> None:
     accounts = [centre.scim.create(name.partition(":")[2]) for name in THREE]
     case = asking(centre)
-    assert broken(centre, case).message.startswith("2 people were notified. It begins at ")
+    assert broken(centre, case).message.startswith("2 people were notified. The step begins at ")
     (to_lee,), (to_kim,), to_dana = pages(centre, "lee", "kim", "dana")
     assert to_dana == []
     assert f"standfast incident approve {case} lock --refuse --as NAME" in to_lee
@@ -236,6 +236,6 @@ def test_glass_stays_whole_while_nobody_is_notified(centre: Centre) -> None:
 
 def test_in_an_exercise_nobody_is_told(centre: Centre) -> None:
     case = asking(centre, mode=Mode.EXERCISE)
-    assert broken(centre, case).message.startswith("It begins at ")
+    assert broken(centre, case).message.startswith("The step begins at ")
     assert pages(centre, "lee", "kim") == [[], []]
     assert later(centre).advance(case).state.steps["lock"].state is StepState.DONE
