@@ -26,7 +26,7 @@ def _made() -> Key:
 
 @dataclass(kw_only=True)
 class Device:
-    """A device; a changed field is a lie of its browser or its maker."""
+    """A device; a changed field simulates a false browser or maker."""
 
     origin: str = "https://standfast.example.com"
     site: str = ""  # that of the origin, unless it is given

@@ -74,7 +74,7 @@ def _asking(ledger: Ledger, *, needs: int = 1) -> str:
 
 
 def _told(ledger: Ledger, count: int) -> tuple[str, str]:
-    """Begin a notice to so many customers; give its incident and a runner."""
+    """Begin a notice to so many customers; return its incident and a runner."""
     opened = open_incident(ledger)
     names = [f"customer-{number}" for number in range(count)]
     begin(ledger, opened, drafts(_MAIL, *names), step="tell")

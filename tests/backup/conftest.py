@@ -25,7 +25,7 @@ def no_night_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def thirty_nights(monkeypatch: pytest.MonkeyPatch, no_night_of_any_file: None) -> None:
-    """Each file is read anew in one of thirty nights, as it is."""
+    """Each file is read again in one of thirty nights, as it is."""
     monkeypatch.setattr(source_archiver, "_NIGHTS", 30)
 
 

@@ -24,7 +24,7 @@ class Node:
     names: dict[str, "Node"] = field(default_factory=dict)
 
     def become(self, other: "Node") -> None:
-        """Take over everything that another has."""
+        """Take over the state of another model."""
         self.mode, self.modified_ns, self.owner = other.mode, other.modified_ns, other.owner
         self.data, self.xattrs, self.names = other.data, other.xattrs, other.names
 

@@ -52,7 +52,7 @@ class KeptVault(MemoryKeeperStore):
         self._objects[name] = (data, self._objects[name][1])
 
     def lose(self, name: str) -> None:
-        """Take an object away past all locks, as a disk or an attacker would."""
+        """Remove an object in spite of locks, as a disk or attacker would."""
         del self._objects[name]
 
     def _remove(self, name: str) -> None:
@@ -83,7 +83,7 @@ class KeptSite:
         self.clock.forward(days=days)
 
     def night(self, days: float = 1, **more: Any) -> BackupResult:
-        """Let time pass, change the source, and back it up."""
+        """Advance the clock, change the source, and back it up."""
         self.days(days)
         self.nights += 1
         self.source.mkdir(exist_ok=True)
@@ -121,7 +121,7 @@ class KeptSite:
             assert describe(out / "files") == self.trees[name], name
 
     def check(self) -> None:
-        """The same; what was dropped is gone, and nothing else lacks."""
+        """Check as before; only dropped packs may be missing."""
         self.restore_all()
         keeps = self.keeps()
         assert not keeps.dropped & self.packs()

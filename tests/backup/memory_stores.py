@@ -12,7 +12,7 @@ from backup.stores.keeper import KeeperStore
 
 
 class MemoryStore(Store):
-    """Objects in a dictionary; gone with the process."""
+    """Objects in a dictionary, lost with the process."""
 
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._objects: dict[str, tuple[bytes, datetime]] = {}

@@ -60,7 +60,7 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
-    """A thread that stands still where a call begins, or where it has ended."""
+    """A thread that is stopped at the start or end of a call."""
 
     thread: int
     call: str
@@ -136,7 +136,7 @@ class Traced:
 
 
 def forked(act: Callable[[], None]) -> int:
-    """Do `act` in a process of its own, untraced; give its exit code."""
+    """Do `act` in a process of its own, untraced; return its exit code."""
     process = os.fork()
     if process == 0:
         _do(act)

@@ -70,7 +70,7 @@ class _Plan:
 
 @dataclass(kw_only=True)
 class Proxy:
-    """The proxy's address, what it was told and what it saw."""
+    """The proxy's address, its faults and the requests it saw."""
 
     url: str = ""
     elsewhere: str = "http://127.0.0.1:9"  # where a redirect points
@@ -95,7 +95,7 @@ class Proxy:
             self._plans.append(plan)
 
     def heal(self) -> None:
-        """Let everything through from now on."""
+        """End all faults."""
         with self._lock:
             self._plans.clear()
 

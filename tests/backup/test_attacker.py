@@ -133,7 +133,7 @@ class Bucketed:
     bucket: str
 
     def put(self, name: str, data: bytes) -> None:
-        """Put as a liar puts: without saying that nothing may be there."""
+        """Put without the condition that the name is new."""
         self.client.put_object(Bucket=self.bucket, Key=name, Body=data)
 
     def refuses(self, call: Callable[..., object], **arguments: object) -> bool:

@@ -52,7 +52,7 @@ def model_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installation(desk: Desk, model_installation: Path) -> Path:
-    """The folder of a fresh place over one file, which every command means."""
+    """The folder of a new installation over one file, used by commands."""
     source = desk.folder / "source"
     source.mkdir()
     (source / "note.txt").write_text("a note")

@@ -72,7 +72,7 @@ class Desk:
         return str(digest)
 
     def use(self, config_file: Path) -> None:
-        """Let every further command mean this place."""
+        """Use this installation for every later command."""
         self.monkeypatch.setenv("STANDFAST_CONFIG", str(config_file))
 
     def by(self, person: str) -> tuple[str, str]:
@@ -81,7 +81,7 @@ class Desk:
         return ("--as", person)
 
     def sign_in_with(self, passphrase: str) -> None:
-        """Let every further command find this passphrase."""
+        """Use this passphrase for every later command."""
         self.monkeypatch.setenv("STANDFAST_PASSPHRASE", passphrase)
 
 

@@ -79,14 +79,14 @@ def test_matching_digest_still_shows_the_plan(desk: Desk, asking: str) -> None:
 
 
 def test_a_few_characters_of_a_digest_name_nothing(desk: Desk, asking: str) -> None:
-    """Sixteen tries would sign whatever is planned."""
+    """Otherwise sixteen tries would sign any plan."""
     answer = desk.run("incident", "approve", "--digest", desk.asked()[:7], "--as", "lee")
     assert (answer.status, state(desk)) == (2, "asking")
     assert "at least 8 characters of the digest" in answer.err
 
 
 def test_plan_changed_while_read_is_not_signed(desk: Desk, asking: str) -> None:
-    """Another refuses meanwhile, and the operator has it asked again."""
+    """Another person refuses meanwhile, and the step asks again."""
 
     def changed_meanwhile(question: str) -> str:
         desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", lambda _: "y")

@@ -27,7 +27,7 @@ def shared_installation(live_installation: Path, desk: Desk, postgres_url: str) 
 
 
 def be_auditor(installation: Path, server: Postgres, url: str, desk: Desk, *rights: str) -> None:
-    """Have the ledger's address name a user with these rights and no other."""
+    """Set the ledger's address to a user with these rights only."""
     name, password = server.role()
     server.execute(*(right.format(name) for right in rights), database=str(make_url(url).database))
     config = installation / "standfast.toml"

@@ -51,7 +51,7 @@ def test_idle_serve_is_not_awaited(desk: Desk, quiet_installation: Path) -> None
 
 
 def ways(config_file: Path) -> list[str]:
-    """Give the ways in which incidents were carried on, in order."""
+    """Return how incidents were continued, in order."""
     with open_installation(config_file, env={}) as installation:
         ledger: Ledger = installation.ledger
         return [

@@ -83,5 +83,5 @@ def changed(old: str, new: str) -> str:
 
 
 def line_number(text: str, passage: str) -> int:
-    """Give the line, from 1, on which a passage stands."""
+    """Return the line of a passage, from 1."""
     return text[: text.index(passage)].count("\n") + 1

@@ -1,4 +1,4 @@
-"""`docs/configuration.md` says what the schema says."""
+"""`docs/configuration.md` agrees with the schema."""
 
 import tomllib
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_the_walk_reaches_every_section_of_the_file() -> None:
 
 
 def test_every_default_would_be_accepted() -> None:
-    """It is not looked at while a file is read."""
+    """Defaults are not validated while a file is read."""
     for table in SECTIONS:
         for key, field in table.keys.items():
             if not field.is_required() and field.default not in (None, (), {}):

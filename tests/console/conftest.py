@@ -17,7 +17,7 @@ __all__ = ["tmp_path"]
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A place with a signed trigger that acts, and Alertmanager's."""
+    """An installation with a signed trigger that acts, and Alertmanager's."""
     with site_at(furnish_with(tmp_path, SIEM, ALERTS)) as found:
         yield found
 

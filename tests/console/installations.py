@@ -124,7 +124,7 @@ def site_at(
 def furnish_with(
     folder: Path, *parts: str, smtp_port: int = 9, ledger_url: str = "sqlite:///ledger.db"
 ) -> Path:
-    """Write a place with these triggers; give its configuration file."""
+    """Write an installation with these triggers; return its file."""
     config_file = furnish(folder, smtp_port=smtp_port, ledger_url=ledger_url)
     with config_file.open("a") as file:
         file.write("".join(parts))

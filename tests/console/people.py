@@ -68,7 +68,7 @@ def exercised(installation: Installation, scenario: str = "account-takeover") ->
 
 @contextmanager
 def site_of_people(folder: Path, *, smtp_port: int = 9) -> Iterator[Site]:
-    """Let a place with a console answer, in which people are enrolled."""
+    """Serve an installation with a console and enrolled people."""
     with site_at(furnished(folder, smtp_port=smtp_port)) as found:
         enrol_people(found.installation)
         yield found

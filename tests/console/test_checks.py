@@ -1,4 +1,4 @@
-"""`standfast check` says of each trigger whether it would work tonight."""
+"""`standfast check` reports whether each trigger would work."""
 
 from pathlib import Path
 

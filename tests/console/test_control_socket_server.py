@@ -41,7 +41,7 @@ WANTED = OpenRequest(
 
 @dataclass
 class Entrance:
-    """A place with a door, and what was begun through it."""
+    """An installation with a control socket, and its started work."""
 
     config_file: Path
     installation: Installation

@@ -59,7 +59,7 @@ def site(tmp_path: Path, sendgrid_server: SendGrid) -> Iterator[Site]:
 
 
 def told(site: Site) -> str:
-    """Tell three people through SendGrid; give the incident."""
+    """Notify three people through SendGrid; return the incident."""
     opened = lifecycle.open_incident(
         site.installation, "tell", {}, mode=Mode.LIVE, opened_by="dana"
     )

@@ -52,7 +52,7 @@ def type_in(tab: Tab, name: str, text: str) -> None:
 
 
 def button(words: str) -> str:
-    """Give the script that finds the button that is seen and says so."""
+    """Return the script that finds the visible button with a text."""
     says = f"(one) => one.checkVisibility() && one.textContent === {json.dumps(words)}"
     return f"[...document.querySelectorAll('button')].find({says})"
 
@@ -81,7 +81,7 @@ def add_passkey(tab: Tab, site: Site) -> None:
 
 
 def have_passkey(tab: Tab, site: Site) -> str:
-    """Sign in and add a passkey of a new device; give the device's id."""
+    """Sign in and add a passkey of a new device; return the device's id."""
     device = tab.device()
     sign_in(tab, site)
     add_passkey(tab, site)

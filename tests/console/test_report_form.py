@@ -167,7 +167,7 @@ def test_a_form_is_good_for_two_hours(site: Site, monkeypatch: pytest.MonkeyPatc
 
 
 def site_at_again(site: Site, installation: Any) -> Any:
-    """The same place under another clock."""
+    """The same installation with another clock."""
     from contextlib import contextmanager
 
     from standfast.console.application import App

@@ -75,7 +75,7 @@ def two_hosts(folder: Path, url: str, scim_url: str = "", smtp_port: int = 9) ->
 
 
 def be_another_machine(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have another hostname from here on; give the one before."""
+    """Change this process's hostname; return the previous one."""
     was = os.uname()
     now = os.uname_result((was[0], "another-machine", *was[2:]))
     monkeypatch.setattr(os, "uname", lambda: now)

@@ -19,7 +19,7 @@ def answer_to(port: int, raw: bytes) -> bytes:
 
 
 def rest_of(connection: socket.socket) -> bytes:
-    """Give everything until the other side closes."""
+    """Return everything until the other side closes."""
     found = b""
     try:
         while part := connection.recv(65536):
@@ -30,7 +30,7 @@ def rest_of(connection: socket.socket) -> bytes:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Has the other side closed a connection that nothing was sent on?"""
+    """Return whether the other side closed an unused connection."""
     try:
         return connection.recv(1) == b""
     except BlockingIOError:

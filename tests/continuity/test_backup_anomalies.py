@@ -19,7 +19,7 @@ QUIET = Night(
 
 
 def nights(count: int, like: Night = QUIET, *, stray: float = 0.3, seed: int = 1) -> list[Night]:
-    """So many nights around one, each straying a little."""
+    """Return nights with small deviations from a mean."""
     dice = random.Random(seed)
 
     def about(number: int) -> int:

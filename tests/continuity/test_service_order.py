@@ -1,4 +1,4 @@
-"""Services come back in an order that can be kept, or are refused."""
+"""Services are recovered in a valid order, or refused."""
 
 import itertools
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def test_a_cycle_is_refused_and_named() -> None:
 
 
 def _rotations(message: str) -> set[str]:
-    """Give every way to name the same cycle."""
+    """Return every rotation of the same cycle."""
     names = message.split("circle: ", 1)[1].split(".")[0].split(" → ")[:-1]
     turned = [names[start:] + names[:start] for start in range(len(names))]
     return {" → ".join([*one, one[0]]) for one in turned}

@@ -77,7 +77,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
 
 
 def asdict_of(tour: Tour) -> dict[str, Any]:
-    """Give it as JSON takes it."""
+    """Return a dictionary for JSON."""
     return {**asdict(tour), "folder": str(tour.folder)}
 
 

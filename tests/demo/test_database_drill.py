@@ -1,4 +1,4 @@
-"""The demo loads a PostgreSQL dump in a drill, or says why it does not."""
+"""The demo loads a PostgreSQL dump in a drill, or reports why not."""
 
 import io
 from pathlib import Path

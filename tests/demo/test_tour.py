@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 @pytest.fixture
 def installation(tour: Tour) -> Iterator[Installation]:
-    """The place that the tour left."""
+    """The installation of the tour."""
     with open_installation(tour.config_file, env={}) as opened:
         yield opened
 

@@ -12,7 +12,7 @@ from tests.adapters.evidence_sources.contract import NOW
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """As far as custody goes, a sealed folder is one with a seal."""
+    """A folder with a seal, which is enough for custody."""
     (tmp_path / "seal.dsse.json").write_text("{}")
     append_custody(tmp_path, at=NOW, who="r.okafor", act=Act.COLLECTED, detail="takeover")
     append_custody(tmp_path, at=NOW, who="legal", act=Act.VIEWED)

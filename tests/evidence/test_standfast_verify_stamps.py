@@ -33,7 +33,7 @@ def now() -> datetime:
 
 
 class Case:
-    """One frozen folder, its authority, and what both programs say of it."""
+    """One frozen folder, its authority, and the findings of both."""
 
     def __init__(self, top: Path, server: servers.Authority) -> None:
         self.server = server
@@ -73,7 +73,7 @@ class Case:
         return len(seen.problems), len(seen.unchecked)
 
     def theirs(self, *, with_roots: bool = True) -> tuple[list[str], list[str], list[str]]:
-        """Problems, what nobody can say, and what is told."""
+        """Return problems, unchecked parts and messages."""
         roots = list(read_roots(self.server.roots)) if with_roots else None
         check = standfast_verify.Check(HEX, "", roots)
         check.attempt("it", check.folder, self.folder, "logs/token-1")

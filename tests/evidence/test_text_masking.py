@@ -16,7 +16,7 @@ TITLE = "[masked]"
 
 
 def copied(content: bytes) -> tuple[MaskedCopy, bytes]:
-    """Make a masked copy; give what it came to, and its bytes."""
+    """Make a masked copy; return what it came to, and its bytes."""
     written = io.BytesIO()
     made = copy_masked(io.BytesIO(content), written, TITLE)
     assert made.sha256 == hashlib.sha256(content).hexdigest()

@@ -137,7 +137,7 @@ def test_a_stamp_outlives_the_certificate_of_its_authority(server: servers.Autho
 
 
 def at(said: bytes, moment: datetime) -> bytes:
-    """Let a stamp say another time."""
+    """Change the time in a stamp."""
     return re.sub(rb"\x18\x0f\d{14}Z", b"\x18\x0f%bZ" % f"{moment:%Y%m%d%H%M%S}".encode(), said)
 
 
@@ -376,7 +376,7 @@ def test_invalid_roots_are_a_configuration_error(content: bytes, tmp_path: Path)
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The end of the process."""
 
 
 def test_crash_before_the_stamp_asks_again(

@@ -35,12 +35,12 @@ _SERVE = (
 
 
 def furnish_with_incidents(folder: Path, more: str = "") -> Path:
-    """Write the place; give its configuration file."""
+    """Write the installation; return its configuration file."""
     return furnish(folder, MORE + more)
 
 
 def open_exercise(installation: Installation, *accounts: str) -> str:
-    """Open an exercise of the one-step playbook; give its id."""
+    """Open an exercise of the one-step playbook; return its id."""
     named = list(accounts) or ["agents:agent01"]
     return lifecycle.open_incident(
         installation, "lock", {"accounts": named}, mode=Mode.EXERCISE, opened_by="dana"

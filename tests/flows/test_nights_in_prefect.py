@@ -91,7 +91,7 @@ class Prefect:
     env: dict[str, str]
 
     def ask(self, path: str, **sent: Any) -> Any:
-        """Ask the API with its secret; again while it says that it is busy."""
+        """Request the API with its secret; repeat while it is busy."""
         request = urllib.request.Request(
             f"{self.server.url}/{path}",
             data=json.dumps(sent).encode() if sent else None,

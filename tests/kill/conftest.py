@@ -25,7 +25,7 @@ def agents() -> Iterator[Agents]:
 
 @pytest.fixture(scope="module")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place with its people enrolled, to be copied for each death."""
+    """An installation with its people enrolled, to be copied for each death."""
     folder = tmp_path_factory.mktemp("furnished")
     furnish(folder)
     return folder

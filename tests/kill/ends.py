@@ -91,7 +91,7 @@ def messages_done(effects: Sequence[EffectRow]) -> Counter[str]:
 
 
 def tell_what_was_delivered(world: World, channel: Grid) -> None:
-    """Let SendGrid call our webhook, signed, about everything that it took on."""
+    """Send SendGrid's signed events about every accepted message."""
     account, now = channel.account, int(time.time())
     events = [account.event(mail.token, "delivered", now) for mail in account.taken]
     if events:
@@ -139,7 +139,7 @@ def cases(world: World) -> list[str]:
 
 
 def rows(world: World) -> list[EffectRow]:
-    """Give every effect there is."""
+    """Return all effects."""
     return [
         row for case in cases(world) for row in world.installation.ledger.effects.of_incident(case)
     ]

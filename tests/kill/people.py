@@ -51,7 +51,7 @@ class Agents:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def hire(self, count: int) -> list[str]:
-        """Add so many agents with names that nobody had; give the names."""
+        """Add so many agents with names that nobody had; return the names."""
         names = [f"agent{next(self._numbers)}" for _ in range(count)]
         for name in names:
             self.slapd.add(name)

@@ -44,7 +44,7 @@ class AttendedElsewhere(Scheduling):
 
 
 def noted(config_file: Path) -> Counter[str]:
-    """Count what such a serve has noted beside its configuration."""
+    """Count the records of this `serve` next to its configuration."""
     log = _log(config_file)
     return Counter(log.read_text().splitlines()) if log.exists() else Counter()
 

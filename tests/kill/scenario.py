@@ -49,7 +49,7 @@ class Case:
             yield installation
 
     def opened(self, installation: Installation) -> str:
-        """Open the incident, or join it: the trigger may come again."""
+        """Open the incident, or join it: the trigger may repeat."""
         return lifecycle.open_incident(
             installation,
             self.scenario,
@@ -91,7 +91,7 @@ def go_on(case: Case) -> None:
 
 
 def serve(case: Case, death: Death | None) -> None:
-    """Do what `standfast serve` does without Prefect, until it is told to end."""
+    """Run the loop of `standfast serve` without Prefect until told to end."""
     from flows.serve_loop import Serving
 
     trace(case.log, death)

@@ -62,7 +62,7 @@ class Moment(StrEnum):
 
 @dataclass
 class Cutter:
-    """Names every point, and cuts the connection that stands at one of them."""
+    """Names every point, and cuts the connection at one of them."""
 
     server: Postgres
     points: frozenset[str]
@@ -105,7 +105,7 @@ def named(statement: str) -> str:
 
 @contextmanager
 def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
-    """Let the cutter stand at every statement and every commit that writes."""
+    """Put the cutter at every statement and every writing commit."""
 
     def before(connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         connection.info["point"] = point = named(statement)

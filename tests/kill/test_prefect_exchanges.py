@@ -99,7 +99,7 @@ class Served:
         return trace
 
     def _let_it_end(self, case: Case, id_: str, script: Script) -> None:
-        """Give people's answers when nothing else is left, until all is done."""
+        """Return people's answers when nothing else is left, until all is done."""
         installation = self.world.installation
 
         def is_at_rest() -> bool:

@@ -34,7 +34,7 @@ def serving(world: World, death: Death | None = None) -> Iterator[BaseProcess]:
 
 
 def carried_out(world: World, case: str, process: BaseProcess) -> None:
-    """Give people's answers when nothing else is left, until done or dead."""
+    """Return people's answers when nothing else is left, until done or dead."""
     installation = world.installation
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
     while process.is_alive():
@@ -50,7 +50,7 @@ def carried_out(world: World, case: str, process: BaseProcess) -> None:
 
 
 def is_resumed(world: World, case: str, earlier: int) -> None:
-    """Wait until a serve is at the incident, or has nothing to do there."""
+    """Wait until `serve` works on the incident or has nothing to do."""
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
     while starts(world, case) == earlier and lifecycle.has_work(world.installation, case):
         assert time.monotonic() < give_up_at, "resumed without being asked"

@@ -1,4 +1,4 @@
-"""One small call centre a death, with real servers around it."""
+"""One small call centre for each kill, with real servers."""
 
 import csv
 import shutil
@@ -102,7 +102,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True)
 class Relay:
-    """An SMTP relay; it tells nothing afterwards."""
+    """An SMTP relay without delivery events."""
 
     server: SmtpServer
 
@@ -120,7 +120,7 @@ class Relay:
 
 @dataclass(frozen=True)
 class Grid:
-    """An account at SendGrid, which tells of what it took on."""
+    """An account at SendGrid with events of accepted messages."""
 
     account: SendGrid
 
@@ -149,7 +149,7 @@ def running_channel(kind: str) -> Iterator[Channel]:
 
 @dataclass(kw_only=True)
 class World:
-    """One call centre with its breach, and what it reaches."""
+    """One call centre with its breach and its external systems."""
 
     case: Case
     installation: Installation  # as the test looks at it
@@ -161,7 +161,7 @@ class World:
         return in_own_process(run, self.case, death)
 
     def go_on(self) -> None:
-        """Let the next `serve` find it."""
+        """Prepare the world for the next `serve`."""
         assert in_own_process(go_on, self.case) == 0
 
     @property
@@ -192,7 +192,7 @@ def furnish(folder: Path, ledger_url: str = "sqlite:///ledger.db") -> None:
 
 
 def configure(folder: Path, ledger_url: str, *, ldap_port: int, sender: str) -> Path:
-    """Write the configuration of a place; give the file."""
+    """Write the configuration of an installation; return the file."""
     config_file = folder / "standfast.toml"
     config_file.write_text(
         _SETTINGS.format(

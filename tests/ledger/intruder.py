@@ -71,7 +71,7 @@ class Intruder:
         self.set(table, other, **{name: v for name, v in one.items() if name not in keys})
 
     def run(self, statement: str, **values: Any) -> Sequence[Any]:
-        """Run one statement; give its rows, if it has any."""
+        """Run one statement; return its rows, if it has any."""
         with self.begin() as connection:
             result = connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []

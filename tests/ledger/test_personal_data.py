@@ -46,7 +46,7 @@ def test_postgresql_dump_contains_no_personal_value(
 
 
 def test_keys_open_every_personal_value(ledger: Ledger) -> None:
-    """The other half: nothing was lost on the way."""
+    """The encryption loses no value."""
     incident = story.tell(ledger)
     person = ledger.people.get("zed")
     shown = [person.full_name, person.mail, *person.accounts]

@@ -39,7 +39,7 @@ by_language = pytest.mark.parametrize("language", FORMULAS)
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing be downloaded: some of textstat's functions would try."""
+    """Refuse downloads, which some functions of textstat try."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a measure reached for the network")

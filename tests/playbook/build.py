@@ -37,7 +37,7 @@ def playbook_of(steps: str, inputs: str = INPUTS) -> Playbook:
 
 
 def problems_of(text: str) -> list[tuple[int, str]]:
-    """Give line and message of everything that keeps the text from loading."""
+    """Return line and message of each error of the text."""
     try:
         load(text, "small.yaml")
     except PlaybookInvalid as error:
@@ -46,7 +46,7 @@ def problems_of(text: str) -> list[tuple[int, str]]:
 
 
 def view(step: str, state: StepState, **facts: Any) -> StepView:
-    """Give a view of round 1; counts may be given by name."""
+    """Return a view of round 1; counts are keyword arguments."""
     counts = {key: facts.pop(key) for key in list(facts) if key in Counts.__dataclass_fields__}
     made: dict[str, Any] = {"step": step, "round": 1, "state": state}
     return StepView(**(made | facts | {"counts": Counts(**counts)}))

@@ -172,7 +172,7 @@ def may_follow(step: Step, view: StepView) -> bool:
 
 
 def drive(ledger: MemoryLedger) -> None:
-    """Let engine and world take turns until neither has anything left to do."""
+    """Alternate engine and world until neither has a move left."""
     for _ in range(MOST_TURNS):
         state = ledger.state()
         moves = next_moves(state, ledger.now)

@@ -40,7 +40,7 @@ ROLES = [
 
 @dataclass
 class Hours:
-    """A clock that stands until somebody lets time pass."""
+    """A clock that a test moves."""
 
     now: datetime = field(default_factory=lambda: datetime(2026, 3, 1, 2, 30, tzinfo=UTC))
 

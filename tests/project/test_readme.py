@@ -67,7 +67,7 @@ def as_a_newcomer(command: str) -> list[str]:
 
 
 def shown_digest(desk: Desk, approve: list[str]) -> str:
-    """Return what a newcomer at a terminal is shown, and says yes to."""
+    """Return the digest that `approve` shows on a terminal."""
     _, _, incident, name, *_ = approve
     steps = desk.json("incident", "status", incident)["steps"]
     return next(str(one["digest"]) for one in steps if one["step"] == name)

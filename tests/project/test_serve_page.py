@@ -11,7 +11,7 @@ UNIT = (ROOT / "deploy/serve/standfast.service").read_text()
 
 
 def the(pattern: str, text: str) -> tuple[str, ...]:
-    """The only place of a text that is so, by its groups."""
+    """Return the groups of the only match in a text."""
     (found,) = re.finditer(pattern, text, re.MULTILINE)
     return found.groups()
 

@@ -32,7 +32,7 @@ def the(language: str, begins: str) -> str:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """A place with every trigger of the page, and its playbook."""
+    """An installation with every trigger of the page, and its playbook."""
     (tmp_path / "playbooks").mkdir()
     text = the("yaml", "playbook: suspicion")
     (tmp_path / "playbooks" / "suspicion.yaml").write_text(text)

@@ -40,7 +40,7 @@ def heading(**changes: Any) -> Heading:
 
 
 def empty(**changes: Any) -> IncidentReport:
-    """An incident that was opened, and nothing more."""
+    """An incident that was just opened."""
     return replace(
         IncidentReport(
             heading=heading(),

@@ -80,7 +80,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Tell whether something accepts connections at the loopback port."""
+    """Return whether something accepts connections at the loopback port."""
     with socket.socket() as probe:
         probe.settimeout(0.2)
         if probe.connect_ex(("127.0.0.1", port)) != 0:

@@ -34,12 +34,12 @@ receivers:
 
 @dataclass(frozen=True, kw_only=True)
 class Alertmanager:
-    """It groups by name, at once, and repeats every second."""
+    """A server that groups by name and repeats every second."""
 
     port: int
 
     def fire(self, name: str, *accounts: str) -> None:
-        """Let an alert fire for each account, until it is resolved."""
+        """Fire an alert for each account, until it is resolved."""
         self._post(name, accounts, datetime.now(UTC) + timedelta(hours=1))
 
     def resolve(self, name: str, *accounts: str) -> None:

@@ -32,7 +32,7 @@ def new_id() -> str:
 
 
 class Clock:
-    """A clock that stands still until somebody sleeps by it."""
+    """A clock that advances only by its own sleeps."""
 
     def __init__(self) -> None:
         self._now = 1000.0
@@ -75,7 +75,7 @@ class Refusal(Exception):
 
 @dataclass(kw_only=True)
 class ConnectInstance:
-    """One instance, its users, and what it was asked."""
+    """One instance, its users, and received requests."""
 
     url: str = ""
     id: str = field(default_factory=new_id)

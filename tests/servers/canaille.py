@@ -73,7 +73,7 @@ class Canaille:
             self.iam.backend.save(person)
 
     def person(self, name: str) -> Any:
-        """Give the provider's own record."""
+        """Return the provider's own record."""
         with self.iam.app.app_context():
             return self.iam.backend.get(self.iam.models.User, user_name=name)
 
@@ -89,7 +89,7 @@ class Canaille:
         return tokens
 
     def browse(self, name: str, password: str) -> dict[str, str]:
-        """Sign a person in by browser, form by form; give the session's cookie."""
+        """Sign a person in by browser, form by form; return the session's cookie."""
         with httpx.Client(base_url=self.iam.url, follow_redirects=True, trust_env=False) as browser:
             page = browser.get("login")
             for answer in ({"login": name}, {"password": password}):
@@ -111,7 +111,7 @@ class Canaille:
         return self._token(grant_type="refresh_token", refresh_token=tokens.refresh)
 
     def admits(self, tokens: Tokens) -> bool:
-        """Tell whether the access token is let in."""
+        """Return whether the access token is let in."""
         headers = {"Authorization": f"Bearer {tokens.access}"}
         answer = httpx.get(self.userinfo_url, headers=headers, trust_env=False)
         assert answer.status_code in (200, 401), answer.status_code

@@ -57,19 +57,19 @@ class Tab:
                 return result
 
     def open(self, url: str) -> None:
-        """Go to an address and wait until the page is whole."""
+        """Open an address and wait until the page is complete."""
         self.ask("Page.navigate", url=url)
         self.wait(f"location.href.startsWith({json.dumps(url)})")
 
     def run(self, script: str) -> Any:
-        """Give what a script comes to in the page."""
+        """Return the result of a script in the page."""
         answer = self.ask(
             "Runtime.evaluate", expression=script, returnByValue=True, userGesture=True
         )
         return answer["result"].get("value")
 
     def wait(self, script: str) -> None:
-        """Wait until the page is whole and a script says true in it."""
+        """Wait until the page is complete and a script returns true."""
         whole = f"document.readyState === 'complete' && ({script})"
         wait_until(lambda: self.run(whole) is True, f"in the page: {script}")
 

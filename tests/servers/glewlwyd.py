@@ -77,7 +77,7 @@ class GlewlwydServer:
         )
 
     def person(self, name: str) -> dict[str, object]:
-        """Give the provider's own record."""
+        """Return the provider's own record."""
         answer = self._administer("GET", f"/user/{quote(name, safe='')}").json()
         assert isinstance(answer, dict)
         return answer
@@ -88,7 +88,7 @@ class GlewlwydServer:
         self._administer("PUT", f"/user/{quote(name, safe='')}", person)
 
     def browse(self, name: str, password: str) -> dict[str, str] | None:
-        """Sign in by browser; give the session's cookie, None when turned away."""
+        """Sign in by browser; return the session's cookie, None when turned away."""
         answer = httpx.post(
             f"{self.url}/auth/", json={"username": name, "password": password}, trust_env=False
         )
@@ -97,7 +97,7 @@ class GlewlwydServer:
         return {"Cookie": answer.raise_for_status().headers["set-cookie"].split(";")[0]}
 
     def is_signed_in(self, session: dict[str, str]) -> bool:
-        """Tell whether a browser session is let in."""
+        """Return whether a browser session is let in."""
         answer = httpx.get(f"{self.url}/profile_list", headers=session, trust_env=False)
         assert answer.status_code in (200, 401), answer.status_code
         return answer.status_code == 200
@@ -111,7 +111,7 @@ class GlewlwydServer:
         return self._token(grant_type="refresh_token", refresh_token=tokens.refresh)
 
     def admits(self, tokens: Tokens) -> bool:
-        """Tell whether the access token is let in."""
+        """Return whether the access token is let in."""
         headers = {"Authorization": f"Bearer {tokens.access}"}
         answer = httpx.get(self.userinfo_url, headers=headers, trust_env=False)
         assert answer.status_code in (200, 401), answer.status_code

@@ -64,11 +64,11 @@ class LinuxHost:
     process_id: int  # of its first process, whose namespaces are the host
 
     def words(self, *words: str) -> list[str]:
-        """Give the words that run a command on the host as root."""
+        """Return the words that run a command on the host as root."""
         return ["nsenter", "-t", str(self.process_id), "-m", "-p", "--", *words]
 
     def run(self, *words: str, given: str = "", may_fail: bool = False, **variables: str) -> str:
-        """Run a command on the host as root, and give what it says."""
+        """Run a command on the host as root; return its output."""
         done = subprocess.run(
             self.words(*words),
             input=given.encode(),
@@ -81,14 +81,14 @@ class LinuxHost:
         return done.stdout.decode()
 
     def key(self, name: str) -> Path:
-        """Make a key pair, or give the one of that name; `.pub` is beside it."""
+        """Make a key pair, or give the one of that name; `.pub` is next to it."""
         path = self.folder / f"key-{name}"
         if not path.exists():
             _make_key(path)
         return path
 
     def ssh(self, user: str, *, key: Path | None = None, options: Sequence[str] = ()) -> list[str]:
-        """Give the words that start an ssh client of the host."""
+        """Return the words that start an ssh client of the host."""
         way = ["-o", "BatchMode=yes", "-i", str(key)] if key else ["-o", "PubkeyAuthentication=no"]
         return [
             "ssh", "-T", "-F", "none", "-p", str(self.port), *way, *options,

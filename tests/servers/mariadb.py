@@ -59,7 +59,7 @@ class Mariadb:
             self._client(statement, database)
 
     def rows(self, query: str, *, database: str = "mysql") -> list[list[str]]:
-        """Give the rows of a query, as the client writes them."""
+        """Return the rows of a query, as the client writes them."""
         return [line.split("\t") for line in self._client(query, database).splitlines()]
 
     def _client(self, statement: str, database: str) -> str:

@@ -48,7 +48,7 @@ class Moto:
     admin: Keys
 
     def client(self, service: str, keys: Keys | None = None) -> Any:
-        """Give the SDK's client, by default as the administrator."""
+        """Return the SDK's client, by default as the administrator."""
         return _client(self.url, service, keys or self.admin)
 
 

@@ -37,7 +37,7 @@ class Postgres:
     data: Path
 
     def url(self, database: str, *, driver: str = "+psycopg") -> str:
-        """Give the address of a database; `driver=""` gives libpq's own form."""
+        """Return a database's address; `driver=""` is libpq's own form."""
         host = quote(str(self.socket_folder), safe="")
         return f"postgresql{driver}://postgres@/{quote(database, safe='')}?host={host}"
 
@@ -55,7 +55,7 @@ class Postgres:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def role(self, *attributes: str) -> tuple[str, str]:
-        """Make a role that signs in by password; give its name and the password."""
+        """Make a role that signs in by password; return its name and the password."""
         name, password = f"role_{uuid.uuid4().hex}", f"it's \\ {uuid.uuid4().hex}"
         quoted = password.replace("'", "''")
         self.execute(
@@ -73,7 +73,7 @@ class Postgres:
                 connection.execute(statement.encode())
 
     def rows(self, query: str, *, database: str) -> list[tuple[Any, ...]]:
-        """Give the rows of a query."""
+        """Return the rows of a query."""
         import psycopg
 
         with psycopg.connect(self.url(database, driver="")) as connection:

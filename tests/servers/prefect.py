@@ -81,7 +81,7 @@ class Prefect:
             self._pid = 0
 
     def end(self) -> None:
-        """Leave nothing running."""
+        """End all processes."""
         self.kill()
         self._seed.kill()
         self._seed.communicate()

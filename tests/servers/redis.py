@@ -38,7 +38,7 @@ class RedisServer:
             client.close()
 
     def connect(self, user: str | None = None, password: str | None = None) -> Any:
-        """Give a client on one connection of its own."""
+        """Return a client on one connection of its own."""
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry

@@ -63,7 +63,7 @@ class Relay:
         self._stead = (request, answer)
 
     def garble_after(self, request: bytes, answer: bytes) -> None:
-        """Pass this in place of every answer once a client has sent these bytes."""
+        """Replace every answer after a client has sent these bytes."""
 
         def spring() -> None:
             self.rewrite = lambda _: answer

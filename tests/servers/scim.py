@@ -24,13 +24,13 @@ USER_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
 
 @dataclass(frozen=True, kw_only=True)
 class ScimServer:
-    """An empty directory; `url` is what stands before /Users."""
+    """An empty directory; `url` is the address without /Users."""
 
     url: str
     token: str
 
     def create(self, name: str, *, is_active: bool = True, **more: object) -> str:
-        """Add an account, with whatever more SCIM says of it, and give its id."""
+        """Add an account with more SCIM attributes; return its id."""
         answer = self._ask(
             "POST",
             "/Users",
@@ -43,7 +43,7 @@ class ScimServer:
         return self._ask("GET", f"/Users/{account_id}").json()["active"] is True
 
     def version(self, account_id: str) -> str:
-        """Give the account's version, which every change renews."""
+        """Return the account's version, which every change renews."""
         return str(self._ask("GET", f"/Users/{account_id}").json()["meta"]["version"])
 
     def set_active(self, account_id: str, is_active: bool) -> None:
@@ -51,7 +51,7 @@ class ScimServer:
         self._patch(account_id, {"op": "replace", "path": "active", "value": is_active})
 
     def rename(self, account_id: str, name: str) -> None:
-        """Give the account another name as another administrator would."""
+        """Rename the account, as another administrator would."""
         self._patch(account_id, {"op": "replace", "path": "userName", "value": name})
 
     def delete(self, account_id: str) -> None:

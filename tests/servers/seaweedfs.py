@@ -223,7 +223,7 @@ def _administrator(key: Key) -> dict[str, Any]:
 
 @cache
 def _session() -> Any:
-    """Keep one: it reads megabytes of service descriptions."""
+    """Reuse one session: it reads megabytes of descriptions."""
     import boto3
 
     return boto3.session.Session()

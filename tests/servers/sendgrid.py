@@ -35,7 +35,7 @@ HOLD_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """One person's mail, as SendGrid would write it."""
+    """One person's message, as SendGrid would write it."""
 
     token: str
     address: str
@@ -153,7 +153,7 @@ class SendGrid:
     # what it tells afterwards
 
     def event(self, token: str, kind: str, at: int, **more: Any) -> dict[str, Any]:
-        """Give one event about a mail; each has an id of its own."""
+        """Return one event about a mail; each has an id of its own."""
         with self.guard:
             self._events += 1
             number = self._events
@@ -175,14 +175,14 @@ class SendGrid:
         *,
         key: ec.EllipticCurvePrivateKey | None = None,
     ) -> tuple[bytes, dict[str, str]]:
-        """Give the body and the headers of one call of the Event Webhook."""
+        """Return the body and the headers of one call of the Event Webhook."""
         body = json.dumps(list(events)).encode()
         return body, self.headers_of(body, at, key=key)
 
     def headers_of(
         self, body: bytes, at: int, *, key: ec.EllipticCurvePrivateKey | None = None
     ) -> dict[str, str]:
-        """Sign whatever body of the Event Webhook; give its headers."""
+        """Sign any body of the Event Webhook; return its headers."""
         signature = (key or self._signing_key).sign(
             str(at).encode() + body, ec.ECDSA(hashes.SHA256())
         )
@@ -250,6 +250,6 @@ def running_sendgrid(account: SendGrid | None = None) -> Iterator[SendGrid]:
 
 @pytest.fixture
 def sendgrid_server() -> Iterator[SendGrid]:
-    """A fresh account that has taken nothing yet."""
+    """A new account without messages."""
     with running_sendgrid() as account:
         yield account

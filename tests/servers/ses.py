@@ -80,6 +80,6 @@ def running_ses() -> Iterator[Ses]:
 
 @pytest.fixture
 def ses_server() -> Iterator[Ses]:
-    """A fresh account that has taken nothing yet."""
+    """A new account without messages."""
     with running_ses() as account:
         yield account

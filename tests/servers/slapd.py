@@ -140,7 +140,7 @@ class Slapd:
         return dict(entry["raw_attributes"])
 
     def dump(self) -> list[Any]:
-        """Give every entry with all that is stored in it."""
+        """Return every entry with all that is stored in it."""
         return list(
             self.ask(
                 lambda admin: admin.search(

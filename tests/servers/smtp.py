@@ -27,7 +27,7 @@ DROP = "drop"
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """One message that the server took."""
+    """One message that the server accepted."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -70,7 +70,7 @@ class SmtpServer:
             return tuple(self._delivered)
 
     def answer_recipient(self, address: str, answer: str) -> None:
-        """Give every RCPT TO of an address this answer, such as `550 5.1.1`."""
+        """Return every RCPT TO of an address this answer, such as `550 5.1.1`."""
         with self._lock:
             self._recipient_answers[address] = answer
 
@@ -85,7 +85,7 @@ class SmtpServer:
             self._data_answers.append("take and drop")
 
     def hold(self, stage: str) -> None:
-        """Let the server say nothing at `rcpt` or `data` until `release`."""
+        """Block at `rcpt` or `data` until `release`."""
         with self._lock:
             self._reached[stage].clear()
             self._holding.add(stage)
@@ -96,7 +96,7 @@ class SmtpServer:
             self._holding.clear()
 
     def wait_for(self, stage: str) -> None:
-        """Wait until a client stands at `rcpt` or `data`."""
+        """Wait until a client has reached `rcpt` or `data`."""
         assert self._reached[stage].wait(HOLD_SECONDS), f"no client came to {stage}"
 
     # What runs in the server's own thread; first what aiosmtpd calls.

@@ -91,7 +91,7 @@ def test_a_text_longer_than_any_name_is_refused() -> None:
 
 @given(st.text(), st.text(alphabet=st.characters(exclude_characters="{}")))
 def test_value_is_never_parsed_again(value: str, before: str) -> None:
-    """No place, comma or brace of a message is read as anything."""
+    """Commas and braces in a message have no meaning."""
     if not value.strip():
         return
     assert parse(before + "{/v}").read({"v": value}) == [before + value]

@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 
 @dataclass
 class Night:
-    """A place, its mailbox and a clock that a test moves."""
+    """An installation, its mailbox and a clock that a test moves."""
 
     installation: Installation
     folder: Path
@@ -54,7 +54,7 @@ class Night:
 
 @contextmanager
 def alarmed_nights(folder: Path, smtp: SmtpServer, more: str = "") -> Iterator[Night]:
-    """Furnish a place with two people to tell, and open it."""
+    """Open a new installation with two people to notify."""
     now = [NOW]
     service = SERVICE.replace("rpo_minutes = 1560", "rpo_minutes = 1440")
     config_file = furnish(folder, service + MAIL.format(port=smtp.port) + RARELY_VERIFIED + more)

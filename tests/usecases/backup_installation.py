@@ -61,7 +61,7 @@ last_change = "SELECT max(changed_at) FROM customers"
 
 
 def furnish(folder: Path, more: str = SERVICE, writer: str = "host-1") -> Path:
-    """Write a whole place into `folder`; give its configuration file."""
+    """Write an installation into `folder`; return its configuration."""
     recordings = folder / "recordings"
     (recordings / "2026").mkdir(parents=True)
     (recordings / "2026" / "call-1.wav").write_bytes(os.urandom(300_000))

@@ -53,7 +53,7 @@ class Centre:
 
 @pytest.fixture
 def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> Iterator[Centre]:
-    """A place on SQLite with dana (operator), lee and kim (duty managers)."""
+    """An installation on SQLite with dana, lee and kim."""
     config_file = furnish(tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port)
     with installation_at(config_file, token=scim_server.token) as installation:
         enrol_people(installation)
@@ -64,7 +64,7 @@ def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> 
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again soon at what nobody saw the end of."""
+    """Look up unknown outcomes again soon."""
     monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
 
 

@@ -88,7 +88,7 @@ def furnish(
     mail_timeout_seconds: float = 5,
     mail_batch: int = 10,
 ) -> Path:
-    """Write a whole place into `folder`; give its configuration file."""
+    """Write an installation into `folder`; return its configuration."""
     (folder / "logs").mkdir()
     (folder / "logs/sign-in.log").write_text("2026-11-25T02:13:00Z agent01 signed in\n")
     (folder / "logs/calls.log").write_text("2026-11-25T02:14:00Z agent01 call 17\n")
@@ -126,7 +126,7 @@ def furnish(
 
 
 def configure(folder: Path, **settings: object) -> Path:
-    """Write the configuration of a place; give the file."""
+    """Write the configuration of an installation; return the file."""
     config_file = folder / "standfast.toml"
     config_file.write_text(_SETTINGS.format(**settings))
     return config_file
@@ -140,7 +140,7 @@ def installation_at(
     resolver: Resolver | None = None,
     clock: Callable[[], datetime] = system_clock,
 ) -> Iterator[Installation]:
-    """Open the place with its secrets in the environment it is handed."""
+    """Open the installation with its secrets in `env`."""
     env: Mapping[str, str] = {"SCIM_TOKEN": token}
     with open_installation(
         config_file, env=env, actor="os:test", resolver=resolver, clock=clock

@@ -30,7 +30,7 @@ def machine(name: str) -> Iterator[None]:
 
 @contextmanager
 def at(folder: Path) -> Iterator[Installation]:
-    """Open the place in a folder, on the machine that is called like it."""
+    """Open the installation of a machine in its folder."""
     with machine(folder.name), installation_at(folder / "standfast.toml") as installation:
         yield installation
 
@@ -50,7 +50,7 @@ def twins(folder: Path, url: str) -> tuple[Path, Path]:
 
 
 def share_ledger(config_file: Path, url: str, keys: Path) -> None:
-    """Have a place go by a ledger in PostgreSQL instead of its own file."""
+    """Move an installation's ledger to PostgreSQL."""
     for left in config_file.parent.glob("ledger.db*"):
         left.unlink()
     (config_file.parent / "witness.jsonl").unlink(missing_ok=True)

@@ -138,7 +138,7 @@ class SimulatedInstallation(Installation):
         return incident.advance(self, incident_id, "direct")
 
     def run(self, scenario: str, accounts: Sequence[str] = ("agents:agent01",)) -> str:
-        """Open and carry on; give the id."""
+        """Open and carry on; return the id."""
         case = self.open(scenario, accounts)
         self.advance(case)
         return case
@@ -198,7 +198,7 @@ def simulated_installation(
 
 
 def add_playbooks(config_file: Path, *texts: str) -> None:
-    """Give a place playbooks of its own."""
+    """Add playbooks to an installation."""
     own = config_file.parent / "playbooks"
     own.mkdir()
     for text in texts:

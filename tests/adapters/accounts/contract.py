@@ -31,7 +31,7 @@ HOSTILE_NAMES = [
 
 
 def order(verb: str, name: str) -> Order:
-    """Give an order of a verb for one account, with a token of its own."""
+    """Return an order of a verb for one account, with a token of its own."""
     return Order(token=uuid.uuid4().hex, verb=f"accounts.{verb}", target=name)
 
 
@@ -55,7 +55,7 @@ class House(ABC):
 
     @abstractmethod
     def stamp(self, name: str) -> object:
-        """Give a value that every change through the connector alters."""
+        """Return a value that every change by the connector alters."""
 
     @abstractmethod
     def sign_in(self, name: str) -> bool:
@@ -66,10 +66,10 @@ class House(ABC):
         raise NotImplementedError
 
     def let_sign_in(self, name: str) -> None:
-        """Give what a sign-in needs, where an account is added without it."""
+        """Return what a sign-in of an added account needs."""
 
     def order(self, verb: str, name: str) -> Order:
-        """Give the order as the engine would: with what the verb needs besides."""
+        """Return the order as the engine would: with what the verb needs besides."""
         return order(verb, name)
 
     def observe(self, name: str) -> AccountState:

@@ -27,7 +27,7 @@ CONTRACTS = Path(__file__).parent / "contracts"
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request that the description knows."""
+    """One request of the description."""
 
     operation: str  # "GET /users/{userId}"
     parameters: dict[str, str]
@@ -90,7 +90,7 @@ class Description:
         return None
 
     def check_answer(self, operation: Any, status: int, body: Any) -> None:
-        """Hold an answer to the description; errors are described by none of them."""
+        """Compare an answer with the description, which has no errors."""
         if status >= 400:
             return
         assert str(status) in operation["responses"], f"no such answer: {status}"
@@ -108,7 +108,7 @@ class Description:
 
 
 class Provider(ABC):
-    """One imitated provider: its accounts, and what it was asked."""
+    """One imitated provider: its accounts and received requests."""
 
     contract: str  # the name of the description
 
@@ -123,14 +123,14 @@ class Provider(ABC):
 
     @abstractmethod
     def is_authorised(self, authorization: str) -> bool:
-        """Tell whether a request may go on."""
+        """Return whether a request may go on."""
 
     @abstractmethod
     def act(self, call: Call) -> tuple[int, Any]:
         """Answer as the provider does."""
 
     def headers(self, call: Call) -> dict[str, str]:
-        """Give the headers that a good answer to it has besides."""
+        """Return the additional headers of a successful answer."""
         return {}
 
     def give_token(self, path: str, form: dict[str, str]) -> dict[str, Any] | None:

@@ -39,10 +39,10 @@ class RelayedHouse(House):
 
     @abstractmethod
     def lie(self, relay: Relay) -> None:
-        """Let the next lock be answered as done, and not happen."""
+        """Answer the next lock as done without doing it."""
 
     def new_name(self) -> str:
-        """Give a name that nobody has."""
+        """Return a new name."""
         return f"agent-{uuid.uuid4().hex[:8]}"
 
 
@@ -80,7 +80,7 @@ def lock_until_sent(house: RelayedHouse, relay: Relay, name: str) -> Result:
 
 
 class FaultContract:
-    """Subclass it beside a fixture `house` that gives a `RelayedHouse`."""
+    """Fault tests: subclass with a fixture `house`, a `RelayedHouse`."""
 
     def test_hanging_directory_leaves_only_changes_unknown(
         self, house: RelayedHouse, alice: str
@@ -268,14 +268,14 @@ class BusyLdapContract:
 
 
 def port_of(url: str) -> int:
-    """Give the port that a loopback address names."""
+    """Return the port of a loopback address."""
     port = urlsplit(url).port
     assert port is not None
     return port
 
 
 def at_port(url: str, port: int) -> str:
-    """Give the address with another port: that of a relay."""
+    """Return the address with the port of a relay."""
     parts = urlsplit(url)
     return parts._replace(netloc=f"{parts.hostname}:{port}").geturl()
 

@@ -22,5 +22,5 @@ def block(kind: str, before: str) -> str:
 
 
 def statements(kind: str, before: str) -> list[str]:
-    """Give the block's SQL statements."""
+    """Return the block's SQL statements."""
     return [part.strip() for part in block(kind, before).split(";\n") if part.strip()]

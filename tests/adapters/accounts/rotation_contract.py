@@ -60,7 +60,7 @@ class RotationHouse(House):
         """Try any password, past the connector."""
 
     def heard(self) -> str:
-        """Give what the server wrote down of what it was asked, where it does."""
+        """Return the server's log of requests, if it has one."""
         return ""
 
     def rotate(self, name: str, token: str = "") -> Result:
@@ -70,7 +70,7 @@ class RotationHouse(House):
 
 
 class RelayedRotationHouse(RotationHouse, RelayedHouse):
-    """One that can be put behind a relay as well."""
+    """A house that can also be reached through a relay."""
 
     password_change: bytes  # what only a request holds that sets a password
 
@@ -86,7 +86,7 @@ def recipient(tmp_path: Path) -> Recipient:
 
 
 class RotationContract:
-    """Subclass it beside a fixture `house` that gives a `RotationHouse`."""
+    """Rotation tests: subclass with a fixture `house`, a `RotationHouse`."""
 
     def test_only_the_sealed_password_is_accepted(self, house: RotationHouse, alice: str) -> None:
         assert house.sign_in_with(alice, house.first_password)

@@ -21,7 +21,7 @@ HOLD_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request as it arrived."""
+    """One received request."""
 
     method: str
     path: str
@@ -32,7 +32,7 @@ class Asked:
 
 @dataclass(kw_only=True)
 class Account:
-    """One account; `shown` replaces what is sent for `active`."""
+    """One account; `shown` replaces the sent value of `active`."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class Account:
 
 
 class Exchange:
-    """One request and the ways to answer it; what a behaviour gets."""
+    """One request and its possible answers, for a behaviour."""
 
     def __init__(self, handler: Answering, asked: Asked, directory: "Scripted") -> None:
         self.asked = asked
@@ -65,7 +65,7 @@ class Exchange:
         self._handler.close_connection = True
 
     def hang(self) -> None:
-        """Say nothing until the test ends, then answer as if nothing had been."""
+        """Answer nothing until the test ends, then answer normally."""
         self._directory.let_go.wait(HOLD_SECONDS)
         self._handler.close_connection = True
 
@@ -110,7 +110,7 @@ class Scripted:
         return account
 
     def script(self, method: str, *behaviours: Behaviour) -> None:
-        """Let the next requests of this method meet these behaviours, one each."""
+        """Set behaviours of the next requests of this method, one each."""
         with self._guard:
             self._script.extend((method, behaviour) for behaviour in behaviours)
 
@@ -196,12 +196,12 @@ def _well(exchange: Exchange) -> None:
 
 
 def replying(status: int, body: bytes = b"", **headers: str) -> Behaviour:
-    """Answer so, and change nothing."""
+    """Return a behaviour that answers and changes nothing."""
     return lambda exchange: exchange.reply(status, body, **headers)
 
 
 def applying_then(behaviour: Behaviour) -> Behaviour:
-    """Let the change take place, then behave so."""
+    """Return a behaviour that applies the change first."""
 
     def behave(exchange: Exchange) -> None:
         exchange.apply()

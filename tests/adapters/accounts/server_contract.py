@@ -31,7 +31,7 @@ class ServerHouse(RelayedHouse):
 
     @abstractmethod
     def admits(self, session: Any) -> bool:
-        """Tell whether a session still does anything."""
+        """Return whether a session can still do anything."""
 
 
 class SessionContract:
@@ -86,7 +86,7 @@ class LimitedHouse(ServerHouse):
 
     @abstractmethod
     def full(self) -> AbstractContextManager[None]:
-        """Let nobody new of the connector's in while the block runs."""
+        """Refuse new connections of the connector inside the block."""
 
 
 class FullContract:

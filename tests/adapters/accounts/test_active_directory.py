@@ -42,7 +42,7 @@ OURS = "Of-the-c0nnector"
 
 @pytest.fixture(scope="module")
 def server(samba_server: Samba) -> LdapServer:
-    """Give the connector its account and its rights, as the page writes them."""
+    """Create the connector's account and rights, as the page says."""
     samba_server.shell(block("active_directory", "With Samba, run"), PASSWORD=OURS)
     return LdapServer(
         host="localhost",

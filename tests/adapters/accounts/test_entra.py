@@ -61,7 +61,7 @@ class EntraProvider(Provider):
         return {"access_token": token, "token_type": "Bearer", "expires_in": 3599}
 
     def report(self, query: dict[str, str]) -> tuple[int, Any]:
-        """Give a page of the registration report, which has no disabled users."""
+        """Return a page of the registration report, which has no disabled users."""
         assert query["$filter"] == "isMfaRegistered eq false"
         there = [one for one in self.users if one.is_enabled and not one.has_factor]
         start = int(query.get("$skiptoken", 0))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("linux_host")
 
 @pytest.fixture(scope="module")
 def command(linux_host: LinuxHost) -> tuple[str, ...]:
-    """Set the host up as the page says, and come in as the restricted account."""
+    """Set up the host as the page says; return the restricted command."""
     key = linux_host.key("connector")
     linux_host.run(
         "bash", "-euc", f"cd {PROGRAM.parent}\n" + block("linux", "Run on the host, as root"),
@@ -225,7 +225,7 @@ def test_shell_patterns_in_names_match_nobody(house: LinuxHouse, name: str) -> N
 def test_high_uid_is_locked(
     house: LinuxHouse,
 ) -> None:
-    """As a company gives ids that are the same on all of its hosts."""
+    """Some companies use equal ids on all hosts, above a limit."""
     name = f"agent-{uuid.uuid4().hex[:8]}"
     house.add(name)
     house.host.run("usermod", "-u", "100001", name)

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.xdist_group("redis")
 
 
 def give_rights(server: RedisServer) -> dict[str, Any]:
-    """Give the connector its user, as the page writes it."""
+    """Create the connector's user, as the page says."""
     (line,) = block("redis", "the connector's user").replace("…", "of-the-connector").splitlines()
     server.ask(*line.split())
     return {"host": "127.0.0.1", "port": server.port, "password": "of-the-connector"}

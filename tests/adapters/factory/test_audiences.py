@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=KINDS)
 def written(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    """Give the settings of an audience of one kind."""
+    """Return the settings of an audience of one kind."""
     kind = str(request.param).partition(" ")[0]
     head = f'kind = "{kind}"\n'
     if kind == "postgresql":

@@ -18,7 +18,7 @@ class Yard(ABC):
 
     @abstractmethod
     def is_isolated(self, host: str) -> bool:
-        """Look past the procedure."""
+        """Return the state without the procedure."""
 
     def order(self, host: str, *, prior: JsonObject | None = None) -> Order:
         return Order(

@@ -33,11 +33,11 @@ class SenderContract:
         raise NotImplementedError
 
     def turn_away(self, address: str) -> None:
-        """From now on the far side says that there is no such mailbox."""
+        """Make the receiver report an unknown mailbox from now on."""
         raise NotImplementedError
 
     def put_off(self, address: str) -> None:
-        """From now on the far side says: not now."""
+        """Make the receiver defer every message from now on."""
         raise NotImplementedError
 
     def test_a_message_is_handed_over_as_it_is(self, sender: Sender) -> None:

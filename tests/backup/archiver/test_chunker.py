@@ -16,7 +16,7 @@ from backup.sources.chunk_sizes import (
 
 
 class Text:
-    """Content that comes in pieces of any size."""
+    """Content that is read in pieces of any size."""
 
     def __init__(self, data: bytes, size: int | None = None) -> None:
         self.size = len(data) if size is None else size

@@ -1,4 +1,4 @@
-"""Files with several names: found again however many there are."""
+"""Files with several names, found again at any number of names."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -146,7 +146,7 @@ def test_reused_inode_is_not_a_hard_link(
     before = (source / "a").stat()
 
     def make_anew() -> None:
-        """As if "a" to "z" were deleted, and made anew under the same number."""
+        """Simulate deletion and creation of "a" to "z" with equal inodes."""
         (source / "a").write_bytes(noise(size, 2))
         if is_as_old:
             os.utime(source / "a", ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -60,7 +60,7 @@ def vault_of(kept: KeptSite) -> HookedVault:
 
 
 def say(kept: KeptSite, **what: Any) -> None:
-    """Put the keeper's next record, whatever its rules would say of it."""
+    """Put the keeper's next record, against its rules if needed."""
     trust = load_root_chain(kept.vault)
     keeps = load_retention_log(kept.vault, trust)
     record = KeepRecord(
@@ -75,7 +75,7 @@ def say(kept: KeptSite, **what: Any) -> None:
 
 
 def drop(kept: KeptSite, packs: set[PackId]) -> None:
-    """Two phases in one, of packs that nothing may need any more."""
+    """Mark and drop packs in one step."""
     for writer, sha256 in packs:
         vault_of(kept).lose(pack_name(writer, sha256))
 

@@ -1,4 +1,4 @@
-"""FORMAT.md says what the code does, as far as a test can compare the two."""
+"""FORMAT.md agrees with the code, as far as tests can compare."""
 
 import inspect
 import json

@@ -18,7 +18,7 @@ Order = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 class MisorderedSource(FilesSource):
-    """Files that come in another order than that of their names."""
+    """Files in another order than that of their names."""
 
     supports_worker_reader = False
 

@@ -234,13 +234,13 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
 
 
 def in_hexadecimal(signed: bytes) -> bytes:
-    """As a certificate is signed: the signature is a line of text."""
+    """Encode a signature as a line of text, as in a certificate."""
     return signed[:-SIGNATURE_BYTES] + signed[-SIGNATURE_BYTES:].hex().encode() + b"\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_is_read_as_it_was_made(papers: dict[str, Paper], kind: str) -> None:
-    """So what refuses a spoilt one does not refuse them all."""
+    """So the refusals of damaged documents have another cause."""
     paper = papers[kind]
     if kind == "attestation":
         with pytest.raises(UsageError, match="is missing; nothing was erased"):
@@ -346,7 +346,7 @@ def places_in(value: object, at: tuple[str | int, ...]) -> Iterator[tuple[str | 
 
 
 def with_strange(value: Any, at: tuple[str | int, ...], strange: str) -> bytes:
-    """The JSON with other text in one place, as canonical as that text is."""
+    """Return canonical JSON with another text at one position."""
     mark = "@@here@@"
     if at:
         inner = value

@@ -1,4 +1,4 @@
-"""Copies of the key records: what goes which way, and what never does."""
+"""Copies of the key records: what is copied, restored and removed."""
 
 import os
 from pathlib import Path

@@ -27,7 +27,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 
 def let_expire(site: OwnedSite, file: str, sequence: int) -> None:
-    """One record of a keeper, as it would write it."""
+    """Put one record, as the keeper writes it."""
     keeper = Keeper.load(site.folder / file)
     trust = load_root_chain(site.vault)
     keeps = load_retention_log(site.vault, trust)

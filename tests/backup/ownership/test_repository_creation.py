@@ -1,4 +1,4 @@
-"""Making a repository, and the keys that come of it."""
+"""Creation of a repository and its keys."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A lost or damaged pack costs nothing that another point still holds."""
+"""A lost or damaged pack costs no content that other points have."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,7 +42,7 @@ def data_packs(site: Site, point: str) -> list[str]:
 
 
 def page_packs(site: Site, point: str) -> list[str]:
-    """The packs that hold the pages of a point; its files lie in others."""
+    """Return the packs with the pages of a point, not its files."""
     repository = site.repository()
     _, body, _ = repository.open_point(repository.resolve(point))
     return in_vault(site, body.root.packs)

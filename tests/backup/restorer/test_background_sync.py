@@ -47,7 +47,7 @@ def until(is_so: Callable[[], bool], what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SlowDisk:
-    """A disk that takes nothing until the test says so."""
+    """A disk that accepts no write until the test permits it."""
 
     gate: Path
     waiting: Path  # holds the id of the process that waits for the disk

@@ -142,7 +142,7 @@ def test_folder_that_cannot_be_found_again_is_named(scratch_of: Path) -> None:
 
 @contextmanager
 def few_open_files(count: int) -> Iterator[None]:
-    """Let this process, and those it starts, open no more than so many."""
+    """Limit the open files of this process and its children."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
     try:

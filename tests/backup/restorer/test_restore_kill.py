@@ -192,7 +192,7 @@ def test_restore_killed_at_any_disk_change_resumes(
 
 
 def wait_for_group(group: int) -> None:
-    """Until the last worker is gone: until then it holds the journal's lock."""
+    """Wait for the last worker, which holds the journal's lock."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:

@@ -167,7 +167,7 @@ def test_pieces_are_written_only_to_their_place(
     real = os.pwrite
 
     def pwrite(descriptor: int, content: memoryview, start: int) -> int:
-        """Take half of the blocks, as a disk that is nearly full."""
+        """Write half of the blocks, as on a disk that is nearly full."""
         return real(descriptor, content[: max(1, len(content) // BLOCK // 2) * BLOCK], start)
 
     if how == "not direct":

@@ -1,4 +1,4 @@
-"""One file out of a point, as a stream: whole and checked, or an error."""
+"""One file of a point as a stream: complete and checked, or an error."""
 
 from collections import deque
 from pathlib import Path

@@ -29,7 +29,7 @@ SHORT = RetentionRules(
 
 
 def say_dropped(kept: KeptSite, packs: set[PackId]) -> None:
-    """Put the record of a keeper that died before it removed them."""
+    """Put the record of a keeper that died before the removal."""
     trust = load_root_chain(kept.vault)
     keeps = load_retention_log(kept.vault, trust)
     record = KeepRecord(

@@ -20,7 +20,7 @@ __all__ = ["done"]
 def test_disk_with_short_writes_gets_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """As Linux does of more than 2 GiB, and a share or a signal of less."""
+    """Linux writes at most 2 GiB; a share or a signal can stop earlier."""
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:4096]))
     store = DirectoryStore(tmp_path)

@@ -38,7 +38,7 @@ class TestS3Store(StoreContract):
 
 
 class TestS3StoreBelowAPrefix(StoreContract):
-    """In a bucket that has something of its own beside and around the prefix."""
+    """A store in a bucket with other objects around the prefix."""
 
     is_write_only = True
 

@@ -193,7 +193,7 @@ class TestDirectoryStore(StoreContract):
     def test_file_system_without_links_is_refused_by_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As FAT does: a USB disk is formatted so."""
+        """USB disks are formatted with FAT."""
         store = DirectoryStore(tmp_path)
         store.try_to_put()
 

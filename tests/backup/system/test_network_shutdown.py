@@ -86,7 +86,7 @@ def test_bandwidth_wait_ends_at_shutdown() -> None:
 
 
 class Pool:
-    """As urllib3's pools are, as far as one is noted."""
+    """A fake of urllib3's pools."""
 
     def _new_conn(self, timeout: float) -> set[float]:
         return {timeout}  # which nobody can note: it has no hash

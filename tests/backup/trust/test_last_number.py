@@ -56,7 +56,7 @@ def source(tmp_path: Path, owned: OwnedSite) -> Path:
 
 
 def forge_the_last(owned: OwnedSite) -> None:
-    """Put a snapshot behind which there is no number."""
+    """Put a snapshot with the last possible number."""
     owned.vault.put(LAST, forged(owned, MAX_NUMBER))
 
 

@@ -317,7 +317,7 @@ def test_a_drill_measures_destroys_and_is_listed(
 def test_terminated_drill_destroys_its_target_and_fails(
     desk: Desk, installation: Path, identity: Path, number: signal.Signals, status: int
 ) -> None:
-    """Customers' plain text would lie there until somebody drills again."""
+    """Customers' data would stay in clear until the next drill."""
     with (installation / "standfast.toml").open("a") as file:
         file.write(
             "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"

@@ -1,4 +1,4 @@
-"""`standfast backup restore --into`: what it says, on a real server."""
+"""Output of `standfast backup restore --into` on a real server."""
 
 import os
 from collections.abc import Iterator

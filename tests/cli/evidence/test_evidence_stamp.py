@@ -18,7 +18,7 @@ from tests.usecases.evidence.test_time_stamp_requests import NOBODY_ANSWERS
 
 @pytest.fixture
 def stamped_installation(live_installation: Path, timestamp_authority: servers.Authority) -> Path:
-    """A place with an authority, and a playbook that only freezes."""
+    """An installation with an authority, and a playbook that only freezes."""
     (live_installation / "playbooks").mkdir(exist_ok=True)
     (live_installation / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
     settings = live_installation / "standfast.toml"
@@ -30,7 +30,7 @@ def stamped_installation(live_installation: Path, timestamp_authority: servers.A
 
 
 def at(installation: Path, url: str) -> None:
-    """Let the authority be at another address."""
+    """Move the authority to another address."""
     settings = installation / "standfast.toml"
     lines = settings.read_text().splitlines()
     found = [f'url = "{url}"' if one.endswith('/stamp"') else one for one in lines]

@@ -1,4 +1,4 @@
-"""`standfast check`: each part tried, each verdict told with what to do."""
+"""`standfast check`: each part, each verdict, and its advice."""
 
 import os
 import shlex

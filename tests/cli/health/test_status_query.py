@@ -24,7 +24,7 @@ from tests.cli.desk import Desk
 
 
 def compare(installation: Installation, seen: LedgerOverview) -> None:
-    """Hold every answer of the glance against the one that the ledger gives."""
+    """Compare every answer of the status query with the ledger's."""
     opened = {one.id: one for one in installation.ledger.incidents.all(only_open=True)}
     assert [one.id for one in seen.incidents] == list(opened)
     for one in seen.incidents:
@@ -138,7 +138,7 @@ def test_closed_incident_is_shown_with_its_facts(quiet_installation: Path) -> No
 
 
 def fill(opened: Ledger, now: datetime) -> str:
-    """Write one of everything that a glance reads; give the incident's id."""
+    """Write one of everything that a glance reads; return the incident's id."""
     token = opened.runs.start("backup", "main", "serve", "os:test", now)
     opened.runs.finish(token, "backup", "partial", {"files": 3}, "os:test", now)
     incident_id, _ = opened.incidents.open(

@@ -48,7 +48,7 @@ sender_address = "parrot@example.com"
 
 @pytest.fixture
 def config_file(tmp_path: Path, desk: Desk) -> Path:
-    """An installation with a value to find in each place."""
+    """An installation with a recognisable value in each field."""
     file = furnish(tmp_path)
     text = file.read_text().replace("020 7946 0000, the number on your card", CONTACT)
     file.write_text(text + SETTINGS)

@@ -1,4 +1,4 @@
-"""`standfast people`, and where passphrases come from."""
+"""`standfast people`, and the sources of passphrases."""
 
 from pathlib import Path
 

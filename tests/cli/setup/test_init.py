@@ -232,7 +232,7 @@ def test_terminal_prompts_for_name_and_people(desk: Desk, source: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Give every path below a folder, with what is in its files."""
+    """Return every path below a folder, with what is in its files."""
     return {
         str(path): path.read_bytes() if path.is_file() else b""
         for path in sorted(folder.rglob("*"))

@@ -38,7 +38,7 @@ wanted: dict[str, set[str]] = {}  # incidents that a test opened on purpose, by 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One place for all attacks: it must stand after every one of them."""
+    """One installation for all attacks, which must survive each."""
     with site_at(furnish_with(tmp_path_factory.mktemp("attacked"), SIEM, ALERTS)) as found:
         yield found
 

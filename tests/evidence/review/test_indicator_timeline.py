@@ -26,7 +26,7 @@ NO_HASH = "0" * 64
 
 
 def frozen(folder: Path, **files: bytes) -> Path:
-    """Write copies as they lie in a sealed folder."""
+    """Write copies as in a sealed folder."""
     (folder / "files").mkdir(parents=True)
     for name, content in files.items():
         (folder / "files" / name).write_bytes(content)
@@ -34,7 +34,7 @@ def frozen(folder: Path, **files: bytes) -> Path:
 
 
 def sealed(source: str, folder: Path) -> tuple[Path, Manifest]:
-    """Give a folder with the manifest that it has when it is sealed now."""
+    """Return a folder with the manifest of a seal made now."""
     items = []
     for place in sorted((folder / "files").iterdir()):
         path, path_bytes = written_path(place.name)
@@ -145,7 +145,7 @@ def test_timeline_is_bounded_and_counts_the_rest(tmp_path: Path) -> None:
 def test_every_file_is_searched_after_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when each of many folders has the same ransom note."""
+    """Many folders may have the same ransom note."""
     monkeypatch.setattr("standfast.evidence.review.indicator_timeline.MOST_ENTRIES", 3)
     folder = frozen(tmp_path, **{str(number): b"needle\n" for number in range(10)})
     found = review([sealed("s", folder)], read_indicators(["text:needle"]))

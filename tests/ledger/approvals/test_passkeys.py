@@ -31,7 +31,7 @@ CHALLENGE = bytes(range(32))
 
 
 def add(ledger: Ledger, name: str, device: Device, *, by: str = "") -> str:
-    """Let `name` add a passkey, for which `by` signs; give its id."""
+    """Add a passkey of `name`, signed by `by`; return its id."""
     new = read_registration(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
     signature = key_of(by or name).sign(words(name, new, ORIGIN, NOW)).hex()
     added = ledger.passkeys.add(name, new, origin=ORIGIN, signature=signature, now=NOW)

@@ -41,7 +41,7 @@ def _state(ledger: Ledger, incident: str) -> StepState:
 
 
 def _refused(ledger: Ledger, incident: str, name: str, rule: str) -> None:
-    """The decision does not count: it says why, changes nothing, and is told."""
+    """Assert that a decision is refused, recorded, and changes nothing."""
     with pytest.raises(ApprovalRefused, match=rule) as caught:
         decide(ledger, incident, name)
     assert _state(ledger, incident) is StepState.ASKING

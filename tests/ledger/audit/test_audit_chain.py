@@ -28,7 +28,7 @@ def _findings(ledger: Ledger) -> str:
 
 
 def _write(ledger: Ledger, name: str) -> None:
-    """One event that changes one row."""
+    """Write one event that changes one row."""
     ledger.runs.start("backup", name, "direct", "olga", NOW)
 
 

@@ -130,7 +130,7 @@ def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
 
 
 def test_undecodable_name_is_a_usage_error(ledger: Ledger) -> None:
-    """As Python gives such a byte of the command line."""
+    """Python passes such bytes of the command line on."""
     with pytest.raises(UsageError, match="not UTF-8"):
         ledger.incidents.get("inc-\udce9")
     with pytest.raises(UsageError, match="not UTF-8"):

@@ -37,7 +37,7 @@ def home(sqlite_place: Place) -> Iterator[Path]:
 
 
 def in_use(home: Path) -> None:
-    """Leave all that is beside the file."""
+    """Keep all files next to the ledger's file."""
     assert (home / "ledger.db-wal").exists()
     assert (home / "ledger.db-shm").exists()
 

@@ -159,7 +159,7 @@ def test_pages_run_while_their_step_still_asks(ledger: Ledger) -> None:
 
 
 def test_prior_state_waits_for_approval(ledger: Ledger) -> None:
-    """It would be stale by the time somebody approves."""
+    """An earlier read would be outdated at the approval."""
     enrol(ledger, "ann")
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(LOCK, "alice"), needs=1)

@@ -52,7 +52,7 @@ def incident(ledger: Ledger) -> str:
 
 
 def sent(ledger: Ledger, incident: str, state: EffectState = EffectState.DONE) -> str:
-    """Hand the message over, with that end; give its token."""
+    """Hand the message over, with that end; return its token."""
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who, queue=MAIL)
     ledger.attempts.receipt(batch, results(batch, state), who, NOW)

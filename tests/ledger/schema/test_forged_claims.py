@@ -56,7 +56,7 @@ def _refused_by_ann(ledger: Ledger) -> str:
 
 
 def _lapses(ledger: Ledger, incident_id: str, who: str, why: str) -> None:
-    """Nothing is claimed, the step asks again, and the timeline says why."""
+    """Assert that nothing is claimed and the step asks with a reason."""
     with pytest.raises(ApprovalRefused, match=why):
         claim(ledger, incident_id, who)
     assert ledger.incidents.state(incident_id).steps["lock"].state is StepState.ASKING

@@ -17,7 +17,7 @@ LOCK = 'lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accou
 
 
 def told(steps: str, known: Known = ANYTHING, inputs: str = INPUTS) -> list[str]:
-    """Give message and hint of every problem."""
+    """Return message and hint of every problem."""
     return [
         f"{problem.message} | {problem.hint}"
         for problem in check(playbook_of(steps, inputs), known)

@@ -262,7 +262,7 @@ def test_alarm_claimed_by_another_watcher_is_left(night: Night) -> None:
 def test_first_host_in_the_ledger_notifies(
     night: Night, monkeypatch: pytest.MonkeyPatch, is_first: bool
 ) -> None:
-    """The lock that a teller holds lies on its own machine."""
+    """The lock of the notifying process is local to its machine."""
     installation = night.installation
     start, start_there = installation.runs.start, installation.ledger.runs.start
 

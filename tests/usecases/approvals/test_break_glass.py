@@ -44,7 +44,7 @@ THREE = ("agents:agent01", "agents:agent02", "agents:agent03")
 
 @pytest.fixture
 def centre(centre: Centre) -> Centre:
-    """A place in which one person alone may lock two accounts a day."""
+    """An installation where one person may lock two accounts a day."""
     limits = LimitsConfig(accounts_without_second_person=2)
     config = centre.installation.config.model_copy(update={"limits": limits})
     return replace(centre, installation=replace(centre.installation, config=config))

@@ -92,7 +92,7 @@ def test_a_changed_body_is_another_plan(
 
 
 def rewritten(body: JsonObject) -> JsonObject:
-    """Another text, in a notice that is whole by itself."""
+    """Return a valid notice with another text."""
     prepared = Prepared.from_json(body)
     lie = (Piece(text="Call 0909 879 0000 and read out your card number.\n"),)
     languages = {
@@ -186,12 +186,12 @@ def asked_about_customers(installation: SimulatedInstallation) -> str:
 
 
 def customers(installation: SimulatedInstallation, case: str) -> list[EffectRow]:
-    """Give the messages to customers, in order."""
+    """Return the messages to customers, in order."""
     rows = installation.ledger.effects.of_incident(case)
     return [row for row in rows if (row.step, row.verb) == (TOLD, "notices.send")]
 
 
 def batch_of(case: str, *rows: EffectRow) -> Batch:
-    """Give what one call carries, as a claim hands it out."""
+    """Return one claimed batch."""
     queue = EffectQueue(verb=rows[0].verb, connector=rows[0].connector)
     return Batch(attempt="a" * 32, incident=case, queue=queue, effects=rows)

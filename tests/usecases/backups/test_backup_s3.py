@@ -64,7 +64,7 @@ def hand_over(folder: Path, bucket: Bucket) -> None:
 
 @pytest.fixture
 def as_role(folder: Path, s3_bucket: Bucket) -> Callable[[Role], Path]:
-    """Give the configuration of a role for a bucket that has the root record."""
+    """Return a role's configuration for a bucket with the root record."""
     hand_over(folder, s3_bucket)
     key = {"writer": s3_bucket.key("writer", writer=WRITER)}
     return lambda role: configuration(folder, s3_bucket, key.get(role) or s3_bucket.key(role), role)

@@ -17,7 +17,7 @@ from tests.usecases.backup_installation import furnish, identity, installation_a
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    """A place with three points."""
+    """An installation with three points."""
     with installation_at(furnish(tmp_path)) as installation:
         for night in range(3):
             (tmp_path / "recordings" / "notes.txt").write_text(f"night {night}\n")

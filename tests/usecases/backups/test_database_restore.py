@@ -104,7 +104,7 @@ def into(config_file: Path, target: str, *patterns: str, **more: Any) -> Databas
 
 
 def address(config_file: Path, text: str) -> str:
-    """Write an address of a server as a secret; give its reference."""
+    """Write an address of a server as a secret; return its reference."""
     path = config_file.parent / "address"
     path.write_text(text)
     path.chmod(0o600)

@@ -40,7 +40,7 @@ def night_with(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Callable[[st
 
 
 def told(night: Night) -> list[tuple[str, bool]]:
-    """Give what a watch tells of now, apart from the age of points."""
+    """Return what a watch notifies of now, without ages of points."""
     alarms = keep_watch(night.installation, "direct").notified
     return [(one.subject, one.is_raised) for one in alarms if "freshness" not in one.subject]
 

@@ -50,7 +50,7 @@ CASE = "2026-014"
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The end of the process."""
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 
 def freeze(installation: Installation, source: str) -> Path:
-    """Freeze the logs as a source of this name; give the sealed folder."""
+    """Freeze the logs as a source of this name; return the sealed folder."""
     folder = installation.config.custody.folder / CASE
     evidence = FilesEvidence(
         source,

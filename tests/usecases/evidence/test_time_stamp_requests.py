@@ -256,7 +256,7 @@ def test_check_requests_a_stamp(
 
 
 def with_bucket(folder: Path, server: servers.Authority, bucket: Bucket) -> Path:
-    """Let frozen folders be copied into a bucket as well."""
+    """Copy frozen folders into a bucket as well."""
     key = bucket.key("evidence")
     for name, value in (("id", key.access_key), ("secret", key.secret_key)):
         (folder / f"evidence.{name}").write_text(value + "\n")
@@ -294,7 +294,7 @@ def test_crash_between_stamp_and_copy_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Crash(BaseException):
-        """The process is gone."""
+        """The end of the process."""
 
     def dies(*_: object) -> None:
         raise Crash

@@ -220,7 +220,7 @@ def said(folder: Path) -> list[str]:
 
 
 def part(one: Path, other: Path) -> None:
-    """Give the copy a name and keys of its own, as docs/roles.md has it."""
+    """Give the clone its own name and keys, as docs/roles.md says."""
     stores = open_stores(one / "standfast.toml", {})
     office = open_owner_session(stores, one / "offline" / "owner.key", lambda _: "")
     add_writer_as_owner(office, "beta", "main", one.parent / "new")

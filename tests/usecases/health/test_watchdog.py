@@ -1,4 +1,4 @@
-"""The watch carries on, buries and names what would stand still unseen."""
+"""The watchdog resumes, ends or reports work that stopped."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -191,7 +191,7 @@ def test_named_person_approves_nothing_before_the_lock(
 
 
 def test_no_letter_variant_hides_the_holder(tmp_path: Path) -> None:
-    """An é of two letters is what some keyboards type, and nothing shows it."""
+    """Some keyboards write é as two characters, which look the same."""
     twins = Twins(directory=Folding("agents", {"jos\u00e9": True}))
     with simulated_installation(tmp_path, "sqlite:///ledger.db", twins) as installation:
         enrol_person(

@@ -95,7 +95,7 @@ def test_limit_counts_planned_and_locked_accounts(
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """A live place of which one directory takes three locks from one person."""
+    """A live installation with a limit of three locks in a directory."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         limits = LimitsConfig(accounts_by_directory={"agents": 3})
         yield replace(

@@ -223,7 +223,7 @@ def test_decision_before_page_stops_no_runner(
 def test_person_cannot_deny_a_running_message(
     installation: SimulatedInstallation,
 ) -> None:
-    """Or it would be sent a second time beside the first."""
+    """Otherwise it would be sent twice."""
     case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
     with pytest.raises(Refused, match="may still happen"):
         effect_settlement.settle(

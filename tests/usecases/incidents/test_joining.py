@@ -257,7 +257,7 @@ def test_repeat_detection_opens_no_other_incident(
 def watch_what_is_opened(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
-    """Note the context of whatever the vault opens from now on."""
+    """Record the context of every value that is decrypted later."""
     opened: list[str] = []
     real = type(installation.ledger.cipher).open
 

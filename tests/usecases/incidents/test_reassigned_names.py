@@ -64,7 +64,7 @@ def renamed_after_its_lock(
 
 
 def row_of(installation: SimulatedInstallation, case: str, verb: str) -> tuple[EffectState, str]:
-    """Give what the last effect of this verb came to."""
+    """Return the result of the verb's last effect."""
     rows = [row for row in installation.ledger.effects.of_incident(case) if row.verb == verb]
     return rows[-1].state, rows[-1].reason
 

@@ -47,7 +47,7 @@ def asking(centre: Centre) -> str:
 
 
 def approved(centre: Centre) -> str:
-    """Open a takeover, approve what customers are told, and carry it on."""
+    """Open a takeover, approve its notice to customers, and continue it."""
     case = asking(centre)
     step_decisions.decide(centre.installation, case, TOLD, "lee", PASSPHRASES["lee"])
     centre.advance(case)

@@ -113,7 +113,7 @@ def test_lock_in_one_directory_ignores_another(
 
 
 class Swallowing(SimulatedConnector):
-    """One that takes a lock and then answers nothing, until it is well again."""
+    """A directory that applies a lock and does not answer until healed."""
 
     is_well = True
 

@@ -247,7 +247,7 @@ def test_crash_leaves_each_letter_written_once(centre: Centre, is_written: bool)
 
 
 def test_shared_mark_is_ambiguous(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would count the wrong reader as told, or the right one as not."""
+    """Otherwise the wrong reader could count as notified."""
     give_one_mark_to_all(monkeypatch)
     furnish_letters(centre)
     case = approved(centre)

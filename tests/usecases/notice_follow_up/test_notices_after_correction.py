@@ -52,7 +52,7 @@ def approve(centre: Centre, case: str, step: str, *people: str) -> None:
 
 
 def corrected(centre: Centre, case: str, *, is_another: bool = False) -> str:
-    """Correct what customers were told, and let it leave; give the step."""
+    """Correct the notice to customers and send it; return the step."""
     plan = corrections.correct(
         centre.installation, case, TOLD, WRONG, requested_by="dana", is_another=is_another
     )
@@ -61,7 +61,7 @@ def corrected(centre: Centre, case: str, *, is_another: bool = False) -> str:
 
 
 def bounce(centre: Centre, case: str, step: str, address: str) -> EffectRow:
-    """Let the mail of a step to an address come back."""
+    """Report a bounce of a step's message to an address."""
     (row,) = [
         row
         for row in centre.installation.ledger.effects.of_incident(case)
@@ -74,7 +74,7 @@ def bounce(centre: Centre, case: str, step: str, address: str) -> EffectRow:
 
 
 def words_to(centre: Centre, address: str) -> list[str]:
-    """Give what an address got, line breaks aside."""
+    """Return the text that an address received, in one line."""
     found = [mail for mail in centre.smtp.delivered if mail.recipients == (address,)]
     bodies = [mail.message.get_body(("plain",)) for mail in found]
     return [" ".join(body.get_content().split()) for body in bodies if body is not None]

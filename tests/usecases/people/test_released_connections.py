@@ -41,7 +41,7 @@ timeout_seconds = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
-    """A place with one directory, and how many sessions it has there."""
+    """An installation with one directory, and its number of sessions."""
 
     installation: Installation
     config_file: Path

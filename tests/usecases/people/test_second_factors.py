@@ -24,7 +24,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 
 def directories(monkeypatch: pytest.MonkeyPatch, *connectors: Connector) -> None:
-    """Let the place have these directories, each under its own name."""
+    """Configure these directories, each under its own name."""
     known = {one.name: one for one in connectors}
     config = SimpleNamespace(accounts=known)
     outside = SimpleNamespace(config=config, connector=known.__getitem__, close=lambda: None)

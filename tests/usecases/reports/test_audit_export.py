@@ -37,7 +37,7 @@ OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
 @dataclass
 class Handed:
-    """An incident's evidence as it was handed over, beside what stays with us."""
+    """Exported evidence of an incident, and the original."""
 
     installation: Installation
     incident: str

@@ -155,7 +155,7 @@ def test_first_host_in_the_ledger_pages(
     monkeypatch: pytest.MonkeyPatch,
     is_first: bool,
 ) -> None:
-    """The lock that a teller holds lies on its own machine."""
+    """The lock of the paging process is local to its machine."""
     opened(installation, "agent01")
     start, start_there = installation.runs.start, installation.ledger.runs.start
 
@@ -330,7 +330,7 @@ def test_joined_plan_is_promoted_as_shown(
 def with_its_own_playbook(
     installation: Installation, folder: Path
 ) -> tuple[Installation, Path, str]:
-    """The place, its file, and what stands in it."""
+    """The installation, its file, and the file's text."""
     file = folder / "lock.yaml"
     folder.mkdir()
     planned = (SHIPPED / file.name).read_text()

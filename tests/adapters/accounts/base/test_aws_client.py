@@ -23,7 +23,7 @@ def scripted() -> Iterator[Scripted]:
 
 @pytest.fixture(scope="module")
 def client(scripted: Scripted) -> Iterator[AwsClient]:
-    """One for all: the SDK takes long to make a client."""
+    """One client for all tests: the SDK takes long to make it."""
     client = client_at(scripted.url)
     yield client
     client.close()

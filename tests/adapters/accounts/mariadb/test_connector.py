@@ -38,7 +38,7 @@ pytestmark = pytest.mark.xdist_group("databases")
 
 @pytest.fixture(scope="module")
 def options(mariadb_server: Mariadb) -> Iterator[dict[str, Any]]:
-    """Give the connector its user and its routines, as the page writes them."""
+    """Create the connector's user and routines, as the page says."""
     text = block("mariadb", "Run as an administrator")
     text = text.replace("response.example.com", "localhost").replace("…", "of-the-connector")
     mariadb_server.execute(text)
@@ -103,7 +103,7 @@ class MariadbHouse(RelayedRotationHouse, LimitedHouse):
 
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:
-        """Let our user have one connection, which somebody else has."""
+        """Limit our user to one connection, and occupy it."""
         limit = "ALTER USER standfast@localhost WITH MAX_USER_CONNECTIONS"
         self.server.execute(f"{limit} 1")
         self.open_session("standfast", self.options["password"])

@@ -144,7 +144,7 @@ class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
             self.server.execute(f"DROP ROLE IF EXISTS {_quoted(name)}")
 
     def row(self, name: str) -> dict[str, object]:
-        """Give all that the server keeps of a role."""
+        """Return the server's complete row of a role."""
         value = name.replace("'", "''")
         ((found,),) = self.server.rows(
             f"SELECT to_json(one) FROM pg_authid one WHERE rolname = '{value}'", database="postgres"

@@ -75,7 +75,7 @@ class TestScimBulk(ConnectorContract):
 
 @pytest.fixture
 def crowd(directory: Scripted) -> Scripted:
-    """A directory with seven agents beside alice, which offers Bulk."""
+    """A directory with alice and seven agents that supports Bulk."""
     directory.offers = dict(OFFER)
     for name in NAMES:
         directory.add(name)

@@ -36,7 +36,7 @@ def test_every_page_is_read(directory: Scripted, page_size: int) -> None:
 
 
 def test_incomplete_list_is_refused(directory: Scripted) -> None:
-    """Missing people would count as gone, or would not be notified."""
+    """Missing people would count as leavers, or get no notice."""
     short = {"totalResults": 9, "Resources": [one.as_json() for one in directory.accounts]}
     empty = {"totalResults": 9, "Resources": []}
     directory.script("GET", *(replying(200, json.dumps(page).encode()) for page in (short, empty)))

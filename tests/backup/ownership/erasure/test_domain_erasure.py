@@ -300,7 +300,7 @@ def test_custodian_attests_only_for_the_known_owner(owned: OwnedSite, tmp_path: 
 
 
 def test_nobody_gets_a_custodian_to_open_something_else(owned: OwnedSite) -> None:
-    """A paper that carries a domain's key record in the place of a challenge."""
+    """A document has a domain's key record in place of a challenge."""
     data = ordered(owned)
     order = read_order(data, "the order")
     record = json.loads(owned.keys.get("k/hr/0000000000/0000000000").partition(b"\n")[0])

@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> Path:
 def test_folder_of_unknown_size_is_read_again(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a mount from user space or a small folder on NTFS is."""
+    """FUSE mounts and small NTFS folders have no size."""
     real = os.stat
     hidden = ("st_atime", "st_mtime", "st_ctime", "st_atime_ns", "st_mtime_ns", "st_ctime_ns")
 

@@ -25,7 +25,7 @@ def every_file_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def unreadable(*names: str) -> Iterator[None]:
-    """As on a disk with a bad sector, which root cannot read either."""
+    """Simulate a bad sector, which root cannot read either."""
     opened = os.open
 
     def refusing(path: str | bytes | Path, *how: int, **more: int) -> int:

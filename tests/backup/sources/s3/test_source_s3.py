@@ -330,7 +330,7 @@ def test_foreign_bytes_are_never_mixed_into_a_body(
 
 @pytest.mark.parametrize(("etag", "size"), [("another's", 4), ("its", 8)], ids=["etag", "size"])
 def test_wrong_range_is_requested_again(etag: str, size: int) -> None:
-    """As of a store that heeds neither `If-Match` nor a range."""
+    """Some stores ignore `If-Match` and ranges."""
 
     def answer(etag: str, size: int, *pieces: bytes) -> dict[str, Any]:
         left = iter(pieces)

@@ -107,7 +107,7 @@ def test_read_is_retried_after_a_fault(
 def test_full_answer_to_a_range_is_requested_again(
     store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a cache between us and the store does, which knows nothing of ranges."""
+    """A cache without support for ranges answers so."""
     content = noise(300 * KIB)
     store.put("a/b", content)
     real, times = store._client.get_object, 2
