@@ -32,7 +32,7 @@ def test_command_follows_work_of_a_live_serve(desk: Desk, quiet_installation: Pa
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        assert is_ready.wait(20)
+        assert is_ready.wait(120)
         done = desk.json("lock", "alice", "--exercise")
     finally:
         is_over.set()
@@ -64,7 +64,7 @@ def ways(config_file: Path) -> list[str]:
 def test_followed_work_waits_only_while_relay_is_down(
     desk: Desk, installation: Path, scim_server: ScimServer
 ) -> None:
-    # The runner below has a lease of 15 seconds: a short patience leaves most of it unused.
+    # The lease of the runner below outlasts this command, and a short patience leaves it unused.
     desk.monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
     config_file = furnish(installation, scim_url=scim_server.url)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
@@ -75,7 +75,7 @@ def test_followed_work_waits_only_while_relay_is_down(
     assert states(opened)["lock"] == "done", "a notice waits for the lock that it names"
     with open_installation(config_file, env={}, actor="os:test") as found:
         for of in (None, case):  # a `serve`, and its work on this incident
-            found.ledger.runners.register(of, "serve", found.clock())
+            found.ledger.runners.register(of, "serve", found.clock() + timedelta(minutes=5))
     followed = desk.json("incident", "resume", case)
     assert followed["exit_status"] == ExitStatus.WAITS_FOR_PEOPLE
     assert states(followed)["tell_staff"] == "running", "the message is still to be sent"

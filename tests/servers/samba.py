@@ -142,7 +142,7 @@ def running_samba() -> Iterator[Samba]:
                 yield samba
             finally:
                 process.terminate()
-                process.wait(timeout=20)
+                process.wait(timeout=60)
                 wait_until(lambda: not answers(636), "Samba is gone")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -170,7 +170,7 @@ class SimulatedInstallation(Installation):
             patched.setattr(directory, f"_{verb}", act_and_die)
             runner = threading.Thread(target=self.advance, args=(case,), daemon=True)
             runner.start()
-            runner.join(30)
+            runner.join(120)
             assert not runner.is_alive(), "the runner sits and asks"
         directory.come_back()
 

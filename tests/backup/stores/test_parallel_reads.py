@@ -25,7 +25,7 @@ class FarStore(MemoryStore):
     def __init__(self, meet: int) -> None:
         super().__init__()
         self.asked: list[str] = []
-        self._met = threading.Barrier(meet, timeout=30)
+        self._met = threading.Barrier(meet, timeout=120)
 
     def _get_range(self, name: str, start: int, length: int | None) -> bytes:
         self.asked.append(name)

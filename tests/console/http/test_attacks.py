@@ -390,14 +390,14 @@ def test_busy_pages_do_not_delay_triggers(
 
     def hang(*given: object, **more: object) -> None:
         held.release()
-        released.wait(30)
+        released.wait(240)
         raise Unavailable("the ledger does not answer")
 
     def come(site: Site) -> None:
         if way == "report":
             report_form.send(site, report_form.filled(site))
         else:
-            httpx.get(f"{site.url}/console", trust_env=False, timeout=30)
+            httpx.get(f"{site.url}/console", trust_env=False, timeout=240)
 
     console = people.CONSOLE.format(address=people.ADDRESS)
     (tmp_path / "own").mkdir()
@@ -409,8 +409,8 @@ def test_busy_pages_do_not_delay_triggers(
         for stranger in strangers:
             stranger.start()
         try:
-            assert held.acquire(timeout=20)
-            assert held.acquire(timeout=20)
+            assert held.acquire(timeout=120)
+            assert held.acquire(timeout=120)
             assert site.send(about()).status_code == 202
         finally:
             released.set()

@@ -30,7 +30,7 @@ def test_sqlite_connections_are_durable_and_check_keys(
 
     def look(both_are_connected: threading.Barrier) -> None:
         with connections.reading(sqlite_ledger.engine) as connection:
-            both_are_connected.wait(timeout=10)  # two at once are two connections
+            both_are_connected.wait(timeout=120)  # two at once are two connections
             names = ("journal_mode", "synchronous", "foreign_keys")
             found.append([connection.scalar(text(f"PRAGMA {name}")) for name in names])
 

@@ -217,7 +217,7 @@ def test_stop_is_not_overtaken_endlessly(ledger: Ledger, monkeypatch: pytest.Mon
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
-    assert is_going.wait(timeout=20)
+    assert is_going.wait(timeout=120)
     with monkeypatch.context() as patch:  # where it waits, on SQLite and on PostgreSQL
         patch.setattr("standfast.ledger.database.connections.write_queue", noted(write_queue))
         patch.setattr(

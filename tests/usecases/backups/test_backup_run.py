@@ -433,14 +433,14 @@ def test_another_set_waits_and_says_so_once(
         )
         other.start()
         try:
-            assert turn.wait(30)
+            assert turn.wait(120)
             with pytest.raises(Refused, match="another backup uses it"):
                 run_backup(installation, "other", "direct", wait_for_another_set=timedelta(0))
             assert not caplog.messages
             outcome = run_backup(installation, "other", "direct", sleep=lambda _: done.set())
         finally:
             done.set()
-            other.join(30)
+            other.join(120)
         told = [text for text in caplog.messages if "other waits" in text]
         assert len(told) == 1
         assert outcome.exit_status is ExitStatus.DONE
@@ -451,7 +451,7 @@ def test_another_set_waits_and_says_so_once(
 def _hold_the_send_log(folder: Path, turn: Event, done: Event) -> None:
     with lock_cache(folder / "state" / "send-log.db"):
         turn.set()
-        done.wait(60)
+        done.wait(240)
 
 
 def test_dead_run_is_marked_by_the_next(tmp_path: Path) -> None:

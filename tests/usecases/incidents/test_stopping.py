@@ -43,7 +43,7 @@ class Slow(Connector):
 
     def _lock(self, orders: Sequence[Order]) -> list[Result]:
         self.began.release()
-        assert self.let_go.wait(30)
+        assert self.let_go.wait(120)
         return self.inner.lock(orders)
 
     def _revoke(self, orders: Sequence[Order]) -> list[Result]:
@@ -85,12 +85,12 @@ def test_stop_ends_running_and_begins_nothing(
     case = installation.open("lock", MANY)
     runner = threading.Thread(target=installation.advance, args=(case,))
     runner.start()
-    assert slow.began.acquire(timeout=30)
-    assert slow.began.acquire(timeout=30)
+    assert slow.began.acquire(timeout=120)
+    assert slow.began.acquire(timeout=120)
     lifecycle.stop(installation, case, by="dana")
     assert locks(installation, case)[EffectState.SUBMITTING] == 2, "the calls are under way"
     slow.let_go.set()
-    runner.join(30)
+    runner.join(120)
     assert not runner.is_alive()
     assert locks(installation, case) == {EffectState.DONE: 2, EffectState.PLANNED: 3}
     assert sum(not slow.inner.is_enabled(name) for name in ACCOUNTS) == 2
