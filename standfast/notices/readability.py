@@ -170,8 +170,8 @@ def _counter(spoken: str) -> "textstatistics":
         from textstat.textstat import textstatistics
     except ImportError as error:
         raise ExtraMissing(
-            "measuring how a notice reads needs the extra: "
-            "pip install -r requirements/extras/readability.txt"
+            "readability check: textstat is not installed. Run `pip install -r "
+            "requirements/extras/readability.txt`."
         ) from error
     counter = textstatistics()
     counter.set_lang(spoken)

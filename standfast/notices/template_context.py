@@ -234,7 +234,7 @@ def read_spec(text: str, file: str) -> Spec:
         at = re.search(r"at line (\d+)", str(error))
         line = int(at[1]) if at else 0
         raise TemplateInvalid(
-            str(Problem(file=file, line=line, message=f"no TOML: {error}"))
+            str(Problem(file=file, line=line, message=f"not TOML: {error}"))
         ) from None
     if isinstance(spec, Spec):
         return spec

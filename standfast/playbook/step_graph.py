@@ -1,4 +1,4 @@
-"""Order that `needs` gives to the steps of a playbook.
+"""Order of the steps of a playbook, from their `needs`.
 
 Rules
 - A need that names no step is ignored here; `check` reports it.

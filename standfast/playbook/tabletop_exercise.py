@@ -274,4 +274,4 @@ def _judge_order(exercise: Exercise, fields: Fields, notes: Notes) -> None:
 
 
 def _quoted(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False)  # which is YAML too
+    return json.dumps(value, ensure_ascii=False)  # JSON is YAML too

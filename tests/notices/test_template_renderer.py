@@ -241,7 +241,7 @@ def test_conditional_markup_is_checked_when_rendered() -> None:
         (files_of() | {"en/notes.md": ""}, "small/en/notes.md: does not belong here"),
         (files_of() | {"../x": ""}, "does not belong here"),
         ({k: v for k, v in files_of().items() if k != "de/body.html"}, "body.html: is missing"),
-        (files_of("a = 1\nx y"), "small/context.toml:2: no TOML"),
+        (files_of("a = 1\nx y"), "small/context.toml:2: not TOML"),
         (files_of("description = 'x'\nextra = 1"), "extra: unknown key"),
         (
             files_of("description = 'x'\n[values.city]"),

@@ -33,7 +33,7 @@ from standfast.retry_rules import RETRY_SECONDS
 from standfast.time_limit import Deadline
 
 PER_SECOND = 2.0
-BURST = 3  # of five: requests arrive in bursts, and other programs use the account too
+BURST = 3  # of the five at once that Connect accepts: other programs use the account too
 _NO_SUCH = "ResourceNotFoundException"
 _LONGEST_NAME = 100
 _PAGE = 100

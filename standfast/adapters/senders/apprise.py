@@ -79,7 +79,9 @@ class AppriseSender(Sender):
                 "requirements/extras/apprise.txt`."
             ) from error
         logging.getLogger("apprise").disabled = True
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.WARNING)  # it logs each path
+        logging.getLogger("urllib3.connectionpool").setLevel(
+            logging.WARNING
+        )  # the HTTP client logs each path
         place = apprise.Apprise()
         is_one = " " not in url and "," not in url
         if not is_one or not place.add(url):

@@ -162,8 +162,8 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
     "--to",
     type=FilePath(allow_dash=True),
     metavar="DIR",
-    help="A new or empty folder; or the folder of an interrupted restore, to continue it: other "
-    "files in it are kept. - writes one file to standard output.",
+    help="A new or empty folder; the folder of an interrupted restore, which then continues and "
+    "keeps other files; or - to write one file to standard output.",
 )
 @click.argument(
     "patterns",

@@ -29,7 +29,7 @@ _RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "releas
         ExitStatus.DONE: "the rules are applied; packs that are still locked are listed",
         ExitStatus.FAILED: "the store does not respond",
         ExitStatus.USAGE: "there is no keeper's key, or the owner has not set this keeper",
-        ExitStatus.PARTIAL: "a part could not be done, or is unusual; it is named",
+        ExitStatus.PARTIAL: "a part of the run failed or is unusual; the output names it",
         ExitStatus.REFUSED: "a clock may be wrong, or too many points would expire",
         ExitStatus.DAMAGED: "the records of the vault were changed",
     },
@@ -138,7 +138,7 @@ def _lines(outcome: "KeepOutcome") -> list[Line]:
         f"{counted(len(result.removed), 'pack')} {would}deleted: {size(result.freed_bytes)} freed.",
     ]
     if result.unmarked:
-        lines.append(f"{counted(len(result.unmarked), 'pack')} {would}unmarked, as needed again.")
+        lines.append(f"{counted(len(result.unmarked), 'pack')} {would}unmarked: needed again.")
     if result.distrusted:
         lines.append(
             f"{counted(len(result.distrusted), 'lost pack')} {would}distrusted: the next backup "

@@ -38,7 +38,10 @@ from standfast.suggestions import nearest_name_hint
 )
 @incident_argument
 @click.option(
-    "--all", "everything", is_flag=True, help="Also duties that are done, not owed or not in force."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also list duties that are done, not owed or not in force.",
 )
 @click.pass_obj
 def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitStatus:

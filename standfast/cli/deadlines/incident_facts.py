@@ -70,7 +70,7 @@ def fact(
     "place",
     required=False,
     metavar="[PLACE]",
-    help="The jurisdiction in which they live, from `deadline places`.",
+    help="The jurisdiction in which the people live, from `deadline places`.",
 )
 @click.argument("people", required=False, help="The number of people.")
 @because_option

@@ -78,17 +78,20 @@ def release(call: Call, incident: str, reason: str) -> ExitStatus:
     example="standfast evidence dispose inc-2026-0001 --reason 'retention is over' --as dana",
 )
 @_incident
-@click.option("--reason", default="", help="Request it for this reason, without names.")
-@click.option("--approve", is_flag=True, help="Approve it as a second person, and carry it out.")
+@click.option("--reason", default="", help="Request the disposal for this reason, without names.")
+@click.option(
+    "--approve", is_flag=True, help="Approve the disposal as a second person, and carry it out."
+)
 @click.option("--withdraw", is_flag=True, help="Withdraw the request; nothing is removed.")
 @_sign_in
 @click.pass_obj
 def dispose(call: Call, incident: str, reason: str, approve: bool, withdraw: bool) -> ExitStatus:
     """Dispose of the evidence of a closed incident, with two people.
 
-    One person requests it with --reason, another approves it with --approve. The keys and the files
-    are removed. Manifests, seals and chains of custody stay, with a signed certificate. After an
-    interruption, run --approve again. Until removal begins, --withdraw cancels the request.
+    One person requests the disposal with --reason, and another approves it with --approve. The keys
+    and the files are removed. Manifests, seals and chains of custody stay, with a signed
+    certificate. After an interruption, run --approve again. Until removal begins, --withdraw
+    cancels the request.
     """
     from standfast.usecases.evidence.disposal import (
         approve_disposal,

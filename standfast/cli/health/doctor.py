@@ -14,7 +14,7 @@ from standfast.errors import ExitStatus
 @command(
     "doctor",
     exits={
-        ExitStatus.DONE: "the file is written, also about a broken installation",
+        ExitStatus.DONE: "the file is written, even if the installation is broken",
         ExitStatus.FAILED: "the file exists or cannot be written",
     },
     example="standfast doctor --to support.json",

@@ -45,7 +45,7 @@ digest_option = click.option(
 @click.option(
     "--break-glass",
     metavar="WHY",
-    help="Approve containment alone if nobody else answers; it starts ten minutes later.",
+    help="Approve containment alone if nobody else answers; the step starts ten minutes later.",
 )
 @no_wait_option
 @click.pass_obj

@@ -40,7 +40,7 @@ _PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # the exit status that the
 @click.option("--step", help="Undo the effects of this step.")
 @click.option("--target", multiple=True, metavar="ACCOUNT", help="Undo one account; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Undo every effect of the incident.")
-@click.option("--plan", "only_plan", is_flag=True, help="Show what would be restored, only.")
+@click.option("--plan", "only_plan", is_flag=True, help="Only show what would be restored.")
 @sign_in_options(
     "Sign in as this person, which needs a role. The person that opened the incident needs one "
     "approval less."

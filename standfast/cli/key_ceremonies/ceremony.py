@@ -36,7 +36,7 @@ attended_option = click.option(
     type=FilePath(),
     required=True,
     metavar="FILE",
-    help="The recovery identity of a custodian who is present and stays a custodian.",
+    help="The recovery identity of an existing custodian, other than one that is retired.",
 )
 identity_passphrase_file_option = click.option(
     "--identity-passphrase-file",

@@ -145,7 +145,7 @@ def add_custodian(
 def retire_custodian(
     call: Call, which: str, identity: Path, owner_key: Path, identity_passphrase_file: Path | None
 ) -> ExitStatus:
-    """Retire a custodian: new keys, which that person cannot open.
+    """Retire a custodian: create new keys that this person cannot open.
 
     A remaining custodian must open the keys with --identity. A retired custodian that kept a copy
     of the old keys can still open earlier recovery points, if the person can still read the packs.

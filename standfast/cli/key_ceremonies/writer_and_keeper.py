@@ -213,9 +213,9 @@ def set_keeper(
     "--trusted-through",
     type=click.IntRange(min=0),
     metavar="N",
-    help="The number of its last trusted record.",
+    help="The number of the keeper's last trusted record.",
 )
-@click.option("--believe-none", is_flag=True, help="Trust none of its records.")
+@click.option("--believe-none", is_flag=True, help="Trust none of the keeper's records.")
 @owner_command
 def retire_keeper(
     call: Call, owner_key: Path, trusted_through: int | None, believe_none: bool

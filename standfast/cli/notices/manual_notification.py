@@ -184,7 +184,12 @@ def _listed(found: "Sequence[Held]", undecided: str) -> Table:
     "address; repeatable.",
 )
 @click.option("--own-address", "own", is_flag=True, help="Use the recipient's own address.")
-@click.option("--name", default="", metavar="NAME", help="Greet this person instead.")
+@click.option(
+    "--name",
+    default="",
+    metavar="NAME",
+    help="The name in the greeting, instead of the recipient's.",
+)
 @click.option(
     "--value",
     multiple=True,

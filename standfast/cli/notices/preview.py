@@ -52,7 +52,7 @@ _ROWS = 3
     metavar="N",
     help="The number of recipients to show.",
 )
-@click.option("--unmasked", is_flag=True, help="Show them in clear; the view is recorded.")
+@click.option("--unmasked", is_flag=True, help="Show the messages in clear; the view is recorded.")
 @click.option("--reason", help="The reason for --unmasked, without names; it is recorded.")
 @click.option(
     "--html", type=FilePath(), metavar="FILE", help="Write a page with all languages side by side."

@@ -33,7 +33,7 @@ _UNSIGNED = (
     "approver"
 )
 person_option = stored_option(
-    "--as", "as_person", metavar="PERSON", help="Sign as this person, with that passphrase."
+    "--as", "as_person", metavar="PERSON", help="Sign as this enrolled person."
 )
 owner_key_option = click.option(
     "--owner-key",
@@ -62,7 +62,7 @@ owner_key_option = click.option(
     "--account",
     multiple=True,
     metavar="DIR:NAME",
-    help="The person's own account, about which they cannot approve; repeatable.",
+    help="The person's own account, for which this person cannot approve a step; repeatable.",
 )
 @person_option
 @owner_key_option
@@ -322,7 +322,7 @@ def _mail_problem_lines(why: str) -> list[str]:
     example="standfast people remove-passkey dana 3f9a1c20 --as dana",
 )
 @click.argument("name", help="The sign-in name.")
-@click.argument("passkey", help="Its id from `people list`, or how it begins.")
+@click.argument("passkey", help="The passkey's id from `people list`, or how it begins.")
 @sign_in_options("Sign in as this person; required.")
 @click.pass_obj
 def remove_passkey(call: Call, name: str, passkey: str) -> ExitStatus:

@@ -49,7 +49,7 @@ names_option = click.option("--names", is_flag=True, help="Show names; the view 
     metavar="OURS=THEIRS",
     help="Our name and the file's name of a column; repeatable.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would change, only.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--yes", is_flag=True, help="Import even if most people would be missing.")
 @names_option
 @click.pass_obj

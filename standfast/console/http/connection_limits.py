@@ -5,7 +5,8 @@ client that sends a byte a second, or nothing, would keep a connection for ever.
 
 Rules
 - A connection beyond the limit is closed before it is read; each address has a limited share.
-- A request must arrive within ten seconds of its first byte or of the response before it.
+- A request must arrive completely within ten seconds after the connection was opened or the
+  response before it was sent.
 - A client that accepts nothing of a response for ten seconds is disconnected by the kernel
   (`bound_answers`): uvicorn and its timers cannot see data that the kernel has accepted.
 - Received data is never logged.

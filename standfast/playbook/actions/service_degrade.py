@@ -30,8 +30,8 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     modes = services[name].modes
     if mode not in modes:
         raise UsageError(
-            f"step {step!r}: the service {name!r} has no mode {mode!r}; there are: "
-            f"{', '.join(modes) or 'none'}; add [services.{name}.modes.{mode}]"
+            f"step {step!r}: the service {name!r} has no mode {mode!r}; its modes: "
+            f"{', '.join(modes) or 'none'}. Add [services.{name}.modes.{mode}]."
         )
     procedure = modes[mode].procedure
     if procedure is None:

@@ -2,7 +2,7 @@
 
 Our steps have needs; CACAO nests blocks. The steps are exported in rows: steps whose needs are all
 in earlier rows form a `parallel` block, and the next row follows. This order is stricter than the
-playbook's. The extension of each step has the original.
+playbook's. The extension of each step contains the step as the playbook has it.
 
 Rules
 - A step is an `action` with one `manual` command that describes it, so that an operator of another
@@ -90,14 +90,14 @@ def _workflow(
     after = end
     for number, row in reversed(list(enumerate(rows))):
         if len(row) == 1:
-            after = _one(playbook, row[0], written, workflow, after)
+            after = _add_step(playbook, row[0], written, workflow, after)
             continue
         parallel = identifier("parallel", playbook.name, str(number))
         heads = []
         for step in row:
             last = identifier("end", playbook.name, step.name)
             workflow[last] = {"type": "end"}
-            heads.append(_one(playbook, step, written, workflow, last))
+            heads.append(_add_step(playbook, step, written, workflow, last))
         workflow[parallel] = {"type": "parallel", "next_steps": heads, "on_completion": after}
         after = parallel
     start = identifier("start", playbook.name)
@@ -116,7 +116,7 @@ def _rows(playbook: Playbook) -> list[list[Step]]:
     return rows
 
 
-def _one(
+def _add_step(
     playbook: Playbook,
     step: Step,
     written: Mapping[str, Any],

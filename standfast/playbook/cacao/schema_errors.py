@@ -25,7 +25,7 @@ def misfits(document: object) -> Iterator[Unsound]:
         message = error.message
         if error.validator == "not":
             message = "has on_completion together with on_success or on_failure"
-        elif len(message) > _LONGEST_MESSAGE:  # it quotes a large value
+        elif len(message) > _LONGEST_MESSAGE:  # the schema's own message quotes a large value
             message = f"does not fit `{error.validator}`"
         hint = _HINTS.get(str(error.validator), lambda _: "")(error)
         yield Unsound(path=error.json_path, message=message, hint=hint)

@@ -111,28 +111,28 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
         self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = users_by_name(connection, [order.target for order in orders])
-        wrong: dict[str, dict[str, bool]] = {}  # what each pair is to be
+        requested: dict[str, dict[str, bool]] = {}  # by user, each pair to change and its new state
         for order in orders:
             user, before = users.get(order.target), _pairs(order.prior)
             if user is not None and before is not None and not self._obstacle(user):
-                wrong[user.name] = {
+                requested[user.name] = {
                     host: before[host]
                     for host, is_locked in user.pairs
                     if before.get(host, is_locked) is not is_locked
                 }
-        if any(wrong.values()):
+        if any(requested.values()):
             errand.begin()
-        for name, hosts in wrong.items():
+        for name, hosts in requested.items():
             for host, is_locked in hosts.items():
                 set_lock(connection, name, host, is_locked)
-        after = users_by_name(connection, list(wrong))
-        return [self._undone(order, users.get(order.target), wrong, after) for order in orders]
+        after = users_by_name(connection, list(requested))
+        return [self._undone(order, users.get(order.target), requested, after) for order in orders]
 
     def _undone(
         self,
         order: Order,
         before: User | None,
-        wrong: dict[str, dict[str, bool]],
+        requested: dict[str, dict[str, bool]],
         after: dict[str, User],
     ) -> Result:
         if _pairs(order.prior) is None:
@@ -145,7 +145,7 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
         if user is None:
             return refused(order, ABSENT)
         now = dict(user.pairs)
-        wanted = wrong[user.name]
+        wanted = requested[user.name]
         if any(now.get(host, is_locked) is not is_locked for host, is_locked in wanted.items()):
             return failed(order, NOT_RESTORED)
         return done(order, was_changed=bool(wanted))
