@@ -6,12 +6,13 @@
   failure it gets its name back; after problems it stays under the other name, which is reported.
   Its sessions are ended for that.
 - An object that the server refuses is skipped: the others are restored.
+- `create_roles` changes no role that exists; `restore_globals` does.
 - `psql` gets statements about roles and tablespaces only, and runs no command of its own.
 """
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
@@ -20,7 +21,11 @@ from backup.sources.client_programs import ProgramFailed
 from backup.sources.postgresql.dump_source import GLOBALS, SUFFIX
 from backup.sources.postgresql.server import PostgresqlServer, identifier, literal
 from backup.targets import Stream, Target, TargetResult, feed, query
-from backup.targets.statement_allowlist import POSTGRESQL, checked_statements
+from backup.targets.statement_allowlist import (
+    POSTGRESQL,
+    checked_statements,
+    role_statements,
+)
 
 _MAX_NAMED = 20
 _NAME_BYTES = 63
@@ -170,16 +175,49 @@ class PostgresqlTarget(Target):
             problems_total=_count_ignored(lines),
         )
 
-    def _restore_globals(self, stream: Stream) -> TargetResult:
-        # Use only SQLSTATE: the message of a refused statement would quote a password hash.
+    def missing_roles(self, stream: Stream) -> dict[str, tuple[str, ...]]:
+        """Return the roles of a dump that the server lacks, each with its rights."""
+        try:
+            existing = set(self._server.column("SELECT rolname FROM pg_roles"))
+        except ProgramFailed as error:
+            raise TargetFailed(f"reading the roles failed: {error}") from error
+        missing: dict[str, tuple[str, ...]] = {}
+        for found in role_statements(stream):
+            if found.role not in existing:
+                missing[found.role] = (*missing.get(found.role, ()), *found.rights)
+        return missing
+
+    def create_roles(self, stream: Stream, names: Container[str]) -> None:
+        """Create the missing ones of these roles, all or none; change no role."""
+        missing = {name for name in self.missing_roles(stream) if name in names}
+        statements = [
+            f"{found.statement};\n" for found in role_statements(stream) if found.role in missing
+        ]
+        try:
+            status, lines = self._send_roles(
+                "".join(statements).encode(), "--single-transaction", "-v", "ON_ERROR_STOP=1"
+            )
+        except ProgramFailed as error:
+            raise TargetFailed(f"creating roles failed: {error}") from error
+        if status:
+            code = next((found.group(1) for found in map(_SQLSTATE.search, lines) if found), "none")
+            raise TargetFailed(f"creating roles failed: SQLSTATE {code}")
+
+    def _send_roles(self, statements: bytes, *options: str) -> tuple[int, list[str]]:
+        """Send checked statements about roles; return the status and error lines."""
         self._server.require_restrict()
-        statements, size = checked_statements(stream, POSTGRESQL)
         # From here on, psql runs no command of its own without a secret key.
         first = f"\\restrict {secrets.token_hex(32)}\n{_SETTINGS}".encode()
         command = self._server.command(
-            "psql", "-X", "-q", "-w", "-v", "VERBOSITY=sqlstate", "-f", "-"
+            "psql", "-X", "-q", "-w", "-v", "VERBOSITY=sqlstate", *options, "-f", "-"
         )
         status, _, lines = feed(command, lambda: iter([first, statements]))
+        return status, lines
+
+    def _restore_globals(self, stream: Stream) -> TargetResult:
+        # Use only SQLSTATE: the message of a refused statement would quote a password hash.
+        statements, size = checked_statements(stream, POSTGRESQL)
+        status, lines = self._send_roles(statements)
         if status:
             raise ProgramFailed(f"psql ended with {status}: {(lines or ['no error message'])[-1]}")
         codes = [found.group(1) for line in lines if (found := _SQLSTATE.search(line))]

@@ -26,6 +26,7 @@ from standfast.usecases.drills.database_checks import QueriedServer
 from standfast.usecases.recovery.cluster_recovery import ReplayedCluster
 from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.planned_databases import PlannedDatabase
+from standfast.usecases.recovery.planned_roles import create_roles
 from standfast.usecases.recovery.recovery_journal import (
     LOADED,
     LOADING,
@@ -108,6 +109,7 @@ def load_databases(
         return 0
     with translated_errors("loading databases"):
         point = repository.resolve(plan.point, journal.set_name, of_any_host=True)
+    create_roles(installation, repository, point, plan.roles, journal)
     return sum(
         _load(installation, repository, point, database, journal, observe)
         for database in plan.databases
@@ -157,7 +159,8 @@ def _load(
         raise StandfastError(
             f"database {name}: {counted(result.problems_total, 'statement')} of the dump failed, "
             f"and the previous database is back: {result.problems[0] if result.problems else ''}. "
-            "Restore missing roles with `standfast backup restore --globals`, then retry the step."
+            "Create missing roles, or restore them with `standfast backup restore --globals`. Then "
+            "retry the step."
         )
     journal.write(LOADED, source=database.source, database=name, size_bytes=result.bytes)
     return result.bytes

@@ -36,6 +36,7 @@ from standfast.usecases.drills.chosen_point import open_newest
 from standfast.usecases.drills.log_replay import following_logs
 from standfast.usecases.recovery.cluster_target import cluster_obstacle
 from standfast.usecases.recovery.planned_databases import PlannedDatabase, plan_databases
+from standfast.usecases.recovery.planned_roles import PlannedRoles, plan_roles
 from standfast.usecases.recovery.replacement import Replacement
 
 NEWEST, CLEAN = "newest", "clean"
@@ -119,6 +120,7 @@ class SetPlan:
     size_bytes: int  # size of the recovery point
     targets: tuple[PlannedTarget, ...]  # paths
     databases: tuple[PlannedDatabase, ...]
+    roles: tuple[PlannedRoles, ...]  # that are created before the databases
 
     @property
     def everything(self) -> tuple[PlannedTarget | PlannedDatabase, ...]:
@@ -144,6 +146,7 @@ class SetPlan:
             "size_bytes": self.size_bytes,
             "targets": [target.as_json() for target in self.targets],
             "databases": [database.as_json() for database in self.databases],
+            "roles": [roles.as_json() for roles in self.roles],
         }
 
     @staticmethod
@@ -166,6 +169,10 @@ class SetPlan:
             databases=tuple(
                 PlannedDatabase.from_json(database, incident)
                 for database in cast("Sequence[JsonObject]", details.get("databases") or ())
+            ),
+            roles=tuple(
+                PlannedRoles.from_json(roles)
+                for roles in cast("Sequence[JsonObject]", details.get("roles") or ())
             ),
         )
 
@@ -228,6 +235,12 @@ def plan_set(
             for database in plan_databases(
                 installation, incident, source, target.into, repository, chosen
             )
+        ),
+        roles=tuple(
+            roles
+            for source, target in settings.recovery.items()
+            if target.into is not None
+            for roles in plan_roles(installation, source, target.into, repository, chosen)
         ),
     )
 

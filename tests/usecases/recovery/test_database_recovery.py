@@ -1,6 +1,7 @@
 """Recoveries of databases into a running server."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from standfast.usecases.incidents.outcome import Outcome
 from standfast.usecases.recovery.recovery_plan import plan_recovery
 from standfast.usecases.recovery.recovery_status import recovery_status
 from tests.servers.mariadb import Mariadb
+from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import installation_at
 from tests.usecases.drills.database_installation import CHECK
 from tests.usecases.installations import approve_as, undo_approved
@@ -44,6 +46,18 @@ def on_mariadb(mariadb_server: Mariadb) -> Iterator[LiveDatabase]:
     """A database with a view, a trigger, a procedure and an event."""
     with live_database(mariadb_server) as database:
         yield database
+
+
+@contextmanager
+def roles(live: LiveDatabase) -> Iterator[tuple[str, str]]:
+    """Create a role that reads a table, and its group; drop both at the end."""
+    app, group = f"{live.name}_app", f"{live.name}_group"
+    live.execute(f"CREATE ROLE {app} CREATEROLE", f"CREATE ROLE {group}")
+    live.execute(f"GRANT {group} TO {app}", f"GRANT SELECT ON customers TO {app}")
+    yield app, group
+    for database in (live.name, *live.beside()):
+        live.execute(f"DROP OWNED BY {app}", database=database)
+    live.execute(f"DROP ROLE {app}", f"DROP ROLE {group}")
 
 
 def recovered(installation: Installation) -> tuple[str, Outcome]:
@@ -115,6 +129,27 @@ def test_database_that_appeared_later_is_kept(tmp_path: Path, live: LiveDatabase
         outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is ExitStatus.FAILED
         assert live.column("SELECT count(*) FROM fresh") == ["0"]
+
+
+def test_missing_roles_are_created_and_others_kept(
+    tmp_path: Path, postgres_server: Postgres
+) -> None:
+    with live_database(postgres_server) as live, roles(live) as (app, group):
+        config_file = with_database(tmp_path, live)
+        live.execute(f"DROP OWNED BY {app}", f"DROP ROLE {app}", f"ALTER ROLE {group} CREATEDB")
+        with installation_at(config_file) as installation:
+            (planned,) = plan_recovery(installation, "crm", "newest").sets["servers"].roles
+            assert planned.roles == {app: ("CREATEROLE", f"member of {group}")}
+            _, outcome = recovered(installation)
+            assert outcome.exit_status is ExitStatus.DONE, outcome
+        live.execute(f"SET ROLE {app}", "SELECT 1")
+        assert live.column(f"SELECT has_table_privilege('{app}', 'customers', 'SELECT')") == [
+            "True"
+        ]
+        assert live.column(f"SELECT rolcreatedb FROM pg_roles WHERE rolname = '{group}'") == [
+            "True"
+        ]
+        assert live.column(f"SELECT pg_has_role('{app}', '{group}', 'MEMBER')") == ["True"]
 
 
 def test_mariadb_code_rests_until_the_undo(tmp_path: Path, on_mariadb: LiveDatabase) -> None:
