@@ -42,7 +42,7 @@ class BackupResult:
     complete: bool  # False: see `unread`; everything else is in the recovery point
     is_fork: bool  # the store had a recovery point unknown to this machine: clone or rollback
     is_intruded: bool  # somebody put junk into this host's slots since the last recovery point
-    is_store_damaged: bool  # it lacks objects that this host had put or seen: see `warnings`
+    is_store_damaged: bool  # the store lacks objects that this host put or saw: see `warnings`
     files: int
     directories: int
     bytes_read: int  # from the sources
@@ -150,7 +150,7 @@ class Problem:
 
     path: str
     reason: str
-    is_missing: bool = False  # it does not exist; repeating the restore tries it again
+    is_missing: bool = False  # the path does not exist; a repeated restore tries it again
     is_damage: bool = False  # because the store no longer has what was stored
 
 
@@ -194,7 +194,7 @@ class Finding:
     object: str
     problem: str
     what_to_do: str
-    depth: Depth = "looking"  # what was needed to find it
+    depth: Depth = "looking"  # the check that found it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,7 +228,7 @@ class Sampled:
 class LockSummary:
     """Number of required locks that were checked, and the results."""
 
-    objects: int  # that must be locked
+    objects: int  # objects that must be locked
     looked_at: int  # number of checked objects with a known lock
     wrong: int  # without a lock, or with a shorter or weaker one than needed
     unknown: int  # the store did not report the lock

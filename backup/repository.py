@@ -119,9 +119,9 @@ class Repository:
         """Return the valid, unexpired recovery points, newest last.
 
         With `with_expired`, expired ones are included; the packs that they need may be gone. Points
-        of one writer are in the order of their sequence numbers, whatever its clock showed; those
-        of several writers by time, where none counts as later than its writer's next ones. Damaged
-        or forged snapshots are omitted; see `damaged`.
+        of one writer are in the order of their sequence numbers, whatever its clock showed. Points
+        of several writers are in the order of time; a point never counts as later than the next
+        ones of its writer. Damaged or forged snapshots are omitted; see `damaged`.
         """
         return self._points.read(set_name, with_expired=with_expired)
 
@@ -133,9 +133,10 @@ class Repository:
         A name is "<writer>/<sequence>". An expired point is found by its number, and what is left
         of it can be restored.
 
-        Raise `NotFound` with the existing sets or points; `Damaged` if the point of that number is
-        damaged, or "latest" is of a history that forks; `UsageError` if a bare number fits several
-        writers, or "latest" is ambiguous between sets, or between hosts without `of_any_host`.
+        Raise `NotFound` with the existing sets or points. Raise `Damaged` if the point of that
+        number is damaged, or "latest" is of a history that forks. Raise `UsageError` if a bare
+        number fits several writers, or if "latest" is ambiguous: between sets, or between hosts
+        without `of_any_host`.
         """
         return self._points.resolve(text, set_name, of_any_host=of_any_host)
 

@@ -3,9 +3,9 @@
 The whole incident is measured next to bare requests.
 
 A bare client sends two requests an account, PATCH and GET. Standfast sends five: it finds the
-account by its name, keeps the state before, finds it again before it acts (a name may belong to
-another account now), changes it and reads it back; and it commits the intent before and the receipt
-after.
+account by its name, records its prior state, finds it again before it acts (a name may belong to
+another account now), changes it and reads it back. It also commits the intent before the act and
+the receipt after it.
 
 `python -m benchmarks.containment` prints this and the other measurements of an incident: the first
 lock, a provider's limit, OpenLDAP, and the cost of an effect in the ledger.

@@ -3,8 +3,8 @@
 It is the cost of its plan and of the two commits around the call.
 
 The act itself is a pause of 0 or 20 ms, executed by the queues and threads of real acts. The peer
-does the minimum of a program that must not lose an intent, with the bare driver: one commit with
-the rows before each call, one commit after it, on the same disk, in as many threads. It has no
+uses the bare driver and does the minimum of a program that must not lose an intent: one commit with
+the rows before each call, and one after it. It uses the same disk and as many threads. It has no
 audit chain, encrypts nothing, checks no approval and reads nothing back.
 """
 

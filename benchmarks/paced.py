@@ -2,10 +2,10 @@
 
 Each account is disabled and signed out.
 
-The directory is a fake: it has a token bucket of its own (20 a second, 20 at once) and refuses what
-comes too soon, as a provider does with 429. Both steps of the incident share its limit. The peer is
-the computed minimum: the writes after the first burst, divided by the rate. A round takes a minute,
-so there are only two.
+The directory is a fake: it has its own token bucket (20 a second, 20 at once) and refuses a request
+that comes too soon, as a provider does with 429. Both steps of the incident share its limit. The
+peer is the computed minimum: the writes after the first burst, divided by the rate. A round takes a
+minute, so there are only two.
 """
 
 import threading

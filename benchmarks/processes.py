@@ -104,6 +104,6 @@ def _tree_bytes(pid: int) -> int:
             for task in (folder / "task").iterdir()
             for child in (task / "children").read_text().split()
         ]
-    except (OSError, IndexError, ValueError):  # it ended meanwhile
+    except (OSError, IndexError, ValueError):  # the process ended meanwhile
         return 0
     return size + sum(map(_tree_bytes, children))

@@ -121,7 +121,7 @@ def start_again(place: Path) -> list[Running]:
     """Restart the servers on their ports; leave running ones alone."""
     known = [
         server for server in _known(place) if server.name != _PREFECT
-    ]  # it belongs to the tour
+    ]  # Prefect belongs to the tour
     if all(server.is_alive for server in known):
         return known
     stop(place)

@@ -146,7 +146,7 @@ class Scheduling:
             prefect_server.stop(self._runner.pid)
         earlier = self._server
         if earlier is not None and not is_healthy(earlier.url, SLOW_ANSWER_SECONDS):
-            earlier.end()  # it may hang and block its port
+            earlier.end()  # the server may hang and block its port
         self._server = self._found() or prefect_server.start(
             self.home,
             self.env,

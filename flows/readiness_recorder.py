@@ -4,7 +4,7 @@ Rules
 - Only a process that resumes incidents records it, because it has all secrets of a response.
 - The first check comes minutes after the start, so that a `serve` that restarts again and again
   does not call every system each time.
-- A failure is logged once and tried again. It disturbs nothing else.
+- A failure is logged once, and the check is repeated. Nothing else depends on it.
 """
 
 import logging

@@ -75,7 +75,7 @@ class _Page:
     entries: int
     rows: list[Row]
     large: Sequence[Row] = ()  # rows that have lists, or enough blobs to need them
-    written: _Written | None = None  # then `rows` is empty
+    written: _Written | None = None  # once it is set, `rows` is empty
     ref: Ref | None = None
     is_open: bool = False  # the walk ended in this page, so a later run may continue it
 

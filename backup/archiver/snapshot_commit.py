@@ -69,7 +69,7 @@ class Committer:
         self._log = log
         self.is_fork = False
         self.is_intruded = False  # somebody put junk into our slots since our last recovery point
-        self.is_store_damaged = False  # it lacks a snapshot that this host had put
+        self.is_store_damaged = False  # the store lacks a snapshot that this host had put
         self._must_clear_cache = False
         self._is_clock_reported = False
         self.warnings: list[str] = []

@@ -222,7 +222,7 @@ class Archiver:
         if found.same_file is not None:
             if first is None or not _is_same_file(row, first):
                 self.same_files.add(found.same_file, row)
-            elif found.vector != first.vector:  # it got another name or mode meanwhile
+            elif found.vector != first.vector:  # its name or mode changed meanwhile
                 row = hard_link_row(path, first)
                 # Further names have the same vector and need not be read.
                 self.same_files.add(found.same_file, replace(first, vector=found.vector))

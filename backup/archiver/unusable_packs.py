@@ -41,7 +41,7 @@ class UnusablePacks:
         self._writer = writer
         self._log = log
         self.warnings: list[str] = []
-        self.is_store_damaged = False  # it lacks objects that this host had put or seen
+        self.is_store_damaged = False  # the store lacks objects that this host put or saw
         # List before the keeper's records are read: the records name what the keeper removes
         # meanwhile.
         self._listed = start_beside(vault, self._list_packs)

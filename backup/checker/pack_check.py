@@ -159,7 +159,7 @@ class PackCheck:
         try:
             header = parse_header(data[:HEADER_BYTES], name)
         except BackupError:
-            return  # its hash is right; opening it reports that it is not a pack
+            return  # the hash is right; opening the object reports that it is not a pack
         if count_openers(header.wrapped) > 1:
             self._found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
 

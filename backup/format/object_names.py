@@ -79,8 +79,8 @@ def parse_number(name: str, prefix: str) -> int | None:
 def next_number(prefix: str, after: int, taken: Container[int]) -> int:
     """Return the lowest free number after a valid one.
 
-    It is not the one after the highest used number: somebody that may put an object could put one
-    under the last possible number. Raise `Damaged` if a valid object has that number.
+    The number after the highest used one would not do: somebody that may put an object could put
+    one under the last possible number. Raise `Damaged` if a valid object has that number.
     """
     number = after + 1
     while number in taken:

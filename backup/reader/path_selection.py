@@ -120,7 +120,7 @@ def folders_above(path: bytes) -> Iterator[bytes]:
 def _meanings(pattern: str) -> list[str]:
     """Return the possible meanings of a pattern, each as a pattern."""
     found = [pattern]
-    with suppress(Damaged):  # it is not a valid path text
+    with suppress(Damaged):  # the pattern is not a valid path text
         found.append(os.fsdecode(from_path_text(pattern, "the pattern")))
     found += [text.replace("[", "[[]") for text in found]
     return list(dict.fromkeys(found))

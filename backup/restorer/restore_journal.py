@@ -52,8 +52,8 @@ def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
     """Open a target for a request, a JSON value; make missing folders.
 
     Raise `UnsafePath` if it is not a folder, is a symbolic link, or has other content than an
-    earlier attempt of the same restore; `Busy` while that attempt still runs; `NotWritable` if the
-    folder cannot be created.
+    earlier attempt of the same restore. Raise `Busy` while that attempt still runs, and
+    `NotWritable` if the folder cannot be created.
     """
     root = _open_root(path)
     try:

@@ -275,7 +275,7 @@ class Restore:
 
         pages = leaves(reader, top_page(self._body), self._selection, lost)
         with closing(FramePlan(self._body, Selection(self._request.patterns))) as plan:
-            with reading_threads(self._reads) as pool:  # they end before workers are forked
+            with reading_threads(self._reads) as pool:  # its threads end before workers are forked
                 steps = ((page, None if target.is_resumed else page.ref) for page in pages)
                 for page, content in prefetch_frames(reader, steps, pool):
                     plan.add(page, None if isinstance(content, BackupError) else content)

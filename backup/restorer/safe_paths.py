@@ -50,10 +50,10 @@ def open_folder(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
 def reserve(descriptor: int, size: int) -> None:
     """Reserve blocks for a file where possible; its size does not change.
 
-    Otherwise the file system searches for blocks at each write: a quarter of the time of writing.
-    A size of more than half of the free space is not reserved: where it does not fit, ext4 takes
-    all free blocks before it fails, and other programs find the disk full. A hostile host can
-    state any size.
+    Otherwise the file system searches for blocks at each write: a quarter of the time of writing. A
+    size of more than half of the free space is not reserved: if it does not fit, ext4 takes all
+    free blocks before it fails, and other programs find the disk full. A hostile host can state any
+    size.
     """
     import ctypes  # only large files need it
 

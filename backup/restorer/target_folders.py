@@ -213,7 +213,7 @@ def _make_as_found(descriptor: int, found: os.stat_result) -> None:
 def _is_other(folder: int, name: bytes) -> bool:
     """Return whether a name exists only in another case."""
     swapped = name.swapcase()
-    if swapped == name:  # it has no ASCII letter
+    if swapped == name:  # the name has no ASCII letter
         swapped = os.fsencode(os.fsdecode(name).swapcase())
     try:
         os.stat(swapped, dir_fd=folder, follow_symlinks=False)

@@ -37,7 +37,7 @@ def _empty(folders: FolderStack) -> None:
                 folders.enter(name)
                 pending.append(_remove_files(folders.current))
                 continue
-            pending[-1].pop()  # it cannot be removed
+            pending[-1].pop()  # the folder cannot be removed
         elif len(pending) > 1:
             pending.pop()
             folders.leave()

@@ -66,7 +66,7 @@ class Target(ABC):
             raise TargetFailed(f"restoring roles and users failed: {error}") from error
 
     def database_id(self, database: str) -> str:
-        """Return the id of a database, or "" if there is nothing to set aside."""
+        """Return the id of a database, or "" if it has no content."""
         with _translated("reading", database):
             return self._database_id(database)
 
@@ -161,7 +161,7 @@ def _send(program: RunningProgram, stream: Stream) -> int:
             try:
                 count = pipe.write(remaining)
             except BrokenPipeError:
-                return sent  # it ended before its input did, and its status says why
+                return sent  # the program ended before its input; its status says why
             sent += count or 0
             remaining = remaining[count or 0 :]
     pipe.close()

@@ -1,11 +1,11 @@
-"""Rename of a MariaDB database, which the server has no statement for.
+"""Rename of a MariaDB database, for which the server has no statement.
 
 - All tables move in one statement, and keep their ids. Afterwards the first name has an empty
   database, with its grants.
 - Views, triggers, routines and events cannot move. The renamed database keeps them as SQL in its
-  table `standfast_renamed`, and they are created again when the first name is given back. So no
-  event and no trigger changes data that was set aside.
-- A rename that fails is reversed. `finish` completes one whose process died.
+  table `standfast_renamed`, and they are created again when the database gets its first name back.
+  So no event and no trigger changes data that was set aside.
+- A rename that fails is reversed. `finish` completes a rename whose process died.
 """
 
 import hashlib

@@ -94,9 +94,9 @@ def open_item(folder: Path, item: Item, key: bytes | None = None) -> BinaryIO:
     """Open the content of a FILE item of the sealed folder `folder`.
 
     `key` is the data key of the folder if its items are encrypted. Raise Damaged if the file is not
-    what was sealed, here or in the read that reaches its end, with the cause as its message, which
-    does not name the item; Refused if the item is encrypted and there is no key; OSError if a read
-    fails.
+    what was sealed, here or in the read that reaches its end. The message of Damaged is the cause,
+    without the name of the item. Raise Refused if the item is encrypted and there is no key, and
+    OSError if a read fails.
     """
     if item.sealed_sha256 and key is None:
         raise Refused("evidence: encrypted to its custodians. Open it with `evidence open`")

@@ -6,13 +6,14 @@ You need Python 3.11 or newer, this file, and:
     look/bin/python standfast_verify.py FOLDER --seal-key HEX --timeline FILE --ledger-key HEX
 FOLDER contains the evidence of an incident (below it SOURCE/TOKEN), or is one sealed folder of it.
 --timeline FILE is the timeline that `standfast audit export` wrote. Each key has 64 hex digits.
-Obtain the keys by another way than the evidence, such as a report on paper. --witness FILE compares
-the timeline with the signed heads that a witness received. --stamp-roots FILE verifies time stamps:
-FILE contains the root certificates (PEM) of the authorities; the package rfc3161-client is needed.
---identity FILE decrypts encrypted items: FILE has a custodian's age key; pyrage is needed.
+Obtain the keys over another channel than the evidence, such as a report on paper. --witness FILE
+compares the timeline with the signed heads that a witness received. --stamp-roots FILE verifies
+time stamps: FILE contains the root certificates (PEM) of the authorities; the package
+rfc3161-client is needed. --identity FILE decrypts encrypted items: FILE has a custodian's age key;
+pyrage is needed.
 Nothing is changed and no link is followed. The report names every difference, and every check that
 was not possible. docs/evidence.md describes all formats.
-Exit status: 0 all agrees; 2 wrong use; 3 what was checked agrees, not all could be; 6 it differs.
+Exit status: 0 all agrees; 2 wrong use; 3 agrees as far as it could be checked; 6 something differs.
 """
 
 import argparse
@@ -415,7 +416,7 @@ class Check:
                 elif action == "evidence.disposal_withdrawn":
                     request = None
                 elif held or not request or detail.get("request") != request["sequence"]:
-                    continue  # it is about no open request, or a hold came first
+                    continue  # the event is about no open request, or a hold came first
                 elif action == "evidence.disposal_approved":
                     need(who != request["actor"], f"event {at}: {who} approved their own request")
                     approver = approver or who

@@ -5,9 +5,9 @@ You need Python 3.11 or newer, this file, and:
     python3 -m venv look && look/bin/pip install cryptography
     look/bin/python standfast_verify_report.py REPORT --ledger-key HEX --previous FILE
 REPORT and --previous are pages (HTML) or signed reports (JSON). A page has its signed report in its
-last line. The key has 64 hex digits: obtain it by another way than the report. --previous is the
-report with the number before; report 1 has none. Nothing is changed.
-Exit status: 0 all agrees; 2 wrong use; 3 what was checked agrees, not all could be; 6 it differs.
+last line. The key has 64 hex digits: obtain it over another channel than the report. --previous is
+the report with the number before; report 1 has none. Nothing is changed.
+Exit status: 0 all agrees; 2 wrong use; 3 agrees as far as it could be checked; 6 something differs.
 """
 
 import argparse

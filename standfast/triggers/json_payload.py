@@ -24,7 +24,7 @@ def read_object(body: bytes, *, is_strict: bool = True) -> Mapping[str, object]:
     """Parse one JSON object; raise ValueError if it is invalid or ambiguous.
 
     If not strict, the last of repeated keys counts, and half of a surrogate pair becomes a question
-    mark: an event of a local program must not be lost because an attacker made it contain these.
+    mark: an attacker that can put these into an event of a local program must not cause its loss.
     """
     if len(body) > LARGEST_BYTES:
         raise ValueError("the message is too large")

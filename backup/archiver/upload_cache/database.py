@@ -208,7 +208,7 @@ def is_damage(error: BaseException | None) -> bool:
         if isinstance(error, json.JSONDecodeError):
             return True  # text that this program wrote
         if isinstance(error, zstandard.ZstdError):
-            return "cannot compress" not in str(error)  # it lacks memory
+            return "cannot compress" not in str(error)  # the process lacks memory
         if isinstance(error, sqlite3.DatabaseError):
             code = getattr(error, "sqlite_errorcode", 0)
             # Python reports invalid text without a code.

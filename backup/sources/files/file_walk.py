@@ -243,13 +243,13 @@ class OpenFiles(OpenSource):
                     size >= SMALL_FILE_BYTES
                     or status.st_nlink > 1
                     or not stat.S_ISREG(status.st_mode)
-                    or status.st_blocks * 512 < size  # it has holes
+                    or status.st_blocks * 512 < size  # the file has holes
                 ):
                     return
                 data = os.read(descriptor, size + 1)
                 xattrs = self._xattrs(path, descriptor)
                 if len(data) != size or vector_of_file(os.fstat(descriptor)) != vector:
-                    return  # it is changing
+                    return  # the file is changing
             except OSError:
                 return
             finally:

@@ -47,7 +47,7 @@ def list_names(
 def file_ids(folders: Sequence[Path]) -> Iterator[tuple[int, int]]:
     """Yield device and inode of the existing folders."""
     for folder in folders:
-        with suppress(OSError):  # it does not exist yet, or cannot be reached
+        with suppress(OSError):  # the folder does not exist yet, or cannot be reached
             status = folder.stat()
             yield status.st_dev, status.st_ino
 

@@ -96,7 +96,7 @@ class S3Source(Source):
             for item in bucket.page({"Prefix": self.prefix, "MaxKeys": 1}).get("Contents", ()):
                 bucket.get(item["Key"])["Body"].close()
         except NotFound:
-            return []  # it was deleted just now
+            return []  # the object was deleted just now
         except BackupError as error:
             return [Obstacle(problem=str(error))]
         return []

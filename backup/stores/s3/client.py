@@ -190,7 +190,7 @@ def read_timeout(seconds: float, body: Any, action: str) -> Iterator[None]:
 
     def give_up() -> None:
         is_over.set()
-        with suppress(Exception):  # it ended just now
+        with suppress(Exception):  # the read ended just now
             body._raw_stream.shutdown()  # the only way to end a read of another thread
 
     timer = Timer(seconds, give_up)
@@ -313,6 +313,6 @@ class _Connections:
         with self._guard:
             made = [*self._known]
         for connection in made:
-            with suppress(OSError, AttributeError, TypeError):  # it has no socket now
+            with suppress(OSError, AttributeError, TypeError):  # no socket now
                 # Below TLS, which another thread may be using.
                 socket.shutdown(connection.sock, SHUT_RDWR)

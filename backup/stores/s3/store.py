@@ -102,7 +102,7 @@ class S3Store(Store):
         self._first: OrderedDict[str, FirstVersion] = OrderedDict()
         self._small: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by key and version
         self._small_bytes = 0
-        self._listed_again: set[tuple[str, str]] = set()  # those of them that were listed again
+        self._listed_again: set[tuple[str, str]] = set()  # cached and listed again
         self._looked_up: Counter[str] = Counter()  # names, by their folder
         self._guard = Lock()
 

@@ -1,8 +1,9 @@
-"""Masking of the records of a review: as in an export, and accounts.
+"""Masking of accounts and sensitive values in the records of a review.
 
 Rules
-- An account is shown as a pseudonym, which is the same in all reviews of an incident: one account
-  can be followed. It depends on a key of this host, so nobody else can try names.
+- An account is shown as a pseudonym, which is the same in all reviews of an incident, so its
+  records can be followed. The pseudonym depends on a key of this host, so nobody else can try
+  names.
 - The account of a record is replaced in its other values too, also without the domain of its mail
   address. Other accounts that a record names stay in clear, as other names do.
 - Values are masked before they are cut, searched or shown.
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.evidence.text_masking import mask_text
 
 MaskRecord: TypeAlias = Callable[[str, str], str]  # a value and the account of its record
-_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # digits could be a card's
+_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # digits could mean a card
 _LENGTH = 12  # letters of a pseudonym: of a million accounts, hardly two share one
 _CACHED = 65_536
 
@@ -49,7 +50,7 @@ def masking_with(signing_key: Ed25519PrivateKey, incident_id: str) -> MaskRecord
 
 @lru_cache(maxsize=_CACHED)
 def _names_of(account: str) -> re.Pattern[str]:
-    """Return the pattern of an account's names in a text: whole, and local."""
+    """Return a pattern of an account's name, with and without its domain."""
     names = {account, account.rpartition("\\")[2].partition("@")[0] or account}
     longest_first = sorted(map(re.escape, names), key=len, reverse=True)
     return re.compile(

@@ -298,7 +298,7 @@ def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, 
         lines = os.pread(descriptor, length - start, start).split(b"\n")
         torn = lines.pop()
         if start:
-            del lines[:1]  # it may be incomplete
+            del lines[:1]  # the first line may be incomplete
         known = next((head for line in reversed(lines) if (head := read(line))), None)
         if known or not start:
             return length - len(torn), known

@@ -3,7 +3,8 @@
 `postgresql_lock_waits` has the messages for PostgreSQL.
 
 Rules
-- A message goes to the log, which is standard error for a command without a log; the wait goes on.
+- A message goes to the log, which is standard error for a command without a log; the wait
+  continues.
 - A file is named at most once a minute, for all waiting threads; our own writes are not named.
 - The holder is read from the kernel's list of locks; without that list, the lock file is named.
 """

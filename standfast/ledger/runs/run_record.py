@@ -22,7 +22,7 @@ def is_gone(host: str, pid: int) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it runs as another user
+        pass  # the process runs as another user
     return False
 
 
