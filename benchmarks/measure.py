@@ -46,7 +46,7 @@ class Setting:
     rounds: int
     is_quick: bool
     tell: Callable[[str], None]  # progress, for people
-    is_all: bool = False  # also what takes many minutes
+    is_all: bool = False  # also benchmarks that take many minutes
 
     def size(self, whole: int, quick: int) -> int:
         """Return the count for this run."""

@@ -28,7 +28,7 @@ OTHER_COLLECTOR_SECONDS = 30.0  # evidence that another runner collects
 COPY_STORE_SECONDS = 60.0  # the second copy of evidence
 # A directory under the control of an attacker must not postpone a lock until next week.
 LONGEST_RETRY_AFTER_SECONDS = 300.0
-LONGEST_PAUSE_SECONDS = 86_400.0  # of any adapter
+LONGEST_PAUSE_SECONDS = 86_400.0  # whatever an adapter requests
 OBSERVE_AGAIN = timedelta(seconds=2)
 SETTLE_FACTOR = 1.5  # times its time-out, a call can no longer arrive
 
@@ -36,7 +36,7 @@ SETTLE_FACTOR = 1.5  # times its time-out, a call can no longer arrive
 LONGEST_WAIT = timedelta(minutes=3)  # beyond it, `serve` or the next command continues
 LONGEST_WHILE_ASKED = timedelta(seconds=5)  # for a mail relay, while a person has a question
 RECEIPT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)  # between writes of a receipt to a lost ledger
-MOST_LEDGER_FAILURES = 5  # before a queue is given up
+MOST_LEDGER_FAILURES = 5  # after which a queue is abandoned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ _SHARED_FRAME_BYTES = 1024 * 1024
 _MOST_FRAMES = 256 * 1024  # about 40 MB
 _MOST_EARLY_FILES = 4096  # a unit is in memory as a whole
 _KEPT_PAGE_BYTES = 1024 * 1024  # of leaves that workers of a small restore need not read again
-_OFFSET_BITS = 24  # of a frame in its pack
+_OFFSET_BITS = 24  # of a frame's offset in its pack
 
 
 @dataclass(slots=True, eq=False)

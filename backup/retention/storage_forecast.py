@@ -28,7 +28,7 @@ class StorageForecast:
     """Packs by state; each counts in one of the first five fields."""
 
     live: Share  # an unexpired recovery point needs them
-    expired: Share  # only expired recovery points did
+    expired: Share  # only expired recovery points needed them
     unnamed: Share  # named by no recovery point: of a run that was interrupted or is running
     marked: Share  # not needed, and to be dropped
     dropped: Share  # to be removed

@@ -35,9 +35,9 @@ _SQLITE = "sqlite:///"
 class FilePart:
     """A folder or a file that is copied as it is."""
 
-    table: str  # of its setting
+    table: str  # the table of its setting
     key: str
-    usual: str  # its path in a recovered installation, if the old one had it elsewhere
+    usual: str  # its path in a recovered installation, if it was outside the old one
     is_folder: bool = True
 
 

@@ -17,7 +17,7 @@ class LastRun:
     started_at: datetime
     ended_at: datetime | None
     count: int = 1  # runs of this kind, subject and state
-    is_of_other_host: bool = False  # of a set of the same name on another host
+    is_of_other_host: bool = False  # the set has the same name on another host
     is_of_other_vault: bool = False
 
 

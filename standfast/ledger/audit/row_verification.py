@@ -49,8 +49,8 @@ _LASTING = frozenset({installation.name, person.name, passkey.name})  # rows of 
 _EVENTS_PER_READ = 200
 _EFFECTS_PER_READ = 1000
 _CACHE = -16_000  # kilobytes in memory; the rest goes to a file without a name
-_READS = 3  # of rows that another process may be changing
-_TOKEN_HEX = 15  # of an effect's token, in 60 bits
+_READS = 3  # attempts, as another process may be changing the rows
+_TOKEN_HEX = 15  # the first digits of an effect's token: 60 bits
 
 Key = tuple[Any, ...]
 
