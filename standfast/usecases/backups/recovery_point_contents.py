@@ -137,7 +137,7 @@ def find_paths(
     *,
     in_all_points: bool = False,
 ) -> Findings:
-    """Search the newest point of each set or all points, also of one set only."""
+    """Find paths in the newest points or in all points, of all sets or one."""
     with translated_errors("searching the recovery points"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         points = repository.points(set_name)

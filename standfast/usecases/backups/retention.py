@@ -5,8 +5,8 @@ Every decision is in `backup/retention/retention_run.py`.
 Rules
 - The keeper's machine needs the keeper's key and the keeper's credentials at the store, no more.
 - A plan and a status change nothing and are not recorded as runs.
-- Actions that failed are named and make the run partial. Objects that a lock protects are normal;
-  the next run tries them again.
+- Actions that failed are named and make the run partial. An object that a lock protects is not a
+  failure: the next run tries it again.
 """
 
 from dataclasses import dataclass
@@ -106,10 +106,10 @@ def run_retention(
 ) -> KeepOutcome:
     """Run retention once; `way` names the caller: prefect, serve or direct.
 
-    Safe to repeat after any error. `distrust` is the output of `backup verify --json`, besides the
-    packs that the ledger records as damaged. At most `most_percent` of the points may expire, 20 %
-    by default. Raise `Refused` if a clock or the number of expiring points forbids the run or while
-    another run is in progress; raise `UsageError` without the keeper's key.
+    Safe to repeat after any error. `distrust` is an output of `backup verify --json`: its packs are
+    distrusted like those that the ledger records as damaged. At most `most_percent` of the points
+    may expire, 20 % by default. Raise `Refused` if a clock or the number of expiring points forbids
+    the run or while another run is in progress; raise `UsageError` without the keeper's key.
     """
     distrusted = _distrusted(installation, distrust)
     with recorded(installation, "keep", VAULT, way) as run, translated_errors("retention"):

@@ -5,7 +5,7 @@ Rules
   address cannot be derived. Access to the database alone is not enough to forge an address.
 - A replaced or revoked address is invalid from that moment; the others stay valid.
 - A calendar shows the due dates of live incidents and nothing else; see `due_calendar`. Quiet
-  incidents are included only if an enrolled person of that name may see them.
+  incidents are included only if an enrolled person with the subscriber's name may see them.
 """
 
 import hmac

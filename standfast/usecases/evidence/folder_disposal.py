@@ -106,7 +106,7 @@ def _destroy_keys(
 def _other_copies(
     installation: Installation, folder: Path, manifest: Manifest
 ) -> Iterator[RemainingCopy]:
-    """Yield the copies on other systems, or by other programs."""
+    """Yield the copies on other systems and those that other programs made."""
     config, is_encrypted = installation.config, manifest.encryption is not None
     readable = "unreadable without the key" if is_encrypted else "READABLE: it was not encrypted"
     for where in (stores := recorded_stores(folder)):

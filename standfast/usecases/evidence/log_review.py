@@ -91,7 +91,7 @@ class LogReview:
     findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line
     is_complete: bool = True  # whether detections could follow every account, address and event
     not_applied: tuple[str, ...] = ()  # indicators of the list that cannot be parsed
-    indicators_sha256: str = ""  # of the list or the rule set; "" without
+    indicators_sha256: str = ""  # of the list or rule set; "" if there is none
 
     @property
     def cut(self) -> int:
@@ -100,7 +100,7 @@ class LogReview:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for altered evidence, PARTIAL if one is left out, else DONE."""
+        """DAMAGED for altered evidence, PARTIAL for omitted folders, else DONE."""
         if any(log.problem for log in self.logs) or any(each.is_damaged for each in self.left_out):
             return ExitStatus.DAMAGED
         return ExitStatus.PARTIAL if self.left_out else ExitStatus.DONE

@@ -85,7 +85,7 @@ def exercises() -> list[Exercise]:
 
 
 def find_exercise(name: str) -> Exercise:
-    """Return an exercise, shipped by name or else by path; or UsageError."""
+    """Return a shipped exercise by name, or read one by path; else UsageError."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return load_exercise(library.text_of(Path(name)), name)
     shipped = {exercise.name: exercise for exercise in exercises()}

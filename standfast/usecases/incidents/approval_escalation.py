@@ -95,7 +95,7 @@ def remaining_approvers(installation: Installation, state: State) -> tuple[Perso
     """Return the people to notify of a break-glass approval.
 
     These are all enrolled people, targets included. For a quiet incident, they are the people with
-    a role that it names, without its targets.
+    a role that its steps name, except its targets.
     """
     people = installation.ledger.people.all(_roles_of_quiet(state))
     if not state.playbook.is_quiet:

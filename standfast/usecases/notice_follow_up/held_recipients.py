@@ -36,7 +36,7 @@ _MARK_LENGTH = 8  # minimum length of a shown prefix
 class Held:
     """One recipient that is held or was not reached."""
 
-    mark: str  # an identifier for people; not personal
+    mark: str  # an identifier for people, without personal data
     step: str
     why: str
     decision: str  # "" before a decision

@@ -1,7 +1,7 @@
 """Notice accounting of an incident as a file for a regulator.
 
 Rules
-- The file has one line for each person: the ledger's pseudonym, the language and the reason.
+- The file has one line for each person: the handle, the language and the reason.
   Addresses are included only if somebody stated a reason to see them.
 - The digest of the file is in the timeline before the file exists, so that the two can be compared.
   An existing file is never overwritten.

@@ -7,8 +7,8 @@ Rules
   letter counts as submitted when somebody reports it as posted; until then it is only printed.
 - A recipient about whom a person decided counts by that decision: notified by a separate step, or
   excluded with a reason.
-- Addresses are masked by the ledger's pseudonym. They are shown only for a stated reason, and then
-  the access is an event in the timeline.
+- A line names the person by the handle, not by the address. Addresses are shown only for a stated
+  reason, and then the access is an event in the timeline.
 - All lines describe one moment: a later decision does not change them.
 - A million recipients are streamed, never all in memory: callers get the lines one by one.
 """
@@ -66,7 +66,7 @@ class Line:
 
     step: str
     round: int
-    person: str  # the ledger's pseudonym of the address
+    person: str  # handle of the address
     address: str
     language: str
     why: str

@@ -5,8 +5,8 @@ Rules
   checks run there. It is shut down cleanly, and its data is then renamed like a restored folder.
 - A data directory is never renamed while a server uses it. A person stops that server, and starts
   it after the recovery.
-- The log is that of the plan. A clean point has none but its own, because later log may repeat the
-  damage.
+- The plan names the log. For a clean point, only the log of that point is replayed, because later
+  log may repeat the damage.
 - The settings of ALTER SYSTEM return with the base. Settings outside of the data directory stay.
 """
 
@@ -48,7 +48,7 @@ class ReplayedCluster:
     server: RecoveredPostgresql
     replacement: Replacement
     base: Path
-    replayed_to: datetime | None  # the last commit; None without one
+    replayed_to: datetime | None  # time of the last replayed commit, or None
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -61,7 +61,7 @@ class ReplayedCluster:
         return self.server.row_count(table, database)
 
     def shut_down(self) -> None:
-        """Shut the server down; name its data as that of the recovery."""
+        """Shut the server down, and rename its data like a restored folder."""
         with _translated(self.replacement):
             data = self.server.shut_down(self.base)
             _hand_over(data, self.replacement.path)
@@ -88,7 +88,7 @@ def replayed_clusters(
 
 
 def remove_replayed(replacement: Replacement) -> None:
-    """Remove what an earlier try replayed, and kill its server."""
+    """Remove the data that an earlier try replayed, and kill its server."""
     end_processes(replacement.staging / _SERVER)
     for path in (replacement.staging / _SERVER, replacement.staging / _LOGS, replacement.cluster):
         remove_tree(path)
