@@ -16,7 +16,7 @@ from standfast.webauthn import encoded, site_of
 
 SEEN = (
     AuthenticatorData.FLAG.UP | AuthenticatorData.FLAG.UV
-)  # who holds it touched it, and is known
+)  # the holder touched it, and is verified
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
@@ -29,11 +29,11 @@ class Device:
     """A device; a changed field simulates a false browser or maker."""
 
     origin: str = "https://standfast.example.com"
-    site: str = ""  # that of the origin, unless it is given
+    site: str = ""  # by default that of the origin
     flags: AuthenticatorData.FLAG = SEEN
     key: Key = field(default_factory=_made)
     credential: bytes = b"the name of a passkey"
-    cose: CoseKey | None = None  # that of its key, unless it is given
+    cose: CoseKey | None = None  # by default that of its key
 
     def make(self, challenge: bytes, **client: object) -> str:
         """Answer as to `navigator.credentials.create`."""

@@ -113,7 +113,7 @@ def test_account_is_not_locked_again_after_undo(ledger: Ledger, intruder: Intrud
     intruder.run("UPDATE effect SET state = 'planned', attempt = NULL, tries = 0")
     with pytest.raises(Damaged):
         claim(ledger, opened, runner(ledger, opened), queue=LOCK)
-    intruder.run("UPDATE effect SET sealed_prior = NULL")  # so that its account is looked at again
+    intruder.run("UPDATE effect SET sealed_prior = NULL")  # so that its account is observed again
     with pytest.raises(Damaged):
         look(ledger, opened, runner(ledger, opened), {"enabled": True})
 

@@ -186,7 +186,7 @@ def test_enroller_and_enrolled_give_one_approval(with_finn: Site) -> None:
     assert (second.given, second.needed) == (2, 2)
 
 
-# What keeps a small site from a deadlock: the owner's key
+# A small site's way out of a deadlock: the owner's key
 
 
 def test_owner_enrols_who_counts_alone_and_at_once(site: Site) -> None:

@@ -127,7 +127,7 @@ def test_stopped_notice_is_given_up_alone(centre: Centre, case: str) -> None:
 
 def test_stop_pauses_a_running_undo(centre: Centre, account: str, case: str) -> None:
     first = undo_all(centre, case)
-    lifecycle.stop(centre.installation, case, by="dana")  # it was the wrong thing to give back
+    lifecycle.stop(centre.installation, case, by="dana")  # the wrong account was unlocked
     assert not needs_runner(centre.installation, case)
     centre.advance(case)
     assert not centre.scim.is_active(account)

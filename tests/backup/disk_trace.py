@@ -204,7 +204,7 @@ class DiskTrace:
             return
         self._under_way[stop.thread] = number
         if stop.call in _SYNCS:
-            # What is written while the sync is under way may or may not be in it.
+            # A write during the sync may be in it or not.
             descriptor = Path(f"/proc/{stop.thread}/fd/{stop.signed(0)}")
             self._syncing[stop.thread] = self._disk.read(descriptor)
         elif stop.call in _MAKING and not os.path.lexists(paths[-1]):

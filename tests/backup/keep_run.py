@@ -59,7 +59,7 @@ class LockingDirectory(DirectoryKeeperStore):
         draft.rename(self._lock_file(name))
 
     def _remove(self, name: str) -> None:
-        # Not through `_lock_of`: to look is no act of its own here.
+        # Not through `_lock_of`: a look is not an act of the run.
         if LockingDirectory._lock_of(self, name).until > self._now():
             raise Locked(f"{name} is locked")
         super()._remove(name)

@@ -97,7 +97,7 @@ class Traced:
     """
 
     def __init__(self, act: Callable[[], None]) -> None:
-        self.exit_code: int | None = None  # as `Process.exitcode`: below zero it is a signal
+        self.exit_code: int | None = None  # like `Process.exitcode`: a negative number is a signal
         self.process = os.fork()
         if self.process == 0:
             _be_traced(act)
@@ -189,7 +189,7 @@ def _stop_of(thread: int, begun: dict[int, Stop]) -> Stop | None:
 
 
 def _go_on(thread: int, deliver: int = 0) -> None:
-    # A thread that was killed in between cannot be told to go on; its end is waited for.
+    # A thread that was killed meanwhile cannot be continued; wait for its end.
     _libc.ptrace(_CONT_SYSCALL, thread, None, deliver)
 
 

@@ -39,7 +39,7 @@ class _Relay:
     death: Death | None
     points: list[str] = field(default_factory=list)
     process: int = 0
-    begun: threading.Event = field(default_factory=threading.Event)  # who the process is, is known
+    begun: threading.Event = field(default_factory=threading.Event)  # the process is identified
     under_way: int = 0
     _is_dead: bool = False
     _counts: Counter[str] = field(default_factory=Counter)

@@ -325,7 +325,7 @@ def test_damaged_record_is_named_and_nothing_restored(
     sound = path.read_bytes()
     for at in (0, 30, sound.index(b'"repository":"') + 14, len(sound) // 2, len(sound) - 1):
         flip(path, at)
-        # A key record that names another repository may as well lie in a wrong folder.
+        # A key record that names another repository may also be in a wrong folder.
         is_foreign = kind == "k/" and at == sound.index(b'"repository":"') + 14
         assert glass.restore() == (REFUSED if is_foreign else DAMAGED), at
         assert name in capsys.readouterr().err

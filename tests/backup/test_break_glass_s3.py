@@ -50,7 +50,7 @@ def test_first_versions_are_downloaded_and_restore(
     assert break_glass.main(arguments) == DONE
     assert restore(laid_over, "VAULT", "out") == DONE
     assert describe(tmp_path / "out/files") == describe(tmp_path / "source")
-    # It goes on where it was cut off.
+    # The download continues where it was cut off.
     root = tmp_path / "VAULT/pub/root/0000000000"
     first = root.read_bytes()
     root.unlink()
@@ -69,6 +69,6 @@ def test_newest_versions_restore_nothing(
             client.download_file(s3_bucket.name, row["Key"], str(target))
     assert restore(laid_over, "synced", "out") != DONE
     assert not (tmp_path / "out").exists()
-    # Nor are files of another tool taken for first versions.
+    # Files of another tool do not count as first versions.
     arguments = ["download", f"s3://{s3_bucket.name}", "synced"]
     assert break_glass.main(arguments) == REFUSED

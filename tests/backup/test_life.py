@@ -59,7 +59,7 @@ class MortalVault(KeptVault):
             return
         if self.left == 0:
             if self.is_done_first:
-                self.is_done_first = False  # what comes after the death is dead too
+                self.is_done_first = False  # everything after the death is dead too
                 act()
             raise Died
         self.left -= 1
@@ -87,7 +87,7 @@ class Life(RuleBasedStateMachine):
             finally:
                 shutil.rmtree(self.folder)
 
-    # What happens at a contact centre.
+    # Events at a contact centre.
 
     @rule(name=NAMES, size=SIZES, seed=st.integers(0, 6))
     def write(self, name: str, size: int, seed: int) -> None:
@@ -109,7 +109,7 @@ class Life(RuleBasedStateMachine):
     def time_passes(self, days: int) -> None:
         self.kept.days(days)
 
-    # What the host does, and what may happen to it.
+    # Acts of the host, and accidents that may happen to it.
 
     @rule(set_name=SETS)
     def back_up(self, set_name: str) -> None:
@@ -147,7 +147,7 @@ class Life(RuleBasedStateMachine):
             copy = self.old_logs[which % len(self.old_logs)]
             shutil.copytree(copy, self.kept.site.send_log.parent)
 
-    # What happens to the vault.
+    # Accidents of the vault.
 
     @rule()
     def keep(self) -> None:
@@ -190,7 +190,7 @@ class Life(RuleBasedStateMachine):
         )
         new_generation(office, domain=DOMAIN)
 
-    # What must hold.
+    # Invariants.
 
     @rule(which=WHICH)
     def some_point_is_as_it_was(self, which: int) -> None:
@@ -224,7 +224,7 @@ class Life(RuleBasedStateMachine):
             assert result.problems == (), name
         if not result.problems:
             assert found == whole, name
-        # What a lost pack costs is missing and told; nothing else is brought back for it.
+        # The content of a lost pack is missing and reported; nothing replaces it.
         contents = {path: facts[-1] for path, facts in found.items()}
         assert contents.items() <= {path: facts[-1] for path, facts in whole.items()}.items()
 

@@ -26,7 +26,7 @@ STAFF_LIST = """key,name,accounts,left
 2,Ben Stone,agents:ben,2026-01-31
 """
 
-# What is typed, in this order, at one place; and the status that each must end with.
+# Typed commands, in this order, in one installation, each with its expected status.
 STORY: tuple[tuple[str, int], ...] = (
     ("init other --source place --yes", 0),
     ("init other --source place --yes", 2),
@@ -132,7 +132,7 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"deadline answer {THIRD} eu-gdpr-34-individuals no --because 'all was encrypted'", 0),
     (f"deadline delay {THIRD} US-CA --document 'letter of 2 March'", 0),
     (f"deadline content {THIRD} what_happened 'An account was taken over.'", 0),
-    (f"deadline form {THIRD} eu-gdpr-33-authority --to form.html", 3),  # it has gaps still
+    (f"deadline form {THIRD} eu-gdpr-33-authority --to form.html", 3),  # it still has gaps
     (f"deadline notified {THIRD} eu-gdpr-33-authority --receipt 'case 4711'", 0),
     (f"deadline notified {THIRD} us-ga-ag --receipt none", 2),  # no such duty
     (f"deadline list {THIRD} --all", 0),
@@ -140,7 +140,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("deadline feed", 0),
     ("deadline feed lee", 0),
     ("deadline feed lee --revoke", 0),
-    ("deadline feed lee --revoke", 2),  # it has none any more
+    ("deadline feed lee --revoke", 2),  # it has none left
     ("incident answer customers_affected yes --as lee", 5),
     ("incident approve --as lee", 4),  # lee was not shown what it would sign
     ("incident approve --digest DIGEST --as dana", 4),  # dana opened it
@@ -164,7 +164,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("notice correct nothing", 2),  # no such step
     ("notice posted tell_customers", 2),  # it wrote no letters
     ("notice held", 0),
-    ("notice reports place/staff.csv", 0),  # it is no report, and is left aside
+    ("notice reports place/staff.csv", 0),  # it is not a report, and is skipped
     ("notice tell 3f9c12ab --own-address --because 'his heir'", 2),  # nobody is held
     ("notice leave-out 3f9c12ab --because 'no heir'", 2),
     ("incident handover", 0),
@@ -214,7 +214,7 @@ SAID = {
     "deadline feed lee": "address",
     "tabletop answer": "The first call: 3 of 3.",
 }
-# What is shown elsewhere: `serve` runs until it is told to end, `demo` for a minute.
+# Shown elsewhere: `serve` runs until it is told to end, `demo` for a minute.
 ELSEWHERE = {("serve",), ("worker",), ("demo",)}
 
 

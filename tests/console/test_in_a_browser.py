@@ -208,7 +208,7 @@ def test_without_the_script_the_passphrase_does_it_all(tab: Tab, site: Site) -> 
 
 def test_the_pages_have_nothing_that_their_policy_forbids(tab: Tab, site: Site) -> None:
     incident = exercised(site.installation, "shut")
-    tab.ask("Page.enable")  # or no script is put into a page
+    tab.ask("Page.enable")  # otherwise no script is put into a page
     noted = (
         "addEventListener('securitypolicyviolation', (e) => window.forbidden.push(e.blockedURI))"
     )

@@ -142,7 +142,7 @@ def test_people_on_call_are_paged_during_the_response(
         wait_until(lambda: is_up(url), "it answers")
         smtp_server.hold("data")
         case = send(url, "agent01")
-        smtp_server.wait_for("data")  # people are being told, by a server that takes its time
+        smtp_server.wait_for("data")  # a slow server is notifying people
         assert is_up(url)
         assert send(url, "agent02") != case
         smtp_server.release()

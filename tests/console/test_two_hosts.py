@@ -105,7 +105,7 @@ def test_two_servers_share_work_and_replace_each_other(
         open_installation(other.config_file, env=env, actor="os:test") as there,
     ):
         enrol_people(here)
-        smtp_server.hold("data")  # so that both may see it before anybody is told
+        smtp_server.hold("data")  # so that both may see it before anybody is notified
         with serve(one.config_file, env) as process, serve(other.config_file, env):
             wait_until(lambda: is_up(one.url) and is_up(other.url), "both listen", seconds=60)
             case = send(one.url, "agent01")

@@ -49,7 +49,7 @@ def test_repeated_message_returns_the_same_incident(site: Site) -> None:
     first = site.send(about()).json()["incident"]
     again = site.send(about())
     assert (again.status_code, again.json()["incident"]) == (202, first)
-    later = site.send({**about(), "try": 2})  # the same id, signed anew
+    later = site.send({**about(), "try": 2})  # the same id, signed again
     assert later.json() == {"incident": first, "has_joined": True, "mode": "live"}
     assert site.incidents == [first]
 
@@ -220,7 +220,7 @@ def test_messages_over_the_limit_get_retry_after(tmp_path: Path) -> None:
         assert statuses == [202, 202, 429, 429]
         last = site.send(about(), "msg_5")
         assert 1 <= int(last.headers["retry-after"]) <= 31
-        # Who is not known spends nothing of it, and is not told of it.
+        # An unknown sender uses nothing of the limit, and does not learn of it.
         assert site.send(about(), "msg_6", secret()).status_code == 401
 
 

@@ -157,7 +157,7 @@ def test_usual_values_come_from_thirty_nights() -> None:
     same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
     calm = replace(same, files_changed=0)
     wild = replace(same, files_changed=5000)
-    # Of the 29 nights that are compared with the one before each, 15 are wild: they are the usual.
+    # Of the 29 nights that are compared with the night before, 15 deviate: they are the usual.
     assert jumps([*[calm] * 15, *[wild] * 15], wild) == ()
     assert jumps([*[calm] * 16, *[wild] * 14], wild) != ()
     assert jumps([*[wild] * 100, *[calm] * 15, *[wild] * 14], wild) != ()

@@ -68,7 +68,7 @@ def test_failed_tour_stops_servers_and_keeps_files(
     monkeypatch.setattr(setup_chapter, "Engine", _NoEngine)
     monkeypatch.setattr(recovery_chapters, "first_night", fails)
     folder = tmp_path / "place"
-    for is_again in (False, True):  # what the demo made is made anew
+    for is_again in (False, True):  # the demo makes its own files again
         with pytest.raises(StandfastError, match="failed a check"):
             tour.run(folder, is_again=is_again, scale=SMALL, teller=TourOutput(out=io.StringIO()))
         assert (folder / "standfast.toml").exists()

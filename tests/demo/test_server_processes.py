@@ -91,7 +91,7 @@ def _send(port: int, to: str, subject: str) -> None:
 
 
 def test_process_with_a_reused_number_is_kept(tmp_path: Path) -> None:
-    # This very process stands for the stranger: were it ended, no test would report.
+    # This process is the stranger: if it were ended, no test would report.
     stranger = {"name": "mail", "port": 1, "pid": os.getpid(), "began": "1"}
     (tmp_path / server_processes.SERVERS_FILE).write_text(json.dumps([stranger]))
     assert server_processes.stop(tmp_path) == 0

@@ -38,7 +38,7 @@ def test_a_changed_moved_or_removed_line_is_found(folder: Path) -> None:
         one + three,
         two + three,
         one + two + three[:-10],
-        one + two + three[:-1],  # the next line would stand on this one
+        one + two + three[:-1],  # the next line would depend on this one
         one + "{}\n" + three,
         one + '"text"\n',
         one + "no JSON\n",

@@ -187,6 +187,6 @@ def test_verifier_opens_items_with_an_identity(case: Case, tmp_path: Path) -> No
     file = tmp_path / "identity.txt"
     file.write_text(f"{CUSTODIANS[1]}\n")
     given = [str(case.folder), "--seal-key", HEX, "--identity", str(file)]
-    assert standfast_verify.main(given) == 3  # there is no timeline
+    assert standfast_verify.main(given) == 3  # without a timeline
     file.write_text(f"{pyrage.x25519.Identity.generate()}\n")
     assert standfast_verify.main(given) == 6

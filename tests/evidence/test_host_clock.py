@@ -23,7 +23,7 @@ from tests.adapters.settings import reveal
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 FIXTURES = Path(__file__).parent / "fixtures"
-# Of chrony 4.6.1, of a host that follows another one on the loopback.
+# Output of chrony 4.6.1, on a host that follows another one on the loopback.
 CHRONY = """\
 Reference ID    : 7F000001 (127.0.0.1)
 Stratum         : 4
@@ -99,7 +99,7 @@ def test_offset_comes_from_the_time_service(
 @pytest.mark.parametrize(
     ("program", "answer", "why"),
     [
-        # Of chrony 4.6.1 with `local stratum 3`: it serves time that nobody gave it.
+        # Output of chrony 4.6.1 with `local stratum 3`: it serves time without a source.
         (
             "chronyc",
             CHRONY.replace("7F000001 (127.0.0.1)", "7F7F0101 ()"),

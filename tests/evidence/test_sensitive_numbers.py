@@ -49,7 +49,7 @@ def test_a_card_in_clear_is_counted(text: str) -> None:
         "**** **** **** 1111",
         "411111******1111",
         "9111111111111111",  # nobody issues it
-        "41111111111111111",  # of no length that its issuer gives
+        "41111111111111111",  # of a length that the issuer does not use
         "x4111111111111111",
         "a1b2-4111111111111111-9f",
         "0.4111111111111111",

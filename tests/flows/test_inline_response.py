@@ -125,7 +125,7 @@ def test_hanging_prefect_is_not_awaited_after_work(
     def respond(config: Path, incident: str) -> None:
         with engaged(incident):
             pass
-        release.wait(60)  # as when the server dies before it is told the end
+        release.wait(60)  # as when the server dies before it learns of the end
 
     monkeypatch.setattr(flow_calls, "respond", respond)
     way = carry_on(

@@ -166,7 +166,7 @@ def test_busy_earlier_server_is_reused(tmp_path: Path) -> None:
         assert (found.url, found.pid, found.secret) == (url, earlier.pid, "standfast:x")
         assert "standfast:x" not in repr(found)
         (tmp_path / "server.json").write_text(json.dumps({**note, "secret": ""}))
-        assert find(tmp_path) is None  # of an older Standfast, and open to everybody
+        assert find(tmp_path) is None  # of an older Standfast, and readable by everybody
     finally:
         earlier.kill()
         earlier.wait()

@@ -87,7 +87,7 @@ def test_own_incident_begins_without_a_tick(
         wait_until(lambda: is_over(installation, case), "the exercise is over")
         assert ways(installation, case) == ["serve"]
         loop.stop.set()
-        loop.begin_work(case)  # so that it need not sleep its hour out
+        loop.begin_work(case)  # so that it need not sleep for its whole hour
 
 
 def test_added_directory_is_locked_without_restart(
@@ -176,7 +176,7 @@ def test_missed_night_runs_without_prefect(tmp_path: Path, monkeypatch: pytest.M
     )
     with installation_at(config_file) as installation:
         scheduling.catch_up({"main": DUE})
-        assert installation.ledger.runs.all("backup") == []  # it may yet come up
+        assert installation.ledger.runs.all("backup") == []  # it may still start
         monkeypatch.setattr(scheduling_module, "PATIENCE_SECONDS", 0.0)
         scheduling.catch_up({"main": DUE})
         scheduling.catch_up({"main": DUE})  # while the first is under way
@@ -300,7 +300,7 @@ def test_idle_loop_reads_one_row_a_tick(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("LOOK_SECONDS", "WATCH_SECONDS", "BEAT_SECONDS"):
         monkeypatch.setattr(serve_module, name, 3600.0)
     config_file = furnish_with_incidents(tmp_path)
-    statements: list[str] = []  # of the loop, and not of this thread
+    statements: list[str] = []  # of the loop, not of this thread
 
     def note(*given: Any) -> None:
         if threading.current_thread() is not threading.main_thread() and given[2] != "BEGIN":

@@ -45,4 +45,4 @@ with suppress(ModuleNotFoundError):  # without boto3 no test needs one
     )
 
 gc.collect()
-gc.freeze()  # what never changes stays shared with those who are forked
+gc.freeze()  # constant memory stays shared with forked processes

@@ -57,7 +57,7 @@ _VALUES = re.compile(r"\(?%\(\w+\)s(::\w+)?\)?(, \(?%\(\w+\)s(::\w+)?\)?)*")
 class Moment(StrEnum):
     BEFORE = "before"
     AFTER = "after"
-    ANSWER_LOST = "its answer lost"  # a commit's only: it stands, and nobody hears of it
+    ANSWER_LOST = "its answer lost"  # of a commit only: it is done, and nobody learns of it
 
 
 @dataclass
@@ -264,7 +264,7 @@ def test_cut_at_every_statement_ends_as_clean_run(
                 raise
             return cutter
 
-        # What a second clean run does not meet, a heartbeat say, came by chance.
+        # A point that a second clean run does not meet, such as a heartbeat, was random.
         points = [*dict.fromkeys(cut_at().trace)]
         again = set(cut_at().trace)
         points = [point for point in points if point in again]

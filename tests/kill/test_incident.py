@@ -22,7 +22,7 @@ from tests.kill.people import Agents
 from tests.kill.tracing import Death
 from tests.kill.world import CUSTOMERS, KILLED, Grid, NewWorld, World, fresh_world
 
-# What is carried out, and through which channel: all of an incident, and the notice alone.
+# The work and its channel: a whole incident, or the notice alone.
 CARRIED_OUT = [("small", "smtp"), ("telling", "sendgrid")]
 
 

@@ -152,7 +152,7 @@ class World:
     """One call centre with its breach and its external systems."""
 
     case: Case
-    installation: Installation  # as the test looks at it
+    installation: Installation  # as the test sees it
     agents: Agents
     channel: Channel
 

@@ -85,7 +85,7 @@ def test_default_columns_include_known_names(file: Path) -> None:
     assert [one.name for one in found.recipients] == ["Ana", "Ben"]
     assert found.recipients[1].postal == ("Ben", "12 Street", "London")
     assert [one.name for one in found.held] == ["Kid"], "a child is not written to by itself"
-    # What a file calls `address` is mostly a postal one.
+    # A column `address` usually has postal addresses.
     file.write_text("email,address,key,why\nana@a.test,1 Road,7,a\nana@b.test,1 Road,7,b\n")
     found = read(file, is_strict=False)
     assert [(one.address, one.key, one.why) for one in found.recipients] == [
@@ -93,7 +93,7 @@ def test_default_columns_include_known_names(file: Path) -> None:
     ]
     file.write_text("name,postal_1,postal_2\nBen,12 Street,London\n")
     assert len(read(file, is_strict=False).recipients) == 1
-    # What somebody chose is all that is read.
+    # Only the chosen columns are read.
     file.write_text("email,name,lang,is_minor\nkid@shop.test,Kid,en,yes\n")
     columns = {"address": "email", "name": "name", "language": "lang"}
     assert len(read(file, columns).recipients) == 1

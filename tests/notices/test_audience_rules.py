@@ -227,7 +227,7 @@ def test_suppressed_person_is_excluded_with_reason(tmp_path: Path) -> None:
     ],
 )
 def test_suppression_compares_canonical_spelling(entry: str, row: dict[str, str]) -> None:
-    # What comes before it on the list keeps nothing from counting.
+    # Earlier entries of the list do not prevent the count.
     never = Suppression({"nobody@": "", "@": "", entry: "court\norder \udcf3"})
     found = gathered({**row, "address": "ana@home.test"}, suppression=never)
     assert [one.reason for one in found.suppressed] == ["not written to: court order"]

@@ -132,7 +132,7 @@ def test_invisible_or_breaking_value_is_refused(name: str, value: str) -> None:
         prepare(template, {**examples, **dict.fromkeys(lines, value)})
     refused = str(caught.value)
     assert all(f"'{one}' must be" in refused for one in lines)
-    assert "customers.test" not in refused  # what was refused is not shown
+    assert "customers.test" not in refused  # refused values are not shown
 
 
 @settings(max_examples=200, deadline=None)

@@ -86,7 +86,7 @@ def test_step_runs_until_all_effects_are_known(playbook: Playbook) -> None:
         ({"done": 4, "failed": 1}, S.PARTIAL, "4 of 5 done, 1 failed"),
         ({"done": 4, "unknown": 1}, S.PARTIAL, "4 of 5 done, 1 unknown"),
         ({"failed": 3, "refused": 2}, S.FAILED, "0 of 5 done, 3 failed, 2 refused"),
-        # It may have happened, so it must not read as if it surely had not.
+        # It may have happened, so the text must not deny it.
         ({"failed": 4, "unknown": 1}, S.PARTIAL, "0 of 5 done, 4 failed, 1 unknown"),
     ],
 )
@@ -434,7 +434,7 @@ def test_after_waits_a_minute_for_stuck_steps() -> None:
         stuck = {"done": 400, "submitting": 100, "moved_at": NOON - timedelta(minutes=1)}
         return next_moves(state_of(playbook, view("lock", S.RUNNING, **(stuck | facts))), NOON)
 
-    assert moves() == [Prompt(step="tell", round=1)]  # and what needs it goes on waiting
+    assert moves() == [Prompt(step="tell", round=1)]  # and its dependents continue to wait
     assert moves(moved_at=NOON - timedelta(seconds=59)) == []
     assert moves(moved_at=None) == []
     assert moves(is_paused=True) == []

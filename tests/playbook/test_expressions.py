@@ -39,7 +39,7 @@ NAMES: dict[str, Json] = {
         ("True", True),
         ("9007199254740991", 2**53 - 1),
         ("  inputs.count >= 3\n", True),
-        # What is left out by `or` is not looked at, as a person would read it.
+        # The operand that `or` skips is not evaluated, as a person would expect.
         ("inputs.loud or inputs.nothing", True),
     ],
 )

@@ -112,7 +112,7 @@ def test_readme_settings_load(tmp_path: Path) -> None:
 def test_readme_incidents_are_opened_by_a_person() -> None:
     opened = [one.command for one in steps() if one.command.startswith("standfast incident open")]
     assert opened
-    # Otherwise each approval needs two people beside, and the demo's place has not as many.
+    # Otherwise each approval needs two more people, and the demo has fewer.
     assert [command for command in opened if " --as " not in command] == []
 
 

@@ -31,7 +31,7 @@ class Mariadb:
 
     socket: Path
     ca_file: Path
-    log: Path  # of all statements, as the server has them
+    log: Path  # of all statements, as the server logs them
 
     @contextmanager
     def database(self, options: str = "") -> Iterator[str]:
@@ -79,7 +79,7 @@ def running_mariadb() -> Iterator[Mariadb]:
     """Start MariaDB in a new folder; kill it and remove the folder."""
     # A short path: the path of its socket has a limit.
     folder = Path(tempfile.mkdtemp(prefix="sf-mdb-", dir=memory_folder()))
-    # A server that starts removes what lies in its folder for temporary tables, another's too.
+    # A server that starts removes the files in its temporary folder, also another server's.
     tables = folder / "tmp"
     tables.mkdir()
     try:

@@ -14,7 +14,7 @@ class Answering(BaseHTTPRequestHandler):
     """One connection of an imitation, which writes no log."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or every answer in two parts waits 40 ms for an ACK
+    disable_nagle_algorithm = True  # otherwise every answer in two parts waits 40 ms for an ACK
 
     def body(self) -> bytes:
         """Read the request's body; it is short if the client was cut off."""

@@ -150,7 +150,7 @@ class SendGrid:
             request=number,
         )
 
-    # what it tells afterwards
+    # events that it sends afterwards
 
     def event(self, token: str, kind: str, at: int, **more: Any) -> dict[str, Any]:
         """Return one event about a mail; each has an id of its own."""

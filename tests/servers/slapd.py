@@ -32,7 +32,7 @@ bind_dn = "cn=admin,{suffix}"
 password = "env:LDAP_PASSWORD"
 base = "{base}"
 filter = "(employeeType={tag})"
-"""  # of a configuration; to be filled in
+"""  # of a configuration, to be filled in
 _PASSWORD = "of-the-administrator"
 _WHY = "apt-get install slapd ldap-utils"
 
@@ -109,7 +109,7 @@ class Slapd:
     port: int
     tls_port: int
     ca_file: Path
-    log: Path  # of all that it was asked, as far as slapd writes it down
+    log: Path  # of all requests, as far as slapd logs them
 
     def add(self, name: str, *, password: str = "right", **attributes: Sequence[str]) -> str:
         """Add a person below PEOPLE, and give the DN."""

@@ -32,7 +32,7 @@ class Delivered:
     sender: str
     recipients: tuple[str, ...]
     raw: bytes
-    greeting: str  # what the client called itself
+    greeting: str  # the client's name in its greeting
     asked: str  # the DSN parameters of MAIL and RCPT
     signed_in_as: str | None
     was_encrypted: bool

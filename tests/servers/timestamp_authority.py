@@ -178,7 +178,7 @@ def running_authority(folder: Path) -> Iterator[Authority]:
             question = self.body()
             assert self.headers["Content-Type"] == "application/timestamp-query"
             status, headers, content = authority._answer(question)
-            with suppress(ConnectionError):  # who asked may have had enough
+            with suppress(ConnectionError):  # the client may have disconnected
                 self.answer(status, content, headers)
 
     with listening(Handler) as port:

@@ -28,10 +28,10 @@ _CHANGED = re.compile(rb"(\x67(?:\x84\0\0\0)?.\x0a\x01)\0", re.DOTALL)
 class RelayedHouse(House):
     """A house with a connector that can be put behind a relay."""
 
-    relayed: Path | int  # where a relay finds the server
-    change: bytes  # what only a request holds that locks
-    undo_change = b""  # what only a request holds that gives back; left out, the same
-    patience_seconds = 0.5  # within which it surely answers, left alone
+    relayed: Path | int  # the server, for a relay
+    change: bytes  # only a request that locks contains it
+    undo_change = b""  # only a request that unlocks contains it; empty: the same
+    patience_seconds = 0.5  # without a fault it answers within this time
 
     @abstractmethod
     def through(self, port: int, seconds: float) -> Connector:
@@ -169,7 +169,7 @@ class FaultContract:
             connector = house.through(relay.port, 5.0)
             wait_for(connector, alice)
             relay.cut()
-            # Who keeps no account of what it sent may ask once more.
+            # A provider without idempotency keys may get one more request.
             results = [lock(house, connector, alice) for _ in range(2)]
             assert results[0].state in (EffectState.DONE, EffectState.FAILED)
             assert results[1].state is EffectState.DONE

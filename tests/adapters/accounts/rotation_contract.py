@@ -72,7 +72,7 @@ class RotationHouse(House):
 class RelayedRotationHouse(RotationHouse, RelayedHouse):
     """A house that can also be reached through a relay."""
 
-    password_change: bytes  # what only a request holds that sets a password
+    password_change: bytes  # only a request that sets a password contains it
 
     @abstractmethod
     def through(

@@ -114,8 +114,8 @@ class Secured:
     plain: Path | int
     ca_file: Path
     verifies: str  # the value of `tls` that verifies certificate and name
-    requires: tuple[str, ...]  # those that go on only with TLS
-    secrets: tuple[bytes, ...]  # what must not leave in the clear
+    requires: tuple[str, ...]  # those that need TLS to continue
+    secrets: tuple[bytes, ...]  # secrets that must not leave in clear
     strip: Callable[[bytes], bytes] = field(default=bytes)  # makes an answer offer no TLS
 
 

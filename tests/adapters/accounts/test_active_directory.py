@@ -155,7 +155,7 @@ def test_proof_reports_an_open_connection(house: ActiveDirectoryHouse, alice: st
     before = house.observe(alice)
     assert house.lock(alice).state is EffectState.DONE
     assert not house.sign_in(alice)
-    # What the directory cannot do: the connection that is open goes on.
+    # A limit of the directory: an open connection continues.
     assert connection.search(house.dns[alice], "(objectClass=*)", attributes=["cn"])
     connection.unbind()
     proof = house.prove(alice)
@@ -179,7 +179,7 @@ def test_reset_password_stays_refused_after_undo(
     assert house.stamp(name) == once
     house.undo(name, before)
     assert house.is_enabled(name)
-    # Reset once, the old one would have been let in for another hour.
+    # With one reset, the old password would work for another hour.
     assert not house.sign_in(name)
     given = '"Given-by-the-desk-1"'.encode("utf-16-le")
     samba_server.replace(house.dns[name], {"unicodePwd": [given]})
@@ -203,7 +203,7 @@ def test_undo_without_effect_is_not_believed(house: ActiveDirectoryHouse, alice:
 def test_sealed_password_is_set_last(
     house: ActiveDirectoryHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The last but one is let in for an hour, too: that a sign-in works does not show which it is.
+    # The previous password also works for an hour, so a sign-in does not show which one it is.
     sets = passwords_set(monkeypatch)
     assert house.rotate(alice).state is EffectState.DONE
     (sealed,) = house.recipient.passwords(alice)

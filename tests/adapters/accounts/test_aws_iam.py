@@ -222,7 +222,7 @@ def test_proof_fails_with_open_key_or_session(house: IamHouse, alice: str) -> No
     assert house.prove(alice).state is EffectState.DONE
     house.put(alice, CUT_POLICY, cut_policy(NOW))
     assert house.prove(alice).state is EffectState.FAILED
-    assert house.lock(alice).state is EffectState.DONE  # which cuts anew
+    assert house.lock(alice).state is EffectState.DONE  # with a new time
     assert house.prove(alice).state is EffectState.DONE
 
 

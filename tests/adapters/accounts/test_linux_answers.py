@@ -60,7 +60,7 @@ def test_false_success_is_not_believed() -> None:
     ("after", "state"),
     [
         ("0 1 0", EffectState.FAILED),  # the password was not locked
-        ("1 - 0", EffectState.FAILED),  # keys are let in still
+        ("1 - 0", EffectState.FAILED),  # keys still work
         ("1 1 3", EffectState.UNKNOWN),  # three processes have not ended
         ("1 1 0", EffectState.DONE),
     ],

@@ -91,7 +91,7 @@ class OpenldapHouse(RelayedRotationHouse, ServerHouse):
         return self.slapd.log.read_text(errors="replace") + str(self.slapd.dump())
 
     def lie(self, relay: Relay) -> None:
-        # What it takes for a lock from long ago, which has run out.
+        # The values of an old lock that has expired.
         relay.rewrite_request = lambda asked: asked.replace(self.change, b"200001010000Z")
 
     def through(
@@ -140,7 +140,7 @@ def test_open_connection_is_reported_until_it_ends(house: OpenldapHouse, alice: 
     assert before.live_sessions == 1
     assert house.lock(alice).state is EffectState.DONE
     assert not house.sign_in(alice)
-    # What LDAP cannot do: the connection that is open goes on.
+    # A limit of LDAP: an open connection continues.
     assert connection.search(house.dns[alice], "(objectClass=*)", attributes=["cn"])
     proof = house.prove(alice)
     assert (proof.state, "still open" in proof.reason) == (EffectState.FAILED, True)
@@ -199,7 +199,7 @@ def test_password_that_unlocks_is_reported(house: OpenldapHouse, alice: str) -> 
     house.lock(alice)
     with running_relay(house.relayed) as relay:
         connector = house.through(relay.port, 5.0, house.recipient.new_secrets())
-        # What it takes for a lock from long ago, which has run out.
+        # The values of an old lock that has expired.
         rotate = house.order("rotate", alice)
         relay.rewrite_request = lambda asked: asked.replace(house.change, b"200001010000Z")
         (result,) = connector.rotate([rotate])
@@ -413,7 +413,7 @@ def test_check_states_missing_rights(
 ) -> None:
     assert house.connector.shortcomings() == []
     agent = slapd_server.add(f"agent-{uuid.uuid4().hex[:8]}")
-    # It sees itself alone: the server's size limit would cut a list of all the other tests' people.
+    # It sees only itself: the server's size limit would cut a list of all tests' people.
     blind = replace(server, bind_dn=agent, password="right", base=agent)
     connector = connect(OpenldapConnector, monitor=True, **asdict(blind))
     said = connector.shortcomings()

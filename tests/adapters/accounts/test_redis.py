@@ -90,7 +90,7 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
     def admits(self, session: Any) -> bool:
         connection = session.connection
         if connection._sock is None:
-            return False  # it was ended, and would open another
+            return False  # it was ended, and would reconnect
         try:
             connection.send_command("PING", check_health=False)
             return bool(connection.read_response() == b"PONG")

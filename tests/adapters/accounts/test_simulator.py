@@ -177,6 +177,6 @@ def test_rotation_invalidates_only_the_password() -> None:
     assert directory.sign_in("ann", "old word")
     (result,) = directory.rotate([Order(token="t", verb="accounts.rotate", target="ann")])
     assert result.state is EffectState.DONE
-    assert result.facts == {}  # what replaces it is kept nowhere
+    assert result.facts == {}  # its new value is stored nowhere
     assert not directory.sign_in("ann", "old word")
     assert directory.is_enabled("ann")

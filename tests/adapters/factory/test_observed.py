@@ -12,7 +12,7 @@ from tests.effect_rows import effect_row
     ("is_enabled", "live_sessions", "happened"),
     [
         (False, 0, True),
-        (False, 1, False),  # its session goes on: the lock is done anew
+        (False, 1, False),  # its session continues, so the lock is repeated
         (False, None, False),  # nothing shows that it ended
         (None, 0, False),
         (True, 0, False),

@@ -161,7 +161,7 @@ def test_a_text_and_a_sender_are_no_html(tmp_path: Path) -> None:
     assert f"{hostile}\nin two lines" in page.texts[0]
     assert f"{hostile} · {hostile}" in page.texts[0]
     (file,) = tmp_path.glob("*.html")
-    assert "default-src 'none'" in file.read_text()  # whatever a letter says, nothing is loaded
+    assert "default-src 'none'" in file.read_text()  # with any content, nothing is loaded
 
 
 @pytest.mark.parametrize(

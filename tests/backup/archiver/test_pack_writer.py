@@ -111,7 +111,7 @@ def test_existing_pack_is_recorded_only_if_complete(site: Site, is_whole: bool) 
     class There(MemoryStore):
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             super()._put(name, data if is_whole else data[:-1])
-            super()._put(name, data)  # as when the first answer was lost
+            super()._put(name, data)  # as after a lost first answer
 
     noted: list[Stored] = []
     frame = Frame()

@@ -86,7 +86,7 @@ def test_first_backup_uses_one_reader_process(
     result = site.back_up(tree)
     assert len(forks) == 1
     with pytest.raises(ChildProcessError):
-        os.waitpid(forks[0], 0)  # it has been waited for
+        os.waitpid(forks[0], 0)  # the process has been reaped
     assert result.complete
     assert result.files == result.files_new
     check(site, tree, tmp_path / "out")

@@ -348,7 +348,7 @@ def test_large_file_between_unchanged_pages_is_committed(
     os.utime(source, ns=(1, 1))
     site = new_site(tmp_path / "site")
     site.back_up(source)
-    for _ in range(31):  # each file is read anew in one of the thirty nights
+    for _ in range(31):  # each file is read again in one of thirty nights
         site.clock.forward(days=1)
         result = site.back_up(source, interim_packs=1, interim_after=timedelta(0))
         assert (result.complete, result.files, result.files_unchanged) == (True, 6, 6)

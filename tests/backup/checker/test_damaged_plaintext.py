@@ -78,7 +78,7 @@ class Glass:
     def __init__(self, whole: Whole, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
         self.folders = {"k": folder / "keys", "vault": folder / "vault"}
-        self.held: dict[Path, bytes] = {}  # what is read instead of a file
+        self.held: dict[Path, bytes] = {}  # content that is read instead of a file
         for name in [*whole.vault.names(), *whole.keys.names()]:
             path = self.path(name)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -219,7 +219,7 @@ def test_lock_corrected_by_hand_is_not_named_again(
         "Retention": _until(datetime.now(UTC) + LOCK_DAYS * DAY),
     }
     keeper = bucket.client(bucket.key("keeper"))
-    if mode == "GOVERNANCE":  # that takes who may bypass it
+    if mode == "GOVERNANCE":  # for an identity that may bypass it
         with pytest.raises(keeper.exceptions.ClientError, match="AccessDenied"):
             keeper.put_object_retention(**request)
         host.put_object_retention(**request, BypassGovernanceRetention=True)

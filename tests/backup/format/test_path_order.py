@@ -42,7 +42,7 @@ def last_one_twice(found: Iterator[Any]) -> Iterator[Any]:
 
 def last_two_swapped(found: Iterator[Any]) -> Iterator[Any]:
     for one in found:  # what was given last is read, so only folders can change places
-        if getattr(one, "path", None) == b"z":  # else some as they were
+        if getattr(one, "path", None) == b"z":  # otherwise some stay as they were
             yield next(found)
         yield one
 

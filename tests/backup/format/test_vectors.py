@@ -189,7 +189,7 @@ def test_root_records(file: Vector, vector: Vector) -> None:
 
     root = refused_or_read(vector, read)
     if root is None:
-        # Whatever lies there, the record before it stays in force.
+        # The record before it stays in force, whatever the object is.
         if vector["failure"] != "format-unknown":
             assert load_root_chain(vault, owner=owner).root.number == 0
         return

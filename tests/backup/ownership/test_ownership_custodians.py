@@ -236,7 +236,7 @@ def test_interrupted_retirement_of_custodian_completes(tmp_path: Path) -> None:
         site.back_up(source)
 
     def deed(site: OwnedSite) -> None:
-        # Whatever the last attempt left: who stays restores, at every moment.
+        # After any interrupted attempt, the remaining custodian can restore.
         assert restores(
             site, site.identity, "1", source, site.folder / f"at-{site.clock().timestamp()}"
         )

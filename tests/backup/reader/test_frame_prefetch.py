@@ -57,7 +57,7 @@ class Packs:
         return bytes(packed[::-1])
 
     def checked(self, ref: BlobRef, raw: Raw) -> Raw:
-        assert raw == ref.id  # of the frame that was asked for
+        assert raw == ref.id  # of the requested frame
         return raw
 
     def healed(self, ref: BlobRef, error: BackupError) -> bytes:
@@ -87,7 +87,7 @@ def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | N
 def test_packs_of_many_nights_are_read_in_turn() -> None:
     # Of each four chunks one is of the night before, and one of the night before that.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
-    packs = Packs(read_over_bytes=4 * MIB)  # so that all of them are one round
+    packs = Packs(read_over_bytes=4 * MIB)  # so that one round has all of them
     assert fetched(packs, refs) == [ref.id for ref in refs]
     assert [{ref.pack for ref in batch} for batch in packs.batches[-3:]] == [
         {bytes([pack]) * 32} for pack in (1, 3, 2)

@@ -174,7 +174,7 @@ def test_journal_removed_before_its_lock_is_created_again(
 
     def flock(descriptor: int, operation: int) -> None:
         nonlocal removed
-        if not removed:  # what a process that an earlier restore left does just now
+        if not removed:  # what the process of an earlier restore does now
             (out / JOURNAL).unlink()
             removed = True
         original(descriptor, operation)

@@ -238,4 +238,4 @@ def test_removal_handles_depth_modes_and_links(
         remove_tree(tree)
     assert not tree.exists()
     assert (other / "kept").exists()
-    remove_tree(tree)  # there is none: nothing to do
+    remove_tree(tree)  # it does not exist: nothing to do

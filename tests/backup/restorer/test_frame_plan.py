@@ -19,7 +19,7 @@ from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe
 
-MOST_DECODES = 1.3  # of a frame, on average
+MOST_DECODES = 1.3  # average of a frame
 FOLDERS, FILES = 20, 24
 
 

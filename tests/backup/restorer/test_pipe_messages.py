@@ -73,7 +73,7 @@ def test_waiting_values_stay_separate(
     ours, theirs = open_message_pipe()
     for value in ("first", "second"):
         ours.send(value)
-    ours.close()  # so that nobody waits for what was not sent
+    ours.close()  # so that no process waits for unsent messages
     assert [theirs.receive(), theirs.receive()] == ["first", "second"]
     theirs.close()
 

@@ -207,7 +207,7 @@ def test_unprivileged_restore_resumes_in_closed_folders(tmp_path: Path, mode: in
     journal = journal_of(site)
     repository = site.repository()
     point = repository.resolve("latest")
-    # Who is nobody may not even load what Python has not loaded yet.
+    # The user nobody may not load modules that Python has not loaded yet.
     assert repository.restore(point, tmp_path / "by-us").problems == ()
 
     def as_nobody() -> None:
@@ -280,7 +280,7 @@ def test_unprivileged_restore_links_into_read_only_folder(
     open_to_all.chmod(0o777)
     repository = site.repository()
     point = repository.resolve("latest")
-    # Who is nobody may not even load what Python has not loaded yet.
+    # The user nobody may not load modules that Python has not loaded yet.
     assert repository.restore(point, tmp_path / "by-us", workers=2).problems == ()
 
     def as_nobody() -> None:

@@ -49,7 +49,7 @@ class _ByWorkers(Restoring):
 
     def act(self) -> None:
         assert may_fork(), "so the workers are processes"
-        signal.alarm(PATIENCE_SECONDS)  # who hangs does not end as is expected here
+        signal.alarm(PATIENCE_SECONDS)  # a process that hangs does not end as expected here
         try:
             result = self._site.restore("latest", self._out, workers=WORKERS)
         except BackupError as error:

@@ -55,7 +55,7 @@ def test_nine_years_of_nights_are_thinned_by_rules() -> None:
     points = nights(9 * 365)
     now = points[-1].moment
     kept: list[AgedPoint] = []
-    for one in points:  # a keeper every night, which never gets back what it let go
+    for one in points:  # a keeper every night; an expired point never returns
         kept = left([*kept, one], RetentionRules(), one.moment)
     age = {one.moment.date(): (now - one.moment).days for one in kept}
     # With a point a night the last of a day is every one of them.

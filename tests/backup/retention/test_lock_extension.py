@@ -67,7 +67,7 @@ class TestLocks:
         result = locked.keep()
         assert not marks & set(result.extended)
         assert result.problems == ()
-        # What was needed a while ago still has the lock of then: it waits, and is told.
+        # An object that was needed earlier still has its old lock: it waits, and is reported.
         locked.days(8)
         waiting = locked.keep()
         assert waiting.locked

@@ -103,7 +103,7 @@ def test_locked_packs_stay_and_live_ones_are_extended(tmp_path: Path, s3_bucket:
         assert until is not None
         assert until < real + LOCK + timedelta(days=1), "what may go is not locked for longer"
 
-    # One of them is locked longer than the others: it waits, and is told.
+    # One of them has a longer lock than the others: it waits, and is reported.
     held = first.marked[0].pack
     kept.vault.extend_lock(pack_name(*held), real + timedelta(days=80))
     second = kept.keep_at(49)

@@ -391,7 +391,7 @@ def test_change_behind_the_file_system_is_reported(
     monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
     monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
     for _ in range(30):
-        # One file in thirty is read anew each night: within thirty nights it is this one's turn.
+        # One file in thirty is read again each night: this one has its turn within thirty nights.
         site.clock.forward(hours=23)  # and one as it is backed up: no night is left out
         result = site.back_up(source)
         if result.warnings:

@@ -331,7 +331,7 @@ class TestVersions:
 
         given = S3Options(bucket="vault", access_key_id="id", secret_access_key="secret")
         calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
-        # The first page is that of a store that goes on; then comes the page that does not fit.
+        # The first page belongs to a list that continues; the next page does not fit it.
         before = {"Name": "vault", "IsTruncated": True, "NextKeyMarker": "b"}
         pages = iter([before])
         calls.client = SimpleNamespace(list_object_versions=lambda **_: next(pages, page))

@@ -104,7 +104,7 @@ def test_full_pipes_in_both_directions_do_not_block(
 ) -> None:
     monkeypatch.setattr(
         pipe_messages, "_PIPE_BYTES", 4096
-    )  # as where a user has used up what he may have
+    )  # as if the user's limit of processes is reached
     much = bytes(range(256)) * 4096
 
     @contextmanager

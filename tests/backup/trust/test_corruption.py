@@ -48,7 +48,7 @@ def errors(report: VerifyReport) -> set[str]:
 
 
 def flipped(data: bytes, at: int, bit: int | None = None) -> bytes:
-    # Another bit each time: 0x20 alone would miss what treats upper and lower case alike.
+    # Another bit each time: 0x20 alone would miss code that ignores case.
     bit = at % 8 if bit is None else bit
     return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
 

@@ -136,7 +136,7 @@ def test_dismissed_duty_needs_a_reason(
 
 def test_stated_time_changes_only_to_stated_time(desk: Desk, incident: str) -> None:
     assert desk.json("deadline", "fact", incident, "awareness")["later"] == 0
-    at = "2026-03-02t12:30z"  # as RFC 3339 lets it be written
+    at = "2026-03-02t12:30z"  # a form that RFC 3339 permits
     assert desk.json("deadline", "fact", incident, "awareness", "--at", at)["later"] == 0
     before = desk.json("deadline", "list", incident)["clocks"]
     answer = desk.run("deadline", "fact", incident, "awareness")

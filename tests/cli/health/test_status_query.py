@@ -179,7 +179,7 @@ def test_both_databases_show_the_same(
     (run,) = seen.last_runs
     assert (run.kind, run.subject, run.state, run.started_at) == ("backup", "main", "partial", now)
     assert (*seen.serve_hosts,) == (os.uname().nodename,)
-    # A host whose clock is off by minutes goes by the server's, where one is.
+    # A host with a wrong clock uses the server's clock, if there is one.
     assert bool(ahead.serve_hosts) == (database == "postgresql")
     assert not later.serve_hosts
     assert seen.signed_events == seen.events > 3

@@ -192,7 +192,7 @@ def test_identity_and_owner_key_can_be_encrypted(
 ) -> None:
     # age derives the key of a passphrase in a second of CPU, on purpose.
     desk.monkeypatch.setattr(pyrage.passphrase, "decrypt", cache(pyrage.passphrase.decrypt))
-    desk.sign_in_with("too short")  # who finds the file can guess at it for as long as they like
+    desk.sign_in_with("too short")  # a finder of the file can guess without limit
     refused = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
     assert (refused.status, "at least 12 characters" in refused.err) == (2, True)
     desk.sign_in_with("a long enough phrase")

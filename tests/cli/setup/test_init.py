@@ -167,7 +167,7 @@ def test_killed_init_is_completed_by_same_command(desk: Desk, source: Path) -> N
             die_after(patch, survived)
             with pytest.raises(Killed):
                 desk.run("init", folder, "--source", source, "--yes")
-        if not (folder / "standfast.toml").exists():  # else only the last file's draft is left over
+        if not (folder / "standfast.toml").exists():  # otherwise only the last file's draft is left
             assert desk.run("status").status == 2
             assert desk.run("init", folder, "--source", source, "--yes").status == 0
         assert desk.run("backup", "run").status == 0

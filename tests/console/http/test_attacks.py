@@ -92,7 +92,7 @@ def test_answers_do_not_reveal_trigger_names(site: Site, given: str) -> None:
     for name in (b"siem", b"alerts", b"nobody"):
         with connected(site.port) as connection:
             connection.sendall(head(path=b"/triggers/" + name, more=more))
-            if given == "a part":  # an answer before the rest of it would tell
+            if given == "a part":  # an answer before the rest would reveal it
                 connection.sendall(body[:1])
                 connection.settimeout(0.2)
                 with pytest.raises(TimeoutError):
@@ -135,7 +135,7 @@ def test_oversize_chunked_body_is_not_read_further(site: Site) -> None:
 def test_body_with_two_lengths_is_refused(site: Site, lengths: bytes) -> None:
     answer = answer_to(site.port, head(more=lengths + b"Connection: close\r\n") + b"{}0\r\n\r\n")
     assert status_of(answer) in (400, 401, 501)
-    assert answer.count(b"HTTP/1.1") == 1  # what was smuggled behind it is no second request
+    assert answer.count(b"HTTP/1.1") == 1  # the smuggled bytes are not a second request
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_two_rows_that_were_swapped_are_both_named(told: Ledger, intruder: Intru
     for table in metadata.sorted_tables:
         one, *rows = intruder.rows(table)
         held = [column.name for column in table.columns if not column.primary_key]
-        # Where both hold the same beside their keys, a swap changes nothing.
+        # If both rows are equal apart from their keys, a swap changes nothing.
         others = [row for row in rows if any(row[name] != one[name] for name in held)]
         if others:
             intruder.swap(table, one, others[0])

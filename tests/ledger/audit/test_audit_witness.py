@@ -104,7 +104,7 @@ def test_witness_may_lag_behind_another_host(
                 ledger.audit.verify(now=NOW + timedelta(minutes=16)).missing_heads == missing_heads
             )
     kept = elsewhere.read_bytes().splitlines(keepends=True)
-    elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # it had one, and has it no more
+    elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # it had one before
     with open_ledger(postgres_place.url, postgres_place.keys, elsewhere) as other:
         assert other.audit.verify(now=NOW).missing_heads == 1
 

@@ -25,7 +25,7 @@ from standfast.ledger.database import (
 from tests.ledger.ledger_files import NOW, Place
 from tests.servers import wait_until
 
-# As each of our programs holds the ledger while it writes, and as any other does.
+# Each of our programs holds the ledger like this while it writes, and so do others.
 HOLDS = {
     "in line": "from standfast.ledger.database.sqlite_file import write_queue;"
     "i = write_queue({file!r}); i.__enter__()",

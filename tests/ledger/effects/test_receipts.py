@@ -190,7 +190,7 @@ def test_effect_denied_by_a_person_is_retried(ledger: Ledger, incident: str) -> 
     who = runner(ledger, incident)
     for tried in range(1, 7):
         _lapsed(ledger, incident, who)
-        for happened in (None, False):  # no look can tell; then a person says
+        for happened in (None, False):  # no look-up can tell, so a person decides
             row = only(ledger, incident)
             seen = Observed(target=row.target, happened=happened)
             ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", NOW)

@@ -185,7 +185,7 @@ def test_foreign_report_is_counted_and_not_stored(ledger: Ledger, incident: str)
     heard = hear(ledger, event("0" * 32, DELIVERED), event(planned, DELIVERED))
     assert heard == DeliveryChanges(
         foreign=2
-    )  # what was never handed over cannot have been delivered
+    )  # a message that was never handed over cannot have been delivered
     assert only(ledger, incident).state is EffectState.PLANNED
     assert len(ledger.timeline()) == events
 

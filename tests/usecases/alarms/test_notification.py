@@ -243,7 +243,7 @@ def test_only_the_roles_that_are_named_are_told(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     roles = night.installation.ledger.people.get("lee").roles
     text = config_file.read_text()
-    config_file.write_text(f"{text}alarm_roles = {list(roles)}\n")  # it ends in [backup]
+    config_file.write_text(f"{text}alarm_roles = {list(roles)}\n")  # it is part of [backup]
     assert not set(roles) & set(night.installation.ledger.people.get("dana").roles)
     with installation_at(config_file, clock=lambda: night.now[0]) as installation:
         notify(installation, damage_alarm(is_damaged=True), "direct")

@@ -43,7 +43,7 @@ def test_exercise_needs_no_network_and_no_secret(
     tmp_path: Path,
 ) -> None:
     config_file = furnish(tmp_path)
-    (tmp_path / "crm.db").unlink()  # it reads no customer either
+    (tmp_path / "crm.db").unlink()  # it reads no customer data either
     hour = [datetime(2026, 3, 1, 2, 30, tzinfo=UTC)]
     with installation_at(
         config_file, resolver=RaisingResolver(), clock=lambda: hour[0]

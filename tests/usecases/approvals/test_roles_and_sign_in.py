@@ -128,7 +128,7 @@ def test_removed_or_swapped_person_cannot_sign_in(
     installation.ledger.people.remove("kim", OWNER, installation.clock())
     with pytest.raises(ApprovalRefused, match="not enrolled"):
         step_decisions.authenticated_person(installation, "kim", PASSPHRASES["kim"])
-    # Who was removed, or when, is told to nobody without their passphrase, nor by the time.
+    # Without the passphrase, neither the answer nor its time reveals a removed person.
     with pytest.raises(ApprovalRefused, match="not the passphrase"):
         step_decisions.authenticated_person(installation, "kim", "a stranger's own guess")
 

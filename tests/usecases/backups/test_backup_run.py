@@ -141,7 +141,7 @@ def test_missing_source_makes_the_run_partial(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
 def test_unreadable_file_makes_the_run_partial() -> None:
-    # Not below pytest's folder, which nobody but its owner may enter.
+    # Not below pytest's folder, which only its owner may enter.
     with TemporaryDirectory() as name:
         folder = Path(name)
         config_file = furnish(folder)
@@ -333,7 +333,7 @@ def test_another_identity_opens_nothing(tmp_path: Path) -> None:
         assert verify(installation, identity_file=identity(tmp_path / "ours")).open_damage is None
         shutil.rmtree(
             installation.config.backup.host
-        )  # as on the machine that restores after a disaster
+        )  # as on a machine that restores after a disaster
         with pytest.raises(UsageError):
             list_folder(installation, "latest", "", identity(tmp_path / "theirs"))
         with pytest.raises(UsageError):

@@ -70,7 +70,7 @@ def test_damaged_latest_warns(installation: Installation, tmp_path: Path) -> Non
     assert outcome.newer_damaged == ("host-1/0000000003",)
     text = "\n".join(map(str, restore_summary_lines(outcome)))
     assert "may not be the latest" in text
-    # Who names the point has it.
+    # A command that names the point gets it.
     named = restore(installation, "2", tmp_path / "named", identity(tmp_path))
     assert named.exit_status is ExitStatus.DONE
 

@@ -63,7 +63,7 @@ def test_deep_file_is_compared(installation: Installation, tmp_path: Path) -> No
     (difference,) = compared(installation, tmp_path).differences
     assert difference.endswith("/note: content differ")
     for top in (live, tmp_path / "tree"):
-        shutil.rmtree(top)  # pytest goes by paths
+        shutil.rmtree(top)  # pytest identifies them by paths
 
 
 def test_unreadable_file_is_no_match(

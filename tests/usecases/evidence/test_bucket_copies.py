@@ -200,7 +200,7 @@ def test_interrupted_copy_is_continued(
             source.collect(order(), custody)
     assert len(names_in(installation)) == min(puts, 5)
     source, custody = source_of(installation)
-    assert not source.find(order(), custody)  # so it is done again, and not taken for done
+    assert not source.find(order(), custody)  # so it is repeated, and does not count as done
     result = source.collect(order(), custody)
     assert (result.state, result.reason[:14]) == (EffectState.DONE, "2 files frozen")
     assert source.find(order(), custody)
@@ -343,7 +343,7 @@ def test_copies_are_locked_for_the_configured_days(
     mode: str, tmp_path: Path, seaweedfs_server: SeaweedFs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
-    monkeypatch.setattr(Bucket, "key", lambda *_: bucket.admin)  # who may lock
+    monkeypatch.setattr(Bucket, "key", lambda *_: bucket.admin)  # an identity that may lock
     with installation_over(
         tmp_path, bucket, more=f'lock_days = 45\nlock_mode = "{mode}"\n'
     ) as installation:

@@ -55,7 +55,7 @@ def test_invalid_evidence_does_not_stop_the_review(
     folders = {source: freeze(installation, source) for source in ("changed", "cut", "sound")}
     (folders["changed"] / "manifest.json").write_text("{}")
     chain = folders["cut"] / "custody.jsonl"
-    chain.write_bytes(chain.read_bytes()[:-3])  # as a power cut leaves it
+    chain.write_bytes(chain.read_bytes()[:-3])  # as after a power cut
     before = {source: (folder / "custody.jsonl").read_bytes() for source, folder in folders.items()}
     reviewed = review_evidence(installation, CASE, "token", WANTED, [])
     assert (reviewed.folders, reviewed.unsound) == (1, ("changed", "cut"))

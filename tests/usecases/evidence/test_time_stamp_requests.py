@@ -385,7 +385,7 @@ def test_serve_asks_a_failing_authority_less_often(
     server.say = (503, {}, b"")
     loop._stamp_seals()
     assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
-    assert pauses[4] == serve_loop.STAMP_SECONDS  # it was stamped, and nothing holds it up
+    assert pauses[4] == serve_loop.STAMP_SECONDS  # it was stamped, so nothing waits for it
     assert frozen(installation.config, incident)[0].stamp.startswith("stamped ")
 
 

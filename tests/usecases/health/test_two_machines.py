@@ -55,7 +55,7 @@ def test_own_dead_run_is_found(tmp_path: Path, postgres_ledger_url: str) -> None
         origin = here.ledger.runs.all("backup")[0].summary
         with recorded(here, "backup", "main", "direct") as run:
             pass
-        # As the process leaves it when the power goes.
+        # As after a power cut.
         here.ledger.runs.finish(run.token, "backup", "running", origin, "os:test", here.clock())
     with at(other) as there:
         assert mark_dead_runs_failed(there, {}) == ()

@@ -34,7 +34,7 @@ def asks_about_customers(installation: SimulatedInstallation) -> str:
     return case
 
 
-# Whom it may lock, and whom it may let in
+# Accounts that it may lock, and people that it may let in
 
 
 def test_protected_account_is_protected_in_every_spelling(centre: Centre) -> None:

@@ -82,7 +82,7 @@ def test_two_promotions_open_one_incident(
     close = lifecycle.close
 
     def meet_first(*words: Any, **more: Any) -> None:
-        with suppress(threading.BrokenBarrierError):  # who came late found it closed
+        with suppress(threading.BrokenBarrierError):  # the later one found it closed
             meeting.wait(0.5)
         close(*words, **more)
 

@@ -95,7 +95,7 @@ def test_undo_keeps_targets_of_another_incident(centre: Centre) -> None:
     centre.advance(first)
     assert (centre.scim.is_active(shared), centre.scim.is_active(own)) == (False, True)
 
-    # The second one found it locked, and still gives back what the first one had found.
+    # The second one found it locked, and its undo still restores the state of the first.
     lifecycle.close(centre.installation, first, by="dana")
     undo_approved(centre.installation, second)
     centre.advance(second)

@@ -120,7 +120,7 @@ def test_unproven_undo_needs_two_approvals(
     installation.advance(case)
     assert not any(installation.is_enabled(name) for name in ("agent01", "agent02"))
 
-    # What an approver refused never happens, and is undone when it is asked for again.
+    # A refused lock never happens; a new request to undo it asks again.
     step_decisions.decide(
         installation, case, undone.step, "kim", PASSPHRASES["kim"], approves=False
     )

@@ -82,7 +82,7 @@ def test_approval_request_reads_no_audience(
     step_decisions.answer(centre.installation, case, "customers_affected", "yes", by="lee")
     state = centre.advance(case).state
     assert state.steps[TOLD].state is StepState.ASKING
-    assert state.steps[TOLD].asked  # and yet a million would not be held
+    assert state.steps[TOLD].asked  # even so, a million would not be held
     assert "notices.send" not in {row.verb for row in opened if row.step == TOLD}
 
 

@@ -45,7 +45,7 @@ class _Directory(PerAccountConnector):
         self.act = act
         self.is_mute = False  # once something was changed, no account can be read
         self.objection = ""
-        self.garbles: type[Exception] = KeyError  # what reading a garbled answer raises
+        self.garbles: type[Exception] = KeyError  # the error of a garbled answer
         self.restored: JsonObject | None = None
 
     def canonical(self, name: str) -> str:
@@ -150,7 +150,7 @@ def test_where_sessions_cannot_be_ended_none_are_tried() -> None:
     ("target", "own_name", "prior"),
     [
         ("alice", "alice", None),
-        ("alice", "alice", {"role": "agent"}),  # no id in it: it goes by the name
+        ("alice", "alice", {"role": "agent"}),  # without an id, the name counts
         ("ALICE", "alice", PRIOR),
         ("alice", "", PRIOR),  # a provider that finds by the own name alone
     ],
@@ -258,7 +258,7 @@ def test_undo_ends_old_sessions_before_it_enables() -> None:
     directory = _Directory()
     assert directory.alice is not None
     directory.alice.is_enabled = False
-    assert asked(directory, "undo", "renamed since").state is DONE  # an undo goes by the id
+    assert asked(directory, "undo", "renamed since").state is DONE  # an undo uses the id
     assert acts(directory) == ["end sessions", "open"]
     assert directory.restored == PRIOR
 

@@ -148,7 +148,7 @@ def test_finished_run_keeps_pages_of_latest_snapshots(tmp_path: Path) -> None:
         log.settle(commit(second, 2, kept))
         assert log.find("aa" * 32) is None
         assert log.find("bb" * 32) is not None
-        # Another set's work under way is not this one's to prune.
+        # A run must not prune the unfinished work of another set.
         assert log.find("cc" * 32) is not None
         assert {pack.number for pack in log.packs()} == {kept, other}
 

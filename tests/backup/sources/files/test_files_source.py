@@ -155,7 +155,7 @@ def test_lost_links_between_symlinks_are_named(site: Site, tmp_path: Path) -> No
     tree = plain_tree(tmp_path / "tree")
     (tree / "one").symlink_to("note.txt")
     os.link(tree / "one", tree / "two", follow_symlinks=False)
-    for night in range(2):  # unchanged paths are told, too
+    for night in range(2):  # unchanged paths are also reported
         result = site.back_up(FilesSource("files", tree))
         assert result.complete
         assert set(named(result.left_out)) == {"files/one", "files/two"}, night

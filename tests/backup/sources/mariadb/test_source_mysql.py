@@ -12,7 +12,7 @@ from backup.sources.mariadb.server import MariadbServer
 from tests.backup.site import Site
 from tests.servers.mariadb import Mariadb
 
-# As MySQL 9.7.4 and its programs answered, for a database with generated columns and a role.
+# Answers of MySQL 9.7.4 and its programs, for a database with generated columns and a role.
 VERSION = "{} Ver 9.7.4-2 for Linux on x86_64 ((Debian))"
 EVERYTHING = "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON *.* TO `reader`@`localhost`"
 ON_SHOP = """GRANT USAGE ON *.* TO `reader`@`localhost`

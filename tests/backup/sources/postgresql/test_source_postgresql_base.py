@@ -168,7 +168,7 @@ def test_log_is_pruned_only_after_a_committed_base(
     assert "pg_basebackup ended with 1" in problems["base/base.tar"]
     assert segments(spool) >= before
 
-    # And one on which nobody says that it broke off.
+    # And one without a report of its interruption.
     script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
     "$REAL" "$@" | head -c 3000000"""
     cut = base(cluster, wrapped(tmp_path / "cut", cluster.programs, {"pg_basebackup": script}))
@@ -188,7 +188,7 @@ def test_log_is_pruned_only_after_a_committed_base(
     assert (spool / "notes.txt").exists()
     # The point has what was pruned: from the base before to the new one and on.
     assert before <= names_of(site, second.point, "base/wal/")
-    # And what is left is in the next one.
+    # The rest is in the next one.
     third = site.back_up(wal(cluster), set_name="log")
     assert left <= names_of(site, third.point, "log/")
 

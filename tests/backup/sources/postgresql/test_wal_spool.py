@@ -127,7 +127,7 @@ LOG_2 = "0000000200000001"
         ([f"{LOG_2}00000003", "000000020000000200000000"], 1024 * 1024, []),
         ([f"{LOG_2}00000001", f"{LOG_2}00000003", f"{LOG_2}00000009"], 16384,
          [f"{LOG_2}00000002", f"{LOG_2}00000004"]),
-        # Another time line goes on where that one was left.
+        # A new time line continues where the old one ended.
         ([f"{LOG_2}00000001", "000000030000000100000001", "00000003.history"], 16384, []),
         # A standby took over from a server that had not archived all: the log stops there.
         ([f"{LOG_2}00000001", "000000030000000100000005", "00000003.history"], 16384,
@@ -135,11 +135,11 @@ LOG_2 = "0000000200000001"
         # A server was restored to a moment within segment 3 of a log that went on to 5.
         ([*(f"{LOG_2}0000000{n}" for n in range(1, 6)), "000000030000000100000003",
           "000000030000000100000004"], 16384, []),
-        # Of the time line that was left, only what the next base pruned is gone.
+        # Of the old time line, only the segments that the next base pruned are removed.
         ([f"{LOG_2}00000005", "000000030000000100000004", "000000030000000100000005"], 16384, []),
         ([f"{LOG_2}000000FF", "000000030000000200000000", "000000040000000200000002"], 16384,
          ["000000030000000200000001"]),
-        # What is still received, and the label of a base, are no segments.
+        # A partial segment and the label of a base are not segments.
         ([f"{LOG_2}00000001", f"{LOG_2}00000001.00000028.backup", f"{LOG_2}00000009.partial"],
          16384, []),
     ],

@@ -164,7 +164,7 @@ def test_changed_object_of_equal_length_is_fetched(
     assert site.back_up(one).files_new == 3
     site.restore("latest", tmp_path / "before")
     assert files_below(tmp_path / "before" / "objects") == dict.fromkeys(newer, b"said 2nd.")
-    # What was said first is the current version again, with its own time.
+    # The first content is the current version again, with its own time.
     for name, version in newer.items():
         client.delete_object(Bucket=bucket.name, Key=f"calls/{name}", VersionId=version)
     after = client.list_objects_v2(Bucket=bucket.name)["Contents"]
@@ -318,7 +318,7 @@ def test_foreign_bytes_are_never_mixed_into_a_body(
         proxy.will(fault, "GET", "call.wav")
         result = site.back_up(one, tmp_path / "tree")
         assert proxy.happened == [Fault.CUT_ANSWER, fault]
-        if fault is Fault.TAKEN:  # so S3 says that it is another object now
+        if fault is Fault.TAKEN:  # so S3 reports that the object has changed
             (problem,) = result.unread
             assert "was replaced or deleted while it was read" in problem.reason
             assert site.back_up(one, tmp_path / "tree").complete

@@ -243,7 +243,7 @@ class TestKeeperSide:
         store.extend_lock("kept", until)
         proxy.will(fault, "GET", "retention")
         assert store.lock_until("kept") == until
-        # From now on there is a lock, and only its end tells that the next one came.
+        # From now on there is a lock; only its end shows that the next request arrived.
         until += timedelta(days=2)
         proxy.will(fault, "PUT", "retention")
         store.extend_lock("kept", until)
@@ -354,7 +354,7 @@ def test_put_sends_checksum_and_create_only_condition(store: S3Store, proxy: Pro
 class TestWholeRun:
     @pytest.fixture
     def site(self, s3_bucket: Bucket, proxy: Proxy, tmp_path: Path) -> Site:
-        # Of two calls that are made at once, one may meet the faults of both.
+        # Of two parallel calls, one may meet the faults of both.
         store = opened(s3_bucket, proxy, attempts=3 * ATTEMPTS)
         return new_site(tmp_path / "site", store)
 
@@ -368,7 +368,7 @@ class TestWholeRun:
         faults = (*(fault for fault in PASSING if fault is not Fault.TAKEN), Fault.CUT_ANSWER)
         for place, fault in enumerate(faults):
             proxy.will(fault, "GET" if place % 4 else "PUT", after=place // 4)
-        # It means something where something is put, and nothing where something is read.
+        # It has a meaning for a PUT and none for a read.
         proxy.will(Fault.TAKEN, "PUT")
         proxy.will(Fault.TAKEN, "GET", after=5)
         assert site.back_up(source).complete
