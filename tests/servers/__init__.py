@@ -18,8 +18,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import httpx
 import pytest
 
 START_SECONDS = 90.0  # a busy machine is slow; waiting longer costs only what fails
@@ -88,6 +89,11 @@ def answers(port: int) -> bool:
         # While nobody listens, the kernel may give the probe that very port, and the probe then
         # meets itself: a connection that nobody accepted.
         return bool(probe.getsockname() != probe.getpeername())
+
+
+def send_request(method: str, url: str, **more: Any) -> httpx.Response:
+    """Send a request to a server, which may be slow on a busy machine."""
+    return httpx.request(method, url, trust_env=False, timeout=START_SECONDS, **more)
 
 
 def growing(seconds: float) -> Iterator[float]:

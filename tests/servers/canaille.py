@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.servers import need, wait_until
+from tests.servers import START_SECONDS, need, send_request, wait_until
 
 if TYPE_CHECKING:
     from pytest_iam import Server
@@ -90,7 +90,9 @@ class Canaille:
 
     def browse(self, name: str, password: str) -> dict[str, str]:
         """Sign a person in by browser, form by form; return the session's cookie."""
-        with httpx.Client(base_url=self.iam.url, follow_redirects=True, trust_env=False) as browser:
+        with httpx.Client(
+            base_url=self.iam.url, follow_redirects=True, trust_env=False, timeout=START_SECONDS
+        ) as browser:
             page = browser.get("login")
             for answer in ({"login": name}, {"password": password}):
                 token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
@@ -102,7 +104,7 @@ class Canaille:
 
     def is_signed_in(self, session: dict[str, str]) -> bool:
         """Return whether a browser's session is valid; leave it unchanged."""
-        answer = httpx.get(f"{self.iam.url}consent/", headers=session, trust_env=False)
+        answer = send_request("GET", f"{self.iam.url}consent/", headers=session)
         assert answer.status_code in (200, 302, 403), answer.status_code
         return answer.status_code == 200
 
@@ -113,16 +115,16 @@ class Canaille:
     def admits(self, tokens: Tokens) -> bool:
         """Return whether the access token is let in."""
         headers = {"Authorization": f"Bearer {tokens.access}"}
-        answer = httpx.get(self.userinfo_url, headers=headers, trust_env=False)
+        answer = send_request("GET", self.userinfo_url, headers=headers)
         assert answer.status_code in (200, 401), answer.status_code
         return answer.status_code == 200
 
     def _token(self, **form: str) -> Tokens | None:
-        answer = httpx.post(
+        answer = send_request(
+            "POST",
             f"{self.iam.url}oauth/token",
             data=form,
             auth=(self.client_id, self.client_secret),
-            trust_env=False,
         )
         if answer.status_code == 400:
             return None
@@ -162,11 +164,11 @@ def canaille_server(request: pytest.FixtureRequest) -> Canaille:
     iam: Server = request.getfixturevalue("iam_server")
     desktop = _application(iam, "agent-desktop", ["password", "refresh_token"])
     provisioning = _application(iam, "provisioning", ["client_credentials"])
-    answer = httpx.post(
+    answer = send_request(
+        "POST",
         f"{iam.url}oauth/token",
         data={"grant_type": "client_credentials", "scope": "openid"},
         auth=provisioning,
-        trust_env=False,
     )
     return Canaille(
         iam=iam,

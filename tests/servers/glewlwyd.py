@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.servers import answers, find_program, free_port, need, wait_until
+from tests.servers import answers, find_program, free_port, need, send_request, wait_until
 from tests.servers.canaille import Tokens
 
 SCHEMA = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
@@ -89,8 +89,10 @@ class GlewlwydServer:
 
     def browse(self, name: str, password: str) -> dict[str, str] | None:
         """Sign in by browser; return the session's cookie, None when turned away."""
-        answer = httpx.post(
-            f"{self.url}/auth/", json={"username": name, "password": password}, trust_env=False
+        answer = send_request(
+            "POST",
+            f"{self.url}/auth/",
+            json={"username": name, "password": password},
         )
         if answer.status_code == 401:
             return None
@@ -98,7 +100,7 @@ class GlewlwydServer:
 
     def is_signed_in(self, session: dict[str, str]) -> bool:
         """Return whether a browser session is let in."""
-        answer = httpx.get(f"{self.url}/profile_list", headers=session, trust_env=False)
+        answer = send_request("GET", f"{self.url}/profile_list", headers=session)
         assert answer.status_code in (200, 401), answer.status_code
         return answer.status_code == 200
 
@@ -113,13 +115,16 @@ class GlewlwydServer:
     def admits(self, tokens: Tokens) -> bool:
         """Return whether the access token is let in."""
         headers = {"Authorization": f"Bearer {tokens.access}"}
-        answer = httpx.get(self.userinfo_url, headers=headers, trust_env=False)
+        answer = send_request("GET", self.userinfo_url, headers=headers)
         assert answer.status_code in (200, 401), answer.status_code
         return answer.status_code == 200
 
     def _token(self, **form: str) -> Tokens | None:
-        answer = httpx.post(
-            f"{self.url}/oidc/token", data=form, auth=(CLIENT_ID, CLIENT_SECRET), trust_env=False
+        answer = send_request(
+            "POST",
+            f"{self.url}/oidc/token",
+            data=form,
+            auth=(CLIENT_ID, CLIENT_SECRET),
         )
         if answer.status_code in (400, 403):
             return None
@@ -128,7 +133,7 @@ class GlewlwydServer:
 
     def _administer(self, method: str, path: str, body: object = None) -> httpx.Response:
         session = self.browse(ADMIN, ADMIN_PASSWORD)
-        answer = httpx.request(method, self.url + path, json=body, headers=session, trust_env=False)
+        answer = send_request(method, self.url + path, json=body, headers=session)
         assert answer.is_success, (path, answer.status_code, answer.text)
         return answer
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import answers, find_program, free_port, need, wait_until
+from tests.servers import answers, find_program, free_port, need, send_request, wait_until
 
 USER_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
 
@@ -70,7 +70,7 @@ class ScimServer:
 
     def _ask(self, method: str, path: str, *, json: object = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, self.url + path, json=json, headers=headers, trust_env=False)
+        answer = send_request(method, self.url + path, json=json, headers=headers)
         return answer.raise_for_status()
 
 

@@ -1,5 +1,4 @@
-import httpx
-
+from tests.servers import send_request
 from tests.servers.scim import ScimServer
 
 
@@ -16,12 +15,14 @@ def test_a_directory_of_another_test_is_not_seen(
 ) -> None:
     scim_process.create("alice")
     headers = {"Authorization": f"Bearer {scim_server.token}"}
-    answer = httpx.get(scim_server.url + "/Users", headers=headers, trust_env=False)
+    answer = send_request("GET", scim_server.url + "/Users", headers=headers)
     assert answer.json()["totalResults"] == 0
 
 
 def test_a_wrong_token_is_refused(scim_server: ScimServer) -> None:
-    answer = httpx.get(
-        scim_server.url + "/Users", headers={"Authorization": "Bearer wrong"}, trust_env=False
+    answer = send_request(
+        "GET",
+        scim_server.url + "/Users",
+        headers={"Authorization": "Bearer wrong"},
     )
     assert answer.status_code == 401
