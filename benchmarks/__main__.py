@@ -27,6 +27,7 @@ NAMES = (
     "paced",
     "notices",
     "drill",
+    "evidence",
     "backup_vs_peers",
     "backup_across_a_network",
 )

@@ -8,9 +8,13 @@ of the files, because that user continues the incident.
 import fcntl
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
+_SYNC_THREADS, _SYNC_BATCH = 16, 1_000
+_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -67,12 +71,28 @@ def inherit_owner_of_tree(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Synchronise the names in a folder and in every folder below it to disk.
+    """Synchronise the files and names below a folder to disk.
 
-    The content of the files must be synchronised already.
+    Files are synchronised by several threads, because the disk writes many at once faster than one
+    after another.
     """
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+        while batch := list(islice(files, _SYNC_BATCH)):
+            for _ in pool.map(_sync_file, batch):
+                pass  # an error is raised here
     for place, _, _ in os.walk(folder):
         sync_folder(Path(place))
+
+
+def _sync_file(path: Path) -> None:
+    if path.is_symlink():
+        return
+    descriptor = os.open(path, _EXISTING)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Rules
   An intruder who swaps a path between two calls cannot lead the walk out of the tree.
 - A file is read once: it is hashed while it is copied, up to its size at opening. An item whose
   size or times differ afterwards is marked as changed while it was copied.
+- The caller synchronises all copies to disk together, with `sync_tree`.
 - Access times are preserved if the system allows it: they are evidence too.
 - Names are in byte order, so that two walks of one tree agree.
 - A failure to read the original becomes an item with a reason. A failure to write the copy is
@@ -154,7 +155,6 @@ class Walk:
                 # For a hole at the end, only the position was moved: set the size.
                 os.ftruncate(copy, os.lseek(copy, 0, os.SEEK_CUR))
                 os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
-                os.fsync(copy)
         except OSError:
             # A part of a file that cannot be read to its end is not kept: the item is UNREAD.
             place.unlink()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 SIGN_IN, SUCCESS, FAILURE = "sign-in", "success", "failure"
 LONGEST_TEXT = 64 * 1024  # characters of an event that are read
 _LONGEST_COUNTRY = 100
+_LAST_SECOND = 59  # of a minute
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AFTER = 253_402_300_800 * 10**6  # the year 10000
@@ -120,14 +121,16 @@ def place(country: Any, latitude: Any, longitude: Any) -> str:
 
 
 def _iso_moment(day: str, clock: str, fraction: str, zone: str) -> Moment | None:
-    second = _second(f"{day} {clock}", zone)
-    if second is None:
+    minute, second = _minute(f"{day} {clock[:5]}", zone), int(clock[6:])
+    if minute is None or second > _LAST_SECOND:
         return None
-    return _in_range(second + int(f"{fraction[:6]:0<6}"), not zone)
+    at = minute + second * 10**6
+    return _in_range(at + int(f"{fraction[:6]:0<6}") if fraction else at, not zone)
 
 
 @lru_cache(maxsize=4096)
-def _second(text: str, zone: str) -> int | None:
+def _minute(text: str, zone: str) -> int | None:
+    """Return the begin of a minute; most lines share it with the line before."""
     offset = "+00:00" if zone in ("", "Z", "UTC", "GMT") else zone
     try:
         read = datetime.fromisoformat(text + offset)

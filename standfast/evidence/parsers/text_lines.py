@@ -50,6 +50,7 @@ _SSH = re.compile(
 )
 _SESSION = re.compile(r"session opened for user ([^\s(]+)")
 _SUDO = re.compile(r"\s*(\S+) : .*\bCOMMAND=(.*)")
+_SECOND = re.compile(r":[0-5]\d", re.ASCII)
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr)}
 Fields: TypeAlias = tuple[str, str, str, str, str]
 
@@ -110,11 +111,18 @@ def _access_record(number: int, line: str, found: re.Match[str]) -> Record | Non
     )
 
 
-@lru_cache(maxsize=4096)
 def _access_moment(text: str) -> int | None:
     """Return the time of 25/Nov/2026:02:13:44 +0000; strptime is slower."""
+    minute, second = _access_minute(text[:17], text[20:]), text[17:20]
+    if minute is None or not _SECOND.fullmatch(second):
+        return None
+    return minute + int(second[1:]) * 10**6
+
+
+@lru_cache(maxsize=4096)
+def _access_minute(text: str, zone: str) -> int | None:
     month = _MONTHS.get(text[3:6], 0)
-    at = moment(f"{text[7:11]}-{month:02}-{text[:2]} {text[12:20]} {text[21:]}")
+    at = moment(f"{text[7:11]}-{month:02}-{text[:2]} {text[12:]}:00{zone}")
     return at[0] if at else None
 
 

@@ -216,7 +216,11 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
                 tally.first_unparsed.append(found)
             continue
         tally.records += 1
-        is_cut = found.is_cut or max(map(len, found[3:10])) > _LONGEST_VALUE
+        values: Sequence[str] = found[3:10]
+        is_cut = found.is_cut
+        if max(map(len, values)) > _LONGEST_VALUE:
+            values = [_short(value, _LONGEST_VALUE, found, marks.mask) for value in values]
+            is_cut = True
         if is_cut:
             tally.cut += 1
             if len(tally.first_cut) < _NAMED_LINES:
@@ -226,7 +230,7 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
             number,
             found.line,
             found.is_zone_assumed,
-            *(_short(value, _LONGEST_VALUE, found, marks.mask) for value in found[3:10]),
+            *values,
             _short(found.text, LONGEST_TEXT, found, marks.mask),
             marks.indicators_in(found),
             marks.records(found) if marks.records else (),
