@@ -10,6 +10,10 @@ from pydantic import Field, model_validator
 from standfast.config.base_section import Section
 from standfast.config.value_types import Line, Place
 
+KINDS_WITH_PATH = ("files", "sqlite", "postgresql_base")  # of sources
+KINDS_WITH_SERVER = ("postgresql", "mariadb")
+RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER)
+
 
 class RecoveryTargetConfig(Section):
     """The target of a recovery for one source.

@@ -20,6 +20,7 @@ from backup.records import RecoveryPoint
 from backup.repository import Repository
 from standfast.config.sections.backup import BackupSetConfig
 from standfast.config.sections.backup_sources import PostgresqlBaseSourceConfig
+from standfast.config.sections.recovery import RECOVERABLE_KINDS
 from standfast.errors import Refused, UsageError
 from standfast.host_name import host_name
 from standfast.playbook.actions.drill_last_clean_point import FIND
@@ -251,6 +252,12 @@ def _replacements(
     for source in settings.sources:
         if source.kind == _LOG:
             continue  # it is replayed with the base backup
+        if source.kind not in RECOVERABLE_KINDS:
+            raise UsageError(
+                f"set {set_name}: its source {source.name} is of kind {source.kind}, which a "
+                "recovery cannot restore. Use `standfast backup restore`, or move it to a set of "
+                "its own."
+            )
         if source.name not in settings.recovery:
             raise UsageError(
                 f"set {set_name}: its source {source.name} has no recovery target. Add "

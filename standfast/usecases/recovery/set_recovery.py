@@ -242,7 +242,8 @@ class _SetRecovery:
             raise
         self._reach(DrillClock.CHECKS_PASSED)
         changes = [check.last_change for check in checks if check.last_change is not None]
-        changes += [cluster.replayed_to for cluster in clusters.values() if cluster.replayed_to]
+        if not changes and len(clusters) == len(self._plan.everything):
+            changes = [cluster.replayed_to for cluster in clusters.values() if cluster.replayed_to]
         passed: dict[str, list[str]] = {}
         for check in checks:
             if check.state is CheckState.PASSED:

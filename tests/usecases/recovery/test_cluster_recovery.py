@@ -88,3 +88,11 @@ def test_plan_names_the_log_that_follows(tmp_path: Path, cluster: Cluster) -> No
         assert [log.set_name for log in plan.targets[0].logs] == ["log"]
         assert plan.until is not None
         assert plan.until.isoformat() == moment
+
+
+def test_missing_server_programs_refuse_the_set(tmp_path: Path, cluster: Cluster) -> None:
+    with cluster.started():
+        config_file, moment = prepared(tmp_path, cluster)
+    (cluster.data / "PG_VERSION").write_text("9\n")
+    with installation_at(config_file) as installation:
+        assert list(plan_recovery(installation, "crm", moment).refused) == ["base"]

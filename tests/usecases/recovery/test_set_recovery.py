@@ -224,3 +224,18 @@ def test_exercise_of_a_recovery_touches_no_target(tmp_path: Path) -> None:
         assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
         assert tree(tmp_path / "live") == before
         assert [status.state for status in recovery_status(installation, case).sets] == ["done"]
+
+
+def test_objects_of_a_bucket_are_refused_by_kind(tmp_path: Path) -> None:
+    bucket = """
+[[backup.sets.main.sources]]
+kind = "s3"
+name = "archive"
+bucket = "archive"
+access_key_id = "file:keys/id"
+secret_access_key = "file:keys/secret"
+"""
+    config_file = prepared(tmp_path)
+    config_file.write_text(config_file.read_text() + bucket)
+    with installation_at(config_file) as installation:
+        assert "kind s3" in plan_recovery(installation, "crm", "newest").refused["main"]
