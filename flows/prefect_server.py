@@ -9,9 +9,9 @@ Rules
 - It gets none of the secrets of `serve`, because it needs none.
 - No client of ours starts a server by itself: it uses ours, or fails at once.
 - The server outlives a killed `serve`: the next one finds it by the note in its home. A server that
-  then does not answer is ended: it might return next to the new one, with the same database. The
-  new one uses the address of the old one, which running flows and people know, unless another
-  program has it.
+  does not answer then is ended: otherwise it might return next to the new one, with the same
+  database. The new server uses the address of the old one, which running flows and people know,
+  unless another program uses it.
 - Loopback is shared: an answer counts only if a process of this user listens.
 - It is ended by its process group, finally with SIGKILL, since it may ignore other signals.
 - Data of runs that ended 90 days ago is deleted from its database, which would grow by a gigabyte a

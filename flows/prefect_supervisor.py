@@ -77,7 +77,7 @@ class Scheduling:
         """Run the missed nights as processes; `missed` has the due times.
 
         If Prefect has been away for long, run them each time. If it is running, run those that were
-        also missed at the last check, once each: a failed night has run.
+        also missed at the last check, once each. A night that ran and failed is not repeated.
         """
         is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
         before, self._missed = self._missed, missed

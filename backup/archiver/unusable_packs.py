@@ -1,8 +1,8 @@
 """Packs that a new point must not use: damaged, or mostly unneeded.
 
 - To exclude a pack is to forget it in the upload cache: its content is read and sent again, if the
-  source still has it. A forgotten pack stays forgotten, whatever is hidden from this host later:
-  the missing cache rows are the host's memory of the keeper's decision.
+  source still has it. A forgotten pack stays forgotten, even if somebody hides the keeper's record
+  from this host later: the cache has no rows of the pack any more.
 - Packs that the caller distrusts are excluded, no matter who named them: a false name costs only an
   upload.
 - The keeper's records are read once, then only those after the last one. They are read from the
@@ -78,8 +78,8 @@ class UnusablePacks:
                 " repository."
             )
         avoided = {bytes.fromhex(name) for writer, name in keeps.avoided if writer == self._writer}
-        # A pack that was forgotten only because it is sparse may be requested after this record was
-        # applied.
+        # A pack that was forgotten only because it is sparse could otherwise be recalled after this
+        # record was applied.
         self._log.never_recall(avoided)
         freed = [row.number for row in self._log.packs() if row.name in avoided]
         if freed:

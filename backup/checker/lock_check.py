@@ -3,7 +3,7 @@
 - Needed objects are those whose lock the keeper extends: packs of recovery points that have not
   expired, every snapshot, and everything under `pub/`. Their lock must have the bucket's mode, must
   have been set for the bucket's default time, and must have a quarter of that left: the keeper
-  extends at half, and may be late for a quarter.
+  extends a lock when half of the time is left, and may be a quarter of it late.
 - A pack that no snapshot names yet has the default lock. Packs that only expired recovery points
   need may lose their lock, and are not queried.
 - Objects that are new since the last check are checked, and each day a thirtieth of the rest: the

@@ -1,7 +1,7 @@
 """Plan of a restore by frame, so that a frame is decoded about once.
 
 - Small files share frames of about 1 MiB. In path order, a frame would be decoded again for each
-  copy of a file in another folder; and a frame of one night, for each folder that changed that
+  copy of a file in another folder, and a frame of one night for each folder that changed in that
   night.
 - The home of a frame is the first unit of work, in path order, that needs it. A later file that
   needs the frame is written early, by the home, unless the frame is still in a reader's memory.

@@ -141,7 +141,7 @@ class RestoreWorker:
                 if early and step.action == "whole" and step.ref is not None:
                     for other in early.pop(frame_key(step.ref), ()):
                         yield (its, other), other.fetched
-        # The frames of these were not needed above, because a page can no longer be read.
+        # Write the early files whose frames were not needed above, because a page cannot be read.
         for step in chain.from_iterable(early.values()):
             yield (its, step), step.fetched
 
@@ -343,8 +343,9 @@ class RestoreWorker:
 
     def _link(self, entry: Entry, first: bytes) -> None:
         earlier = entry.hard_link or b""
-        # An earlier file of this stretch exists now, or not at all; one of another stretch may come
-        # later. A file that is postponed or written early has one name until all units are done.
+        # An earlier file of this stretch exists now, or never will. A file of another stretch may
+        # be written later. A file that is postponed or written early has one name until all units
+        # are done.
         if path_key(earlier) < first or earlier in self._put_off_paths:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):

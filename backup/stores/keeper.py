@@ -6,7 +6,7 @@
 - A lock is only ever extended. A locked object is not removed: `Locked` is raised, and nothing
   changes.
 - `remove` removes the version that `stat` shows, durably when it returns; a version above it may
-  show next and is removed by another call. Removing a missing object is not an error.
+  become visible then, and another call removes that one. Removing a missing object is not an error.
 
 To add one: the store's three `_methods` in a module of its own, and a test that subclasses the
 keeper's contract suite.

@@ -7,8 +7,8 @@ Rules
   bytes of the recovery point: restore, load of databases, and checks.
 - Each drill results in one estimate for the bytes of the newest backup. The prediction is the
   median of the estimates, and its range is from the shortest to the longest.
-- A sample measures a restore, and no load and no check. Their time is the median of the complete
-  drills; without one, it is not in the prediction, which says so.
+- A sample measures a restore, and no load and no check. The time of load and checks is the median
+  of the complete drills. Without a complete drill, the prediction excludes that time, and says so.
 - An estimate from a small part multiplies its errors as well. So a drill is used only if it
   restored at least half as many bytes as the largest one. A complete drill outweighs samples until
   it is too old to be among the given drills.

@@ -2,7 +2,7 @@
 
 - A pack adds one run. Eight runs of a level are merged into one of the next level. So a blob is
   written once per level, always in order, and a lookup searches a few runs.
-- One B-tree row per blob would take four times as long, and more the more blobs there are: ids are
+- One B-tree row per blob would take four times as long, and even longer with more blobs: ids are
   random, so each pack would touch every page of the tree.
 - A record is valid while its packs are known. Records of packs that are gone stay until their run
   is merged, which happens at once when they are the majority. A merge keeps records of packs that

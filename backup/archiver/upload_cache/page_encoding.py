@@ -1,7 +1,7 @@
 """Encoding of pages in the upload cache: rows, outlines and pack use.
 
 - A page has an outline if it can be compared whole. Then paths and stat vectors are in the outline
-  and not among the rows: either is read far more often than both.
+  and not among the rows: one of the two is read far more often than both.
 - Values are stored in columns: a page is encoded and decoded in a few calls, however many rows it
   has.
 - The bytes are only read by this host; a change of them is a new version of the cache file.

@@ -12,8 +12,8 @@
 - A dump cut off between two statements would load without an error, so each must end as
   `mariadb-dump` ends one.
 - `mariadb-dump` supports MySQL servers from 5.7 on: an older one lacks what it queries. It writes
-  values into generated columns, and roles in a form, that only MariaDB accepts; then the recovery
-  point says what is missing.
+  generated columns and roles in a form that only MariaDB accepts; the recovery point then says what
+  is missing.
 - A missing right would omit triggers or routines silently, so the grants are read first, and a
   database that cannot be dumped completely fails the source.
 """
