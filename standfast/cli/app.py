@@ -169,7 +169,7 @@ def _signals_as_interrupts() -> Iterator[None]:
 def _end_network_waits() -> None:
     """End waits for the network soon.
 
-    Without the module, nothing waits for the network.
+    If the module is not loaded, nothing waits for the network.
     """
     if ending := sys.modules.get("backup.system.network_shutdown"):
         ending.NETWORK_SHUTDOWN.begin(print_error)

@@ -3,7 +3,7 @@
 Rules
 - A secret that is replaced in its file is used within seconds, without a restart.
 - A secret that cannot be read authenticates nobody, and is logged; other secrets still work.
-- An invalid secret is rejected by its reference, so that nobody can guess it.
+- The log names an invalid secret by its reference, never by its value.
 """
 
 import logging

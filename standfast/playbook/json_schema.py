@@ -42,14 +42,15 @@ def schema() -> JsonObject:
         "additionalProperties": False,
         "required": ["playbook", "version", "title", "use_when", "steps"],
         "properties": {
-            "playbook": _named(DASHED_NAME.pattern, "The name of its file without .yaml."),
+            "playbook": _named(DASHED_NAME.pattern, "The name of the file without .yaml."),
             "version": _number(1, 1_000_000, "A number that increases with each change."),
             "title": _line("A short title."),
             "use_when": _paragraph("When to use it, in one plain sentence."),
             "instead": _sayings("Better playbooks by name, and when to use them."),
             "roles": _sayings("The roles that are needed, and the task of each."),
             "quiet": _about(
-                {"type": "boolean"}, "No notice, and no page except to the roles that it names."
+                {"type": "boolean"},
+                "No notice, and no page except to the roles that the playbook names.",
             ),
             "inputs": {
                 "description": "Values that the operator supplies when the incident opens.",
@@ -92,7 +93,9 @@ def _input() -> JsonObject:
         "properties": {
             "type": _about({"enum": [kind.value for kind in InputType]}, "The type of the value."),
             "description": _paragraph("What to enter, for people.", may_be_empty=True),
-            "required": _about({"type": "boolean"}, "Whether the incident cannot open without it."),
+            "required": _about(
+                {"type": "boolean"}, "Whether the incident cannot open without a value."
+            ),
             "default": _about({}, "The value if it is left out."),
             "options": _options("The values to choose from."),
         },
@@ -119,17 +122,18 @@ def _step() -> JsonObject:
         "decide": _paragraph("The question to a person."),
         "options": _options("The possible answers."),
         "facts": _list("Facts to find out before answering."),
-        "by": _list("The roles that do it; anybody may report that it is done."),
+        "by": _list("The roles that do the task; anybody may report that it is done."),
         "roles": _list("The only roles that may answer."),
         "wait": _about(
             {"type": "string", "pattern": "^[0-9]{1,7} ?[smhd]$"}, "A length of time, such as 30m."
         ),
     }
     common: dict[str, Json] = {
-        "title": _line("Its title, for people."),
-        "needs": _list("The steps that must be done before it."),
+        "title": _line("The title of the step, for people."),
+        "needs": _list("The steps that must be done before this step."),
         "after": _list(
-            "The steps that must have ended before it, with any result, or be stuck for a minute."
+            "The steps that must have ended, with any result, or be stuck for a minute, before "
+            "this step."
         ),
         "when": _text("An expression; if it is false, the step is skipped."),
     }

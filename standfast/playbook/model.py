@@ -119,7 +119,7 @@ class Playbook:
     use_when: str  # one plain sentence for the choice of a playbook
     instead: Mapping[str, str] = field(default_factory=dict)  # better playbook: when to use it
     roles: Mapping[str, str] = field(default_factory=dict)  # role: its task
-    is_quiet: bool = False  # no notice, and no page except to the roles that it names
+    is_quiet: bool = False  # no notice, and no page except to the roles that the steps name
     inputs: tuple[Input, ...] = ()
     steps: tuple[Step, ...]
     source: str = field(repr=False)  # the YAML text

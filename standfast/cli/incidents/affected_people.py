@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "add",
     exits={
         ExitStatus.DONE: "the list is frozen, and its numbers are stated for the legal clocks",
-        ExitStatus.USAGE: "there is no such incident or source, or nobody is in it",
+        ExitStatus.USAGE: "there is no such incident or source, or the source lists nobody",
         ExitStatus.PARTIAL: "frozen logs were disposed of or do not open; the list is without them",
         ExitStatus.REFUSED: "the incident is closed",
         ExitStatus.DAMAGED: "frozen logs differ from their seal; the list is made from the others",

@@ -28,7 +28,7 @@ digest_option = click.option(
     "--digest",
     default="",
     metavar="DIGEST",
-    help="The digest of the plan that was shown to you, or how it begins.",
+    help="The digest of the plan that was shown to you, or its first characters.",
 )
 
 
@@ -186,9 +186,11 @@ def accept(call: Call, incident: str | None, step: str | None) -> ExitStatus:
 
 @command("settle", exits=PROGRESS_EXIT_STATUSES, example="standfast incident settle 3f9c yes")
 @incident_argument
-@click.argument("effect", required=False, help="The name of the effect, or how it begins.")
+@click.argument("effect", required=False, help="The name of the effect, or its first characters.")
 @click.argument("happened", required=False, metavar="[yes|no]", help="Whether it happened.")
-@click.option("--step", metavar="STEP", help="All unknown effects of a step, instead of EFFECT.")
+@click.option(
+    "--step", metavar="STEP", help="Settle all unknown effects of a step, instead of EFFECT."
+)
 @speaker_options
 @no_wait_option
 @click.pass_obj

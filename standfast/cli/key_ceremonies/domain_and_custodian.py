@@ -134,7 +134,7 @@ def add_custodian(
     "retire-custodian",
     exits={
         ExitStatus.DONE: "the custodian cannot open later backups",
-        ExitStatus.USAGE: "there is no such custodian, or no other one",
+        ExitStatus.USAGE: "there is no such custodian, or it is the only one",
         **OWNER_EXIT_STATUSES,
     },
     example="standfast backup owner retire-custodian 'Lee Moss' --identity identity.txt "

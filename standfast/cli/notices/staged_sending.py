@@ -170,7 +170,7 @@ def resume(call: Call, incident: str | None, step: str | None) -> ExitStatus:
 @no_wait_option
 @click.pass_obj
 def go(call: Call, incident: str | None, step: str | None) -> ExitStatus:
-    """Send a notice to the remaining recipients after the canary, now."""
+    """Send a notice to the remaining recipients now, without further waiting."""
     from standfast.usecases.notices import staged_sending
 
     with open_incident(call, incident, step, takes=STEP_METAVAR) as (

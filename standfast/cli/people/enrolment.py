@@ -322,7 +322,7 @@ def _mail_problem_lines(why: str) -> list[str]:
     example="standfast people remove-passkey dana 3f9a1c20 --as dana",
 )
 @click.argument("name", help="The sign-in name.")
-@click.argument("passkey", help="The passkey's id from `people list`, or how it begins.")
+@click.argument("passkey", help="The passkey's id from `people list`, or its first characters.")
 @sign_in_options("Sign in as this person; required.")
 @click.pass_obj
 def remove_passkey(call: Call, name: str, passkey: str) -> ExitStatus:
