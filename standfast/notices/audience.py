@@ -103,13 +103,13 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
 
 
 def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
-    """Store the first flagged row of each person, for rows that notify nobody."""
+    """Store each person's first flagged row of those that notify nobody."""
     for page in flagged.pages():
         _keep_first(((seen.mark("flagged", person), number) for number, person in page), seen)
 
 
 def _keep_held(read: Spool[ReadRow], seen: Seen, *, flagging: bool) -> None:
-    """Store each person's first flagged row, or else their first row."""
+    """Store, for each held person, the first flagged row, or else the first."""
     for page in read.pages():
         flags = [seen.mark("flagged", row.recipient.key) for row in page] if flagging else []
         known = seen.known(flags)
