@@ -8,13 +8,14 @@ The pages are also usable on a phone.
     POST /console/INCIDENT/answer    answer a question, or report on manual work
     POST /console/INCIDENT/names     show the targets of a step; the ledger records the access
     POST /console/INCIDENT/note      add a note
+    POST /console/INCIDENT/add       add accounts to the incident
     POST /console/INCIDENT/stop
 
 Rules
 - A quiet incident that the reader may not see returns 404 (`incident_visibility`).
-- A session can read, report, add notes and stop. An answer decides which steps are skipped, so it
-  needs the passphrase or the device again, as an approval does. An approval is refused if the plan
-  has changed since the page was shown.
+- A session can read, report, add notes and stop. An answer decides which steps are skipped, and
+  added accounts are locked, so both need the passphrase again (an answer: or the device), as an
+  approval does. An approval is refused if the plan has changed since the page was shown.
 - Guesses of passphrases at the sign-in lock nobody out of signing: attempts to sign are counted
   separately.
 - The page shows a refusal with its reason. No log contains a passphrase.
@@ -35,6 +36,7 @@ from standfast.console.http.rate_limits import Allowance
 from standfast.console.sign_in.sessions import Session
 from standfast.console.sign_in.sign_in_pages import (
     INCIDENT,
+    LONGEST_ACCOUNTS,
     NOT_WHOLE,
     PATH,
     SIGNED_OUT,
@@ -47,6 +49,8 @@ from standfast.console.sign_in.sign_in_pages import (
 )
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
 from standfast.ledger.approvals.two_person_rule import Question
+from standfast.plurals import counted
+from standfast.records import Mode
 from standfast.reports.console_pages import (
     DECIDE,
     ConsoleLine,
@@ -63,6 +67,7 @@ from standfast.usecases.approvals.pending_requests import (
 from standfast.usecases.core.incident_visibility import is_visible
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.incident_notes import add_note
+from standfast.usecases.incidents.lifecycle import account_lists, add_to_incident
 from standfast.usecases.incidents.lifecycle import stop as halt
 from standfast.usecases.people.passkeys import refuse_other_console
 from standfast.usecases.reports.legal_duties import duties_of
@@ -92,6 +97,7 @@ class ApprovalPages:
             "answer": partial(self._take, self._answer),
             "names": self.names,
             "note": partial(self._take, self._note),
+            "add": partial(self._take, self._add),
             "stop": partial(self._take, self._stop),
         }
         incident_path = PATH + "/{incident}"
@@ -181,12 +187,26 @@ class ApprovalPages:
         """Answer a question, which needs a sign-in, or report on manual work."""
         step, text = given.get("step", ""), given.get("text", "")
         if not is_report(self.installation, incident, step):
-            if wait := self._by_person.take(session.person):
-                raise ApprovalRefused(too_often(wait))
-            self.door.sign_in_again(session, given, _answer_to(incident, step))
-            self._by_person.put_back(session.person)
+            self._sign_in_again(session, given, _answer_to(incident, step))
         step_decisions.answer(self.installation, incident, step, text, by=session.person)
         return f"`{step}`: noted."
+
+    def _sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
+        if wait := self._by_person.take(session.person):
+            raise ApprovalRefused(too_often(wait))
+        self.door.sign_in_again(session, given, purpose)
+        self._by_person.put_back(session.person)
+
+    def _add(self, session: Session, given: Fields, incident: str) -> str:
+        """Add accounts, which needs a sign-in."""
+        text = given.get("accounts", "")
+        accounts = text.replace(",", " ").split()
+        if not accounts or len(text) >= LONGEST_ACCOUNTS:
+            raise UsageError("accounts: none, or too many. Add 1 to a few hundred at once")
+        self._sign_in_again(session, given, f"add to {incident}")
+        inputs = {given.get("input", ""): accounts}
+        added = add_to_incident(self.installation, incident, inputs, by=session.person)
+        return f"{counted(added, 'account')} added." if added else "The incident has them already."
 
     def _note(self, session: Session, given: Fields, incident: str) -> str:
         added = add_note(self.installation, incident, given.get("text", ""), by=session.person)
@@ -238,6 +258,7 @@ class ApprovalPages:
     ) -> str:
         self._refuse_hidden(session, incident)
         report = incident_report(self.installation, incident, is_verified=False)
+        may_grow = report.is_open and report.mode is not Mode.PLAN
         asked = tuple(
             with_target_names(self.installation, incident, session.person, line)
             if line.step == names_of
@@ -250,7 +271,14 @@ class ApprovalPages:
             else line
             for line in asked
         )
-        return asking_page(report, asked, self.door.seat(session), result=result, problem=problem)
+        return asking_page(
+            report,
+            asked,
+            self.door.seat(session),
+            account_lists=account_lists(self.installation, incident) if may_grow else (),
+            result=result,
+            problem=problem,
+        )
 
 
 def _answer_to(incident: str, step: str) -> str:

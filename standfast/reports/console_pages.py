@@ -7,6 +7,7 @@ Rules
 - A person who may not decide sees the reason and no form.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -145,10 +146,14 @@ def asking_page(
     asked: tuple[DecisionLine, ...],
     seat: Seat,
     *,
+    account_lists: Sequence[str],
     result: str,
     problem: str,
 ) -> str:
-    """Return an incident's page with its requests; `result` is a form's."""
+    """Return an incident's page with its requests; `result` is a form's.
+
+    `account_lists` are the inputs to which accounts can be added.
+    """
     clock = Clock(report.heading.time_zone)
     return render(
         "console_incident.html",
@@ -156,6 +161,7 @@ def asking_page(
         **incident_values(report, clock),
         asked=asked,
         seat=seat,
+        account_lists=account_lists,
         result=result,
         problem=problem,
     )

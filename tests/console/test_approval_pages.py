@@ -12,6 +12,7 @@ from standfast.console.application import App
 from standfast.console.http_server import HttpServer
 from standfast.console.sign_in import sessions
 from standfast.console.sign_in.sign_in_pages import BROWSER_COOKIE, COOKIE
+from standfast.ledger.incidents.repeated_triggers import EXTENDED
 from standfast.people.passphrase_keys import enrol
 from standfast.records import Mode, StepState
 from standfast.usecases.incidents.lifecycle import advance, open_incident
@@ -413,3 +414,23 @@ def test_note_of_the_reader_is_recorded(site: Site, incident: str) -> None:
     assert "Seen &lt;here&gt;." in page.text
     (note,) = site.installation.ledger.notes.of(incident)
     assert (note.author, note.text) == ("lee", "Seen <here>.")
+
+
+def test_added_accounts_need_the_passphrase(site: Site, incident: str) -> None:
+    lee = Browser(site)
+    lee.sign_in("lee")
+    lee.get(f"/console/{incident}")
+    fields = {"input": "accounts", "accounts": "agents:carol\nagents:dave"}
+    assert lee.send("add", **fields, passphrase="a wrong passphrase").status_code == 409
+    too_many = {"input": "accounts", "accounts": "agents:carol " * 2_000}
+    assert lee.send("add", **too_many, passphrase=PASSPHRASES["lee"]).status_code == 409
+    assert extensions(site, incident) == []
+    page = lee.send("add", **fields, passphrase=PASSPHRASES["lee"])
+    assert "2 accounts added" in page.text
+    assert extensions(site, incident) == ["lee"]
+
+
+def extensions(site: Site, incident: str) -> list[str]:
+    """Return the people that added accounts."""
+    timeline = site.installation.ledger.timeline(incident)
+    return [event.actor for event in timeline if event.action == EXTENDED]

@@ -60,6 +60,7 @@ SIGNED_OUT = "Your session has ended. Nothing was done."
 NOT_WHOLE = "form: incomplete, so nothing was signed. Send it again"
 
 _BROWSER_SECONDS = 180 * 86_400
+LONGEST_ACCOUNTS = 20_000  # a longer list is cut, so its last name is not whole
 _LARGEST_BYTES = 32 * 1024
 _LONGEST = {
     "name": 64,
@@ -73,6 +74,8 @@ _LONGEST = {
     "digest": 64,
     "decision": 10,
     "text": 2_000,
+    "input": 100,
+    "accounts": LONGEST_ACCOUNTS,
 }
 _TRIES_OF_ALL_A_MINUTE = 30  # of all other browsers; each needs 64 MiB and a tenth of a second
 _TRIES_OF_ALL_AT_ONCE = 10

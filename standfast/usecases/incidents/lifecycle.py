@@ -128,12 +128,11 @@ def add_to_incident(
     """
     refuse_closed(installation, incident_id, then="add the accounts")
     row = installation.ledger.incidents.get(incident_id)
-    playbook = load(row.playbook, row.scenario)
-    lists = {given.name for given in playbook.inputs if given.type is InputType.ACCOUNTS}
-    if not inputs or not inputs.keys() <= lists:
+    playbook, lists = load(row.playbook, row.scenario), account_lists(installation, incident_id)
+    if not inputs or not inputs.keys() <= {*lists}:
         raise UsageError(
             f"incident {incident_id}: only lists of accounts can grow "
-            f"({', '.join(sorted(lists)) or 'its playbook has none'}). Add --input NAME=ACCOUNTS."
+            f"({', '.join(lists) or 'its playbook has none'}). Add --input NAME=ACCOUNTS."
         )
     typed = load_inputs(
         replace(playbook, inputs=tuple(given for given in playbook.inputs if given.name in inputs)),
@@ -142,6 +141,13 @@ def add_to_incident(
     return installation.ledger.incidents.add(
         incident_id, typed, by or installation.actor, installation.clock(), is_signed=bool(by)
     )
+
+
+def account_lists(installation: Installation, incident_id: str) -> list[str]:
+    """Return the inputs of an incident that are lists of accounts."""
+    row = installation.ledger.incidents.get(incident_id)
+    inputs = load(row.playbook, row.scenario).inputs
+    return sorted(given.name for given in inputs if given.type is InputType.ACCOUNTS)
 
 
 def stop(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
