@@ -43,7 +43,7 @@ T = TypeVar("T")
 class Content(Protocol):
     """Content of an open file."""
 
-    # Size when opened; smaller after the file turned out to end earlier. A stream of unknown size
+    # Size when opened, reduced if the file turns out to end earlier. A stream of unknown size
     # has a number larger than any file until its end.
     size: int
     holes: tuple[tuple[int, int], ...]  # (start, length) pairs that `readinto` omits

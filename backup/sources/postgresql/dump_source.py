@@ -109,7 +109,7 @@ class PostgresqlSource(Source):
         if not names:
             existing = self.server.column(
                 "SELECT datname FROM pg_database WHERE datallowconn"
-                # Other templates belong to somebody.
+                # Other templates are databases of a user.
                 " AND datname NOT IN ('template0', 'template1')"
             )
             names = [name for name in existing if name not in self.exclude_databases]

@@ -2,7 +2,7 @@
 
 - Nothing is taken from the environment or the home folder: no PG variable, no ~/.pgpass, no service
   file. The password is only in the environment of the program.
-- A database is named where its name cannot be taken for a connection string.
+- The name of a database is passed in a way that no program can read as a connection string.
 - A program older than the server is refused before it starts: it would fail halfway.
 """
 
