@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
+from standfast.usecases.drills import database_load
 from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.drills.throwaway.server_process import Isolation, find_isolation
 from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import identity, installation_at
 from tests.usecases.drills.database_installation import (
@@ -85,6 +87,25 @@ def test_server_of_a_drill_has_no_network(
     outcome = drilled(backed_up(tmp_path, drills, postgres_server, database))
     found = result_of(outcome, "network isolation of crm-server")
     assert found.state is CheckState.PASSED or found.reason.startswith("missing: ")
+
+
+def test_missing_isolation_is_named_in_the_report(
+    tmp_path: Path,
+    drills: Path,
+    postgres_server: Postgres,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prefix = find_isolation().prefix
+    as_user = prefix[prefix.index("--") + 1 :] if "--net" in prefix else prefix
+    monkeypatch.setattr(
+        database_load, "find_isolation", lambda: Isolation(prefix=as_user, gap="no namespaces")
+    )
+    outcome = drilled(backed_up(tmp_path, drills, postgres_server, database))
+    assert outcome.report is not None
+    checks = json.loads(outcome.report.read_text())["report"]["checks"]
+    (found,) = (check for check in checks if check["name"].startswith("network isolation"))
+    assert (found["state"], found["reason"]) == ("skipped", "missing: no namespaces")
 
 
 @pytest.mark.parametrize(
