@@ -46,6 +46,7 @@ class DecisionLine:
     left_out: int = 0
     is_irreversible: bool = False
     tells: str = ""  # the notice and its audience
+    details: tuple[str, ...] = ()  # of a recovery: recovery points, and the data at the targets
     given: int = 0
     needed: int = 0
     challenges: dict[str, str] = field(default_factory=dict)  # for passkeys, by decision

@@ -44,6 +44,7 @@ def confirm_signature(
     lines = [
         f"{shown.step}: {shown.title}",
         f"It acts on {counted(shown.planned, 'target')}{last}.{left_out}",
+        *shown.details,
         *([f"The notice {shown.tells}. Read its text: {notice}."] * bool(shown.tells)),
         f"Show the targets by name: `standfast incident status {incident_id} --targets`.",
         f"Digest {shown.digest}.",

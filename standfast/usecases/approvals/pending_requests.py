@@ -123,6 +123,7 @@ def _approval(
         left_out=shown.left_out,
         is_irreversible=shown.is_irreversible,
         tells=shown.tells,
+        details=shown.details,
         given=asked.given,
         needed=asked.needed,
         challenges={

@@ -17,6 +17,7 @@ Rules
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -24,9 +25,11 @@ from standfast.errors import ApprovalRefused, StandfastError, UsageError
 from standfast.ledger.approvals.decisions import APPROVE, REFUSE
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.messages.sent_messages import first_message, individual_messages
+from standfast.local_time import minute
 from standfast.people.passphrase_keys import Credential, sign_in
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.actions.service_recover import RECOVER
 from standfast.playbook.answer_dependencies import answers_behind
 from standfast.playbook.parser.input_values import read_answer
 from standfast.playbook.run_state import State, StepView
@@ -36,6 +39,7 @@ from standfast.usecases.approvals.exercise_roles import is_role_played
 from standfast.usecases.core.additional_steps import additional_step_title, additional_step_verb
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
+from standfast.usecases.recovery.recovery_status import recovery_status
 
 _FEWEST_SHOWN = 8  # characters of a digest; a shorter prefix may match by chance
 
@@ -59,6 +63,7 @@ class SignableDecision:
     left_out: int  # number of named targets that it would not reach, each with a reason
     tells: str  # name of the notice and of its audience; "" for other steps
     is_irreversible: bool
+    details: tuple[str, ...] = ()  # of a recovery: each recovery point, and the data at each target
 
 
 def signing_key(installation: Installation, name: str, passphrase: str) -> Ed25519PrivateKey:
@@ -179,7 +184,20 @@ def signable_decisions(
         left_out=view.counts.refused,
         tells=tells,
         is_irreversible=ACTIONS[verb].is_irreversible,
+        details=tuple(_recovery_details(installation, incident_id)) if verb == RECOVER else (),
     )
+
+
+def _recovery_details(installation: Installation, incident_id: str) -> Iterator[str]:
+    for status in recovery_status(installation, incident_id).sets:
+        if status.plan is None:
+            continue
+        zone = installation.config.organisation.time_zone
+        point = f"{status.plan.point} of {minute(status.plan.point_time, zone)}"
+        yield f"Set {status.set_name} is restored from {point}: {status.plan.evidence}."
+        for target in status.plan.everything:
+            later = f"The data there is set aside as {Path(target.later_name).name}."
+            yield f"Target {target.place}: {later if target.has_data else 'it is empty.'}"
 
 
 def answer(

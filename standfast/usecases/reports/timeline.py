@@ -6,6 +6,7 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from standfast.ledger.audit.auditor import AuditEvent
@@ -13,6 +14,7 @@ from standfast.playbook.model import StepKind
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.reports.report_records import Decision, EventLine
+from standfast.reports.report_sentences import duration
 from standfast.usecases.core.additional_steps import additional_step_title
 
 
@@ -151,9 +153,9 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
 
 
 def _objectives(detail: Mapping[str, Any]) -> str:
-    """Return RTO and RPO of a recovered set, in whole seconds."""
+    """Return RTO and RPO of a recovered set."""
     values = [
-        f"{name} {'not measured' if value is None else f'{-(-value // 1000):,} s'}"
+        f"{name} {'not measured' if value is None else duration(timedelta(milliseconds=value))}"
         for name, value in (("RTO", detail.get("rto_ms")), ("RPO", detail.get("rpo_ms")))
     ]
     return ", ".join(values)

@@ -7,6 +7,7 @@ import pytest
 from standfast.errors import ExitStatus
 from standfast.records import Mode, StepState
 from standfast.usecases.approvals import step_decisions, step_retry
+from standfast.usecases.approvals.pending_requests import pending_requests
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.recovery.recovery_plan import plan_recovery
@@ -62,6 +63,9 @@ def test_existing_data_needs_a_second_person(tmp_path: Path) -> None:
         assert state.steps["recover"].state is StepState.ASKING
         assert (tmp_path / "live" / "recordings" / NOTE).exists()
         assert lifecycle.advance(installation, case, "direct").unfinished == ("recover",)
+        (request,) = pending_requests(installation, case, "lee")
+        assert "host-1/0000000001" in request.details[0]
+        assert f"recordings.before-{case}" in request.details[1]
 
 
 def test_empty_target_needs_no_second_person(tmp_path: Path) -> None:
