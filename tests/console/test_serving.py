@@ -85,7 +85,7 @@ def test_killed_serve_completes_a_signed_lock_later(
     env = {**ENV, "SCIM_TOKEN": scim_server.token}
     with installation_at(config_file, token=scim_server.token) as installation:
         with serve(config_file, env) as process:
-            wait_until(lambda: is_up(url), "it answers", seconds=60)
+            wait_until(lambda: is_up(url), "it answers")
             case = send(url, "agent01")
             wait_until(lambda: is_over(installation, case), "the account is locked")
             assert not scim_server.is_active(first)
@@ -93,11 +93,9 @@ def test_killed_serve_completes_a_signed_lock_later(
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         with serve(config_file, env):
-            wait_until(
-                lambda: is_over(installation, case), "the next one goes on by itself", seconds=60
-            )
+            wait_until(lambda: is_over(installation, case), "the next one goes on by itself")
             assert not scim_server.is_active(second)
-            wait_until(lambda: is_up(url), "it answers again", seconds=60)
+            wait_until(lambda: is_up(url), "it answers again")
             assert send(url, "agent02") == case
         assert installation.ledger.audit.verify().is_whole
     said = (tmp_path / "serve.log").read_text()

@@ -107,18 +107,18 @@ def test_two_servers_share_work_and_replace_each_other(
         enrol_people(here)
         smtp_server.hold("data")  # so that both may see it before anybody is notified
         with serve(one.config_file, env) as process, serve(other.config_file, env):
-            wait_until(lambda: is_up(one.url) and is_up(other.url), "both listen", seconds=60)
+            wait_until(lambda: is_up(one.url) and is_up(other.url), "both listen")
             case = send(one.url, "agent01")
             assert send(other.url, "agent01") == case
             smtp_server.wait_for("data")
-            wait_until(lambda: is_over(here, case), "the account is locked", seconds=60)
+            wait_until(lambda: is_over(here, case), "the account is locked")
             smtp_server.release()
             everybody = len(here.ledger.people.all())
             wait_until(lambda: len(smtp_server.delivered) >= everybody, "people are told")
             later = send(one.url, "agent02")
             process.kill()
             process.wait()
-            wait_until(lambda: is_over(there, later), "the other goes on with it", seconds=60)
+            wait_until(lambda: is_over(there, later), "the other goes on with it")
         assert not scim_server.is_active(first)
         assert not scim_server.is_active(second)
         told = Counter(

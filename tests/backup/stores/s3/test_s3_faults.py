@@ -41,13 +41,14 @@ def opened(
     proxy: Proxy,
     pause: Callable[[float], None] = lambda _: None,
     attempts: int = ATTEMPTS,
+    seconds: float = 1.0,
 ) -> S3Store:
     return open_s3(
         options(
             bucket,
             bucket.admin,
             endpoint_url=proxy.url,
-            read_timeout_seconds=1.0,
+            read_timeout_seconds=seconds,
             attempts=attempts,
         ),
         pause=pause,
@@ -184,8 +185,9 @@ def test_permanent_fault_is_one_clear_error(s3_bucket: Bucket, proxy: Proxy, fau
 
 @pytest.mark.parametrize("memory", [bytes, memoryview])
 def test_large_put_cut_in_the_middle_is_repeated(
-    store: S3Store, proxy: Proxy, memory: Callable[[bytes], bytes | memoryview]
+    s3_bucket: Bucket, proxy: Proxy, memory: Callable[[bytes], bytes | memoryview]
 ) -> None:
+    store = opened(s3_bucket, proxy, seconds=60.0)  # a slow answer is no reason to repeat
     content = noise(3_000 * KIB)
     proxy.will(Fault.CUT_REQUEST, "PUT", times=2)
     store.put("a/b", memory(content))
