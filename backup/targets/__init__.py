@@ -76,7 +76,7 @@ class Target(ABC):
             return self._size_bytes(database)
 
     def rename_obstacle(self, database: str) -> str:
-        """Return why an existing database cannot be renamed, or ""."""
+        """Return why a database, also a later one, cannot be renamed, or ""."""
         with _translated("reading", database):
             return self._rename_obstacle(database)
 

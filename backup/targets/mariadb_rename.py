@@ -72,7 +72,7 @@ class DatabaseRename:
         return max(1, int(self._column(_SIZE, database)[0]))
 
     def obstacle(self, database: str) -> str:
-        """Return why a database cannot be renamed, or ""."""
+        """Return why a database, also a later one, cannot be renamed, or ""."""
         (version,) = self._programs.column("SELECT VERSION()")
         if "mariadb" not in version.lower() or self._programs.is_mysql("mariadb-dump"):
             return "the server or its client programs are of MySQL. Rename it by hand."
@@ -80,7 +80,8 @@ class DatabaseRename:
             return "its user does not see all parts of it. GRANT ALL PRIVILEGES ON *.* to it."
         if referring := self._column(_REFERRING, database):
             return f"a foreign key of {referring[0]} refers to it. Drop that key."
-        self._definitions(database)
+        if self.has_content(database):
+            self._definitions(database)
         return ""
 
     def rename(self, old: str, new: str) -> None:

@@ -57,8 +57,6 @@ class DatabaseReplacement:
 
     def obstacle(self, server: Target) -> str:
         """Return why the database cannot be replaced, or ""."""
-        if self.has_data and (reason := server.rename_obstacle(self.database)):
-            return f"database {self.database}: it cannot be set aside: {reason}"
         for name in (self.set_aside, self.withdrawn):
             if server.database_id(name):
                 return f"database {name}: it exists, and the recovery needs this name. Rename it."

@@ -94,6 +94,8 @@ def plan_databases(
             raise UsageError(f"{point.name}: no dump of {source}. Choose another point.")
         for dump in dumps:
             database = database_name(dump.partition(b"/")[2].decode(), server.suffix)
+            if reason := server.rename_obstacle(database):
+                raise Refused(f"database {database}: it cannot be set aside: {reason}")
             size_bytes = server.size_bytes(database)
             replacement = DatabaseReplacement(
                 database=database,
