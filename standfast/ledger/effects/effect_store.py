@@ -24,7 +24,7 @@ from standfast.ledger.effects.effect_conditions import (
 )
 from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow, open_effect, scope_of
 from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
-from standfast.ledger.schema.tables import attempt, effect, runner, step
+from standfast.ledger.schema.tables import attempt, effect, incident, runner, step
 from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.actions.evidence_review import REVIEW
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
@@ -196,6 +196,22 @@ class Effects:
             undone if is_undone else ~undone,
         )
         return [row.target for row in found]
+
+    def has_locked(self, directory: str) -> bool:
+        """Return whether a live incident locked an account of a directory."""
+        statement = (
+            select(effect.c.token)
+            .join(incident, incident.c.id == effect.c.incident)
+            .where(
+                effect.c.connector == directory,
+                effect.c.verb == LOCK,
+                effect.c.state == "done",
+                incident.c.mode == Mode.LIVE.value,
+            )
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(statement) is not None
 
     def lock_periods(self, incident_id: str) -> list[tuple[str, datetime, datetime | None]]:
         """Return each locked account, when it was locked, and when unlocked."""

@@ -24,6 +24,7 @@ from standfast.evidence.wrapped_key import read_custodians
 from standfast.notices.prepared_notice import pick_language
 from standfast.playbook.model import Playbook
 from standfast.plurals import counted
+from standfast.records import Proof
 from standfast.suggestions import known_names_hint
 from standfast.usecases.evidence.bucket_copies import second_location, uncopied_folders
 from standfast.usecases.evidence.frozen_folders import frozen
@@ -51,12 +52,15 @@ def _accounts(ground: Ground) -> Iterator[Check]:
         )
 
 
-def _stronger_proof(settings: object, name: str) -> str:
-    """Return the setting that would prove a lock to a higher level, or ""."""
+def _stronger_proof(ground: Ground, name: str, level: Proof) -> str:
+    """Return what would prove a lock to a higher level, or ""."""
+    settings = ground.config.accounts[name]
     if getattr(settings, "probe", settings) is None:
         return f"; [accounts.{name}.probe] would prove that a sign-in is refused"
     if getattr(settings, "monitor", None) is False:
         return "; `monitor` would prove that no connection is open"
+    if level is not Proof.REFUSED and ground.ledger and not ground.ledger.effects.has_locked(name):
+        return "; no lock was tried yet: lock a test account, and sign in with its password"
     return ""
 
 
@@ -73,7 +77,7 @@ def _directory(ground: Ground, name: str) -> Iterator[Check]:
     connector = ground.outside.connector(name)
     connector.observe([_NOBODY])
     found = f"{name}: answers; a lock is proven to level {connector.proof.value}"
-    found += _stronger_proof(ground.config.accounts[name], name)
+    found += _stronger_proof(ground, name, connector.proof)
     if missing := {"lock", "undo", "revoke", "prove"} - connector.verbs:
         yield warn(
             "accounts",

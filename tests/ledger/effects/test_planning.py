@@ -175,8 +175,11 @@ def test_locked_accounts_exclude_unlocked_ones(ledger: Ledger) -> None:
     look(ledger, incident, who, {"enabled": True})
     batch = claimed(ledger, incident, who, queue=LOCK)
     assert ledger.effects.locked_targets(incident) == []
+    assert not ledger.effects.has_locked("agents")
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     assert ledger.effects.locked_targets(incident) == ["agents:alice", "agents:bob"]
+    assert ledger.effects.has_locked("agents")
+    assert not ledger.effects.has_locked("crm")
     undo = Draft(
         verb="accounts.unlock",
         connector="agents",

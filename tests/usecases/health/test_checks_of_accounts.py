@@ -9,6 +9,7 @@ from standfast.adapters.accounts import AccountState
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.config.sections.password_rotation import RotationConfig
+from standfast.records import Proof
 from standfast.usecases.health.adapter_checks import LOOKS
 from standfast.usecases.health.check_results import Check, Ground, Verdict
 
@@ -24,6 +25,8 @@ def said_of(
     connector: SimulatedConnector,
     rotation: RotationConfig | None = None,
     settings: object = None,
+    *,
+    has_locked: bool = True,
 ) -> list[Check]:
     config = SimpleNamespace(
         accounts={"staff": settings or object()},
@@ -31,7 +34,8 @@ def said_of(
         rotation=rotation,
     )
     outside = SimpleNamespace(connector=lambda name: connector)
-    ground = cast("Ground", SimpleNamespace(config=config, outside=outside))
+    ledger = SimpleNamespace(effects=SimpleNamespace(has_locked=lambda name: has_locked))
+    ground = cast("Ground", SimpleNamespace(config=config, outside=outside, ledger=ledger))
     return list(LOOKS["accounts"](ground))
 
 
@@ -48,6 +52,14 @@ def test_stronger_proof_is_suggested() -> None:
         assert setting in said_of(connector, settings=settings)[0].found
     is_set = SimpleNamespace(probe=object(), monitor=True)
     assert ";" not in said_of(connector, settings=is_set)[0].found.partition("level")[2]
+
+
+def test_test_account_is_suggested_before_first_lock() -> None:
+    connector = SimulatedConnector("staff", {"root": True})
+    assert "test account" not in said_of(connector, has_locked=False)[0].found
+    connector.proof = Proof.READ_BACK
+    assert "test account" in said_of(connector, has_locked=False)[0].found
+    assert "test account" not in said_of(connector, has_locked=True)[0].found
 
 
 def test_what_our_own_rights_lack_is_named() -> None:
