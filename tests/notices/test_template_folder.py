@@ -210,7 +210,7 @@ HEADINGS = {
 
 
 @pytest.mark.parametrize("name", ["customers-account-takeover", "customers-data-theft"])
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
 def test_breach_notices_use_the_legal_headings(name: str, language: str) -> None:
     template = TEMPLATES[name]
     filled = prepare(template, template.example_context()).fill(
