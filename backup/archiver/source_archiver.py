@@ -1,4 +1,4 @@
-"""Source archiver: turns each path into a row, read or already known.
+"""Source archiver: reads a changed path, and an unchanged one in thirty.
 
 - A path is not read again if its stat vector equals that of an earlier run and its ctime is at
   least 2 s older than the start of that run. Without the margin, a change in the same tick of the

@@ -1,4 +1,4 @@
-"""Pack check: complete and lost packs of a writer, with their cost.
+"""Pack check: lost and damaged packs, and when damage is a warning only.
 
 - A pack that is missing, truncated or damaged is one finding, with the recovery points that need
   it, however often it was noticed.

@@ -1,4 +1,4 @@
-"""Vault state at one moment: recovery points, packs and their references.
+"""Vault state: recovery points, packs, their references, blocked writers.
 
 - Snapshots never change, so each is read once, however often a run reads the state; a slot without
   a valid snapshot is read once per root record.

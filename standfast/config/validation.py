@@ -1,4 +1,4 @@
-"""Validation of the values of a file, with findings by key.
+"""Validation of the values of a file; a finding never repeats a value.
 
     found = validate(Config, tomllib.loads(text), folder)   # a Config, or a list of findings
 

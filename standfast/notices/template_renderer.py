@@ -1,4 +1,4 @@
-"""Check of templates, and rendering with one incident's values.
+"""Check and rendering of templates, with the banner of an exercise.
 
 This module checks and renders texts that it receives as values. `template_folder` reads them from
 disk, and `prepared_notice` fills in the values of recipients.

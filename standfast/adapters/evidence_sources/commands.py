@@ -1,4 +1,4 @@
-"""Output of listed commands as evidence: connections, processes, sessions.
+"""Listed commands as a source of evidence: which run, in which order.
 
 Rules
 - Only the commands in the configuration run, without a shell, one after the other in their order.

@@ -1,4 +1,4 @@
-"""Output of a program as evidence: standard output and messages, raw.
+"""Capture of a program's output as evidence, with time and size limits.
 
 Rules
 - No shell reads the arguments, and the environment has only PATH and LANG.

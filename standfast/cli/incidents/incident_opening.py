@@ -1,4 +1,4 @@
-"""Opening of an incident, shared by `incident open` and `lock`."""
+"""Opening of an incident by command; an error says whether it exists."""
 
 import secrets
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Sign-in pages of the console, its sessions and their forms.
+"""Sign-in pages of the console: forms, sessions, limits of guesses.
 
     POST /console/sign-in            with a name and its passphrase, or by a passkey
     POST /console/sign-out

@@ -1,4 +1,4 @@
-"""Decisions about steps: approve by digest, refuse, answer, accept.
+"""Decisions about steps: approve, refuse, answer, correct, accept.
 
 `effect_settlement` settles unknown effects, `step_retry` retries failed ones, and
 `incidents/effect_undo.py` undoes them.

@@ -1,4 +1,4 @@
-"""Verification of the repository: scheduled, or deeper with an identity.
+"""Verification of the repository, and which damage findings stay open.
 
 The checks themselves are in `backup/checker/verification.py`.
 

@@ -1,4 +1,4 @@
-"""Undo of effects: of a target, a step or an incident.
+"""Undo of effects, and how many approvals it needs.
 
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused while the effect's
