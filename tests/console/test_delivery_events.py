@@ -41,7 +41,7 @@ key = "env:SENDGRID_KEY"
 event_key = "env:SENDGRID_EVENTS"
 sender_address = "security@example.com"
 url = "{url}"
-timeout_seconds = 1
+timeout_seconds = {seconds}
 
 [playbooks]
 folder = "playbooks"
@@ -49,10 +49,13 @@ folder = "playbooks"
 
 
 @pytest.fixture
-def site(tmp_path: Path, sendgrid_server: SendGrid) -> Iterator[Site]:
+def site(
+    request: pytest.FixtureRequest, tmp_path: Path, sendgrid_server: SendGrid
+) -> Iterator[Site]:
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "playbooks/tell.yaml").write_text(TELL)
-    config_file = furnish_with(tmp_path, GRID.format(url=sendgrid_server.url))
+    seconds = getattr(request, "param", 20)
+    config_file = furnish_with(tmp_path, GRID.format(url=sendgrid_server.url, seconds=seconds))
     env = {**ENV, "SENDGRID_KEY": KEY, "SENDGRID_EVENTS": sendgrid_server.event_key}
     with site_at(config_file, env) as found:
         yield found
@@ -136,6 +139,7 @@ def test_rejected_events_show_in_health_until_one_succeeds(
     assert health() == 200
 
 
+@pytest.mark.parametrize("site", [1], indirect=True, ids=[""])
 def test_event_settles_unknown_outcome_without_resending(
     site: Site, sendgrid_server: SendGrid
 ) -> None:

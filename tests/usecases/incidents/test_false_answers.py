@@ -59,9 +59,11 @@ def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "application/scim+json"}, json.dumps(page).encode()
 
 
-def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectState]:
+def locked_through(
+    tmp_path: Path, liar: Liar, *, seconds: float = 20
+) -> tuple[Outcome, str, EffectState]:
     """Lock agent01 there; return outcome, reason and state."""
-    config_file = furnish(tmp_path, timeout_seconds=2)
+    config_file = furnish(tmp_path, timeout_seconds=seconds)
     with installation_at(config_file) as known, lying(liar, known.clock):
         config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))
         with installation_at(config_file) as installation:
@@ -129,5 +131,5 @@ def test_cut_connection_leaves_no_false_success(
     def answer(method: str, _count: int) -> tuple[int, dict[str, str], bytes] | None:
         return None if method == "PATCH" else listed(is_active=True)
 
-    outcome, _, state = locked_through(tmp_path, Liar(answer=answer))
+    outcome, _, state = locked_through(tmp_path, Liar(answer=answer), seconds=2)
     assert (outcome.exit_status, state) == (ExitStatus.FAILED, EffectState.FAILED)
