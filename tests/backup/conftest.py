@@ -25,7 +25,7 @@ def no_night_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def thirty_nights(monkeypatch: pytest.MonkeyPatch, no_night_of_any_file: None) -> None:
-    """Each file is read again in one of thirty nights, as it is."""
+    """Read each file again in one of thirty nights, as the default does."""
     monkeypatch.setattr(source_archiver, "_NIGHTS", 30)
 
 
@@ -51,7 +51,7 @@ def kept(tmp_path: Path) -> KeptSite:
 
 @pytest.fixture
 def owned(tmp_path: Path) -> Path:
-    """A tree of which everything is somebody else's, devices too."""
+    """A tree in which everything, devices too, belongs to another user."""
     try:
         return owned_tree(tmp_path / "owned")
     except PermissionError:

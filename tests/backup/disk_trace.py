@@ -35,12 +35,12 @@ from tests.backup.durable_disk import DurableDisk, Node
 from tests.backup.ptrace import Stop, Traced, forked
 from tests.sampling import sample
 
-_WRITES = {"write": 2, "pwrite64": 2}  # and which argument is the length
+_WRITES = {"write": 2, "pwrite64": 2}  # argument number of the length
 _SYNCS = {"fsync", "fdatasync"}
 _EVERYTHING = "syncfs"
 _CREATING = os.O_CREAT | os.O_TRUNC
 _AT_CWD = -100
-# Which arguments are a folder's descriptor and a path; None: the path is not relative to one.
+# Argument numbers of the folder's descriptor and the path; None: the path is not relative.
 _PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
     "open": ((None, 0),),
     "openat": ((0, 1),),
@@ -123,7 +123,7 @@ class Operation:
     """One change of the disk."""
 
     call: str
-    path: str  # below which root is in it; the last one where the call has two
+    path: str  # without the root; of two paths, the last one
     size: int  # of a write, otherwise 0
     nth: int  # of this call at this path, from 1
     is_forked: bool  # done by a process that the run forked
@@ -148,7 +148,7 @@ class _Torn:
 
 
 class DiskTrace:
-    """A run that has ended: by itself, or where `death` says."""
+    """A run that has ended: by itself, or at the point of `death`."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class DiskTrace:
         act: Callable[[], None],
         death: Death | None = None,
     ) -> None:
-        """Run `act` in a process of its own; each root must be there."""
+        """Run `act` in a process of its own; each root must exist."""
         self._roots = [str(root.resolve(strict=True)) for root in roots]
         self._death = death
         self._disk = DurableDisk(self._roots)
@@ -166,7 +166,7 @@ class DiskTrace:
         self._torn: _Torn | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
         self.operations: list[Operation] = []
-        self.failed: set[int] = set()  # numbers of those that changed nothing
+        self.failed: set[int] = set()  # numbers of operations that changed nothing
         self.died = False
         self._traced = Traced(act)
         for stop in self._traced:
@@ -179,7 +179,7 @@ class DiskTrace:
         self.exit_code = self._traced.exit_code
 
     def cut_power(self, *, names_survive: bool) -> None:
-        """Leave below the roots only what was synced when the run died."""
+        """Keep below the roots only content that was synced before the death."""
         self._disk.cut_power(names_survive=names_survive)
 
     def _begins(self, stop: Stop) -> None:
@@ -204,7 +204,7 @@ class DiskTrace:
             return
         self._under_way[stop.thread] = number
         if stop.call in _SYNCS:
-            # A write during the sync may be in it or not.
+            # A write during the sync may or may not be part of the synced content.
             descriptor = Path(f"/proc/{stop.thread}/fd/{stop.signed(0)}")
             self._syncing[stop.thread] = self._disk.read(descriptor)
         elif stop.call in _MAKING and not os.path.lexists(paths[-1]):
@@ -254,7 +254,7 @@ class DiskTrace:
         return True
 
     def _paths(self, stop: Stop) -> list[str] | None:
-        """Return the changed paths if one is below a root, None if none counts."""
+        """Return the changed paths if one is below a root, otherwise None."""
         if stop.call == "sync":
             raise AssertionError("it syncs every disk, which is not modelled here")
         if stop.call in _ON_DESCRIPTOR or stop.call in _TO_DESCRIPTOR:
@@ -284,14 +284,15 @@ def _target(link: str) -> str:
 
 
 def _resolved(stop: Stop, folder: int | None, path: int) -> str:
-    if folder is not None and not stop.arguments[path]:  # as `futimens` asks
+    # no path: the call changes the descriptor, as `futimens` does
+    if folder is not None and not stop.arguments[path]:
         return _target(f"/proc/{stop.thread}/fd/{stop.signed(folder)}")
     name = os.fsdecode(stop.text(path))
     if not name.startswith("/"):
         number = _AT_CWD if folder is None else stop.signed(folder)
         base = "cwd" if number == _AT_CWD else f"fd/{number}"
         name = f"{_target(f'/proc/{stop.thread}/{base}')}/{name}"
-    # The name itself is not followed: it is what the call changes.
+    # A link at the end of the path is not followed, because the call changes the link itself.
     parent, _, last = name.rstrip("/").rpartition("/")
     return f"{os.path.realpath(parent or '/')}/{last}"
 
@@ -359,8 +360,8 @@ def kill_everywhere(
     points = sample(complete, f"{act.__qualname__} {phase} {names_survive} {victim}")
     killed: set[int | Nth] = set()
     for point in points:
-        # Names of packs are left to chance: where two share a folder, the run is shorter, or has
-        # another call there than a write, and is repeated.
+        # Names of packs are random. If two packs share a folder, the run is shorter or makes
+        # another call than a write there; it is then repeated.
         for _ in range(10):
             dead = DiskTrace(roots(), act, Death(point, phase, victim))
             if dead.died:

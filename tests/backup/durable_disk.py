@@ -1,7 +1,7 @@
 """Durable state of a disk: contents and names at their last sync.
 
-Fed by `disk_trace.py` as a run goes on.  Files are told apart by device and inode, so a link or a
-rename moves nothing; a number that is used again for a new file begins anew.
+`disk_trace.py` reports each operation of a run to it. A file is identified by device and inode, so
+a link or a rename moves no content; an inode number that is reused counts as a new file.
 """
 
 import os
@@ -14,11 +14,11 @@ from pathlib import Path
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A file, a link, a pipe or a folder, as it is durable."""
+    """Durable state of a file, a link, a pipe or a folder."""
 
     mode: int
     modified_ns: int = 0
-    owner: tuple[int, int] = (-1, -1)  # (-1, -1): whose it is by itself
+    owner: tuple[int, int] = (-1, -1)  # (-1, -1): never changed
     data: bytes = b""
     xattrs: dict[str, bytes] = field(default_factory=dict)
     names: dict[str, "Node"] = field(default_factory=dict)
@@ -54,12 +54,12 @@ class DurableDisk:
         node.become(now)
 
     def everything(self) -> None:
-        """The whole file system was synced: how it is now is durable."""
+        """Record the current state of the whole file system as durable."""
         for root in self._top:
             self._known(Path(root))
 
     def cut_power(self, *, names_survive: bool) -> None:
-        """Leave durable content below the roots, with current names if they last."""
+        """Keep durable content below the roots; keep current names if they last."""
         for root, top in self._top.items():
             left = self._as_named(Path(root), {}) if names_survive else top
             for path in Path(root).iterdir():

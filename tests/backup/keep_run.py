@@ -1,7 +1,7 @@
 """Retention run in a separate process, on objects of any age.
 
-`LockingDirectory` is a directory that dates what is put by a given clock and that keeps locks in
-files beside it, so that every act of a keeper's store is one of a process on a disk.
+`LockingDirectory` is a directory store that dates its objects by a given clock and stores locks in
+files next to them, so every act of a keeper's store is a disk operation of a process.
 """
 
 import os
@@ -59,7 +59,7 @@ class LockingDirectory(DirectoryKeeperStore):
         draft.rename(self._lock_file(name))
 
     def _remove(self, name: str) -> None:
-        # Not through `_lock_of`: a look is not an act of the run.
+        # Do not use `_lock_of`: the run must not record this look as an act.
         if LockingDirectory._lock_of(self, name).until > self._now():
             raise Locked(f"{name} is locked")
         super()._remove(name)

@@ -52,7 +52,7 @@ class KeptVault(MemoryKeeperStore):
         self._objects[name] = (data, self._objects[name][1])
 
     def lose(self, name: str) -> None:
-        """Remove an object in spite of locks, as a disk or attacker would."""
+        """Remove an object in spite of locks, as a disk fault or attacker would."""
         del self._objects[name]
 
     def _remove(self, name: str) -> None:
@@ -62,7 +62,7 @@ class KeptVault(MemoryKeeperStore):
 
 @dataclass(kw_only=True)
 class KeptSite:
-    """A site, its keeper, and what each of its points held."""
+    """A site, its keeper, and the tree that each of its points contains."""
 
     site: Site
     vault: KeeperStore
@@ -184,7 +184,7 @@ def new_keeper(site: Site, *, file: str = "keeper.json") -> Keeper:
 
 
 def sign_root(site: Site, **changes: Any) -> None:
-    """Put the next root record, changed so."""
+    """Put the next root record with changed fields."""
     trust = load_root_chain(site.vault)
     owner = json.loads((site.folder / "owner.json").read_text())
     record = replace(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def little_memory(most: int) -> Iterator[None]:
-    """Fail when what is in here allocates more bytes at one moment."""
+    """Fail when the block allocates more bytes than this at one moment."""
     tracemalloc.start()
     try:
         yield

@@ -43,7 +43,7 @@ class MemoryStore(Store):
         with self._lock:
             names = sorted(name for name in self._objects if name.startswith(prefix))
         for name in names:
-            with suppress(NotFound):  # it may be removed meanwhile
+            with suppress(NotFound):  # another thread may remove it meanwhile
                 yield self._stat(name)
 
     def _lock_of(self, name: str) -> Retention | None:

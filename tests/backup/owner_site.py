@@ -16,7 +16,7 @@ from tests.backup.site import Clock, Died, DyingStore, Site
 
 
 class KeyDrawer(DyingStore, KeeperStore):
-    """A key store in memory; its removals can be died at, too."""
+    """A key store in memory with removals that can simulate a death, too."""
 
     def remove(self, name: str) -> None:
         self.puts += 1
@@ -67,7 +67,7 @@ def owned_site(folder: Path) -> OwnedSite:
 
 
 def new_person(name: str) -> tuple[Custodian, Identity]:
-    """A custodian with an identity of their own."""
+    """Make a custodian with an identity of its own."""
     identity = pyrage.x25519.Identity.generate()
     return parse_custodian(str(identity.to_public()), name), open_identity(str(identity).encode())
 

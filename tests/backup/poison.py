@@ -1,4 +1,4 @@
-"""An upload cache that a compromised host changed."""
+"""An upload cache with entries that a compromised host changed."""
 
 import sqlite3
 from contextlib import closing
@@ -9,7 +9,7 @@ _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 
 
 def poison(send_log: Path) -> None:
-    """Shift blobs by one byte in their frames, and renew every page."""
+    """Shift blobs by one byte in their frames, and forget every reused page."""
     changed = False
     with closing(sqlite3.connect(send_log)) as log, log:
         for row, records in log.execute("SELECT rowid, records FROM places").fetchall():

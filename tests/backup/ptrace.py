@@ -1,7 +1,7 @@
 """System calls of a forked process, stopped at their start and end.
 
 For Linux on x86-64. This module owns the stops; `disk_trace.py` interprets the calls. The process
-is traced with all its threads and forks, whatever makes the call: Python, SQLite or a library.
+is traced with all its threads and forks, whether Python, SQLite or a library makes the call.
 
 - Call it from a process with a single thread, because it forks.
 - If the tracer dies, the traced process dies.
@@ -66,7 +66,7 @@ class Stop:
     call: str
     arguments: tuple[int, ...]
     is_entry: bool
-    result: int = 0  # after the call; below zero it failed
+    result: int = 0  # after the call; a negative value is an error
 
     @property
     def process(self) -> int:
@@ -80,7 +80,7 @@ class Stop:
             memory.seek(self.arguments[argument])
             found = b""
             while b"\0" not in found and len(found) < 8192:
-                # Never over the end of a page: the next one may not be there.
+                # Do not read past the end of a page: the next page may not be mapped.
                 found += memory.read(256 - memory.tell() % 256)
         return found.split(b"\0", 1)[0]
 
@@ -125,7 +125,7 @@ class Traced:
                 if stop is not None:
                     yield stop
             elif thread not in known:
-                known.add(thread)  # a new thread begins with a stop of its own
+                known.add(thread)  # a new thread begins with its own stop
             elif status >> 16 == 0:
                 deliver = what
             _go_on(thread, deliver)
@@ -136,7 +136,7 @@ class Traced:
 
 
 def forked(act: Callable[[], None]) -> int:
-    """Do `act` in a process of its own, untraced; return its exit code."""
+    """Run `act` untraced in a process of its own; return its exit code."""
     process = os.fork()
     if process == 0:
         _do(act)

@@ -33,9 +33,9 @@ _PACK = re.compile("[0-9a-f]{2}/[0-9a-f]{64}")
 
 @dataclass(kw_only=True)
 class _Relay:
-    """The points as they came, and where the process is to die."""
+    """The points in their order, and the point where the process dies."""
 
-    below: str  # of each address; bucket and folder
+    below: str  # prefix of each address: the bucket and the folder in it
     death: Death | None
     points: list[str] = field(default_factory=list)
     process: int = 0
@@ -47,7 +47,7 @@ class _Relay:
 
     @contextmanager
     def request(self, method: str, address: str) -> Iterator[str | None]:
-        """A request in progress and its name; None if the process is dead."""
+        """Return a request in progress and its name; None if the process is dead."""
         with self._lock:
             point = None if self._is_dead else self._name(method, address)
             self.under_way += 1
@@ -58,7 +58,7 @@ class _Relay:
                 self.under_way -= 1
 
     def dies(self, point: str, phase: Phase) -> bool:
-        """Kill the process, if it is to die here."""
+        """Kill the process if this is its point."""
         if self.death != Death(point, phase):
             return False
         with self._lock:
@@ -112,7 +112,7 @@ class _Relaying(_Handler):
             store.sendall(head + body[: len(body) // 2] if body else head[: len(head) // 2])
             store.shutdown(socket.SHUT_WR)
             while store.recv(65536):
-                pass  # until the store has given it up
+                pass  # until the store has abandoned the request
 
     do_GET = do_PUT = do_DELETE = _pass_on
 

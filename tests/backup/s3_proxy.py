@@ -104,7 +104,7 @@ class Proxy:
         return sum(one == method for one, _ in self.requests)
 
     def next_fault(self, method: str, path: str) -> Fault | None:
-        """Note a request and give what is to happen to it."""
+        """Record a request and return its fault, if any."""
         with self._lock:
             self.requests.append((method, path))
             for plan in self._plans:

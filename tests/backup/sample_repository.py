@@ -35,7 +35,7 @@ class Whole:
 
     @property
     def names(self) -> list[str]:
-        """Return every object of the vault but the junk, which no record names."""
+        """Return every object of the vault except the junk, which no record names."""
         return [name for name in self.vault.names() if name != BURNT]
 
     def get(self, name: str) -> bytes:

@@ -120,11 +120,11 @@ class TamperedStore(MemoryStore):
 
 
 class Died(BaseException):
-    """The process ends here: nothing that handles errors may catch it."""
+    """The end of the process; error handling must not catch it."""
 
 
 class DyingStore(TamperedStore):
-    """A store that dies at the given put, before or after it happened."""
+    """A store that dies at the given put, before or after the act."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
@@ -141,7 +141,7 @@ class DyingStore(TamperedStore):
         if self.puts_left == 0:
             if self.is_stored:
                 super()._put(name, data)
-            # Everything after the death is dead too: other threads put nothing more.
+            # Other threads put nothing more after the death.
             self.is_stored = False
             raise Died if self.dies else StoreUnavailable("the network is gone; try again")
         self.puts_left -= 1

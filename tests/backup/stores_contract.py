@@ -14,7 +14,7 @@ from tests.backup.trees import noise
 
 
 class StoreContract(ABC):
-    is_write_only = False  # can who writes there only add?
+    is_write_only = False  # the identity can only add, so it cannot read
 
     @pytest.fixture
     @abstractmethod

@@ -1,7 +1,7 @@
 """Attacks on stored backups with all keys of the backup host.
 
 - On a real S3 the intruder has the writer's identity; in a folder, the rights of root.
-- After each try every earlier recovery point is brought back and compared.
+- After each try, every earlier recovery point is restored and compared.
 - Each try is either refused by the store or named by `verify`, and the test says which.
 """
 
@@ -54,7 +54,7 @@ Tree = dict[bytes, tuple[object, ...]]
 
 @dataclass(kw_only=True)
 class Captured:
-    """A host that made two recovery points and then fell."""
+    """A host that made two recovery points and was then taken over."""
 
     site: Site
     source: Path
@@ -84,7 +84,7 @@ class Captured:
         return pack_name(WRITER, snapshot.packs[0][0])
 
     def forged(self, sealed: bytes | None = None, **changes: Any) -> bytes:
-        """The next snapshot, validly signed, as the intruder wants it."""
+        """Return the next snapshot, validly signed, with the intruder's content."""
         name = snapshot_name(WRITER, 2)
         data = self.site.vault.get(name)
         snapshot, true = snapshot_from_bytes(data, name)
@@ -94,7 +94,7 @@ class Captured:
         return snapshot_to_bytes(replace(next_one, **changes), sealed or true, key)
 
     def by_glass(self, folder: Path, *more: str) -> int:
-        """The exit status of the last resort, with both stores in folders."""
+        """Return the exit status of the break-glass reader on both stores."""
         for store, to in ((self.site.vault, "vault"), (self.site.keys, "keys")):
             for stat in store.list(""):
                 path = folder / to / stat.name

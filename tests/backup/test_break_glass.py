@@ -343,7 +343,7 @@ def test_damaged_pack_is_named_without_wrong_content(
     assert len(packs) == 2
     for name, path in packs.items():
         sound = path.read_bytes()
-        # Each field of the header, its padding, and the first and last of what is encrypted.
+        # Each field of the header, its padding, and the first and last encrypted byte.
         for at in (0, 8, 11, 15, 16, 40, 70, 100, 130, 161, 200, 4000, 4096, 5000, -1):
             flip(path, at)
             assert glass.restore() == DAMAGED, at
@@ -382,7 +382,7 @@ def test_truncated_and_missing_objects_are_named(
     for store in (glass.vault, glass.keys):
         for name, path in glass.objects(store).items():
             if name.startswith(("pub/format/", "pub/reader/")):
-                continue  # for people; it reads neither
+                continue  # documents for people, which the reader does not read
             sound = path.read_bytes()
             for size in (0, 161, 4096, 4200, len(sound) - 16, len(sound) - 1):
                 if size < len(sound):
@@ -391,7 +391,8 @@ def test_truncated_and_missing_objects_are_named(
                     assert f"DAMAGED {name}" in capsys.readouterr().err, (name, size)
                     assert_nothing_is_wrong(glass.out, source)
             path.unlink()
-            # Only a point says which packs are missing; without a record the folder may be wrong.
+            # Only a point says which packs are missing; without a record, the folder may be the
+            # wrong one.
             assert glass.restore() == (DAMAGED if "/p/" in name else REFUSED)
             assert_nothing_is_wrong(glass.out, source)
             path.write_bytes(sound)
@@ -437,7 +438,7 @@ def test_an_identity_under_a_passphrase_opens(
     source = plain_tree(tmp_path / "source")
     glass.site.back_up(source)
 
-    # age makes the true way slow on purpose, and it is age's own.
+    # age's own key derivation is slow on purpose, so this replaces it.
     def unlock(data: bytes, passphrase: str) -> bytes:
         if passphrase != "open sesame":
             raise pyrage.DecryptError("wrong passphrase")

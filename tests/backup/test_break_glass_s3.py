@@ -18,7 +18,7 @@ DONE, REFUSED = 0, 2
 
 @pytest.fixture
 def laid_over(s3_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Return a vault with a later version, or a marker, over each object."""
+    """Return a vault with a later version or delete marker of each object."""
     monkeypatch.chdir(tmp_path)
     site = Site(
         folder=tmp_path / "site",

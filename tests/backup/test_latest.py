@@ -14,7 +14,7 @@ from tests.backup.trees import describe, plain_tree
 
 @pytest.fixture
 def site(tmp_path: Path) -> OwnedSite:
-    """Two points of desk-1, and one between and one after them of desk-2."""
+    """Make two points of desk-1, and points of desk-2 between and after them."""
     site = owned_site(tmp_path / "site")
     source = plain_tree(tmp_path / "source")
     add_writer(site.office, name="desk-2", domain=DOMAIN, host_dir=site.folder / "two")

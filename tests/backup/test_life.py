@@ -1,6 +1,6 @@
 """The life of a repository: nights, deaths, losses, retention, any order.
 
-The behaviours that other tests check alone happen here in sequence, as they do over years.
+Behaviours that other tests check one by one happen here in sequence, as they do over years.
 """
 
 import shutil
@@ -27,7 +27,7 @@ from tests.backup.trees import describe, noise
 
 NAMES = st.sampled_from(["a.txt", "b.wav", "calls/c.wav", "calls/d.wav", "calls/old/e", "f.sql"])
 SIZES = st.sampled_from([0, 40, 3_000, 70_000, 400_000])
-WHICH = st.integers(0, 99)  # of what there is then
+WHICH = st.integers(0, 99)  # number of a choice among the current objects
 SETS = st.sampled_from(["nightly", "weekly"])
 RULES = RetentionRules(
     everything=timedelta(days=10),
@@ -59,7 +59,7 @@ class MortalVault(KeptVault):
             return
         if self.left == 0:
             if self.is_done_first:
-                self.is_done_first = False  # everything after the death is dead too
+                self.is_done_first = False  # other threads do nothing more after the death
                 act()
             raise Died
         self.left -= 1
@@ -77,8 +77,8 @@ class Life(RuleBasedStateMachine):
         self.kept.rules = RULES
         self.kept.source.mkdir()
         self.old_logs: list[Path] = []
-        self.lost: set[str] = set()  # names of packs that are gone though somebody needed them
-        self.shaken: dict[str, Tree] = {}  # points from before a loss
+        self.lost: set[str] = set()  # names of packs that are gone although a point needs them
+        self.shaken: dict[str, Tree] = {}  # points that were made before a loss
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -127,7 +127,7 @@ class Life(RuleBasedStateMachine):
             pass
         finally:
             self.vault.left = None
-        self._made(set_name)  # its snapshot may have been the last that was put
+        self._made(set_name)  # the snapshot may have been the last put before the death
 
     @rule()
     def lose_the_send_log(self) -> None:
@@ -216,7 +216,7 @@ class Life(RuleBasedStateMachine):
         try:
             result = self.kept.site.restore(name, out)
         except Damaged:
-            assert name in self.shaken, name  # the list of it lay in a lost pack
+            assert name in self.shaken, name  # the lost pack contained the list of the point
             return
         found = describe(out / "files") if (out / "files").exists() else {}
         whole = self.kept.trees[name]

@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 def text(size: int) -> bytes:
-    """Lines that compress, and of which none is like another."""
+    """Return lines that compress and are all different."""
     lines = random.Random(size)
     rows = (f"INSERT INTO calls VALUES ({n}, '{lines.getrandbits(64):x}', 'an agent took it');\n"
             for n in range(size // 50))  # fmt: skip
@@ -43,7 +43,7 @@ def test_file_of_many_windows_is_restored(
     assert site.back_up(tmp_path / "tree").complete
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert (tmp_path / "out" / "files" / name).read_bytes() == content
-    # The next day half of it is known.
+    # The next day, half of the content is known.
     (tmp_path / "tree" / name).write_bytes(content[: len(content) // 2] + text(2 * MIB))
     site.clock.forward(hours=24)
     assert site.back_up(tmp_path / "tree").complete

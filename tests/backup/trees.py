@@ -1,4 +1,4 @@
-"""Trees of files to back up, and what must be the same after a restore."""
+"""Trees of files to back up, and the attributes that a restore must keep."""
 
 import os
 import random
@@ -9,7 +9,7 @@ KIB = 1024
 
 
 def describe(top: Path) -> dict[bytes, tuple[object, ...]]:
-    """Everything that a restore must bring back, by path."""
+    """Return everything that a restore must restore, by path."""
     links: dict[tuple[int, int], str] = {}
     return {
         os.fsencode(path.relative_to(top)): _one(path, links) for path in sorted(top.rglob("*"))
@@ -40,7 +40,7 @@ def owners(top: Path) -> dict[bytes, tuple[int, int]]:
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """Bytes that do not compress, the same for the same seed."""
+    """Return bytes that do not compress, the same for the same seed."""
     return random.Random(seed).randbytes(size)
 
 
@@ -58,7 +58,7 @@ def plain_tree(top: Path) -> Path:
 
 
 def strange_tree(top: Path) -> Path:
-    """Everything that a file system can hold and a careless backup loses."""
+    """Make every kind of file and attribute that a careless backup loses."""
     plain_tree(top)
     (top / "link").symlink_to("note.txt")
     (top / "dangling").symlink_to(os.fsdecode(b"/nowhere/\xff"))
@@ -94,9 +94,9 @@ def strange_tree(top: Path) -> Path:
 
 
 def owned_tree(top: Path) -> Path:
-    """A thing of every kind, each somebody else's; only root can make it.
+    """Make one file of every kind, each with another owner; only root can.
 
-    `PermissionError` where not even root may make devices.
+    Raise `PermissionError` where not even root may make devices.
     """
     strange_tree(top)
     os.mknod(top / "null", stat.S_IFCHR | 0o620, os.makedev(1, 3))

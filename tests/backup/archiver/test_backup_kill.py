@@ -27,7 +27,7 @@ pytestmark = WHERE_TRACED
 
 
 class _Backup:
-    """A repository with one recovery point, and a source changed since."""
+    """A repository with one recovery point and a source that changed since."""
 
     def __init__(self, folder: Path) -> None:
         self.here = folder / "here"
@@ -125,7 +125,7 @@ def _kill_creations(folder: Path, phase: Phase, names_survive: bool | None) -> N
         try:
             site.create()
         except AlreadyThere:
-            # Everything had been made but for the last word about it.
+            # The creation was complete; only its report to the user was missing.
             assert (here / "owner.json").is_file()
             assert not (here / "owner.json.unfinished").exists()
         site.back_up(source)

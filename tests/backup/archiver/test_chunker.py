@@ -30,13 +30,13 @@ class Text:
 
 
 def chunks_of(data: bytes, average: int, size: int | None = None) -> list[bytes]:
-    """Cut content through one reused buffer, as a pack does."""
+    """Cut content through one reused buffer, as the pack writer does."""
     memory = memoryview(bytearray(3 * MAX_CHUNK_BYTES))
     found = []
     for window, ends in windows(Text(data, size), average, lambda size: memory[:size]):
         assert ends[-1] == len(window)
         found += [bytes(window[start:end]) for start, end in pairwise([0, *ends])]
-        memory[:] = bytes(len(memory))  # nobody may count on what was in it
+        memory[:] = bytes(len(memory))  # the content must not depend on old bytes in the buffer
     return found
 
 
@@ -50,7 +50,7 @@ def test_chunks_put_together_are_the_content(size: int, average: int) -> None:
     chunks = chunks_of(data, average)
     assert b"".join(chunks) == data
     assert all(len(chunk) <= min(4 * average, MAX_CHUNK_BYTES) for chunk in chunks)
-    # A stream says only at its end how long it is: it is cut where a file is.
+    # The length of a stream is known only at its end; it is cut like a file.
     assert chunks_of(data, average, size=0) == chunks
 
 

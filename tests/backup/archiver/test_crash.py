@@ -68,7 +68,8 @@ def test_crash_at_any_put_harms_no_point(tmp_path: Path, is_stored: bool, dies: 
         report = verify(vault, keys=site.keys, identity=site.identity, read=True)
         assert report.is_sound
         if at == puts - 1:
-            # Every pack had been acknowledged: little but the snapshot is new.
+            # Every pack had been acknowledged, so the next run stores little more than the
+            # snapshot.
             assert result.bytes_new < 32 * KIB
 
 

@@ -1,4 +1,4 @@
-"""A dump larger than the limit of its backup, never held whole."""
+"""Memory limit of the backup of a dump that is larger than the limit."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ LARGEST_FILE_BYTES = 64 * MIB  # a pack has 16
 MOST_MEMORY_BYTES = 160 * MIB
 ROOT = Path(__file__).parents[3]
 
-# What is in a folder, and in files that were made there without a name, is seen by their links.
+# The links in /proc/self/fd also show files that were created in a folder without a name.
 CHILD = """
 import json, os, resource, sys, threading
 from contextlib import contextmanager
@@ -99,7 +99,7 @@ def test_dump_larger_than_memory_uses_no_disk(tmp_path: Path) -> None:
 
 
 def content_of(site: Site) -> tuple[int, str]:
-    """The dump as the repository gives it back: how long it is, and its hash."""
+    """Return the length and the hash of the dump that the repository restores."""
     repository = site.repository()
     size, digest = 0, hashlib.sha256()
     for piece in repository.stream(repository.resolve("latest"), "shop/calls.sql"):

@@ -15,7 +15,7 @@ from backup.records import Progress
 from tests.backup.site import Site
 from tests.backup.trees import KIB, describe, noise
 
-HIGHEST = 2**64 - 1  # of what a file system may number its files with
+HIGHEST = 2**64 - 1  # the highest inode number of a file system
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_row_without_location_is_returned_until_located(files: LinkedFiles) -> N
 
 
 def test_next_source_needs_no_more_memory(files: LinkedFiles) -> None:
-    for number in range(500):  # none of them has its place yet
+    for number in range(500):  # no blob location is known yet
         blob = PendingBlob(Frame(), 0, 9, f"{number:064x}")
         files.add((7, number), row(number, blob))
     files.close()
@@ -83,14 +83,14 @@ def test_tree_of_many_hard_links_is_restored(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
     monkeypatch.setattr(hard_links, "_FEW", few)
-    # Names of a file stand in several pages while its pack is still being filled.
+    # Several pages list names of a file while its pack is still being filled.
     monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", 10)
     source = tmp_path / "source"
     for folder in ("a", "b", "c"):
         (source / folder).mkdir(parents=True)
     for number in range(120):
         first = source / f"a/{number:03}"
-        first.write_bytes(noise(200 * KIB, number))  # packs fill while the names still come
+        first.write_bytes(noise(200 * KIB, number))  # packs fill while the walk still finds names
         os.link(first, source / f"b/{number:03}")
         if number % 2:
             os.link(first, source / f"c/{number:03}")
@@ -107,7 +107,7 @@ def test_tree_of_many_hard_links_is_restored(
 
 
 def at_the_path(path: str, act: Callable[[], object]) -> Callable[[Progress], None]:
-    """Act when a run comes to a path."""
+    """Run an act when a run reaches a path."""
     done: list[object] = []
 
     def progress(seen: Progress) -> None:
@@ -120,7 +120,7 @@ def at_the_path(path: str, act: Callable[[], object]) -> Callable[[Progress], No
 @pytest.fixture
 def told_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup.archiver.walk._PROGRESS_EVERY", timedelta(0))
-    # Else a second process lies ahead.
+    # Otherwise a second process reads ahead of the reported path.
     monkeypatch.setattr("backup.archiver.worker_ipc.may_fork", lambda: False)
 
 

@@ -1,6 +1,6 @@
 """Accidents of a backup host: cloned, rolled back, cache lost, run twice.
 
-Each ends in a restore that equals its source, of the point before as of the one after.
+After each accident, the points before and after it restore equal to their sources.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ Tree = dict[bytes, tuple[object, ...]]
 
 @dataclass
 class SameChance:
-    """Random numbers of a machine that continues twice from one moment."""
+    """Random numbers of a machine that resumes twice from one moment."""
 
     drawn: list[bytes] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -44,7 +44,7 @@ class SameChance:
 
 
 class HookedStore(TamperedStore):
-    """Something happens right before the first put of such a name."""
+    """A store that runs a hook before the first put of a matching name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def clone_of(site: Site, folder: Path) -> Site:
 
 
 def changed(source: Path, night: str) -> Tree:
-    """A tree that no other night has, in file sizes that do not change."""
+    """Return a tree that differs between nights, with unchanged file sizes."""
     (source / "note.txt").write_text(f"night {night}")
     (source / "new.wav").write_bytes(
         noise(300 * KIB, int(hashlib.sha1(night.encode()).hexdigest(), 16))
@@ -87,7 +87,7 @@ def changed(source: Path, night: str) -> Tree:
 
 
 def check(site: Site, trees: dict[int, Tree], out: Path) -> None:
-    """Each point restores as its source was, and all bytes verify."""
+    """Check that each point restores as its source was and all bytes verify."""
     for sequence, tree in trees.items():
         to = out / str(sequence)
         assert site.restore(f"{WRITER}/{sequence}", to).problems == ()
@@ -146,7 +146,7 @@ def test_repeated_random_numbers_repeat_no_key(
     segment_keys = [segment_key for _, segment_key in pairs]
     assert len(set(segment_keys)) == len(segment_keys), "so no nonce meets a key twice"
     check(site, trees, tmp_path / "out")
-    # The fork is over: what follows is as ever.
+    # The fork is over: later backups run as usual.
     trees[4] = changed(source, "four")
     following = site.back_up(source)
     assert (following.sequence, following.is_fork, following.warnings) == (4, False, ())

@@ -1,6 +1,6 @@
 """Kills and power cuts at each disk operation of a long backup.
 
-A pack is full with two blobs here, which spares 16 MiB of content for each.
+A pack is full with two blobs here, so a test needs no 16 MiB of content for each pack.
 """
 
 import shutil
@@ -26,7 +26,7 @@ class _LongBackup(_Backup):
     """A backup with enough changes for an interim recovery point."""
 
     def __init__(self, folder: Path) -> None:
-        # In the tracing process, which does nothing else.
+        # The tracing process runs no other test, so the change of the constants affects none.
         blob_writer._MOST_IN_PACK = 2
         super().__init__(folder)
         for number in range(2):

@@ -33,7 +33,7 @@ def test_file_with_references_in_lists_is_restored(
     most_refs(monkeypatch, 5)
     monkeypatch.setattr(
         pack_writer, "PACKS_UNDER_WAY", 0
-    )  # a pack is waited for as soon as it is full
+    )  # the run waits for a pack as soon as it is full
     left: list[tuple[int, int]] = []
     add = ManifestBuilder.add
 

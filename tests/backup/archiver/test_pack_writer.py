@@ -55,7 +55,7 @@ def test_stored_packs_are_recorded_during_the_run(site: Site) -> None:
     noted: list[Stored] = []
     with outlet_to(site, MemoryStore()) as outlet:
         tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
-        # The last six wait for more to come; those before them fill a pack and begin another.
+        # The first six blobs fill one pack and begin another; the last six wait for more.
         for number in range(12):
             tape.append([(Frame(), noise(4 * MIB, number), Effort.DUMP)])
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -84,7 +84,7 @@ def test_frame_is_stored_with_its_last_pack(
         for number, frame in enumerate(frames):
             tape.append([(frame, noise(3 * MIB, number), Effort.DUMP)])
         tape.flush()
-    # Of 16 MiB, so that some frames go on in the next one.
+    # Packs have 16 MiB, so some frames continue in the next pack.
     assert any(frame.next == frame.pack + 1 for frame in frames)
     assert stored == [[frame.last_pack <= number for frame in frames] for number in (1, 2, 3, 4)]
 
@@ -111,7 +111,7 @@ def test_existing_pack_is_recorded_only_if_complete(site: Site, is_whole: bool) 
     class There(MemoryStore):
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             super()._put(name, data if is_whole else data[:-1])
-            super()._put(name, data)  # as after a lost first answer
+            super()._put(name, data)  # as a retry after a lost answer
 
     noted: list[Stored] = []
     frame = Frame()
@@ -202,7 +202,7 @@ def test_packs_in_progress_are_limited(site: Site, calls_at_once: int, most: int
         late = replace(outlet, sending=Late(1))
         tape = PackWriter(late, count(1).__next__, lambda frame: None, noted.append)
         for _ in range(8):
-            size = CAPACITY // 2 - 1  # and a byte that says what it is
+            size = CAPACITY // 2 - 1  # the pack adds one byte for the kind of the blob
             for _ in range(2):
                 assert tape.window(size) is not None
                 tape.keep_window(size, Frame())

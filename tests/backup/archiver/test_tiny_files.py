@@ -134,7 +134,7 @@ def test_id_filter_forgets_no_id() -> None:
 def test_identical_small_files_are_stored_once(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for number in range(3000):  # alike within a batch, from batch to batch, and from pack to pack
+    for number in range(3000):  # equal files in one batch, across batches, and across packs
         kind = number % 7
         text = f"signature {kind}" * 40 if kind < 3 else f"ticket {number}" * 40
         (source / f"{number:04}").write_text(text)

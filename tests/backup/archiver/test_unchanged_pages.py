@@ -22,7 +22,7 @@ from backup.sources.synthetic_paths import synthetic_path
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
-# With these names a page ends after each of the numbers, and one is open at the end.
+# With these names a page ends after each of these numbers, and the last page is still open.
 FILES = 1500
 NAME = "aat-{:04}"
 ENDS = (539, 765, 1285)
@@ -110,13 +110,14 @@ def test_a_page_whose_every_file_went_is_gone(
     for number in range(ENDS[0] + 1, ENDS[1] + 1):
         (source / NAME.format(number)).unlink()
     check(site, site.back_up(source), source, tmp_path / "out")
-    assert decoded == [0, len(ENDS)]  # the folder itself changed, and it stands in the first
+    assert decoded == [0, len(ENDS)]  # the first page contains the folder itself, which changed
 
 
 def test_pages_without_outline_are_compared_by_row(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:  # as of pages with a row that is always read
+    # pages with a row that must always be read have no outline
+    with monkeypatch.context() as patch:
         patch.setattr(
             "backup.archiver.manifest_builder.outline_to_bytes", lambda _rows, _packs: None
         )
@@ -191,7 +192,7 @@ def test_changed_folders_links_and_exclusions_are_seen(site: Site, tmp_path: Pat
     assert site.back_up(source).files_new == files
     assert site.back_up(source).files_unchanged == files
     (source / "team-2/calls/call-10").unlink()
-    (source / "team-2/calls/call-10").mkdir()  # another kind, and something in it
+    (source / "team-2/calls/call-10").mkdir()  # a folder with content replaces a file
     (source / "team-2/calls/call-10/note").write_text("there was a call here\n")
     (source / "team-3/calls/call-00").unlink()
     (source / "team-3/calls/call-39").unlink()
@@ -202,7 +203,7 @@ def test_changed_folders_links_and_exclusions_are_seen(site: Site, tmp_path: Pat
     site.restore("latest", tmp_path / "out")
     assert describe(tmp_path / "out/files") == describe(source)
     without = site.back_up(FilesSource("files", source, exclude=["call-1?"]))
-    # Of those that are left out, one is a folder now; the one between has a longer name.
+    # One of the excluded names is a folder now; the added name is longer and is not excluded.
     assert without.files == changed.files - 6 * 10
     renumbered = site.back_up(FilesSource("files", source, ignore_inode=True))
     assert renumbered.files == changed.files
@@ -245,7 +246,7 @@ class BreakingSource(FilesSource):
                     if not left:
                         raise SourceFailed("source files broke off")
 
-            opened._scan = scan  # only this one breaks
+            opened._scan = scan  # only the listing of this source breaks
             yield opened
 
 
@@ -306,7 +307,7 @@ def test_bucket_objects_are_recognized_like_files(site: Site, source: Path, tmp_
     site.back_up(*both)
     again = site.back_up(*both)
     assert (again.files_unchanged, again.files) == (2 * FILES, 2 * FILES)
-    # The names change places: what the pages know is of the other kind then.
+    # The two sources exchange names, so the pages describe rows of the other kind of source.
     site.back_up(Objects("files"), FilesSource("objects", source))
     result = site.back_up(FilesSource("files", source))
     check(site, result, source, tmp_path / "out")

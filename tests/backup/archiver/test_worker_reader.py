@@ -45,11 +45,12 @@ class Meddled(FilesSource):
                         yield from self._meddle(item.path)
                     yield item
 
-            opened._scan_with_content = scan  # where a test needs it
+            opened._scan_with_content = scan  # replaced where a test needs it
             yield opened
 
 
-# From 3.12 on Python warns of it; the process that is forked here only reads.
+# Since version 3.12 Python warns of a fork with threads; the process that is forked here only
+# reads.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded"),
     pytest.mark.usefixtures("forks"),
@@ -58,7 +59,7 @@ pytestmark = [
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Files of every kind, and small ones for more slots than there are."""
+    """Make files of every kind, and more small ones than there are slots."""
     top = plain_tree(tmp_path / "tree")
     for number in range(900):
         folder = top / f"many-{number // 100}"
@@ -154,7 +155,7 @@ def test_failing_source_does_not_harm_others(site: Site, tmp_path: Path, forks: 
 def test_file_unreadable_in_worker_is_named(
     site: Site, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: list[int]
 ) -> None:
-    # Root reads everything, so the refusal is made here, where the kernel would make it.
+    # Root can read every file, so the test raises the error that the kernel would raise.
     original = os.open
 
     def refusing(path: Any, *rest: Any, **more: Any) -> int:
@@ -246,7 +247,7 @@ def test_killed_worker_ends_run_and_next_completes(site: Site, tree: Path, tmp_p
 def test_hundred_sockets_do_not_fail_a_first_backup(
     site: Site, tree: Path, forks: list[int]
 ) -> None:
-    # Made and removed step by step: the kernel takes no path as long as this one at once.
+    # Made and removed level by level, because the kernel accepts no path of this length.
     name = "d" * 250
     folders = [os.open(tree, os.O_RDONLY)]
     here = os.open(".", os.O_RDONLY)

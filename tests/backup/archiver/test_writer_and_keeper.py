@@ -60,7 +60,7 @@ def vault_of(kept: KeptSite) -> HookedVault:
 
 
 def say(kept: KeptSite, **what: Any) -> None:
-    """Put the keeper's next record, against its rules if needed."""
+    """Put the keeper's next record, which may break the keeper's rules."""
     trust = load_root_chain(kept.vault)
     keeps = load_retention_log(kept.vault, trust)
     record = KeepRecord(
@@ -152,7 +152,7 @@ def test_pack_distrusted_during_large_file_is_sent_again(
     told: list[int] = []
 
     def progress(seen: Progress) -> None:
-        # What is known was read, and nothing but this file has its places in mind.
+        # The known content has been read, and no other file refers to its blob locations.
         if seen.bytes_done > len(known) and not told:
             told.append(seen.bytes_done)
             say(kept, distrusted=tuple(packs))
@@ -167,7 +167,7 @@ def test_pack_distrusted_during_large_file_is_sent_again(
 def test_pack_marked_during_the_run_is_sent_again(kept: KeptSite, tmp_path: Path) -> None:
     kept.night()
     marked = kept.packs()
-    # The first pack of the second night is on its way when the keeper speaks.
+    # The keeper puts its record while the first pack of the second night is uploaded.
     vault_of(kept).before(pack_prefix(WRITER), lambda: say(kept, marked=tuple(marked)))
     result = kept.night()
     assert vault_of(kept).hooks == []
@@ -183,7 +183,7 @@ def test_pack_marked_during_the_run_is_sent_again(kept: KeptSite, tmp_path: Path
     again = kept.site.back_up(kept.source)
     assert again.warnings == ()
     assert again.files_unchanged == result.files
-    assert len(kept.packs() - stored) <= 2  # the folder's page and the one above it at most
+    assert len(kept.packs() - stored) <= 2  # at most the page of the folder and the page above it
 
 
 def test_pack_of_this_run_can_be_marked(kept: KeptSite, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_replacement_keeper_is_heeded_from_its_first_record(kept: KeptSite, tmp_
     say(kept, marked=tuple(kept.packs()))
     kept.night()
     last = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
-    # The owner believes the keeper up to that record, and no further.
+    # The owner trusts the keeper up to that record and not beyond it.
     trust = load_root_chain(kept.vault)
     (grant,) = trust.root.keepers
     say(kept, marked=())
@@ -325,7 +325,7 @@ def test_used_content_of_sparse_pack_moves_after_lock(kept: KeptSite, tmp_path: 
     for number in range(80):
         if number % 8:
             (kept.source / f"{number:03}.wav").unlink()
-    for point in (2, 3):  # only the point before tells what is sparse
+    for point in (2, 3):  # a run finds sparse packs only from the point before
         kept.days(5)
         young = kept.site.back_up(kept.source)
         assert needed_by(kept, point) >= old, "locked for 30 days: moving it would free nothing"
@@ -337,7 +337,7 @@ def test_used_content_of_sparse_pack_moves_after_lock(kept: KeptSite, tmp_path: 
     assert 3_900 * KIB < result.bytes_new < 4_400 * KIB, "what is in use, and nothing else"
     check_latest(kept, result, tmp_path / "out")
 
-    # The keeper frees them when the points that still need them are gone.
+    # The keeper removes the old packs when the points that still need them have expired.
     kept.rules = RetentionRules(monthly=timedelta(0), weekly=timedelta(0), daily=timedelta(0))
     for _ in range(6):
         kept.days(20)

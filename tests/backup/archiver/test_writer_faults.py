@@ -60,7 +60,7 @@ class FaultyStore(MemoryStore):
 
 
 class ContradictingStore(MemoryStore):
-    """A store that reports packs as present, and does not store them."""
+    """A store that reports packs as present and does not store them."""
 
     is_contradicting = True
 
@@ -194,7 +194,7 @@ def test_lack_of_memory_blames_no_file(
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in range(24):  # more than fill the packs that are under way at once
+    for name in range(24):  # more packs than can be in progress at once
         (source / f"{name:02}.wav").write_bytes(noise(4000 * KIB, name))
     left = count(1)
 
@@ -278,7 +278,7 @@ def test_clock_set_back_hides_no_later_change(site: Site, tmp_path: Path, after:
         (source / f"{number}.wav").write_bytes(noise(4000 * KIB, number))
     result = site.back_up(source, now=TurningBack(site.clock, after), progress=lambda step: None)
     assert result.complete
-    # A file whose time says that it is older than the run, as of a machine that was set back.
+    # The recorded start is earlier than the run, as on a machine whose clock was set back.
     with closing(sqlite3.connect(site.send_log)) as log, log:
         ((started_ns,),) = log.execute("SELECT started_ns FROM run").fetchall()
     log.close()
@@ -290,7 +290,7 @@ def test_clock_set_back_hides_no_later_change(site: Site, tmp_path: Path, after:
 def test_interim_points_continue_after_clock_was_set_back(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for number in range(28):  # more than fill the packs that are under way at once
+    for number in range(28):  # more packs than can be in progress at once
         (source / f"{number:02}.wav").write_bytes(noise(4000 * KIB, number))
     now = TurningBack(site.clock, 2)
     site.back_up(source, now=now, interim_after=timedelta(milliseconds=3))
@@ -299,7 +299,7 @@ def test_interim_points_continue_after_clock_was_set_back(site: Site, tmp_path: 
     assert site.repository().resolve("latest").complete
 
 
-# One file that takes days
+# One file whose backup takes days
 
 
 def test_large_interrupted_file_is_sent_once(
@@ -348,7 +348,7 @@ def test_large_file_between_unchanged_pages_is_committed(
     os.utime(source, ns=(1, 1))
     site = new_site(tmp_path / "site")
     site.back_up(source)
-    for _ in range(31):  # each file is read again in one of thirty nights
+    for _ in range(31):  # the run reads each file again once in thirty nights
         site.clock.forward(days=1)
         result = site.back_up(source, interim_packs=1, interim_after=timedelta(0))
         assert (result.complete, result.files, result.files_unchanged) == (True, 6, 6)

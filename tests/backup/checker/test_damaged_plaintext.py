@@ -1,9 +1,9 @@
 """Damaged ciphertext never yields wrong plaintext, with either reader.
 
-- The names and signatures around it, which find each flipped bit first, are taken out of the way:
-  packs are read without a look at their hash, and what is signed is signed again over the damage.
-- Each byte is damaged; where a header is parsed, each of its bits, and elsewhere another bit than
-  in the byte before.
+- Names and signatures would find each flipped bit first, so the tests bypass them: packs are read
+  without a check of their hash, and damaged objects are signed again.
+- Each byte is damaged. In a parsed header, each bit of it is flipped; elsewhere, one bit that
+  differs from the bit in the byte before.
 """
 
 import json
@@ -61,7 +61,7 @@ def glass(
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """A pack, and everything in it that the last point needs."""
+    """A pack and all of its blobs that the last point needs."""
 
     name: str
     data: bytes
@@ -96,7 +96,7 @@ class Glass:
         self.held[self.path(name)] = data
 
     def attempt(self, action: Any, *arguments: Any) -> Any:
-        """Read as a restore does: each failure is reported, and no data returned."""
+        """Read as a restore does; return no data when a failure is reported."""
         for cache in (self.tool.pack, self.tool.frame):
             cache.cache_clear()
         self.tool.told.clear()
@@ -132,7 +132,8 @@ def spoilt_packs(pack: Pack) -> Iterator[tuple[bytes, int | None]]:
     ]
     for at, bit in sample(header, f"header {pack.segments}"):
         yield flipped(data, at, bit), None
-    step = 1 if pack.segments == 1 else 7  # each bit in its turn
+    # with both steps, every bit number has its turn
+    step = 1 if pack.segments == 1 else 7
     body = [*range(HEADER_BYTES, len(data), step), len(data) - 1]
     for at in sample(body, f"segments {pack.segments}"):
         yield flipped(data, at), (at - HEADER_BYTES) // SEGMENT_BYTES
@@ -150,7 +151,7 @@ def check_pack(pack: Pack, read: Callable[[bytes, BlobRef], object]) -> None:
             given = read(data, ref)
             first = ref.offset // SEGMENT_PAYLOAD
             last = (ref.offset + ref.stored - 1) // SEGMENT_PAYLOAD
-            # A cut takes what is behind it, too, and the mark of the last segment.
+            # A cut removes the later segments too, and the mark of the last segment.
             is_hit = segment is None or first <= segment <= last
             if given is not None and (is_hit or given != content):
                 wrong.append((data, given))
@@ -191,7 +192,7 @@ def test_break_glass_returns_nothing_wrong_from_damaged_pack(
     whole: Whole, glass: Glass, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     pack = list(packs_of(whole))[number]
-    # The key store is sound, and opening a key each time would take most of the time.
+    # The key store is sound; the cache saves the time to open a key for each damage.
     monkeypatch.setattr(glass.tool, "domain_key", lru_cache(glass.tool.domain_key))
 
     def read(data: bytes, ref: BlobRef) -> object:
@@ -202,7 +203,7 @@ def test_break_glass_returns_nothing_wrong_from_damaged_pack(
 
 
 def spoilt_snapshots(whole: Whole) -> Iterator[bytes]:
-    """Its sealed part damaged before the writer signed it."""
+    """Yield snapshots with a sealed part damaged before the signature."""
     public, _, sealed = signed_content(whole.vault.get(LAST), LAST).partition(b"\n")
     header = sealed.index(b"\n---") + 64
     flips = [
@@ -237,11 +238,11 @@ def test_reader_returns_no_wrong_details_of_damaged_snapshot(whole: Whole) -> No
 def test_break_glass_returns_no_wrong_details_of_snapshot(
     whole: Whole, glass: Glass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The key store is sound, and opening a key each time would take most of the time.
+    # The key store is sound; the cache saves the time to open a key for each damage.
     monkeypatch.setattr(glass.tool, "domain_key", lru_cache(glass.tool.domain_key))
 
     def read() -> Any:
-        # A restore goes on with `body`, so what an earlier one left must not stand there.
+        # A restore uses `body`, so the result of an earlier call must not remain there.
         glass.tool.body = None
         glass.tool.open(glass.tool.record("snapshot", LAST))
         return glass.tool.body
@@ -255,7 +256,7 @@ def test_break_glass_returns_no_wrong_details_of_snapshot(
 
 
 def spoilt_keys(whole: Whole) -> Iterator[bytes]:
-    """The wrap of the newest key record damaged before the owner signed it."""
+    """Yield key records with a newest wrap damaged before the signature."""
     owner = json.loads((whole.site.folder / "owner.json").read_text())
     signing = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(owner["owner_key"]))
     record = key_from_bytes(whole.keys.get(KEY), whole.site.host.owner, KEY)

@@ -111,7 +111,8 @@ def test_unnamed_pack_of_a_point_is_reported(
     assert entry.lists
     refs = [*blobs_of(repository.open_point(point)[2], entry)]
     (crossing,) = [number for number, ref in enumerate(refs) if ref.next is not None]
-    # What follows in the second pack is needed no more, and the lists before stay where they are.
+    # The remaining chunks of the second pack are no longer needed; the earlier lists keep their
+    # places.
     os.truncate(source / "long.wav", sum(ref.length for ref in refs[: crossing + 1]))
     (source / "note").write_text("the second night")
     site.back_up(source)
@@ -139,7 +140,7 @@ def test_unnamed_pack_of_a_point_is_reported(
 def test_page_of_another_depth_is_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The page was checked in the point before, which lists it as what it is."""
+    """The point before lists the page with its true depth; its check passed."""
     site.back_up(source)
 
     def deeper(body: Body, recipient: str) -> bytes:

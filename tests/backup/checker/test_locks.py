@@ -105,7 +105,8 @@ def test_sound_lock_follows_mode_length_and_extension(
     )
     found = lock_problem(lock, default, NOW - timedelta(days=age), NOW, is_needed=True)
     assert (None if found is None else found[0]) == kind
-    # What nothing needs any more may lose its lock, and never has less than the default at first.
+    # The lock of an object that no point needs may end, but at first it is never shorter than the
+    # default.
     idle = lock_problem(lock, default, NOW - timedelta(days=age), NOW, is_needed=False)
     assert (None if idle is None else idle[0]) == (None if kind == "a lock that ends" else kind)
 
@@ -339,7 +340,7 @@ def test_lock_queries_are_bounded_and_report_progress(locked: KeptSite) -> None:
             mine = [one for one in threading.enumerate() if one.name.startswith(f"{pool}_")]
             threads = max(threads, len(mine))
         if waits:
-            together.wait(timeout=60)  # until eight are under way
+            together.wait(timeout=60)  # until eight requests are in progress
         with guard:
             now -= 1
         return tell(name)

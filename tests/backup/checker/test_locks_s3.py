@@ -1,8 +1,8 @@
 """Object locks on a real S3: rights to read them, choices of a writer.
 
-- The host's own policy lets it choose no lock.  Where each object is locked as it is put
-  (`lock_days`), the host may, and so may an intruder on it.
-- Each point is brought back and compared at the end.
+- The host's own policy does not let it choose a lock. With `lock_days`, the host locks each object
+  at its put, so the host and an intruder on it can choose a lock.
+- Each point is restored and compared at the end.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -114,9 +114,9 @@ def test_compromised_host_with_shipped_policy_chooses_no_lock(
 
 @pytest.fixture
 def each(seaweedfs_server: SeaweedFs, tmp_path: Path) -> tuple[Bucket, Site]:
-    """Each bucket without a default lock, in which the host locks its objects.
+    """Return a bucket without a default lock; the host locks its objects.
 
-    The host has the right to do so.
+    The host has the right to set these locks.
     """
     bucket = seaweedfs_server.bucket(mode=None)
     vault = open_s3(options(bucket, bucket.admin, lock_each=EACH))
@@ -147,7 +147,8 @@ def test_shorter_locks_of_compromised_host_are_named(
     weak = put(4, "GOVERNANCE", LOCK_DAYS)
     endless = put(5, "GOVERNANCE", 36_500)
     put(6, "COMPLIANCE", LOCK_DAYS)
-    # The next point is built on nothing of it, but its own snapshot may be put so as well.
+    # The next point uses none of these objects, but an intruder can put its snapshot in the same
+    # way.
     site.back_up(tmp_path / "source")
     newest = snapshot_name(WRITER, 2)
     host.put_object_retention(
@@ -210,7 +211,7 @@ def test_lock_corrected_by_hand_is_not_named_again(
         lock = {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": datetime.now(UTC) + DAY}
     host.put_object(Bucket=bucket.name, Key=name, Body=b"of a run", **lock)
     assert named(seen_by("verifier", bucket, site, lock_each=EACH)).keys() == {name}
-    # As deploy/s3/README.md says, with the keeper's identity and the version's id.
+    # The removal follows deploy/s3/README.md: the keeper's identity and the id of the version.
     (row,) = host.list_object_versions(Bucket=bucket.name, Prefix=name)["Versions"]
     request: dict[str, Any] = {
         "Bucket": bucket.name,

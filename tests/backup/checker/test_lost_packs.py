@@ -218,7 +218,7 @@ class Keeping:
 
 @pytest.fixture
 def kept(site: Site, source: Path) -> tuple[Site, set[str]]:
-    """Three nights, and a pack of the first that no later one needs."""
+    """Make three nights; no later point needs one pack of the first night."""
     (source / "gone").write_bytes(noise(300 * KIB, 7))
     nights(site, source, 1)
     (source / "gone").unlink()
@@ -288,7 +288,7 @@ def test_distrusted_pack_is_warning_when_unused_by_newest(
 def test_distrusted_pack_needed_by_newest_is_error(
     kept: tuple[Site, set[str]],
 ) -> None:
-    """The writer knows of it; only the next backup stores its content again."""
+    """Only the next backup of the writer stores the content again."""
     site, _ = kept
     (pack,) = packs_of_content(site, b"files/night-1")
     store_of(site).remove(pack_name(WRITER, pack))
@@ -363,7 +363,7 @@ def test_replaced_newest_keep_record_is_named_by_snapshot(
 
 
 class FloodedStore(MemoryStore):
-    """A store with more objects than should be held in memory."""
+    """A store with more objects than should be in memory."""
 
     def __init__(self, honest: TamperedStore, prefix: str, count: int) -> None:
         super().__init__()
@@ -383,7 +383,8 @@ class FloodedStore(MemoryStore):
             )
             for number in range(self._count)
         )
-        # Behind all others, whatever their names: only the caller's memory is looked at.
+        # The flood is listed last, whatever its names: the test measures only the memory of the
+        # caller.
         yield from stats
         yield from (stat for stat in flood if stat.name.startswith(prefix))
 

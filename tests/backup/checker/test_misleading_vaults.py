@@ -57,7 +57,7 @@ def test_writer_known_only_to_witness_is_an_error(site: Site, source: Path) -> N
 
 @pytest.mark.parametrize("kind", ["reader", "format"])
 def test_modified_bundled_reader_is_an_error(site: Site, kind: str) -> None:
-    """Both are used when no other copy of the reader is left."""
+    """Both copies are used when no other copy of the reader is left."""
     (name,) = store_of(site).names(f"pub/{kind}/")
     assert errors(verify(site.vault)) == {}
     store_of(site).replace(name, site.vault.get(name) + b"\n# and something more\n")

@@ -125,7 +125,7 @@ def errors(report: VerifyReport) -> list[Finding]:
 def test_sample_finds_damage_as_often_as_calculated(tmp_path: Path) -> None:
     site, pack = with_damage(tmp_path)
     sound = 1600 * KIB + 28 * 20_000
-    # Both points hold what is sound; the second one the rest.
+    # Both points contain the sound content; only the second one contains the damaged content.
     share = 400 * KIB / (2 * sound + 400 * KIB)
     dice = random.Random(11)
     sample = Sample(pieces=8, damage=share)
@@ -185,7 +185,7 @@ def test_each_byte_of_each_point_can_be_drawn(
 
     (last,) = repository.entries(repository.resolve("latest"), ["files/zz-damaged.db"])
     assert bool(last.lists) is (most == 2)
-    # The first point, then the second, whose last file is the damaged one.
+    # The first point comes first, then the second, whose last file is damaged.
     assert [finds(at) for at in (0, sound - 1, sound, sound + 400 * KIB)] == [False] * 4
     assert not finds(2 * sound - 1)
     assert all(finds(at) for at in (2 * sound, 2 * sound + 200 * KIB, total - 1))

@@ -146,7 +146,7 @@ def test_records_have_the_fields_that_the_page_lists() -> None:
                 value = {"record": json.loads(line), "sealed": vector.get("body", {})}
                 blocks = re.findall(r"```\n(.*?)```", section(title), re.S)
                 listed = set(re.findall(r'"(\w+)":', "".join(blocks)))
-                # A link is explained once for all records.
+                # A link between records is explained once for all kinds of record.
                 assert fields_in(value) - listed <= {"record", "sealed", "number", "sha256"}
                 assert listed <= fields_in(value)
 

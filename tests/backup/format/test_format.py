@@ -219,7 +219,7 @@ def test_segments_cannot_be_cut_off_swapped_or_moved() -> None:
         opened.open_all(swapped)
     with pytest.raises(Damaged, match="segment 0"):
         opened.open_segments(0, segments[1])
-    # A header that claims fewer segments is another header, and so another key.
+    # A header with fewer segments is another header, so it yields another key.
     fewer = data[:10] + (len(segments) - 1).to_bytes(2, "big") + data[12:HEADER_BYTES]
     with pytest.raises(Damaged, match="key does not fit"):
         OpenPack(parse_header(fewer, "it"), [DOMAIN_KEY], "it")

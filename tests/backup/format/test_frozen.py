@@ -1,7 +1,7 @@
 """Repositories written in format 1 remain readable by both readers.
 
-- The repository in `fixtures/format-1` was made once (see `fixtures/make.py`).  If a change of the
-  program makes one of these fail, the change is wrong.
+- The repository in `fixtures/format-1` was made once (see `fixtures/make.py`). If a change of the
+  program makes one of these tests fail, the change is wrong.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ FACTS: dict[str, Any] = json.loads((FROZEN / "expected.json").read_text())
 POINTS: dict[str, Any] = FACTS["points"]
 VAULT, KEYS = DirectoryStore(FROZEN / "vault"), DirectoryStore(FROZEN / "keys")
 VECTORS = Path(backup.__file__).parent / "vectors"
-# Of all names, sizes and contents.
+# The digest of all names, sizes and contents.
 FROZEN_SHA256 = "ece495d57e60a01003b7783824863dd48eb7fec9690818df5485ed7ca8273f12"
 DAMAGED = 6
 
@@ -49,7 +49,7 @@ def test_both_readers_restore_every_point(tmp_path: Path, point: str) -> None:
     restored = repository.restore(repository.resolve(point), tmp_path / "by-reader")
     assert restored.problems == ()
     assert expected(tmp_path / "by-reader" / "files") == POINTS[point]
-    # It names the junk beside the root records, and for that alone is not content.
+    # The reader ends with DAMAGED only because of the junk next to the root records.
     assert by_glass(str(tmp_path / "by-glass"), point) == DAMAGED
     assert expected(tmp_path / "by-glass" / "files") == POINTS[point]
 
@@ -156,7 +156,7 @@ def test_verify_finds_the_junk_and_no_harm() -> None:
         severity: {one.object for one in report.findings if one.severity == severity}
         for severity in ("error", "warning")
     }
-    # What a later record passed over, or a later snapshot, is told and is no error.
+    # An object that a later record or snapshot skips is reported as a warning, not as an error.
     passed_over = {keep_name(2), snapshot_name("desk-1", 3), snapshot_name("desk-1", 5)}
     assert found["error"] == {root_name(2)} == {*FACTS["junk"]} - passed_over
     assert found["warning"] >= passed_over

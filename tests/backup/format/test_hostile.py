@@ -1,6 +1,6 @@
 """Hostile input of the parsers: damage, signed nonsense, bombs, no end.
 
-- Nothing comes out but a record or a declared error; no parser takes memory that its input did not.
+- A parser returns a record or raises a declared error, and its memory is proportional to its input.
 - Signed nonsense represents an attacker with a valid key: it is parsed, so it must be harmless.
 """
 
@@ -102,7 +102,7 @@ VALID = list(_valid())
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A valid object with bits flipped, a stretch cut out, put in or doubled."""
+    """Return a valid object with flipped bits or a part cut, added or doubled."""
     kind, whole = draw(st.sampled_from(VALID))
     data = bytearray(whole)
     for _ in range(draw(st.integers(1, 4))):
@@ -151,7 +151,7 @@ odd_values = st.one_of(
 
 
 def places_in(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to each value inside, its own included."""
+    """Return the path to each value inside, and to the value itself."""
     yield way
     if isinstance(value, dict):
         for key, item in value.items():
@@ -181,7 +181,7 @@ def nonsense(draw: st.DrawFn) -> tuple[str, Any]:
         elif change == "add" and isinstance(inner, dict):
             inner[draw(st.text("abxy_", max_size=3))] = copy.deepcopy(draw(odd_values))
         else:
-            # A copy: what was sampled is changed by the next turn, and must be the same next time.
+            # Change a copy: the sampled value must be the same in the next turn.
             inner[last] = copy.deepcopy(draw(odd_values))
     return kind, value
 
@@ -215,7 +215,7 @@ def test_growing_frame_is_stopped(size: int, is_declared: bool) -> None:
     maker = zstandard.ZstdCompressor(level=1, write_content_size=is_declared)
     real = min(size, 64 * MIB)
     if is_declared and size > real:
-        # 40 bytes that claim a tebibyte: the size is believed by nobody.
+        # 40 bytes that claim a tebibyte: no parser may trust the claimed size.
         bomb = b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x01\x00\x00"
     else:
         bomb = maker.compress(bytes(real))
@@ -252,7 +252,7 @@ def test_frame_larger_than_claimed_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["json", "leaf", "snapshot"])
 def test_json_memory_is_proportional_to_its_bytes(kind: str, data: bytes) -> None:
     whole = data + b"\n" + bytes(64) if kind == "snapshot" else data
-    # Most of it is reserved by orjson for what it may write, and never touched.
+    # orjson reserves most of this memory for its output and never uses it.
     with little_memory(160 * len(data) + MIB // 4), suppress(BackupError):
         PARSERS[kind](whole)
 
@@ -310,7 +310,7 @@ def test_an_endless_key_record_is_not_read(endless: tuple[Site, EndlessStore]) -
     with pytest.raises(Damaged, match="is not read"):
         open_domains(root, keys, site.identity)
     assert keys.most_asked == MAX_KEY_RECORD_BYTES + 1
-    # Nor does it stand in the way of the true one.
+    # The oversize record does not prevent a put of the valid one.
     keys.put(key_name("main", 0, 0), site.keys.get(key_name("main", 0, 0)))
     assert open_domains(root, keys, site.identity).keys() == {("main", 0)}
 

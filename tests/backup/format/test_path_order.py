@@ -1,4 +1,4 @@
-"""A source that gives its paths as no manifest has them."""
+"""A source that yields paths in an order that no manifest has."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class MisorderedSource(FilesSource):
     def _open(self, scratch: Path, now: Any) -> Iterator[OpenSource]:
         with super()._open(scratch, now) as opened:
             scan = opened.scan
-            opened.scan = lambda: self._order(scan())  # what it comes out as
+            opened.scan = lambda: self._order(scan())  # changes the order of the result
             yield opened
 
 
@@ -41,8 +41,8 @@ def last_one_twice(found: Iterator[Any]) -> Iterator[Any]:
 
 
 def last_two_swapped(found: Iterator[Any]) -> Iterator[Any]:
-    for one in found:  # what was given last is read, so only folders can change places
-        if getattr(one, "path", None) == b"z":  # otherwise some stay as they were
+    for one in found:  # the last item was already read, so only folders can be swapped
+        if getattr(one, "path", None) == b"z":  # other paths keep their order
             yield next(found)
         yield one
 

@@ -45,7 +45,7 @@ VECTORS = Path(backup.__file__).parent / "vectors"
 Vector = dict[str, Any]
 FILES = {path.stem: json.loads(path.read_text()) for path in sorted(VECTORS.glob("*.json"))}
 
-# What each name of a failure means for the reader: the error and what it says.
+# For each failure name of a vector: the error class of the reader and words of its message.
 FAILURES: dict[str, tuple[type[BackupError], str]] = {
     "canonical": (Damaged, "JSON|not a signed record|not a snapshot|not a valid snapshot"),
     "chain": (Damaged, "does not follow|another repository|another owner|root record that this"),
@@ -77,8 +77,8 @@ FAILURES: dict[str, tuple[type[BackupError], str]] = {
     "wrap": (BackupError, "does not open|not opened|opens no|wrong length|opens nothing"),
 }
 
-# What the last resort does not look at: the bytes are proven to be their writer's all the same, and
-# what lies in a segment that is cut off is missed when a blob is read from it.
+# Faults that the break-glass reader does not check: a signature or hash already proves who wrote
+# the bytes, and a read of a blob notices a missing segment.
 LENIENT = {
     "canonical", "fields", "kind", "length", "order", "padding", "path-text", "salt", "twice",
 }  # fmt: skip
@@ -303,7 +303,7 @@ def test_pages(file: Vector, vector: Vector) -> None:
     assert "failure" in vector or paths == vector["paths"]
 
 
-# --- the last resort ---------------------------------------------------------------------------
+# --- break-glass reader ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ def glass(tmp_path: Path) -> BreakGlass:
 
 
 def put(file: Vector, vector: Vector, glass: BreakGlass, name: str = "") -> str:
-    """Write the objects of a vector as files; gives the name of its own."""
+    """Write the objects of a vector as files; return the name of its own."""
     objects = {**file["objects"], **vector.get("beside", {})}
     own = name or vector["at"]
     raw = {place: base64.b64decode(data) for place, data in objects.items()}

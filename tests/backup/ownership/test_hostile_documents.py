@@ -79,8 +79,8 @@ KINDS = (
     "host", "owner", "keeper", "identity", "ssh identity", "order", "attestation", "challenge",
     "sealed number", "answers", "certificate", "plan", "journal",
 )  # fmt: skip
-TEXTS = ("ssh identity", "identity")  # no JSON
-# As they stand in a file; no value of Python gives some of them.
+TEXTS = ("ssh identity", "identity")  # not JSON
+# JSON texts as a file may contain them; Python values cannot produce some of them.
 STRANGE = (
     "null", "true", "false", "0", "-1", "-0", "1.0", "1e999", "NaN", "Infinity", "9007199254740993",
     "1" * 4000, "1" * 5000, "-" + "9" * 5000, "[]", "{}", "[null]", '[["main",0]]',
@@ -152,7 +152,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
         decrypt_challenges([one], LEES, kind=ORDER, text=told.text)
 
     def erased(data: bytes) -> None:
-        """Consent of one custodian of two: refused even if it is valid."""
+        """Erase with the consent of one custodian of two, which is refused."""
         one = read_attestation(data, "attestation")
         whole = read_order(order, "order")
         certificate = folder / "certificate.json"
@@ -240,7 +240,7 @@ def in_hexadecimal(signed: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_is_read_as_it_was_made(papers: dict[str, Paper], kind: str) -> None:
-    """So the refusals of damaged documents have another cause."""
+    """The undamaged documents pass, so only the damage can cause refusals."""
     paper = papers[kind]
     if kind == "attestation":
         with pytest.raises(UsageError, match="is missing; nothing was erased"):
@@ -274,7 +274,7 @@ def test_damaged_documents_raise_declared_errors(
                 spoilt[at:at] = spoilt[at:end]
             case _:
                 del spoilt[at:]
-    # A path in a plan may come to lead anywhere: then it is only read.
+    # A damaged path in a plan may point anywhere, so the test only reads the plan.
     read = read_plan_of(papers[kind]) if kind == "plan" else paper.read
     check(read, bytes(spoilt))
 
@@ -310,7 +310,7 @@ def test_truncated_encrypted_file_precedes_the_passphrase(
 def test_slow_passphrase_is_not_called_wrong(
     papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
 ) -> None:
-    """A machine that is slow or busy meets it with what a faster one locked."""
+    """A slow or busy machine cannot unlock what a faster one locked."""
     locked = pyrage.passphrase.encrypt(papers["identity"].data, "word")
     path = tmp_path / "locked"
     path.write_bytes(re.sub(rb"(-> scrypt \S+) \d+", rb"\1 40", locked, count=1))
@@ -319,7 +319,7 @@ def test_slow_passphrase_is_not_called_wrong(
 
 
 def check(read: Callable[[bytes], object], data: bytes) -> None:
-    """Anything but a declared error fails the test."""
+    """Call the reader; only a declared error may be raised."""
     with suppress(BackupError):
         read(data)
 

@@ -1,4 +1,4 @@
-"""An owner operation, cut off at its files, met by another, or damaged."""
+"""Owner operations that are interrupted, run at the same time, or damaged."""
 
 import errno
 import os
@@ -48,7 +48,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 def dying_at(
     number: int, *, after: bool, files: list[Path], write: Callable[[Path, bytes], None]
 ) -> Callable[[Path, bytes], None]:
-    """Wrap a file writer so that the process ends at the file with a number."""
+    """Wrap a file writer so that the process ends at the n-th file."""
 
     def dying(path: Path, data: bytes) -> None:
         files.append(path)
@@ -66,7 +66,7 @@ def test_operation_interrupted_at_any_file_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     source = plain_tree(tmp_path / "source")
-    for number in range(3):  # the plan, the host's file, what was signed last
+    for number in range(3):  # the plan, the host's file, the last signed object
         site = owned_site(tmp_path / f"site-{number}-{after}")
         site.back_up(source)
         files: list[Path] = []
@@ -147,7 +147,7 @@ def test_store_with_delayed_listing_is_tried_again(
 
 
 def test_simultaneous_owners_do_not_overwrite_each_other(owned: OwnedSite) -> None:
-    """The key was copied and both copies are used: one must look again."""
+    """Two copies of the key are used at once: one owner must look again."""
     second = owned.folder / "copy"
     second.mkdir()
     shutil.copy(owned.folder / "owner.json", second)
@@ -214,7 +214,7 @@ def test_ssh_custodian_is_added_and_retired(owned: OwnedSite, tmp_path: Path) ->
     assert one.fingerprint.startswith("SHA256:")
     identity = open_identity(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     add_custodian(owned.office, custodian=one, identity=owned.identity)
-    # The one who came holds the next ceremony, and the first one goes.
+    # The new custodian performs the next ceremony, and the first custodian departs.
     first = (owned.folder / "custodian.txt").read_text().splitlines()[3].split(": ")[1]
     retire_custodian(owned.office, name=first, identity=identity)
     owned.back_up(source)

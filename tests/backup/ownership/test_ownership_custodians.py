@@ -96,8 +96,8 @@ def test_retired_custodian_opens_nothing_new(owned: OwnedSite, tmp_path: Path) -
         Repository.open(owned.vault, owned.keys, lees)
     for point in ("1", "2"):
         assert restores(owned, owned.identity, point, source, tmp_path / point)
-    # Not even with every key record that there ever was: nobody unlearns the old key, and it opens
-    # nothing of what came after.
+    # The departed custodian may keep every old key record. The old keys still open old points,
+    # and they must not open later ones.
     for name, data in kept_keys.items():
         owned.keys._objects.setdefault(name, (data, owned.clock()))
         if name.endswith("/0000000001"):

@@ -1,4 +1,4 @@
-"""The owner's deeds on writers, each ending in a restore."""
+"""The owner's operations on writers, each ending in a restore."""
 
 import json
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_new_epoch_refuses_old_host_and_resends_everything(
     new = owned.host_of("rebuilt")
     assert (new.epoch, new.writer) == (1, WRITER)
     assert new.id_key != old.id_key
-    # The rebuilt machine still has the old one's send-log: nothing in it may be believed.
+    # The rebuilt machine still has the upload cache of the old one, which must not be trusted.
     second = owned.back_up(source, host=new)
     assert second.bytes_new > 0.9 * first.bytes_new
     for point in ("1", "2"):

@@ -1,4 +1,4 @@
-"""The recovery card and the roster that it is made from."""
+"""The recovery card, and the roster of which it is made."""
 
 import dataclasses
 import hashlib
@@ -92,7 +92,7 @@ def test_texts_of_people_are_escaped_on_the_page(owned: OwnedSite) -> None:
 
 
 def test_following_the_card_restores(owned: OwnedSite, tmp_path: Path) -> None:
-    """Types the steps as printed; packages are linked, not downloaded."""
+    """Run the steps as printed; packages are linked, not downloaded."""
     vault, keys = DirectoryStore(tmp_path / "VAULT"), DirectoryStore(tmp_path / "KEYS")
     for store, folder in ((owned.vault, vault), (owned.keys, keys)):
         for name in store.names():
@@ -104,7 +104,8 @@ def test_following_the_card_restores(owned: OwnedSite, tmp_path: Path) -> None:
             continue
         words = line.replace("python3", sys.executable).replace("POINT", "").split()
         if words[1:2] == ["install"]:
-            # Its own pip: that of Debian's and Ubuntu's Python installs nothing (PEP 668).
+            # Use the pip of the environment: Debian's and Ubuntu's own pip installs nothing (PEP
+            # 668).
             assert (tmp_path / words[0]).is_file()
             (site_packages,) = (tmp_path / "glass").glob("lib/*/site-packages")
             (site_packages / "here.pth").write_text(sysconfig.get_path("platlib"))

@@ -124,10 +124,12 @@ def test_a_wrong_identity_opens_nothing(site: Site, tmp_path: Path) -> None:
         Repository.open(site.vault, site.keys, other.identity)
     with pytest.raises(WrongKey):
         verify(site.vault, keys=site.keys, identity=other.identity)
-    with pytest.raises(Damaged, match="another owner"):  # who knows the owner was shown a forgery
+    # the known owner reveals the forged repository
+    with pytest.raises(Damaged, match="another owner"):
         Repository.open(other.vault, other.keys, site.identity, site.host.owner)
     forged = replace(other.identity, repository=site.host.repository)
-    with pytest.raises(Damaged, match="another owner"):  # one that says it is this one, and is not
+    # an identity of another repository that claims this one
+    with pytest.raises(Damaged, match="another owner"):
         Repository.open(site.vault, site.keys, forged)
     with pytest.raises(WrongKey):
         verify(site.vault, keys=site.keys, identity=open_identity(stranger))

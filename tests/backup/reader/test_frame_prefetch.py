@@ -1,4 +1,4 @@
-"""Read-ahead of frames: what is read together, in which order, how much."""
+"""Read-ahead of frames: which are read together, in which order, how many."""
 
 import threading
 from collections import Counter
@@ -57,7 +57,7 @@ class Packs:
         return bytes(packed[::-1])
 
     def checked(self, ref: BlobRef, raw: Raw) -> Raw:
-        assert raw == ref.id  # of the requested frame
+        assert raw == ref.id  # the content of the requested frame
         return raw
 
     def healed(self, ref: BlobRef, error: BackupError) -> bytes:
@@ -65,7 +65,7 @@ class Packs:
 
 
 def chunk(pack: int, place: int, *, size: int = 64 * KIB, at: int | None = None) -> BlobRef:
-    """A chunk of a dump, alone in its frame, that takes half its size."""
+    """Return a chunk of a dump, alone in its frame, stored at half its size."""
     stored = size // 2
     return BlobRef(
         pack=bytes([pack]) * 32,
@@ -85,9 +85,10 @@ def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | N
 
 
 def test_packs_of_many_nights_are_read_in_turn() -> None:
-    # Of each four chunks one is of the night before, and one of the night before that.
+    # Of each four chunks, one is in the pack of the night before, and one in that of two nights
+    # before.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
-    packs = Packs(read_over_bytes=4 * MIB)  # so that one round has all of them
+    packs = Packs(read_over_bytes=4 * MIB)  # large enough to read all packs in one round
     assert fetched(packs, refs) == [ref.id for ref in refs]
     assert [{ref.pack for ref in batch} for batch in packs.batches[-3:]] == [
         {bytes([pack]) * 32} for pack in (1, 3, 2)
@@ -99,7 +100,7 @@ def test_packs_of_many_nights_are_read_in_turn() -> None:
 
 
 def test_prefetch_starts_small_and_doubles() -> None:
-    refs = [chunk(1, n) for n in range(300)]  # each is taken for 96 KiB
+    refs = [chunk(1, n) for n in range(300)]  # each counts as 96 KiB
     packs = Packs(read_over_bytes=256 * KIB)
     assert fetched(packs, refs) == [ref.id for ref in refs]
     assert [len(batch) for batch in packs.batches] == [6, 11, 22, 43, 86, 86, 46]
@@ -193,11 +194,11 @@ def test_incompressible_files_use_few_buffers(tmp_path: Path) -> None:
             len(raw) for _, raw in prefetch_frames(reader, steps, pool) if isinstance(raw, Raw)
         )
     assert came == 200 * 400 * KIB
-    assert len(reader._plain._buffers) <= 8  # of 4 MiB each
+    assert len(reader._plain._buffers) <= 8  # the buffers have 4 MiB each
 
 
 class FarStore(MemoryStore):
-    """Its next reads of some kind wait until so many of them are made at once."""
+    """A store in which the next reads of some kind wait until n are made."""
 
     calls_at_once = 16
 

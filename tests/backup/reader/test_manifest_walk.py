@@ -29,7 +29,7 @@ CHANGED = 83_456
 
 
 class CountingStore(MemoryStore):
-    """Counts the ranges that are read of packs."""
+    """A store that counts the ranges that are read of packs."""
 
     reads = 0
 

@@ -1,7 +1,8 @@
 """Small signed objects that must not cost a reader much time or memory.
 
-- Each took gigabytes, hours, or both, of a verification, a keeper, a reader or the owner.
-- What is signed is believed, so it comes past every check of whose it is.
+- Without a limit, each of them costs gigabytes, hours, or both, in a verification, a keeper, a
+  reader or an owner operation.
+- The objects are validly signed, so they pass every check of their origin.
 """
 
 import json
@@ -49,7 +50,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 
 def signed(site: Site, sealed: bytes | None = None, **changes: Any) -> bytes:
-    """The snapshot behind the first one, as the intruder wants it."""
+    """Return a snapshot after the first one, with the intruder's content."""
     name = snapshot_name(WRITER, 1)
     data = site.vault.get(name)
     snapshot, true = snapshot_from_bytes(data, name)
@@ -187,7 +188,7 @@ def data_blob(host: TakenOver, content: bytes) -> BlobRef:
 
 
 def many_large(site: OwnedSite, count: int) -> None:
-    """Points that each name 20,000 packs, or use those of the one before."""
+    """Yield points that name 20,000 packs each, or packs of the point before."""
     packs = tuple((f"{number:064x}", 5000) for number in range(20_000))
     site.vault.put(NEXT, signed(site, packs=packs))
     first, sealed = snapshot_from_bytes(site.vault.get(NEXT), NEXT)
@@ -214,7 +215,8 @@ def test_snapshot_needs_few_times_its_bytes_in_memory(
 ) -> None:
     """Memory for a snapshot is limited to a few times its size.
 
-    The largest one took 1.7 GB, and the keeper holds all points of a host.
+    A snapshot of the largest size needed 1.7 GB without the limit, and the keeper loads all points
+    of a host.
     """
     count = 50_000
     items = (item % number if b"%d" in item else item for number in range(1, count + 1))

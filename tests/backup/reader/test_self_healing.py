@@ -27,7 +27,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def data_packs(site: Site, point: str) -> list[str]:
-    """The packs that hold files of a point, and not its pages."""
+    """Return the packs with the files of a point, not its pages."""
     repository = site.repository()
     chosen = repository.resolve(point)
     _, _, reader = repository.open_point(chosen)
@@ -193,7 +193,7 @@ def test_pages_sent_again_heal_the_older_point(site: Site, source: Path, tmp_pat
 def test_content_missing_in_newest_comes_from_earlier_point(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
-    """Though that one has the rest of what was lost."""
+    """The newest point has only the other part of the lost content."""
     expected = describe(source)
     old = resent(site, source)
     (source / "1.wav").unlink()

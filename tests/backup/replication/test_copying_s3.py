@@ -36,7 +36,7 @@ def test_vault_is_copied_without_any_key(
     first = replicate_vault(vault, copier)
     assert first.findings == ()
 
-    # What the owner and the new host do meanwhile comes with the next copy.
+    # The next copy contains the changes that the owner and the new host make now.
     office = OwnerSession(
         owner=open_owner(site.folder / "owner.json"),
         owner_file=site.folder / "owner.json",

@@ -122,7 +122,7 @@ def test_second_copy_reads_only_new_objects(owned: OwnedSite, tmp_path: Path) ->
             packs_read.append(name)
         return reading(name, start, length)
 
-    owned.vault._get_range = watched  # to see what is read
+    owned.vault._get_range = watched  # records the reads
     third = replicate_vault(owned.vault, copy)
     assert third.counts["snapshots"].copied == 1
     assert third.counts["packs"].copied == len(packs_read) > 0
@@ -136,7 +136,8 @@ def test_interrupted_copy_is_a_repository_and_continues(owned: OwnedSite, tmp_pa
     for dies in (True, False):
         for at in range(0, whole.puts, 1 if dies else 4):
             copy = DyingStore(now=owned.clock)
-            # Dead before each put in turn; of what fails, the answer is lost and the put was made.
+            # Dead before each put in turn. Of a failing put, the object is stored and the answer
+            # is lost.
             copy.puts_left, copy.dies, copy.is_stored = at, dies, not dies
             with pytest.raises((Died, StoreUnavailable)):
                 replicate_vault(owned.vault, copy)
@@ -174,7 +175,7 @@ def test_point_follows_the_keep_record_it_saw(
 
 
 class ContradictingStore(TamperedStore):
-    """Says of snapshots that it has them already, and has them not."""
+    """A store that reports snapshots as present and does not store them."""
 
     is_contradicting = True
 
@@ -440,7 +441,7 @@ def test_keys_are_copied_only_to_a_named_store(owned: OwnedSite, tmp_path: Path)
 
 
 def test_damaged_key_record_is_not_copied(owned: OwnedSite) -> None:
-    """The name would be taken there, and the whole one never follow."""
+    """A damaged copy would occupy the name of the valid record."""
     (name,) = owned.keys.names()
     data = owned.keys.get(name)
     owned.keys.replace(name, data[:-1] + bytes([data[-1] ^ 1]))
@@ -457,7 +458,7 @@ def test_damaged_key_record_is_not_copied(owned: OwnedSite) -> None:
 
 
 def test_records_of_retired_keeper_are_copied_if_seen(owned: OwnedSite, tmp_path: Path) -> None:
-    """Record 2 is superseded but the last point names it; 1 is not needed."""
+    """The last point names the superseded record 2; record 1 is not needed."""
     retire_keeper(owned.office, trusted_through=0)
     copy = TamperedStore(now=owned.clock)
     report = replicate_vault(owned.vault, copy)

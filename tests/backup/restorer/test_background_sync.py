@@ -50,7 +50,7 @@ class SlowDisk:
     """A disk that accepts no write until the test permits it."""
 
     gate: Path
-    waiting: Path  # holds the id of the process that waits for the disk
+    waiting: Path  # names the file with the id of the process that waits for the disk
 
     def sync(self, _: int) -> None:
         draft = self.waiting.with_suffix(".draft")
@@ -174,7 +174,7 @@ def test_journal_removed_before_its_lock_is_created_again(
 
     def flock(descriptor: int, operation: int) -> None:
         nonlocal removed
-        if not removed:  # what the process of an earlier restore does now
+        if not removed:  # act as the process of an earlier restore would
             (out / JOURNAL).unlink()
             removed = True
         original(descriptor, operation)

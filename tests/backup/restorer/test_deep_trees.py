@@ -21,13 +21,13 @@ from tests.backup.sources.test_sources import now
 
 @pytest.fixture
 def scratch_of(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is removed at any depth; Python's own removal recurses."""
+    """Yield a folder; remove it at any depth, where Python's removal fails."""
     yield tmp_path
     subprocess.run(["rm", "-rf", tmp_path / "tree", tmp_path / "tree-out"], check=True)
 
 
 def dig(top: Path, name: str, levels: int) -> None:
-    """Make nested folders deeper than a path may be long, and a file in them."""
+    """Make nested folders deeper than the longest path, with a file in them."""
     top.mkdir()
     descriptor = os.open(top, os.O_RDONLY)
     for _ in range(levels):
@@ -128,7 +128,7 @@ def walk_and_move(scratch_of: Path, *depths: int) -> tuple[list[bytes], list[str
 
 
 def test_folders_moved_during_the_walk_lead_nowhere(scratch_of: Path) -> None:
-    # Some thirty folders are open, so the way back leads through some that are not.
+    # About thirty folders are open, so the way back leads through folders that are not open.
     paths, unread = walk_and_move(scratch_of, 41)
     assert paths[1:] == [b"d/" * n + b"d" for n in range(80)] + [b"d/" * 80 + b"leaf", b"zz"]
     assert unread == []
@@ -195,7 +195,7 @@ class Restored:
 def test_restore_finds_moved_folders_by_name(
     tmp_path: Path,
 ) -> None:
-    """Some of them are not open, and ".." would lead out of the target."""
+    """Some moved folders are not open, and ".." would lead out of the target."""
     restored = Restored(tmp_path / "out")
     restored.moved(41, tmp_path / "elsewhere")
     folder, name = restored.path.enter(restored.below(40) + b"/late")

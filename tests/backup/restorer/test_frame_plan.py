@@ -19,7 +19,7 @@ from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe
 
-MOST_DECODES = 1.3  # average of a frame
+MOST_DECODES = 1.3  # average per frame
 FOLDERS, FILES = 20, 24
 
 
@@ -38,7 +38,7 @@ def text(size: int, seed: int) -> str:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Folders of small files; some are copies or near-copies of others."""
+    """Make folders of small files; some are copies or near-copies of others."""
     top = tmp_path / "source"
     chance = random.Random(3)
     for folder in range(FOLDERS):
@@ -156,7 +156,7 @@ def test_lost_frame_costs_all_its_files(tmp_path: Path, source: Path) -> None:
     )
     content = pack_name(WRITER, lost_pack.hex())
     data = bytearray(vault.get(content))
-    data[8000] ^= 1  # in its first segment, which holds content
+    data[8000] ^= 1  # the first segment contains file content
     vault.replace(content, bytes(data))
     result = site.restore("latest", tmp_path / "out")
     lost = {problem.path for problem in result.problems if problem.is_damage}

@@ -1,6 +1,6 @@
 """Hostile manifests: cyclic trees, and paths that leave the target.
 
-- Nine levels of pages that each name the one below fifty times would be a walk of 2 · 10^15 pages.
+- If each page of nine levels names the page below fifty times, a walk has 2 · 10^15 pages.
 """
 
 import os
@@ -33,7 +33,7 @@ ENTRY: dict[str, Any] = {
 
 
 class TakenOver:
-    """A compromised backup host that writes anything with its own keys."""
+    """A compromised backup host that can write anything with its own keys."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class TakenOver:
         )
 
     def commit(self, root: BlobRef, depth: int) -> None:
-        """Sign a point that has this page on top."""
+        """Sign a point with this page on top."""
         now, host = self.site.clock(), self.site.host
         body = Body(
             consistent_at=now,
@@ -117,12 +117,12 @@ def in_page(ref: BlobRef) -> list[Any]:
 
 
 def truthful(level: int) -> Iterator[tuple[str, str]]:
-    """Each item says what the page below holds: they overlap."""
+    """Make items that match the content of the page below, and so overlap."""
     yield from [("files", "files")] * WIDTH
 
 
 def disjoint(level: int) -> Iterator[tuple[str, str]]:
-    """Items that do not overlap: they are not what the page below holds."""
+    """Make items that do not overlap, and so do not match the page below."""
     for number in range(WIDTH):
         yield f"files/{number:03}", f"files/{number:03}/z"
 
@@ -147,7 +147,7 @@ def test_a_tree_that_goes_round_ends(
     if ranges is truthful:
         with pytest.raises(Damaged):
             repository.restore(repository.resolve("latest"), tmp_path / "by-reader")
-    else:  # the top page is sound: each page below it costs what it lists
+    else:  # the top page is valid: each page below it costs as much as it lists
         result = repository.restore(repository.resolve("latest"), tmp_path / "by-reader")
         assert (result.files, len(result.problems)) == (0, WIDTH)
         assert all(problem.is_damage for problem in result.problems)

@@ -10,7 +10,7 @@ import pytest
 from backup.restorer.pipe_messages import PipeEnd, open_message_pipe
 from backup.system.process_fork import fork
 
-LARGE = bytes(range(256)) * 16_384  # 4 MiB: many times what a pipe holds
+LARGE = bytes(range(256)) * 16_384  # 4 MiB, many times the capacity of a pipe
 
 
 def test_values_arrive_whole_and_in_order_however_large() -> None:

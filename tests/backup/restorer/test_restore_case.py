@@ -1,4 +1,4 @@
-"""A restore onto a file system without case, such as FAT and exFAT."""
+"""Restores onto a file system without case, such as FAT and exFAT."""
 
 import os
 from collections.abc import Callable
@@ -41,9 +41,10 @@ def test_merged_folders_and_their_files_are_named(
         (source / folder / f"only-{ord(folder[0])}.txt").write_text(folder)
     site = new_site(tmp_path / "site")
     site.back_up(source)
-    # Case is told here: nothing to name, though each folder has one of another case beside it.
+    # This file system has case, so no problem is named, although each folder has a twin in
+    # another case.
     assert site.restore("latest", tmp_path / "told").problems == ()
-    if died_at_once:  # with nothing there yet but the journal, so that nothing is gone on with
+    if died_at_once:  # only the journal exists, so there is no file to continue with
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / JOURNAL).write_text(journal_of(site))
     with monkeypatch.context() as patch:

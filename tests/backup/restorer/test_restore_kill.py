@@ -35,7 +35,7 @@ LARGE = large_files.SPLIT_BYTES
 
 @dataclass
 class Tracer:
-    """Counts the calls that change the disk, and dies at one of them."""
+    """Count the calls that change the disk, and die at one of them."""
 
     dies_at: int
     phase: str
@@ -59,7 +59,8 @@ class Tracer:
             self.labels.append(label)
             is_here = len(self.labels) == self.dies_at
             if is_here and self.phase == "during" and label in ("write", "pwrite"):
-                # Opened again: half of what goes straight to the disk may not go that way.
+                # The file is opened again, because direct I/O may refuse to write half of the
+                # bytes.
                 again = os.open(f"/proc/self/fd/{args[0]}", os.O_WRONLY)
                 whole = bytes(args[1])
                 half = whole[: len(whole) // 2]

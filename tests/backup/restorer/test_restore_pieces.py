@@ -22,7 +22,8 @@ BLOCK = 4096
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_files, "SPLIT_BYTES", 1000 * KIB)
     monkeypatch.setattr(large_files, "_PIECE_BYTES", 300 * KIB)
-    monkeypatch.setattr(worker, "_REPORT_SECONDS", 0)  # within a piece, too
+    # so that a worker also reports within a piece
+    monkeypatch.setattr(worker, "_REPORT_SECONDS", 0)
 
 
 @pytest.fixture

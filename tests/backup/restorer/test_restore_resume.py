@@ -24,7 +24,7 @@ JOURNAL = ".standfast-restore"
 
 
 class CountingStore(DirectoryStore):
-    """Counts what is read of packs."""
+    """A store that counts the bytes that are read of packs."""
 
     bytes_read = 0
 
@@ -55,7 +55,7 @@ def stored(tmp_path: Path, source: Path) -> Site:
 
 
 def begun(site: Site, out: Path) -> None:
-    """The folder of a restore that is killed at its last step."""
+    """Make the folder of a restore that is killed at its last step."""
     site.restore("latest", out, workers=1)
     (out / JOURNAL).write_text(journal_of(site))
 
@@ -77,7 +77,7 @@ def journal_of(site: Site) -> str:
 
 
 def read_by(site: Site, out: Path) -> int:
-    """Restore again and give how much of the packs was read."""
+    """Restore again; return how many bytes of the packs were read."""
     vault = site.vault
     assert isinstance(vault, CountingStore)
     vault.bytes_read = 0
@@ -203,7 +203,7 @@ def test_unprivileged_restore_resumes_in_closed_folders(tmp_path: Path, mode: in
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
     for folder in (source / "shut", source / "shut" / "within"):
-        folder.chmod(folder.stat().st_mode | 0o700)  # to be compared, and removed, by anybody
+        folder.chmod(folder.stat().st_mode | 0o700)  # so that any user can compare and remove it
     journal = journal_of(site)
     repository = site.repository()
     point = repository.resolve("latest")
@@ -231,7 +231,7 @@ def test_unprivileged_restore_resumes_in_closed_folders(tmp_path: Path, mode: in
 
 @pytest.fixture
 def linked_far_off(tmp_path: Path) -> tuple[Site, Path]:
-    """A point with a second name of a file far behind, in a closed folder."""
+    """Make a point with a second name of a late file, in a closed folder."""
     source = tmp_path / "source"
     for folder in ("a", "m", "n", "z"):
         (source / folder).mkdir(parents=True)
@@ -318,7 +318,7 @@ def test_new_file_inherits_no_rights_from_folder(tmp_path: Path) -> None:
 
 
 def in_a_process(work: Callable[[], None]) -> None:
-    """Do something that this process could not take back."""
+    """Run an act in another process, because this one could not undo it."""
     pid = os.fork()
     if not pid:
         status = 1
@@ -355,7 +355,7 @@ def test_case_insensitive_target_is_not_resumed(
     """`case` would replace the complete `Case` without a message."""
     out = tmp_path / "out"
     begun(stored, out)
-    # On FAT a lookup finds this, and a listing does not have it.
+    # On FAT a lookup finds this name, although a listing does not contain it.
     (out / JOURNAL.upper()).write_text(journal_of(stored))
     before = describe(out)
     listed = os.listdir

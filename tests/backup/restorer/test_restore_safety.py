@@ -273,7 +273,7 @@ def test_root_restores_capabilities_with_owners(tmp_path: Path) -> None:
 def test_unsupported_attributes_cost_no_content(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAT keeps no owners, and root in a container may not give files away."""
+    """FAT stores no owners, and root in a container may not change them."""
     site = new_site(tmp_path)
     source = strange_tree(tmp_path / "source")
     site.back_up(source)
@@ -452,7 +452,7 @@ def test_journal_that_is_a_link_is_not_written(site: Site, tmp_path: Path, outsi
 
 
 def test_foreign_file_next_to_empty_journal_is_kept(site: Site, tmp_path: Path) -> None:
-    """The restore ended before its journal; the folder was used since."""
+    """The restore ended before its journal, and the folder was used since."""
     site.back_up(plain_tree(tmp_path / "source"))
     out = tmp_path / "out"
     (out / "files").mkdir(parents=True)
@@ -503,7 +503,7 @@ def test_link_created_during_the_restore_leads_nowhere(tmp_path: Path, outside: 
     with tree_in(out) as tree:
         write(tree, entry(b"s/a/one", size=1), b"1")
         write(tree, entry(b"s/b", "directory"))
-        # Between two entries somebody moves the folders away and puts links in their place.
+        # Between two entries, another process moves the folders away and replaces them by links.
         (out / "s/a").rename(tmp_path / "moved-a")
         (out / "s/a").symlink_to(outside)
         (out / "s/b").rmdir()

@@ -1,7 +1,7 @@
 """Restore with several workers, killed together or one by one.
 
-The order of the workers is random, so a point is named by what is done: the n-th of a call at a
-path. The names of the kills are those of an undisturbed run.
+The order of the workers is random, so a point is named by its operation: the n-th call of its kind
+at a path. The names of the kills are those of an undisturbed run.
 """
 
 import os
@@ -31,10 +31,10 @@ FOLDERS, FILES = 3, 3
 
 
 class _ByWorkers(Restoring):
-    """A tree that gives every worker stretches and pieces to write."""
+    """A tree with content for all workers, in stretches and pieces."""
 
     def fill(self) -> None:
-        # In the tracing process, which does nothing else.
+        # The tracing process runs no other test, so the change of the constants affects none.
         frame_plan._FEW_ENTRIES = frame_plan._UNIT_ENTRIES = FILES
         large_files.SPLIT_BYTES, large_files._PIECE_BYTES = 1000 * KIB, 300 * KIB
         self._owner = False
@@ -49,7 +49,8 @@ class _ByWorkers(Restoring):
 
     def act(self) -> None:
         assert may_fork(), "so the workers are processes"
-        signal.alarm(PATIENCE_SECONDS)  # a process that hangs does not end as expected here
+        # a process that hangs ends with a signal, which the test does not expect
+        signal.alarm(PATIENCE_SECONDS)
         try:
             result = self._site.restore("latest", self._out, workers=WORKERS)
         except BackupError as error:

@@ -145,7 +145,8 @@ class PowerCut:
         self._dies_at = dies_at
         self._shadow = shadow
         self._whole: set[Path] = set()  # files whose content was synced
-        self._pending: list[tuple[Path, Callable[[], object]]] = []  # folder, how to undo
+        # the folder, and the act that undoes the change
+        self._pending: list[tuple[Path, Callable[[], object]]] = []
         for name in ("link", "unlink", "mkdir", "rename", "fsync"):
             monkeypatch.setattr(
                 os, name, self._counted(getattr(self, f"_{name}"), getattr(os, name))
@@ -186,7 +187,7 @@ class PowerCut:
         self._pending = [one for one in self._pending if one[0] != synced]
 
     def undo(self) -> None:
-        """Lose every name that was not synced, the latest first."""
+        """Undo every name change that was not synced, the latest first."""
         for _, undo in reversed(self._pending):
             undo()
 

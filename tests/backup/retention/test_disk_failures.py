@@ -1,7 +1,7 @@
 """Retention, killed or without power at every disk operation.
 
-The trace consists of system calls, so it has the parts of each store act in `test_crash.py`: each
-write, sync, link and removal.
+The trace consists of system calls: each write, sync, link and removal of the store acts in
+`test_crash.py`.
 """
 
 import shutil
@@ -24,7 +24,7 @@ __all__ = ["evening"]
 
 
 class _Keeping:
-    """The evening, brought back for each death."""
+    """The vault of `evening`, restored for each death."""
 
     def __init__(self, evening: Evening, folder: Path) -> None:
         self._evening = evening

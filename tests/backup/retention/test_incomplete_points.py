@@ -18,7 +18,7 @@ from tests.backup.trees import noise
 class TestIncompleteHistory:
     def test_missing_snapshot_keeps_all_of_its_writer(self, kept: KeptSite) -> None:
         expired_and_marked(kept)
-        kept.days(15)  # what only the seventh needs is old enough to be marked
+        kept.days(15)  # a pack that only the seventh point needs is now old enough to be marked
         vault = vault_of(kept)
         name = f"w/{WRITER}/s/0000000007"
         data = kept.vault.get(name)

@@ -1,4 +1,4 @@
-"""The rules of keeping, on times alone."""
+"""Retention rules, applied to times alone."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -55,10 +55,10 @@ def test_nine_years_of_nights_are_thinned_by_rules() -> None:
     points = nights(9 * 365)
     now = points[-1].moment
     kept: list[AgedPoint] = []
-    for one in points:  # a keeper every night; an expired point never returns
+    for one in points:  # retention runs every night; an expired point never returns
         kept = left([*kept, one], RetentionRules(), one.moment)
     age = {one.moment.date(): (now - one.moment).days for one in kept}
-    # With a point a night the last of a day is every one of them.
+    # With one point a night, each point is the last of its day.
     assert sorted(a for a in age.values() if a < 90) == list(range(90))
     for day, a in age.items():
         if 90 < a < 366:
@@ -175,8 +175,8 @@ def test_forged_time_changes_no_age() -> None:
     assert point_times(zip(claims, stored, strict=True)) == [
         stored[0] - hour,
         stored[1] - hour,
-        stored[1] - hour,  # not before the one before it
-        stored[3],  # not after it was stored
+        stored[1] - hour,  # not before the point before it
+        stored[3],  # not after the time at which it was stored
         stored[4] - hour,
         stored[5],
     ]

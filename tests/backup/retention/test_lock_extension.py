@@ -1,4 +1,4 @@
-"""Locks of needed objects are extended, others are left to end."""
+"""Locks of needed objects are extended; other locks end."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -67,7 +67,8 @@ class TestLocks:
         result = locked.keep()
         assert not marks & set(result.extended)
         assert result.problems == ()
-        # An object that was needed earlier still has its old lock: it waits, and is reported.
+        # A marked pack still has its old lock: its removal waits for the end, and the run reports
+        # it.
         locked.days(8)
         waiting = locked.keep()
         assert waiting.locked
@@ -91,7 +92,7 @@ class TestLocks:
         locked.check()
 
     def test_hold_extends_locks_of_all_needed_objects(self, locked: KeptSite) -> None:
-        """Also the lock of an expired point must not end during the hold."""
+        """The lock of an expired point must not end during the hold either."""
         locked.night()
         locked.days(45)
         result = locked.keep(hold="an incident is open", max_percent=100)

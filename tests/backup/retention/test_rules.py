@@ -263,7 +263,7 @@ def test_interim_points_expire_outside_of_the_fifth(
 ) -> None:
     kept = kept_site(tmp_path)
     kept.source.mkdir()
-    for number in range(28):  # more than fill the packs that are under way at once
+    for number in range(28):  # more packs than can be in progress at once
         (kept.source / f"{number:02}.wav").write_bytes(noise(4_000_000, number))
     result = kept.night(interim_packs=1)
     points = kept.site.repository().points()
@@ -304,7 +304,7 @@ def test_plan_changes_nothing_and_predicts_the_run(kept: KeptSite) -> None:
 
 
 def test_freed_bytes_are_reported_by_month(tmp_path: Path) -> None:
-    """Expired, marked and locked: the latest of these ends decides."""
+    """The latest of three times frees a pack: expiry, marking, end of lock."""
     kept = kept_site(tmp_path, lock=ObjectLock(mode="COMPLIANCE", days=70))
     kept.rules = WEEKS
     day = timedelta(days=1)
@@ -322,7 +322,7 @@ def test_freed_bytes_are_reported_by_month(tmp_path: Path) -> None:
     assert result.marked
     marked = {pack_name(*pack) for pack in kept.keeps().marked}
     assert marked < {pack_name(*pack) for pack in old}
-    # Of runs that broke off: one whose lock is over, and one that is locked for longest.
+    # Two packs of interrupted runs: the lock of one has ended, the other has the longest lock.
     loose, fast = (pack_name(WRITER, 64 * digit) for digit in "ab")
     for name, more in ((loose, -1), (fast, 100)):
         kept.vault.put(name, noise(1000))
@@ -346,7 +346,8 @@ def test_freed_bytes_are_reported_by_month(tmp_path: Path) -> None:
 def test_without_locks_expired_packs_go_after_a_week(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
-    while (kept.clock() + timedelta(days=1 + 40)).day != 27:  # so that the week ends in the next
+    # so that the week ends in the next month
+    while (kept.clock() + timedelta(days=1 + 40)).day != 27:
         kept.days(1)
     kept.night()
     first, old = kept.clock(), kept.packs()

@@ -27,7 +27,7 @@ NOT_KEEPERS: tuple[Role, ...] = ("owner", "writer", "reader", "drill-runner", "v
 
 
 class Later(S3KeeperStore):
-    """A bucket at a later time; objects are locked by the real clock."""
+    """A bucket that reports a later time; its real clock dates the locks."""
 
     ahead = timedelta(0)
 
@@ -41,7 +41,7 @@ def later(given: S3Options) -> Later:
 
 
 class OnS3(KeptSite):
-    """Each role's call through its own identity."""
+    """Calls of each role through its own identity."""
 
     bucket: Bucket
     more: dict[str, Any]
@@ -103,13 +103,14 @@ def test_locked_packs_stay_and_live_ones_are_extended(tmp_path: Path, s3_bucket:
         assert until is not None
         assert until < real + LOCK + timedelta(days=1), "what may go is not locked for longer"
 
-    # One of them has a longer lock than the others: it waits, and is reported.
+    # One pack has a longer lock than the others: its removal waits, and the run reports it.
     held = first.marked[0].pack
     kept.vault.extend_lock(pack_name(*held), real + timedelta(days=80))
     second = kept.keep_at(49)
     assert [one.pack for one in second.locked if one.until > real + timedelta(days=79)] == [held]
     assert held not in kept.keeps().dropped
-    # The others are over their lock by the moved clock, but not for the store, which refuses.
+    # By the moved clock the locks of the other packs have ended; by the store's clock they have
+    # not, so it refuses.
     others = {one.pack for one in first.marked} - {held}
     assert others
     assert {one.pack for one in second.dropped} == others

@@ -39,7 +39,7 @@ def test_a_writers_process_loads_nothing_that_removes() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
     )
-    # The base class says only what a keeper's store would do.
+    # The base class only declares the methods of a keeper's store.
     harmless = {"backup.format.keep_record", "backup.trust.retention_log", "backup.stores.keeper"}
     assert {"backup.trust.retention_log"} <= set(done.stdout.split()) <= harmless
 

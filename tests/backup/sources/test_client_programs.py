@@ -135,10 +135,10 @@ def files_held_open() -> int:
 
 
 def test_endless_messages_keep_beginning_and_end() -> None:
-    """A program may say a line a row: neither memory nor a disk is for that."""
+    """A program may write a line per row, too many for memory and for a disk."""
     word = "pass-word"
     lines = "yes 'a row without a key' | head -c 60000000"
-    # The first of them is where they go to: a file would be one that grows.
+    # The first line names the target of the error output; a file would grow without limit.
     script = f'readlink /proc/$$/fd/2; {lines}; echo "error: $WORD is the last"; exit 4'
     before = files_held_open()
     with (
@@ -152,7 +152,8 @@ def test_endless_messages_keep_beginning_and_end() -> None:
     assert said[-1] == "error: … is the last"
     assert set(said[1:-1]) >= {"a row without a key"}
     assert sum(map(len, said)) < 100_000
-    assert files_held_open() <= before  # fewer, if an earlier test releases one only now
+    # there may be fewer, if a file of an earlier test is closed only now
+    assert files_held_open() <= before
     with pytest.raises(ProgramFailed, match="4: error: … is the last"):
         program_output(shell(f"exec >&2; {script}", word))
 

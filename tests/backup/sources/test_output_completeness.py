@@ -11,7 +11,7 @@ KIB = 1024
 
 
 def tar(*, form: int = tarfile.PAX_FORMAT) -> bytes:
-    """An archive like a database's folder, with files full of zeros."""
+    """Return an archive like that of a database, with files full of zeros."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w", format=form) as archive:
         for name, content in (

@@ -25,7 +25,7 @@ from tests.backup.trees import KIB, describe, noise, plain_tree
 class MeddledSource(FilesSource):
     """Files that change at the moment when they are listed or read."""
 
-    supports_worker_reader = False  # the moment is one of this process
+    supports_worker_reader = False  # the change happens in this process
 
     def __init__(self, path: Path, name: bytes, *, when: str, meddle: Any) -> None:
         super().__init__("files", path)
@@ -52,13 +52,13 @@ class MeddledSource(FilesSource):
                 if found.path != self._what:
                     return read_small(found)
                 if self._when != "before":
-                    return None  # it goes through `read`, where there is a midway
+                    return None  # `read` handles it, so that the change can happen in the middle
                 self._meddle()
                 self._what = b""
                 return read_small(found)
 
-            opened.read = read  # the moment that a test needs
-            opened.read_small = read_small_too  # see above
+            opened.read = read  # changes the file when the test asks for it
+            opened.read_small = read_small_too  # changes the file when the test asks for it
             yield opened
 
     @contextmanager
@@ -73,7 +73,7 @@ class MeddledSource(FilesSource):
                     self._meddle = None
                 return count
 
-            content.readinto = meddle_first  # see above
+            content.readinto = meddle_first  # changes the file after its first bytes
             yield content
 
 
@@ -252,7 +252,7 @@ def test_constantly_changing_small_file_is_named(
 def test_unreadable_file_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Root reads everything, so the refusal is made here, where the kernel would make it.
+    # Root can read every file, so the test raises the error that the kernel would raise.
     source = plain_tree(tmp_path / "source")
     original = os.open
 
@@ -343,7 +343,7 @@ def test_empty_point_is_not_created(site: Site, tmp_path: Path) -> None:
 
 
 def test_empty_source_among_others_is_named(site: Site, tmp_path: Path) -> None:
-    """It may be the folder of a disk that was not mounted."""
+    """The folder may be the mount point of a disk that was not mounted."""
     source = plain_tree(tmp_path / "source")
     (tmp_path / "unmounted").mkdir()
     result = site.back_up(source, tmp_path / "unmounted")
@@ -391,8 +391,9 @@ def test_change_behind_the_file_system_is_reported(
     monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
     monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
     for _ in range(30):
-        # One file in thirty is read again each night: this one has its turn within thirty nights.
-        site.clock.forward(hours=23)  # and one as it is backed up: no night is left out
+        # One file in thirty is read again each night, so this one is read within thirty nights.
+        # with one hour for each backup, so that no night is left out
+        site.clock.forward(hours=23)
         result = site.back_up(source)
         if result.warnings:
             break

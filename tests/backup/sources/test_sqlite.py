@@ -1,4 +1,4 @@
-"""A SQLite database in use is backed up as one moment."""
+"""A SQLite database in use, backed up as of one moment."""
 
 import os
 import sqlite3

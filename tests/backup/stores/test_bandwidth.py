@@ -23,7 +23,7 @@ WHOLE_DAY = Window(start_minute=0, end_minute=24 * 60, bytes_per_second=MB)
 
 
 class Time:
-    """Passes only by sleeping; the clock on the wall can be set apart from it."""
+    """Time that passes only by sleeping; the wall clock can be set separately."""
 
     def __init__(self, start: datetime) -> None:
         self.start = start
@@ -107,7 +107,7 @@ def test_run_crossing_the_hour_changes_its_rate() -> None:
     time = at(19, 59, 40)
     store = throttled(time, OFFICE, NIGHT)
     put(store, *[MB] * 120)
-    # About 20 MB until 20:00, and ten times as fast from then on.
+    # About 20 MB until 20:00, and ten times as fast after that.
     assert time.passed == pytest.approx(20 + 10, abs=2)
 
 
@@ -186,7 +186,7 @@ def test_limited_backup_is_complete_and_reports_progress(tmp_path: Path) -> None
     result = site.back_up(
         source, vault=vault, now=clock, progress=lambda step: told.append(step.bytes_done)
     )
-    # The last objects are not waited for: what was put before them is paid for.
+    # The run does not wait after the last objects, but it waits for all objects before them.
     assert time.passed > 30
     assert told == sorted(told)
     assert result.complete

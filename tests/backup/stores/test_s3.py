@@ -66,7 +66,8 @@ class ByRole(KeeperStore):
     """
 
     def __init__(self, bucket: Bucket, **more: Any) -> None:
-        # Among packs, which a writer adds and a keeper removes once it may; each test has its own.
+        # Names of packs, because a writer can add them and a keeper remove them; each test has
+        # its own prefix.
         given = {"prefix": f"w/{WRITER}/p/{uuid.uuid4().hex}/", **more}
         self._writer = open_s3(options(bucket, bucket.key("writer"), **given))
         self._reader = open_s3(options(bucket, bucket.key("reader"), **given))
@@ -103,7 +104,7 @@ class ByRole(KeeperStore):
         self._keeper.remove(name)
 
 
-# One bucket for many tests: to make identities takes the server longer than a test.
+# One bucket serves many tests: the server needs longer to make identities than to run a test.
 @pytest.fixture(scope="module")
 def locked_of_all(seaweedfs_server: SeaweedFs) -> Bucket:
     return seaweedfs_server.bucket()
@@ -134,8 +135,8 @@ def test_keeper_removes_objects_after_their_lock(
 ) -> None:
     """The keeper locks the writer's objects for seconds, then removes them.
 
-    A default lock has at least one whole day, in this server as in S3, and cannot be shortened. So
-    the bucket has none, and the lock is the keeper's own.
+    A default lock lasts at least one day, in this server as in S3, and cannot be shortened. So the
+    bucket has no default lock, and the keeper sets the lock.
     """
     bucket = seaweedfs_server.bucket(mode=None)
     given = {"prefix": f"w/{WRITER}/p/", "requires_lock": False}
@@ -198,7 +199,7 @@ class TestS3StoreWithoutVersions(StoreContract):
 
 
 class TestVersions:
-    """Later versions of an object, put with more rights than a writer's."""
+    """Later versions of an object, put with more rights than a writer has."""
 
     @pytest.fixture
     def store(self, s3_bucket: Bucket) -> Store:
@@ -331,7 +332,7 @@ class TestVersions:
 
         given = S3Options(bucket="vault", access_key_id="id", secret_access_key="secret")
         calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
-        # The first page belongs to a list that continues; the next page does not fit it.
+        # The first page belongs to a list that continues; the next page does not match it.
         before = {"Name": "vault", "IsTruncated": True, "NextKeyMarker": "b"}
         pages = iter([before])
         calls.client = SimpleNamespace(list_object_versions=lambda **_: next(pages, page))

@@ -154,7 +154,7 @@ class TestDirectoryStore(StoreContract):
     def test_impossible_file_year_does_not_end_a_listing(
         self,
     ) -> None:
-        """Btrfs, tmpfs and shares keep any."""
+        """Btrfs, tmpfs and network shares store any year."""
         for timestamp, year in ((2.0**40, 9000), (-(2.0**40), 1000), (0.0, 1970)):
             assert directory._moment(timestamp).year == year
 
@@ -169,7 +169,8 @@ class TestDirectoryStore(StoreContract):
         try:
             assert [stat.name for stat in store.list("")] == ["w/a", "w/z"]
         finally:
-            subprocess.run(["rm", "-rf", tmp_path / "w/m"], check=True)  # shutil cannot
+            # shutil cannot remove a tree of this depth
+            subprocess.run(["rm", "-rf", tmp_path / "w/m"], check=True)
 
     def test_unwritable_store_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
@@ -240,7 +241,8 @@ class TestDirectoryStore(StoreContract):
     ) -> None:
         DirectoryStore(tmp_path).put("a/b", b"x")
         done.clear()
-        monkeypatch.setattr(Path, "exists", lambda _: False)  # looked up before it was there
+        # as if the look-up was made before the file existed
+        monkeypatch.setattr(Path, "exists", lambda _: False)
         with pytest.raises(AlreadyThere):
             DirectoryStore(tmp_path).put("a/b", b"y")
         assert f"sync {tmp_path / 'a'}" in done
@@ -248,7 +250,7 @@ class TestDirectoryStore(StoreContract):
     def test_folders_are_durable_before_their_content(
         self, tmp_path: Path, done: list[str]
     ) -> None:
-        # As if another process had made them, and died before it synced their names.
+        # As if another process had made the folders and died before it synced their names.
         vault = tmp_path / "vault"
         (vault / "a/b").mkdir(parents=True)
         store = DirectoryStore(vault)

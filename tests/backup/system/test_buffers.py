@@ -1,4 +1,4 @@
-"""Memory is used again when nobody looks at it, and never before."""
+"""Buffers are reused when no view of them remains, and never before."""
 
 import mmap
 import threading

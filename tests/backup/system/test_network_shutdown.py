@@ -1,4 +1,4 @@
-"""A process that is told to end: what it waits for, reports and refuses."""
+"""Shutdown of a process: its waits, its reports and its refusals."""
 
 import threading
 from datetime import UTC, datetime
@@ -89,7 +89,7 @@ class Pool:
     """A fake of urllib3's pools."""
 
     def _new_conn(self, timeout: float) -> set[float]:
-        return {timeout}  # which nobody can note: it has no hash
+        return {timeout}  # a set has no hash, so the connection cannot be recorded
 
 
 def client_with(manager: object) -> object:

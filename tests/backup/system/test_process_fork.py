@@ -23,7 +23,7 @@ def unwind(number: int, _frame: FrameType | None) -> None:
 
 @pytest.fixture
 def handled() -> Iterator[None]:
-    """A command's handlers, which unwind it."""
+    """Return a command's handlers, which unwind it."""
     before = {number: signal.signal(number, unwind) for number in ENDING}
     yield
     for number, handler in before.items():
@@ -104,13 +104,13 @@ def test_full_pipes_in_both_directions_do_not_block(
 ) -> None:
     monkeypatch.setattr(
         pipe_messages, "_PIPE_BYTES", 4096
-    )  # as if the user's limit of processes is reached
+    )  # as if the limit of processes of the user is reached
     much = bytes(range(256)) * 4096
 
     @contextmanager
     def worker(emit: Emit) -> Iterator[Worker[bytes]]:
         def work(units: Iterator[bytes]) -> None:
-            emit(much)  # before the unit that lies ready is taken
+            emit(much)  # before the first unit is accepted
             for unit in units:
                 emit(unit)
 

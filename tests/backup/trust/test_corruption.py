@@ -48,7 +48,7 @@ def errors(report: VerifyReport) -> set[str]:
 
 
 def flipped(data: bytes, at: int, bit: int | None = None) -> bytes:
-    # Another bit each time: 0x20 alone would miss code that ignores case.
+    # Flip another bit in each byte: 0x20 alone would miss code that ignores case.
     bit = at % 8 if bit is None else bit
     return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
 
@@ -65,8 +65,8 @@ def test_a_sound_repository_has_no_findings(tiny: Site) -> None:
 def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
     """Check one object with the functions that `verify` uses.
 
-    The rest of the repository is sound.  `is_cut` is for packs, whose size is compared with what
-    their snapshot says before anything is read.
+    The rest of the repository is sound. `is_cut` is for packs: their size is compared with the size
+    in their snapshot before they are read.
     """
     owner = whole.site.host.owner
     trust = load_root_chain(whole.vault, owner=owner)
@@ -78,7 +78,7 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
     vault = TamperedStore()
     if name.startswith((ROOTS, KEEPS)):
         for one in whole.vault.names(name.rpartition("/")[0]):
-            if one <= name:  # what comes later stands on it, and tells nothing about it
+            if one <= name:  # later records depend on this one and prove nothing about it
                 vault.put(one, whole.vault.get(one))
     else:
         vault.put(name, whole.vault.get(name))
@@ -92,7 +92,8 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
         if name.startswith(ROOTS):
             try:
                 return name in dict(load_root_chain(vault, owner=owner).problems)
-            except Damaged as error:  # no root record holds; the first that does not is named
+            except Damaged as error:
+                # No root record is valid; the error names the first invalid one.
                 return name in str(error)
         if name.startswith(KEEPS):
             return name in dict(load_retention_log(vault, trust).problems)
@@ -134,10 +135,9 @@ def test_tested_kinds_are_complete(whole: Whole) -> None:
 def test_each_flipped_bit_is_found(whole: Whole, kind: str) -> None:
     """Flip bits in each object of both stores; check with `verify`'s code.
 
-    All eight bits of each byte where there is a text that is parsed, which may mean the same in
-    two ways.  Packs and copies are compared by the SHA-256 of all their bytes and nothing else, so
-    there the bit tells nothing that the byte does not: of the large ones each byte has one bit
-    flipped, another one than its neighbours.
+    In parsed texts, all eight bits of each byte are flipped, because two texts may have the same
+    meaning. Packs and copies are compared only by the SHA-256 of all their bytes, so one bit of
+    each byte is enough in the large ones; neighbouring bytes have different bits flipped.
     """
     for name in names_of(whole, kind):
         data, is_found = whole.get(name), check_of(whole, name)

@@ -1,7 +1,7 @@
 """The highest sequence number, which an attacker may occupy.
 
-Names end at ten digits. A writer, an owner or a keeper that went on behind the highest number in
-use could be stopped for good by one object.
+Names end at ten digits. If a writer, an owner or a keeper continued after the highest number in
+use, one object with the last number could stop it for good.
 """
 
 import hashlib
@@ -158,7 +158,7 @@ def test_keeper_continues_despite_junk_in_last_slots(tmp_path: Path) -> None:
     kept.days(8)
     assert kept.keep().removed
     vault = vault_of(kept)
-    vault.lose(keep_name(MAX_NUMBER))  # `check` wants no finding at all
+    vault.lose(keep_name(MAX_NUMBER))  # `check` expects no finding
     kept.check()
 
 

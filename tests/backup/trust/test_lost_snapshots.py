@@ -32,7 +32,7 @@ def errors(report: VerifyReport) -> list[Finding]:
 
 
 def packs_of_point(vault: TamperedStore, sequence: int) -> list[str]:
-    """The packs that a point brought, by name."""
+    """Return the packs that a point added, by name."""
     history = SnapshotHistory(WRITER, read_history(vault, load_root_chain(vault), WRITER))
     return [pack_name(WRITER, sha256) for sha256, _ in history.snapshots[sequence].packs]
 

@@ -191,7 +191,7 @@ def test_junk_arriving_during_the_run_is_skipped(site: Site, source: Path, tmp_p
 
 def test_lost_answer_to_a_put_is_harmless(site: Site, source: Path) -> None:
     class ForgetfulStore(TamperedStore):
-        """Stores, and then is asked a second time, as a client that retries does."""
+        """A store that stores and then asks again, as a client that retries does."""
 
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             super()._put(name, data)
@@ -206,7 +206,7 @@ def test_lost_answer_to_a_put_is_harmless(site: Site, source: Path) -> None:
 
 
 def forge(site: Site, host: Host, **changes: Any) -> bytes:
-    """A snapshot like the newest one, changed, and signed with a host's key."""
+    """Return a changed snapshot like the newest, signed with a host's key."""
     name = snapshot_name(WRITER, 1)
     snapshot, sealed = snapshot_from_bytes(site.vault.get(name), name)
     facts: dict[str, Any] = {"sequence": 2, "previous": None}
@@ -253,7 +253,7 @@ def test_signed_snapshot_that_skips_one_is_fork(site: Site, source: Path) -> Non
 
 @pytest.fixture
 def forked(site: Site, source: Path) -> Site:
-    """Two nights, and a snapshot that leaves out the second."""
+    """Make two nights, and a snapshot that leaves out the second."""
     nights(site, source, 2)
     link = Link(
         number=1, sha256=hashlib.sha256(site.vault.get(snapshot_name(WRITER, 1))).hexdigest()

@@ -95,7 +95,7 @@ def test_blob_is_gone_with_either_of_its_packs(database: sqlite3.Connection) -> 
 def test_blob_sent_again_is_found_in_known_pack(
     database: sqlite3.Connection,
 ) -> None:
-    for pack in range(8):  # the last of them merges
+    for pack in range(8):  # the last pack causes a merge
         blob_index.add(database, _places(pack, 10, 100 + pack), {3, 5, 7}.__contains__)
     assert _shape(database) == [(1, 4)], "an id once, and nothing of packs that are gone"
     found = blob_index.find(database, _id(10), {3, 5, 7}.__contains__)
@@ -122,7 +122,7 @@ def test_forgotten_packs_are_dropped_when_they_are_most(
 )
 def test_index_equals_a_dictionary(steps: list[tuple[set[int], bool]]) -> None:
     known: set[int] = set()
-    expected: dict[int, int] = {}  # a blob: the pack that it was sent with last
+    expected: dict[int, int] = {}  # the last pack of each blob
     with closing(_empty()) as database:
         for pack, (numbers, is_forgotten) in enumerate(steps):
             sent = [number for number in numbers if expected.get(number) not in known]

@@ -1,4 +1,4 @@
-"""The send-log: a cache that never claims what the store did not say."""
+"""The upload cache: it never claims more than the store acknowledged."""
 
 import hashlib
 import os
@@ -281,7 +281,7 @@ def test_damage_within_the_cache_stops_no_backup(
 
 
 def test_inaccessible_cache_is_not_damaged(tmp_path: Path) -> None:
-    """Everything would be sent again because somebody ran it as another user."""
+    """Otherwise a run as another user would cause a new upload of everything."""
     (tmp_path / "log").mkdir()
     with (
         pytest.raises(NotWritable),
@@ -294,7 +294,7 @@ def test_inaccessible_cache_is_not_damaged(tmp_path: Path) -> None:
 
 def test_cache_unreadable_from_disk_is_set_aside(tmp_path: Path) -> None:
     """Without a new cache, a bad disk sector would stop every backup."""
-    (tmp_path / "log").symlink_to("/proc/self/mem")  # of which nobody can read the beginning
+    (tmp_path / "log").symlink_to("/proc/self/mem")  # a file whose beginning cannot be read
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.warnings == [
             "upload cache: the file is damaged. It was set aside, and everything is sent again."
@@ -358,7 +358,7 @@ def test_recalled_pack_is_unused_but_counted(tmp_path: Path) -> None:
         assert log.recall_packs([old])
         assert log.find("aa" * 32) == place(new, "aa")
         assert log.find("bb" * 32) is None
-        for number in range(8):  # which merges what there is
+        for number in range(8):  # this causes a merge with the existing entries
             acknowledge(log, place(3 + number, f"{number:02}"))
         assert log.find("aa" * 32) == place(new, "aa")
     with open_upload_cache(tmp_path / "log", BINDING) as log:
@@ -368,7 +368,7 @@ def test_recalled_pack_is_unused_but_counted(tmp_path: Path) -> None:
         assert log.find("aa" * 32) == place(new, "aa")
 
 
-MANY = 10_000  # blobs of a pack: what eight of them merge does not stay in SQLite's cache
+MANY = 10_000  # blobs of a pack; a merge of eight packs exceeds the cache of SQLite
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])

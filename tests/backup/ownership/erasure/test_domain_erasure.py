@@ -197,7 +197,7 @@ def test_erasure_needs_every_custodian(owned: OwnedSite) -> None:
 
 
 def test_erasure_needs_custodians_of_restored_old_keys(owned: OwnedSite) -> None:
-    """An old key from an archive opens what was backed up with it."""
+    """A restored old key opens every backup that was made with it."""
     older = {name: owned.keys.get(name) for name in owned.keys.names("k/main/0000000000/")}
     retire_custodian(owned.office, name="Lee", identity=owned.identity)
     alone = ordered(owned)
@@ -253,7 +253,7 @@ def test_order_does_not_cover_later_keys(owned: OwnedSite) -> None:
 
 
 def test_future_order_is_refused(owned: OwnedSite) -> None:
-    """Dated ahead, it would hold for as long as somebody likes."""
+    """An order dated in the future could remain valid for any time."""
     owned.clock.forward(days=40)
     data = ordered(owned)
     given = attestations(owned, data)
@@ -273,7 +273,7 @@ def test_an_order_of_another_repository_erases_nothing_here(
 def test_order_of_another_signer_erases_nothing(
     owned: OwnedSite,
 ) -> None:
-    """Custodians with files that name no owner may have attested to it."""
+    """Custodians may attest to such an order if their key file names no owner."""
     stranger = Ed25519PrivateKey.generate()
     order = replace(
         read_order(ordered(owned), "the order"), owner=stranger.public_key().public_bytes_raw()
@@ -300,7 +300,7 @@ def test_custodian_attests_only_for_the_known_owner(owned: OwnedSite, tmp_path: 
 
 
 def test_nobody_gets_a_custodian_to_open_something_else(owned: OwnedSite) -> None:
-    """A document has a domain's key record in place of a challenge."""
+    """A document contains a domain's key record in place of a challenge."""
     data = ordered(owned)
     order = read_order(data, "the order")
     record = json.loads(owned.keys.get("k/hr/0000000000/0000000000").partition(b"\n")[0])
@@ -376,7 +376,8 @@ def test_an_erasure_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
         root = load_root_chain(site.vault).root.domain(DOMAIN)
         assert root is not None
         report = verify(site.vault, keys=site.keys)
-        # Nothing has happened yet, or what is not finished is named as that, or it is done.
+        # Either nothing has happened, or the unfinished part is named, or the erasure is
+        # complete.
         assert report.is_sound == (root.erased is None or not site.keys.names("k/main/"))
         erased(site, orders[site.folder])
 

@@ -221,7 +221,7 @@ def test_excluded_paths_are_not_opened(tmp_path: Path, monkeypatch: pytest.Monke
         patch.setattr(os, "stat", spying)
         found_in(FilesSource("a", tree, ["calls", "em*/"]), tmp_path / "scratch")
     assert b"calls" not in looked_at
-    assert b"empty" in looked_at  # its kind decides
+    assert b"empty" in looked_at  # the pattern matches only folders
 
 
 @contextmanager
@@ -359,7 +359,7 @@ def test_lost_hard_links_of_symbolic_links_are_named(site: Site, tmp_path: Path)
 def test_unreadable_folder_is_named(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Root reads everything, so the refusal is made here, where the kernel would make it.
+    # Root can read every file, so the test raises the error that the kernel would raise.
     tree = plain_tree(tmp_path / "tree")
     original = os.scandir
     inode = (tree / "calls").stat().st_ino

@@ -1,4 +1,4 @@
-"""Folders of very many names: sorted on the disk, walked as any other."""
+"""Folders of very many names: sorted on the disk, walked like any other."""
 
 import os
 import sqlite3

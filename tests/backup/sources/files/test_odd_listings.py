@@ -15,7 +15,7 @@ from tests.backup.trees import describe
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A source with the end of a page in it, as the next night expects."""
+    """Make a source in which a page ends, as the next night expects."""
     folder = tmp_path / "source"
     (folder / "aat-0200 calls").mkdir(parents=True)
     for number in range(600):
@@ -37,7 +37,7 @@ def test_folder_of_unknown_size_is_read_again(
         if "dir_fd" not in how or not S_ISDIR(found.st_mode):
             return found
         shown = list(found)
-        shown[3], shown[6] = 1, 0  # how many names, what size
+        shown[3], shown[6] = 1, 0  # the number of names, and the size
         return os.stat_result([*shown, *(getattr(found, name) for name in hidden)])
 
     monkeypatch.setattr(os, "stat", stat)
@@ -48,7 +48,7 @@ def test_folder_of_unknown_size_is_read_again(
 
 
 class Twice:
-    """A listing that repeats some names, as if they were made again."""
+    """A listing that repeats some names, as if they were created again."""
 
     def __init__(self, folder: int) -> None:
         self._listing = _REAL_SCAN(folder)

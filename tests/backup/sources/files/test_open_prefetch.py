@@ -65,7 +65,7 @@ def open_below(tree: Path) -> int:
 
 
 def told(monkeypatch: pytest.MonkeyPatch, *, is_disk_read_from: bool) -> list[int]:
-    """Return the inodes that are announced to the system, by kind of disk."""
+    """Return the inodes announced to the system, by kind of disk."""
     blocks = iter(range(1_000_000))
     monkeypatch.setattr(
         resource,
@@ -93,7 +93,7 @@ def test_disk_reads_advise_each_file_once(
     assert len(read) == 2 * COUNT - 1, "all but the large one"
     files = {path.stat().st_ino for path in tree.rglob("*") if path.is_file()}
     assert len(inodes) == len(set(inodes))
-    # The first files are opened before it is known that the thread waits for a disk.
+    # The first files are opened before the archiver knows that the thread waits for a disk.
     assert len(files - set(inodes)) <= FILES_AHEAD
 
 
@@ -152,7 +152,7 @@ def test_abandoned_walk_leaves_nothing_open(site: Site, tree: Path, tmp_path: Pa
 
 
 def test_file_that_became_a_folder_is_walked(site: Site, tree: Path, tmp_path: Path) -> None:
-    became = f"{FILES_AHEAD + 20:04}"  # which is not open yet
+    became = f"{FILES_AHEAD + 20:04}"  # a file that is not open yet
     with reading(tree, tmp_path, site) as items:
         come_to(items, "0000")
         (tree / became).unlink()

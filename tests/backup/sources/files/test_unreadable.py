@@ -1,4 +1,4 @@
-"""An unreadable file is reported, and kept if it is known and unchanged."""
+"""An unreadable file is reported; its stored content is kept if unchanged."""
 
 import errno
 import os
@@ -97,14 +97,14 @@ def test_unreadable_file_keeps_its_sparse_pack(tmp_path: Path) -> None:
             result = kept.site.back_up(source)
             assert [item.path for item in result.unread] == ["files/001.wav"]
             assert result.files == 5
-    # The keeper sees that the point needs the pack, however long it takes.
+    # The keeper sees that the point needs the pack for as long as the file is unreadable.
     for _ in range(3):
         kept.days((MARK_AGE + timedelta(days=10)).days)
         kept.keep(max_percent=100)
     assert kept.site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out" / "files") == describe(source)
     before = kept.packs()
-    # Once it can be read it moves, as the others did.
+    # Once the file is readable, its content moves to a new pack, as that of the others did.
     moved = kept.site.back_up(source)
     assert moved.complete
     assert moved.bytes_changed == 0, "content that moves is not new"

@@ -240,7 +240,7 @@ def test_dump_cut_after_a_statement_is_discarded(
 ) -> None:
     real = find_program("mariadb-dump")
     assert real is not None
-    # A script that runs the program elsewhere ends with its own exit status.
+    # A script that runs the program on another machine ends with its own exit status.
     script = f'"$REAL" "$@" | head -n {lines} | sed "$ d"'
     programs = wrapped(tmp_path / "bin", Path(real).parent, {"mariadb-dump": script})
     name, password = mariadb_server.user(RIGHTS)
@@ -325,7 +325,7 @@ def test_incompatible_server_is_named_before_the_dump(
 ) -> None:
     real = find_program("mariadb")
     assert real is not None
-    # The answer of MySQL's own server of that version.
+    # The answer of the MySQL server of that version.
     script = 'case "$*" in *"VERSION()"*) echo 5.6.24;; *) exec "$REAL" "$@";; esac'
     programs = wrapped(tmp_path / "bin", Path(real).parent, {"mariadb": script})
     source = MariadbSource("shop", server(mariadb_server, programs=programs), [shop])

@@ -91,7 +91,7 @@ def test_mariadb_dump_of_mysql_makes_no_complete_point(
         assert "set `programs` to a folder with MySQL's own mysql and mysqldump" in told.problem
     result = site.back_up(source)
     assert sorted(item.path for item in result.unread) == ["shop/shop.sql", "shop/users.grants"]
-    assert result.files == 2  # kept, for a MariaDB would take them
+    assert result.files == 2  # the dumps are kept, because a MariaDB server could load them
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_database_is_restored_row_for_row(
     for query in (CUSTOMERS, CALLS, "SELECT count(*) FROM names"):
         before = postgres_server.rows(query, database=crm)
         assert postgres_server.rows(query, database=spare) == before
-    # The sequence continues at its value.
+    # The restored sequence continues at its value.
     postgres_server.execute("INSERT INTO calls (customer) VALUES (1)", database=spare)
     assert postgres_server.rows("SELECT max(id) FROM calls", database=spare) == [(501,)]
 

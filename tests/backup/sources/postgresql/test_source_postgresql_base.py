@@ -70,7 +70,7 @@ def wal(cluster: Cluster, wait_seconds: float = 30.0) -> PostgresqlWalSource:
 
 
 def add(cluster: Cluster, *ids: int) -> datetime:
-    """Add rows, one a transaction; return a moment after them."""
+    """Add rows, one per transaction; return a moment after them."""
     cluster.execute(*(f"INSERT INTO calls VALUES ({number})" for number in ids))
     ((moment,),) = cluster.rows("SELECT clock_timestamp()")
     assert isinstance(moment, datetime)
@@ -116,7 +116,7 @@ def test_server_is_replayed_to_a_chosen_moment(
     add(cluster, 5)
     second = site.back_up(wal(cluster), set_name="log")
     assert second.complete
-    add(cluster, 6)  # lost with the server: no point has it
+    add(cluster, 6)  # no point contains this row; it is lost with the server
     assert site.restore(first.point, tmp_path / "base").problems == ()
     assert site.restore(second.point, tmp_path / "log").problems == ()
     tar, log = tmp_path / "base" / "base" / "base.tar", tmp_path / "log" / "log"
@@ -156,7 +156,8 @@ def test_log_is_pruned_only_after_a_committed_base(
     assert segments(spool) > kept, "the log by itself is never pruned"
     before = segments(spool)
 
-    # A night on which pg_basebackup breaks off: the log is in the point, and stays in the folder.
+    # A night in which pg_basebackup fails: the point contains the log, which also stays in the
+    # folder.
     script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
     head -c 300000 /dev/zero; exit 1"""
     programs = wrapped(tmp_path / "bin", cluster.programs, {"pg_basebackup": script})
@@ -168,7 +169,7 @@ def test_log_is_pruned_only_after_a_committed_base(
     assert "pg_basebackup ended with 1" in problems["base/base.tar"]
     assert segments(spool) >= before
 
-    # And one without a report of its interruption.
+    # A night in which pg_basebackup is interrupted and reports no error.
     script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
     "$REAL" "$@" | head -c 3000000"""
     cut = base(cluster, wrapped(tmp_path / "cut", cluster.programs, {"pg_basebackup": script}))
@@ -186,9 +187,10 @@ def test_log_is_pruned_only_after_a_committed_base(
     left = segments(spool)
     assert not left & before
     assert (spool / "notes.txt").exists()
-    # The point has what was pruned: from the base before to the new one and on.
+    # The point contains the pruned segments: all from the base before to the new one, and later
+    # ones.
     assert before <= names_of(site, second.point, "base/wal/")
-    # The rest is in the next one.
+    # The next point contains the other segments.
     third = site.back_up(wal(cluster), set_name="log")
     assert left <= names_of(site, third.point, "log/")
 
@@ -244,7 +246,8 @@ def test_segment_in_progress_is_replayed_to_last_commit(
         wait_until(lambda: any(received.iterdir()), "the log is received")
         result = site.back_up(source)
         assert result.complete
-        # Committed means received now: nothing is switched, and the row is in the .partial.
+        # The receiver gets a row at its commit: no segment is switched, and the row is in the
+        # .partial file.
         add(cluster, 2)
         second = site.back_up(_receiving(cluster, received), set_name="log")
     finally:

@@ -1,4 +1,4 @@
-"""The folder of archived log: what is not in the point whole stays in it."""
+"""The folder of archived log: files stay until a point has them whole."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ FIRST, SECOND, LATER = ("0" * 23 + digit for digit in "129")
 
 
 class _Spooled(Source):
-    """Nothing but the folder."""
+    """A source with only the folder of the archived log."""
 
     kind = "spooled"
 
@@ -107,7 +107,7 @@ def test_segment_in_progress_is_not_pruned(site: Site, folder: Path) -> None:
 
 
 def made_of(folder: Path, *names: str, size: int = 16 * 1024 * KIB) -> Path:
-    """A folder of segments, all of them holes."""
+    """Make a folder of segments that consist of holes."""
     folder.mkdir()
     for name in names:
         with (folder / name).open("wb") as file:
@@ -129,13 +129,14 @@ LOG_2 = "0000000200000001"
          [f"{LOG_2}00000002", f"{LOG_2}00000004"]),
         # A new time line continues where the old one ended.
         ([f"{LOG_2}00000001", "000000030000000100000001", "00000003.history"], 16384, []),
-        # A standby took over from a server that had not archived all: the log stops there.
+        # A standby took over from a server that had not archived all of its log, which ends
+        # there.
         ([f"{LOG_2}00000001", "000000030000000100000005", "00000003.history"], 16384,
          [f"{LOG_2}00000002"]),
-        # A server was restored to a moment within segment 3 of a log that went on to 5.
+        # A server was restored to a moment within segment 3, and its log continued to segment 5.
         ([*(f"{LOG_2}0000000{n}" for n in range(1, 6)), "000000030000000100000003",
           "000000030000000100000004"], 16384, []),
-        # Of the old time line, only the segments that the next base pruned are removed.
+        # Of the old time line, only the segments that the next base prunes are removed.
         ([f"{LOG_2}00000005", "000000030000000100000004", "000000030000000100000005"], 16384, []),
         ([f"{LOG_2}000000FF", "000000030000000200000000", "000000040000000200000002"], 16384,
          ["000000030000000200000001"]),

@@ -234,7 +234,7 @@ def test_permanently_failing_listing_is_never_an_empty_bucket(
 
 
 def listed_by(scratch: Path, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> list[str]:
-    """List a bucket that gives such pages; the paths that were found."""
+    """List a bucket that returns such pages; return the found paths."""
     given = S3Options(bucket="calls", access_key_id="id", secret_access_key="secret", attempts=3)
     calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
     calls.client = SimpleNamespace(list_objects_v2=lambda **request: answer(request))
@@ -318,7 +318,7 @@ def test_foreign_bytes_are_never_mixed_into_a_body(
         proxy.will(fault, "GET", "call.wav")
         result = site.back_up(one, tmp_path / "tree")
         assert proxy.happened == [Fault.CUT_ANSWER, fault]
-        if fault is Fault.TAKEN:  # so S3 reports that the object has changed
+        if fault is Fault.TAKEN:  # S3 then reports that the object has changed
             (problem,) = result.unread
             assert "was replaced or deleted while it was read" in problem.reason
             assert site.back_up(one, tmp_path / "tree").complete
@@ -359,7 +359,7 @@ def test_slow_body_fails_the_source(
         monkeypatch.setattr("backup.sources.s3.bucket_source._LONGEST_PIECE_SECONDS", 1.0)
         begun = time.monotonic()
         result = site.back_up(one, tmp_path / "tree")
-        assert time.monotonic() - begun < 60  # a hundred seconds, to its last byte
+        assert time.monotonic() - begun < 60  # the whole object would take a hundred seconds
         (problem,) = result.unread
         assert problem.path == "objects"
         assert "a piece of an object took longer than 1 s" in problem.reason
@@ -418,7 +418,7 @@ def test_missing_or_silent_bucket_fails_the_source(
 
 
 def paths_of(scratch: Path, prefix: str, *keys: str) -> tuple[list[str], list[str]]:
-    """Return the paths of keys (folders end in a slash), and keys without one."""
+    """Return the paths of keys (folders end in a slash), and other keys."""
     with new_listing(scratch, prefix) as listing:
         lost = [key for key in keys if not listing.add(listed(key))]
         lost += listing.settle()

@@ -1,4 +1,4 @@
-"""Keeper's checks of answers that a real bucket cannot be made to give."""
+"""The keeper's checks of answers that a real bucket rarely gives."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from backup.stores.s3.keeper import S3KeeperStore
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 DATE = "Wed, 25 Nov 2026 03:00:00 GMT"
-MACHINE_NOW = NOW + timedelta(days=900)  # a keeper whose clock is wrong frees too much
+MACHINE_NOW = NOW + timedelta(days=900)  # a keeper whose clock is fast would remove too much
 NAME = "w/desk-1/p/ab/abcd"
 FIRST, LATER = "first-version", "later-version"
 

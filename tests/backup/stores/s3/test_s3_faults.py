@@ -108,7 +108,7 @@ def test_read_is_retried_after_a_fault(
 def test_full_answer_to_a_range_is_requested_again(
     store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache without support for ranges answers so."""
+    """A cache without support for ranges returns the whole object."""
     content = noise(300 * KIB)
     store.put("a/b", content)
     real, times = store._client.get_object, 2
@@ -245,7 +245,7 @@ class TestKeeperSide:
         store.extend_lock("kept", until)
         proxy.will(fault, "GET", "retention")
         assert store.lock_until("kept") == until
-        # From now on there is a lock; only its end shows that the next request arrived.
+        # A lock exists from now on, so only its changed end shows that the next request arrived.
         until += timedelta(days=2)
         proxy.will(fault, "PUT", "retention")
         store.extend_lock("kept", until)
@@ -328,7 +328,7 @@ def test_a_redirect_is_not_followed(s3_bucket: Bucket, store: S3Store, proxy: Pr
     with running_proxy(s3_bucket.server.url) as other:
         proxy.elsewhere = other.url
         for call in (lambda: store.put("a", b"x"), lambda: store.get("a")):
-            # boto3 asks the same host again, for another region; then it is over.
+            # boto3 repeats the request at the same host for another region, and then stops.
             proxy.will(Fault.REDIRECT, times=2)
             with pytest.raises(UsageError, match="redirect"):
                 call()
@@ -347,7 +347,7 @@ def test_put_sends_checksum_and_create_only_condition(store: S3Store, proxy: Pro
     """The store checks the checksum; AWS demands the condition."""
     proxy.headers.clear()
     store.put("a/b", b"content")
-    sent, _ = proxy.headers  # the other one asks whose version came first
+    sent, _ = proxy.headers  # the other request asks which version is the first
     digest = hashlib.sha256(b"content").digest()
     assert base64.b64decode(sent["x-amz-checksum-sha256"]) == digest
     assert sent["if-none-match"] == "*"
@@ -356,7 +356,7 @@ def test_put_sends_checksum_and_create_only_condition(store: S3Store, proxy: Pro
 class TestWholeRun:
     @pytest.fixture
     def site(self, s3_bucket: Bucket, proxy: Proxy, tmp_path: Path) -> Site:
-        # Of two parallel calls, one may meet the faults of both.
+        # One of two parallel calls may meet the faults of both.
         store = opened(s3_bucket, proxy, attempts=3 * ATTEMPTS)
         return new_site(tmp_path / "site", store)
 
@@ -370,7 +370,7 @@ class TestWholeRun:
         faults = (*(fault for fault in PASSING if fault is not Fault.TAKEN), Fault.CUT_ANSWER)
         for place, fault in enumerate(faults):
             proxy.will(fault, "GET" if place % 4 else "PUT", after=place // 4)
-        # It has a meaning for a PUT and none for a read.
+        # This fault has a meaning for a PUT and none for a read.
         proxy.will(Fault.TAKEN, "PUT")
         proxy.will(Fault.TAKEN, "GET", after=5)
         assert site.back_up(source).complete

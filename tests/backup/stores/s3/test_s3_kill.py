@@ -37,9 +37,10 @@ from tests.sampling import sample
 from tests.servers.seaweedfs import Bucket, SeaweedFs
 
 KILLED = -9
-LOCK = ObjectLock(mode="GOVERNANCE", days=1)  # which only the keeper gives here
+LOCK = ObjectLock(mode="GOVERNANCE", days=1)  # only the keeper sets locks here
 MARKED_AT, KEPT_AT = timedelta(days=41), timedelta(days=49)
-FOR_PEOPLE = ("pub/format/", "pub/reader/")  # no run here is about them
+# objects for people; no run here reads or writes them
+FOR_PEOPLE = ("pub/format/", "pub/reader/")
 
 
 def site_at(where: S3Options, folder: Path, now: datetime) -> Site:
@@ -61,7 +62,7 @@ def restore(url: str, where: S3Options, folder: Path, _: Path, now: datetime) ->
 
 
 def keepers(where: S3Options, ahead: timedelta) -> Later:
-    """The keeper's store, at a later time."""
+    """Return the keeper's store at a later time."""
     vault = later(replace(where, lock_each=LOCK))
     vault.ahead = ahead
     return vault
@@ -89,7 +90,7 @@ class Evening:
     where: S3Options
     folder: Path
     objects: dict[str, bytes]
-    unlock: set[str]  # of those; the others have a lock for longer than anything takes here
+    unlock: set[str]  # objects without a lock; the other locks last longer than the test
     trees: dict[str, Tree]
     now: datetime
     _numbers: Iterator[int] = field(default_factory=count)
@@ -120,7 +121,7 @@ class Evening:
 
 @dataclass(kw_only=True)
 class Case:
-    """The evening once more, for one death."""
+    """The evening, made again for one death."""
 
     evening: Evening
     where: S3Options
@@ -138,7 +139,7 @@ class Case:
     def kept(self) -> KeptSite:
         """Return the bucket's content; each object is read once.
 
-        A point is there that the evening has not, if a backup came so far.
+        If the killed backup committed its point, the content has one point more than the evening.
         """
         clock = Clock()
         vault = KeptVault(clock)

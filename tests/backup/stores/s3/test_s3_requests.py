@@ -135,7 +135,7 @@ def test_packs_looked_up_singly_are_listed_together(
 def test_page_ending_within_a_name_is_not_final(
     s3_bucket: Bucket, store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newest version of a name comes first; its first may be on page two."""
+    """The newest version of a name comes first; the oldest may be on page two."""
     names = ["w/desk-1/p/0a/0a", "w/desk-1/p/0b/0b", "w/desk-1/p/0c/0c"]
     client = s3_bucket.client(s3_bucket.admin)
     for name in names:

@@ -1,6 +1,6 @@
 """Each role of the repository with its own S3 identity and policy.
 
-What SeaweedFS enforces is tried; what it cannot enforce is asserted on the policy's text.
+Rules that SeaweedFS enforces are tried; for the other rules, the text of the policy is compared.
 """
 
 import json
@@ -34,7 +34,7 @@ def store_of(bucket: Bucket, role: Role) -> Store:
 
 @pytest.fixture
 def filled(s3_bucket: Bucket) -> Bucket:
-    """A vault after the owner and the writer: root record, pack, snapshot."""
+    """Fill a vault as owner and writer: root record, pack, snapshot."""
     store_of(s3_bucket, "owner").put(ROOT_RECORD, b"root")
     writer = store_of(s3_bucket, "writer")
     writer.put(PACK, b"pack")
@@ -259,7 +259,7 @@ def test_reader_reads_everything_and_adds_nothing(filled: Bucket, role: Role) ->
 
 
 class TestPolicies:
-    """The text, for what no server here enforces."""
+    """The text of the policies, for rules that no server here enforces."""
 
     def statements(self, name: str, **more: str) -> dict[str, dict[str, Any]]:
         return {one["Sid"]: one for one in policy(name, **more)["Statement"]}
@@ -306,7 +306,8 @@ class TestPolicies:
 
     @pytest.mark.parametrize("role", ["owner", "writer", "keeper", "copier"])
     def test_identities_that_add_objects_cannot_share_them(self, role: str) -> None:
-        # Where ACLs hold, as on Ceph, an object is its writer's, who may then say who reads it.
+        # Where ACLs apply, as on Ceph, an object belongs to its writer, who can then permit
+        # others to read it.
         assert self.statements(role)["NeverShare"] == {
             "Sid": "NeverShare",
             "Effect": "Deny",
@@ -315,7 +316,8 @@ class TestPolicies:
         }
 
     def test_aws_locks_end_within_thirteen_months(self) -> None:
-        # Otherwise the keeper's identity could lock useless data for a century, at your cost.
+        # Otherwise the keeper's identity could lock useless data for a century, and the owner
+        # would pay.
         assert self.statements("bucket")["NoLockWithoutAnEnd"] == {
             "Sid": "NoLockWithoutAnEnd",
             "Effect": "Deny",
