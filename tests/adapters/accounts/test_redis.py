@@ -149,7 +149,7 @@ class TestRedisDirectory(
 def secured(redis_server: RedisServer, options: dict[str, Any]) -> Secured:
     def connected(**how: Any) -> RedisConnector:
         # Without TLS Redis waits for the rest of a line that is none.
-        return connect(RedisConnector, **options | {"timeout_seconds": 0.5} | how)
+        return connect(RedisConnector, **options | {"timeout_seconds": 2.0} | how)
 
     return Secured(
         connect=connected,
