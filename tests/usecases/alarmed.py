@@ -21,7 +21,7 @@ port = {port}
 security = "none"
 sender_address = "backup@example.com"
 """
-# No verification is due within the days of these tests.
+# No verification falls due on the days of these tests.
 RARELY_VERIFIED = '[backup]\nverify_schedule = "0 6 1 1 *"\n'
 DAY = timedelta(days=1)
 

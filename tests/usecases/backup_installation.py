@@ -14,7 +14,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.setup.installation_opening import open_installation
 from tests import ledger_schema
 
-# The last time that it was three in the morning: some tests live then, others now.
+# The last 3 a.m. before now: some tests run at this time, others now.
 NOW = (datetime.now(UTC) - timedelta(hours=3)).replace(hour=3, minute=0, second=0, microsecond=0)
 LAST_CHANGE = NOW - timedelta(hours=1, minutes=30)
 
@@ -118,7 +118,7 @@ def change(folder: Path) -> None:
 def installation_at(
     config_file: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Iterator[Installation]:
-    """Open the place with nothing in its environment."""
+    """Open the installation with an empty environment."""
     with open_installation(config_file, env={}, actor="os:test", clock=clock) as installation:
         yield installation
 
@@ -147,7 +147,7 @@ def damage_a_pack(folder: Path) -> Path:
 
 
 class AwayStore(DirectoryStore):
-    """A folder that does not answer a few times."""
+    """A folder store that does not answer the first few calls."""
 
     refusals = 0
 

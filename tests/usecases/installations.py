@@ -149,7 +149,7 @@ def installation_at(
 
 
 def signer(name: str) -> Signer:
-    """Return one of PASSPHRASES as signed in at any of these places."""
+    """Return one of PASSPHRASES as signed in at these installations."""
     return Signer(name=name, key=_key(name))
 
 
@@ -174,7 +174,7 @@ def undo_approved(installation: Installation, case: str, **asked: Any) -> UndoPl
 
 
 def enrol_people(installation: Installation, *names: str) -> None:
-    """Enrol people of PASSPHRASES during the set-up, as approvers."""
+    """Enrol people of PASSPHRASES as approvers during the set-up."""
     for name in names or PASSPHRASES:
         credential = _credential(name)
         installation.ledger.people.enrol(
@@ -192,5 +192,5 @@ def enrol_people(installation: Installation, *names: str) -> None:
 
 @cache
 def _credential(name: str) -> Credential:
-    """Derive each key once a process: argon2 is slow on purpose."""
+    """Derive each key once in a process: argon2 is slow on purpose."""
     return enrol(PASSPHRASES[name])

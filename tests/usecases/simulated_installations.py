@@ -20,7 +20,7 @@ ALPHA, BETA = "alpha", "beta"
 
 @contextmanager
 def machine(name: str) -> Iterator[None]:
-    """Be the machine of that name for the block."""
+    """Act as the machine of that name in the block."""
     was = os.uname()
     now = os.uname_result((was[0], name, *was[2:]))
     with pytest.MonkeyPatch.context() as patch:
@@ -40,7 +40,7 @@ def twins(folder: Path, url: str) -> tuple[Path, Path]:
     one, other = folder / ALPHA, folder / BETA
     one.mkdir()
     share_ledger(furnish(one), url, one / "keys" / "ledger")
-    (one / "recordings" / "half.tmp").unlink()  # which no point has
+    (one / "recordings" / "half.tmp").unlink()  # no point contains this file
     with (one / "standfast.toml").open("a") as file:
         file.write(f'[backup]\nvault = "{one / "vault"}"\nkeys = "{one / "keys" / "store"}"\n')
     ledger_schema.create(url, one / "keys" / "ledger", one / "witness.jsonl", NOW)

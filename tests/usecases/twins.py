@@ -1,7 +1,7 @@
 """Live installation with scriptable simulators instead of systems.
 
-What they cannot show (wire formats, real answers) stands in test_incident and test_faults. The
-ledger is a real one, on the database that the test names.
+Wire formats and answers of real systems are tested in test_lifecycle and tests/adapters. The ledger
+is real, on the database that the test names.
 """
 
 import re
@@ -49,7 +49,7 @@ def twin_directory(*names: str, limits: Limits | None = None) -> SimulatedConnec
 
 @dataclass
 class Twins:
-    """Everything outside."""
+    """The simulated systems outside Standfast."""
 
     directory: Connector = field(default_factory=twin_directory)
     mail: SimulatedSender = field(
@@ -66,7 +66,7 @@ class Twins:
 
 
 class TwinOutside(Outside):
-    """The adapters of a live incident, all of them twins."""
+    """The adapters of a live incident, all of them simulators."""
 
     def __init__(
         self, config: Config, custody: Custody, notice_of: NoticeOf, mode: Mode, twins: Twins
@@ -138,14 +138,14 @@ class SimulatedInstallation(Installation):
         return incident.advance(self, incident_id, "direct")
 
     def run(self, scenario: str, accounts: Sequence[str] = ("agents:agent01",)) -> str:
-        """Open and carry on; return the id."""
+        """Open an incident and run it; return its id."""
         case = self.open(scenario, accounts)
         self.advance(case)
         return case
 
     @property
     def directory(self) -> SimulatedConnector:
-        """The directory, where it is the usual twin."""
+        """Return the directory of an installation with the usual simulator."""
         assert isinstance(self.twins.directory, SimulatedConnector)
         return self.twins.directory
 
@@ -155,7 +155,7 @@ class SimulatedInstallation(Installation):
     def advance_while_it_dies(self, case: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Continue while a directory is away from its `verb` to its return.
 
-        The runner ends all the same and does not wait for ever.
+        The runner ends without the directory and does not wait for ever.
         """
         directory = self.directory
         act = getattr(directory, f"_{verb}")

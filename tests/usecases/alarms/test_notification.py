@@ -41,9 +41,9 @@ def test_damage_is_notified_once_and_once_when_over(night: Night) -> None:
     assert night.mails == both("Backup alarm: vault")
     assert "found damage" in night.newest_text
     night.forward(minutes=1)
-    verify(night.installation)  # cannot see it
+    verify(night.installation)  # a verification without `read` cannot see the damage
     assert keep_watch(night.installation, "direct").notified == ()
-    damage_a_pack(night.folder)  # the same bit: it is whole again
+    damage_a_pack(night.folder)  # flipping the same bit again repairs the pack
     night.forward(minutes=1)
     verify(night.installation, read=True)
     keep_watch(night.installation, "direct")
@@ -90,7 +90,7 @@ def test_wrong_locks_are_notified_once_and_when_over(night: Night) -> None:
     assert "not locked" in alarm.sentence
     drilled = replace(night.status(), sets=())
     assert drilled.next_step == f"`standfast backup verify`: {alarm.sentence}."
-    verify(night.installation)  # where nothing is locked it says nothing of locks
+    verify(night.installation)  # in a vault without locks, the result contains no fact about locks
     assert seen(unknown=3) == [], "unknown is neither wrong nor over"
     assert seen(wrong=1) == []
     assert seen() == ["locks"]
@@ -133,7 +133,7 @@ def test_fully_changed_night_alarms_without_failing(night: Night) -> None:
     status = night.status()
     assert [alarm.kind for alarm in status.alarms] == ["jump"]
     assert "ask who changed the data" in status.next_step
-    # The next quiet night does not call it over, and status shows it for a week.
+    # The next quiet night does not end the alarm, and the status shows it for a week.
     night.forward(days=1)
     assert run_backup(night.installation, "main", "direct").jumps == ()
     keep_watch(night.installation, "direct")
@@ -243,7 +243,8 @@ def test_only_the_roles_that_are_named_are_told(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     roles = night.installation.ledger.people.get("lee").roles
     text = config_file.read_text()
-    config_file.write_text(f"{text}alarm_roles = {list(roles)}\n")  # it is part of [backup]
+    # the key belongs to [backup], the last table
+    config_file.write_text(f"{text}alarm_roles = {list(roles)}\n")
     assert not set(roles) & set(night.installation.ledger.people.get("dana").roles)
     with installation_at(config_file, clock=lambda: night.now[0]) as installation:
         notify(installation, damage_alarm(is_damaged=True), "direct")

@@ -68,7 +68,7 @@ def glanced(centre: Centre, case: str) -> str:
 
 
 def ran_alone(centre: Centre) -> str:
-    """An incident with a lock by dana alone."""
+    """Run an incident with a lock by dana alone; return it."""
     for name in THREE:
         centre.scim.create(name.partition(":")[2])
     case = asking(centre)
@@ -89,7 +89,7 @@ def later(centre: Centre, by: timedelta = GLASS + timedelta(seconds=1)) -> Centr
 
 
 def pages(centre: Centre, *names: str) -> list[list[str]]:
-    """The messages to each that tell of a broken glass."""
+    """Return the messages to each person about a break-glass approval."""
     return [
         [
             text_of(mail)

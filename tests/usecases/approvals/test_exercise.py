@@ -22,7 +22,7 @@ from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, ins
 
 
 class RaisingResolver:
-    """A resolver that shows whether anybody asked."""
+    """A resolver that records whether a secret was requested."""
 
     def resolve(self, reference: SecretReference) -> Secret:
         raise AssertionError(f"an exercise asked for {reference}")
@@ -43,7 +43,7 @@ def test_exercise_needs_no_network_and_no_secret(
     tmp_path: Path,
 ) -> None:
     config_file = furnish(tmp_path)
-    (tmp_path / "crm.db").unlink()  # it reads no customer data either
+    (tmp_path / "crm.db").unlink()  # an exercise reads no customer data either
     hour = [datetime(2026, 3, 1, 2, 30, tzinfo=UTC)]
     with installation_at(
         config_file, resolver=RaisingResolver(), clock=lambda: hour[0]

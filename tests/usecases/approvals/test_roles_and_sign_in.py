@@ -15,7 +15,7 @@ from standfast.usecases.approvals import effect_settlement, step_decisions
 from tests.usecases.installations import OWNER, PASSPHRASES
 from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
-STEP = "customers_affected"  # its playbook: duty managers
+STEP = "customers_affected"  # only duty managers may answer it
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_ambiguous_latest_is_refused(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
         restored = restore(installation, "latest", tmp_path / "out", key, set_name="main")
         assert restored.point.sequence == 2
-        # Beside a point of one set, the latest is that set's.
+        # Next to a point of another set, `latest` is the point of the named set.
         compared = compare_points(installation, first, "latest", key)
         assert (compared.before.sequence, compared.after.sequence) == (1, 2)
 
@@ -141,7 +141,7 @@ def test_missing_source_makes_the_run_partial(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
 def test_unreadable_file_makes_the_run_partial() -> None:
-    # Not below pytest's folder, which only its owner may enter.
+    # Not below pytest's folder, because only its owner may enter it.
     with TemporaryDirectory() as name:
         folder = Path(name)
         config_file = furnish(folder)
@@ -162,7 +162,7 @@ def _back_up_as_nobody(config_file: Path) -> int:
     with installation_at(config_file) as installation:
         run_backup(
             installation, "other", "direct"
-        )  # so that every module is loaded while it can be read
+        )  # so that every module is loaded before this user loses the right to read it
         for path in [config_file.parent, *config_file.parent.rglob("*")]:
             if path.name != "notes.txt":
                 os.chown(path, nobody, nobody, follow_symlinks=False)
@@ -251,13 +251,13 @@ def test_foreign_vault_is_not_listed_as_own(tmp_path: Path) -> None:
     with installation_at(tmp_path / "one" / "standfast.toml") as installation:
         with pytest.raises(Damaged, match="another owner"):
             list_points(installation)
-        # Without this host's own keys nobody knows whose it should be.
+        # Without the keys of this host, nothing shows which owner the vault should have.
         shutil.rmtree(installation.config.backup.host)
         assert len(list_points(installation).points) == 1
 
 
 def test_upload_cache_inside_the_source_is_excluded(tmp_path: Path) -> None:
-    """It differs after each backup, so each would store it again."""
+    """The cache differs after each backup, so each one would store it again."""
     config = furnish(tmp_path, '[backup]\nsend_log = "scripts/sta*te [1]/send-log.db"\n')
     with installation_at(config) as installation:
         for _ in range(2):
@@ -328,7 +328,7 @@ def test_another_identity_opens_nothing(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             restore(installation, "latest", tmp_path / "out", identity(tmp_path / "theirs"))
         assert caught.value.exit_status is ExitStatus.USAGE
-        with pytest.raises(UsageError):  # and nothing is damaged
+        with pytest.raises(UsageError):  # the refusal reports no damage
             verify(installation, identity_file=identity(tmp_path / "theirs"))
         assert verify(installation, identity_file=identity(tmp_path / "ours")).open_damage is None
         shutil.rmtree(
@@ -506,7 +506,7 @@ def test_damaged_vault_restore_names_the_files(tmp_path: Path) -> None:
         try:
             outcome = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
         except Damaged:
-            pass  # the page of the manifest was hit: nothing can be listed
+            pass  # a page of the manifest was damaged, so no file can be listed
         else:
             assert outcome.exit_status is ExitStatus.DAMAGED
             assert outcome.result.problems
@@ -537,7 +537,7 @@ def test_a_run_that_failed_is_no_backup(tmp_path: Path) -> None:
             raise StandfastError("the disk broke")
         assert set_age(installation, "main").is_missed
         with recorded(installation, "backup", "main", "direct"):
-            assert not set_age(installation, "main").is_missed  # one is under way
+            assert not set_age(installation, "main").is_missed  # a run is in progress
 
 
 def _in_a_process(work: Callable[[Path], int], config_file: Path) -> int | None:

@@ -181,13 +181,13 @@ def test_a_lock_for_each_object_is_as_good(folder: Path, seaweedfs_server: Seawe
 
 def test_missing_lock_makes_verification_partial(folder: Path, seaweedfs_server: SeaweedFs) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
-    hand_over(folder, bucket)  # without a lock, as a plain client puts it
+    hand_over(folder, bucket)  # a plain client puts it without a lock
     path = configuration(folder, bucket, bucket.admin, "each", "lock_days = 30\n")
     (root,) = [stat.name for stat in stored_in(bucket)]
     with installation_at(path) as installation:
         backup_run.run_backup(installation, "main", "direct")
         objects = len(stored_in(bucket))
-        for _ in range(2):  # what was wrong is looked at again, and so is all else
+        for _ in range(2):  # the second run checks the wrong lock and all others again
             found = verification.verify(installation)
             assert found.exit_status is ExitStatus.PARTIAL
             assert [(one.severity, one.object) for one in found.findings] == [("warning", root)]

@@ -70,7 +70,7 @@ def test_damaged_latest_warns(installation: Installation, tmp_path: Path) -> Non
     assert outcome.newer_damaged == ("host-1/0000000003",)
     text = "\n".join(map(str, restore_summary_lines(outcome)))
     assert "may not be the latest" in text
-    # A command that names the point gets it.
+    # A command that names a sound point restores it.
     named = restore(installation, "2", tmp_path / "named", identity(tmp_path))
     assert named.exit_status is ExitStatus.DONE
 
@@ -94,7 +94,8 @@ def test_only_damaged_points_are_not_none(installation: Installation, tmp_path: 
 def test_skipped_junk_is_no_damaged_point(installation: Installation, tmp_path: Path) -> None:
     path = tmp_path / "vault" / snapshot_name("host-1", 4)
     path.write_bytes(b"junk")
-    assert list_points(installation).exit_status is ExitStatus.DAMAGED  # it may have been one
+    # the junk may be a damaged snapshot
+    assert list_points(installation).exit_status is ExitStatus.DAMAGED
     run_backup(installation, "main", "direct")
     assert list_points(installation).exit_status is ExitStatus.DONE
     assert names(installation)[-1] == "host-1/0000000005"

@@ -57,7 +57,7 @@ def notes(folder: Path) -> list[str]:
 
 
 def recorded_hooks(installation: Installation) -> list[tuple[str, bool]]:
-    """Moment and success of each hook, as the ledger has them."""
+    """Return the moment and success of each hook from the ledger."""
     run = installation.ledger.runs.all("backup", "other")[0]
     return [(hook["moment"], not hook["problem"]) for hook in run.summary.get("hooks", [])]
 

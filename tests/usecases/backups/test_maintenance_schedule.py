@@ -1,4 +1,4 @@
-"""People are notified of a late keeper, verification or drill."""
+"""People are notified of an overdue retention run, verification or drill."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -40,7 +40,7 @@ def night_with(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Callable[[st
 
 
 def told(night: Night) -> list[tuple[str, bool]]:
-    """Return what a watch notifies of now, without ages of points."""
+    """Return the current notifications of a watch, without ages of points."""
     alarms = keep_watch(night.installation, "direct").notified
     return [(one.subject, one.is_raised) for one in alarms if "freshness" not in one.subject]
 

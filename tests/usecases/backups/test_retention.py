@@ -223,7 +223,7 @@ def test_unreadable_hold_still_holds(folder: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
 def test_hold_of_another_user_still_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Not below pytest's folder, which only its owner may enter.
+    # Not below pytest's folder, because only its owner may enter it.
     with TemporaryDirectory() as name, installation_at(folder / "standfast.toml") as installation:
         Path(name).chmod(0o755)
         monkeypatch.setattr(retention_holds, "_folder", lambda _: Path(name) / "holds")

@@ -108,7 +108,7 @@ def test_damage_found_by_reading_needs_reading(tmp_path: Path) -> None:
             assert blind.open_damage.depths == ("reading",)
             assert "verify --read`" in blind.open_damage.sentence
             assert is_open_in_status(installation, config_file)
-        damage_a_pack(tmp_path)  # the same bit again: it is as it was
+        damage_a_pack(tmp_path)  # flipping the same bit again repairs the pack
         assert pack.exists()
         assert verify(installation).exit_status is ExitStatus.DAMAGED
         assert verify(installation, read=True).exit_status is ExitStatus.DONE
@@ -187,7 +187,7 @@ def test_lock_check_continues_unless_it_found_something() -> None:
     assert locks_right_at([]) is None
     assert locks_right_at([run(5, True), run(4, False)]) == run(5, True).started_at
     assert locks_right_at([run(5, False), run(4, True)]) is None
-    # A run that died, or that came to no listing, remembers nothing.
+    # A run without a result is skipped: it died or could not list the locks.
     assert locks_right_at([run(9, None), run(6, None), run(5, True)]) == run(5, True).started_at
     assert locks_right_at([run(9, None), run(6, None), run(5, False), run(4, True)]) is None
 

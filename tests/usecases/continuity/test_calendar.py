@@ -129,7 +129,7 @@ def test_drills_and_exercises_count_as_done(planned: Night) -> None:
 def test_readiness_names_overdue_and_unowned_entries(planned: Night) -> None:
     found = [check for check in practice(planned.installation) if check.part == CALENDAR]
     assert [check.verdict for check in found] == [Verdict.WARN, Verdict.OK]
-    assert "kim" in found[0].found  # a person that is not enrolled
+    assert "kim" in found[0].found  # kim owns an entry and is not enrolled
     planned.forward(days=31)
     found = [check for check in practice(planned.installation) if check.part == CALENDAR]
     assert "drill run main" in found[0].what_to_do

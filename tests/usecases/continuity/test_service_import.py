@@ -59,7 +59,7 @@ def test_each_invalid_row_is_named(config_file: Path, tmp_path: Path) -> None:
 
 
 def test_impossible_dependencies_are_refused(config_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError):  # crm promises an hour
+    with pytest.raises(ConfigurationError):  # the service crm promises a RTO of an hour
         services_from_csv(load(config_file), written(tmp_path, HEADER + "phones,Ops,30,60,crm,\n"))
 
 

@@ -53,7 +53,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 def test_whole_backup_and_drill_are_successes(installation: Installation, tmp_path: Path) -> None:
     with monitor(tmp_path) as paths:
         assert run_backup(installation, "main", "direct").exit_status is ExitStatus.DONE
-        run_backup(installation, "other", "direct")  # it has no heartbeat
+        run_backup(installation, "other", "direct")  # this set has no heartbeat
         assert paths == ["/ping/s3cr3t/start", "/ping/s3cr3t"]
         run_drill(installation, "main", identity(tmp_path))
     assert paths[2:] == ["/ping/s3cr3t/start", "/ping/s3cr3t"]

@@ -243,7 +243,7 @@ def test_facts_of_a_plan_count_when_promoted(office: Office) -> None:
     office.forward(hours=60)
     opened = carry_out(installation, plan, "dana").incident
     assert office.clock(opened, AUTHORITY).started_at == began
-    # Done again, it brings back nothing that was stated better meanwhile.
+    # A second promotion does not replace a fact that was corrected meanwhile.
     office.state(opened, FactKind.TIME, "awareness", at=NOW - timedelta(hours=1))
     assert carry_out(installation, plan, "dana").incident == opened
     assert office.clock(opened, AUTHORITY).started_at == NOW - timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server with a base backup, and a log that follows it."""
+"""A PostgreSQL server with a base backup and the archived log after it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -64,9 +64,9 @@ databases = ["{database}"]
 
 @contextmanager
 def drills_folder() -> Iterator[Path]:
-    """Make a folder for drills; the path of a socket in it is short enough."""
+    """Make a folder for drills with a path short enough for a socket in it."""
     folder = Path(tempfile.mkdtemp(prefix="sf-drl-", dir=memory_folder()))
-    folder.chmod(0o711)  # the servers of root's drills run as the user nobody
+    folder.chmod(0o711)  # with root, the servers of drills run as the user nobody
     try:
         yield folder
     finally:
@@ -91,7 +91,7 @@ def backed_up(
 
 
 def working_folders(folder: Path) -> list[Path]:
-    """List the working folders of all processes that work below a folder."""
+    """List the working folders of processes that work below a folder."""
     found = []
     for link in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):
@@ -100,7 +100,7 @@ def working_folders(folder: Path) -> list[Path]:
 
 
 def unexpected(outcome: DrillOutcome) -> list[str]:
-    """Describe the checks that did not pass, and what else went wrong."""
+    """Describe the checks that did not pass, and any other faults."""
     checks = [check for check in outcome.checks if check.state is not CheckState.PASSED]
     return [
         outcome.problem,

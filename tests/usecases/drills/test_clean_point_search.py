@@ -6,7 +6,7 @@ from standfast.usecases.drills.clean_point_search import CleanPoint, newest_clea
 
 @given(st.integers(0, 365), st.data())
 def test_clean_point_is_found_with_few_looks(count: int, data: st.DataObject) -> None:
-    dirty = data.draw(st.integers(0, count))  # the newest so many
+    dirty = data.draw(st.integers(0, count))  # how many of the newest points are dirty
     looks: set[int] = set()
 
     def is_clean(position: int) -> bool:

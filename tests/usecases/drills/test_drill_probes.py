@@ -1,4 +1,4 @@
-"""Own commands check restored data, without secrets, in limited time."""
+"""Commands check restored data, without secrets and in limited time."""
 
 import json
 import sys

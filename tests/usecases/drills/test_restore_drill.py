@@ -40,7 +40,7 @@ from tests.usecases.backup_installation import (
 
 
 def targets(folder: Path) -> list[str]:
-    """Name what drills left in their folder."""
+    """Return the names of folders that drills left in their folder."""
     return [path.name for path in (folder / "drills").iterdir() if path.name != "reports"]
 
 
@@ -179,9 +179,10 @@ def test_a_database_that_lacks_something_fails_the_drill(
 
 def test_a_database_with_damage_inside_fails_the_drill(tmp_path: Path) -> None:
     config_file = furnish(tmp_path, SERVICE.replace("crm/crm.db", "recordings/old.db"))
-    # Broken before the backup, as a failing disk does it: the vault is honest about it.
+    # The database is damaged before the backup, as by a failing disk, so the vault contains it
+    # unchanged.
     content = bytearray((tmp_path / "crm.db").read_bytes())
-    content[4104:4130] = b"\xff" * 26  # where the second page says where its rows lie
+    content[4104:4130] = b"\xff" * 26  # the part of the second page that locates its rows
     (tmp_path / "recordings" / "old.db").write_bytes(content)
     with installation_at(config_file) as installation:
         run_backup(installation, "main", "direct")

@@ -16,7 +16,8 @@ from standfast.usecases.drills.source_comparison import Comparison, compare
 from tests.usecases.backup_installation import furnish, identity, installation_at
 
 NAME = "n" * 250
-DEPTH = 20  # of such names: over 4,096 bytes, more than the kernel takes as one path
+# folders of the longest name: over 4,096 bytes, more than the kernel accepts as one path
+DEPTH = 20
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def compared(installation: Installation, folder: Path) -> Comparison:
 
 
 def write_deep(top: Path, content: bytes, *, begins: bool) -> None:
-    """Write a file so deep that it has no path; go there step by step."""
+    """Write a file too deep for one path, folder by folder."""
     here = os.open(top, os.O_RDONLY)
     try:
         for _ in range(DEPTH):
@@ -63,7 +64,7 @@ def test_deep_file_is_compared(installation: Installation, tmp_path: Path) -> No
     (difference,) = compared(installation, tmp_path).differences
     assert difference.endswith("/note: content differ")
     for top in (live, tmp_path / "tree"):
-        shutil.rmtree(top)  # pytest identifies them by paths
+        shutil.rmtree(top)  # pytest identifies files by paths, and fails at paths of this length
 
 
 def test_unreadable_file_is_no_match(
@@ -92,7 +93,7 @@ def test_holes_are_compared_as_what_they_read_as(
     shutil.copytree(tmp_path / "scripts", tmp_path / "tree" / "scripts")
     same = tmp_path / "tree" / "scripts" / "holes"
     times = same.stat()
-    same.write_bytes((tmp_path / "scripts" / "holes").read_bytes())  # without a hole
+    same.write_bytes((tmp_path / "scripts" / "holes").read_bytes())  # the copy has no hole
     os.utime(same, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert compared(installation, tmp_path).differences == ()
     with same.open("r+b") as file:

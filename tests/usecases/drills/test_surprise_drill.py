@@ -46,7 +46,7 @@ def back_up(installation: Installation) -> None:
 
 
 def until_drilled(installation: Installation, now: list[datetime]) -> ServiceDrillOutcome | None:
-    """Check as often as `serve` until a drill or the window's end."""
+    """Check as often as `serve` does, until a drill or the end of the window."""
     while now[0] < WINDOW + timedelta(hours=HOURS + 1):
         if (outcome := drill_by_surprise(installation, "serve")) is not None:
             return outcome

@@ -1,4 +1,4 @@
-"""People that are affected by frozen logs: owners of used records."""
+"""Affected people from frozen logs: the owners of the accessed records."""
 
 from collections.abc import Iterator
 from dataclasses import replace

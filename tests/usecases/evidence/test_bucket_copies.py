@@ -30,7 +30,7 @@ from tests.backup.s3_proxy import Fault, running_proxy
 from tests.servers.seaweedfs import Bucket, SeaweedFs
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
-# Its log is all that it touches.
+# A playbook that reads only the log.
 PLAYBOOK = """\
 playbook: keep-logs
 version: 1
@@ -50,7 +50,7 @@ CASE = "2026-014"
 
 
 class Crash(BaseException):
-    """The end of the process."""
+    """The simulated end of the process."""
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
 def test_interrupted_copy_is_continued(
     puts: int, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two copies, manifest, seal, chain; last, all is put but not noted."""
+    """A death before each object, and after the last one before its record."""
     put, made = S3Store.put, list[str]()
 
     def dies(store: S3Store, name: str, data: bytes) -> None:
@@ -200,7 +200,8 @@ def test_interrupted_copy_is_continued(
             source.collect(order(), custody)
     assert len(names_in(installation)) == min(puts, 5)
     source, custody = source_of(installation)
-    assert not source.find(order(), custody)  # so it is repeated, and does not count as done
+    # the freeze is not recorded as done, so it is repeated
+    assert not source.find(order(), custody)
     result = source.collect(order(), custody)
     assert (result.state, result.reason[:14]) == (EffectState.DONE, "2 files frozen")
     assert source.find(order(), custody)
@@ -221,7 +222,8 @@ def test_silent_bucket_leaves_evidence_sealed(tmp_path: Path, s3_bucket: Bucket)
             assert failed.reason.startswith(
                 f"2 files frozen and sealed here, but not copied to bucket {s3_bucket.name}"
             )
-            assert failed.facts["folder"] == "telephony/token-1"  # so that the ledger knows of it
+            # so that the ledger names the folder
+            assert failed.facts["folder"] == "telephony/token-1"
             verified = verify_frozen(installation, CASE)
             assert verified.exit_status is ExitStatus.PARTIAL
             assert verified.evidence[0].problems == ()
@@ -244,7 +246,7 @@ def test_earlier_evidence_is_copied_once(tmp_path: Path, s3_bucket: Bucket) -> N
         assert [one.verdict for one in checks] == [Verdict.OK, Verdict.WARN]
         assert checks[1].what_to_do == f"standfast evidence copy {incident}"
         assert [one.objects for one in copy_frozen(installation, incident)] == [5]
-        # The line that tells of the first copy is in the second, and no more is added then.
+        # The record of the first copy is part of the second copy, which adds no further record.
         assert [one.objects for one in copy_frozen(installation, incident)] == [1]
         assert [one.objects for one in copy_frozen(installation, incident)] == [0]
         assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
@@ -343,7 +345,7 @@ def test_copies_are_locked_for_the_configured_days(
     mode: str, tmp_path: Path, seaweedfs_server: SeaweedFs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
-    monkeypatch.setattr(Bucket, "key", lambda *_: bucket.admin)  # an identity that may lock
+    monkeypatch.setattr(Bucket, "key", lambda *_: bucket.admin)  # an identity that may remove locks
     with installation_over(
         tmp_path, bucket, more=f'lock_days = 45\nlock_mode = "{mode}"\n'
     ) as installation:

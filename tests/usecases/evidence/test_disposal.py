@@ -54,7 +54,7 @@ class Case:
         return found.disposed_at != ""
 
     def is_complete(self) -> bool:
-        """Return whether every item and the key exist."""
+        """Return whether every item and the key of the evidence exist."""
         return len(list(self.sealed.rglob("*.log"))) == 2 and (self.sealed / "key.age").exists()
 
     def verified(self) -> ExitStatus:
@@ -108,7 +108,7 @@ def test_disposal_removes_keys_and_items(case: Case, tmp_path: Path) -> None:
     assert not (case.sealed / "files").exists()
     assert case.is_disposed()
     assert case.verified() is ExitStatus.DONE
-    assert case.verified_offline(tmp_path / "audit") in (0, 3)  # 3: nobody named a witness
+    assert case.verified_offline(tmp_path / "audit") in (0, 3)  # 3: no witness was named
 
 
 def test_copies_that_left_are_named(case: Case, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_copies_that_left_are_named(case: Case, tmp_path: Path) -> None:
         identity=identity,
     )
     export_evidence(case.installation, case.incident, tmp_path / "out", unmasked_because="court")
-    shutil.rmtree(case.copies)  # a share that is not mounted
+    shutil.rmtree(case.copies)  # as if a share is not mounted
     case.request()
     (certificate,) = case.approve().certificates
     assert len(certificate.destroyed_keys) == 1
@@ -153,7 +153,8 @@ def test_removed_key_copy_is_not_confirmed(case: Case) -> None:
 def test_reviews_and_unfinished_openings_are_named(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    review = case.sealed.parents[1] / "reviews" / "earlier.jsonl"  # before custodians were named
+    # written before custodians were named
+    review = case.sealed.parents[1] / "reviews" / "earlier.jsonl"
     review.parent.mkdir()
     review.write_text("")
     identity = case.folder / "identity.txt"
@@ -226,7 +227,8 @@ def test_interrupted_disposal_is_completed(
             case.approve()
     assert case.is_disposed() is (step == "append_custody")
     if step != "append_custody":
-        assert case.verified() is ExitStatus.DAMAGED  # half of it is gone, and nothing says why
+        # half of the evidence is removed, and no record explains it
+        assert case.verified() is ExitStatus.DAMAGED
     assert case.approve().exit_status is ExitStatus.DONE
     assert case.is_disposed()
     assert case.verified() is ExitStatus.DONE

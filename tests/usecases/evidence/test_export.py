@@ -36,7 +36,7 @@ class Frozen:
         return export_evidence(self.installation, self.incident, self.to, **more)
 
     def before(self) -> dict[str, bytes]:
-        """All that is sealed, but the chain of custody."""
+        """Return all sealed files except the chain of custody."""
         files = (one for one in self.sealed.rglob("*") if one.is_file() and not one.is_symlink())
         return {str(one): one.read_bytes() for one in files if one.name != "custody.jsonl"}
 
@@ -71,7 +71,7 @@ def test_export_is_masked_and_names_originals(case: Frozen) -> None:
     before = case.before()
     exported = case.export()
     assert case.before() == before
-    assert exported.exit_status is ExitStatus.PARTIAL  # the dump is no text
+    assert exported.exit_status is ExitStatus.PARTIAL  # the dump is not text
     text = {one.name: one.read_text() for one in case.to.rglob("*") if one.is_file()}
     for secret in ("4111 1111", "alice", "123-45-6789", "41111111"):
         assert not [name for name in text if secret in name or secret in text[name]]

@@ -79,7 +79,7 @@ def test_cut_custody_lines_are_named(left: int, tmp_path: Path) -> None:
         append_custody(one.folder, at=installation.clock(), who="legal", act=Act.VIEWED)
         assert verify_frozen(installation, opened.incident).exit_status is ExitStatus.DONE
         chain.write_bytes(b"".join(lines[:left]))
-        if not left:  # and begun anew, by who has none but the folder
+        if not left:  # an intruder with access only to the folder begins a new chain
             append_custody(one.folder, at=installation.clock(), who="dana", act=Act.COLLECTED)
         found = verify_frozen(installation, opened.incident)
         assert found.exit_status is ExitStatus.DAMAGED
@@ -104,4 +104,5 @@ def test_incomplete_files_are_counted(tmp_path: Path) -> None:
         )
         source.collect(Order(token="token", verb="evidence.snapshot", target="live"), custody)
         (folder,) = frozen(config)
-    assert (folder.files, folder.incomplete, folder.unread) == (3, 1, 1)  # one has the messages
+    # one of the three files contains the messages
+    assert (folder.files, folder.incomplete, folder.unread) == (3, 1, 1)

@@ -100,7 +100,7 @@ def test_account_is_followed_by_its_pseudonym(case: Case) -> None:
         assert case.review(Selection(accounts=frozenset({name}))).selected == 2
     assert case.review(Selection(contains="bob")).selected == 0
     assert case.review(Selection(contains=bob)).selected == 2
-    case.freeze(**{"web.log": LOGS["web.log"]})  # of another incident
+    case.freeze(**{"web.log": LOGS["web.log"]})  # in another incident, with other pseudonyms
     assert str(case.review().rows[1]["account"]) not in (alice, bob)
 
 
@@ -120,7 +120,7 @@ def test_selection_limits_what_is_shown(case: Case, selection: Selection, select
 
 
 def test_value_is_masked_before_it_is_cut(case: Case, tmp_path: Path) -> None:
-    card, mail = "4111111111111111", f"{'m' * 280}@example.net"  # masked, it is short
+    card, mail = "4111111111111111", f"{'m' * 280}@example.net"  # the masked form is short
     lines = [
         f"2026-11-25T02:13:44Z {before} {'x' * count} {card}"
         for before, counts in (("", range(440, 1_000, 7)), (f"{mail} {mail}", range(160, 200, 2)))

@@ -1,4 +1,4 @@
-"""A folder that does not open does not stop the review of others."""
+"""An evidence folder that cannot be opened does not stop a review."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ class Case:
         return review_logs(self.installation, self.incident, request)
 
     def dispose(self, folder: Path) -> None:
-        """Leave what a disposal leaves of a folder."""
+        """Remove from a folder all that a disposal removes."""
         shutil.rmtree(folder / FILES_FOLDER)
         (folder / KEY_FILE).unlink()
         certificate = Certificate(

@@ -1,4 +1,4 @@
-"""A review of evidence: what is read, what is not, and its custody."""
+"""A review of evidence: its files, its gaps, and its custody record."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -77,7 +77,7 @@ def test_frozen_evidence_is_stamped_and_verified(
     installation: Installation, server: servers.Authority
 ) -> None:
     incident = freeze(installation)
-    assert server.asked == []  # the response waits for no authority
+    assert server.asked == []  # the response does not wait for the authority
     (row,) = installation.ledger.effects.of_incident(incident)
     assert row.state is EffectState.DONE
     (before,) = frozen(installation.config, incident)
@@ -162,7 +162,7 @@ def test_wrong_or_missing_stamp_is_damage(
     verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.DAMAGED
     assert "seal.tsr is missing" in verified.evidence[0].problems[0]
-    assert stamp_frozen(installation, incident) == []  # a later one would hide it
+    assert stamp_frozen(installation, incident) == []  # a later stamp would hide the loss
     stamp.write_bytes(kept)
     assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
 
@@ -385,7 +385,8 @@ def test_serve_asks_a_failing_authority_less_often(
     server.say = (503, {}, b"")
     loop._stamp_seals()
     assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
-    assert pauses[4] == serve_loop.STAMP_SECONDS  # it was stamped, so nothing waits for it
+    # all seals are stamped, so the loop waits for its usual pause
+    assert pauses[4] == serve_loop.STAMP_SECONDS
     assert frozen(installation.config, incident)[0].stamp.startswith("stamped ")
 
 

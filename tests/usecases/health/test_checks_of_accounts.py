@@ -15,7 +15,7 @@ from standfast.usecases.health.check_results import Check, Ground, Verdict
 
 
 class Narrow(SimulatedConnector):
-    """A directory over which our own rights do not reach everywhere."""
+    """A directory that grants Standfast no rights over some accounts."""
 
     def shortcomings(self) -> list[str]:
         return ["3 of 40 accounts cannot be locked: ask for the right"]

@@ -120,7 +120,7 @@ def test_cloned_machines_are_both_reported(tmp_path: Path, postgres_ledger_url: 
     ]
     with at(other) as there:
         first = run_backup(there, "main", "direct")
-    # It may be in the other's place: said once, and no more.
+    # The first run may be a replacement of the other machine: it warns only once.
     assert first.cloned_host is not None
     assert (first.cloned_host.is_sure, first.exit_status) == (False, ExitStatus.DONE)
     assert found(other) == [] == said(other)
@@ -205,7 +205,7 @@ def nights(folder: Path, count: int) -> dict[str, Tree]:
 
 
 def found(folder: Path) -> list[tuple[Verdict, str]]:
-    """Return the checks of a name on two machines, from this folder."""
+    """Return the checks of this folder that report two machines of one name."""
     with machine(folder.name):
         report = check_installation(folder / "standfast.toml", env={})
     told = [one for one in report.checks if "machine" in one.found and one.part == "backup"]
@@ -213,7 +213,7 @@ def found(folder: Path) -> list[tuple[Verdict, str]]:
 
 
 def said(folder: Path) -> list[str]:
-    """Return the status there."""
+    """Return what the status of a folder says of the two machines."""
     with machine(folder.name):
         clone = look(folder / "standfast.toml", {}, datetime.now(UTC)).cloned_host
     return [] if clone is None else [clone.sentence.partition(", last at")[0]]
@@ -270,7 +270,7 @@ def test_dead_drill_is_found_on_its_machine(tmp_path: Path, postgres_ledger_url:
 
 
 def die_drilling(folder: Path) -> None:
-    """Lose the power in the middle of a drill."""
+    """Simulate a loss of power in the middle of a drill."""
     with at(folder) as installation, recorded(installation, "drill", "main", "direct") as run:
         (folder / "drills" / f"main.{run.token}").mkdir(parents=True)
         os.kill(os.getpid(), signal.SIGKILL)

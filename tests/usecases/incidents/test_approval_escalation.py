@@ -1,4 +1,4 @@
-"""Escalation of approvals that nobody gives."""
+"""Escalation of approvals that nobody answers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.usecases.incidents.test_concurrency import at_once
 from tests.usecases.installations import OWNER, PASSPHRASES
 from tests.usecases.twins import SimulatedInstallation
 
-STEP = "tell_customers"  # its playbook: duty managers, 15 minutes
+STEP = "tell_customers"  # duty managers may approve it; it escalates after 15 minutes
 ERIN = "nine cold stones in a row"
 
 
@@ -147,7 +147,7 @@ def test_unreachable_rung_does_not_stop_the_next(
     case = asking(laddered)
     after(laddered, 16).advance(case)
     assert told(laddered, "erin", "max") == [0, 1]
-    with pytest.raises(ApprovalRefused, match="lacks the roles"):  # nobody asked her
+    with pytest.raises(ApprovalRefused, match="lacks the roles"):  # erin has not been asked yet
         step_decisions.decide(after(laddered, 17), case, STEP, "erin", ERIN)
     assert laddered.ledger.incidents.state(case).steps[STEP].escalates_at is None
 

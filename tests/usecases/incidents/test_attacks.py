@@ -34,7 +34,7 @@ def asks_about_customers(installation: SimulatedInstallation) -> str:
     return case
 
 
-# Accounts that it may lock, and people that it may let in
+# Accounts that an incident may lock and unlock
 
 
 def test_protected_account_is_protected_in_every_spelling(centre: Centre) -> None:
@@ -48,7 +48,7 @@ def test_protected_account_is_protected_in_every_spelling(centre: Centre) -> Non
 
 
 class Folding(SimulatedConnector):
-    """A directory that takes for one name what an LDAP server takes for one."""
+    """A directory that treats names as equal where an LDAP server does."""
 
     def canonical(self, name: str) -> str:
         return folded(name)
@@ -120,7 +120,7 @@ def test_a_closed_incident_lends_no_state_from_before(installation: SimulatedIns
     first = installation.run("account-takeover")
     lifecycle.close(installation, first, by="dana")
     installation.directory.set_enabled("agent01", True)
-    installation.directory.set_enabled("agent01", False)  # left the company since
+    installation.directory.set_enabled("agent01", False)  # because the agent left the company
     second = installation.run("account-takeover")
     undo_approved(installation, second)
     installation.advance(second)
@@ -146,7 +146,8 @@ def test_lost_lock_is_repeated_if_sessions_may_live(
     session = installation.directory.open_session("agent01")
     installation.directory.script("lock", Fault.LOST_REQUEST)
     case = installation.open("lock")
-    installation.directory.set_enabled("agent01", False)  # somebody disabled it, sessions live on
+    # an administrator disabled it; its sessions remain open
+    installation.directory.set_enabled("agent01", False)
     installation.advance(case)
     assert not installation.directory.admits(session)
 
@@ -155,7 +156,7 @@ def test_lost_lock_is_repeated_if_sessions_may_live(
 
 
 def test_no_spelling_lets_a_holder_approve(centre: Centre) -> None:
-    """The directory knows LEE as lee; so must enrolment, plan and undo."""
+    """The directory reads LEE as lee; so must enrolment, plan and undo."""
     account = centre.scim.create("lee")
     centre.installation.ledger.people.remove("kim", OWNER, centre.installation.clock())
     case = centre.open("lock", *(f"agents:a{number}" for number in range(200)), "agents:LEE")

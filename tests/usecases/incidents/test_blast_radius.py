@@ -194,7 +194,7 @@ steps:
 
 @pytest.fixture
 def phones(installation: SimulatedInstallation) -> SimulatedInstallation:
-    """The installation with a command that locks phones, no connector."""
+    """The installation with a command that locks phones, without a connector."""
     folder = installation.config.folder / "own"
     folder.mkdir()
     (folder / "phones.yaml").write_text(_PHONES)

@@ -77,12 +77,13 @@ def test_two_promotions_open_one_incident(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = installation.open("lock", MANY, mode=Mode.PLAN)
-    # Both find the plan open before either closes it, if nothing makes them look again.
+    # Without a second check, both threads find the plan open before either closes it.
     meeting = threading.Barrier(2)
     close = lifecycle.close
 
     def meet_first(*words: Any, **more: Any) -> None:
-        with suppress(threading.BrokenBarrierError):  # the later one found it closed
+        # the later thread found the plan closed and does not come here
+        with suppress(threading.BrokenBarrierError):
             meeting.wait(0.5)
         close(*words, **more)
 
@@ -122,13 +123,14 @@ def test_two_approvals_given_at_once_both_count(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case, step = asks_for_two(installation)
-    # Both stand between reading the question and writing the approval, if nothing keeps them apart.
+    # Without a lock, both threads read the question before either writes its approval.
     meeting = threading.Barrier(2)
     refuse_unfit = two_person_rule.refuse_unfit
 
     def meet_first(*args: Any) -> None:
         refuse_unfit(*args)
-        with suppress(threading.BrokenBarrierError):  # the other waits its turn, as it should
+        # the other thread waits for its lock, as expected
+        with suppress(threading.BrokenBarrierError):
             meeting.wait(0.5)
 
     monkeypatch.setattr(two_person_rule, "refuse_unfit", meet_first)
@@ -176,12 +178,12 @@ def test_two_operators_who_undo_at_once_undo_once(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = installation.run("account-takeover", MANY)
-    # Both have read the same locks before either plans, if nothing makes them look again.
+    # Without a second check, both threads read the same locks before either plans.
     meeting = threading.Barrier(2)
     holders = type(installation.ledger.effects).holders
 
     def meet_first(effects: Any, rows: Any) -> dict[str, str]:
-        with suppress(threading.BrokenBarrierError):  # the second look of who came late
+        with suppress(threading.BrokenBarrierError):  # the second check of the later thread
             meeting.wait(0.5)
         return holders(effects, rows)
 
@@ -246,7 +248,7 @@ def test_late_finish_keeps_a_planned_retry(
     directory.script("lock", Fault.FAIL)
     case = installation.run("lock")
     assert step_retry.retry(installation, case).count == 1
-    # What a runner that had looked a moment earlier still wants to write.
+    # A runner that read the state before the retry still tries to write this.
     stale = Finish(step="lock", round=1, state=StepState.FAILED, reason="0 of 1 done")
     state = installation.ledger.incidents.state(case)
     lifecycle._make_one(

@@ -34,7 +34,7 @@ def state_after(outcome: Outcome, step: str) -> StepState | None:
 
 @pytest.mark.parametrize("scenario", ["account-takeover", "agent-vishing"])
 def test_failed_lock_notifies_nobody(installation: SimulatedInstallation, scenario: str) -> None:
-    """A webhook opens it: nobody signed in; the intruder reads mail."""
+    """A webhook opens the incident without a sign-in; the intruder reads mail."""
     case = installation.open(scenario, opened_by=None, trigger="siem:1")
     outcome = installation.advance(case)
     assert state_after(outcome, "lock") is StepState.FAILED
@@ -45,7 +45,8 @@ def test_failed_lock_notifies_nobody(installation: SimulatedInstallation, scenar
     )
     assert installation.twins.mail.messages == []
 
-    step_decisions.accept(installation, case, "lock")  # a person decides
+    # a person decides to continue without the lock
+    step_decisions.accept(installation, case, "lock")
     assert state_after(installation.advance(case), "tell_staff") is StepState.DONE
     assert installation.twins.told("staff1@example.net") == 1
 
@@ -69,7 +70,8 @@ def test_failed_lock_shows_in_exit_status(
     assert outcome.standing.waits_for_people
     assert outcome.exit_status is ExitStatus.FAILED
     assert isinstance(installation.twins.directory, SimulatedConnector)
-    installation.twins.directory.set_enabled("agent01", False)  # somebody locked it by hand
+    # an operator locked the account by hand
+    installation.twins.directory.set_enabled("agent01", False)
     step_decisions.accept(installation, case, "lock")
     assert installation.advance(case).exit_status is ExitStatus.WAITS_FOR_PEOPLE
 
@@ -98,7 +100,7 @@ def test_absent_relay_does_not_block_the_terminal(
     with simulated_installation(tmp_path, "sqlite:///ledger.db", Twins(mail=away)) as installation:
         began = time.monotonic()
         outcome = installation.advance(installation.open("account-takeover"))
-        assert time.monotonic() - began < 110  # the relay asks for two minutes, four times over
+        assert time.monotonic() - began < 110  # the relay requests a wait of two minutes four times
     assert state_after(outcome, "tell_staff") is StepState.RUNNING
     assert "Are customers affected" in str(outcome.standing.asked)
 

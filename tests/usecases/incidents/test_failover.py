@@ -1,4 +1,4 @@
-"""Failover of messages, row by row; unknown outcomes are never handed on."""
+"""Failover of messages, row by row; unknown outcomes are not handed on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -60,7 +60,7 @@ def installation_with(
     return config_file
 
 
-# An unknown outcome is awaited for longer than the time-out.
+# The pause before an unknown outcome is looked up is longer than the time-out of the test.
 awaits_unknown = pytest.mark.parametrize("installation", [1], indirect=True, ids=[""])
 
 
@@ -79,7 +79,7 @@ def installation(
 
 
 def tell(installation: Installation) -> tuple[ExitStatus, dict[str, tuple[str, EffectState]]]:
-    """Notify three people; return the outcome and each one's channel."""
+    """Notify three people; return the outcome and the channel of each."""
     opened = lifecycle.open_incident(installation, "tell", {}, mode=Mode.LIVE, opened_by="dana")
     outcome = lifecycle.advance(installation, opened.incident, "direct")
     rows = installation.ledger.effects.of_incident(opened.incident)

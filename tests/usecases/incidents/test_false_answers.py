@@ -62,7 +62,7 @@ def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
 def locked_through(
     tmp_path: Path, liar: Liar, *, seconds: float = 20
 ) -> tuple[Outcome, str, EffectState]:
-    """Lock agent01 there; return outcome, reason and state."""
+    """Lock agent01 in the directory; return outcome, reason and state."""
     config_file = furnish(tmp_path, timeout_seconds=seconds)
     with installation_at(config_file) as known, lying(liar, known.clock):
         config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))
@@ -103,7 +103,7 @@ def test_false_success_is_not_believed(tmp_path: Path, monkeypatch: pytest.Monke
     def answer(method: str, count: int) -> tuple[int, dict[str, str], bytes]:
         if method == "PATCH":
             return 204, {}, b""
-        # The first two looks are by name; each try reads by name, then back by id.
+        # The first two reads are by name; each attempt reads by name, then reads back by id.
         is_by_name = count < 3 or count % 2 == 0
         body = json.dumps(user(is_active=True)).encode()
         return listed(is_active=True) if is_by_name else (200, {}, body)

@@ -1,6 +1,6 @@
 """Directories, relays and databases that fail during an incident.
 
-Waits that a runner makes on purpose are shortened; everything else is as it runs at night.
+The intended waits of a runner are shortened; everything else runs as in production.
 """
 
 import json
@@ -280,7 +280,7 @@ def _unknown(installation: SimulatedInstallation, case: str) -> list[EffectRow]:
 def _nobody_can_tell_of_the_staff(
     installation: SimulatedInstallation, *, is_taken: bool = False
 ) -> str:
-    """An incident with two mails of unknown outcome; later mails leave."""
+    """Run an incident with two mails of unknown outcome; later mails are sent."""
     mail = installation.twins.mail
     mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=is_taken)
     if is_taken:
@@ -293,7 +293,7 @@ def _nobody_can_tell_of_the_staff(
     return case
 
 
-# One queue and another
+# Independence of queues
 
 
 def test_unforeseen_fault_stops_one_queue(

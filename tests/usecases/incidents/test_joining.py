@@ -138,7 +138,7 @@ def test_unlocked_account_is_locked_again_alone(
     case = trigger(installation, "alert 1", "agent01", "agent02", scenario="lock").incident
     installation.advance(case)
     effect_undo.undo(installation, case, requested_by="lee")
-    for name in ("lee", "kim"):  # the playbook proves nothing
+    for name in ("lee", "kim"):  # two approvals are needed, because this playbook proves no lock
         step_decisions.decide(installation, case, "undo-1", name, PASSPHRASES[name])
     installation.advance(case)
     assert enabled(installation, ["agent01", "agent02"]) == [True, True]

@@ -95,7 +95,8 @@ def test_undo_keeps_targets_of_another_incident(centre: Centre) -> None:
     centre.advance(first)
     assert (centre.scim.is_active(shared), centre.scim.is_active(own)) == (False, True)
 
-    # The second one found it locked, and its undo still restores the state of the first.
+    # The second incident found the account locked; its undo still restores the state before the
+    # first.
     lifecycle.close(centre.installation, first, by="dana")
     undo_approved(centre.installation, second)
     centre.advance(second)
@@ -104,7 +105,7 @@ def test_undo_keeps_targets_of_another_incident(centre: Centre) -> None:
 
 def test_unproven_undo_needs_an_approval(centre: Centre) -> None:
     account = centre.scim.create("agent01")
-    case = centre.open("lock", "agent01")  # this playbook locks and proves nothing
+    case = centre.open("lock", "agent01")  # this playbook locks without a proof
     centre.advance(case)
     plan = effect_undo.undo(centre.installation, case, requested_by="dana")
     assert plan.needs_approvals == 1
@@ -319,7 +320,7 @@ def test_directory_added_later_is_not_touched(centre: Centre) -> None:
         case = lifecycle.open_incident(
             before, "lock", {"accounts": ["agent01"]}, mode=Mode.LIVE, opened_by="dana"
         ).incident
-    outcome = centre.advance(case)  # by now the directory is called `agents`
+    outcome = centre.advance(case)  # the directory was renamed to `agents` meanwhile
     assert centre.scim.is_active(account)
     assert states(centre, case, "accounts.lock") == {"agent01": EffectState.REFUSED}
     assert outcome.exit_status is ExitStatus.FAILED

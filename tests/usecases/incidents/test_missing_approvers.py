@@ -1,4 +1,4 @@
-"""Warnings that nobody could approve, counted as approvals count."""
+"""Warnings that nobody can approve, counted as approvals count."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""An installation without logs: plan and incident say so, none waits."""
+"""An installation without logs: plan and incident say so and do not wait."""
 
 from collections.abc import Iterator
 from dataclasses import replace

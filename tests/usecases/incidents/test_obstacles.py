@@ -16,7 +16,7 @@ from tests.usecases.twins import simulated_installation
 
 
 class Guarded(SimulatedConnector):
-    """A directory that will not lock its superuser."""
+    """A directory that refuses to lock its superuser."""
 
     def _observe(self, names: Sequence[str]) -> list[AccountState]:
         return [
@@ -55,5 +55,6 @@ def test_unknown_account_is_refused_in_the_plan(
     assert lock.refused == {ABSENT: 1}
     assert mistyped.exit_status is ExitStatus.REFUSED
     assert among_others.exit_status is ExitStatus.PARTIAL
-    assert unread.steps[0].by_adapter == {"agents": 1}  # whom nobody can read may be there
+    # an account that cannot be read may still exist
+    assert unread.steps[0].by_adapter == {"agents": 1}
     assert "read again before each lock" in unread.steps[0].notes[-1]

@@ -120,7 +120,7 @@ def test_unproven_undo_needs_two_approvals(
     installation.advance(case)
     assert not any(installation.is_enabled(name) for name in ("agent01", "agent02"))
 
-    # A refused lock never happens; a new request to undo it asks again.
+    # A refused undo is not executed; another request needs a new approval.
     step_decisions.decide(
         installation, case, undone.step, "kim", PASSPHRASES["kim"], approves=False
     )
@@ -145,7 +145,8 @@ def test_proof_of_earlier_lock_spares_no_approval(
     assert installation.advance(case).exit_status is ExitStatus.PARTIAL
     again, other = (effect_undo.plan_undo(installation, case, targets=[one]) for one in BOTH)
     assert (again.restores, again.unproven, again.needs_approvals) == (1, 1, 2)
-    assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 2)  # locked twice
+    # two incidents locked it
+    assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 2)
 
 
 def test_proof_below_possible_level_counts_as_none(

@@ -1,6 +1,7 @@
 """A reassigned name is neither proven locked nor unlocked.
 
-An intruder who may rename accounts renames the locked one and leaves another one under its name.
+An intruder that may rename accounts renames the locked account and leaves another account under its
+name.
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def renamed_after_its_lock(
 
 
 def row_of(installation: SimulatedInstallation, case: str, verb: str) -> tuple[EffectState, str]:
-    """Return the result of the verb's last effect."""
+    """Return the newest effect of a verb."""
     rows = [row for row in installation.ledger.effects.of_incident(case) if row.verb == verb]
     return rows[-1].state, rows[-1].reason
 

@@ -36,7 +36,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 
 @pytest.fixture
 def directory(installation: SimulatedInstallation) -> SimulatedConnector:
-    """The twin, in which each of two people has a session."""
+    """A fake directory in which each of two people has a session."""
     assert isinstance(installation.twins.directory, SimulatedConnector)
     return installation.twins.directory
 

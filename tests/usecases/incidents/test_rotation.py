@@ -29,7 +29,7 @@ PAGE = Path(__file__).parents[3] / "docs/accounts.md"
 
 
 def playbook() -> str:
-    """The one that docs/accounts.md shows."""
+    """Return the playbook of docs/accounts.md."""
     (found,) = re.findall(r"```yaml\n(playbook: rotate\n.*?)```", PAGE.read_text(), re.DOTALL)
     return str(found)
 

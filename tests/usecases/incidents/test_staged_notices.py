@@ -82,7 +82,8 @@ def test_approval_request_reads_no_audience(
     step_decisions.answer(centre.installation, case, "customers_affected", "yes", by="lee")
     state = centre.advance(case).state
     assert state.steps[TOLD].state is StepState.ASKING
-    assert state.steps[TOLD].asked  # even so, a million would not be held
+    # the plan stores no recipients, because a million would not fit in memory
+    assert state.steps[TOLD].asked
     assert "notices.send" not in {row.verb for row in opened if row.step == TOLD}
 
 
@@ -214,7 +215,7 @@ def test_unaccepted_canary_holds_others(
 
 @pytest.mark.parametrize("is_claimed", [False, True])
 def test_unfinished_canary_holds_others(centre: Centre, is_claimed: bool) -> None:
-    """A runner that died in or between batches finished no canary."""
+    """A canary is unfinished if its runner died in or between batches."""
     with_notices(
         centre, canary_percent=50, canary_from=10, canary_minutes=15, abort_window_seconds=60
     )
@@ -269,7 +270,7 @@ def test_canary_ended_while_stopped_releases_nobody(centre: Centre, what: str) -
     (row,) = [
         one for one in centre.installation.ledger.notices.of_incident(case) if one.step == TOLD
     ]
-    assert row.waiting == 18  # until somebody says go on
+    assert row.waiting == 18  # until an operator releases them
 
 
 def test_pause_in_abort_window_restarts_it(centre: Centre) -> None:

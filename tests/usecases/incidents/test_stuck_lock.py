@@ -64,7 +64,7 @@ def test_hanging_directory_holds_notices_and_not_questions(
         )
         now = steps(installation, case)
         assert now["lock"] is StepState.RUNNING
-        assert "prove" not in now  # it needs the lock, whatever time that takes
+        assert "prove" not in now  # the proof waits for the lock, however long it takes
         assert "tell_staff" not in now, "who is not locked out yet may read the mail"
         assert not directory.is_enabled(ACCOUNTS[1])
         assert directory.is_enabled(ACCOUNTS[0])
@@ -85,7 +85,7 @@ class Silent(SimulatedConnector):
 def test_lock_in_one_directory_ignores_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Named without its directory, as in a hurry."""
+    """The account is named without its directory, as in a hurry."""
     monkeypatch.setattr(account_resolution, "SILENT_SECONDS", 0.2)
     silent = Silent("old", {ACCOUNTS[0]: True}, limits=Limits(timeout_seconds=600))
     directories = {"agents": twin_directory(), "old": silent}
@@ -149,7 +149,7 @@ def test_proof_may_continue_without_stuck_lock(
             "account-takeover", [f"agents:{ACCOUNTS[0]}", f"old:{ACCOUNTS[1]}"]
         )
         with pytest.raises(UsageError, match="has not ended"):
-            step_decisions.accept(installation, case, "lock", by="lee")  # it has not begun
+            step_decisions.accept(installation, case, "lock", by="lee")  # the step has not begun
         said = installation.advance(case).standing.next_step
         assert "1 of 2 done, 1 unknown" in said
         assert f"continue without them: `standfast incident accept {case} lock`" in said
@@ -157,7 +157,8 @@ def test_proof_may_continue_without_stuck_lock(
         step_decisions.accept(installation, case, "lock", by="lee")
         outcome = installation.advance(case)
         assert steps(installation, case)["lock"] is StepState.PARTIAL
-        assert steps(installation, case)["prove"] is StepState.PARTIAL  # of the one that answers
+        # only the account in the directory that answers is proven
+        assert steps(installation, case)["prove"] is StepState.PARTIAL
         assert not outcome.standing.is_over
 
         monkeypatch.setattr(Swallowing, "_lock", SimulatedConnector._lock)
@@ -173,7 +174,7 @@ def test_proof_may_continue_without_stuck_lock(
 
 
 def test_a_lock_that_gets_on_is_waited_for(tmp_path: Path) -> None:
-    """Staff are not warned by a mail that an intruder still reads."""
+    """The notice to staff waits, because the intruder still reads their mail."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         case = installation.run("account-takeover", HOLDERS)
         told = [

@@ -74,7 +74,8 @@ def test_superseded_undo_is_not_retried(
         directory.script("undo", Fault.LOST_REQUEST, target=account, times=5)
     for name in ("undo-1", "undo-2"):
         effect_undo.undo(installation, case, requested_by="lee")
-        for person in ("lee", "kim"):  # the playbook proves nothing
+        # two approvals are needed, because this playbook proves no lock
+        for person in ("lee", "kim"):
             step_decisions.decide(installation, case, name, person, PASSPHRASES[person])
         outcome = installation.advance(case)
         if name == "undo-1":
@@ -103,7 +104,7 @@ def test_undo_waits_for_a_busy_directory(
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The playbook's own question is open, and would be asked at once."""
+    """The question of the playbook is open, and must not end the wait."""
     case = installation.run("account-takeover")
     undo_approved(installation, case)
     monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
@@ -139,7 +140,7 @@ def test_unknown_lock_is_not_undone_before_settling(
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The lock may arrive after the undo, and would stay."""
+    """The lock could take effect after the undo and would then remain."""
     case = installation.open("account-takeover", TWO)
     directory.script("lock", Fault.LOST_ANSWER, target="agent01")
     installation.advance_while_it_dies(case, "lock", monkeypatch)

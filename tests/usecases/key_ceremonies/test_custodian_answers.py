@@ -31,7 +31,7 @@ def test_silent_custodian_is_overdue_after_hundred_days(tmp_path: Path) -> None:
     assert overdue(tmp_path, NOW + timedelta(days=101)) == {"Dana", "Lee"}
     note_asked(tmp_path, "b", PEOPLE, NOW + timedelta(days=90))
     answered(tmp_path, "age1lee", "b", NOW + timedelta(days=91))
-    # To be asked again is no sign of the key.
+    # A new request does not count as a proof of the key.
     assert overdue(tmp_path, NOW + timedelta(days=101)) == {"Dana"}
 
 

@@ -59,7 +59,7 @@ def counted(centre: Centre, case: str) -> list[Account]:
     steps = [
         each for each in account(centre.installation, case) if each.template.startswith("customers")
     ]
-    assert sum(each.audience for each in steps) == 20  # each person once, wherever they stand
+    assert sum(each.audience for each in steps) == 20  # each person counts once, in whichever step
     return steps
 
 
@@ -86,7 +86,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
         held_recipients.leave_out(installation, case, dead, "no next of kin is known", by="lee")
         == 2
     )
-    again = [*dead, dead[0].upper(), dead[1][:6]]  # who is named twice is one
+    again = [*dead, dead[0].upper(), dead[1][:6]]  # a person who is named twice counts once
     assert (
         held_recipients.leave_out(installation, case, again, "no next of kin is known", by="lee")
         == 2
@@ -110,12 +110,13 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     planned = individual_notices.plan_individual_notice(
         installation, case, child.mark, to=["ma@example.net"], name="Maria", because=WHY, by="lee"
     )
-    assert planned.needs_approvals == 2  # of others than lee, who did not open it
+    assert planned.needs_approvals == 2  # from people other than lee, who did not open the incident
     frozen = installation.ledger.incidents.notice(case, planned.step, 1)
     (row,) = [
         one for one in installation.ledger.effects.of_incident(case) if one.step == planned.step
     ]
-    assert frozen.root == merkle_root([str(row.details["digest"])])  # what they approve is hers
+    # the approval covers her message
+    assert frozen.root == merkle_root([str(row.details["digest"])])
     centre.advance(case)
     assert centre.mails_to("ma@example.net") == 0
     assert not_notified(centre) == (3, 0)
@@ -140,7 +141,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
         held_recipients.leave_out(installation, case, [child.mark], "changed our mind", by="lee")
     wrong = {"what_happened": "not-concerned"}
     plan = corrections.correct(installation, case, TOLD, wrong, requested_by="dana")
-    assert plan.recipients == 18  # she got the wrong notice as well
+    assert plan.recipients == 18  # the guardian received the wrong notice as well
     decided = [e for e in installation.ledger.timeline(case) if e.action == "held.decided"]
     assert [event.actor for event in decided] == ["lee", "lee", "lee"]
     assert installation.ledger.audit.verify().findings == ()
@@ -165,7 +166,7 @@ def test_decision_during_counting_counts_once(centre: Centre) -> None:
     lines: list[Line] = []
     first = account(installation, case, each=lines.append)
     event.remove(installation.ledger.engine, "after_cursor_execute", tell_one)
-    assert not waiting  # all three, between one look of the account and the next
+    assert not waiting  # all three changed between two reads of the account
     (one,) = [each for each in first if each.template.startswith("customers")]
     assert one.counts == {End.HANDED_OVER: 17, End.HELD: 3}
     assert len([each for each in lines if each.step == TOLD]) == 20
@@ -191,7 +192,7 @@ def test_excluded_person_may_be_notified_later(
 
 
 def test_refused_notification_returns_to_decision(centre: Centre) -> None:
-    """A mistyped address would leave the child undecided for good."""
+    """Otherwise a mistyped address would leave the child without a decision."""
     case = holding(centre)
     installation = centre.installation
     child, dead = (
@@ -248,7 +249,7 @@ def test_unknown_mark_or_closed_incident_is_refused(centre: Centre) -> None:
     with pytest.raises(UsageError, match="no held recipients of"):
         held_recipients.leave_out(
             centre.installation, case, [mark[:3]], WHY, by="lee"
-        )  # a slip of the keyboard
+        )  # a prefix that is too short
     lifecycle.close(centre.installation, case, by="dana")
     with pytest.raises(Refused, match="closed"):
         held_recipients.leave_out(centre.installation, case, [mark], WHY, by="lee")
@@ -288,12 +289,13 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     there = held_recipients.unreached(installation, case)
     whys = [one.why for one in there]
     assert whys[:2] == ["the mail bounced", "the provider did not try"]
-    assert (len(whys), "550" in whys[2]) == (3, True)  # put off is on its way; no address, no mail
+    # a deferred mail is still in transit; a missing address is not a failed mail
+    assert (len(whys), "550" in whys[2]) == (3, True)
     assert held_recipients.held(installation, case) == []
     assert not_notified(centre) == (
         7,
         0,
-    )  # those three, two letters to post, one put off, one without
+    )  # these three, two letters to post, one deferred, one without an address
 
     with pytest.raises(UsageError, match="no held recipients"):
         held_recipients.leave_out(installation, case, [there[0].mark], WHY, by="lee")
@@ -307,7 +309,7 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     assert sum(page.read_text().count("<bdi>1 Road</bdi>") for page in pages) == 1
     ends = {each.step: each.counts for each in counted(centre, case)}
     assert ends[letter.step] == {End.PRINTED: 1}
-    assert End.BOUNCED not in ends[TOLD]  # they count where the letter is
+    assert End.BOUNCED not in ends[TOLD]  # the person now counts under the step of the letter
     assert not_notified(centre) == (7, 0)
     last = held_recipients.unreached(installation, case)[-1]
     assert last.decision == f"notified by step {letter.step}"
@@ -382,7 +384,7 @@ def test_twice_undelivered_person_is_notified_and_corrected(
     told = individual_notices.plan_individual_notice(
         installation, case, lost.token[:8], to=["three@example.net"], because=WHY, by="lee"
     )
-    assert told.needs_approvals == 2  # as many as the notice itself
+    assert told.needs_approvals == 2  # as many as the notice itself needs
 
 
 def test_interrupted_decision_stays_decided(
@@ -471,7 +473,8 @@ def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
         installation, case, row.token[:8], to=["a@example.net"], because=WHY, by="lee"
     ).step
     hear(DeliveryState.DELIVERED)
-    assert not_notified(centre) == (2, 0)  # the second message is planned, and counts
+    # the second message is planned, so the person counts as not notified
+    assert not_notified(centre) == (2, 0)
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, step, person, PASSPHRASES[person])
     centre.advance(case)
@@ -482,7 +485,7 @@ def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
 def test_individual_notice_waits_for_approval(
     centre: Centre,
 ) -> None:
-    """If an approver refuses it, they are held in the next round too."""
+    """If an approver refuses it, the next round holds the recipients too."""
     case = holding(centre, is_approved=False)
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark
@@ -590,7 +593,7 @@ def test_guardian_customer_gets_one_correction(centre: Centre) -> None:
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, step, person, PASSPHRASES[person])
     centre.advance(case)
-    assert centre.mails_to(to[0]) == 2  # hers, and the child's
+    assert centre.mails_to(to[0]) == 2  # her own message, and the message about the child
     wrong = {"what_happened": "not-concerned"}
     plan = corrections.correct(installation, case, TOLD, wrong, requested_by="dana")
     assert plan.recipients == 17
@@ -628,7 +631,7 @@ def test_impossible_notification_stays_undecided(centre: Centre, to: list[str], 
 def test_returned_letter_is_not_mailed(
     centre: Centre,
 ) -> None:
-    """The folder would hold a letter that is addressed to nobody's house."""
+    """The mail would go to the wrong person."""
     furnish_letters(centre)
     case = approved(centre)
     installation = centre.installation

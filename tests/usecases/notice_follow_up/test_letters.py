@@ -63,7 +63,7 @@ def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
 
 
 def give_one_mark_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make all tokens begin alike, as two of 100,000 may do."""
+    """Give all tokens one prefix, as two of 100,000 may have."""
 
     def alike(*identity: Any) -> str:
         return f"abcdef12{effect_token(*identity)[8:]}"
@@ -96,7 +96,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     assert counted(centre, case).not_notified == 3
     notice = next(one for one in installation.ledger.notices.of_incident(case) if one.step == TOLD)
     frozen = installation.ledger.incidents.notice(case, TOLD, notice.round)
-    assert frozen.recipients == 19  # the letters are under the root that was approved
+    assert frozen.recipients == 19  # the approved root covers the letters too
     (page,) = (installation.config.folder / "letters").glob("*.html")
     text = page.read_text()
     assert "<bdi>Customer 1</bdi><br><bdi>1 High Street</bdi><br><bdi>Leeds</bdi>" in text
@@ -104,7 +104,8 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     assert len([m for m in centre.smtp.delivered if "customer" in m.recipients[0]]) == 17
 
     with pytest.raises(ApprovalRefused):
-        letters.record_posted(installation, case, TOLD)  # the step names roles
+        # the step names roles, and nobody is signed in
+        letters.record_posted(installation, case, TOLD)
     with pytest.raises(UsageError, match="in the future"):
         letters.record_posted(
             installation, case, TOLD, at=installation.clock() + timedelta(days=1), by="lee"
@@ -116,7 +117,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     ]
     first = rows[0].token[:8]
     with pytest.raises(UsageError, match="was posted"):
-        letters.record_returned(installation, case, TOLD, [first], by="lee")  # what nobody posted
+        letters.record_returned(installation, case, TOLD, [first], by="lee")  # nobody posted it
     with pytest.raises(UsageError, match=r"opened 20.*Correct the time of posting"):
         letters.record_posted(
             installation, case, TOLD, at=installation.clock() - timedelta(days=1), by="lee"
@@ -324,7 +325,7 @@ def test_correction_of_letter_is_a_letter(centre: Centre) -> None:
     with pytest.raises(UsageError, match="waits to be posted"):
         letters.record_posted(
             centre.installation, case, TOLD, by="lee"
-        )  # those of the other step wait still
+        )  # the letters of the other step still wait
     pages = (centre.installation.config.folder / "letters").glob("*.html")
     assert sum(page.read_text().count("<bdi>1 High Street</bdi>") for page in pages) == 2
 
@@ -360,7 +361,7 @@ def test_first_of_two_letter_reports_counts(
         return of_ledger(*given, **more)
 
     monkeypatch.setattr(Deliveries if is_posted else Notices, name, kim_is_first)
-    assert say("", "lee", is_posted=is_posted) == 1  # of the two that waited
+    assert say("", "lee", is_posted=is_posted) == 1  # one of the two that waited
     one = counted(centre, case)
     assert one.counts == {End.HANDED_OVER: 18, End.REFUSED: 2}
     by_kim = [line for line in lines(centre, case) if line.person == rows[0].handle[:16]]

@@ -216,7 +216,7 @@ def test_notice_uses_the_corrected_answer(tmp_path: Path, monkeypatch: pytest.Mo
         ),
     )
     with simulated_installation(tmp_path, playbooks=[ASKS_HOW]) as furnished:
-        # Only to the own staff a notice goes unapproved.
+        # Only a notice to the organisation's own staff needs no approval.
         notices = furnished.config.notices.model_copy(update={"staff_audience": "customers"})
         installation = replace(
             furnished, config=furnished.config.model_copy(update={"notices": notices})
@@ -291,7 +291,7 @@ def test_failed_message_is_not_sent_after_correction(tmp_path: Path, failed: str
                 installation, case, row.token[:8], to=[guardian], because=WHY, by="lee"
             ).step
             approve(step, "lee", "kim")
-        assert unreached() == []  # what failed is tried again, as long as its words hold
+        assert unreached() == []  # a failed message is sent again while its text is valid
         newest = correct()
         answers.clear()
         before = installation.twins.told(four)

@@ -100,7 +100,8 @@ def test_listed_people_are_notified_once_approved(
 ) -> None:
     incident = opened(installation)
     add_affected(installation, incident, Listing(csv=people), by="lee")
-    people.write_text("email\nnobody@example.net\n")  # the list is frozen
+    # the list is frozen, so the file changes nothing
+    people.write_text("email\nnobody@example.net\n")
     state = advance(installation, incident, "direct").state
     assert state.steps["tell"].state is StepState.ASKING
     assert told(smtp_server) == []
@@ -151,7 +152,7 @@ def test_numbers_count_everybody_and_feed_clocks(installation: Installation, peo
     standings = {
         clock.obligation.id: clock.standing for clock in incident_clocks(installation, incident)
     }
-    assert standings["us-ca-ag"] is Standing.NOT_OWED  # from 500 people on
+    assert standings["us-ca-ag"] is Standing.NOT_OWED  # owed from 500 people on
 
 
 def test_repeated_command_adds_nothing(installation: Installation, people: Path) -> None:

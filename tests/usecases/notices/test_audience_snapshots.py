@@ -91,7 +91,8 @@ def test_dead_restore_is_removed_and_live_kept(
         of_another_machine.mkdir()
         with file_before(installation, datetime.now(UTC), "main", "crm/crm.db") as file:
             assert not left.exists()
-            assert names(installation) == {f"c{n}@x.test" for n in range(1, 21)}  # by somebody else
+            # the restore of another process
+            assert names(installation) == {f"c{n}@x.test" for n in range(1, 21)}
             assert file.exists()
         assert left_behind(tmp_path) == [of_another_machine]
 

@@ -96,7 +96,7 @@ def test_final_report_keeps_its_own_time(told: DeliveryState, target: str) -> No
         is_refused=False,
         is_clear=False,
     )
-    # That a mail was taken on is what its call had answered; a letter is posted when it is said.
+    # A mail is accepted at the time of its answer; a letter is posted at the reported time.
     is_answer = told is DeliveryState.TAKEN and target.startswith("mail:")
     assert one.ended_at == (answered if is_answer else at)
     assert (one.submitted_at, one.complained_at) == (submitted, complained)
@@ -212,7 +212,8 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
         (each.step, each.person, each.end) for each in lines
     ]
     assert "address" not in written[0]
-    assert {row["why"] for row in written if row["step"] == TOLD} == {f"'{why}"}  # no formula
+    # the quote keeps a spreadsheet from reading a formula
+    assert {row["why"] for row in written if row["step"] == TOLD} == {f"'{why}"}
     assert file.stat().st_mode & 0o77 == 0
     export(installation, case, tmp_path / "told.json")
     document = json.loads((tmp_path / "told.json").read_text())
@@ -312,7 +313,7 @@ def test_interrupted_export_is_whole_or_absent(centre: Centre, tmp_path: Path, c
     assert dying.exitcode == -signal.SIGKILL
     drafts = list(tmp_path.glob(".told.csv.*"))
     assert len(drafts) == 1
-    if call == "unlink":  # it had its name already
+    if call == "unlink":  # the export already had its final name
         with pytest.raises(StandfastError, match="File exists"):
             export(centre.installation, case, file)
         whole = [

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("slapd")
 
 
 class Fixed:
-    """Gives one password."""
+    """A resolver that returns one password."""
 
     def __init__(self, password: str) -> None:
         self.password = password

@@ -1,4 +1,4 @@
-"""`playbook check` refuses what a run would refuse or ask at night."""
+"""`playbook check` reports all that a run would refuse or ask at night."""
 
 from pathlib import Path
 

@@ -13,9 +13,9 @@ from tests.usecases.drills.database_installation import CHECK, MARIADB_SOURCE, S
 from tests.usecases.installations import enrol_people
 from tests.usecases.recovery.recovery_installation import PLAYBOOK
 
-AFTER = ["Ünal", "O'Hara"]  # a recovery
+AFTER = ["Ünal", "O'Hara"]  # after a recovery
 BEFORE = ["encrypted", "encrypted"]
-# What MariaDB cannot move to a database of another name.
+# Objects that MariaDB cannot move to a database of another name.
 MARIADB_CODE = (
     "CREATE VIEW names AS SELECT name FROM customers",
     "CREATE TRIGGER upper BEFORE INSERT ON calls FOR EACH ROW SET NEW.id = NEW.id",
@@ -26,7 +26,7 @@ MARIADB_CODE = (
 
 @dataclass(frozen=True, kw_only=True)
 class LiveDatabase:
-    """One database; `beside` is what a recovery renamed."""
+    """One database; `beside` names the database that a recovery renamed."""
 
     server: Postgres | Mariadb
     name: str

@@ -1,4 +1,4 @@
-"""Replacements that died between the two names of a file continue."""
+"""Replacements that died between the two renames of a file continue."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_failed_replacement_is_reversed_from_anywhere(tmp_path: Path) -> None:
             restored.hardlink_to(crm.path)
         elif linked:
             crm.set_aside.hardlink_to(crm.path)
-        for _ in range(2):  # it may be repeated
+        for _ in range(2):  # the replacement may be repeated
             crm.take_back(restored, had_data=True)
             assert (crm.path.read_bytes(), restored.read_bytes()) == (b"old", b"new"), name
             assert not crm.set_aside.exists(), name

@@ -1,4 +1,4 @@
-"""Recoveries to real targets: old data are set aside and returned."""
+"""Recoveries to real targets: old data are set aside and can be returned."""
 
 from pathlib import Path
 

@@ -68,7 +68,7 @@ class Handed:
         return self.installation.config.ledger.witness
 
     def named(self) -> str:
-        """All the problems that the program names."""
+        """Return all problems that the program names."""
         self.theirs("--json")
         found = json.loads(self.capture.readouterr().out)["problems"]
         return "\n".join(problem for problems in found.values() for problem in problems)
@@ -181,7 +181,7 @@ def _seal_with(folder: Path, key: Ed25519PrivateKey, installation: Installation)
 
 
 def _seal_another(folder: Path, installation: Installation) -> None:
-    """Freeze something else under the same name, as an intruder on the host."""
+    """Freeze other content under the same name, as an intruder on the host."""
     key = read_signing_key(installation.config.custody.key)
     manifest = (folder / "manifest.json").read_bytes().replace(b'"reason":"i', b'"reason":"I')
     (folder / "manifest.json").write_bytes(manifest)

@@ -165,5 +165,5 @@ def test_removed_recovery_report_is_named(tmp_path: Path) -> None:
         removed.report.unlink()
         (problem,) = list_drills(installation).problems
         assert problem.where == f"run {removed.report.stem.partition('-')[2]}"
-        with pytest.raises(Damaged):  # a better report with the same number does not replace it
+        with pytest.raises(Damaged):  # an improved report with the same number is refused
             write_recovery_report(installation, case, tmp_path / "second.html")

@@ -83,7 +83,7 @@ def test_unattended_wait_is_not_said_to_continue(
 def test_both_pages_are_there_at_every_moment(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
-    """A plan, an open, stopped, asking, undoing, ended, closed incident."""
+    """Incidents: planned, open, stopped, asking, undoing, ended, closed."""
     written = 0
 
     def are_written(case: str, next_step: str) -> None:

@@ -58,7 +58,7 @@ class Receiver:
     """A system that receives events and verifies them."""
 
     url: str = ""
-    statuses: list[int] = field(default_factory=list)  # instead of 204
+    statuses: list[int] = field(default_factory=list)  # returned in place of 204
     messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # id and body
     has_received: threading.Event = field(default_factory=threading.Event)
 
@@ -84,7 +84,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 class Clock:
-    """The time of this test; it moves only when told to."""
+    """The time of this test; it moves only when the test says so."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -162,7 +162,7 @@ def test_refused_event_is_sent_again_with_its_id(
     lock_incident(installation)
     for _ in range(2):
         send_all(installation)
-        assert due_events(installation) == []  # not before a pause
+        assert due_events(installation) == []  # none is due before a pause
         clock.now += timedelta(minutes=2)
     assert send_all(installation) == ["sent"]
     assert len(receiver.messages) == 3
@@ -174,7 +174,7 @@ def test_event_of_a_killed_sender_is_sent_again(
 ) -> None:
     lock_incident(installation)
     with pytest.raises(KeyboardInterrupt), recorded(installation, KIND, "siem", "serve"):
-        raise KeyboardInterrupt  # between the request and its record
+        raise KeyboardInterrupt  # a death between the request and its record
     assert send_all(installation) == ["sent"]
 
 

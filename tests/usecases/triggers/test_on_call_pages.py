@@ -1,4 +1,4 @@
-"""Pages about triggered incidents: once, soon, and not one a message."""
+"""Pages about triggered incidents: once, soon, and fewer than messages."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -91,7 +91,7 @@ def test_role_is_paged_once_without_account_names(
 
 
 def test_plan_is_in_page_and_timeline(installation: Installation, smtp_server: SmtpServer) -> None:
-    opened(installation, "break-glass")  # protected
+    opened(installation, "break-glass")  # break-glass is a protected account
     page(installation)
     body = smtp_server.delivered[0].message.get_body(("plain",))
     assert body is not None
@@ -173,7 +173,7 @@ def test_first_host_in_the_ledger_pages(
     monkeypatch.undo()
     assert page(installation) == [], "it leaves the other its time"
     clock.pass_by(minutes=3)
-    page(installation)  # and tells after all, where that one died over it
+    page(installation)  # and pages, if the other process died before its page
     assert told(smtp_server) == ["kim@example.com", "lee@example.com"]
 
 
@@ -230,7 +230,7 @@ def test_joined_stopped_incident_is_paged_once(
     stop(installation, case, by="dana")
     clock.pass_by(minutes=2)
     assert page(installation) == []
-    opened(installation, "agent01", acts)  # the very message again
+    opened(installation, "agent01", acts)  # the same message again
     assert page(installation) == []
     assert opened(installation, "agent02", acts) == case
     assert page(installation) == [f"2 people were notified of alerts that wait in {case}"]

@@ -17,14 +17,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def begin(file: Path) -> SuricataTail:
-    """Begin to follow, at the end of what is there."""
+    """Begin to follow at the end of the existing content."""
     tail = SuricataTail(file, file.parent / "kept", "leak")
     assert list(lines(tail)) == []
     return tail
 
 
 def lines(tail: SuricataTail, most_bytes: int = 1024) -> Iterator[bytes]:
-    """Deal with everything that is there now."""
+    """Acknowledge and yield all lines that the file contains now."""
     while (batch := tail.read(most_bytes)) is not None:
         yield from batch.lines
         tail.keep(batch)
@@ -88,7 +88,7 @@ def test_unkept_lines_are_read_again(file: Path) -> None:
     batch = tail.read()
     assert batch is not None
     assert batch.lines == (b"one",)
-    assert list(lines(again(file))) == [b"one"]  # it died before it was dealt with
+    assert list(lines(again(file))) == [b"one"]  # the process died before it acknowledged the line
 
 
 def test_moved_file_is_read_to_its_end(file: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_file_that_is_away_is_waited_for(file: Path) -> None:
 def test_every_line_is_read_once_whatever_happens_between(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Lines in pieces, rotated or restarted, are read exactly once."""
+    """Pieces of lines, rotations and restarts neither lose nor repeat a line."""
     file = tmp_path_factory.mktemp("eve") / "eve.json"
     tail = begin(file)
     written: list[bytes] = []
