@@ -53,11 +53,11 @@ def test_ended_tour_leaves_only_stoppable_processes(
         stderr=subprocess.DEVNULL,
     ) as tour:
         try:
-            server_processes.wait_for(lambda: len(_noted(folder)) == 3, "Prefect", seconds=120)
+            server_processes.wait_for(lambda: len(_noted(folder)) == 3, "Prefect", seconds=240)
             noted = _noted(folder)
             assert [one.name for one in noted if one.is_alive] == ["directory", "mail", "prefect"]
             tour.send_signal(with_signal)
-            assert tour.wait(60) == status
+            assert tour.wait(240) == status
         finally:
             tour.kill()
     left = server_processes.stop(folder)

@@ -86,7 +86,7 @@ def test_mail_numbers_continue_after_a_restart(
 
 
 def _send(port: int, to: str, subject: str) -> None:
-    with smtplib.SMTP("127.0.0.1", port, timeout=10) as smtp:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
         smtp.sendmail("security@example.com", [to], f"Subject: {subject}\r\n\r\nText\r\n")
 
 

@@ -385,7 +385,7 @@ def test_what_a_dead_drill_left_is_destroyed(tmp_path: Path, who: str) -> None:
         run_backup(installation, "main", "direct")
     process = multiprocessing.get_context("spawn").Process(target=_die, args=(config_file,))
     process.start()
-    process.join(60)
+    process.join(240)
     assert process.exitcode == -9
     assert len(targets(tmp_path)) == 1
     with installation_at(config_file) as installation:
