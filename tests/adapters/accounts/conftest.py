@@ -17,7 +17,7 @@ __all__ = ["connector", "directory", "recipient", "tmp_path"]
 
 @pytest.fixture
 def alice(house: House) -> str:
-    """An account that nobody has touched yet."""
+    """Add an account that no test has changed yet."""
     name = f"alice-{uuid.uuid4().hex[:8]}"
     house.add(name)
     return name
@@ -25,12 +25,12 @@ def alice(house: House) -> str:
 
 @pytest.fixture(scope="session")
 def openldap_account(slapd_server: Slapd) -> LdapServer:
-    """Create the connector's account in OpenLDAP, as the page says."""
+    """Create the connector's account in OpenLDAP, as docs/accounts.md says."""
     return with_account(slapd_server)
 
 
 def with_account(slapd: Slapd) -> LdapServer:
-    """Apply the page's set-up of OpenLDAP; return the connector's settings."""
+    """Set OpenLDAP up as docs/accounts.md says; return connector settings."""
     account = block("openldap", "the connector's account").replace("…", "of-the-connector")
     slapd.apply(account)
     for words in ("And its rights", "For `monitor`", "For `accounts.rotate`"):

@@ -39,15 +39,15 @@ class House(ABC):
     """A directory, the connector on it, and the ways past the connector."""
 
     connector: Connector
-    knows_factors = False  # whether the directory can say who has a second factor
+    knows_factors = False  # whether the directory can report second factors
 
     @abstractmethod
     def add(self, name: str, *, is_enabled: bool = True) -> None:
-        """Add an account that nobody has touched yet."""
+        """Add an account that no test has changed yet."""
 
     @abstractmethod
     def is_enabled(self, name: str) -> bool:
-        """Read the flag past the connector."""
+        """Read the flag without the connector."""
 
     @abstractmethod
     def set_enabled(self, name: str, is_enabled: bool) -> None:
@@ -59,7 +59,7 @@ class House(ABC):
 
     @abstractmethod
     def sign_in(self, name: str) -> bool:
-        """Try the holder's credential; without sign-in, read if it would work."""
+        """Try the holder's credential; without sign-in, read whether it is valid."""
 
     def give_factor(self, name: str) -> None:
         """Enrol a second factor as the holder would, where that is possible."""
@@ -69,7 +69,7 @@ class House(ABC):
         """Return what a sign-in of an added account needs."""
 
     def order(self, verb: str, name: str) -> Order:
-        """Return the order as the engine would: with what the verb needs besides."""
+        """Return an order with everything that its verb needs."""
         return order(verb, name)
 
     def observe(self, name: str) -> AccountState:
@@ -94,7 +94,7 @@ class ConnectorContract:
 
     @pytest.fixture
     def leaver(self, house: House) -> str:
-        """An account that was disabled before anything happened."""
+        """Add an account and disable it before the test begins."""
         name = f"leaver-{uuid.uuid4().hex[:8]}"
         house.add(name, is_enabled=False)
         return name

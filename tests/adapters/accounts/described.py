@@ -41,13 +41,13 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Answer to the next request of a method, instead of a good one."""
+    """Answer to the next request of a method, in place of a valid one."""
 
     method: str
     status: int = 0  # 0: the connection drops
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
-    takes_place: bool = False  # whether what was asked happens all the same
+    takes_place: bool = False  # whether the request takes effect all the same
 
 
 class Description:
@@ -66,7 +66,7 @@ class Description:
         ]
 
     def read(self, method: str, target: str, content: bytes) -> tuple[Call, Any] | None:
-        """Match and check a request; None when the description has no such one."""
+        """Match and check a request; return None if the description lacks it."""
         parts = urlsplit(target)
         for of_method, pattern, names, operation in self._routes:
             match = pattern.fullmatch(parts.path)
@@ -108,7 +108,7 @@ class Description:
 
 
 class Provider(ABC):
-    """One imitated provider: its accounts and received requests."""
+    """An imitated provider: its accounts and received requests."""
 
     contract: str  # the name of the description
 
@@ -116,14 +116,14 @@ class Provider(ABC):
         self.url = ""
         self.calls: list[Call] = []
         self.tokens_given = 0
-        self.broken: list[str] = []  # where a request was none that the description has
+        self.broken: list[str] = []  # requests that do not match the description
         self.faults: list[Fault] = []
         self.guard = threading.RLock()
         self.let_go = threading.Event()
 
     @abstractmethod
     def is_authorised(self, authorization: str) -> bool:
-        """Return whether a request may go on."""
+        """Return whether the credential of a request is valid."""
 
     @abstractmethod
     def act(self, call: Call) -> tuple[int, Any]:
@@ -159,7 +159,7 @@ def serving(provider: Provider) -> Iterator[None]:
         def _serve(self) -> None:
             content = self.body()
             if len(content) < int(self.headers.get("Content-Length", 0)):
-                self.close_connection = True  # the client's connection was closed in the middle
+                self.close_connection = True  # the client closed the connection in the middle
                 return
             if self.headers.get("Content-Type") == "application/x-www-form-urlencoded":
                 form = {key: values[0] for key, values in parse_qs(content.decode()).items()}

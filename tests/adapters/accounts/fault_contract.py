@@ -1,7 +1,8 @@
 """Contract of every connector: a directory that hangs, drops or lies.
 
-The directory is the real one; a relay before it misbehaves. `unknown` must never be told as done
-without a look, nor as "it did not happen" when it did; and one account spoils no other.
+The directory is the real one; a relay before it misbehaves. The outcome `unknown` must never become
+`done` without a look-up, nor `failed` if the change took effect. A fault of one account must not
+affect another.
 """
 
 import re
@@ -21,17 +22,18 @@ from tests.adapters.accounts.contract import House
 from tests.servers import growing, wait_until
 from tests.servers.relay import Relay, running_relay
 
-# An answer to a change up to its code, success (RFC 4511 4.6 and 4.1.9); Samba writes long lengths.
+# The beginning of an answer to a change, up to its code for success (RFC 4511 4.6 and 4.1.9); Samba
+# writes long lengths.
 _CHANGED = re.compile(rb"(\x67(?:\x84\0\0\0)?.\x0a\x01)\0", re.DOTALL)
 
 
 class RelayedHouse(House):
     """A house with a connector that can be put behind a relay."""
 
-    relayed: Path | int  # the server, for a relay
+    relayed: Path | int  # the server that a relay forwards to
     change: bytes  # only a request that locks contains it
     undo_change = b""  # only a request that unlocks contains it; empty: the same
-    patience_seconds = 0.5  # without a fault it answers within this time
+    patience_seconds = 0.5  # without a fault, the server answers within this time
 
     @abstractmethod
     def through(self, port: int, seconds: float) -> Connector:
@@ -151,8 +153,8 @@ class FaultContract:
             first, *rest = connector.lock(orders)
             assert first.state in (EffectState.UNKNOWN, EffectState.DONE)
             for result in rest:
-                # What shared a call with it was not begun, and may be tried again; over the same
-                # connection the next may have left before the break was seen.
+                # Accounts in the same call were not begun and may be retried. The next account on
+                # the same connection may have been sent before the break was noticed.
                 if result is rest[0] and result.state is EffectState.UNKNOWN:
                     continue
                 is_left = result.state is EffectState.FAILED
@@ -223,16 +225,16 @@ class FaultContract:
 class HttpHouse(RelayedHouse):
     """A house with a directory that speaks HTTP."""
 
-    success = b""  # the body of an answer to a change that says that it was done
+    success = b""  # the body of an answer that confirms a change
     success_status = 200
-    busy = b""  # the body of an answer that says "not now"
+    busy = b""  # the body of an answer that defers a change
 
     def lie(self, relay: Relay) -> None:
         relay.answer_for(self.change, reply(self.success_status, self.success))
 
 
 class BusyContract:
-    """For HTTP: a directory that wants to be left alone for a while."""
+    """Contract for HTTP directories that ask the connector to wait."""
 
     @pytest.mark.parametrize("status", [429, 503])
     def test_busy_directory_is_retried_when_it_asks(
@@ -257,7 +259,7 @@ class BusyLdapContract:
         with running_relay(house.relayed) as relay:
             connector = house.through(relay.port, 5.0)
             wait_for(connector, alice)
-            house.lie(relay)  # it does nothing
+            house.lie(relay)  # the directory changes nothing
             relay.rewrite = lambda answer: _CHANGED.sub(lambda one: one[1] + bytes([code]), answer)
             result = lock(house, connector, alice)
             assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)

@@ -1,7 +1,7 @@
 """The rights of docs/accounts.md, applied by the tests.
 
-A block of a kind's section is named by words of the line before it, so the tests apply exactly the
-text that an administrator copies.
+A test names a block by words of the line before it, so it applies exactly the text that an
+administrator copies.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Contract of every connector that rotates passwords.
 
-The new password is opened as its recipient would: from the file that the receipt names, with a key
-that the connector never had.
+The tests open the new password as its recipient does: from the file that the receipt names, with a
+key that the connector never had.
 """
 
 import json
@@ -44,7 +44,7 @@ class Recipient:
         return dict(json.loads(pyrage.decrypt(place.read_bytes(), [self._identity])))
 
     def passwords(self, name: str) -> list[str]:
-        """Every password that was sealed for an account so far."""
+        """Return every password that was sealed for an account so far."""
         opened = [self.open(place) for place in self.folder.glob("*.age")]
         return [str(one["password"]) for one in opened if one["account"] == name]
 
@@ -57,7 +57,7 @@ class RotationHouse(House):
 
     @abstractmethod
     def sign_in_with(self, name: str, password: str) -> bool:
-        """Try any password, past the connector."""
+        """Try any password without the connector."""
 
     def heard(self) -> str:
         """Return the server's log of requests, if it has one."""
@@ -167,7 +167,7 @@ class LostAnswerContract:
             assert result.state is EffectState.UNKNOWN
             connector.close()
         (password,) = house.recipient.passwords(alice)
-        known = (password, house.first_password)  # the server may take it a moment later
+        known = (password, house.first_password)  # the server may apply the change a moment later
         wait_until(lambda: any(house.sign_in_with(alice, one) for one in known), "one is let in")
         assert house.rotate(alice, order.token).state is EffectState.DONE
         tried = [house.sign_in_with(alice, one) for one in house.recipient.passwords(alice)]

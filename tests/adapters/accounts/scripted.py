@@ -1,7 +1,7 @@
 """A SCIM directory that misbehaves on command, over real HTTP on loopback.
 
-Left alone it answers well. `script(method, behaviour)` lets the next requests of that method meet a
-behaviour instead; each behaviour decides what to say and whether the change takes place.
+Without a script it answers correctly. `script(method, behaviour)` sets the behaviour for the next
+requests of that method; a behaviour decides the answer and whether the change takes effect.
 """
 
 import json
@@ -54,7 +54,7 @@ class Exchange:
         self._directory = directory
 
     def apply(self) -> tuple[int, bytes]:
-        """Do what a good directory does, and give what it would say."""
+        """Apply the request as a correct directory does; return the answer."""
         return self._directory.answer(self.asked)
 
     def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -65,7 +65,7 @@ class Exchange:
         self._handler.close_connection = True
 
     def hang(self) -> None:
-        """Answer nothing until the test ends, then answer normally."""
+        """Do not answer until the test ends, then answer normally."""
         self._directory.let_go.wait(HOLD_SECONDS)
         self._handler.close_connection = True
 
@@ -74,7 +74,7 @@ class Exchange:
         self._drip(b"HTTP/1.1 200 OK\r\n", b"X-Patience: please\r\n")
 
     def drip_body(self) -> None:
-        """Send a few bytes now and then, and never the last."""
+        """Send a few bytes at intervals, and never the last ones."""
         self._drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n", b"    ")
 
     def _drip(self, start: bytes, drop: bytes) -> None:
@@ -90,13 +90,14 @@ Behaviour: TypeAlias = Callable[[Exchange], None]
 
 @dataclass(kw_only=True)
 class Scripted:
-    """The directory's accounts, its script, and what it was asked."""
+    """The directory's accounts, its script, and received requests."""
 
     url: str = ""
     page_size: int = 100
     ignores_filters: bool = False
     takes_or: bool = True
-    offers: dict[str, Any] | None = None  # what ServiceProviderConfig says of Bulk; None: no page
+    # the Bulk part of ServiceProviderConfig; None: the page is missing
+    offers: dict[str, Any] | None = None
     refusals: dict[str, str] = field(default_factory=dict)  # path → the status in a Bulk answer
     accounts: list[Account] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
@@ -128,7 +129,7 @@ class Scripted:
         return _well
 
     def answer(self, asked: Asked) -> tuple[int, bytes]:
-        """Answer as a good directory does."""
+        """Answer as a correct directory does."""
         with self._guard:
             if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
                 return 401, b"{}"
@@ -229,7 +230,7 @@ def scripted_directory() -> Iterator[Scripted]:
             try:
                 behaviour(Exchange(self, asked, directory))
             except OSError:
-                self.close_connection = True  # the client left first, as some tests want
+                self.close_connection = True  # the client disconnected first, as some tests intend
 
         do_GET = do_PATCH = do_POST = _serve
 

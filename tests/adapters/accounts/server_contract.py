@@ -1,8 +1,9 @@
 """Contract of connectors with persistent connections, on real servers.
 
 - `SessionContract`: sessions that end with a lock, for directories that can end them.
-- `FullContract`: a server that takes nobody in for now, which is how one of these throttles.
-- `TlsContract`: whom the connector talks to, over what; beside a fixture `secured`.
+- `FullContract`: a server that temporarily refuses all new connections, which is how these servers
+  throttle.
+- `TlsContract`: the identity of the server and the encryption; it also needs a fixture `secured`.
 """
 
 import uuid
@@ -27,15 +28,15 @@ class ServerHouse(RelayedHouse):
 
     @abstractmethod
     def open_session(self, name: str) -> Any:
-        """Sign in by the holder's password and stay."""
+        """Sign in by the holder's password; return the open session."""
 
     @abstractmethod
     def admits(self, session: Any) -> bool:
-        """Return whether a session can still do anything."""
+        """Return whether a session still works."""
 
 
 class SessionContract:
-    """Old sessions end, and are no less refused than old passwords."""
+    """Old sessions end, and are refused as old passwords are."""
 
     def test_old_session_and_password_stay_refused(self, house: ServerHouse, alice: str) -> None:
         session = house.open_session(alice)
@@ -82,7 +83,7 @@ class SessionContract:
 
 
 class LimitedHouse(ServerHouse):
-    """A house on a server that takes in so many and no more."""
+    """A house on a server with a limited number of connections."""
 
     @abstractmethod
     def full(self) -> AbstractContextManager[None]:
@@ -114,9 +115,10 @@ class Secured:
     plain: Path | int
     ca_file: Path
     verifies: str  # the value of `tls` that verifies certificate and name
-    requires: tuple[str, ...]  # those that need TLS to continue
-    secrets: tuple[bytes, ...]  # secrets that must not leave in clear
-    strip: Callable[[bytes], bytes] = field(default=bytes)  # makes an answer offer no TLS
+    requires: tuple[str, ...]  # values of `tls` that refuse to continue without TLS
+    secrets: tuple[bytes, ...]  # secrets that must not be sent in clear text
+    # removes the offer of TLS from an answer
+    strip: Callable[[bytes], bytes] = field(default=bytes)
 
 
 class TlsContract:

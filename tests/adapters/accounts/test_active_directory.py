@@ -42,7 +42,7 @@ OURS = "Of-the-c0nnector"
 
 @pytest.fixture(scope="module")
 def server(samba_server: Samba) -> LdapServer:
-    """Create the connector's account and rights, as the page says."""
+    """Create the connector's account and rights, as docs/accounts.md says."""
     samba_server.shell(block("active_directory", "With Samba, run"), PASSWORD=OURS)
     return LdapServer(
         host="localhost",
@@ -179,7 +179,7 @@ def test_reset_password_stays_refused_after_undo(
     assert house.stamp(name) == once
     house.undo(name, before)
     assert house.is_enabled(name)
-    # With one reset, the old password would work for another hour.
+    # Two resets end the old password; after one, it would still work for an hour.
     assert not house.sign_in(name)
     given = '"Given-by-the-desk-1"'.encode("utf-16-le")
     samba_server.replace(house.dns[name], {"unicodePwd": [given]})
@@ -203,7 +203,7 @@ def test_undo_without_effect_is_not_believed(house: ActiveDirectoryHouse, alice:
 def test_sealed_password_is_set_last(
     house: ActiveDirectoryHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The previous password also works for an hour, so a sign-in does not show which one it is.
+    # The previous password also works for an hour, so a sign-in does not identify the current one.
     sets = passwords_set(monkeypatch)
     assert house.rotate(alice).state is EffectState.DONE
     (sealed,) = house.recipient.passwords(alice)
@@ -326,7 +326,7 @@ def test_hidden_account_is_not_locked(house: ActiveDirectoryHouse, alice: str) -
         f'samba-tool dsacl set --objectdn="{house.dns[hidden]}" '
         '--sddl="(OD;;RP;bf967a68-0de6-11d0-a285-00aa003049e2;;$sid)"'
     )
-    # Over one connection: in one look.
+    # One connection, so that one search reads both accounts.
     connector = connect(ActiveDirectory, workers=1, **asdict(house.server))
     unseen, seen = connector.observe([hidden, alice])
     connector.close()

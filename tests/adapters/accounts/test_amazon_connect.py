@@ -38,7 +38,7 @@ RIGHTS = Path(__file__).parents[3] / "deploy" / "aws" / "amazon_connect-policy.j
 
 
 class NoPace(Pace):
-    """Asks as fast as it can."""
+    """A pace without any wait."""
 
     def wait(self, operation: str, deadline: Deadline) -> None:
         pass
@@ -97,7 +97,7 @@ class ConnectHouse(HttpHouse):
 def agents() -> Iterator[ConnectHouse]:
     """One imitation for all tests; each test has its own users.
 
-    The SDK takes long to read its description.
+    It is shared because the SDK needs long to read its description.
     """
     with running_amazon_connect() as instance:
         house = ConnectHouse(instance)
@@ -200,7 +200,7 @@ def test_agents_are_distinguished_by_case(
     monkeypatch.setattr(house.instance, "page_size", 1)
     name = f"alice-{uuid.uuid4().hex[:8]}"
     house.add(name.upper())
-    assert house.observe(name).exists  # the only one that answers to it
+    assert house.observe(name).exists  # the only user with this name in any case
     house.add(name)
     house.lock(name)
     assert (house.is_enabled(name.upper()), house.is_enabled(name)) == (True, False)
@@ -258,7 +258,7 @@ def test_late_turn_is_not_awaited() -> None:
         pace.wait("describe_user", Deadline(1.0))
     began = clock.now()
     pace.wait("search_users", Deadline(1.0))
-    assert clock.now() == began  # each operation has a turn of its own
+    assert clock.now() == began  # each operation has its own pace
     pace.wait("describe_user", Deadline(1.0))
     assert clock.now() == began + 0.5
     with pytest.raises(Unavailable) as caught:

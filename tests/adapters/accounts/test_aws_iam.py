@@ -45,7 +45,7 @@ class IamHouse(HttpHouse):
     )
     busy = b"<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"
     knows_factors = True
-    patience_seconds = 2.0  # it takes some ten requests to come to the change
+    patience_seconds = 2.0  # the change comes after about ten requests
 
     def __init__(self, server: Moto) -> None:
         self.server = server
@@ -119,8 +119,8 @@ class IamHouse(HttpHouse):
     def sign_in(self, name: str) -> bool:
         """Call as the holder's own key.
 
-        AWS does not apply the cut to a key, since it is no temporary credential; moto, which
-        ignores conditions, would: the cut is set aside for the call.
+        AWS does not apply the cut to a key, which is not a temporary credential. moto ignores
+        conditions and would apply it, so the cut is removed for the call.
         """
         policies = self.policies(name)
         if CUT_POLICY in policies:
@@ -140,7 +140,7 @@ class IamHouse(HttpHouse):
 def iam_house(moto_server: Moto) -> Iterator[IamHouse]:
     """One connector for all tests; each test has its own users.
 
-    The SDK takes long to make a client.
+    It is shared because the SDK needs long to make a client.
     """
     house = IamHouse(moto_server)
     yield house
@@ -222,7 +222,7 @@ def test_proof_fails_with_open_key_or_session(house: IamHouse, alice: str) -> No
     assert house.prove(alice).state is EffectState.DONE
     house.put(alice, CUT_POLICY, cut_policy(NOW))
     assert house.prove(alice).state is EffectState.FAILED
-    assert house.lock(alice).state is EffectState.DONE  # with a new time
+    assert house.lock(alice).state is EffectState.DONE  # the lock writes the cut with a new time
     assert house.prove(alice).state is EffectState.DONE
 
 
@@ -269,7 +269,7 @@ def test_later_session_is_cut_by_next_revocation(house: IamHouse, alice: str) ->
 
 
 def test_undo_of_partial_lock_revives_no_session(house: IamHouse, alice: str) -> None:
-    """The process that locked it died before the cut."""
+    """The process died between the lock and the cut of the sessions."""
     before = house.observe(alice)
     house.lock(alice)
     house.iam.delete_user_policy(UserName=alice, PolicyName=CUT_POLICY)
@@ -323,7 +323,7 @@ def test_locked_role_sessions_are_refused_until_undo(
     names = house.iam.list_role_policies(RoleName=role)["PolicyNames"]
     assert sorted(names) == sorted(["own", CUT_POLICY])
     with pytest.raises(session.exceptions.ClientError, match="AccessDenied"):
-        session.list_users()  # the old session: cut for good
+        session.list_users()  # the cut remains in force for the old session
 
 
 def test_user_and_role_are_two_accounts(house: IamHouse, alice: str) -> None:
@@ -386,7 +386,7 @@ program,arn:aws:iam::123456789012:user/program,false,false
 def test_root_with_password_counts_without_factor(
     house: IamHouse, monkeypatch: pytest.MonkeyPatch, root: str, without: list[str]
 ) -> None:
-    """moto has no root in its report; this one is as AWS describes it."""
+    """The report of moto has no root; this row is as AWS describes it."""
     read = AwsClient.read
 
     def described(client: AwsClient, operation: str, *given: Any, **named: Any) -> Any:

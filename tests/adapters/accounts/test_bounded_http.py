@@ -1,4 +1,4 @@
-"""The bound on an exchange, and whether the request left."""
+"""The time limit of an HTTP exchange, and whether its request was sent."""
 
 import socket
 import threading
@@ -27,7 +27,7 @@ def http() -> Iterator[HttpClient]:
 
 
 def join_errands() -> None:
-    """Wait until no exchange that was left behind is still under way."""
+    """Wait until no abandoned exchange is still in progress."""
     for thread in threading.enumerate():
         if thread.name == "bounded-call":
             thread.join(timeout=60)
@@ -93,7 +93,7 @@ def test_no_time_left_sends_nothing(directory: Scripted, http: HttpClient) -> No
 
 
 def test_an_errors_text_carries_neither_address_nor_parameters(http: HttpClient) -> None:
-    with socket.socket() as reserved:  # bound and not listening: every connection is refused
+    with socket.socket() as reserved:  # bound and not listening, so every connection is refused
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}/alice"
         with pytest.raises(NotSent) as caught:

@@ -148,7 +148,7 @@ class CognitoHouse(HttpHouse):
 def pool(moto_server: Moto) -> Iterator[CognitoHouse]:
     """One user pool for all tests; each test has its own users.
 
-    The SDK takes long to make a client.
+    It is shared because the SDK needs long to make a client.
     """
     house = CognitoHouse(moto_server)
     yield house
@@ -281,7 +281,7 @@ def test_published_policy_permits_exactly_the_calls(
     house.undo(alice, before)
     house.connector.second_factors()
     (statement,) = json.loads(RIGHTS.read_text())["Statement"]
-    # GetUser is asked with the holder's token, and needs no right of ours.
+    # GetUser uses the holder's token, so the connector needs no right for it.
     assert called - {"cognito-idp:GetUser"} == set(statement["Action"])
 
 

@@ -51,7 +51,7 @@ class EntraProvider(Provider):
         return authorization in self.bearers
 
     def give_token(self, path: str, form: dict[str, str]) -> dict[str, Any] | None:
-        scope = at_port(form["scope"], port_of(self.url))  # a relay's port is as good
+        scope = at_port(form["scope"], port_of(self.url))  # a relay's port is also valid
         asked = (path, form["grant_type"], scope)
         wanted = (f"/{TENANT}/oauth2/v2.0/token", "client_credentials", f"{self.url}/.default")
         if asked != wanted or (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):

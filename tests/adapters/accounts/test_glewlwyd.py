@@ -93,7 +93,7 @@ def test_old_sessions_and_tokens_stay_refused(house: GlewlwydHouse, alice: str) 
     tokens, session = signed_in(house, alice)
     assert house.server.is_signed_in(session)
     before = house.observe(alice)
-    assert before.live_sessions == 3  # two by browser, one refresh token
+    assert before.live_sessions == 3  # two browser sessions and one refresh token
 
     assert house.lock(alice).state is EffectState.DONE
     assert not house.server.is_signed_in(session)

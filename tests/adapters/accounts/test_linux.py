@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("linux_host")
 
 @pytest.fixture(scope="module")
 def command(linux_host: LinuxHost) -> tuple[str, ...]:
-    """Set up the host as the page says; return the restricted command."""
+    """Set up the host as docs/accounts.md says; return the restricted command."""
     key = linux_host.key("connector")
     linux_host.run(
         "bash", "-euc", f"cd {PROGRAM.parent}\n" + block("linux", "Run on the host, as root"),
@@ -68,7 +68,7 @@ def standing_by(host: LinuxHost, script: str, *words: str) -> Iterator[None]:
         assert process.stdout.readline() == b"ready\n"
         yield
     finally:
-        process.communicate()  # its input ends, and so does the script
+        process.communicate()  # the end of its input ends the script
 
 
 class LinuxHouse(House):
@@ -106,7 +106,7 @@ class LinuxHouse(House):
         return self.host.admits(name, key=self.host.key("holder"))
 
     def open_session(self, name: str) -> "subprocess.Popen[bytes]":
-        """Sign in and stay, with a process that ignores being asked to go."""
+        """Sign in and stay, with a process that ignores requests to end."""
         words = [
             *self.host.ssh(name, key=self.host.key("holder")),
             "trap '' TERM HUP; echo in; cat",
@@ -257,13 +257,13 @@ def test_later_expiry_date_is_kept(house: LinuxHouse, alice: str, set_to: str) -
     undone = house.undo(alice, before)
     assert (undone.state, "somebody set an earlier" in undone.reason) == (EffectState.REFUSED, True)
     assert house.stamp(alice) == shadow
-    house.host.run("usermod", "-e", "", alice)  # with the agreement of the person that set it
+    house.host.run("usermod", "-e", "", alice)  # the person that set the expiry removes it
     assert house.undo(alice, before).state is EffectState.DONE
     assert house.sign_in(alice)
 
 
 def test_hanging_home_prevents_no_lock_or_undo(house: LinuxHouse, alice: str) -> None:
-    """A home on a file server that does not answer blocks every access."""
+    """A home folder on a hanging file server blocks every access to it."""
     bob = f"bob-{uuid.uuid4().hex[:8]}"
     house.add(bob)
     before = house.observe(alice)
@@ -290,7 +290,7 @@ def test_silent_logind_keeps_no_process_alive(house: LinuxHouse, alice: str) -> 
 
 
 def test_subordinate_uid_processes_are_ended(house: LinuxHouse, alice: str) -> None:
-    """Rootless containers use such ids; other ids belong to somebody else."""
+    """Rootless containers use such ids; the other ids are of other users."""
     mine, bobs, unknown, bob = "3000001", "3000002", "3000003", f"bob-{uuid.uuid4().hex[:8]}"
     house.host.run("sh", "-c", f"echo '{alice}:3000000:65536' >> /etc/subuid")
     house.host.run("useradd", "-M", "-u", bobs, bob)
@@ -331,7 +331,7 @@ def test_recreated_account_with_same_uid_is_refused(
 ) -> None:
     before = house.observe(alice)
     house.lock(alice)
-    house.host.run("userdel", "-r", alice, may_fail=True)  # it has no mail spool to remove
+    house.host.run("userdel", "-r", alice, may_fail=True)  # the account has no mail spool to remove
     name = alice if heir == "the same name" else f"heir-{uuid.uuid4().hex[:8]}"
     house.host.run("useradd", "-m", "-u", str(before.prior["uid"]), name)
     house.set_enabled(name, False)
@@ -388,7 +388,7 @@ def test_the_connectors_account_can_do_nothing_else(
             "runuser", "-u", "standfast", "--", "sudo", "-n", *words, may_fail=True
         )
         assert done == ""
-    # The program refuses by itself, for every caller.
+    # The program refuses every caller, not only the connector.
     lines = "lock root 0\nlock daemon 1\nundo root 0 0 -\nlock nobody-here 5\n"
     asked = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
     assert [(line.split() + [""] * 5)[5] for line in asked.stdout.decode().splitlines()[1:]] == [

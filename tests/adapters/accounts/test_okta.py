@@ -268,7 +268,7 @@ def test_service_application_renews_a_refused_token(house: OktaHouse, alice: str
 
 
 def test_wrong_service_key_says_what_to_check(house: OktaHouse) -> None:
-    # Its clock is years behind.
+    # The clock of this connector is years behind.
     connector = house.connect(client_id="service", private_key=private_pem())
     with pytest.raises(Unavailable, match="clock") as caught:
         connector.observe(["alice@example.com"])

@@ -39,7 +39,8 @@ def server(openldap_account: LdapServer) -> LdapServer:
 
 class OpenldapHouse(RelayedRotationHouse, ServerHouse):
     change = FOR_GOOD.encode()
-    undo_change = b"pwdAccountLockedTime1\0"  # no value in its set
+    # a request that removes the attribute contains no value in its set
+    undo_change = b"pwdAccountLockedTime1\0"
     password_change = b"{SSHA}"
 
     def __init__(
@@ -187,7 +188,8 @@ def test_temporary_lock_is_restored(house: OpenldapHouse, alice: str) -> None:
 def test_refused_new_password_names_its_sealed_file(house: OpenldapHouse, alice: str) -> None:
     with running_relay(house.relayed) as relay:
         connector = house.through(relay.port, 5.0, house.recipient.new_secrets())
-        relay.rewrite_request = lambda asked: asked.replace(b"{SSHA}", b"{XSHA}")  # none it knows
+        # a scheme that the server does not know
+        relay.rewrite_request = lambda asked: asked.replace(b"{SSHA}", b"{XSHA}")
         (result,) = connector.rotate([house.order("rotate", alice)])
         connector.close()
     (place,) = house.recipient.folder.glob("*.age")
@@ -388,7 +390,7 @@ def test_own_wrong_password_locks_nobody(
     assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
     assert "our own credential" in result.reason
     assert house.is_enabled(alice)
-    # The successful sign-in that follows clears what this counted against our account.
+    # The later sign-in succeeds and resets the count of failures of the connector's account.
     house.lock(alice)
 
 
@@ -413,7 +415,8 @@ def test_check_states_missing_rights(
 ) -> None:
     assert house.connector.shortcomings() == []
     agent = slapd_server.add(f"agent-{uuid.uuid4().hex[:8]}")
-    # It sees only itself: the server's size limit would cut a list of all tests' people.
+    # The search base is the agent alone, because the size limit would cut a list of the people of
+    # all tests.
     blind = replace(server, bind_dn=agent, password="right", base=agent)
     connector = connect(OpenldapConnector, monitor=True, **asdict(blind))
     said = connector.shortcomings()

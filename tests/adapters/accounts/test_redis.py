@@ -35,7 +35,7 @@ pytestmark = pytest.mark.xdist_group("redis")
 
 
 def give_rights(server: RedisServer) -> dict[str, Any]:
-    """Create the connector's user, as the page says."""
+    """Create the connector's user, as docs/accounts.md says."""
     (line,) = block("redis", "the connector's user").replace("…", "of-the-connector").splitlines()
     server.ask(*line.split())
     return {"host": "127.0.0.1", "port": server.port, "password": "of-the-connector"}
@@ -90,7 +90,7 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
     def admits(self, session: Any) -> bool:
         connection = session.connection
         if connection._sock is None:
-            return False  # it was ended, and would reconnect
+            return False  # the server ended it, and the client would reconnect
         try:
             connection.send_command("PING", check_health=False)
             return bool(connection.read_response() == b"PONG")
@@ -148,7 +148,7 @@ class TestRedisDirectory(
 @pytest.fixture
 def secured(redis_server: RedisServer, options: dict[str, Any]) -> Secured:
     def connected(**how: Any) -> RedisConnector:
-        # Without TLS Redis waits for the rest of a line that is none.
+        # Without TLS, Redis waits for the end of a line that never comes, so the time-out is short.
         return connect(RedisConnector, **options | {"timeout_seconds": 2.0} | how)
 
     return Secured(

@@ -11,7 +11,7 @@ PASSWORD = "the holder's own"
 
 
 class MemoryHouse(House):
-    """The twin, filled while it runs: its accounts are all known beforehand."""
+    """The simulator; a test adds its accounts while it runs."""
 
     knows_factors = True
 
@@ -177,6 +177,6 @@ def test_rotation_invalidates_only_the_password() -> None:
     assert directory.sign_in("ann", "old word")
     (result,) = directory.rotate([Order(token="t", verb="accounts.rotate", target="ann")])
     assert result.state is EffectState.DONE
-    assert result.facts == {}  # its new value is stored nowhere
+    assert result.facts == {}  # the new password is not stored
     assert not directory.sign_in("ann", "old word")
     assert directory.is_enabled("ann")

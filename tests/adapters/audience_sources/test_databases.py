@@ -42,8 +42,8 @@ class Server:
     endless: str
     read: Callable[[DatabaseOptions, str, Rules], Audience]
     suppressed: Callable[[DatabaseOptions, str], dict[str, str]]
-    grant: Callable[[str], None]  # a further right to the reader
-    lend: Callable[[], None]  # to the reader the owner's rights, once it takes them on
+    grant: Callable[[str], None]  # grants the reader a further right
+    lend: Callable[[], None]  # grants the reader the role of the owner, which it must activate
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])

@@ -180,5 +180,5 @@ def test_threads_that_are_free_end_with_the_calls(
 
 
 def _closed(calls: ConnectionPool[Line], threads: set[threading.Thread]) -> bool:
-    calls.close()  # again, since one may be on its way back from its call
+    calls.close()  # close again, because a call may have returned its connection meanwhile
     return not any(thread.is_alive() for thread in threads)

@@ -1,4 +1,4 @@
-"""The custody of every test of a source."""
+"""The chain of custody for every test of a source."""
 
 from pathlib import Path
 

@@ -34,7 +34,7 @@ def order(token: str = "token-1") -> Order:
 
 
 class EvidenceContract:
-    """Subclass it and give a `source` that has something to freeze."""
+    """Contract of a source: needs a `source` with something to freeze."""
 
     def test_source_is_described_in_one_line(self, source: EvidenceSource) -> None:
         assert source.describe()
@@ -68,7 +68,7 @@ class EvidenceContract:
 
 
 class SealedContract(EvidenceContract):
-    """Subclass it for a source that seals with `CONTEXT`."""
+    """Contract of a source that seals with `CONTEXT`."""
 
     def test_sealed_folder_verifies(self, source: SealedSource, custody: Custody) -> None:
         source.collect(order(), custody)

@@ -1,6 +1,6 @@
 """Contract of the sources that read a provider's log page by page.
 
-The provider is imitated over HTTP, and held to its published description.
+The provider is imitated over HTTP, and the imitation must match its published description.
 """
 
 import json
@@ -32,7 +32,7 @@ HOSTILE = "\x1b[2J\u202e=HYPERLINK()\ud800"
 
 
 class LogProvider(Provider):
-    """A provider with a log of three pages, and tokens that it can revoke."""
+    """A provider with a log of three pages and revocable tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class PagedContract(SealedContract):
         result = source.collect(order(), custody)
         assert result.state is EffectState.DONE
         lost = [item for item in sealed_manifest(custody).items if item.kind is Kind.UNREAD]
-        assert len(lost) == result.facts["files"]  # each log has its first page
+        assert len(lost) == result.facts["files"]  # the first page of each log
         assert all(item.path.endswith("/000002.json") for item in lost)
         assert all("500" in item.reason for item in lost)
 

@@ -64,7 +64,7 @@ def test_throttled_window_is_read_to_its_end(instance: ConnectInstance, custody:
     assert source.collect(order(), custody).facts["unread"] == 0
     assert contacts(custody) == [f"contact-{number}" for number in range(1, 6)]
     assert source.collect(order("token-2"), custody).state is EffectState.DONE
-    assert instance.count("SearchContacts") > 10  # some were refused first
+    assert instance.count("SearchContacts") > 10  # some requests were refused first
 
 
 def test_agents_are_selected(instance: ConnectInstance, custody: Custody) -> None:

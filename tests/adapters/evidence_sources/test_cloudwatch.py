@@ -93,7 +93,7 @@ class TestCloudwatchEvidence(SealedContract):
 
 
 def imitation(answers: list[tuple[int, Any]]) -> type[Answering]:
-    """Return a handler that gives the answers in order."""
+    """Return a handler that sends the answers in order."""
 
     class Handler(Answering):
         def do_POST(self) -> None:

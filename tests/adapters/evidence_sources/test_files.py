@@ -115,7 +115,7 @@ def test_repeated_crash_ends_in_whole_evidence(
                 patched.setattr(sealed_source, "write_seal", crash)
             case "rename":
                 patched.setattr(sealed_source, "append_custody", crash)
-        # A killed process clears nothing away.
+        # A killed process does not clean up.
         patched.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(Crash):
             evidence_of(origin).collect(order(), custody)
@@ -388,7 +388,7 @@ def test_pipes_and_sockets_are_noted_and_hold_nobody(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(origin / "pipe")
-    monkeypatch.chdir(origin)  # a socket's own path must be short
+    monkeypatch.chdir(origin)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("plug")
         evidence_of(origin).collect(order(), custody)
@@ -412,7 +412,7 @@ def test_names_of_any_bytes_are_kept(origin: Path, custody: Custody) -> None:
 def test_impossible_time_is_kept_in_seconds(seconds: int) -> None:
     assert (
         tree_copy._moment(seconds * 10**9) == f"@{seconds}"
-    )  # not every file system would keep it
+    )  # a file with this time is not possible on every file system
 
 
 def test_what_is_excluded_is_left_out_and_counted(origin: Path, custody: Custody) -> None:

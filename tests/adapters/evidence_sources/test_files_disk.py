@@ -88,7 +88,7 @@ class _Freezing:
 
 
 class _Looking:
-    """Evidence at which somebody looks, and then reports that."""
+    """A person views evidence, and the view is reported afterwards."""
 
     def __init__(self, folder: Path) -> None:
         self._freezing = _Freezing(folder)
@@ -106,7 +106,7 @@ class _Looking:
     def check(self) -> None:
         file = self._freezing.place / CUSTODY_FILE
         written, _, torn = file.read_bytes().rpartition(b"\n")
-        if torn:  # nothing is added to it until somebody looked
+        if torn:  # nothing is appended before a person has examined it
             with pytest.raises(Damaged, match="ends within a line"):
                 read_custody(file.parent)
             file.write_bytes(written + b"\n")
@@ -153,7 +153,7 @@ def _kill(
 ) -> None:
     one = doing(folder)
     one.again()
-    one.check()  # what it imports is there from now on, in each process that is killed
+    one.check()  # loads the modules before the fork, so that no killed process imports them
     kill_everywhere(roots=one.again, act=one.act, check=one.check, phase=phase, names_survive=names)
 
 

@@ -66,7 +66,7 @@ def cluster(postgres_server: Postgres) -> Iterator[Cluster]:
 def source_of(cluster: Cluster, **settings: object) -> PostgresqlEvidence:
     values = {"host": str(cluster.folder), "accounts": ["m.keller"], "queries": QUERIES}
     config = settings_of(PostgresqlEvidenceConfig, **{**values, **settings})
-    now = datetime.now(UTC)  # the server's clock wrote the records
+    now = datetime.now(UTC)  # the records have the time of the server's clock
     return PostgresqlEvidence("logs", config, replace(CONTEXT, clock=lambda: now))
 
 

@@ -28,8 +28,8 @@ HEADER = ("id", "email", "name", "born", "never")
 ROWS = (
     ("1", "ana@x.test", "Ana", "1980-02-01", None),
     ("1", "ana@y.test", "Ana", "1980-02-01", None),
-    ("2", "kit@x.test", "Kit", "2009-06-01", None),  # seventeen
-    ("3", "eve@x.test", "Eve", "1980-02-01", None),  # on the list in the file
+    ("2", "kit@x.test", "Kit", "2009-06-01", None),  # seventeen years old
+    ("3", "eve@x.test", "Eve", "1980-02-01", None),  # on the suppression list in the file
     ("4", "ben@x.test", "Ben", "1980-02-01", "court order"),
 )
 TABLE = (
@@ -91,7 +91,7 @@ def written(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
 
 
 def read(folder: Path, settings: str, more: str = "") -> Audience:
-    """Read the audience of these settings, as a notice that is planned would."""
+    """Read the audience of these settings, as the planning of a notice does."""
     file = folder / "standfast.toml"
     sets = '[backup.sets.main]\nsources = [{ kind = "files", name = "f", path = "logs" }]\n'
     file.write_text(f"{ORGANISATION}{sets}[audiences.people]\n{settings}{more}")

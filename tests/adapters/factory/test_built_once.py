@@ -18,7 +18,7 @@ from tests.usecases.installations import furnish
 
 
 class Slow(Exercise):
-    """Builder of an adapter that meets another thread with the same wish."""
+    """A factory in which another thread requests the same adapter meanwhile."""
 
     other: threading.Thread
 
@@ -32,7 +32,7 @@ class Slow(Exercise):
             return
         self.other = threading.Thread(target=lambda: getattr(self, want)(name))
         self.other.start()
-        self.other.join(0.3)  # it would be through by then, or it waits for this one
+        self.other.join(0.3)  # by then it has built a second adapter, or it waits for this thread
 
     def _build_connector(self, name: str) -> Connector:
         self.wanted_meanwhile("connector", name)

@@ -65,7 +65,7 @@ def test_a_directory_is_called_as_the_configuration_says(kind: str) -> None:
     assert connector.name == "staff"
     assert (limits.per_second, limits.burst, limits.timeout_seconds) == (25.0, 7, 4.0)
     if isinstance(connector, LdapConnector):
-        # Its workers are connections, over which calls of many accounts go.
+        # Its workers are connections; each one serves calls for many accounts.
         assert limits.batch > 1
         assert limits.workers <= 3
     else:

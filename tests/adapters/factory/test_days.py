@@ -1,4 +1,4 @@
-"""A day is one where the organisation is."""
+"""The day of a moment in the time zone of the organisation."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -12,8 +12,8 @@ from tests.effect_rows import effect_row
     ("is_enabled", "live_sessions", "happened"),
     [
         (False, 0, True),
-        (False, 1, False),  # its session continues, so the lock is repeated
-        (False, None, False),  # nothing shows that it ended
+        (False, 1, False),  # a session continues, so the lock is repeated
+        (False, None, False),  # nothing shows that the sessions ended
         (None, 0, False),
         (True, 0, False),
     ],

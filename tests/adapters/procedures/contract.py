@@ -12,7 +12,7 @@ from standfast.records import EffectState, JsonObject, Order
 
 
 class Yard(ABC):
-    """A procedure that isolates a host, and the ways past it."""
+    """A procedure that isolates a host, and the system behind it."""
 
     procedure: Procedure
 

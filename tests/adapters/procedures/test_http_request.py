@@ -33,7 +33,8 @@ class Firewall:
     url: str = ""
     hosts: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)  # instead
+    # used in place of the usual answers
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     let_go: threading.Event = field(default_factory=threading.Event)
     hangs: bool = False
     requests: list[Request] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Objects that a test builds a sender with, besides its settings."""
+"""Context that a test passes to a sender, besides its settings."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Senders over SMTP to a relay of the test, and what it was handed."""
+"""Senders over SMTP to a relay of the test, and the received messages."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -23,7 +23,7 @@ def scripted() -> Iterator[Scripted]:
 
 @pytest.fixture(scope="module")
 def client(scripted: Scripted) -> Iterator[AwsClient]:
-    """One client for all tests: the SDK takes long to make it."""
+    """One client for all tests, because the SDK needs long to make it."""
     client = client_at(scripted.url)
     yield client
     client.close()
@@ -75,7 +75,7 @@ def test_busy_service_is_retried_when_it_asks(
     with pytest.raises(Unavailable) as caught:
         change(client)
     assert caught.value.retry_after_seconds == seconds
-    assert service.count("POST") == 1  # the SDK retried nothing
+    assert service.count("POST") == 1  # the SDK did not retry
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidClientTokenId", "ExpiredToken"])
@@ -96,7 +96,7 @@ def test_what_is_absent_is_none(service: Scripted, client: AwsClient) -> None:
 
 
 def test_a_list_is_read_to_its_last_page(service: Scripted, client: AwsClient) -> None:
-    """A key on the second page lets its holder in as well."""
+    """A key on the second page permits a sign-in as well."""
 
     def page(key: str, more: str = "") -> Behaviour:
         body = (
@@ -161,7 +161,7 @@ def test_no_time_left_sends_nothing(service: Scripted, client: AwsClient) -> Non
 
 
 def test_nobody_listening_is_surely_not_done() -> None:
-    with socket.socket() as reserved:  # bound and not listening: every connection is refused
+    with socket.socket() as reserved:  # bound and not listening, so every connection is refused
         reserved.bind(("127.0.0.1", 0))
         client = client_at(f"http://127.0.0.1:{reserved.getsockname()[1]}")
         with pytest.raises(Unavailable, match="cannot be reached") as caught:

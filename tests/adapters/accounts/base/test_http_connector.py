@@ -15,7 +15,7 @@ from tests.adapters.accounts.test_google_workspace import GoogleHouse, GooglePro
 from tests.adapters.accounts.test_okta import OktaHouse, OktaProvider
 
 ALICE = "alice@example.com"
-Installation = tuple[House, Provider, str]  # with the method of its first change
+Installation = tuple[House, Provider, str]  # the third value is the method of its first change
 
 
 @contextmanager
@@ -122,7 +122,8 @@ def test_failed_look_up_is_no_absent_account(installation: Installation, fault: 
     house, provider, change = installation
     provider.faults.append(fault)
     result = house.lock(ALICE)
-    if result.state is EffectState.REFUSED:  # an answer for another account: there is no such one
+    # an answer about another account: the requested account does not exist
+    if result.state is EffectState.REFUSED:
         assert b"primaryEmail" in fault.body
     else:
         assert result.state is EffectState.FAILED
@@ -145,7 +146,7 @@ def test_change_that_cannot_be_read_is_unknown(installation: Installation) -> No
             provider.faults.append(Fault(method="GET", status=500))
         return act(call)
 
-    provider.act = after_the_first_look  # scripted for one test
+    provider.act = after_the_first_look  # the script of one test
     assert house.lock(ALICE).state is EffectState.UNKNOWN
     assert not house.is_enabled(ALICE)
 

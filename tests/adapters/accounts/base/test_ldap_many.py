@@ -35,7 +35,7 @@ class Answers:
 
     def __init__(self, *entries: LdapEntry, also: Mapping[str, LdapEntry] | None = None) -> None:
         self.entries = entries
-        self.also = also or {}  # what its matching rule lets through besides, by name
+        self.also = also or {}  # further entries that its matching rule returns, by name
         self.searches = 0
 
     def __call__(self, attribute: str, values: Sequence[bytes]) -> list[LdapEntry]:
@@ -113,7 +113,7 @@ def one_connection(server: LdapServer) -> Iterator[OpenldapConnector]:
 
 
 def orders_for(slapd: Slapd, directory: OpenldapConnector, count: int) -> list[Order]:
-    """Add people, and give the orders that lock them, as a lane would."""
+    """Add people; return the orders that lock them, as an effect queue does."""
     names = [f"many-{uuid.uuid4().hex[:8]}" for _ in range(count)]
     for name in names:
         slapd.add(name)

@@ -58,7 +58,7 @@ def probe(http: HttpClient, server: Scripted, *tokens: Json) -> ProbeResult:
 
 
 def letting_in(*good: str, otherwise: int = 401) -> Behaviour:
-    """Admit these tokens and answer every other with one status."""
+    """Accept these tokens and answer all others with one status."""
 
     def behave(exchange: Exchange) -> None:
         token = exchange.asked.headers["Authorization"].removeprefix("Bearer ")

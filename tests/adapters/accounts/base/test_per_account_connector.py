@@ -26,7 +26,7 @@ PRIOR: JsonObject = {"id": "1", "enabled": True, "role": "agent"}
 
 @dataclass(kw_only=True)
 class _Alice:
-    """The one account of the directory, and everything that was done to it."""
+    """The one account of the directory, and all calls that concerned it."""
 
     id: str = "1"
     is_enabled: bool | None = True
@@ -43,7 +43,7 @@ class _Directory(PerAccountConnector):
         super().__init__("agents", Limits())
         self.alice: _Alice | None = _Alice()
         self.act = act
-        self.is_mute = False  # once something was changed, no account can be read
+        self.is_mute = False  # after a change, no account can be read
         self.objection = ""
         self.garbles: type[Exception] = KeyError  # the error of a garbled answer
         self.restored: JsonObject | None = None
@@ -150,9 +150,9 @@ def test_where_sessions_cannot_be_ended_none_are_tried() -> None:
     ("target", "own_name", "prior"),
     [
         ("alice", "alice", None),
-        ("alice", "alice", {"role": "agent"}),  # without an id, the name counts
+        ("alice", "alice", {"role": "agent"}),  # without an id, the name decides
         ("ALICE", "alice", PRIOR),
-        ("alice", "", PRIOR),  # a provider that finds by the own name alone
+        ("alice", "", PRIOR),  # as of a provider that finds accounts by `own_name` only
     ],
 )
 def test_account_matches_any_spelling_of_its_name(
@@ -183,7 +183,7 @@ def test_other_account_is_never_changed(
 
 
 def _nothing(alice: _Alice, is_enabled: bool) -> None:
-    """Success without effect."""
+    """Change nothing; the call still succeeds."""
 
 
 def _hidden(alice: _Alice, is_enabled: bool) -> None:
@@ -258,7 +258,8 @@ def test_undo_ends_old_sessions_before_it_enables() -> None:
     directory = _Directory()
     assert directory.alice is not None
     directory.alice.is_enabled = False
-    assert asked(directory, "undo", "renamed since").state is DONE  # an undo uses the id
+    # the undo finds the account by its id
+    assert asked(directory, "undo", "renamed since").state is DONE
     assert acts(directory) == ["end sessions", "open"]
     assert directory.restored == PRIOR
 

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.xdist_group("databases")
 
 @pytest.fixture(scope="module")
 def options(mariadb_server: Mariadb) -> Iterator[dict[str, Any]]:
-    """Create the connector's user and routines, as the page says."""
+    """Create the connector's user and routines, as docs/accounts.md says."""
     text = block("mariadb", "Run as an administrator")
     text = text.replace("response.example.com", "localhost").replace("…", "of-the-connector")
     mariadb_server.execute(text)
@@ -103,7 +103,7 @@ class MariadbHouse(RelayedRotationHouse, LimitedHouse):
 
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:
-        """Limit our user to one connection, and occupy it."""
+        """Limit the connector's user to one connection, and occupy it."""
         limit = "ALTER USER standfast@localhost WITH MAX_USER_CONNECTIONS"
         self.server.execute(f"{limit} 1")
         self.open_session("standfast", self.options["password"])
@@ -244,7 +244,7 @@ def test_the_connectors_user_can_do_nothing_else(
         ]:
             with pytest.raises(pymysql.err.Error, match=r"denied|privilege"):
                 cursor.execute(statement)
-        # The routines refuse by themselves, for every caller.
+        # The routines refuse every caller, not only the connector.
         cursor.execute("CALL standfast.set_lock('root', 'localhost', TRUE)")
         cursor.execute("CALL standfast.set_lock('x\\'@\\'y', 'localhost', TRUE)")
     assert house.is_enabled("root")

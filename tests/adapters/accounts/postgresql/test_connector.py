@@ -240,7 +240,7 @@ class TestPostgresqlDirectory(
         assert [result.state.value for result in results] == [
             *["done"] * 2, "refused", "refused", *["done"] * 3
         ]  # fmt: skip
-        # In one transaction every row got its version from the same one.
+        # All rows have the version of one transaction.
         assert len({house.stamp(name) for name in names}) == 1
 
     def test_unchangeable_role_spoils_no_other(
@@ -249,7 +249,7 @@ class TestPostgresqlDirectory(
         names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(3)]
         for name in names:
             house.add(name)
-        # The right is lost between the look and the change.
+        # The connector loses the right between its read and its change.
         begin = BoundedCall.begin
 
         def lose(errand: BoundedCall) -> None:
@@ -281,7 +281,7 @@ class TestPostgresqlDirectory(
             "standfast.adapters.accounts.postgresql.connector.end_sessions", end_and_let_in
         )
         assert house.lock(alice).state is EffectState.DONE
-        assert not any(could_sign_in)  # or as many come in as are ended
+        assert not any(could_sign_in)  # a sign-in before the lock would replace each ended session
         assert not house.admits(late[0])
 
     def test_lasting_session_leaves_the_outcome_unknown(
@@ -382,7 +382,7 @@ def house(postgres_server: Postgres, recipient: Recipient) -> Iterator[Postgresq
 def secured(postgres_server: Postgres) -> Iterator[Secured]:
     """Debian's PostgreSQL with TLS.
 
-    The wheel's server was built without TLS, but it has created the user.
+    The server of the wheel has no TLS; its start has created the system user that this one needs.
     """
     with debian_cluster() as cluster:
         certificate, key = write_certificate(cluster.new_folder("tls"))

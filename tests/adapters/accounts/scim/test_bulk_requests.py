@@ -111,7 +111,7 @@ def test_many_locks_take_four_requests(crowd: Scripted, bulk: ScimConnector) -> 
         ("GET", "/Users"),
     ]
     lock_all(bulk)
-    assert crowd.count("POST", "/Bulk") == 1  # nothing differs any more
+    assert crowd.count("POST", "/Bulk") == 1  # the accounts are already as requested
     assert crowd.count("GET", "/ServiceProviderConfig") == 1
 
 

@@ -47,7 +47,7 @@ class ScimHouse(HttpHouse):
         return self._server.version(self._ids[name])
 
     def sign_in(self, name: str) -> bool:
-        """Return whether the account is active: this directory signs nobody in."""
+        """Return whether the account is active, because SCIM has no sign-in."""
         return self.is_enabled(name)
 
 

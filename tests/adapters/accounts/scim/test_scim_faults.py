@@ -48,7 +48,7 @@ def drip_body(exchange: Exchange) -> None:
     exchange.drip_body()
 
 
-# Our credential.
+# The credential of the connector.
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -118,7 +118,7 @@ def test_busy_directory_is_retried_when_it_asks(
     assert alice(directory)
 
 
-# Writes that may have happened.
+# Changes that may have taken effect.
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_no_change_is_sent_without_need(directory: Scripted, connector: ScimConn
     assert alice(directory)
 
 
-# Reads that stall or talk nonsense: nothing was changed, so nothing is unknown.
+# Reads that stall or return nonsense: nothing was changed, so no outcome is unknown.
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_wrong_address_is_no_absent_account(directory: Scripted) -> None:
 
 
 def test_refused_connection_is_retryable() -> None:
-    with socket.socket() as reserved:  # bound and not listening: every connection is refused
+    with socket.socket() as reserved:  # bound and not listening, so every connection is refused
         reserved.bind(("127.0.0.1", 0))
         connector = connect(f"http://127.0.0.1:{reserved.getsockname()[1]}")
         result = lock(connector)

@@ -9,7 +9,7 @@ from standfast.records import EffectState
 from tests.adapters.accounts.scripted import Scripted, replying
 from tests.adapters.accounts.scripted_scim import alice, lock, order
 
-# Directories that answer for somebody else.
+# Directories that answer for another account.
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 100])

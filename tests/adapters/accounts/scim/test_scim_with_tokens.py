@@ -121,7 +121,7 @@ def test_browser_session_copy_returns_after_undo(house: CanailleHouse, alice: st
     assert house.lock(alice).state is EffectState.DONE
     assert not house.server.is_signed_in(session)
     assert house.undo(alice, before).state is EffectState.DONE
-    # Its sessions live in the cookie alone: the documentation warns of it before an undo.
+    # Canaille stores its sessions only in cookies, so they revive; the documentation warns of it.
     assert house.server.is_signed_in(session)
 
 

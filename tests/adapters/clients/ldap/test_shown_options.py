@@ -1,4 +1,4 @@
-"""Options end up in tracebacks and logs: what they show holds no secret."""
+"""Options appear in tracebacks and logs, so their text has no secret."""
 
 import pytest
 

@@ -67,7 +67,7 @@ def test_repeated_event_counts_once_foreign_never() -> None:
 
 
 def test_events_without_id_both_count() -> None:
-    """The last event to arrive need not be the latest one."""
+    """The event that arrives last need not be the latest one."""
     other = {**event("delivered", standfast_token=TOKEN[::-1]), "sg_event_id": None}
     events = [
         event("bounce"),

@@ -124,7 +124,7 @@ class TestSendGridSender(SenderContract):
     def test_one_turned_away_stops_nobody(self, sender: Sender) -> None:
         """A rejection "not now" rejects a whole request.
 
-        So it does not concern messages that were accepted before it.
+        Messages that were accepted before it stay accepted.
         """
         self.turn_away("person2@customers.test")
         self.put_off("person3@customers.test")
@@ -257,7 +257,7 @@ def test_hostile_names_reach_nobody_else(sendgrid_server: SendGrid, names: list[
         try:
             batch.append(written(number, name=name, data=names[-number]))
         except Refused:
-            continue  # nothing visible is left of it
+            continue  # cleaning leaves no visible character of the name
     results = sender_for(sendgrid_server).send(batch)
     sent = [one for one, result in zip(batch, results, strict=True) if result.state is DONE]
     assert {result.state for result in results} <= {DONE, REFUSED}

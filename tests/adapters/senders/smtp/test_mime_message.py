@@ -1,4 +1,4 @@
-"""Mails are read as they were meant, by every parser."""
+"""Mails that every parser reads as intended."""
 
 import base64
 from datetime import UTC, datetime
@@ -159,7 +159,7 @@ def test_name_is_read_as_set(name: str) -> None:
     if begins_encoded_word(name):
         return
     read = message_from_bytes(mail("x", from_name=name), policy=compat32)
-    # Not with the default policy: in a name it keeps the spaces between encoded words.
+    # The default policy would keep the spaces between the encoded words of a name.
     shown, address = parseaddr(read["From"].replace("\r\n", ""))
     assert (str(make_header(decode_header(shown))), address) == (name, "security@example.com")
     assert read.keys() == HEADERS

@@ -108,7 +108,7 @@ def test_calls_at_once_have_a_connection_each(smtp_server: SmtpServer) -> None:
 
 
 class TestPipelining(SenderContract):
-    """The same promises, where the relay takes several commands in one flight."""
+    """The same contract for a relay that accepts several commands at once."""
 
     @pytest.fixture
     def sender(self) -> Iterator[SmtpSender]:
@@ -179,7 +179,7 @@ def test_relay_lost_at_rcpt_received_nothing() -> None:
 
 @pytest.mark.parametrize("answer", ["554 no valid recipients", "250 taken"])
 def test_message_without_recipients_is_empty(answer: str) -> None:
-    """RFC 2920 3.1: DATA may be taken although every RCPT was refused."""
+    """RFC 2920 3.1: a relay may accept DATA although it refused every RCPT."""
     with scripted(to_nobody=answer) as (port, heard):
         sender = sender_for(SmtpServer(port))
         results = sender.send([message(1), message(2)])
@@ -226,8 +226,8 @@ def scripted(
 ) -> Iterator[tuple[int, list[bytes]]]:
     """Run a relay that rejects person 1 and asks for their message.
 
-    It hangs up, with `farewell` or without a word, at the first `hangs_up_after` that it receives.
-    Return its port and the lines that it received.
+    It disconnects at the first command `hangs_up_after`, after `farewell` if there is one. Yield
+    its port and the received lines.
     """
     heard: list[bytes] = []
 
@@ -261,7 +261,7 @@ def scripted(
                 file.flush()
 
     def serve() -> None:
-        with suppress(OSError):  # it is closed
+        with suppress(OSError):  # the connection is closed
             while True:
                 talk(listening.accept()[0])
 
@@ -380,7 +380,7 @@ def test_required_sign_in_blames_no_recipient() -> None:
     "answer", ["530 5.7.0 sign in first", "538 5.7.11 not without TLS", "350 what"]
 )
 def test_answers_about_us_reject_no_recipient(smtp_server: SmtpServer, answer: str) -> None:
-    """Faults of the client are answered at the recipient.
+    """A relay may report a fault of the client in its answer to a recipient.
 
     Postfix does this.
     """
@@ -422,7 +422,8 @@ def test_silence_after_data_is_unknown(smtp_server: SmtpServer) -> None:
 
 
 def test_a_call_begins_no_message_after_its_time(smtp_server: SmtpServer) -> None:
-    ticks = iter([0.0, 0.0, 1.0, 29.0, 30.0])  # begin, connected, then before each message
+    # at the start, after the connection, then before each message
+    ticks = iter([0.0, 0.0, 1.0, 29.0, 30.0])
     sender = sender_for(smtp_server, monotonic=lambda: next(ticks), timeout_seconds=30.0)
     results = sender.send([message(number) for number in (1, 2, 3)])
     assert [result.state for result in results] == [

@@ -1,4 +1,4 @@
-"""A relay is spoken to in secret, or not at all."""
+"""Mails are sent to a relay with TLS, or not at all."""
 
 import ssl
 from collections.abc import Iterator
