@@ -12,7 +12,7 @@ from tests.memory_disk import tmp_path
 from tests.servers import need
 from tests.servers.postgres import Postgres
 
-__all__ = ["tmp_path"]  # a killed process loses nothing that it wrote, whatever the disk
+__all__ = ["tmp_path"]  # no disk is needed: a killed process loses no written data
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def agents() -> Iterator[Agents]:
 
 @pytest.fixture(scope="module")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installation with its people enrolled, to be copied for each death."""
+    """An installation with enrolled people, to be copied for each death."""
     folder = tmp_path_factory.mktemp("furnished")
     furnish(folder)
     return folder

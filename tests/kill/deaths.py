@@ -7,7 +7,7 @@ from tests.kill.tracing import Death, Phase
 from tests.sampling import sample
 
 WORKERS = 4
-# Which queue looks first is left to chance: a point that was not reached is tried again.
+# The order of the effect queues is random, so a point that was not reached is tried again.
 MOST_TRIES = 4
 
 
@@ -37,6 +37,6 @@ def die_everywhere(
             killed = {death for one in found if (death := one.result())}
         finally:
             pool.shutdown(cancel_futures=True)
-    # Heartbeats follow the clock, so a run that is quicker than the traced one has fewer of them.
+    # Heartbeats follow the clock, so a run that is faster than the traced one has fewer of them.
     missed = {death for death in set(deaths) - killed if "runner.alive" not in death.point}
     assert not missed, "the process was killed at every other point of the trace"

@@ -1,7 +1,8 @@
 """Expected end of an incident after a kill, checked from every side.
 
-The directory counts its changes, the channel its messages, and the ledger says what it knows: none
-may contradict another, right after the death, at rest, and once people have said what they know.
+The directory counts its changes, the channel counts its messages, and the ledger has its records.
+None may contradict another: right after the death, at rest, and after people have settled the
+unknown outcomes.
 """
 
 import time
@@ -25,7 +26,7 @@ _IN_DOUBT = (End.UNKNOWN, End.UNDER_WAY)
 
 
 def everybody_is_named(world: World) -> Counter[End]:
-    """At each moment a person is in one list, which the channel confirms."""
+    """Check that each person is in one list, and that the channel agrees."""
     found: Counter[End] = Counter()
     taken = world.channel.taken()
     for case in cases(world):
@@ -53,7 +54,7 @@ def is_at_rest(world: World) -> None:
     assert len({row.token for row in effects}) == len(effects)
     doubts = [row for row in effects if row.state is EffectState.UNKNOWN]
     assert len(doubts) <= _lost(world), "only a call whose answer nobody has is in doubt"
-    sent = [row for row in effects if row.verb in _SENT]  # an approver is paged once a step
+    sent = [row for row in effects if row.verb in _SENT]  # one page per step, to each approver
     done = messages_done(effects)
     for row in effects:
         if row.verb not in _SENT:
@@ -84,7 +85,7 @@ def doubts_are_settled(world: World) -> bool:
 
 
 def messages_done(effects: Sequence[EffectRow]) -> Counter[str]:
-    """Count the messages to each address that the ledger calls done."""
+    """Count the messages to each address that are done in the ledger."""
     return Counter(
         _name(row) for row in effects if row.verb in _SENT and row.state is EffectState.DONE
     )
@@ -108,7 +109,7 @@ def tell_what_was_delivered(world: World, channel: Grid) -> None:
 
 
 def is_over(world: World) -> None:
-    """Check that everything is done once, and the right people sign in."""
+    """Check that everything is done once, and the right people can sign in."""
     (case,) = cases(world)
     state = world.installation.ledger.incidents.state(case)
     for view in (*state.steps.values(), *state.extra):
@@ -117,7 +118,7 @@ def is_over(world: World) -> None:
     taken, effects = world.channel.taken(), rows(world)
     done = messages_done(effects)
     for row in effects:
-        # A page that did not go out is of no use once its step has been spoken about.
+        # A planned page is no longer needed once its step was approved or refused.
         is_moot = row.verb == "people.page" and row.state is EffectState.PLANNED
         assert row.state in (EffectState.DONE, EffectState.REFUSED) or is_moot, row.reason
         if row.verb in _SENT:
@@ -146,7 +147,7 @@ def rows(world: World) -> list[EffectRow]:
 
 
 def _lost(world: World) -> int:
-    """Count effects that a dead runner left, or with a call that was cut."""
+    """Count effects of a dead runner, or with a call that was cut."""
     count = 0
     for case in cases(world):
         for event in world.installation.ledger.timeline(case):

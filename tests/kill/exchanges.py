@@ -1,13 +1,13 @@
 """Exchanges of `serve` and Prefect, and the server's death at one of them.
 
-A proxy on loopback is the only address of the server that a serve knows: what does not pass here
-was not said. An exchange is a request and its answer. It is named by its method, its path without
-ids, the call of the flow that it belongs to, and how many of its kind came before in that call, as
-`call 2: POST /flow_runs/{id}/set_state 1`. What belongs to no call, log lines and events, goes by a
-clock of its own, and how often is left to chance: it is named without a number.
+The only address of the server that a `serve` knows is a proxy on loopback, so every exchange passes
+it. An exchange is a request and its answer. It is named by its method, its path without ids, the
+call of the flow that it belongs to, and its number among the exchanges of its kind in that call, as
+`call 2: POST /flow_runs/{id}/set_state 1`. Log lines and events belong to no call, and their number
+is random, so they are named without a number.
 
-Where the server is to die, it is killed by SIGKILL. Each client finds its connection
-ended, and until it is started again nobody listens.
+At the chosen exchange, the server is killed by SIGKILL. Each connection of a client ends, and
+nothing listens until the server is started again.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from urllib.parse import urlsplit
 from tests.servers.over_http import Answering
 from tests.servers.prefect import Prefect
 
-CALL_HEADER = "X-Call"  # its incident, and which of the calls about that it is
-_PROBE = "GET /health"  # by which a serve asks, before each call, whether Prefect is there
+CALL_HEADER = "X-Call"  # the incident, and the number of the call about it
+_PROBE = "GET /health"  # a serve sends it before each call, to see whether Prefect is reachable
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_ONE_CONNECTION = frozenset({"connection", "transfer-encoding", "content-length"})
 _WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
-_CONTROL = 8  # the least of a WebSocket's frames that says nothing: ping, pong, close
+_CONTROL = 8  # the lowest type of a WebSocket frame without data: ping, pong, close
 _POLL_SECONDS = 0.02
 
 
 class Moment(StrEnum):
-    BEFORE = "before"  # the server has not heard the request
-    ANSWER_LOST = "its answer lost"  # the server did what it was asked, and nobody hears of it
+    BEFORE = "before"  # the server did not receive the request
+    ANSWER_LOST = "its answer lost"  # the server executed the request, and its answer is lost
 
 
 @dataclass
@@ -48,10 +48,10 @@ class Script:
 
     asked: frozenset[str] = frozenset()
     moment: Moment = Moment.BEFORE
-    earlier: frozenset[str] = frozenset()  # incidents, whose flows may still speak
+    earlier: frozenset[str] = frozenset()  # earlier incidents; their flows may still send requests
     calls: int = 0
     trace: list[str] = field(default_factory=list)
-    done: set[str] = field(default_factory=set)  # it is dead
+    done: set[str] = field(default_factory=set)  # points at which the server has died
     _taken: set[str] = field(default_factory=set)
     _heard_of: set[str] = field(default_factory=set)
     _counts: Counter[str] = field(default_factory=Counter)
@@ -66,7 +66,7 @@ class Script:
             return point
 
     def is_here(self, point: str, moment: Moment) -> bool:
-        """Is the server to die now?"""
+        """Return whether the server must die now."""
         with self._guard:
             is_now = moment is self.moment and point in self.asked - self._taken
             self._taken |= {point} if is_now else set()
@@ -74,12 +74,12 @@ class Script:
 
     @property
     def heard_of(self) -> frozenset[str]:
-        """The incidents up to this one."""
+        """Return the incidents up to this one."""
         return self.earlier | self._heard_of
 
     @property
     def is_over_so_far(self) -> bool:
-        """Has the server died wherever it was to die in the calls that were begun?"""
+        """Return whether the server died at each of its points in begun calls."""
         begun = tuple(f"call {number}:" for number in range(1, self.calls + 1))
         return all(point in self.done for point in self.asked if point.startswith(begun))
 
@@ -100,7 +100,7 @@ class Script:
 
 
 class Proxy:
-    """The way to a server, closed while that is dead."""
+    """The way to a server; it is closed while the server is dead."""
 
     def __init__(self, prefect: Prefect) -> None:
         self.prefect = prefect
@@ -122,7 +122,7 @@ class Proxy:
         return self.script
 
     def kill(self) -> None:
-        """`kill -9` the server; one kill serves all clients that ask now."""
+        """Kill the server; one kill serves all clients with requests now."""
         with self._dying:
             if not self.is_down.is_set():
                 self.prefect.kill()
@@ -130,13 +130,13 @@ class Proxy:
                 self.is_down.set()
 
     def start_again(self) -> None:
-        """Start the server, and let it be reached at the address that it had."""
+        """Start the server, and make it reachable at its earlier address."""
         self.prefect.start()
         self._listener = _Listener(self, self.port)
         self.is_down.clear()
 
     def close(self) -> None:
-        """Stop listening, and end what is open."""
+        """Stop listening, and end the open connections."""
         self._listener.shutdown()
         self._listener.server_close()
         with self._guard:
@@ -146,7 +146,7 @@ class Proxy:
 
     @contextmanager
     def client(self, connection: socket.socket) -> Iterator[None]:
-        """Know of a connection while the block runs."""
+        """Register a connection of a client while the block runs."""
         with self._guard:
             self._clients.add(connection)
         try:
@@ -167,7 +167,7 @@ class _Listener(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """To be cut is what a connection is for here."""
+        """Ignore the error: the tests cut connections on purpose."""
 
 
 class _Connection(Answering):
@@ -178,9 +178,9 @@ class _Connection(Answering):
             super().handle()
 
     def pass_on(self) -> None:
-        """Pass one exchange on, unless the server dies under it."""
+        """Forward one exchange, unless the server dies during it."""
         path = _ID.sub("{id}", urlsplit(self.path).path.removeprefix("/api"))
-        # Kept: by the time that the answer comes, another incident may have begun.
+        # Keep the script: another incident may have begun when the answer arrives.
         script = self.server.proxy.script
         point = script.name(f"{self.command} {path}", self.headers.get(CALL_HEADER))
         try:
@@ -251,7 +251,7 @@ def _pass_all(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def running_proxy(prefect: Prefect) -> Iterator[Proxy]:
-    """Run a proxy before a server that is up."""
+    """Run a proxy before a running server."""
     proxy = Proxy(prefect)
     try:
         yield proxy

@@ -44,25 +44,25 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class Agents:
-    """Every agent there is."""
+    """All agents of the directory."""
 
     slapd: Slapd
     log: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def hire(self, count: int) -> list[str]:
-        """Add so many agents with names that nobody had; return the names."""
+        """Add agents with new names; return the names."""
         names = [f"agent{next(self._numbers)}" for _ in range(count)]
         for name in names:
             self.slapd.add(name)
         return names
 
     def signs_in(self, name: str) -> bool:
-        """Does the old password still let somebody in?"""
+        """Return whether the old password still permits a sign-in."""
         return self.signs_in_with(name, "right")
 
     def signs_in_with(self, name: str, password: str) -> bool:
-        """Does this password let somebody in?"""
+        """Return whether a password permits a sign-in."""
         connection = self.slapd.connect(_dn(name), password)
         if connection is None:
             return False

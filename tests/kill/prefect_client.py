@@ -1,11 +1,12 @@
-"""`standfast serve` with an external Prefect server, calls apart.
+"""`standfast serve` with a Prefect server that the test runs.
 
-It is the loop of `serve` and its Prefect, warm. The check of Prefect every two seconds and the
-runner of nights are left out: they have no part in an incident. The test that runs the server
-restarts it.
+It runs the loop of `serve` with a Prefect that is already warm. It omits the check of Prefect every
+two seconds and the runner of nights, which are not used in an incident. The test, which runs the
+server, restarts it.
 
-On a busy machine a living server has long to answer the probe, which a dead one refuses at once,
-and in a clean run a flow has long to begin. Where the server dies, it has the usual second.
+On a busy machine, a living server may need long to answer the probe; a dead one refuses it at once.
+In a clean run a flow also has long to begin. In a run in which the server dies, it has the usual
+second.
 """
 
 import functools
@@ -24,17 +25,17 @@ from tests.flows.installations import plain_environment
 from tests.kill.exchanges import CALL_HEADER
 from tests.kill.scenario import Case
 
-# What is noted, a line each.
+# Kinds of notes; each note is a line.
 WARM = "warm"
-# These with the incident.
+# Kinds of notes that also name the incident.
 CARRIED_ON = "carried-on"  # a call of the loop has ended
 FLOW_BEGUN = "flow-begun"
-FLOW_OVER = "flow-over"  # it has ended, or given up
+FLOW_OVER = "flow-over"  # the flow has ended or was abandoned
 LONG_SECONDS = 120.0
 
 
 class AttendedElsewhere(Scheduling):
-    """Prefect as `serve` speaks to it."""
+    """Scheduling with a Prefect server that the test runs."""
 
     def begin(self) -> None:
         assert self.url is not None
@@ -44,19 +45,19 @@ class AttendedElsewhere(Scheduling):
 
 
 def noted(config_file: Path) -> Counter[str]:
-    """Count the records of this `serve` next to its configuration."""
+    """Count the notes of this `serve`, which are next to its configuration."""
     log = _log(config_file)
     return Counter(log.read_text().splitlines()) if log.exists() else Counter()
 
 
 def patience(config_file: Path) -> Path:
-    """While this file is there, a flow has long to begin."""
+    """Return the path of a file; while it exists, a flow has long to begin."""
     return config_file.parent / "patience"
 
 
 def serve_with_prefect(case: Case, url: str) -> None:
-    """Serve until told to end."""
-    os.environ.update(case.env)  # as a serve has it from who starts it: the flow reads it there
+    """Serve until a request to end."""
+    os.environ.update(case.env)  # the flow reads these variables, which a real `serve` inherits
     _note_calls(case.config_file)
     probe = functools.partial(is_healthy, seconds=LONG_SECONDS)
     setattr(prefect_supervisor, "is_healthy", probe)  # noqa: B010 - no name of its interface

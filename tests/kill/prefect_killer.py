@@ -16,7 +16,7 @@ ASKED = "kill-prefect-at"
 
 
 class PrefectKiller(Tracer):
-    """Runs each act, after it has killed the server if that was requested."""
+    """Run each act; first kill the server if a test requested it."""
 
     def reach(self, label: str, act: Callable[[], Any], *, is_within: bool = False) -> Any:
         asked = self.log.parent / ASKED
@@ -30,7 +30,7 @@ class PrefectKiller(Tracer):
 
 
 def serve_and_kill(config_file: Path) -> None:
-    """Serve until told to end."""
+    """Serve until a request to end."""
     from flows.serve_process import serve
 
     killer = PrefectKiller(log=config_file.parent / "trace.log", death=None)

@@ -25,7 +25,7 @@ from tests.process_caches import keep_derived_keys
 
 __all__ = ["backup", "flows", "standfast", "tests"]
 
-# A key is slow to derive on purpose, and a template slow to compile.
+# The derivation of a key is slow on purpose, and the compilation of a template is slow too.
 keep_derived_keys()
 for person, passphrase in PASSPHRASES.items():
     assert is_passphrase_of(passphrase, CREDENTIALS[person])
@@ -35,7 +35,7 @@ for name in ("approval-request", "customers-account-takeover"):
 setattr(factory, "read_templates", lambda _own: _SHIPPED)  # noqa: B010 - no name of its interface
 
 # The first client reads megabytes of descriptions, which later ones share.
-with suppress(ModuleNotFoundError):  # without boto3 no test needs one
+with suppress(ModuleNotFoundError):  # without boto3, no test needs a client
     from backup.stores.s3.client import Calls
 
     Calls(

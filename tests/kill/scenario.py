@@ -31,12 +31,13 @@ MOST_LOOKS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One call centre and one breach; the second account is innocent."""
+    """One call centre and one breach; no breach concerns the second account."""
 
     config_file: Path
     accounts: tuple[str, str]
     env: Mapping[str, str]
-    scenario: str = "small"  # or "telling", the notice alone; or "rotating", new passwords alone
+    # "small": the whole incident; "telling": only the notice; "rotating": only new passwords
+    scenario: str = "small"
     trigger: str = "alert-17"
 
     @property
@@ -61,7 +62,7 @@ class Case:
 
 
 def trace(log: Path, death: Death | None) -> None:
-    """Trace this process from here on, and let it die there."""
+    """Trace this process from now on; kill it at the given death."""
     tracer = Tracer(log=log, death=death)
     wrap_ledger(tracer)
     wrap_outside(tracer)
@@ -70,7 +71,7 @@ def trace(log: Path, death: Death | None) -> None:
 
 
 def run(case: Case, death: Death | None) -> None:
-    """Contain, tell, and give one account back, as the command line does it."""
+    """Contain, notify and restore one account, as the command line does."""
     trace(case.log, death)
     with case.installation() as installation:
         id_ = case.opened(installation)
@@ -91,7 +92,7 @@ def go_on(case: Case) -> None:
 
 
 def serve(case: Case, death: Death | None) -> None:
-    """Run the loop of `standfast serve` without Prefect until told to end."""
+    """Run the loop of `serve` without Prefect until a request to end."""
     from flows.serve_loop import Serving
 
     trace(case.log, death)

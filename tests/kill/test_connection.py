@@ -4,9 +4,9 @@ On PostgreSQL, `pg_terminate_backend` ends the session that is about to run a st
 just run it. Nobody asks for the incident to be resumed: the watch resumes it, as `standfast serve`
 runs it.
 
-A statement is known by its function in the ledger and by its text. How often it runs is random (a
-runner looks again while queues work), so each is cut once; commits are distinguished by their
-event. One incident is cut at several points in sequence.
+A statement is identified by its function in the ledger and by its text. How often it runs is
+random, because a runner polls while effect queues work; so each statement is cut once. Commits are
+distinguished by their event. One incident is cut at several points in sequence.
 """
 
 import functools
@@ -48,7 +48,7 @@ from tests.usecases.twins import SimulatedInstallation, Twins, twin_directory
 
 AT_REST_WITHIN_SECONDS = 120  # on a busy machine
 POLL_SECONDS = 0.05
-LEASE = timedelta(seconds=3)  # at night 15: a dead runner is found within 25 s
+LEASE = timedelta(seconds=3)  # 15 seconds in production, where a dead runner is found within 25 s
 MOST_TRIES = 4
 CUTS_AN_INCIDENT = 8
 _VALUES = re.compile(r"\(?%\(\w+\)s(::\w+)?\)?(, \(?%\(\w+\)s(::\w+)?\)?)*")
@@ -57,7 +57,8 @@ _VALUES = re.compile(r"\(?%\(\w+\)s(::\w+)?\)?(, \(?%\(\w+\)s(::\w+)?\)?)*")
 class Moment(StrEnum):
     BEFORE = "before"
     AFTER = "after"
-    ANSWER_LOST = "its answer lost"  # of a commit only: it is done, and nobody learns of it
+    # only at a commit: it is complete, and the client does not learn of it
+    ANSWER_LOST = "its answer lost"
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Cutter:
     _guard: Lock = field(default_factory=Lock)
 
     def is_here(self, point: str) -> bool:
-        """Note the point; is it one to cut at, for the first time?"""
+        """Record the point; return whether to cut at it, for the first time."""
         with self._guard:
             if point not in self.trace:
                 self.trace.append(point)
@@ -94,12 +95,12 @@ class Cutter:
 
 
 def named(statement: str) -> str:
-    """Return a name of a statement: its process and its text."""
+    """Return the name of a statement: its function and its text."""
     frame = sys._getframe()
     while frame.f_back and "/standfast/ledger/" not in frame.f_code.co_filename:
         frame = frame.f_back
     where = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}"
-    words = _VALUES.sub("?", statement)  # however many there are
+    words = _VALUES.sub("?", statement)  # the number of values is random, so they are one "?"
     return f"{where} {words.split()[0]} {zlib.crc32(words.encode()):08x}"
 
 
@@ -134,7 +135,8 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
         if label is None:
             do_commit(self, dbapi_connection)
             return
-        is_beat = label == "commit runner.alive"  # how many there are is a matter of time
+        # the number of heartbeats depends on time, so they have no number
+        is_beat = label == "commit runner.alive"
         is_here = cutter.is_here(label if is_beat else cutter.numbered(label))
         if is_here and cutter.moment is Moment.BEFORE:
             cutter.cut(raw)
@@ -142,7 +144,7 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
         if is_here and cutter.moment is not Moment.BEFORE:
             cutter.cut(raw)
         if is_here and cutter.moment is Moment.ANSWER_LOST:
-            raw.execute("SELECT 1")  # raises what the commit would have raised
+            raw.execute("SELECT 1")  # raises the error that the commit would have raised
 
     event.listen(Engine, "before_cursor_execute", before)
     event.listen(Engine, "after_cursor_execute", after)
@@ -172,8 +174,9 @@ def carried_out(
                 if not lifecycle.has_work(installation, id_):
                     return id_
             except StandfastError:
-                continue  # a serve's tick says so and looks again; a person tries again
-            time.sleep(POLL_SECONDS)  # a runner that could not say that it ended keeps its lease
+                # the watch of `serve` logs the error and repeats; a person repeats the command
+                continue
+            time.sleep(POLL_SECONDS)  # a runner that could not record its end keeps its lease
     raise AssertionError(f"{id_} is never at rest")
 
 

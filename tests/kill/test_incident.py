@@ -1,7 +1,8 @@
 """An incident that is killed at any point ends like a clean one.
 
-Nobody asks for it to be resumed: the watch finds it, as `standfast serve` runs it. Whatever the
-dead one left in doubt is settled by the provider's event, or by a person where it tells of none.
+Nobody requests that the incident continues: the watch finds it, as in `standfast serve`. An outcome
+that the dead runner left unknown is settled by the provider's event, or by a person if the provider
+reports none.
 """
 
 from collections import Counter
@@ -22,7 +23,7 @@ from tests.kill.people import Agents
 from tests.kill.tracing import Death
 from tests.kill.world import CUSTOMERS, KILLED, Grid, NewWorld, World, fresh_world
 
-# The work and its channel: a whole incident, or the notice alone.
+# Pairs of a scenario and its channel: a whole incident, or the notice alone.
 CARRIED_OUT = [("small", "smtp"), ("telling", "sendgrid")]
 
 

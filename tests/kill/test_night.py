@@ -123,7 +123,8 @@ def test_killed_night_is_whole_after_a_rerun(phase: Phase, first_night: Path) ->
     night = fresh(first_night)
     assert night.run(None) == 0
     points = sample(night.trace, f"night {phase}")
-    ends: dict[str, int] = {}  # 0 where a point was not reached, another where the night failed
+    # by point: 0 if the run did not reach the point; the exit code if the run failed
+    ends: dict[str, int] = {}
     for point in points:
         night = fresh(first_night)
         ends[point] = night.run(Death(point, phase))

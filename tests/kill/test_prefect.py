@@ -1,7 +1,8 @@
 """`kill -9` of the Prefect server during a call, which continues.
 
-At one durable act of each kind, in one `serve` with its own server. The call sends nothing to
-Prefect while it works, as `test_prefect_exchanges` shows, which kills the server at each message.
+The server is killed at one durable act of each kind, in one `serve` with its own server. While the
+call works, it sends nothing to Prefect: `test_prefect_exchanges`, which kills the server at each
+message, shows this.
 """
 
 import json
@@ -38,7 +39,7 @@ ENTRY = (
 
 @contextmanager
 def serving(config_file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Serve in a process of its own, which kills where it is asked to."""
+    """Serve in another process, which kills the server at requested points."""
     with (config_file.parent / "serve.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", ENTRY, str(config_file)],

@@ -9,8 +9,8 @@ one for each call of the flow, because each call is a run of its own.
 Between two exchanges the server has no part in the work, so a kill there is a kill before the next
 one. `test_prefect` still kills it during a call and leaves its restart to `serve`.
 
-Nobody asks for the incident to be continued: the call that Prefect fails does it, within the time
-that it waits for Prefect.
+Nobody requests that the incident continues: the call for which Prefect fails continues it, within
+the time that it waits for Prefect.
 """
 
 import time
@@ -52,7 +52,7 @@ AT_REST_WITHIN_SECONDS = 120  # on a busy machine
 REACHED_WITHIN_SECONDS = 10  # log lines are sent every two seconds
 MOST_TRIES = 4
 POLL_SECONDS = 0.05
-CALLS = 5  # a clean run: contain, ask for approval, tell, ask for the undo's, give back
+CALLS = 5  # in a clean run: contain, request approval, notify, request approval of the undo, undo
 LEE = "lee@example.com"
 LOG_LINES = "POST /logs/"
 
@@ -66,7 +66,7 @@ class Served:
     world: World
     proxy: Proxy
     incidents: int = 0
-    ways: list[str] = field(default_factory=list)  # of the last one, a call each
+    ways: list[str] = field(default_factory=list)  # how each call of the last incident was run
 
     def carried_out(self, *asked: str, moment: Moment = Moment.BEFORE) -> Script:
         """Open an incident, run it with the requested kill, and check it."""
@@ -91,7 +91,7 @@ class Served:
         return script
 
     def clean_trace(self) -> list[str]:
-        """Return the exchanges of an incident with all calls run by flows."""
+        """Return the exchanges of an incident in which flows ran all calls."""
         patience(self.world.case.config_file).touch()
         trace = self.carried_out().trace
         patience(self.world.case.config_file).unlink()
@@ -129,7 +129,7 @@ class Served:
         return True
 
     def _is_told(self, id_: str, script: Script) -> bool:
-        """Has Prefect heard all that the calls say, and what they logged?"""
+        """Return whether Prefect received all states and log lines of the calls."""
         is_over = self._noted(FLOW_OVER, id_) == self._noted(FLOW_BEGUN, id_)
         return is_over and LOG_LINES in script.trace
 
@@ -154,7 +154,8 @@ class Served:
         ends = Counter(row.state for row in effects)
         assert ends.pop(EffectState.REFUSED) == 1, "of the customer who has no address"
         assert set(ends) == {EffectState.DONE}
-        # An incident that was continued by the call that Prefect failed needed no second call.
+        # The call for which Prefect failed continued the incident itself, so no second call was
+        # needed.
         assert self._noted(CARRIED_ON, id_) == len(ways(self.world.installation, id_)) == CALLS
 
 
@@ -184,7 +185,7 @@ def served(
 @pytest.fixture(scope="module")
 def points(served: Served) -> list[str]:
     """Return the exchanges of two clean runs; others are accidental."""
-    served.clean_trace()  # the first call of a process loads what the others have
+    served.clean_trace()  # the first call of a process loads modules, which later calls do not
     first, again = served.clean_trace(), served.clean_trace()
     return [point for point in first if point in again]
 

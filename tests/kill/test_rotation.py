@@ -25,7 +25,7 @@ IDENTITY = pyrage.x25519.Identity.generate()
 
 @pytest.fixture(scope="module")
 def directory(agents: Agents) -> Agents:
-    """The agents' directory, where our account may write passwords as well."""
+    """The agents' directory, where Standfast may write passwords as well."""
     agents.slapd.apply(block("openldap", "the right to write passwords"), to_configuration=True)
     return agents
 
@@ -56,7 +56,7 @@ def sealed(world: World, account: str) -> list[str]:
 
 
 def who_holds_a_key_comes_in(world: World) -> None:
-    """At any moment one password works: the old one or one in a file."""
+    """Check that one password works: the old one, or one in a file."""
     for account in world.case.accounts:
         known = [OLD, *sealed(world, account)]
         let_in = [one for one in known if world.agents.signs_in_with(account, one)]

@@ -1,8 +1,8 @@
 """`standfast serve` dies anywhere in an incident; the next one continues.
 
-systemd starts the next `serve` at once, which needs no request: it looks at once, and the process
-that died on this machine counts as dead by then, so it waits for no lease (another machine:
-`test_prefect_exchanges`, `tests/flows/test_serve_loop.py`).
+systemd starts the next `serve` at once, which needs no request. It checks for open incidents at
+once and waits for no lease, because a process that died on this machine already counts as dead (for
+another machine, see `test_prefect_exchanges` and `tests/flows/test_serve_loop.py`).
 """
 
 import time
@@ -22,7 +22,7 @@ POLL_SECONDS = 0.2
 
 @contextmanager
 def serving(world: World, death: Death | None = None) -> Iterator[BaseProcess]:
-    """Serve until the block ends, unless it dies before, or while it ends."""
+    """Serve until the block ends, or until a death before or at the end."""
     process = own_process(serve, world.case, death)
     try:
         yield process

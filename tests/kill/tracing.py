@@ -1,14 +1,14 @@
 """Tracing every durable act of a run, and dying at a chosen one.
 
-Points, each by its name: each commit that writes to the ledger or the send-log, each object put
-into a store, each call to the outside, each line or file that is published. A name says what it is
-and how many of its kind came before, as `commit attempt.claimed accounts.lock 1`: which of two
-threads comes first changes nothing in it. A run is first recorded; then it is repeated in a fresh
-process for every point and every phase:
+A point is a commit that writes to the ledger or the upload cache, an object put into a store, a
+call to another system, or a line or file that is published. Its name contains its kind and its
+number within this kind, as `commit attempt.claimed accounts.lock 1`, so the order of two threads
+does not change it. A run is first recorded; then it is repeated in a fresh process for every point
+and every phase:
 
 - before: the act has not begun;
-- during: a second thread kills the process while the act is under way (or in the instant after it:
-  which of the two is left to chance, as in life);
+- during: a second thread kills the process while the act is in progress, or in the instant after
+  it, at random;
 - after: the act is over, and nothing that follows it has begun.
 
 The process dies by SIGKILL: no handler, no flush, no `finally`.
@@ -50,7 +50,7 @@ class Death:
 
 @dataclass
 class Tracer:
-    """Names the points of this process and dies at one of them."""
+    """Tracer that names the points of this process and dies at one of them."""
 
     log: Path
     death: Death | None
@@ -61,7 +61,7 @@ class Tracer:
     def reach(self, label: str, act: Callable[[], Any], *, is_within: bool = False) -> Any:
         """Do one act as a point of the trace.
 
-        Acts within it are part of it, but those that are points wherever they are (`is_within`).
+        Acts within it are part of it, except acts that are points everywhere (`is_within`).
         """
         was_inside = getattr(self._inside, "is_set", False)
         if was_inside and not is_within:
@@ -80,7 +80,7 @@ class Tracer:
                 threading.Thread(target=_die_soon, daemon=True).start()
             result = act()
             if phase is Phase.DURING:
-                time.sleep(10)  # the killer is on its way
+                time.sleep(10)  # until the second thread kills the process
             if phase is Phase.AFTER:
                 die()
             return result
@@ -129,7 +129,7 @@ def wrap_ledger(tracer: Tracer) -> None:
         if not self.connection.get_execution_options().get("standfast_writes"):
             return commit(self)
         label, told.label = getattr(told, "label", "commit"), "commit"
-        # A claim that finds nothing writes nothing; how many of them there are is left to chance.
+        # A claim that finds nothing writes nothing, and the number of such claims is random.
         return tracer.reach(label, lambda: commit(self)) if label else commit(self)
 
     Write.finish = named
@@ -138,7 +138,7 @@ def wrap_ledger(tracer: Tracer) -> None:
 
 
 def wrap_outside(tracer: Tracer) -> None:
-    """Every call to the outside, to act or to look, by what is asked of it."""
+    """Make every call to another system a point, named by its verb."""
     from standfast.adapters.factory import Outside
     from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
     from standfast.records import Observed, Result
@@ -171,7 +171,7 @@ def wrap_files(tracer: Tracer) -> None:
 
 
 def wrap_new_passwords(tracer: Tracer) -> None:
-    """Every new password that is sealed, and every one that OpenLDAP is given."""
+    """Make each new password a point: its sealing and its set in OpenLDAP."""
     from standfast.adapters.accounts.base.new_passwords import NewPasswords
     from standfast.adapters.clients.ldap.client import LdapConnection
 
@@ -190,14 +190,14 @@ def wrap_new_passwords(tracer: Tracer) -> None:
 
 
 def wrap_stores(tracer: Tracer) -> None:
-    """Every object put into a store."""
+    """Make every object put into a store a point."""
     from backup.stores.directory import DirectoryStore
 
     tracer.wrap(DirectoryStore, "_put", "put")
 
 
 def wrap_send_log(tracer: Tracer) -> None:
-    """Every change of the send-log, with its commit."""
+    """Make every change of the upload cache a point, with its commit."""
     from backup.archiver.upload_cache.cache import UploadCache
     from backup.archiver.upload_cache.history_state import HistoryState
     from backup.archiver.upload_cache.stored_runs import StoredRuns

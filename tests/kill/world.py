@@ -26,9 +26,9 @@ from tests.servers.smtp import SmtpServer, running_smtp
 
 KILLED = -9
 CUSTOMERS = ("customer1@example.net", "customer2@example.net")
-NO_ADDRESS = "customer3 at example.net"  # refused when the notice is planned, and named
+NO_ADDRESS = "customer3 at example.net"  # the planning of the notice refuses and names it
 AUDIENCE = len(CUSTOMERS) + 1
-# A call takes milliseconds; on a busy machine it still has to end before this.
+# A call takes milliseconds; even on a busy machine it ends before this time.
 TIMEOUT_SECONDS = 6
 
 _SETTINGS = """
@@ -85,11 +85,11 @@ url = "{url}"
 
 
 class Channel(Protocol):
-    """Recipient of mail that counts by itself."""
+    """Recipient of mail that counts its messages without Standfast."""
 
     @property
     def settings(self) -> str:
-        """The lines of the configuration that lead here."""
+        """Return the lines of the configuration for this channel."""
         ...
 
     @property
@@ -152,12 +152,12 @@ class World:
     """One call centre with its breach and its external systems."""
 
     case: Case
-    installation: Installation  # as the test sees it
+    installation: Installation  # as the test opens it
     agents: Agents
     channel: Channel
 
     def run(self, death: Death | None) -> int:
-        """Carry it out as the command line does, in a process that may die."""
+        """Run the incident as the command line does, in a process that may die."""
         return in_own_process(run, self.case, death)
 
     def go_on(self) -> None:

@@ -1,8 +1,8 @@
 """Real servers for tests: one module a server, with its fixtures.
 
 Rules
-- Every server listens on loopback (or a socket file), picks its own free port and its own folder,
-  and is ended by its process id or its handle, so that xdist workers never meet.
+- Every server listens on loopback (or a socket file), uses its own free port and its own folder,
+  and is ended by its process id or its handle, so that the servers of xdist workers never collide.
 - A server that is not installed skips its tests with a reason. With STANDFAST_REQUIRE_SERVERS=1, as
   in CI, the skip is a failure. `skip_or_fail` is the only place that decides it.
 - Waiting is polling with a deadline (`wait_until`), never a fixed pause.
@@ -23,12 +23,12 @@ from typing import Any, NoReturn
 import httpx
 import pytest
 
-START_SECONDS = 90.0  # a busy machine is slow; waiting longer costs only what fails
-_PORTS = range(10_000, 22_000)  # below those of net.ipv4.ip_local_port_range
+START_SECONDS = 90.0  # for a busy machine; only a failing test waits for so long
+_PORTS = range(10_000, 22_000)  # below the ports of net.ipv4.ip_local_port_range
 
 
 def need(module_or_binary: str, why: str) -> None:
-    """Skip or fail the test (`skip_or_fail`) if the thing is not installed."""
+    """Skip or fail the test (`skip_or_fail`) if a program is not installed."""
     if importlib.util.find_spec(module_or_binary) or find_program(module_or_binary):
         return
     skip_or_fail(f"{module_or_binary} is not installed: {why}")
@@ -51,7 +51,8 @@ def refused_to_root(why: str) -> NoReturn:
 def find_program(name: str) -> str | None:
     """Return the path of a program, first next to the interpreter.
 
-    Its environment may not be activated. Folders on root's path only are searched too.
+    The environment of the interpreter may not be activated. Folders that only root has on its path
+    are searched too.
     """
     beside = Path(sys.executable).parent / name
     if beside.is_file():
@@ -60,7 +61,7 @@ def find_program(name: str) -> str | None:
 
 
 def installed(name: str) -> str:
-    """Find a program that `need` has asked for."""
+    """Return the path of a program that `need` has checked."""
     found = find_program(name)
     assert found is not None
     return found
@@ -69,11 +70,12 @@ def installed(name: str) -> str:
 def free_port() -> int:
     """Return a loopback port that was free a moment ago.
 
-    The kernel gives none of these ports to another socket, so that only another call can return
-    the same one before the server listens.
+    The kernel assigns none of these ports to other sockets, so only another call of this function
+    could return the same port before the server listens.
     """
     while True:
-        # pytest-randomly seeds the module's own generator, in each worker with the same number.
+        # The module's own generator would return equal ports: pytest-randomly seeds it alike in
+        # each worker.
         port = random.SystemRandom().choice(_PORTS)
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
@@ -86,8 +88,8 @@ def answers(port: int) -> bool:
         probe.settimeout(0.2)
         if probe.connect_ex(("127.0.0.1", port)) != 0:
             return False
-        # While nobody listens, the kernel may give the probe that very port, and the probe then
-        # meets itself: a connection that nobody accepted.
+        # If nothing listens, the kernel may assign this very port to the probe, which then connects
+        # to itself: a connection that no server accepted.
         return bool(probe.getsockname() != probe.getpeername())
 
 

@@ -1,4 +1,4 @@
-"""A real Alertmanager on loopback, sending to a webhook of the test's."""
+"""A real Alertmanager on loopback that sends to a webhook of the test."""
 
 import json
 import subprocess
@@ -82,7 +82,7 @@ def running_alertmanager(folder: Path, url: str, token: str) -> Iterator[Alertma
                 f"--config.file={settings}",
                 f"--storage.path={folder / 'alertmanager'}",
                 f"--web.listen-address=127.0.0.1:{port}",
-                "--cluster.listen-address=",  # alone: no gossip
+                "--cluster.listen-address=",  # a single server without gossip
             ],
             stdout=log,
             stderr=subprocess.STDOUT,

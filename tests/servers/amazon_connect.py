@@ -4,8 +4,8 @@
   refuses what Connect would refuse.
 - It has Connect's limits, two requests a second of each operation and five at once, by a clock that
   the test moves.
-- A user with a security profile that grants something may sign in. The session ends with the grant:
-  a page that is loaded again asks again.
+- A user with a security profile that grants something may sign in. The session ends with the grant,
+  because each page that is loaded checks it.
 """
 
 import json
@@ -66,7 +66,7 @@ class User:
 
 
 class Refusal(Exception):
-    """An answer that is an error of Connect's."""
+    """An answer that is one of Connect's errors."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(code)
@@ -205,7 +205,7 @@ class _Description:
         ]
 
     def read(self, method: str, target: str, body: bytes) -> tuple[str, dict[str, Any]]:
-        """Match a request and validate it; give the operation and its parameters."""
+        """Match and validate a request; return the operation and its parameters."""
         parts = urlsplit(target)
         for of_method, pattern, operation in self._routes:
             match = pattern.fullmatch(parts.path)
@@ -235,7 +235,8 @@ class _Description:
             if key in source:
                 asked[name] = source.pop(key)
         if sent or query:
-            raise Refusal(400, "InvalidRequestException")  # what no such operation takes
+            # the operation does not accept these values
+            raise Refusal(400, "InvalidRequestException")
         return asked
 
 

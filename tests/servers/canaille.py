@@ -42,7 +42,7 @@ class Canaille:
     client_id: str
     client_secret: str = field(repr=False)
     scim_token: str = field(repr=False)
-    other_client: tuple[str, str] = field(repr=False)  # another application's id and secret
+    other_client: tuple[str, str] = field(repr=False)  # the id and secret of another application
     _last_sign_in: dict[str, int] = field(default_factory=dict, repr=False)
 
     @property
@@ -62,7 +62,7 @@ class Canaille:
         self.iam.random_user(user_name=name, password=password)
 
     def is_locked(self, name: str) -> bool:
-        """Read the lock past SCIM."""
+        """Return the lock of a person, read without SCIM."""
         return bool(self.person(name).locked)
 
     def set_locked(self, name: str, is_locked: bool) -> None:
@@ -78,7 +78,7 @@ class Canaille:
             return self.iam.backend.get(self.iam.models.User, user_name=name)
 
     def sign_in(self, name: str, password: str) -> Tokens | None:
-        """Sign a person in to the agent desktop; None when turned away."""
+        """Sign a person in to the agent desktop; return None when refused."""
         last = self._last_sign_in.get(name, 0)
         wait_until(lambda: int(time.time()) > last, "the next second begins")
         tokens = self._token(
@@ -109,11 +109,11 @@ class Canaille:
         return answer.status_code == 200
 
     def refresh(self, tokens: Tokens) -> Tokens | None:
-        """Use the refresh token; None when it is turned away."""
+        """Use the refresh token; return None when it is refused."""
         return self._token(grant_type="refresh_token", refresh_token=tokens.refresh)
 
     def admits(self, tokens: Tokens) -> bool:
-        """Return whether the access token is let in."""
+        """Return whether the access token is accepted."""
         headers = {"Authorization": f"Bearer {tokens.access}"}
         answer = send_request("GET", self.userinfo_url, headers=headers)
         assert answer.status_code in (200, 401), answer.status_code

@@ -23,7 +23,7 @@ from tests.servers import START_SECONDS, installed, need, wait_until
 
 _FLAGS = (
     "--headless=new",
-    "--no-sandbox",  # which needs a user that is not root
+    "--no-sandbox",  # the sandbox needs a user other than root
     "--no-proxy-server",
     "--no-first-run",
     "--disable-gpu",
@@ -43,7 +43,7 @@ class Tab:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """Call a method of the protocol and give its result."""
+        """Call a method of the protocol; return its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": params}
         if self.session:

@@ -88,7 +88,7 @@ class GlewlwydServer:
         self._administer("PUT", f"/user/{quote(name, safe='')}", person)
 
     def browse(self, name: str, password: str) -> dict[str, str] | None:
-        """Sign in by browser; return the session's cookie, None when turned away."""
+        """Sign in by browser; return the session's cookie, None when refused."""
         answer = send_request(
             "POST",
             f"{self.url}/auth/",
@@ -99,21 +99,21 @@ class GlewlwydServer:
         return {"Cookie": answer.raise_for_status().headers["set-cookie"].split(";")[0]}
 
     def is_signed_in(self, session: dict[str, str]) -> bool:
-        """Return whether a browser session is let in."""
+        """Return whether a browser session is accepted."""
         answer = send_request("GET", f"{self.url}/profile_list", headers=session)
         assert answer.status_code in (200, 401), answer.status_code
         return answer.status_code == 200
 
     def sign_in(self, name: str, password: str) -> Tokens | None:
-        """Sign in to the application; None when turned away."""
+        """Sign in to the application; return None when refused."""
         return self._token(grant_type="password", username=name, password=password, scope="openid")
 
     def refresh(self, tokens: Tokens) -> Tokens | None:
-        """Use the refresh token; None when it is turned away."""
+        """Use the refresh token; return None when it is refused."""
         return self._token(grant_type="refresh_token", refresh_token=tokens.refresh)
 
     def admits(self, tokens: Tokens) -> bool:
-        """Return whether the access token is let in."""
+        """Return whether the access token is accepted."""
         headers = {"Authorization": f"Bearer {tokens.access}"}
         answer = send_request("GET", self.userinfo_url, headers=headers)
         assert answer.status_code in (200, 401), answer.status_code

@@ -61,7 +61,7 @@ class LinuxHost:
 
     port: int
     folder: Path
-    process_id: int  # of its first process, whose namespaces are the host
+    process_id: int  # the id of its first process, which owns the namespaces of the host
 
     def words(self, *words: str) -> list[str]:
         """Return the words that run a command on the host as root."""
@@ -81,7 +81,7 @@ class LinuxHost:
         return done.stdout.decode()
 
     def key(self, name: str) -> Path:
-        """Make a key pair, or give the one of that name; `.pub` is next to it."""
+        """Make a key pair or return the existing one; `.pub` is next to it."""
         path = self.folder / f"key-{name}"
         if not path.exists():
             _make_key(path)
@@ -97,7 +97,7 @@ class LinuxHost:
         ]  # fmt: skip
 
     def admits(self, user: str, *, key: Path | None = None, password: str = "") -> bool:
-        """Sign in with a key, or with a password, and run nothing."""
+        """Sign in with a key or a password, without a command."""
         asker = self.folder / "give-password"
         done = subprocess.run(
             [*self.ssh(user, key=key, options=["-o", "NumberOfPasswordPrompts=1"]), "true"],
@@ -123,7 +123,7 @@ def _make_key(path: Path) -> None:
 
 @contextmanager
 def running_linux_host() -> Iterator[LinuxHost]:
-    """Start the host; kill it, and with it all that runs there, at the end."""
+    """Start the host; kill it with all its processes at the end."""
     folder = Path(tempfile.mkdtemp(prefix="sf-host-"))
     try:
         folder.chmod(0o755)
@@ -148,7 +148,8 @@ def running_linux_host() -> Iterator[LinuxHost]:
                 children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
                 yield LinuxHost(port=port, folder=folder, process_id=int(children.split()[0]))
             finally:
-                process.kill()  # --kill-child: its first process dies with it, and so all others
+                # by --kill-child the first process of the host dies too, and with it all others
+                process.kill()
                 process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,8 @@
 - `mariadb_server`: session; it listens on a socket file in its own folder, not on a port. It offers
   TLS there too, and records every statement (`log`).
 - Durability is off. The machine's own MariaDB is not read or changed.
-- As root it runs as root: a folder in a test's private place is closed to all other users.
+- If the tests run as root, so does the server, because other users cannot enter the private folder
+  of a test.
 """
 
 import os
@@ -31,11 +32,11 @@ class Mariadb:
 
     socket: Path
     ca_file: Path
-    log: Path  # of all statements, as the server logs them
+    log: Path  # the server's log of all statements
 
     @contextmanager
     def database(self, options: str = "") -> Iterator[str]:
-        """Create an empty database, give its name, and drop it."""
+        """Create an empty database, yield its name, and drop it."""
         name = f"test_{uuid.uuid4().hex}"
         self.execute(f"CREATE DATABASE {name} {options}")
         try:
@@ -77,9 +78,9 @@ class Mariadb:
 @contextmanager
 def running_mariadb() -> Iterator[Mariadb]:
     """Start MariaDB in a new folder; kill it and remove the folder."""
-    # A short path: the path of its socket has a limit.
+    # The path of a socket file has a length limit, so this path is short.
     folder = Path(tempfile.mkdtemp(prefix="sf-mdb-", dir=memory_folder()))
-    # A server that starts removes the files in its temporary folder, also another server's.
+    # At its start a server removes the files in its temporary folder, so each server has its own.
     tables = folder / "tmp"
     tables.mkdir()
     try:

@@ -1,4 +1,4 @@
-"""AWS as moto imitates it: one server a process, with IAM policies.
+"""AWS, imitated by moto: one server a process, with IAM policies.
 
 - `moto_server`: session; its address, and the keys of an administrator. Tests add their own
   accounts.
@@ -33,7 +33,7 @@ ALLOW_ALL = json.dumps(
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """An access key, with the token of a session where there is one."""
+    """An access key, with the token of a session if it belongs to one."""
 
     id: str
     secret: str = field(repr=False)

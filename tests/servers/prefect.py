@@ -1,8 +1,8 @@
 """Prefect server that restarts within a second after `kill -9`.
 
 It is the application that `prefect server start` serves, in a process of its own, with one database
-and one port. What each start spares is to import it and to build it: it is forked from a process
-that did so once.
+and one port. A start neither imports nor builds the application: it is forked from a process that
+has already done both.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.prefect_server import environment, is_healthy
 from tests.servers import answers, free_port, wait_until
 
-STARTS_WITHIN_SECONDS = 240  # the first makes its database; on a busy machine
+STARTS_WITHIN_SECONDS = 240  # for a busy machine; the first start makes the database
 _SEED = """
 import ctypes, os, signal, sys
 import uvicorn
@@ -63,7 +63,7 @@ class Prefect:
         assert self._said() == "ready"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         assert self._seed.stdin is not None
         self._seed.stdin.write("start\n")
         self._seed.stdin.flush()

@@ -69,7 +69,8 @@ class PrefectSite:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         self.start_services()
         for number in range(len(self._ports)):
-            self.start_api(number)  # one after the other: two first starts at once collide
+            # one after the other, because two simultaneous first starts collide
+            self.start_api(number)
 
     def start_redis(self) -> None:
         self._run(
@@ -162,7 +163,7 @@ def running_site(folder: Path) -> Iterator[PrefectSite]:
     """Run the processes of a site and its database; kill them at the end."""
     need("redis-server", "apt-get install redis-server")
     need("prefect_redis", "it connects Prefect with Redis; install the extra `site`")
-    with debian_cluster() as postgres:  # the wheel's has no pg_trgm, which Prefect needs
+    with debian_cluster() as postgres:  # Prefect needs pg_trgm, which the wheel's server lacks
         postgres.initialise()
         with postgres.started():
             postgres.execute("CREATE DATABASE prefect", "CREATE DATABASE ledger")

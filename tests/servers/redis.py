@@ -38,7 +38,7 @@ class RedisServer:
             client.close()
 
     def connect(self, user: str | None = None, password: str | None = None) -> Any:
-        """Return a client on one connection of its own."""
+        """Return a client with one connection of its own."""
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -86,7 +86,7 @@ def running_redis(*, with_acl_file: bool = True) -> Iterator[RedisServer]:
                     socket=folder / "s.sock",
                     acl_file=acl_file,
                 )
-                server.ask("PING")  # answered when the other listeners are open, too
+                server.ask("PING")  # the server answers when the other listeners are open, too
                 yield server
             finally:
                 process.kill()

@@ -5,10 +5,10 @@
 - `rewrite` changes the server's answers, `rewrite_request` the clients' requests, and `sent` has
   all requests.
 - `hold` stops the answers: requests still arrive and take effect.
-- `hold_after(bytes)` does so from the moment when a client sends these bytes.
-- `cut_after(bytes)` ends the connections once instead, after the request was forwarded;
+- `hold_after(bytes)` stops the answers from the moment when a client sends these bytes.
+- `cut_after(bytes)` ends the connections once, after a request with these bytes was forwarded;
   `garble_after(bytes, answer)` replaces every later answer by this one; `answer_for(bytes, answer)`
-  answers once without the server.
+  answers such a request once without the server.
 - `cut` ends every open connection, as a dead network or a restarted server does.
 """
 
@@ -41,11 +41,11 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def hold(self) -> None:
-        """Pass no answer on until `release`."""
+        """Forward no answer until `release`."""
         self._goes_on.clear()
 
     def hold_after(self, request: bytes) -> None:
-        """Pass no answer on once a client has sent these bytes."""
+        """Forward no answer after a client has sent these bytes."""
         self._trap, self._before, self._after = request, self._goes_on.clear, _nothing
 
     def cut_after(self, request: bytes) -> None:
@@ -55,7 +55,7 @@ class Relay:
             self.cut()
             self.release()
 
-        # Answers are held until the cut, or a fast server's answer would pass before it.
+        # Answers are held until the cut, because a fast server's answer could pass before it.
         self._trap, self._before, self._after = request, self._goes_on.clear, spring
 
     def answer_for(self, request: bytes, answer: bytes) -> None:
@@ -71,12 +71,12 @@ class Relay:
         self._trap, self._before, self._after = request, spring, _nothing
 
     def release(self) -> None:
-        """Pass answers on again."""
+        """Forward answers again."""
         self._trap = None
         self._goes_on.set()
 
     def cut(self) -> None:
-        """End the connections that are open; new ones are taken."""
+        """End the open connections; accept new ones."""
         with self._guard:
             for end in self._open:
                 with contextlib.suppress(OSError):
@@ -114,7 +114,7 @@ class Relay:
         client.sendall(answer)
         client.shutdown(socket.SHUT_WR)
         while client.recv(65536):
-            pass  # or what was not read would take the answer away with it
+            pass  # unread data would make the kernel discard the answer
 
     def _reach(self) -> socket.socket:
         if isinstance(self._target, int):
@@ -150,7 +150,7 @@ class Relay:
 
 
 def _nothing() -> None:
-    """Leave it as it is."""
+    """Change nothing."""
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Samba:
     database: Path
 
     def add(self, name: str, *, password: str = "Right-pass-1", cn: str = "") -> str:
-        """Add a person to the staff, and give the DN."""
+        """Add a person to the staff; return the DN."""
         from ldap3.utils.dn import escape_rdn
 
         dn = f"CN={escape_rdn(cn or name)},{STAFF}"
@@ -76,7 +76,7 @@ class Samba:
         return None
 
     def ask(self, what: Any) -> Any:
-        """Do something as the domain's administrator."""
+        """Modify the directory as the domain's administrator."""
         connection = self.connect("administrator@example.com", _PASSWORD)
         assert connection is not None
         try:
@@ -86,7 +86,7 @@ class Samba:
             connection.unbind()
 
     def shell(self, commands: str, **variables: str) -> None:
-        """Run commands that an administrator would run on the controller itself."""
+        """Run commands of an administrator on the controller itself."""
         there = f'samba-tool() {{ command samba-tool "$@" -H {self.database}; }}\n'
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", there + commands],
@@ -125,7 +125,7 @@ def running_samba() -> Iterator[Samba]:
             "tls keyfile": key,
             "tls certfile": certificate,
             "tls cafile": certificate,
-            "ldap server require strong auth": "no",  # so that a relay can be put before port 389
+            "ldap server require strong auth": "no",  # so that a relay can stand before port 389
         }
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(

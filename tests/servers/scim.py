@@ -81,7 +81,7 @@ def running_scim() -> Iterator[ScimServer]:
     port = free_port()
     program = find_program("scim2-server")
     assert program is not None
-    # Its log goes to a file: a pipe that nobody reads would fill up and stop the server.
+    # The log goes to a file: a pipe that nobody reads would fill up and block the server.
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [program, "--port", str(port), "--bearer-token", token, "--dynamic-tenants"],
@@ -111,7 +111,7 @@ def scim_process() -> Iterator[ScimServer]:
 
 @pytest.fixture
 def scim_server(scim_process: ScimServer) -> ScimServer:
-    """An empty SCIM directory of this test's own."""
+    """An empty SCIM directory for one test."""
     tenant = f"t{uuid.uuid4().hex}"
     url = scim_process.url.replace("/first/", f"/{tenant}/")
     return ScimServer(url=url, token=scim_process.token)

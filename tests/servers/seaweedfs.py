@@ -45,9 +45,9 @@ Role = Literal[
 POLICIES = Path(__file__).parents[2] / "deploy" / "s3"
 WRITER = "desk-1"
 LOCK_DAYS = 30
-_POLICY = {"drill-runner": "reader"}  # a role without a policy of its own has another's
+_POLICY = {"drill-runner": "reader"}  # a role without its own policy uses another role's
 _REGION = "us-east-1"
-_GRPC_ABOVE = 10_000  # each port brings a second one, so much higher
+_GRPC_ABOVE = 10_000  # each port has a second port, higher by this number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class SeaweedFs:
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """A bucket of one test, with the rights of each role."""
+    """Bucket of one test, with the rights of each role."""
 
     server: SeaweedFs
     name: str
@@ -136,7 +136,7 @@ class Bucket:
 def policy(
     name: str, *, bucket: str = "vault", prefix: str = "", writer: str = WRITER
 ) -> dict[str, Any]:
-    """Fill in a policy that `deploy/s3/` ships, as its README does."""
+    """Fill in a policy of `deploy/s3/`, as its README says."""
     text = (POLICIES / f"{name}-policy.json").read_text()
     for placeholder, value in (("{bucket}", bucket), ("{prefix}", prefix), ("{writer}", writer)):
         text = text.replace(placeholder, value)
@@ -156,7 +156,7 @@ def running_seaweedfs() -> Iterator[SeaweedFs]:
         identities = folder / "s3.json"
         identities.write_text(json.dumps({"identities": [_administrator(admin)]}))
         ports = {kind: _port() for kind in ("master", "volume", "filer", "s3")}
-        # Its log goes to a file: a pipe that nobody reads would fill up and stop the server.
+        # The log goes to a file: a pipe that nobody reads would fill up and block the server.
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
@@ -176,7 +176,8 @@ def running_seaweedfs() -> Iterator[SeaweedFs]:
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A bucket takes one volume at a time and not seven, or few buckets fill the disk.
+                # A bucket allocates one volume at a time, not seven, so that many buckets fit on
+                # the disk.
                 env={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
                 cwd=folder,
             )  # fmt: skip
@@ -194,7 +195,8 @@ def running_seaweedfs() -> Iterator[SeaweedFs]:
                 process.kill()
                 process.wait(timeout=60)
                 for kind, port in ports.items():
-                    # A fixed place of its own choice, which it does not clear when it is killed.
+                    # The server chooses this fixed path, and does not remove the file when it is
+                    # killed.
                     socket_file = f"/tmp/seaweedfs-{kind}-grpc-{port + _GRPC_ABOVE}.sock"
                     Path(socket_file).unlink(missing_ok=True)
     finally:
@@ -202,7 +204,7 @@ def running_seaweedfs() -> Iterator[SeaweedFs]:
 
 
 def _serves(server: SeaweedFs) -> bool:
-    """Store something: the port answers before there is a volume to store on."""
+    """Return whether an object can be stored; the port answers before that."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -223,7 +225,7 @@ def _administrator(key: Key) -> dict[str, Any]:
 
 @cache
 def _session() -> Any:
-    """Reuse one session: it reads megabytes of descriptions."""
+    """Reuse one session, because a new one reads megabytes of descriptions."""
     import boto3
 
     return boto3.session.Session()
@@ -260,7 +262,7 @@ def seaweedfs_server() -> Iterator[SeaweedFs]:
 
 @pytest.fixture
 def s3_bucket(seaweedfs_server: SeaweedFs) -> Iterator[Bucket]:
-    """A fresh bucket that locks what is put into it."""
+    """A fresh bucket that locks every object at its put."""
     bucket = seaweedfs_server.bucket()
     yield bucket
     bucket.remove_identities()

@@ -5,7 +5,7 @@
   bytes of substitutions and of custom arguments for each, 30 MB.
 - A request is accepted as a whole or refused. Accepted messages are written as SendGrid does: each
   substitution replaces its name everywhere, one after the other.
-- Events are signed with the imitation's own key, as the Event Webhook signs them; the test sends
+- Events are signed with the imitation's own key, as the Event Webhook signs them; the test delivers
   them.
 - `running_sendgrid()` runs one on a free port.
 """
@@ -35,7 +35,7 @@ HOLD_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """One person's message, as SendGrid would write it."""
+    """The message to one person, as SendGrid would write it."""
 
     token: str
     address: str
@@ -48,7 +48,7 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Answer to the next request, instead of a good one."""
+    """Answer to the next request, in place of a valid one."""
 
     status: int = 0  # 0: the connection drops; -1: it stays silent
     headers: tuple[tuple[str, str], ...] = ()
@@ -58,16 +58,17 @@ class Fault:
 
 @dataclass(kw_only=True)
 class SendGrid:
-    """The account and what it took on; safe to use while the server runs."""
+    """The account and its accepted messages; thread-safe."""
 
-    is_checked: bool = True  # by the published description; slow for many
+    # whether requests are compared with the published description, which is slow for many
+    is_checked: bool = True
     keeps_texts: bool = True
     scopes: tuple[str, ...] = ("mail.send",)
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)  # requests that the description does not have
+    broken: list[str] = field(default_factory=list)  # requests that do not match the description
     unknown_people: set[str] = field(default_factory=set)
     put_off: set[str] = field(default_factory=set)
     names_whom: bool = True
@@ -94,7 +95,7 @@ class SendGrid:
         der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return base64.b64encode(der).decode()
 
-    # what the account does
+    # acts of the account
 
     def judge(self, content: bytes) -> tuple[int, dict[str, Any] | None, dict[str, str]]:
         """Answer one request to send."""
@@ -150,7 +151,7 @@ class SendGrid:
             request=number,
         )
 
-    # events that it sends afterwards
+    # events after the acceptance
 
     def event(self, token: str, kind: str, at: int, **more: Any) -> dict[str, Any]:
         """Return one event about a mail; each has an id of its own."""
@@ -237,7 +238,7 @@ def _handler(account: SendGrid) -> type[Answering]:
 
 @contextmanager
 def running_sendgrid(account: SendGrid | None = None) -> Iterator[SendGrid]:
-    """Run one; fail when it was asked for what the description does not have."""
+    """Run an account; fail after a request that the description lacks."""
     account = account or SendGrid()
     with listening(_handler(account)) as port:
         account.url = f"http://127.0.0.1:{port}"

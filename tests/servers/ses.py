@@ -1,7 +1,7 @@
 """A stateful imitation of Amazon SES's SendEmail, over loopback HTTP.
 
-The SDK checks each call against AWS's own description (API v2) before it is sent; this module has
-the effects of the calls.
+The SDK checks each call against AWS's own description (API v2) before it is sent; this module
+imitates the effects of the calls.
 """
 
 import json
@@ -24,8 +24,10 @@ class Ses:
     taken: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # by address
     account_error: tuple[int, str] | None = None
-    silent: set[str] = field(default_factory=set)  # addresses taken on without an answer
-    dropped: set[str] = field(default_factory=set)  # whose connection ends without one
+    # addresses of accepted messages that get no answer
+    silent: set[str] = field(default_factory=set)
+    # addresses for which the connection ends without an answer
+    dropped: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)  # the address of every call, in order
     let_go: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
@@ -33,7 +35,7 @@ class Ses:
 
 @contextmanager
 def running_ses() -> Iterator[Ses]:
-    """Run one on a free port."""
+    """Run an account on a free port."""
     account = Ses()
 
     class Handler(Answering):

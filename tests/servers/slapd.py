@@ -32,7 +32,7 @@ bind_dn = "cn=admin,{suffix}"
 password = "env:LDAP_PASSWORD"
 base = "{base}"
 filter = "(employeeType={tag})"
-"""  # of a configuration, to be filled in
+"""  # template of a configuration
 _PASSWORD = "of-the-administrator"
 _WHY = "apt-get install slapd ldap-utils"
 
@@ -109,10 +109,10 @@ class Slapd:
     port: int
     tls_port: int
     ca_file: Path
-    log: Path  # of all requests, as far as slapd logs them
+    log: Path  # the requests that slapd logs
 
     def add(self, name: str, *, password: str = "right", **attributes: Sequence[str]) -> str:
-        """Add a person below PEOPLE, and give the DN."""
+        """Add a person below PEOPLE; return the DN."""
         from ldap3.utils.dn import escape_rdn
 
         dn = f"uid={escape_rdn(name)},{PEOPLE}"
@@ -140,7 +140,7 @@ class Slapd:
         return dict(entry["raw_attributes"])
 
     def dump(self) -> list[Any]:
-        """Return every entry with all that is stored in it."""
+        """Return every entry with all of its stored attributes."""
         return list(
             self.ask(
                 lambda admin: admin.search(
@@ -162,7 +162,7 @@ class Slapd:
         return None
 
     def ask(self, what: Any) -> Any:
-        """Do something as the administrator of the people."""
+        """Modify entries as the administrator of the people."""
         connection = self.connect(f"cn=admin,{SUFFIX}", _PASSWORD)
         assert connection is not None
         try:

@@ -2,8 +2,8 @@
 
 - `smtp_server`: function; a fresh server on a free port, offering SMTPUTF8, without TLS.
 - `running_smtp(...)`: the same as a context manager, with STARTTLS or sign-in or without SMTPUTF8.
-- With `extensions`, it offers PIPELINING or DSN as well, and keeps what was asked of it.
-- A message counts as delivered only when the server took it, answer or no answer.
+- With `extensions`, it offers PIPELINING or DSN as well, and records their parameters.
+- A message counts as delivered when the server accepted it, even if its answer was lost.
 """
 
 import asyncio
@@ -51,8 +51,9 @@ class SmtpServer:
         self.sessions = 0
         self.extensions: tuple[str, ...] = ()
         self.transports: list[asyncio.Transport] = []
-        self.asked: dict[int, tuple[str, ...]] = {}  # of each session, for its message now
-        self.flights: list[bytes] = []  # what came in together, where it is looked at
+        # the DSN parameters of the current message, by session
+        self.asked: dict[int, tuple[str, ...]] = {}
+        self.flights: list[bytes] = []  # the packets, recorded where a test examines them
         self._lock = threading.Lock()
         self._delivered: list[Delivered] = []
         self._recipient_answers: dict[str, str] = {}
@@ -65,12 +66,12 @@ class SmtpServer:
 
     @property
     def delivered(self) -> tuple[Delivered, ...]:
-        """Every message taken so far, in order."""
+        """Return every accepted message, in order."""
         with self._lock:
             return tuple(self._delivered)
 
     def answer_recipient(self, address: str, answer: str) -> None:
-        """Return every RCPT TO of an address this answer, such as `550 5.1.1`."""
+        """Answer every RCPT TO of an address so, for example with `550 5.1.1`."""
         with self._lock:
             self._recipient_answers[address] = answer
 
@@ -99,7 +100,7 @@ class SmtpServer:
         """Wait until a client has reached `rcpt` or `data`."""
         assert self._reached[stage].wait(HOLD_SECONDS), f"no client came to {stage}"
 
-    # What runs in the server's own thread; first what aiosmtpd calls.
+    # Methods that run in the server's own thread; the first ones are called by aiosmtpd.
 
     async def handle_EHLO(
         self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
@@ -137,7 +138,7 @@ class SmtpServer:
         """End the connections that clients keep."""
         for transport in self.transports:
             transport.abort()
-        for _ in range(3):  # for the callbacks of that
+        for _ in range(3):  # lets the callbacks of the aborted connections run
             await asyncio.sleep(0)
 
     async def _stand(self, server: Any, stage: str) -> None:

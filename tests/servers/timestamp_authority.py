@@ -1,8 +1,8 @@
 """A real time stamp authority: `openssl ts` answers over HTTP.
 
-- `running_authority(folder)`: a configuration names its `url` and `roots`; `asked` has every
-  question. `say` replaces the next answer: a status, headers and a body, or a callable's result.
-- `answer(question)` is the answer to a question. `rewritten` changes the stamp (TSTInfo) before it
+- `running_authority(folder)`: a configuration names its `url` and `roots`; `asked` contains every
+  request. `say` replaces the next answer: a status, headers and a body, or a callable's result.
+- `answer(question)` is the response to a request. `rewritten` changes the stamp (TSTInfo) before it
   is signed again, by `signer` with any certificate; `bytes` changes nothing. Only stamps that are
   signed again have several certificates in the order of DER.
 - `timestamp_authority` is one for the session, in its first state; each test may change it.
@@ -62,7 +62,7 @@ class Issuer:
 
 
 def issuer(name: str, above: Issuer | None = None) -> Issuer:
-    """Make a root, or an issuer below another."""
+    """Make a root, or an issuer below another one."""
     key = ec.generate_private_key(ec.SECP256R1())
     built = _certificate(name, key, above, _DAY, _DAY).add_extension(
         x509.BasicConstraints(ca=True, path_length=None), critical=True
@@ -84,7 +84,7 @@ class Authority:
 
     @property
     def roots(self) -> Path:
-        """The file that a configuration names."""
+        """Return the file of root certificates that a configuration names."""
         file = self.folder / "roots.pem"
         file.write_bytes(self.root.pem)
         return file
@@ -113,7 +113,8 @@ class Authority:
         file = self.folder / name
         pem = signed.public_bytes(Encoding.PEM)
         file.with_suffix(".pem").write_bytes(pem)
-        # The file may not be empty; that the authority's own is in it twice does nothing.
+        # The file must not be empty; a second copy of the authority's own certificate changes
+        # nothing.
         chain = b"".join(one.pem for one in by) or pem
         file.with_name(f"{name}.chain.pem").write_bytes(chain)
         file.with_suffix(".key").write_bytes(
@@ -167,7 +168,7 @@ class Authority:
 
 @contextmanager
 def running_authority(folder: Path) -> Iterator[Authority]:
-    """Serve until the end of the block, with files in `folder`, which is made."""
+    """Serve until the end of the block; make `folder` for the files."""
     need(PROGRAM, "it is the time stamp authority of these tests; apt-get install openssl")
     folder.mkdir()
     authority = Authority(folder=folder, root=issuer("Example Root"))
@@ -188,7 +189,7 @@ def running_authority(folder: Path) -> Iterator[Authority]:
 
 @pytest.fixture(scope="session")
 def running_timestamp_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
-    """A running authority, which keeps what a test lets it say."""
+    """Run an authority for the session; it keeps the changes of a test."""
     with running_authority(tmp_path_factory.mktemp("tsa") / "authority") as authority:
         yield authority
 
@@ -202,7 +203,7 @@ def timestamp_authority(running_timestamp_authority: Authority) -> Authority:
 
 
 def run(*words: object) -> str:
-    """Run openssl; the test fails where it does. Gives its output."""
+    """Run openssl and return its output; fail the test if it fails."""
     done = subprocess.run(
         [installed(PROGRAM), *map(str, words)],
         capture_output=True,
