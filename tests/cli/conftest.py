@@ -1,4 +1,4 @@
-"""Places to type commands in."""
+"""Installations in which tests type commands."""
 
 import shutil
 import signal
@@ -61,7 +61,7 @@ def installation(desk: Desk, model_installation: Path) -> Path:
     config_file = folder / "standfast.toml"
     text = config_file.read_text()
     text = text.replace(str(model_installation.with_name("source")), str(source))
-    # One set is enough for most commands; tests/cli/recovery has the copies of the installation.
+    # One set is enough for most commands; tests/cli/recovery tests copies of the installation.
     config_file.write_text(text.replace("\n[backup.installation]\n", "\n"))
     desk.use(config_file)
     return folder

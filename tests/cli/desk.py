@@ -23,7 +23,7 @@ from tests.usecases.installations import PASSPHRASES
 ROOT = Path(__file__).parents[2]
 _OF_A_SIGNAL = 128
 ENTRY = (
-    "import sys; from standfast.cli import main; sys.exit(main())"  # what the installed script does
+    "import sys; from standfast.cli import main; sys.exit(main())"  # as the installed script does
 )
 
 
@@ -65,7 +65,7 @@ class Desk:
         return document
 
     def asked(self) -> str:
-        """Return the digest of the step that asks for approval, from its status."""
+        """Return the digest of the step that waits for approval, from its status."""
         (digest,) = filter(
             None, [step["digest"] for step in self.json("incident", "status")["steps"]]
         )
@@ -76,7 +76,7 @@ class Desk:
         self.monkeypatch.setenv("STANDFAST_CONFIG", str(config_file))
 
     def by(self, person: str) -> tuple[str, str]:
-        """Sign in as one of PASSPHRASES; return the words that say so."""
+        """Sign in as one of PASSPHRASES; return the option that names the person."""
         self.sign_in_with(PASSPHRASES[person])
         return ("--as", person)
 

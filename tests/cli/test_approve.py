@@ -11,7 +11,7 @@ from tests.usecases.installations import PASSPHRASES
 
 @pytest.fixture
 def asking(desk: Desk, quiet_installation: Path) -> str:
-    """Return an exercise of dana with a notice that waits for lee."""
+    """Run an exercise of dana with a notice that waits for lee."""
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     opened = desk.json(*words, "--as", "dana")
@@ -79,7 +79,7 @@ def test_matching_digest_still_shows_the_plan(desk: Desk, asking: str) -> None:
 
 
 def test_a_few_characters_of_a_digest_name_nothing(desk: Desk, asking: str) -> None:
-    """Otherwise sixteen tries would sign any plan."""
+    """Otherwise, sixteen attempts could sign any plan."""
     answer = desk.run("incident", "approve", "--digest", desk.asked()[:7], "--as", "lee")
     assert (answer.status, state(desk)) == (2, "asking")
     assert "at least 8 characters of the digest" in answer.err

@@ -57,7 +57,7 @@ def replace(old: str, new: str) -> Callable[[Path, pytest.MonkeyPatch], None]:
 
 
 def unreadable(installation: Path, patch: pytest.MonkeyPatch) -> None:
-    """Root reads everything, but nobody reads a folder as a file."""
+    """Root can read every file, but not a folder as a file."""
     (installation / "standfast.toml").unlink()
     (installation / "standfast.toml").mkdir()
 
@@ -492,7 +492,7 @@ def _at_a_shell(words: str, installation: Path, **env: str) -> "subprocess.Compl
 
 
 def test_unreadable_ledger_key_is_named(installation: Path, desk: Desk) -> None:
-    """Root reads everything, but nobody reads a folder as a file."""
+    """Root can read every file, but not a folder as a file."""
     key = installation / "keys/ledger/installation.key"
     key.unlink()
     key.mkdir()

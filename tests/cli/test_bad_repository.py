@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def typed(desk: Desk, installation: Path, command: str) -> tuple[str, ...]:
-    # Apart from the copy of the key records: the key store alone has to do.
+    # The identity is away from the copy of the key records, so the key store alone must suffice.
     identity = str(desk.folder / "apart/identity.txt")
     (desk.folder / "apart").mkdir(exist_ok=True)
     shutil.copy(installation / "offline/identity.txt", identity)
@@ -141,7 +141,7 @@ def test_unreadable_key_store_differs_from_wrong_key(desk: Desk, installation: P
     records = installation / "keys/store/k/main/0000000000"
     ours = records.with_name("ours")
     records.rename(ours)
-    records.symlink_to(records)  # a loop, which root cannot read either
+    records.symlink_to(records)  # a loop of links, which root cannot read either
     answer = desk.run(*typed(desk, installation, "restore"))
     assert answer.status == 1, answer
     assert "Check that the store is reachable" in answer.err
@@ -151,7 +151,7 @@ def test_unreadable_key_store_differs_from_wrong_key(desk: Desk, installation: P
 
 
 def test_foreign_identity_is_considered_without_a_host(desk: Desk, installation: Path) -> None:
-    """A second site has an identity of `init` that opens nothing there."""
+    """A second site may have an identity of `init` that opens nothing here."""
     desk.run("backup", "run")
     shutil.rmtree(installation / "keys/backup-host")
     identity = installation / "offline/identity.txt"

@@ -15,7 +15,7 @@ def test_exported_playbook_is_imported_unchanged(desk: Desk) -> None:
     assert desk.run("playbook", "check", str(out)).status == 0
     assert desk.run("playbook", "import", str(out), "--to", str(back)).status == 0
     shown = [desk.run("playbook", "show", name).out.splitlines() for name in (back, "ransomware")]
-    assert shown[0][:-1] == shown[1][:-1]  # the last line is the digest of the file
+    assert shown[0][:-1] == shown[1][:-1]  # without the last line, the digest of the file
     again = desk.run("playbook", "import", str(out), "--to", str(back))
     assert again.status == 2
     assert "exists already" in again.err

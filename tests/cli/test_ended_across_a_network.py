@@ -1,7 +1,7 @@
 """Commands that end within seconds while a bucket does not answer.
 
 Otherwise Ctrl-C and `kill` would wait for all time-outs and attempts, which is minutes. The command
-says what waits. Whether its request arrived is as open as after any crash.
+names the operation that waits. Whether the request arrived is unknown, as after any crash.
 """
 
 import signal
@@ -22,7 +22,7 @@ from tests.usecases.backup_installation import furnish, identity, installation_a
 from tests.usecases.backups.test_backup_s3 import WRITER, configuration
 from tests.usecases.backups.test_retention import RULES, name_a_keeper
 
-_SECONDS = 50.0  # less than a call's time-out, of which there may be eight
+_SECONDS = 50.0  # less than the time-out of one call, and there may be eight calls
 
 
 @pytest.fixture

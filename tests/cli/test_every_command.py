@@ -14,7 +14,7 @@ from tests.usecases.installations import PASSPHRASES
 KEY = "--owner-key place/offline/owner.json"
 IDENTITY = "--identity place/offline/identity.txt"
 LEE = "age1fs5ut7jdp0sqvfx0fmsava30zg5um9uwsu3aydnpe4fuuzw3uq0qufwtmj"
-# The third incident of the story, which people carry on; the first is what the list only planned.
+# People continue the third incident of the story; the staff list only planned the first one.
 THIRD = f"inc-{datetime.now(UTC).year}-0003"
 LAWS = """
 [deadlines]
@@ -30,8 +30,8 @@ STAFF_LIST = """key,name,accounts,left
 STORY: tuple[tuple[str, int], ...] = (
     ("init other --source place --yes", 0),
     ("init other --source place --yes", 2),
-    ("check", 2),  # its directory and its mail server are not there
-    ("readiness", 3),  # so it is not ready either
+    ("check", 2),  # the directory and the mail server do not exist
+    ("readiness", 3),  # the check failed, so the answer is no
     ("doctor --to support.json", 0),
     ("status", 0),
     ("backup run", 0),
@@ -93,17 +93,19 @@ STORY: tuple[tuple[str, int], ...] = (
     ("continuity attestations training", 0),
     ("continuity calendar", 0),
     ("continuity show --html continuity.html", 0),
-    ("continuity import staff-list.csv", 2),  # it has other columns
+    ("continuity import staff-list.csv", 2),  # the file has other columns
     ("people list", 0),
     ("people add erin --full-name Erin --mail erin@example.com --passphrase-file erin.txt", 0),
     ("people grant erin --role duty-manager --as lee", 0),
-    ("people remove-passkey erin 3f9a1c20 --as lee", 2),  # which only a browser adds
+    # only a browser adds passkeys, so there is none
+    ("people remove-passkey erin 3f9a1c20 --as lee", 2),
     ("people remove erin --as lee --second dana --second-passphrase-file dana.txt", 0),
-    ("people import place/staff.csv --dry-run --column key=email", 2),  # no such list
+    # the file is not a staff list
+    ("people import place/staff.csv --dry-run --column key=email", 2),
     ("people import staff-list.csv --dry-run", 0),
     ("people import staff-list.csv", 0),
-    ("people factors", 3),  # no directory that could say
-    ("people leavers", 3),  # no directory, so nobody can say whether Ben still gets in
+    ("people factors", 3),  # no directory reports second factors
+    ("people leavers", 3),  # without a directory, nobody knows whether Ben can still sign in
     ("incident carry-out inc-2000-0001", 2),
     ("playbook list", 0),
     ("playbook show lock", 0),
@@ -117,12 +119,13 @@ STORY: tuple[tuple[str, int], ...] = (
     ("notice check staff-heads-up", 0),
     ("lock alice --exercise", 0),
     ("incident close --as dana", 0),
-    ("incident plan leaver -i accounts=agents:alice", 4),  # no secret, so no directory
+    # the secret is missing, so the directory is not reached
+    ("incident plan leaver -i accounts=agents:alice", 4),
     ("incident open account-takeover -i accounts=alice --exercise --as dana", 5),
     ("incident list", 0),
     ("incident status", 5),
     ("incident note seen", 0),
-    ("incident affected add --query customers", 4),  # an exercise reads no customers
+    ("incident affected add --query customers", 4),  # an exercise reads no customer data
     ("incident affected show", 0),
     ("deadline places", 0),
     ("deadline show eu-gdpr-33-authority", 0),
@@ -132,20 +135,20 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"deadline answer {THIRD} eu-gdpr-34-individuals no --because 'all was encrypted'", 0),
     (f"deadline delay {THIRD} US-CA --document 'letter of 2 March'", 0),
     (f"deadline content {THIRD} what_happened 'An account was taken over.'", 0),
-    (f"deadline form {THIRD} eu-gdpr-33-authority --to form.html", 3),  # it still has gaps
+    (f"deadline form {THIRD} eu-gdpr-33-authority --to form.html", 3),  # the form still has gaps
     (f"deadline notified {THIRD} eu-gdpr-33-authority --receipt 'case 4711'", 0),
-    (f"deadline notified {THIRD} us-ga-ag --receipt none", 2),  # no such duty
+    (f"deadline notified {THIRD} us-ga-ag --receipt none", 2),  # no such obligation
     (f"deadline list {THIRD} --all", 0),
     (f"deadline calendar {THIRD} --to due.ics", 0),
     ("deadline feed", 0),
     ("deadline feed lee", 0),
     ("deadline feed lee --revoke", 0),
-    ("deadline feed lee --revoke", 2),  # it has none left
+    ("deadline feed lee --revoke", 2),  # lee's feed is already revoked
     ("incident answer customers_affected yes --as lee", 5),
-    ("incident approve --as lee", 4),  # lee was not shown what it would sign
+    ("incident approve --as lee", 4),  # lee was not shown the plan
     ("incident approve --digest DIGEST --as dana", 4),  # dana opened it
     ("incident approve --digest DIGEST --as lee", 5),
-    ("incident accept lock", 2),  # it is done
+    ("incident accept lock", 2),  # the step is done
     ("incident settle 0 yes", 2),
     ("incident retry", 5),
     ("incident stop --as dana", 0),
@@ -157,14 +160,14 @@ STORY: tuple[tuple[str, int], ...] = (
     ("notice read tell_customers", 0),
     ("notice read tell_customers --lang xx", 2),
     ("notice accounting --export told.csv", 0),
-    ("notice pause tell_customers", 2),  # all of it has left
+    ("notice pause tell_customers", 2),  # all messages have been sent
     ("notice resume tell_customers", 2),
     ("notice go tell_customers", 2),
     ("notice stop tell_customers", 2),
     ("notice correct nothing", 2),  # no such step
-    ("notice posted tell_customers", 2),  # it wrote no letters
+    ("notice posted tell_customers", 2),  # the step wrote no letters
     ("notice held", 0),
-    ("notice reports place/staff.csv", 0),  # it is not a report, and is skipped
+    ("notice reports place/staff.csv", 0),  # the file is not a report, so it is skipped
     ("notice tell 3f9c12ab --own-address --because 'his heir'", 2),  # nobody is held
     ("notice leave-out 3f9c12ab --because 'no heir'", 2),
     ("incident handover", 0),
@@ -177,12 +180,13 @@ STORY: tuple[tuple[str, int], ...] = (
     ("evidence review inc-2000-0001", 2),
     ("evidence copy inc-2000-0001", 2),
     ("evidence open inc-2000-0001 /var/log/auth.log --reason why --into opened --as dana", 2),
-    (f"evidence export {THIRD} --to handed", 2),  # an exercise freezes nothing
+    (f"evidence export {THIRD} --to handed", 2),  # an exercise freezes no evidence
     (f"evidence export {THIRD} --to handed --unmasked", 2),  # without a reason
     ("evidence stamp inc-2000-0001", 2),
     (f"evidence hold {THIRD} --reason 'a claim' --as dana", 0),
-    (f"evidence dispose {THIRD} --reason 'retention is over' --as dana", 4),  # it is held
-    (f"evidence release {THIRD} --reason 'no claim' --as dana", 4),  # by the same person
+    (f"evidence dispose {THIRD} --reason 'retention is over' --as dana", 4),  # a legal hold applies
+    # the person that set the hold must not release it
+    (f"evidence release {THIRD} --reason 'no claim' --as dana", 4),
     ("audit verify", 0),
     ("audit show", 0),
     (f"audit export {THIRD} --to exported", 0),
@@ -197,7 +201,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("tabletop report inc-2000-0001", 2),
     ("status", 0),
 )
-# Text that some of them must contain.
+# Text that the output of some commands must contain.
 SAID = {
     "backup keep hold": "Held for inc-2026-0001: nothing expires.",
     "backup keep release": "No hold is left.",
@@ -214,7 +218,7 @@ SAID = {
     "deadline feed lee": "address",
     "tabletop answer": "The first call: 3 of 3.",
 }
-# Shown elsewhere: `serve` runs until it is told to end, `demo` for a minute.
+# Tested elsewhere: `serve` runs until a signal, `demo` for a minute.
 ELSEWHERE = {("serve",), ("worker",), ("demo",)}
 
 
@@ -231,7 +235,7 @@ def story_installation(desk: Desk, quiet_installation: Path) -> Path:
 
 
 def typed_words(desk: Desk, line: str) -> list[str]:
-    """Return the words of a line; the signed digest is that of the status."""
+    """Return the words of a line; DIGEST becomes the digest of the status."""
     return shlex.split(line.replace("DIGEST", desk.asked()) if "DIGEST" in line else line)
 
 

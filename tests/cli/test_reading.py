@@ -218,7 +218,7 @@ def test_missing_or_resealed_evidence_is_not_complete(desk: Desk, live_installat
     answer = desk.run("evidence", "export", incident_id, "--to", "handed")
     assert (answer.status, "missing. Run `standfast evidence verify" in answer.err) == (6, True)
     assert not (desk.folder / "handed").exists()
-    # Root on this machine has the key and could freeze again, which nobody would notice.
+    # Root on this machine has the key and could freeze the evidence again unnoticed.
     with open_installation(
         live_installation / "standfast.toml", env={}, actor="os:test"
     ) as installation:

@@ -81,7 +81,7 @@ def test_read_only_user_reads_all_and_writes_nothing(
             2,
             True,
         )
-    # What no ledger keeps from being done is done, and says that it does not stand there.
+    # Commands that need no ledger succeed, and report that the ledger lacks their record.
     for status, words in (
         (3, ("backup", "run")),
         (3, ("backup", "verify")),
@@ -107,7 +107,7 @@ def test_replica_export_uses_the_newest_signed_head(
     desk: Desk, shared_installation: Path, postgres_server: Postgres, postgres_url: str
 ) -> None:
     incident = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
-    desk.run("check")  # signs
+    desk.run("check")  # signs a head
     with cluster_folder(postgres_server.programs) as replica:
         replica.follow(postgres_server.url("postgres", driver=""))
         with replica.started():

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.desk import ROOT, run_apart
 
-# The aim is 0.5 on a quiet machine. Other tests on the same cores cost half as much again.
+# The aim is 0.5 on a quiet machine; other tests on the same cores add half of it.
 MAX_CPU_SECONDS = 0.75
 MOST_RUNS = 5
 

@@ -64,7 +64,8 @@ def ways(config_file: Path) -> list[str]:
 def test_followed_work_waits_only_while_relay_is_down(
     desk: Desk, installation: Path, scim_server: ScimServer
 ) -> None:
-    # The lease of the runner below outlasts this command, and a short patience leaves it unused.
+    # The runner below has a lease that outlasts this command, whose short patience leaves it
+    # unused.
     desk.monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
     config_file = furnish(installation, scim_url=scim_server.url)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)

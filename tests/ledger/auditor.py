@@ -14,9 +14,9 @@ _NOBODY = 65534
 def copy_to_read(folder: Path) -> Iterator[Path]:
     """Return a read-only copy (files 0444, folders 0555) for another user.
 
-    Not below `tmp_path`, which is closed to other users; the folder that it is in takes anything.
-    Have done before what is to be done then: Python itself may lie where only root may read, and
-    imports nothing more.
+    The copy is not below `tmp_path`, which other users cannot enter; its parent folder is writable.
+    Run everything once before: if Python is installed where only root may read, the other user
+    cannot import further modules.
     """
     with TemporaryDirectory() as above:
         Path(above).chmod(0o777)

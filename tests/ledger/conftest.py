@@ -48,7 +48,7 @@ def ledger(place: Place) -> Iterator[Ledger]:
 
 @pytest.fixture
 def sqlite_ledger(sqlite_place: Place) -> Iterator[Ledger]:
-    """A new ledger, for what only SQLite has."""
+    """A new ledger, for behaviour that only SQLite has."""
     sqlite_place.create()
     with sqlite_place.opened() as ledger:
         yield ledger

@@ -23,7 +23,8 @@ class Intruder:
             if place.is_sqlite:
                 connection.execute("PRAGMA synchronous = off")
             else:
-                # Foreign keys are triggers there; the owner of a database can switch them off.
+                # PostgreSQL checks foreign keys by triggers, which the owner of a database can
+                # disable.
                 connection.execute("SET session_replication_role = replica")
                 connection.execute("SET synchronous_commit = off")
                 connection.commit()
@@ -32,7 +33,7 @@ class Intruder:
         self._engine.dispose()
 
     def rows(self, table: Table) -> list[Row]:
-        """Every row as it is stored, in the order of its key."""
+        """Return every row as it is stored, in the order of its key."""
         columns = [type_coerce(column, NullType()).label(column.name) for column in table.columns]
         with self._engine.connect() as connection:
             found = connection.execute(select(*columns).order_by(*table.primary_key.columns))
@@ -65,7 +66,7 @@ class Intruder:
             connection.execute(text(f'INSERT INTO "{table.name}" ({names}) VALUES ({bound})'), row)
 
     def swap(self, table: Table, one: Row, other: Row) -> None:
-        """Give each of two rows what the other one holds, except for the key."""
+        """Exchange the values of two rows, except for the key."""
         keys = {column.name for column in table.primary_key.columns}
         self.set(table, one, **{name: v for name, v in other.items() if name not in keys})
         self.set(table, other, **{name: v for name, v in one.items() if name not in keys})

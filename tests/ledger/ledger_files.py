@@ -15,7 +15,7 @@ NOW = FOUNDED + timedelta(days=10)  # when the incidents of these tests happen
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A ledger's three parts, which an intruder may hold one at a time."""
+    """The three parts of a ledger; an intruder may hold each one alone."""
 
     url: str
     keys: Path
@@ -27,7 +27,7 @@ class Place:
 
     @property
     def file(self) -> Path:
-        """The database's file, on SQLite."""
+        """Return the database's file, on SQLite."""
         return Path(self.url.removeprefix("sqlite:///"))
 
     def create(self) -> None:

@@ -198,7 +198,7 @@ def lock(ledger: Ledger, incident: str, name: str, prior: JsonObject, *, step: s
 
 
 def only(ledger: Ledger, incident: str) -> EffectRow:
-    """The one effect of an incident."""
+    """Return the only effect of an incident."""
     (row,) = ledger.effects.of_incident(incident)
     return row
 

@@ -136,7 +136,7 @@ def _enrol(ledger: Ledger) -> None:
     )
     enrol(ledger, "leaver")
     ledger.people.remove("leaver", OWNER, NOW)
-    for credential in (b"one", b"other"):  # so that two can be swapped
+    for credential in (b"one", b"other"):  # two passkeys, so that a test can swap them
         made = Device(credential=credential).make(CHALLENGE)
         new = read_registration(made, challenge=CHALLENGE, origin=ORIGIN)
         signed = key_of("zed").sign(words("zed", new, ORIGIN, NOW)).hex()

@@ -27,7 +27,7 @@ def test_no_personal_value_stands_in_sqlites_files(
     files = sorted(sqlite_place.file.parent.glob("ledger.db*"))
     assert "ledger.db-wal" in [path.name for path in files]
     found = b"".join(path.read_bytes() for path in files)
-    assert incident.encode() in found  # the search would find a value that is not sealed
+    assert incident.encode() in found  # proves that the search finds values that are not sealed
     assert _leaks(found) == set()
     assert _leaks(sqlite_place.witness.read_bytes()) == set()
 
@@ -60,6 +60,6 @@ def test_keys_open_every_personal_value(ledger: Ledger) -> None:
         shown += [str(page) for page in ledger.affected.pages(incident, affected)]
     shown += [note.text for note in ledger.notes.of(incident)]
     missing = {w for w, text in story.PERSONAL.items() if not any(text in one for one in shown)}
-    # An answer belongs to a step that the playbook does not have; of a message's id there is only
-    # the handle that finds it again.
+    # The playbook lacks the step of the answer; of the message's id, the ledger has only the
+    # handle.
     assert missing == {"answer", "message id"}

@@ -29,14 +29,14 @@ def _everybody_lives(_runner: str) -> bool:
 
 @pytest.fixture
 def incident(ledger: Ledger) -> str:
-    """An incident with one effect, planned."""
+    """Open an incident with one planned effect."""
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice"))
     return incident
 
 
 def _unknown(ledger: Ledger, incident: str, limits: Limits = LIMITS) -> None:
-    """The effect's runner died in the middle of its call."""
+    """End the effect's runner in the middle of its call."""
     claimed(ledger, incident, runner(ledger, incident), limits=limits)
     assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
 

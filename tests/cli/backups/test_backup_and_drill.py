@@ -21,7 +21,7 @@ def identity(installation: Path) -> Path:
 
 
 def damage(installation: Path) -> None:
-    """Flip a byte in the middle of the largest objects, the packs of files."""
+    """Flip a byte in the middle of the largest objects, which are packs."""
     objects = [path for path in (installation / "vault").rglob("*") if path.is_file()]
     packs = [path for path in objects if path.stat().st_size > 100_000]
     assert packs
@@ -92,7 +92,7 @@ def test_foreign_snapshots_are_reported_once(
 def test_rolled_back_machine_is_reported_then_backs_up(
     desk: Desk, installation: Path, identity: Path
 ) -> None:
-    """A machine that was cloned sees the same: two hosts of one identity."""
+    """A cloned machine looks the same: two hosts with one identity."""
     note = desk.folder / "source/note.txt"
     assert desk.run("backup", "run", "main").status == 0
     vault, image = installation / "vault", desk.folder / "image"
@@ -219,7 +219,7 @@ def test_missing_source_makes_backup_partial(
 
 
 def test_set_without_files_is_not_done(desk: Desk, installation: Path) -> None:
-    """An empty folder is what is left of a disk that was not mounted."""
+    """An empty folder may be the mount point of a disk that was not mounted."""
     (desk.folder / "unmounted").mkdir()
     with (installation / "standfast.toml").open("a") as file:
         file.write(
@@ -300,7 +300,7 @@ def test_a_drill_measures_destroys_and_is_listed(
     document = desk.json("drill", "run", "main", "--identity", identity, "--compare")
     assert (document["exit_status"], document["target_is_gone"]) == (0, True)
     assert document["restored_at"] is not None
-    assert document["rto_ms"] is None  # no check says that anything is usable
+    assert document["rto_ms"] is None  # no check shows that the service is usable
     (listed,) = desk.json("drill", "list")["drills"]
     assert listed["run"] == document["run"]
     kept = desk.run("drill", "run", "main", "--identity", identity, "--keep")

@@ -1,4 +1,4 @@
-"""A backup while the ledger is lost, damaged or away is made and says so."""
+"""A backup without a usable ledger is made, and names the fault."""
 
 import fcntl
 from collections.abc import Callable

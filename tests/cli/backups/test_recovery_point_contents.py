@@ -67,7 +67,7 @@ def test_found_file_lists_its_recovery_points(desk: Desk, two_points: Path, iden
 
 
 def test_search_in_unknown_set_is_refused(desk: Desk, two_points: Path, identity: Path) -> None:
-    """Otherwise the answer would be that no backup has the file."""
+    """Otherwise the answer would be that no backup contains the file."""
     words = ("--set", "mian", "--identity", identity)
     for looked in ("list", "find"):
         what = ("*.wav",) if looked == "find" else ()

@@ -181,7 +181,7 @@ def test_incident_is_optional_while_one_is_open(desk: Desk, incident: str) -> No
 
 def test_a_form_and_a_calendar_are_files(desk: Desk, incident: str) -> None:
     answer = desk.run("deadline", "form", incident, "eu-gdpr-33-2-processor")
-    assert answer.status == ExitStatus.DONE  # the rule names no content, so nothing is a gap
+    assert answer.status == ExitStatus.DONE  # the rule requires no content, so the form has no gaps
     page = (desk.folder / "eu-gdpr-33-2-processor.html").read_text()
     assert "Notice to each controller served" in page
     assert desk.run("deadline", "calendar", incident).status == ExitStatus.DONE

@@ -11,7 +11,7 @@ from tests.usecases.evidence.test_bucket_copies import PLAYBOOK
 
 @pytest.fixture
 def incident(desk: Desk, live_installation: Path) -> str:
-    """A closed incident that froze logs."""
+    """Close an incident that froze logs; return its id."""
     (live_installation / "playbooks").mkdir(exist_ok=True)
     (live_installation / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
     settings = live_installation / "standfast.toml"

@@ -12,7 +12,7 @@ from tests.usecases.evidence.test_bucket_copies import PLAYBOOK
 
 @pytest.fixture
 def incident(desk: Desk, live_installation: Path) -> str:
-    """An incident that froze a log with the records that accounts used."""
+    """Open an incident that froze a log of accounts and the records they used."""
     (live_installation / "playbooks").mkdir(exist_ok=True)
     (live_installation / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
     (live_installation / "holders.csv").write_text("id,email\n7,ana@example.net\n")

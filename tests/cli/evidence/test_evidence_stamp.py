@@ -59,7 +59,7 @@ def test_evidence_is_stamped_after_the_answer(
     monkeypatch.setattr(incident_progress, "_stamp", noted)
     answer = desk.run("incident", "open", "keep-logs")
     assert answer.status == 0
-    assert answer.out == ""  # nothing is said behind it
+    assert answer.out == ""  # the command prints nothing more after its result
     assert "Next: " in said[0]
     assert len(timestamp_authority.asked) == 1
     listed = desk.json("evidence", "list")["evidence"]
@@ -138,7 +138,7 @@ def test_killed_stamp_request_is_left_to_next_command(
             process.kill()
             goes_on.set()
     timestamp_authority.say = None
-    assert desk.run("evidence", "verify", incident).status == 3  # as before: it is not stamped
+    assert desk.run("evidence", "verify", incident).status == 3  # the folder still has no stamp
     assert desk.run("evidence", "stamp", incident).status == 0
     assert desk.run("evidence", "verify", incident).status == 0
 

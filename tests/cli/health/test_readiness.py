@@ -1,4 +1,4 @@
-"""`standfast readiness`: the one question, its answer, and the page of it."""
+"""`standfast readiness`: its question, its answer, and its page."""
 
 from pathlib import Path
 

@@ -151,7 +151,7 @@ def test_unreached_recipients_are_counted(desk: Desk, quiet_installation: Path) 
     assert desk.run(*answer).status == 5
     assert (
         desk.json("status")["not_notified"] == 3
-    )  # the customers, whose notice waits for approval
+    )  # customers that the notice has not reached before its approval
     assert desk.run("incident", "approve", "--digest", desk.asked(), "--as", "lee").status == 5
     assert desk.json("status")["not_notified"] == 0
 
@@ -376,8 +376,6 @@ def test_unannounced_trigger_is_shown(desk: Desk, quiet_installation: Path) -> N
         receive(installation, trigger, {"user": "agents:alice"}, message_id="one")
         assert desk.json("status")["unnotified_triggers"] == []
         for page in due(installation):
-            send(
-                installation, page, {"siem": trigger}, "serve"
-            )  # to a mail server that is not there
+            send(installation, page, {"siem": trigger}, "serve")  # the mail server does not exist
     assert [one["trigger"] for one in desk.json("status")["unnotified_triggers"]] == ["siem"]
     assert "Trigger siem: its page" in desk.run("status").out

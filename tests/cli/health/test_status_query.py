@@ -42,7 +42,8 @@ def compare(installation: Installation, seen: LedgerOverview) -> None:
         for view in (*state.steps.values(), *state.extra):
             assert latest(one, view.step) == replace(
                 view,
-                # Sealed, or verified with a key: `status` shows neither.
+                # `status` shows no sealed values and no values that need a key for their
+                # verification.
                 answer=None if view.answer is None else "",
                 approvals=0,
                 why="",
@@ -113,7 +114,7 @@ def test_every_answer_is_the_ledgers_own(quiet_installation: Path) -> None:
         compare(installation, seen)
     assert seen.signed_events == seen.events
     assert len(seen.incidents) == 3
-    assert seen.closed == ()  # an exercise owes nothing
+    assert seen.closed == ()  # an exercise has no obligations
 
 
 def test_closed_incident_is_shown_with_its_facts(quiet_installation: Path) -> None:
@@ -138,7 +139,7 @@ def test_closed_incident_is_shown_with_its_facts(quiet_installation: Path) -> No
 
 
 def fill(opened: Ledger, now: datetime) -> str:
-    """Write one of everything that a glance reads; return the incident's id."""
+    """Write a row of every kind that the query reads; return the incident."""
     token = opened.runs.start("backup", "main", "serve", "os:test", now)
     opened.runs.finish(token, "backup", "partial", {"files": 3}, "os:test", now)
     incident_id, _ = opened.incidents.open(
@@ -203,7 +204,7 @@ def test_status_query_changes_and_creates_nothing(desk: Desk, installation: Path
     before = (installation / "ledger.db").read_bytes()
     assert desk.run("status").status == 0
     assert (installation / "ledger.db").read_bytes() == before
-    # SQLite itself puts its empty log there while somebody reads; nothing is in it.
+    # SQLite itself creates its empty log there while a process reads.
     assert [path.stat().st_size for path in installation.glob("ledger.db-wal")] in ([], [0])
     missing = installation / "other.db"
     with pytest.raises(ConfigurationError, match="missing"):

@@ -18,7 +18,7 @@ def test_undo_restores_each_prior_state(
     assert locked.status == 0, locked
     assert "2 locked" in locked.out
     assert not scim_server.is_active(alice)
-    # The lock playbook proves nothing, so giving back needs somebody else's word.
+    # The lock playbook proves nothing, so the undo needs the approval of another person.
     assert desk.run("incident", "undo", *desk.by("dana")).status == 2, (
         "everything must be asked for"
     )
@@ -182,7 +182,8 @@ def test_installation_without_directory_opens_no_live_lock(desk: Desk, installat
     assert desk.json("incident", "list")["incidents"] == []
     rehearsed = desk.json("lock", "nobody", "--exercise")
     assert rehearsed["incident"].endswith("-0001")
-    opened = desk.run("incident", "open", "lock", "-i", "accounts=nobody")  # asks for no less
+    # this command reports the same gap
+    opened = desk.run("incident", "open", "lock", "-i", "accounts=nobody")
     assert "add [accounts.NAME]" in opened.out
 
 

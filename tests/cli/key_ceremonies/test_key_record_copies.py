@@ -49,7 +49,7 @@ def saved(desk: Desk, installation: Path) -> Path:
 def recovery(desk: Desk) -> list[tuple[str, str]]:
     """Return the result of this part of the check alone.
 
-    A whole check takes two seconds.
+    A whole check would take two seconds more.
     """
     config = load(desk.folder / "place/standfast.toml")
     ground = Ground(

@@ -22,7 +22,7 @@ def identity(installation: Path) -> Path:
 
 
 def new_identity(folder: Path, name: str) -> tuple[str, Path]:
-    """A person's own identity: the public key and the file."""
+    """Make an identity of a person: the public key and the file."""
     secret = pyrage.x25519.Identity.generate()
     file = folder / f"{name}.txt"
     file.write_text(f"{secret}\n")
@@ -190,9 +190,9 @@ def test_custodians_are_added_and_retired(
 def test_identity_and_owner_key_can_be_encrypted(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
-    # age derives the key of a passphrase in a second of CPU, on purpose.
+    # The derivation of a passphrase's key takes a second of CPU on purpose, so it is cached.
     desk.monkeypatch.setattr(pyrage.passphrase, "decrypt", cache(pyrage.passphrase.decrypt))
-    desk.sign_in_with("too short")  # a finder of the file can guess without limit
+    desk.sign_in_with("too short")  # a person that finds the file can try passphrases without limit
     refused = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
     assert (refused.status, "at least 12 characters" in refused.err) == (2, True)
     desk.sign_in_with("a long enough phrase")

@@ -38,13 +38,13 @@ return_address = ["1 Example Street", "London N1 9GU"]
 [playbooks]
 folder = "playbooks"
 """
-# Whom a playbook writes to unapproved: the own staff, which here is the audience of the test.
+# Notices to the own staff need no approval, and here the customers are the staff.
 OWN_STAFF = '[notices]\nstaff_audience = "customers"'
 
 
 @pytest.fixture
 def case(desk: Desk, live_installation: Path) -> str:
-    """An incident for five customers: one gets a letter, and two are held."""
+    """Open an incident for five customers: one gets a letter, two are held."""
     (live_installation / "playbooks").mkdir()
     (live_installation / "playbooks/tell.yaml").write_text(TELL)
     with closing(sqlite3.connect(live_installation / "crm.db")) as crm, crm:
@@ -115,7 +115,8 @@ def test_relay_report_makes_recipient_undelivered_once(
     (mail,) = [one for one in smtp_server.delivered if one.recipients == ("d@example.net",)]
     token = str(mail.message["Message-ID"]).strip("<>").partition("@")[0]
     (desk.folder / "bounced.eml").write_bytes(report(envelope=token))
-    (desk.folder / "other.eml").write_bytes(report())  # about a mail of others
+    # a report about a mail that Standfast did not send
+    (desk.folder / "other.eml").write_bytes(report())
     files = ("bounced.eml", "other.eml")
     heard = desk.json("notice", "reports", *files)
     assert heard == {"reports": 2, "changed": 1, "settled": 0, "foreign": 1, "unread": 0}

@@ -83,12 +83,12 @@ def test_leaver_with_access_is_planned_once_until_locked(
     named = desk.run("people", "leavers", "--names")
     assert named.status == 3
     assert "Ben Stone  can sign in  agents:ben" in named.out
-    assert "ben.admin" not in named.out  # it is already disabled
+    assert "ben.admin" not in named.out  # this account is already disabled
 
     carried = desk.run("incident", "carry-out", incident)
-    assert carried.status == 5  # the devices are collected by a person
+    assert carried.status == 5  # a person must still collect the devices
     assert desk.json("people", "leavers")["exit_status"] == 0
-    assert desk.run("incident", "carry-out", incident).status == 5  # continues with the same one
+    assert desk.run("incident", "carry-out", incident).status == 5  # the same incident continues
     assert len(desk.json("incident", "list")["incidents"]) == 2
     events = [event["action"] for event in desk.json("audit", "show")["events"]]
     assert events.count("staff.taken") == 1
@@ -157,8 +157,8 @@ def test_unreachable_list_directory_says_where_to_look(
 def test_inactive_scim_person_has_left(desk: Desk, staffed: ScimServer) -> None:
     taken = desk.json("people", "import", "--scim", "agents")
     assert (taken["list"], taken["added"]["count"]) == ("scim.agents", 4)
-    assert taken["leaving"]["names"] == ["b***"]  # ben.admin
-    assert taken["planned"] == {}  # it is disabled: nobody can sign in with it
+    assert taken["leaving"]["names"] == ["b***"]  # the masked name of ben.admin
+    assert taken["planned"] == {}  # the account is disabled, so nobody can sign in with it
     again = desk.json("people", "import", "--scim", "agents")
     assert (again["unchanged"], again["changed"]["count"]) == (4, 0)
     assert desk.json("people", "leavers")["exit_status"] == 0

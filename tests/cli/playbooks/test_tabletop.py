@@ -15,7 +15,7 @@ def test_an_exercise_from_its_start_to_its_report(desk: Desk, installation: Path
 
     for elsewhere in (desk.run("status"), desk.run("incident", "status")):
         assert "Continue: `standfast tabletop next`" in elsewhere.out
-        assert "incident answer" not in elsewhere.out  # it would pass the score by
+        assert "incident answer" not in elsewhere.out  # that command would bypass the score
     wrong = desk.run("tabletop", "answer", "D")
     assert (wrong.status, "A, B, C" in wrong.err) == (2, True)
     best = desk.json("tabletop", "answer", "b")

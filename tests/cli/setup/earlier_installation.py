@@ -50,7 +50,7 @@ steps:
 
 
 def configure(folder: Path) -> Path:
-    """Write the configuration and the playbook; return the first one's path."""
+    """Write the configuration and the playbook; return the path of the former."""
     (folder / "playbooks").mkdir()
     (folder / "playbooks/contain.yaml").write_text(PLAYBOOK)
     file = folder / "standfast.toml"

@@ -167,7 +167,7 @@ def test_killed_init_is_completed_by_same_command(desk: Desk, source: Path) -> N
             die_after(patch, survived)
             with pytest.raises(Killed):
                 desk.run("init", folder, "--source", source, "--yes")
-        if not (folder / "standfast.toml").exists():  # otherwise only the last file's draft is left
+        if not (folder / "standfast.toml").exists():  # after the last file, only its draft is left
             assert desk.run("status").status == 2
             assert desk.run("init", folder, "--source", source, "--yes").status == 0
         assert desk.run("backup", "run").status == 0
@@ -225,14 +225,15 @@ def test_terminal_prompts_for_name_and_people(desk: Desk, source: Path) -> None:
     desk.use(desk.folder / "place/standfast.toml")
     assert load(desk.folder / "place/standfast.toml").organisation.name == "Northern Lights"
     assert desk.json("people", "list")["people"][0]["person"] == "dana"
-    # Enter alone left how to reach them as it was; what does not fit is said before a passphrase.
+    # An empty answer keeps the contact data; an invalid option is reported before any passphrase
+    # prompt.
     assert "set organisation.name and organisation.contact_line" in answer.out
     assert "--mail: not a valid mail address" in answer.err
     assert [what for what in asked if "zoe" in what] == []
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Return every path below a folder, with what is in its files."""
+    """Return every path below a folder, with the content of its files."""
     return {
         str(path): path.read_bytes() if path.is_file() else b""
         for path in sorted(folder.rglob("*"))
@@ -247,7 +248,7 @@ def test_ledger_that_never_existed_is_created(desk: Desk, source: Path, postgres
     config.write_text(config.read_text().replace("[ledger]\n", named))
     away = desk.run("-c", config, "audit", "verify")
     assert (away.status, "`standfast init`" in away.err) == (2, True)
-    made = desk.json("init", "place")  # as it was told, and no more
+    made = desk.json("init", "place")  # `init` makes the ledger and nothing else
     assert made == {"config": "place/standfast.toml", "is_ledger_made": True}
     for path, content in before.items():
         assert path == config or path.read_bytes() == content, "nothing else was changed"

@@ -49,7 +49,8 @@ def test_serve_continues_opened_incidents_until_terminated(
         assert process.poll() is None, (desk.folder / "log").read_text()
         second = desk.run("serve")
         assert (second.status, "runs on this machine already" in second.err) == (4, True)
-        # On a busy machine it may miss its second, and the command line does the work itself.
+        # On a busy machine, `serve` may miss its second; the command line then does the work
+        # itself.
         wait_until(lambda: locks_by_serve(desk), "serve picks one up")
         said = (desk.folder / "log").read_text
         wait_until(lambda: locks_by_serve(desk) and " a command: inc-" in said(), "it opens one")

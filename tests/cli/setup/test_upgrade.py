@@ -13,7 +13,7 @@ INCIDENT = "inc-2026-0001"
 
 @pytest.fixture(params=RELEASES)
 def earlier(request: pytest.FixtureRequest, desk: Desk) -> Path:
-    """The folder of an installation with an incident that waits."""
+    """Return the folder of an installation with an incident that waits."""
     folder = desk.folder / "place"
     folder.mkdir()
     desk.use(load(request.param, folder))

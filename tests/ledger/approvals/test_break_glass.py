@@ -32,7 +32,7 @@ SOON = timedelta(seconds=1)
 
 
 def _asking(ledger: Ledger, *, needs: int = 1, opened_by: str = "olga") -> str:
-    """An incident with one step for duty managers: ann and ben, not olga."""
+    """Open an incident with one step for duty managers: ann and ben, not olga."""
     for name in ("ann", "ben"):
         enrol(ledger, name)
     enrol(ledger, "olga", roles=["agent"])
@@ -53,7 +53,7 @@ def _state(ledger: Ledger, incident: str) -> StepState:
 
 
 def _opened(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
-    """An incident with a step that began by break-glass, and a runner."""
+    """Open an incident with a step that began by break-glass, and a runner."""
     incident = _asking(ledger, needs=needs)
     _break(ledger, incident)
     assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
@@ -160,7 +160,7 @@ def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> Non
 def test_second_breaker_waits_ten_own_minutes(
     ledger: Ledger,
 ) -> None:
-    """Everybody is notified of the second, and has as long to refuse."""
+    """Everybody is notified of the second one, and has as long to refuse it."""
     incident = _asking(ledger)
     _break(ledger, incident)
     ledger.people.remove("olga", OWNER, NOW)

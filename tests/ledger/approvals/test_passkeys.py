@@ -39,7 +39,7 @@ def add(ledger: Ledger, name: str, device: Device, *, by: str = "") -> str:
 
 
 def asking(ledger: Ledger, *, account: str = "alice", role: str = "duty-manager") -> str:
-    """An incident with one step that ann, a duty manager, may approve."""
+    """Open an incident with one step that ann, a duty manager, may approve."""
     if not ledger.people.all():
         enrol(ledger, "ann")
     incident = open_incident(ledger, opened_by="olga")
@@ -224,7 +224,7 @@ def test_who_signs_in_is_told_by_their_passkey(ledger: Ledger) -> None:
 def test_passkey_written_into_the_database_approves_nothing(
     ledger: Ledger, intruder: Intruder, column: str
 ) -> None:
-    """The intruder owns the database and a device, and ann's passphrase not."""
+    """The intruder has the database and a device, but not ann's passphrase."""
     incident, anns, theirs = asking(ledger), Device(), Device(credential=b"the intruder's")
     enrol(ledger, "ben")
     add(ledger, "ann", anns)
@@ -298,7 +298,8 @@ def test_new_passkey_needs_its_own_challenge() -> None:
     other_kind = Device(cose=cast("Any", ES384).from_cryptography_key(p384))
     refused(other_kind.make(CHALLENGE), "its algorithm is not supported")
     refused(" " * 8_192 + device.make(CHALLENGE))
-    on_no_curve = Device(key=ec.generate_private_key(ec.SECP256K1()))  # that ES256 has
+    # a curve that ES256 does not use
+    on_no_curve = Device(key=ec.generate_private_key(ec.SECP256K1()))
     refused(on_no_curve.make(CHALLENGE))
 
 

@@ -30,7 +30,7 @@ from tests.servers import wait_until
 
 
 def _asking(ledger: Ledger, *, needs: int = 1, opened_by: str = "olga") -> str:
-    """An incident with one step for duty managers about alice's account."""
+    """Open an incident with one step for duty managers about alice's account."""
     incident = open_incident(ledger, opened_by=opened_by)
     begin(ledger, incident, drafts(REVOKE, "alice"), needs=needs, roles=["duty-manager"])
     return incident
@@ -89,7 +89,7 @@ def test_repeated_signature_is_no_second_person(ledger: Ledger) -> None:
 
 
 def test_simultaneous_approvals_are_both_counted(postgres_ledger: Ledger) -> None:
-    """Neither sees the other before it commits; the second runs the step."""
+    """Neither sees the other before its commit; the second runs the step."""
     ledger = postgres_ledger
     for name in ("ann", "ben"):
         enrol(ledger, name)

@@ -37,7 +37,7 @@ def _last(intruder: Intruder) -> Row:
 
 
 def _forged(event: Row, **changed: Any) -> Row:
-    """An event with a matching hash, which needs no secret."""
+    """Return an event with a matching hash, which needs no secret."""
     written = event | changed
     body = {name: written[name] for name in written if name not in ("hash", "seal")}
     return written | {"hash": event_hash(body)}
@@ -121,7 +121,7 @@ def test_signing_twice_signs_once(ledger: Ledger, intruder: Intruder) -> None:
 
 
 def test_idle_heartbeats_are_signed_hourly(ledger: Ledger, intruder: Intruder) -> None:
-    """Heads are verified for ever; a watch would sign 100,000 a year."""
+    """Heads are verified for ever, and a watch could sign 100,000 a year."""
     hour = timedelta(hours=1)
     token = ledger.runners.register(None, "serve", NOW)
     begun = ledger.audit.sign_head(NOW, beats_wait=hour)
@@ -135,7 +135,7 @@ def test_idle_heartbeats_are_signed_hourly(ledger: Ledger, intruder: Intruder) -
     assert ledger.audit.sign_head(NOW + hour, beats_wait=hour) == begun + 5
     ledger.runners.extend_lease(token, None, NOW + hour)
     assert ledger.audit.sign_head(NOW + hour) == begun + 6
-    ledger.runners.extend_lease(token, None, NOW)  # the clock was put back
+    ledger.runners.extend_lease(token, None, NOW)  # the clock was set back
     assert ledger.audit.sign_head(NOW - hour, beats_wait=hour) == begun + 7
     assert ledger.audit.verify().is_whole
 
@@ -185,7 +185,7 @@ def test_verifying_while_others_write_raises_no_alarm(ledger: Ledger) -> None:
 def test_verifying_raises_at_nothing_that_was_written(
     sqlite_ledger: Ledger, sqlite_intruder: Intruder, table: Table
 ) -> None:
-    """Rows are only hashed, whatever they hold; events and heads are read."""
+    """Rows are only hashed, whatever they contain; events and heads are read."""
     _write(sqlite_ledger, "calls")
     sqlite_ledger.audit.sign_head(NOW)
     row = sqlite_intruder.rows(table)[0]

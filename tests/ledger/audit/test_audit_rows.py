@@ -1,4 +1,4 @@
-"""A database that somebody else changed: each changed value is found.
+"""Detection of each value of a database that an intruder changed.
 
 The rows are those of a whole incident (`story`); the changes are generated from the tables. Each
 change is reverted, and at the end the ledger is whole, so each finding had a cause. One column is
@@ -41,14 +41,14 @@ class Change:
 
 @pytest.fixture
 def told(ledger: Ledger) -> Ledger:
-    """A ledger that has lived through an incident."""
+    """A ledger that contains a whole incident."""
     story.tell(ledger)
     return ledger
 
 
 @pytest.fixture
 def sqlite_told(sqlite_ledger: Ledger) -> Ledger:
-    """The same, for what only SQLite lets anybody write."""
+    """The same ledger, for changes that only SQLite permits."""
     story.tell(sqlite_ledger)
     return sqlite_ledger
 
@@ -78,7 +78,7 @@ def test_changed_type_in_any_column_is_named(
     """SQLite keeps a value of any type in a column of any type."""
     for column in table.columns:
         if _is_rowid(column):
-            continue  # the one place where SQLite insists on an integer
+            continue  # the only column in which SQLite requires an integer
         rows = sqlite_intruder.rows(table)
         of_each_row = (
             [Change(row, *other) for other in _of_other_types(row[column.name])] for row in rows

@@ -1,4 +1,4 @@
-"""The witness detects a ledger that went back, and accuses no other."""
+"""The witness detects a ledger that was rolled back, and no other one."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def test_witness_may_lag_behind_another_host(
                 ledger.audit.verify(now=NOW + timedelta(minutes=16)).missing_heads == missing_heads
             )
     kept = elsewhere.read_bytes().splitlines(keepends=True)
-    elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # it had one before
+    elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # the witness has lost an earlier head
     with open_ledger(postgres_place.url, postgres_place.keys, elsewhere) as other:
         assert other.audit.verify(now=NOW).missing_heads == 1
 
@@ -122,7 +122,7 @@ def test_lost_witness_receives_all_heads_again(ledger: Ledger, place: Place) -> 
 def test_signing_reads_the_end_of_the_witness(
     ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A year's lines are tens of megabytes, and each run and each watch signs."""
+    """The lines of a year are tens of megabytes, and each run and watch signs."""
     for _ in range(50):
         _signed(ledger)
     looked: list[int] = []

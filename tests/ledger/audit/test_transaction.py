@@ -157,7 +157,7 @@ def test_concurrent_writers_are_recorded_in_sequence(ledger: Ledger) -> None:
 
 
 def test_host_with_foreign_keys_adds_nothing(ledger: Ledger, place: Place, tmp_path: Path) -> None:
-    """The events of a second `init` would never fit this ledger."""
+    """The events of a second `init` would never fit into this ledger."""
     ledger.runs.start("backup", "calls", "direct", "olga", NOW)
     ColumnCipher(tmp_path / "other").create(INSTALLATION)
     with open_ledger(place.url, tmp_path / "other", place.witness) as other:

@@ -30,7 +30,7 @@ def test_sqlite_connections_are_durable_and_check_keys(
 
     def look(both_are_connected: threading.Barrier) -> None:
         with connections.reading(sqlite_ledger.engine) as connection:
-            both_are_connected.wait(timeout=120)  # two at once are two connections
+            both_are_connected.wait(timeout=120)  # two simultaneous calls need two connections
             names = ("journal_mode", "synchronous", "foreign_keys")
             found.append([connection.scalar(text(f"PRAGMA {name}")) for name in names])
 
@@ -99,7 +99,7 @@ def test_replaced_ledger_is_the_one_written(
     restored.rename(sqlite_place.file)
     assert sqlite_ledger.incidents.all() == []
     opened = open_incident(sqlite_ledger)
-    assert opened != gone  # whose key is there: that number was given
+    assert opened != gone  # a key of `gone` exists, so its number is not used again
     with closing(sqlite3.connect(sqlite_place.file)) as seen:
         assert seen.execute("SELECT id FROM incident").fetchall() == [(opened,)]
 
@@ -108,7 +108,8 @@ def test_silent_server_is_abandoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert connections._PATIENCE["connect_timeout"] == 10
-    monkeypatch.setattr(connections, "_PATIENCE", {"connect_timeout": 2})  # libpq's least
+    # the smallest value that libpq accepts
+    monkeypatch.setattr(connections, "_PATIENCE", {"connect_timeout": 2})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = connections.open_engine(
             f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/ledger"
@@ -130,7 +131,7 @@ def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
 
 
 def test_undecodable_name_is_a_usage_error(ledger: Ledger) -> None:
-    """Python passes such bytes of the command line on."""
+    """Python accepts such bytes on the command line."""
     with pytest.raises(UsageError, match="not UTF-8"):
         ledger.incidents.get("inc-\udce9")
     with pytest.raises(UsageError, match="not UTF-8"):

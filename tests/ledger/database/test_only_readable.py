@@ -66,7 +66,7 @@ def place_in(folder: Path) -> Place:
 
 @contextmanager
 def opened_copy(home: Path, tmp_path: Path, then: Callable[[Path], None]) -> Iterator[Ledger]:
-    """An auditor's copy; its files must be unchanged at the end."""
+    """Yield an auditor's copy; its files must be unchanged at the end."""
     with copy_to_read(whole(home, tmp_path, then)) as copy:
         before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
         with place_in(copy).opened() as ledger:

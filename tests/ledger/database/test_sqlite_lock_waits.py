@@ -25,7 +25,7 @@ from standfast.ledger.database import (
 from tests.ledger.ledger_files import NOW, Place
 from tests.servers import wait_until
 
-# Each of our programs holds the ledger like this while it writes, and so do others.
+# Ways to hold the ledger: each program of Standfast does so while it writes; other programs may.
 HOLDS = {
     "in line": "from standfast.ledger.database.sqlite_file import write_queue;"
     "i = write_queue({file!r}); i.__enter__()",
@@ -201,7 +201,8 @@ def test_remote_postgresql_session_names_its_end(
 def blocked_by(ledger: Ledger, session: int) -> int:
     """Return a session that waits for this one, or 0, in a new transaction.
 
-    Within a transaction PostgreSQL keeps the list of sessions that it read first.
+    The transaction is new because PostgreSQL keeps, within a transaction, the list of sessions that
+    it read first.
     """
     blocked = text("SELECT pid FROM pg_stat_activity WHERE :mine = ANY(pg_blocking_pids(pid))")
     with ledger.database.reading() as connection:
@@ -212,7 +213,7 @@ def test_postgresql_names_no_own_thread(postgres_ledger: Ledger, told: Told) -> 
     with connections.writing(postgres_ledger.engine) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(7236114)"))
         session = connection.scalar(text("SELECT pg_backend_pid()"))
-        postgresql_lock_waits.say(session, postgres_ledger.engine)  # nobody blocks it
+        postgresql_lock_waits.say(session, postgres_ledger.engine)  # no session blocks this one
         writer = writing_beside(postgres_ledger)
         wait_until(lambda: blocked_by(postgres_ledger, session) != 0, "the other waits")
         postgresql_lock_waits.say(blocked_by(postgres_ledger, session), postgres_ledger.engine)

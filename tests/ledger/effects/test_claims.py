@@ -36,7 +36,7 @@ from tests.ledger.stage import (
 
 
 def _waiting(ledger: Ledger, *, needs: int = 0) -> tuple[str, str]:
-    """An incident with one planned effect, and a runner."""
+    """Open an incident with one planned effect, and a runner."""
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=needs)
     return incident_id, runner(ledger, incident_id)
@@ -163,7 +163,7 @@ def test_committed_stop_is_seen_by_later_claims(ledger: Ledger) -> None:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, *(f"a{number:03}" for number in range(100))))
     who = runner(ledger, incident_id)
-    turns: SimpleQueue[bool] = SimpleQueue()  # True: claim once; False: go home
+    turns: SimpleQueue[bool] = SimpleQueue()  # True: claim once; False: end the thread
     stopped = threading.Event()
     late: list[Batch] = []
 
@@ -179,7 +179,8 @@ def test_committed_stop_is_seen_by_later_claims(ledger: Ledger) -> None:
         thread.start()
     for _ in range(20):
         turns.put(True)
-    ledger.incidents.set_halted(incident_id, True, "olga", NOW)  # amid those twenty
+    # in the middle of those twenty claims
+    ledger.incidents.set_halted(incident_id, True, "olga", NOW)
     stopped.set()
     for turn in [True] * 20 + [False] * len(threads):
         turns.put(turn)
@@ -218,7 +219,7 @@ def test_stop_is_not_overtaken_endlessly(ledger: Ledger, monkeypatch: pytest.Mon
     for thread in threads:
         thread.start()
     assert is_going.wait(timeout=120)
-    with monkeypatch.context() as patch:  # where it waits, on SQLite and on PostgreSQL
+    with monkeypatch.context() as patch:  # the points where it waits, on SQLite and on PostgreSQL
         patch.setattr("standfast.ledger.database.connections.write_queue", noted(write_queue))
         patch.setattr(
             "standfast.ledger.incidents.incident_store.wait_for_turn", noted(wait_for_turn)
@@ -226,8 +227,8 @@ def test_stop_is_not_overtaken_endlessly(ledger: Ledger, monkeypatch: pytest.Mon
         ledger.incidents.set_halted(incident_id, True, "olga", NOW)
     for thread in threads:
         thread.join()
-    # Each worker may be ahead of it: eight, and more where the machine has other work before it
-    # stands in line. Without a line it is all that is planned.
+    # Each worker may claim before the stop: eight claims, or more if the machine is busy before the
+    # stop joins the queue. Without a queue, all that is planned would be claimed.
     assert claimed.qsize() - before[0] < 500
 
 

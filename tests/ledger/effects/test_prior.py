@@ -47,7 +47,7 @@ def _prior(ledger: Ledger, incident: str, token: str) -> JsonObject | None:
 
 
 def _holder(ledger: Ledger, row: EffectRow) -> str | None:
-    """The other open incident that holds the account of this effect."""
+    """Return the other open incident that holds the account of this effect."""
     return ledger.effects.holders([row]).get(row.handle)
 
 
@@ -106,7 +106,7 @@ def test_unreadable_account_fails_after_five_looks(
 
 
 def test_second_lock_inherits_the_prior_state(ledger: Ledger) -> None:
-    """The directory already shows a locked account: not a state to restore."""
+    """The directory already shows a locked account, which no undo may restore."""
     incident = open_incident(ledger)
     lock(ledger, incident, "alice", ENABLED)
     second = lock(ledger, incident, "alice", DISABLED, step="again")
@@ -120,7 +120,7 @@ def test_the_prior_is_inherited_across_open_incidents(ledger: Ledger) -> None:
 
 
 def test_a_closed_incident_lends_nothing(ledger: Ledger) -> None:
-    """Its accounts were left, and later changes of them are intended."""
+    """Its accounts remained locked, and later changes of them are intended."""
     first, second = open_incident(ledger), open_incident(ledger)
     lock(ledger, first, "alice", ENABLED)
     ledger.incidents.close(first, "olga", NOW)
@@ -239,7 +239,7 @@ def test_an_incident_that_was_closed_holds_nothing(ledger: Ledger) -> None:
 def test_unlock_is_found_without_a_full_search(
     sqlite_ledger: Ledger, which: ColumnElement[bool]
 ) -> None:
-    """A search read every effect for each of 8,000 proofs: 100 seconds."""
+    """A full search of all effects for each of 8,000 proofs took 100 seconds."""
     statement = select(effect.c.token).where(effect.c.handle.in_(["a", "b"]), which)
     asked = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
     with sqlite_ledger.database.reading() as connection:

@@ -1,4 +1,4 @@
-"""Receipts: what a call came to, early, late, or not at all."""
+"""Receipts of calls: early, late, or missing."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from tests.ledger.stage import (
 
 @pytest.fixture
 def incident(ledger: Ledger) -> str:
-    """An incident with one effect, planned."""
+    """Open an incident with one planned effect."""
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice"))
     return incident
@@ -135,7 +135,7 @@ def test_five_attempts_end_in_failed(ledger: Ledger, incident: str) -> None:
 
 
 def _lapsed(ledger: Ledger, incident: str, who: str) -> Batch:
-    """A claim with a call that took too long."""
+    """Claim the effect with a call that takes too long."""
     batch = claimed(ledger, incident, who)
     assert ledger.unknown_outcomes.expire_calls(incident, lambda _: True, NOW) == 1
     assert only(ledger, incident).state is EffectState.UNKNOWN
@@ -190,7 +190,7 @@ def test_effect_denied_by_a_person_is_retried(ledger: Ledger, incident: str) -> 
     who = runner(ledger, incident)
     for tried in range(1, 7):
         _lapsed(ledger, incident, who)
-        for happened in (None, False):  # no look-up can tell, so a person decides
+        for happened in (None, False):  # no look-up shows the outcome, so a person decides
             row = only(ledger, incident)
             seen = Observed(target=row.target, happened=happened)
             ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", NOW)
@@ -263,7 +263,8 @@ def test_only_certain_failures_use_failover(
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
     ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")
-    ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")  # writing it again
+    # the receipt is written again
+    ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")
     row = only(ledger, incident)
     if not is_handed_on:
         assert row.connector == REVOKE.connector
@@ -273,7 +274,8 @@ def test_only_certain_failures_use_failover(
     second = EffectQueue(verb=REVOKE.verb, connector="second")
     again = claimed(ledger, incident, who, queue=second)
     assert [one.token for one in again.effects] == [one.token for one in batch.effects]
-    ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")  # late: no longer its own
+    # a late receipt for an effect that another queue has claimed
+    ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")
     assert only(ledger, incident).state is EffectState.SUBMITTING
     ledger.attempts.receipt(again, results(again), who, NOW)
     assert only(ledger, incident).state is EffectState.DONE

@@ -30,7 +30,7 @@ MUCH_LATER = LATER + timedelta(hours=1)
 
 
 def in_doubt(ledger: Ledger) -> tuple[str, str]:
-    """An incident with one lock of unknown outcome, and its runner."""
+    """Open an incident with one lock of unknown outcome, and a runner."""
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(LOCK, "alice"))
     who = runner(ledger, incident)
@@ -75,7 +75,7 @@ def test_acceptance_waits_for_a_running_look(
     )
     accepting = threading.Thread(target=accept)
     with ledger.database.write(actor="lee", subject=incident, action="test.busy", now=NOW) as write:
-        write.exclude_writers()  # so the look waits at its end, with all that it found written
+        write.exclude_writers()  # the look-up waits at its end, after it has read the written rows
         settling.start()
         wait_until(lambda: waiting(ledger) == 1, "the look to wait")
         accepting.start()

@@ -37,7 +37,7 @@ def step_of(ledger: Ledger, incident: str) -> StepView:
 
 
 def asked(ledger: Ledger) -> tuple[str, str, Batch]:
-    """An incident with a step that asks, and its page under way."""
+    """Open an incident with a step that asks, and a page in progress."""
     incident = open_incident(ledger)
     begin(ledger, incident, (*drafts(REVOKE, "alice"), *drafts(PAGES, "lee")), needs=1)
     who = runner(ledger, incident)

@@ -1,4 +1,4 @@
-"""A lock waits or is lost while an unlock of its account may arrive."""
+"""A lock waits or is lost while an unlock of its account may take effect."""
 
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ ENABLED: JsonObject = {"is_enabled": True}
 
 
 def unlock_in_flight(ledger: Ledger, incident: str, name: str) -> tuple[Batch, str]:
-    """Lock an account, and begin the call that undoes it."""
+    """Lock an account, and begin the call that undoes the lock."""
     token = lock(ledger, incident, name, ENABLED)
     draft = Draft(verb=UNLOCK.verb, connector="agents", target=f"agents:{name}", undoes=token)
     ledger.steps.expand(incident, "undo-1", 1, Expansion(drafts=(draft,)), "olga", NOW)

@@ -133,7 +133,7 @@ def test_closing_is_refused_during_an_act(ledger: Ledger) -> None:
 
 
 def test_closing_waits_for_a_claim_in_progress(postgres_ledger: Ledger) -> None:
-    """A claim that commits after the count would act after the closing."""
+    """A claim that commits after the count could act after the closing."""
     ledger = postgres_ledger
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice"))
@@ -162,7 +162,7 @@ def test_closing_waits_for_a_claim_in_progress(postgres_ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("what", ["stop", "close"])
 def test_joining_and_stopping_do_not_wait(postgres_ledger: Ledger, what: str) -> None:
-    """One holds the chain and waits for the incident; not the reverse."""
+    """The joining process locks the chain, then the incident, never reversed."""
     ledger = postgres_ledger
     case = open_incident(ledger)
     said: list[Exception] = []

@@ -15,8 +15,9 @@ def test_repeated_message_returns_the_same_incident(ledger: Ledger) -> None:
     first = open_incident(ledger, trigger="a", message="msg_1")
     events = len(ledger.timeline())
     assert open_incident(ledger, trigger="a", message="msg_1") == first
-    assert open_incident(ledger, trigger="b", message="msg_1") == first  # with any other content
-    assert len(ledger.timeline()) == events  # a repeat leaves nothing behind
+    # the same message from another trigger
+    assert open_incident(ledger, trigger="b", message="msg_1") == first
+    assert len(ledger.timeline()) == events  # a repeat adds no event
     others: JsonObject = {"accounts": ["somebody", "else"]}
     assert open_incident(ledger, trigger="b", message="msg_2", inputs=others) != first
     assert ledger.audit.verify().is_whole

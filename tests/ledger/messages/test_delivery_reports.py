@@ -45,7 +45,7 @@ def hear(ledger: Ledger, *events: DeliveryEvent) -> DeliveryChanges:
 
 @pytest.fixture
 def incident(ledger: Ledger) -> str:
-    """An incident with one message to send."""
+    """Open an incident with one message to send."""
     made = open_incident(ledger)
     begin(ledger, made, drafts(MAIL, "ana@customers.test"), step="tell")
     return made
@@ -142,7 +142,7 @@ def test_report_replaces_a_persons_decision(ledger: Ledger, incident: str) -> No
 
 
 def test_report_about_a_page_concerns_no_notice(ledger: Ledger, incident: str) -> None:
-    """A page that bounced would hold back those after the canary."""
+    """A page that bounced would hold back the messages after the canary."""
     begin(ledger, incident, drafts(MAIL, "ben@customers.test"), step="ask", needs=1)
     page = EffectQueue(verb=PAGE, connector="mail")
     ledger.steps.ask(incident, "ask", 1, drafts(page, "lee"), NOW)

@@ -42,7 +42,7 @@ def test_comparison_changes_nothing(ledger: Ledger) -> None:
 def test_returning_person_is_no_longer_gone(ledger: Ledger) -> None:
     ledger.staff.take("csv", [ALICE], "olga", NOW)
     ledger.staff.take("csv", [], "olga", NOW)
-    assert ledger.staff.take("csv", [], "olga", NOW).gone == ()  # gone once
+    assert ledger.staff.take("csv", [], "olga", NOW).gone == ()  # a person leaves only once
     changes = ledger.staff.take("csv", [ALICE], "olga", NOW)
     assert changes.changed == ((ALICE, ALICE),)
     assert [row.gone_at for row in ledger.staff.all()] == [None]

@@ -1,4 +1,4 @@
-"""The run book writes and refuses as the ledger's own parts do."""
+"""The run writer writes and refuses as the ledger's own classes do."""
 
 import subprocess
 import sys

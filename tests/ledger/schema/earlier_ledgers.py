@@ -2,8 +2,8 @@
 
     python -m tests.ledger.schema.earlier_ledgers 0.1.0   # before that release; needs PostgreSQL
 
-A fixture has the database as SQL, the keys and the witness. Its ledger tells `tests.ledger.story`,
-in which an incident is open. A fixture of a release is never written again.
+A fixture has the database as SQL, the keys and the witness. Its ledger contains
+`tests.ledger.story`, in which an incident is open. A fixture of a release is never written again.
 """
 
 import os
@@ -27,7 +27,7 @@ _NOT_PORTABLE = re.compile(r"^(\\.*|SET .*|SELECT pg_catalog\.set_config.*|--.*)
 
 
 def copy_keys(fixture: Path, place: Place) -> None:
-    """Copy the keys and the witness of a fixture to where `place` has them."""
+    """Copy the keys and the witness of a fixture to the paths of `place`."""
     shutil.copytree(fixture / "keys", place.keys)
     place.witness.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(fixture / _WITNESS, place.witness)

@@ -30,7 +30,7 @@ from tests.ledger.stage import (
 
 
 def _approved_by_ann(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
-    """An incident with a step that ann approved, and a runner."""
+    """Open an incident with a step that ann approved, and a runner."""
     for name in ("ann", "ben"):
         enrol(ledger, name)
     incident_id = open_incident(ledger)
@@ -40,14 +40,14 @@ def _approved_by_ann(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
 
 
 def _approved_by_nobody(ledger: Ledger) -> tuple[str, str]:
-    """An incident with a step without approval, and a runner."""
+    """Open an incident with a step without approval, and a runner."""
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"))
     return incident_id, runner(ledger, incident_id)
 
 
 def _refused_by_ann(ledger: Ledger) -> str:
-    """An incident with a step that ann refused."""
+    """Open an incident with a step that ann refused."""
     enrol(ledger, "ann")
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
@@ -186,7 +186,7 @@ def test_forged_waiting_day_is_void(ledger: Ledger, intruder: Intruder) -> None:
     intruder.set(approval, given, person="eve", signature=by_eve, decided_at=ahead)
     who = runner(ledger, incident_id)
     _lapses(ledger, incident_id, who, "0 of 1 approvals verify")
-    later = NOW + timedelta(hours=1)  # when the day is over, eve signs herself
+    later = NOW + timedelta(hours=1)  # after the waiting day, the enrolled eve signs in person
     intruder.set(approval, {**given, "person": "eve"}, person="ann")
     ledger.decisions.decide(incident_id, "lock", "eve", "approve", by_eve, later)
     assert claim(ledger, incident_id, who, now=later) is not None
