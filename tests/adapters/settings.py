@@ -1,4 +1,4 @@
-"""Settings as a test writes them: with the secrets in plain text."""
+"""Settings of a test, with the secrets in plain text."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin

@@ -31,7 +31,7 @@ def thirty_nights(monkeypatch: pytest.MonkeyPatch, no_night_of_any_file: None) -
 
 @pytest.fixture(autouse=True)
 def umask_is_restored() -> Iterator[None]:
-    """Restore the umask of the process: `break_glass.main` sets its own."""
+    """Restore the umask of the process, because `break_glass.main` changes it."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -60,14 +60,14 @@ def owned(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for what is traced at each operation."""
+    """A folder in memory for operations that are traced."""
     with folder_in_memory(tmp_path) as folder:
         yield folder
 
 
 @pytest.fixture
 def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the forked processes; other tests' servers may have threads."""
+    """Record the forked processes; servers of other tests may have threads."""
     theirs = set(threading.enumerate())
     monkeypatch.setattr(worker_ipc, "may_fork", lambda: theirs.issuperset(threading.enumerate()))
     made: list[int] = []

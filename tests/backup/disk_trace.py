@@ -315,7 +315,7 @@ def _position(stop: Stop) -> int:
 
 
 def _tear(torn: _Torn, written: int) -> None:
-    """Remove the second half of a write; keep what others wrote after it."""
+    """Remove the second half of a write; keep later writes of others."""
     path = Path(torn.descriptor)
     mode = stat.S_IMODE(path.stat().st_mode)
     path.chmod(0o600)

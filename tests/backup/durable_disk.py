@@ -45,7 +45,7 @@ class DurableDisk:
         self._nodes[status.st_dev, status.st_ino] = node
 
     def read(self, descriptor: Path) -> tuple[Node, Node]:
-        """Return the file or folder of a descriptor and its state, for `synced`."""
+        """Return the node of a descriptor and a copy of its state, for `synced`."""
         node = self._node(descriptor.stat())
         return node, self._now(descriptor, descriptor.stat())
 

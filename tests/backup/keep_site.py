@@ -113,7 +113,7 @@ class KeptSite:
         return [point.name for point in Repository.open(self.vault).points()]
 
     def restore_all(self) -> None:
-        """Every point that has not expired restores as it was."""
+        """Check that every unexpired point restores as it was."""
         out = self.site.folder / "out"
         for name in self.points():
             shutil.rmtree(out, ignore_errors=True)
@@ -142,7 +142,7 @@ def kept_site(
 
 
 def ten_weeks(folder: Path) -> KeptSite:
-    """Ten weekly points of which the oldest four are over 40 days old."""
+    """Make ten weekly points; the oldest four are over 40 days old."""
     kept = kept_site(folder)
     kept.rules = WEEKS
     for _ in range(10):

@@ -77,7 +77,7 @@ def dies_everywhere(
 ) -> list[OwnedSite]:
     """Repeat an owner operation, killed before and after each operation.
 
-    Yield each site after its operation is complete; the last one had no kill.
+    Yield each site after its operation is complete; at the last site, nothing was killed.
     """
     dry = owned_site(tmp_path / "dry")
     before(dry)

@@ -2,8 +2,8 @@
 
 - A fault applies to requests of a method whose address contains a text, and to a number of them.
   Other requests pass unchanged, so signatures stay valid.
-- Nothing here waits for a time, except a body that trickles. A request that gets no answer is held
-  until its sender disconnects.
+- The proxy does not wait, except between the bytes of a trickling body. It holds a request without
+  an answer until the sender disconnects.
 """
 
 import http.client
@@ -21,7 +21,7 @@ from tests.servers.over_http import Answering, listening
 
 
 class Fault(StrEnum):
-    """Fault of a request; after the first five it may have been executed."""
+    """Fault of a request; the first five may follow its execution."""
 
     LOST_ANSWER = "the request is carried out, and the connection is reset"
     NO_ANSWER = "the request is carried out, and nothing is said"
@@ -70,12 +70,13 @@ class _Plan:
 
 @dataclass(kw_only=True)
 class Proxy:
-    """The proxy's address, its faults and the requests it saw."""
+    """The proxy's address, its faults and the received requests."""
 
     url: str = ""
     elsewhere: str = "http://127.0.0.1:9"  # where a redirect points
     requests: list[tuple[str, str]] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)  # of those, in lower case
+    # headers of the requests, in lower case
+    headers: list[dict[str, str]] = field(default_factory=list)
     happened: list[Fault] = field(default_factory=list)
     _plans: list[_Plan] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)

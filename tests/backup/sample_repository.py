@@ -45,8 +45,8 @@ class Whole:
 def whole_repository(folder: Path) -> Whole:
     """Make roots of three operations, a keep record, two points and junk.
 
-    There are packs of one and of two segments, and two generations of the key; the first one is
-    wrapped again for a second custodian.
+    There are packs of one and of two segments, and two generations of the key; the first generation
+    is wrapped again for a second custodian.
     """
     clock = Clock()
     vault, keys = KeptVault(clock), MemoryKeeperStore()

@@ -162,7 +162,7 @@ class KeeperStoreContract(StoreContract):
         store.put("a", b"")
         after = store.clock()
         assert before.tzinfo is not None
-        second = timedelta(seconds=1)  # S3 cuts times to whole ones
+        second = timedelta(seconds=1)  # S3 stores times in whole seconds
         assert before - second <= store.stat("a").modified <= after + second
         assert [stat.name for stat in store.list("")] == ["a"], "asking leaves nothing behind"
 

@@ -228,7 +228,7 @@ class TestOnAStoreThatLocks:
     def test_folder_in_next_slot_does_not_stop_backup(
         self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
     ) -> None:
-        """A store that is made of folders has no room for an object where one is."""
+        """A store in folders cannot put an object where a folder has its name."""
         captured = bucket.captured
         bucket.put(f"{NEXT}/x", b"rubbish")
         time.sleep(1.1)  # the store's clock has seconds

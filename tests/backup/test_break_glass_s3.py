@@ -50,7 +50,7 @@ def test_first_versions_are_downloaded_and_restore(
     assert break_glass.main(arguments) == DONE
     assert restore(laid_over, "VAULT", "out") == DONE
     assert describe(tmp_path / "out/files") == describe(tmp_path / "source")
-    # The download continues where it was cut off.
+    # The download continues at the byte where it was cut off.
     root = tmp_path / "VAULT/pub/root/0000000000"
     first = root.read_bytes()
     root.unlink()

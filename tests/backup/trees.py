@@ -101,7 +101,7 @@ def owned_tree(top: Path) -> Path:
     strange_tree(top)
     os.mknod(top / "null", stat.S_IFCHR | 0o620, os.makedev(1, 3))
     os.mknod(top / "loop", stat.S_IFBLK | 0o600, os.makedev(7, 200))
-    # A second name is the same file, and has no owner of its own.
+    # A second name belongs to the same file, and has no owner of its own.
     things = [path for path in sorted(top.rglob("*")) if path.name != "same-note"]
     for number, path in enumerate((top, *things)):
         mode = path.lstat().st_mode

@@ -36,7 +36,7 @@ def desk(
 def model_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation as `init` makes it, made once for each process.
 
-    Its ledger takes half a second.
+    It is shared because its ledger takes half a second.
     """
     root = tmp_path_factory.mktemp("model")
     (root / "source").mkdir()

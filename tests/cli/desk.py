@@ -37,7 +37,7 @@ class Answer:
 
     @property
     def document(self) -> Any:
-        """The one JSON document on standard output."""
+        """Return the one JSON document on standard output."""
         return json.loads(self.out)
 
 
@@ -86,7 +86,7 @@ class Desk:
 
 
 def _may_end(words: list[str], status: int) -> bool:
-    """Return whether the command's help lists this status; signals need not."""
+    """Return whether the help lists this status, or a signal caused it."""
     if status > _OF_A_SIGNAL or "--version" in words:
         return True
     at: click.Command = app

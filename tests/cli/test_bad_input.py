@@ -88,7 +88,7 @@ def undefined(installation: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def store_in_the_way(installation: Path, patch: pytest.MonkeyPatch) -> None:
-    """A store that even root cannot write: a file is in place of its folder."""
+    """A store that even root cannot write: a file has the folder's name."""
     packs = installation / "vault/.incoming"
     packs.rmdir()
     packs.write_text("in the way")
@@ -518,7 +518,7 @@ def test_invalid_person_is_refused_before_the_passphrase(
 
 
 def test_undecodable_passphrase_is_a_terminal_error(desk: Desk, quiet_installation: Path) -> None:
-    """A terminal that is not set to UTF-8 sends an é as one byte."""
+    """A terminal without UTF-8 sends an é as one byte."""
     words = ("lock", "alice", "--exercise", "--as", "dana")
     desk.sign_in_with(b"caf\xe9".decode(errors="surrogateescape"))
     said = [desk.run(*words)]

@@ -146,7 +146,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("deadline feed lee --revoke", 2),  # lee's feed is already revoked
     ("incident answer customers_affected yes --as lee", 5),
     ("incident approve --as lee", 4),  # lee was not shown the plan
-    ("incident approve --digest DIGEST --as dana", 4),  # dana opened it
+    ("incident approve --digest DIGEST --as dana", 4),  # dana opened the incident
     ("incident approve --digest DIGEST --as lee", 5),
     ("incident accept lock", 2),  # the step is done
     ("incident settle 0 yes", 2),
@@ -164,11 +164,11 @@ STORY: tuple[tuple[str, int], ...] = (
     ("notice resume tell_customers", 2),
     ("notice go tell_customers", 2),
     ("notice stop tell_customers", 2),
-    ("notice correct nothing", 2),  # no such step
+    ("notice correct nothing", 2),  # the step does not exist
     ("notice posted tell_customers", 2),  # the step wrote no letters
     ("notice held", 0),
     ("notice reports place/staff.csv", 0),  # the file is not a report, so it is skipped
-    ("notice tell 3f9c12ab --own-address --because 'his heir'", 2),  # nobody is held
+    ("notice tell 3f9c12ab --own-address --because 'his heir'", 2),  # no recipient is held
     ("notice leave-out 3f9c12ab --because 'no heir'", 2),
     ("incident handover", 0),
     ("incident after-action", 0),

@@ -75,7 +75,7 @@ def test_followed_work_waits_only_while_relay_is_down(
     case = opened["incident"]
     assert states(opened)["lock"] == "done", "a notice waits for the lock that it names"
     with open_installation(config_file, env={}, actor="os:test") as found:
-        for of in (None, case):  # a `serve`, and its work on this incident
+        for of in (None, case):  # None registers a `serve`, and case its work on this incident
             found.ledger.runners.register(of, "serve", found.clock() + timedelta(minutes=5))
     followed = desk.json("incident", "resume", case)
     assert followed["exit_status"] == ExitStatus.WAITS_FOR_PEOPLE

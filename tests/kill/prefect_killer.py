@@ -16,7 +16,7 @@ ASKED = "kill-prefect-at"
 
 
 class PrefectKiller(Tracer):
-    """Run each act; first kill the server if a test requested it."""
+    """A tracer that kills the server before an act if a test requested it."""
 
     def reach(self, label: str, act: Callable[[], Any], *, is_within: bool = False) -> Any:
         asked = self.log.parent / ASKED

@@ -1,6 +1,6 @@
 """Small incident from trigger to undo, to be killed at every point.
 
-Each function here is what one process does, with every durable act of it traced.
+Each function here runs in one process, with every durable act of that process traced.
 """
 
 import signal

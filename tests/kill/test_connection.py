@@ -198,7 +198,7 @@ def check(installation: SimulatedInstallation, case: Case, id_: str, rounds: int
     effects = installation.ledger.effects
     mine = effects.of_incident(id_)
     for row in mine:
-        # The undo can be approved before its page goes out, while a dead runner's lease lasts.
+        # A dead runner's lease may delay the page until the undo has been approved.
         is_moot = (row.step, row.verb, row.state) == ("undo-1", "people.page", EffectState.PLANNED)
         assert row.state is EffectState.DONE or is_moot, (row.step, row.verb, row.state)
     (undo,) = installation.ledger.incidents.state(id_).extra

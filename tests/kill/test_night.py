@@ -62,7 +62,7 @@ def changed(source: Path) -> None:
 
 @pytest.fixture(scope="module")
 def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state before the second night, moved to one path for each kill."""
+    """Make the state before the second night, at one path for all kills."""
     folder = tmp_path_factory.mktemp("night")
     source = folder / "here/source"
     source.mkdir(parents=True)

@@ -99,7 +99,7 @@ class Served:
         return trace
 
     def _let_it_end(self, case: Case, id_: str, script: Script) -> None:
-        """Return people's answers when nothing else is left, until all is done."""
+        """Answer for people when no other work is left, until all is done."""
         installation = self.world.installation
 
         def is_at_rest() -> bool:
@@ -118,7 +118,7 @@ class Served:
         self._comes(lambda: self._noted(CARRIED_ON, id_) == CALLS, AT_REST_WITHIN_SECONDS)
 
     def _comes(self, is_so: Callable[[], bool], seconds: float) -> bool:
-        """Wait for a condition, with restarts of the server; return if it held."""
+        """Wait for a condition, with restarts of the server; return the result."""
         give_up_at = time.monotonic() + seconds
         while self.proxy.is_down.is_set() or not is_so():
             if self.proxy.is_down.is_set():
@@ -184,7 +184,7 @@ def served(
 
 @pytest.fixture(scope="module")
 def points(served: Served) -> list[str]:
-    """Return the exchanges of two clean runs; others are accidental."""
+    """Return the exchanges of both of two clean runs; others are random."""
     served.clean_trace()  # the first call of a process loads modules, which later calls do not
     first, again = served.clean_trace(), served.clean_trace()
     return [point for point in first if point in again]

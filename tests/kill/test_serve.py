@@ -34,7 +34,7 @@ def serving(world: World, death: Death | None = None) -> Iterator[BaseProcess]:
 
 
 def carried_out(world: World, case: str, process: BaseProcess) -> None:
-    """Return people's answers when nothing else is left, until done or dead."""
+    """Answer for people when no other work is left, until done or dead."""
     installation = world.installation
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
     while process.is_alive():

@@ -235,5 +235,5 @@ def in_own_process(run: Callable[..., None], *args: Any) -> int:
 
 
 def traced_points(log: Path) -> list[str]:
-    """Read what a run wrote: the name of each point, in order."""
+    """Read the trace of a run: the name of each point, in order."""
     return log.read_text().splitlines() if log.exists() else []

@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 class Intruder:
-    """Writes what no rule of the ledger permits, in the stored form."""
+    """A writer of stored values that no rule of the ledger permits."""
 
     def __init__(self, place: Place) -> None:
         self._engine = create_engine(place.url)

@@ -42,7 +42,7 @@ def skip_or_fail(why: str) -> NoReturn:
 
 
 def refused_to_root(why: str) -> NoReturn:
-    """Skip the test if even root may not do this; fail it in CI."""
+    """Skip the test if the machine refuses an act to root; fail it in CI."""
     if os.geteuid() != 0:
         pytest.skip(why)
     skip_or_fail(why)

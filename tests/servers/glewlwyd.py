@@ -3,7 +3,7 @@
 - `glewlwyd_server`: session; its addresses, an administrator for the connector, and one
   application. Tests add their own people.
 - Its database is a file with the package's own schema.
-- The administrator's password is that of the package; the server listens on loopback only.
+- The administrator has the default password of the package; the server listens on loopback only.
 """
 
 import sqlite3

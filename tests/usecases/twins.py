@@ -153,7 +153,7 @@ class SimulatedInstallation(Installation):
         return self.directory.is_enabled(name)
 
     def advance_while_it_dies(self, case: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Continue while a directory is away from its `verb` to its return.
+        """Advance while a directory is away, from its `verb` until its return.
 
         The runner ends without the directory and does not wait for ever.
         """

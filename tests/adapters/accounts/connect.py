@@ -34,5 +34,5 @@ def connect(
 def context(
     clock: Now = lambda: datetime.now(UTC), new_secrets: NewPasswords | None = None
 ) -> BuildContext:
-    """Return what a connector is built with besides its settings."""
+    """Return the context of a connector, which it needs besides its settings."""
     return BuildContext(reveal=reveal, clock=clock, new_secrets=new_secrets)

@@ -31,12 +31,12 @@ HOSTILE_NAMES = [
 
 
 def order(verb: str, name: str) -> Order:
-    """Return an order of a verb for one account, with a token of its own."""
+    """Return an order of a verb for one account, with a new token."""
     return Order(token=uuid.uuid4().hex, verb=f"accounts.{verb}", target=name)
 
 
 class House(ABC):
-    """A directory, the connector on it, and the ways past the connector."""
+    """A directory, the connector on it, and access without the connector."""
 
     connector: Connector
     knows_factors = False  # whether the directory can report second factors
@@ -66,7 +66,7 @@ class House(ABC):
         raise NotImplementedError
 
     def let_sign_in(self, name: str) -> None:
-        """Return what a sign-in of an added account needs."""
+        """Return the facts that a sign-in of an added account needs."""
 
     def order(self, verb: str, name: str) -> Order:
         """Return an order with everything that its verb needs."""

@@ -1,9 +1,9 @@
 """Providers imitated from their published descriptions, over HTTP.
 
 Every request must match the description: method, address, query and body. Every answer of the
-imitation must match it too, so that the imitation cannot drift towards the connector. The
-descriptions are extracts of what the providers publish, in `contracts/`, each with its source and
-its licence.
+imitation must match the description too, so that the imitation cannot drift towards the connector.
+The descriptions in `contracts/` are extracts of published ones, each with its source and its
+licence.
 """
 
 import json

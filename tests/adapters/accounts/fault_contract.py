@@ -41,7 +41,7 @@ class RelayedHouse(House):
 
     @abstractmethod
     def lie(self, relay: Relay) -> None:
-        """Answer the next lock as done without doing it."""
+        """Answer the next lock as done without applying it."""
 
     def new_name(self) -> str:
         """Return a new name."""

@@ -344,7 +344,7 @@ def test_recreated_account_with_same_uid_is_refused(
 
 
 def test_undo_restores_the_locked_name(house: LinuxHouse, alice: str) -> None:
-    """`toor` is another name of root, with its own password."""
+    """`toor` is a second account of root's uid, with its own password."""
     other = f"also-{uuid.uuid4().hex[:8]}"
     uid, home = house.observe(alice).prior["uid"], f"/home/{alice}"
     house.host.run("useradd", "-M", "-N", "-o", "-u", str(uid), "-d", home, other)

@@ -320,7 +320,7 @@ def test_connector_account_has_only_its_rights(
     dn = house.dns[alice]
     (entry,) = connection.search(dn, "(objectClass=*)", ["*", "+"], is_one_entry=True)
     assert set(entry.attributes) <= {"uid", "objectclass", "entryuuid", LOCKED.lower()}
-    # The password may be written, for a new one, and not read.
+    # The connector may write the password, to set a new one, but not read it.
     for attribute in ("cn", "pwdPolicySubentry", "mail"):
         assert connection.replace(dn, {attribute: [PEOPLE.encode()]}) == 50
     assert connection.replace(server.bind_dn, {LOCKED: [FOR_GOOD.encode()]}) in (32, 50)

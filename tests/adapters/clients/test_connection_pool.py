@@ -1,4 +1,4 @@
-"""Calls over a kept connection: time limits and broken connections."""
+"""Calls over a persistent connection: time limits, broken connections."""
 
 import threading
 from collections.abc import Callable, Iterator

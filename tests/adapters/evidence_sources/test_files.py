@@ -446,7 +446,7 @@ def test_a_tree_too_deep_is_named_and_ends(origin: Path, custody: Custody) -> No
 def test_too_long_path_is_named_and_rest_frozen(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise an intruder could prevent all evidence by one such path."""
+    """Otherwise one such path could prevent the freezing of all evidence."""
     monkeypatch.chdir(origin / "calls")
     for _ in range(20):
         Path("d" * 250).mkdir()

@@ -88,7 +88,7 @@ class _Freezing:
 
 
 class _Looking:
-    """A person views evidence, and the view is reported afterwards."""
+    """A view of evidence that is reported afterwards."""
 
     def __init__(self, folder: Path) -> None:
         self._freezing = _Freezing(folder)

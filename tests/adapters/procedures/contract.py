@@ -1,7 +1,7 @@
 """Contract of every procedure: subclass `ProcedureContract`.
 
-A `Yard` (fixture `yard`) is one procedure with the parameter `host`, over a real system whose state
-the tests read without the procedure.
+A `Yard` (fixture `yard`) is one procedure with the parameter `host`, over a real system. The tests
+read the state of that system without the procedure.
 """
 
 import uuid

@@ -163,7 +163,7 @@ def test_a_code_that_is_none_is_not_repeated(ses_server: Ses) -> None:
 def test_internal_error_leaves_one_message_unknown(
     ses_server: Ses,
 ) -> None:
-    """SES may have accepted it, and the SDK would send it again."""
+    """SES may have accepted the message, and the SDK would send it again."""
     ses_server.errors["person1@customers.test"] = (500, "InternalFailure")
     results = sender_for(ses_server).send([message(1), message(2)])
     assert [one.state for one in results] == [UNKNOWN, DONE]

@@ -212,7 +212,7 @@ def test_changed_folders_links_and_exclusions_are_seen(site: Site, tmp_path: Pat
 def test_page_across_sources_vouches_for_its_own_only(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
-    """A path excluded from one source is included in the next one."""
+    """A path that one source excludes is included in the next source."""
     left_out = [NAME.format(number) for number in range(300, FILES)]
     other = FilesSource("b", source)
     site.back_up(FilesSource("a", source, exclude=left_out), other)

@@ -85,7 +85,7 @@ def test_pack_distrusted_by_keeper_stays_unused(kept: KeptSite, tmp_path: Path, 
 
 
 def test_hidden_keep_record_is_still_named(kept: KeptSite, tmp_path: Path) -> None:
-    """Otherwise the missing record would be invisible one night later."""
+    """The next night would no longer show that the record is missing."""
     kept.night()
     say(kept)
     first = kept.packs()

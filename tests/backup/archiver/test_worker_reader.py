@@ -1,4 +1,4 @@
-"""A first backup with a worker reader finds what one process finds."""
+"""A first backup with a worker reader stores what one process stores."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ class ReadHere(FilesSource):
 
 
 class Meddled(FilesSource):
-    """Files that change while they are walked, as each path is found."""
+    """Files that change during the walk, when it finds their paths."""
 
     def __init__(self, name: str, path: Path, meddle: Callable[[bytes], list[Unread]]) -> None:
         super().__init__(name, path)

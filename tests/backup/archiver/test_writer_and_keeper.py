@@ -178,7 +178,7 @@ def test_pack_marked_during_the_run_is_sent_again(kept: KeptSite, tmp_path: Path
     )
     drop(kept, marked)
     check_latest(kept, result, tmp_path / "out")
-    # The next run builds on what the second walk stored.
+    # The next run uses the packs that the second walk of this run stored.
     stored = kept.packs()
     again = kept.site.back_up(kept.source)
     assert again.warnings == ()
@@ -433,5 +433,6 @@ def test_only_so_much_moves_in_one_night(
         moved.append(kept.site.back_up(kept.source).bytes_new)
     assert len(moved) >= 3
     assert 2_300 * KIB < sum(moved) < 3_000 * KIB
-    assert 1_500 * KIB < moved[0] < 1_800 * KIB  # the sparsest pack, and those that also fit
+    # the sparsest pack, and further packs that fit the limit
+    assert 1_500 * KIB < moved[0] < 1_800 * KIB
     check_latest(kept, kept.site.back_up(kept.source), tmp_path / "out")

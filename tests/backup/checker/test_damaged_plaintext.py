@@ -50,7 +50,7 @@ def glass(
 ) -> "Glass":
     glass = Glass(whole, tmp_path, capsys)
     original = Path.read_bytes
-    # Writing a file for each of the thousands of damages would take most of the time.
+    # A file for each of the thousands of damages would take most of the time.
     monkeypatch.setattr(
         Path,
         "read_bytes",

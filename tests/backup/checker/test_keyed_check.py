@@ -159,7 +159,7 @@ def test_page_of_another_depth_is_found(
 def test_references_with_another_meaning_are_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The check of the point before used each reference with its own key."""
+    """The check of the earlier point read each reference with its own key."""
     site.back_up(source)
 
     def by_another_key(body: Body, recipient: str) -> bytes:
@@ -226,7 +226,7 @@ def test_page_listed_wrongly_by_later_point_is_found(
         return page_to_bytes(kind, packs, items)
 
     monkeypatch.setattr("backup.archiver.manifest_builder.page_to_bytes", lying)
-    result = site.back_up(source)  # the page itself is the one of the point before
+    result = site.back_up(source)  # the page is the same as in the earlier point
     found = keyed(site, read=True)
     (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
     assert "is not the page that its parent describes" in problem

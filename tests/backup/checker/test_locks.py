@@ -250,7 +250,7 @@ def test_old_wrong_lock_is_named_within_thirty_days(locked: KeptSite) -> None:
 
 class TestUnknown:
     def refusing(self, kept: KeptSite, which: Callable[[str], bool]) -> list[str]:
-        """Make the store report no lock for some names; return the names asked."""
+        """Make the store report no lock for some names; return all queried names."""
         vault, tell, asked = vault_of(kept), vault_of(kept)._lock_of, list[str]()
 
         def refuse(name: str) -> Retention | None:

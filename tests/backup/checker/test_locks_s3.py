@@ -27,7 +27,7 @@ EACH = ObjectLock(mode="COMPLIANCE", days=LOCK_DAYS)
 
 
 def stored_by(bucket: Bucket, folder: Path, **more: Any) -> Site:
-    """A repository in the bucket: the owner's root record, one point."""
+    """Make a repository in the bucket with a root record and one point."""
     site = new_site(folder / "site", open_s3(options(bucket, bucket.key("owner"), **more)))
     site.vault = open_s3(options(bucket, bucket.key("writer"), **more))
     site.back_up(plain_tree(folder / "source"))

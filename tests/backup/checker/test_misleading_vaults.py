@@ -107,7 +107,7 @@ def forge(site: Site, **changes: Any) -> str:
 
 
 def test_point_after_an_older_one_is_a_fork(site: Site, source: Path) -> None:
-    """A cloned host, or one that was rolled back, causes such a fork."""
+    """A cloned or rolled-back host causes such a fork."""
     for _ in range(2):
         site.back_up(source)
     first = hashlib.sha256(site.vault.get(snapshot_name(WRITER, 1))).hexdigest()

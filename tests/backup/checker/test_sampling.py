@@ -157,7 +157,7 @@ def test_each_byte_of_each_point_can_be_drawn(
 ) -> None:
     """The sample must reach the last point.
 
-    Otherwise it would still state its confidence.
+    Otherwise the stated confidence would be too high.
     """
     monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", cut_mask)
     most_refs(monkeypatch, most)

@@ -200,7 +200,7 @@ def test_repeated_random_number_repeats_no_key() -> None:
     assert one[96:128] != other[96:128]
     assert one[HEADER_BYTES : HEADER_BYTES + 3] != b"one"
     mask = bytes(a ^ b for a, b in zip(one[HEADER_BYTES:], other[HEADER_BYTES:], strict=True))
-    # Under one key and nonce the zero padding of both would cancel out.
+    # With one key and one nonce, the zero padding of both texts would cancel out.
     assert mask[100:200].count(0) < 20
 
 

@@ -258,7 +258,7 @@ def test_json_memory_is_proportional_to_its_bytes(kind: str, data: bytes) -> Non
 
 
 class EndlessStore(MemoryStore):
-    """Holds an object of 5 GB that nobody may read whole."""
+    """A store with an object of 5 GB that no reader may read whole."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from tests.backup.trees import plain_tree
 
 
 def test_record_under_wrong_number_does_not_count(site: Site) -> None:
-    """Other records refer to it by number and hash."""
+    """Other records refer to a root record by its number and hash."""
     vault = site.vault
     assert isinstance(vault, TamperedStore)
     sign_root(site)
@@ -49,7 +49,7 @@ def test_uncounted_record_is_named_once_per_backup(site: Site, tmp_path: Path) -
 
 
 def test_writer_is_removed_only_without_valid_grant(site: Site) -> None:
-    """Otherwise its earlier points would seem abandoned, or remain an error."""
+    """Otherwise earlier points would seem abandoned, or remain an error."""
     (grant,) = load_root_chain(site.vault).root.writers
     other = replace(grant, id="desk-2")
     assert load_root_chain(site.vault).removal_time("desk-2") is None, "it never was one"

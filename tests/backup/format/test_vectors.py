@@ -189,7 +189,7 @@ def test_root_records(file: Vector, vector: Vector) -> None:
 
     root = refused_or_read(vector, read)
     if root is None:
-        # The record before it stays in force, whatever the object is.
+        # The record before the object stays in force, whatever the object is.
         if vector["failure"] != "format-unknown":
             assert load_root_chain(vault, owner=owner).root.number == 0
         return
@@ -332,7 +332,7 @@ def believe_roots(glass: BreakGlass, *, without: str = "") -> None:
 
 
 def assert_last_resort(vector: Vector, read: Callable[[], object]) -> bool:
-    """Return whether it was read; only lenient failures may be accepted."""
+    """Return whether the object was read; only lenient failures may pass."""
     try:
         read()
     except Exception:

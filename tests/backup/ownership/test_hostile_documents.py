@@ -297,7 +297,7 @@ def test_json_of_other_values_raises_declared_errors(
 def test_truncated_encrypted_file_precedes_the_passphrase(
     papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
 ) -> None:
-    """A try takes a second or more on purpose, so not every cut is tried."""
+    """An attempt takes a second or more on purpose, so the test samples cuts."""
     locked = pyrage.passphrase.encrypt(papers["identity"].data, "word")
     path = tmp_path / "locked"
     for length in range(21, locked.index(b"\n---") + 40):

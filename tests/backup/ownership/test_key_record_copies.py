@@ -1,4 +1,4 @@
-"""Copies of the key records: what is copied, restored and removed."""
+"""Copies of the key records: copying, restoring and removal of records."""
 
 import os
 from pathlib import Path

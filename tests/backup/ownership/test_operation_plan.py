@@ -98,7 +98,7 @@ def test_operation_interrupted_at_any_file_is_completed(
 def test_unwritable_output_allows_another_path(
     owned: OwnedSite, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """An operation that cannot end would block every later one."""
+    """An operation that cannot end would block every later operation."""
     place = owned.folder / ("custodian.txt" if why == "no folder" else "stick") / "two"
     link, fsync = os.link, os.fsync
 

@@ -1,4 +1,4 @@
-"""Lists, searches and comparisons of points, and how little they read."""
+"""Lists, searches and comparisons of points, and their numbers of reads."""
 
 import os
 import shutil

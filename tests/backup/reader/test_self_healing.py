@@ -67,13 +67,13 @@ def vault_of(site: Site) -> TamperedStore:
 
 
 def resent(site: Site, source: Path) -> list[str]:
-    """Make two points of a tree without a shared data pack; return its packs."""
+    """Make two points without shared data packs; return those of the first."""
     site.back_up(source)
     old = data_packs(site, "1")
     kept = {name: site.vault.get(name) for name in old}
     for name in old:
         vault_of(site).remove(name)
-    # The writer finds that they are missing, and sends their content again.
+    # The writer finds that the packs are missing, and sends their content again.
     assert any("missing" in warning for warning in site.back_up(source).warnings)
     for name, data in kept.items():
         site.vault.put(name, data)

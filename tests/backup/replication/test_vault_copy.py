@@ -63,7 +63,7 @@ def expire(site: OwnedSite, sequence: int) -> None:
 
 
 def record_keeping(site: OwnedSite, change: dict[str, Any]) -> None:
-    """Put the keeper's next record, a week earlier than the rest."""
+    """Put the keeper's next record, dated a week before the others."""
     keeper = Keeper.load(site.folder / "keeper.json")
     trust = load_root_chain(site.vault)
     keeps = load_retention_log(site.vault, trust)

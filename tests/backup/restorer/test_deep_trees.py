@@ -106,7 +106,7 @@ def test_endless_path_is_named_and_not_followed(scratch_of: Path) -> None:
 
 
 def walk_and_move(scratch_of: Path, *depths: int) -> tuple[list[bytes], list[str]]:
-    """Walk 80 folders down; at the bottom, move those of some depths."""
+    """Walk 80 folders down; at the bottom, move the folders of some depths."""
     tree = scratch_of / "tree"
     dig(tree, "d", 80)
     (tree / "zz").write_text("after the deep one")
@@ -239,4 +239,4 @@ def test_removal_handles_depth_modes_and_links(
         remove_tree(tree)
     assert not tree.exists()
     assert (other / "kept").exists()
-    remove_tree(tree)  # it does not exist: nothing to do
+    remove_tree(tree)  # the tree does not exist, so nothing happens

@@ -55,7 +55,7 @@ def source(tmp_path: Path) -> Path:
 
 @contextmanager
 def decodes() -> Iterator[Counter[FrameKey]]:
-    """Count how often each frame is decoded by this process."""
+    """Count how often this process decodes each frame."""
     found: Counter[FrameKey] = Counter()
     real = BlobReader.unpacked
 

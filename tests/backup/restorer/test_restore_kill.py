@@ -35,7 +35,7 @@ LARGE = large_files.SPLIT_BYTES
 
 @dataclass
 class Tracer:
-    """Count the calls that change the disk, and die at one of them."""
+    """A tracer of the calls that change the disk; it dies at one of them."""
 
     dies_at: int
     phase: str

@@ -1,4 +1,4 @@
-"""Large files, restored in pieces by all workers, as safely as others."""
+"""Large files, restored in pieces by all workers, with the usual safety."""
 
 import errno
 import os

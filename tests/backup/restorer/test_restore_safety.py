@@ -528,7 +528,7 @@ def test_file_replaced_by_link_is_not_followed(tmp_path: Path, outside: Path) ->
 
 
 def test_names_merged_by_file_system_are_not_mixed(tmp_path: Path) -> None:
-    """On a file system without case, the second name is the first one's file."""
+    """Without case, the second name opens the file of the first name."""
     with tree_in(tmp_path / "out") as tree:
         write(tree, entry(b"s/Readme", size=1), b"1")
         os.link(tmp_path / "out/s/Readme", tmp_path / "out/s/README")

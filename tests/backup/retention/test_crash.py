@@ -138,7 +138,7 @@ def test_keeper_killed_at_any_act_completes_next_run(
 
 
 class PowerCut:
-    """Dies at the n-th name change or sync, and drops what was not synced."""
+    """A power cut at the n-th name change or sync; unsynced changes are lost."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, shadow: Path, dies_at: int) -> None:
         self.calls = 0

@@ -195,7 +195,7 @@ def test_no_rule_expires_points_within_the_minimum(tmp_path: Path) -> None:
 
 
 def test_backdated_point_stays_for_the_minimum(tmp_path: Path) -> None:
-    """Otherwise a compromised host could make its points expire at once."""
+    """A compromised host could otherwise make its points expire at once."""
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
     kept.night(now=lambda: kept.clock() - timedelta(days=400))

@@ -1,4 +1,4 @@
-"""A writer's store cannot remove, and its process lacks the code for it."""
+"""A writer's store cannot remove; its process loads no code that does."""
 
 import inspect
 import subprocess

@@ -54,7 +54,7 @@ def test_truncated_tar_is_never_complete() -> None:
 
 
 def test_tar_member_over_eight_gigabytes_is_skipped() -> None:
-    """Its size needs more than the octal digits: PostgreSQL uses GNU's form."""
+    """The octal digits cannot state the size; PostgreSQL uses GNU's form."""
     member = tarfile.TarInfo("base/1/16384")
     member.size = 9 * 1024**3
     ending = TarEndMarker()

@@ -62,7 +62,7 @@ class ByRole(KeeperStore):
     """One vault, in which each call uses the identity of its role.
 
     The identities are those of `deploy/s3/`. The writer puts, a reader reads, the verifier looks at
-    locks, the keeper extends locks, removes and reads the clock. No other right is used.
+    locks, the keeper extends locks, removes and reads the clock. The tests use no other right.
     """
 
     def __init__(self, bucket: Bucket, **more: Any) -> None:

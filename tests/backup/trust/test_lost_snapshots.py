@@ -18,7 +18,7 @@ LOST = snapshot_name(WRITER, 2)
 
 @pytest.fixture
 def vault(site: Site, tmp_path: Path) -> TamperedStore:
-    """A vault with six points; each needs packs of all before it."""
+    """Make a vault with six points; each needs packs of all earlier ones."""
     source = plain_tree(tmp_path / "source")
     for night in range(6):
         (source / f"night-{night}").write_bytes(noise(50 * KIB, night))

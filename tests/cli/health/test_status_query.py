@@ -1,4 +1,4 @@
-"""The status query shows what the other parts of the ledger show."""
+"""The status query returns the same facts as the ledger's own interfaces."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The support bundle shows what is wrong, and none of the planted values."""
+"""The support bundle shows faults, and none of the planted values."""
 
 import json
 import stat
@@ -13,7 +13,7 @@ from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
 from tests.usecases.installations import enrol_people, furnish
 
-# Each is planted in one place; none may be in the bundle.
+# Values that are planted in one place each; none may be in the bundle.
 SECRETS = {"SCIM_TOKEN": "parrot-token-f00d", "MAIL_PASSWORD": "parrot-password-beef"}
 CONTACT = "020 7946 0999, ask for Parrot Contact"
 OWNER = "Parrot Owner"

@@ -24,7 +24,7 @@ def add(desk: Desk, name: str, *more: str) -> Answer:
 
 
 def second(desk: Desk, person: str) -> tuple[str, ...]:
-    """Return the words by which one of PASSPHRASES signs, too."""
+    """Return the options of a second signature, by one of PASSPHRASES."""
     file = desk.folder / person
     file.write_text(PASSPHRASES[person])
     file.chmod(0o600)

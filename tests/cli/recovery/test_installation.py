@@ -23,7 +23,7 @@ from tests.servers.seaweedfs import Bucket
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """An installation, and the parts of it that are elsewhere."""
+    """A lost installation, and its parts that are elsewhere."""
 
     folder: Path
     vault: Path
@@ -62,7 +62,7 @@ def prepared(folder: Path, more: str = "") -> Lost:
 
 @pytest.fixture
 def lost(installation: Path) -> Lost:
-    """An installation that has one set and copies of itself."""
+    """An installation with one set that contains copies of itself."""
     return prepared(installation)
 
 

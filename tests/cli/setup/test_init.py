@@ -154,7 +154,7 @@ class Killed(BaseException):
 
 
 def test_killed_init_is_completed_by_same_command(desk: Desk, source: Path) -> None:
-    """Killed before each write, `init` leaves none; its repetition succeeds."""
+    """A killed `init` leaves no configuration, so its repetition succeeds."""
     with desk.monkeypatch.context() as patch:
         unused = die_after(patch, 1000)
         assert desk.run("init", "whole", "--source", source, "--yes").status == 0

@@ -74,7 +74,7 @@ def test_root_does_not_serve_for_another_user(desk: Desk, quiet_installation: Pa
 
 
 def locks_by_serve(desk: Desk) -> bool:
-    """Lock in an exercise; return whether `serve` continued it or took part."""
+    """Lock in an exercise; return whether `serve` ran or continued it."""
     locked = desk.json("lock", "alice", "--exercise")
     assert locked["exit_status"] == 0
     return "serve" in [

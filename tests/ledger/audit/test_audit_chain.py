@@ -104,7 +104,7 @@ def test_missing_event_is_never_signed_over(ledger: Ledger, intruder: Intruder) 
 
 
 def test_forged_head_is_never_extended(ledger: Ledger, intruder: Intruder) -> None:
-    """A forged head would hide the tail that it claims to cover."""
+    """A forged head would hide missing events that it claims to cover."""
     _write(ledger, "calls")
     forged = _forged(_last(intruder), actor="somebody")
     intruder.set(audit_event, _last(intruder), **forged)

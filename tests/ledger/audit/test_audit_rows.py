@@ -75,7 +75,7 @@ def test_changed_value_in_any_column_is_named(told: Ledger, intruder: Intruder) 
 def test_changed_type_in_any_column_is_named(
     sqlite_told: Ledger, sqlite_intruder: Intruder, table: Table
 ) -> None:
-    """SQLite keeps a value of any type in a column of any type."""
+    """SQLite stores a value of any type in a column of any type."""
     for column in table.columns:
         if _is_rowid(column):
             continue  # the only column in which SQLite requires an integer

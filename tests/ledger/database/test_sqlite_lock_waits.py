@@ -143,7 +143,7 @@ def test_thread_of_same_process_is_not_named(
 def session_holder(
     place: Place, then: str, before: str = ""
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process that holds a ledger on PostgreSQL, and its session there."""
+    """A process with a lock of a PostgreSQL ledger, and its session id."""
     code = HOLDS_SESSION.format(url=place.url, then=then, before=before)
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -172,7 +172,7 @@ def test_late_receipt_settles_a_replanned_effect(ledger: Ledger, incident: str) 
 
 
 def test_late_receipt_prevents_another_attempt(ledger: Ledger, incident: str) -> None:
-    """A retry by a person would tell somebody twice."""
+    """A retry by a person would notify somebody twice."""
     who = runner(ledger, incident)
     for _ in range(5):
         batch = _lapsed(ledger, incident, who)

@@ -1,4 +1,4 @@
-"""Continuation without unknown or late effects, which are kept."""
+"""Continuation of a step without unknown or late effects, which remain."""
 
 import threading
 from datetime import timedelta

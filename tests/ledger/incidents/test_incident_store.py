@@ -1,4 +1,4 @@
-"""Incidents: opened once, stopped, closed; a playbook to its end."""
+"""Incidents: opened once, stopped, closed; playbooks run to their end."""
 
 import threading
 from datetime import UTC, datetime

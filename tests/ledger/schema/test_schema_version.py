@@ -70,7 +70,7 @@ def test_migration_creates_a_new_file(sqlite_place: Place) -> None:
 def test_other_schema_names_the_release_to_install(
     place: Place, intruder: Intruder, version: str, release: str
 ) -> None:
-    """Readers refuse it too; otherwise `status` would report success."""
+    """`status` refuses it too, because it would otherwise report success."""
     place.create()
     intruder.run(f"UPDATE alembic_version SET version_num = '{version}'")
     told = f"created by an? {release} release .schema {version}; .*Install that release again"

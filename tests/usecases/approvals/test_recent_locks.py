@@ -1,4 +1,4 @@
-"""Locks of one person in a day, however they are split."""
+"""Locks of one person in a day, in any number of incidents."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

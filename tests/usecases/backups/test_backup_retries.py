@@ -1,4 +1,4 @@
-"""A night waits for an absent store only; a set never overlaps itself."""
+"""A night waits only for an absent store; no set overlaps itself."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -99,7 +99,7 @@ def test_each_role_works_with_its_own_identity(
 
 
 def test_folder_points_are_copied_to_the_bucket(folder: Path, s3_bucket: Bucket) -> None:
-    """The copy comes before the bucket is the vault (deploy/s3/README.md)."""
+    """The copy precedes the change of the vault (deploy/s3/README.md)."""
     with installation_at(folder / "standfast.toml") as installation:
         backup_run.run_backup(installation, "main", "direct")
     as_copy = configuration(folder, s3_bucket, s3_bucket.key("copier"), "copier")

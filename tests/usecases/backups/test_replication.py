@@ -27,7 +27,7 @@ def test_copy_respects_the_bandwidth(
 ) -> None:
     config_file = furnish(tmp_path)
     with installation_at(config_file) as installation:
-        for _ in range(2):  # more than the one pack that goes out at once
+        for _ in range(2):  # more than the one pack that can be uploaded at once
             (tmp_path / "recordings" / "2026" / "call-1.wav").write_bytes(os.urandom(400_000))
             run_backup(installation, "main", "direct")
     config_file.write_text(config_file.read_text() + SITES)

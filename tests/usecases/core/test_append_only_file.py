@@ -43,7 +43,7 @@ def test_append_only_file_is_private(folder: Path) -> None:
 
 
 class _Appending:
-    """Three lines, each reported once it was appended."""
+    """Three lines, each reported after it was appended."""
 
     def __init__(self, folder: Path) -> None:
         self._lines, self._told = folder / "lines", folder / "told"

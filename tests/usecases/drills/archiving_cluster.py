@@ -50,7 +50,7 @@ folder = "{drills}"
 
 @contextmanager
 def archiving_cluster(programs: Path) -> Iterator[Cluster]:
-    """Make a server that archives its log into `spool`; it is stopped."""
+    """Make a server that archives its log into `spool`; yield it stopped."""
     with cluster_folder(programs) as cluster:
         cluster.initialise()
         spool = cluster.new_folder("spool")

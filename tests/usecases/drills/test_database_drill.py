@@ -150,7 +150,7 @@ def test_dump_of_newer_server_leaves_rto_unmeasured(
 
 
 def imitated_programs(folder: Path, *, installed: int, dumped: int) -> Path:
-    """Write server programs that only know their version and that of any dump."""
+    """Write server programs that know only their version and that of a dump."""
     folder.mkdir()
     for name in ("initdb", "postgres", "pg_restore", "psql"):
         said = f"postgres (PostgreSQL) {installed}.1"

@@ -109,7 +109,7 @@ def test_future_last_change_makes_rpo_unknown(tmp_path: Path, has_query: bool) -
         more = "\n".join(line for line in SERVICE.splitlines() if "last_change" not in line)
     with installation_at(furnish(tmp_path, more), clock=lambda: now[0]) as installation:
         run_backup(installation, "main", "direct")
-        now[0] = LAST_CHANGE - timedelta(days=1)  # the clock is put right
+        now[0] = LAST_CHANGE - timedelta(days=1)  # the clock is corrected
         outcome = run_drill(installation, "main", identity(tmp_path))
         (row,) = installation.ledger.runs.all("drill", "main")
     assert outcome.exit_status is ExitStatus.PARTIAL

@@ -158,7 +158,7 @@ def test_the_bucket_alone_gives_back_every_byte(installation: Installation) -> N
 
 
 def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
-    """The logs as an incident freezes them, without automatic retries."""
+    """Return the log source of an incident, without automatic retries."""
     source = FilesEvidence(
         "telephony",
         FilesEvidenceConfig(kind="files", paths=(installation.config.folder / "logs",)),

@@ -51,7 +51,7 @@ class Case:
         self.freeze(**LOGS)
 
     def freeze(self, **logs: str) -> None:
-        """Freeze the logs for another incident, some of them changed."""
+        """Freeze the logs for another incident; some have other content."""
         for name, content in logs.items():
             (self._logs / name).write_text(content)
         opened = open_incident(self.installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")

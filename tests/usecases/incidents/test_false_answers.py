@@ -24,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("quick_looks")
 class Liar:
     """A directory over HTTP with scripted answers and a log of requests."""
 
-    answer: Callable[[str, int], tuple[int, dict[str, str], bytes] | None]  # method, its count
+    # from the method and its count
+    answer: Callable[[str, int], tuple[int, dict[str, str], bytes] | None]
     hits: list[tuple[str, float]] = field(default_factory=list)
     url: str = ""
 

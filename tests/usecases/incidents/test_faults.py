@@ -223,7 +223,7 @@ def test_decision_before_page_stops_no_runner(
 def test_person_cannot_deny_a_running_message(
     installation: SimulatedInstallation,
 ) -> None:
-    """Otherwise it would be sent twice."""
+    """A denied message would be sent again."""
     case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
     with pytest.raises(Refused, match="may still happen"):
         effect_settlement.settle(
@@ -415,7 +415,7 @@ def test_cut_connections_leave_incident_resumable(
     with simulated_installation(tmp_path, postgres_ledger_url) as installation:
         installation.twins.mail._answer = cut_and_take
         case = installation.open("account-takeover", MANY)
-        for _ in range(6):  # a person who runs it again
+        for _ in range(6):  # as if a person repeats the command
             try:
                 installation.advance(case)
             except StandfastError:

@@ -51,7 +51,7 @@ def give_the_name_away(installation: SimulatedInstallation, *, is_enabled: bool)
 def renamed_after_its_lock(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> SimulatedInstallation:
-    """An account's name is reassigned between its lock and its proof."""
+    """Lock an account and reassign its name before the proof."""
     lock = installation.directory.lock
 
     def lock_and_rename(orders: Sequence[Order]) -> list[Result]:

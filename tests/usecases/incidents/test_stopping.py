@@ -30,7 +30,7 @@ MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 
 
 class Slow(Connector):
-    """A directory with locks that take until the test releases them."""
+    """A directory with locks that last until the test releases them."""
 
     def __init__(self, inner: SimulatedConnector) -> None:
         self.inner = inner

@@ -32,7 +32,7 @@ HOLDERS = [f"agents:{name}" for name in ACCOUNTS[:2]]
 
 @pytest.fixture
 def directory() -> Iterator[SimulatedConnector]:
-    """A directory that is silent at its first lock, and answers others."""
+    """A directory that does not answer its first lock, and answers others."""
     directory = SimulatedConnector(
         "agents",
         dict.fromkeys(ACCOUNTS, True),
@@ -75,7 +75,7 @@ def test_hanging_directory_holds_notices_and_not_questions(
 
 
 class Silent(SimulatedConnector):
-    """A directory that answers nothing until the test releases it."""
+    """A directory that does not answer until the test releases it."""
 
     def _observe(self, names: Sequence[str]) -> list[AccountState]:
         self._let_go.wait(600)

@@ -177,7 +177,7 @@ def test_possible_recipients_are_corrected_too(
 
 
 def test_correction_needs_opener_or_approval(centre: Centre) -> None:
-    """Lee asked for it and may approve it: one more must."""
+    """Lee requested it and may approve it, so one more person must approve."""
     with_notices(centre, canary_percent=0)
     case = approved(centre)
     installation = centre.installation

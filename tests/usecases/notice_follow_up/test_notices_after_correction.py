@@ -242,7 +242,7 @@ def test_notice_uses_the_corrected_answer(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("failed", ["the notice", "its correction", "who is told apart"])
 def test_failed_message_is_not_sent_after_correction(tmp_path: Path, failed: str) -> None:
-    """Its recipient would get the wrong text, and no correction."""
+    """The recipient would get the wrong text, and no correction."""
     four, guardian = "customers4@example.net", GUARDIAN
     answers = {} if failed == "its correction" else {four: Answer(state=EffectState.FAILED)}
     with simulated_installation(tmp_path) as installation:

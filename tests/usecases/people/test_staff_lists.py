@@ -1,4 +1,4 @@
-"""Staff lists from OpenLDAP; others are in tests/cli/people."""
+"""Staff lists from OpenLDAP; tests/cli/people tests the other sources."""
 
 import uuid
 from pathlib import Path

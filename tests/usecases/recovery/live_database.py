@@ -61,7 +61,7 @@ class LiveDatabase:
 
 @contextmanager
 def live_database(server: Postgres | Mariadb) -> Iterator[LiveDatabase]:
-    """Create a database; drop it, and all that a recovery renamed."""
+    """Create a database; drop it at the end, with all that a recovery renamed."""
     with server.database() as name:
         live = LiveDatabase(server=server, name=name)
         live.execute(*TABLES, *(MARIADB_CODE if isinstance(server, Mariadb) else ()))

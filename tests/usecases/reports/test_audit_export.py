@@ -76,7 +76,7 @@ class Handed:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, scim_process: ScimServer) -> tuple[Path, str]:
-    """The folder of two takeovers and the first one's id, to copy."""
+    """Make a folder with two takeovers, to copy; return the first one's id."""
     folder = tmp_path_factory.mktemp("handed") / "place"
     folder.mkdir()
     with (

@@ -1,4 +1,4 @@
-"""A new password is on disk, private, before a connector sets it."""
+"""A connector sets a new password after it is on disk in a private file."""
 
 import os
 import stat

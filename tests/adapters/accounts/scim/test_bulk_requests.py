@@ -22,7 +22,7 @@ OFFER = {"supported": True, "maxOperations": 100, "maxPayloadSize": 1_000_000}
 
 
 class BulkHouse(ScimHouse):
-    """A house that adds a bystander to each call, so that two accounts go."""
+    """A house that adds a bystander to each call, so a call has two accounts."""
 
     def __init__(self, server: ScimServer) -> None:
         super().__init__(server)

@@ -74,7 +74,7 @@ PREPARED = Prepared(
 
 
 def written(number: int, language: str = "en", **values: str) -> Message:
-    """Return a message of the notice above, as it is sent from a plan."""
+    """Return a message of this module's notice, as a plan contains it."""
     address = f"person{number}@customers.test"
     slots = {"name": f"Person {number}", "data": "your bill", **values}
     filled = PREPARED.fill(language, slots, f"token-{number}", address=address)

@@ -307,7 +307,7 @@ def test_cache_unreadable_from_disk_is_set_aside(tmp_path: Path) -> None:
 
 @contextmanager
 def _no_file_over(size_bytes: int) -> Iterator[None]:
-    """Limit the size of this process's files, as on a full disk."""
+    """Limit the size of files of this process, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:

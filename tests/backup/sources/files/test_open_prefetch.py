@@ -26,7 +26,7 @@ class ReadHere(FilesSource):
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder of small files, a large one and a folder with more among them."""
+    """Make a folder of small files, a large file, and a folder with more."""
     top = tmp_path / "tree"
     inner = top / f"{COUNT // 2:04}-inner"
     inner.mkdir(parents=True)

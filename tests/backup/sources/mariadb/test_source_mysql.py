@@ -1,4 +1,4 @@
-"""MySQL's server by recorded answers of 9.7.4, and its own programs."""
+"""MySQL, simulated by recorded answers of 9.7.4 and its own programs."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -65,7 +65,7 @@ def server(postgres: Postgres, user: str = "postgres", **more: Any) -> Postgresq
 
 
 def reader(postgres: Postgres, *rights: str) -> tuple[PostgresqlServer, str]:
-    """A server as the role that the docs ask for, and its password."""
+    """Yield a server with the role of docs/sources.md, and the password."""
     name, password = postgres.role()
     for right in rights or ("pg_read_all_data",):
         postgres.execute(f"GRANT {right} TO {name}")

@@ -127,7 +127,7 @@ LOG_2 = "0000000200000001"
         ([f"{LOG_2}00000003", "000000020000000200000000"], 1024 * 1024, []),
         ([f"{LOG_2}00000001", f"{LOG_2}00000003", f"{LOG_2}00000009"], 16384,
          [f"{LOG_2}00000002", f"{LOG_2}00000004"]),
-        # A new time line continues where the old one ended.
+        # A new time line continues at the end of the old one.
         ([f"{LOG_2}00000001", "000000030000000100000001", "00000003.history"], 16384, []),
         # A standby took over from a server that had not archived all of its log, which ends
         # there.

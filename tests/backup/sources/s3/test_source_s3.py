@@ -250,7 +250,7 @@ def page_of(*keys: str, after: str | None = None) -> dict[str, Any]:
 
 
 def test_listing_continues_after_an_empty_page(scratch: Path) -> None:
-    # Stores that keep names in folders list `a/x` before `a-x`, others the other way round.
+    # Stores with names in folders list `a/x` before `a-x`; other stores list `a-x` first.
     pages = {None: page_of("a/x", after="2"), "2": page_of(after="3"), "3": page_of("a-x", "b")}
     found = listed_by(scratch, lambda request: pages[request.get("ContinuationToken")])
     assert found == ["a", "a/x", "a-x", "b"]

@@ -82,7 +82,7 @@ def test_put_is_retried_and_stores_once(
 def test_pack_with_a_foreign_acknowledgement_is_sent_again(
     store: S3Store, proxy: Proxy, fault: Fault
 ) -> None:
-    """A pack's name is its hash, so no other content can have it."""
+    """The name of a pack is its hash, so no other content can have this name."""
     content = noise(10 * KIB)
     name = pack_name(WRITER, hashlib.sha256(content).hexdigest())
     proxy.will(fault, "PUT")
@@ -198,7 +198,7 @@ def test_large_put_cut_in_the_middle_is_repeated(
 def test_trickling_answer_is_abandoned(
     s3_bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each byte is within the time-out of a read; together they take 100 s."""
+    """Each byte is within the time-out of a read; all together take 100 s."""
     given = options(s3_bucket, s3_bucket.admin, endpoint_url=proxy.url, read_timeout_seconds=20.0)
     store = open_s3(given, pause=lambda _: None)
     content = noise(40 * KIB)
