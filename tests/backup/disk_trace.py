@@ -123,7 +123,7 @@ class Operation:
     """One change of the disk."""
 
     call: str
-    path: str  # without the root; of two paths, the last one
+    path: str  # the absolute path; of two paths, the last one
     size: int  # of a write, otherwise 0
     nth: int  # of this call at this path, from 1
     is_forked: bool  # done by a process that the run forked

@@ -75,7 +75,7 @@ class Stop:
         return int(status.split("Tgid:", 1)[1].split(maxsplit=1)[0])
 
     def text(self, argument: int) -> bytes:
-        """The C string that an argument points to."""
+        """Return the C string to which an argument points."""
         with open(f"/proc/{self.thread}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - /proc
             memory.seek(self.arguments[argument])
             found = b""
@@ -85,7 +85,7 @@ class Stop:
         return found.split(b"\0", 1)[0]
 
     def signed(self, argument: int) -> int:
-        """An argument that is a C int."""
+        """Return an argument as a C int."""
         return ctypes.c_int(self.arguments[argument]).value
 
 

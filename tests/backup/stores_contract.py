@@ -14,7 +14,7 @@ from tests.backup.trees import noise
 
 
 class StoreContract(ABC):
-    is_write_only = False  # the identity can only add, so it cannot read
+    is_write_only = False  # whether the writer cannot delete or replace
 
     @pytest.fixture
     @abstractmethod

@@ -45,7 +45,7 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 
 def plain_tree(top: Path) -> Path:
-    """A handful of files of every size class."""
+    """Make a few files of every size class."""
     top.mkdir()
     (top / "empty").write_bytes(b"")
     (top / "note.txt").write_text("who called, and why\n" * 20)

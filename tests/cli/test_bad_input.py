@@ -88,7 +88,7 @@ def undefined(installation: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def store_in_the_way(installation: Path, patch: pytest.MonkeyPatch) -> None:
-    """A store that even root cannot write: a file has the folder's name."""
+    """Put a file in the place of a store's folder, so that root fails too."""
     packs = installation / "vault/.incoming"
     packs.rmdir()
     packs.write_text("in the way")

@@ -87,7 +87,7 @@ def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fresh(first_night: Path) -> Night:
-    """The second evening again, at the path that the configuration names."""
+    """Restore the second evening at the path that the configuration names."""
     shutil.rmtree(first_night / "here", ignore_errors=True)
     shutil.copytree(first_night / "kept", first_night / "here", symlinks=True)
     return Night(first_night / "here")

@@ -113,7 +113,7 @@ class Cluster:
 
 @contextmanager
 def debian_cluster() -> Iterator[Cluster]:
-    """A folder for a Debian PostgreSQL cluster, which supports TLS."""
+    """Yield a folder for a Debian PostgreSQL cluster, which supports TLS."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     need("initdb" if not found else str(found[-1]), "apt-get install postgresql")
     with cluster_folder(found[-1].parent, free_port()) as cluster:

@@ -100,7 +100,7 @@ def furnish(folder: Path, more: str = SERVICE, writer: str = "host-1") -> Path:
 
 
 def identity(folder: Path) -> Path:
-    """Path of the custodian's identity."""
+    """Return the path of the custodian's identity."""
     return folder / "offline" / "custodian.txt"
 
 

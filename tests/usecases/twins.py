@@ -38,7 +38,7 @@ ACCOUNTS = tuple(f"agent{number:02}" for number in range(1, 6))
 
 
 def twin_directory(*names: str, limits: Limits | None = None) -> SimulatedConnector:
-    """A directory with immediate answers, so that tests do not wait."""
+    """Return a directory that answers at once, so that tests do not wait."""
     return SimulatedConnector(
         "agents",
         dict.fromkeys(names or ACCOUNTS, True),

@@ -87,7 +87,7 @@ def test_drawing_uses_system_randomness_for_any_size() -> None:
 
 
 def with_damage(folder: Path) -> tuple[Site, bytes]:
-    """A repository with one damaged pack of several, and a file in that pack."""
+    """Make a repository with one damaged pack; return it and the pack."""
     site = new_site(folder / "site", TamperedStore())
     source = folder / "source"
     source.mkdir()

@@ -72,7 +72,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
 
 @contextmanager
 def holder(file: Path, how: str, *, is_suspended: bool = True) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the ledger's lock, suspended or told to end."""
+    """Run a process that holds the ledger's lock, suspended or not."""
     then = "import sys; sys.stdin.read()"
     if is_suspended:
         then = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
@@ -143,7 +143,7 @@ def test_thread_of_same_process_is_not_named(
 def session_holder(
     place: Place, then: str, before: str = ""
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process with a lock of a PostgreSQL ledger, and its session id."""
+    """Run a process with a lock of a PostgreSQL ledger; yield its session."""
     code = HOLDS_SESSION.format(url=place.url, then=then, before=before)
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

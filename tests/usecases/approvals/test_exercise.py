@@ -22,7 +22,7 @@ from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, ins
 
 
 class RaisingResolver:
-    """A resolver that records whether a secret was requested."""
+    """A resolver that fails when a secret is requested."""
 
     def resolve(self, reference: SecretReference) -> Secret:
         raise AssertionError(f"an exercise asked for {reference}")

@@ -112,7 +112,7 @@ def view(installation: SimulatedInstallation, case: str, step: str) -> StepView:
 def test_simultaneous_incidents_share_the_limit(
     installation: SimulatedInstallation,
 ) -> None:
-    """Each is counted before the others begin, so the second counts again."""
+    """All are counted before one begins, so a later one must count again."""
     parts = [NAMES[start : start + MOST] for start in range(0, len(NAMES), MOST)]
     cases = [installation.open("lock", spelt(part)) for part in parts]
 

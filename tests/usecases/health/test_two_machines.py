@@ -120,7 +120,7 @@ def test_cloned_machines_are_both_reported(tmp_path: Path, postgres_ledger_url: 
     ]
     with at(other) as there:
         first = run_backup(there, "main", "direct")
-    # The first run may be a replacement of the other machine: it warns only once.
+    # This machine may be a replacement of the other one, so the warning appears only once.
     assert first.cloned_host is not None
     assert (first.cloned_host.is_sure, first.exit_status) == (False, ExitStatus.DONE)
     assert found(other) == [] == said(other)

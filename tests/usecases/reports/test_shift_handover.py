@@ -168,7 +168,7 @@ def test_review_draft_states_durations_and_deviations(
 def bound_by_law(
     installation: SimulatedInstallation, later: timedelta = timedelta(0)
 ) -> SimulatedInstallation:
-    """The same installation in the EU, at a later time."""
+    """Return the same installation in the EU, at a later time."""
     laws = installation.config.deadlines.model_copy(
         update={"jurisdictions": ("EU/EEA",), "parts": ("controller",), "authority_country": "DE"}
     )

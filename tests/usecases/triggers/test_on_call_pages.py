@@ -330,7 +330,7 @@ def test_joined_plan_is_promoted_as_shown(
 def with_its_own_playbook(
     installation: Installation, folder: Path
 ) -> tuple[Installation, Path, str]:
-    """The installation, its file, and the file's text."""
+    """Give an installation its own playbook; return the file and its text."""
     file = folder / "lock.yaml"
     folder.mkdir()
     planned = (SHIPPED / file.name).read_text()

@@ -38,7 +38,7 @@ def _is_any(pack: int) -> bool:
 
 
 def _shape(database: sqlite3.Connection) -> list[tuple[int, int]]:
-    """The level and size of each run, the oldest first."""
+    """Return the level and size of each run, the oldest first."""
     return database.execute("SELECT level, size FROM run_of_places ORDER BY number").fetchall()
 
 

@@ -41,7 +41,7 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 
 def peopled(site: OwnedSite, source: Path) -> OwnedSite:
-    """Two custodians, a second domain, a second generation, a point in each."""
+    """Make two custodians, two domains, two generations, and points of each."""
     add_custodian(site.office, custodian=LEE, identity=site.identity)
     add_domain(site.office, name="hr")
     add_writer(site.office, name="hr-1", domain="hr", host_dir=site.folder / "hr")

@@ -53,7 +53,7 @@ def mysql(
     helps: str = "  --users             Dump user accounts as logical definitions",
     **more: Any,
 ) -> MariadbServer:
-    """A server with recorded program output; `noted` lists the dumps."""
+    """Make a server with recorded program output; `noted` lists the dumps."""
     folder.mkdir()
     client, dump = names
     scripts = {

@@ -263,7 +263,7 @@ def test_segment_in_progress_is_replayed_to_last_commit(
 
 
 def _receiving(cluster: Cluster, folder: Path) -> PostgresqlWalSource:
-    """A source without the right to end the server's WAL segment."""
+    """Return a source that cannot connect to the server to switch segments."""
     nowhere = PostgresqlServer(host=str(folder), user="backup", programs=cluster.programs)
     return PostgresqlWalSource("log", nowhere, folder)
 
