@@ -75,6 +75,11 @@ class Target(ABC):
         with _translated("reading", database):
             return self._size_bytes(database)
 
+    def load_obstacle(self, database: str, stream: Stream) -> str:
+        """Return why the server is too old for a dump of a database, or ""."""
+        with _translated("reading the dump of", database):
+            return self._load_obstacle(stream)
+
     def rename_obstacle(self, database: str) -> str:
         """Return why a database, also a later one, cannot be renamed, or ""."""
         with _translated("reading", database):
@@ -103,6 +108,9 @@ class Target(ABC):
 
     @abstractmethod
     def _size_bytes(self, database: str) -> int: ...
+
+    @abstractmethod
+    def _load_obstacle(self, stream: Stream) -> str: ...
 
     @abstractmethod
     def _rename_obstacle(self, database: str) -> str: ...

@@ -28,6 +28,9 @@ _MAX_NAMED = 20
 _EXISTS = {"1396"}  # CREATE USER of an existing user
 _TOO_LARGE = {"1153", "2006"}  # the second if the server closed the connection first
 _ERROR = re.compile(r"^ERROR (\d+) \((\w+)\)(?: at line (\d+))?")
+_VERSION = re.compile(r"(\d+)\.(\d+)\.\d+")
+_DUMPED_FROM = re.compile(rb"^-- Server version\s+(\S+)", re.MULTILINE)
+_HEAD_BYTES = 64 * 1024  # of a dump
 _SETTINGS = b"SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';\n"
 # In binary mode, the client runs no command of its own from a dump.
 _BATCH = ("--batch", "--binary-mode", "--max-allowed-packet=1G")
@@ -56,6 +59,14 @@ class MariadbTarget(Target):
     def _size_bytes(self, database: str) -> int:
         with self._renames() as renames:
             return renames.size_bytes(database)
+
+    def _load_obstacle(self, stream: Stream) -> str:
+        with self._server.connect(self._scratch) as programs:
+            present, needed = programs.column("SELECT VERSION()")[0], dump_version(stream)
+        is_same_product = ("MariaDB" in needed) is ("MariaDB" in present)
+        if not is_same_product or parse_version(needed) <= parse_version(present):
+            return ""
+        return f"the dump is of version {needed}, and the server is of version {present}"
 
     def _rename_obstacle(self, database: str) -> str:
         with self._renames() as renames:
@@ -112,6 +123,23 @@ class MariadbTarget(Target):
                 ),
                 problems_total=len(wrong),
             )
+
+
+def dump_version(stream: Stream) -> str:
+    """Return the version of a dump's server as it names it; "" if unknown."""
+    head = b""
+    for piece in stream():
+        head += piece
+        if len(head) >= _HEAD_BYTES:
+            break
+    found = _DUMPED_FROM.search(head[:_HEAD_BYTES])
+    return found.group(1).decode("utf-8", "replace") if found else ""
+
+
+def parse_version(text: str) -> tuple[int, int]:
+    """Return the first two numbers of a version; (0, 0) without a version."""
+    found = _VERSION.search(text)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 
 
 def _load(programs: MariadbPrograms, database: str, stream: Stream) -> TargetResult:

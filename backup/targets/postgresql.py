@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from backup.errors import BackupError, TargetFailed, UnsafePath
-from backup.sources.client_programs import ProgramFailed
+from backup.sources.client_programs import Command, ProgramFailed
 from backup.sources.postgresql.dump_source import GLOBALS, SUFFIX
 from backup.sources.postgresql.server import PostgresqlServer, identifier, literal
 from backup.targets import Stream, Target, TargetResult, feed, query
@@ -38,6 +38,7 @@ _NAMED = re.compile(
     r"\b(role|schema|type|function|relation|table|extension|language|tablespace|collation|sequence|"
     r'index|constraint|database|column|operator|publication) ("(?:[^"]|"")*")'
 )
+_DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
 _DATABASE_ENTRY = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -76,6 +77,13 @@ class PostgresqlTarget(Target):
         if not self._exists(database) or not self._has_content(database):
             return 0
         return int(self._server.value(f"SELECT pg_database_size({literal(database)})"))
+
+    def _load_obstacle(self, stream: Stream) -> str:
+        command = self._server.command("pg_restore", "--format=custom", "--list")
+        needed, present = dump_version(command, stream), self._server.version()
+        if needed <= present:
+            return ""
+        return f"the dump is of PostgreSQL {needed}, and the server is of version {present}"
 
     def _rename_obstacle(self, database: str) -> str:
         return ""
@@ -261,6 +269,12 @@ class PostgresqlTarget(Target):
 
     def _run(self, statement: str) -> None:
         self._server.column(statement)
+
+
+def dump_version(list_command: Command, stream: Stream) -> int:
+    """Return the major version of a dump's server; 0 if unknown."""
+    found = _DUMPED_FROM.search(query(list_command, stream))
+    return int(found.group(1)) if found else 0
 
 
 def _quote_connection_value(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from backup.format.canonical_json import to_path_text
@@ -96,6 +97,9 @@ def plan_databases(
             database = database_name(dump.partition(b"/")[2].decode(), server.suffix)
             if reason := server.rename_obstacle(database):
                 raise Refused(f"database {database}: it cannot be set aside: {reason}")
+            stream = partial(repository.stream, point, to_path_text(dump))
+            if reason := server.load_obstacle(database, stream):
+                raise Refused(f"database {database}: {reason}. Recover it into a newer server.")
             size_bytes = server.size_bytes(database)
             replacement = DatabaseReplacement(
                 database=database,

@@ -70,13 +70,19 @@ def live_database(server: Postgres | Mariadb) -> Iterator[LiveDatabase]:
             live.drop(other)
 
 
-def with_database(folder: Path, live: LiveDatabase, more: str = CHECK) -> Path:
-    """Back a database up and damage it; return the configuration file."""
+def with_database(
+    folder: Path, live: LiveDatabase, more: str = CHECK, programs: Path | None = None
+) -> Path:
+    """Back a database up and damage it; return the configuration file.
+
+    `programs` is a folder with other client programs.
+    """
     if isinstance(live.server, Postgres):
         source = SOURCE.replace("{host}", str(live.server.socket_folder))
-        source = source.replace("{programs}", str(live.server.programs))
+        source = source.replace("{programs}", str(programs or live.server.programs))
     else:
         source = MARIADB_SOURCE.replace("{host}", str(live.server.socket))
+        source += f'programs = "{programs}"\n' if programs else ""
     settings = f"""
 [drills]
 identity = "file:{identity(folder)}"

@@ -1,5 +1,6 @@
 """Recoveries of databases into a running server."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,32 @@ def test_missing_database_needs_no_second_person(tmp_path: Path, live: LiveDatab
         case = opened(installation)
         assert lifecycle.look(installation, case).exit_status is ExitStatus.DONE
         assert live.names() == AFTER
+        assert live.beside() == []
+
+
+def programs_of_newer_server(folder: Path, live: LiveDatabase) -> Path:
+    """Write client programs for dumps that name version 99 of a server."""
+    if isinstance(live.server, Postgres):
+        number = live.column("SHOW server_version")[0].partition(".")[0]
+        dump, edit = live.server.programs / "pg_dump", f"0,/{number}[.]/s//99./"
+    else:
+        dump = Path(shutil.which("mariadb-dump") or "")
+        edit = r"s/^\(-- Server version\s*\)[0-9]*/\199/"
+    folder.mkdir()
+    for name in ("psql", "pg_dumpall", "pg_restore", "mariadb"):
+        (folder / name).symlink_to(dump.with_name(name))
+    (folder / dump.name).write_text(f"#!/bin/sh\n{dump} \"$@\" | LC_ALL=C sed '{edit}'\n")
+    (folder / dump.name).chmod(0o755)
+    return folder
+
+
+def test_dump_of_newer_server_is_refused(tmp_path: Path, live: LiveDatabase) -> None:
+    programs = programs_of_newer_server(tmp_path / "programs", live)
+    with installation_at(with_database(tmp_path, live, programs=programs)) as installation:
+        assert " 99" in plan_recovery(installation, "crm", "newest").refused["servers"]
+        case = opened(installation)
+        assert lifecycle.look(installation, case).exit_status is ExitStatus.FAILED
+        assert live.names() == BEFORE
         assert live.beside() == []
 
 
