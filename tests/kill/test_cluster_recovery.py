@@ -14,7 +14,7 @@ from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import installation_at
 from tests.usecases.drills.archiving_cluster import archiving_cluster
 from tests.usecases.drills.database_installation import working_folders
-from tests.usecases.installations import approve_as
+from tests.usecases.installations import approve_as, undo_approved
 from tests.usecases.recovery.recovery_installation import opened
 from tests.usecases.recovery.test_cluster_recovery import ids, prepared
 
@@ -35,8 +35,8 @@ def advance(config_file: Path, case: str, log: Path, death: Death | None) -> Non
     assert outcome.exit_status is ExitStatus.DONE, outcome
 
 
-def recovered(folder: Path, postgres: Postgres, death: Death | None) -> list[str]:
-    """Recover a data directory with one kill; return the points."""
+def traced(folder: Path, postgres: Postgres, death: Death | None, *, undoes: bool) -> list[str]:
+    """Recover a data directory, or undo that; return the points."""
     folder.mkdir()
     log = folder / "trace"
     with archiving_cluster(postgres.programs) as cluster:
@@ -46,22 +46,37 @@ def recovered(folder: Path, postgres: Postgres, death: Death | None) -> list[str
         with installation_at(config_file) as installation:
             case = opened(installation, point=moment)
             approve_as(installation, case, "recover", "lee")
+            if undoes:
+                lifecycle.advance(installation, case, "direct")
+                undo_approved(installation, case)
         if death is not None:
             assert in_own_process(advance, config_file, case, log, death) == KILLED, death
         assert in_own_process(advance, config_file, case, log, None) == 0, death
         assert working_folders(cluster.folder) == [], death
-        assert ids(cluster) == [1, 2], death
-        aside = cluster.data.with_name(f"data.before-{case}")
-        aside.rename(cluster.data.rename(cluster.folder / "new").with_name("data"))
-        assert ids(cluster) == [1, 2, 4], death
+        rows = [[1, 2], [1, 2, 4]]
+        present, other = reversed(rows) if undoes else rows
+        assert ids(cluster) == present, death
+        state = "recovered" if undoes else "before"
+        beside = cluster.data.with_name(f"data.{state}-{case}")
+        beside.rename(cluster.data.rename(cluster.folder / "new").with_name("data"))
+        assert ids(cluster) == other, death
     return traced_points(log)
+
+
+def kill_at_each_step(folder: Path, postgres: Postgres, *, undoes: bool) -> None:
+    points = traced(folder / "clean", postgres, None, undoes=undoes)
+    chosen = [point for point in points if point.startswith(OF_THE_RECOVERY)]
+    assert {"commit", "rename"} <= {point.split(" ")[0] for point in chosen}
+    deaths = [Death(point, phase) for point in chosen for phase in (Phase.BEFORE, Phase.AFTER)]
+    for number, death in enumerate(sample(deaths, f"data directory {undoes}")):
+        traced(folder / str(number), postgres, death, undoes=undoes)
 
 
 def test_killed_recovery_keeps_the_data_directory(
     tmp_path: Path, postgres_server: Postgres
 ) -> None:
-    points = recovered(tmp_path / "clean", postgres_server, None)
-    chosen = [point for point in points if point.startswith(OF_THE_RECOVERY)]
-    deaths = [Death(point, phase) for point in chosen for phase in (Phase.BEFORE, Phase.AFTER)]
-    for number, death in enumerate(sample(deaths, "recovery of a data directory")):
-        recovered(tmp_path / str(number), postgres_server, death)
+    kill_at_each_step(tmp_path, postgres_server, undoes=False)
+
+
+def test_killed_undo_returns_the_data_directory(tmp_path: Path, postgres_server: Postgres) -> None:
+    kill_at_each_step(tmp_path, postgres_server, undoes=True)
