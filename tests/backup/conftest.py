@@ -51,7 +51,7 @@ def kept(tmp_path: Path) -> KeptSite:
 
 @pytest.fixture
 def owned(tmp_path: Path) -> Path:
-    """A tree in which everything, devices too, belongs to another user."""
+    """A tree in which every file, device and folder belongs to another user."""
     try:
         return owned_tree(tmp_path / "owned")
     except PermissionError:

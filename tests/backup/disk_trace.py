@@ -1,17 +1,18 @@
 """Disk operations of a run: a trace, a kill at one, a power cut.
 
-A run is forked and traced system call by system call, so no access to the disk is missed, by SQLite
-and other libraries either. Below the named folders, each call that changes something is a point:
-open that creates or empties, write, sync, link, rename, unlink, creation or removal of a folder,
-change of mode, owner, time or attribute.
+A run is forked and traced system call by system call, so no access to the disk is missed, not even
+those of SQLite and other libraries. Below the named folders, each call that changes something is a
+point: open that creates or empties, write, sync, link, rename, unlink, creation or removal of a
+folder, change of mode, owner, time or attribute.
 
 - `Phase.BEFORE`, `AFTER`: the process is killed with SIGKILL when the call begins or has ended.
 - `Phase.DURING`, of a write: half of it has reached the file.
 - Processes that the run forks are traced and die with it, unless `Victim` names another one. The
   order of two processes is random, so an operation has a number and a name: `Nth`.
 - `cut_power` drops what was not synced: the content of a file since its last fsync, and with
-  `names_survive=False` also the names in a folder since the folder's last fsync. With True, names
-  exist without contents, as a journalling file system may leave it.
+  `names_survive=False` also the names in a folder since the folder's last fsync. With
+  `names_survive=True`, names exist without contents, as after a power cut of a journalling file
+  system.
 - `kill_everywhere` does this for a whole trace. It runs in its own process, which
   `in_tracing_process` starts.
 """
@@ -124,8 +125,8 @@ class Operation:
 
     call: str
     path: str  # the absolute path; of two paths, the last one
-    size: int  # of a write, otherwise 0
-    nth: int  # of this call at this path, from 1
+    size: int  # the size of a write, otherwise 0
+    nth: int  # the number of this call at this path, from 1
     is_forked: bool  # done by a process that the run forked
 
     @property
@@ -160,7 +161,7 @@ class DiskTrace:
         self._roots = [str(root.resolve(strict=True)) for root in roots]
         self._death = death
         self._disk = DurableDisk(self._roots)
-        self._under_way: dict[int, int] = {}  # by thread: the operation's number
+        self._under_way: dict[int, int] = {}  # the number of the operation in progress, by thread
         self._fresh: dict[int, Path] = {}
         self._syncing: dict[int, tuple[Node, Node]] = {}
         self._torn: _Torn | None = None
@@ -284,7 +285,7 @@ def _target(link: str) -> str:
 
 
 def _resolved(stop: Stop, folder: int | None, path: int) -> str:
-    # no path: the call changes the descriptor, as `futimens` does
+    # No path: the call changes the descriptor, as `futimens` does.
     if folder is not None and not stop.arguments[path]:
         return _target(f"/proc/{stop.thread}/fd/{stop.signed(folder)}")
     name = os.fsdecode(stop.text(path))
@@ -342,10 +343,10 @@ def kill_everywhere(
     """Kill `act` at each of its operations; `check` must hold after each kill.
 
     `roots` restores the state before the run and returns the traced folders. With `names_survive`
-    the power is cut too. `by_name` is for a run whose order is random, in which one of several
-    tries succeeds; failed tries are no points. `ends` is how the process ends that ran `act`.
-    `--sample` chooses the part of the points that is killed. Everything but `roots` runs in other
-    processes.
+    the power is cut too. `by_name` is for a run in random order, in which several processes may try
+    an operation and one of them succeeds; a failed operation is no point. `ends` is the exit code
+    of a killed run. `--sample` chooses the share of the points. Everything but `roots` runs in
+    other processes.
     """
     trace = DiskTrace(roots(), act)
     assert trace.exit_code == 0, "the run ends well when nothing disturbs it"

@@ -30,7 +30,7 @@ class Node:
 
 
 class DurableDisk:
-    """A model of durable content; content below the roots starts as synced."""
+    """A model of durable content; at the start, all content counts as synced."""
 
     def __init__(self, roots: Sequence[str]) -> None:
         self._nodes: dict[tuple[int, int], Node] = {}

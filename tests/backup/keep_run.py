@@ -59,7 +59,7 @@ class LockingDirectory(DirectoryKeeperStore):
         draft.rename(self._lock_file(name))
 
     def _remove(self, name: str) -> None:
-        # Do not use `_lock_of`: the run must not record this look as an act.
+        # `_lock_of` would record this read as an act of the run.
         if LockingDirectory._lock_of(self, name).until > self._now():
             raise Locked(f"{name} is locked")
         super()._remove(name)

@@ -121,7 +121,7 @@ class KeptSite:
             assert describe(out / "files") == self.trees[name], name
 
     def check(self) -> None:
-        """Check as before; only dropped packs may be missing."""
+        """Restore all points and verify; only dropped packs may be missing."""
         self.restore_all()
         keeps = self.keeps()
         assert not keeps.dropped & self.packs()

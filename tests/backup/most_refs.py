@@ -6,6 +6,6 @@ from backup.archiver import manifest_builder, source_archiver
 
 
 def most_refs(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Limit the references within a row; rows with more of them use lists."""
+    """Limit the references within a row; a row with more of them uses lists."""
     for module in (manifest_builder, source_archiver):
         monkeypatch.setattr(module, "MAX_REFS", number)

@@ -39,7 +39,8 @@ class _Relay:
     death: Death | None
     points: list[str] = field(default_factory=list)
     process: int = 0
-    begun: threading.Event = field(default_factory=threading.Event)  # the process is identified
+    # Set when the process is identified.
+    begun: threading.Event = field(default_factory=threading.Event)
     under_way: int = 0
     _is_dead: bool = False
     _counts: Counter[str] = field(default_factory=Counter)

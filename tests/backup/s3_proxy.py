@@ -75,7 +75,7 @@ class Proxy:
     url: str = ""
     elsewhere: str = "http://127.0.0.1:9"  # where a redirect points
     requests: list[tuple[str, str]] = field(default_factory=list)
-    # headers of the requests, in lower case
+    # Headers of the requests, in lower case.
     headers: list[dict[str, str]] = field(default_factory=list)
     happened: list[Fault] = field(default_factory=list)
     _plans: list[_Plan] = field(default_factory=list)

@@ -31,7 +31,7 @@ class Whole:
     site: Site
     vault: TamperedStore
     keys: TamperedStore
-    second: Identity  # of the later custodian
+    second: Identity  # identity of the later custodian
 
     @property
     def names(self) -> list[str]:

@@ -14,7 +14,7 @@ from tests.backup.trees import noise
 
 
 class StoreContract(ABC):
-    is_write_only = False  # whether the writer cannot delete or replace
+    is_write_only = False  # True: a writer cannot delete or replace objects
 
     @pytest.fixture
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The break-glass reader, from FORMAT.md alone, equals the package's."""
+"""The break-glass reader, written from FORMAT.md alone, on whole backups."""
 
 import ast
 import os
@@ -438,7 +438,7 @@ def test_an_identity_under_a_passphrase_opens(
     source = plain_tree(tmp_path / "source")
     glass.site.back_up(source)
 
-    # age's own key derivation is slow on purpose, so this replaces it.
+    # The key derivation of age is slow on purpose; the test replaces it by this one.
     def unlock(data: bytes, passphrase: str) -> bytes:
         if passphrase != "open sesame":
             raise pyrage.DecryptError("wrong passphrase")

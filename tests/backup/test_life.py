@@ -27,7 +27,7 @@ from tests.backup.trees import describe, noise
 
 NAMES = st.sampled_from(["a.txt", "b.wav", "calls/c.wav", "calls/d.wav", "calls/old/e", "f.sql"])
 SIZES = st.sampled_from([0, 40, 3_000, 70_000, 400_000])
-WHICH = st.integers(0, 99)  # number of a choice among the current objects
+WHICH = st.integers(0, 99)  # the index of a choice among the existing objects
 SETS = st.sampled_from(["nightly", "weekly"])
 RULES = RetentionRules(
     everything=timedelta(days=10),

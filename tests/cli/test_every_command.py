@@ -97,10 +97,10 @@ STORY: tuple[tuple[str, int], ...] = (
     ("people list", 0),
     ("people add erin --full-name Erin --mail erin@example.com --passphrase-file erin.txt", 0),
     ("people grant erin --role duty-manager --as lee", 0),
-    # only a browser adds passkeys, so there is none
+    # Only a browser adds passkeys, so there is none.
     ("people remove-passkey erin 3f9a1c20 --as lee", 2),
     ("people remove erin --as lee --second dana --second-passphrase-file dana.txt", 0),
-    # the file is not a staff list
+    # The file is not a staff list.
     ("people import place/staff.csv --dry-run --column key=email", 2),
     ("people import staff-list.csv --dry-run", 0),
     ("people import staff-list.csv", 0),
@@ -119,7 +119,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("notice check staff-heads-up", 0),
     ("lock alice --exercise", 0),
     ("incident close --as dana", 0),
-    # the secret is missing, so the directory is not reached
+    # The secret is missing, so the directory is not reached.
     ("incident plan leaver -i accounts=agents:alice", 4),
     ("incident open account-takeover -i accounts=alice --exercise --as dana", 5),
     ("incident list", 0),
@@ -185,7 +185,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("evidence stamp inc-2000-0001", 2),
     (f"evidence hold {THIRD} --reason 'a claim' --as dana", 0),
     (f"evidence dispose {THIRD} --reason 'retention is over' --as dana", 4),  # a legal hold applies
-    # the person that set the hold must not release it
+    # The person that set the hold must not release it.
     (f"evidence release {THIRD} --reason 'no claim' --as dana", 4),
     ("audit verify", 0),
     ("audit show", 0),

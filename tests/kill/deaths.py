@@ -16,8 +16,8 @@ def die_everywhere(
 ) -> None:
     """Kill before, during and after each point of this run's part.
 
-    `name` is the set's name. `die_and_check(death, name)` makes the world of that name, checks how
-    it ends, and returns whether the process was killed.
+    `name` names the set of points. `die_and_check(death, name)` makes the world of that name,
+    checks how it ends, and returns whether the process was killed.
     """
     deaths = sample([Death(point, phase) for point in points for phase in Phase], name)
 

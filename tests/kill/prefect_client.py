@@ -5,8 +5,7 @@ two seconds and the runner of nights, which are not used in an incident. The tes
 server, restarts it.
 
 On a busy machine, a living server may need long to answer the probe; a dead one refuses it at once.
-In a clean run a flow also has long to begin. In a run in which the server dies, it has the usual
-second.
+In a clean run, a flow may also need long to begin, so it has more than the usual second.
 """
 
 import functools

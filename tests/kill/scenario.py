@@ -31,7 +31,7 @@ MOST_LOOKS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One call centre and one breach; no breach concerns the second account."""
+    """One call centre and one breach; the second account is not part of it."""
 
     config_file: Path
     accounts: tuple[str, str]

@@ -57,13 +57,13 @@ _VALUES = re.compile(r"\(?%\(\w+\)s(::\w+)?\)?(, \(?%\(\w+\)s(::\w+)?\)?)*")
 class Moment(StrEnum):
     BEFORE = "before"
     AFTER = "after"
-    # only at a commit: it is complete, and the client does not learn of it
+    # Only at a commit: it is complete, and the client does not learn of it.
     ANSWER_LOST = "its answer lost"
 
 
 @dataclass
 class Cutter:
-    """Names every point, and cuts the connection at one of them."""
+    """A cutter that names every point and cuts the connection at one of them."""
 
     server: Postgres
     points: frozenset[str]
@@ -135,7 +135,7 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
         if label is None:
             do_commit(self, dbapi_connection)
             return
-        # the number of heartbeats depends on time, so they have no number
+        # The number of heartbeats depends on time, so they have no number.
         is_beat = label == "commit runner.alive"
         is_here = cutter.is_here(label if is_beat else cutter.numbered(label))
         if is_here and cutter.moment is Moment.BEFORE:
@@ -174,7 +174,7 @@ def carried_out(
                 if not lifecycle.has_work(installation, id_):
                     return id_
             except StandfastError:
-                # the watch of `serve` logs the error and repeats; a person repeats the command
+                # The watch of `serve` logs the error and repeats; a person repeats the command.
                 continue
             time.sleep(POLL_SECONDS)  # a runner that could not record its end keeps its lease
     raise AssertionError(f"{id_} is never at rest")

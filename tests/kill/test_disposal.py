@@ -1,4 +1,4 @@
-"""A killed disposal of evidence is completed, and half is never whole."""
+"""A killed disposal is completed; half a disposal never counts as whole."""
 
 import os
 import shutil

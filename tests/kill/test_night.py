@@ -62,7 +62,7 @@ def changed(source: Path) -> None:
 
 @pytest.fixture(scope="module")
 def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the state before the second night, at one path for all kills."""
+    """Make the state before the second night; all kills use one path."""
     folder = tmp_path_factory.mktemp("night")
     source = folder / "here/source"
     source.mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_killed_night_is_whole_after_a_rerun(phase: Phase, first_night: Path) ->
     night = fresh(first_night)
     assert night.run(None) == 0
     points = sample(night.trace, f"night {phase}")
-    # by point: 0 if the run did not reach the point; the exit code if the run failed
+    # By point: 0 if the run did not reach the point; the exit code if the run failed.
     ends: dict[str, int] = {}
     for point in points:
         night = fresh(first_night)

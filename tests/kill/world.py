@@ -208,7 +208,7 @@ def configure(folder: Path, ledger_url: str, *, ldap_port: int, sender: str) -> 
 
 
 class NewWorld(Protocol):
-    """Makes a world with a name and a channel; see `fresh_world`."""
+    """A factory of worlds by name and channel; see `fresh_world`."""
 
     def __call__(
         self, name: str, *, kind: str = "smtp", scenario: str = "small"

@@ -9,7 +9,7 @@ from pathlib import Path
 from standfast.ledger import Ledger, open_ledger
 from tests.ledger_schema import create
 
-# the time of `init`; enrolments on this day are founding enrolments
+# The time of `init`; enrolments on this day are founding enrolments.
 FOUNDED = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 NOW = FOUNDED + timedelta(days=10)  # when the incidents of these tests happen
 

@@ -235,7 +235,7 @@ class _Description:
             if key in source:
                 asked[name] = source.pop(key)
         if sent or query:
-            # the operation does not accept these values
+            # The operation does not accept these values.
             raise Refusal(400, "InvalidRequestException")
         return asked
 

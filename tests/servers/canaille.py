@@ -3,11 +3,11 @@
 - `canaille_server`: session; its applications and addresses. Tests add their own people.
 - People sign in to the agent desktop by password and get an access and a refresh token. Only that
   application may revoke these tokens (RFC 7009 2.1).
-- SCIM takes an access token of its own application (client credentials).
+- SCIM accepts an access token of its own application (client credentials).
 - Its access tokens are signed claims with times in whole seconds and nothing random: two sign-ins
   of a person within a second give the same token, and the second revives a revoked first one. So
   `sign_in` waits for the next second.
-- Its SCIM ignores filters, answers 500 to `count`, and takes one request at a time here.
+- Its SCIM ignores filters, answers 500 to `count`, and handles one request at a time here.
 """
 
 import re

@@ -3,8 +3,8 @@
 - `linux_host`: session; its accounts and processes are separate from this machine's and end with
   it. Its /etc, /home, /usr/local and /run are overlays in memory, and it sees only its own
   processes. Its sshd listens on loopback at a free port.
-- It needs root with the right to make namespaces. Without it its tests are skipped, in CI too,
-  because no package can supply the right.
+- It needs root with the right to make namespaces. Without this right, its tests are skipped, in CI
+  too, because no package can supply the right.
 """
 
 import os
@@ -148,7 +148,7 @@ def running_linux_host() -> Iterator[LinuxHost]:
                 children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
                 yield LinuxHost(port=port, folder=folder, process_id=int(children.split()[0]))
             finally:
-                # by --kill-child the first process of the host dies too, and with it all others
+                # By --kill-child the first process of the host dies too, and with it all others.
                 process.kill()
                 process.wait(timeout=60)
     finally:

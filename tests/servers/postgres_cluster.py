@@ -1,7 +1,7 @@
 """A PostgreSQL data folder that a test starts, stops and restores.
 
 - It uses the programs and the system user of `postgres.py`.
-- It listens on a socket file in its own folder, and on a port only if one is given.
+- It listens on a socket file in its own folder, and also on a port if one is given.
 """
 
 import os

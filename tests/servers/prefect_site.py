@@ -69,7 +69,7 @@ class PrefectSite:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         self.start_services()
         for number in range(len(self._ports)):
-            # one after the other, because two simultaneous first starts collide
+            # One after the other, because two simultaneous first starts collide.
             self.start_api(number)
 
     def start_redis(self) -> None:

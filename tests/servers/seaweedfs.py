@@ -5,7 +5,7 @@
 - A bucket's identities are made at their first use, with the policies of `deploy/s3/`; `admin` may
   do everything that the locks permit.
 - It does not know the condition key `s3:if-none-match` (every PUT would be refused), and has no TLS
-  here: `deploy/s3/bucket-policy.json` is asserted on its text.
+  here, so tests compare the text of `deploy/s3/bucket-policy.json`.
 - Its filer's own HTTP port would delete locked objects without a password: it stays off.
 - A listing over 1,000 names loses some if a folder's name begins another's and the next character
   sorts before the slash (`desk/`, `desk-1/`). S3 itself does not.

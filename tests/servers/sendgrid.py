@@ -60,7 +60,7 @@ class Fault:
 class SendGrid:
     """The account and its accepted messages; thread-safe."""
 
-    # whether requests are compared with the published description, which is slow for many
+    # Whether requests are compared with the published description, which is slow for many.
     is_checked: bool = True
     keeps_texts: bool = True
     scopes: tuple[str, ...] = ("mail.send",)
@@ -95,7 +95,7 @@ class SendGrid:
         der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return base64.b64encode(der).decode()
 
-    # acts of the account
+    # Acts of the account.
 
     def judge(self, content: bytes) -> tuple[int, dict[str, Any] | None, dict[str, str]]:
         """Answer one request to send."""
@@ -151,7 +151,7 @@ class SendGrid:
             request=number,
         )
 
-    # events after the acceptance
+    # Events after the acceptance.
 
     def event(self, token: str, kind: str, at: int, **more: Any) -> dict[str, Any]:
         """Return one event about a mail; each has an id of its own."""

@@ -24,9 +24,9 @@ class Ses:
     taken: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # by address
     account_error: tuple[int, str] | None = None
-    # addresses of accepted messages that get no answer
+    # Addresses of accepted messages that get no answer.
     silent: set[str] = field(default_factory=set)
-    # addresses for which the connection ends without an answer
+    # Addresses for which the connection ends without an answer.
     dropped: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)  # the address of every call, in order
     let_go: threading.Event = field(default_factory=threading.Event)

@@ -51,7 +51,7 @@ class SmtpServer:
         self.sessions = 0
         self.extensions: tuple[str, ...] = ()
         self.transports: list[asyncio.Transport] = []
-        # the DSN parameters of the current message, by session
+        # The DSN parameters of the current message, by session.
         self.asked: dict[int, tuple[str, ...]] = {}
         self.flights: list[bytes] = []  # the packets, recorded where a test examines them
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class SmtpServer:
             return tuple(self._delivered)
 
     def answer_recipient(self, address: str, answer: str) -> None:
-        """Answer every RCPT TO of an address so, for example with `550 5.1.1`."""
+        """Answer each RCPT TO of an address by this text, such as `550 5.1.1`."""
         with self._lock:
             self._recipient_answers[address] = answer
 

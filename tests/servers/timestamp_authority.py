@@ -98,7 +98,7 @@ class Authority:
         usage: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.TIME_STAMPING,),
         is_critical: bool = True,
     ) -> str:
-        """Make a certificate of an authority in `folder`; return its files' name.
+        """Make an authority's certificate in `folder`; return its files' stem.
 
         The validity begins `since` before now and ends `until` after now. `by` has the intermediate
         certificates, nearest first.

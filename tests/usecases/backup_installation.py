@@ -14,7 +14,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.setup.installation_opening import open_installation
 from tests import ledger_schema
 
-# The last 3 a.m. before now: some tests run at this time, others now.
+# The last 3 a.m. before now: some tests run at this time, others at the present time.
 NOW = (datetime.now(UTC) - timedelta(hours=3)).replace(hour=3, minute=0, second=0, microsecond=0)
 LAST_CHANGE = NOW - timedelta(hours=1, minutes=30)
 
@@ -125,7 +125,7 @@ def installation_at(
 
 @contextmanager
 def full_disk(folder: Path, size: str) -> Iterator[bool]:
-    """Mount a tiny file system on `folder`; yield whether that worked."""
+    """Mount a tiny file system on `folder`; yield False if that is refused."""
     folder.mkdir(exist_ok=True)
     mounted = os.system(f"mount -t tmpfs -o size={size} tmpfs '{folder}' 2>/dev/null") == 0
     try:

@@ -1,6 +1,6 @@
-"""One installation on two machines, as a copied virtual machine makes it.
+"""One installation on two machines, as after a copy of a virtual machine.
 
-They have one ledger in PostgreSQL, one vault, and `backup.writer` with its keys on both.
+The machines have one ledger in PostgreSQL, one vault, and `backup.writer` with its keys on both.
 """
 
 import os

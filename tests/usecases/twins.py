@@ -155,7 +155,7 @@ class SimulatedInstallation(Installation):
     def advance_while_it_dies(self, case: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Advance while a directory is away, from its `verb` until its return.
 
-        The runner ends without the directory and does not wait for ever.
+        The runner must end although the directory is still away.
         """
         directory = self.directory
         act = getattr(directory, f"_{verb}")

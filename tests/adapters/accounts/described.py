@@ -90,7 +90,7 @@ class Description:
         return None
 
     def check_answer(self, operation: Any, status: int, body: Any) -> None:
-        """Compare an answer with the description, which has no errors."""
+        """Compare an answer with the description; it may not be an error."""
         if status >= 400:
             return
         assert str(status) in operation["responses"], f"no such answer: {status}"
@@ -159,7 +159,7 @@ def serving(provider: Provider) -> Iterator[None]:
         def _serve(self) -> None:
             content = self.body()
             if len(content) < int(self.headers.get("Content-Length", 0)):
-                self.close_connection = True  # the client closed the connection in the middle
+                self.close_connection = True  # the client closed the connection during the answer
                 return
             if self.headers.get("Content-Type") == "application/x-www-form-urlencoded":
                 form = {key: values[0] for key, values in parse_qs(content.decode()).items()}

@@ -56,7 +56,7 @@ def lock(house: RelayedHouse, connector: Connector, name: str) -> Result:
 def wait_for(connector: Connector, name: str) -> None:
     """Read until the directory answers.
 
-    Some drivers take longer to load than a connector with a short time-out waits.
+    The load of some drivers takes longer than a short time-out.
     """
 
     def answers() -> bool:
@@ -69,7 +69,7 @@ def wait_for(connector: Connector, name: str) -> None:
 
 
 def lock_until_sent(house: RelayedHouse, relay: Relay, name: str) -> Result:
-    """Lock, with more time after each attempt that ended before the change."""
+    """Lock again, with more time, until the change was sent."""
     before = len(relay.sent)
     for seconds in growing(house.patience_seconds):
         connector = house.through(relay.port, seconds)

@@ -153,7 +153,7 @@ class RotationContract:
 
 
 class LostAnswerContract:
-    """After any fault, the password in force can be opened."""
+    """Contract for lost answers: the valid password can always be opened."""
 
     def test_password_in_force_is_always_sealed(
         self, house: RelayedRotationHouse, alice: str

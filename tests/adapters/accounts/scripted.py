@@ -96,7 +96,7 @@ class Scripted:
     page_size: int = 100
     ignores_filters: bool = False
     takes_or: bool = True
-    # the Bulk part of ServiceProviderConfig; None: the page is missing
+    # The Bulk part of ServiceProviderConfig; None: the page is missing.
     offers: dict[str, Any] | None = None
     refusals: dict[str, str] = field(default_factory=dict)  # path → the status in a Bulk answer
     accounts: list[Account] = field(default_factory=list)

@@ -117,7 +117,7 @@ class Secured:
     verifies: str  # the value of `tls` that verifies certificate and name
     requires: tuple[str, ...]  # values of `tls` that refuse to continue without TLS
     secrets: tuple[bytes, ...]  # secrets that must not be sent in clear text
-    # removes the offer of TLS from an answer
+    # Removes the offer of TLS from an answer.
     strip: Callable[[bytes], bytes] = field(default=bytes)
 
 

@@ -222,7 +222,8 @@ def test_proof_fails_with_open_key_or_session(house: IamHouse, alice: str) -> No
     assert house.prove(alice).state is EffectState.DONE
     house.put(alice, CUT_POLICY, cut_policy(NOW))
     assert house.prove(alice).state is EffectState.FAILED
-    assert house.lock(alice).state is EffectState.DONE  # the lock writes the cut with a new time
+    # The lock writes the cut again, with a new time.
+    assert house.lock(alice).state is EffectState.DONE
     assert house.prove(alice).state is EffectState.DONE
 
 

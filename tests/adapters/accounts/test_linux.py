@@ -225,7 +225,7 @@ def test_shell_patterns_in_names_match_nobody(house: LinuxHouse, name: str) -> N
 def test_high_uid_is_locked(
     house: LinuxHouse,
 ) -> None:
-    """Some companies use equal ids on all hosts, above a limit."""
+    """Some companies use the same ids on all hosts, above a limit."""
     name = f"agent-{uuid.uuid4().hex[:8]}"
     house.add(name)
     house.host.run("usermod", "-u", "100001", name)
@@ -388,7 +388,7 @@ def test_the_connectors_account_can_do_nothing_else(
             "runuser", "-u", "standfast", "--", "sudo", "-n", *words, may_fail=True
         )
         assert done == ""
-    # The program refuses every caller, not only the connector.
+    # The program itself refuses every caller, not only the connector.
     lines = "lock root 0\nlock daemon 1\nundo root 0 0 -\nlock nobody-here 5\n"
     asked = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
     assert [(line.split() + [""] * 5)[5] for line in asked.stdout.decode().splitlines()[1:]] == [

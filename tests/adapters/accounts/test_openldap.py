@@ -39,7 +39,7 @@ def server(openldap_account: LdapServer) -> LdapServer:
 
 class OpenldapHouse(RelayedRotationHouse, ServerHouse):
     change = FOR_GOOD.encode()
-    # a request that removes the attribute contains no value in its set
+    # An unlock contains this attribute name with an empty set of values.
     undo_change = b"pwdAccountLockedTime1\0"
     password_change = b"{SSHA}"
 
@@ -188,7 +188,7 @@ def test_temporary_lock_is_restored(house: OpenldapHouse, alice: str) -> None:
 def test_refused_new_password_names_its_sealed_file(house: OpenldapHouse, alice: str) -> None:
     with running_relay(house.relayed) as relay:
         connector = house.through(relay.port, 5.0, house.recipient.new_secrets())
-        # a scheme that the server does not know
+        # A scheme that the server does not know.
         relay.rewrite_request = lambda asked: asked.replace(b"{SSHA}", b"{XSHA}")
         (result,) = connector.rotate([house.order("rotate", alice)])
         connector.close()

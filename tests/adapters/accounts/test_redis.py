@@ -148,7 +148,8 @@ class TestRedisDirectory(
 @pytest.fixture
 def secured(redis_server: RedisServer, options: dict[str, Any]) -> Secured:
     def connected(**how: Any) -> RedisConnector:
-        # Without TLS, Redis waits for the end of a line that never comes, so the time-out is short.
+        # Redis without TLS reads the TLS greeting as a line and waits for its end, so the time-out
+        # is short.
         return connect(RedisConnector, **options | {"timeout_seconds": 2.0} | how)
 
     return Secured(

@@ -26,7 +26,7 @@ filter = "(objectClass=inetOrgPerson)"
 def test_documented_right_suffices_for_staff_lists(tmp_path: Path) -> None:
     need("slapd", "apt-get install slapd ldap-utils")
     need("ldap3", "it is the LDAP client; install the extra `ldap`")
-    # a separate server, because the right would remain for other tests
+    # A separate server, because the right would remain for other tests.
     with running_slapd() as slapd:
         account = with_account(slapd)
         slapd.add("ada", displayName=["Ada Quill"], mail=["ada@example.com"])

@@ -43,7 +43,7 @@ class Server:
     read: Callable[[DatabaseOptions, str, Rules], Audience]
     suppressed: Callable[[DatabaseOptions, str], dict[str, str]]
     grant: Callable[[str], None]  # grants the reader a further right
-    lend: Callable[[], None]  # grants the reader the role of the owner, which it must activate
+    lend: Callable[[], None]  # grants the reader the owner's role, which the reader must activate
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])

@@ -48,7 +48,7 @@ class LogProvider(Provider):
         return {"access_token": token, "expires_in": 3600}
 
     def context(self, directory: AccountsConfig) -> SourceContext:
-        """Return a context with the directory; its pauses are only recorded."""
+        """Return a context with the directory; it records its pauses only."""
         return replace(CONTEXT, accounts={"workforce": directory}, sleep=self.paused.append)
 
 
@@ -122,7 +122,8 @@ class PagedContract(SealedContract):
         result = source.collect(order(), custody)
         assert result.state is EffectState.DONE
         lost = [item for item in sealed_manifest(custody).items if item.kind is Kind.UNREAD]
-        assert len(lost) == result.facts["files"]  # the first page of each log
+        # Of each log, the first page is frozen and the second is lost.
+        assert len(lost) == result.facts["files"]
         assert all(item.path.endswith("/000002.json") for item in lost)
         assert all("500" in item.reason for item in lost)
 

@@ -116,7 +116,7 @@ class _Looking:
 
 
 class _Replacing:
-    """A file in a new folder that is written, reported and replaced."""
+    """A file in a new folder: written, reported, replaced."""
 
     def __init__(self, folder: Path) -> None:
         self._all, self._told = folder / "all", folder / "told"

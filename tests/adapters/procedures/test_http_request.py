@@ -33,7 +33,7 @@ class Firewall:
     url: str = ""
     hosts: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-    # used in place of the usual answers
+    # Used in place of the usual answers.
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     let_go: threading.Event = field(default_factory=threading.Event)
     hangs: bool = False

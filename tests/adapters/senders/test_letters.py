@@ -161,7 +161,7 @@ def test_a_text_and_a_sender_are_no_html(tmp_path: Path) -> None:
     assert f"{hostile}\nin two lines" in page.texts[0]
     assert f"{hostile} · {hostile}" in page.texts[0]
     (file,) = tmp_path.glob("*.html")
-    # the policy blocks every load, whatever the content
+    # The policy blocks every load, whatever the content.
     assert "default-src 'none'" in file.read_text()
 
 

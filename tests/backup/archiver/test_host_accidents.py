@@ -164,7 +164,7 @@ def test_alternating_clones_lose_no_point(site: Site, source: Path, tmp_path: Pa
         result = machine.back_up(source)
         assert (result.sequence, result.complete) == (sequence, True)
         forks.append(result.is_fork)
-    # The second machine at the head is notified each time.
+    # When the second machine is at the head of the sequence, it is notified each time.
     assert forks == [False, True, True, False, True, False]
     check(site, trees, tmp_path / "out")
 

@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 60
 
 @contextmanager
 def outlet_to(site: Site, store: Store) -> Iterator[Outlet]:
-    """Return an outlet for packs of the site's host, to a store."""
+    """Return an outlet that puts packs of the site's host into a store."""
     host = site.host
     domain = site.repository().trust.root.domains[0]
     destination = Destination(

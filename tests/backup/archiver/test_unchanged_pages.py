@@ -29,7 +29,7 @@ ENDS = (539, 765, 1285)
 
 
 def _show_as_before(monkeypatch: pytest.MonkeyPatch, before: os.stat_result) -> None:
-    """Report the earlier attributes of a file after it was changed."""
+    """Report a file's earlier attributes after its change."""
     real_stat, real_fstat = os.stat, os.fstat
 
     def as_before(status: os.stat_result) -> os.stat_result:
@@ -116,7 +116,7 @@ def test_a_page_whose_every_file_went_is_gone(
 def test_pages_without_outline_are_compared_by_row(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pages with a row that must always be read have no outline
+    # Pages with a row that must always be read have no outline.
     with monkeypatch.context() as patch:
         patch.setattr(
             "backup.archiver.manifest_builder.outline_to_bytes", lambda _rows, _packs: None
@@ -163,7 +163,7 @@ def test_change_behind_the_file_system_is_seen_once(
 def test_change_just_before_a_run_is_read_again(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second change in the same clock tick would change no file attribute."""
+    """A second change in the same clock tick changes no file attribute."""
     changed = source / NAME.format(ENDS[0] + 100)
     changed.write_text("a caller\n")
     before = changed.stat()

@@ -152,7 +152,7 @@ def test_pack_distrusted_during_large_file_is_sent_again(
     told: list[int] = []
 
     def progress(seen: Progress) -> None:
-        # The known content has been read, and no other file refers to its blob locations.
+        # The stored content has been read, and so far no other file uses its blob locations.
         if seen.bytes_done > len(known) and not told:
             told.append(seen.bytes_done)
             say(kept, distrusted=tuple(packs))
@@ -433,6 +433,6 @@ def test_only_so_much_moves_in_one_night(
         moved.append(kept.site.back_up(kept.source).bytes_new)
     assert len(moved) >= 3
     assert 2_300 * KIB < sum(moved) < 3_000 * KIB
-    # the sparsest pack, and further packs that fit the limit
+    # The sparsest pack, and further packs that fit the limit.
     assert 1_500 * KIB < moved[0] < 1_800 * KIB
     check_latest(kept, kept.site.back_up(kept.source), tmp_path / "out")

@@ -50,7 +50,7 @@ def glass(
 ) -> "Glass":
     glass = Glass(whole, tmp_path, capsys)
     original = Path.read_bytes
-    # A file for each of the thousands of damages would take most of the time.
+    # To write a file for each of thousands of damages would take most of the time.
     monkeypatch.setattr(
         Path,
         "read_bytes",
@@ -124,7 +124,7 @@ def packs_of(whole: Whole) -> Iterator[Pack]:
 
 
 def spoilt_packs(pack: Pack) -> Iterator[tuple[bytes, int | None]]:
-    """Damaged copies with the damaged segment, or None where none may open."""
+    """Yield damaged copies with their damaged segment; None: none may open."""
     data = pack.data
     parsed = 162 + int.from_bytes(data[160:162], "big") + 2
     header = [
@@ -132,7 +132,7 @@ def spoilt_packs(pack: Pack) -> Iterator[tuple[bytes, int | None]]:
     ]
     for at, bit in sample(header, f"header {pack.segments}"):
         yield flipped(data, at, bit), None
-    # with both steps, every bit number has its turn
+    # With both steps, every bit number has its turn.
     step = 1 if pack.segments == 1 else 7
     body = [*range(HEADER_BYTES, len(data), step), len(data) - 1]
     for at in sample(body, f"segments {pack.segments}"):
@@ -192,7 +192,7 @@ def test_break_glass_returns_nothing_wrong_from_damaged_pack(
     whole: Whole, glass: Glass, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     pack = list(packs_of(whole))[number]
-    # The key store is sound; the cache saves the time to open a key for each damage.
+    # The key store is sound; the cache avoids opening a key for each damage.
     monkeypatch.setattr(glass.tool, "domain_key", lru_cache(glass.tool.domain_key))
 
     def read(data: bytes, ref: BlobRef) -> object:
@@ -238,7 +238,7 @@ def test_reader_returns_no_wrong_details_of_damaged_snapshot(whole: Whole) -> No
 def test_break_glass_returns_no_wrong_details_of_snapshot(
     whole: Whole, glass: Glass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The key store is sound; the cache saves the time to open a key for each damage.
+    # The key store is sound; the cache avoids opening a key for each damage.
     monkeypatch.setattr(glass.tool, "domain_key", lru_cache(glass.tool.domain_key))
 
     def read() -> Any:

@@ -140,7 +140,7 @@ def test_unnamed_pack_of_a_point_is_reported(
 def test_page_of_another_depth_is_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The point before lists the page with its true depth; its check passed."""
+    """The earlier point lists the page with its true depth, and passed."""
     site.back_up(source)
 
     def deeper(body: Body, recipient: str) -> bytes:
@@ -159,7 +159,7 @@ def test_page_of_another_depth_is_found(
 def test_references_with_another_meaning_are_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The check of the earlier point read each reference with its own key."""
+    """In the earlier point, the check read each reference with its own key."""
     site.back_up(source)
 
     def by_another_key(body: Body, recipient: str) -> bytes:
@@ -181,7 +181,7 @@ def test_references_with_another_meaning_are_found(
 def test_content_with_another_meaning_is_found(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    """The pages are right; the content was right in the point before."""
+    """The pages are valid, and the content was valid in the earlier point."""
     most_refs(monkeypatch, most)
     source = tmp_path / "source"
     source.mkdir()

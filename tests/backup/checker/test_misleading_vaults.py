@@ -57,7 +57,7 @@ def test_writer_known_only_to_witness_is_an_error(site: Site, source: Path) -> N
 
 @pytest.mark.parametrize("kind", ["reader", "format"])
 def test_modified_bundled_reader_is_an_error(site: Site, kind: str) -> None:
-    """Both copies are used when no other copy of the reader is left."""
+    """The vault's copies are used when no other copy of the reader is left."""
     (name,) = store_of(site).names(f"pub/{kind}/")
     assert errors(verify(site.vault)) == {}
     store_of(site).replace(name, site.vault.get(name) + b"\n# and something more\n")
@@ -130,7 +130,7 @@ def test_impossible_point_date_is_reported_without_damage(
     tmp_path: Path, source: Path, days: float, told: str | None
 ) -> None:
     """Retention and `latest` depend on the date of a recovery point."""
-    site = kept_site(tmp_path / "site").site  # whose store has the same clock
+    site = kept_site(tmp_path / "site").site  # the store of this site has the same clock
     for _ in range(2):
         site.back_up(source)
     name = forge(site, time=site.clock() + timedelta(days=days))

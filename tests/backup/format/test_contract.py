@@ -1,4 +1,4 @@
-"""FORMAT.md agrees with the code, as far as tests can compare."""
+"""Agreement of FORMAT.md with the code, as far as tests can compare them."""
 
 import inspect
 import json

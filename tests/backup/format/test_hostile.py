@@ -1,7 +1,8 @@
 """Hostile input of the parsers: damage, signed nonsense, bombs, no end.
 
 - A parser returns a record or raises a declared error, and its memory is proportional to its input.
-- Signed nonsense represents an attacker with a valid key: it is parsed, so it must be harmless.
+- Signed nonsense represents an attacker with a valid key: it passes the signature check, so its
+  content must be harmless.
 """
 
 import base64

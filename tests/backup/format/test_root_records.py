@@ -17,7 +17,7 @@ from tests.backup.trees import plain_tree
 
 
 def test_record_under_wrong_number_does_not_count(site: Site) -> None:
-    """Other records refer to a root record by its number and hash."""
+    """Other root records refer to this one by its number and hash."""
     vault = site.vault
     assert isinstance(vault, TamperedStore)
     sign_root(site)

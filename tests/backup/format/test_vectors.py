@@ -1,7 +1,7 @@
 """The published test vectors, read by both readers.
 
-- The package's reader must report the failure that the vector expects. The break-glass reader need
-  not: it is lenient where a signature or a keyed hash already proves the origin of the bytes, and
+- The package's reader must report the failure that the vector expects. The break-glass reader may
+  accept a faulty object if a signature or a keyed hash already proves the origin of its bytes; it
   refuses all other faults.
 """
 

@@ -1,4 +1,4 @@
-"""The recovery card, and the roster of which it is made."""
+"""The recovery card, and the roster from which it is made."""
 
 import dataclasses
 import hashlib

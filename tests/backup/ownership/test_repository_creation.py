@@ -124,11 +124,11 @@ def test_a_wrong_identity_opens_nothing(site: Site, tmp_path: Path) -> None:
         Repository.open(site.vault, site.keys, other.identity)
     with pytest.raises(WrongKey):
         verify(site.vault, keys=site.keys, identity=other.identity)
-    # the known owner reveals the forged repository
+    # A reader that knows the owner detects the forged repository.
     with pytest.raises(Damaged, match="another owner"):
         Repository.open(other.vault, other.keys, site.identity, site.host.owner)
     forged = replace(other.identity, repository=site.host.repository)
-    # an identity of another repository that claims this one
+    # An identity of another repository that claims this one.
     with pytest.raises(Damaged, match="another owner"):
         Repository.open(site.vault, site.keys, forged)
     with pytest.raises(WrongKey):

@@ -1,4 +1,4 @@
-"""Read-ahead of frames: which are read together, in which order, how many."""
+"""Read-ahead of frames: groups, order and number of the frames."""
 
 import threading
 from collections import Counter
@@ -85,8 +85,7 @@ def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | N
 
 
 def test_packs_of_many_nights_are_read_in_turn() -> None:
-    # Of each four chunks, one is in the pack of the night before, and one in that of two nights
-    # before.
+    # Of each four chunks, one is in the pack of the night before, and one in an even older pack.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
     packs = Packs(read_over_bytes=4 * MIB)  # large enough to read all packs in one round
     assert fetched(packs, refs) == [ref.id for ref in refs]

@@ -193,7 +193,7 @@ def test_pages_sent_again_heal_the_older_point(site: Site, source: Path, tmp_pat
 def test_content_missing_in_newest_comes_from_earlier_point(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
-    """The newest point has only the other part of the lost content."""
+    """Point 2 still has `1.wav`, which the newest point lacks."""
     expected = describe(source)
     old = resent(site, source)
     (source / "1.wav").unlink()
@@ -317,7 +317,8 @@ def test_page_lost_during_the_restore_is_reported_once(
     for number in range(1600):
         (source / f"{number:04}").write_text(f"{number}")
     site.back_up(source)
-    monkeypatch.setattr("backup.restorer.frame_plan._STRETCH_BYTES", 256)  # several parts of a page
+    # The page has several parts.
+    monkeypatch.setattr("backup.restorer.frame_plan._STRETCH_BYTES", 256)
     real = RestoreWorker._entries
     gone: set[str] = set()
 
@@ -337,6 +338,6 @@ def test_page_lost_during_the_restore_is_reported_once(
     assert gone
     restored = {path.name for path in (tmp_path / "out" / "files").iterdir()}
     missing = {f"{number:04}" for number in range(1600)} - restored
-    # Files of the page that another unit writes early are not lost.
+    # Another unit writes files of the page early; they are not lost.
     assert missing
     assert missing <= {Path(path).name for path in gone}

@@ -136,8 +136,8 @@ def test_interrupted_copy_is_a_repository_and_continues(owned: OwnedSite, tmp_pa
     for dies in (True, False):
         for at in range(0, whole.puts, 1 if dies else 4):
             copy = DyingStore(now=owned.clock)
-            # Dead before each put in turn. Of a failing put, the object is stored and the answer
-            # is lost.
+            # The copy dies before each put in turn. If a put fails, its object is stored and its
+            # answer is lost.
             copy.puts_left, copy.dies, copy.is_stored = at, dies, not dies
             with pytest.raises((Died, StoreUnavailable)):
                 replicate_vault(owned.vault, copy)
@@ -363,7 +363,7 @@ def test_target_with_another_repository_is_refused(owned: OwnedSite, tmp_path: P
 
 
 def test_copy_newer_than_the_vault_says_so(owned: OwnedSite, tmp_path: Path) -> None:
-    """After a rollback of the vault, the copy keeps its objects and reports."""
+    """After a rollback of the vault, the copy keeps its objects and says so."""
     kept = owned.vault.copy()
     copy = TamperedStore(now=owned.clock)
     owned.back_up(tmp_path / "source", host=owned.host_of("new"))

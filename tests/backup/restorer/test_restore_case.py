@@ -41,8 +41,8 @@ def test_merged_folders_and_their_files_are_named(
         (source / folder / f"only-{ord(folder[0])}.txt").write_text(folder)
     site = new_site(tmp_path / "site")
     site.back_up(source)
-    # This file system has case, so no problem is named, although each folder has a twin in
-    # another case.
+    # This file system distinguishes case, so no problem is named for the names that differ only in
+    # case.
     assert site.restore("latest", tmp_path / "told").problems == ()
     if died_at_once:  # only the journal exists, so there is no file to continue with
         (tmp_path / "out").mkdir()

@@ -2,7 +2,7 @@
 
 Every call that changes the disk is recorded once. Then the restore is repeated in a new process for
 each call, and killed before it, after it, and in the middle of a write. A second pass also drops
-everything that was not synced: only the journal is synced.
+all data that were not synced, which is everything except the journal.
 """
 
 import os
@@ -110,7 +110,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "note.txt").write_text("who called, and why")
     (top / "empty").write_bytes(b"")
     (top / "calls/one.wav").write_bytes(noise(3000 * KIB, 1))
-    (top / "calls/parts.bin").write_bytes(noise(3000 * KIB, 2))  # of several chunks
+    (top / "calls/parts.bin").write_bytes(noise(3000 * KIB, 2))  # a file of several chunks
     os.link(top / "note.txt", top / "calls/same-note")
     (top / "link").symlink_to("note.txt")
     os.mkfifo(top / "fifo")

@@ -22,7 +22,7 @@ BLOCK = 4096
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_files, "SPLIT_BYTES", 1000 * KIB)
     monkeypatch.setattr(large_files, "_PIECE_BYTES", 300 * KIB)
-    # so that a worker also reports within a piece
+    # So that a worker also reports within a piece.
     monkeypatch.setattr(worker, "_REPORT_SECONDS", 0)
 
 

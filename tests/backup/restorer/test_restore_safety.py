@@ -452,7 +452,7 @@ def test_journal_that_is_a_link_is_not_written(site: Site, tmp_path: Path, outsi
 
 
 def test_foreign_file_next_to_empty_journal_is_kept(site: Site, tmp_path: Path) -> None:
-    """The restore ended before its journal, and the folder was used since."""
+    """The restore died before it wrote its journal; the folder is used since."""
     site.back_up(plain_tree(tmp_path / "source"))
     out = tmp_path / "out"
     (out / "files").mkdir(parents=True)

@@ -49,7 +49,7 @@ class _ByWorkers(Restoring):
 
     def act(self) -> None:
         assert may_fork(), "so the workers are processes"
-        # a process that hangs ends with a signal, which the test does not expect
+        # A process that hangs ends with a signal, which the test does not expect.
         signal.alarm(PATIENCE_SECONDS)
         try:
             result = self._site.restore("latest", self._out, workers=WORKERS)

@@ -145,7 +145,7 @@ class PowerCut:
         self._dies_at = dies_at
         self._shadow = shadow
         self._whole: set[Path] = set()  # files whose content was synced
-        # the folder, and the act that undoes the change
+        # The folder, and the act that undoes the change.
         self._pending: list[tuple[Path, Callable[[], object]]] = []
         for name in ("link", "unlink", "mkdir", "rename", "fsync"):
             monkeypatch.setattr(
@@ -178,7 +178,7 @@ class PowerCut:
         self._pending.append((Path(path).parent, lambda: shutil.rmtree(path)))
 
     def _rename(self, real: Callable[..., Any], source: Path, target: Path) -> None:
-        real(source, target)  # only the locks of the test's own store are renamed
+        real(source, target)  # only the test's own store renames files, and only its locks
 
     def _fsync(self, real: Callable[..., Any], descriptor: int) -> None:
         real(descriptor)

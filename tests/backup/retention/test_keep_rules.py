@@ -175,7 +175,7 @@ def test_forged_time_changes_no_age() -> None:
     assert point_times(zip(claims, stored, strict=True)) == [
         stored[0] - hour,
         stored[1] - hour,
-        stored[1] - hour,  # not before the point before it
+        stored[1] - hour,  # not before the previous point
         stored[3],  # not after the time at which it was stored
         stored[4] - hour,
         stored[5],

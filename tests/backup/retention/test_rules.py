@@ -346,7 +346,7 @@ def test_freed_bytes_are_reported_by_month(tmp_path: Path) -> None:
 def test_without_locks_expired_packs_go_after_a_week(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
-    # so that the week ends in the next month
+    # So that the week ends in the next month.
     while (kept.clock() + timedelta(days=1 + 40)).day != 27:
         kept.days(1)
     kept.night()

@@ -109,8 +109,8 @@ def test_locked_packs_stay_and_live_ones_are_extended(tmp_path: Path, s3_bucket:
     second = kept.keep_at(49)
     assert [one.pack for one in second.locked if one.until > real + timedelta(days=79)] == [held]
     assert held not in kept.keeps().dropped
-    # By the moved clock the locks of the other packs have ended; by the store's clock they have
-    # not, so it refuses.
+    # By the moved clock, the locks of the other packs have ended. By the store's clock they have
+    # not, so the store refuses.
     others = {one.pack for one in first.marked} - {held}
     assert others
     assert {one.pack for one in second.dropped} == others

@@ -152,7 +152,7 @@ def test_endless_messages_keep_beginning_and_end() -> None:
     assert said[-1] == "error: … is the last"
     assert set(said[1:-1]) >= {"a row without a key"}
     assert sum(map(len, said)) < 100_000
-    # there may be fewer, if a file of an earlier test is closed only now
+    # There may be fewer, if a file of an earlier test is closed only now.
     assert files_held_open() <= before
     with pytest.raises(ProgramFailed, match="4: error: … is the last"):
         program_output(shell(f"exec >&2; {script}", word))

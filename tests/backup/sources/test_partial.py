@@ -57,8 +57,9 @@ class MeddledSource(FilesSource):
                 self._what = b""
                 return read_small(found)
 
-            opened.read = read  # changes the file when the test asks for it
-            opened.read_small = read_small_too  # changes the file when the test asks for it
+            opened.read = read  # a wrapper that changes the file at the chosen moment
+            # A wrapper that changes the file at the chosen moment.
+            opened.read_small = read_small_too
             yield opened
 
     @contextmanager
@@ -391,8 +392,8 @@ def test_change_behind_the_file_system_is_reported(
     monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
     monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
     for _ in range(30):
-        # One file in thirty is read again each night, so this one is read within thirty nights.
-        # with one hour for each backup, so that no night is left out
+        # One file in thirty is read again each night, so this one is read within thirty nights. One
+        # hour of each day is left for the backup, so that no night is omitted.
         site.clock.forward(hours=23)
         result = site.back_up(source)
         if result.warnings:

@@ -66,7 +66,7 @@ def test_reading_the_copy_blocks_no_reader_or_writer(
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    # timeout=0: a wait for a lock would fail immediately.
+    # timeout=0: a call that must wait for a lock fails immediately.
     with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         before = reader.execute("SELECT count(*) FROM calls").fetchone()

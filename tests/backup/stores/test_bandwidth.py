@@ -1,4 +1,4 @@
-"""The bandwidth of puts, by the hour; nobody sleeps here."""
+"""The bandwidth of puts, by the hour, in simulated time."""
 
 import threading
 from collections.abc import Callable

@@ -124,7 +124,7 @@ class TestDirectoryStore(StoreContract):
         assert sorted(incoming.iterdir()) == [new, foreign]
 
     def test_drafts_folder_that_is_a_link_is_untouched(self, tmp_path: Path) -> None:
-        """The administrator of the disk could link it to any folder."""
+        """The administrator of the disk could link this folder to any other."""
         vault, elsewhere = tmp_path / "vault", tmp_path / "elsewhere"
         vault.mkdir()
         elsewhere.mkdir()
@@ -169,7 +169,7 @@ class TestDirectoryStore(StoreContract):
         try:
             assert [stat.name for stat in store.list("")] == ["w/a", "w/z"]
         finally:
-            # shutil cannot remove a tree of this depth
+            # `shutil` cannot remove a tree of this depth.
             subprocess.run(["rm", "-rf", tmp_path / "w/m"], check=True)
 
     def test_unwritable_store_says_so(self, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ class TestDirectoryStore(StoreContract):
     ) -> None:
         DirectoryStore(tmp_path).put("a/b", b"x")
         done.clear()
-        # as if the look-up was made before the file existed
+        # As if the look-up was made before the file existed.
         monkeypatch.setattr(Path, "exists", lambda _: False)
         with pytest.raises(AlreadyThere):
             DirectoryStore(tmp_path).put("a/b", b"y")

@@ -161,7 +161,7 @@ def test_every_cut_and_an_extension_are_found(whole: Whole, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_verification_names_any_damaged_object(whole: Whole, kind: str) -> None:
-    """The whole of `verify --read`, without a key, for bytes of every object.
+    """Run `verify --read` without a key for damaged bytes of every object.
 
     One byte in each stretch is damaged; the tests above cover the bytes between. Records depend on
     each other, so other records may be named too; of other objects only the damaged one is named.

@@ -191,7 +191,7 @@ def test_junk_arriving_during_the_run_is_skipped(site: Site, source: Path, tmp_p
 
 def test_lost_answer_to_a_put_is_harmless(site: Site, source: Path) -> None:
     class ForgetfulStore(TamperedStore):
-        """A store that stores and then asks again, as a client that retries does."""
+        """A store that repeats each successful put, as after a lost answer."""
 
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             super()._put(name, data)

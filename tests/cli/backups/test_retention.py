@@ -17,7 +17,7 @@ from tests.cli.desk import Desk
 
 
 def age(vault: Path, days: float) -> None:
-    """Make the objects in the vault older."""
+    """Set back the times of the objects in the vault."""
     for path in vault.rglob("*"):
         if path.is_file():
             moment = path.stat().st_mtime - days * 86_400

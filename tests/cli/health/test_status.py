@@ -151,7 +151,7 @@ def test_unreached_recipients_are_counted(desk: Desk, quiet_installation: Path) 
     assert desk.run(*answer).status == 5
     assert (
         desk.json("status")["not_notified"] == 3
-    )  # customers that the notice has not reached before its approval
+    )  # before its approval, the notice has reached none of the three customers
     assert desk.run("incident", "approve", "--digest", desk.asked(), "--as", "lee").status == 5
     assert desk.json("status")["not_notified"] == 0
 

@@ -182,7 +182,7 @@ def test_installation_without_directory_opens_no_live_lock(desk: Desk, installat
     assert desk.json("incident", "list")["incidents"] == []
     rehearsed = desk.json("lock", "nobody", "--exercise")
     assert rehearsed["incident"].endswith("-0001")
-    # this command reports the same gap
+    # This command reports the same gap.
     opened = desk.run("incident", "open", "lock", "-i", "accounts=nobody")
     assert "add [accounts.NAME]" in opened.out
 

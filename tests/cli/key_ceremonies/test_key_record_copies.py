@@ -36,7 +36,7 @@ def owner_key(installation: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def saved(desk: Desk, installation: Path) -> Path:
-    """A folder with the vault and `offline`, the rest of an installation."""
+    """A folder with `vault` and `offline`, the rest of an installation."""
     assert desk.run("backup", "run").status == 0
     saved = desk.folder / "saved"
     saved.mkdir()

@@ -115,7 +115,7 @@ def test_relay_report_makes_recipient_undelivered_once(
     (mail,) = [one for one in smtp_server.delivered if one.recipients == ("d@example.net",)]
     token = str(mail.message["Message-ID"]).strip("<>").partition("@")[0]
     (desk.folder / "bounced.eml").write_bytes(report(envelope=token))
-    # a report about a mail that Standfast did not send
+    # A report about a mail that Standfast did not send.
     (desk.folder / "other.eml").write_bytes(report())
     files = ("bounced.eml", "other.eml")
     heard = desk.json("notice", "reports", *files)

@@ -298,7 +298,7 @@ def test_new_passkey_needs_its_own_challenge() -> None:
     other_kind = Device(cose=cast("Any", ES384).from_cryptography_key(p384))
     refused(other_kind.make(CHALLENGE), "its algorithm is not supported")
     refused(" " * 8_192 + device.make(CHALLENGE))
-    # a curve that ES256 does not use
+    # A curve that ES256 does not use.
     on_no_curve = Device(key=ec.generate_private_key(ec.SECP256K1()))
     refused(on_no_curve.make(CHALLENGE))
 

@@ -1,4 +1,4 @@
-"""The witness detects a ledger that was rolled back, and no other one."""
+"""The witness detects rolled-back ledgers, and accuses no other ledger."""
 
 import json
 import os

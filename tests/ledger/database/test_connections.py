@@ -108,7 +108,7 @@ def test_silent_server_is_abandoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert connections._PATIENCE["connect_timeout"] == 10
-    # the smallest value that libpq accepts
+    # The smallest value that libpq accepts.
     monkeypatch.setattr(connections, "_PATIENCE", {"connect_timeout": 2})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = connections.open_engine(

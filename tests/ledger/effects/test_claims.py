@@ -179,7 +179,7 @@ def test_committed_stop_is_seen_by_later_claims(ledger: Ledger) -> None:
         thread.start()
     for _ in range(20):
         turns.put(True)
-    # in the middle of those twenty claims
+    # In the middle of those twenty claims.
     ledger.incidents.set_halted(incident_id, True, "olga", NOW)
     stopped.set()
     for turn in [True] * 20 + [False] * len(threads):

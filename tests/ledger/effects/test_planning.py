@@ -44,7 +44,7 @@ def test_a_target_named_twice_is_planned_once(ledger: Ledger) -> None:
 
 
 def test_one_of_two_runners_begins_a_step(postgres_ledger: Ledger) -> None:
-    """The second waits for the first one's commit, and then steps back."""
+    """The second waits for the first one's commit, and then does not begin."""
     ledger = postgres_ledger
     incident = open_incident(ledger)
     begun: list[bool] = []

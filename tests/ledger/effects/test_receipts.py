@@ -263,7 +263,7 @@ def test_only_certain_failures_use_failover(
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
     ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")
-    # the receipt is written again
+    # The receipt is written again.
     ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")
     row = only(ledger, incident)
     if not is_handed_on:
@@ -274,7 +274,7 @@ def test_only_certain_failures_use_failover(
     second = EffectQueue(verb=REVOKE.verb, connector="second")
     again = claimed(ledger, incident, who, queue=second)
     assert [one.token for one in again.effects] == [one.token for one in batch.effects]
-    # a late receipt for an effect that another queue has claimed
+    # A late receipt for an effect that another queue has claimed.
     ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")
     assert only(ledger, incident).state is EffectState.SUBMITTING
     ledger.attempts.receipt(again, results(again), who, NOW)

@@ -15,7 +15,7 @@ def test_repeated_message_returns_the_same_incident(ledger: Ledger) -> None:
     first = open_incident(ledger, trigger="a", message="msg_1")
     events = len(ledger.timeline())
     assert open_incident(ledger, trigger="a", message="msg_1") == first
-    # the same message from another trigger
+    # The same message from another trigger.
     assert open_incident(ledger, trigger="b", message="msg_1") == first
     assert len(ledger.timeline()) == events  # a repeat adds no event
     others: JsonObject = {"accounts": ["somebody", "else"]}

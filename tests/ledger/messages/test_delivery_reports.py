@@ -1,4 +1,4 @@
-"""Delivery reports, counted right in any order and repetition."""
+"""Delivery reports, counted correctly in any order and when repeated."""
 
 from collections.abc import Sequence
 from datetime import timedelta

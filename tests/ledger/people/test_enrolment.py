@@ -1,4 +1,4 @@
-"""Enrolment: a name once for good; founders only during the set-up."""
+"""Enrolment: names are never reused; founders enrol during the set-up."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""People are notified once of a faulty backup and once of its end."""
+"""Notifications about a faulty backup: one at its start, one at its end."""
 
 import json
 import os
@@ -243,7 +243,7 @@ def test_only_the_roles_that_are_named_are_told(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     roles = night.installation.ledger.people.get("lee").roles
     text = config_file.read_text()
-    # the key belongs to [backup], the last table
+    # The key belongs to [backup], the last table.
     config_file.write_text(f"{text}alarm_roles = {list(roles)}\n")
     assert not set(roles) & set(night.installation.ledger.people.get("dana").roles)
     with installation_at(config_file, clock=lambda: night.now[0]) as installation:

@@ -1,4 +1,4 @@
-"""An approval covers exactly one plan; every change has another digest."""
+"""An approval covers exactly one plan; a changed plan has another digest."""
 
 import json
 import sqlite3
@@ -192,6 +192,6 @@ def customers(installation: SimulatedInstallation, case: str) -> list[EffectRow]
 
 
 def batch_of(case: str, *rows: EffectRow) -> Batch:
-    """Return one claimed batch."""
+    """Return a batch of effects that was claimed."""
     queue = EffectQueue(verb=rows[0].verb, connector=rows[0].connector)
     return Batch(attempt="a" * 32, incident=case, queue=queue, effects=rows)

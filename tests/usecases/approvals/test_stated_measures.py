@@ -1,4 +1,4 @@
-"""Customers are told only measures that are done and proven."""
+"""Notices name only measures that are done and proven."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 
 
 def stated(installation: SimulatedInstallation, case: str) -> set[str]:
-    """Return the codes of text in the notice, equal in each language."""
+    """Return the codes that the notice contains, equal in each language."""
     if installation.advance(case).state.steps["tell_staff"].state.is_final:
         step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     installation.advance(case)

@@ -98,7 +98,7 @@ def test_ambiguous_latest_is_refused(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
         restored = restore(installation, "latest", tmp_path / "out", key, set_name="main")
         assert restored.point.sequence == 2
-        # Next to a point of another set, `latest` is the point of the named set.
+        # With points of two sets, `latest` is the newest point of the named set.
         compared = compare_points(installation, first, "latest", key)
         assert (compared.before.sequence, compared.after.sequence) == (1, 2)
 

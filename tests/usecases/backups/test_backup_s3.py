@@ -50,7 +50,7 @@ def configuration(folder: Path, bucket: Bucket, key: Key, name: str, more: str =
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An installation with a repository in a folder: the root record only."""
+    """Make an installation with a root record in a folder, without backups."""
     furnish(tmp_path, more=SERVICE)
     return tmp_path
 
@@ -187,7 +187,7 @@ def test_missing_lock_makes_verification_partial(folder: Path, seaweedfs_server:
     with installation_at(path) as installation:
         backup_run.run_backup(installation, "main", "direct")
         objects = len(stored_in(bucket))
-        for _ in range(2):  # the second run checks the wrong lock and all others again
+        for _ in range(2):  # the second run checks the faulty lock again, and all others
             found = verification.verify(installation)
             assert found.exit_status is ExitStatus.PARTIAL
             assert [(one.severity, one.object) for one in found.findings] == [("warning", root)]
@@ -231,7 +231,7 @@ def test_daily_verification_checks_locks_in_turn(
             return locks_of(checked).looked_at
 
     assert [on_day(0), on_day(1)] == [len(names)] * 2, "what is a day old is new"
-    for last, day in ((1, 2), (2, 7)):  # four days are missed
+    for last, day in ((1, 2), (2, 7)):  # four days without a verification
         due = due_days(began + timedelta(days=last), began + timedelta(days=day))
         assert on_day(day) == sum(check_day(name) in due for name in names)
     with installation_at(path, lambda: began + timedelta(days=8)) as installation:

@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    """A set with one point."""
+    """An installation with one point of a set."""
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         yield installation
@@ -34,7 +34,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.fixture
 def nights(installation: Installation, tmp_path: Path) -> Installation:
-    """Nights with a large recording that does not compress."""
+    """Make nights with a large recording that does not compress."""
     (tmp_path / "recordings" / "2026" / "long.wav").write_bytes(os.urandom(9 * MIB))
     for _ in range(6):
         run_backup(installation, "main", "direct")
@@ -57,7 +57,7 @@ def damage_the_pages(folder: Path) -> None:
 
 
 def is_whole(installation: Installation, folder: Path) -> bool:
-    """Return whether the newest point restores to the source."""
+    """Return whether the newest point restores equal to the source."""
     outcome = restore(installation, "latest", folder / "out", identity(folder))
     call = Path("recordings/2026/call-1.wav")
     is_same = (folder / "out" / call).read_bytes() == (folder / call).read_bytes()

@@ -1,4 +1,4 @@
-"""A damaged snapshot is reported wherever points are chosen."""
+"""A damaged snapshot is reported by every command that chooses a point."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_only_damaged_points_are_not_none(installation: Installation, tmp_path: 
 def test_skipped_junk_is_no_damaged_point(installation: Installation, tmp_path: Path) -> None:
     path = tmp_path / "vault" / snapshot_name("host-1", 4)
     path.write_bytes(b"junk")
-    # the junk may be a damaged snapshot
+    # The junk may be a damaged snapshot.
     assert list_points(installation).exit_status is ExitStatus.DAMAGED
     run_backup(installation, "main", "direct")
     assert list_points(installation).exit_status is ExitStatus.DONE

@@ -121,7 +121,7 @@ def backed_up(config_file: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _old_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Put old programs on the PATH; only the programs of the source are valid."""
+    """Put old programs on the PATH, so that only the source's own ones work."""
     old = tmp_path / "old"
     old.mkdir()
     for name in ("psql", "pg_dump", "pg_restore"):

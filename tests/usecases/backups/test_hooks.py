@@ -28,7 +28,7 @@ def hooked(
     is_required: bool = True,
     before_seconds: int = 30,
 ) -> Iterator[Installation]:
-    """Open an installation with hooks before and after set `other`."""
+    """Open an installation with hooks before and after the set `other`."""
     required = json.dumps(is_required)
     more = "".join(
         f"""

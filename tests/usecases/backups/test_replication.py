@@ -1,4 +1,4 @@
-"""The copy at a second site as a use-case; nobody sleeps here."""
+"""The copy at a second site as a use-case, in simulated time."""
 
 import os
 from datetime import UTC, datetime

@@ -60,7 +60,7 @@ def name_a_keeper(folder: Path, keeper_file: Path) -> None:
 
 
 def age(vault: Path, days: float) -> None:
-    """Make the objects in the vault older."""
+    """Set back the times of the objects in the vault."""
     for path in vault.rglob("*"):
         if path.is_file():
             moment = path.stat().st_mtime - days * 86_400

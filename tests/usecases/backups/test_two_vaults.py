@@ -143,7 +143,7 @@ def test_alarm_ends_only_on_its_host(
     for folder in (other, one, other):
         assert watch(folder) == [], "neither says that it is over, nor tells it again"
     with at(one) as here:
-        # there is no recipient, because nobody is enrolled
+        # There is no recipient, because nobody is enrolled.
         assert alarms(here) == [("vault", FAILED, ALPHA)]
     (mine,) = status(one).alarms
     (theirs,) = status(other).alarms

@@ -1,4 +1,4 @@
-"""Reported lines survive concurrent writers and crashes."""
+"""Lines that were reported as written survive other writers and crashes."""
 
 import stat
 from collections.abc import Iterator

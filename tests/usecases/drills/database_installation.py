@@ -66,7 +66,7 @@ databases = ["{database}"]
 def drills_folder() -> Iterator[Path]:
     """Make a folder for drills with a path short enough for a socket in it."""
     folder = Path(tempfile.mkdtemp(prefix="sf-drl-", dir=memory_folder()))
-    folder.chmod(0o711)  # with root, the servers of drills run as the user nobody
+    folder.chmod(0o711)  # if root runs the tests, the servers of drills run as the user nobody
     try:
         yield folder
     finally:

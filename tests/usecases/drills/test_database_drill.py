@@ -169,7 +169,7 @@ def test_drill_changes_nothing_in_the_live_server(
     postgres_server.execute("UPDATE customers SET name = 'live'", database=database)
     before = postgres_server.rows(sessions, database=database)
     assert drilled(config_file).exit_status is ExitStatus.DONE
-    # The drill opened no connection to the source; the one session is that of this test.
+    # The drill opened no connection to the source; the only new session is that of this test.
     assert postgres_server.rows(sessions, database=database)[0][0] <= before[0][0] + 1
     names = postgres_server.rows("SELECT DISTINCT name FROM customers", database=database)
     assert names == [("live",)]

@@ -40,7 +40,7 @@ from tests.usecases.backup_installation import (
 
 
 def targets(folder: Path) -> list[str]:
-    """Return the names of folders that drills left in their folder."""
+    """Return the names of the folders that drills left behind."""
     return [path.name for path in (folder / "drills").iterdir() if path.name != "reports"]
 
 

@@ -58,7 +58,7 @@ def test_lost_rows_fail_the_next_drill(
     assert rows == {f"crm-server/{database}/calls": 3}
     postgres_server.execute("DELETE FROM calls WHERE id = 3", database=database)
     back_up(config_file)
-    for _ in range(2):  # a failed drill does not become the standard of the next one
+    for _ in range(2):  # a failed drill does not become the reference of the next one
         outcome = drilled(config_file)
         assert outcome.exit_status is ExitStatus.FAILED
         (reason,) = (check.reason for check in outcome.checks if check.reason.startswith("table"))

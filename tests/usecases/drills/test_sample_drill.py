@@ -1,4 +1,4 @@
-"""Drills of a sample restore repeatable files, and measure no RTO."""
+"""Drills of a sample restore the same files again, and measure no RTO."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Drills of services restore dependencies first, by one declaration."""
+"""Drills of services restore dependencies first, from one declaration."""
 
 import json
 from pathlib import Path

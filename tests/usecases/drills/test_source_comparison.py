@@ -1,4 +1,4 @@
-"""A drill compares what was restored with the source, byte by byte."""
+"""A drill compares the restored files with the source, byte by byte."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from standfast.usecases.drills.source_comparison import Comparison, compare
 from tests.usecases.backup_installation import furnish, identity, installation_at
 
 NAME = "n" * 250
-# folders of the longest name: over 4,096 bytes, more than the kernel accepts as one path
+# Folders of the longest name: over 4,096 bytes, more than the kernel accepts as one path.
 DEPTH = 20
 
 

@@ -1,4 +1,4 @@
-"""Surprise drills draw service, points and time from a seed."""
+"""Surprise drills draw the service, the points and the time from a seed."""
 
 import json
 from collections.abc import Iterator

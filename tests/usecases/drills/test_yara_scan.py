@@ -25,7 +25,7 @@ def _needs_yara() -> None:
 
 
 def drilled(folder: Path, text: str, *, is_sample: bool = False) -> DrillOutcome:
-    """Drill a set with a rule for a text."""
+    """Drill a set with a YARA rule for a text."""
     config_file = furnish(folder, SERVICE + '\n[drills]\nyara_rules = "rules"\n')
     (folder / "rules" / "more").mkdir(parents=True)
     (folder / "rules" / "more" / "ransom.yar").write_text(RULE % ("ransom_note", text))

@@ -1,4 +1,4 @@
-"""Frozen evidence, copied into a real bucket with locks, resumable."""
+"""Frozen evidence, copied to a real bucket with locks; copies are resumed."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ from tests.backup.s3_proxy import Fault, running_proxy
 from tests.servers.seaweedfs import Bucket, SeaweedFs
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
-# A playbook that reads only the log.
+# A playbook that only freezes the log.
 PLAYBOOK = """\
 playbook: keep-logs
 version: 1
@@ -95,7 +95,7 @@ def freeze(installation: Installation) -> str:
 
 
 def copies_checked(folder: Path) -> list[Check]:
-    """Return the checks of copies."""
+    """Return the checks that concern copies."""
     report = check_installation(folder / "standfast.toml", env={})
     words = ("copied", "second copy")
     evidence = [check for check in report.checks if check.part == "evidence"]
@@ -179,7 +179,7 @@ def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
 def test_interrupted_copy_is_continued(
     puts: int, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A death before each object, and after the last one before its record."""
+    """The process dies before each object, or before it records the last one."""
     put, made = S3Store.put, list[str]()
 
     def dies(store: S3Store, name: str, data: bytes) -> None:
@@ -200,7 +200,7 @@ def test_interrupted_copy_is_continued(
             source.collect(order(), custody)
     assert len(names_in(installation)) == min(puts, 5)
     source, custody = source_of(installation)
-    # the freeze is not recorded as done, so it is repeated
+    # The freeze is not recorded as done, so it is repeated.
     assert not source.find(order(), custody)
     result = source.collect(order(), custody)
     assert (result.state, result.reason[:14]) == (EffectState.DONE, "2 files frozen")
@@ -222,7 +222,7 @@ def test_silent_bucket_leaves_evidence_sealed(tmp_path: Path, s3_bucket: Bucket)
             assert failed.reason.startswith(
                 f"2 files frozen and sealed here, but not copied to bucket {s3_bucket.name}"
             )
-            # so that the ledger names the folder
+            # So that the ledger names the folder.
             assert failed.facts["folder"] == "telephony/token-1"
             verified = verify_frozen(installation, CASE)
             assert verified.exit_status is ExitStatus.PARTIAL

@@ -1,4 +1,4 @@
-"""Legal hold and disposal: two people, a certificate, no bypass."""
+"""Legal hold and disposal: two people, a certificate, and no bypass."""
 
 import fcntl
 import os
@@ -153,7 +153,7 @@ def test_removed_key_copy_is_not_confirmed(case: Case) -> None:
 def test_reviews_and_unfinished_openings_are_named(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # written before custodians were named
+    # Written before custodians were named.
     review = case.sealed.parents[1] / "reviews" / "earlier.jsonl"
     review.parent.mkdir()
     review.write_text("")
@@ -194,7 +194,7 @@ def test_hold_refuses_and_voids_requests(case: Case) -> None:
     case.request()
     place_hold(case.installation, case.incident, "claim 4712", "kim")
     release_hold(case.installation, case.incident, "settled", "lee")
-    with pytest.raises(UsageError):  # the hold voided the request
+    with pytest.raises(UsageError):  # the hold invalidated the request
         case.approve()
     assert case.is_complete()
 
@@ -227,7 +227,7 @@ def test_interrupted_disposal_is_completed(
             case.approve()
     assert case.is_disposed() is (step == "append_custody")
     if step != "append_custody":
-        # half of the evidence is removed, and no record explains it
+        # Half of the evidence is removed, and no record explains it.
         assert case.verified() is ExitStatus.DAMAGED
     assert case.approve().exit_status is ExitStatus.DONE
     assert case.is_disposed()

@@ -1,4 +1,4 @@
-"""Evidence exports: masked without a reason, recorded, unaltered."""
+"""Evidence exports: masked by default, recorded, otherwise unaltered."""
 
 import hashlib
 import json

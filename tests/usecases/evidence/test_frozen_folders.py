@@ -104,5 +104,5 @@ def test_incomplete_files_are_counted(tmp_path: Path) -> None:
         )
         source.collect(Order(token="token", verb="evidence.snapshot", target="live"), custody)
         (folder,) = frozen(config)
-    # one of the three files contains the messages
+    # One of the three files contains the messages.
     assert (folder.files, folder.incomplete, folder.unread) == (3, 1, 1)

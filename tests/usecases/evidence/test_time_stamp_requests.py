@@ -1,4 +1,4 @@
-"""Sealed evidence, stamped by a real authority, soon or later."""
+"""Sealed evidence, stamped by a real authority, at once or later."""
 
 import hashlib
 import re
@@ -229,7 +229,7 @@ def test_stamp_is_verified_by_present_roots(
 
 
 def stamps_checked(config_file: Path) -> list[tuple[Verdict, str, str]]:
-    """Return the checks of stamps."""
+    """Return the checks that concern stamps."""
     report = check_installation(config_file, env={})
     return [
         (one.verdict, one.found, one.what_to_do)
@@ -256,7 +256,7 @@ def test_check_requests_a_stamp(
 
 
 def with_bucket(folder: Path, server: servers.Authority, bucket: Bucket) -> Path:
-    """Copy frozen folders into a bucket as well."""
+    """Configure a bucket as the second location of frozen folders."""
     key = bucket.key("evidence")
     for name, value in (("id", key.access_key), ("secret", key.secret_key)):
         (folder / f"evidence.{name}").write_text(value + "\n")
@@ -294,7 +294,7 @@ def test_crash_between_stamp_and_copy_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Crash(BaseException):
-        """The end of the process."""
+        """The simulated end of the process."""
 
     def dies(*_: object) -> None:
         raise Crash
@@ -385,7 +385,7 @@ def test_serve_asks_a_failing_authority_less_often(
     server.say = (503, {}, b"")
     loop._stamp_seals()
     assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
-    # all seals are stamped, so the loop waits for its usual pause
+    # All seals are stamped, so the loop waits for its usual pause.
     assert pauses[4] == serve_loop.STAMP_SECONDS
     assert frozen(installation.config, incident)[0].stamp.startswith("stamped ")
 

@@ -1,4 +1,4 @@
-"""Checklist: measured faults count first, then attestations."""
+"""Checklist: measured faults take precedence over attestations."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime

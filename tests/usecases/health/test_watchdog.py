@@ -1,4 +1,4 @@
-"""The watchdog resumes, ends or reports work that stopped."""
+"""The watchdog resumes, ends or reports interrupted work."""
 
 from datetime import timedelta
 from pathlib import Path

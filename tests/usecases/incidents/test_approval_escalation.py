@@ -33,7 +33,7 @@ def installation(installation: SimulatedInstallation) -> SimulatedInstallation:
 
 @pytest.fixture
 def laddered(installation: SimulatedInstallation) -> SimulatedInstallation:
-    """The installation with an escalation that ends with erin."""
+    """The same installation with an escalation that ends with erin."""
     ladder = ApprovalsConfig(ladder=("duty-manager", "person:erin"))
     return replace(
         installation, config=installation.config.model_copy(update={"approvals": ladder})

@@ -146,7 +146,7 @@ def test_lost_lock_is_repeated_if_sessions_may_live(
     session = installation.directory.open_session("agent01")
     installation.directory.script("lock", Fault.LOST_REQUEST)
     case = installation.open("lock")
-    # an administrator disabled it; its sessions remain open
+    # An administrator disabled the account; its sessions remain open.
     installation.directory.set_enabled("agent01", False)
     installation.advance(case)
     assert not installation.directory.admits(session)

@@ -1,4 +1,4 @@
-"""Limits of locking by one person, in all and by directory."""
+"""Limits on locks by one person, in total and in each directory."""
 
 from collections.abc import Iterator
 from dataclasses import replace

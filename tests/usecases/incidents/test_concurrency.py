@@ -82,7 +82,7 @@ def test_two_promotions_open_one_incident(
     close = lifecycle.close
 
     def meet_first(*words: Any, **more: Any) -> None:
-        # the later thread found the plan closed and does not come here
+        # The later thread found the plan closed and does not reach this point.
         with suppress(threading.BrokenBarrierError):
             meeting.wait(0.5)
         close(*words, **more)
@@ -129,7 +129,7 @@ def test_two_approvals_given_at_once_both_count(
 
     def meet_first(*args: Any) -> None:
         refuse_unfit(*args)
-        # the other thread waits for its lock, as expected
+        # The other thread waits for its lock, as expected.
         with suppress(threading.BrokenBarrierError):
             meeting.wait(0.5)
 
@@ -248,7 +248,7 @@ def test_late_finish_keeps_a_planned_retry(
     directory.script("lock", Fault.FAIL)
     case = installation.run("lock")
     assert step_retry.retry(installation, case).count == 1
-    # A runner that read the state before the retry still tries to write this.
+    # A runner that read the state before the retry still tries to write this result.
     stale = Finish(step="lock", round=1, state=StepState.FAILED, reason="0 of 1 done")
     state = installation.ledger.incidents.state(case)
     lifecycle._make_one(

@@ -1,4 +1,4 @@
-"""A corrected answer: skipped work is done, begun work is named."""
+"""A corrected answer: skipped steps are executed, begun steps are named."""
 
 from collections.abc import Iterator
 from pathlib import Path

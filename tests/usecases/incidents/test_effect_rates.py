@@ -1,4 +1,4 @@
-"""Rates of calls: never more at once than the bucket contains."""
+"""Rates of calls: a burst is never larger than the token bucket."""
 
 import pytest
 

@@ -45,7 +45,7 @@ def test_failed_lock_notifies_nobody(installation: SimulatedInstallation, scenar
     )
     assert installation.twins.mail.messages == []
 
-    # a person decides to continue without the lock
+    # A person decides to continue without the lock.
     step_decisions.accept(installation, case, "lock")
     assert state_after(installation.advance(case), "tell_staff") is StepState.DONE
     assert installation.twins.told("staff1@example.net") == 1
@@ -70,7 +70,7 @@ def test_failed_lock_shows_in_exit_status(
     assert outcome.standing.waits_for_people
     assert outcome.exit_status is ExitStatus.FAILED
     assert isinstance(installation.twins.directory, SimulatedConnector)
-    # an operator locked the account by hand
+    # An operator locked the account by hand.
     installation.twins.directory.set_enabled("agent01", False)
     step_decisions.accept(installation, case, "lock")
     assert installation.advance(case).exit_status is ExitStatus.WAITS_FOR_PEOPLE

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_looks")
 class Liar:
     """A directory over HTTP with scripted answers and a log of requests."""
 
-    # from the method and its count
+    # From the method and its count.
     answer: Callable[[str, int], tuple[int, dict[str, str], bytes] | None]
     hits: list[tuple[str, float]] = field(default_factory=list)
     url: str = ""

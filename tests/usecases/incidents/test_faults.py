@@ -49,7 +49,7 @@ def states(installation: SimulatedInstallation, case: str, verb: str) -> list[Ef
     return [row.state for row in installation.ledger.effects.of_incident(case) if row.verb == verb]
 
 
-# A directory
+# Faults of a directory
 
 
 def test_directory_losing_requests_is_abandoned(
@@ -74,7 +74,7 @@ def test_lock_without_answer_changes_once(
 def test_dying_directory_holds_no_runner_forever(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The outcome is checked later and later; the runner does not wait."""
+    """Look-ups of the outcome become rarer; the runner does not wait for them."""
     installation.directory.script("lock", Fault.LOST_REQUEST)
     case = installation.open("lock")
     installation.advance_while_it_dies(case, "lock", monkeypatch)
@@ -149,7 +149,7 @@ def test_missing_secret_blocks_only_its_directory(tmp_path: Path, scim_server: S
     assert "NOT_THERE" in rows["other"].reason
 
 
-# A relay
+# Faults of a relay
 
 
 def test_returning_relay_sends_each_message_once(
@@ -223,7 +223,7 @@ def test_decision_before_page_stops_no_runner(
 def test_person_cannot_deny_a_running_message(
     installation: SimulatedInstallation,
 ) -> None:
-    """A denied message would be sent again."""
+    """A message that was denied would be sent again."""
     case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
     with pytest.raises(Refused, match="may still happen"):
         effect_settlement.settle(
@@ -332,7 +332,7 @@ def test_unplannable_step_stops_no_other(
     assert "agent01" not in told
 
 
-# The ledger
+# Faults of the ledger
 
 
 @pytest.mark.parametrize("falls", [2, 4])

@@ -1,4 +1,4 @@
-"""A repeated or related trigger: one incident, a further round."""
+"""A repeated or related trigger adds a round to the open incident."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Warnings that nobody can approve, counted as approvals count."""
+"""Warnings that nobody can approve, by the same rules as approvals."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -55,6 +55,6 @@ def test_unknown_account_is_refused_in_the_plan(
     assert lock.refused == {ABSENT: 1}
     assert mistyped.exit_status is ExitStatus.REFUSED
     assert among_others.exit_status is ExitStatus.PARTIAL
-    # an account that cannot be read may still exist
+    # An account that cannot be read may still exist.
     assert unread.steps[0].by_adapter == {"agents": 1}
     assert "read again before each lock" in unread.steps[0].notes[-1]

@@ -145,7 +145,7 @@ def test_proof_of_earlier_lock_spares_no_approval(
     assert installation.advance(case).exit_status is ExitStatus.PARTIAL
     again, other = (effect_undo.plan_undo(installation, case, targets=[one]) for one in BOTH)
     assert (again.restores, again.unproven, again.needs_approvals) == (1, 1, 2)
-    # two incidents locked it
+    # Two incidents locked this account.
     assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 2)
 
 

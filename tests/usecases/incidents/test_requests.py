@@ -110,7 +110,7 @@ def test_a_plan_sends_nothing_but_looks(installation: Installation, there: Firew
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_busy_api_is_asked_later(installation: Installation, there: Firewall, status: int) -> None:
-    # the read, then the change
+    # Answers to the read and to the change.
     there.answers += [(404, {}, b"{}"), (status, {"Retry-After": "1"}, b"")]
     case, outcome = carried_out(installation, "pc-1")
     assert outcome is ExitStatus.DONE

@@ -82,7 +82,7 @@ def test_approval_request_reads_no_audience(
     step_decisions.answer(centre.installation, case, "customers_affected", "yes", by="lee")
     state = centre.advance(case).state
     assert state.steps[TOLD].state is StepState.ASKING
-    # the plan stores no recipients, because a million would not fit in memory
+    # The plan stores no recipients, because a million would not fit in memory.
     assert state.steps[TOLD].asked
     assert "notices.send" not in {row.verb for row in opened if row.step == TOLD}
 
@@ -177,7 +177,7 @@ def test_canary_losing_a_tenth_holds_others(
 def test_unaccepted_canary_holds_others(
     centre: Centre, others: list[EffectState], may_follow: bool
 ) -> None:
-    """A tenth may be rejected; suppressed people do not count."""
+    """A tenth may be rejected; suppressed people do not count as rejected."""
     customers = centre.config_file.parent / "crm.db"
     with closing(sqlite3.connect(customers)) as crm, crm:
         crm.execute("INSERT INTO customers VALUES (21, 'Nobody', 'no address', 'en')")

@@ -1,4 +1,4 @@
-"""A stop: acts in progress end as done, failed or unknown, by name."""
+"""A stop names each act in progress as done, failed or unknown."""
 
 import threading
 from collections import Counter

@@ -157,7 +157,7 @@ def test_proof_may_continue_without_stuck_lock(
         step_decisions.accept(installation, case, "lock", by="lee")
         outcome = installation.advance(case)
         assert steps(installation, case)["lock"] is StepState.PARTIAL
-        # only the account in the directory that answers is proven
+        # Only the account in the directory that answers is proven.
         assert steps(installation, case)["prove"] is StepState.PARTIAL
         assert not outcome.standing.is_over
 

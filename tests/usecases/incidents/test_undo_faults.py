@@ -1,4 +1,4 @@
-"""Undo meets the faults of locks: no lost answer changes an access.
+"""Faults of an undo, as of a lock: no lost answer changes an access.
 
 Each test runs on SQLite and on PostgreSQL.
 """
@@ -74,7 +74,7 @@ def test_superseded_undo_is_not_retried(
         directory.script("undo", Fault.LOST_REQUEST, target=account, times=5)
     for name in ("undo-1", "undo-2"):
         effect_undo.undo(installation, case, requested_by="lee")
-        # two approvals are needed, because this playbook proves no lock
+        # Two approvals are needed, because this playbook proves no lock.
         for person in ("lee", "kim"):
             step_decisions.decide(installation, case, name, person, PASSPHRASES[person])
         outcome = installation.advance(case)
@@ -104,7 +104,7 @@ def test_undo_waits_for_a_busy_directory(
     directory: SimulatedConnector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The question of the playbook is open, and must not end the wait."""
+    """The open question of the playbook must not end the wait."""
     case = installation.run("account-takeover")
     undo_approved(installation, case)
     monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))

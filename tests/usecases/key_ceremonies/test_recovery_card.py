@@ -1,4 +1,4 @@
-"""The recovery card of a bucket's vault, typed on a real store."""
+"""The recovery card of a vault in a bucket; its steps run on a real store."""
 
 import shutil
 import subprocess
@@ -36,7 +36,7 @@ secret_access_key = "env:SECRET"
 
 @pytest.fixture
 def site(s3_bucket: Bucket, tmp_path: Path) -> Site:
-    """A bucket vault with an intruder's version over the newest snapshot."""
+    """A vault in a bucket; an intruder's version covers the newest snapshot."""
     site = Site(
         folder=tmp_path / "site",
         vault=open_s3(options(s3_bucket, s3_bucket.admin)),

@@ -115,7 +115,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     (row,) = [
         one for one in installation.ledger.effects.of_incident(case) if one.step == planned.step
     ]
-    # the approval covers her message
+    # The approval covers her message.
     assert frozen.root == merkle_root([str(row.details["digest"])])
     centre.advance(case)
     assert centre.mails_to("ma@example.net") == 0
@@ -289,13 +289,13 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     there = held_recipients.unreached(installation, case)
     whys = [one.why for one in there]
     assert whys[:2] == ["the mail bounced", "the provider did not try"]
-    # a deferred mail is still in transit; a missing address is not a failed mail
+    # A deferred mail is still in transit; a missing address is not a failed mail.
     assert (len(whys), "550" in whys[2]) == (3, True)
     assert held_recipients.held(installation, case) == []
     assert not_notified(centre) == (
         7,
         0,
-    )  # these three, two letters to post, one deferred, one without an address
+    )  # these three, two with letters to post, one deferred, one without an address
 
     with pytest.raises(UsageError, match="no held recipients"):
         held_recipients.leave_out(installation, case, [there[0].mark], WHY, by="lee")
@@ -473,7 +473,7 @@ def test_late_delivery_hides_no_unnotified_person(centre: Centre) -> None:
         installation, case, row.token[:8], to=["a@example.net"], because=WHY, by="lee"
     ).step
     hear(DeliveryState.DELIVERED)
-    # the second message is planned, so the person counts as not notified
+    # The second message is only planned, so the person counts as not notified.
     assert not_notified(centre) == (2, 0)
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, step, person, PASSPHRASES[person])

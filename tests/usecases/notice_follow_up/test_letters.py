@@ -1,4 +1,4 @@
-"""People without e-mail get letters, counted until they are posted."""
+"""People without e-mail get letters, and count as notified once posted."""
 
 import csv
 import sqlite3
@@ -104,7 +104,7 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     assert len([m for m in centre.smtp.delivered if "customer" in m.recipients[0]]) == 17
 
     with pytest.raises(ApprovalRefused):
-        # the step names roles, and nobody is signed in
+        # The step names roles, and nobody is signed in.
         letters.record_posted(installation, case, TOLD)
     with pytest.raises(UsageError, match="in the future"):
         letters.record_posted(

@@ -100,7 +100,7 @@ def test_listed_people_are_notified_once_approved(
 ) -> None:
     incident = opened(installation)
     add_affected(installation, incident, Listing(csv=people), by="lee")
-    # the list is frozen, so the file changes nothing
+    # The list is frozen, so the file changes nothing.
     people.write_text("email\nnobody@example.net\n")
     state = advance(installation, incident, "direct").state
     assert state.steps["tell"].state is StepState.ASKING
@@ -152,7 +152,8 @@ def test_numbers_count_everybody_and_feed_clocks(installation: Installation, peo
     standings = {
         clock.obligation.id: clock.standing for clock in incident_clocks(installation, incident)
     }
-    assert standings["us-ca-ag"] is Standing.NOT_OWED  # owed from 500 people on
+    # The notice is owed from 500 affected people on.
+    assert standings["us-ca-ag"] is Standing.NOT_OWED
 
 
 def test_repeated_command_adds_nothing(installation: Installation, people: Path) -> None:

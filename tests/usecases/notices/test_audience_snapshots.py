@@ -77,7 +77,7 @@ def test_snapshot_reads_earlier_customers_and_cleans_up(tmp_path: Path) -> None:
 def test_dead_restore_is_removed_and_live_kept(
     tmp_path: Path,
 ) -> None:
-    """Customers' data must not stay, nor vanish from a living reader."""
+    """Customers' data must not remain, nor disappear from a running reader."""
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")
@@ -91,7 +91,7 @@ def test_dead_restore_is_removed_and_live_kept(
         of_another_machine.mkdir()
         with file_before(installation, datetime.now(UTC), "main", "crm/crm.db") as file:
             assert not left.exists()
-            # the restore of another process
+            # The restore belongs to another process.
             assert names(installation) == {f"c{n}@x.test" for n in range(1, 21)}
             assert file.exists()
         assert left_behind(tmp_path) == [of_another_machine]
@@ -118,7 +118,7 @@ def test_missing_earlier_point_is_an_error(tmp_path: Path) -> None:
 
 
 def test_incomplete_point_uses_the_one_before(tmp_path: Path) -> None:
-    """An unread source may have half a file, and half the customers."""
+    """A source that was not read may have half a file, and half the customers."""
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")

@@ -129,7 +129,7 @@ def test_export_keeps_a_running_draft(centre: Centre, tmp_path: Path) -> None:
 
 
 def test_export_removes_a_dead_draft(centre: Centre, tmp_path: Path) -> None:
-    """In a container each command may have the same process id."""
+    """In containers, commands often have the same process id."""
     case = told_centre(centre)
     (tmp_path / f".told.csv.{os.getpid()}.draft").write_text("half a line")
     _, digest = export(centre.installation, case, tmp_path / "told.csv")
@@ -212,7 +212,7 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
         (each.step, each.person, each.end) for each in lines
     ]
     assert "address" not in written[0]
-    # the quote keeps a spreadsheet from reading a formula
+    # The quote keeps a spreadsheet from reading a formula.
     assert {row["why"] for row in written if row["step"] == TOLD} == {f"'{why}"}
     assert file.stat().st_mode & 0o77 == 0
     export(installation, case, tmp_path / "told.json")
@@ -330,7 +330,7 @@ def test_interrupted_export_is_whole_or_absent(centre: Centre, tmp_path: Path, c
 
 
 def _die_exporting(config_file: Path, token: str, case: str, file: Path, call: str) -> None:
-    """Export, and die at that call; `write` dies in the middle of lines."""
+    """Export, and die at the named call; `write` dies in the middle of a line."""
 
     def die(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Replacements that died between the two renames of a file continue."""
+"""Replacements of files that died between two renames are completed."""
 
 from pathlib import Path
 

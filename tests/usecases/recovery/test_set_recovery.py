@@ -114,7 +114,7 @@ def test_failed_rename_leaves_every_target_as_before(tmp_path: Path) -> None:
         before = tree(live)
         case = opened(installation)
         approve_as(installation, case, "recover", "lee")
-        # an obstacle for the second target, after the first was replaced
+        # An obstacle for the second target, after the first was replaced.
         obstacle = live / f"crm.db.before-{case}"
         obstacle.write_bytes(b"somebody's file")
         assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.FAILED

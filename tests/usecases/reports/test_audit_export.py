@@ -56,7 +56,7 @@ class Handed:
         return verify_frozen(self.installation, self.incident).exit_status
 
     def theirs(self, *more: str, **keys: str) -> int:
-        """Return the program's answer; keys that are None are omitted."""
+        """Return the exit status of the program; `keys` replace the usual keys."""
         given = {"seal-key": self.exported.seal_key, "ledger-key": self.exported.ledger_key, **keys}
         words = [word for name, key in given.items() for word in (f"--{name}", key)]
         where = ["--timeline", str(self.exported.timeline), "--witness", str(self.witness)]

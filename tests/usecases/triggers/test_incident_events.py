@@ -84,7 +84,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 class Clock:
-    """The time of this test; it moves only when the test says so."""
+    """The time of this test; it moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -162,7 +162,7 @@ def test_refused_event_is_sent_again_with_its_id(
     lock_incident(installation)
     for _ in range(2):
         send_all(installation)
-        assert due_events(installation) == []  # none is due before a pause
+        assert due_events(installation) == []  # none is due before the pause is over
         clock.now += timedelta(minutes=2)
     assert send_all(installation) == ["sent"]
     assert len(receiver.messages) == 3

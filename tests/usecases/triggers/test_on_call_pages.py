@@ -1,4 +1,4 @@
-"""Pages about triggered incidents: once, soon, and fewer than messages."""
+"""Pages about triggered incidents: once, soon, not one for each message."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -96,7 +96,7 @@ def test_what_is_absent_is_none(service: Scripted, client: AwsClient) -> None:
 
 
 def test_a_list_is_read_to_its_last_page(service: Scripted, client: AwsClient) -> None:
-    """A key on the second page permits a sign-in as well."""
+    """A key on the second page permits a sign-in, too."""
 
     def page(key: str, more: str = "") -> Behaviour:
         body = (

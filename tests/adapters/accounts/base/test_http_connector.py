@@ -15,7 +15,7 @@ from tests.adapters.accounts.test_google_workspace import GoogleHouse, GooglePro
 from tests.adapters.accounts.test_okta import OktaHouse, OktaProvider
 
 ALICE = "alice@example.com"
-Installation = tuple[House, Provider, str]  # the third value is the method of its first change
+Installation = tuple[House, Provider, str]  # the text is the method of the provider's first change
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def test_failed_look_up_is_no_absent_account(installation: Installation, fault: 
     house, provider, change = installation
     provider.faults.append(fault)
     result = house.lock(ALICE)
-    # an answer about another account: the requested account does not exist
+    # An answer about another account: the requested account does not exist.
     if result.state is EffectState.REFUSED:
         assert b"primaryEmail" in fault.body
     else:

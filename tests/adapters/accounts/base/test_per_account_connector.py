@@ -258,7 +258,7 @@ def test_undo_ends_old_sessions_before_it_enables() -> None:
     directory = _Directory()
     assert directory.alice is not None
     directory.alice.is_enabled = False
-    # the undo finds the account by its id
+    # The undo finds the account by its id.
     assert asked(directory, "undo", "renamed since").state is DONE
     assert acts(directory) == ["end sessions", "open"]
     assert directory.restored == PRIOR

@@ -380,9 +380,10 @@ def house(postgres_server: Postgres, recipient: Recipient) -> Iterator[Postgresq
 
 @pytest.fixture(scope="module")
 def secured(postgres_server: Postgres) -> Iterator[Secured]:
-    """Debian's PostgreSQL with TLS.
+    """Run Debian's PostgreSQL with TLS.
 
-    The server of the wheel has no TLS; its start has created the system user that this one needs.
+    The server of the wheel has no TLS, but its start has created the system user that this server
+    needs.
     """
     with debian_cluster() as cluster:
         certificate, key = write_certificate(cluster.new_folder("tls"))

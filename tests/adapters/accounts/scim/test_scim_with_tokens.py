@@ -121,7 +121,8 @@ def test_browser_session_copy_returns_after_undo(house: CanailleHouse, alice: st
     assert house.lock(alice).state is EffectState.DONE
     assert not house.server.is_signed_in(session)
     assert house.undo(alice, before).state is EffectState.DONE
-    # Canaille stores its sessions only in cookies, so they revive; the documentation warns of it.
+    # Canaille stores its sessions only in cookies, so the undo revives them; docs/accounts.md warns
+    # of it.
     assert house.server.is_signed_in(session)
 
 

@@ -95,7 +95,7 @@ def test_worst_recipient_counts_in_any_order(
 
 def test_message_id_replaces_a_lost_envelope_id() -> None:
     raw = report(envelope="", headers=f"Message-ID: <{TOKEN}@example.com>\nSubject: x\n")
-    # the headers alone, or the whole message
+    # The headers alone, or the whole message.
     for part in (b"text/rfc822-headers", b"message/rfc822"):
         event = read_report(raw.replace(b"text/rfc822-headers", part), NOW)
         assert event is not None

@@ -422,7 +422,7 @@ def test_silence_after_data_is_unknown(smtp_server: SmtpServer) -> None:
 
 
 def test_a_call_begins_no_message_after_its_time(smtp_server: SmtpServer) -> None:
-    # at the start, after the connection, then before each message
+    # At the start, after the connection, then before each message.
     ticks = iter([0.0, 0.0, 1.0, 29.0, 30.0])
     sender = sender_for(smtp_server, monotonic=lambda: next(ticks), timeout_seconds=30.0)
     results = sender.send([message(number) for number in (1, 2, 3)])

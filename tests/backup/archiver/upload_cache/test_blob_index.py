@@ -1,4 +1,4 @@
-"""Index of blob locations in sorted runs: last entry wins, removal."""
+"""Index of blob locations in sorted runs: the last entry wins; removals."""
 
 import hashlib
 import sqlite3

@@ -145,7 +145,7 @@ def test_certificate_names_domain_time_and_persons(owned: OwnedSite) -> None:
 def test_oversize_key_object_is_erased_too(
     owned: OwnedSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Anybody with access to the key store may put such an object."""
+    """Anybody with access to the key store can put such an object."""
     junk = f"k/{DOMAIN}/0000000000/0000000007"
     owned.keys.put(junk, bytes(MAX_KEY_RECORD_BYTES + 1))
     get = owned.keys._get_range
@@ -273,7 +273,7 @@ def test_an_order_of_another_repository_erases_nothing_here(
 def test_order_of_another_signer_erases_nothing(
     owned: OwnedSite,
 ) -> None:
-    """Custodians may attest to such an order if their key file names no owner."""
+    """A key file without an owner lets its custodian attest to such an order."""
     stranger = Ed25519PrivateKey.generate()
     order = replace(
         read_order(ordered(owned), "the order"), owner=stranger.public_key().public_bytes_raw()

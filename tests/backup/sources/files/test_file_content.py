@@ -29,7 +29,7 @@ def test_largest_holes_are_kept_others_read_as_zeros(
 ) -> None:
     monkeypatch.setattr("backup.sources.files.file_content._MOST_HOLES", 2)
     path = tmp_path / "sparse"
-    # ends of holes, each followed by 4 KiB of data
+    # Ends of holes, each followed by 4 KiB of data.
     ends = [64 * KIB, 512 * KIB, 640 * KIB, 960 * KIB]
     with path.open("wb") as file:
         for end in ends:

@@ -187,8 +187,7 @@ def test_log_is_pruned_only_after_a_committed_base(
     left = segments(spool)
     assert not left & before
     assert (spool / "notes.txt").exists()
-    # The point contains the pruned segments: all from the base before to the new one, and later
-    # ones.
+    # The point contains the pruned segments, which are all between the two bases, and later ones.
     assert before <= names_of(site, second.point, "base/wal/")
     # The next point contains the other segments.
     third = site.back_up(wal(cluster), set_name="log")

@@ -1,6 +1,6 @@
 """A second put of a name is detected on a server that accepts it.
 
-Ceph 18 accepts it in buckets with versions.
+Ceph 18 accepts such a put in buckets with versions.
 """
 
 import shutil

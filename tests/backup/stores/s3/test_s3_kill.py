@@ -39,7 +39,7 @@ from tests.servers.seaweedfs import Bucket, SeaweedFs
 KILLED = -9
 LOCK = ObjectLock(mode="GOVERNANCE", days=1)  # only the keeper sets locks here
 MARKED_AT, KEPT_AT = timedelta(days=41), timedelta(days=49)
-# objects for people; no run here reads or writes them
+# Objects for people; no run here reads or writes them.
 FOR_PEOPLE = ("pub/format/", "pub/reader/")
 
 

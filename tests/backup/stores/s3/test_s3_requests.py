@@ -103,7 +103,7 @@ def test_small_objects_are_remembered_up_to_a_bound(
     assert [stat.name for stat in store.list("")] == ["a", "b", "c"]
     assert [store.get(name) for name in ("c", "b", "a")] == [b"c" * 40, b"b" * 40, b"a" * 40]
     assert asked(proxy) == ["GET versions", "GET"], "the oldest was forgotten"
-    # An entry that was forgotten and is listed again is read like any other entry.
+    # An entry that was forgotten and is listed again is read as usual.
     for _ in range(2):
         assert [stat.name for stat in store.list("")] == ["a", "b", "c"]
         assert [store.get(name) for name in ("a", "b", "c")] == [b"a" * 40, b"b" * 40, b"c" * 40]
