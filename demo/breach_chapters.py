@@ -96,7 +96,9 @@ def contain(night: Night) -> Breach:
             _all_done(proofs, len(accounts)) and all(e.proof is Proof.REFUSED for e in proofs),
             "every lock is proven: a sign-in is refused",
         )
-        expect(night.locked() == set(accounts), "the directory says so, and of nobody else")
+        expect(
+            night.locked() == set(accounts), "exactly these accounts are inactive in the directory"
+        )
         expect(_all_done(frozen, 2), "the logs are frozen")
         staff = len(night.centre.agents) + 2
         expect(
@@ -134,7 +136,7 @@ def tell_customers(breach: Breach) -> None:
         already = night.mail()
         expect(
             not any(customer.address in already for customer in night.centre.customers),
-            "no customer is notified before that",
+            "no customer is notified before the approval",
         )
         teller.says(f"{counted(customers, 'message')} are ready, and none is sent: a second person")
         teller.says(f"must approve. {MANAGER} was paged. The demo now approves as {MANAGER}:")
@@ -154,7 +156,7 @@ def tell_customers(breach: Breach) -> None:
             "every customer has exactly one mail",
         )
         state = breach.look().steps["tell_customers"]
-        expect(state.counts.done == customers, "and the ledger says the same")
+        expect(state.counts.done == customers, "the ledger counts every customer as notified")
         teller.says(f"{customers:,} customers notified, each exactly once; 0 failed, 0 unknown.")
         teller.says(f"The messages are in {MAILBOX}/new, one file each.")
 
@@ -163,7 +165,7 @@ def give_back(breach: Breach) -> None:
     """Undo the lock of the accounts that only their holders had used."""
     night, teller = breach.night, breach.night.teller
     innocent = night.centre.innocent
-    with teller.chapter(f"{len(innocent)} of them were locked by mistake: unlock those"):
+    with teller.chapter(f"{len(innocent)} accounts were locked by mistake: unlock them"):
         names = " ".join(f"--target {DIRECTORY}:{account}" for account in innocent[:1])
         more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
         teller.types(f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}")
@@ -176,7 +178,10 @@ def give_back(breach: Breach) -> None:
                     installation, OPERATOR, PASSPHRASES[OPERATOR]
                 ),
             )
-        expect(undo.restores == len(innocent) and not undo.kept, "all of them can be unlocked")
+        expect(
+            undo.restores == len(innocent) and not undo.kept,
+            "every innocent account can be unlocked",
+        )
         breach.carry_on("asking for an approval", undo.step)
         expect(
             night.locked() == set(night.centre.taken_over),
@@ -190,7 +195,7 @@ def give_back(breach: Breach) -> None:
         breach.carry_on("unlocking", undo.step)
         expect(
             night.locked() == set(night.centre.taken_over) - set(innocent),
-            "those and only those are active again",
+            "exactly the innocent accounts are active again",
         )
         teller.says(
             f"{len(innocent)} accounts are in their prior state again; "

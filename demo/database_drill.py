@@ -73,7 +73,7 @@ def drill_database(teller: TourOutput) -> None:
         teller.says(f"No dump was loaded: {gap}.")
         return
     failed = [check.name for check in checks if check.state is CheckState.FAILED]
-    expect(not failed, f"the dump loads and every check passes, but {failed} failed")
+    expect(not failed, f"the dump loads and every check passes (failed: {failed})")
     passed = {check.name for check in checks if check.state is CheckState.PASSED}
     expect(f"load of {_SET}/{_DATABASE}.dump" in passed, "the dump was loaded")
     teller.says(

@@ -77,8 +77,8 @@ def _backed_up(night: Night) -> RunRecord:
         night.engine.back_up(SET)
     with night.installation() as installation:
         run = _newest(installation, "backup")
-    expect(run.state == "done", f"the backup is done, it is {run.state}")
-    expect(run.way == "prefect", f"Prefect ran the backup, it was {run.way}")
+    expect(run.state == "done", f"the backup is done (state: {run.state})")
+    expect(run.way == "prefect", f"Prefect ran the backup (it was run by: {run.way})")
     expect(run.summary["unread"] == 0, "every file was read")
     return run
 
@@ -91,8 +91,8 @@ def _drilled(night: Night) -> dict[str, Any]:
     with night.installation() as installation:
         run = _newest(installation, "drill")
     found = run.summary
-    expect(run.state == "done", f"the drill succeeds, it is {run.state}")
-    expect(run.way == "prefect", f"Prefect ran the drill, it was {run.way}")
+    expect(run.state == "done", f"the drill is done (state: {run.state})")
+    expect(run.way == "prefect", f"Prefect ran the drill (it was run by: {run.way})")
     expect(found["differences"] == 0, "the restored tree and database equal the source")
     expect(found["target_is_gone"] is True, "the restored copy is destroyed afterwards")
     expect(found["services_missed"] == 0, "every service is back within its promise")

@@ -96,12 +96,10 @@ def _enrol(config_file: Path) -> None:
 def _introduce(folder: Path, centre: CallCentre, teller: TourOutput) -> None:
     recorded = [path.stat().st_size for path in centre.calls()]
     teller.says(
-        f"{counted(len(recorded), 'recording')} ({size(sum(recorded))}), "
+        f"Created in {folder}: {counted(len(recorded), 'recording')} ({size(sum(recorded))}), "
         f"{counted(len(centre.customers), 'customer')} in SQLite, logs,"
     )
-    teller.says(
-        f"{counted(len(centre.agents), 'agent')} in a SCIM directory, a mail server: {folder}"
-    )
+    teller.says(f"{counted(len(centre.agents), 'agent')} in a SCIM directory, a mail server.")
     teller.says(
         f"Keep {OFFLINE}/ away from this machine: the key records and the recovery identity in it "
         "open every backup, and the owner's key decides who may write."

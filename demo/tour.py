@@ -120,7 +120,7 @@ def _prepare_folder(folder: Path, *, is_again: bool) -> None:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             f"{folder}: the folder has files that the demo did not create. Name an empty folder, "
-            f"or none for ./{DEFAULT_FOLDER}"
+            f"or omit the name to use ./{DEFAULT_FOLDER}"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / _MARK).write_text("Made by `standfast demo`, whose --again replaces all of it.\n")

@@ -70,6 +70,6 @@ def expect(is_so: bool, expectation: str) -> None:
     """Raise StandfastError with the expectation if it is not met."""
     if not is_so:
         raise StandfastError(
-            f"the demo failed a check: {expectation}. The installation is kept; inspect it "
-            "with `standfast status`"
+            f"a check of the demo failed. Expected: {expectation}. The installation is kept; "
+            "inspect it with `standfast status`"
         )

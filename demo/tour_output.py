@@ -19,7 +19,10 @@ from standfast.errors import StandfastError
 
 Counted = Callable[[], tuple[int, int]]  # (done, total); (0, 0) is unknown
 _TICK_SECONDS = 0.2
-_LOST = "the demo is ended. Free space there, or redirect the output, then start again with --again"
+_LOST = (
+    "the demo was ended. Free space on that disk, or redirect the output, then start again with "
+    "--again"
+)
 _CLEAR = "\r\x1b[K"
 
 
@@ -95,4 +98,4 @@ def tell(text: str, out: TextIO, lost: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StandfastError(f"the output takes no more ({error.strerror}): {lost}") from None
+        raise StandfastError(f"the output cannot be written ({error.strerror}); {lost}") from None

@@ -194,7 +194,7 @@ def back_up(
             raise
     raise StoreUnavailable(
         f"set {set_name}: the keeper freed or distrusted packs that the run needs, in each of"
-        f" {_MOST_WALKS} walks; no recovery point was made. Verify the repository, check what"
+        f" {_MOST_WALKS} walks; no recovery point was made. Verify the vault, check what"
         " the keeper does, and run again."
     )
 

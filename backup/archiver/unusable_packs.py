@@ -121,7 +121,7 @@ class UnusablePacks:
             self._log.forget_packs(lost)
             self._warn(
                 f"{_count(lost)} of this host: missing from the store or of another size."
-                " Their content is sent again. Verify the repository."
+                " Their content is sent again. Verify the vault."
             )
 
     def _forget_distrusted(self, distrust: Collection[PackId]) -> None:

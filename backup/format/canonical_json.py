@@ -34,9 +34,9 @@ def from_json(data: bytes, where: str) -> Any:
         # Equal to `to_json`, in a sixth of the time.
         is_canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS) == data
     except (ValueError, RecursionError, orjson.JSONEncodeError):
-        raise Damaged(f"{where} is not valid JSON. Verify the repository") from None
+        raise Damaged(f"{where} is not valid JSON. Verify the vault") from None
     if not is_canonical:
-        raise Damaged(f"{where} is not canonical JSON. Verify the repository")
+        raise Damaged(f"{where} is not canonical JSON. Verify the vault")
     return value
 
 
@@ -58,7 +58,7 @@ def from_time(text: object, where: str) -> datetime:
             return datetime.fromisoformat(text)
         except ValueError:
             pass
-    raise Damaged(f"{where} has an invalid time. Verify the repository")
+    raise Damaged(f"{where} has an invalid time. Verify the vault")
 
 
 def to_path_text(path: bytes) -> str:
@@ -87,4 +87,4 @@ def from_path_text(text: object, where: str) -> bytes:
                 return path
         except UnicodeEncodeError:
             pass
-    raise Damaged(f"{where} has an invalid path text. Verify the repository")
+    raise Damaged(f"{where} has an invalid path text. Verify the vault")

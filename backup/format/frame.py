@@ -102,7 +102,7 @@ def from_frame(data: bytes | memoryview, where: str) -> bytes | memoryview:
 
 def frame_error(where: str) -> Damaged:
     """Return the error for a frame that cannot be decoded."""
-    return Damaged(f"{where} has a frame that does not decompress. Verify the repository")
+    return Damaged(f"{where} has a frame that does not decompress. Verify the vault")
 
 
 def try_decode(data: bytes | memoryview) -> bytes | memoryview | None:

@@ -125,7 +125,7 @@ def _pack(value: object, where: str) -> PackId:
     match value:
         case [str(writer), sha256] if NAME.fullmatch(writer):
             return writer, from_hex(sha256, 32, where).hex()
-    raise Damaged(f"{where} lists an invalid pack. Verify the repository")
+    raise Damaged(f"{where} lists an invalid pack. Verify the vault")
 
 
 def _snapshot(value: object, where: str) -> SnapshotId:
@@ -134,4 +134,4 @@ def _snapshot(value: object, where: str) -> SnapshotId:
             NAME.fullmatch(writer) and 0 < sequence <= MAX_NUMBER and sequence is not True
         ):
             return writer, sequence
-    raise Damaged(f"{where} lists an invalid snapshot. Verify the repository")
+    raise Damaged(f"{where} lists an invalid snapshot. Verify the vault")

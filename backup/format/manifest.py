@@ -173,7 +173,7 @@ def list_from_bytes(data: bytes, where: str) -> Iterator[BlobRef]:
 
 def _check_child(child: Child | None, first: bytes, last: bytes, entries: int, where: str) -> None:
     if child is not None and (child.first, child.last, child.entries) != (first, last, entries):
-        raise Damaged(f"{where} is not the page that its parent describes. Verify the repository")
+        raise Damaged(f"{where} is not the page that its parent describes. Verify the vault")
 
 
 _ALWAYS = frozenset(
@@ -186,10 +186,10 @@ _OPTIONAL = frozenset(("holes", "xattrs", "target", "hard_link", "device"))
 def _page(data: bytes, kind: str, where: str) -> tuple[list[Any], list[bytes]]:
     fields = Fields(from_json(data, where), where, ("kind", "packs", "items"))
     if fields.text("kind") != kind:
-        raise Damaged(f"{where} is not a {kind} page. Verify the repository")
+        raise Damaged(f"{where} is not a {kind} page. Verify the vault")
     items = fields.items("items")
     if not items:
-        raise Damaged(f"{where} is an empty page. Verify the repository")
+        raise Damaged(f"{where} is an empty page. Verify the vault")
     return items, [from_hex(item, 32, where) for item in fields.items("packs")]
 
 
@@ -345,4 +345,4 @@ def _pair(value: tuple[int, ...], where: str) -> tuple[int, int]:
 
 
 def _invalid(where: str) -> Damaged:
-    return Damaged(f"{where} has an invalid entry. Verify the repository")
+    return Damaged(f"{where} has an invalid entry. Verify the vault")

@@ -138,7 +138,7 @@ def seal_pack(
 def parse_header(data: bytes, where: str) -> PackHeader:
     """Parse a pack's first 4,096 bytes; a key must verify them later."""
     if len(data) != HEADER_BYTES or not data.startswith(_MAGIC):
-        raise Damaged(f"{where} does not start like a pack. Verify the repository")
+        raise Damaged(f"{where} does not start like a pack. Verify the vault")
     _, number, segments, generation, repository, writer, domain, salt, commitment, length = (
         _LAYOUT.unpack_from(data)
     )
@@ -153,7 +153,7 @@ def parse_header(data: bytes, where: str) -> PackHeader:
     )
     names = [_parse_name(field) for field in (writer, domain)]
     if not is_valid or None in names:
-        raise Damaged(f"{where} has an invalid header. Verify the repository")
+        raise Damaged(f"{where} has an invalid header. Verify the vault")
     return PackHeader(
         segments=segments,
         generation=generation,
@@ -183,11 +183,11 @@ class OpenPack:
                 " another key"
             ) from None
         if len(file_key) != FILE_KEY_BYTES:
-            raise Damaged(f"{where} wraps a key of the wrong length. Verify the repository")
+            raise Damaged(f"{where} wraps a key of the wrong length. Verify the vault")
         blank = header.data[: _COMMITMENT.start] + bytes(32) + header.data[_COMMITMENT.stop :]
         segment_key, commitment = _derive(file_key, header.salt, blank)
         if commitment != header.commitment:
-            raise Damaged(f"{where} has a header that its key does not fit. Verify the repository")
+            raise Damaged(f"{where} has a header that its key does not fit. Verify the vault")
         self.header = header
         self.file_key = file_key
         self._cipher = AESGCM(segment_key)

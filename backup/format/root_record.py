@@ -251,29 +251,29 @@ def _recipient(fields: Fields, where: str) -> str:
     try:
         pyrage.x25519.Recipient.from_str(text)
     except pyrage.RecipientError:
-        raise Damaged(f"{where} names an invalid age public key. Verify the repository") from None
+        raise Damaged(f"{where} names an invalid age public key. Verify the vault") from None
     return text
 
 
 def _trusted_sha256(fields: Fields, where: str) -> str | None:
     sha256 = fields.optional_hexadecimal("trusted_sha256", 32)
     if sha256 is not None and fields.raw("trusted_through") is None:
-        raise Damaged(f"{where} ends a trust with a hash and no number. Verify the repository")
+        raise Damaged(f"{where} ends a trust with a hash and no number. Verify the vault")
     return None if sha256 is None else sha256.hex()
 
 
 def _name(value: object, where: str) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise Damaged(f"{where} has an invalid name. Verify the repository")
+        raise Damaged(f"{where} has an invalid name. Verify the vault")
     return value
 
 
 def _check_unique(values: Sequence[object], where: str) -> None:
     if len(set(values)) < len(values):
-        raise Damaged(f"{where} names somebody twice. Verify the repository")
+        raise Damaged(f"{where} names somebody twice. Verify the vault")
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise Damaged(f"{where} has an invalid text. Verify the repository")
+        raise Damaged(f"{where} has an invalid text. Verify the vault")
     return value

@@ -35,7 +35,7 @@ def signed_content(data: bytes, where: str) -> bytes:
     Use it only to find the key that must have signed the content.
     """
     if len(data) <= SIGNATURE_BYTES:
-        raise Damaged(f"{where} is too short for a signature. Verify the repository")
+        raise Damaged(f"{where} is too short for a signature. Verify the vault")
     return data[:-SIGNATURE_BYTES]
 
 
@@ -63,7 +63,7 @@ def signed_value(data: bytes, kind: str, where: str) -> object:
     """Return the JSON of a signed record without checking the signature."""
     content = signed_content(data, where)
     if not content.endswith(b"\n"):
-        raise Damaged(f"{where} is not a signed record. Verify the repository")
+        raise Damaged(f"{where} is not a signed record. Verify the vault")
     value = from_json(content[:-1], where)
     check_format(value, kind, where)
     return value

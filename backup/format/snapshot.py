@@ -87,7 +87,7 @@ class Snapshot:
         if bitmap and 8 * len(bitmap) - 8 + bitmap[-1].bit_length() > len(earlier.packs):
             raise Damaged(
                 f"snapshot {self.sequence} of {self.writer} uses a pack that snapshot"
-                f" {earlier.sequence} does not have. Verify the repository"
+                f" {earlier.sequence} does not have. Verify the vault"
             )
         return [earlier.packs[index][0] for index in set_bits(bitmap)]
 
@@ -165,20 +165,20 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
     """Decrypt the body; raise `WrongKey` if no identity opens it."""
     if not has_short_header(sealed):
         raise Damaged(
-            f"the sealed part of {where} does not open: it is not an age file for one key"
+            f"the encrypted part of {where} does not open: it is not an age file for one key"
         )
     try:
         plain = pyrage.decrypt(sealed, identities)
     except pyrage.DecryptError:
         raise WrongKey(
-            f"the sealed part of {where} does not open with this key. Use the custodian's key of"
-            " its domain, or verify the repository"
+            f"the encrypted part of {where}: this identity does not open it. Use the recovery"
+            " identity of a custodian of the domain, or verify the vault"
         ) from None
     length = int.from_bytes(plain[:4], "big")
     end = 4 + length
     is_padded = len(plain) == max(end, padded_size(end)) and not any(plain[end:])
     if len(plain) < 4 or not is_padded:
-        raise Damaged(f"the sealed part of {where} has a wrong length or padding. Verify it")
+        raise Damaged(f"the encrypted part of {where} has a wrong length or padding. Verify it")
     fields = Fields(from_json(plain[4:end], where), where, _BODY_FIELDS)
     unread = tuple(_unread(item, where) for item in fields.items("unread"))
     named_bytes = sum(len(item.path.encode()) + len(item.reason.encode()) for item in unread)
@@ -232,19 +232,22 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
 
 
 def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
-    """Decode the public part and return the encrypted one unverified."""
+    """Decode the public part; return it with the encrypted part.
+
+    The signature is not checked.
+    """
     end = data.find(b"\n", 0, len(data) - SIGNATURE_BYTES)
     if end < 0:
-        raise Damaged(f"{where} is not a snapshot. Verify the repository")
+        raise Damaged(f"{where} is not a snapshot. Verify the vault")
     other_fields, burnt, packs, uses = _split_lists(data[:end])
     if len(other_fields) > _MAX_OTHER_BYTES:
-        raise Damaged(f"{where} is not a valid snapshot. Verify the repository")
+        raise Damaged(f"{where} is not a valid snapshot. Verify the vault")
     value = from_json(other_fields, where)
     check_format(value, "snapshot", where)
     fields = Fields(value, where, _SNAPSHOT_FIELDS)
     for name, _ in _LISTS:
         if fields.items(name.decode()):
-            raise Damaged(f"{where} is not a valid snapshot. Verify the repository")
+            raise Damaged(f"{where} is not a valid snapshot. Verify the vault")
     snapshot = Snapshot(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         writer=fields.name("writer"),
@@ -283,7 +286,7 @@ _BODY_FIELDS = (
 
 def _state(text: str, where: str) -> State:
     if text not in _STATES:
-        raise Damaged(f"{where} has an invalid state. Verify the repository")
+        raise Damaged(f"{where} has an invalid state. Verify the vault")
     return _STATES[text]
 
 
@@ -314,16 +317,16 @@ def _items(
     while end < len(text):
         match = pattern.match(text, end)
         if match is None:
-            raise Damaged(f"{where} lists an invalid {item_kind}. Verify the repository")
+            raise Damaged(f"{where} lists an invalid {item_kind}. Verify the vault")
         yield match
         end = match.end()
 
 
 def _burnt(text: memoryview, where: str) -> Iterator[int]:
     previous = -1
-    for match in _items(_BURNT, text, "burnt slot", where):
+    for match in _items(_BURNT, text, "skipped sequence number", where):
         number = int(match[1])
-        check_ascending((previous, number), "its place in history", where)
+        check_ascending((previous, number), "sequence numbers", where)
         yield number
         previous = number
 
@@ -331,18 +334,18 @@ def _burnt(text: memoryview, where: str) -> Iterator[int]:
 def _pack(match: re.Match[bytes], where: str) -> tuple[str, int]:
     size = int(match[2])
     if size > MAX_PACK_BYTES:
-        raise Damaged(f"{where} lists a pack that is too large. Verify the repository")
+        raise Damaged(f"{where} lists a pack that is too large. Verify the vault")
     return match[1].decode(), size
 
 
 def _check_order(snapshot: Snapshot, where: str) -> None:
     previous = 0 if snapshot.previous is None else snapshot.previous.number
     slots = chain((previous,), snapshot.burnt, (snapshot.sequence,))
-    check_ascending(slots, "its place in history", where)
+    check_ascending(slots, "sequence numbers", where)
     uses = chain((0,), snapshot.uses, (snapshot.sequence,))
     check_ascending(uses, "uses of earlier snapshots", where)
     if len({name for name, _ in snapshot.packs}) < len(snapshot.packs):
-        raise Damaged(f"{where} names a pack twice. Verify the repository")
+        raise Damaged(f"{where} names a pack twice. Verify the vault")
 
 
 def _uses(text: memoryview, where: str) -> dict[int, bytes]:
@@ -370,7 +373,7 @@ def _unread(value: object, where: str) -> Unread:
     match value:
         case [str(path), str(reason)]:
             return Unread(path=path, reason=reason)
-    raise Damaged(f"{where} lists an invalid unread path. Verify the repository")
+    raise Damaged(f"{where} lists an invalid unread path. Verify the vault")
 
 
 def _source(value: object, where: str) -> SourceOutcome:

@@ -22,11 +22,11 @@ class Fields:
 
     def __init__(self, value: object, where: str, names: Iterable[str]) -> None:
         if not isinstance(value, dict):
-            raise Damaged(f"{where} is not a record. Verify the repository")
+            raise Damaged(f"{where} is not a record. Verify the vault")
         self._values = value
         self._where = where
         if value.keys() != set(names):
-            raise Damaged(f"{where} lacks fields or has unknown ones. Verify the repository")
+            raise Damaged(f"{where} lacks fields or has unknown ones. Verify the vault")
 
     def text(self, name: str) -> str:
         """Return a text."""
@@ -99,7 +99,7 @@ class Fields:
         return value
 
     def _invalid(self, name: str) -> Damaged:
-        return Damaged(f"{self._where} has a wrong value for {name!r}. Verify the repository")
+        return Damaged(f"{self._where} has a wrong value for {name!r}. Verify the vault")
 
 
 def read_record(data: bytes, kind: str, names: Iterable[str], where: str) -> Fields:
@@ -112,12 +112,12 @@ def read_record(data: bytes, kind: str, names: Iterable[str], where: str) -> Fie
 def check_format(value: object, kind: str, where: str) -> None:
     """Refuse a record of another format or kind before reading other fields."""
     if not isinstance(value, dict):
-        raise Damaged(f"{where} is not a record. Verify the repository")
+        raise Damaged(f"{where} is not a record. Verify the vault")
     number = value.get("format")
     if type(number) is int and number > FORMAT:
         raise FormatUnknown(f"{where} has format {number}. Use a newer version of this program")
     if number != FORMAT or isinstance(number, bool) or value.get("kind") != kind:
-        raise Damaged(f"{where} is not a {kind} record of format {FORMAT}. Verify the repository")
+        raise Damaged(f"{where} is not a {kind} record of format {FORMAT}. Verify the vault")
 
 
 def check_ascending(values: Iterable[Any], label: str, where: str) -> None:
@@ -126,7 +126,7 @@ def check_ascending(values: Iterable[Any], label: str, where: str) -> None:
     So a list has only one order.
     """
     if any(previous >= after for previous, after in pairwise(values)):
-        raise Damaged(f"{where} has {label} out of order or twice. Verify the repository")
+        raise Damaged(f"{where} has {label} out of order or twice. Verify the vault")
 
 
 def from_base64(value: object, where: str) -> bytes:
@@ -139,7 +139,7 @@ def from_base64(value: object, where: str) -> bytes:
         # The unused bits of the last character must be zero: two texts must not be one value.
         if base64.b64encode(decoded).decode() == value:
             return decoded
-    raise Damaged(f"{where} has invalid base64. Verify the repository")
+    raise Damaged(f"{where} has invalid base64. Verify the vault")
 
 
 def from_hex(value: object, size: int, where: str) -> bytes:
@@ -152,4 +152,4 @@ def from_hex(value: object, size: int, where: str) -> bytes:
         # fromhex accepts upper case and white space: two texts must not be one value.
         if len(decoded) == size and decoded.hex() == value:
             return decoded
-    raise Damaged(f"{where} has an invalid hexadecimal value. Verify the repository")
+    raise Damaged(f"{where} has an invalid hexadecimal value. Verify the vault")

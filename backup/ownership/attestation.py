@@ -133,7 +133,7 @@ def _nonce(plain: bytes, kind: str, text: str) -> bytes:
         is_valid = False
     if not is_valid:
         raise Damaged(
-            "document: its encrypted content was not made for it and is withheld; somebody put"
-            " it there. Ask the owner."
+            "document: it contains encrypted content of another document, which is not shown. Ask"
+            " the owner who inserted it."
         )
     return nonce

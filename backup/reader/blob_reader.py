@@ -98,7 +98,7 @@ class BlobReader:
         if len(content) != length or blake3(content, key=self._id_key).digest() != blob_id:
             raise Damaged(
                 f"{self._name(ref.pack)} holds other content than its reference says;"
-                " verify the repository with a key"
+                " verify the vault with a key"
             )
         return content
 

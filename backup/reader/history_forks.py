@@ -40,6 +40,6 @@ def require_unforked_history(
         names = {f"{writer}/{max(before):010d}" if before else "", latest.name} - {""}
         raise Damaged(
             f"latest of {writer}: its history forks, since {writer}/{by:010d} does not follow"
-            f" {writer}/{left_out:010d}, and one of them may be forged. Verify the repository, then"
+            f" {writer}/{left_out:010d}, and one of them may be forged. Verify the vault, then"
             f" name a point: {' or '.join(sorted(names))}."
         )

@@ -111,7 +111,7 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
             " available, and that the name is right"
         )
     if not roots:
-        problem = problems[0][1].removesuffix(". Verify the repository")
+        problem = problems[0][1].removesuffix(". Verify the vault")
         raise Damaged(
             f"root record: not valid ({problem}). Check that the store is this repository's, and"
             " the identity, if any; if both are right, restore the record from a copy"

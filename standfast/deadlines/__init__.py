@@ -1,4 +1,4 @@
-"""Legal clocks: duties of an incident, due dates, open questions.
+"""Legal clocks: obligations of an incident, due dates, open questions.
 
 `obligations.jsonl` has the data, each line with its sources and its confidence. Reading files,
 storing facts and sending reminders belong to the use-cases.
@@ -7,7 +7,7 @@ Rules
 - No input, no output, no clock: facts and the current time are arguments.
 - The strict reading, which nobody can call late, is shown first; the lenient one is next to it. For
   a hold (`not_before`) the strict reading is the later one.
-- A duty with unknown facts is shown with the question that decides it, and never omitted.
+- An obligation with unknown facts is shown with the question that decides it, and never omitted.
 - These are facts, not legal advice: `NOT_ADVICE` is shown with every date.
 """
 

@@ -2,9 +2,9 @@
 
 Rules
 - The configuration says which parts (controller, processor) and which sectors the organisation has.
-  A duty of another sector does not appear at all.
+  An obligation of another sector does not appear at all.
 - The number of affected people is a fact of the incident, by jurisdiction. While it is unknown, the
-  duty counts as owed, and the number is asked for.
+  obligation counts as owed, and the number is asked for.
 - Judgements ("likely to result in a risk") are questions to a person; no answer counts as yes.
 """
 
@@ -25,7 +25,7 @@ class Part(StrEnum):
 
 
 class Sector(StrEnum):
-    """The sectors with duties of their own."""
+    """The sectors with obligations of their own."""
 
     BANK = "bank"
     BROKER = "broker"  # broker-dealer, adviser, fund, transfer agent
@@ -43,7 +43,7 @@ class Sector(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The holders of a duty."""
+    """The holders of an obligation."""
 
     parts: frozenset[Part]
     sector: Sector | None = None
@@ -91,7 +91,7 @@ HOLDERS: Final[Mapping[str, Bound]] = {
 
 
 def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
-    """Return whether the duty may apply; ValueError for an unknown holder."""
+    """Return whether it may apply; ValueError for an unknown holder."""
     bound = HOLDERS.get(obligation.duty_holder)
     if bound is None:
         raise ValueError(f"{obligation.id}: the duty holder {obligation.duty_holder!r} is unknown")
@@ -100,7 +100,7 @@ def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sec
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The number of people, or kind of incident, from which a duty is owed.
+    """The number of people, or kind of incident, that makes a notice due.
 
     `least` and `most` bound the number of people, both inclusive. `question` is the judgement of a
     person: either because there is no number, or because "yes" makes any number sufficient.

@@ -77,7 +77,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The form of one duty."""
+    """The form of one obligation."""
 
     clock: Clock
     fields: tuple[Field, ...]
@@ -89,7 +89,7 @@ class Form:
 
 
 def form_of(clock: Clock, facts: Facts, known: Mapping[str, str]) -> Form:
-    """Return the filled form of a duty.
+    """Return the filled form of an obligation.
 
     `known` has texts from the configuration, by topic.
     """

@@ -157,7 +157,7 @@ def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> S
 def people_notices(jurisdiction: str, all_of_them: Mapping[str, Obligation]) -> tuple[str, ...]:
     """Return the ids of a jurisdiction's notices to the people concerned.
 
-    Without such a duty in the data, the notice has the id `people:US-IA`.
+    Without such an obligation in the data, the notice has the id `people:US-IA`.
     """
     return tuple(
         other.id

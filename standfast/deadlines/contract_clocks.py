@@ -28,7 +28,7 @@ def contract(
     start: str = "awareness",
     content: tuple[str, ...] = (),
 ) -> Obligation:
-    """Return a client's contract as a duty of jurisdiction `contract:NAME`.
+    """Return a contract as an obligation of jurisdiction `contract:NAME`.
 
     Raise ValueError if `start` is not a fact that starts clocks.
     """

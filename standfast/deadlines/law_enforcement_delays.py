@@ -1,4 +1,4 @@
-"""Delays of a duty that law enforcement requested."""
+"""Delays of an obligation that law enforcement requested."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from standfast.deadlines.period_end import Reading
 
 
 def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
-    """Return the valid requests of law enforcement for this duty, latest last."""
+    """Return the valid requests of law enforcement, latest last."""
     names = [obligation.id]
     if obligation.may_be_delayed:
         names.append(obligation.jurisdiction)
@@ -26,8 +26,8 @@ def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
 def put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
     """Return the end of a period after its delays.
 
-    A delay moves the strict end only if it was stated before that end. A delay that is still valid
-    may be ended or extended after the first end has passed.
+    A delay moves the strict date only if it was stated before that date. A delay that is still
+    valid may be ended or extended after the first end has passed.
     """
     strict: datetime | None = due.strict  # None while the end of the delay is unknown
     for delay in delays:

@@ -1,18 +1,20 @@
 """Legal clocks of one incident: states, due dates and questions.
 
 `clocks` is the entry: data, facts and the current time are its arguments; it returns one `Clock`
-for each duty.
+for each obligation.
 
 Rules
-- A duty stays visible in every state; what ends it (a threshold that is not reached, a test
-  answered with no) is shown with its author.
-- A soft duty has no date: it is due from the start of its clock.
+- An obligation stays visible in every state. The fact that ends it, such as a threshold that is not
+  reached, is shown with the person that stated the fact.
+- A soft obligation has no date: it is due from the start of its clock.
 - A delay by law enforcement stops a clock only with a document, and only while it lasts. A clock
   that ends during the delay is due at the end of the delay. A delay of a whole jurisdiction stops
-  only duties whose own rule allows it, and lengthens every hold. A delay that was stated after the
-  strict end moves only the lenient end: it may have been requested too late.
+  only obligations whose own rule allows it, and lengthens every period in which a notice must not
+  be sent (hold). A delay that was stated after the strict date moves only the lenient date: it may
+  have been requested too late.
 - A jurisdiction with affected people is covered, whatever the configuration says.
-- A day ends in the zone of the law, or of the organisation; strict is the earlier one.
+- A day ends at midnight in the time zone of the law or of the organisation: the strict date uses
+  the earlier midnight, the lenient date the later one.
 - A notice is blocked during a hold, and until another notice that must go first was given.
 """
 
@@ -38,13 +40,13 @@ from standfast.deadlines.working_days import WorkingDays, time_zones_of, working
 
 
 class Standing(StrEnum):
-    """The state of a duty, in the order of display."""
+    """The state of an obligation, in the order of display."""
 
-    MISSED = "missed"  # the strict end has passed without a notification
-    RUNNING = "running"  # started; a soft duty is due now
+    MISSED = "missed"  # the strict date has passed without a notification
+    RUNNING = "running"  # started; a soft obligation is due now
     HELD = "held"  # law enforcement asked to wait
     NOT_STARTED = "not_started"  # the starting fact is unknown
-    LATE = "late"  # notified after the strict end
+    LATE = "late"  # notified after the strict date
     EARLY = "early"  # notified during a hold
     MET = "met"
     NOT_OWED = "not_owed"  # by a threshold or a test
@@ -72,7 +74,8 @@ class Was:
 class Block:
     """The reason why a notice is blocked.
 
-    `until` is None if the end is unknown. `first` is the duty whose receipt ends the block, or "".
+    `until` is None if the end is unknown. `first` is the obligation that must be
+    fulfilled first, or "".
     """
 
     reason: str
@@ -82,7 +85,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """One duty in one incident."""
+    """One obligation in one incident."""
 
     obligation: Obligation
     standing: Standing
@@ -106,16 +109,16 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """The reach of duties: the organisation's places, parts and sectors."""
+    """Jurisdictions, data roles and sectors of the organisation."""
 
     jurisdictions: frozenset[str]
     parts: frozenset[Part]
     sectors: frozenset[Sector] = frozenset()
     zone: ZoneInfo
-    authority_country: str = ""  # of the European authority, for its holidays
+    authority_country: str = ""  # of the lead authority in Europe; its holidays count
 
     def covers(self, obligation: Obligation) -> bool:
-        """Return whether a duty may concern the organisation."""
+        """Return whether an obligation may concern the organisation."""
         return obligation.jurisdiction in self.jurisdictions and (
             obligation.is_agreement or binds(obligation, self.parts, self.sectors)
         )
@@ -124,7 +127,7 @@ class Reach:
 def clocks(
     obligations: Iterable[Obligation], facts: Facts, reach: Reach, now: datetime
 ) -> tuple[Clock, ...]:
-    """Return a clock for each duty within reach, in order of the data."""
+    """Return a clock for each obligation within reach, in order of the data."""
     by_id = {obligation.id: obligation for obligation in obligations}
     reach = replace(reach, jurisdictions=reach.jurisdictions | _affected_places(facts))
     run = _Run(by_id=by_id, reach=reach, now=now)
@@ -199,7 +202,10 @@ class _Run:
         return Standing.RUNNING, ""
 
     def _receipt_of_notice(self, obligation: Obligation, facts: Facts) -> Fact | None:
-        """Return the receipt; limits of one and the same notice share it."""
+        """Return the fact that the notice was given.
+
+        Obligations that the same notice meets share this fact.
+        """
         same = [
             other.id
             for other in self.by_id.values()
@@ -209,7 +215,7 @@ class _Run:
         return min(found, key=lambda fact: fact.at or fact.recorded_at) if found else None
 
     def _superseded(self, obligation: Obligation, facts: Facts) -> str:
-        """Return why a later fact replaces an outer limit, or ""."""
+        """Return why another limit applies (see `OUTER_LIMITS`), or ""."""
         later = OUTER_LIMITS.get(obligation.id)
         if later is None:
             return ""
@@ -259,7 +265,10 @@ class _Run:
     def _blocks(
         self, obligation: Obligation, facts: Facts, due: Reading | None, delay: Fact | None
     ) -> Iterator[Block]:
-        """Yield why a notice is forbidden; `due` ends a hold, `delay` delays it."""
+        """Yield why a notice is blocked.
+
+        `due` is the end of a hold; `delay` postpones this end.
+        """
         limit = obligation.limit
         if limit.kind is Kind.NOT_BEFORE:
             held = f"held by {obligation.citation}"
@@ -310,10 +319,10 @@ def _begun(start: Start, facts: Facts) -> _Begun | None:
 
 
 def _why_not_owed(obligation: Obligation, facts: Facts) -> str:
-    """Return why a duty is not owed, or "" while it may be."""
+    """Return why an obligation is not owed, or "" while it may be."""
     risk = facts.latest(FactKind.ANSWER, obligation.id)
     if obligation.risk_test and risk is not None and risk.is_so is False:
-        return f"judged not owed by {risk.author}: {obligation.risk_test}"
+        return f"{risk.author} judged that it is not owed: {obligation.risk_test}"
     threshold = threshold_of(obligation)
     judged = facts.latest(FactKind.THRESHOLD, obligation.id)
     if judged is not None and judged.is_so:
@@ -324,7 +333,10 @@ def _why_not_owed(obligation: Obligation, facts: Facts) -> str:
             return ""
         if threshold.question and judged is None:
             return ""
-        return f"{affected.count:,} affected, by {affected.author}: {obligation.threshold}"
+        return (
+            f"below the threshold ({obligation.threshold}): {affected.author} stated"
+            f" {affected.count:,} affected people"
+        )
     if threshold.question and judged is not None:
         return f"{obligation.threshold}: judged not so by {judged.author}"
     return ""

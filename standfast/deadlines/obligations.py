@@ -1,8 +1,8 @@
 """Obligations of the data, and the reader of `obligations.jsonl`.
 
 Rules
-- A line with an unknown key, a missing key or an unknown word is rejected with its number: a duty
-  that is understood in part is worse than none.
+- A line with an unknown key, a missing key or an unknown word is rejected with its number: an
+  obligation that is understood in part is worse than none.
 - The words of the law about starts, holders and thresholds are kept as text here; `clock_starts`
   and `applicability` interpret them.
 """
@@ -35,7 +35,7 @@ class Unit(StrEnum):
 
 
 class Status(StrEnum):
-    """The legal status of a duty."""
+    """The legal status of an obligation."""
 
     IN_FORCE = "in_force"
     PROPOSED = "proposed"
@@ -83,7 +83,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Obligation:
-    """One duty to notify somebody, with citation and confidence."""
+    """One obligation to notify somebody, with citation and confidence."""
 
     id: str
     jurisdiction: str
@@ -96,7 +96,7 @@ class Obligation:
     threshold: str = ""  # the number of people, in words; "" for any number
     risk_test: str = ""  # the question about harm that decides it; "" for none
     limit: Limit
-    series: str = ""  # the name shared by the phases of one duty
+    series: str = ""  # the name shared by the phases of one obligation
     phase: str = ""
     delay: str = ""  # the possible delays or extensions
     content: tuple[str, ...] = ()  # the required content of the notice

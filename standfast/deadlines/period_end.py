@@ -7,12 +7,12 @@ The two readings
   No 1182/71, Art. 3: the hour and the day of the event do not count; a period that is not in hours
   and ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on the same
   date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and equivalent State rules
-  extend the last day in the same way; 6(a)(2) extends hours too, which no duty here has.
+  extend the last day in the same way; 6(a)(2) extends hours too, which no obligation here has.
 - For a hold, strict is the later end: after it, a notice is allowed by any reading.
 
 Rules
 - Hours are elapsed hours, without summer time: 72 hours are 72 hours. Days are those of the zone
-  and end at the next local midnight. `legal_clocks` chooses the zones of a duty.
+  and end at the next local midnight. `legal_clocks` chooses the zones of an obligation.
 - The day of the event never counts.
 """
 

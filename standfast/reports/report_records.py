@@ -264,7 +264,7 @@ class DutyLine:
     to: str
     rule: str  # its citation
     standing: str  # "missed", "running", "held"
-    due: datetime | None  # the strict end; None: at once, without a fixed period
+    due: datetime | None  # the strict date; None: at once, without a fixed period
     is_earliest: bool = False  # `due` is the earliest time instead of the latest
 
 

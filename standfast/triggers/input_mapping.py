@@ -69,7 +69,9 @@ class Expression:
         if not found:
             raise Missing(f"the message has no value at {_written(pointer)}")
         if len(found) > MOST_VALUES:
-            raise ValueError(f"the message has more than {MOST_VALUES:,} values at that location")
+            raise ValueError(
+                f"the message has more than {MOST_VALUES:,} values at {_written(pointer)}"
+            )
         return [before + _text(value, pointer) + after for value in found]
 
     def lacking(self, payload: Mapping[str, object]) -> int:
@@ -134,7 +136,10 @@ def _value_at(payload: object, parts: Sequence[str]) -> object:
 
 
 def _each(payload: object, parts: Sequence[str]) -> list[object]:
-    """Return the value at the location in each item, in order; None for none."""
+    """Return each item's value at the location, in order.
+
+    An item without a value has None.
+    """
     before, after = parts[: parts.index(EACH)], parts[parts.index(EACH) + 1 :]
     items = _value_at(payload, before)
     if not isinstance(items, list):

@@ -106,12 +106,12 @@ def test_guesses_block_neither_known_browsers_nor_signatures(
     assert "signed, 1 of 1" in lee.text
     before = dict(lee.cookies)
     lee.cookies.pop(COOKIE)
-    assert lee.sign_in("kim").status_code == 429  # here it was lee who signed in
+    assert lee.sign_in("kim").status_code == 429  # only lee has signed in with this browser before
     assert lee.sign_in("lee").status_code == 303
     assert lee.cookies[BROWSER_COOKIE] != before[BROWSER_COOKIE]
     lee.cookies = {BROWSER_COOKIE: before[BROWSER_COOKIE]}
     tries = [lee.sign_in("lee", "a wrong passphrase").status_code for _ in range(6)]
-    assert tries == [403] * 5 + [429]  # a browser that was taken away guesses no longer than others
+    assert tries == [403] * 5 + [429]  # an old cookie has the same limit of attempts
     for forged in ("", ".", "x", f"{before[BROWSER_COOKIE]}0", "x" * 500, '".\\351"'):
         lee.cookies = {BROWSER_COOKIE: forged}
         assert lee.sign_in("lee").status_code == 429
@@ -145,7 +145,7 @@ def test_sign_in_redirects_only_to_own_pages(site: Site, incident: str) -> None:
     there = browser.sign_in("lee", path=f"/console/{incident}")
     assert there.headers["location"] == f"/console/{incident}"
     elsewhere = ("//example.com", "https://example.com", "/console/../x", "/console/a\n", "")
-    for path in (*elsewhere, "/console/sign-in"):  # which a browser may come back to
+    for path in (*elsewhere, "/console/sign-in"):  # nor is the sign-in page a target
         assert browser.sign_in("kim", path=path).headers["location"] == "/console"
 
 
@@ -327,7 +327,7 @@ def test_session_ends_when_idle_signed_out_or_removed(
     assert not site.installation.ledger.incidents.is_stopped(incident)
     for path in ("/console", f"/console/{incident}"):
         assert 'name="passphrase"' in lee.get(path).text
-    assert lee.sign_in("kim").status_code == 303  # whose turn it is on the same phone
+    assert lee.sign_in("kim").status_code == 303  # another person may sign in on this phone
 
 
 def test_second_sign_in_ends_the_earlier_session(site: Site, lee: Browser) -> None:

@@ -1,10 +1,11 @@
 """Encoding of pages in the upload cache: rows, outlines and pack use.
 
-- A page has an outline if it can be compared whole. Then paths and stat vectors are in the outline
-  and not among the rows: one of the two is read far more often than both.
+- A page that can be compared as a whole has an outline: the paths and stat vectors of its rows.
+  They are stored in the outline only: usually the outline or the rows are read, seldom both.
 - Values are stored in columns: a page is encoded and decoded in a few calls, however many rows it
   has.
-- The bytes are only read by this host; a change of them is a new version of the cache file.
+- Only this host reads the bytes. A change of the encoding needs a new version number of the cache
+  file.
 """
 
 import json
@@ -27,7 +28,10 @@ _LENGTH = itemgetter(BlobLocation._fields.index("length"))
 def rows_to_bytes(
     rows: Sequence[Row], entries: Sequence[str], packs: Sequence[int], *, has_outline: bool
 ) -> bytes:
-    """Encode settled rows; `entries` are their texts and indexes in `packs`."""
+    """Encode rows with a location for each blob.
+
+    `entries` are the encoded entries; they refer to packs by index in `packs`.
+    """
     value: dict[str, object] = {
         "packs": packs,
         "sizes": [row.size for row in rows],
@@ -134,9 +138,9 @@ def bytes_by_pack(locations: Iterable[BlobLocation]) -> Counter[int]:
 
 
 def pack_uses(locations: Iterable[BlobLocation], rows: Iterable[Row]) -> list[tuple[int, int]]:
-    """Return the bytes that settled rows use of each pack.
+    """Return the bytes that rows use of each pack.
 
-    `locations` are those of their blobs and lists; shared content counts once.
+    `locations` are the locations of the blobs and lists of all rows. Shared content counts once.
     """
     uses = bytes_by_pack({location.id: location for location in locations}.values())
     for row in rows:

@@ -162,8 +162,8 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
     "--to",
     type=FilePath(allow_dash=True),
     metavar="DIR",
-    help="A new or empty folder; the folder of an interrupted restore, which then continues and "
-    "keeps other files; or - to write one file to standard output.",
+    help="A new or empty folder; the folder of an interrupted restore, which then continues "
+    "(other files in the folder stay); or - to write one file to standard output.",
 )
 @click.argument(
     "patterns",
@@ -288,13 +288,14 @@ def restore(
     "--confidence",
     type=float,
     metavar="SHARE",
-    help="With --identity: the probability (0.99) that the sample finds --damage.",
+    help="With --identity: the probability that the sample finds the damage of "
+    "--damage; by default 0.99.",
 )
 @click.option(
     "--damage",
     type=float,
     metavar="SHARE",
-    help="The share of damaged data that the sample must find; by default 0.01.",
+    help="The smallest damaged share of the data that the sample must find; by default 0.01.",
 )
 @click.pass_obj
 def verify(

@@ -37,7 +37,7 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
     lines += [f"  Far more than usual: {jump.sentence}." for jump in outcome.jumps]
     lines += [f"  {warning}" for warning in result.warnings]
     lines += [
-        f"  The hook {hook.command} {hook.moment} the backup failed: {hook.problem}."
+        f"  The hook {hook.command}, which runs {hook.moment} the backup, failed: {hook.problem}."
         for hook in outcome.hooks
         if hook.problem
     ]
@@ -54,6 +54,6 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
     if outcome.unrecorded:
         lines += [
             f"  The ledger did not record this backup, or not completely: {outcome.unrecorded}.",
-            "  It may not be compared with earlier backups, and no alarm is raised about it.",
+            "  Comparisons and alarms may therefore miss this backup.",
         ]
     return lines

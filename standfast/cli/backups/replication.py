@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     exits={
         ExitStatus.DONE: "the copy is complete",
         ExitStatus.FAILED: "one of the two stores does not respond",
-        ExitStatus.USAGE: "no such copy is configured, or its store has another repository",
+        ExitStatus.USAGE: "no such copy is configured, or its store contains another vault",
         ExitStatus.DAMAGED: "a damaged object was not copied",
     },
     example="standfast backup copy --to second-site",
@@ -48,7 +48,7 @@ def copy(call: Call, to: str, keys: bool) -> ExitStatus:
     exits={
         ExitStatus.DONE: "the card is shown or written; it contains no secret",
         ExitStatus.FAILED: "the store does not respond, or the file cannot be written",
-        ExitStatus.USAGE: "the configured vault has no repository, or the file exists and is "
+        ExitStatus.USAGE: "the configured vault is empty, or the file exists and is "
         "of another kind",
         ExitStatus.DAMAGED: "a record differs from what the owner or the keeper signed; the card "
         "is made without it",
@@ -90,7 +90,9 @@ def card(call: Call, html: Path | None) -> ExitStatus:
             "`standfast backup owner add-custodian` with the same key and --name."
         )
     if made.roster.lacks_documents:
-        lines.append("First: copy the reader into the vault: `standfast backup owner publish`.")
+        lines.append(
+            "First: copy the bundled reader into the vault: `standfast backup owner publish`."
+        )
     return call.say(document, lines, status)
 
 

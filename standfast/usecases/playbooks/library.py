@@ -36,7 +36,8 @@ def files(config: Config | None) -> Mapping[str, Path]:
 def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) -> Playbook:
     """Return a playbook that is valid here; PlaybookInvalid has all problems.
 
-    A playbook for an exercise may name parts that the exercise simulates.
+    A playbook for an exercise may name audiences, senders, commands and requests that are not
+    configured: they are simulated.
     """
     known_files = files(config)
     if scenario not in known_files:
@@ -126,7 +127,7 @@ def _irreversible(config: Config) -> Iterator[str]:
 
 
 def adapters(config: Config) -> list[str]:
-    """Return the names of all adapters, for the incident to freeze."""
+    """Return the names of all adapters; an incident records them."""
     return [
         f"{section}.{name}"
         for section in ("accounts", "evidence", "senders", "commands", "requests")

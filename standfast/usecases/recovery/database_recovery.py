@@ -70,7 +70,10 @@ def live_databases(
     plan: SetPlan,
     clusters: Mapping[str, ReplayedCluster],
 ) -> Iterator[LiveDatabases]:
-    """Open the servers of a plan; probes find the first of each kind."""
+    """Open the servers of a plan.
+
+    The environment of command checks names the first server of each kind.
+    """
     servers: dict[str, QueriedServer] = {**clusters}
     environment: dict[str, str] = {}
     for cluster in clusters.values():
@@ -150,7 +153,7 @@ def _load(
             set_aside=database.later_name if database.has_data else None,
         )
         database.replacement.make_room(server, was_loading=last == LOADING)
-        # Record this after the name is free: before, a database of this name may be another one.
+        # Record LOADING only when the name is free: until then, it names the previous database.
         journal.write(LOADING, source=database.source, database=name)
         stream = partial(_pieces, repository, point, database.dump, observe)
         with translated_errors(f"loading database {name}"):
@@ -158,9 +161,9 @@ def _load(
     if result.problems_total:
         raise StandfastError(
             f"database {name}: {counted(result.problems_total, 'statement')} of the dump failed, "
-            f"and the previous database is back: {result.problems[0] if result.problems else ''}. "
-            "Create missing roles, or restore them with `standfast backup restore --globals`. Then "
-            "retry the step."
+            f"first: {result.problems[0] if result.problems else ''}. The previous database has "
+            "its name back. Create missing roles, or restore them with `standfast backup restore "
+            "--globals`. Then retry the step."
         )
     journal.write(LOADED, source=database.source, database=name, size_bytes=result.bytes)
     return result.bytes

@@ -1,4 +1,4 @@
-"""docs/evidence.md shows settings of evidence that load."""
+"""The TOML examples of docs/evidence.md are valid settings."""
 
 import re
 from pathlib import Path
