@@ -96,7 +96,7 @@ def test_challenge_is_no_consent_to_erasure(owned: OwnedSite) -> None:
         challenges=challenges_to_json(order.challenges),
         keys=[],
     )
-    with pytest.raises(Damaged, match="not made for it"):
+    with pytest.raises(Damaged, match="of another document"):
         answer_challenge(bait, LEES, now=owned.clock(), where="bait")
 
 
