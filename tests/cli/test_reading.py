@@ -157,7 +157,7 @@ def test_evidence_export_is_masked_without_a_reason(desk: Desk, live_installatio
     export = ("evidence", "export", incident_id, "--to")
     for words in (["--unmasked"], ["--reason", "court order"]):
         answer = desk.run(*export, "no", *words)
-        assert (answer.status, "needs --reason" in answer.err) == (2, True)
+        assert (answer.status, "--reason TEXT" in answer.err) == (2, True)
     answer = desk.run(*export, "masked")
     assert (answer.status, answer.out.split(":")[:2]) == (
         0,

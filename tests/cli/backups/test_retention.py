@@ -124,7 +124,7 @@ def test_plan_and_status_show_effect_of_hold(desk: Desk, kept: Path) -> None:
     assert "0 recovery points would be expired." in plan.out
     assert "Nothing would be expired: held for inc-2026-0001" in plan.out
     assert "carries it out" not in plan.out
-    assert "To end it: `standfast incident undo INCIDENT --step STEP`, or" in plan.out
+    assert "To end a hold: `standfast incident undo INCIDENT --step STEP`, or" in plan.out
     assert "held for inc-2026-0001" in desk.run("backup", "keep", "status").out
     for words in (("plan",), ("status",), ("--dry-run",)):
         document = desk.json("backup", "keep", *words)

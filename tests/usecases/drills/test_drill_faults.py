@@ -22,7 +22,6 @@ from tests.usecases.backup_installation import (
     identity,
     installation_at,
 )
-from tests.usecases.drills.archiving_cluster import SETTINGS
 from tests.usecases.drills.database_installation import (
     CHECK,
     SET,
@@ -32,7 +31,7 @@ from tests.usecases.drills.database_installation import (
     unexpected,
     working_folders,
 )
-from tests.usecases.drills.test_log_replay_drill import cluster
+from tests.usecases.drills.test_log_replay_drill import SETTINGS, cluster
 
 __all__ = ["cluster"]  # the fixture
 pytestmark = pytest.mark.xdist_group("databases")
@@ -143,4 +142,4 @@ def test_missing_log_segment_fails_the_replay(
         assert run_backup(installation, "log", "direct").result.unread
     outcome = drilled(config_file, "base")
     assert outcome.exit_status is ExitStatus.FAILED
-    assert "a segment between is missing" in reasons(outcome)
+    assert "a segment in between is missing" in reasons(outcome)

@@ -207,7 +207,7 @@ def test_a_service_is_switched_and_switched_back(installation: Installation) -> 
     assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
     assert ivr.read_text() == "normal\n"
     report = planned(installation, steps.replace("callback", "pigeons"))
-    assert "no mode 'pigeons'; there are: callback" in report.steps[0].impossible
+    assert "no mode 'pigeons'; its modes: callback" in report.steps[0].impossible
     by_hand = planned(installation, steps.replace("callback", "paper"))
     assert "entered by hand" in by_hand.steps[0].impossible
 

@@ -168,7 +168,7 @@ def test_unconcerned_people_are_not_notified(centre: Centre) -> None:
         )
     centre.advance(case)
     for one in (mark, lost):
-        with pytest.raises(Refused, match=r"tell_customers.*nobody"):
+        with pytest.raises(Refused, match=r"tell_customers.*no recipients"):
             individual_notices.plan_individual_notice(
                 installation, case, one, to=[GUARDIAN], because=WHY, by="lee"
             )
