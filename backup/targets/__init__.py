@@ -9,8 +9,6 @@
 - The program never takes an interrupted stream for a complete one: it is killed first. A database
   that was created for the restore is dropped then.
 - Statements that the server refused are counted and reported without anybody's data.
-- A database is known by an id that a rename keeps. A rename whose process died is completed by
-  `finish_renames`.
 
 To add a target: one module with the `_methods`, and one test that restores and compares rows.
 """
@@ -18,7 +16,6 @@ To add a target: one module with the `_methods`, and one test that restores and 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from backup.errors import TargetFailed
@@ -65,62 +62,6 @@ class Target(ABC):
         except ProgramFailed as error:
             raise TargetFailed(f"restoring roles and users failed: {error}") from error
 
-    def database_id(self, database: str) -> str:
-        """Return the id of a database, or "" if it has no content."""
-        with _translated("reading", database):
-            return self._database_id(database)
-
-    def size_bytes(self, database: str) -> int:
-        """Return the size of a database; 0 if it has no content."""
-        with _translated("reading", database):
-            return self._size_bytes(database)
-
-    def load_obstacle(self, database: str, stream: Stream) -> str:
-        """Return why the server is too old for a dump of a database, or ""."""
-        with _translated("reading the dump of", database):
-            return self._load_obstacle(stream)
-
-    def rename_obstacle(self, database: str) -> str:
-        """Return why a database, also a later one, cannot be renamed, or ""."""
-        with _translated("reading", database):
-            return self._rename_obstacle(database)
-
-    def rename(self, database: str, name: str) -> None:
-        """Rename a database, and end its sessions for that; reverse a failure."""
-        with _translated("renaming", database):
-            self._rename(database, name)
-
-    def finish_renames(self, database: str) -> None:
-        """Complete interrupted renames from and to this name."""
-        with _translated("renaming", database):
-            self._finish_renames(database)
-
-    @abstractmethod
-    def value(self, sql: str, database: str) -> str:
-        """Return the only value of a query; raise `ProgramFailed` on an error."""
-
-    @abstractmethod
-    def quoted(self, name: str) -> str:
-        """Return a name quoted for SQL."""
-
-    @abstractmethod
-    def _database_id(self, database: str) -> str: ...
-
-    @abstractmethod
-    def _size_bytes(self, database: str) -> int: ...
-
-    @abstractmethod
-    def _load_obstacle(self, stream: Stream) -> str: ...
-
-    @abstractmethod
-    def _rename_obstacle(self, database: str) -> str: ...
-
-    @abstractmethod
-    def _rename(self, database: str, name: str) -> None: ...
-
-    @abstractmethod
-    def _finish_renames(self, database: str) -> None: ...
-
     @abstractmethod
     def _restore(
         self, database: str, name: str, stream: Stream, *, replace: bool
@@ -128,14 +69,6 @@ class Target(ABC):
 
     @abstractmethod
     def _restore_globals(self, stream: Stream) -> TargetResult: ...
-
-
-@contextmanager
-def _translated(doing: str, database: str) -> Iterator[None]:
-    try:
-        yield
-    except ProgramFailed as error:
-        raise TargetFailed(f"{doing} database {database} failed: {error}") from error
 
 
 def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:

@@ -1,8 +1,8 @@
 """MariaDB target: dumps and users through `mariadb`, or MySQL's `mysql`.
 
 - A missing database is created; the first statement of the dump sets its character set.
-- For `replace`, the whole dump is read once before the existing database is dropped, so that damage
-  in the vault shows before anything is lost. A recovery renames it (`mariadb_rename.py`).
+- MariaDB cannot rename a database: for `replace`, the whole dump is read once before the existing
+  database is dropped, so that damage in the vault shows before anything is lost.
 - The first statement that the server refuses ends the restore: half a table is worse than a clear
   failure.
 - Dumps cannot start programs or read files of this machine; of users and grants, only statements
@@ -19,18 +19,14 @@ from pathlib import Path
 from backup.errors import BackupError, UnsafePath
 from backup.sources.client_programs import ProgramFailed
 from backup.sources.mariadb.dump_source import SUFFIX, USERS
-from backup.sources.mariadb.server import MariadbPrograms, MariadbServer, identifier
+from backup.sources.mariadb.server import MariadbPrograms, MariadbServer, identifier, literal
 from backup.targets import Stream, Target, TargetResult, feed, read_through
-from backup.targets.mariadb_rename import DatabaseRename
 from backup.targets.statement_allowlist import MARIADB, checked_statements
 
 _MAX_NAMED = 20
 _EXISTS = {"1396"}  # CREATE USER of an existing user
 _TOO_LARGE = {"1153", "2006"}  # the second if the server closed the connection first
 _ERROR = re.compile(r"^ERROR (\d+) \((\w+)\)(?: at line (\d+))?")
-_VERSION = re.compile(r"(\d+)\.(\d+)\.\d+")
-_DUMPED_FROM = re.compile(rb"^-- Server version\s+(\S+)", re.MULTILINE)
-_HEAD_BYTES = 64 * 1024  # of a dump
 _SETTINGS = b"SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';\n"
 # In binary mode, the client runs no command of its own from a dump.
 _BATCH = ("--batch", "--binary-mode", "--max-allowed-packet=1G")
@@ -47,51 +43,10 @@ class MariadbTarget(Target):
         self._server = server
         self._scratch = scratch
 
-    @contextmanager
-    def _renames(self) -> Iterator[DatabaseRename]:
-        with self._server.connect(self._scratch) as programs:
-            yield DatabaseRename(programs)
-
-    def _database_id(self, database: str) -> str:
-        with self._renames() as renames:
-            return renames.database_id(database)
-
-    def _size_bytes(self, database: str) -> int:
-        with self._renames() as renames:
-            return renames.size_bytes(database)
-
-    def _load_obstacle(self, stream: Stream) -> str:
-        with self._server.connect(self._scratch) as programs:
-            present, needed = programs.column("SELECT VERSION()")[0], dump_version(stream)
-        is_same_product = ("MariaDB" in needed) is ("MariaDB" in present)
-        if not is_same_product or parse_version(needed) <= parse_version(present):
-            return ""
-        return f"the dump is of version {needed}, and the server is of version {present}"
-
-    def _rename_obstacle(self, database: str) -> str:
-        with self._renames() as renames:
-            return renames.obstacle(database)
-
-    def _rename(self, database: str, name: str) -> None:
-        with self._renames() as renames:
-            renames.rename(database, name)
-
-    def _finish_renames(self, database: str) -> None:
-        with self._renames() as renames:
-            renames.finish(database)
-
-    def value(self, sql: str, database: str) -> str:
-        with self._server.connect(self._scratch) as programs:
-            rows = programs.rows(f"USE {identifier(database)}; {sql}")
-            return rows[0][0] if rows else ""
-
-    def quoted(self, name: str) -> str:
-        return identifier(name)
-
     def _restore(self, database: str, name: str, stream: Stream, *, replace: bool) -> TargetResult:
         with self._server.connect(self._scratch) as programs:
             exists = database in programs.column("SHOW DATABASES")
-            if exists and not DatabaseRename(programs).has_content(database):
+            if exists and not _has_content(programs, database):
                 return _load(programs, database, stream)
             if exists and not replace:
                 raise UnsafePath(
@@ -125,23 +80,6 @@ class MariadbTarget(Target):
             )
 
 
-def dump_version(stream: Stream) -> str:
-    """Return the version of a dump's server as it names it; "" if unknown."""
-    head = b""
-    for piece in stream():
-        head += piece
-        if len(head) >= _HEAD_BYTES:
-            break
-    found = _DUMPED_FROM.search(head[:_HEAD_BYTES])
-    return found.group(1).decode("utf-8", "replace") if found else ""
-
-
-def parse_version(text: str) -> tuple[int, int]:
-    """Return the first two numbers of a version; (0, 0) without a version."""
-    found = _VERSION.search(text)
-    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
-
-
 def _load(programs: MariadbPrograms, database: str, stream: Stream) -> TargetResult:
     command = programs.command("mariadb", *_BATCH, f"--database={database}")
     status, sent, lines = feed(command, stream)
@@ -159,6 +97,17 @@ def _drop_on_failure(programs: MariadbPrograms, database: str) -> Iterator[None]
         with suppress(BackupError, ProgramFailed):
             programs.column(f"DROP DATABASE {identifier(database)}")
         raise
+
+
+def _has_content(programs: MariadbPrograms, database: str) -> bool:
+    name = identifier(database)
+    routines = "SELECT 1 FROM information_schema.routines WHERE routine_schema"
+    queries = (
+        f"SHOW FULL TABLES FROM {name}",
+        f"SHOW EVENTS FROM {name}",
+        f"{routines} = {literal(database)} LIMIT 1",
+    )
+    return any(programs.rows(query) for query in queries)
 
 
 def _error_text(lines: list[str]) -> str:

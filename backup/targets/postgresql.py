@@ -6,26 +6,21 @@
   failure it gets its name back; after problems it stays under the other name, which is reported.
   Its sessions are ended for that.
 - An object that the server refuses is skipped: the others are restored.
-- `create_roles` changes no role that exists; `restore_globals` does.
 - `psql` gets statements about roles and tablespaces only, and runs no command of its own.
 """
 
 import re
 import secrets
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from backup.errors import BackupError, TargetFailed, UnsafePath
-from backup.sources.client_programs import Command, ProgramFailed
+from backup.sources.client_programs import ProgramFailed
 from backup.sources.postgresql.dump_source import GLOBALS, SUFFIX
 from backup.sources.postgresql.server import PostgresqlServer, identifier, literal
 from backup.targets import Stream, Target, TargetResult, feed, query
-from backup.targets.statement_allowlist import (
-    POSTGRESQL,
-    checked_statements,
-    role_statements,
-)
+from backup.targets.statement_allowlist import POSTGRESQL, checked_statements
 
 _MAX_NAMED = 20
 _NAME_BYTES = 63
@@ -38,7 +33,6 @@ _NAMED = re.compile(
     r"\b(role|schema|type|function|relation|table|extension|language|tablespace|collation|sequence|"
     r'index|constraint|database|column|operator|publication) ("(?:[^"]|"")*")'
 )
-_DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
 _DATABASE_ENTRY = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -69,33 +63,23 @@ class PostgresqlTarget(Target):
         self._server = server
         self._now = now
 
-    def _database_id(self, database: str) -> str:
-        sql = f"SELECT oid FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
-        return self._server.value(sql)
+    def database_id(self, database: str) -> str:
+        """Return the server's id of a database, or "". A rename keeps it."""
+        with _translated("reading", database):
+            sql = f"SELECT oid FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
+            return self._server.value(sql)
 
-    def _size_bytes(self, database: str) -> int:
-        if not self._exists(database) or not self._has_content(database):
-            return 0
-        return int(self._server.value(f"SELECT pg_database_size({literal(database)})"))
+    def size_bytes(self, database: str) -> int:
+        """Return the size of a database; 0 if it has no content."""
+        with _translated("reading", database):
+            if not self._has_content(database):
+                return 0
+            return int(self._server.value(f"SELECT pg_database_size({literal(database)})"))
 
-    def _load_obstacle(self, stream: Stream) -> str:
-        command = self._server.command("pg_restore", "--format=custom", "--list")
-        needed, present = dump_version(command, stream), self._server.version()
-        if needed <= present:
-            return ""
-        return f"the dump is of PostgreSQL {needed}, and the server is of version {present}"
-
-    def _rename_obstacle(self, database: str) -> str:
-        return ""
-
-    def _finish_renames(self, database: str) -> None:
-        pass  # the server renames in one statement
-
-    def value(self, sql: str, database: str) -> str:
-        return self._server.value(sql, database=database)
-
-    def quoted(self, name: str) -> str:
-        return identifier(name)
+    def rename(self, database: str, name: str) -> None:
+        """Rename a database, and end its sessions for that."""
+        with _translated("renaming", database):
+            self._rename(database, name)
 
     def _restore(self, database: str, name: str, stream: Stream, *, replace: bool) -> TargetResult:
         exists = self._exists(database)
@@ -183,49 +167,16 @@ class PostgresqlTarget(Target):
             problems_total=_count_ignored(lines),
         )
 
-    def missing_roles(self, stream: Stream) -> dict[str, tuple[str, ...]]:
-        """Return the roles of a dump that the server lacks, each with its rights."""
-        try:
-            existing = set(self._server.column("SELECT rolname FROM pg_roles"))
-        except ProgramFailed as error:
-            raise TargetFailed(f"reading the roles failed: {error}") from error
-        missing: dict[str, tuple[str, ...]] = {}
-        for found in role_statements(stream):
-            if found.role not in existing:
-                missing[found.role] = (*missing.get(found.role, ()), *found.rights)
-        return missing
-
-    def create_roles(self, stream: Stream, names: Container[str]) -> None:
-        """Create the missing ones of these roles, all or none; change no role."""
-        missing = {name for name in self.missing_roles(stream) if name in names}
-        statements = [
-            f"{found.statement};\n" for found in role_statements(stream) if found.role in missing
-        ]
-        try:
-            status, lines = self._send_roles(
-                "".join(statements).encode(), "--single-transaction", "-v", "ON_ERROR_STOP=1"
-            )
-        except ProgramFailed as error:
-            raise TargetFailed(f"creating roles failed: {error}") from error
-        if status:
-            code = next((found.group(1) for found in map(_SQLSTATE.search, lines) if found), "none")
-            raise TargetFailed(f"creating roles failed: SQLSTATE {code}")
-
-    def _send_roles(self, statements: bytes, *options: str) -> tuple[int, list[str]]:
-        """Send checked statements about roles; return the status and error lines."""
+    def _restore_globals(self, stream: Stream) -> TargetResult:
+        # Use only SQLSTATE: the message of a refused statement would quote a password hash.
         self._server.require_restrict()
+        statements, size = checked_statements(stream, POSTGRESQL)
         # From here on, psql runs no command of its own without a secret key.
         first = f"\\restrict {secrets.token_hex(32)}\n{_SETTINGS}".encode()
         command = self._server.command(
-            "psql", "-X", "-q", "-w", "-v", "VERBOSITY=sqlstate", *options, "-f", "-"
+            "psql", "-X", "-q", "-w", "-v", "VERBOSITY=sqlstate", "-f", "-"
         )
         status, _, lines = feed(command, lambda: iter([first, statements]))
-        return status, lines
-
-    def _restore_globals(self, stream: Stream) -> TargetResult:
-        # Use only SQLSTATE: the message of a refused statement would quote a password hash.
-        statements, size = checked_statements(stream, POSTGRESQL)
-        status, lines = self._send_roles(statements)
         if status:
             raise ProgramFailed(f"psql ended with {status}: {(lines or ['no error message'])[-1]}")
         codes = [found.group(1) for line in lines if (found := _SQLSTATE.search(line))]
@@ -271,10 +222,12 @@ class PostgresqlTarget(Target):
         self._server.column(statement)
 
 
-def dump_version(list_command: Command, stream: Stream) -> int:
-    """Return the major version of a dump's server; 0 if unknown."""
-    found = _DUMPED_FROM.search(query(list_command, stream))
-    return int(found.group(1)) if found else 0
+@contextmanager
+def _translated(doing: str, database: str) -> Iterator[None]:
+    try:
+        yield
+    except ProgramFailed as error:
+        raise TargetFailed(f"{doing} database {database} failed: {error}") from error
 
 
 def _quote_connection_value(text: str) -> str:

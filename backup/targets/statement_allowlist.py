@@ -18,14 +18,6 @@ from backup.errors import UnexpectedStatement
 from backup.targets import Stream
 
 _MAX_BYTES = 64 * 1024 * 1024
-_NAME = r'(?:"(?:[^"]|"")+"|[\w.]+)'
-_OF_ROLE = re.compile(
-    rf"(?:(?:CREATE|ALTER|COMMENT ON) ROLE|GRANT (?P<group>{_NAME}) TO) (?P<role>{_NAME})(?= |$)",
-    re.IGNORECASE,
-)
-_GRANTOR = re.compile(rf" GRANTED BY {_NAME} *$", re.IGNORECASE)
-_RIGHTS = {"SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"}
-_NOT_A_ROLE = {"all", "public", "current_role", "current_user", "session_user"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,50 +68,11 @@ MARIADB = Dialect(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RoleStatement:
-    """A statement of PostgreSQL that concerns one role only."""
-
-    role: str
-    statement: str
-    rights: tuple[str, ...]  # that the statement gives to the role
-
-
-def role_statements(stream: Stream) -> list[RoleStatement]:
-    """Return the statements that create, change or name a single role.
-
-    Raise `UnexpectedStatement` as `checked_statements` does.
-    """
-    found = []
-    for statement in _read(stream, POSTGRESQL)[0]:
-        match = _OF_ROLE.match(statement)
-        if match is None or match["role"].lower() in _NOT_A_ROLE:
-            continue
-        tokens = [token for token in POSTGRESQL.token.finditer(statement) if token["word"]]
-        rights = [word for token in tokens if (word := token["word"].upper()) in _RIGHTS]
-        if match["group"]:
-            rights = [f"member of {_unquoted(match['group'])}"]
-        role = _unquoted(match["role"])
-        # The grantor of the source may be missing; without it, the user grants.
-        granted = _GRANTOR.sub("", statement) if match["group"] else statement
-        found.append(RoleStatement(role=role, statement=granted, rights=tuple(rights)))
-    return found
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
-
-
 def checked_statements(stream: Stream, dialect: Dialect) -> tuple[bytes, int]:
     """Return the statements to send, and the dump's size in bytes.
 
     Raise `UnexpectedStatement` if the dump has any other statement; then send nothing of it.
     """
-    statements, size = _read(stream, dialect)
-    return "".join(f"{statement};\n" for statement in statements).encode(), size
-
-
-def _read(stream: Stream, dialect: Dialect) -> tuple[list[str], int]:
     pieces, size = [], 0
     for piece in stream():
         pieces.append(piece)
@@ -130,7 +83,7 @@ def _read(stream: Stream, dialect: Dialect) -> tuple[list[str], int]:
         text = b"".join(pieces).decode()
     except UnicodeDecodeError:
         raise UnexpectedStatement("it is not UTF-8 text") from None
-    return list(_statements(text, dialect)), size
+    return "".join(f"{statement};\n" for statement in _statements(text, dialect)).encode(), size
 
 
 def _statements(text: str, dialect: Dialect) -> Iterator[str]:

@@ -25,7 +25,6 @@ from backup.sources.postgresql.server import PostgresqlServer
 from backup.system.landlock import is_supported
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
-from backup.targets.statement_allowlist import role_statements
 from standfast.errors import ExitStatus
 from standfast.usecases.backups import backup_run
 from standfast.usecases.backups.database_restore import (
@@ -304,10 +303,3 @@ def test_other_statement_refuses_all_users(
         mariadb.restore_globals(lambda: iter([sql.encode()]))
     assert not mark.exists()
     assert mariadb_server.rows("SELECT user FROM mysql.user WHERE user = 'planted'") == []
-
-
-@pytest.mark.parametrize("word", ["ALL", "PUBLIC", "CURRENT_USER", "session_user"])
-def test_role_named_like_a_keyword_reaches_nobody_else(word: str) -> None:
-    dump = f'CREATE ROLE "{word.lower()}";\nALTER ROLE {word} SUPERUSER;\n'.encode()
-    (created,) = role_statements(lambda: iter([dump]))
-    assert created.rights == ()

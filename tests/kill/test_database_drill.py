@@ -16,7 +16,6 @@ from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import Cluster
 from tests.usecases.backup_installation import identity, installation_at
-from tests.usecases.drills.archiving_cluster import backed_up as replayable
 from tests.usecases.drills.database_installation import (
     SET,
     TABLES,
@@ -24,6 +23,7 @@ from tests.usecases.drills.database_installation import (
     drills_folder,
     working_folders,
 )
+from tests.usecases.drills.test_log_replay_drill import backed_up as replayable
 from tests.usecases.drills.test_log_replay_drill import cluster
 
 __all__ = ["cluster"]  # the fixture

@@ -46,11 +46,6 @@ path = "/srv/crm/crm.db"
 kind = "postgresql"
 name = "crm-server"
 host = "/var/run/postgresql"
-
-[[backup.sets.crm.sources]]
-kind = "postgresql_base"
-name = "crm-base"
-host = "/var/run/postgresql"
 """
 
 

@@ -27,7 +27,6 @@ from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, timestamp
 
 if TYPE_CHECKING:
-    from standfast.usecases.recovery.planned_roles import PlannedRoles
     from standfast.usecases.recovery.recovery_plan import RecoveryPlan
     from standfast.usecases.recovery.recovery_status import SetStatus
     from standfast.usecases.recovery.set_plan import SetPlan
@@ -215,29 +214,15 @@ def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
             for target in set_plan.everything
         ]
         lines.append(Table(rows=rows, indent=3))
-        lines += [f"   creates on {roles.into}: {_roles(roles)}" for roles in set_plan.roles]
-        lines += [
-            f"   {target.source}: replays its log to "
-            f"{timestamp(set_plan.until) if set_plan.until else 'the end'}. Stop the server of "
-            f"{target.place} before, and start it afterwards."
-            for target in set_plan.targets
-            if target.replacement.is_cluster
-        ]
     lines += [f"Set {name}: NOT POSSIBLE: {reason}" for name, reason in planned.refused.items()]
     lines += [
         f"Not recovered: {other}, needed by {' and '.join(names)}. Name it as well if it is lost."
         for other, names in planned.omitted.items()
     ]
-    if any(set_plan.replaces or set_plan.roles for set_plan in planned.sets.values()):
-        lines.append("A second person must approve before data is set aside or a role is created.")
+    if any(set_plan.replaces for set_plan in planned.sets.values()):
+        lines.append("A second person must approve before data is set aside.")
     lines.append("Nothing was changed. Next: `standfast recover open` with the same arguments.")
     return lines
-
-
-def _roles(planned: "PlannedRoles") -> str:
-    """Return the roles with their rights, as `crm_app (CREATEDB)`."""
-    roles = planned.roles.items()
-    return ", ".join(f"{name} ({', '.join(of)})" if of else name for name, of in roles)
 
 
 def _point(set_plan: "SetPlan") -> list[Line]:

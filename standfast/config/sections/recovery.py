@@ -23,17 +23,15 @@ class RecoveryTargetConfig(Section):
 
     path: Place | None = Field(
         default=None,
-        description="The folder of a source of kind `files`, the database file of one of kind "
-        "`sqlite`, or the data directory of one of kind `postgresql_base`. It is not a mount "
-        "point, and its parent folder exists.",
+        description="The folder of a source of kind `files`, or the database file of one of kind "
+        "`sqlite`. It is not a mount point, and its parent folder exists.",
         examples=["/srv/recordings"],
     )
     into: Line | None = Field(
         default=None,
-        description="The server for the databases of a source of kind `postgresql` or `mariadb`: "
-        "the name of a source, or the reference of an address, as for `backup restore --into`. Its "
-        "user may create databases, and owns those that are there; in MariaDB, it has all "
-        "privileges.",
+        description="The server for the databases of a source of kind `postgresql`: the name of a "
+        "source, or the reference of an address, as for `backup restore --into`. Its user may "
+        "create databases, and owns those that are there.",
         examples=["file:keys/crm-server-address"],
     )
 

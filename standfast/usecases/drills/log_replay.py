@@ -6,12 +6,10 @@ Rules
 - The report has the time of the last replayed commit: newer data is not recovered.
 """
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from backup.errors import NotFound
-from backup.records import RecoveryPoint
 from backup.repository import Repository
 from backup.sources.client_programs import ProgramFailed
 from standfast.config.sections.backup_sources import (
@@ -39,10 +37,7 @@ def replay(
     started = installation.clock()
     base = folder / "tree" / source.name
     logs = [path for path in (base / "wal",) if path.is_dir()]
-    logs += [
-        restore_log(repository, point, name, folder / "logs")
-        for point, name in following_logs(installation, repository, source)
-    ]
+    logs += _restored_logs(installation, repository, source, folder / "logs")
     state, reason, output = CheckState.PASSED, "", ""
     try:
         replayed_to = server.recover(base / "base.tar", logs, until)
@@ -60,22 +55,23 @@ def replay(
     )
 
 
-def following_logs(
-    installation: Installation, repository: Repository, base: PostgresqlBaseSourceConfig
-) -> Iterator[tuple[RecoveryPoint, str]]:
-    """Yield the newest point of each log of this base, and its source."""
+def _restored_logs(
+    installation: Installation,
+    repository: Repository,
+    base: PostgresqlBaseSourceConfig,
+    folder: Path,
+) -> list[Path]:
+    """Restore the newest log of each set that has a log for this base."""
+    restored = []
     for set_name, settings in installation.config.backup.sets.items():
         for source in settings.sources:
             if not isinstance(source, PostgresqlWalSourceConfig) or source.wal != base.wal:
                 continue
             try:
-                yield repository.resolve("latest", set_name, of_any_host=True), source.name
+                point = repository.resolve("latest", set_name, of_any_host=True)
             except NotFound:
                 continue  # the set has no recovery point yet
-
-
-def restore_log(repository: Repository, point: RecoveryPoint, source: str, folder: Path) -> Path:
-    """Restore the log of one source; return its folder of segments."""
-    to = folder / point.set_name
-    repository.restore(point, to, [source])
-    return to / source
+            to = folder / set_name
+            repository.restore(point, to, [source.name], now=installation.clock)
+            restored.append(to / source.name)
+    return restored

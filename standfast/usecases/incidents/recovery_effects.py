@@ -1,9 +1,8 @@
 """Effects of a recovery: one for each backup set, in order of recovery.
 
 Rules
-- If a recovery sets data aside or creates a role, a second person approves the step. An exercise
-  needs the same approval, and reads no target; if no such service is configured, it uses the given
-  names.
+- If a recovery sets data aside, a second person approves the step. An exercise needs the same
+  approval, and reads no target; if no such service is configured, it uses the given names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,16 +38,11 @@ def recovery_effects(step: Step, arguments: JsonObject, outside: Outside) -> Exp
             call_effect(step, RECOVER, RECOVERY, target, details, outside, refusal=refusal)
         )
     replaced = sum(_replaced(draft) for draft in drafts)
-    created = sum(_created_roles(draft) for draft in drafts)
-    reasons = [
-        f"{counted(replaced, 'target')} with data, which is set aside" if replaced else "",
-        f"{counted(created, 'role')} of a database server, created" if created else "",
-    ]
     is_exercise = outside.mode is Mode.EXERCISE
     return Expansion(
         drafts=tuple(drafts),
-        needs_approvals=1 if replaced or created or is_exercise else 0,
-        reason="; ".join(filter(None, reasons)),
+        needs_approvals=1 if replaced or is_exercise else 0,
+        reason=f"{counted(replaced, 'target')} with data, which is set aside" if replaced else "",
     )
 
 
@@ -68,9 +62,3 @@ def _replaced(draft: Draft) -> int:
         for kind in ("targets", "databases")
         for target in cast("Sequence[Mapping[str, object]]", draft.details.get(kind) or ())
     )
-
-
-def _created_roles(draft: Draft) -> int:
-    """Return the number of roles that a server lacks, which are created."""
-    planned = cast("Sequence[Mapping[str, Sequence[str]]]", draft.details.get("roles") or ())
-    return sum(len(roles["roles"]) for roles in planned)

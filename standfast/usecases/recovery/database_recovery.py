@@ -2,31 +2,26 @@
 
 Rules
 - A loaded database is not loaded again by a repeated try.
-- A statement that the server refused fails the load: a table may be missing. In PostgreSQL, the
-  usual cause is a role that does not exist, and the message says how to restore roles.
-- If the load of one database fails, all previous databases of the set get their names back.
+- A statement that the server refused fails the load: a table may be missing. The usual cause is a
+  role that does not exist, and the message says how to restore roles.
+- If the load of one database fails, all databases of the set get their earlier content back.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from backup.records import RecoveryPoint
 from backup.repository import Repository
-from backup.sources.mariadb.server import MariadbServer
-from backup.sources.postgresql.server import PostgresqlServer
-from backup.targets import Target
+from backup.sources.postgresql.server import PostgresqlServer, identifier
 from standfast.errors import StandfastError
 from standfast.plurals import counted
 from standfast.usecases.backups.database_restore import find_address
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.database_checks import QueriedServer
-from standfast.usecases.recovery.cluster_recovery import ReplayedCluster
 from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.planned_databases import PlannedDatabase
-from standfast.usecases.recovery.planned_roles import create_roles
 from standfast.usecases.recovery.recovery_journal import (
     LOADED,
     LOADING,
@@ -53,48 +48,28 @@ class LiveDatabases:
 
 @dataclass(frozen=True, kw_only=True)
 class _LiveServer:
-    target: Target
+    server: PostgresqlServer
 
     def value(self, sql: str, database: str) -> str:
-        return self.target.value(sql, database)
+        return self.server.value(sql, database=database)
 
     def row_count(self, table: str, database: str) -> int:
-        name = ".".join(self.target.quoted(part) for part in table.split("."))
+        name = ".".join(identifier(part) for part in table.split("."))
         return int(self.value(f"SELECT count(*) FROM {name}", database))  # noqa: S608 - quoted
 
 
-@contextmanager
-def live_databases(
-    installation: Installation,
-    set_name: str,
-    plan: SetPlan,
-    clusters: Mapping[str, ReplayedCluster],
-) -> Iterator[LiveDatabases]:
-    """Open the servers of a plan.
-
-    The environment of command checks names the first server of each kind.
-    """
-    servers: dict[str, QueriedServer] = {**clusters}
+def live_databases(installation: Installation, set_name: str, plan: SetPlan) -> LiveDatabases:
+    """Return the servers of a plan; probes get the address of the first one."""
+    servers: dict[str, QueriedServer] = {}
     environment: dict[str, str] = {}
-    for cluster in clusters.values():
-        environment = {**cluster.environment, **environment}
-    with ExitStack() as stack:
-        for source, into in {database.source: database.into for database in plan.databases}.items():
-            target = stack.enter_context(open_server(installation, into, set_name))
-            servers[source] = _LiveServer(target=target)
-            of_server = _environment(find_address(installation, into, set_name).server)
-            environment = of_server | environment
-        yield LiveDatabases(servers=servers, environment=environment, earlier_rows={})
-
-
-def _environment(server: PostgresqlServer | MariadbServer) -> dict[str, str]:
-    """Return the variables by which client programs find a server."""
-    if isinstance(server, PostgresqlServer):
-        return {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user}
-    if server.host.startswith("/"):
-        return {"MYSQL_UNIX_PORT": server.host, "MYSQL_USER": server.user}
-    port = str(server.port)
-    return {"MYSQL_HOST": server.host, "MYSQL_TCP_PORT": port, "MYSQL_USER": server.user}
+    for database in plan.databases:
+        server = find_address(installation, database.into, set_name).server
+        if isinstance(server, PostgresqlServer):
+            servers[database.source] = _LiveServer(server=server)
+            environment.setdefault("PGHOST", server.host)
+            environment.setdefault("PGPORT", str(server.port))
+            environment.setdefault("PGUSER", server.user)
+    return LiveDatabases(servers=servers, environment=environment, earlier_rows={})
 
 
 def load_databases(
@@ -112,7 +87,6 @@ def load_databases(
         return 0
     with translated_errors("loading databases"):
         point = repository.resolve(plan.point, journal.set_name, of_any_host=True)
-    create_roles(installation, repository, point, plan.roles, journal)
     return sum(
         _load(installation, repository, point, database, journal, observe)
         for database in plan.databases
@@ -125,11 +99,10 @@ def give_databases_back(
     """Restore the names of the previous databases after a failed try."""
     for database in reversed(plan.databases):
         name = database.replacement.database
-        if journal.last_of(name, REPLACING, LOADING, LOADED, RETURNED) not in (None, RETURNED):
-            was_loading = journal.last_of(name, LOADING, LOADED, RETURNED) in (LOADING, LOADED)
+        if journal.last_of(name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
             journal.write(RETURNING, source=database.source, database=name)
-            with open_server(installation, database.into, journal.set_name) as server:
-                database.replacement.give_back(server, was_loading=was_loading)
+            server = open_server(installation, database.into, journal.set_name)
+            database.replacement.give_back(server)
             journal.write(RETURNED, source=database.source, database=name)
 
 
@@ -145,19 +118,19 @@ def _load(
     last = journal.last_of(name, LOADING, LOADED, RETURNED)
     if last == LOADED:
         return 0
-    with open_server(installation, database.into, journal.set_name) as server:
-        journal.write(
-            REPLACING,
-            source=database.source,
-            database=name,
-            set_aside=database.later_name if database.has_data else None,
-        )
-        database.replacement.make_room(server, was_loading=last == LOADING)
-        # Record LOADING only when the name is free: until then, it names the previous database.
-        journal.write(LOADING, source=database.source, database=name)
-        stream = partial(_pieces, repository, point, database.dump, observe)
-        with translated_errors(f"loading database {name}"):
-            result = server.restore(name, name, stream)
+    server = open_server(installation, database.into, journal.set_name)
+    journal.write(
+        REPLACING,
+        source=database.source,
+        database=name,
+        set_aside=database.later_name if database.has_data else None,
+    )
+    database.replacement.make_room(server, was_loading=last == LOADING)
+    # Only now: before, a database of this name may be somebody else's.
+    journal.write(LOADING, source=database.source, database=name)
+    stream = partial(_pieces, repository, point, database.dump, observe)
+    with translated_errors(f"loading database {name}"):
+        result = server.restore(name, name, stream)
     if result.problems_total:
         raise StandfastError(
             f"database {name}: {counted(result.problems_total, 'statement')} of the dump failed, "

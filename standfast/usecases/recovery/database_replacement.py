@@ -1,39 +1,37 @@
-"""Replacement of a database in a recovery, and its reversal.
+"""Replacement of a PostgreSQL database in a recovery, and its reversal.
 
 Rules
-- A dump restores the settings of its database only under the original name, so the existing
-  database is set aside first. It gets its name back if the load or a check fails.
-- A database is recognised by an id that a rename does not change. Only the database that the plan
+- A dump restores the settings of its database only under its own name, so the existing database is
+  set aside first. It gets its name back if the load or a check fails.
+- A database is recognised by the server's id, which a rename keeps. Only the database that the plan
   showed is set aside.
 - No database is dropped. A database that an interrupted or failed try loaded is renamed, and a
   person decides about it.
 """
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup.targets import Target
+from backup.targets.postgresql import PostgresqlTarget
 from standfast.errors import Refused, UsageError
 from standfast.usecases.backups.database_restore import find_address
 from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
 from standfast.usecases.core.installation import Installation
 
-_NAME_BYTES = 63  # limit of PostgreSQL; MariaDB permits 64
-_MOST_INCOMPLETE = 100  # number of names to try
+_NAME_BYTES = 63  # of PostgreSQL
+_MOST_INCOMPLETE = 100  # tries
 
 
-@contextmanager
-def open_server(installation: Installation, into: str, set_name: str) -> Iterator[Target]:
-    """Open the server of a recovery target; UsageError for a single database."""
+def open_server(installation: Installation, into: str, set_name: str) -> PostgresqlTarget:
+    """Return the server of a recovery target; raise UsageError for another."""
     address = find_address(installation, into, set_name)
     if address.database is not None:
         raise UsageError(f"{into}: it names one database. Use an address without a database.")
     hidden = private_key_paths(installation.config, None)
-    with tempfile.TemporaryDirectory(prefix="standfast-") as scratch:
-        yield address.target(installation.clock, Path(scratch), hidden)
+    target = address.target(installation.clock, Path(), hidden)
+    if not isinstance(target, PostgresqlTarget):
+        raise UsageError(f"{into}: not a server of PostgreSQL. Correct the recovery target.")
+    return target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +53,20 @@ class DatabaseReplacement:
         """The name of the restored database after an undo."""
         return self._name("recovered")
 
-    def obstacle(self, server: Target) -> str:
+    def obstacle(self, server: PostgresqlTarget) -> str:
         """Return why the database cannot be replaced, or ""."""
         for name in (self.set_aside, self.withdrawn):
             if server.database_id(name):
                 return f"database {name}: it exists, and the recovery needs this name. Rename it."
         return ""
 
-    def make_room(self, server: Target, *, was_loading: bool) -> None:
+    def make_room(self, server: PostgresqlTarget, *, was_loading: bool) -> None:
         """Set the planned database aside, so that its name is free.
 
         `was_loading` is True if an earlier try began to load. Raise Refused if another database has
         appeared since the plan.
         """
         with translated_errors(f"replacing database {self.database}"):
-            server.finish_renames(self.database)
             now = server.database_id(self.database)
             if now and self.has_data and now == self.database_id:
                 server.rename(self.database, self.set_aside)
@@ -81,20 +78,18 @@ class DatabaseReplacement:
                     "then retry the step."
                 )
 
-    def give_back(self, server: Target, *, was_loading: bool) -> None:
+    def give_back(self, server: PostgresqlTarget) -> None:
         """Restore the name of the previous database after a failed try."""
         with translated_errors(f"returning database {self.database}"):
-            server.finish_renames(self.database)
             now = server.database_id(self.database)
-            if now and now != self.database_id and was_loading:
+            if now and now != self.database_id:
                 self._rename_incomplete(server)
             if self.has_data and server.database_id(self.set_aside) == self.database_id:
                 server.rename(self.set_aside, self.database)
 
-    def put_back(self, server: Target) -> None:
-        """Set the restored database aside, and restore the previous one's name."""
+    def put_back(self, server: PostgresqlTarget) -> None:
+        """Rename the restored database away, and the previous one back."""
         with translated_errors(f"returning database {self.database}"):
-            server.finish_renames(self.database)
             now = server.database_id(self.database)
             if self.has_data and now == self.database_id:
                 return  # an earlier try renamed it
@@ -105,7 +100,7 @@ class DatabaseReplacement:
             if self.has_data:
                 server.rename(self.set_aside, self.database)
 
-    def _rename_incomplete(self, server: Target) -> None:
+    def _rename_incomplete(self, server: PostgresqlTarget) -> None:
         for number in range(1, _MOST_INCOMPLETE):
             name = self._name(f"incomplete_{number}")
             if not server.database_id(name):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 from backup.format.canonical_json import to_path_text
@@ -82,10 +81,8 @@ def plan_databases(
     Raise UsageError for a point without a dump of the source, Refused for a database that cannot
     be replaced.
     """
-    with (
-        open_server(installation, into, point.set_name) as server,
-        translated_errors(f"reading the databases of {into}"),
-    ):
+    server = open_server(installation, into, point.set_name)
+    with translated_errors(f"reading the databases of {into}"):
         dumps = [
             entry.path
             for entry in repository.entries(point, [source])
@@ -95,12 +92,7 @@ def plan_databases(
             raise UsageError(f"{point.name}: no dump of {source}. Choose another point.")
         for dump in dumps:
             database = database_name(dump.partition(b"/")[2].decode(), server.suffix)
-            if reason := server.rename_obstacle(database):
-                raise Refused(f"database {database}: it cannot be set aside: {reason}")
-            stream = partial(repository.stream, point, to_path_text(dump))
-            if reason := server.load_obstacle(database, stream):
-                raise Refused(f"database {database}: {reason}. Recover it into a newer server.")
-            size_bytes = server.size_bytes(database)
+            size_bytes = server.size_bytes(database) if server.database_id(database) else 0
             replacement = DatabaseReplacement(
                 database=database,
                 incident=incident,

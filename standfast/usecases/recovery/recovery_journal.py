@@ -15,7 +15,6 @@ from standfast.records import Json, JsonObject
 from standfast.usecases.core.installation import Installation
 
 RESTORING, RESTORED = "recovery.restoring", "recovery.restored"
-ROLES = "recovery.roles"  # before the creation of roles; with their number
 LOADING, LOADED = "recovery.loading", "recovery.loaded"  # of a database
 REPLACING, REPLACED = "recovery.replacing", "recovery.replaced"
 RETURNING, RETURNED = "recovery.returning", "recovery.returned"

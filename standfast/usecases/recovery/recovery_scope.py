@@ -3,7 +3,6 @@
 Rules
 - Only the named services are recovered. A service on which they depend may be intact, so it is
   recovered only if it is named too.
-- A set with only the log of a PostgreSQL server is recovered with the base backup of that server.
 - The sets of a service come after those of the services on which it depends.
 """
 
@@ -26,14 +25,9 @@ def sets_in_order(config: Config, names: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in (name for wave in recovery_order(services) for name in wave if name in chosen):
         for set_name in services[name].sets:
-            sources = config.backup.sets[set_name].sources
-            if all(source.kind == "postgresql_wal" for source in sources):
-                continue  # it is replayed with the base backup of another set
             found.setdefault(set_name, []).append(name)
     if not found:
-        raise UsageError(
-            "services: none of them has a backup set with data. Add `sets` to a service."
-        )
+        raise UsageError("services: none of them has a backup set. Add `sets` to a service.")
     return found
 
 

@@ -25,17 +25,11 @@ class Replacement:
     path: Path
     incident: str
     is_database: bool = False  # a SQLite database file; otherwise a folder
-    is_cluster: bool = False  # the folder is the data directory of a PostgreSQL server
 
     @property
     def staging(self) -> Path:
         """The folder next to the target that the recovery point is restored to."""
         return self.path.with_name(f"{self.path.name}.restoring-{self.incident}")
-
-    @property
-    def cluster(self) -> Path:
-        """The replayed data of a data directory, before it is renamed."""
-        return self.staging / "cluster"
 
     @property
     def set_aside(self) -> Path:
@@ -78,21 +72,12 @@ class Replacement:
                 "retry the step."
             )
 
-    def refuse_running_server(self) -> None:
-        """Raise Refused while a server uses the data directory."""
-        if self.is_cluster and (self.path / "postmaster.pid").exists():
-            raise Refused(
-                f"{self.path}: its PostgreSQL server runs, or ended without a shutdown. Stop it; "
-                "delete postmaster.pid there if no server runs. Then retry the step."
-            )
-
     def put_in_place(self, restored: Path, *, had_data: bool) -> None:
         """Set the data at the target aside, then rename `restored` to it.
 
         `had_data` is True if the plan showed data. Raise Refused if data appeared since.
         """
         if os.path.lexists(restored):
-            self.refuse_running_server()
             if not _is_same_file(restored, self.path):  # equal if a try ended between renames
                 self._set_aside(had_data=had_data)
             _move(restored, self.path)
@@ -120,7 +105,6 @@ class Replacement:
 
         Raise Refused if the data that was set aside is gone.
         """
-        self.refuse_running_server()
         if had_data and not self._has_set_aside:
             if os.path.lexists(self.withdrawn):
                 return  # an earlier try renamed it

@@ -11,7 +11,7 @@ Rules
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -19,8 +19,6 @@ from typing import cast
 from backup.records import RecoveryPoint
 from backup.repository import Repository
 from standfast.config.sections.backup import BackupSetConfig
-from standfast.config.sections.backup_sources import PostgresqlBaseSourceConfig
-from standfast.config.sections.recovery import RECOVERABLE_KINDS
 from standfast.errors import Refused, UsageError
 from standfast.host_name import host_name
 from standfast.playbook.actions.drill_last_clean_point import FIND
@@ -34,24 +32,11 @@ from standfast.usecases.core.backup_repository import (
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.chosen_point import open_newest
-from standfast.usecases.drills.log_replay import following_logs
-from standfast.usecases.recovery.cluster_target import cluster_obstacle
 from standfast.usecases.recovery.planned_databases import PlannedDatabase, plan_databases
-from standfast.usecases.recovery.planned_roles import PlannedRoles, plan_roles
 from standfast.usecases.recovery.replacement import Replacement
 
 NEWEST, CLEAN = "newest", "clean"
-_BASE, _LOG = "postgresql_base", "postgresql_wal"  # kinds of sources
 _SEARCHED_LATER = "an example: the clean point is searched before the recovery"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedLog:
-    """The log that is replayed after a base backup."""
-
-    set_name: str
-    point: str
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +47,6 @@ class PlannedTarget:
     replacement: Replacement
     has_data: bool
     size_bytes: int  # size of the data at the target
-    logs: tuple[PlannedLog, ...] = ()  # of a base backup
 
     @property
     def place(self) -> str:
@@ -79,31 +63,10 @@ class PlannedTarget:
             "source": self.source,
             "path": str(self.replacement.path),
             "is_database": self.replacement.is_database,
-            "is_cluster": self.replacement.is_cluster,
             "has_data": self.has_data,
             "size_bytes": self.size_bytes,
             "set_aside": self.later_name if self.has_data else None,
-            "logs": [asdict(log) for log in self.logs],
         }
-
-    @staticmethod
-    def from_json(stored: JsonObject, incident: str) -> "PlannedTarget":
-        """Read a target from the details of an effect."""
-        return PlannedTarget(
-            source=str(stored["source"]),
-            replacement=Replacement(
-                path=Path(str(stored["path"])),
-                incident=incident,
-                is_database=bool(stored["is_database"]),
-                is_cluster=bool(stored.get("is_cluster")),
-            ),
-            has_data=bool(stored["has_data"]),
-            size_bytes=cast("int", stored["size_bytes"]),
-            logs=tuple(
-                PlannedLog(**log)
-                for log in cast("Sequence[dict[str, str]]", stored.get("logs") or ())
-            ),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +78,11 @@ class SetPlan:
     consistent_at: datetime
     is_complete: bool  # the backup of the point read everything
     evidence: str  # why the point was chosen
-    until: datetime | None  # the time to which the log of a base backup is replayed; None: its end
     services: tuple[str, ...]
     machine: str
     size_bytes: int  # size of the recovery point
     targets: tuple[PlannedTarget, ...]  # paths
     databases: tuple[PlannedDatabase, ...]
-    roles: tuple[PlannedRoles, ...]  # that are created before the databases
 
     @property
     def everything(self) -> tuple[PlannedTarget | PlannedDatabase, ...]:
@@ -141,13 +102,11 @@ class SetPlan:
             "consistent_at": timestamp(self.consistent_at),
             "is_complete": self.is_complete,
             "evidence": self.evidence,
-            "until": timestamp(self.until) if self.until else None,
             "services": list(self.services),
             "machine": self.machine,
             "size_bytes": self.size_bytes,
             "targets": [target.as_json() for target in self.targets],
             "databases": [database.as_json() for database in self.databases],
-            "roles": [roles.as_json() for roles in self.roles],
         }
 
     @staticmethod
@@ -159,21 +118,25 @@ class SetPlan:
             consistent_at=moment(str(details["consistent_at"])),
             is_complete=bool(details["is_complete"]),
             evidence=str(details["evidence"]),
-            until=moment(str(details["until"])) if details.get("until") else None,
             services=tuple(cast("Sequence[str]", details["services"])),
             machine=str(details["machine"]),
             size_bytes=cast("int", details["size_bytes"]),
             targets=tuple(
-                PlannedTarget.from_json(target, incident)
+                PlannedTarget(
+                    source=str(target["source"]),
+                    replacement=Replacement(
+                        path=Path(str(target["path"])),
+                        incident=incident,
+                        is_database=bool(target["is_database"]),
+                    ),
+                    has_data=bool(target["has_data"]),
+                    size_bytes=cast("int", target["size_bytes"]),
+                )
                 for target in cast("Sequence[JsonObject]", details["targets"])
             ),
             databases=tuple(
                 PlannedDatabase.from_json(database, incident)
                 for database in cast("Sequence[JsonObject]", details.get("databases") or ())
-            ),
-            roles=tuple(
-                PlannedRoles.from_json(roles)
-                for roles in cast("Sequence[JsonObject]", details.get("roles") or ())
             ),
         )
 
@@ -202,20 +165,14 @@ def plan_set(
         repository, chosen, evidence = _choose(installation, incident, set_name, point)
     if chosen.details is None:
         raise UsageError(f"{chosen.name}: the identity does not open it. Set drills.identity.")
-    sizes = {
-        # A base backup is unpacked next to its archive.
-        source.name: source.bytes * (2 if source.kind == _BASE else 1)
-        for source in chosen.details.sources
-    }
+    sizes = {source.name: source.bytes for source in chosen.details.sources}
     _refuse_full_disks(replacements, sizes)
-    logs = {} if point == CLEAN else dict(_logs(installation, repository, settings))
     return SetPlan(
         point=chosen.name,
         point_time=chosen.time,
         consistent_at=chosen.details.consistent_at,
         is_complete=chosen.complete,
         evidence=evidence,
-        until=None if point in (NEWEST, CLEAN) else _parse_time(point),
         services=tuple(services),
         machine=host_name(),
         size_bytes=chosen.details.bytes,
@@ -225,7 +182,6 @@ def plan_set(
                 replacement=replacement,
                 has_data=replacement.has_data,
                 size_bytes=_size(replacement.path),
-                logs=logs.get(source, ()),
             )
             for source, replacement in replacements.items()
         ),
@@ -237,12 +193,6 @@ def plan_set(
                 installation, incident, source, target.into, repository, chosen
             )
         ),
-        roles=tuple(
-            roles
-            for source, target in settings.recovery.items()
-            if target.into is not None
-            for roles in plan_roles(installation, source, target.into, repository, chosen)
-        ),
     )
 
 
@@ -250,14 +200,6 @@ def _replacements(
     installation: Installation, settings: BackupSetConfig, set_name: str, incident: str
 ) -> Iterator[tuple[str, Replacement]]:
     for source in settings.sources:
-        if source.kind == _LOG:
-            continue  # it is replayed with the base backup
-        if source.kind not in RECOVERABLE_KINDS:
-            raise UsageError(
-                f"set {set_name}: its source {source.name} is of kind {source.kind}, which a "
-                "recovery cannot restore. Use `standfast backup restore`, or move it to a set of "
-                "its own."
-            )
         if source.name not in settings.recovery:
             raise UsageError(
                 f"set {set_name}: its source {source.name} has no recovery target. Add "
@@ -266,36 +208,11 @@ def _replacements(
         path = settings.recovery[source.name].path
         if path is None:
             continue  # a database instead of a path
-        replacement = Replacement(
-            path=path,
-            incident=incident,
-            is_database=source.kind == "sqlite",
-            is_cluster=source.kind == _BASE,
-        )
+        replacement = Replacement(path=path, incident=incident, is_database=source.kind == "sqlite")
         if reason := replacement.obstacle() or _shared_with(installation, path):
-            raise Refused(reason)
-        if isinstance(source, PostgresqlBaseSourceConfig) and (
-            reason := cluster_obstacle(source, path)
-        ):
             raise Refused(reason)
         refuse_stores(installation, path)
         yield source.name, replacement
-
-
-def _logs(
-    installation: Installation, repository: Repository, settings: BackupSetConfig
-) -> Iterator[tuple[str, tuple[PlannedLog, ...]]]:
-    with translated_errors("reading the log of a base backup"):
-        for source in settings.sources:
-            if isinstance(source, PostgresqlBaseSourceConfig):
-                found = following_logs(installation, repository, source)
-                yield (
-                    source.name,
-                    tuple(
-                        PlannedLog(set_name=log.set_name, point=log.name, source=name)
-                        for log, name in found
-                    ),
-                )
 
 
 def _shared_with(installation: Installation, path: Path) -> str:
@@ -324,19 +241,15 @@ def _choose(
             return repository, chosen, evidence
     if point == NEWEST:
         return *open_newest(installation, identity, set_name, None), "the newest recovery point"
-    until = _parse_time(point)
-    opened = open_newest(installation, identity, set_name, until)
-    return *opened, f"the newest recovery point before {timestamp(until)}"
-
-
-def _parse_time(point: str) -> datetime:
     try:
-        return meant(datetime.fromisoformat(point))
+        until = meant(datetime.fromisoformat(point))
     except ValueError as error:
         raise UsageError(
             f"point {point!r}: not a recovery point. Write `newest`, `clean`, or a time with its "
             "zone, such as 2026-03-02T14:20+01:00."
         ) from error
+    opened = open_newest(installation, identity, set_name, until)
+    return *opened, f"the newest recovery point before {timestamp(until)}"
 
 
 def _clean_point(installation: Installation, incident: str, set_name: str) -> tuple[str, str]:

@@ -43,11 +43,6 @@ from standfast.usecases.core.run_record import recorded_if_possible
 from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.service_checks import run_checks
-from standfast.usecases.recovery.cluster_recovery import (
-    ReplayedCluster,
-    remove_replayed,
-    replayed_clusters,
-)
 from standfast.usecases.recovery.database_recovery import (
     give_databases_back,
     live_databases,
@@ -123,8 +118,8 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
     for database in reversed(plan.databases):
         name = database.replacement.database
         journal.write(RETURNING, source=database.source, database=name)
-        with open_server(installation, database.into, order.target) as server:
-            database.replacement.put_back(server)
+        server = open_server(installation, database.into, order.target)
+        database.replacement.put_back(server)
         withdrawn = database.replacement.withdrawn
         journal.write(RETURNED, source=database.source, database=name, withdrawn=withdrawn)
     for target in reversed(plan.targets):
@@ -150,8 +145,6 @@ def _refuse_other_machine(plan: SetPlan) -> None:
 def _staged(target: PlannedTarget) -> Path:
     """Return the restored data of a target before it is renamed."""
     staged = target.replacement.staging / target.source
-    if target.replacement.is_cluster:
-        return target.replacement.cluster
     if target.replacement.is_database:
         return next(iter(sorted(staged.glob("*"))), staged / target.replacement.path.name)
     return staged
@@ -219,7 +212,6 @@ class _SetRecovery:
         """Restore and check the point next to the targets; return the event."""
         for target in self._plan.targets:  # nothing is replaced yet: unplanned data is new
             target.replacement.refuse_new_data(had_data=target.has_data)
-            target.replacement.refuse_running_server()
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)
         results = [self._restore(repository, target) for target in self._plan.targets]
@@ -229,21 +221,13 @@ class _SetRecovery:
                 self._installation, repository, self._plan, self._journal, self._observe_piece
             )
             self._reach(DrillClock.DATA_COMPLETE)
-            self._journal.refuse_stopped()
-            with replayed_clusters(
-                self._installation, repository, self._set_name, self._plan
-            ) as clusters:
-                self._reach(DrillClock.REPLAY_DONE)
-                checks = self._checks(clusters)
-                for cluster in clusters.values():
-                    cluster.shut_down()
+            self._reach(DrillClock.REPLAY_DONE)
+            checks = self._checks()
         except StandfastError:
             give_databases_back(self._installation, self._plan, self._journal)
             raise
         self._reach(DrillClock.CHECKS_PASSED)
         changes = [check.last_change for check in checks if check.last_change is not None]
-        if not changes and len(clusters) == len(self._plan.everything):
-            changes = [cluster.replayed_to for cluster in clusters.values() if cluster.replayed_to]
         passed: dict[str, list[str]] = {}
         for check in checks:
             if check.state is CheckState.PASSED:
@@ -266,7 +250,6 @@ class _SetRecovery:
 
     def _restore(self, repository: Repository, target: PlannedTarget) -> RestoreResult:
         staging = target.replacement.staging
-        remove_replayed(target.replacement)
         if staging.exists() and not (staging / os.fsdecode(JOURNAL)).exists():
             remove_tree(staging)  # an earlier try failed its checks, or ended before its event
         make_private_folder(staging)
@@ -306,16 +289,14 @@ class _SetRecovery:
             self._looked_at = time.monotonic()
             self._journal.refuse_stopped()
 
-    def _checks(self, clusters: Mapping[str, ReplayedCluster]) -> list[CheckResult]:
+    def _checks(self) -> list[CheckResult]:
         """Run the checks of all services of the set on the restored data."""
         services = self._installation.config.services
         named = {name: services[name] for name in self._plan.services if name in services}
         checks: list[CheckResult] = []
         sources = frozenset(target.source for target in self._plan.everything)
-        with (
-            tempfile.TemporaryDirectory(prefix="standfast-") as name,
-            live_databases(self._installation, self._set_name, self._plan, clusters) as databases,
-        ):
+        databases = live_databases(self._installation, self._set_name, self._plan)
+        with tempfile.TemporaryDirectory(prefix="standfast-") as name:
             tree = Path(name)
             for target in self._plan.targets:
                 (tree / target.source).symlink_to(target.replacement.staging / target.source)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus, UsageError
+from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.restore_drill import run_drill
 from tests.servers.postgres import Postgres
-from tests.servers.postgres_cluster import Cluster
-from tests.usecases.backup_installation import identity, installation_at
-from tests.usecases.drills.archiving_cluster import archiving_cluster, backed_up
+from tests.servers.postgres_cluster import Cluster, cluster_folder, told
+from tests.usecases.backup_installation import furnish, identity, installation_at
 from tests.usecases.drills.database_installation import (
     drills_folder,
     unexpected,
@@ -21,19 +21,88 @@ from tests.usecases.drills.database_installation import (
 )
 
 pytestmark = pytest.mark.xdist_group("databases")
+SETTINGS = """
+[backup.sets.base]
+
+[[backup.sets.base.sources]]
+kind = "postgresql_base"
+name = "crm-base"
+host = "{folder}"
+user = "backup"
+programs = "{programs}"
+wal = "{folder}/spool"
+
+[backup.sets.log]
+
+[[backup.sets.log.sources]]
+kind = "postgresql_wal"
+name = "crm-log"
+host = "{folder}"
+user = "backup"
+programs = "{programs}"
+wal = "{folder}/spool"
+
+[services.crm]
+owner = "Head of operations"
+rto_minutes = 60
+rpo_minutes = 1440
+sets = ["base"]
+
+[[services.crm.checks]]
+kind = "database"
+source = "crm-base"
+database = "postgres"
+assertions = ["SELECT sum(id) = {total} FROM calls"]
+last_change = "SELECT max(at) FROM calls"
+
+[drills]
+folder = "{drills}"
+"""
 
 
 @pytest.fixture
 def cluster(postgres_server: Postgres) -> Iterator[Cluster]:
     """A running server that archives its log into `spool`."""
-    with archiving_cluster(postgres_server.programs) as cluster, cluster.started():
-        yield cluster
+    with cluster_folder(postgres_server.programs) as cluster:
+        cluster.initialise()
+        spool = cluster.new_folder("spool")
+        archive_command = told("archive_command", "/srv/crm-wal", spool)
+        cluster.configure({"archive_mode": "on", "archive_command": archive_command})
+        with cluster.started():
+            cluster.execute(
+                "CREATE ROLE backup LOGIN REPLICATION",
+                "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO backup",
+                "CREATE TABLE calls (id int PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())",
+            )
+            yield cluster
 
 
 @pytest.fixture
 def drills() -> Iterator[Path]:
     with drills_folder() as folder:
         yield folder
+
+
+def add(cluster: Cluster, number: int) -> datetime:
+    """Add a row; return a moment after it."""
+    cluster.execute(f"INSERT INTO calls VALUES ({number})")
+    ((moment,),) = cluster.rows("SELECT clock_timestamp()")
+    assert isinstance(moment, datetime)
+    return moment
+
+
+def backed_up(folder: Path, drills: Path, cluster: Cluster) -> tuple[Path, datetime]:
+    """Back up base and log; return the configuration and a moment between."""
+    values = {"folder": cluster.folder, "programs": cluster.programs, "drills": drills}
+    config_file = furnish(folder, SETTINGS.format(**values, total="{total}"))
+    config_file.write_text(config_file.read_text().replace("{total}", "7"))
+    with installation_at(config_file) as installation:
+        add(cluster, 1)
+        assert run_backup(installation, "base", "direct").result.unread == ()
+        moment = add(cluster, 2)
+        add(cluster, 4)
+        assert run_backup(installation, "log", "direct").result.unread == ()
+    return config_file, moment
 
 
 def drilled(config_file: Path, total: int, until: datetime | None) -> DrillOutcome:

@@ -32,7 +32,6 @@ _REPLAY_END = (
     "SELECT pg_last_wal_replay_lsn() || ' ' || setting FROM pg_settings"
     " WHERE name = 'wal_segment_size'"
 )
-_ALTERED = "postgresql.auto.conf"  # the settings of ALTER SYSTEM
 _RECOVERY = {
     **SETTINGS,
     "wal_level": "replica",
@@ -84,7 +83,7 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         data = folder / "data"
         self.process.run("mkdir", "--mode=700", str(data))
         self.process.run("tar", "--extract", f"--directory={data}", stdin=base)
-        self.process.run("rm", "--force", str(data / _ALTERED), str(data / "standby.signal"))
+        self.process.run("rm", "--force", str(data / "postgresql.auto.conf"))
         self.process.run("touch", str(data / "recovery.signal"))
         (folder / "postgresql.conf").touch()
         (folder / "pg_hba.conf").write_text("local all all trust\n")
@@ -102,20 +101,6 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         replayed_to = self.value(_REPLAYED_TO, "postgres")
         self._server = replace(self._server, user=self.value(_SUPERUSER, "postgres"))
         return replayed_to
-
-    def shut_down(self, base: Path) -> Path:
-        """Shut the server down cleanly; return its data, which is durable then.
-
-        The settings of ALTER SYSTEM in `base` return, for a server that is started on the data.
-        """
-        data = self.process.folder / "data"
-        programs = self._programs_for(base).folder
-        self.process.run(str(programs / "pg_ctl"), "stop", "--mode=fast", f"--pgdata={data}")
-        if settings := _member(base, _ALTERED):
-            (data / _ALTERED).write_bytes(settings)
-            (data / _ALTERED).chmod(0o600)
-        self.process.run(str(programs / "initdb"), "--sync-only", f"--pgdata={data}")
-        return data
 
     def _programs_for(self, base: Path) -> PostgresqlPrograms:
         version = _version(base)
@@ -148,16 +133,9 @@ def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> No
 
 
 def _version(base: Path) -> int:
-    with suppress(ValueError):
-        return int(_member(base, "PG_VERSION"))
-    raise ProgramFailed("the base backup has no readable PG_VERSION")
-
-
-def _member(base: Path, name: str) -> bytes:
-    """Return a file of the base; empty if it is missing or unreadable."""
-    with suppress(tarfile.TarError, OSError), tarfile.open(base) as archive:
+    with suppress(tarfile.TarError, OSError, ValueError), tarfile.open(base) as archive:
         for member in archive:
-            if member.name.removeprefix("./") == name:
+            if member.name.removeprefix("./") == "PG_VERSION":
                 content = archive.extractfile(member)
-                return content.read() if content else b""
-    return b""
+                return int(content.read()) if content else 0
+    raise ProgramFailed("the base backup has no readable PG_VERSION")
