@@ -65,7 +65,7 @@ class Desk:
         return document
 
     def asked(self) -> str:
-        """Return the digest of the step that waits for approval, from its status."""
+        """Return the digest of the step that waits for approval."""
         (digest,) = filter(
             None, [step["digest"] for step in self.json("incident", "status")["steps"]]
         )

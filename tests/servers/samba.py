@@ -76,7 +76,7 @@ class Samba:
         return None
 
     def ask(self, what: Any) -> Any:
-        """Modify the directory as the domain's administrator."""
+        """Send a request as the domain's administrator."""
         connection = self.connect("administrator@example.com", _PASSWORD)
         assert connection is not None
         try:

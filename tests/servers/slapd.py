@@ -162,7 +162,7 @@ class Slapd:
         return None
 
     def ask(self, what: Any) -> Any:
-        """Modify entries as the administrator of the people."""
+        """Send a request as the administrator of the people."""
         connection = self.connect(f"cn=admin,{SUFFIX}", _PASSWORD)
         assert connection is not None
         try:

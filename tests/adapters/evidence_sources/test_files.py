@@ -412,7 +412,7 @@ def test_names_of_any_bytes_are_kept(origin: Path, custody: Custody) -> None:
 def test_impossible_time_is_kept_in_seconds(seconds: int) -> None:
     assert (
         tree_copy._moment(seconds * 10**9) == f"@{seconds}"
-    )  # a test of the function, because few file systems store such a time
+    )  # tested without a file, because few file systems store such a time
 
 
 def test_what_is_excluded_is_left_out_and_counted(origin: Path, custody: Custody) -> None:

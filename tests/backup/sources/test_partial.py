@@ -57,8 +57,8 @@ class MeddledSource(FilesSource):
                 self._what = b""
                 return read_small(found)
 
-            opened.read = read  # a wrapper that changes the file at the chosen moment
-            # A wrapper that changes the file at the chosen moment.
+            # Both wrappers change the file at the chosen moment.
+            opened.read = read
             opened.read_small = read_small_too
             yield opened
 

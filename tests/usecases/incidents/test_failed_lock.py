@@ -20,7 +20,7 @@ from tests.usecases.twins import SimulatedInstallation, Twins, simulated_install
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
-    """Live installation with a directory that fails every lock."""
+    """Live installation with a directory that fails its first lock."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         assert isinstance(installation.twins.directory, SimulatedConnector)
         installation.twins.directory.script("lock", Fault.FAIL, times=1)

@@ -1,4 +1,4 @@
-"""Minors and deceased people wait for a person's decision."""
+"""Notices to minors and deceased people wait for a person's decision."""
 
 import sqlite3
 from contextlib import closing
@@ -110,12 +110,13 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     planned = individual_notices.plan_individual_notice(
         installation, case, child.mark, to=["ma@example.net"], name="Maria", because=WHY, by="lee"
     )
-    assert planned.needs_approvals == 2  # from people other than lee, who did not open the incident
+    # Two people other than lee must approve, because dana opened the incident.
+    assert planned.needs_approvals == 2
     frozen = installation.ledger.incidents.notice(case, planned.step, 1)
     (row,) = [
         one for one in installation.ledger.effects.of_incident(case) if one.step == planned.step
     ]
-    # The approval covers her message.
+    # The approval covers the message to Maria.
     assert frozen.root == merkle_root([str(row.details["digest"])])
     centre.advance(case)
     assert centre.mails_to("ma@example.net") == 0
@@ -593,7 +594,7 @@ def test_guardian_customer_gets_one_correction(centre: Centre) -> None:
     for person in ("kim", "lee"):
         step_decisions.decide(installation, case, step, person, PASSPHRASES[person])
     centre.advance(case)
-    assert centre.mails_to(to[0]) == 2  # her own message, and the message about the child
+    assert centre.mails_to(to[0]) == 2  # the guardian's own message, and the one about the child
     wrong = {"what_happened": "not-concerned"}
     plan = corrections.correct(installation, case, TOLD, wrong, requested_by="dana")
     assert plan.recipients == 17
