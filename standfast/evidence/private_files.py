@@ -77,12 +77,21 @@ def sync_tree(folder: Path) -> None:
     after another.
     """
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
-        files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+        files = (Path(place, name) for place, _, names in _walk(folder) for name in names)
         while batch := list(islice(files, _SYNC_BATCH)):
             for _ in pool.map(_sync_file, batch):
                 pass  # an error is raised here
-    for place, _, _ in os.walk(folder):
+    for place, _, _ in _walk(folder):
         sync_folder(Path(place))
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk a folder; raise the error of a folder that cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    return os.walk(folder, onerror=fail)
 
 
 def _sync_file(path: Path) -> None:

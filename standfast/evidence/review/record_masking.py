@@ -2,8 +2,8 @@
 
 Rules
 - An account is shown as a pseudonym, which is the same in all reviews of an incident, so its
-  records can be followed. The pseudonym depends on a key of this host, so nobody else can try
-  names.
+  records can be followed. The pseudonym depends on a key of this host. A person without access
+  to this host cannot find the name by trying names; a person that may run a review here can.
 - The account of a record is replaced in its other values too, also without the domain of its mail
   address. Other accounts that a record names stay in clear, as other names do.
 - Values are masked before they are cut, searched or shown.
