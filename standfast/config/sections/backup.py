@@ -26,6 +26,8 @@ from standfast.config.sections.backup_sources import (
 from standfast.config.sections.bandwidth import Bandwidth
 from standfast.config.sections.procedures import ProcedureName
 from standfast.config.sections.recovery import (
+    KINDS_WITH_PATH,
+    KINDS_WITH_SERVER,
     RecoveryTargetConfig,
 )
 from standfast.config.sections.retention import KeepingConfig
@@ -171,7 +173,7 @@ class BackupSetConfig(Section):
             raise ValueError(f"two sources of one set are named {', '.join(twice)}; rename one")
         kinds = {source.name: source.kind for source in self.sources}
         for name, target in self.recovery.items():
-            fitting = ("files", "sqlite") if target.into is None else ("postgresql",)
+            fitting = KINDS_WITH_PATH if target.into is None else KINDS_WITH_SERVER
             if kinds.get(name) not in fitting:
                 raise ValueError(
                     f"recovery.{name}: no source of this set with that name has the kind "

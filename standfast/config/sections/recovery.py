@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from standfast.config.base_section import Section
 from standfast.config.value_types import Line, Place
 
-KINDS_WITH_PATH = ("files", "sqlite", "postgresql_base")  # of sources
-KINDS_WITH_SERVER = ("postgresql", "mariadb")
+KINDS_WITH_PATH = ("files", "sqlite")  # of sources
+KINDS_WITH_SERVER = ("postgresql",)
 RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER)
 
 

@@ -19,6 +19,7 @@ from typing import cast
 from backup.records import RecoveryPoint
 from backup.repository import Repository
 from standfast.config.sections.backup import BackupSetConfig
+from standfast.config.sections.recovery import RECOVERABLE_KINDS
 from standfast.errors import Refused, UsageError
 from standfast.host_name import host_name
 from standfast.playbook.actions.drill_last_clean_point import FIND
@@ -200,6 +201,12 @@ def _replacements(
     installation: Installation, settings: BackupSetConfig, set_name: str, incident: str
 ) -> Iterator[tuple[str, Replacement]]:
     for source in settings.sources:
+        if source.kind not in RECOVERABLE_KINDS:
+            raise UsageError(
+                f"set {set_name}: its source {source.name} is of kind {source.kind}, which a "
+                "recovery cannot restore. Use `standfast backup restore`, or move it to a set of "
+                "its own."
+            )
         if source.name not in settings.recovery:
             raise UsageError(
                 f"set {set_name}: its source {source.name} has no recovery target. Add "
