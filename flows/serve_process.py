@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 
 from flows.prefect_supervisor import Scheduling
-from flows.readiness_recorder import ReadinessRecorder
 from flows.roles import EVERYTHING, ROLES, check_role, role_named
 from flows.serve_loop import BeginWork, Beside, Serving, log
 from standfast.config import load
@@ -24,6 +23,7 @@ from standfast.usecases.core.redaction import (
     RedactingResolver,
 )
 from standfast.usecases.core.run_record import other_user_of
+from standfast.usecases.health.readiness_recorder import ReadinessRecorder
 from standfast.usecases.setup.installation_opening import open_installation
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC

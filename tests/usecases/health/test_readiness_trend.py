@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from flows.readiness_recorder import ReadinessRecorder
 from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.health.readiness import Readiness, readiness, write_readiness_page
+from standfast.usecases.health.readiness_recorder import ReadinessRecorder
 from standfast.usecases.health.readiness_score import total
 from standfast.usecases.health.readiness_trend import (
     has_score_of_today,
@@ -63,7 +63,7 @@ def test_forged_score_does_not_count(night: Night) -> None:
 
 
 def test_serve_records_score_without_command(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.readiness_recorder.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("standfast.usecases.health.readiness_recorder.PAUSE_SECONDS", 0.01)
     recorder = ReadinessRecorder(
         installation=night.installation, config_file=night.folder / "standfast.toml", env={}
     )
