@@ -128,7 +128,8 @@ def add_to_incident(
     """
     refuse_closed(installation, incident_id, then="add the accounts")
     row = installation.ledger.incidents.get(incident_id)
-    playbook, lists = load(row.playbook, row.scenario), account_lists(installation, incident_id)
+    playbook = load(row.playbook, row.scenario)
+    lists = _account_lists(playbook)
     if not inputs or not inputs.keys() <= {*lists}:
         raise UsageError(
             f"incident {incident_id}: only lists of accounts can grow "
@@ -146,8 +147,11 @@ def add_to_incident(
 def account_lists(installation: Installation, incident_id: str) -> list[str]:
     """Return the inputs of an incident that are lists of accounts."""
     row = installation.ledger.incidents.get(incident_id)
-    inputs = load(row.playbook, row.scenario).inputs
-    return sorted(given.name for given in inputs if given.type is InputType.ACCOUNTS)
+    return _account_lists(load(row.playbook, row.scenario))
+
+
+def _account_lists(playbook: Playbook) -> list[str]:
+    return sorted(given.name for given in playbook.inputs if given.type is InputType.ACCOUNTS)
 
 
 def stop(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
