@@ -134,9 +134,8 @@ class Repository:
         of it can be restored.
 
         Raise `NotFound` with the existing sets or points. Raise `Damaged` if the point of that
-        number is damaged, or "latest" is of a history that forks. Raise `UsageError` if a bare
-        number fits several writers, or if "latest" is ambiguous: between sets, or between hosts
-        without `of_any_host`.
+        number is damaged, or "latest" is of a history that forks. Raise `UsageError` if a number
+        fits several writers, or "latest" several sets, or, without `of_any_host`, several hosts.
         """
         return self._points.resolve(text, set_name, of_any_host=of_any_host)
 
