@@ -39,7 +39,7 @@ from standfast.usecases.approvals.exercise_roles import is_role_played
 from standfast.usecases.core.additional_steps import additional_step_title, additional_step_verb
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
-from standfast.usecases.recovery.recovery_status import recovery_status
+from standfast.usecases.recovery.set_plan import SetPlan
 
 _FEWEST_SHOWN = 8  # characters of a digest; a shorter prefix may match by chance
 
@@ -184,18 +184,26 @@ def signable_decisions(
         left_out=view.counts.refused,
         tells=tells,
         is_irreversible=ACTIONS[verb].is_irreversible,
-        details=tuple(_recovery_details(installation, incident_id)) if verb == RECOVER else (),
+        details=tuple(_recovery_details(installation, incident_id, name, asked.round))
+        if verb == RECOVER
+        else (),
     )
 
 
-def _recovery_details(installation: Installation, incident_id: str) -> Iterator[str]:
-    for status in recovery_status(installation, incident_id).sets:
-        if status.plan is None:
+def _recovery_details(
+    installation: Installation, incident_id: str, step: str, round_: int
+) -> Iterator[str]:
+    zone = installation.config.organisation.time_zone
+    for row in installation.ledger.effects.of_round(incident_id, step, round_, RECOVER):
+        set_name = row.as_order().target
+        if "targets" not in row.details:  # an exercise plans no targets
             continue
-        zone = installation.config.organisation.time_zone
-        point = f"{status.plan.point} of {minute(status.plan.point_time, zone)}"
-        yield f"Set {status.set_name} is restored from {point}: {status.plan.evidence}."
-        for target in status.plan.everything:
+        plan = SetPlan.from_json(row.details, incident_id)
+        point = f"{plan.point} of {minute(plan.point_time, zone)}"
+        yield f"Set {set_name} is restored from {point}: {plan.evidence}."
+        if not plan.is_complete:
+            yield f"Set {set_name}: the backup is INCOMPLETE; its sources were not read completely."
+        for target in plan.everything:
             later = f"The data there is set aside as {Path(target.later_name).name}."
             yield f"Target {target.place}: {later if target.has_data else 'it is empty.'}"
 

@@ -18,6 +18,34 @@ from tests.usecases.installations import approve_as, undo_approved
 from tests.usecases.recovery.recovery_installation import customers, opened, prepared, tree
 
 NOTE = "ransom-note.txt"
+SCRIPTS = """
+[services.scripts]
+owner = "Head of operations"
+rto_minutes = 60
+rpo_minutes = 1560
+sets = ["other"]
+
+[[services.scripts.checks]]
+kind = "command"
+command = ["test", "-f", "scripts/greeting.txt"]
+"""
+TWO_STEPS = """
+playbook: two-steps
+version: 1
+title: Recover two services
+use_when: In a test.
+steps:
+  crm:
+    title: Recover the CRM
+    do: service.recover
+    with: {services: crm}
+    undo: service.return
+  scripts:
+    title: Recover the scripts
+    do: service.recover
+    with: {services: scripts}
+    undo: service.return
+"""
 
 
 def test_recovered_data_equals_the_backup(tmp_path: Path) -> None:
@@ -66,6 +94,29 @@ def test_existing_data_needs_a_second_person(tmp_path: Path) -> None:
         (request,) = pending_requests(installation, case, "lee")
         assert "host-1/0000000001" in request.details[0]
         assert f"recordings.before-{case}" in request.details[1]
+
+
+def test_approval_shows_the_sets_of_its_step(tmp_path: Path) -> None:
+    config_file = prepared(tmp_path, SERVICE + SCRIPTS)
+    (tmp_path / "live" / "scripts").mkdir()
+    (tmp_path / "live" / "scripts" / NOTE).write_text("pay\n")
+    (tmp_path / "playbooks" / "two-steps.yaml").write_text(TWO_STEPS)
+    with installation_at(config_file) as installation:
+        case = opened(installation, "two-steps")
+        shown = {
+            request.step: [line.split()[1] for line in request.details if line.startswith("Set ")]
+            for request in pending_requests(installation, case, "lee")
+        }
+    assert shown == {"crm": ["main"], "scripts": ["other"]}
+
+
+def test_approval_names_an_incomplete_backup(tmp_path: Path) -> None:
+    with installation_at(prepared(tmp_path)) as installation:
+        (tmp_path / "crm.db").rename(tmp_path / "moved.db")
+        assert run_backup(installation, "main", "direct").exit_status is ExitStatus.PARTIAL
+        case = opened(installation)
+        (request,) = pending_requests(installation, case, "lee")
+        assert "INCOMPLETE" in request.details[1]
 
 
 def test_empty_target_needs_no_second_person(tmp_path: Path) -> None:
