@@ -40,8 +40,8 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     Includes the tests of `standfast check`, and facts that only regular practice keeps current: the
     age of recovery points and drills, playbooks that nobody tried for a year, people that have left
     and can still sign in, accounts without a second factor, and unmasked card numbers in recent log
-    lines. The checklist shows what is measured and what people only attested. The first score of a
-    day is recorded for the trend. Nothing is sent, locked, frozen or backed up.
+    lines. The checklist shows what is measured and what people only attested. The score is
+    recorded for the trend. Nothing is sent, locked, frozen or backed up.
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict

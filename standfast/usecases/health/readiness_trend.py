@@ -1,8 +1,8 @@
-"""Trend of the readiness score: one score a day in the ledger.
+"""Trend of the readiness score: the last recorded score of each day.
 
 Rules
-- The first score of a day is an event of the audit chain, with the points of each row. Later scores
-  of that day are not recorded. If two processes record one at the same moment, the first counts.
+- A score is an event of the audit chain, with the points of each row. It is recorded if it is the
+  first of its day or differs from the one before. The last score of a day counts.
 - An event that was forged or changed in the database does not count. `audit verify` names it.
 - A day is a day in the organisation's time zone.
 """
@@ -22,7 +22,7 @@ _SUBJECT, _SCORED = "readiness", "readiness.scored"
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedScore:
-    """The first score of a day."""
+    """The last score of a day."""
 
     day: date
     points: Mapping[str, int]  # points of each row
@@ -38,28 +38,34 @@ def recorded_scores(installation: Installation) -> tuple[RecordedScore, ...]:
     days: dict[date, RecordedScore] = {}
     for event in installation.ledger.audit.sealed_timeline(_SUBJECT)[0]:
         day = date.fromisoformat(event.detail["day"])
-        days.setdefault(day, RecordedScore(day=day, points=event.detail["points"]))
+        days[day] = RecordedScore(day=day, points=event.detail["points"])
     return tuple(days[day] for day in sorted(days))
 
 
 def has_score_of_today(installation: Installation) -> bool:
-    """Return whether the score of today is recorded."""
-    today = today_of(installation)
-    return any(recorded.day == today for recorded in recorded_scores(installation))
+    """Return whether a score of today is recorded."""
+    return _score_of_today(installation) is not None
 
 
 def record_score(installation: Installation, rows: Iterable[ScoreRow]) -> str:
-    """Record the score if today has none; return the reason if it failed."""
+    """Record the score if it differs from today's last one.
+
+    Return the reason if it was not recorded, else "".
+    """
+    points = {row.name: row.points for row in rows}
     try:
-        if not has_score_of_today(installation):
-            detail: JsonObject = {
-                "day": today_of(installation).isoformat(),
-                "points": {row.name: row.points for row in rows},
-            }
+        last = _score_of_today(installation)
+        if last is None or last.points != points:
+            detail: JsonObject = {"day": today_of(installation).isoformat(), "points": {**points}}
             installation.record_event(_SUBJECT, _SCORED, detail)
     except StandfastError as error:
         return str(error)
     return ""
+
+
+def _score_of_today(installation: Installation) -> RecordedScore | None:
+    today = today_of(installation)
+    return next((score for score in recorded_scores(installation) if score.day == today), None)
 
 
 def changed_rows(rows: Iterable[ScoreRow], before: Mapping[str, int]) -> dict[str, int]:

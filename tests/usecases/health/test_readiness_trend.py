@@ -24,16 +24,25 @@ def seen(night: Night) -> Readiness:
     return readiness(night.installation, checked)
 
 
-def test_first_score_of_day_is_recorded(night: Night) -> None:
+def test_last_score_of_day_counts(night: Night) -> None:
     first = seen(night)
     assert record_score(night.installation, first.score) == ""
     assert [then.score for then in first.trend] == [total(first.score)]
     night.forward(hours=1)
     assert record_score(night.installation, ()) == ""
+    assert [recorded.score for recorded in recorded_scores(night.installation)] == [0]
+    assert record_score(night.installation, first.score) == ""
     (recorded,) = recorded_scores(night.installation)
     assert recorded.score == total(first.score)
     night.forward(days=1)
     assert not has_score_of_today(night.installation)
+
+
+def test_unchanged_score_is_recorded_once(night: Night) -> None:
+    rows = seen(night).score
+    for _ in range(3):
+        assert record_score(night.installation, rows) == ""
+    assert len(night.installation.ledger.audit.sealed_timeline("readiness")[0]) == 1
 
 
 def test_trend_names_the_changed_rows(night: Night) -> None:
