@@ -1,4 +1,4 @@
-"""Copy of one sealed folder in a bucket: names, upload, inspection.
+"""Copy of a sealed evidence folder in a bucket: names, upload, inspection.
 
     INCIDENT/SOURCE/TOKEN/manifest.json
                          /seal.dsse.json
@@ -6,19 +6,20 @@
                          /custody/00000002         the chain with its number of lines
                          /files/SHA256/00000001    the pieces of the file with this hash, in order
 
-The lock protects a copy against an intruder who controls this host. This module copies folders and
-inspects copies. The use-cases open the store; the bucket and its settings decide how it locks.
+Object Lock protects a copy against an intruder who controls this host. This module copies folders
+and inspects copies. The use-cases open the store; the settings of the bucket decide how its objects
+are locked.
 
 Rules
 - No object is written twice or replaced. An object that already exists, from an interrupted copy or
   from somebody else, is read back and must be identical.
 - The seal is written after the pieces, and the chain last: once the chain exists, everything that
   it covers exists.
-- The folder's own chain then receives a line TRANSFERRED that names the store. The next copy of the
-  chain contains that line. A copy is complete if its chain equals an earlier state of the chain
-  here.
-- A time stamp may be obtained after the copy. It is then written with the chain, and has a line of
-  its own.
+- The local chain then receives a line TRANSFERRED that names the store; only the next copy of the
+  chain contains this line. A copy is therefore complete if its chain equals an earlier state of the
+  local chain.
+- A time stamp may be obtained after the copy. It is then uploaded with the new chain, and the local
+  chain receives another line TRANSFERRED.
 - An inspection reads the manifest, the seal and the chain, and compares the sizes of the pieces.
   The store checked the bytes of the pieces when it received them, and has locked them since.
 """
@@ -70,11 +71,11 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """The result of the inspection of a copy; complete if it has no problems."""
+    """The result of the inspection of a copy; no problems: it is complete."""
 
     problems: tuple[str, ...]
     objects: int
-    locked_until: datetime | None = None  # end of the first lock that ends; None: not all locked
+    locked_until: datetime | None = None  # end of the shortest lock; None: not all locked
     may_be_bypassed: bool = False  # a lock is in GOVERNANCE mode: some accounts may remove it
 
 
@@ -96,16 +97,16 @@ def recorded_stores(folder: Path) -> list[str]:
 
 
 def is_stamp_copied(folder: Path, where: str) -> bool:
-    """Return whether the time stamp was copied too, or does not exist."""
+    """Return whether the time stamp was copied too, or the folder has none."""
     return not (folder / STAMP_FILE).exists() or _says(folder, _OF_STAMP + where)
 
 
 def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> int:
     """Copy the missing objects of a sealed folder; return how many were put.
 
-    `name` is the prefix of the objects. Call it again after any error or crash: it continues.
-    Raises Damaged if an object of the same name has other content; otherwise the store's own
-    errors.
+    `name` is the prefix of the objects. After any error or crash, call this function again: it
+    continues the copy. Raises Damaged if an object of the same name has other content, and the
+    errors of the store.
     """
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
     existing = {stat.name for stat in store.list(f"{name}/")}
@@ -136,7 +137,7 @@ def copy_stamp(folder: Path, name: str, store: Store, where: str, who: str, cloc
 
 
 def inspect_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
-    """Compare a copy with its sealed folder; the store's errors are raised."""
+    """Compare a copy with its sealed folder; raise the errors of the store."""
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
     existing = {stat.name: stat for stat in store.list(f"{name}/")}
     chains = sorted(

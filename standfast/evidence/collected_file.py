@@ -21,7 +21,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class CollectedFile:
-    """One new file below the folder `files`; `path` is that of its item."""
+    """One new file below the folder `files`; `path` is the path of its item."""
 
     def __init__(self, files: ItemFolder, path: str) -> None:
         self._path = path
@@ -51,8 +51,8 @@ class CollectedFile:
     def item(self, missing: str = "") -> Item:
         """Synchronise the file and return its item.
 
-        `missing` says which part could not be collected, and why. If that is everything, the file
-        is removed, and the item was not read.
+        `missing` says which part could not be collected, and why. If nothing was collected, the
+        file is removed, and the item has the kind UNREAD.
         """
         if missing and not self.size_bytes:
             with storing():
@@ -66,5 +66,5 @@ class CollectedFile:
 
 
 def unread(path: str, reason: str) -> Item:
-    """Return the item of something that could not be collected."""
+    """Return the item of a file of which nothing could be collected."""
     return Item(path=path, kind=Kind.UNREAD, reason=reason)

@@ -7,8 +7,9 @@ Rules
 - Each act is one line, appended and synchronised to disk before the act is reported. No line is
   ever rewritten.
 - Each line contains the hash of the line before it, and the first contains the hash of the seal: a
-  changed, moved or removed line is detected. Lines that were cut from the end are not detected
-  here: the ledger records the hash of the last line of each act, and the chain must contain those.
+  changed, moved or removed line is detected. Lines that were cut from the end are not detected by
+  the chain alone: the ledger records the hash of each act's line, and the chain must contain these
+  hashes.
 - No line is added to a chain that does not verify: a person must examine it first.
 """
 
@@ -36,7 +37,7 @@ class Act(StrEnum):
     VIEWED = "viewed"
     EXPORTED = "exported"
     TRANSFERRED = "transferred"
-    STAMPED = "stamped"  # by a time stamp authority; `time_stamp_file` defines the detail
+    STAMPED = "stamped"  # a time stamp was obtained; `time_stamp_file` defines the detail
     DISPOSED = "disposed"
 
 
@@ -97,7 +98,7 @@ def read_custody(folder: Path) -> list[Entry]:
 
 
 def verify_custody(folder: Path, known: Set[str] = frozenset()) -> list[str]:
-    """Return the problems of the chain; `known` are hashes that it must have."""
+    """Return the problems of the chain, which must contain the hashes `known`."""
     try:
         entries = read_custody(folder)
     except Damaged as damage:

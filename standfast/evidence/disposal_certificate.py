@@ -1,13 +1,14 @@
 """Signed certificate `disposal.dsse.json` of a disposed folder.
 
 The folder keeps its manifest, its seal, its chain of custody and this certificate: they show what
-was collected, and that it was disposed of. Its items and its wrapped key are gone.
+was collected, and that it was disposed of. The items and the wrapped key are deleted.
 
 Rules
-- The certificate is an in-toto statement about the manifest, signed with the key of the seals.
-- It is written after the last item and the last reachable copy of the key were removed. Without it,
-  nothing counts as disposed of.
-- It names every copy of the key, and the copies whose destruction nobody could confirm.
+- The certificate is an in-toto statement about the manifest, signed with the key that signs seals.
+- The certificate is written after the last item and the last reachable copy of the key were
+  removed. A folder without a certificate does not count as disposed of.
+- The certificate names every copy of the key, and the copies whose destruction nobody could
+  confirm.
 """
 
 import hashlib
@@ -50,12 +51,12 @@ class Certificate:
     token: str
     reason: str
     requested_by: str
-    requested_at: str  # UTC, as `records.timestamp` writes it, like the times below
+    requested_at: str  # all times: UTC, as `records.timestamp` writes them
     approved_by: str
     approved_at: str
     disposed_at: str
     is_encrypted: bool
-    destroyed_keys: tuple[str, ...]  # where each confirmed copy of the key was
+    destroyed_keys: tuple[str, ...]  # former places of the key, confirmed as destroyed
     unconfirmed: tuple[RemainingCopy, ...]
 
 
@@ -95,7 +96,7 @@ def read_certificate(folder: Path, public_key: Ed25519PublicKey) -> Certificate 
 
 
 def remains_of_disposal(folder: Path) -> Iterator[str]:
-    """Yield what a disposed folder should not have any more."""
+    """Yield a problem for each part that a disposed folder still has."""
     for name in (FILES_FOLDER, KEY_FILE):
         if os.path.lexists(folder / name):
             yield f"{name}: exists, although {DISPOSAL_FILE} says that it was disposed of"

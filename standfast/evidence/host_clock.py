@@ -1,12 +1,14 @@
 """Clock offset of this host, as chrony or another service reports it.
 
-The times in a log are those of the clock that wrote them. The manifest therefore records the
-offset, the program that reported it, and its whole answer.
+The times in a log come from the clock of the host that wrote it. The manifest therefore records the
+offset of the host's clock, the program that reported it, and the whole output of this program.
 
 Rules
-- The first program that reports an offset is believed. Nothing is asked over the network.
-- A service that is not synchronised, or that uses this host itself as its reference, is ignored.
-- An unknown offset is recorded with its reason; it never prevents the freezing of evidence.
+- The first program that reports an offset is used. No query is sent over the network.
+- A time service that is not synchronised, or that uses this host itself as its reference, is
+  ignored.
+- An offset that is not known is recorded as unknown, with the reason. Evidence is frozen all the
+  same.
 - Offsets are whole microseconds, because canonical JSON has no fractions.
 """
 
@@ -38,7 +40,7 @@ class HostClock:
 
     offset_microseconds: int | None  # positive: ahead of its reference; None: unknown
     known_by: str  # the command that reported it; if unknown, the reason
-    answer: str = ""  # its whole output: the reference, the time and the uncertainty
+    answer: str = ""  # the whole output of the command: reference, time, uncertainty
 
 
 Run = Callable[[Sequence[str]], str]

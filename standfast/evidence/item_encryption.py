@@ -6,10 +6,11 @@
 Rules
 - An encrypted item is `sf-item1`, a salt of 32 bytes, and segments of 1 MiB, the last of which may
   be shorter or empty. Each segment is AES-256-GCM; its nonce is its number in 11 bytes and one byte
-  that is 1 for the last segment, otherwise 0. So no segment can be moved, repeated or cut off.
-- The key of an item is HKDF-SHA-256 of the data key and the salt.
-- The data key is in memory while the folder is collected or opened, and is stored only wrapped
-  (`wrapped_key`). Without the wrapped key, nobody can read the items.
+  that is 1 for the last segment, otherwise 0. A segment that was moved, repeated or cut off is
+  therefore detected.
+- The key of an item is derived from the data key and the salt with HKDF-SHA-256.
+- The plain data key is only in memory, while the folder is collected or opened; it is stored only
+  in wrapped form (`wrapped_key`). Without the wrapped key, nobody can read the items.
 """
 
 import os
@@ -46,7 +47,7 @@ class ItemEncryption:
         put(_MAGIC + salt)
 
     def write(self, block: bytes) -> None:
-        """Encrypt a block; the last segment is kept back for `finish`."""
+        """Encrypt a block; `finish` writes the last segment."""
         self._pending += block
         while len(self._pending) > SEGMENT_BYTES:
             self._segment(bytes(self._pending[:SEGMENT_BYTES]), is_last=False)

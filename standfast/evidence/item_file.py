@@ -4,10 +4,10 @@
         for line in content: ...
 
 Rules
-- Every reader of collected content uses `open_item`. Time stamps, copies and verifications read
-  only the stored bytes.
+- Every reader of collected content uses `open_item`. Time stamps, copies and verifications need
+  only the stored bytes, which may be encrypted.
 - The content is verified while it is read. If it differs from the manifest, the read that reaches
-  the end raises `Damaged`: until then, the bytes may be an intruder's.
+  the end raises `Damaged`: before the end, the bytes may be from an intruder.
 - With a data key, content is encrypted before it is written: no plain text is on the disk.
 - No link is followed, and no device or pipe is opened.
 """
@@ -43,12 +43,12 @@ class ItemFolder:
     key: bytes | None = field(default=None, repr=False)
 
     def place(self, path: str) -> Path:
-        """Return where the copy of the item `path` is written."""
+        """Return the file to which the copy of the item `path` is written."""
         return self.path / path.lstrip("/")
 
 
 class Digests(TypedDict, total=False):
-    """Sizes and hashes of an item: of its content, and as it is stored."""
+    """Sizes and hashes of an item: of its content, and of its stored bytes."""
 
     size_bytes: int
     sha256: str
@@ -76,7 +76,7 @@ class ItemWriter:
             self._encryption.write(block)
 
     def finish(self) -> Digests:
-        """Write what is pending, and return sizes and hashes."""
+        """Write the pending bytes, and return sizes and hashes."""
         found = Digests(size_bytes=self.size_bytes, sha256=self._hashed.hexdigest())
         if self._encryption is not None:
             self._encryption.finish()
@@ -94,9 +94,9 @@ def open_item(folder: Path, item: Item, key: bytes | None = None) -> BinaryIO:
     """Open the content of a FILE item of the sealed folder `folder`.
 
     `key` is the data key of the folder if its items are encrypted. Raise Damaged if the file is not
-    what was sealed, here or in the read that reaches its end. The message of Damaged is the cause,
-    without the name of the item. Raise Refused if the item is encrypted and there is no key, and
-    OSError if a read fails.
+    what was sealed: in this call, or in the read that reaches its end. The message of Damaged is
+    the cause, without the name of the item. Raise Refused if the item is encrypted and there is no
+    key, and OSError if a read fails.
     """
     if item.sealed_sha256 and key is None:
         raise Refused("evidence: encrypted to its custodians. Open it with `evidence open`")

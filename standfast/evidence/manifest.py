@@ -5,7 +5,7 @@ The signature over the manifest is in `seal`.
 Rules
 - Canonical JSON (RFC 8785), so that one manifest has one digest.
 - A path is written as text. A path that is not UTF-8 is written escaped, with its bytes in base64.
-- Something that could not be read is an item too, with its reason.
+- A path that could not be read is an item too, with the reason.
 - `clock` may be missing: older manifests have none, and are written back unchanged.
 """
 
@@ -22,7 +22,7 @@ from standfast.evidence.host_clock import HostClock
 from standfast.records import JsonObject, canonical
 
 FORMAT = "standfast-evidence/1"
-ENCRYPTED_FORMAT = "standfast-evidence/2"  # its items are encrypted
+ENCRYPTED_FORMAT = "standfast-evidence/2"  # of manifests whose items are encrypted
 
 
 class Kind(StrEnum):
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
     FILE = "file"
     FOLDER = "folder"
-    LINK = "link"  # kept as a link, never followed
+    LINK = "link"  # stored as a link, never followed
     SPECIAL = "special"  # a device, socket or pipe: noted, it has no content to copy
     UNREAD = "unread"
 
@@ -56,7 +56,7 @@ class Item:
     mode: str = ""  # octal
     uid: int = 0
     gid: int = 0
-    is_changed: bool = False  # it was written to while it was copied
+    is_changed: bool = False  # it was changed while it was copied
     reason: str = ""  # UNREAD: why; FILE: which part is missing, and why
 
     @property
@@ -95,13 +95,13 @@ class Counts:
 class Encryption:
     """Encryption of the items of one folder."""
 
-    custodians: tuple[str, ...]  # public keys; each of them opens the data key alone
+    custodians: tuple[str, ...]  # public keys; each custodian alone can open the data key
     key_sha256: str  # of the wrapped data key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """One source, frozen once."""
+    """The manifest of one source, frozen once."""
 
     incident: str
     source: str

@@ -1,4 +1,4 @@
-"""Masked copy of a frozen text file, with a first line that says so.
+"""Masked copy of a frozen text file, with a first line that explains it.
 
 This module makes one copy from one sealed file. The use-cases choose the files; `text_masking`
 defines what is masked.
@@ -6,10 +6,11 @@ defines what is masked.
 Rules
 - The sealed file is only read, and is hashed while it is read. The holder of a masked copy can ask
   for the original by that hash.
-- A file is text if it has no control characters except those of text and terminals. It is UTF-16 if
-  it begins with the mark of UTF-16. gzip data are unpacked. Other files have no masked copy,
-  because nobody could see what must be masked in them.
-- A file of any size is processed in pieces, which end where no masked text can continue.
+- A file is text if it has no control characters except those of text and terminals. A file that
+  begins with the byte order mark of UTF-16 is UTF-16. gzip data are unpacked. Other files have no
+  masked copy, because nobody could see what must be masked in them.
+- A file is processed in pieces. A piece ends at a character that no number or address contains, so
+  that none is divided.
 """
 
 import codecs
@@ -68,7 +69,7 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
     except _LeftOut as why:
         left_out = str(why)
     while read.read(_PIECE):
-        pass  # the hash covers the rest of the file too
+        pass  # read the rest: the hash covers the whole file
     return MaskedCopy(sha256=read.hash.hexdigest(), found=found, left_out=left_out)
 
 
@@ -98,9 +99,9 @@ def _decoded(pieces: Iterator[bytes], form: str) -> Iterator[str]:
 
 
 def _cut(texts: Iterator[str]) -> Iterator[str]:
-    """Yield the text in pieces that end where no masked text can continue.
+    """Yield the text in pieces that divide no number and no address.
 
-    A megabyte without such a character was not written by a person; it is cut at its end.
+    A piece of a megabyte without such a character is cut at its end: no person wrote it.
     """
     kept = ""
     for text in texts:

@@ -21,7 +21,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 atomically; an existing one is replaced."""
     draft = path.with_name(f".{path.name}.draft")
-    # The draft may be from an interrupted call, or a link of an intruder: never write into it.
+    # An existing draft may be from an interrupted call, or a link of an intruder: delete it.
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, _NEW, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
@@ -62,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def inherit_owner_of_tree(folder: Path) -> None:
-    """Transfer a folder that root made, and its content, as `inherit_owner`."""
+    """Call `inherit_owner` for a folder and everything in it."""
     if os.geteuid() == 0:
         inherit_owner(folder)
         for place, folders, files in os.walk(folder):
@@ -73,14 +73,14 @@ def inherit_owner_of_tree(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Synchronise the files and names below a folder to disk.
 
-    Files are synchronised by several threads, because the disk writes many at once faster than one
-    after another.
+    Files are synchronised by several threads, because a disk writes many files at once faster than
+    one after another.
     """
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
         files = (Path(place, name) for place, _, names in _walk(folder) for name in names)
         while batch := list(islice(files, _SYNC_BATCH)):
             for _ in pool.map(_sync_file, batch):
-                pass  # an error is raised here
+                pass  # the result raises the error of a thread
     for place, _, _ in _walk(folder):
         sync_folder(Path(place))
 
@@ -106,7 +106,7 @@ def _sync_file(path: Path) -> None:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[bool]:
-    """Lock a folder against other processes, which do not wait; yield success."""
+    """Lock a folder without waiting; yield whether the lock was acquired."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         try:

@@ -66,7 +66,7 @@ def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey)
 
 
 def read_sealed(folder: Path, public_key: Ed25519PublicKey) -> Manifest:
-    """Verify a seal and return its manifest; the copies are not read.
+    """Verify a seal and return its manifest; the frozen files are not read.
 
     Raises Damaged if there is no manifest, or if the seal does not verify.
     """
@@ -96,7 +96,7 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
     try:
         manifest = read_sealed(folder, public_key)
     except Damaged as damage:
-        return [str(damage)]  # a manifest without a valid seal proves nothing about the copies
+        return [str(damage)]  # without a valid seal, the manifest proves nothing about the copies
     if os.path.lexists(folder / DISPOSAL_FILE):
         return [*_disposal_problems(folder, public_key), *_beside(folder)]
     changed = [
@@ -130,7 +130,7 @@ def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
 
 def _differs(folder: Path, item: Item) -> str:
     if item.kind in {Kind.SPECIAL, Kind.UNREAD}:
-        return ""  # noted only; nothing was kept
+        return ""  # the item has no content
     try:
         if item.kind is Kind.FILE:
             return stored_problem(folder, item)

@@ -3,15 +3,16 @@
 This module defines which digits count as such a number, for counting and for `text_masking`.
 
 Rules
-- Numbers are counted and never shown: neither a number nor its line leaves this module.
+- Numbers are counted and never shown: this module returns neither a number nor its line.
 - A card number has 13 to 19 digits, begins with the prefix of an issuer, and has a valid check
-  digit (ISO/IEC 7812-1, Annex B). Its digits may be in groups, all of one length or each of four
-  and more. One in ten other numbers with such a prefix passes these tests too: a match is a reason
-  to look, and not a proof.
+  digit (ISO/IEC 7812-1, Annex B). Its digits may be in groups, which have the same length, or at
+  least four digits each. One in ten of the numbers that are no card numbers but have such a prefix
+  passes these tests too: a match is a reason to look, and not a proof.
 - A social-security number is written as 123-45-6789. Areas, groups and serials that are never
   issued do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
-- Only the end of the newest files is read, so that the search takes a second: it finds programs
-  that log such numbers today. Links are not followed, and devices and pipes are not opened.
+- Only the ends of the newest files are read, so that the search takes a second. This finds the
+  programs that log such numbers today. Links are not followed, and devices and pipes are not
+  opened.
 """
 
 import heapq
@@ -30,7 +31,7 @@ END_BYTES = 1024 * 1024
 Span = tuple[int, int]
 
 _ESCAPED = r"%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}"  # an escaped character in a URL and in JSON
-# Test what precedes a number after its first digit: the search for a digit is faster.
+# Match the first digit before the text that precedes it: the search for a digit is faster.
 _BEGIN = r"(?:(?<!\d\d)|(?<=" + r"\d)|(?<=".join(_ESCAPED) + r"\d))"
 _BETWEEN = r"(?: {0,2}[.+_/-] {0,2}| {1,2}|\t|\xc2?\xa0|%20|%2[Dd]|\\u00[Aa]0)"
 _BEGINS = re.compile(rf"[2-6]{_BEGIN}(?=(?:{_BETWEEN}?\d){{12}})", re.ASCII)
@@ -38,8 +39,8 @@ _GROUPS = re.compile(rf"\d{{1,20}}(?:{_BETWEEN}\d{{1,20}}){{0,18}}", re.ASCII)
 _SMALL = re.compile(rf"\d{{1,3}}(?:{_BETWEEN}\d{{1,3}}(?!\d)){{13,}}", re.ASCII)
 _SPLIT = re.compile(rf"({_BETWEEN})")
 _MOST_DIGITS = 19
-_FEWEST = 4  # digits of a group, if lengths differ: dates, times and addresses have fewer
-# A number within a longer word or number; an escaped character before it is not part of one.
+_FEWEST = 4  # digits of a group, if lengths differ: dates, times and addresses have shorter groups
+# A number within a longer word or number. An escaped character before it is not such a word.
 _WITHIN = re.compile(r"[\w.-]\Z", re.ASCII)
 _IS_ESCAPED = re.compile(rf"(?:{'|'.join(_ESCAPED)}|\\[nrt])\Z")
 _GOES_ON = re.compile(r"[\w-]|\.\d", re.ASCII)
@@ -87,15 +88,15 @@ def find_sensitive_numbers(paths: Sequence[Path], exclude: Sequence[str] = ()) -
 def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
     """Return the spans of payment card numbers, in order, without overlaps.
 
-    With `is_alone` only numbers that are not part of a longer word or number are returned, as
-    counting needs it. Masking needs all of them. Decode bytes as latin-1.
+    With `is_alone`, only numbers that are not part of a longer word or number are returned:
+    counting needs only these, and masking needs all numbers. Decode bytes as latin-1.
     """
     found: list[Span] = []
     resume = 0
     for begins in _BEGINS.finditer(text):
         if begins.start() < resume:
             continue
-        # Keep counting within a second: in a column of small numbers, try the first one only.
+        # Limit the time of counting: in a column of small numbers, try only the first number.
         small = _SMALL.match(text, begins.start()) if is_alone else None
         resume = small.end() if small else resume
         for start, end in _cards_from(text, begins.start()):
@@ -108,13 +109,13 @@ def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
 
 
 def social_security_in(text: str, *, is_alone: bool = True) -> list[Span]:
-    """Return the spans of social-security numbers; arguments as `cards_in`."""
+    """Return the spans of social-security numbers, as `cards_in` does."""
     found = (match.span() for match in _SOCIAL_SECURITY.finditer(text))
     return [span for span in found if not (is_alone and _is_within(text, *span))]
 
 
 def _cards_from(text: str, start: int) -> Iterator[Span]:
-    """Yield each number that begins at `start` and ends with a group."""
+    """Yield each card number that begins at `start` and ends with a group."""
     groups = _GROUPS.match(text, start)
     parts = _SPLIT.split(groups[0]) if groups else []
     first = fewest = len(parts[0]) if parts else 0

@@ -1,9 +1,9 @@
 """Signed statement about a manifest: in-toto in a DSSE envelope (Ed25519).
 
 - The envelope is made with securesystemslib: it is light (a tenth of a second, loaded when first
-  needed), typed, and used by the in-toto tools of external examiners. It finds the signature by its
-  key id, which the DSSE specification leaves open; each envelope has one signature, with the id
-  of its key.
+  needed), typed, and used by the in-toto tools of external examiners. The library finds a signature
+  by its key id, which the DSSE specification makes optional. Therefore each envelope has one
+  signature, with the id of its key.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ def signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
     except OSError as error:
         raise Damaged(f"{file.name} cannot be read: {error.strerror}") from error
     envelope = _envelope(raw, file.name)
-    # base64 has unused bits, which custody hashes too: accept the canonical form only.
+    # base64 has unused bits, and custody hashes them too: accept only the canonical form.
     if canonical(envelope.to_dict()) != raw:
         raise Damaged(f"{file.name} is not written as it was sealed")
     try:

@@ -4,16 +4,17 @@
 You need Python 3.11 or newer, this file, and:
     python3 -m venv look && look/bin/pip install cryptography
     look/bin/python standfast_verify.py FOLDER --seal-key HEX --timeline FILE --ledger-key HEX
-FOLDER contains the evidence of an incident (below it SOURCE/TOKEN), or is one sealed folder of it.
---timeline FILE is the timeline that `standfast audit export` wrote. Each key has 64 hex digits.
-Obtain the keys over another channel than the evidence, such as a report on paper. --witness FILE
-compares the timeline with the signed heads that a witness received. --stamp-roots FILE verifies
-time stamps: FILE contains the root certificates (PEM) of the authorities; the package
+FOLDER contains the evidence of an incident (as SOURCE/TOKEN), or is one sealed folder of an
+incident. --timeline FILE is the timeline that `standfast audit export` wrote. Each key has 64 hex
+digits. Obtain the keys over another channel than the evidence, for example from a printed report.
+--witness FILE compares the timeline with the signed heads that a witness received. --stamp-roots
+FILE verifies time stamps: FILE contains the root certificates (PEM) of the authorities; the package
 rfc3161-client is needed. --identity FILE decrypts encrypted items: FILE has a custodian's age key;
 pyrage is needed.
 Nothing is changed and no link is followed. The report names every difference, and every check that
 was not possible. docs/evidence.md describes all formats.
-Exit status: 0 all agrees; 2 wrong use; 3 agrees as far as it could be checked; 6 something differs.
+Exit status: 0 no difference, all checks made; 2 wrong use; 3 no difference, some checks were not
+possible; 6 something differs.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def need(condition: object, otherwise: str) -> None:
 
 
 def canonical(value: Any) -> bytes:
-    """Return the RFC 8785 form of a value without fractions, with ASCII keys."""
+    """Return the RFC 8785 form of a value (no fractions, keys in ASCII)."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -109,7 +110,8 @@ def decrypted(stream: Any, key: bytes) -> Iterator[bytes]:
 def stamp_of(raw: bytes, message: bytes, roots: list[x509.Certificate]) -> tuple[datetime, str]:
     """Verify an RFC 3161 time stamp over `message`; return time and authority.
 
-    Its certificate was valid then, is for time stamping only (critical), and leads to a root.
+    The certificate must be valid at the time of the stamp, be for time stamping only (critical),
+    and lead to a root.
     """
     from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
@@ -147,12 +149,12 @@ class Check:
         self, seal_key: str, ledger_key: str, roots: Any = None, identity: Any = None
     ) -> None:
         self.seal_key, self.ledger_key, self.roots = seal_key, ledger_key, roots
-        self.identity = identity  # keys of a custodian
-        self.stamp_line: Any = None  # of the folder that is being verified
+        self.identity = identity  # keys of a custodian, to decrypt items
+        self.stamp_line: Any = None  # the time stamp's line in the chain of custody
         self.problems: dict[str, list[str]] = {}  # by path
-        self.report, self.unchecked = list[str](), list[str]()  # findings; checks not possible
+        self.report, self.unchecked = list[str](), list[str]()  # findings; checks not made
         self.statement: Any = None  # the timeline's first line, if the timeline verifies
-        self.hashes: dict[int, str] = {}  # of its events
+        self.hashes: dict[int, str] = {}  # of the events of the timeline
         # By SOURCE/TOKEN: hash of the manifest, requester and approver of a begun disposal.
         self.disposals: dict[str, tuple[str, str, str]] = {}
 
@@ -166,7 +168,7 @@ class Check:
             found.append(f"its content cannot be parsed ({type(error).__name__})")
 
     def folder(self, folder: Path, name: str) -> Iterator[str]:
-        """Verify a folder; `name` is its SOURCE/TOKEN, or empty if it came alone."""
+        """Verify a folder; `name` is its SOURCE/TOKEN, or "" for a single folder."""
         manifest, digest = self.sealed(folder)
         frozen_as, items = f"{manifest['source']}/{manifest['token']}", manifest["items"]
         need(name in ("", frozen_as), f"it was moved here: it was frozen as {frozen_as}")
@@ -280,7 +282,7 @@ class Check:
     def item(self, files: Path, place: str, item: Any, key: bytes | None) -> str:
         path, kind = files / place, item["kind"]
         if kind in ("special", "unread"):
-            return ""  # recorded only: it has no copy
+            return ""  # the item has no copy
         if ".." in place.split("/"):
             return "its path leads out of the evidence"
         try:
@@ -387,7 +389,7 @@ class Check:
             need(self.ledger_key in ("", statement["key"]), "it is signed by another key")
             self.signature(statement, b"standfast timeline v1\n", "line 1")
             at, own, newest = statement["first"] - 1, 0, 0
-            held = approver = ""  # by whom
+            held = approver = ""  # who disposed
             request, is_begun = None, False  # of a disposal
             hashes = self.hashes = {at: statement["previous"]}
             for number, line in enumerate(stream, 2):

@@ -6,8 +6,9 @@ You need Python 3.11 or newer, this file, and:
     look/bin/python standfast_verify_report.py REPORT --ledger-key HEX --previous FILE
 REPORT and --previous are pages (HTML) or signed reports (JSON). A page has its signed report in its
 last line. The key has 64 hex digits: obtain it over another channel than the report. --previous is
-the report with the number before; report 1 has none. Nothing is changed.
-Exit status: 0 all agrees; 2 wrong use; 3 agrees as far as it could be checked; 6 something differs.
+the report with the preceding number; report 1 has none. Nothing is changed.
+Exit status: 0 no difference, all checks made; 2 wrong use; 3 no difference, some checks were not
+possible; 6 something differs.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def need(condition: object, otherwise: str) -> None:
 
 
 def canonical(value: Any) -> bytes:
-    """Return the RFC 8785 form of a value without fractions, with ASCII keys."""
+    """Return the RFC 8785 form of a value (no fractions, keys in ASCII)."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 

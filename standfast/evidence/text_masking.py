@@ -4,14 +4,15 @@ This module defines the form of a masked text. `sensitive_numbers` defines what 
 and `masked_copy` works on files.
 
 Rules
-- When in doubt, mask: a number counts also within a word or an address.
-- The last four digits of a card number stay (PCI DSS 4.0.1, requirement 3.4.1: at most these and
-  the issuer's). No digit of a social-security number stays, because people prove their identity by
-  its end. Nine digits without hyphens count if the words before them say so.
+- When in doubt, mask: a number within a word or an address is masked too.
+- The last four digits of a card number stay; PCI DSS 4.0.1, requirement 3.4.1, allows at most these
+  and the digits of the issuer. No digit of a social-security number stays, because people prove
+  their identity with its last digits. Nine digits without hyphens count if the words before them
+  say so.
 - The first letter and the domain of a mail address stay, whether its @ is written plainly or
   escaped as in a URL, HTML or JSON.
-- UTF-16 within a text is masked too, as far as it is Latin. Names, other numbers and passwords are
-  not masked, nor is encoded (base64) or encrypted content.
+- UTF-16 within a text is masked too, if its characters are Latin. Names, other numbers and
+  passwords are not masked, nor is encoded (base64) or encrypted content.
 - Masking a masked text changes nothing.
 """
 
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from standfast.evidence.sensitive_numbers import Span, cards_in, social_security_in
 
 _HIDDEN = "***"
-_LEFT = 4  # digits of a card's number
+_LEFT = 4  # digits of a card number
 _LABELLED = re.compile(
     r"(?i:ssn|social[ _-]?security)[^\d\n,]{0,20}(\d{3}[ .-]?\d\d[ .-]?\d{4})(?!\d)", re.ASCII
 )
@@ -33,7 +34,8 @@ _DOMAIN = re.compile(
 )
 _LONGEST_LOCAL = 320
 _NAME = r"[A-Za-z0-9._%+'~\x80-\uffff-]"
-# Backwards from the @. The second form is that of mailing lists: user=domain+list.
+# The address is matched backwards from the @. The second form is user=domain+list, of mailing
+# lists.
 _LOCAL_BACKWARDS = re.compile(rf'{_NAME}+(?:={_NAME}*\+{_NAME}*)?|"[^"\n:,]{{1,64}}"')
 _DIGIT = re.compile(r"%2[0Dd]|\\u00[Aa]0|(\d)", re.ASCII)
 _WIDE = re.compile(r"(?:[\t\x20-\x7e\xa0-\xff]\0){5,}[\t\x20-\x7e\xa0-\xff]?")
@@ -72,7 +74,7 @@ def _mask_wide(text: str, found: Masked) -> str:
 
 
 def _mask(text: str, found: Masked) -> str:
-    while cards := cards_in(text, is_alone=False):  # cards may overlap
+    while cards := cards_in(text, is_alone=False):  # spans of card numbers may overlap
         text = _replaced(text, cards, _mask_card)
         found.cards += len(cards)
     numbers = social_security_in(text, is_alone=False)

@@ -8,7 +8,8 @@ Rules
   nonce, and uses SHA-256 or a stronger hash.
 - It is signed by the one certificate that it names. That certificate was valid at the time of the
   stamp, is for time stamping only (critical), and leads to a given root.
-- Revocation is not checked: it would need another service, and a decision for which time.
+- Revocation is not checked: a check would need another service, and a rule for the time at which a
+  certificate must not be revoked.
 """
 
 import hashlib
@@ -41,8 +42,8 @@ class Stamp:
     """A time stamp that was verified."""
 
     at: datetime  # to the second, by the authority's clock
-    authority: str  # its name in its certificate
-    sha256: str  # of the file `seal.tsr`
+    authority: str  # name of the authority in its certificate
+    sha256: str  # SHA-256 of the file `seal.tsr`
     line: str = ""  # the hash of its line in the chain of custody, if this call wrote the line
 
 
@@ -81,10 +82,10 @@ class Authority:
         self._http = HttpClient(ca_file=ca_file, workers=1)
 
     def stamp(self, message: bytes) -> tuple[bytes, Stamp]:
-        """Request a time stamp for `message`; return the response and its content.
+        """Request a time stamp for `message`; return the response and the stamp.
 
-        Only the hash of the message is sent. Raises Unavailable without the answer of a time stamp
-        authority, and Refused if it refuses or its answer does not verify. Nothing is stored, so
+        Only the hash of the message is sent. Raises Unavailable if no time stamp authority answers,
+        and Refused if the authority refuses or its answer does not verify. Nothing is stored, so
         the request may be repeated.
         """
         from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
@@ -126,7 +127,7 @@ class Authority:
 def verify_stamp(
     raw: bytes, message: bytes, roots: Sequence[x509.Certificate], *, nonce: int | None = None
 ) -> Stamp:
-    """Verify a time stamp over `message`; Damaged names what is wrong.
+    """Verify a time stamp over `message`; Damaged names the fault.
 
     The certificate must be valid at the time of the stamp only: a stamp outlives its certificate.
     """
@@ -174,7 +175,8 @@ def _read_response(raw: bytes) -> "TimeStampResponse":
         status = response.status
     except ValueError as error:
         if "InvalidSetOrdering" in str(error):
-            # Some authorities do this, and some programs accept it; rfc3161-client does not.
+            # Some authorities send such an encoding, and some programs accept it; rfc3161-client
+            # does not.
             raise Damaged(
                 "is not in DER, which RFC 3161 requires: its certificates are in another order. "
                 "Use another authority"
@@ -188,8 +190,8 @@ def _signing_certificate(response: "TimeStampResponse") -> x509.Certificate:
     """Return the certificate that signed the time stamp.
 
     Raises Damaged unless exactly one certificate has the issuer and number that the stamp names,
-    and it is for time stamping only. With two of them it would be unknown which one the signature
-    verifies with.
+    and it is for time stamping only. With two such certificates, it would be unknown which of them
+    signed.
     """
     (info,) = response.signed_data.signer_infos
     named = [

@@ -2,16 +2,16 @@
 
 A time stamp of the bytes of the seal proves that the seal, and so the manifest and every copy,
 existed at the time of the stamp. It is stored as `seal.tsr` next to the seal, with a line in the
-chain of custody. The use-cases decide when an authority is asked; `time_stamp_authority` asks it
-and verifies its answer.
+chain of custody. The use-cases decide when a stamp is requested; `time_stamp_authority` requests it
+and verifies the answer.
 
 Rules
-- The authority's whole response is stored, and only a response that verifies.
+- The whole response of the authority is stored, if it verifies.
 - The draft is written next to the folder, not in it: after a crash the folder contains nothing but
   evidence.
 - The file is written first, then its line in the chain: `stamped`, with the stamp's time and the
-  file's SHA-256. If a crash comes between the two, the next call writes the line. A stored stamp is
-  never replaced.
+  file's SHA-256. After a crash between these two writes, the next call writes the line. A stored
+  stamp is never replaced.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ _DETAIL = re.compile(r"(\S{27}), SHA-256 ([0-9a-f]{64})")
 class TimestampStatus:
     """The result of the inspection of a folder's time stamp."""
 
-    summary: str = ""  # for people; empty if there is no stamp and none is wanted
+    summary: str = ""  # for people; empty if the folder has no stamp and needs none
     problems: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()  # the stamp is missing, or could not be verified
 
@@ -83,8 +83,8 @@ def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) ->
 
     A stamp without a line in the chain of custody was left by a crash; it gets its line. Returns
     None if another process is stamping the folder. Call it again after any error or crash. Raises
-    Damaged if the stored file is not a stamp of this seal; otherwise the authority's errors, or
-    OSError of the disk.
+    Damaged if the stored file is not a stamp of this seal; the errors of the authority; and OSError
+    if the disk fails.
     """
     with folder_lock(folder) as is_alone:
         if not is_alone:
@@ -130,7 +130,7 @@ def stamped_line(chain: Sequence[Entry]) -> Entry | None:
 
 
 def stamped_at(line: Entry) -> str:
-    """Return the time of the stamp as text, from the line alone."""
+    """Return the time of the stamp as text, from its line in the chain."""
     return f"stamped {line.detail.partition(',')[0]}"
 
 
@@ -192,7 +192,7 @@ def _problem_status(problem: str) -> TimestampStatus:
 
 
 def _recorded_stamp(line: Entry) -> tuple[str, str]:
-    """Return the time and the hash in a line; Damaged if it has none."""
+    """Return the time and the hash in a line; Damaged if they are missing."""
     found = _DETAIL.fullmatch(line.detail)
     if found is None:
         raise Damaged("cannot be compared with the chain of custody, whose line lacks the data")
@@ -211,8 +211,8 @@ def _clock_contradictions(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the contradictions between the stamp's time and the host's clock.
 
-    The first tuple has problems, for a clock whose offset is known. If the offset is unknown, the
-    stamp may still be right: the contradictions are in the second tuple, as unchecked.
+    If the offset of the clock is known, the contradictions are problems (first tuple). Otherwise
+    the stamp may still be right, and they are reported as unchecked (second tuple).
     """
     known = manifest.clock.offset_microseconds if manifest.clock else None
     off = timedelta(microseconds=known or 0)

@@ -1,18 +1,19 @@
 """Copy of a file tree that an intruder may still change.
 
-This module does every read of the original. `adapters.evidence_sources.files` writes the manifest
-and the seal.
+This module reads the original; no other module does. `adapters.evidence_sources.files` writes the
+manifest and the seal.
 
 Rules
 - Folders are opened relative to their parent, and nothing below a root is reached through a link.
   An intruder who swaps a path between two calls cannot lead the walk out of the tree.
-- A file is read once: it is hashed while it is copied, up to its size at opening. An item whose
+- A file is read once, up to its size at opening: it is hashed while it is copied. An item whose
   size or times differ afterwards is marked as changed while it was copied.
 - The caller synchronises all copies to disk together, with `sync_tree`.
 - Access times are preserved if the system allows it: they are evidence too.
-- Names are in byte order, so that two walks of one tree agree.
+- Names are in byte order, so that two walks of one tree return the same order.
 - A failure to read the original becomes an item with a reason. A failure to write the copy is
-  `StorageError`: it would affect the next item too, and must not look like missing evidence.
+  `StorageError`: the failure would affect the next item too, and must not look like missing
+  evidence.
 """
 
 import errno
@@ -32,7 +33,7 @@ from standfast.evidence.private_files import make_private
 from standfast.records import timestamp
 
 DEEPEST = 100  # folders; each costs one open file
-LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # for files of /proc, whose size is reported as 0
+LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # limit for files of /proc, whose size is reported as 0
 
 _ZEROS = bytes(BLOCK)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -152,11 +153,11 @@ class Walk:
                     writer.write(block)
             with storing():
                 digests = writer.finish()
-                # For a hole at the end, only the position was moved: set the size.
+                # A hole at the end only moved the position: set the size of the file.
                 os.ftruncate(copy, os.lseek(copy, 0, os.SEEK_CUR))
                 os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
         except OSError:
-            # A part of a file that cannot be read to its end is not kept: the item is UNREAD.
+            # If a file cannot be read to its end, delete the partial copy: the item is UNREAD.
             place.unlink()
             raise
         finally:
@@ -173,12 +174,12 @@ class Walk:
 def _open(name: str, flags: int, parent: int) -> int:
     try:
         return os.open(name, flags | _NOATIME, dir_fd=parent)
-    except PermissionError:  # only a file's owner may ask for NOATIME
+    except PermissionError:  # only the owner of a file may use NOATIME
         return os.open(name, flags, dir_fd=parent)
 
 
 def _write(copy: int, block: bytes) -> None:
-    """Write a block; leave a hole for zeros, as a sparse login record has."""
+    """Write a block; leave a hole for zeros, because login records are sparse."""
     if block == _ZEROS[: len(block)]:
         os.lseek(copy, len(block), os.SEEK_CUR)
         return
@@ -216,7 +217,7 @@ def _item(
 def _moment(nanoseconds: int) -> str:
     try:
         return timestamp(_EPOCH + timedelta(microseconds=nanoseconds // 1000))
-    except (OverflowError, ValueError):  # a time stamp can be forged to any year
+    except (OverflowError, ValueError):  # a file's time can be forged to any year
         return f"@{nanoseconds // 10**9}"
 
 
@@ -240,6 +241,6 @@ def storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # only this path is too long in the copy
+        if error.errno == errno.ENAMETOOLONG:  # the name is too long only for the copy
             raise
         raise StorageError(error.strerror or type(error).__name__) from error

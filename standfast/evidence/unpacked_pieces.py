@@ -6,11 +6,11 @@ from typing import Protocol
 
 PIECE = 1024 * 1024
 _GZIP = b"\x1f\x8b"
-_MOST_TIMES = 200  # largest expansion of gzip data, beyond a few pieces
+_MOST_TIMES = 200  # largest ratio of unpacked to packed bytes, after the first pieces
 
 
 class Readable(Protocol):
-    """Anything that is read in pieces."""
+    """An object that can be read in pieces."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most `size` bytes."""
@@ -29,7 +29,7 @@ class TooLarge(NotUnpacked):
 
 
 def unpacked_pieces(source: Readable, piece_bytes: int = PIECE) -> Iterator[bytes]:
-    """Yield a file in pieces; raise NotUnpacked after those before damage."""
+    """Yield a file in pieces; at damaged gzip data, raise NotUnpacked."""
     first = source.read(piece_bytes)
     if not first.startswith(_GZIP):
         while first:

@@ -5,8 +5,8 @@
 
 Rules
 - Each custodian can open the key alone, with an age identity or an SSH key.
-- The chain of custody names each copy before it is written: a disposal finds it there also when the
-  configuration has changed.
+- The chain of custody names each copy before it is written, so that a disposal finds the copy even
+  after the configuration was changed.
 - The bucket never receives the key: its lock would prevent the key's destruction.
 """
 
@@ -74,7 +74,7 @@ def copy_key(folder: Path, key_copies: Sequence[Path], who: str, clock: Now) -> 
     original, *copies = key_places(folder, key_copies)
     for copy, place in zip(copies, key_copies, strict=True):
         if not copy.exists() and original.exists():
-            place.stat()  # a share that is not mounted must not become a folder of this disk
+            place.stat()  # if a network share is not mounted, do not create its folder on this disk
             if copy not in recorded_copies(folder):
                 detail = f"{_KEY_COPIED}{copy}"
                 append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=detail)

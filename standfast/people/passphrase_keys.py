@@ -27,7 +27,7 @@ class Credential:
 
 
 def check_new(passphrase: str) -> None:
-    """Raise UsageError for a passphrase that can be guessed offline."""
+    """Raise UsageError for a passphrase that is too short."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise UsageError(f"passphrase: too short. Use at least {SHORTEST_PASSPHRASE} characters.")
 
@@ -53,9 +53,9 @@ def is_passphrase_of(passphrase: str, credential: Credential) -> bool:
 
 
 def simulate_sign_in(passphrase: str) -> None:
-    """Do the work of a sign-in for an unknown name.
+    """Derive a key for an unknown name, and discard it.
 
-    Without it, the response time would reveal which names exist.
+    Otherwise a shorter response time would reveal that the name does not exist.
     """
     _derive(passphrase, "00" * _SALT_BYTES)
 

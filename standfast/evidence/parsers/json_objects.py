@@ -1,8 +1,8 @@
 """Objects of JSON, in lines or in the pages that providers send.
 
 Rules
-- The keys of an object identify the provider that wrote it. Without a provider, common names of
-  keys are used.
+- The keys of an object identify the provider that wrote it. If no provider is identified, common
+  names of keys are used.
 - An object that only wraps a list of events, such as a page, is replaced by these events.
 """
 
@@ -17,7 +17,7 @@ from standfast.evidence.parsers import cloudtrail, entra, journald, okta, postgr
 from standfast.evidence.parsers.log_record import Record, inner, moment, text_of
 
 _Parser: TypeAlias = Callable[[int, Mapping[str, Any]], Record | None]
-_PAGES = ("Records", "value", "items", "events", "Contacts")  # keys of lists
+_PAGES = ("Records", "value", "items", "events", "Contacts")  # keys that contain a list of events
 _PROVIDERS: tuple[tuple[tuple[str, ...], _Parser], ...] = (
     (("eventVersion", "eventName"), cloudtrail.parse_event),
     (("published", "eventType", "actor"), okta.parse_event),
@@ -57,13 +57,13 @@ _RESULTS = ("result", "outcome", "status", "success", "status_code")
 _DEVICES = ("device", "device_id", "user_agent", "userAgent", "http_user_agent")
 _COMMON = (TIMES, _ACCOUNTS, _ADDRESSES, _ACTIONS, _OBJECTS, _RESULTS, _DEVICES)
 _KEYS = frozenset(chain(*_COMMON, *(keys for keys, _ in _PROVIDERS)))
-_NAMES = ("name", "email", "id", "login")  # keys of an account that is an object
+_NAMES = ("name", "email", "id", "login")  # keys of the name, if an account is an object
 
 
 def read_objects(raw: bytes) -> Iterator[Mapping[str, Any] | None]:
-    """Yield the events of one JSON text; None for each other value.
+    """Yield the events of a JSON text, and None for each other value.
 
-    Raises ValueError if it is not JSON.
+    Raises ValueError if the text is not JSON.
     """
     value = orjson.loads(raw)
     if isinstance(value, dict):
@@ -86,19 +86,19 @@ def parse_object(number: int, event: Mapping[str, Any]) -> Record | None:
 
 
 def _known_keys(event: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys with a meaning; the others would fill the caches."""
+    """Return the keys that a parser uses; the others would fill the caches."""
     return tuple(key for key in event if key in _KEYS)
 
 
 @lru_cache(maxsize=1024)
 def _parser(keys: tuple[str, ...]) -> _Parser | None:
-    """Return the parser for objects with these keys; None without a provider."""
+    """Return the parser of the provider with these keys, or None."""
     return next((parser for needed, parser in _PROVIDERS if set(needed) <= {*keys}), None)
 
 
 @lru_cache(maxsize=1024)
 def _present(keys: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Return the common names that an object has, by field of a record."""
+    """Return the keys to read for each field of a record."""
     return tuple(tuple(name for name in names if name in keys) for names in _COMMON)
 
 

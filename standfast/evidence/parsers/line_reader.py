@@ -1,9 +1,9 @@
 """Lines and CSV rows of a log, read within limits.
 
 Rules
-- A line or row is read up to a limit, and its rest is skipped. What was cut is marked.
-- The quotes of what is skipped are counted: they decide where a row ends, so that a long line never
-  hides the next row.
+- A line or row is read up to a limit, and its rest is skipped. A cut line or row is marked.
+- The quotes in the skipped part are counted, because they decide where a row ends: a long line
+  never hides the next row.
 - A row whose quote does not close within MOST_ROW_LINES or before the end is open: its cells may be
   other rows.
 """
@@ -26,7 +26,7 @@ class Line(NamedTuple):
     number: int  # from 1
     content: bytes  # with the line break, unless it is cut
     is_cut: bool
-    skipped_quotes: int  # in the part that was cut
+    skipped_quotes: int  # number of quotes in the part that was cut
 
 
 @dataclass(kw_only=True)
@@ -89,7 +89,7 @@ def read_lines(stream: BinaryIO, longest: int) -> Iterator[Line]:
 
 
 def read_rows(stream: BinaryIO) -> Iterator[Row]:
-    """Yield each row that is not empty; one that is not CSV has no cells."""
+    """Yield each row that is not empty; a row that is not CSV has no cells."""
     lines = read_lines(stream, LONGEST_TEXT)
     while True:
         row = Row()

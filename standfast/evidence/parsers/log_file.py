@@ -4,10 +4,11 @@
 
 Rules
 - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
-- Nothing is dropped silently: a line that is not a record is returned as its number, and the rest
-  of a file that is not read as 0. A record of which a part was not read is marked as cut.
+- Nothing is dropped silently. For a line that is not a record, its number is returned; for the rest
+  of a file that cannot be read, 0. A record of which a part was not read is marked as cut.
 - Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is skipped. A
-  JSON text and an unpacked file have limits; beyond them the rest is one line that is no record.
+  JSON text and an unpacked file have limits; the rest beyond a limit counts as one line that is not
+  a record.
 """
 
 import codecs
@@ -25,7 +26,7 @@ from standfast.evidence.unpacked_pieces import NotUnpacked, Readable, unpacked_p
 
 LONGEST_JSON = 64 * 1024 * 1024  # bytes of one JSON text
 _HEAD = 64 * 1024
-_BEFORE_MESSAGE = 13  # columns of csvlog before the first that may have line breaks
+_BEFORE_MESSAGE = 13  # columns of csvlog before the first column that may have line breaks
 _JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -58,7 +59,7 @@ def _records(opened: io.BufferedReader, collected_at: datetime) -> Iterator[Reco
 
 
 def _is_csv(first: bytes) -> bool:
-    """Return whether a line is of csvlog, or a heading with a time."""
+    """Return whether a line is a csvlog row, or a heading with a time column."""
     fields = [field.strip(b' "\r') for field in first.split(b",")]
     has_time = any(field.decode("latin-1") in TIMES for field in fields)
     is_csvlog = len(fields) > _BEFORE_MESSAGE and first[:4].isdigit()
@@ -78,7 +79,7 @@ def _marked(record: Record | None, is_cut: bool) -> Record | None:
 def _json_records(stream: BinaryIO, before: int = 0) -> Iterator[Record | int]:
     """Yield the records of JSON lines, or of one JSON text of many lines.
 
-    `before` is the number of lines before those of the stream.
+    `before` is the number of lines that precede the stream.
     """
     for line in read_lines(stream, LONGEST_JSON):
         number = before + line.number
@@ -90,7 +91,7 @@ def _json_records(stream: BinaryIO, before: int = 0) -> Iterator[Record | int]:
         try:
             events = list(read_objects(line.content))
         except ValueError:
-            if number == 1:  # a text of many lines, or not JSON
+            if number == 1:  # one JSON text over many lines, or not JSON
                 yield from _json_document(line.content, stream)
                 return
             yield number

@@ -2,7 +2,7 @@
 
 Rules
 - Every parser fills the same fields. A field that the log does not have is empty.
-- Times are microseconds since 1970, UTC. A time without a zone is taken as UTC, and marked.
+- Times are microseconds since 1970, UTC. A time without a zone is read as UTC, and marked.
 - A sign-in has the action `sign-in`, and the result `success` or `failure`, in every format.
 """
 
@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 SIGN_IN, SUCCESS, FAILURE = "sign-in", "success", "failure"
-LONGEST_TEXT = 64 * 1024  # characters of an event that are read
+LONGEST_TEXT = 64 * 1024  # characters that are read of one event or value
 _LONGEST_COUNTRY = 100
-_LAST_SECOND = 59  # of a minute
+_LAST_SECOND = 59  # microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AFTER = 253_402_300_800 * 10**6  # the year 10000
@@ -40,11 +40,11 @@ class Record(NamedTuple):
     device: str = ""
     place: str = ""  # COUNTRY, or COUNTRY LATITUDE LONGITUDE
     text: str = ""
-    is_cut: bool = False  # whether a value was longer than LONGEST_TEXT, or its line was
+    is_cut: bool = False  # whether a value or its line was longer than LONGEST_TEXT
 
 
 def within_limits(record: Record) -> Record:
-    """Return a record with values of at most LONGEST_TEXT characters."""
+    """Return the record with each value cut to LONGEST_TEXT characters."""
     if max(map(len, record[3:11])) <= LONGEST_TEXT:
         return record
     return Record._make([*record[:3], *(value[:LONGEST_TEXT] for value in record[3:11]), True])
@@ -53,7 +53,7 @@ def within_limits(record: Record) -> Record:
 def moment(value: Any) -> Moment | None:
     """Return the time of a value: ISO 8601, or a number since 1970; else None.
 
-    The size of a number says whether it counts seconds or thousandths, millionths or billionths.
+    The size of a number decides its unit: seconds, milliseconds, microseconds or nanoseconds.
     """
     if isinstance(value, str):
         if match := _ISO.match(value):
@@ -130,7 +130,7 @@ def _iso_moment(day: str, clock: str, fraction: str, zone: str) -> Moment | None
 
 @lru_cache(maxsize=4096)
 def _minute(text: str, zone: str) -> int | None:
-    """Return the begin of a minute; most lines share it with the line before."""
+    """Return the start of a minute; cached, because most lines repeat it."""
     offset = "+00:00" if zone in ("", "Z", "UTC", "GMT") else zone
     try:
         read = datetime.fromisoformat(text + offset)

@@ -5,12 +5,12 @@ from typing import Any
 
 from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS, Record, moment, text_of
 
-FEWEST_COLUMNS = 23  # of PostgreSQL 12; later ones have more
+FEWEST_COLUMNS = 23  # number of columns in PostgreSQL 12; later versions have more
 _REFUSED = ("28P01", "28000")  # SQLSTATE of a refused sign-in
 
 
 def parse_row(number: int, row: Sequence[str]) -> Record | None:
-    """Parse a row of csvlog; None if it is not one."""
+    """Parse a row of csvlog; None for any other row."""
     if len(row) < FEWEST_COLUMNS:
         return None
     return _record(

@@ -1,9 +1,11 @@
 """Lines of text: syslog (RFC 3164, RFC 5424), access logs, dated lines.
 
 Rules
-- RFC 3164 has no year: the line belongs to the year before its collection. It has no zone either.
-- In the message of a line, sign-ins are recognized as sshd, PAM and sudo write them. Elsewhere the
-  account is the value after `user=`, `account=` or `agent=`, and the address is the first one.
+- RFC 3164 has no year: the line is dated within the twelve months before its collection. It has no
+  time zone: UTC is assumed.
+- In the message of a line, sign-ins are recognized as sshd, PAM and sudo write them. In other
+  messages the account is the value after `user=`, `account=` or `agent=`, and the address is the
+  first address in the message.
 - A line without a time is not a record.
 """
 
@@ -141,7 +143,7 @@ def _without_year(
                 int(second),
                 tzinfo=UTC,
             )
-        except ValueError:  # the 29th of February belongs to a leap year
+        except ValueError:  # 29 February: search a leap year
             continue
         if read <= collected_at + timedelta(days=1):
             at = datetime_moment(read)

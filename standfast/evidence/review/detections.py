@@ -6,11 +6,12 @@
     detector.findings
 
 Rules
-- A finding names its rule, its threshold, the first lines on which it rests, and the number of all
-  of them. It is a reason to look, not a proof.
-- Events of the same account or address within one window are one finding.
+- A finding names its rule, its threshold, the first lines that support it, and the number of all
+  such lines. A finding is a reason to look, and not a proof.
+- Events of the same account or address within one window of an hour are one finding.
 - Memory is bounded: beyond MOST_KEYS accounts, addresses or devices, or MOST_EVENTS events within
-  an hour, new ones are not followed, and `is_complete` is false. Only hashes of values are kept.
+  an hour, new accounts, addresses, devices or events are ignored, and `is_complete` is false. Only
+  hashes of values are kept.
 """
 
 import math
@@ -23,13 +24,13 @@ from standfast.evidence.parsers.log_record import SIGN_IN, SUCCESS
 from standfast.evidence.review.log_timeline import Event
 
 MOST_KEYS = 1_000_000
-MOST_LINES = 20  # of a finding that are kept
+MOST_LINES = 20  # stored lines of a finding
 MOST_FINDINGS = 1_000
-MOST_EVENTS = 1_000_000  # in all windows
-_MOST_OF_KEY = 100_000  # in one window
+MOST_EVENTS = 1_000_000  # events in all windows
+_MOST_OF_KEY = 100_000  # events in one window
 _PRUNED_EVERY = 60 * 10**6
 _HOUR = 3600 * 10**6
-_SHORTEST_KM = 100  # below it, the place of an address is a guess
+_SHORTEST_KM = 100  # within this distance, the place of an address is a guess
 _EARTH_KM = 6371.0
 
 AFTER_LOCK = "sign-in after lock"
@@ -68,11 +69,13 @@ class Finding:
     threshold: str
     account: str = ""
     address: str = ""
-    first: int  # time of the first and of the last line
+    first: int  # microseconds: the first and the last line
     last: int
-    count: int = 0  # of lines
-    lines: list[tuple[int, int]] = field(default_factory=list)  # log and line of the first ones
-    is_selected: bool = False  # whether one of the lines is selected
+    count: int = 0  # number of all lines
+    lines: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # log and line number of the first lines
+    is_selected: bool = False  # a line is selected
 
     def add(self, event: "Event | _Line") -> None:
         """Add a line."""
@@ -108,7 +111,7 @@ class _Window:
         self.counts[line.value] = self.counts.get(line.value, 0) + 1
 
     def prune(self, at: int) -> int:
-        """Remove the events from more than an hour before; return their number."""
+        """Remove events that are older than an hour; return their number."""
         events, counts, removed = self.events, self.counts, 0
         while events and events[0].at < at - _HOUR:
             old = events.popleft().value
@@ -131,7 +134,7 @@ class _Known:
 
     sign_ins: int = 0
     values: set[int] = field(default_factory=set)  # hashes of its addresses and devices
-    last: Event | None = None  # the last one with a place
+    last: Event | None = None  # the last sign-in with a place
 
 
 class Detector:
@@ -240,7 +243,7 @@ class Detector:
             known.last = event
 
     def _travel(self, before: Event, after: Event) -> str:
-        """Return the threshold that two places exceed, or ""."""
+        """Return the threshold that the travel between two places exceeds, or ""."""
         hours = (after.at - before.at) / _HOUR
         start, end = before.place.split(" "), after.place.split(" ")
         if len(start) == len(end) == 3:

@@ -5,9 +5,10 @@
 
 Rules
 - A list has one value a line; `#` begins a comment. A STIX bundle is JSON, and its patterns may
-  only compare values with `=`, joined by OR. Other patterns are named, and no part is applied.
-- Words of a record are compared with the list, so a search takes as long for 1,000 values as for
-  one. Case does not matter. A domain also matches its subdomains.
+  only compare values with `=`, joined by OR. Any other pattern is named in `not_applied`, and no
+  part of it is applied.
+- Each word of a record is looked up in the list, so a search for 1,000 values takes as long as for
+  one value. Case is ignored. A domain also matches its subdomains.
 """
 
 import hashlib
@@ -40,8 +41,8 @@ class IndicatorList:
 
     words: set[str] = field(default_factory=set)  # addresses, domains and hashes, in lower case
     networks: list[Network] = field(default_factory=list)
-    not_applied: list[str] = field(default_factory=list)  # patterns and lines that are not a value
-    digest: str = ""  # SHA-256 of the file
+    not_applied: list[str] = field(default_factory=list)  # patterns and lines that cannot be used
+    digest: str = ""  # SHA-256 of the list
 
     def __len__(self) -> int:
         return len(self.words) + len(self.networks)
@@ -131,7 +132,7 @@ def _read_stix(path: Path, raw: bytes, found: IndicatorList) -> None:
 
 
 def _comparisons(pattern: str) -> list[str]:
-    """Return the comparisons of a pattern that only joins them by OR."""
+    """Return the comparisons of a pattern that joins only comparisons by OR."""
     begin, end = pattern.strip()[:1], pattern.strip()[-1:]
     inner = pattern.strip()[1:-1]
     if (begin, end) != ("[", "]"):

@@ -2,11 +2,11 @@
 
 There are three kinds of indicator. `text:…` is found in the content as it is written. `path:…` is a
 shell pattern for the file's whole path or its last name. `sha256:…` is the hash of the whole file.
-This is not YARA: text has no wildcards, there are no conditions, and archives and encrypted files
+In contrast to YARA, text has no wildcards and there are no conditions. Archives and encrypted files
 are not opened. A file without a match is not proven to be clean.
 
 Rules
-- Text is compared as UTF-8 bytes, and again as UTF-16 as Windows writes it; case matters.
+- Text is searched for as UTF-8, and as UTF-16 in the byte order of Windows; case matters.
 - A file is read once, in pieces, whatever its size; a text that spans two pieces is found.
 - Links are not followed, and devices and pipes are not opened.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from standfast.errors import UsageError
 
-SHORTEST_TEXT = 4  # characters; a shorter text is in every file
+SHORTEST_TEXT = 4  # characters; a shorter text would match every file
 LONGEST_TEXT = 500
 MOST = 200
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +59,7 @@ class SearchedFile:
     path: Path
     shown: str  # its path within the folder, as text
     indicators: tuple[str, ...]
-    sha256: str  # of what was read; empty if nothing had to be read or it is not a regular file
+    sha256: str  # of the bytes read; empty if none were needed, or if it is not a regular file
 
 
 @dataclass(kw_only=True)

@@ -5,16 +5,16 @@ the result is stored.
 
 Rules
 - The copies are read, never the live logs. Nothing in a sealed folder is changed.
-- A copy is hashed while it is read. A copy that differs from what was sealed, is not in the
-  manifest or is missing is named, and its content is excluded: an intruder may have written it.
+- A copy is hashed while it is read. If a copy differs from the seal, is not in the manifest or is
+  missing, the review names it and excludes its content: an intruder may have written it.
 - A line counts once for each indicator that it contains. An indicator that is in a file, but in
   none of its lines, counts for the file as a whole.
 - A time is read from the line if it is written as ISO 8601 or in the form of web servers. A time
-  without a zone is taken as UTC, and marked. Lines without a time come last, in the order of the
+  without a zone is read as UTC, and marked. Lines without a time are last, in the order of the
   file.
 - Card numbers, social-security numbers and mail addresses in a line are masked. The indicator is
   shown next to the line as it was entered.
-- Limits: a line is cut at 500 characters, and beyond MOST_ENTRIES entries are only counted.
+- A line is cut at 500 characters. Entries beyond MOST_ENTRIES are counted but not stored.
 """
 
 import hashlib
@@ -83,13 +83,13 @@ class Review:
     entries: list[Entry] = field(default_factory=list)
     files: int = 0
     unread: int = 0
-    left_out: int = 0  # entries beyond the most that are kept
+    left_out: int = 0  # entries beyond MOST_ENTRIES
     altered: list[str] = field(
         default_factory=list
-    )  # copies that differ from the manifest, and how
+    )  # copies that differ from the manifest, and the difference
 
     def in_order(self) -> list[Entry]:
-        """Return the entries by time; those without a time last, as found."""
+        """Return the entries by time; entries without a time are last, as found."""
         return sorted(self.entries, key=lambda entry: (not entry.at, entry.at))
 
 
@@ -152,11 +152,11 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
                 matches = _matches_in(
                     manifest.source, file, wanted, MOST_ENTRIES - len(found.entries)
                 )
-        except OSError:  # readable when `searched_files` opened it
+        except OSError:  # the file was readable when `searched_files` opened it
             seen.unread += 1
             continue
         if not problem and matches.sha256 != file.sha256:
-            problem = _CHANGED  # it was changed between the two reads
+            problem = _CHANGED  # the file changed between the two reads
         if problem:
             altered.append(f"{manifest.source}: {mask_text(file.shown)} {problem}")
         else:
@@ -170,7 +170,7 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
 
 
 def _altered(item: Item, file: SearchedFile) -> str:
-    """Return how the content that was read differs from the manifest, or ""."""
+    """Return the difference of the content from the manifest, or ""."""
     status = file.path.lstat()
     if item.kind is Kind.LINK:
         return "" if stat.S_ISLNK(status.st_mode) else _CHANGED
@@ -190,7 +190,7 @@ def _matches_in(source: str, file: SearchedFile, wanted: Indicators, most: int) 
                 found.add(entry, most)
             found.sha256 = hashed.hexdigest()
     for indicator in file.indicators:
-        # A text that is in no single line spans lines or is UTF-16: report it for the whole file.
+        # If no single line contains the text, it spans lines or is UTF-16: report the whole file.
         if indicator not in in_lines:
             whole = Entry(
                 at="",
@@ -243,7 +243,7 @@ def _moment(line: bytes) -> tuple[str, bool]:
 
 
 def _shown(raw: bytes) -> str:
-    # Mask the whole line before it is cut: a number that was cut would not be recognised.
+    # Mask the line before it is cut: a part of a number would not be recognised.
     masked = mask_text(raw.decode("latin-1")).encode("latin-1")
     text = masked.decode("utf-8", "backslashreplace").strip()[:LONGEST_LINE]
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,16 +1,16 @@
-"""One timeline of the records in frozen logs, and the marks of each.
+"""One timeline of the records in frozen logs, each with its marks.
 
 Rules
-- A log is compared with its seal when it was read to its end. If it differs, none of its records
-  counts: an intruder may have written them.
+- A log is compared with its seal after it was read to its end. If the log differs, none of its
+  records counts: an intruder may have written them.
 - Records are ordered by time, then by log and line.
-- A selection decides which records are shown. Detections see all records, because a sign-in is the
-  first only among all of them.
-- Lines that are not records are counted by log, and the first ones are named. So are records that
-  are cut.
-- A value is masked before it is cut: a part of a number would not be recognized. A search for text
-  and indicators in masked records finds only what they show.
-- Memory is bounded, whatever a log has: values are cut, and rows beyond a size are on disk.
+- A selection decides which records are shown. Detections examine all records: whether a sign-in is
+  the first of an account depends on all of them.
+- Lines that are not records, and records that are cut, are counted by log; the first of them are
+  named.
+- A value is masked before it is cut: a part of a number would not be recognized. A search in masked
+  records finds only text and indicators that are visible after masking.
+- Memory is bounded for every log: values are cut, and rows beyond a size are stored on disk.
 """
 
 import ipaddress
@@ -29,13 +29,13 @@ from standfast.evidence.unpacked_pieces import PIECE
 LONGEST_TEXT = 500  # characters of an event that are shown
 _LONGEST_VALUE = 1_000  # characters of the other values
 _RUN = 100_000  # records that are sorted in memory
-_RUN_CHARACTERS = 64 * 1024 * 1024  # and their size
+_RUN_CHARACTERS = 64 * 1024 * 1024  # size of the records that are sorted in memory
 _NAMED_LINES = 5
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Event(NamedTuple):
-    """A record on the timeline: its log, and what is known about it."""
+    """A record on the timeline, with its log and its marks."""
 
     at: int
     log: int  # its index among the logs
@@ -50,7 +50,7 @@ class Event(NamedTuple):
     place: str
     text: str
     indicators: Sequence[str]
-    records: Sequence[str]  # of customers, as patterns of the configuration name them
+    records: Sequence[str]  # identifiers of customer records, found by configured patterns
     is_selected: bool
     is_cut: bool
 
@@ -81,7 +81,7 @@ class Selection:
     contains: str = ""  # casefolded
 
     def test(self, mask: MaskRecord = in_clear) -> Callable[[Record, str], bool]:
-        """Return the predicate of a record and its source."""
+        """Return a predicate over a record and its source."""
         begin = microseconds(self.since) if self.since else 0
         end = microseconds(self.until) if self.until else 1 << 62
         networks: dict[str, bool] = {}
@@ -116,15 +116,15 @@ class Tally:
     log: Log
     records: int = 0
     unparsed: int = 0
-    first_unparsed: list[int] = field(default_factory=list)  # lines; 0: the rest of a damaged file
+    first_unparsed: list[int] = field(default_factory=list)  # lines; 0: rest of a damaged file
     cut: int = 0  # records of which a part was not read or kept
     first_cut: list[int] = field(default_factory=list)
-    problem: str = ""  # why none of it counts
+    problem: str = ""  # why no record of the log counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """The checks of each record, made while its whole text is known."""
+    """The checks that need the whole text of a record, before it is cut."""
 
     selection: Selection = field(default_factory=Selection)
     indicators: Callable[[Record], Sequence[str]] | None = None
@@ -132,7 +132,7 @@ class Marks:
     mask: MaskRecord = in_clear
 
     def indicators_in(self, record: Record) -> Sequence[str]:
-        """Return the indicators that a record has, and still has when masked."""
+        """Return the indicators that are in a record before and after masking."""
         found = self.indicators(record) if self.indicators else ()
         if self.indicators is None or not found:
             return found
@@ -167,7 +167,7 @@ def collect_events(logs: Sequence[Log], marks: Marks, runs: SortedRuns) -> list[
                         written.append(runs.write(rows.rows))
                         rows = _Rows()
                 while stream.read(PIECE):
-                    pass  # the end decides whether the log is what was sealed
+                    pass  # at the end, the log is compared with its seal
         except Damaged as damage:
             tally.problem = str(damage)
             continue
@@ -240,5 +240,5 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
 
 
 def _short(value: str, longest: int, record: Record, mask: MaskRecord) -> str:
-    """Mask and cut a value that is too long."""
+    """Mask a value, and cut it if it is too long."""
     return value if len(value) <= longest else mask(value, record.account)[:longest]

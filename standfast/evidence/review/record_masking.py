@@ -1,11 +1,11 @@
 """Masking of accounts and sensitive values in the records of a review.
 
 Rules
-- An account is shown as a pseudonym, which is the same in all reviews of an incident, so its
-  records can be followed. The pseudonym depends on a key of this host. A person without access
-  to this host cannot find the name by trying names; a person that may run a review here can.
-- The account of a record is replaced in its other values too, also without the domain of its mail
-  address. Other accounts that a record names stay in clear, as other names do.
+- An account is shown as a pseudonym. It is the same in all reviews of an incident, so that the
+  records of an account can be followed. The pseudonym is computed with a key of this host: a person
+  who cannot run a review on this host cannot find the account by trying names.
+- The account of a record is replaced in all values of this record, also where its mail address
+  appears without the domain. Other accounts and names in a record are not replaced.
 - Values are masked before they are cut, searched or shown.
 """
 
@@ -20,18 +20,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.evidence.text_masking import mask_text
 
 MaskRecord: TypeAlias = Callable[[str, str], str]  # a value and the account of its record
-_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # digits could mean a card
-_LENGTH = 12  # letters of a pseudonym: of a million accounts, hardly two share one
+_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # a card number may have this many
+_LENGTH = 12  # letters of a pseudonym: collisions among a million accounts are rare
 _CACHED = 65_536
 
 
 def in_clear(value: str, _account: str) -> str:
-    """Return a value as it is."""
+    """Return a value unmasked."""
     return value
 
 
 def masking_with(signing_key: Ed25519PrivateKey, incident_id: str) -> MaskRecord:
-    """Return the masking of an incident's records, by the host's key."""
+    """Return the function that masks the records of an incident."""
     label = f"standfast-evidence review {incident_id}".encode()
     key = hmac.digest(signing_key.private_bytes_raw(), label, "sha256")
 

@@ -1,10 +1,11 @@
-"""External sort: rows of any number in order, with bounded memory.
+"""External sort: any number of rows in order, with bounded memory.
 
 Rules
 - Rows are sorted in runs, which are written to a file and merged when they are read.
-- The file has no name, and its pages are encrypted under a key that exists in this process only. It
-  ends with the process, and its remains cannot be decrypted.
-- A run counts only after `keep`: the caller may find out late that its rows are not valid.
+- The file has no name, so it is deleted when the process ends. Its pages are encrypted with a key
+  that exists only in this process, so that its remains on the disk cannot be decrypted.
+- A run counts only after a call of `keep`, because the caller may detect late that its rows are not
+  valid.
 """
 
 import heapq
@@ -19,10 +20,10 @@ import orjson
 import zstandard
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-Row: TypeAlias = list[Any]  # of values that JSON can represent
+Row: TypeAlias = list[Any]  # its values can be represented in JSON
 Run: TypeAlias = list[tuple[int, int]]  # offset and size of each page
-_PAGE = 256  # rows; while runs are merged, a page of each is in memory
-_PAGE_BYTES = 256 * 1024  # after which a page ends
+_PAGE = 256  # rows; while runs are merged, one page of each run is in memory
+_PAGE_BYTES = 256 * 1024  # a page ends when it exceeds this size
 
 
 class SortedRuns:
@@ -53,7 +54,7 @@ class SortedRuns:
         return run
 
     def keep(self, run: Run) -> None:
-        """Count a run."""
+        """Include a run in the result."""
         self._kept.append(run)
 
     def merged(self) -> Iterator[Row]:
@@ -82,5 +83,5 @@ def _pages(rows: list[Row]) -> Iterator[bytes]:
 
 
 def _nonce(offset: int) -> bytes:
-    """Return the nonce of a page, which is unique: an offset is written once."""
+    """Return the nonce of a page; unique, because each offset is used once."""
     return offset.to_bytes(12, "big")

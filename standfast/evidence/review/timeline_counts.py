@@ -1,9 +1,9 @@
 """Counts over a timeline for its charts: events, accounts, records.
 
 Rules
-- Memory is bounded: beyond MOST_KEYS accounts and addresses, or records of customers in an hour,
-  new ones are not counted, and `is_complete` is false. Hours beyond MOST_HOURS are merged into
-  longer periods.
+- Memory is bounded: beyond MOST_KEYS accounts, addresses, or records of customers in an hour, new
+  values are not counted, and `is_complete` is false. Hours beyond MOST_HOURS are merged into longer
+  periods.
 """
 
 from collections import Counter, defaultdict
@@ -16,20 +16,20 @@ HOUR = 3600 * 10**6
 
 
 class Periods:
-    """Counts by period, from the hour up."""
+    """Counts by period, which has one hour or a multiple."""
 
     def __init__(self) -> None:
         self.period = HOUR  # microseconds
-        self.counts: Counter[int] = Counter()  # by number of the period since 1970
+        self.counts: Counter[int] = Counter()  # key: number of the period since 1970
 
     def add(self, at: int, count: int = 1) -> None:
-        """Count something at a time."""
+        """Add to the count of the period that contains a time."""
         self.counts[at // self.period] += count
         if len(self.counts) > MOST_HOURS:
             self.merge(24)
 
     def merge(self, factor: int) -> None:
-        """Make the periods longer."""
+        """Merge periods into longer periods."""
         merged: Counter[int] = Counter()
         for number, count in self.counts.items():
             merged[number // factor] += count
@@ -46,7 +46,7 @@ class TimelineCounts:
         self.is_complete = True
         self._pairs = 0
         self._hour = -1
-        self._records_of_hour: set[int] = set()  # hashes: a record may be long
+        self._records_of_hour: set[int] = set()  # hashes of the records, which may be long
 
     def add(self, event: Event) -> None:
         """Count an event."""

@@ -38,7 +38,7 @@ class YaraRules:
 
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
-        """The errors of a scan that did not end."""
+        """The errors of a scan that was not completed."""
         yara_x = import_module("yara_x")
         return yara_x.ScanError, yara_x.TimeoutError, ValueError
 
@@ -48,7 +48,7 @@ class YaraRules:
 
     @property
     def not_applied(self) -> Sequence[str]:
-        """No rule is left out: all of them compile."""
+        """Return an empty list: a rule that does not compile is an error."""
         return ()
 
     def matches(self, record: Record) -> Sequence[str]:
