@@ -1,12 +1,13 @@
 """HTTP server and control socket of `standfast serve`.
 
-Both run in threads next to the loop of `serve`.
+They run in threads next to the loop of `serve`.
 
 Rules
 - The loop and the HTTP server never wait for each other; they share only the ledger.
-- Opening an incident is one commit; every call of a slow service follows the response.
+- An incident is opened in one commit; slow services are called only after the response.
 - All input is limited: bytes, headers, time, connections and rate.
-- No response and no log line repeats input. An unknown sender learns nothing, not even names.
+- No response and no log line repeats input. An unauthenticated sender receives no information, not
+  even whether a name exists.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside
     """Return the parts that `serve` runs next to its loop.
 
     The parts call `begin_work` with each incident that they open. Raise ConfigurationError for an
-    invalid trigger, at the start instead of during an incident.
+    invalid trigger, so that it is found when `serve` starts.
     """
 
     def send_pages() -> Iterator[str]:

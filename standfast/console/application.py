@@ -1,19 +1,17 @@
 """Web application: its paths, and the admission of requests.
 
-    GET  /health            whether this process lives and its ledger answers
-    POST /triggers/NAME     a signed message, or a message of Alertmanager
-    POST /events/sendgrid   delivery events, if a sender has an `event_key`
-    GET  /calendar/ADDRESS  due dates, for subscribers with an address
-    GET  /metrics           metrics for Prometheus, if they are configured
-    GET  /report            the form for staff, if it is configured
-    POST /report
-    GET  /console           the console for approvers, if it is configured
+    GET  /health            whether this process works and its ledger answers POST /triggers/NAME
+    a signed message, or a message of Alertmanager POST /events/sendgrid   delivery events, if a
+    sender has an `event_key` GET  /calendar/ADDRESS  due dates, for subscribers with an address GET
+    /metrics           metrics for Prometheus, if they are configured GET  /report            the
+    form for staff, if it is configured POST /report GET  /console           the console for
+    approvers, if it is configured
 
 Rules
 - Every unauthenticated sender gets the same response, 401, whatever the cause and whether or not
-  the trigger exists. For an unknown name the body is read and rejected just as for a webhook.
-- The body is read only after the checks that do not need it, and the ledger is read only after the
-  checks that do not need it.
+  the trigger exists. For an unknown name, the body is read and rejected as for a webhook.
+- Checks that need neither the body nor the ledger come first, then the body is read, then the
+  ledger.
 - The response to a trigger message is the incident's id, sent after its commit; all other work
   follows the response.
 - Only unexpected errors return 500, without a reason.
@@ -64,7 +62,7 @@ from standfast.usecases.triggers.message_intake import (
 
 log = logging.getLogger("standfast.serve")
 
-_HEALTH_SECONDS = 1.0  # maximum age of a health result, so that frequent polls cost nothing
+_HEALTH_SECONDS = 1.0  # maximum age of a cached health result, so that frequent polls cost nothing
 _TOLD_FOR_SECONDS = 60.0  # how long `/health` reports a message that could not be stored
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -78,8 +76,10 @@ class App:
     installation: Installation
     triggers: Mapping[str, Trigger]
     trusted: tuple[Network, ...] = ()  # proxies whose client headers are trusted
-    desk: Desk = field(default_factory=Desk)  # for triggers and health
-    public_desk: Desk = field(default_factory=lambda: Desk(workers=2))  # for form, events, feeds
+    desk: Desk = field(default_factory=Desk)  # queue for triggers and health
+    public_desk: Desk = field(
+        default_factory=lambda: Desk(workers=2)
+    )  # queue for form, events, feeds
     console_desk: Desk = field(default_factory=Desk)
     metrics_desk: Desk = field(default_factory=lambda: Desk(workers=1, most_waiting=8))
     begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident
@@ -173,7 +173,7 @@ class App:
                 Exception: _unforeseen,
             },
         )
-        app.router.redirect_slashes = False  # a path with another `/` at its end is unknown
+        app.router.redirect_slashes = False  # a path with a further `/` at its end is unknown
         return app
 
     async def health(self, request: Request) -> Response:
@@ -189,7 +189,7 @@ class App:
         if not is_well:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not respond")
         if time.monotonic() - self._took_nothing_at < _TOLD_FOR_SECONDS:
-            # On a full disk the ledger can still be read, so the read above does not show this.
+            # On a full disk the ledger can still be read, so the read above does not detect it.
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "the ledger cannot store data; see the log"
             )
@@ -241,7 +241,7 @@ class App:
         try:
             opened = await self.desk.do(work)
         except (UsageError, ValueError) as error:
-            # The text names places and inputs, no values, and the sender is authenticated.
+            # The sender is authenticated, and the text names locations and inputs but no values.
             log.warning("trigger %s: invalid message: %s", trigger.name, error)
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         except StandfastError as error:
@@ -313,14 +313,14 @@ class App:
     def _rejection(self, trigger: Trigger | None, why: str) -> Problem:
         if isinstance(trigger, AlertTrigger):
             why = "its token is not valid for this trigger"
-        # The rate is limited, and unknown names are not logged, so that nobody can fill the log.
+        # Nobody can fill the log: the rate is limited, and unknown names are not logged.
         if trigger is not None and not self._log_allowance.take(trigger.name):
             log.warning("trigger %s: a message was rejected: %s", trigger.name, why)
         return unauthorised()
 
 
 def _guarded(answer: Answer) -> Answer:
-    """Turn every error into a response; the server would log it with its text."""
+    """Convert every error to a response, so that the server does not log it."""
 
     async def guarded(request: Request) -> Response:
         try:

@@ -2,22 +2,22 @@
 
 The pages are also usable on a phone.
 
-    GET  /console                    open incidents and their requests to the signed-in person
-    GET  /console/INCIDENT           one incident, with a form for each request
-    POST /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs what was shown
-    POST /console/INCIDENT/answer    answer a question, or report on manual work
-    POST /console/INCIDENT/names     show the targets of a step; the ledger records the access
-    POST /console/INCIDENT/note      add a note
-    POST /console/INCIDENT/add       add accounts to the incident
-    POST /console/INCIDENT/stop
+    GET  /console                    open incidents and their requests to the signed-in person GET
+    /console/INCIDENT           one incident, with a form for each request POST
+    /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs the shown plan POST
+    /console/INCIDENT/answer    answer a question, or report on manual work POST
+    /console/INCIDENT/names     show the targets of a step; the ledger records the access POST
+    /console/INCIDENT/note      add a note POST /console/INCIDENT/add       add accounts to the
+    incident POST /console/INCIDENT/stop
 
 Rules
 - A quiet incident that the reader may not see returns 404 (`incident_visibility`).
 - A session can read, report, add notes and stop. An answer decides which steps are skipped, and
-  added accounts are locked, so both need the passphrase again (an answer: or the device), as an
-  approval does. An approval is refused if the plan has changed since the page was shown.
-- Guesses of passphrases at the sign-in lock nobody out of signing: attempts to sign are counted
-  separately.
+  added accounts are locked. Therefore an answer needs the passphrase or the device again, as an
+  approval does, and added accounts need the passphrase. An approval is refused if the plan has
+  changed since the page was shown.
+- Guesses of passphrases at the sign-in do not prevent a person from signing: attempts to sign are
+  counted separately.
 - The page shows a refusal with its reason. No log contains a passphrase.
 """
 
@@ -75,14 +75,14 @@ from standfast.usecases.reports.result_pages import heading, incident_report, op
 
 log = logging.getLogger("standfast.serve")
 
-Work = Callable[[Session, Fields, str], str]  # handles a form; returns the result in words
+Work = Callable[[Session, Fields, str], str]  # processes a form; returns the result in words
 
 
 @dataclass(kw_only=True)
 class ApprovalPages:
     """The pages for people.
 
-    `begin_work` is called for incidents that may continue.
+    `begin_work` is called with each incident that may continue after a form.
     """
 
     installation: Installation
@@ -162,7 +162,7 @@ class ApprovalPages:
             raise Problem(HTTPStatus.NOT_FOUND)
 
     def _decide(self, session: Session, given: Fields, incident: str) -> str:
-        """Store an approval or a refusal of what the page showed."""
+        """Store an approval or a refusal of the plan that the page showed."""
         if wait := self._by_person.take(session.person):
             raise ApprovalRefused(too_often(wait))
         decision = given.get("decision", "")

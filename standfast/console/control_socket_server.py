@@ -3,11 +3,11 @@
 The protocol is in `standfast/usecases/incidents/control_socket_client.py`.
 
 Rules
-- Only the user of `serve` and root get an answer: other users cannot open the socket, and the
-  kernel reports the user of the peer.
-- After an error here, the command opens the incident itself, and it reports the reason if it fails
-  too. So no error text is returned.
-- A command that sends nothing blocks one of a few threads for a moment, and nothing else.
+- Only root and the user of `serve` receive an answer: other users cannot open the socket, and the
+  user of each peer is requested from the kernel.
+- No error text is returned: after an error of the server, the command opens the incident itself,
+  and reports the reason if this fails too.
+- A client that sends nothing only blocks one of a few threads for a moment.
 """
 
 import json
@@ -68,7 +68,7 @@ class ControlSocketServer:
     def begin(self) -> None:
         """Start answering.
 
-        If no socket can be created, log it: commands then open incidents themselves.
+        If the socket cannot be created, log the error: commands then open incidents themselves.
         """
         try:
             self._listening = self._bound()
@@ -86,7 +86,9 @@ class ControlSocketServer:
             with suppress(OSError):
                 socket_of(self.home).unlink()
             with suppress(OSError):
-                self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread in `accept`
+                self._listening.shutdown(
+                    socket.SHUT_RDWR
+                )  # ends the wait of the thread in `accept`
             self._listening.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -94,7 +96,7 @@ class ControlSocketServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path = socket_of(self.home)
-            path.unlink(missing_ok=True)  # left by a killed `serve`; no other one runs here
+            path.unlink(missing_ok=True)  # left by a killed `serve`; no other `serve` runs here
             with address(self.home) as where:
                 listener.bind(where)
             path.chmod(0o600)  # before the first connection
@@ -120,7 +122,8 @@ class ControlSocketServer:
             try:
                 answer = self._opened(connection)
             except (OSError, ValueError, StandfastError) as error:
-                # Without the text, which may name an account; the command finds the error itself.
+                # The text is not logged, because it may name an account; the command reports the
+                # error.
                 log.info("a command was not served: %s", type(error).__name__)
             except Exception as error:
                 log.warning("a command was not served: unexpected %s", type(error).__name__)

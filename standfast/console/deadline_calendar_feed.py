@@ -1,12 +1,12 @@
 """Calendar feed of due dates: `GET /calendar/ADDRESS.ics`.
 
 Rules
-- The address gives read access to its holder. Any other address returns 404, whether it was
-  revoked, mistyped or guessed.
+- A person that has an address can read the calendar. An address that was revoked, mistyped or
+  guessed returns 404.
 - An unchanged calendar is not sent again (ETag).
-- The log contains no address; too frequent reads get a Retry-After.
-- Only a few unknown addresses are looked up each minute, so that guesses do not slow the ledger
-  down, which triggers need.
+- The log contains no address. Too frequent reads are refused with Retry-After.
+- Only a few unknown addresses are looked up each minute, because triggers need the ledger: guesses
+  must not slow it down.
 """
 
 import hashlib

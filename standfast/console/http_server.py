@@ -1,8 +1,9 @@
 """HTTP server: uvicorn in a thread of `serve`.
 
 Rules
-- A used port or a broken server is logged once and retried: `serve` continues its loop without it.
-- uvicorn's own log is silent, because it quotes input.
+- If the port is in use or the server fails, the error is logged once and the start is retried; the
+  loop of `serve` continues without HTTP.
+- uvicorn's own log is disabled, because it quotes input.
 """
 
 import logging
@@ -31,7 +32,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 @dataclass(kw_only=True)
 class HttpServer:
-    """One listening address, while `serve` lives."""
+    """One listening address, while `serve` runs."""
 
     app: App
     host: str
@@ -61,7 +62,7 @@ class HttpServer:
         self.app.close()
 
     def _serve_until_end(self) -> None:
-        with suppress(Exception):  # the first message meets the error again and reports it
+        with suppress(Exception):  # the first message raises the error again and reports it
             self.app.warm()
         pause = _FIRST_PAUSE_SECONDS
         while not self._stop.is_set():

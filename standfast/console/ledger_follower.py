@@ -16,13 +16,13 @@ from standfast.usecases.core.installation import Installation
 
 log = logging.getLogger("standfast.serve")
 
-_FULL_LOOK_SECONDS = 30.0  # longest time between two full checks
+_FULL_LOOK_SECONDS = 30.0  # longest time between two checks for due messages
 _END_SECONDS = 2.0
 
 
 @dataclass(kw_only=True)
 class LedgerFollower:
-    """One kind of messages, sent in a thread of its own while `serve` lives.
+    """One kind of messages, sent in its own thread while `serve` runs.
 
     `send_due` sends the messages that are due, and yields a line for the log about each.
     """
@@ -43,7 +43,7 @@ class LedgerFollower:
         self._thread.start()
 
     def end(self) -> None:
-        """Start no more messages; the ledger already has each started one."""
+        """Send no more messages; each started message is in the ledger."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_END_SECONDS)

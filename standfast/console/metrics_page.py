@@ -1,8 +1,8 @@
 """Metrics for Prometheus: `GET /metrics`, with `serve.metrics_tokens`.
 
 Rules
-- The metrics are computed in one thread of their own and kept for some seconds: frequent scrapes
-  cost nothing, and slow ones delay no other response.
+- The metrics are computed in their own thread and cached for some seconds: frequent scrapes cost
+  nothing, and slow scrapes delay no other response.
 - If the ledger does not answer, the scrape fails: old numbers would hide the failure.
 """
 
@@ -37,7 +37,7 @@ class MetricsPage:
 
     installation: Installation
     keys: Keys
-    desk: Desk  # of one worker
+    desk: Desk  # queue with one worker
     _measured: tuple[float, bytes] = (float("-inf"), b"")
 
     async def show(self, request: Request) -> Response:

@@ -1,13 +1,13 @@
 """Form for staff, "report something suspicious".
 
-It pages people and never acts.
+A report pages people and changes nothing.
 
 Rules
 - Inside the configured networks no account is needed; outside, the page returns 404.
 - A form is valid for two hours. A form that is sent twice makes one report; a changed form makes
-  another report. Its token is signed by `serve` and names nobody. A page of another site cannot
-  read a token, so it cannot send reports through somebody's browser.
-- Text that cannot be accepted is not lost: the form returns with it.
+  another report. The token of a form is signed by `serve` and identifies nobody. A page of another
+  site cannot read a token, so it cannot send reports through somebody's browser.
+- If a report is refused, the form is shown again with its text.
 - If nobody can be paged, the form does not promise a page and asks the sender to call.
 - The page needs no external resource and runs no script; text is shown as text only.
 """
@@ -91,7 +91,7 @@ class ReportForm:
         return self._page(request, {})
 
     async def take(self, request: Request) -> Response:
-        """Accept a report; a refused one returns on the page with the reason."""
+        """Accept a report; if it is refused, show it again with the reason."""
         address = self._refuse_outsiders(request)
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
@@ -122,7 +122,7 @@ class ReportForm:
         return self._page(request, {}, reference=reference, is_unpaged=bool(paging_problem))
 
     def _receive(self, payload: dict[str, str | None], nonce: str) -> tuple[str, str]:
-        """Open the plan; return its id, and why nobody will be paged, or ""."""
+        """Open the plan; return its id and the reason why nobody is paged, or ""."""
         installation, trigger = self._installation, self._trigger
         message_id = digest([nonce, dict(payload)])
         opened = receive(installation, trigger, payload, message_id=message_id, key=message_id)

@@ -1,15 +1,15 @@
 """Threads that read Suricata's event files, one for each trigger.
 
 Rules
-- An incident is opened before the position in the file is stored, so that a crash loses nothing.
+- An incident is opened before the position in the file is stored, so that a crash loses no alert.
 - Alerts of one read that would open the same incident with the same inputs are one message: a scan
   of a thousand ports triggers once.
-- The trigger limits the rate of messages. Above that rate the rest of the file is read later, and
-  nothing is lost. Each trigger has its own position, so that none waits for another.
+- The trigger limits the rate of messages. Above that rate, the rest of the file is read later; no
+  alert is lost. Each trigger has its own position, so that none waits for another.
 - Reading also pauses while the ledger does not answer.
-- An alert that does not fit its scenario is logged and skipped; the next one may fit. An alert that
-  meets an unexpected error becomes a dead letter. An alert whose playbook or incident cannot be
-  opened is a dead letter until that is possible; the alerts after it continue.
+- An alert that does not fit its playbook is logged and skipped, because the next alert may fit. An
+  alert that meets an unexpected error becomes a dead letter. An alert whose playbook or incident
+  cannot be opened becomes a dead letter, which is tried again; later alerts are not delayed.
 """
 
 import logging
@@ -42,7 +42,7 @@ _END_SECONDS = 2.0
 
 @dataclass(kw_only=True)
 class SuricataWatcher:
-    """The reader of one trigger's file, while `serve` lives."""
+    """The reader of one trigger's file, while `serve` runs."""
 
     installation: Installation
     trigger: EveTrigger
@@ -92,7 +92,7 @@ class SuricataWatcher:
             tail.keep(batch)
 
     def _process(self, batch: Batch, tail: SuricataTail) -> bool:
-        """Open incidents for the lines; return False if it was stopped meanwhile."""
+        """Open incidents for the lines; return False if the watcher was stopped."""
         garbage = 0
         wanted: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
         for index, line in enumerate(batch.lines):
@@ -120,7 +120,7 @@ class SuricataWatcher:
         for index, event in wanted.values():  # in the order of the file
             while seconds := self._allowed.take():
                 if index:
-                    tail.keep(batch.first(index))  # a restart then continues here
+                    tail.keep(batch.first(index))  # a restart continues at this position
                 if self._stop.wait(seconds):
                     return False
             self._open(event, batch.lines[index])
@@ -162,10 +162,10 @@ class SuricataWatcher:
             except Unavailable:
                 raise
             except StandfastError:
-                path.touch()  # this letter waits on, after those with an older attempt
+                path.touch()  # this letter is tried again after those with an older attempt
                 continue
             except Exception as error:
-                self._store_dead_letter(line, error)  # permanently: it would fail again
+                self._store_dead_letter(line, error)  # never try it again: it would fail again
                 path.unlink()
                 continue
             log.info("trigger %s: a waiting alert: %s", trigger.name, result)

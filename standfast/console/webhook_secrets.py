@@ -1,8 +1,8 @@
-"""Secrets that verify messages, resolved late and repeatedly.
+"""Secrets that verify messages, read again every few seconds.
 
 Rules
 - A secret that is replaced in its file is used within seconds, without a restart.
-- A secret that cannot be read authenticates nobody, and is logged; other secrets still work.
+- A secret that cannot be read is logged and authenticates nobody; the other secrets work.
 - The log names an invalid secret by its reference, never by its value.
 """
 

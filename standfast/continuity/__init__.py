@@ -1,6 +1,7 @@
 """Services and their objectives: recovery order, RTO and RPO, schedules.
 
-`service_order` has the dependencies of services, `recovery_objectives` compares measures with
-objectives, `recovery_prediction` predicts them, `run_schedule` computes due times, `clock_skew`
-orders moments of wrong clocks. Nothing here reads a disk or a clock.
+`service_order` orders services by their dependencies, `recovery_objectives` compares measures with
+objectives, `recovery_prediction` predicts recovery times, `run_schedule` computes due times, and
+`clock_skew` orders moments that wrong clocks recorded. No module of this package reads a disk or a
+clock.
 """

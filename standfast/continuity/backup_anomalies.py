@@ -2,18 +2,19 @@
 
 Ransomware causes such changes. A backup is measured by five shares, each compared with the usual
 value of the same set:
-- changed: files with other content, of the files of the previous backup;
+- changed: files whose content changed, as a share of the files of the previous backup;
 - renamed: pairs of a new and a removed file, as when each file gets another suffix;
 - gone: removed files without new ones, as after a deletion or with an unmounted disk;
-- new content: bytes that were never stored before, of all bytes;
-- incompressible: the part of these that hardly compresses, as encrypted data.
+- new content: bytes that were never stored before, as a share of all bytes;
+- incompressible: the share of the new content that hardly compresses, as encrypted data.
 
 Rules
-- The usual value is the median of the last nights, and its spread the median absolute deviation: a
-  few extreme nights, or the attack itself, move neither.
-- A backup that uploaded everything again (a lost cache, a new epoch) has no such shares: it is
-  neither judged nor used for judgement, and its outcome says so.
-- No share is judged before five nights, below a tenth of the set, or for a handful of files.
+- The usual value is the median of the last nights, and its spread is the median absolute deviation:
+  a few extreme nights, or the attack itself, change neither.
+- A backup that uploaded everything again (a lost cache, a new epoch) has no such shares. It is
+  neither judged nor used as a usual value, and its outcome says so.
+- A share is judged only after five nights, if it is at least a tenth of the set and concerns more
+  than a handful of files.
 - A patient attacker who changes a little every night is not detected.
 """
 
@@ -24,12 +25,12 @@ from typing import Any, Literal
 
 Measured = Literal["changed", "renamed", "gone", "new content", "incompressible"]
 
-NIGHTS = 30  # nights of the comparison
+NIGHTS = 30  # nights that are compared
 _FEWEST_NIGHTS = 5
 _WHOLE = 1_000_000  # shares are in millionths
 _LEAST_RISE = _WHOLE // 10
 _DEVIATIONS = 6
-_SIGMA = 14_826  # in ten-thousandths: scales a median absolute deviation to a standard one
+_SIGMA = 14_826  # ten-thousandths: factor from the median absolute to the standard deviation
 _FEWEST_FILES = 20
 _FEWEST_BYTES = 8 * 1024 * 1024
 
@@ -86,7 +87,8 @@ def jumps(
 ) -> tuple[BackupAnomaly, ...]:
     """Return tonight's anomalies; `before` are earlier nights, oldest first.
 
-    With `sheds`, the set drops most of its files once they are stored elsewhere.
+    With `sheds`, files of the set are usually removed from the source after some time: removed
+    files are no anomaly.
     """
     nights = before[-NIGHTS:]
     if len(nights) < _FEWEST_NIGHTS:

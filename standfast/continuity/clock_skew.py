@@ -1,12 +1,12 @@
 """Order of moments after a clock was wrong.
 
-A clock that was ahead for a day or a year leaves moments in the future. Code that treated the
-highest moment as the newest would find only those, and report no backup as missed or too old.
+A clock that was ahead for a day or a year leaves recorded moments in the future. If the highest
+moment counted as the newest, such a moment would hide that later backups are missing.
 
 Rules
-- A moment more than an hour in the future comes from such a clock, and counts as the oldest.
-- A moment that is less far in the future comes from a clock that was corrected by seconds, or from
-  another machine.
+- A moment more than an hour in the future comes from a wrong clock, and counts as the oldest.
+- A moment that is less far in the future is plausible: the clock was corrected by seconds, or the
+  moment comes from another machine.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _MOST_AHEAD = timedelta(hours=1)
 
 
 class Begun(Protocol):
-    """An object with a start."""
+    """An object that has a start time."""
 
     @property
     def started_at(self) -> datetime: ...
@@ -27,7 +27,7 @@ B = TypeVar("B", bound=Begun)
 
 
 def horizon(now: datetime) -> datetime:
-    """Return the latest plausible moment, given inaccurate clocks."""
+    """Return the latest plausible moment: an hour after `now`."""
     return now + _MOST_AHEAD
 
 
@@ -42,7 +42,7 @@ def newest(moments: Iterable[datetime], now: datetime) -> datetime | None:
 
 
 def newest_first(rows: Iterable[B], now: datetime) -> list[B]:
-    """Return the rows newest first, with those of the future last."""
+    """Return the rows newest first; rows in the implausible future are last."""
     return sorted(
         rows, key=lambda row: (not is_to_come(row.started_at, now), row.started_at), reverse=True
     )

@@ -1,8 +1,8 @@
 """Clauses that require tested recovery, and the statements they need.
 
 Rules
-- A clause is paired with statements of a report. Only an auditor decides whether they suffice, so
-  no text here says that a requirement is met.
+- A clause is paired with statements of a report. Only an auditor decides whether these statements
+  suffice, so no text says that a requirement is met.
 - The topic of a clause is our summary: read the clause itself in its standard.
 """
 
@@ -17,7 +17,7 @@ class Statement(StrEnum):
     CHECKED = "checked"  # the checks that passed, failed or were skipped
     MEASURED = "measured"  # RTO and RPO next to their objectives
     CORRECTED = "corrected"  # gaps, with owner and due date
-    REPEATED = "repeated"  # this drill and the one before it
+    REPEATED = "repeated"  # this drill and the previous drill
 
 
 @dataclass(frozen=True, kw_only=True)

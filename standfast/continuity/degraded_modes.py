@@ -6,7 +6,7 @@ from standfast.config.sections.services import ServiceConfig
 
 
 def mode_sentences(services: Mapping[str, ServiceConfig]) -> Iterator[str]:
-    """Yield the minimum capacity and the modes of each service with any."""
+    """Yield sentences on the minimum capacity and the modes of each service."""
     for name, service in services.items():
         wanted = service.minimum_capacity_percent
         parts = [f"at least {wanted} % of the usual volume"] if wanted is not None else []

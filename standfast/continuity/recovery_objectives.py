@@ -2,8 +2,8 @@
 
 Rules
 - A measure equal to its objective meets it; a service that never recovered misses it.
-- A recovery time counts only after a check of the service; without one it is not measured, and the
-  objective is neither met nor missed.
+- A recovery time counts only after a check of the service. Without a check, the time is not
+  measured, and the objective is neither met nor missed.
 - Times are whole milliseconds, rounded up, so that no report shows them too low.
 """
 
@@ -34,8 +34,8 @@ class ObjectiveResult:
     rpo_actual_ms: int | None
     rpo_basis: RpoBasis
     mtpd_ms: int | None = None  # the maximum tolerable period of disruption, if set
-    is_checked: bool = True  # a check of the service ran; without one the RTO is not measured
-    is_checked_elsewhere: bool = False  # all its checks are of other sets
+    is_checked: bool = True  # a check of the service ran; without a check the RTO is not measured
+    is_checked_elsewhere: bool = False  # all checks of the service need other sets
 
     @property
     def is_rto_met(self) -> bool:
@@ -55,7 +55,7 @@ class ObjectiveResult:
 
     @property
     def is_short(self) -> bool:
-        """True if an objective was missed, or was to be measured here and was not."""
+        """True if an objective was missed, or should have been measured."""
         is_excused = self.is_checked_elsewhere and not self.is_checked
         return not (self.is_rpo_met if is_excused else self.is_met)
 
@@ -74,7 +74,7 @@ def milliseconds(duration: timedelta) -> int:
 def lost(since: datetime, declared_at: datetime) -> int | None:
     """Return the lost work since a moment, in milliseconds.
 
-    None for a moment in the future: a clock was wrong, and the loss is unknown.
+    Return None for a moment in the future: a clock was wrong, and the loss is unknown.
     """
     return None if is_to_come(since, declared_at) else milliseconds(declared_at - since)
 

@@ -7,13 +7,15 @@ Rules
   bytes of the recovery point: restore, load of databases, and checks.
 - Each drill results in one estimate for the bytes of the newest backup. The prediction is the
   median of the estimates, and its range is from the shortest to the longest.
-- A sample measures a restore, and no load and no check. The time of load and checks is the median
-  of the complete drills. Without a complete drill, the prediction excludes that time, and says so.
-- An estimate from a small part multiplies its errors as well. So a drill is used only if it
-  restored at least half as many bytes as the largest one. A complete drill outweighs samples until
-  it is too old to be among the given drills.
+- A sample measures only the restore, without load and checks. The time of load and checks is the
+  median of the complete drills. Without a complete drill, the prediction excludes that time, and
+  says so.
+- An estimate from a small part also multiplies the errors of its measures. Therefore a drill is
+  used only if it restored at least half as many bytes as the largest drill: while a complete drill
+  is among the given drills, smaller samples are ignored.
 - A service is usable after its sets and its dependencies. All sets of one wave are restored at the
-  same time. Only past drills of services show how much they slow each other down.
+  same time. How much these restores slow each other down is known only from past drills of
+  services.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +25,7 @@ from typing import Protocol
 
 from standfast.continuity.service_order import Promised, recovery_order
 
-_SMALLEST_SHARE = 0.5  # of the bytes of the largest drill
+_SMALLEST_SHARE = 0.5  # minimum share of the bytes of the largest drill
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class DrillTimes:
 
     size_bytes: int
     fixed_ms: int  # from the key to the first restored byte
-    restore_ms: int  # from there until the data is complete
+    restore_ms: int  # from the first restored byte until the data is complete
     rest_ms: int | None  # load and checks; None for a sample
 
 
@@ -44,7 +46,7 @@ class Prediction:
     shortest_ms: int
     longest_ms: int
     drills: int  # complete drills and samples that it is computed from
-    has_rest: bool  # it includes the load of databases and the checks
+    has_rest: bool  # the time includes the load of databases and the checks
 
     @property
     def has_range(self) -> bool:
@@ -88,7 +90,7 @@ def predict_services(
     has none.
     """
     usable: dict[str, Prediction] = {}
-    ended: dict[str, Prediction] = {}  # sets, from the declaration of the whole recovery
+    ended: dict[str, Prediction] = {}  # times of the sets, from the start of the whole recovery
     for wave in recovery_order(services):
         begin = _last(tuple(ended.values()))
         for name in dict.fromkeys(name for service in wave for name in services[service].sets):
@@ -115,7 +117,7 @@ def _growth(drill: DrillTimes, size_bytes: int) -> float:
 
 
 def _last(parts: Sequence[Prediction]) -> Prediction:
-    """Return when all parts have ended."""
+    """Return the prediction for the end of all parts."""
     return Prediction(
         expected_ms=max((part.expected_ms for part in parts), default=0),
         shortest_ms=max((part.shortest_ms for part in parts), default=0),

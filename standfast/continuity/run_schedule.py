@@ -1,10 +1,11 @@
 """Due times of schedules, missed runs, and the age limit of backups.
 
 Rules
-- Schedules are cron expressions in a time zone, interpreted by cronsim like Debian's cron: a time
-  that the clock skips in spring runs directly after, one that it repeats in autumn runs once.
-  Prefect delays a skipped run by the jump of the clock, which the hour of grace covers.
-- Of several missed runs, one is caught up: only the newest recovery point matters.
+- Schedules are cron expressions in a time zone, interpreted by cronsim as by Debian's cron. A run
+  at a time that the clock skips in spring begins directly after the skipped hour; a run at a time
+  that the clock repeats in autumn begins once. Prefect starts a skipped run later by the jump of
+  the clock; the hour of grace covers this delay.
+- After several missed runs, one run is started: only the newest recovery point matters.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from standfast.errors import ConfigurationError
 from standfast.records import utc
 
 _MINUTE = timedelta(minutes=1)
-_FOLDS = timedelta(hours=4)  # twice the largest step back of any zone's clock
+_FOLDS = timedelta(hours=4)  # twice the largest amount by which any zone sets its clock back
 
 
 def last_due(cron: str, time_zone: str, now: datetime) -> datetime:
@@ -25,8 +26,8 @@ def last_due(cron: str, time_zone: str, now: datetime) -> datetime:
     Raise `ConfigurationError` for a schedule that never runs, such as February 30.
     """
     now, zone = utc(now), ZoneInfo(time_zone)
-    # cronsim returns whole minutes strictly before its start, but `now` itself may be due. If it
-    # starts within a repeated hour, it skips the first of the two; so it starts after both.
+    # cronsim returns whole minutes strictly before its start, but `now` itself may be due. If the
+    # search starts within a repeated hour, cronsim skips the first of the two; so it starts later.
     start = (now + _FOLDS + _MINUTE).replace(second=0, microsecond=0)
     try:
         runs = CronSim(cron, start.astimezone(zone), reverse=True)
@@ -38,7 +39,7 @@ def last_due(cron: str, time_zone: str, now: datetime) -> datetime:
 
 
 def is_missed(due: datetime, last_good: datetime | None) -> bool:
-    """Return whether no good run, or none at all, began since the due time."""
+    """Return whether no successful run began since the due time."""
     return last_good is None or last_good < due
 
 

@@ -5,9 +5,9 @@ storing facts and sending reminders belong to the use-cases.
 
 Rules
 - No input, no output, no clock: facts and the current time are arguments.
-- The strict reading, which nobody can call late, is shown first; the lenient one is next to it. For
-  a hold (`not_before`) the strict reading is the later one.
-- An obligation with unknown facts is shown with the question that decides it, and never omitted.
+- The strict date, which is in time by every reading of the rule, is shown first, with the lenient
+  date next to it. For a hold (`not_before`), the strict date is the later of the two.
+- An obligation with unknown facts is not omitted: it is shown with the question that decides it.
 - These are facts, not legal advice: `NOT_ADVICE` is shown with every date.
 """
 

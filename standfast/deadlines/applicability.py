@@ -1,8 +1,8 @@
 """Applicability of duties: holders, thresholds, and their questions.
 
 Rules
-- The configuration says which parts (controller, processor) and which sectors the organisation has.
-  An obligation of another sector does not appear at all.
+- The configuration says which data roles (controller, processor) and which sectors the organisation
+  has. An obligation of another sector is omitted.
 - The number of affected people is a fact of the incident, by jurisdiction. While it is unknown, the
   obligation counts as owed, and the number is asked for.
 - Judgements ("likely to result in a risk") are questions to a person; no answer counts as yes.
@@ -20,12 +20,12 @@ from standfast.deadlines.obligations import Obligation
 class Part(StrEnum):
     """The role of the organisation for the data."""
 
-    CONTROLLER = "controller"  # decides the purpose of the data: owner, licensee, fiduciary
-    PROCESSOR = "processor"  # processes it for a client: vendor, business associate, provider
+    CONTROLLER = "controller"  # owner, licensee or fiduciary of the data
+    PROCESSOR = "processor"  # vendor, business associate or provider of a client
 
 
 class Sector(StrEnum):
-    """The sectors with obligations of their own."""
+    """The sectors that have special obligations."""
 
     BANK = "bank"
     BROKER = "broker"  # broker-dealer, adviser, fund, transfer agent
@@ -43,7 +43,7 @@ class Sector(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The holders of an obligation."""
+    """The organisations that an obligation binds."""
 
     parts: frozenset[Part]
     sector: Sector | None = None
@@ -91,7 +91,7 @@ HOLDERS: Final[Mapping[str, Bound]] = {
 
 
 def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
-    """Return whether it may apply; ValueError for an unknown holder."""
+    """Return whether the law may apply; ValueError for an unknown holder."""
     bound = HOLDERS.get(obligation.duty_holder)
     if bound is None:
         raise ValueError(f"{obligation.id}: the duty holder {obligation.duty_holder!r} is unknown")
@@ -100,7 +100,7 @@ def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sec
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The number of people, or kind of incident, that makes a notice due.
+    """The number of people, or the kind of incident, that requires a notice.
 
     `least` and `most` bound the number of people, both inclusive. `question` is the judgement of a
     person: either because there is no number, or because "yes" makes any number sufficient.

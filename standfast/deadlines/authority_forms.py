@@ -1,7 +1,7 @@
 """Forms for notices to authorities, filled as far as possible.
 
 Rules
-- Nothing is sent from here: a person submits the form and states the receipt.
+- This program sends no form: a person submits the form and records its receipt.
 - Laws ask for the same facts in different words. A text that people state once, under a topic,
   appears in every form that asks for it.
 - A missing text is shown as a gap; nothing is guessed.
@@ -97,7 +97,7 @@ def form_of(clock: Clock, facts: Facts, known: Mapping[str, str]) -> Form:
 
 
 def topics_of(requirement: str) -> tuple[str, ...]:
-    """Return the topics that answer a requirement; () for a unique one."""
+    """Return the topics that answer a requirement; () if none does."""
     return tuple(
         topic for topic, words in _WORDS.items() if re.search(words, requirement, re.IGNORECASE)
     )

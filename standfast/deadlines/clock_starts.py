@@ -1,12 +1,12 @@
 """Starts of legal clocks: facts and other notices.
 
-This module interprets the words of the law. An unlisted phrase is an error when the data is read;
-it never becomes a clock that silently does not run.
+This module interprets the words of the law. A phrase that is not listed is an error when the data
+is read, so that no clock is omitted silently.
 
 Rules
-- If a law names two starts with "or", or its sources disagree, the earlier one counts.
-- If it names two with "and", the later one counts, and both must be known.
-- A clock that starts with another notice starts when that notice was given, by its receipt.
+- If a law names two starts joined by "or", or its sources disagree, the earlier start counts.
+- If a law names two starts joined by "and", the later start counts, and both must be known.
+- A clock that starts with another notice starts at the time in the receipt of that notice.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def _after(*notices: str) -> Start:
     return Start(notices=notices)
 
 
-# For an outer limit, the fact that replaces it by another limit if the fact comes after its end
+# For an outer limit: the fact that, if it comes after the end of the limit, replaces the limit
 # (DORA, Art. 19, and Delegated Regulation (EU) 2025/301, Art. 5: an incident that is classified as
 # major only after the first 24 hours).
 OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
@@ -127,7 +127,7 @@ _STARTS: Final[Mapping[str, Start]] = {
     "discovery or consumer notice, whichever is sooner": _any("discovery"),
 }
 
-# Starts by the whole `clock_start` of the data, where it says more than the words after "from".
+# Starts by the whole `clock_start` of the data, if the words after "from" are not sufficient.
 _BY_TRIGGER: Final[Mapping[str, Start]] = {
     # The statute and the authority disagree.
     "determination (AG site: discovery)": _any("determination", "discovery"),

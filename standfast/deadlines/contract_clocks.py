@@ -1,7 +1,7 @@
 """Clocks from contracts with clients, next to those of the law.
 
-A contact centre is mostly a processor: its first clock is to its clients, and their contracts
-usually name a number where the law only says "without undue delay".
+A contact centre is mostly a processor and must notify its clients first. Their contracts usually
+have a number of hours or days, where the law only says "without undue delay".
 """
 
 from standfast.deadlines.applicability import Part

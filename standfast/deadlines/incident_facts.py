@@ -1,8 +1,8 @@
 """Facts of an incident, each with author and time.
 
 Rules
-- A fact is never changed: a later fact with the same subject replaces it, and the earlier one stays
-  visible, because an authority asks first about a deadline that moved.
+- A fact is never changed: a later fact with the same subject replaces it. The earlier fact stays
+  visible, because authorities ask why a deadline was changed.
 - A subject is a kind and a name; the kind defines what the name refers to.
 """
 
@@ -19,10 +19,8 @@ class FactKind(StrEnum):
 
     TIME = "time"  # an event happened `at`; name: one of `QUESTIONS`
     AFFECTED = "affected"  # `count` people; name: a jurisdiction
-    ANSWER = "answer"  # `is_so` owed; name: an obligation, after a judgement of its risk test
-    THRESHOLD = (
-        "threshold"  # `is_so`; name: an obligation, after a judgement of the incident's kind
-    )
+    ANSWER = "answer"  # `is_so`: the obligation `name` is owed, after a judgement of its risk test
+    THRESHOLD = "threshold"  # `is_so`: the obligation `name` applies to the kind of incident
     # The recipient was notified `at`; name: an obligation, reference: the receipt. Without `at` and
     # with `is_so` False the statement is withdrawn, with the reason as reference.
     NOTIFIED = "notified"
@@ -92,7 +90,7 @@ class Facts:
         return [fact for fact in self._facts if fact.kind is kind and fact.name == name]
 
     def as_before(self, fact: Fact) -> "Facts":
-        """Return the facts before one of them was stated."""
+        """Return the facts that were stated before a fact."""
         return Facts(self._facts[: self._facts.index(fact)])
 
     def until(self, fact: Fact) -> "Facts":

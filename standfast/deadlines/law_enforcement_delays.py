@@ -26,8 +26,8 @@ def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
 def put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
     """Return the end of a period after its delays.
 
-    A delay moves the strict date only if it was stated before that date. A delay that is still
-    valid may be ended or extended after the first end has passed.
+    A delay changes the strict date only if it was stated before that date. While a delay is valid,
+    it may be ended or extended, also after the original end of the period.
     """
     strict: datetime | None = due.strict  # None while the end of the delay is unknown
     for delay in delays:

@@ -49,7 +49,7 @@ class Standing(StrEnum):
     LATE = "late"  # notified after the strict date
     EARLY = "early"  # notified during a hold
     MET = "met"
-    NOT_OWED = "not_owed"  # by a threshold or a test
+    NOT_OWED = "not_owed"  # a threshold is not reached, or a person judged a test
     NOT_LAW = "not_law"  # proposed, or not known to be in force
 
 
@@ -100,7 +100,7 @@ class Clock:
     open_delay: Fact | None = None  # a request of law enforcement without an end
 
     def share_gone(self, now: datetime) -> float | None:
-        """Return the elapsed share of the period, from 0 up; None without a date."""
+        """Return the elapsed share of the period, 1 at its end, or None."""
         if self.due is None or self.started_at is None:
             return None
         whole = (self.due.strict - self.started_at).total_seconds()
@@ -115,7 +115,7 @@ class Reach:
     parts: frozenset[Part]
     sectors: frozenset[Sector] = frozenset()
     zone: ZoneInfo
-    authority_country: str = ""  # of the lead authority in Europe; its holidays count
+    authority_country: str = ""  # country of the lead authority in Europe; its holidays count
 
     def covers(self, obligation: Obligation) -> bool:
         """Return whether an obligation may concern the organisation."""
@@ -319,7 +319,7 @@ def _begun(start: Start, facts: Facts) -> _Begun | None:
 
 
 def _why_not_owed(obligation: Obligation, facts: Facts) -> str:
-    """Return why an obligation is not owed, or "" while it may be."""
+    """Return why an obligation is not owed, or "" while it may be owed."""
     risk = facts.latest(FactKind.ANSWER, obligation.id)
     if obligation.risk_test and risk is not None and risk.is_so is False:
         return f"{risk.author} judged that it is not owed: {obligation.risk_test}"
@@ -375,7 +375,7 @@ def _questions(
 
 
 def _receipt(facts: Facts, name: str) -> Fact | None:
-    """Return the valid receipt; None if there is none or it was withdrawn."""
+    """Return the valid receipt; None if it does not exist or was withdrawn."""
     fact = facts.latest(FactKind.NOTIFIED, name)
     return fact if fact is not None and fact.at is not None else None
 

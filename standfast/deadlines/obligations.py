@@ -2,9 +2,9 @@
 
 Rules
 - A line with an unknown key, a missing key or an unknown word is rejected with its number: an
-  obligation that is understood in part is worse than none.
-- The words of the law about starts, holders and thresholds are kept as text here; `clock_starts`
-  and `applicability` interpret them.
+  obligation that was read only in part could show a wrong date.
+- The words of the law about starts, holders and thresholds are stored as text; `clock_starts` and
+  `applicability` interpret this text.
 """
 
 import json
@@ -18,10 +18,10 @@ class Kind(StrEnum):
     """The kind of a limit."""
 
     HARD = "hard"  # a number of hours, days or months
-    SOFT = "soft"  # "without undue delay": no number, so at once
+    SOFT = "soft"  # "without undue delay": due at once
     RELATIVE = "relative"  # not later than another notice
-    BEFORE = "before"  # another notice may not precede this one
-    NOT_BEFORE = "not_before"  # a hold: earlier sending is the violation
+    BEFORE = "before"  # this notice must precede another notice
+    NOT_BEFORE = "not_before"  # a hold: sending earlier is the violation
     ON_REQUEST = "on_request"  # on request of an authority
 
 
@@ -78,7 +78,7 @@ class Limit:
     value: int | None = None  # in `unit`; None for a limit without a number
     unit: Unit | None = None
     start: str  # the words of the law for the start of the period
-    also: str = ""  # an additional limit: "without undue delay"
+    also: str = ""  # "without undue delay" applies in addition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class Obligation:
     threshold: str = ""  # the number of people, in words; "" for any number
     risk_test: str = ""  # the question about harm that decides it; "" for none
     limit: Limit
-    series: str = ""  # the name shared by the phases of one obligation
+    series: str = ""  # the common name of the phases of one obligation
     phase: str = ""
     delay: str = ""  # the possible delays or extensions
     content: tuple[str, ...] = ()  # the required content of the notice
@@ -116,7 +116,7 @@ class Obligation:
 
     @property
     def yields_to_law_enforcement(self) -> bool:
-        """True if the rule itself lets law enforcement delay it."""
+        """True if the rule itself allows law enforcement to delay the notice."""
         return "law enforcement" in self.delay.replace("-", " ")
 
     @property
@@ -131,7 +131,7 @@ class Obligation:
 
 
 def is_same_notice(first: Obligation, second: Obligation) -> bool:
-    """Return whether two limits bind one notice, such as phases `1a` and `1b`."""
+    """Return whether two limits concern one notice, as phases `1a` and `1b`."""
     return (
         bool(first.series)
         and first.series == second.series

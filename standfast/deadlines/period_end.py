@@ -1,19 +1,20 @@
 """End of a period of hours, calendar days, working days or months.
 
 The two readings
-- Strict is the reading that nobody can call late: hours run from the minute of the event, a last
-  day is the last day whatever the calendar says, and only nation-wide holidays are skipped.
-- Lenient is the maximum by the rules of counting. European law: Regulation (EEC, Euratom)
-  No 1182/71, Art. 3: the hour and the day of the event do not count; a period that is not in hours
-  and ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on the same
-  date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and equivalent State rules
-  extend the last day in the same way; 6(a)(2) extends hours too, which no obligation here has.
-- For a hold, strict is the later end: after it, a notice is allowed by any reading.
+- Strict is the end that is in time by every reading: hours run from the minute of the event, a last
+  day is not moved by weekends or holidays, and business days skip only nation-wide holidays.
+- Lenient is the latest end that the rules of counting allow. European law: Regulation (EEC,
+  Euratom) No 1182/71, Art. 3: the hour and the day of the event do not count; a period that is not
+  in hours and ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on
+  the same date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and equivalent
+  State rules extend the last day in the same way; 6(a)(2) also extends periods of hours, but no
+  American obligation in the data uses it.
+- For a hold, strict is the later end: after this end, a notice is allowed by every reading.
 
 Rules
-- Hours are elapsed hours, without summer time: 72 hours are 72 hours. Days are those of the zone
-  and end at the next local midnight. `legal_clocks` chooses the zones of an obligation.
-- The day of the event never counts.
+- Hours are elapsed hours, without summer time: 72 hours are 72 hours. Days end at local midnight in
+  the given zone. `legal_clocks` chooses the zones of an obligation.
+- The day of the event is not counted.
 """
 
 from calendar import monthrange

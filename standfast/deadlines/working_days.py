@@ -2,12 +2,13 @@
 
 Rules
 - Holidays come from `holidays`, by country and, for a State or province, its subdivision.
-- The strict reading of business days skips only nation-wide holidays: a regulator elsewhere may not
-  observe a local one. For the European Union no holiday is skipped until the organisation names the
-  country of its authority.
-- Saturday and Sunday are not working days in any place of the data.
-- A day is that of the place of the law, which may differ from the organisation's: a contact centre
-  in Manila has American clients. In a place with several zones, each relevant zone counts.
+- The strict reading of business days skips only nation-wide holidays: a regulator in another place
+  may not observe a local holiday. For the European Union no holiday is skipped until the
+  organisation names the country of its authority.
+- Saturday and Sunday are not working days in any jurisdiction of the data.
+- A day is a day in the jurisdiction, not at the organisation: a contact centre in Manila may have
+  American clients. In a jurisdiction with several time zones, the earliest and the latest zone
+  count.
 """
 
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ _ZONES: Final[Mapping[str, tuple[str, ...]]] = {
     "Singapore": ("Asia/Singapore",),
     "South Korea": ("Asia/Seoul",),
     "UK": ("Europe/London",),
-    "US federal": (_EASTERN,),  # the seat of its authorities
+    "US federal": (_EASTERN,),  # time zone of the seat of its authorities
     "US-AL": (_CENTRAL,),
     "US-AZ": ("America/Phoenix",),
     "US-CA": (_PACIFIC,),
@@ -134,7 +135,8 @@ def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
 def time_zones_of(jurisdiction: str, authority_country: str = "") -> tuple[ZoneInfo, ...]:
     """Return the possible zones of a jurisdiction's days; () if unknown.
 
-    European law counts in the zone of the authority, and until that is known, in both outer zones.
+    European law counts in the zone of the authority. While the authority is unknown, the earliest
+    and the latest zone of the European Union are returned.
     """
     if not jurisdiction.startswith("EU"):
         names = _ZONES.get(jurisdiction, ())
@@ -160,6 +162,6 @@ def _known_country(code: str) -> str:
 
 @lru_cache(maxsize=64)
 def _holidays(country: str, subdivision: str) -> Any:
-    import holidays  # imported here: it takes a tenth of a second, and only dates need it
+    import holidays  # imported here: the import takes a tenth of a second, and only dates need it
 
     return holidays.country_holidays(country, subdiv=subdivision or None)

@@ -5,7 +5,8 @@
 Rules
 - A text that is exactly `{{ … }}`, at any depth, is replaced by the value of its expression.
 - An argument that is missing or null has the action's default.
-- The type is checked again here, because the value of an expression is not known before.
+- The type of a value is checked here, because the value of an expression was not known when the
+  playbook was validated.
 """
 
 from collections.abc import Mapping

@@ -9,11 +9,11 @@ ASKS = (StepKind.MANUAL, StepKind.DECIDE)
 
 
 def answers_behind(playbook: Playbook, step: Step) -> frozenset[str]:
-    """Return the steps with answers on which it depends.
+    """Return the steps whose answers decide a step or its arguments.
 
-    Include answers that decide it through the result of another step.
+    Answers that decide the step through the result of another step are included.
 
-    Expects a playbook that `check` found sound: a step names only what it needs.
+    The playbook must have passed `check`: a step names only steps that it needs.
     """
     found: set[str] = set()
     for expression in _expressions(step):

@@ -2,26 +2,27 @@
 
     moves = next_moves(state, now)   # [Expand(step="lock", round=1), Prompt(step="ask", round=1)]
 
-This module has the rules of progress. The ledger stores the state, the use-cases make the moves,
-and `status` describes the state in words. Nothing here uses a clock or a disk, or asks a person.
+This module has the rules of progress. The ledger stores the state, the use-cases carry out the
+moves, and `status` describes the state in words. This module does no I/O and reads no clock.
 
 Rules
-- `next_moves` depends on its arguments alone and has the order of the file. A move names (step,
-  round), so making it twice changes the run once.
-- A need is met by a step that is done or skipped; by a partial one if its `on_partial` is `go_on`;
-  and by any finished step that a person accepted. If it is named in `after`, a failed step meets it
-  too, and so does a stuck one: it runs and made no progress for a minute. A step that an approver
-  refused meets no need.
+- `next_moves` depends only on its arguments, and returns the moves in the order of the file. A move
+  names (step, round), so that a move that is carried out twice changes the run once.
+- A need is met if the needed step is done or skipped, if it is partial and its `on_partial` is
+  `go_on`, or if it is finished and a person accepted it. A need that is also in `after` is met too
+  if the step failed or is stuck (it runs, and made no progress for a minute). A step that an
+  approver refused meets no need.
 - A notice without an approval is sent only after the locks in its `needs` and `after` are
-  completely done, or after a person accepted their result: a mailbox that is not locked may belong
-  to one of the readers.
+  completely done, or after a person accepted their result: otherwise an intruder may read the
+  notice in a mailbox that is not locked.
 - The result of a step is computed from the present state of its effects: a late receipt improves a
   finished step without a move.
-- An unknown effect that will be looked up again (`settling`) keeps its step running. One that can
-  never be looked up makes the step partial, never failed: it may have happened.
+- While the outcome of an effect is unknown and will be looked up again (`settling`), its step is
+  running. If the outcome can never be looked up, the step is partial and not failed, because the
+  effect may have happened.
 - A condition that cannot be evaluated blocks its step, which is neither skipped nor carried out.
-- A corrected answer is a round of its own. A step that the earlier answer skipped is checked again
-  in a later round. A step that had begun continues.
+- A corrected answer starts a new round of its step. A step that was skipped because of the earlier
+  answer is checked again in a further round. A step that had begun continues.
 - In a stopped incident only undos move. In a closed incident or a plan nothing moves.
 """
 
@@ -53,15 +54,15 @@ class Expand(_StepMove):
 
 
 class Ask(_StepMove):
-    """Page the approvers that have not been paged for this round yet."""
+    """Page the approvers of this round that were not paged yet."""
 
 
 class Open(_StepMove):
-    """Run the step after a break-glass approval that nobody refused."""
+    """Run the step after the waiting time of a break-glass approval."""
 
 
 class Prompt(_StepMove):
-    """Put the instructions or the question before a person."""
+    """Show the instructions or the question to a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Wake(_StepMove):
 
 @dataclass(frozen=True, kw_only=True)
 class Finish(_StepMove):
-    """Close the round in a final state; a skipped step was never opened."""
+    """End the round in a final state; a skipped step ends without a start."""
 
     state: StepState
     reason: str  # for people; counts and rules, no personal data
@@ -120,7 +121,7 @@ def next_moves(state: State, now: datetime) -> list[Move]:
 def is_behind(step: Step, state: State) -> bool:
     """Return whether targets were added that a begun step does not cover.
 
-    Answers of people are not asked again, and skipped or refused steps stay as they are.
+    Questions are not asked again, and skipped or refused steps do not change.
     """
     view = state.steps.get(step.name)
     return (
@@ -153,7 +154,7 @@ def _round_by_answers(step: Step, state: State) -> int:
 def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
     """Check a skipped step again once all earlier steps with answers ended.
 
-    The other earlier steps delay it by the usual rules.
+    Earlier steps without answers delay it only if it needs them.
     """
     asked = answers_behind(state.playbook, step)
     for name in behind(state.playbook)[step.name]:
@@ -168,8 +169,8 @@ def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
 def _may_widen(step: Step, state: State, now: datetime) -> bool:
     """Return whether a further round may begin.
 
-    The steps that it needs begin their further rounds first. A round that asks for approval ends
-    first: an approver signs the newest round.
+    The steps that it needs begin their further rounds before it. A round that waits for approval
+    must end before the next round begins: an approver signs the newest round.
     """
     view = state.steps[step.name]
     are_needs_wide = not any(is_behind(state.playbook.step(need), state) for need in step.needs)
@@ -209,13 +210,13 @@ def is_wanted(step: Step, state: State) -> bool:
         return True
     value = expressions.parse(step.when).evaluate(namespace(state))
     if not isinstance(value, bool):
-        # Python takes the text "no" for true: a text must never start a step.
+        # In Python the text "no" is true: a text must never start a step.
         raise ValueError("a condition must be true or false. Compare the text with a value.")
     return value
 
 
 def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool:
-    """Return whether the steps that it needs let the step begin.
+    """Return whether all needs of the step are met.
 
     Without `now`, a stuck step counts as running.
     """
@@ -244,7 +245,7 @@ def _is_stuck(view: StepView, now: datetime) -> bool:
 
 
 def is_met(step: Step, needed: Step, view: StepView) -> bool:
-    """Return whether `needed`, a need or predecessor, lets the step begin."""
+    """Return whether one need of the step, `needed`, is met."""
     if not view.state.is_final:
         return False
     if view.is_accepted:
@@ -266,7 +267,7 @@ def waits_for_lock(step: Step, needed: Step) -> bool:
 
 
 def standing_state(view: StepView) -> StepState:
-    """Return the state with the effects that became known after its end."""
+    """Return the state of a step, with effects that became known later."""
     if view.state in (StepState.PARTIAL, StepState.FAILED) and view.counts.total:
         return outcome(view) or view.state
     return view.state
@@ -283,7 +284,7 @@ def outcome(view: StepView) -> StepState | None:
 
 
 def is_approved(step: Step | None, view: StepView) -> bool:
-    """Return whether an asking step has the signatures that it needs."""
+    """Return whether a step that waits for approval has all signatures."""
     by_playbook = step.approval.count if step and step.approval else 0
     return view.approvals >= max(view.approvals_needed, by_playbook, 1)
 

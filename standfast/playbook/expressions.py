@@ -5,14 +5,16 @@
 `validation` checks whether the names exist, and `engine` supplies their values.
 
 Rules
-- Allowed are text, whole numbers, True, False, None; names with `.part` or `["part"]`; comparisons
-  and `in`; `and`, `or`, `not`. There are no calls, arithmetic, formats or lambdas.
-- A name is looked up in mappings only. No attribute of a Python object is ever read.
-- `and`, `or` and `not` accept only true and false: the answer "no" is a text, which Python would
-  take for true.
-- Greater and less compare two whole numbers or two texts. Equality compares anything.
+- An expression may contain text, whole numbers, True, False, None; names with `.part` or
+  `["part"]`; comparisons and `in`; `and`, `or`, `not`. Calls, arithmetic, formats and lambdas are
+  refused.
+- A name is looked up only in mappings: no attribute of a Python object is read.
+- `and`, `or` and `not` accept only true and false: the answer "no" is a text, which is true in
+  Python.
+- `<` and `>` compare two whole numbers or two texts. `==` compares all values.
 - A missing name is an error, not false.
-- An expression has at most 500 characters and 100 parts. Evaluation is linear in the parts.
+- An expression has at most 500 characters and 100 parts. The time of an evaluation is linear in the
+  number of parts.
 """
 
 import ast
@@ -63,11 +65,11 @@ class Expression:
     _root: ast.expr = field(repr=False, compare=False)
 
     def names(self) -> frozenset[Path]:
-        """Return every name that it looks up, as `("steps", "lock", "done")`."""
+        """Return the names in the expression, as `("steps", "lock", "done")`."""
         return frozenset(_paths(self._root))
 
     def path(self) -> Path | None:
-        """Return the name, when the whole expression is just one."""
+        """Return the name, if the whole expression is one name."""
         return _path(self._root)
 
     def comparisons(self) -> list[Comparison]:
@@ -75,20 +77,20 @@ class Expression:
         return list(_equalities(self._root))
 
     def claims(self) -> list[Path]:
-        """Return every name that must be boolean because nothing compares it."""
+        """Return the names that must be boolean because they are not compared."""
         return [path for node in _claims(self._root) if (path := _path(node))]
 
     def rules_out_null(self, path: Path) -> bool:
         """Return whether the expression is false whenever the name is null.
 
-        This is so if the expression has a part `name != None` that is joined by `and`.
+        The result is true if the expression has a part `name != None` that is joined by `and`.
         """
         sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
         is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)
         return is_all and any(_is_not_null(side) == path for side in sides)
 
     def is_claim(self) -> bool:
-        """Return whether its value can only be true or false."""
+        """Return whether the value of the expression is always true or false."""
         return isinstance(self._root, ast.Compare | ast.BoolOp) or (
             isinstance(self._root, ast.UnaryOp)
             or (isinstance(self._root, ast.Constant) and isinstance(self._root.value, bool))
@@ -138,8 +140,8 @@ def embedded(value: Json) -> Expression | None:
 
     Return None for anything literal.
 
-    Raises ValueError when the expression does not parse, or stands inside a longer text: that would
-    be sent as it is, braces and all.
+    Raises ValueError if the expression does not parse, or is inside a longer text, which would be
+    sent literally, with the braces.
     """
     if not isinstance(value, str) or "{{" not in value:
         return None
@@ -150,7 +152,7 @@ def embedded(value: Json) -> Expression | None:
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """Return every text in a value, where an expression may stand."""
+    """Return every text in a value; each may be an expression."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -7,8 +7,8 @@ cycles, expressions and the names of the installation.
 
 Rules
 - Every limit comes from the code that reads playbooks, so that the two cannot differ.
-- The parser or the validation refuses everything that the schema refuses, except space around
-  texts.
+- The parser or the validation refuses everything that the schema refuses, with one exception: they
+  accept space around texts.
 - The file in the repository is the output of this module; a test fails if they differ.
 """
 
@@ -265,7 +265,7 @@ def _text(about: str) -> JsonObject:
 
 
 def _string(about: str, longest: int, *, may_be_empty: bool = False) -> JsonObject:
-    # One more, for the line's end of a `|` text, which is not counted.
+    # Plus one: the final newline of a `|` text is not counted.
     shape: dict[str, Json] = {"type": "string", "maxLength": longest + 1}
     return _about(shape if may_be_empty else shape | {"pattern": r"\S"}, about)
 

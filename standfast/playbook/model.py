@@ -5,15 +5,15 @@ A record may still name a step or an action that does not exist; `validation` fi
 Rules
 - Names of steps and inputs are lower-case identifiers, because expressions use them.
 - Steps have the order of the file; `needs` alone decides which step waits for which. A need that is
-  also in `after` only has to have ended with any result, or be stuck: a step that does not depend
-  on a lock must not wait for a directory that is down.
-- The playbook's `roles` describes the task of each role, for the phone list. If it has any role, it
-  has every role that a step names.
+  also in `after` is met when the step ended with any result or is stuck: a step that does not
+  depend on a lock must not wait for a directory that is down.
+- The playbook's `roles` describes the task of each role, for the phone list. If `roles` is not
+  empty, it contains every role that a step names.
 - A step's `by` names the roles that do it; anybody may report that it is done. Only a person with
   one of its `roles` may answer it.
 - `approval` is set only if signatures are needed. An irreversible step without approvals has its
   reason in `no_approval_because`.
-- A playbook is its text: an incident stores `source` and `digest`.
+- The text identifies a playbook: an incident stores `source` and `digest`.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class StepKind(StrEnum):
     DO = "do"  # the program carries out an action
     MANUAL = "manual"  # a person acts and reports the result
     DECIDE = "decide"  # a person chooses one of the options
-    WAIT = "wait"  # for a length of time
+    WAIT = "wait"  # the playbook waits for a length of time
 
 
 class OnPartial(StrEnum):
@@ -70,8 +70,8 @@ class Approval:
     """Number and roles of the other people that must sign a step."""
 
     count: int  # at least 1
-    roles: tuple[str, ...] = ()  # any of them; empty = any approver
-    escalate_after_minutes: int = 15  # without an answer, until the next people are paged
+    roles: tuple[str, ...] = ()  # approvers need one of these roles; empty: any approver
+    escalate_after_minutes: int = 15  # time without an answer until the next people are paged
     reason: str = ""  # for the approver: why the approval is needed
 
 

@@ -1,6 +1,6 @@
 """Records of a planned step: its effects, its notice, its approvals.
 
-Planners create them, the ledger seals and stores them.
+Planners create these records; the ledger encrypts and stores them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ def NO_SETTINGS(_verb: str, _connector: str) -> Mapping[str, str]:  # noqa: N802
 class Draft:
     """An effect to be planned.
 
-    `target` and `details` are personal and will be sealed.
+    `target` and `details` are personal data, which the ledger encrypts.
     """
 
     verb: str
@@ -40,9 +40,9 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenNotice:
-    """An approved notice: one body a language, and its recipient binding.
+    """An approved notice: its body in each language, its recipients' root.
 
-    The binding ties the notice to its recipients.
+    The Merkle root binds the notice to its recipients.
     """
 
     template: str
@@ -57,7 +57,7 @@ class StreamedNotice(Protocol):
     """A notice to more people than fit in memory, read page by page."""
 
     def pages(self) -> Iterator[Sequence[Draft]]:
-        """Yield its effects; each time from the start."""
+        """Yield the effects of the notice; each call begins with the first."""
 
     def notice(self) -> FrozenNotice:
         """Return the frozen notice, once all pages were read."""
@@ -67,14 +67,14 @@ class StreamedNotice(Protocol):
 class Expansion:
     """The plan of one step.
 
-    `telling` replaces drafts and notice where it is set.
+    If `telling` is set, it replaces the drafts and the notice.
     """
 
     drafts: tuple[Draft, ...] = ()
     telling: StreamedNotice | None = None
     needs_approvals: int = 0
     roles: tuple[str, ...] = ()
-    hold_seconds: int = 0  # abort window before it runs
+    hold_seconds: int = 0  # abort window before the step runs
     notice: FrozenNotice | None = None
     settings: Settings = NO_SETTINGS  # settings of the adapters: the approval covers their digests
     reason: str = ""

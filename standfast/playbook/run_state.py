@@ -1,6 +1,6 @@
 """State of a run of a playbook at one moment.
 
-The ledger stores it, and `engine` computes the next moves from it.
+The ledger stores the state, and `engine` computes the next moves from it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, Proof, StepState, utc
 
-UNDO_PREFIX = "undo-"  # of the name of each undo step; no playbook can use it
-HELD_STEP_PREFIX = "held-"  # of the name of a step that notifies one held recipient
+UNDO_PREFIX = "undo-"  # prefix of the names of undo steps; no playbook can use it
+HELD_STEP_PREFIX = "held-"  # prefix of the names of steps that notify one held recipient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,26 +37,26 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """One round of a step, from the ledger; a step without one is pending."""
+    """One round of a step, from the ledger; a step without rounds is pending."""
 
     step: str
-    round: int  # from 1; a retry is a round of its own
+    round: int  # from 1; a retry begins a new round
     state: StepState
     counts: Counts = Counts()
     settling: int = 0  # unknown effects that will be looked up again
     letters: int = 0  # unknown effects that are letters to be posted, if known
-    letters_in: str = ""  # their folder
+    letters_in: str = ""  # folder of these letters
     proof: Proof = Proof.NONE  # the level that every done target reaches
     after_canary: int = 0  # planned effects that wait for the canary of a notice
     is_paused: bool = False  # somebody paused the notice
     answer: str | None = None  # MANUAL, DECIDE
     due_at: datetime | None = None  # WAITING: the end of the wait
     moved_at: datetime | None = None  # RUNNING: its start or its last progress
-    asked: bool = False  # the approvers were paged
+    asked: bool = False  # ASKING: the approvers were paged
     rung: int = 0  # ASKING: how often it was escalated
     escalates_at: datetime | None = None  # ASKING: the next escalation; None: nobody is left
     opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
-    joined: int = 0  # number of joined triggers whose targets it covers
+    joined: int = 0  # number of the triggers that added targets to the incident and that it covers
     digest: str = ""  # ASKING: digest of the plan, which an approval signs
     approvals: int = 0  # signatures that verify
     approvals_needed: int = 0  # fixed by the plan; the blast radius may require more
@@ -109,7 +109,7 @@ def merged(rounds: Sequence[StepView]) -> StepView:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """One incident at one moment: everything that the next move depends on."""
+    """State of one incident: everything on which the next moves depend."""
 
     playbook: Playbook
     mode: Mode
@@ -121,9 +121,9 @@ class State:
     is_closed: bool = False
     joined: int = 0  # number of triggers that added targets
     kept: int = 0  # after an undo: targets that are not restored
-    is_carried: bool = True  # a runner works on it, or a `serve` will
-    incident: str = "INCIDENT"  # its name in the commands that `status` writes
-    time_zone: str = "UTC"  # of the people that read the texts of `status`
+    is_carried: bool = True  # a runner works on the incident, or a `serve` will
+    incident: str = "INCIDENT"  # the incident's name in the commands that `status` writes
+    time_zone: str = "UTC"  # time zone of the people that read the texts of `status`
 
     @property
     def uncounted(self) -> tuple[str, ...]:

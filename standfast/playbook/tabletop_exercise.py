@@ -7,8 +7,8 @@ The ledger stores an exercise as an incident in exercise mode, with a step for e
 
 Rules
 - All problems of a file are reported at once, each with its line.
-- A question is either a choice, whose options have points, or open: the facilitator compares the
-  answer with a list, one point an item.
+- A question is a choice, whose options have points, or open: the facilitator compares the answer
+  with a list and counts one point for each item.
 - The playbook that is frozen with the incident contains the exercise in a comment, so that a score
   always refers to the text that was read out.
 """
@@ -38,7 +38,7 @@ class Option:
 
     answer: str
     points: int
-    because: str  # shown afterwards
+    because: str  # shown after the answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Inject:
     """Text that is read out at one moment, and its question."""
 
     name: str
-    minute: int  # from the start
+    minute: int  # minutes from the start
     title: str
     text: str
     ask: str
@@ -91,7 +91,7 @@ class Exercise:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Score of an answer, with the reason."""
+    """Score of an answer, with the reason for it."""
 
     points: int
     most: int

@@ -1,13 +1,15 @@
 """Messages of Prometheus' Alertmanager (webhook version 4).
 
 Rules
-- Alertmanager cannot sign: everybody with its bearer token can send anything, so it plans and pages
-  only.
-- A group is identified by its key, and joins the incident that it opened while that is open.
+- Alertmanager cannot sign: everybody with its bearer token can send anything. Its messages
+  therefore only open a plan and page people.
+- A group is identified by its key. It joins the incident that it opened, while this incident is
+  open.
 - The same alerts in the same state are one message, however often they are repeated. An additional
   or missing alert, or one that fires again, makes another message.
-- In a firing group only firing alerts count: a resolved alert locks nobody.
-- Alertmanager may omit alerts (`max_alerts`); it reports their number, because they are lost.
+- In a firing group only firing alerts count: the account of a resolved alert is not locked.
+- Alertmanager may omit alerts (`max_alerts`). The number of omitted alerts is reported, because
+  they are lost.
 """
 
 import hashlib

@@ -1,18 +1,18 @@
 """Mapping from a message to the inputs of a playbook.
 
-It is a text with placeholders.
+The mapping is a text with placeholders.
 
 `agents:{/data/user}` is the text `agents:` followed by the value at `/data/user`. A placeholder is
 a JSON Pointer (RFC 6901). A `*` in it means each item of a list, and results in one text for each
 item: `agents:{/alerts/*/labels/account}`.
 
 Rules
-- Nothing is computed, and values are only text: a value with commas is one account with a strange
-  name, never several.
-- Text before the first placeholder is the configuration's: a message cannot choose the directory if
-  that text names it.
+- Values are only text and are not evaluated: a value with commas is one account with a strange
+  name, never several accounts.
+- The text before the first placeholder comes from the configuration: if this text names the
+  directory, a message cannot choose it.
 - A missing value, or one that is not text, is reported by its location; no value is reported.
-- Of a list, items with a value are read; `lacking` counts the others.
+- In a list, items without a value are skipped; `lacking` counts the skipped items.
 """
 
 import re
@@ -44,7 +44,7 @@ class Expression:
 
     @property
     def is_each(self) -> bool:
-        """True if it results in one text for each item of a list."""
+        """True if the result is one text for each item of a list."""
         return any(not isinstance(part, str) and EACH in part for part in self.parts)
 
     def read(self, payload: Mapping[str, object]) -> str | list[str]:
@@ -138,7 +138,7 @@ def _value_at(payload: object, parts: Sequence[str]) -> object:
 def _each(payload: object, parts: Sequence[str]) -> list[object]:
     """Return each item's value at the location, in order.
 
-    An item without a value has None.
+    The result has None for an item without a value.
     """
     before, after = parts[: parts.index(EACH)], parts[parts.index(EACH) + 1 :]
     items = _value_at(payload, before)

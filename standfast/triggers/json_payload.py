@@ -3,7 +3,8 @@
 Rules
 - Limits apply before parsing: the size is limited by the receiver, the depth here.
 - The meaning must be unique: repeated keys, NaN and invalid UTF-8 are rejected, because two parsers
-  would read them differently. Half of a surrogate pair can be escaped, and is not UTF-8.
+  would read them differently. Half of a surrogate pair is rejected too: it can be written as an
+  escape, but has no UTF-8 form.
 - An error describes the problem and repeats no input.
 """
 
@@ -24,7 +25,8 @@ def read_object(body: bytes, *, is_strict: bool = True) -> Mapping[str, object]:
     """Parse one JSON object; raise ValueError if it is invalid or ambiguous.
 
     If not strict, the last of repeated keys counts, and half of a surrogate pair becomes a question
-    mark: an attacker that can put these into an event of a local program must not cause its loss.
+    mark: an attacker that can write these into an event of a local program must not cause the loss
+    of the event.
     """
     if len(body) > LARGEST_BYTES:
         raise ValueError("the message is too large")

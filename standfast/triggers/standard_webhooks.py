@@ -1,16 +1,17 @@
 """Signatures of webhook messages by Standard Webhooks, version 1.
 
-This module defines the order and the limits of the checks. The signature itself is
-`standardwebhooks`'; its own `verify` is not used, because it reads the clock, takes headers of any
-length and one secret.
+This module defines the order and the limits of the checks. The library `standardwebhooks` computes
+the signature. Its own `verify` is not used, because it reads the clock, accepts headers of any
+length, and knows only one secret.
 
 Rules
-- Two secrets are valid at once, so that one can be replaced while messages signed with the other
-  still arrive.
+- Two secrets can be valid at the same time, so that a secret can be replaced while messages that
+  are signed with the old secret still arrive.
 - The time of a message differs from now by at most five minutes.
 - Every signature is compared with every secret, in constant time.
 - The signed text has one reading: a timestamp has digits only, and the body is one JSON object.
-- A refusal returns no reason to the sender. The reason is for the log here and repeats no input.
+- The sender receives no reason for a refusal. The reason is written to the local log and quotes no
+  input.
 """
 
 import base64
@@ -67,7 +68,7 @@ def read_secret(text: str) -> bytes:
 def read_headers(headers: Iterable[tuple[str, str]], now: datetime) -> SigningHeaders:
     """Validate the three headers before the body is read.
 
-    An old message then costs nothing.
+    The body of an old message is therefore not read.
 
     The names in `headers` are in lower case. Raise NotGenuine.
     """

@@ -5,7 +5,7 @@ An event is one line of EVE JSON. Only alerts are examined.
 Rules
 - All conditions of a rule must match; a rule without conditions matches nothing.
 - An address matches at either end of the flow: the signature decides which end is the attacker.
-- A line is identified by its bytes: in two files, or read twice, it counts once.
+- A line is identified by its bytes: a line that is in two files, or is read twice, counts once.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, kw_only=True)
 class EveRule:
-    """The conditions for an alert; an empty one matches anything."""
+    """The conditions for an alert; an empty condition matches everything."""
 
     signature_ids: frozenset[int] = frozenset()
     gravest: int | None = None  # the least severe accepted value; 1 is the most severe
-    categories: frozenset[str] = frozenset()  # in any case
+    categories: frozenset[str] = frozenset()  # compared without case
     networks: tuple[Network, ...] = ()
 
     def means(self, event: Mapping[str, object]) -> bool:

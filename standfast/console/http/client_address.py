@@ -2,9 +2,9 @@
 
 Rules
 - Only configured proxies are trusted. The client is the last forwarded address that is not a
-  trusted proxy: the client itself may have written the addresses before it.
-- For rate limits, a /64 network of IPv6 counts as one address, because one host usually has all of
-  it.
+  trusted proxy: the addresses before this address may be forged by the client.
+- For rate limits, a /64 network of IPv6 counts as one address, because one host usually has the
+  whole network.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _MOST_HOPS = 20
 
 
 def is_among(address: Address | None, networks: Sequence[Network]) -> bool:
-    """Return whether the address is in a network; an unknown one is in none."""
+    """Return whether the address is in a network; False if it is unknown."""
     return address is not None and any(
         address.version == network.version and address in network for network in networks
     )

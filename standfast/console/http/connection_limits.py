@@ -5,10 +5,10 @@ client that sends a byte a second, or nothing, would keep a connection for ever.
 
 Rules
 - A connection beyond the limit is closed before it is read; each address has a limited share.
-- A request must arrive completely within ten seconds after the connection was opened or the
-  response before it was sent.
-- A client that accepts nothing of a response for ten seconds is disconnected by the kernel
-  (`bound_answers`): uvicorn and its timers cannot see data that the kernel has accepted.
+- A request must arrive completely within ten seconds after the connection was opened, or after the
+  previous response was sent.
+- The kernel disconnects a client that accepts no data of a response for ten seconds
+  (`bound_answers`): uvicorn cannot observe data that it has passed to the kernel.
 - Received data is never logged.
 """
 
@@ -25,7 +25,7 @@ REQUEST_SECONDS = 10.0
 
 
 def bound_answers(listening: socket.socket) -> None:
-    """Let the kernel close connections to clients that do not accept data."""
+    """Configure the kernel to close connections that do not accept data."""
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REQUEST_SECONDS * 1000))
 
 
@@ -34,7 +34,7 @@ class BoundedConnection(H11Protocol):
 
     _due: asyncio.TimerHandle | None = None
     _share: str = ""  # the address for the limit; "" if it is not counted
-    _answered: object = None  # the last request with a response; the next one is a new request
+    _answered: object = None  # the last request that has a response; any other request is new
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)

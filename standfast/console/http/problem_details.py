@@ -26,7 +26,7 @@ def wait_and_try_again(seconds: float, status: HTTPStatus, detail: str) -> Probl
 def as_response(problem: Problem) -> Response:
     """Return the response to a problem.
 
-    It has no instance and no type: the status suffices.
+    The response has no instance and no type: the status suffices.
     """
     body = {
         "type": "about:blank",

@@ -2,11 +2,12 @@
 
 Rules
 - The event loop never waits for the ledger, and the number of concurrent requests is limited.
-- Each kind of client has a queue of its own: strangers who fill the queue of the form delay neither
-  the console nor a trigger.
-- A full queue returns 503 with Retry-After at once: an endless queue would only reject later.
-- Started work is finished, whether or not its client still waits: its commit counts, and a repeated
-  message gets its result.
+- Each kind of client has its own queue: strangers who fill the queue of the form delay neither the
+  console nor a trigger.
+- A full queue returns 503 with Retry-After at once: in an unlimited queue, requests would only time
+  out later.
+- Started work is finished even if its client no longer waits: it is committed, and a repeated
+  message receives its result.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ class Desk:
     async def do(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread and return its result.
 
-        Raise its errors, and Problem if the queue is full or the time is over.
+        Raise the errors of `work`, and Problem if the queue is full or the time is over.
         """
         if self._waiting >= self.most_waiting:
             raise wait_and_try_again(
@@ -66,4 +67,4 @@ class Desk:
     def _is_done(self, future: "asyncio.Future[T]") -> None:
         self._waiting -= 1
         if not future.cancelled():
-            future.exception()  # marked as retrieved: the work has logged it, and no client waits
+            future.exception()  # retrieve the error: it was logged, and no client waits for it

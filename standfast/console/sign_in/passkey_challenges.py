@@ -1,12 +1,13 @@
 """Challenges for passkeys, for sign-in and registration.
 
-The signature of such a challenge decides nothing.
+The signature of such a challenge is not an approval.
 
 Rules
 - A challenge contains its time and purpose, authenticated by a key of this process. A challenge is
-  not stored until it is used, so that many requests cost nothing.
+  stored only when it is used, so that many requests for challenges cost nothing.
 - A challenge is valid once, for five minutes. Stopping `serve` invalidates all challenges.
-- A challenge is longer than the hash that an approval signs, so that the two are never confused.
+- A challenge is longer than the hash that an approval signs, so that neither can be used as the
+  other.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ _BYTES = _NONCE_BYTES + _TIME.size + hashlib.sha256().digest_size
 
 @dataclass(kw_only=True)
 class Challenges:
-    """All challenges of one `serve`, for any thread."""
+    """All challenges of one `serve`; safe for threads."""
 
     monotonic: Callable[[], float] = time.monotonic
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
@@ -44,7 +45,7 @@ class Challenges:
         return encoded(content + self._mac(purpose, content))
 
     def read(self, purpose: str, text: str) -> bytes:
-        """Return the challenge; raise ApprovalRefused for one of another purpose."""
+        """Return the challenge; raise ApprovalRefused if its purpose differs."""
         try:
             given = decoded(text)
         except ValueError:
@@ -57,7 +58,7 @@ class Challenges:
     def use(self, given: bytes) -> None:
         """Use up a challenge; raise ApprovalRefused if it expired or was used.
 
-        Call it after a correct response, so that only responses are stored and not attempts.
+        Call this only after a correct response, so that failed attempts are not stored.
         """
         content = given[: _NONCE_BYTES + _TIME.size]
         now, ends = self.monotonic(), _TIME.unpack(content[_NONCE_BYTES:])[0] + LASTS_SECONDS

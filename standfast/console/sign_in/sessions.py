@@ -1,11 +1,11 @@
 """Sessions of the console, identified by a random cookie.
 
 Rules
-- Sessions are in memory only: stopping `serve` signs everybody out, and a copy of the ledger signs
-  nobody in. The cookie has 32 random bytes; only its hash is stored.
+- Sessions are only in memory: when `serve` stops, everybody is signed out, and a copy of the ledger
+  contains no session. The cookie has 32 random bytes; only its hash is stored.
 - A session ends after 15 minutes without a request (PCI DSS 4.0.1, 8.2.8), and after 12 hours in
   any case.
-- Each session has a token that its forms repeat, so that no other site can send one.
+- Each session has a token that its forms repeat, so that no other site can send a form.
 - A page that refreshes itself does not restart the 15 minutes.
 - A session can only read. Each signature needs the passphrase or the device again.
 """
@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 
 IDLE_SECONDS = 15 * 60.0
 LONGEST_SECONDS = 12 * 3600.0
-MOST = 200  # of all people; beyond, the session with the oldest request ends
+MOST = 200  # sessions; beyond, the session with the oldest request ends
 
 _BYTES = 32
 
 
 @dataclass(kw_only=True)
 class Session:
-    """One browser of one person."""
+    """One session: one browser of one person."""
 
     person: str
     form_word: str
@@ -43,14 +43,14 @@ class Session:
 
 @dataclass(kw_only=True)
 class Sessions:
-    """All sessions, for any thread."""
+    """All sessions; safe for threads."""
 
     monotonic: Callable[[], float] = time.monotonic
     _sessions: OrderedDict[bytes, Session] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, person: str, passkey: str = "") -> str:
-        """Begin a session, by passkey if one is named; return the cookie."""
+        """Begin a session, by passphrase or by `passkey`; return the cookie."""
         cookie, now = secrets.token_urlsafe(_BYTES), self.monotonic()
         word = secrets.token_urlsafe(_BYTES)
         with self._lock:
@@ -62,7 +62,7 @@ class Sessions:
         return cookie
 
     def find(self, cookie: str, *, is_asked: bool = True) -> Session | None:
-        """Return the valid session of a cookie; `is_asked` restarts its idle time."""
+        """Return the session of a cookie; with `is_asked`, restart its idle time."""
         key, now = _hash(cookie), self.monotonic()
         with self._lock:
             session = self._sessions.pop(key, None)

@@ -6,9 +6,9 @@
 Rules
 - Without a session, every path returns the sign-in page. An unknown name and a wrong passphrase get
   the same response after the same work.
-- Guesses of passphrases lock out nobody who signed in before with the same browser, and nobody who
-  has a passkey: such attempts are counted separately.
-- Every form has the token of its session and comes from our own pages.
+- Guesses of passphrases do not lock out a person that uses a passkey, or a browser in which
+  somebody signed in before: such attempts are counted separately.
+- Every form must have the token of its session and be sent from a page of this server.
 """
 
 import hmac
@@ -51,8 +51,10 @@ Fields = dict[str, str]
 Answer = Callable[[Request], Awaitable[Response]]
 
 PATH = "/console"
-COOKIE = "__Host-standfast"  # browsers send it by TLS only, and to this host only
-BROWSER_COOKIE = "__Host-standfast-browser"  # marks a browser that signed in before
+COOKIE = "__Host-standfast"  # browsers send this cookie only over TLS, and only to this host
+BROWSER_COOKIE = (
+    "__Host-standfast-browser"  # cookie of a browser in which somebody signed in before
+)
 INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{4,12}")
 TRIES_A_MINUTE = 6  # sign-ins of one address or known browser; signatures of one person
 REFRESH = "refresh"  # the query of a page that refreshes itself
@@ -60,7 +62,7 @@ SIGNED_OUT = "Your session has ended. Nothing was done."
 NOT_WHOLE = "form: incomplete, so nothing was signed. Send it again"
 
 _BROWSER_SECONDS = 180 * 86_400
-LONGEST_ACCOUNTS = 20_000  # a longer list is cut, so its last name is not whole
+LONGEST_ACCOUNTS = 20_000  # refuse a longer list: its last name would be cut
 _LARGEST_BYTES = 32 * 1024
 _LONGEST = {
     "name": 64,
@@ -77,7 +79,9 @@ _LONGEST = {
     "input": 100,
     "accounts": LONGEST_ACCOUNTS,
 }
-_TRIES_OF_ALL_A_MINUTE = 30  # of all other browsers; each needs 64 MiB and a tenth of a second
+_TRIES_OF_ALL_A_MINUTE = (
+    30  # attempts of all other browsers; each needs 64 MiB and a tenth of a second
+)
 _TRIES_OF_ALL_AT_ONCE = 10
 _NONCE_BYTES = 16
 _OUR_PAGE = re.compile(rf"/console(/{INCIDENT.pattern}|/passkeys)?")
@@ -200,7 +204,7 @@ class SignInPages:
     async def session(self, request: Request) -> Session | None:
         """Return the session of a request, or None.
 
-        A session ends when its person or passkey is removed.
+        Sessions end when their person or passkey is removed.
 
         A page that refreshes itself (`?refresh`) does not count as activity.
         """
@@ -232,7 +236,7 @@ class SignInPages:
             raise ApprovalRefused(f"passkey: it belongs to somebody other than {session.person!r}")
 
     def seat(self, session: Session) -> Seat:
-        """Return the data of the session that a page shows."""
+        """Return the data of the session for the header of a page."""
         origin = console_origin(self.installation)
         passkeys = self.installation.ledger.passkeys.of(session.person)
         return Seat(
@@ -316,7 +320,7 @@ def _fields(body: bytes) -> Fields:
         return {}
     found: Fields = {}
     if any("\0" in value for _, value in pairs):
-        return {}  # browsers never send it, and PostgreSQL cannot store it
+        return {}  # browsers never send NUL, and PostgreSQL cannot store it
     for name, value in pairs:
         if name in _LONGEST and name not in found:
             found[name] = value[: _LONGEST[name]]

@@ -1,6 +1,6 @@
 """Actions that a playbook may name.
 
-Each module is one action and owns all facts about it.
+Each module defines one action: its arguments, planner, undo and approval rule.
 
     ACTIONS["accounts.lock"].undo   # "accounts.unlock"
 
@@ -14,10 +14,10 @@ restores the prior state. To add an action, add its module and its test:
 
 Rules
 - A verb without a module here does not exist: a playbook cannot name code.
-- An irreversible action is marked, and then needs an approval or a reason for none. Whether a
-  command or a request has an undo is known from the configuration only: planning refuses the step
-  that runs one without an undo and without an approval.
-- An undo is an action too, and never a step of its own: it needs the prior states.
+- An irreversible action is marked, and then needs an approval or a reason for none. Only the
+  configuration says whether a command or a request has an undo. The planning of a step therefore
+  refuses a command or request that has no undo if the step has no approval.
+- An undo is an action too. It cannot be a step, because it needs the prior states.
 - Other code names a verb by the constant of its module, never as text.
 """
 

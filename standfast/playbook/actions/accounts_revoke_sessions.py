@@ -1,6 +1,6 @@
 """End sessions, refresh tokens and keys of accounts.
 
-Not irreversible: a new sign-in restores everything that is lost.
+The action is not marked irreversible: a new sign-in restores everything that is lost.
 """
 
 from standfast.playbook.actions.action import Action, Carrier, Planner

@@ -1,4 +1,4 @@
-"""Record of an action, and the interface through which its planner reads."""
+"""Record of an action, and the interface that its planner reads."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +111,7 @@ class Planner(Protocol):
     def call(
         self, verb: str, procedure: str, target: str, details: JsonObject, *, refusal: str = ""
     ) -> Draft:
-        """Plan one call, refused for an invalid parameter or a protected account.
+        """Plan one call; refuse an invalid parameter or a protected account.
 
         Raises Refused if the call has no undo and the step no approval.
         """
@@ -145,23 +145,25 @@ class Action:
     title: str  # its effect, as a phrase: "lock the accounts"
     targets: str  # the noun of its targets: "accounts", "sources", "recipients", "people", …
     carrier: Carrier
-    method: str  # of the carrier: "lock", "run", "undo", …
+    method: str  # operation of the carrier: "lock", "run", "undo", …
     arguments: Mapping[str, ArgumentSpec] = field(default_factory=dict)
-    plan: Plan | None = None  # None: no step names it
+    plan: Plan | None = None  # None: no step can name the action
     done: str = "done"  # word for done targets in counts: "487 locked, 13 not"
     undo: str | None = None
     use: Use = Use.STEP
-    is_irreversible: bool = False  # the plan must say that nothing restores it
+    is_irreversible: bool = False  # the plan must state that no undo exists
     # Returns why the step always needs an approval, or "". The second argument has the audiences
     # of the organisation's own staff.
     approval_reason: Callable[[JsonObject, Collection[str]], str] = _no_approval
-    # Yields what a plan shows about an adapter that carries it.
+    # Yields the notes of a plan about an adapter that carries out the action.
     notes: Callable[[str, Planner], Iterable[str]] = _no_notes
 
     # The prior state of each target is recorded before the first attempt; the undo restores it.
     keeps_prior_state: bool = False
-    keeps_holder_out: bool = False  # counts towards the accounts that one person may lock
-    is_for_locked_account: bool = False  # never for another account with the same name
+    keeps_holder_out: bool = (
+        False  # its targets count towards the accounts that one person may lock
+    )
+    is_for_locked_account: bool = False  # bound to an account, not only to its name
     is_notice: bool = False  # its targets are sealed under the key of the incident
     names_people: bool = True  # its targets are masked in summaries
     # Sections of the configuration that an approval covers, besides that of the adapter.

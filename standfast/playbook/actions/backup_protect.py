@@ -1,6 +1,6 @@
 """Keep every recovery point of the repository.
 
-Undo returns them to their retention rules.
+Undo applies the retention rules to them again.
 """
 
 from collections.abc import Iterator

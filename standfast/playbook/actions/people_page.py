@@ -1,6 +1,6 @@
 """Page the approvers of a step.
 
-Only the program plans this action, never a playbook.
+Only the program plans this action: a playbook cannot name it.
 """
 
 from standfast.playbook.actions.action import Action, Carrier, Use

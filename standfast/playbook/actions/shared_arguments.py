@@ -6,7 +6,7 @@ AFFECTED = "affected"  # the audience of the people that the incident lists as a
 ACCOUNTS = ArgumentSpec(
     type=ArgumentType.ACCOUNTS, required=True, description="the accounts, by name"
 )
-# The arguments of a command or a request, besides its name.
+# The arguments of a command or a request, in addition to its name.
 CALL = {
     "targets": ArgumentSpec(
         type=ArgumentType.NAMES,

@@ -24,7 +24,7 @@ MOST_STEPS = 200
 MOST_PROBLEMS = 50
 VERSION = "cacao-2.0"
 
-Document = Mapping[str, Any]  # the object that the schema describes
+Document = Mapping[str, Any]  # the object whose schema is violated
 
 
 def is_cacao(text: str) -> bool:
@@ -45,7 +45,7 @@ def read_document(text: str, file: str) -> Document:
     if len(text.encode("utf-8", "surrogatepass")) > LARGEST_BYTES:
         raise _invalid(file, "is larger than 1 MiB")
     try:
-        document: dict[str, Any] = json.loads(  # no other passes the schema
+        document: dict[str, Any] = json.loads(  # the schema accepts only an object
             text, object_pairs_hook=_once, parse_constant=_refuse_constant, parse_int=_whole
         )
     except RecursionError:

@@ -1,13 +1,14 @@
 """Conversion of a playbook to a CACAO document.
 
-Our steps have needs; CACAO nests blocks. The steps are exported in rows: steps whose needs are all
-in earlier rows form a `parallel` block, and the next row follows. This order is stricter than the
-playbook's. The extension of each step contains the step as the playbook has it.
+Standfast orders steps by their needs, CACAO by nested blocks. The steps are exported in rows: steps
+whose needs are all in earlier rows form a `parallel` block, and the next row follows. This order is
+stricter than that of the playbook. The extension of each step contains the original step.
 
 Rules
 - A step is an `action` with one `manual` command that describes it, so that an operator of another
   tool can follow it. Nothing is exported that could be executed without this program's approvals.
-- A condition becomes an `if-condition` around its step, and its names become variables.
+- A condition becomes an `if-condition` around its step; the names in the condition become
+  variables.
 - Identifiers are derived from names: the same playbook gives the same document.
 """
 

@@ -6,12 +6,13 @@ Rules
 - A playbook that this program exported is restored from its extensions. If they differ from the
   visible steps, somebody changed the file: then only the visible steps are imported.
 - `manual` stays manual. `bash`, `ssh` and `powershell` become a command, `http-api` and
-  `openc2-http` a request, by a name that the configuration must allow; until then the step is
-  refused. Each needs an approval, because the file is foreign.
+  `openc2-http` a request, by a name that the configuration must allow. Until the configuration
+  allows the name, the step is refused. Each of these steps needs an approval, because the file is
+  foreign.
 - Other commands, playbooks within playbooks, and loops become manual steps, with a warning.
 - A condition that depends on inputs only is evaluated; any other becomes a question to a person.
-- As always, a failed step waits for a person; the branch `on_failure` begins after the step is
-  accepted.
+- A failed step waits for a person, as in every playbook. The branch `on_failure` begins after a
+  person accepted the failed step.
 """
 
 import io
@@ -88,7 +89,7 @@ def import_cacao(text: str, file: str) -> Imported:
         changed = () if own is None else (_CHANGED,)
         imported = Imported(text=_written(body), warnings=(*changed, *maker.warnings))
     try:
-        load(imported.text, file)  # the result must be a valid playbook
+        load(imported.text, file)  # checks that the result is a valid playbook
     except PlaybookInvalid as error:
         raise _by_no_line(error) from None
     return imported
@@ -198,7 +199,7 @@ class _Maker:
         self._note_ways(name, step)
 
     def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the work for one document step; nothing for a plain condition."""
+        """Return the steps made from one document step; none for a condition."""
         match step["type"]:
             case "action":
                 bodies = [self._command(name, command) for command in step["commands"]]

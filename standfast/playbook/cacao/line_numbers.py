@@ -1,6 +1,7 @@
 """Line numbers of the values of a JSON text.
 
-Python's JSON parser does not report them. A value with a name has the line of its name.
+Python's JSON parser does not report line numbers. The line of a value with a name is that of the
+name.
 """
 
 import json

@@ -41,7 +41,7 @@ def _of_pattern(error: ValidationError) -> str:
 
 
 def _of_choice(error: ValidationError) -> str:
-    """Describe commands, which have one of several keys."""
+    """Describe the alternatives of a command, which has one of several keys."""
     keys = [key for choice in error.validator_value for key in choice.get("required", ())]
     return f"add {' or '.join(keys)}"
 

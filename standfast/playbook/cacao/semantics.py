@@ -1,9 +1,10 @@
 """Semantic checks that no schema can express for a CACAO document.
 
-They check that its steps and variables are consistent.
+The checks find steps and variables that are inconsistent.
 
 Rules
-- A reference to a step, an agent or a target must lead to one; the start is a `start` step.
+- A reference to a step, an agent or a target must name an existing one; the first step has the type
+  `start`.
 - No step leads back to itself, directly or indirectly. The branch of a `while` ends in an `end`
   step and is repeated automatically.
 - Every step must be reachable from the start or from the exception handler.
@@ -100,7 +101,7 @@ def _dangling(
 def _goes_on(step: Mapping[str, Any]) -> bool:
     if step["type"] in ("action", "playbook-action"):
         return any(key in step for key in ("on_completion", "on_success", "on_failure"))
-    return True  # a block continues in its branches
+    return True  # the steps of a block are in its branches
 
 
 def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:

@@ -1,7 +1,8 @@
 """Step extension that carries playbook facts for which CACAO has no term.
 
-It contains each step, and the head of the playbook, as in the file: approval, undo, roles, `needs`
-and `on_partial`. Another tool sees manual steps with the same texts.
+The extension contains the head of the playbook and each step as in the playbook's file, with
+approval, undo, roles, `needs` and `on_partial`. Another tool shows manual steps with the same
+texts.
 """
 
 import uuid

@@ -1,12 +1,14 @@
 """Order of CACAO steps as a graph of needs and conditions.
 
-CACAO nests blocks: their branches end in `end` steps, and the step after the block follows. Our
-steps name their needs. This module converts the order, in terms of the document's steps.
+CACAO nests blocks: each branch of a block ends in an `end` step, and the step after the block
+follows. In Standfast, a step names its needs. This module converts the order to needs and
+conditions that refer to steps of the document.
 
 Rules
-- The step after a block needs the last steps of all branches. Skipped steps count as met, so it
-  begins when the chosen branch has ended.
-- A step that several branches lead to depends only on the choices that they have in common.
+- The step after a block needs the last steps of all branches. Skipped steps count as done, so the
+  step begins when the chosen branch has ended.
+- A step that several branches lead to depends only on the choices that these branches have in
+  common.
 - The body of a `while` is left out, because our graph has no cycles.
 """
 
@@ -24,7 +26,7 @@ _AFTER = ("on_completion", "on_success", "on_failure")
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Choice:
-    """One branch of a step, as taken."""
+    """The choice of one branch of a step."""
 
     step: str
     branch: str  # "on_true", "on_false", "cases['x']", "on_success", "on_failure"
@@ -39,7 +41,7 @@ class Place:
 
 
 class Flow:
-    """The flow of one document; the semantics have found it sound."""
+    """The flow of one document, which passed the semantic checks."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]

@@ -2,7 +2,7 @@
 
 Rules
 - No text can contain one of our placeholders or a character that does not print.
-- A name has letters, digits and a joint; a name that is used or reserved gets a number.
+- A name has letters, digits and a separator; a number is added to a name that is used or reserved.
 """
 
 import base64

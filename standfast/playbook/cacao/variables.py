@@ -30,7 +30,7 @@ class Variable:
 
 
 def inputs_of(document: Document) -> dict[str, Variable]:
-    """Return the inputs by the variables that they stand for."""
+    """Return the input that replaces each variable."""
     names: set[str] = set()
     found = {}
     for variable, declared in document.get("playbook_variables", {}).items():

@@ -21,7 +21,7 @@ from standfast.suggestions import nearest_name
 
 LONGEST_LINE = 200
 LONGEST_TEXT = 10_000
-MOST_ITEMS = 100  # in a list; a playbook also has at most this number of steps
+MOST_ITEMS = 100  # items in a list, and steps in a playbook
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ class Fields:
         return node.value
 
     def end(self, *, elsewhere: Iterable[str] = ()) -> None:
-        """Note every key that was not read; `elsewhere` has keys of other kinds."""
+        """Note every key that was not read; `elsewhere`: keys of other step kinds."""
         for key, node in self._nodes.items():
             if key in self._taken:
                 continue

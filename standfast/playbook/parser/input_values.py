@@ -1,11 +1,13 @@
 """Conversion of input texts to the types that a playbook declares.
 
 Rules
-- Every input of the playbook is in the result: given, or its default, or null.
-- A list of accounts in one text is split at commas. In a list (from a file, one a line) each item
-  is one name, because names may contain commas. The order is kept, and duplicates are dropped.
-- In a text, an entry that ends with a colon lacks its name and is refused. In a list it is kept:
-  one strange name in a message must not prevent the locks of the others.
+- The result has every input of the playbook: its value, its default, or null.
+- A text with accounts is split at commas. In a list (from a file with one account a line), each
+  item is one name, because names may contain commas. The order does not change, and duplicates are
+  removed.
+- In a text, an entry that ends with a colon lacks its name and is refused. In a list, such an entry
+  is accepted: one invalid name in a trigger message must not prevent the locks of the other
+  accounts.
 - Messages name the input and the valid values, never the given value: it may be personal.
 """
 
@@ -19,7 +21,7 @@ from standfast.playbook.model import Input, InputType, Playbook, Step, StepKind
 from standfast.playbook.parser.field_reader import close_to
 from standfast.records import Json, meant, timestamp
 
-LONGEST_ACCOUNT = 320  # an e-mail address at its longest; longer names are mistakes
+LONGEST_ACCOUNT = 320  # the longest e-mail address; longer names are mistakes
 LONGEST_TEXT = 2_000
 MOST_ACCOUNTS = 100_000
 

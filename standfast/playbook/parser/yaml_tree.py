@@ -50,7 +50,7 @@ Value: TypeAlias = "bool | int | str | list[Node] | dict[str, Node] | None"
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One value and the line of it or of its key."""
+    """One value, with the line of its key or its own line."""
 
     value: Value
     line: int
@@ -70,7 +70,7 @@ class _Open:
 
     line: int
     items: list[Node] | dict[str, Node]
-    key: str | None = None  # of a mapping: the key whose value comes next
+    key: str | None = None  # in a mapping: the key whose value is read next
     key_line: int = 0
 
     @property

@@ -3,7 +3,8 @@
 It is readable in light and dark mode, and without colour.
 
 Rules
-- Boxes are in rows, each below its needs. An arrow that passes a row has a place in it.
+- Boxes are in rows, each box below its needs. A row reserves a place for each arrow that crosses
+  it.
 - The file loads nothing, and the same graph gives the same file.
 """
 
@@ -67,8 +68,8 @@ class _Spot:
     box: Box | None = None
     above: "list[_Spot]" = field(default_factory=list)
     below: "list[_Spot]" = field(default_factory=list)
-    x: float = 0  # of its middle
-    y: float = 0  # of its upper edge
+    x: float = 0  # horizontal position of its middle
+    y: float = 0  # vertical position of its upper edge
 
     @property
     def width(self) -> int:

@@ -1,4 +1,4 @@
-"""Playbook as plain text, for choosing one and for use on paper.
+"""Playbook as plain text, to choose a playbook and to print it.
 
 Rules
 - Steps come in an order in which they can be done by hand, one after the other.

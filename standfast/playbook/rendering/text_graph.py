@@ -3,8 +3,8 @@
 One row a step, one column for each branch in progress.
 
 Rules
-- Steps are in the order of `in_order`. A column belongs to a step until all steps that need it are
-  drawn: so parallel steps have columns next to each other.
+- Steps are in the order of `in_order`. A column belongs to a step until all steps that need this
+  step are drawn. Parallel steps therefore have columns next to each other.
 - The kind of a step is shown by a mark and a word, never by a colour.
 """
 

@@ -5,8 +5,8 @@ Notices have texts for these codes.
 Rules
 - A code is returned only if every step of its kind has done every target. Measures in progress,
   accepted failures and proofs that are no longer valid have no code.
-- A proof counts to the level that all of its targets reach: with a directory that cannot count
-  sessions, a notice never says that sessions were ended.
+- A proof has the lowest level of its targets: if one directory cannot count sessions, a notice does
+  not say that sessions were ended.
 """
 
 from collections.abc import Iterator

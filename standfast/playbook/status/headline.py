@@ -1,6 +1,6 @@
 """Headline of an incident: containment, open work and current activity.
 
-It shows how far the incident is contained, what is open, and whether somebody works on it.
+It shows which accounts are contained, which work is open, and whether somebody works on it.
 
 Rules
 - One line: accounts contained, undo, people not notified, activity.
@@ -36,7 +36,7 @@ class Severity(IntEnum):
 
     UNCONTAINED = 0  # accounts are unlocked, and no runner locks them
     INTERRUPTED = 1
-    WAITING = 2  # for a person
+    WAITING = 2  # work waits for a person
     RUNNING = 3
     FINISHED = 4
 
@@ -99,7 +99,7 @@ def _is_lock(state: State, view: StepView) -> bool:
 
 
 def _left(view: StepView) -> int:
-    """Return how many targets may still be unlocked, except refused ones."""
+    """Return how many targets may still be unlocked, without refused ones."""
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 
 

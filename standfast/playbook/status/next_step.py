@@ -1,4 +1,4 @@
-"""Status of an incident in words: its state, its waits, and one next step.
+"""Status of an incident in words, with exactly one next step.
 
     standing(state).next_step   # "`ask` … Answer: `standfast incident answer inc-2026-0001 …`"
 
@@ -7,8 +7,9 @@
 Rules
 - There is one next step, never a list. The order is: interrupted work, steps that block others,
   questions, approvals, manual work, work in progress.
-- An interrupted notice comes after questions and approvals: an answer continues it too.
-- If the step is known, its command is written completely.
+- An interrupted notice comes after questions and approvals, because an answer also continues the
+  interrupted notice.
+- The command of a known step has no placeholders.
 - The text has counts and names of steps only, no personal data.
 - A command to approve names the plan by its digest: an approver signs the plan that was shown.
 """
@@ -68,7 +69,7 @@ class LegalClocks:
     """Duties of a live incident that change its next step."""
 
     missed: int = 0
-    due_now: int = 0  # due "without delay", so without a date
+    due_now: int = 0  # due "without delay": no date
     next_due: datetime | None = None  # of the duties that can still be met
 
     @property
@@ -78,7 +79,7 @@ class LegalClocks:
 
     @property
     def owed(self) -> list[str]:
-        """Describe how many duties are missed and due now."""
+        """Describe how many duties are missed, and how many are due now."""
         parts = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
         now = f"{counted(self.due_now, 'legal clock')} due now (without delay)"
         return [*parts, now] if self.due_now else parts
@@ -90,8 +91,9 @@ _NO_CLOCKS = LegalClocks()
 def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     """Describe the status of the incident; needs no clock.
 
-    `is_busy` and `waits_for_people` may both be true, for two branches. `clocks` change only the
-    severity and the next step: a missed duty comes before closing.
+    `is_busy` and `waits_for_people` are both true if one branch runs and another waits. `clocks`
+    change only the severity and the next step: a missed duty is shown before the closing of the
+    incident.
     """
     views = every_view(state)
     reached = [standing_state(view) for view in views]
@@ -193,7 +195,7 @@ def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]
 
 
 def _when_stopped(state: State) -> str:
-    """Describe the work left after a stop, the undo, and a resume."""
+    """Describe the next step of a stopped incident: undo, resume or close."""
     undos = [view for view in state.extra if view.is_undo]
     for view in undos:
         if waits_for_a_person(state, view) and not view.is_paused:
@@ -268,7 +270,7 @@ def _kept_by_an_undo(state: State) -> str:
 def _is_worth_another_try(view: StepView) -> bool:
     """Return whether a failure remains that nobody has accepted.
 
-    A target that a rule refused would be refused again.
+    Targets that a rule refused are ignored: a retry would refuse them again.
     """
     could_not_begin = standing_state(view) is StepState.FAILED and not view.counts.total
     return not view.is_accepted and (view.counts.failed > 0 or could_not_begin)

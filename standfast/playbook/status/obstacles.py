@@ -1,7 +1,7 @@
 """Obstacles that prevent the start of a step, with the command for each.
 
 Rules
-- Each pending step that cannot begin is named with every step that is the cause.
+- Each pending step that cannot begin is named, with every step that blocks it.
 - The texts have counts and names of steps only, no personal data.
 """
 
@@ -80,7 +80,7 @@ def as_whom(state: State, step_name: str) -> str:
 
 
 def letter_instructions(state: State, view: StepView) -> str:
-    """Describe how to settle the letters of a notice; empty for other steps.
+    """Describe how to post the letters of a notice; empty for other steps.
 
     The channel of a message is sealed, so the number of letters may be unknown here.
     """
@@ -97,7 +97,7 @@ def letter_instructions(state: State, view: StepView) -> str:
 
 
 def _mend(view: StepView, state: State) -> str:
-    """Describe what a person can do about a finished step that blocks others."""
+    """Describe how to continue although a finished step blocks others."""
     speaker = as_whom(state, view.step)
     retry = f"`standfast incident retry {state.incident} {view.step}{speaker}`"
     accept = f"`standfast incident accept {state.incident} {view.step}{speaker}`"
@@ -111,7 +111,7 @@ def _mend(view: StepView, state: State) -> str:
         see = f"Show the unknown outcomes: {show}, and settle them: {settle}; "
         return f"{letter_instructions(state, view)}{see}or continue without them: {accept}."
     if view.counts.refused and not view.counts.failed:
-        # What a rule refused is refused again: to retry it changes nothing.
+        # A retry of targets that a rule refused changes nothing: the rule refuses them again.
         return f"See the reasons: {show}; fix them by hand, then continue: {accept}."
     if not view.counts.done:
         return f"Retry it: {retry}, or do it by hand and continue without it: {accept}."

@@ -8,8 +8,8 @@ from standfast.playbook.status.obstacles import as_whom
 from standfast.playbook.status.progress import step_of
 from standfast.records import StepState
 
-SHOWN = 16  # characters of a digest that are shown and typed; a chance match is impossible
-BY_HAND = 2  # urgency of manual work
+SHOWN = 16  # characters of a digest that are shown and typed; enough to identify a plan
+BY_HAND = 2  # rank of manual work, the least urgent
 
 
 def asked_of_a_person(state: State, view: StepView) -> str:
@@ -31,7 +31,7 @@ def asked_of_a_person(state: State, view: StepView) -> str:
             options = " | ".join(step.options)
             return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
         command = f'`{answer} "RESULT"{speaker}`'
-        says = who if step.by else ""  # the person that does it may not be the one that may answer
+        says = who if step.by else ""  # the person that does the task may not be allowed to answer
         by = f" ({' or '.join(step.by)})" if step.by else who
         return f"By hand{by}: {step.title}. When it is done{says}: {command}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""

@@ -2,7 +2,7 @@
 
 Rules
 - A step is interrupted if it has work left and no runner works on the incident.
-- Of a stopped incident only an undo is carried out, so only an undo is interrupted.
+- In a stopped incident only an undo is carried out, so only an undo can be interrupted.
 - An effect that waits for an approval, a timer that has not ended and a paused notice are not
   interrupted.
 """

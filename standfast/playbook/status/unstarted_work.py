@@ -1,7 +1,8 @@
 """Work that an incident has not begun, and its next step while stopped.
 
 Rules
-- The state is read without a clock: an abort window may delay the work that is named here.
+- The state is read without a clock, so that an abort window may still delay the work that is named
+  here.
 - Counts and names of steps only; no personal data.
 """
 
@@ -74,7 +75,7 @@ def is_restored(state: State) -> bool:
 
 
 def next_step_when_stopped(state: State) -> str:
-    """Return the next step of a stopped incident without an undo in progress."""
+    """Return the next step of a stopped incident if no undo is in progress."""
     if is_restored(state):
         close = f"`standfast incident close {state.incident}{signed(state)}`"
         text = f"Stopped, and all its changes are undone. Close it: {close}."
@@ -100,12 +101,12 @@ def next_step_when_stopped(state: State) -> str:
 
 
 def signed(state: State) -> str:
-    """Return the option of a command to move a live incident as a whole."""
+    """Return the sign-in option of commands that act on a whole live incident."""
     return " --as PERSON" if state.mode is Mode.LIVE else ""
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Return one part or more as a list in a sentence."""
+    """Join one or more parts as a list in a sentence."""
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last
 

@@ -3,7 +3,7 @@
 Rules
 - A name must be an input, the answer of a step that asks, or a fact of a step. That step must be a
   direct or indirect need; otherwise it may not have run yet.
-- The value of a condition must be true or false itself, not a text that Python takes for true.
+- The value of a condition must be true or false; a text, which is true in Python, is refused.
 - A comparison that no option can ever meet is a problem: it would skip its step silently.
 - The value of an argument's expression must have the type of the argument.
 """
@@ -40,7 +40,7 @@ _SAMPLES: Mapping[InputType, Json] = {
 
 
 def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
-    """Note everything wrong with the step's `when`."""
+    """Note all problems of the step's `when`."""
     judge = _Judge(playbook=playbook, step=step, line=step.line_of("when"), notes=notes)
     try:
         condition = parse(step.when or "")
@@ -88,7 +88,7 @@ def judge_argument(
 
 @dataclass(frozen=True, kw_only=True)
 class _Judge:
-    """Judges the expressions of one line of one step."""
+    """The check of the expressions in one line of one step."""
 
     playbook: Playbook
     step: Step
@@ -112,7 +112,7 @@ class _Judge:
         return not unsound
 
     def is_comparable(self, found: Expression) -> bool:
-        """Check that every comparison can be met, and its values compared."""
+        """Check that comparisons can be true, and that values can be compared."""
         is_sound = True
         for comparison in found.comparisons():
             if not self._can_be(comparison.path, comparison.value):
@@ -190,7 +190,7 @@ class _Judge:
 
     def _can_be(self, path: Path, value: Json) -> bool:
         if value is None:
-            return True  # left out, or skipped
+            return True  # a value may be omitted, a step may be skipped
         if options := self._options_of(path):
             return value in options
         match self._type_of(path):

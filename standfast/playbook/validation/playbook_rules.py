@@ -8,7 +8,8 @@ Rules
 - All problems are reported, in line order, with a hint if one is known.
 - A step that can never begin is a problem, whatever the reason.
 - A step that cannot be undone needs an approval, or the reason why it has none.
-- A notice that nobody approves needs every lock, or a step that a person answers.
+- A notice without an approval must need all steps that lock accounts, or a step that a person
+  answers.
 - A notice to people other than the own staff always needs an approval.
 - An argument that names a notice, an audience, a source or a sender must name an existing one.
 """
@@ -217,7 +218,7 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
 def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
     """Report a notice that is sent even if a lock fails, without a person.
 
-    An approval, or an answer before the notice, would let a person decide.
+    With an approval, or an answer before the notice, a person decides.
     """
     needed = behind(playbook, without_after=True)[step.name]
     if any(other.name in needed and other.kind in ASKS for other in playbook.steps):
@@ -255,7 +256,7 @@ def _judge_arguments(
         names = known.of(spec.type)
         for name in _named(playbook, value) if names is not None else ():
             if spec.type is ArgumentType.AUDIENCE and name == AFFECTED:
-                continue  # the list of the incident itself
+                continue  # the incident's own list
             if names is not None and name not in names:
                 problem = f"there is no {spec.type.removesuffix('s')} `{name}`"
                 if spec.type is ArgumentType.SOURCES:
@@ -271,7 +272,7 @@ def _is_expression(value: Json) -> bool:
 
 
 def _named(playbook: Playbook, value: Json) -> Iterable[str]:
-    """Return every name that the argument can have, as far as known before."""
+    """Return the names that the argument can have, if known in advance."""
     if isinstance(value, list | tuple):
         return [name for item in value for name in _named(playbook, item)]
     found = embedded(value)
