@@ -9,7 +9,7 @@ ASKS = (StepKind.MANUAL, StepKind.DECIDE)
 
 
 def answers_behind(playbook: Playbook, step: Step) -> frozenset[str]:
-    """Return the steps whose answers decide a step or its arguments.
+    """Return the steps with the answers that decide a step or its arguments.
 
     Answers that decide the step through the result of another step are included.
 
