@@ -60,9 +60,7 @@ def plan(night: Night) -> None:
             )
         expect(not any(step.impossible for step in report.steps), "every step can be carried out")
         for step in report.steps:
-            words = [
-                f"{counted(count, 'target')} through {n}" for n, count in step.by_adapter.items()
-            ]
+            words = [f"{n}: {counted(count, 'target')}" for n, count in step.by_adapter.items()]
             words += [f"{count} refused: {reason}" for reason, count in step.refused.items()]
             words += ["cannot be undone"] if step.is_irreversible else []
             words += [f"waits for {counted(step.approvals, 'approval')}"] if step.approvals else []

@@ -60,7 +60,9 @@ class BlobHealer:
                     self._doubted |= place.packs
                     continue
                 lost = pack_name(self._writer, ref.pack.hex())
-                self._healed.setdefault(f"{lost} healed from {point}", False)
+                self._healed.setdefault(
+                    f"{lost} is damaged; its content was read from {point}", False
+                )
                 return content
             if len(self._doubted) == doubted:
                 return None

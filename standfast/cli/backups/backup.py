@@ -308,7 +308,7 @@ def verify(
 ) -> ExitStatus:
     """Verify the vault.
 
-    Checks signatures, sequence numbers, packs and the witness of the last verification. With --read
+    The command checks signatures, sequence numbers, packs and the witness of the last verification. With --read
     it reads every byte. With an identity it also decrypts the content, all of it or a sample.
     """
     from standfast.usecases.backups import verification

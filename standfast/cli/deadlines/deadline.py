@@ -41,11 +41,11 @@ from standfast.suggestions import nearest_name_hint
     "--all",
     "everything",
     is_flag=True,
-    help="Also list duties that are done, not owed or not in force.",
+    help="Also list obligations that are done, not owed or not in force.",
 )
 @click.pass_obj
 def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitStatus:
-    """List legal duties with their recipients, due dates and open questions.
+    """List obligations with their recipients, due dates and open questions.
 
     The strict date comes first: it is the earliest date that any reading of the rule gives. The
     lenient date, the latest that the rules of counting allow, follows.
@@ -82,7 +82,7 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     if any(clock.questions for clock in shown):
         lines.append(
             f"Next: state a fact: `standfast deadline fact {incident_id} NAME --at TIME`; answer a "
-            f"test: `standfast deadline answer {incident_id} DUTY yes|no --because TEXT`."
+            f"test: `standfast deadline answer {incident_id} OBLIGATION yes|no --because TEXT`."
         )
     return call.say(document, lines, status)
 
@@ -92,17 +92,17 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     exits={
         ExitStatus.DONE: "the form is written and complete",
         ExitStatus.PARTIAL: "the form is written; its gaps are marked",
-        ExitStatus.USAGE: "there is no such incident or duty, or the file exists and is of "
+        ExitStatus.USAGE: "there is no such incident or obligation, or the file exists and is of "
         "another kind",
     },
     example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
 )
 @incident_argument
 @duty_argument
-@click.option("--to", type=FilePath(), metavar="FILE", help="By default DUTY.html.")
+@click.option("--to", type=FilePath(), metavar="FILE", help="By default OBLIGATION.html.")
 @click.pass_obj
 def form(call: Call, incident: str | None, duty: str | None, to: Path | None) -> ExitStatus:
-    """Write the form of a duty as a page, with its gaps marked.
+    """Write the form of an obligation as a page, with its gaps marked.
 
     Standfast never sends a form.
     """
@@ -111,7 +111,11 @@ def form(call: Call, incident: str | None, duty: str | None, to: Path | None) ->
     from standfast.usecases.deadlines.legal_clocks import filled_form
     from standfast.usecases.reports.result_pages import heading
 
-    with open_incident(call, incident, duty, takes="DUTY") as (installation, incident_id, (name,)):
+    with open_incident(call, incident, duty, takes="OBLIGATION") as (
+        installation,
+        incident_id,
+        (name,),
+    ):
         filled = filled_form(installation, incident_id, name)
         page = form_page(filled, heading(installation), incident_id, installation.clock())
     out = (to or Path(f"{name}.html")).absolute()
@@ -162,23 +166,23 @@ def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
 @command(
     "show",
     exits={
-        ExitStatus.DONE: "the duty is shown with its sources",
-        ExitStatus.USAGE: "there is no such duty",
+        ExitStatus.DONE: "the obligation is shown with its sources",
+        ExitStatus.USAGE: "there is no such obligation",
     },
     example="standfast deadline show eu-gdpr-33-authority",
     needs_ledger=False,
 )
-@click.argument("duty", help="The duty's id.")
+@click.argument("duty", metavar="OBLIGATION", help="The obligation's id.")
 @click.pass_obj
 def show(call: Call, duty: str) -> ExitStatus:
-    """Show a legal duty: its rule, its content and its sources."""
+    """Show an obligation: its rule, its content and its sources."""
     from standfast.deadlines import NOT_ADVICE
     from standfast.usecases.deadlines.obligations import shipped
 
     known = {obligation.id: obligation for obligation in shipped()}
     if (obligation := known.get(duty)) is None:
         raise UsageError(
-            f"duty {duty!r}: unknown. `standfast deadline list INCIDENT --all` lists the duties of "
+            f"obligation {duty!r}: unknown. `standfast deadline list INCIDENT --all` lists those of "
             f"this installation{nearest_name_hint(duty, known)}"
         )
     limit = obligation.limit

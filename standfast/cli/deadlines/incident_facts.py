@@ -23,10 +23,12 @@ from standfast.records import Json
 _MOST_DIGITS = 10  # no jurisdiction has more people
 _EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is recorded; the changed clocks are shown",
-    ExitStatus.USAGE: "there is no such incident, duty or place, or the value is not valid",
+    ExitStatus.USAGE: "there is no such incident, obligation or place, or the value is not valid",
 }
 _TIME = "as 2026-03-02T14:20+01:00"
-duty_argument = click.argument("duty", required=False, help="The duty's id.")
+duty_argument = click.argument(
+    "duty", metavar="[OBLIGATION]", required=False, help="The obligation's id."
+)
 because_option = click.option(
     "--because", default="", help="The source of the statement; it is recorded."
 )
@@ -99,7 +101,9 @@ def affected(
     is_flag=True,
     help="Answer whether an incident of this kind reaches the threshold, instead of the test.",
 )
-@click.option("--because", default="", help="The reason; required for no, which ends the duty.")
+@click.option(
+    "--because", default="", help="The reason; required for no, which ends the obligation."
+)
 @click.pass_obj
 def answer(
     call: Call,
@@ -109,13 +113,13 @@ def answer(
     threshold: bool,
     because: str,
 ) -> ExitStatus:
-    """Answer the legal test that decides whether a duty is owed.
+    """Answer the legal test that decides whether an obligation is owed.
 
-    Until then the duty counts as owed.
+    Until then the obligation counts as owed.
     """
     kind = FactKind.THRESHOLD if threshold else FactKind.ANSWER
     return _state(
-        *(call, (incident, duty, is_owed), "DUTY and yes or no", kind),
+        *(call, (incident, duty, is_owed), "OBLIGATION and yes or no", kind),
         lambda now, words: {"is_so": _yes_or_no(words[1]), "reference": because},
     )
 
@@ -126,7 +130,12 @@ def answer(
     example="standfast deadline notified inc-2026-0001 eu-gdpr-33-authority --receipt 'case 4711'",
 )
 @incident_argument
-@click.argument("duty", required=False, help="The duty's id, or people:PLACE.")
+@click.argument(
+    "duty",
+    metavar="[OBLIGATION]",
+    required=False,
+    help="The obligation's id, or people:PLACE.",
+)
 @click.option("--receipt", help="The proof, such as a case number; required.")
 @click.option("--at", metavar="TIME", help=f"When, {_TIME}; by default now.")
 @mistaken_option
@@ -139,11 +148,11 @@ def notified(
     at: str | None,
     mistaken: bool,
 ) -> ExitStatus:
-    """State that a duty was fulfilled, with the receipt; ends its clock."""
+    """State that an obligation is fulfilled, with the receipt; end its clock."""
     if receipt is None or not receipt.strip():
         raise UsageError("receipt: none is given, and only a receipt ends a clock. Add --receipt")
     return _state(
-        *(call, (incident, duty), "DUTY", FactKind.NOTIFIED),
+        *(call, (incident, duty), "OBLIGATION", FactKind.NOTIFIED),
         lambda now, words: {
             "at": None if mistaken else parse_moment(at) or now,
             "is_so": False if mistaken else None,
@@ -159,7 +168,10 @@ def notified(
 )
 @incident_argument
 @click.argument(
-    "scope", required=False, metavar="[WHAT]", help="A duty's id, or a place for all its duties."
+    "scope",
+    required=False,
+    metavar="[WHAT]",
+    help="An obligation's id, or a place for all its obligations.",
 )
 @click.option("--document", default="", help="The document that requests the delay; required.")
 @click.option(
@@ -186,8 +198,8 @@ def delay(
 ) -> ExitStatus:
     """State that law enforcement requested a delay.
 
-    Only the document of the request stops a clock. If the rule of the duty does not mention such a
-    delay, --because is required as well: see `standfast deadline show DUTY`.
+    Only the document of the request stops a clock. If the rule of the obligation does not mention such a
+    delay, --because is required as well: see `standfast deadline show OBLIGATION`.
     """
     if not document.strip():
         raise UsageError(

@@ -72,7 +72,7 @@ def release(call: Call, incident: str, reason: str) -> ExitStatus:
         ExitStatus.USAGE: "there is no such incident, no evidence, or no request to approve",
         ExitStatus.PARTIAL: "a folder was not disposed of; the reason is shown. Run it again",
         ExitStatus.REFUSED: "a legal hold, the retention or the second person prevents it",
-        ExitStatus.WAITS_FOR_PEOPLE: "it is requested, and waits for another person",
+        ExitStatus.WAITS_FOR_PEOPLE: "it is requested; another person must approve it",
         ExitStatus.DAMAGED: "all of the evidence is missing, or the ledger does not verify",
     },
     example="standfast evidence dispose inc-2026-0001 --reason 'retention is over' --as dana",

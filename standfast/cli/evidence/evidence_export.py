@@ -1,4 +1,4 @@
-"""`standfast evidence export`: prints what is exported, missing, damaged."""
+"""`standfast evidence export`: copies of the evidence for others."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def export(
     if unmasked != bool(reason.strip()):
         raise UsageError("arguments: --unmasked and --reason TEXT need each other. Give both")
     if unmasked and identity:
-        raise UsageError("arguments: --unmasked copies encrypted files as they are. Leave out one")
+        raise UsageError("arguments: --unmasked and --identity exclude each other. Give one")
     with call.installation() as installation, call.progress() as tell:
         exported = export_evidence(
             installation,
@@ -88,7 +88,7 @@ def export(
     if exported.altered or exported.unsound:
         lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
     lines.append(
-        f"{INDEX_FILE} lists the hash of each original. The timeline records its own hash: "
+        f"{INDEX_FILE} lists the hash of each original. The timeline records the hash of the index: "
         f"{exported.index}"
         if exported.is_masked
         else "The timeline and the chain of custody record the export and its reason. Next: add "

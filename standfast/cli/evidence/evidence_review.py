@@ -94,7 +94,7 @@ def review(
     from standfast.usecases.evidence.log_review_report import write_review_page
 
     if unmask != bool(reason.strip()):
-        raise UsageError("arguments: --unmask needs --reason TEXT, and only --unmask does")
+        raise UsageError("arguments: --unmask and --reason TEXT need each other. Give both")
     if unmask and html:
         raise UsageError("arguments: a page is always masked. Leave out --unmask or --html")
     if unmask and call.as_person is None:

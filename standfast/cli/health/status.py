@@ -42,7 +42,7 @@ PLAN, EXERCISE = "plan", "exercise"
 def status(call: Call, live: bool) -> ExitStatus:
     """Show the state of backups, drills and incidents.
 
-    Shows the last backups and drills, open incidents, how many people are not notified yet, and one
+    The output has the last backups and drills, open incidents, how many people are not notified yet, and one
     next step.
     """
     from standfast.usecases.health.status import look
@@ -137,9 +137,9 @@ def _row(incident: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
 
 
 def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
-    """Return headlines and next steps, without that of the first incident.
+    """Return the headline and the next step of each incident.
 
-    The last line of the status shows it.
+    The next step of the first incident is omitted: the last line of the status shows it.
     """
     lines: list[Line] = []
     for incident in of_mode:

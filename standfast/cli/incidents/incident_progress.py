@@ -2,7 +2,7 @@
 
 Rules
 - A running `standfast serve` gets one second to pick the incident up, and this process then follows
-  it. If none picks it up, or if it dies, this process runs the steps itself.
+  it. If no `serve` picks it up, or if the `serve` dies, this process runs the steps itself.
 - The command does not wait for messages that are only retried later: `serve` retries them.
 - The result shows counts for each step, why targets were not done, and one next step.
 - Evidence that this process sealed is time-stamped after the result is printed, so that the result

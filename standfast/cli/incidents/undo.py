@@ -42,7 +42,7 @@ _PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # the exit status that the
 @click.option("--all", "everything", is_flag=True, help="Undo every effect of the incident.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would be restored.")
 @sign_in_options(
-    "Sign in as this person, which needs a role. The person that opened the incident needs one "
+    "Sign in as this person, who needs a role. The person that opened the incident needs one "
     "approval less."
 )
 @no_wait_option
@@ -95,7 +95,7 @@ def undo(
 
 
 def _undo_lines(planned: "UndoPlan") -> list[Line]:
-    where = ", ".join(f"{count} through {name}" for name, count in planned.where.items())
+    where = ", ".join(f"{name}: {count}" for name, count in planned.where.items())
     through = f" ({where})" if where else ""
     lines: list[Line] = [
         f"{counted(planned.restores, 'target')} to restore{through}, {len(planned.kept)} kept."

@@ -126,7 +126,10 @@ def erase(
             f"Domain {domain} is erased (root record {result['root']}).",
             f"{points} can never be opened again.",
             f"{records} deleted from the key store and each reachable copy.",
-            *(f"May still have them: {copy['copy']}, seen {copy['seen'][:10]}." for copy in left),
+            *(
+                f"A copy may still have them: {copy['copy']}, seen {copy['seen'][:10]}."
+                for copy in left
+            ),
             f"Certificate: {result['certificate']}, as text {result['certificate_text']}.",
         ],
         [

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     exits={
         ExitStatus.DONE: "the roles are shown",
         ExitStatus.FAILED: "the store does not respond",
-        ExitStatus.USAGE: "the configured vault has no repository",
+        ExitStatus.USAGE: "the configured vault is empty",
         ExitStatus.DAMAGED: "a record differs from what the owner or the keeper signed",
     },
     example="standfast backup owner show",
@@ -58,7 +58,7 @@ def show(call: Call) -> ExitStatus:
     exits={
         ExitStatus.DONE: "FORMAT.md and break_glass.py of this version are in the vault",
         ExitStatus.FAILED: "the store does not respond",
-        ExitStatus.USAGE: "this identity has no right to add to the vault",
+        ExitStatus.USAGE: "the access key of this machine has no right to add to the vault",
         ExitStatus.DAMAGED: "the vault's root records are not the owner's",
     },
     example="standfast backup owner publish",
@@ -171,7 +171,9 @@ def _lines(seen: "Roster") -> list[Line]:
         lines.append(f"Keep records through {seen.keep_number}.")
     lines += [f"error: {problem}" for problem in seen.problems]
     if seen.lacks_documents:
-        lines.append("Next: `standfast backup owner publish` copies the reader into the vault.")
+        lines.append(
+            "Next: `standfast backup owner publish` copies the bundled reader into the vault."
+        )
     else:
         lines.append(f"The vault has {counted(len(seen.documents), 'document')} of the reader.")
     return lines

@@ -47,7 +47,9 @@ def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
         f"{counted(len(found.events), 'report')} read; the state of {changed} changed."
     ]
     if heard.settled:
-        lines.append(f"{counted(heard.settled, 'unknown outcome')} resolved: the relay had it.")
+        lines.append(
+            f"{counted(heard.settled, 'unknown outcome')} resolved: the relay had accepted the mail."
+        )
     if ignored := found.unread + heard.foreign:
         lines.append(f"{counted(ignored, 'message')} ignored: not a report, or not about a notice.")
     if any(event.state is DeliveryState.BOUNCED for event in found.events):

@@ -47,7 +47,7 @@ names_option = click.option("--names", is_flag=True, help="Show names; the view 
     "--column",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="Our name and the file's name of a column; repeatable.",
+    help="The name of a column here, and its name in the file; repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--yes", is_flag=True, help="Import even if most people would be missing.")
@@ -122,7 +122,7 @@ def import_staff(
 def list_leavers(call: Call, names: bool) -> ExitStatus:
     """List people that have left and can still sign in.
 
-    Every directory is asked, also for account names that are not in the list of staff.
+    Every directory is queried, also for account names that are not in the list of staff.
     """
     from standfast.usecases.people import staff_access
 
@@ -185,7 +185,7 @@ def list_leavers(call: Call, names: bool) -> ExitStatus:
 def list_factors(call: Call, names: bool) -> ExitStatus:
     """List accounts that need no second factor to sign in.
 
-    Every directory is asked; privileged accounts come first if the directory names them.
+    Every directory is queried; privileged accounts come first if the directory names them.
     """
     from standfast.usecases.people import staff_access
     from standfast.usecases.people.second_factors import exit_status, second_factors

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from standfast.usecases.key_ceremonies.owner_operations import Stores
 
 PROGRAM = "standfast"
-COMPLETION_VARIABLE = "_STANDFAST_COMPLETE"  # the name that click derives from the program's
+COMPLETION_VARIABLE = "_STANDFAST_COMPLETE"  # click derives it from the program's name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,17 @@ from collections.abc import Iterator
 from standfast.playbook.actions.action import Action, Carrier, Planner
 from standfast.playbook.actions.shared_arguments import ACCOUNTS
 from standfast.playbook.planned_effects import Expansion
-from standfast.records import JsonObject
+from standfast.records import JsonObject, Proof
 
 PROVE = "accounts.prove_locked"
+
+_LEVELS = {
+    Proof.NONE: "nothing is shown",
+    Proof.READ_BACK: "the directory shows the lock",
+    Proof.CONNECTIONS_GONE: "no connection to the directory is open",
+    Proof.SESSIONS_GONE: "no session and no token is left",
+    Proof.REFUSED: "a sign-in is refused",
+}
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
@@ -15,7 +23,8 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
-    yield f"{adapter}: proof level {planner.directory(adapter).proof.value}"
+    level = planner.directory(adapter).proof
+    yield f"{adapter}: proof level `{level}`: {_LEVELS[level]}"
 
 
 ACTION = Action(

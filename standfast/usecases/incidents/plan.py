@@ -315,7 +315,9 @@ def _step_lines(step: PlannedStep) -> list[str]:
     if step.impossible:
         lines.append(f"NOT POSSIBLE: {step.impossible}")
     if step.kind is StepKind.DO and step.targets:
-        where = ", ".join(f"{count:,} through {name}" for name, count in step.by_adapter.items())
+        where = ", ".join(
+            f"{name}: {counted(count, 'target')}" for name, count in step.by_adapter.items()
+        )
         lines.append(where)
     lines += [f"refused: {count:,}, {reason}" for reason, count in step.refused.items()]
     lines += step.notes

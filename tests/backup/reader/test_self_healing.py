@@ -85,7 +85,7 @@ def check(result: RestoreResult, out: Path, expected: dict[bytes, tuple[object, 
     assert result.problems == ()
     assert describe(out / "files") == expected
     assert result.healed
-    assert all("healed from desk-1/0000000002" in one for one in result.healed)
+    assert all("read from desk-1/0000000002" in one for one in result.healed)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
