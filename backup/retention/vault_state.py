@@ -1,4 +1,4 @@
-"""Vault state: recovery points, packs, their references, blocked writers.
+"""Vault state: points and packs; an unreadable point blocks its writer.
 
 - Snapshots never change, so each is read once, however often a run reads the state; a slot without
   a valid snapshot is read once per root record.

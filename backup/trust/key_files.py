@@ -1,4 +1,4 @@
-"""Key files of hosts and custodians, and the limit of passphrase work.
+"""Key files of hosts and custodians; too slow passphrases are not tried.
 
 - A host has its signing key, the id key, and public keys: nothing in its folder decrypts anything.
 - A custodian's file is made once, then taken offline, like the owner's (see `ownership`).

@@ -308,8 +308,9 @@ def verify(
 ) -> ExitStatus:
     """Verify the vault.
 
-    The command checks signatures, sequence numbers, packs and the witness of the last verification. With --read
-    it reads every byte. With an identity it also decrypts the content, all of it or a sample.
+    The command checks signatures, sequence numbers, packs and the witness of the last verification.
+    With --read it reads every byte. With an identity it also decrypts the content, all of it or a
+    sample.
     """
     from standfast.usecases.backups import verification
 

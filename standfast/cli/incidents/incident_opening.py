@@ -1,4 +1,4 @@
-"""Opening of an incident by command; an error says whether it exists."""
+"""Opening of an incident by command; later errors name the incident."""
 
 import secrets
 from collections.abc import Iterator, Mapping

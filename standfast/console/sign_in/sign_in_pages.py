@@ -1,4 +1,4 @@
-"""Sign-in pages of the console: forms, sessions, limits of guesses.
+"""Sign-in pages of the console; guesses lock out no known browser.
 
     POST /console/sign-in            with a name and its passphrase, or by a passkey
     POST /console/sign-out

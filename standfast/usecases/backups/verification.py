@@ -1,4 +1,4 @@
-"""Verification of the repository, and which damage findings stay open.
+"""Verification of the repository; when found damage counts as repaired.
 
 The checks themselves are in `backup/checker/verification.py`.
 
