@@ -21,7 +21,7 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
     result = outcome.result
     if outcome.has_found_nothing:
         return [
-            f"Nothing is restored: {outcome.point.name} ({outcome.point.set_name}) contains none of:",
+            f"Nothing is restored: {outcome.point.name} ({outcome.point.set_name}) has none of:",
             *first_rows([problem.path] for problem in result.problems),
             *incomplete_lines(outcome.lacking),
             WHERE_ELSE

@@ -182,8 +182,8 @@ def show(call: Call, duty: str) -> ExitStatus:
     known = {obligation.id: obligation for obligation in shipped()}
     if (obligation := known.get(duty)) is None:
         raise UsageError(
-            f"obligation {duty!r}: unknown. `standfast deadline list INCIDENT --all` lists those of "
-            f"this installation{nearest_name_hint(duty, known)}"
+            f"obligation {duty!r}: unknown. `standfast deadline list INCIDENT --all` lists those "
+            f"of this installation{nearest_name_hint(duty, known)}"
         )
     limit = obligation.limit
     rows = [
