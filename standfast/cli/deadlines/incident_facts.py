@@ -198,8 +198,8 @@ def delay(
 ) -> ExitStatus:
     """State that law enforcement requested a delay.
 
-    Only the document of the request stops a clock. If the rule of the obligation does not mention such a
-    delay, --because is required as well: see `standfast deadline show OBLIGATION`.
+    Only the document of the request stops a clock. If the rule of the obligation does not mention
+    such a delay, --because is required as well: see `standfast deadline show OBLIGATION`.
     """
     if not document.strip():
         raise UsageError(

@@ -26,7 +26,7 @@ _UNCHECKED = "It is unknown whether a disposal was approved, and whether a folde
     "list",
     exits={
         ExitStatus.DONE: "the sealed folders are listed; there may be none",
-        ExitStatus.FAILED: "no evidence is found, and the ledger, which would name it, cannot be read",
+        ExitStatus.FAILED: "no evidence is found, and the ledger that would name it cannot be read",
         ExitStatus.USAGE: "there is no such incident, or the evidence key is missing",
         ExitStatus.PARTIAL: "the found evidence is listed, but the ledger cannot be read: a folder "
         "may be missing",
@@ -87,7 +87,7 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
     "verify",
     exits={
         ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is missing",
-        ExitStatus.FAILED: "no evidence is found, and the ledger, which would name it, cannot be read",
+        ExitStatus.FAILED: "no evidence is found, and the ledger that would name it cannot be read",
         ExitStatus.USAGE: "the incident has no evidence",
         ExitStatus.PARTIAL: "the found evidence is whole, but the ledger cannot be read, a copy in "
         "the bucket is incomplete, or a time stamp is missing",

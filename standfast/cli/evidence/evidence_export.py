@@ -88,7 +88,7 @@ def export(
     if exported.altered or exported.unsound:
         lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
     lines.append(
-        f"{INDEX_FILE} lists the hash of each original. The timeline records the hash of the index: "
+        f"{INDEX_FILE} lists the hash of each original. The timeline records the index's hash: "
         f"{exported.index}"
         if exported.is_masked
         else "The timeline and the chain of custody record the export and its reason. Next: add "

@@ -37,11 +37,11 @@ _DAYS = 60  # of the trend, on one line
 def readiness(call: Call, to: Path | None) -> ExitStatus:
     """Answer whether the organisation could respond to a breach tonight.
 
-    The answer covers the tests of `standfast check`, and facts that only regular practice keeps current: the
-    age of recovery points and drills, playbooks that nobody tried for a year, people that have left
-    and can still sign in, accounts without a second factor, and unmasked card numbers in recent log
-    lines. The checklist shows what is measured and what people only attested. The score is
-    recorded for the trend. Nothing is sent, locked, frozen or backed up.
+    The answer covers the tests of `standfast check`, and facts that only regular practice keeps
+    current: the age of recovery points and drills, playbooks that nobody tried for a year, people
+    that have left and can still sign in, accounts without a second factor, and unmasked card
+    numbers in recent log lines. The checklist shows what is measured and what people only attested.
+    The score is recorded for the trend. Nothing is sent, locked, frozen or backed up.
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict

@@ -42,8 +42,8 @@ PLAN, EXERCISE = "plan", "exercise"
 def status(call: Call, live: bool) -> ExitStatus:
     """Show the state of backups, drills and incidents.
 
-    The output has the last backups and drills, open incidents, how many people are not notified yet, and one
-    next step.
+    The output has the last backups and drills, open incidents, how many people are not notified
+    yet, and one next step.
     """
     from standfast.usecases.health.status import look
 

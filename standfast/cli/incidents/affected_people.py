@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     "columns",
     multiple=True,
     metavar="NAME=HEADING",
-    help="The heading that the file has for the column NAME: address, key, name, language, exposed, "
+    help="The file's heading of the column NAME: address, key, name, language, exposed, "
     "place, …; repeatable.",
 )
 @click.option("--exposed", default="", help="The exposed data of rows without `exposed`.")

@@ -66,8 +66,8 @@ inputs_option = click.option(
 def plan(call: Call, scenario: str, given: tuple[str, ...]) -> ExitStatus:
     """Show what an incident would do.
 
-    The command reads all targets and changes nothing. It shows each step with its targets, refusals, the steps
-    that cannot be undone, and the approvals that it needs.
+    The command reads all targets and changes nothing. It shows each step with its targets,
+    refusals, the steps that cannot be undone, and the approvals that it needs.
     """
     from standfast.usecases.incidents.plan import as_lines, plan_incident
 

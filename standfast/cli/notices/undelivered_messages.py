@@ -48,7 +48,7 @@ def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
     ]
     if heard.settled:
         lines.append(
-            f"{counted(heard.settled, 'unknown outcome')} resolved: the relay had accepted the mail."
+            f"{counted(heard.settled, 'unknown outcome')} resolved: the relay had accepted it."
         )
     if ignored := found.unread + heard.foreign:
         lines.append(f"{counted(ignored, 'message')} ignored: not a report, or not about a notice.")
