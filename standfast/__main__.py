@@ -1,4 +1,4 @@
-"""Entry point of `python -m standfast`, if the script is not on the path."""
+"""Entry point of `python -m standfast`, for a shell without the script."""
 
 import sys
 

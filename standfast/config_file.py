@@ -1,6 +1,7 @@
 """Choice of the configuration file of a command.
 
-It is separate from `standfast/config/`, so that finding the file does not import the whole schema.
+This module is separate from `standfast/config/`, so that the search for the file does not import
+the whole schema.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,9 @@ DEFAULT_FILE: Final = "standfast.toml"
 def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
     """Return the path of the configuration file.
 
-    In order: `explicit` (from `-c`), `STANDFAST_CONFIG`, `./standfast.toml`. Raises
-    `ConfigurationError` if the first of these that is given is not a file, or is in a folder that
-    this user may not read.
+    The first of these that is given applies: `explicit` (from `-c`), `STANDFAST_CONFIG`,
+    `./standfast.toml`. Raises `ConfigurationError` if it is not a file, or is in a folder that this
+    user may not read.
     """
     if explicit is not None:
         path, origin = explicit, "given with -c"

@@ -18,9 +18,9 @@
 
 Rules
 - The class has the exit status; the instance has the facts.
-- A message says what failed, on what, and what to do now. It carries no secret and no
-  personal data: it may end up in a log, in Prefect or on a shared screen.
-- Partial success is a result with an exit status of its own (3), never an exception.
+- A message names the affected thing, the cause and the action. It contains no secret and no
+  personal data: it may appear in a log, in Prefect or on a shared screen.
+- Partial success is a result with its own exit status (3), never an exception.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ EXIT_STATUS_MEANING = {
 
 
 class StandfastError(Exception):
-    """Base class of all errors; raised itself if a retry will not help."""
+    """Base class of all errors; raised directly if a retry will not help."""
 
     exit_status = ExitStatus.FAILED
 
@@ -76,7 +76,7 @@ class TemplateInvalid(ConfigurationError):
 
 
 class OnlyReadable(ConfigurationError):
-    """The command must write, and its user may only read, such as an auditor."""
+    """The command must write, but its user, such as an auditor, may only read."""
 
 
 class ExtraMissing(ConfigurationError):
@@ -123,7 +123,7 @@ class ApprovalRefused(Refused):
 
 
 class UnderWay(Refused):
-    """The same run is in progress: nothing is wrong, and nothing was begun."""
+    """The same run is already in progress; nothing was begun."""
 
 
 class Unsupported(Refused):

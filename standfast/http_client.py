@@ -4,10 +4,12 @@ The client owns the connection pool, the time-outs, the size limit and the parsi
 The caller interprets the status.
 
 Rules
-- `NotSent` means that no byte of the request was sent, and none will be. `NoAnswer` means that it
-  may have arrived. A caller turns the first into FAILED and the second, for a write, into UNKNOWN.
-- The limit covers everything: name resolution, connecting, TLS, a server that sends its headers
-  slowly. The library limits single reads only, so `time_limit` bounds each request.
+- `NotSent` means that no byte of the request was sent, or will be sent. `NoAnswer` means that the
+  request may have arrived. A caller records `NotSent` as FAILED and, for a write, `NoAnswer` as
+  UNKNOWN.
+- The time limit covers the whole request: name resolution, connecting, TLS, and a server that sends
+  its headers slowly. The library limits only single reads; therefore `time_limit` bounds each
+  request.
 - Redirects are not followed, cookies are not stored, and proxies and netrc files of the environment
   are not used: the configuration alone decides which hosts receive a token.
 - Errors contain no URL with parameters, no body and no text of the server.
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     import httpx
 
 LARGEST_BODY_BYTES = 16 * 1024 * 1024
-_FIRST_BYTE_LEAVES = "send_request_headers.started"  # httpcore's name for it, in every protocol
+_FIRST_BYTE_LEAVES = (
+    "send_request_headers.started"  # httpcore's name of this event, for every HTTP version
+)
 
 
 class NotSent(Unavailable):
@@ -129,7 +133,7 @@ class HttpClient:
         try:
             return within(seconds, lambda: self._ask(client, request, deadline))
         except Exception as error:
-            # The class only: the text may contain the address with its filter, so a person's name.
+            # Only the class: the text may contain the URL with a filter, and so a person's name.
             why = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
         if call.call_back():
             raise NotSent(f"no connection was made ({why})", retry_after_seconds=RETRY_SECONDS)
@@ -183,7 +187,7 @@ class HttpClient:
 
 @cache
 def _public_authorities() -> ssl.SSLContext:
-    """Load the public certificates once: it takes longer than a lock."""
+    """Load the public certificates once, because loading takes long."""
     import httpx
 
     return httpx.create_ssl_context(trust_env=False)
@@ -203,7 +207,7 @@ def _body(response: "httpx.Response", deadline: Deadline) -> bytes:
 def _retry_after(value: str, now: datetime) -> float | None:
     """Parse `Retry-After` (RFC 9110 10.2.3): seconds or a date.
 
-    None if it is absent or invalid.
+    Return None if the header is absent or invalid.
     """
     text = value.strip()
     if text.isascii() and text.isdigit():

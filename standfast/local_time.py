@@ -23,7 +23,7 @@ def is_zone(name: str) -> bool:
     """Return whether a time zone has this name."""
     try:
         _zone(name)
-    except (KeyError, ValueError, OSError):  # OSError: a folder of zones
+    except (KeyError, ValueError, OSError):  # OSError: the name is a folder of zones
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Numbers with the right form of their noun."""
+"""Numbers with their noun in singular or plural."""
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:

@@ -1,11 +1,12 @@
 """Frozen records that all layers share, and their canonical JSON.
 
 Rules
-- Records are frozen and keyword-only; a raw dictionary exists only where TOML, YAML, JSON or rows
+- Records are frozen and keyword-only; raw dictionaries are used only where TOML, YAML, JSON or rows
   are parsed.
 - Datetimes are aware and UTC; anything else is rejected at the boundary (`utc`).
 - `canonical` is RFC 8785 for the permitted values: strings, whole numbers below 2^53, true, false,
-  null, lists, and objects with ASCII keys. Floats are refused: two programs print them differently.
+  null, lists, and objects with ASCII keys. Floats are refused, because programs print them
+  differently.
 """
 
 import hashlib
@@ -37,9 +38,9 @@ def utc(moment: datetime) -> datetime:
 def timestamp(moment: datetime) -> str:
     """Format a moment in UTC with microseconds and `Z`.
 
-    The order of the texts is the order of the moments.
+    Sorting the texts sorts the moments.
     """
-    # Not strftime, whose %Y has as many digits as the year: `moment` could not read it again.
+    # Not strftime: its %Y may have fewer than four digits, which `moment` could not parse.
     return utc(moment).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -51,8 +52,8 @@ def moment(text: str) -> datetime:
 def meant(moment: datetime) -> datetime:
     """Convert a moment that a person typed to UTC; ValueError if implausible.
 
-    In year 26 or 9999, a zone or a period would soon exceed the calendar, where nothing can be
-    computed.
+    A year such as 26 or 9999 is refused: a zone or a period could lead to a date outside the
+    calendar.
     """
     if moment.year not in _YEARS_MEANT:
         raise ValueError(f"the year {moment.year} is not plausible")
@@ -71,7 +72,7 @@ def digest(value: Json) -> str:
 
 
 def _refuse_what_has_no_one_form(value: Json) -> None:
-    # The most frequent types come first: this runs for each of a million people.
+    # The most frequent types come first, because this runs for each of a million recipients.
     kind = type(value)
     if kind is str or value is None:
         return
@@ -110,14 +111,14 @@ class Mode(StrEnum):
 
 
 class EffectState(StrEnum):
-    """State of one effect. UNKNOWN is not a failure: it may have happened."""
+    """State of one effect. UNKNOWN: the effect may have happened."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
     DONE = "done"
     REFUSED = "refused"  # a rule or the provider refused it; another attempt will not help
-    FAILED = "failed"  # it did not happen; `retry` may help
-    UNKNOWN = "unknown"  # it may have happened: look it up or ask, never repeat blindly
+    FAILED = "failed"  # the effect did not happen; `retry` may help
+    UNKNOWN = "unknown"  # the effect may have happened: look it up or ask, never repeat blindly
 
 
 class StepState(StrEnum):
@@ -125,7 +126,7 @@ class StepState(StrEnum):
 
     ASKING = "asking"  # effects are planned and wait for approvals
     PROMPTED = "prompted"  # a person must act or decide
-    WAITING = "waiting"  # until a moment
+    WAITING = "waiting"  # waits until a moment
     RUNNING = "running"
     DONE = "done"
     PARTIAL = "partial"  # some targets done, some not, each named
@@ -148,9 +149,9 @@ class Proof(StrEnum):
 
     NONE = "none"
     READ_BACK = "read_back"  # the directory shows the lock
-    CONNECTIONS_GONE = "connections_gone"  # and no open connection to it; sessions are not counted
-    SESSIONS_GONE = "sessions_gone"  # and no session or token
-    REFUSED = "refused"  # and a sign-in as a canary or the holder was refused
+    CONNECTIONS_GONE = "connections_gone"  # in addition: no open connection to it
+    SESSIONS_GONE = "sessions_gone"  # in addition: no session or token
+    REFUSED = "refused"  # in addition: a sign-in as a test account or the holder was refused
 
     def reaches(self, other: "Proof") -> bool:
         order = list(Proof)
@@ -158,7 +159,7 @@ class Proof(StrEnum):
 
     @staticmethod
     def weakest(found: Iterable["Proof"]) -> "Proof":
-        """Return the level that all of them reach; NONE if there are none."""
+        """Return the lowest of some levels; NONE if there are none."""
         return min(found, key=list(Proof).index, default=Proof.NONE)
 
 
@@ -166,12 +167,12 @@ class Proof(StrEnum):
 class Limits:
     """Call limits of an adapter, from the limits of its provider."""
 
-    batch: int = 1  # targets that one outside call carries, 1 to 1,000
+    batch: int = 1  # targets in one call, 1 to 1,000
     workers: int = 16  # calls at once
     per_second: float | None = None  # token bucket over targets; None = no limit
     burst: int = 16
-    timeout_seconds: float = 10.0  # hard: after it the call is cut, and its result is unknown
-    is_local: bool = False  # this process acts itself: no act follows its end
+    timeout_seconds: float = 10.0  # after this time the call is cut off, and its result is unknown
+    is_local: bool = False  # this process itself acts: nothing can happen after the process ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +199,9 @@ class Result:
     facts: JsonObject = field(default_factory=dict)
     proof: Proof = Proof.NONE
     retry_after_seconds: float | None = None  # FAILED only: retry after this pause
-    is_untried: bool = False  # FAILED only: the call ended before its turn: not an attempt
+    is_untried: bool = (
+        False  # FAILED only: the call ended before this target's turn: not an attempt
+    )
     only_a_person_can_tell: bool = False  # UNKNOWN only: no lookup can show the outcome
     may_go_elsewhere: bool = False  # REFUSED only: another channel may accept it
 
@@ -207,9 +210,9 @@ class Result:
 class Observed:
     """Result of looking up one target without changing it.
 
-    `happened` says whether the order has taken effect, or is None if it cannot be known. `state` is
-    stored as the prior state before the first act, and an undo needs it. `identity` is the
-    permanent part of `state` that identifies the target whatever its name; empty if there is none.
+    `happened` says whether the order has taken effect; None if this cannot be determined. `state`
+    is stored as the prior state before the first act; an undo restores it. `identity` is the part
+    of `state` that identifies the target even after it was renamed; empty if there is none.
     """
 
     target: str

@@ -5,13 +5,14 @@
 
 Rules
 - A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. A
-  call that ended before its turn is not counted.
-- An effect that failed permanently, or that only this sender refused, goes to the failover sender
-  as its first attempt. An effect with an unknown outcome never does.
-- An unknown outcome is never repeated blindly. It is looked up once its call can no longer arrive.
-  An effect that did not happen is planned again, at most `MOST_TRIES` times; one whose outcome
-  cannot be determined waits for a person.
-- A failed lookup is repeated, each time after twice the time.
+  call that ended before an effect's turn is not counted for this effect.
+- An effect that failed permanently, or that only this sender refused, is tried again by the
+  failover sender, with a new count of tries. An effect with an unknown outcome is never tried by
+  the failover sender.
+- An unknown outcome is never repeated blindly. The outcome is looked up when the call can no longer
+  arrive. If the effect did not happen, it is tried again, at most `MOST_TRIES` times. If the
+  outcome cannot be determined, the effect waits for a person.
+- A failed lookup is repeated, and each pause is twice as long as the pause before.
 """
 
 from dataclasses import dataclass
@@ -22,21 +23,26 @@ from standfast.records import EffectState, Limits, Observed, Result
 MOST_TRIES = 5
 # Pauses that adapters ask for when the provider names none.
 RETRY_SECONDS = 1.0
-REPLICA_SECONDS = 5.0  # until every replica of a directory has applied a change
-AUDIENCE_SECONDS = 5.0  # a list of recipients that another program locks
-OTHER_COLLECTOR_SECONDS = 30.0  # evidence that another runner collects
-COPY_STORE_SECONDS = 60.0  # the second copy of evidence
-# A directory under the control of an attacker must not postpone a lock until next week.
+REPLICA_SECONDS = 5.0  # pause until every replica of a directory has applied a change
+AUDIENCE_SECONDS = 5.0  # pause while another program locks a list of recipients
+OTHER_COLLECTOR_SECONDS = 30.0  # pause while another runner collects the evidence
+COPY_STORE_SECONDS = 60.0  # pause between attempts to write the second copy of evidence
+# A directory that an attacker controls must not delay a lock for a week by its Retry-After.
 LONGEST_RETRY_AFTER_SECONDS = 300.0
-LONGEST_PAUSE_SECONDS = 86_400.0  # whatever an adapter requests
+LONGEST_PAUSE_SECONDS = 86_400.0  # longest pause, even if an adapter requests more
 OBSERVE_AGAIN = timedelta(seconds=2)
-SETTLE_FACTOR = 1.5  # times its time-out, a call can no longer arrive
+SETTLE_FACTOR = 1.5  # after this multiple of its time limit, a call can no longer arrive
 
-# While a runner works on an incident.
-LONGEST_WAIT = timedelta(minutes=3)  # beyond it, `serve` or the next command continues
-LONGEST_WHILE_ASKED = timedelta(seconds=5)  # for a mail relay, while a person has a question
-RECEIPT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)  # between writes of a receipt to a lost ledger
-MOST_LEDGER_FAILURES = 5  # after which a queue is abandoned
+# Pauses while a runner works on an incident.
+LONGEST_WAIT = timedelta(minutes=3)  # after a longer pause, `serve` or the next command continues
+LONGEST_WHILE_ASKED = timedelta(seconds=5)  # wait for a mail relay while a step waits for an answer
+RECEIPT_PAUSES_SECONDS = (
+    0.1,
+    0.4,
+    1.6,
+    6.4,
+)  # between attempts to write a receipt to a lost ledger
+MOST_LEDGER_FAILURES = 5  # number of attempts after which a queue is abandoned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +53,18 @@ class Verdict:
     tries: int
     not_before: datetime | None = None
     is_parked: bool = False  # UNKNOWN only: a person must report the outcome
-    is_handed_on: bool = False  # it goes to the failover sender
-    reason: str | None = None  # replaces the reason of the result
+    is_handed_on: bool = False  # the failover sender tries next
+    reason: str | None = None  # if set, replaces the reason of the result
 
 
 def settles_at(limits: Limits, submitted_at: datetime) -> datetime:
-    """Return when a call that was submitted then can no longer arrive."""
+    """Return when a call that was submitted at a moment can no longer arrive."""
     return submitted_at + timedelta(seconds=limits.timeout_seconds * SETTLE_FACTOR)
 
 
 def after_call(result: Result, *, tries: int, now: datetime, has_failover: bool) -> Verdict:
-    """Return what follows a call; `tries` includes it."""
-    # A slow directory handles some accounts of a batch last; those must not use up their tries.
+    """Return the verdict after a call; `tries` includes this call."""
+    # A slow directory reaches some accounts of a batch too late; this must not use up their tries.
     tries -= result.is_untried
     pause = result.retry_after_seconds
     is_failed = result.state is EffectState.FAILED
@@ -76,7 +82,7 @@ def after_call(result: Result, *, tries: int, now: datetime, has_failover: bool)
 def after_observation(
     seen: Observed, *, tries: int, submitted_at: datetime, now: datetime, is_parked: bool
 ) -> Verdict:
-    """Return what follows an observation of an unknown outcome.
+    """Return the verdict after an observation of an unknown outcome.
 
     `is_parked`: a person reported the outcome, so the number of tries does not count.
     """
@@ -98,7 +104,7 @@ def after_observation(
 
 
 def after_failed_prior_observation(*, tries: int, now: datetime) -> Verdict:
-    """Return what follows a failure to read the prior state."""
+    """Return the verdict after a failure to read the prior state."""
     tries += 1
     if tries < MOST_TRIES:
         return Verdict(state=EffectState.PLANNED, tries=tries, not_before=now + OBSERVE_AGAIN)

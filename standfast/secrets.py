@@ -1,11 +1,11 @@
 """Resolution of secret references, and the wrapper of their values.
 
-It reads `env:`, `file:` and `keyring:` references. `standfast/config/value_types.py` defines their
-form, and `standfast/adapters/factory/` decides when one is resolved.
+`standfast/config/value_types.py` defines the form of the references `env:`, `file:` and `keyring:`,
+and `standfast/adapters/factory/` decides when a reference is resolved.
 
 Rules
-- A secret is resolved as late as possible and passed on wrapped; `reveal` is called where it is
-  used.
+- A secret is resolved as late as possible and passed as a `Secret`; only the code that uses the
+  value calls `reveal`.
 - No message, repr, pickle or copy contains a value; a message names the reference.
 - A file that every user of the machine may open is refused, because its content is not secret any
   more.
@@ -44,7 +44,7 @@ class Secret:
         raise TypeError("a secret cannot be pickled or copied; pass its reference")
 
 
-Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing when there is none
+Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing if there is no value
 
 
 class Resolver(Protocol):
@@ -110,7 +110,7 @@ def _from_file(reference: SecretReference, base_dir: Path) -> str:
 def _without_waiting(path: str, flags: int) -> int:
     """Open a named pipe without waiting for its writer.
 
-    The wait might never end.
+    Otherwise the open might never return.
     """
     return os.open(path, flags | os.O_NONBLOCK)
 

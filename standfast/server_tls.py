@@ -1,7 +1,7 @@
 """TLS settings for database servers, in the form of each driver.
 
-Without a setting, certificate and name are verified, except for a server on this machine. The
-caller connects.
+Without a setting, certificate and name are verified, except for a server on this machine. This
+module opens no connection.
 """
 
 import ssl
@@ -34,7 +34,7 @@ def verified(ca_file: Path | None) -> ssl.SSLContext:
 def postgresql_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
     """Return the options of libpq for a mode."""
     mode = tls or ("prefer" if is_this_machine(host) else "verify-full")
-    # `system` is refused by libpq where it would not be used to verify.
+    # libpq refuses `system` in a mode that does not verify the certificate.
     authorities = str(ca_file or "system") if mode.startswith("verify") else None
     return {"sslmode": mode, "sslrootcert": authorities}
 
@@ -42,7 +42,7 @@ def postgresql_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str
 def mariadb_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
     """Return the options of pymysql for a mode.
 
-    Without a mode, on this machine, whatever the server offers is accepted.
+    Without a mode, a server on this machine is used with or without TLS, without verification.
     """
     if tls == "disable":
         return {"ssl_disabled": True}

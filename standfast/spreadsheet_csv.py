@@ -1,11 +1,12 @@
-"""CSV files of spreadsheets: encoding, separator, cells that are formulas.
+"""CSV files of spreadsheets: encoding, separator, escape of formulas.
 
 The caller interprets the columns.
 
 Rules
-- UTF-8 with or without a byte order mark; UTF-16 with one, as Excel's "Unicode text" has.
+- A file is UTF-8 with or without a byte order mark, or UTF-16 with a byte order mark, as Excel's
+  "Unicode text".
 - A first line `sep=;`, which Excel writes and reads, is not a header: it names the separator.
-- Without it, the separator is the most frequent of comma, semicolon and tab in the header.
+- Without this line, the separator is the most frequent of comma, semicolon and tab in the header.
 """
 
 import codecs
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from _csv import Reader
 
-LARGEST_FIELD = 64 * 1024 * 1024  # characters; beyond it, csv.Error
+LARGEST_FIELD = 64 * 1024 * 1024  # characters; a longer cell raises csv.Error
 _SEPARATOR = re.compile(r'"?sep=(?P<mark>[,;\t])"?[\r\n]*', re.IGNORECASE)
 
 
 def formula_safe(text: str) -> str:
-    """Escape a text that a spreadsheet would take for a formula.
+    """Escape a text that a spreadsheet would read as a formula.
 
     Some spreadsheets treat full-width signs as plain ones, and skip spaces before them.
     """
@@ -33,13 +34,14 @@ def formula_safe(text: str) -> str:
 
 
 class CsvRows:
-    """Rows of a seekable file, the header first; csv.Error as `csv` raises it.
+    """Rows of a seekable file, the header first; raises csv.Error as `csv`.
 
     A byte that does not fit the encoding raises UnicodeDecodeError, unless `errors` says otherwise.
     """
 
     def __init__(self, file: BinaryIO, *, errors: str = "strict") -> None:
-        # The limit holds for the whole process; it is only raised, so other readers work.
+        # The limit applies to the whole process: only raise it, so that other readers continue to
+        # work.
         csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
         is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         file.seek(0)

@@ -5,9 +5,9 @@
     call.call_back()   # True: nothing was sent, and nothing will be
 
 Rules
-- A call runs in its own thread, which can be abandoned: drivers and SDKs limit single reads at
-  best.
-- An abandoned call may continue. It is revoked as long as it has changed nothing.
+- A call runs in its own thread, which can be abandoned, because drivers and SDKs limit at most
+  single reads.
+- An abandoned call may continue. If it has changed nothing yet, it is revoked.
 """
 
 import threading
@@ -33,12 +33,14 @@ class CalledBackError(Exception):
 
 
 class BoundedCall:
-    """A call in progress, which may be revoked until it begins a change."""
+    """A call in progress, which can be revoked until it begins a change."""
 
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
-        self.has_begun = False  # a change may have been sent
-        self.touched: set[str] = set()  # tokens of the orders; empty if none was announced
+        self.has_begun = False  # whether a change may have been sent
+        self.touched: set[str] = (
+            set()
+        )  # tokens of the announced orders; empty if none was announced
         self._is_called_back = False
         self._guard = threading.Lock()
 
@@ -64,7 +66,8 @@ class BoundedCall:
 def within(seconds: float, act: Callable[[], T]) -> T:
     """Run a function in its own thread; return its value or raise its error.
 
-    TimeoutError if it has not ended in time: the thread continues, and its result is lost.
+    Raises TimeoutError if the function has not ended in time: the thread continues, and its result
+    is lost.
     """
     found: list[T] = []
     errors: list[BaseException] = []

@@ -1,14 +1,14 @@
 """Passkeys (W3C Web Authentication): verification of browser answers.
 
-This module checks an answer. `ledger` records the person of each passkey, and `console` decides who
-is asked for one.
+This module checks an answer of a browser. The ledger records the person of each passkey, and
+`console` decides when a passkey is requested.
 
 Rules
 - The challenge is the SHA-256 of the signed bytes (`challenge_for`).
 - A passkey signs for the origin of its console only, and only after its device verified the holder
   by finger, face or PIN.
-- Attestation is not checked: the passphrase of the holder vouches for the device. Signature
-  counters are not compared: passkeys that are synchronized between devices have none.
+- WebAuthn attestation is not checked: the holder registers the device with the passphrase.
+  Signature counters are not compared: passkeys that are synchronized between devices have none.
 - An answer is untrusted input: any fault in it is refused with one message and not stored.
 """
 
@@ -35,9 +35,9 @@ from fido2.webauthn import (
 
 from standfast.errors import ApprovalRefused
 
-ES256, RS256 = ALGORITHMS = (-7, -257)  # every device supports one of them
+ES256, RS256 = ALGORITHMS = (-7, -257)  # algorithms; every device supports one of them
 
-_RSA_BITS, _RSA_EXPONENT = range(2_048, 4_097), 65_537  # others are weak or slow
+_RSA_BITS, _RSA_EXPONENT = range(2_048, 4_097), 65_537  # RSA keys of other sizes are weak or slow
 _LONGEST = 8_192  # characters of one answer
 
 
@@ -83,7 +83,8 @@ def decoded(text: str) -> bytes:
 def read_registration(said: str, *, challenge: bytes, origin: str) -> NewPasskey:
     """Verify the answer for a new passkey and return its public half.
 
-    ApprovalRefused when it answers another challenge or its key is of an unusable kind.
+    Raises ApprovalRefused if the answer is for another challenge, or if the kind of the key is not
+    supported.
     """
     given = _read(said, ("attestation", "client"))
     with _refusing_faults():
@@ -105,7 +106,7 @@ def read_registration(said: str, *, challenge: bytes, origin: str) -> NewPasskey
 
 
 def credential_of(said: str) -> str:
-    """Return the passkey id in an answer; ApprovalRefused if unreadable."""
+    """Return the passkey id in an answer; ApprovalRefused if it is invalid."""
     return encoded(_read(said, _ASSERTION)["id"])
 
 
@@ -118,7 +119,7 @@ def origin_of_signing(said: str) -> str:
 def check(said: str, *, public_key: str, challenge: bytes, origin: str) -> None:
     """Verify that the passkey of `public_key` signed `challenge` at `origin`.
 
-    ApprovalRefused if it did not.
+    Raises ApprovalRefused otherwise.
     """
     given = _read(said, _ASSERTION)
     with _refusing_faults():
@@ -165,7 +166,7 @@ def _is_usable(key: CoseKey) -> bool:
 
 
 def _refuse_other_site(client: bytes, origin: str) -> None:
-    """Refuse an answer that was asked at another origin, or in a frame."""
+    """Refuse an answer that was requested at another origin, or in a frame."""
     data = CollectedClientData(client)
     if data.origin != origin or data.cross_origin is not False:
         raise ApprovalRefused(
@@ -177,7 +178,7 @@ def _refuse_other_site(client: bytes, origin: str) -> None:
 def _refusing_faults() -> Iterator[None]:
     """Refuse an answer in which fido2 finds any fault.
 
-    Untrusted input fails in many ways.
+    Any exception is a fault, because untrusted input can fail in many ways.
     """
     try:
         yield

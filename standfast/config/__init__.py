@@ -1,7 +1,8 @@
 """Schema, loading and documentation of `standfast.toml`.
 
-This package defines the format of the file and every message about it. `standfast/secrets.py`
-resolves the secrets that the file names; the configured packages implement the settings.
+This package defines the format of `standfast.toml` and every message about the file.
+`standfast/secrets.py` resolves the secrets that the file names; other packages implement the
+settings.
 
 Rules
 - The schema is the only source: the reference in `docs/` and the file that `standfast init` writes

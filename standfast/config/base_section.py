@@ -4,8 +4,9 @@ Rules
 - A table's class is its schema: the file's validation, the reference in `docs/`, the JSON Schema
   and the file that `standfast init` writes all come from the same fields.
 - Validation is strict: a text is never read as a number, nor a number as true or false.
-- Validation receives the file's folder as its context; relative paths start there.
-- Schemas are built at the first validation: commands that load no configuration do not pay for it.
+- Validation receives the file's folder as its context; relative paths start at this folder.
+- Schemas are built at the first validation, so that commands that load no configuration start
+  faster.
 """
 
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ def _plain(value: Any, folder: Path) -> Any:
     match value:
         case Section():
             return {name: _plain(inner, folder) for name, inner in value}
-        case Mapping():  # keys of canonical JSON are ASCII; account names need not be
+        case Mapping():  # a list, because keys of canonical JSON are ASCII, account names are not
             return [[str(name), _plain(inner, folder)] for name, inner in sorted(value.items())]
         case list() | tuple():
             return [_plain(inner, folder) for inner in value]

@@ -1,4 +1,4 @@
-"""Check of names in a configuration that refer to other sections of it.
+"""Check of names in a configuration that refer to its other sections.
 
 `validation.py` checks the values, `loader.py` adds the file and the lines.
 """
@@ -104,7 +104,7 @@ def dangling(config: Config) -> Iterator[Finding]:
 
 
 def _hooks(config: Config) -> Iterator[Finding]:
-    """Find hooks without a command, or with one that needs parameters."""
+    """Find hooks without a command, or with a command that needs parameters."""
     for set_name, settings in config.backup.sets.items():
         for moment, hooks in (("before", settings.before), ("after", settings.after)):
             for number, hook in enumerate(hooks):
@@ -120,7 +120,7 @@ def _hooks(config: Config) -> Iterator[Finding]:
 
 
 def _events(config: Config) -> Iterator[Finding]:
-    """Find events without a request, or with one that needs other parameters."""
+    """Find events without a request, or with other required parameters."""
     for name, settings in config.incident_events.items():
         for kind in EventKind:
             chosen = settings.request_of(kind)
@@ -167,7 +167,7 @@ def _failovers(config: Config) -> Iterator[Finding]:
 
 
 def _named_by_parameters(config: Config) -> Iterator[str]:
-    """Yield the systems with accounts that procedures have as parameters."""
+    """Yield the systems with accounts that are parameters of procedures."""
     for parameters in (
         *(command.parameters for command in config.commands.values()),
         *(request.parameters for request in config.requests.values()),

@@ -5,8 +5,9 @@ key, explanation and example comes from the schema, so that file and schema alwa
 
 Rules
 - A line that begins with `# ` is an explanation; `#key = value` is a setting that is not active.
-- A key that is not set is shown with its default, or with an example where it has none.
-- An adapter that is not set up is shown with its required keys only; the reference has the others.
+- A key that is not set is shown with its default, or with an example if it has no default.
+- An adapter that is not configured is shown only with its required keys; the reference page lists
+  the other keys.
 """
 
 import textwrap
@@ -44,7 +45,8 @@ def render_default(values: JsonObject) -> str:
 def _blocks(table: Table, values: JsonObject, written: set[tuple[str, ...]]) -> Iterator[str]:
     """Yield the text of each instance of a table, or of one example.
 
-    Adapters of several kinds have the same inner table: `written` has the paths so far.
+    Adapters of several kinds have the same inner table: `written` contains the paths of the tables
+    that are already written.
     """
     found = [
         (path, here)
@@ -56,7 +58,7 @@ def _blocks(table: Table, values: JsonObject, written: set[tuple[str, ...]]) -> 
             written.add(path)
             yield _live(path, table, here)
     if found or NAME in table.path[:-1]:
-        return  # tables of an adapter are shown if it is set up, else only in the reference
+        return  # inner tables of an adapter are shown only if it is configured
     if table.path[-1] == NAME:
         yield _example((*table.path[:-1], table.kind or "main"), table)
     elif table.is_optional:
@@ -107,7 +109,7 @@ def _setting(key: str, value: object) -> list[str]:
 
 
 def _shown(field: FieldInfo) -> object:
-    """Return the default of a field, or an example if that is empty."""
+    """Return the default of a field, or an example if the default is empty."""
     has_default = not field.is_required() and field.default not in (None, (), {})
     examples = field.examples or [""]
     return field.default if has_default else examples[0]

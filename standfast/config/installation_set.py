@@ -1,13 +1,13 @@
-"""Backup set `installation`: the parts of an installation that a copy has.
+"""Backup set `installation`: the parts of an installation to copy.
 
-`[backup.installation]` adds the set to the others, so every rule for sets applies to it.
-`standfast/usecases/setup/installation_recovery.py` reads the copies.
+`[backup.installation]` adds this set to the other backup sets, so that every rule for backup sets
+applies to it. `standfast/usecases/setup/installation_recovery.py` reads the copies.
 
 Rules
-- A part is one source, and a source has the name of its part.
-- The ledger is read before its keys, so a copy has the key of every incident that is in it.
-- A copy has no key that opens a backup, no keeper's key, no witness, and no file that a secret
-  reference names.
+- Each part is one source of the set and has the same name.
+- The ledger is read before its keys, so that a copy has the key of every incident in the ledger.
+- A copy excludes every key that opens a backup, the keeper's key, the witness, and every file that
+  a secret reference names.
 """
 
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ _SQLITE = "sqlite:///"
 
 @dataclass(frozen=True, kw_only=True)
 class FilePart:
-    """A folder or a file that is copied as it is."""
+    """A folder or a file that is copied unchanged."""
 
-    table: str  # the table of its setting
+    table: str  # the table of the setting with its path
     key: str
     usual: str  # its path in a recovered installation, if it was outside the old one
     is_folder: bool = True

@@ -4,7 +4,7 @@ The scanner follows keys, tables, lists and inline tables of a text that `tomlli
 records the line of each. Only `tomllib` validates the text.
 
 Rules
-- A path leads to the parsed value: names of keys, and numbers of list items.
+- A path consists of names of keys and indexes of list items.
 - A key that was not found has the line of the nearest table around it; the whole file is line 1.
 """
 

@@ -5,8 +5,9 @@ This module turns a file into a `Config` and checks the names that refer to othe
 resolves the secrets.
 
 Rules
-- Each problem has the file, the line, the key and an action; none repeats a value of the file.
-- Relative paths start at the file's folder, not at the folder that the command runs in.
+- Each problem has the file, the line, the key and an action. No problem repeats a value of the
+  file.
+- Relative paths start at the folder of the file, not at the working directory.
 - Loading changes nothing and reads no other file.
 """
 
@@ -44,7 +45,7 @@ def load(path: Path) -> Config:
 
 
 def parse(content: bytes, path: Path) -> Config:
-    """Validate the content of a configuration file; it need not exist yet."""
+    """Validate the content of a configuration file, which need not exist."""
     text, raw = _read(content, path)
     config = validate(Config, raw, path.absolute().parent)
     if not isinstance(config, Config):
@@ -56,7 +57,7 @@ def parse(content: bytes, path: Path) -> Config:
 
 
 def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
-    """Decode and parse the file; a problem here is the only one reported."""
+    """Decode and parse the file; a problem at this stage is reported alone."""
     if len(content) > _LARGEST_FILE_BYTES:
         raise _sole(path, 0, "the file is larger than 1 MiB", "is this the right file?")
     try:
@@ -92,7 +93,7 @@ def _syntax_hint(message: str) -> str:
 def _located(message: str, text: str) -> tuple[str, int]:
     """Return the message of tomllib without its position, and the line.
 
-    The message may quote a single character, never a value.
+    The message may quote a single character, but no value.
     """
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
     if found is None:

@@ -82,7 +82,7 @@ def _key(key: str, field: FieldInfo) -> str:
         facts.append(f"default `{toml(field.default)}`")
     text = f"- **`{key}`** ({', '.join(facts)}): {field.description}"
     lines = textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-    if field.examples:  # without it, the reader sees the default or the words
+    if field.examples:  # otherwise the default or the permitted words are shown
         lines.append(f"  Example: `{toml_key(key)} = {toml(field.examples[0])}`")
     return "\n".join(lines)
 

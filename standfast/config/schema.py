@@ -1,4 +1,4 @@
-"""Schema of `standfast.toml`: `Config` and sections without an adapter.
+"""Schema of `standfast.toml`: `Config`, and sections without adapters.
 
 `loader.py` reads the file; `reference_page.py`, `json_schema.py` and `default_file.py` generate
 their output from this schema.
@@ -51,7 +51,7 @@ from standfast.config.value_types import (
     WebAddress,
 )
 
-# `standfast init` writes these if no value is given; they must never reach a customer.
+# `standfast init` writes these placeholders if no value is given; no customer may receive them.
 NAME_PLACEHOLDER = "Our contact centre"
 CONTACT_PLACEHOLDER = "the telephone number that you already have from us"
 
@@ -328,12 +328,12 @@ class Config(Section):
 
     @property
     def folder(self) -> Path:
-        """The folder that relative paths and `file:` references start at."""
+        """The folder at which relative paths and `file:` references start."""
         return self._folder
 
     @property
     def fingerprint(self) -> str:
-        """Identifier of this content in this folder; empty without a file."""
+        """Identifier of this content in this folder; "" without a file."""
         return self._fingerprint
 
     def read_from(self, content: bytes, path: Path) -> None:

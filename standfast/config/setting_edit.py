@@ -1,4 +1,4 @@
-"""Edit of one setting in a configuration file; comments and layout stay."""
+"""Edit of one setting in a configuration file; keeps comments and layout."""
 
 import re
 import tomllib
@@ -13,7 +13,7 @@ _TEXT = r"""("(?:[^"\\]|\\.)*"|'[^']*')"""
 def with_setting(text: str, table: str, key: str, value: str) -> str:
     """Return the text with `key` of a top-level table set to a text.
 
-    Raise `ConfigurationError` for a layout that this cannot edit, such as a value of several lines.
+    Raise `ConfigurationError` for a layout that is not supported, such as a value of several lines.
     """
     edited = _edited(text, table, key, value)
     try:

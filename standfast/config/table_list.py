@@ -4,7 +4,7 @@ Hints for unknown keys, the reference in `docs/` and the file that `standfast in
 this list.
 
 Rules
-- A part of a path that the user chooses is `NAME`; an item of a list is `ITEM`.
+- In a path, `NAME` stands for a name that the user chooses, and `ITEM` for an item of a list.
 - If a table may be of several kinds, each kind is listed.
 """
 
@@ -26,9 +26,9 @@ ITEM: Final = "ITEM"
 class Table:
     """One table of the file.
 
-    `kind` is the value of the key `kind`, empty without such a key. `keys` are the keys that are
-    written in this table, required ones first; a key whose value is a table is listed as a table
-    instead. `is_optional` means that a feature is off without the table, so no default exists.
+    `kind` is the value of the key `kind`, empty without such a key. `keys` are the keys of this
+    table, required keys first, without keys whose value is a table. `is_optional` means that a
+    feature is off without the table, so that the table has no default.
     """
 
     path: tuple[str, ...]
@@ -39,7 +39,7 @@ class Table:
 
 
 def tables() -> Iterator[Table]:
-    """Yield every table in file order, each after the table around it."""
+    """Yield every table in file order, each after the table that contains it."""
     yield from _below((), Config)
 
 
@@ -56,7 +56,9 @@ def _below(
     kinds = kinds_of(model)
     yield Table(
         path=path,
-        kind=kinds[0] if len(kinds) == 1 else "",  # of several kinds, `kind` is an ordinary key
+        kind=kinds[0]
+        if len(kinds) == 1
+        else "",  # in a table for several kinds, `kind` is an ordinary key
         model=model,
         keys=keys,
         is_optional=is_optional,

@@ -1,4 +1,4 @@
-"""Encoder of values as TOML; `tomllib` only reads TOML.
+"""Encoder of values as TOML, which `tomllib` can only read.
 
 Rules
 - `tomllib` reads each encoded value back as the same value.

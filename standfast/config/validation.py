@@ -3,8 +3,9 @@
     found = validate(Config, tomllib.loads(text), folder)   # a Config, or a list of findings
 
 Rules
-- All findings are collected; rules across keys are checked only if each key is valid by itself.
-- A finding never repeats a value: it may be a secret that was written instead of its name.
+- All findings are collected. Rules across keys are checked only if every single key is valid.
+- A finding never repeats a value, because the value may be a secret that was written instead of its
+  reference.
 - The finding of an unknown name suggests the nearest known name.
 """
 

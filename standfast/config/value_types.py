@@ -4,9 +4,12 @@
 references.
 
 Rules
-- A secret is named, never written: `SecretReference` refuses a plain value and does not repeat it.
-- A relative path is relative to the file's folder; it is made absolute once, while loading.
-- A message describes a valid value. It repeats the given value only if that cannot be a secret.
+- A setting contains the reference of a secret, never the secret: `SecretReference` refuses a plain
+  value and does not repeat it.
+- Relative paths start at the folder of the file; they are made absolute once, while the file is
+  loaded.
+- A message describes a valid value. It repeats the given value only if the value cannot be a
+  secret.
 """
 
 import re
@@ -70,7 +73,7 @@ _REFERENCE = r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1
 
 
 def _written_path(value: object) -> object:
-    """Refuse an empty path, which `Path` would read as the folder itself."""
+    """Refuse an empty path, which `Path` would read as the current folder."""
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError("a path is needed here; `.` is the folder of this file")
     return value
@@ -163,7 +166,7 @@ def _known_zone(name: str) -> str:
 
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
-# Extensions L and # of other cron programs; crontab(5) does not define them.
+# L and # are extensions of other cron programs, which crontab(5) does not define.
 _CRON_EXTENSIONS = re.compile(r"#|(?<![a-z])l", re.IGNORECASE)
 _CRON_FIELDS = "minute 0-59, hour 0-23, day 1-31, month 1-12 or jan-dec, weekday 0-7 or sun-sat"
 
@@ -231,7 +234,7 @@ Rung = Annotated[
     str,
     like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "write a role, or person: and a sign-in name"),
 ]
-KeyPrefix = Annotated[str, Field(max_length=1024)]  # of the keys in a bucket
+KeyPrefix = Annotated[str, Field(max_length=1024)]  # prefix of the keys in a bucket
 Text = Annotated[str, Field(min_length=1)]
 Minutes = Annotated[int, Field(ge=1)]
 Hours = Annotated[int, Field(ge=1, le=87600)]

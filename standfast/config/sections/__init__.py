@@ -1,4 +1,4 @@
-"""Sections of `standfast.toml`, one module a subject.
+"""Sections of `standfast.toml`, one module for each subject.
 
-Reading, validating and documenting the file belong in `standfast.config`.
+The code that reads, validates and documents the file is in `standfast.config`.
 """

@@ -1,6 +1,6 @@
 """Settings of accounts on servers: LDAP, databases, Redis, Linux.
 
-Standfast opens a connection of its own to each of them. The behaviour is in
+Standfast opens its own connection to each of these servers. The behaviour is in
 `standfast/adapters/accounts/<kind>.py`; `accounts.py` lists all kinds.
 """
 
@@ -37,7 +37,7 @@ class CalledConfig(Section):
 
 
 class ServerCalledConfig(CalledConfig):
-    """Settings of the calls to a server that accepts many accounts at once."""
+    """Settings of calls to a server that accepts many accounts in one call."""
 
     workers: Workers = Field(default=4, description="Concurrent calls.")
     batch: Annotated[int, Field(ge=1, le=1000)] = Field(

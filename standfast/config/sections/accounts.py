@@ -1,9 +1,10 @@
 """Settings of `[accounts.NAME]`: providers over HTTP, and all kinds.
 
-A kind is the name of the module in `standfast/adapters/accounts/` with its behaviour. To add one,
-write a class with `kind: Literal["NAME"]` and a `Field` with description and example for each key:
-here if it is called over HTTP, else in `account_servers.py`. `value_types.py` has the types of
-values; a model validator checks rules across keys. Add the class to the union `AccountsConfig`.
+The kind of a directory is the name of its module in `standfast/adapters/accounts/`. To add a kind,
+write a class with `kind: Literal["NAME"]` and, for each key, a `Field` with description and
+example: in this module if the provider is called over HTTP, otherwise in `account_servers.py`.
+`value_types.py` has the types of values; a model validator checks rules across keys. Add the class
+to the union `AccountsConfig`.
 """
 
 from typing import Annotated, Literal, Self, TypeAlias
@@ -121,7 +122,7 @@ class ScimDirectoryConfig(Section):
 
 
 class ProviderCalledConfig(CalledConfig):
-    """Settings of the calls to a provider that accepts one account a call."""
+    """Settings of calls to a provider that accepts one account in each call."""
 
     workers: Workers = Field(default=16, description="Concurrent calls.")
 

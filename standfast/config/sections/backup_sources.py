@@ -1,11 +1,12 @@
 """Settings of backup sources on servers: databases and S3 buckets.
 
-The behaviour is in `backup/sources/`. docs/sources.md describes for each source the role it needs,
-its limits and possible losses.
+The behaviour is in `backup/sources/`. docs/sources.md describes for each source the database role
+that it needs, its limits, and the data that it cannot back up.
 
 Rules
 - A source's `kind` is the name of its module in `backup/sources/`.
-- A password is named, never written; it is read when a run begins.
+- A setting contains the reference of a password, never the password, which is read when a run
+  begins.
 """
 
 from typing import Literal
@@ -59,7 +60,7 @@ class PostgresqlServerConfig(Section):
 
 
 class PostgresqlSourceConfig(PostgresqlServerConfig):
-    """Databases of a PostgreSQL server, each as one dump, and its roles."""
+    """Databases of a PostgreSQL server, one dump each, and the server's roles."""
 
     kind: Literal["postgresql"] = Field(
         description="Databases of a PostgreSQL server, streamed from pg_dump."
@@ -84,7 +85,7 @@ class PostgresqlSourceConfig(PostgresqlServerConfig):
 class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
     """A whole PostgreSQL server, as a base backup and its log.
 
-    It can be restored to any moment.
+    Such a backup can be restored to any moment that the archived log covers.
     """
 
     kind: Literal["postgresql_base"] = Field(
@@ -110,7 +111,7 @@ class PostgresqlWalSourceConfig(PostgresqlServerConfig):
 
 
 class MariadbSourceConfig(Section):
-    """Databases of a MariaDB or MySQL server, each as one dump, and its users."""
+    """Databases of a MariaDB or MySQL server, one dump each, and its users."""
 
     kind: Literal["mariadb"] = Field(
         description="Databases of a MariaDB server, streamed from mariadb-dump."

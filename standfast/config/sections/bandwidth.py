@@ -3,7 +3,7 @@
 `backup/stores/bandwidth_limit.py` applies the limits.
 
 Rules
-- A span excludes its end. A span with its end before its start includes midnight, and 24:00 is
+- A span excludes its end. A span whose end is before its start includes midnight. 24:00 is
   midnight.
 - KB, MB and GB are powers of a thousand, as is usual for networks.
 """

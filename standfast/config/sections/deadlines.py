@@ -1,7 +1,8 @@
 """Settings of legal clocks: applicable laws and client agreements.
 
 Rules
-- Without `[deadlines]` no law applies: the places and trades of an organisation cannot be guessed.
+- Without `[deadlines]`, no law applies: the jurisdictions and sectors of an organisation cannot be
+  guessed.
 """
 
 from typing import Annotated, Literal
@@ -38,7 +39,7 @@ Sector = Literal[
 class DeadlinesConfig(Section):
     """Facts that decide which breach notification laws may bind you.
 
-    They are not legal advice.
+    The resulting dates are not legal advice.
     """
 
     jurisdictions: Items[Line] = Field(

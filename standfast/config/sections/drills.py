@@ -17,7 +17,7 @@ from standfast.config.value_types import (
 
 
 class SurpriseDrillConfig(Section):
-    """Drills that nobody can prepare for, one in each window.
+    """Drills that nobody can prepare for: one drill in each window.
 
     The service, the recovery points and the moment are drawn from a random seed, which is recorded.
     """
@@ -32,7 +32,8 @@ class SurpriseDrillConfig(Section):
 class DrillScheduleConfig(Section):
     """Times of unattended drills, in the organisation's time zone.
 
-    Without this section, each set is drilled on Sundays at 05:00; with it, only what it names.
+    Without this section, each set is drilled on Sundays at 05:00. With this section, only the sets
+    and services in it are drilled.
     """
 
     set: Mapping[Name, CronSchedule] = Field(

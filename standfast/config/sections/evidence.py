@@ -52,7 +52,7 @@ class EvidenceBucketConfig(S3Config):
 
 
 def _authority(url: str) -> str:
-    """Accept http as well: a stamp is signed, and a request is only a hash."""
+    """Accept http too: a stamp is signed, and a request contains only a hash."""
     try:
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -112,7 +112,7 @@ class JournaldEvidenceConfig(Section):
 
 
 class CommandsEvidenceConfig(Section):
-    """The output of listed commands: what is lost when the machine stops."""
+    """The output of listed commands: data that is lost at a shutdown."""
 
     kind: Literal["commands"] = Field(description="The output of commands on this machine.")
     commands: Annotated[Items[CommandLine], Field(min_length=1)] = Field(

@@ -1,4 +1,4 @@
-"""Settings of the connections to the monitoring of the organisation."""
+"""Settings of heartbeats and events that monitoring systems receive."""
 
 from collections.abc import Mapping
 from enum import StrEnum

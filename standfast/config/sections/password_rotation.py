@@ -1,7 +1,7 @@
 """Settings of password rotation (`[rotation]`).
 
-They name the recipients that can open the passwords of `accounts.rotate`.
-The behaviour is in `standfast/adapters/accounts/base/new_passwords.py`.
+The settings name the people that can open the new passwords of `accounts.rotate`. The behaviour is
+in `standfast/adapters/accounts/base/new_passwords.py`.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from standfast.config.value_types import Items, Place, PublicKey
 
 
 class RotationConfig(Section):
-    """Destination of new passwords; without it no account gets one."""
+    """Destination of new passwords; without this table, no account gets one."""
 
     recipients: Annotated[Items[PublicKey], Field(min_length=1)] = Field(
         description="The public keys of the people that may open the passwords; each of them "

@@ -3,9 +3,10 @@
 The behaviour is in `standfast/adapters/procedures/`.
 
 Rules
-- A playbook can call only these procedures: it names one and sets its parameters.
-- `{parameter}` in an argument, an address or a body is replaced by a declared parameter, `{{` by a
-  brace. A program, a scheme and a host are never parameters.
+- A playbook can call only these procedures: it names a procedure and sets its parameters.
+- `{parameter}` in an argument, an address or a body is replaced by the value of a declared
+  parameter, and `{{` by a brace. Parameters are not permitted in the program, the scheme and the
+  host.
 """
 
 from collections.abc import Mapping
@@ -264,7 +265,7 @@ class RequestConfig(CallConfig):
 class ServiceModeConfig(Section):
     """A mode of a service while it or a dependency is unavailable.
 
-    Its command or request switches to the mode; the undo of that switches back. A mode that people
+    The command or request switches to the mode, and its undo switches back. A mode that people
     enter by hand, such as paper, has instructions instead.
     """
 

@@ -1,6 +1,6 @@
 """Settings of recovery targets, `[backup.sets.NAME.recovery.SOURCE]`.
 
-`standfast/usecases/recovery/` restores there.
+`standfast/usecases/recovery/` restores to these targets.
 """
 
 from typing import Self
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from standfast.config.base_section import Section
 from standfast.config.value_types import Line, Place
 
-KINDS_WITH_PATH = ("files", "sqlite")  # of sources
+KINDS_WITH_PATH = ("files", "sqlite")  # kinds of sources that can be recovered
 KINDS_WITH_SERVER = ("postgresql",)
 RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER)
 
@@ -18,20 +18,20 @@ RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER)
 class RecoveryTargetConfig(Section):
     """The target of a recovery for one source.
 
-    Data that is already there is renamed, never overwritten.
+    Existing data at the target is renamed, never overwritten.
     """
 
     path: Place | None = Field(
         default=None,
         description="The folder of a source of kind `files`, or the database file of one of kind "
-        "`sqlite`. It is not a mount point, and its parent folder exists.",
+        "`sqlite`. It must not be a mount point, and its parent folder must exist.",
         examples=["/srv/recordings"],
     )
     into: Line | None = Field(
         default=None,
         description="The server for the databases of a source of kind `postgresql`: the name of a "
-        "source, or the reference of an address, as for `backup restore --into`. Its user may "
-        "create databases, and owns those that are there.",
+        "source, or the reference of an address, as for `backup restore --into`. Its user must "
+        "have the right to create databases, and must own the existing ones.",
         examples=["file:keys/crm-server-address"],
     )
 

@@ -4,10 +4,10 @@
 them.
 
 Rules
-- Points are kept by time, never by count: with a count, somebody who can add points could make
-  others expire.
-- The keeper's key belongs on another machine than the backup host, which needs none of these
-  settings.
+- Recovery points are kept by age, never by number: with a number, somebody who can add recovery
+  points could make older ones expire.
+- The keeper's key belongs on another machine than the backup host; the backup host needs none of
+  these settings.
 """
 
 from pathlib import Path

@@ -23,7 +23,7 @@ def _record_pattern(pattern: str) -> str:
 
 
 class RecordPatternConfig(Section):
-    """The pattern by which logs name the records of one kind."""
+    """The pattern that finds the records of one kind in logs."""
 
     pattern: Annotated[str, AfterValidator(_record_pattern)] = Field(
         description="A regular expression that is searched in each event. Its group `record` is "

@@ -1,6 +1,6 @@
 """Keys that several tables share: passwords, TLS, S3 and rate limits.
 
-Each key has one description here for all tables that use it, so that it never has two.
+Each key has one description, which all tables use, so that the descriptions cannot differ.
 """
 
 from typing import Literal, Self

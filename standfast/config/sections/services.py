@@ -4,8 +4,8 @@
 
 Rules
 - Recovery times are whole minutes, so that they can be compared and printed without rounding.
-- A check names restored data: a path in the restored tree, or a database that was loaded from it.
-  It cannot name a live system.
+- A check names restored data: a path in the restored tree, or a database that was loaded from it. A
+  check cannot name a live system.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,8 @@ from standfast.config.value_types import Count, InnerPath, Items, Line, Minutes,
 class SqliteCheckConfig(Section):
     """Check of a restored SQLite database.
 
-    The database opens, passes its integrity check and has the expected content.
+    The check opens the database, tests its integrity, and compares its content with the expected
+    content.
     """
 
     kind: Literal["sqlite"] = Field(description="A SQLite database in the restored tree.")
@@ -47,7 +48,7 @@ class SqliteCheckConfig(Section):
 class DatabaseCheckConfig(Section):
     """Check of a database that the drill loaded into a throwaway server.
 
-    Its rows, its totals and its newest change are as expected.
+    The check compares the rows, the totals and the newest change with the expected values.
     """
 
     kind: Literal["database"] = Field(description="A database that the drill loaded from a dump.")
@@ -84,7 +85,7 @@ class DatabaseCheckConfig(Section):
 
 
 class CommandCheckConfig(Section):
-    """Your own probe; it exits with 0 if the restored service is usable."""
+    """Your own command; it exits with 0 if the restored service is usable."""
 
     kind: Literal["command"] = Field(
         description="Your own command, run without a shell. If it fails, the end of its output "

@@ -1,10 +1,11 @@
 """Settings of each kind of trigger, `[triggers.NAME]`.
 
-The behaviour is in `standfast/triggers/` and `standfast/usecases/triggers/`. Triggers also read
-values from messages (`{/data/user}`).
+The behaviour is in `standfast/triggers/` and `standfast/usecases/triggers/`. The inputs of a
+trigger can contain values from messages (`{/data/user}`).
 
 Rules
-- Only a kind with signed messages has a `mode`; every other kind plans and pages.
+- Only a kind with signed messages has a `mode`; every other kind only opens a plan and pages
+  people.
 """
 
 from collections.abc import Mapping
@@ -91,7 +92,7 @@ class WebhookTriggerConfig(TriggerConfig):
 class AlertmanagerTriggerConfig(TriggerConfig):
     """Alerts of Prometheus Alertmanager; the trigger plans and pages.
 
-    They arrive by `POST /triggers/NAME`.
+    The alerts arrive by `POST /triggers/NAME`.
     """
 
     kind: Literal["alertmanager"] = Field(description="Alertmanager's webhook, version 4.")
@@ -164,7 +165,7 @@ class SuricataTriggerConfig(TriggerConfig):
 class ReportTriggerConfig(TriggerConfig):
     """The form for staff, "report something suspicious", at `/report`.
 
-    It plans and pages.
+    A report opens a plan and pages people.
     """
 
     kind: Literal["report"] = Field(
