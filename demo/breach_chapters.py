@@ -160,7 +160,7 @@ def tell_customers(breach: Breach) -> None:
 
 
 def give_back(breach: Breach) -> None:
-    """Undo the lock of the accounts that only their holders had used."""
+    """Unlock the accounts that were locked but not used by the intruder."""
     night, teller = breach.night, breach.night.teller
     innocent = night.centre.innocent
     with teller.chapter(f"{len(innocent)} accounts were locked by mistake: unlock them"):

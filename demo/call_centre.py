@@ -3,11 +3,11 @@
 `build` creates the state of the first evening, `next_day` changes it by a day of work.
 
 Rules
-- Everything is real: WAV files that play, a database that is queried, logs with the traces of the
-  breach.
+- All data can be used: WAV files can be played, the database can be queried, and the logs have
+  traces of the breach.
 - Shapes that break naive backups are present on purpose: links, hard links, odd names, modes, old
   times, a rename, a deletion, an empty file.
-- The same seed makes the same centre; only its times follow the clock.
+- The same seed makes the same centre; only the times depend on the clock.
 """
 
 import os

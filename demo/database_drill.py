@@ -3,7 +3,7 @@
 Rules
 - Server and backup are in a separate installation, which is deleted after the chapter: the
   remaining installation must not name a source that no longer exists.
-- Without the server programs, the chapter says so and drills nothing.
+- If the server programs are not installed, the chapter says so and drills nothing.
 """
 
 import tempfile

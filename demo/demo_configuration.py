@@ -1,7 +1,7 @@
 """The `standfast.toml` of the fictional contact centre.
 
 Rules
-- Every setting is one of a real installation; those that only a demo needs (loopback, no TLS, a
+- Every setting exists in a real installation. Values that only a demo needs (loopback, no TLS, a
   short abort window) have a comment.
 - The bearer token is referenced, never written.
 """

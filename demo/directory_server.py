@@ -4,9 +4,9 @@
 
 Rules
 - `/userinfo` stands for an application: it accepts the token of a session only while its account is
-  active. The sessions are in a file, one a line, and a test session is in another one.
-- The server is the published scim2-server; only its storage is ours, so that after a restart it
-  still knows which accounts are locked.
+  active. The sessions are in a file, one in each line; a test session is in a second file.
+- The server is the published scim2-server. Only the storage is part of the demo, so that locked
+  accounts stay locked after a restart.
 - The bearer token comes from a file: every user of the machine can see arguments.
 """
 

@@ -5,7 +5,7 @@
 Rules
 - As in Maildir, a message is written to `tmp` and renamed to `new`, so a file in `new` is complete.
 - A file begins with the envelope (the recipients), followed by the message as received.
-- It delivers nowhere else, whatever the recipient.
+- No message is delivered elsewhere.
 """
 
 import asyncio

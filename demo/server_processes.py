@@ -8,7 +8,7 @@ Rules
 - A process is ended only if it is the one that was started: number and start time must both match,
   because numbers are reused.
 - Loopback only. The log of each server is a file in the installation.
-- Ready means that it accepts a connection; waiting has a deadline.
+- A server is ready when it accepts a connection; the wait has a deadline.
 """
 
 import json
@@ -85,7 +85,7 @@ def _write_private(file: Path, text: str) -> None:
 def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
     """Start both servers and wait until they answer.
 
-    StandfastError names the log of one that died. `servers.json` is written before the wait.
+    StandfastError names the log of a server that ended. `servers.json` is written before the wait.
     """
     commands: Mapping[str, tuple[int, Sequence[str]]] = {
         "directory": (

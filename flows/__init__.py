@@ -8,6 +8,6 @@ Rules
   secret or personal.
 - A flow returns a state with a line of ids and counts, or with a message of ours, and never raises:
   Prefect stores parameters, logs and exceptions in clear.
-- No result is persisted, no effect retried, no run paused: to resume is to run again.
-- `serve` and its parts work while Prefect does not; they import it where they need it.
+- Prefect persists no result, retries no effect and pauses no run: to resume, a flow is run again.
+- `serve` and its parts work without Prefect; they import Prefect only where they need it.
 """

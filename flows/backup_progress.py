@@ -1,7 +1,8 @@
 """Progress of a backup in Prefect: one progress artifact for each run.
 
 Rules
-- Only counts are sent: files, bytes, and the share of the files of the last night. Never a path.
+- Only counts are sent, never a path: files, bytes, and the percentage of the last night's number of
+  files.
 - A separate thread sends them, so that a server that hangs or is gone delays no backup; updates
   that the server rejects are dropped.
 """

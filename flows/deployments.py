@@ -3,11 +3,11 @@
 Rules
 - Each set has its own deployment, with its own schedule and display. Two runs of one deployment
   never overlap: the later one is cancelled.
-- A night that was missed while nothing ran is caught up once at the start. The ledger decides
-  which: Prefect knows only the runs that it scheduled.
+- A backup that was missed while nothing ran is started once, when this process starts. The ledger
+  decides which backups were missed: Prefect knows only the runs that it scheduled.
 - The vault is verified without a key each day, if this host can read it.
 - With the Prefect of a site, the runs go through a work pool (`site.py`). A run that any host may
-  take has no path of a configuration: the worker that takes it passes its own.
+  take has no path of a configuration: the worker uses the configuration of its host.
 - Unattended drills are scheduled only with `drills.identity`, and the keeper only with
   `backup.keeping.schedule`: the keeper runs on another machine.
 """
@@ -168,7 +168,7 @@ async def run_by_schedule(
 ) -> None:
     """Register the deployments, catch up missed runs, then run by schedule.
 
-    It ends only with its process.
+    The function does not return.
     """
     async with get_client() as client:
         register: Callable[[RunnerDeployment], Awaitable[UUID]] = RunnerDeployment.aapply

@@ -4,8 +4,8 @@ Prefect may store in clear every text that crosses.
 
 Rules
 - The text of our own errors contains nothing secret or personal, so it may cross. Of any other
-  exception only the class does: its text may contain a path, an account or a token.
-- The exception that crosses is new, with no other chained to it.
+  exception, only the class may cross: the text may contain a path, an account or a token.
+- The exception that crosses is new, and no other exception is chained to it.
 """
 
 import os
@@ -34,7 +34,7 @@ def in_installation(
 ) -> T:
     """Run `work` in the installation of `config`; raise only `FlowFailed`.
 
-    Without a path, it is the installation of the worker (`STANDFAST_CONFIG`).
+    Without a path, the worker's installation is used (`STANDFAST_CONFIG`).
     """
     leaving = FlowFailed
     try:

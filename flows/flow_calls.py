@@ -2,8 +2,8 @@
 
 Rules
 - The process uses one Prefect server, chosen before Prefect is imported (`speak_to`).
-- The heartbeat of the flow is off: its last sleep costs a second of each call, and the caller sees
-  whether the flow is alive.
+- The heartbeat of the flow is off: it would delay each call by a second, and the caller can observe
+  whether the flow runs.
 - Logs of flows go to Prefect and not to the terminal, which belongs to the caller.
 - A failed flow raises `FlowFailed` with the text in Prefect, which may be shown anywhere.
 """

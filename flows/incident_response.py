@@ -1,7 +1,7 @@
 """Response flow: one incident, until it needs a person or ends.
 
-There is no task for each account: the ledger has each effect, and Prefect would add milliseconds to
-every one.
+Accounts have no tasks of their own: the ledger records each effect, and Prefect would add
+milliseconds to each.
 """
 
 from prefect import flow

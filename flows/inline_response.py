@@ -1,12 +1,13 @@
 """Calls of the response flow in this process, without waits for Prefect.
 
 Rules
-- Prefect is asked first, for half a second; if it does not answer, the operation runs without it.
+- The Prefect server is queried for at most half a second; if it does not answer, the operation runs
+  without Prefect.
 - Prefect may die between that answer and the first line of the flow. A flow that has not begun its
   work in time is abandoned permanently, and the operation runs without it. An `Engagement` decides
-  once which of the two does the work, so it is never both.
+  once whether the flow or its caller does the work, so that never both do.
 - After the work, nobody waits for the report to Prefect: it may hang for over a minute.
-- The runner row in the ledger has the way: `prefect` or `serve`.
+- The runner's row in the ledger records how the work ran: `prefect` or `serve`.
 """
 
 import threading

@@ -1,17 +1,18 @@
-"""A Prefect server of our own: its start, its discovery and its end.
+"""Own Prefect server of an installation: start, discovery and end.
 
 `deployments.py` registers work with it.
 
 Rules
-- Its telemetry is off, its home is ours (`serve.prefect_home`, private), it listens on loopback.
+- Its telemetry is off, its home is the private folder `serve.prefect_home`, and it listens on
+  loopback.
 - It requires a secret: a client that can change a deployment can run any command as us, and
   loopback is open to every user of the host, and to web pages in a browser there.
-- It gets none of the secrets of `serve`, because it needs none.
-- No client of ours starts a server by itself: it uses ours, or fails at once.
-- The server outlives a killed `serve`: the next one finds it by the note in its home. A server that
-  does not answer then is ended: otherwise it might return next to the new one, with the same
-  database. The new server uses the address of the old one, which running flows and people know,
-  unless another program uses it.
+- The server receives none of the secrets of `serve`, because it needs none.
+- No client of this program starts another server: a client uses this server, or fails at once.
+- The server continues after a killed `serve`: the next `serve` finds it by a note in the server's
+  home. If this server does not answer, it is ended: otherwise two servers might use the same
+  database. The new server uses the old address, which running flows and people use, unless another
+  program listens at this address.
 - Loopback is shared: an answer counts only if a process of this user listens.
 - It is ended by its process group, finally with SIGKILL, since it may ignore other signals.
 - Data of runs that ended 90 days ago is deleted from its database, which would grow by a gigabyte a

@@ -1,13 +1,13 @@
 """Supervision of Prefect: start, restart, nights without it.
 
 Rules
-- All of it runs in a thread of its own; the loop only calls `is_there`, which takes at most half a
-  second and asks the server itself.
+- The supervision runs in its own thread; the loop of `serve` only calls `is_there`, which queries
+  the server for at most half a second.
 - A server or a runner that died is restarted, with growing delays. The thread does nothing else: it
   runs no incident, and waits for no flow.
-- If Prefect does not start, a missed night is run without it: a broken scheduler must not stop
-  backups silently. A night that a running Prefect did not run is also caught up, once: while
-  its clock is ahead, Prefect counts nights as done that have not run.
+- If Prefect does not start, a missed backup runs without Prefect: a broken scheduler must not stop
+  backups silently. A backup that a running Prefect missed is also started once, because Prefect
+  skips runs while its clock is ahead.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 
@@ -121,7 +121,7 @@ class Scheduling:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _why(self, error: Exception) -> str:
-        """Return what stops Prefect; of an unexpected error only the class."""
+        """Return what stops Prefect; only the class of an unexpected error."""
         if isinstance(error, StandfastError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:

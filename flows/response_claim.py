@@ -1,8 +1,8 @@
 """Claim on one response: either the flow or its caller does the work.
 
-It is decided once, under a lock: a flow that begins too late is rejected, so it is never both. A
-flow is identified by the thread in which it and its caller run, and not by its incident: a delayed
-flow may come while a later call for the same incident is in progress.
+The claim is decided once, under a lock: a flow that begins too late is rejected, so that never both
+do the work. A flow is identified by the thread in which it and its caller run, not by its incident:
+a delayed flow may begin while a later call for the same incident is in progress.
 """
 
 import threading

@@ -4,8 +4,8 @@ Rules
 - Without `--role`, or with `all`, a process does everything for which its configuration has a
   schedule. With the other roles, a site divides this work among processes and hosts. Several roles
   on one machine need the Prefect of a site (`serve.prefect`).
-- A drill machine (`--role drills`) can open backups. So it schedules no backup, verification or
-  retention run, resumes no incident, listens at no port, and needs no secret of a response.
+- A drill machine (`--role drills`) can open backups. Therefore it schedules no backup, verification
+  or retention run, resumes no incident, listens on no port, and needs no secret of a response.
 - Only a process that resumes incidents counts as a live `serve` in `status` and `check`.
 """
 

@@ -5,20 +5,22 @@ the command line, continues from the ledger.
 
 Rules
 - Resuming an incident needs only the ledger: it works while Prefect starts or is down. Prefect is
-  started next to the loop, never in it.
-- With a quiet ledger, a tick reads one row and writes nothing: the sequence of the newest audit
-  event shows what was processed. Events that only the passing of time causes are checked every ten
-  seconds.
-- An incident that this process opened is begun at once, without waiting for the tick.
+  started in another thread, never in the loop.
+- Without new events, a tick reads one row of the ledger and writes nothing: the sequence of the
+  newest audit event shows whether everything was processed. Work that becomes due only by time is
+  checked every ten seconds.
+- The work on an incident that this process opened begins at once, without waiting for the next
+  tick.
 - An incident runs with the current configuration file: a directory that was added since this
   process began is used. Everything else needs a restart.
-- Alarms are sent in a thread of their own, because a mail server may be slow. So may a time stamp
-  authority: sealed evidence is stamped in another thread, with growing delays after failures.
+- Alarms are sent in their own thread, because a mail server may be slow. Time stamps for sealed
+  evidence are requested in another thread, because an authority may be slow too, with growing
+  delays after failures.
 - The loop waits for a ledger that does not answer: a response must survive its restart.
 - Each backup, verification, drill and retention run of this host that ends is one log line, and a
   warning if it is incomplete.
-- The parts next to the loop (HTTP, and others) have threads of their own; they share only the
-  ledger with the loop, and neither waits for the other.
+- The other parts of `serve`, such as HTTP, have their own threads. They share only the ledger with
+  the loop; the loop and these parts do not wait for each other.
 - A process with a role (`roles.py`) does only a part of this.
 - SIGTERM and SIGINT end it within seconds. Running work is recorded in the ledger as begun, and the
   next runner finds out how it ended.
@@ -89,7 +91,7 @@ class _Response:
         return self.thread is not None and self.thread.is_alive()
 
     def has_ended(self, now: float, *, is_held_up: bool) -> None:
-        """Wait longer each time that work remains at the end: something delays it."""
+        """Double the delay of the next start if work remains."""
         self.pause = min(self.pause * 2, _LONGEST_PAUSE_SECONDS) if is_held_up else 0.0
         self.pause = max(self.pause, _FIRST_PAUSE_SECONDS if is_held_up else 0.0)
         self.not_before = now + self.pause

@@ -1,4 +1,4 @@
-"""The process of `standfast serve`: one a machine, ended by a signal."""
+"""The process of `standfast serve`: one for each machine."""
 
 import fcntl
 import logging
@@ -52,9 +52,9 @@ def _logging_to_stderr(lines: logging.Formatter) -> Iterator[None]:
 def _only_one_here(installation: Installation, role_name: str | None) -> Iterator[None]:
     """Hold the lock of the only `serve` of a machine; the kernel releases it.
 
-    Two would each start a Prefect server in one home, and back up everything twice. With the
-    Prefect of a site, each role has its process. Root is refused if another user owns the
-    installation: files of root would keep that user out of that home.
+    Two processes would each start a Prefect server in the same folder, and back up everything
+    twice. With the Prefect of a site, each role has its process. Root is refused if another user
+    owns the installation: files of root would keep that user out of that home.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:

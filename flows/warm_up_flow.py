@@ -1,4 +1,4 @@
-"""A flow that only reads, to load what the first call would load.
+"""A flow that only reads, to load modules before the first response.
 
 The first call in a process loads as much as the import of Prefect. The thread that supervises
 Prefect calls it.
