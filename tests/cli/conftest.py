@@ -3,13 +3,13 @@
 import shutil
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from standfast import http_client
+from standfast import http_client, retry_rules
 from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.setup.new_installation import set_up
 from tests.cli.desk import Desk, furnish
@@ -51,8 +51,10 @@ def model_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def installation(desk: Desk, model_installation: Path) -> Path:
-    """The folder of a new installation over one file, used by commands."""
+def installation(desk: Desk, model_installation: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a new installation over one file, with short retry pauses."""
+    monkeypatch.setattr(http_client, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
     source = desk.folder / "source"
     source.mkdir()
     (source / "note.txt").write_text("a note")
@@ -68,9 +70,8 @@ def installation(desk: Desk, model_installation: Path) -> Path:
 
 
 @pytest.fixture
-def quiet_installation(installation: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def quiet_installation(installation: Path) -> Path:
     """A complete installation without running servers, for exercises."""
-    monkeypatch.setattr(http_client, "RETRY_SECONDS", 0.05)
     config_file = furnish(installation)
     with open_installation(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)

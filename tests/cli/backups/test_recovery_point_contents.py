@@ -112,18 +112,18 @@ def test_pattern_without_match_is_not_unchanged(
 
 
 def test_file_on_standard_output_stands_alone(
-    two_points: Path, installation: Path, identity: Path
+    desk: Desk, two_points: Path, installation: Path, identity: Path
 ) -> None:
     words = ("backup", "restore", "1", "--to", "-", "--identity", identity)
     given = pipe(installation, *words, "source/audio/call.wav")
     assert (given.returncode, given.stdout, given.stderr) == (0, HARD_BYTES, b"")
     for wrong in (("source/absent",), ("source",), (), ("source/note.txt", "source/audio")):
-        given = pipe(installation, *words, *wrong)
-        assert (given.returncode, given.stdout) == (2, b"")
-        assert given.stderr
-    given = pipe(installation, "--json", *words, "source/note.txt")
-    assert given.returncode == 2
-    assert b"--json both use" in given.stdout
+        refused = desk.run(*words, *wrong)
+        assert (refused.status, refused.out) == (2, "")
+        assert refused.err
+    refused = desk.run("--json", *words, "source/note.txt")
+    assert refused.status == 2
+    assert "--json both use" in refused.out
 
 
 @pytest.mark.parametrize("path", ["source/note.txt", "source/audio/call.wav"])
