@@ -35,7 +35,7 @@ def _noted(folder: Path) -> list[server_processes.Running]:
         return []
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("with_signal", "status"), [(signal.SIGTERM, -signal.SIGINT), (signal.SIGKILL, -signal.SIGKILL)]
 )

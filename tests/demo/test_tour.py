@@ -22,6 +22,7 @@ from standfast.usecases.setup.installation_opening import open_installation
 from tests.demo.small_tour import SCALE, Tour
 from tests.reports.build import Page
 
+pytestmark = pytest.mark.xdist_group("demo")  # the other processes do not wait for the tour
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 

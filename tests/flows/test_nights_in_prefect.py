@@ -215,6 +215,7 @@ def test_night_waits_for_an_absent_store(
         check_restored(installation, tmp_path / "out")
 
 
+@pytest.mark.long
 def test_overlapping_run_is_cancelled_without_failure(
     prefect: Prefect, config_file: Path, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_worker_needs_the_prefect_of_a_site(tmp_path: Path) -> None:
     assert (done.returncode, "serve.prefect" in done.stderr) == (ExitStatus.USAGE, True)
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("prefect")
 def test_killed_night_starts_again_on_its_host(tmp_path: Path) -> None:
     server = start(tmp_path / "prefect", plain_environment(), seconds=PATIENCE_SECONDS)

@@ -51,6 +51,7 @@ def test_wheel_has_every_file_that_is_needed(wheel_files: set[str]) -> None:
     assert wanted - wheel_files == set()
 
 
+@pytest.mark.long
 def test_wheel_is_reproducible(built: dict[str, Path], tmp_path: Path) -> None:
     """Another machine builds it from the source distribution, at another time."""
     with tarfile.open(built[".gz"]) as archive:
@@ -74,7 +75,7 @@ def test_pages_that_messages_name_exist() -> None:
     assert {(path, page) for path, page in named if not (ROOT / page).exists()} == set()
 
 
-@pytest.mark.parametrize("suffix", [".whl", ".gz"])
+@pytest.mark.parametrize("suffix", [".whl", pytest.param(".gz", marks=pytest.mark.long)])
 def test_installed_distribution_restores_its_backup(
     built: dict[str, Path], suffix: str, tmp_path: Path
 ) -> None:

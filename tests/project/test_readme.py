@@ -22,6 +22,7 @@ __all__ = ["tmp_path"]
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 _WRITTEN_IN = "2026"
+_WITH_THE_DEMO, _, _WITHOUT_IT = README.partition("## Your first backup")
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Step:
     output: tuple[str, ...]
 
 
-def steps() -> list[Step]:
+def steps(pages: str = README) -> list[Step]:
     # Incidents are counted by the year, which is not always that of the README.
-    text = README.replace(f"inc-{_WRITTEN_IN}-", f"inc-{datetime.now(UTC).year}-")
+    text = pages.replace(f"inc-{_WRITTEN_IN}-", f"inc-{datetime.now(UTC).year}-")
     found: list[Step] = []
     for block in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -73,8 +74,15 @@ def shown_digest(desk: Desk, approve: list[str]) -> str:
     return next(str(one["digest"]) for one in steps if one["step"] == name)
 
 
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param(_WITH_THE_DEMO, marks=pytest.mark.long, id="demo"),
+        pytest.param(_WITHOUT_IT, id="backup"),
+    ],
+)
 def test_readme_commands_do_what_they_say(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    pages: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("scim2-server", "the demo's directory of accounts")
     for name in [name for name in os.environ if name.startswith("STANDFAST_")]:
@@ -84,7 +92,7 @@ def test_readme_commands_do_what_they_say(
     monkeypatch.chdir(tmp_path)
     desk = Desk(folder=tmp_path, capture=capsys, monkeypatch=monkeypatch)
     try:
-        for step in steps():
+        for step in steps(pages):
             if step.command.startswith("export "):
                 name, _, value = step.command.removeprefix("export ").partition("=")
                 monkeypatch.setenv(name, "".join(shlex.split(value)))
