@@ -51,12 +51,12 @@ class Engine:
         return self._server.result()
 
     def back_up(self, set_name: str) -> None:
-        """Run the flow of a night."""
+        """Run the flow of a nightly backup."""
         with self._flow():
             flow_calls.back_up(self._config_file, set_name)
 
     def drill(self, set_name: str) -> None:
-        """Run the flow of a restore drill that compares."""
+        """Run the flow of a restore drill that compares data with the source."""
         with self._flow():
             flow_calls.drill(self._config_file, set_name, compares=True)
 

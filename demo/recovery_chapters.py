@@ -13,7 +13,9 @@ from standfast.reports.report_sentences import duration, size
 from standfast.usecases.core.installation import Installation, system_clock
 from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE
 
-_DATABASE_AT_MOST = 5_000_000  # bytes of database, logs and lists that a night stores again
+_DATABASE_AT_MOST = (
+    5_000_000  # bytes of database, logs and lists that each nightly backup stores again
+)
 
 
 def first_night(night: Night) -> None:

@@ -3,7 +3,8 @@
 Rules
 - The installation is created by the use-case of `standfast init`; then the configuration that a
   contact centre would write replaces the generated one.
-- Both people are enrolled on the first day, so that the second of them may approve at once.
+- The operator and the approver are enrolled on the first day, so that the approver may approve at
+  once.
 """
 
 from collections.abc import Iterator

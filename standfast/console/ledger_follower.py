@@ -3,7 +3,7 @@
 Rules
 - The thread checks for due messages when the ledger has a new event, and every half minute: another
   process may have opened an incident, or died before it sent a page.
-- With a quiet ledger, a check reads one row.
+- If the ledger has no new event, a check reads one row.
 """
 
 import logging
@@ -28,7 +28,7 @@ class LedgerFollower:
     """
 
     installation: Installation
-    name: str  # of the thread
+    name: str  # name of the thread
     send_due: Callable[[], Iterable[str]]
     look_seconds: float = 0.5
     _stop: threading.Event = field(default_factory=threading.Event)
