@@ -22,7 +22,7 @@ from standfast.records import Json
 
 _MOST_DIGITS = 10  # no jurisdiction has more people
 _EXIT_STATUSES: dict[ExitStatus, str] = {
-    ExitStatus.DONE: "it is recorded; the changed clocks are shown",
+    ExitStatus.DONE: "the statement is recorded; the changed clocks are shown",
     ExitStatus.USAGE: "there is no such incident, obligation or place, or the value is not valid",
 }
 _TIME = "as 2026-03-02T14:20+01:00"

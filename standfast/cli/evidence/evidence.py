@@ -188,7 +188,7 @@ def stamp(call: Call, incident: str) -> ExitStatus:
 def copy(call: Call, incident: str) -> ExitStatus:
     """Copy missing evidence into the bucket of `[custody.s3]`.
 
-    An incident copies its evidence automatically when it is frozen. Use this command for evidence
+    Evidence is copied automatically when an incident freezes it. Use this command for evidence
     that was frozen earlier or could not be copied.
     """
     from standfast.usecases.evidence.frozen_folders import copy_frozen

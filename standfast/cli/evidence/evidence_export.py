@@ -47,8 +47,8 @@ def export(
 ) -> ExitStatus:
     """Export the evidence of an incident as masked copies.
 
-    Card numbers, social-security numbers and mail addresses are masked. The index names the hash of
-    each sealed original, which is not changed.
+    Card numbers, social-security numbers and mail addresses are masked. The sealed
+    originals stay unchanged, and the index has the hash of each of them.
     """
     from standfast.usecases.evidence.export import INDEX_FILE, export_evidence
 

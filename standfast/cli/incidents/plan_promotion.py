@@ -32,7 +32,7 @@ from standfast.records import Json
 def carry_out(call: Call, plan: str, digest: str) -> ExitStatus:
     """Open a plan live, with the same inputs.
 
-    The plan is closed and a new incident is opened. The same command again continues that incident.
+    The plan is closed and a new incident is opened. Repeating the command continues that incident.
     If further messages were added to the plan, or if its playbook was edited, the plan is shown
     again and must be confirmed.
     """

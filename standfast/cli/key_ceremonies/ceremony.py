@@ -36,7 +36,7 @@ attended_option = click.option(
     type=FilePath(),
     required=True,
     metavar="FILE",
-    help="The recovery identity of an existing custodian, other than one that is retired.",
+    help="The recovery identity of an existing custodian that is not being retired.",
 )
 identity_passphrase_file_option = click.option(
     "--identity-passphrase-file",

@@ -148,7 +148,7 @@ def pause(call: Call, incident: str | None, step: str | None) -> ExitStatus:
 def resume(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     """Resume a paused notice.
 
-    If no message was sent yet, its abort window begins again.
+    If no message was sent yet, the abort window of the notice begins again.
     """
     from standfast.usecases.notices import staged_sending
 
