@@ -4,7 +4,7 @@ Every change is one transaction with one audit event (`audit.transaction`). The 
 `schema.tables`, the encryption of personal columns in `schema.column_encryption`, and the
 verification of the whole ledger in `audit.auditor`.
 
-The names offered here are loaded at first use, because importing SQLAlchemy takes 0.2 s.
+The names in `__all__` are imported at their first use, because importing SQLAlchemy takes 0.2 s.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Creation and opening of a ledger with all its parts."""
+"""Creation and opening of a ledger with all its stores."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +46,7 @@ from standfast.ledger.schema.tables import installation
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The ledger of one installation, and its parts."""
+    """The ledger of one installation, with one store for each subject."""
 
     database: AuditedDatabase
     incidents: Incidents
@@ -82,7 +82,7 @@ class Ledger:
     ) -> list[AuditEvent]:
         """Return the events of one subject, or all, in order.
 
-        `or_by` and `action` read every event.
+        `or_by` and `action` are slow: they read every event.
         """
         with self.database.reading() as connection:
             return list(timeline(connection, subject, or_by=or_by, action=action))
@@ -120,7 +120,7 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
 def upgrade(url: str, keys: Path, witness: Path, now: datetime) -> bool:
     """Upgrade the tables of an earlier release; return whether it was needed.
 
-    One transaction does it, with an event in the audit chain.
+    The upgrade is one transaction with an event in the audit chain.
     """
     engine = open_engine(url)
     try:
@@ -145,7 +145,7 @@ def upgrade(url: str, keys: Path, witness: Path, now: datetime) -> bool:
 
 
 def is_there(url: str) -> bool:
-    """Return whether a ledger of any schema exists; creates nothing."""
+    """Return whether a ledger of any schema exists; create nothing."""
     engine = open_engine(url)
     try:
         return has_schema(engine)
@@ -157,9 +157,9 @@ def is_there(url: str) -> bool:
 def open_ledger(
     url: str, keys: Path, witness: Path, clock: ServerClock | None = None
 ) -> Iterator[Ledger]:
-    """Open a ledger; ConfigurationError unless it has this schema.
+    """Open a ledger; ConfigurationError unless it has the present schema.
 
-    On PostgreSQL, `clock` follows the clock of the server from then on.
+    On PostgreSQL, `clock` then follows the clock of the server.
     """
     engine = open_engine(url)
     if clock is not None and engine.dialect.name == "postgresql":

@@ -1,9 +1,9 @@
-"""Ledger of an installation, opened as far as it is needed.
+"""Ledger of an installation that opens only the parts in use.
 
 Rules
-- A SQLite ledger records runs through `sqlite_run_writer`, without SQLAlchemy. Everything else, and
-  everything on PostgreSQL, goes through the whole ledger.
-- A missing ledger or another schema is an error at the opening in both cases.
+- Runs are recorded in a SQLite ledger by `sqlite_run_writer`, without SQLAlchemy. All other uses,
+  and all uses of a ledger on PostgreSQL, open the whole ledger.
+- In both cases, a missing ledger or a ledger with another schema is an error at the opening.
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ _SQLITE = "sqlite:///"
 
 
 class Runs(Protocol):
-    """The part of a ledger that a run needs: `Runs` and `Auditor`."""
+    """The part of a ledger that a run needs, of `Runs` and `Auditor`."""
 
     def start(
         self,
@@ -77,7 +77,7 @@ class LazyLedger:
 
     def __enter__(self) -> "LazyLedger":
         if self._opens_now:
-            _ = self.runs  # report problems at once
+            _ = self.runs  # open the ledger now, so that a problem is reported early
         return self
 
     def __exit__(
@@ -90,7 +90,7 @@ class LazyLedger:
 
     @property
     def whole(self) -> "Ledger":
-        """The whole ledger."""
+        """The whole ledger, opened at the first use."""
         with self._lock:
             if self._whole is None:
                 from standfast.ledger.full_ledger import open_ledger
@@ -100,7 +100,7 @@ class LazyLedger:
 
     @property
     def runs(self) -> Runs:
-        """The part that a run needs."""
+        """The part of the ledger that a run needs."""
         if self._runs is None:
             url, keys, witness = self._where
             path = url.removeprefix(_SQLITE)
@@ -110,7 +110,7 @@ class LazyLedger:
 
 
 class _Whole:
-    """The whole ledger, as far as a run needs it."""
+    """The interface `Runs`, provided by the whole ledger."""
 
     def __init__(self, ledger: "Ledger") -> None:
         self.start = ledger.runs.start

@@ -1,4 +1,4 @@
-"""Records of the status query, without sealed values."""
+"""Result records of the status query, without sealed values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +16,8 @@ class LastRun:
     state: str  # running | done | partial | failed
     started_at: datetime
     ended_at: datetime | None
-    count: int = 1  # runs of this kind, subject and state
-    is_of_other_host: bool = False  # the set has the same name on another host
+    count: int = 1  # number of runs of this kind, subject and state
+    is_of_other_host: bool = False  # a run of another host, whose set has the same name
     is_of_other_vault: bool = False
 
 
@@ -46,7 +46,7 @@ class FactOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentOverview:
-    """One open incident; its steps in the order in which they began."""
+    """One open incident, with its steps in the order of their beginning."""
 
     id: str
     scenario: str
@@ -55,13 +55,13 @@ class IncidentOverview:
     opened_at: datetime
     opened_by: str
     playbook: str
-    steps: tuple[StepView, ...]  # answers are sealed, so an answer is empty text here
+    steps: tuple[StepView, ...]  # answers are sealed, so an answer is an empty text in these views
     facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
     not_notified: int = 0  # recipients that no notice has reached
     held: int = 0  # of these, recipients that a person must decide about
-    kept: int = 0  # after an undo: targets that are not restored
+    kept: int = 0  # targets that an undo has not restored
     joined: int = 0  # triggers that added targets
-    is_carried: bool = True  # a runner works on it, or a `serve` will
+    is_carried: bool = True  # a runner executes the incident, or a live `serve` will
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class ClosedIncidentOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerOverview:
-    """The ledger at one moment, as far as it is not sealed."""
+    """The state of the ledger at one moment, without sealed values."""
 
     last_runs: tuple[LastRun, ...]
     incidents: tuple[IncidentOverview, ...]  # the open ones, oldest first

@@ -2,16 +2,16 @@
 
     overview = query_status(url, now, own)   # a LedgerOverview
 
-Reason: `status` may take 0.5 s of processor time. Start and configuration take 0.3 s of it, and
-importing SQLAlchemy takes 0.2 s.
+It avoids the import of SQLAlchemy, which takes 0.2 s: `status` may take 0.5 s of processor time, of
+which start-up and configuration take 0.3 s.
 
 Rules
 - Read only: nothing is written, no lock is taken and no key is opened.
 - It repeats columns and conditions of other modules. `tests/cli/health/test_status_query.py`
-  compares each answer with the one of the ledger's own parts.
-- Decisions count as the database has them. Their seals are verified by `audit verify` and by each
-  command that acts on them.
-- A backup or an alarm whose row is unreadable is left out: it must not hide the other ones.
+  compares its results with those of these modules.
+- Stored decisions are counted without verification. `audit verify` verifies their seals, and so
+  does each command that acts on a decision.
+- A backup or alarm with an unreadable row is left out, so that the other rows are still shown.
 """
 
 import json
@@ -77,7 +77,7 @@ _STEPS = """
     FROM step JOIN incident ON incident.id = step.incident
     WHERE incident.state = 'open' ORDER BY step.started_at, step.name, step.round
 """
-# As `step_counts.count_by_step`: an undo that another one replaced counts as done.
+# As in `step_counts.count_by_step`, an undo that another undo replaced counts as done.
 _COUNTS = f"""
     SELECT effect.incident, effect.step, effect.round,
         CASE WHEN effect.undoes IS NOT NULL AND effect.state IN ('failed', 'refused')
@@ -91,10 +91,10 @@ _COUNTS = f"""
     WHERE incident.state = 'open' AND effect.verb <> '{PAGE}'
     GROUP BY effect.incident, effect.step, effect.round, reached, effect.is_parked
 """  # noqa: S608 - a constant
-# Recipients that no notice has reached, and those of them that are held for a decision. A recipient
-# with an individual message counts in the step of that message, which is named after the token of
-# the replaced message. A refused individual message does not count, nor does a refused round that
-# was asked again.
+# Recipients that no notice has reached, and the held recipients among them. A recipient with an
+# individual message counts in the step of that message; the name of this step contains the token of
+# the replaced message. A refused individual message does not count, and neither does a refused
+# round that was planned again.
 _UNREACHED = f"""
     SELECT effect.incident, COUNT(*),
         SUM(CASE WHEN effect.state = 'refused' AND effect.is_parked THEN 1 ELSE 0 END)
@@ -112,7 +112,7 @@ _UNREACHED = f"""
             AND newer.name = step.name AND newer.round > step.round)))
     GROUP BY effect.incident
 """  # noqa: S608 - a constant
-# As `effect_conditions.count_held_targets`.
+# The same condition as in `effect_conditions.count_held_targets`.
 _KEPT = f"""
     SELECT effect.incident, COUNT(DISTINCT effect.handle)
     FROM effect JOIN incident ON incident.id = effect.incident
@@ -130,8 +130,8 @@ _KEPT = f"""
 def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOverview:
     """Return what `status` shows; `own` is the origin of this host's runs.
 
-    Raises ConfigurationError when there is no ledger of this schema, Unavailable when it does not
-    answer, Damaged when it cannot be read.
+    Raises ConfigurationError if there is no ledger with the present schema, Unavailable if the
+    database does not answer, and Damaged if it cannot be read.
     """
     is_postgresql = url.startswith("postgresql")
     with open_read_view(url) as cursor:
@@ -165,7 +165,9 @@ def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOvervi
 
 def count_rows(url: str) -> dict[str, int]:
     """Return the number of rows of each table."""
-    from standfast.ledger.schema.tables import metadata  # imports SQLAlchemy: not for `status`
+    from standfast.ledger.schema.tables import (
+        metadata,
+    )  # slow: not for `status`
 
     with open_read_view(url) as cursor:
         return {
@@ -175,7 +177,7 @@ def count_rows(url: str) -> dict[str, int]:
 
 
 def _server_time(cursor: Cursor, now: datetime) -> datetime:
-    """Return the server's time, or `now` where the two are far apart."""
+    """Return the server's time, or `now` if their difference is too large."""
     ((server,),) = rows(cursor, "SELECT clock_timestamp()")
     return server.astimezone(UTC) if abs(server - now) <= MAX_CLOCK_DIFFERENCE else now
 
@@ -198,7 +200,7 @@ def _last_runs(
     position = "strpos" if is_postgresql else "instr"
     other_host = _names_other(position, "host", own.host)
     other_vault = _names_other(position, "vault", own.vault)
-    # A run with a date in the future would hide the runs after it.
+    # Leave out runs with a date in the future: they would hide newer runs.
     statement = f"""
         SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,
             MAX(started_at), MAX(ended_at), COUNT(*)
@@ -221,7 +223,8 @@ def _last_runs(
 def _names_other(position: str, name: str, own: str) -> str:
     """Return the SQL condition of a run of another host or vault.
 
-    The text is searched: one row with invalid JSON must not fail the query.
+    The condition searches the text of the JSON, because parsing one invalid row would fail the
+    query.
     """
     if not own:
         return "0"
@@ -261,7 +264,7 @@ def _readable_runs(cursor: Cursor, which: str) -> Iterator[RunRecord]:
         "SELECT id, kind, subject, way, state, started_at, ended_at, summary"  # noqa: S608 - ours
         f" FROM run WHERE {which}",
     ):
-        with suppress(ValueError):  # a manipulated row; `audit verify` reports it
+        with suppress(ValueError):  # skip a manipulated row, which `audit verify` reports
             yield RunRecord(
                 id=id_,
                 kind=kind,
@@ -346,7 +349,7 @@ def _step(row: tuple[Any, ...], counts: Mapping[str, Any]) -> StepView:
         round=round_,
         state=StepState(state),
         is_paused=runs_from == _NEVER and state == StepState.RUNNING,
-        answer="" if has_answer else None,  # the answer is sealed: only its presence is known
+        answer="" if has_answer else None,  # the answer is sealed; only its presence can be queried
         due_at=_optional(due_at),
         asked=bool(is_asked),
         rung=rung,

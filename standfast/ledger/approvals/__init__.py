@@ -1,4 +1,4 @@
 """Two-person rule and the signatures of approvers.
 
-The state of a step that waits for approval is in `incidents`.
+The package `incidents` contains the state of a step that waits for approval.
 """

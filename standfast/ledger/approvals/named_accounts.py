@@ -1,4 +1,4 @@
-"""Accounts in an incident's inputs, compared with those of a person."""
+"""Comparison of the accounts in an incident's inputs with a person's own."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import person
 from standfast.records import JsonObject
 
-BY_TRIGGERS = ".joined"  # in the sealed inputs: the accounts that triggers added
+BY_TRIGGERS = ".joined"  # key in the sealed inputs: the accounts that triggers added
 
 
 def is_named(
@@ -34,13 +34,14 @@ def accounts_of(inputs: JsonObject) -> set[str]:
 
 
 def _spellings(accounts: Sequence[str]) -> set[str]:
-    """Return the accounts with their directory and without."""
+    """Return each account with the name of its directory and without it."""
     return {folded(name) for account in accounts for name in (account, account.partition(":")[2])}
 
 
 def folded(name: str) -> str:
     """Normalize a name for comparison: case folded, Unicode form NFKC.
 
-    Most directories treat such names as equal. A lock always uses the exact name.
+    Most directories treat names that differ only in case or form as equal. A lock always uses the
+    exact name.
     """
     return unicodedata.normalize("NFKC", name).casefold()

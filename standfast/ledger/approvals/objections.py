@@ -4,13 +4,15 @@ Rules
 - Approver, requester and target are different people.
 - An enrolment younger than a day approves nothing, unless it was made while the installation was
   set up or with the owner's key.
-- One human counts once: of all people that enrolments connect, one counts as requester, approver or
-  reviewer. A founding person is not connected with the person that made the enrolment.
-- To refuse or review a break-glass approval, an enrolment and a signature are enough: the person
-  that uses break-glass chooses the targets, and could otherwise exclude everybody that may object.
-- An account that only a trigger named, or a requester that did not sign in, disqualifies nobody:
-  one more approval is needed instead. A step that began before the first trigger joined has only
-  targets of the requester, even if its directory knows an account by another name.
+- One human counts once: of all enrolled people that enrolments connect (one enrolled the other,
+  directly or through others), only one counts as requester, approver or reviewer. A founding
+  enrolment does not connect two people.
+- To refuse or review a break-glass approval, an enrolment and a signature are enough, even for a
+  target: the person that gives a break-glass approval chooses the targets, and could otherwise
+  exclude everybody that may object.
+- An account that only a trigger named disqualifies nobody, and neither does a requester that did
+  not sign in: one more approval is needed instead. The requester chose all targets of a step that
+  began before the first trigger joined, even if the directory has an account under another name.
 """
 
 import json
@@ -36,8 +38,8 @@ _FIRST_JOINED = (
     .where(audit_event.c.subject == bindparam("incident"), audit_event.c.action == "trigger.joined")
     .scalar_subquery()
 )
-# For each effect on these accounts, whether the requester alone chose the targets of its step. An
-# undo does not count: its step begins later than the one that it takes back.
+# For each effect on these accounts: did the requester alone choose the targets of its step? Undo
+# effects are left out, because their step begins later than the step that they undo.
 _IS_OF_REQUESTER = (
     select(or_(step.c.joined == 0, _FIRST_JOINED.is_(None), step.c.started_at < _FIRST_JOINED))
     .join_from(
@@ -56,7 +58,7 @@ _IS_OF_REQUESTER = (
 )
 
 
-PERSON = "person:"  # begins a role that means one person by name
+PERSON = "person:"  # prefix of a role that consists of one named person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class Opener:
 
 
 def may(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
-    """Return whether the person has one of the wanted roles or is named.
+    """Return whether the person has a wanted role or is named in them.
 
     With no wanted roles, everybody may decide.
     """
@@ -120,7 +122,7 @@ def standing_objection(
     *,
     as_what: str,
 ) -> str:
-    """Return the objection that every claim checks again, or ""."""
+    """Return the objection that each claim of effects checks again, or ""."""
     who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
     if who is None:
         return _nobody(name)
@@ -177,8 +179,8 @@ def _connection(
 ) -> str:
     """Return an objection if enrolments connect person and requester.
 
-    If the requester did not sign in, only the user of the machine that enrolled people is compared,
-    because such an incident needs one more approval.
+    If the requester did not sign in, only a user of the machine that enrolled somebody is compared.
+    That is enough, because such an incident needs one more approval.
     """
     name = who["name"]
     above = select(person).where(person.c.name == opener.name)
@@ -202,10 +204,10 @@ def _connection(
 
 
 def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) -> str:
-    """Return the person at the root of the enrolments that led to this one.
+    """Return the first person in the series of enrolments up to this person.
 
-    People with one root count as one. ApprovalRefused if an enrolment between was changed outside
-    the ledger.
+    People with the same root count as one. Raise ApprovalRefused if an enrolment of the series was
+    changed outside the ledger.
     """
     current, seen = who, set[str]()
     while not current["is_founding"]:
@@ -213,7 +215,7 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
         above = select(person).where(person.c.name == current["enrolled_by"])
         found = connection.execute(above).mappings().first()
         if found is None:
-            return str(current["enrolled_by"])  # a user of the machine
+            return str(current["enrolled_by"])  # the enroller is a user of the machine
         if found["seal"] != seal_of_person(database, found) or found["name"] in seen:
             raise ApprovalRefused(
                 f"enrolment of {found['name']!r}, who enrolled {current['name']!r}: changed "

@@ -1,11 +1,13 @@
 """Passkeys: devices that may sign for a person.
 
 Rules
-- The person's own passphrase key signs each passkey with all stored fields: the database alone
-  cannot create one. So a passkey counts at once: the same person could have signed without it.
-- Each verification of a signature begins with the passphrase's signature over the passkey.
-- A removed passkey signs nothing, even where the database no longer shows the removal. Its earlier
-  signatures no longer count either: a date stored next to a signature proves nothing.
+- The key of the person's passphrase signs each passkey with all stored fields: access to the
+  database alone is not enough to create a passkey. A new passkey is valid immediately, because its
+  person could have signed with the passphrase.
+- Each verification of a passkey's signature first verifies the passphrase's signature over the
+  passkey.
+- A removed passkey is invalid, even if the removal was deleted from the database. The signatures
+  that it made before are void too: the date that is stored with a signature could be forged.
 """
 
 import hashlib
@@ -24,7 +26,7 @@ from standfast.ledger.schema.tables import passkey, person
 from standfast.records import canonical, timestamp
 from standfast.webauthn import NewPasskey
 
-MOST = 10  # passkeys of one person
+MOST = 10  # the most passkeys of one person
 
 _CONTEXT = b"standfast passkey v1\n"
 
@@ -63,9 +65,9 @@ class Passkeys:
     def add(
         self, name: str, new: NewPasskey, *, origin: str, signature: str, now: datetime
     ) -> Passkey:
-        """Store a passkey that its person signed for.
+        """Store a passkey that is signed by its person's passphrase.
 
-        Raises ApprovalRefused unless the person signed `words`.
+        Raises ApprovalRefused unless the person signed the result of `words`.
         """
         row: dict[str, Any] = {
             "id": _id_of(new.credential),
@@ -110,7 +112,7 @@ class Passkeys:
     def signer(self, said: str, challenge: bytes) -> Passkey:
         """Return the passkey that signed `challenge`.
 
-        Raises ApprovalRefused if this ledger does not have it.
+        Raises ApprovalRefused if this ledger does not have the passkey.
         """
         id_ = _id_of(webauthn.credential_of(said))
         with self._database.reading() as connection:
@@ -180,7 +182,7 @@ def _checked(
 
 
 def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
-    """Return whether the person's own key signed this passkey."""
+    """Return whether the key of the person's passphrase signed this passkey."""
     opened = _opened(row)
     new = NewPasskey(credential=opened.credential, public_key=opened.public_key)
     try:

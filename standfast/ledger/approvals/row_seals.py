@@ -1,10 +1,10 @@
-"""MACs over deciding columns, under a key outside the database.
+"""MACs over the columns that decide approvals; their key is a file.
 
 Rules
-- A person's key and roles, a step's need, digest and nonce, and an incident's mode, requester and
-  playbook are sealed. Every claim verifies the seals, so nothing can be forged with access to the
-  database alone.
-- The time at which a break-glass approval opens a step is under the step's seal.
+- A MAC (seal) covers a person's key and roles; a step's number of needed approvals, digest and
+  nonce; and an incident's mode, requester and playbook. Each claim of effects verifies the seals:
+  access to the database alone is not enough to forge these columns.
+- The seal of a step also covers the time from which a break-glass approval lets the step run.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) 
 def seal_of_step(
     database: AuditedDatabase, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
 ) -> str:
-    """Return the MAC over a step's need or a break-glass opening time."""
+    """Return the MAC over a step's need of approval or its opening time."""
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
     return database.cipher.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
 
 
 def opens_at(database: AuditedDatabase, row: RowMapping) -> datetime | None:
-    """Return when a break-glass approval opens the step; None without one."""
+    """Return when a break-glass approval takes effect; None without one."""
     at: datetime | None = row["runs_from"]
     is_so = at is not None and row["seal"] == seal_of_step(database, row, at)
     return at if is_so else None

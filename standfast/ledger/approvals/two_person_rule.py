@@ -2,16 +2,18 @@
 
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
-  person): it is worthless for another plan, another step or a second use. The key of a passphrase
-  signs it, or a passkey that this key signed (`passkeys`).
-- `objections` has the rules by which a person may not decide, `row_seals` the MACs that every claim
-  verifies again.
-- A requester that did not sign in could be anybody, also the approver: one more approval is needed.
-- If nobody else can be reached, one person that signs in may give a break-glass approval, even
-  the requester and with any role. The step begins ten minutes later (`GLASS`) unless somebody
-  refuses it.
-- A person that enrolments connect with the person that gave a break-glass approval may not review.
-- A stored approval is verified at the time of the claim: a forged earlier date does not help.
+  person): it is invalid for another plan, another step or a second use. The key of a passphrase
+  signs the approval, or a passkey that this key has signed (`passkeys`).
+- `objections` contains the rules by which a person may not decide, and `row_seals` the MACs that
+  each claim of effects verifies again.
+- One more approval is needed if the requester did not sign in, because the requester could then be
+  the approver.
+- If nobody else can be reached, one person that signs in may give a break-glass approval: any role
+  is enough, and it may be the requester. The step begins ten minutes later (`GLASS`) unless
+  somebody refuses it.
+- A break-glass approval may not be reviewed by a person that enrolments connect with its author.
+- A stored approval is verified again with the time of the claim: a forged date of approval has no
+  influence.
 """
 
 import json
@@ -35,7 +37,7 @@ from standfast.records import Json, StepState, canonical
 from standfast.webauthn import challenge_for
 
 _CONTEXT = b"standfast approval v1\n"
-GLASS = timedelta(minutes=10)  # during which everybody else can refuse
+GLASS = timedelta(minutes=10)  # time in which everybody else can refuse a break-glass approval
 _STEP = select(step).where(
     step.c.incident == bindparam("incident"),
     step.c.name == bindparam("name"),
@@ -57,7 +59,7 @@ class Question:
     roles: tuple[str, ...]
     hold_seconds: int = 0
     opens_at: datetime | None = None  # when a break-glass approval takes effect
-    is_review: bool = False  # the step began by a break-glass approval
+    is_review: bool = False  # the step began with a break-glass approval
 
     def message(self, person_name: str, decision: str) -> bytes:
         """Return the bytes that a person signs for a decision."""
@@ -120,7 +122,7 @@ def refuse_unfit(
     signature: str,
     now: datetime,
 ) -> None:
-    """Raise ApprovalRefused with its rule unless this decision counts."""
+    """Raise ApprovalRefused with the broken rule unless the decision counts."""
     if decision not in (APPROVE, REFUSE, BREAK_GLASS):
         raise ApprovalRefused(f"decision {decision!r}: unknown. Approve or refuse.")
     fields = ("incident", "step", "round", "digest", "nonce")
@@ -223,7 +225,7 @@ def void_signature(
 def is_open(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime
 ) -> bool:
-    """Return whether a verified break-glass approval opens the step now."""
+    """Return whether a verified break-glass approval is in effect now."""
     at = opens_at(database, row)
     return (
         at is not None
@@ -282,8 +284,8 @@ def _approvals(
 ) -> dict[str, str]:
     """Return the verified approvers of the current plan, by enrolment root.
 
-    The break-glass approver counts too if that person may approve. Of people that enrolments
-    connect, one counts.
+    The break-glass approver counts too if that person may approve. Connected people (see
+    `objections`) count as one.
     """
     roles = tuple(json.loads(row["roles"]))
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Access of the ledger's parts to the database, encryption and audit."""
+"""Common access to the database, its encryption and its audit chain."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ class AuditedDatabase:
         return reading(self.engine)
 
     def planning(self) -> AbstractContextManager[None]:
-        """Lock planning that takes more than one transaction."""
+        """Lock the planning of a step that takes more than one transaction."""
         return planning(self.engine)
 
     def write(

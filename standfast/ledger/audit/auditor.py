@@ -1,19 +1,20 @@
 """Auditor: verifies the chain, signs its head, sends it to the witness.
 
 Rules
-- Each event has the hash of the event before it and the digests of the rows that its transaction
-  changed. So the last event about a row proves its content: a changed column, a deleted row and a
-  row without an event are all found.
+- Each event contains the hash of the event before it and the digests of the rows that its
+  transaction changed. So the last event about a row proves the content of that row: a verification
+  finds a changed column, a deleted row and a row without an event.
 - Each event is sealed with a key that is not in the database. With access to the database alone, an
-  intruder can only restore an earlier state, which is found if a head was signed since.
+  intruder can only restore an earlier state. A verification finds this if a head was signed after
+  that state.
 - Before a head is signed, the newest head and the events after it are verified: a signed head
   covers only verified events.
-- Heads also go to a witness outside the ledger, which a forger of the database cannot change. The
-  ledger commits first; the next signing sends the heads that a crash left unsent. In the other
-  order, a crash would leave a witness that contradicts an intact ledger. So a ledger that lacks a
-  head of its witness was rolled back, and no further head is signed.
-- A verification reports every finding in order. It changes nothing, and no content of the database
-  or of the witness makes it fail.
+- Heads are also sent to a witness outside the ledger, which a forger of the database cannot change.
+  The ledger commits a head before it is sent; the next signing sends the heads that a crash left
+  unsent. So a ledger that lacks a head of its witness was rolled back, and no further head is
+  signed. (In the other order, a crash would leave a witness that contradicts an intact ledger.)
+- A verification reports every finding in order. It changes nothing, and does not stop at any
+  invalid content of the database or of the witness.
 """
 
 import json
@@ -36,12 +37,12 @@ from standfast.records import JsonObject, moment
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _SENT_WITHIN = timedelta(minutes=15)  # each `serve` sends heads to its witness every five minutes
-_IDLE_BEAT = ("serve", "runner.alive")  # subject and action of an idle `serve`
+_IDLE_BEAT = ("serve", "runner.alive")  # subject and action of the events of an idle `serve`
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEvent:
-    """One event, for people."""
+    """One audit event, decoded for display."""
 
     sequence: int
     at: datetime
@@ -64,8 +65,8 @@ class AuditFinding:
 class AuditReport:
     """The findings of a verification; none when the ledger is whole.
 
-    A head that the witness lacks is not a finding: the witness may have been unreachable, or the
-    head may be of another host and a few minutes old.
+    A head that the witness lacks is not a finding: perhaps the witness was unreachable, or another
+    host signed the head a few minutes ago and has not sent it yet.
     """
 
     events: int
@@ -89,7 +90,7 @@ def timeline(
 ) -> Iterator[AuditEvent]:
     """Return the events in order, of one subject or of all.
 
-    `or_by` adds the events of that actor. With `action`, only those with that action are returned.
+    `or_by` adds the events of that actor. With `action`, only events with that action are returned.
     """
     statement = select(audit_event).order_by(audit_event.c.sequence)
     if subject is not None:
@@ -136,7 +137,7 @@ class Auditor:
         Without `now`, every head that the witness lacks counts as `missing_heads`.
         """
         findings: list[AuditFinding] = []
-        # Read the witness first: then each of its heads must be in the view of the ledger.
+        # Read the witness before the ledger: then the ledger must have each head of the witness.
         lines = self._chain.witness_lines()
         with reading_undecoded(self._engine) as connection:
             hashes, expected = self._walk(connection, findings, progress)
@@ -145,10 +146,10 @@ class Auditor:
             sequences = {line: sequence for sequence, line in heads.items() if line}
             witnessed = self._check_witness(lines, hashes, heads, sequences, findings)
             rows = _check_rows(connection, expected, findings)
-        # Read it again: the witness has the heads that were signed since.
+        # Read the witness again: it now has the heads that were signed after the first read.
         known = self._chain.witnessed_sequences(sequences)
         missing_heads = heads.keys() - known
-        if now is not None and any(known):  # an empty witness was truncated
+        if now is not None and any(known):  # the witness was truncated to nothing
             missing_heads = {
                 sequence
                 for sequence in missing_heads
@@ -189,9 +190,10 @@ class Auditor:
     def sign_head(self, now: datetime, *, beats_wait: timedelta = timedelta(0)) -> int:
         """Sign the newest event unless a head covers it; send it to the witness.
 
-        Returns the sequence that the newest head covers. If only an idle `serve` reported since, no
-        head is signed until the last one is `beats_wait` old (decision 0048). The events since the
-        last head are verified first; Damaged if one does not verify.
+        Returns the sequence that the newest head covers. If all events after the last head come
+        from an idle `serve`, no new head is signed until the last head is `beats_wait` old
+        (decision 0048). The events after the last head are verified first; Damaged if one of them
+        does not verify.
         """
         self._add_checkpoint(now)
         with writing(self._engine) as connection:
@@ -216,7 +218,7 @@ class Auditor:
         return end[0]
 
     def _add_checkpoint(self, now: datetime) -> None:
-        """Write a checkpoint if one is due: later openings verify fewer events."""
+        """Write a checkpoint if it is due: later commands verify fewer events."""
         rows = self._database.rows
         with self._database.reading() as connection:
             if not rows.is_checkpoint_due(connection):
@@ -228,13 +230,13 @@ class Auditor:
                 write.tell(**rows.checkpoint(write.connection))
 
     def newest_signed(self, now: datetime) -> int:
-        """Sign as `sign_head`; in a read-only ledger, return the newest head.
+        """Sign a head as `sign_head`; return the newest head if read-only.
 
         Damaged when that head is forged.
         """
         try:
             return self.sign_head(now)
-        except (OnlyReadable, Unavailable):  # such as a replica
+        except (OnlyReadable, Unavailable):  # the ledger is read-only, such as a replica
             with reading(self._engine) as connection:
                 return self._newest_head(connection)[0]
 
@@ -292,7 +294,7 @@ class Auditor:
     def _check_heads(
         self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
     ) -> dict[int, bytes]:
-        """Return the witness line of each head; empty for an unsound head."""
+        """Return the witness line of each head; empty for an invalid head."""
         heads: dict[int, bytes] = {}
         for row in connection.execute(
             select(*as_stored(audit_head)).order_by(audit_head.c.sequence)
@@ -314,7 +316,7 @@ class Auditor:
         agreed: set[int] = set()
         for number, line in enumerate(lines, 1):
             if line in sequences:
-                agreed.add(sequences[line])  # it equals a verified head of the ledger
+                agreed.add(sequences[line])  # the line equals a verified head of the ledger
                 continue
             where = f"witness line {number}"
             try:
@@ -333,7 +335,7 @@ class Auditor:
 
 
 def _times_of_heads(connection: Connection) -> dict[int, datetime]:
-    """Return the signing time of each sound head."""
+    """Return the signing time of each valid head."""
     found: dict[int, datetime] = {}
     for row in connection.execute(select(*as_stored(audit_head))):
         try:

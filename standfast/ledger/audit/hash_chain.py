@@ -1,6 +1,6 @@
 """Digests of rows, hashes of events, signed heads and their witness.
 
-It reads and writes no table and imports no SQLAlchemy. `transaction`, `auditor` and
+This module reads and writes no table and imports no SQLAlchemy. `transaction`, `auditor` and
 `sqlite_run_writer` read and write the tables.
 """
 
@@ -35,7 +35,7 @@ _EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "
 def digest_of_row(table: str, names: Sequence[str], values: Iterable[Any]) -> str:
     """Return the digest of a stored row: names and values, in order.
 
-    A column that a migration added does not count while it is NULL.
+    A column that a migration added is left out while its value is NULL.
     """
     if added := ADDED_COLUMNS.get(table):
         counted = [
@@ -44,8 +44,8 @@ def digest_of_row(table: str, names: Sequence[str], values: Iterable[Any]) -> st
             if value is not None or name not in added
         ]
         names, values = [name for name, _ in counted], [value for _, value in counted]
-    # This runs three times for each of a million people, and `canonical` would take longer than the
-    # hash. `reading_undecoded` turns a byte that is not UTF-8 into a lone surrogate.
+    # This code runs up to three million times in one notice, and `canonical` would take longer than
+    # the hash. `reading_undecoded` turns a byte that is not UTF-8 into a lone surrogate.
     body = ",".join(
         [
             f"{begin}{_JSON_OF.get(type(value), _other)(value)}]"
@@ -62,16 +62,16 @@ def _begins(names: tuple[str, ...]) -> list[str]:
 
 
 def _other(value: Any) -> str:
-    """Encode a value of a type that no column of ours has."""
+    """Encode a value with a type that no column of the schema has."""
     return f"[{_string(type(value).__name__)},{_string(repr(value))}]"
 
 
 _JSON_OF: Mapping[type, Callable[[Any], str]] = {
     type(None): lambda _: "null",
     str: _string,
-    bytes: lambda value: f'["{value.hex()}"]',  # a list: SQLite would keep the digits as text
+    bytes: lambda value: f'["{value.hex()}"]',  # a list, to differ from text
     int: str,
-    bool: lambda value: str(int(value)),  # SQLite keeps true as 1
+    bool: lambda value: str(int(value)),  # SQLite stores true as 1
 }
 
 
@@ -90,7 +90,7 @@ def next_event(
     detail: JsonObject,
     changes: JsonObject,
 ) -> dict[str, Json]:
-    """Return the event after the tail (sequence, hash), not yet sealed."""
+    """Return the event that follows `tail` (sequence, hash), unsealed."""
     sequence, previous = tail or (0, GENESIS)
     event: dict[str, Json] = {
         "sequence": sequence + 1,
@@ -112,8 +112,9 @@ def refuse_other_keys(
 ) -> None:
     """Raise ConfigurationError when the keys are not those of this ledger.
 
-    `tail` and `first` are hash and seal of the newest and the oldest event. If only one of them
-    does not match, it was manipulated: a verification reports that, and writing continues.
+    `tail` and `first` are the hash and seal of the newest and of the oldest event. If only one of
+    the two seals does not match, that event was manipulated: a verification reports it, and writing
+    continues.
     """
     hash_, seal = tail
     if seal == seal_of_event(hash_):
@@ -128,7 +129,7 @@ def refuse_other_keys(
 
 
 class Chain:
-    """The verification of events and heads, and their witness file."""
+    """The verification of events and heads, and the file of their witness."""
 
     def __init__(self, cipher: ColumnCipher, witness: Path) -> None:
         self._cipher = cipher
@@ -187,7 +188,7 @@ class Chain:
     def sound_end(
         self, start: tuple[int, str], events: Iterable[Mapping[str, Any]]
     ) -> tuple[int, str]:
-        """Verify the events after a head and return the tail."""
+        """Verify the events after a head; return the newest (sequence, hash)."""
         sequence, previous = start
         for event in events:
             if event["sequence"] != sequence + 1 or self.problem_of_event(event, previous):
@@ -199,13 +200,13 @@ class Chain:
         return sequence, previous
 
     def head(self, sequence: int, hash_: str, now: datetime) -> dict[str, Json]:
-        """Return a signed head as its table keeps it."""
+        """Return a signed head as a row of the table `audit_head`."""
         head: dict[str, Json] = {"sequence": sequence, "hash": hash_, "signed_at": timestamp(now)}
         signature = self._key.sign(_HEAD_CONTEXT + canonical(head)).hex()
         return {**head, "key": self._public, "signature": signature}
 
     def witness_lines(self) -> list[bytes]:
-        """Return the complete lines; a crash may have cut the last one."""
+        """Return the complete lines of the witness, without a cut last line."""
         try:
             return self._witness.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
@@ -217,9 +218,9 @@ class Chain:
             ) from None
 
     def witnessed_sequences(self, sequences: Mapping[bytes, int]) -> set[int]:
-        """Return the sequences of the witness's heads, right or wrong.
+        """Return the sequences of the witness's heads, without verifying them.
 
-        `sequences` has the sequences of lines that are known already.
+        `sequences` maps lines that were parsed before to their sequences.
         """
         return {sequences.get(line) or _sequence_of(line) for line in self.witness_lines()}
 
@@ -227,7 +228,7 @@ class Chain:
         """Raise Damaged when the ledger lacks the newest head of the witness.
 
         `hash_at` returns the hash of the event with a sequence, or None. An unreadable witness is
-        ignored here and reported when a head is signed.
+        ignored here, because the signing of a head reports it.
         """
         head = self._newest_witnessed()
         if head is not None and hash_at(head["sequence"]) != head["hash"]:
@@ -269,7 +270,7 @@ class Chain:
                 "ledger, and the next signing sends it again."
             ) from None
         try:
-            # Wait for another process that is writing a line.
+            # Wait until another process has written its line.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             end, known = _last(descriptor, _sequence_of)
             news = heads_after(known or 0)
@@ -282,14 +283,14 @@ class Chain:
 
 
 def line_of(head: JsonObject) -> bytes:
-    """Return a head as a line of the witness, without the line's end."""
+    """Return a head as a line of the witness, without the newline."""
     return canonical(head)
 
 
 def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, _Read | None]:
     """Return the end of the complete lines, and the last readable line.
 
-    Only the end of the file is read: a year of lines has tens of megabytes.
+    Only the end of the file is read: the lines of one year have tens of megabytes.
     """
     length = os.lseek(descriptor, 0, os.SEEK_END)
     looked = _TAIL_BYTES

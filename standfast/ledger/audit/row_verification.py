@@ -1,14 +1,16 @@
 """Comparison of stored rows with their last audit event.
 
 Rules
-- A row was changed outside the ledger when its digest is not the one in the last event about it. An
-  older copy of a row does not pass: a later event has another digest for it.
+- A row was changed outside the ledger if its digest is not the digest in the last event about this
+  row. An older copy of the row is found too, because a later event has another digest.
 - Events are verified one by one, hash and seal, from a checkpoint to the newest one. A checkpoint
-  is an event with the digests of all rows of `_LASTING`, so that no command reads a year of events.
-  The rows of an incident are verified from the checkpoint before its first event.
-- Each process verifies an event once. The digest of an effect takes 45 bytes, and 300,000 of them
-  stay in memory, since an incident may have a million effects.
-- A ledger that lacks an event known to its witness or to this process was rolled back.
+  is an event with the digests of all rows of the tables in `_LASTING`, so that no command has to
+  read the events of a year. The rows of an incident are verified from the last checkpoint before
+  the incident's first event.
+- Each process verifies an event once. The digest of an effect takes 45 bytes. At most 300,000 of
+  these digests stay in memory and the rest is in a temporary file, because an incident may have a
+  million effects.
+- A ledger was rolled back if it lacks an event that its witness has or that this process has read.
 """
 
 import json
@@ -43,26 +45,26 @@ VERIFIED_TABLES = frozenset(
     for table in (installation, person, passkey, incident, step, approval, notice, attempt, effect)
 )
 
-EVENTS_A_CHECKPOINT = 1000  # verified in about 20 ms
+EVENTS_A_CHECKPOINT = 1000  # so many are verified in about 20 ms
 
-_LASTING = frozenset({installation.name, person.name, passkey.name})  # rows of no incident
+_LASTING = frozenset({installation.name, person.name, passkey.name})  # no incident's rows
 _EVENTS_PER_READ = 200
 _EFFECTS_PER_READ = 1000
-_CACHE = -16_000  # kilobytes in memory; the rest goes to a file without a name
-_READS = 3  # attempts, as another process may be changing the rows
+_CACHE = -16_000  # kilobytes in memory; the rest is in an unnamed temporary file
+_READS = 3  # reads before a difference counts: another process may be writing
 _TOKEN_HEX = 15  # the first digits of an effect's token: 60 bits
 
 Key = tuple[Any, ...]
 
 
 class RowVerifier:
-    """The digests of rows as verified events have them. Safe for many threads."""
+    """The digests of rows in verified events; safe for many threads."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._guard = threading.RLock()
         self._first_events: dict[str, int] = {}  # by incident
-        self._rounds: dict[tuple[str, str, int], int] = {}  # of steps, by number
+        self._rounds: dict[tuple[str, str, int], int] = {}  # by incident, step and round
         self._is_witnessed = False
         self._has_begun = False
         self._has_effects = False
@@ -77,7 +79,7 @@ class RowVerifier:
     ) -> list[Key]:
         """Return the keys of rows changed outside the ledger.
 
-        In a transaction that only reads, call it before any other statement.
+        In a transaction that only reads, call this before any other statement.
         """
         with self._guard:
             for _ in range(_READS):
@@ -109,7 +111,7 @@ class RowVerifier:
                         break
             if not suspects:
                 return []
-            # Another process may have changed these rows during the read: read them again.
+            # Another process may have changed these rows during the read. Read them again.
             tokens = effect.c.token.in_([key[0] for key in suspects[:_EFFECTS_PER_READ]])
             with opened_view() as connection:
                 if changed := self.changed(connection, effect, tokens, of=of):
@@ -125,10 +127,11 @@ class RowVerifier:
         *,
         of: str | None = None,
     ) -> list[Key]:
-        """Return the keys of those rows that are not what the chain says.
+        """Return the keys of the rows that differ from the audit chain.
 
-        `rows` are of a statement over `as_stored(table)`, locked where others may write. `of` is
-        the incident that they belong to. Damaged when the chain itself does not verify.
+        `rows` come from a statement over `as_stored(table)`; they are locked if other processes may
+        write them. `of` is the incident that the rows belong to. Damaged if the chain itself does
+        not verify.
         """
         if not rows:
             return []
@@ -138,7 +141,7 @@ class RowVerifier:
     def effects_of(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> int:
-        """Return how many effects a round of a step planned, with its pages."""
+        """Return how many effects a round planned, including pages to approvers."""
         with self._guard:
             view = self._view(connection, incident_id, has_effects=True)
             number = view._rounds.get((incident_id, step_name, round_))
@@ -193,7 +196,7 @@ class RowVerifier:
             self._learn(json.loads(start["detail"]), start)
 
     def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "RowVerifier":
-        """Verify new events and return the digests that this connection sees."""
+        """Verify new events; return the digests as of this connection's view."""
         is_newest = bool(connection.get_execution_options().get("standfast_writes"))
         if is_newest and not self._is_witnessed:
             self.refuse_rolled_back(connection)
@@ -217,12 +220,12 @@ class RowVerifier:
                     "process has seen: the ledger was rolled back to an older copy, or rewritten. "
                     "Nothing was done. Bring the newer copy back"
                 )
-            # Another thread verified events that this view does not see yet.
+            # Another thread has verified events that this connection does not see yet.
             return RowVerifier(self._chain)._view(connection, of, has_effects=has_effects)
         try:
             self._verify_new(connection)
         except BaseException:
-            self._has_begun = False  # some of the events may have been read: begin again next time
+            self._has_begun = False  # some events may have been processed: read all again
             raise
         return self
 
@@ -277,7 +280,7 @@ class RowVerifier:
                     self._digests[name, tuple(key)] = digest
 
     def _learn_effects(self, rows: Sequence[Sequence[Any]], event: Mapping[str, Any]) -> None:
-        detail = json.loads(event["detail"])  # which names the round when it plans effects
+        detail = json.loads(event["detail"])  # names the round of planned effects
         planned_for = (event["subject"], detail.get("step", ""), detail.get("round", 0))
         number = self._rounds.setdefault(planned_for, len(self._rounds))
         self._effects.execute("BEGIN")
@@ -297,7 +300,7 @@ class RowVerifier:
             return {key: self._digests.get((table.name, key)) for key in keys}
         tokens: dict[int, Key] = {}
         for key in keys:
-            with suppress(ValueError, TypeError):  # a token written outside the ledger
+            with suppress(ValueError, TypeError):  # the token was written outside the ledger
                 tokens[_number(key[0])] = key
         found = self._effects.execute(
             "SELECT token, digest FROM effect WHERE token IN (SELECT value FROM json_each(?))",
@@ -318,7 +321,7 @@ class RowVerifier:
 
 
 def _checkpoint_before(connection: Connection, sequence: int | None) -> Mapping[str, Any] | None:
-    """Return the newest checkpoint before an event, as it is stored."""
+    """Return the newest checkpoint before an event, unverified."""
     subject, action = CHECKPOINT
     statement = select(*as_stored(audit_event)).where(
         audit_event.c.subject == subject, audit_event.c.action == action

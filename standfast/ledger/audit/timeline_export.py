@@ -3,11 +3,12 @@
 The format is described in docs/evidence.md.
 
 Rules
-- The export has all events from the first to the last one of the subject, and on to the next signed
-  head. Without the events between them, no link would prove that none of the subject is missing.
-- Each event is verified with the ledger's own seal before the export; the seal is not exported.
-- The statement names the first and the last event and is signed with the key of the heads: it does
-  not match a shortened export.
+- The export contains all events from the subject's first one to the signed head after its last one,
+  including events about other subjects. Without the events about other subjects, the hashes would
+  not prove that no event of the subject is missing.
+- Before the export, the ledger's own seal of each event is verified; the seal is not exported.
+- A signed statement names the first and the last event, so that a shortened export does not match
+  it. It is signed with the key that signs the heads.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,13 +30,13 @@ _CONTEXT = b"standfast timeline v1\n"
 def exported(
     database: AuditedDatabase, subject: str, now: datetime, statement: JsonObject
 ) -> Iterator[Mapping[str, JsonObject]]:
-    """Yield the statement, the events and a head, each under its kind.
+    """Yield (kind, content) of the statement, of each event and of the head.
 
-    The export ends at a signed head: later events of the subject are not in it. It is empty for a
-    subject without events. Raises Damaged at the first event that does not follow the one before
+    The export ends at a signed head: it lacks later events of the subject. It is empty for a
+    subject without events. Raises Damaged at the first event that does not follow the event before
     it.
     """
-    chain = Chain(database.cipher, Path())  # the witness is not read
+    chain = Chain(database.cipher, Path())  # no witness: this code does not read it
     sequence, of_subject = audit_event.c.sequence, audit_event.c.subject == subject
     newest_head = select(func.max(audit_head.c.sequence)).scalar_subquery()
     own = select(sequence).where(of_subject, sequence <= newest_head)

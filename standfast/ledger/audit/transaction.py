@@ -1,19 +1,21 @@
 """One write transaction: its changed rows and its audit event.
 
 Rules
-- Every change goes through `Write`. At the end the changed rows are read back, and the event has
-  their digests: the chain proves the content of the database, not what was meant to be written.
-- The hash of an event is open to every auditor. Its seal is a MAC whose key is not in the database,
+- Every change goes through `Write`. At the end the changed rows are read back, and the event
+  contains their digests: the chain proves what the database contains, not what the program intended
+  to write.
+- Every auditor can verify the hash of an event. Its seal is a MAC whose key is not in the database,
   so access to the database alone is not enough to add an event, or to rewrite events that no head
   covers yet.
-- Nothing is added under keys of another ledger: a second host with its own keys would make the
-  ledger fail every later verification.
-- A row that decides something is changed only while it equals its last event (`row_verification`).
-  Otherwise the event would confirm a manipulated value.
+- Nothing is written with the keys of another ledger: after a write of a second host with its own
+  keys, every later verification would fail.
+- A row of `VERIFIED_TABLES` is changed only while its digest equals the digest in its last event
+  (`row_verification`). Otherwise the new event would confirm a manipulated value.
 - A transaction has one event, or none if it changed nothing and has no detail.
-- The event comes last, under a lock on the tail of the chain: on PostgreSQL, writers work in
-  parallel until then.
-- Statements that every transaction uses are built once: building takes longer than running them.
+- The event is inserted last, under a lock on the end of the chain: on PostgreSQL, transactions run
+  in parallel until they insert their event.
+- SQL statements that every transaction uses are built once, because building a statement takes
+  longer than running it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,8 +52,8 @@ from standfast.ledger.database.connections import writing
 from standfast.ledger.schema.tables import as_stored, audit_event, incident
 from standfast.records import Json
 
-_KEYS_A_STATEMENT = 500  # the limits of SQLite and PostgreSQL on bound values are far higher
-_CHAIN_LOCK = 7_236_114  # PostgreSQL advisory lock; any number without another use
+_KEYS_A_STATEMENT = 500  # far below the limits of SQLite and PostgreSQL on bound values
+_CHAIN_LOCK = 7_236_114  # number of the PostgreSQL advisory lock; no other lock has it
 
 _ENDS = select(audit_event.c.sequence, audit_event.c.hash, audit_event.c.seal)
 _TAIL = _ENDS.order_by(desc(audit_event.c.sequence)).limit(1)
@@ -63,7 +65,7 @@ Key = tuple[Any, ...]
 def row_digest(table: Table, row: Sequence[Any]) -> str:
     """Return the digest of a stored row: names and values, in order.
 
-    `row` is of a statement over `as_stored(table)`.
+    `row` comes from a statement over `as_stored(table)`.
     """
     return digest_of_row(table.name, _names_of(table), row)
 
@@ -94,7 +96,7 @@ class Write:
         return self.connection.dialect.name == "postgresql"
 
     def tell(self, **facts: Json) -> None:
-        """Add facts to the event's detail; nothing personal."""
+        """Add facts to the event's detail; they must not be personal."""
         self.detail.update(facts)
 
     def exclude_writers(self) -> None:
@@ -145,9 +147,9 @@ class Write:
     def update(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
     ) -> bool:
-        """Update one row if the conditions hold; return whether it did.
+        """Update one row if the conditions hold; return whether it was updated.
 
-        Damaged if it was changed outside the ledger.
+        Damaged if the row was changed outside the ledger.
         """
         self._refuse_changed(table, [key])
         return self.replace(table, key, *conditions, **values)
@@ -168,8 +170,8 @@ class Write:
     ) -> None:
         """Update many rows, each given as its key and the same columns.
 
-        Damaged if one was changed outside the ledger, unless `is_checked` says that this was
-        checked.
+        Damaged if a row was changed outside the ledger. `is_checked` omits this check, for a caller
+        that has made it.
         """
         if not rows:
             return
@@ -188,15 +190,16 @@ class Write:
         self._deleted.update((table.name, key) for key in keys)
 
     def _refuse_changed(self, table: Table, keys: Sequence[Key]) -> None:
-        """Raise Damaged if a row is not as its last event says.
+        """Raise Damaged if a row differs from its last event.
 
-        A further change would hide the manipulation.
+        A further change would hide a manipulation.
         """
         if table.name not in VERIFIED_TABLES:
             return
         touched = self._touched.get(table.name, (table, {}))[1]
         for part in _parts([key for key in keys if key not in touched]):
-            # The lock of an UPDATE, which does not block inserts that refer to these rows.
+            # The same lock as an UPDATE: it does not block inserts of rows that refer to these
+            # rows.
             statement = _by_keys(table).with_for_update(key_share=True)
             found = self.connection.execute(statement, {"keys": _bound(part)}).all()
             owners = {_incident_of(table, row) for row in found}
@@ -293,7 +296,7 @@ def refuse_changed_rows(
     *,
     of: str | None = None,
 ) -> None:
-    """Raise Damaged if one of these locked rows was changed outside."""
+    """Raise Damaged if a row was changed outside the ledger; they are locked."""
     changed = rows.differing(connection, table, found, of=of)
     if changed:
         raise damaged(table, changed)

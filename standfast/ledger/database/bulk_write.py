@@ -1,7 +1,7 @@
 """Inserts and updates of many rows with one driver statement.
 
-SQLAlchemy processes each value of each row, which takes longer than the database itself. Here the
-statement is compiled once, and only columns whose type converts values are processed.
+SQLAlchemy processes each value of each row, which takes longer than the work of the database. This
+module compiles the statement once, and processes only columns whose type converts values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from sqlalchemy.sql.dml import Insert, Update
 
 Values = Mapping[str, Any]
 _Writer = Callable[[Any], Any] | None
-_ROWS_A_STATEMENT = 50  # of twenty values each; parsing a longer statement costs more than it saves
+_ROWS_A_STATEMENT = 50  # of about twenty values each; a longer statement is slow to parse
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Values]) -> None:

@@ -2,14 +2,16 @@
 
 Rules
 - SQLite runs in WAL mode with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
-- A write transaction takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be
-  repeated. Before that it waits in the write queue, so that no writer starves.
-- The driver's own transaction handling is off: only the statements here run.
-- Only the creation of a ledger creates its file. A process stops writing to a file that was moved
-  or replaced after it was opened: nobody would see the changes.
-- A user that may only read the file or the tables can read; a write raises OnlyReadable.
-- A call ends in a time-out if a PostgreSQL server accepts the connection and then does not answer.
-- No text of a database error is repeated: it may quote a row.
+- A write transaction takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so that it never has to
+  be repeated. Before that, it waits in the write queue (`sqlite_file.write_queue`), so that every
+  writer gets its turn.
+- The driver's own transaction handling is off: this module issues BEGIN, COMMIT and ROLLBACK.
+- Only the creation of a ledger creates its file. If the file was moved or replaced after a process
+  opened it, that process stops writing, because nobody would see its changes.
+- A user with read permission only can read the ledger; a write raises OnlyReadable.
+- A call ends with a time-out if the PostgreSQL server accepts the connection and then does not
+  answer.
+- No message contains the text of a database error, because that text may quote a row.
 """
 
 import sqlite3
@@ -53,7 +55,7 @@ from standfast.ledger.database.sqlite_file import (
     write_queue,
 )
 
-_CONNECTIONS = 20  # kept open; `serve` has fewer threads that query at once
+_CONNECTIONS = 20  # connections that stay open: more than `serve` has querying threads
 _PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override them
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -61,11 +63,11 @@ _PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override 
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
-_PLANNING_LOCK = 7_236_116  # PostgreSQL advisory lock; others: chain, accounts
+_PLANNING_LOCK = 7_236_116  # number of the PostgreSQL advisory lock
 
 
 def open_engine(url: str, *, makes_file: bool = False) -> Engine:
-    """Return an engine for a SQLite or PostgreSQL address; connects lazily.
+    """Return an engine for a SQLite or PostgreSQL URL; it connects later.
 
     A missing SQLite file is created only with `makes_file`.
     """
@@ -109,12 +111,12 @@ def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
     def connect(
         _dialect: object, record: ConnectionPoolEntry, *_settings: object
     ) -> sqlite3.Connection:
-        record.info["file"] = file_at(path)  # before opening: the file may be replaced after
+        record.info["file"] = file_at(path)  # first: the file may be replaced afterwards
         return connected(path, makes_file=makes_file)
 
     @event.listens_for(engine, "checkin")
     def discard_read_only(connection: object, record: ConnectionPoolEntry) -> None:
-        if isinstance(connection, ReadOnly):  # the file may be writable at the next use
+        if isinstance(connection, ReadOnly):  # close it: the file may be writable at the next use
             record.invalidate()
 
     @event.listens_for(engine, "checkout")
@@ -149,7 +151,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def reading_undecoded(engine: Engine) -> Iterator[Connection]:
     """Open a consistent view of a database that may be manipulated.
 
-    SQLite's driver raises for text that is not UTF-8; here such a byte becomes a lone surrogate.
+    SQLite's driver raises an error for text that is not UTF-8; here, each invalid byte becomes a
+    lone surrogate.
     """
     with reading(engine) as connection:
         driver = connection.connection.driver_connection
@@ -197,13 +200,13 @@ def _logged_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def planning(engine: Engine) -> Iterator[None]:
-    """Lock planning; the lock ends with its process."""
+    """Lock the planning of steps; the lock ends when its process ends."""
     if engine.dialect.name == "sqlite":
         with write_queue(f"{engine.url.database}-planning"):
             yield
         return
-    # A lock of the session, because each page is a transaction. No transaction is open meanwhile:
-    # it would keep the server from vacuuming for minutes.
+    # Lock for the session, because each page of a plan is one transaction. No transaction stays
+    # open: it would prevent VACUUM for minutes.
     with (
         _plain_errors(engine),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
@@ -219,9 +222,9 @@ def planning(engine: Engine) -> Iterator[None]:
 def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
     """Lock an incident: shared for a claim, exclusive for a stop.
 
-    SQLite has one writer at a time anyway. On PostgreSQL a row lock is not enough: overlapping
-    claims could share it without end while a stop waits. Advisory locks queue, so no claim
-    overtakes a stop that waits.
+    On SQLite nothing is locked here, because it has only one writer at a time. On PostgreSQL a row
+    lock is not enough: overlapping claims could share it for ever while a stop waits. Requests for
+    advisory locks form a queue, so no claim overtakes a waiting stop.
     """
     if connection.dialect.name == "postgresql":
         shared = "_shared" if is_shared else ""
@@ -244,11 +247,11 @@ def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
             raise lacks_permission(writes=writes) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise refused(name) from None
-    except UnicodeEncodeError:  # a byte of the command line that is not UTF-8 became a surrogate
+    except UnicodeEncodeError:  # an argument of the command is not UTF-8
         raise UsageError(
             "a name or text: not UTF-8. Type it in a terminal that is set to UTF-8."
         ) from None
-    except sqlite3.OperationalError as error:  # from `begin_writing`, which uses the driver
+    except sqlite3.OperationalError as error:  # `begin_writing` uses the driver directly
         raise unavailable(str(engine.url.database), str(error), type(error).__name__) from None
     except sqlite3.Error as error:
         raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None

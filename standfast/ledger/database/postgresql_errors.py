@@ -1,7 +1,7 @@
 """Messages for errors of PostgreSQL and its driver.
 
-It imports no driver. The text of the server is searched for known words and never repeated: it may
-quote an address with a user's name, or a row.
+This module imports no driver. It searches the server's text for known words. No message repeats
+that text, because it may quote a row, or an address with the name of a user.
 """
 
 from standfast.errors import ConfigurationError, OnlyReadable
@@ -16,9 +16,9 @@ _BY_STATE = {  # PostgreSQL, appendix A
     "53300": "too many connections. End programs that use them, or raise max_connections",
     "57P03": "starting or stopping. Run this again in a moment",
     "25006": _NO_WRITES,
-    "0A000": _NO_WRITES,  # a replica reports it for a transaction that may write
+    "0A000": _NO_WRITES,  # a replica reports this state for a transaction that may write
 }
-_BY_WORDS = (  # a connection that is refused has no state
+_BY_WORDS = (  # a refused connection has no SQLSTATE: search for these texts
     (
         "authentication failed",
         "sign-in refused. Correct the user in ledger.url, or ledger.password",
@@ -53,7 +53,7 @@ def lacks_permission(*, writes: bool) -> ConfigurationError:
 
 
 def trouble(state: str | None, text: str) -> str:
-    """Return the message for an error, by its SQLSTATE or its text."""
+    """Return the message for an error, by SQLSTATE or by the server's text."""
     found = _BY_STATE.get(state or "")
     if found is None:
         found = next((message for words, message in _BY_WORDS if words in text), _ANSWERS_NOT)

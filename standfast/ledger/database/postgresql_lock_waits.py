@@ -1,12 +1,14 @@
 """Log messages about waiting for a session of PostgreSQL.
 
 Rules
-- A message is logged once a write has taken long, as in `sqlite_lock_waits`; the wait continues.
-- It is logged only when the server says that our session is blocked: a write may be slow by itself.
-- Of several sessions that block each other, the first one is named; another session of this program
-  is not named, because it ends by itself.
-- Our sessions have names with process and host, since the server knows neither.
-- One thread with its own connection watches, and only while something is written.
+- A message is logged when a write has waited for long, as in `sqlite_lock_waits`; the wait
+  continues.
+- The message is logged only if the server reports that another session blocks the write: a write
+  may also be slow by itself.
+- If a blocking session is itself blocked, the message names the session that blocks all of them. It
+  names no other session of this process, because such a session ends by itself.
+- The names of Standfast's sessions contain process and host, because the server knows neither.
+- One thread with its own connection queries the server, and only while a write is in progress.
 """
 
 import os
@@ -36,7 +38,7 @@ _HOLDERS = text(
 
 
 def session_name() -> str:
-    """Return the name that our sessions have on the server."""
+    """Return the name of this process's sessions on the server."""
     name = f"{_OURS}{os.getpid()}{_BETWEEN}{host_name()}"
     return name.encode("ascii", "replace")[:_LONGEST_NAME].decode()
 
@@ -47,13 +49,13 @@ class Holder:
 
     session: int  # process id on the server
     name: str
-    address: str  # empty on the machine of the server
+    address: str  # empty for a session from the server's own machine
     state: str
-    seconds: float  # since it entered the state
+    seconds: float  # time since the session entered its state
 
     @property
     def process(self) -> int:
-        """The client's process id; 0 if the name does not contain it."""
+        """The client's process id; 0 if the session's name does not contain it."""
         number = self.name.removeprefix(_OURS).partition(_BETWEEN)[0]
         return int(number) if self.name.startswith(_OURS) and number.isdigit() else 0
 
@@ -63,12 +65,12 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Return whether it is a process of this machine."""
+        """Return whether the session belongs to a process of this machine."""
         return bool(self.process) and self.host == session_name().partition(_BETWEEN)[2]
 
 
 class _Watch:
-    """The writes under way, watched by a thread for long waits."""
+    """The writes in progress; a thread watches them for long waits."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -110,7 +112,7 @@ _watch = _Watch()
 
 @contextmanager
 def log_long_wait(session: int, engine: Engine) -> Iterator[None]:
-    """Log the blocking session once the block has taken long."""
+    """Log the blocking session if the `with` block waits for long."""
     _watch.add(session, engine)
     try:
         yield
@@ -122,7 +124,7 @@ def say(session: int, engine: Engine) -> None:
     """Log which session blocks this one, if any."""
     try:
         with engine.connect() as connection:
-            connection.detach()  # close it at the end, even if the pool was disposed of
+            connection.detach()  # closed at the end even if the pool was disposed of
             rows = connection.execute(_HOLDERS, {"waiting": session}).all()
     except SQLAlchemyError:
         return  # the writer itself reports the error

@@ -2,7 +2,8 @@
 
 Rules
 - Nothing is written and no lock is taken.
-- Only a driver is imported: importing SQLAlchemy takes longer than the query for `status`.
+- Only the database driver is imported: importing SQLAlchemy takes longer than the query for
+  `status`.
 """
 
 import sqlite3
@@ -46,7 +47,7 @@ def rows(cursor: Cursor, statement: str) -> Sequence[tuple[Any, ...]]:
 def open_read_view(url: str) -> Iterator[Cursor]:
     """Open a view of one consistent state.
 
-    Raises ConfigurationError without a ledger of this schema.
+    Raises ConfigurationError if there is no ledger with the present schema.
     """
     if url.startswith("sqlite:///"):
         path = url.removeprefix("sqlite:///")
@@ -89,7 +90,7 @@ def _sqlite(path: Path) -> Iterator[Cursor]:
 @contextmanager
 def _postgresql(url: str) -> Iterator[Cursor]:
     try:
-        import psycopg  # an extra
+        import psycopg  # the driver is an optional dependency
     except ImportError:
         raise ExtraMissing(
             "a ledger on PostgreSQL: its driver is not installed. "

@@ -1,13 +1,13 @@
 """Opening of a SQLite ledger, its write queue and its errors.
 
-It imports no SQLAlchemy, so that a backup run can be recorded without it.
+This module imports no SQLAlchemy, so that a backup run can be recorded without that import.
 
 Rules
-- If this user may not write in the file's folder, the file is opened read-only, for example a copy
-  that an auditor has.
-- SQLite's `immutable` ignores the `-wal` file and takes no lock. So it is the last resort, is never
-  used with a `-wal` file that has content, and its result counts only if nobody wrote the file
-  meanwhile.
+- If this user may not write in the file's folder, the file is opened read-only. An auditor's copy
+  is an example.
+- SQLite's option `immutable` ignores the `-wal` file and takes no lock. So it is used only if every
+  other way of opening fails and no `-wal` file has content, and its result is valid only if nobody
+  wrote the file during the read.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ NO_LEDGER = (
 
 
 class ReadOnly(sqlite3.Connection):
-    """A read-only connection; `at_rest` without SQLite's locks."""
+    """A read-only connection; `at_rest` if SQLite's locks are not used."""
 
     at_rest: tuple[str, tuple[int, ...]] | None = None  # the file and its identity at opening
 
@@ -65,9 +65,9 @@ def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
 
 
 def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
-    """Open the file read-only; without locks if SQLite cannot create any.
+    """Open the file read-only; without locks if SQLite cannot lock it.
 
-    ConfigurationError if the newest rows are in a file next to it that cannot be read without
+    ConfigurationError if the newest rows are in the `-wal` file, which cannot be read without
     locks.
     """
     try:
@@ -110,7 +110,7 @@ def _connected_to_read(path: str, how: str, patience_seconds: float) -> ReadOnly
 
 @contextmanager
 def refuse_concurrent_write(connection: object) -> Iterator[None]:
-    """Raise Unavailable if a file at rest was written while it was read."""
+    """Raise Unavailable if a file was written while it was read unlocked."""
     try:
         yield
     finally:
@@ -167,9 +167,9 @@ def configure(connection: sqlite3.Connection) -> None:
 def write_queue(path: str) -> Iterator[None]:
     """Queue the writers of all threads and processes in order.
 
-    SQLite polls at growing intervals, so a process that writes often overtakes one that waits: a
-    `stop` could wait for a hundred claims. The kernel serves its locks in order and releases them
-    when their process ends.
+    SQLite polls its lock at growing intervals, so a process that writes often overtakes a waiting
+    process: a `stop` could wait for a hundred claims. A lock of the kernel is granted in order and
+    released when its process ends.
     """
     lock_file = f"{path}-line"
     try:
@@ -191,7 +191,8 @@ def write_queue(path: str) -> Iterator[None]:
 def begin_writing(connection: sqlite3.Connection, path: str) -> None:
     """Begin a write transaction with SQLite's lock.
 
-    Raises OnlyReadable for a read-only connection: SQLite would fail at the first write only.
+    Raises OnlyReadable for a read-only connection: SQLite itself would fail later, at the first
+    write.
     """
     if isinstance(connection, ReadOnly):
         raise read_only_error(path)
@@ -215,7 +216,7 @@ def _patience(seconds: float) -> str:
 def is_disk_full(text: str) -> bool:
     """Return whether an error means that the disk is full or failing.
 
-    WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
+    On a full disk, the shared memory of the WAL cannot grow, which SQLite reports as an I/O error.
     """
     return "full" in text or "disk I/O" in text
 
@@ -263,7 +264,7 @@ def read_only_error(path: str) -> OnlyReadable:
 
 
 def refused(name: str) -> StandfastError:
-    """Return the error to raise for another driver error, by its name."""
+    """Return the error to raise for any other error of SQLite's driver."""
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Damaged(
             f"ledger: its file is damaged ({name}). Keep a copy of it, then restore it from a "

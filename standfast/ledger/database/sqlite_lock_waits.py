@@ -3,10 +3,12 @@
 `postgresql_lock_waits` has the messages for PostgreSQL.
 
 Rules
-- A message goes to the log, which is standard error for a command without a log; the wait
+- A message is written to the log, or to standard error if the command has no log; the wait
   continues.
-- A file is named at most once a minute, for all waiting threads; our own writes are not named.
-- The holder is read from the kernel's list of locks; without that list, the lock file is named.
+- A message about one file is logged at most once a minute, for all waiting threads. A wait for
+  another thread of this process is not logged.
+- The message names the process that holds the lock, from the kernel's list of locks; without that
+  list, it names the lock file.
 """
 
 import logging
@@ -26,7 +28,7 @@ _said_at: dict[str, float] = {}
 
 @contextmanager
 def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
-    """Log the holder of `lock_files` once the block has taken long."""
+    """Log the holder of `lock_files` if the `with` block waits for long."""
     timer = threading.Timer(LONG_SECONDS, say, (path, *lock_files))
     timer.daemon = True
     timer.start()
@@ -37,7 +39,7 @@ def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
 
 
 def say(path: str, *lock_files: str) -> None:
-    """Log that the ledger at `path` is waited for, with its holder."""
+    """Log the wait for the ledger at `path`, with the holder of its lock."""
     holders = holders_of(*lock_files)
     others = holders - {os.getpid()}
     if holders and not others:

@@ -1,4 +1,4 @@
 """Planned effects, claims, attempts and unknown outcomes.
 
-The order of steps is in `incidents`; calls to adapters do not belong in the ledger.
+The order of steps is in `incidents`. Calls to adapters do not belong in the ledger.
 """

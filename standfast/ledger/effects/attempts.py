@@ -1,13 +1,14 @@
 """Attempts: claims of effects, receipts of calls and retries.
 
 Rules
-- A claim is one transaction: the attempt is inserted and its effects go to `submitting`. No call is
-  made without a claim; `claims` has its conditions.
-- A proof, or another action on a locked account, gets the prior state that the lock recorded, so
-  that it never affects another account that now has the name.
-- If approvals no longer verify at a claim (a person was removed), the step asks again.
-- A late receipt counts by the token of its attempt, unless the effect was claimed again since.
-- A claim whose commit may have been lost is released at once: no call will be made for it.
+- A claim is one transaction: it inserts the attempt and sets the state of its effects to
+  `submitting`. No call is made without a claim; the module `claims` contains the conditions.
+- A proof, or another action on a locked account, receives the prior state that the lock recorded.
+  So it never affects another account that now has the same name.
+- If approvals no longer verify at a claim (a person was removed), the step asks for approval again.
+- A receipt that arrives late is stored by the token of its attempt, unless the effect was claimed
+  again.
+- A claim whose commit may have failed is released immediately: no call is made for it.
 """
 
 import secrets
@@ -84,16 +85,16 @@ class Attempts:
     ) -> Batch | None:
         """Claim up to a batch of due effects of one step; None without any.
 
-        `mode` is the mode of the adapters; Refused if the incident has another one. ApprovalRefused
-        if approvals no longer verify (a person was removed): the step asks again, and the other
-        approvals still count. If an adapter has other `settings` than were approved, the step asks
-        again and no earlier approval counts.
+        `mode` is the mode of the adapters; Refused if the incident has another mode.
+        ApprovalRefused if approvals no longer verify (a person was removed): the step asks again,
+        and the other approvals still count. If the `settings` of an adapter differ from the
+        approved ones, the step asks again and no earlier approval counts.
         """
         token = new_token()
         try:
             return self._claim(token, incident_id, queue, runner, mode, limits, now, settings)
         except Unavailable:
-            with suppress(StandfastError):  # an overdue claim is looked up later
+            with suppress(StandfastError):  # an overdue claim becomes an unknown outcome
                 self._release(token, incident_id, runner, now)
             raise
         except ApprovalLapsed as lapsed:
@@ -184,12 +185,12 @@ class Attempts:
         return Batch(attempt=token, incident=incident_id, queue=queue, effects=tuple(rows))
 
     def _release(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
-        """Return the effects of an unanswered claim to planned."""
+        """Return the effects of a claim without an answer to planned."""
         actor, action = f"runner:{runner}", "attempt.given_back"
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
-            write.exclude_writers()  # wait for the commit of the claim
+            write.exclude_writers()  # wait until the commit of the claim has ended
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
@@ -221,7 +222,8 @@ class Attempts:
         """Store the results of a call; a late receipt still counts.
 
         With `hand_on`, effects that failed permanently, or that only this connector refused, are
-        planned again for the connector of that name. Unknown effects never are.
+        planned again for the connector named `hand_on`. Unknown effects are never planned again
+        here.
         """
         with self._database.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
@@ -245,7 +247,7 @@ class Attempts:
                     change = self._after(row, result, ours[row.token].tries, now, hand_on)
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
-            # All columns that could have been manipulated since the claim are replaced or sealed.
+            # Each column that could have been manipulated after the claim is overwritten or sealed.
             write.update_many(effect, rows, is_checked=True)
             planned = {change["token"] for change in rows if change["state"] == "planned"}
             again = {(row.step, row.round) for row in batch.effects if row.token in planned}
@@ -268,7 +270,7 @@ class Attempts:
         *,
         but: Collection[str] = (),
     ) -> int:
-        """Return failed effects to planned, except `but`; return their number."""
+        """Return failed effects to planned, except those in `but`; count them."""
         with self._database.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:
@@ -290,7 +292,8 @@ class Attempts:
                     for row in found
                 ],
             )
-            # A page belongs to an asking step: sending it again must not start the step.
+            # A page on call belongs to a step that waits for approval: sending it again must not
+            # start it.
             for name, round_ in sorted({(r.step, r.round) for r in found if r.verb != PAGE}):
                 write.update(
                     step,
@@ -326,7 +329,7 @@ class Attempts:
         }
 
     def _moved(self, row: EffectRow, connector: str) -> dict[str, Any]:
-        """Return the columns that hand an effect on to another adapter."""
+        """Return the column values that move an effect to another adapter."""
         target, details = row.target, canonical(row.details)
         draft = Draft(verb=row.verb, connector=connector, target=target, undoes=row.undoes)
         sealed = seal_effect(self._database.cipher, row.incident, row.token, draft, details)

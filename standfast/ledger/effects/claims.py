@@ -2,13 +2,13 @@
 
 Rules
 - Effects are claimed only while the incident is open, its mode is that of the adapters, the step
-  runs and its approvals verify. Of a stopped incident, only undos are claimed.
-- Effects that needed approval are claimed only for adapters with the settings of the plan.
+  runs and its approvals verify. In a stopped incident, only undos are claimed.
+- Effects that needed approval are claimed only while the adapter has the settings of the plan.
 - The incident, its step and each effect must be as the audit chain has them (`row_verification`).
-- No unlock is claimed while another open incident holds the account, and no lock while an unlock of
-  the account may still arrive.
-- Steps are searched first, then the effects of one step: a claim costs the same for any number of
-  due effects and steps, and locks no effect that it does not return.
+- No unlock is claimed while another open incident locks the account. No lock is claimed while an
+  earlier unlock of the account may still be executed.
+- A claim first finds a step, then effects of this step. So its cost does not depend on the number
+  of due effects and steps, and it locks no effect that it does not return.
 """
 
 import json
@@ -52,19 +52,19 @@ from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Settings
 from standfast.records import EffectState, Json, JsonObject, Mode
 
-_ACCOUNTS_LOCK = 7_236_115  # PostgreSQL advisory lock, next to that of the chain
+_ACCOUNTS_LOCK = 7_236_115  # number of the PostgreSQL advisory lock; the chain has another one
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 
 class ApprovalLapsed(ApprovalRefused):
-    """Approvals of a running step that no longer count."""
+    """The approvals of a running step no longer count."""
 
     def __init__(
         self, step_key: tuple[str, str, int], why: str, plan: JsonObject | None = None
     ) -> None:
         super().__init__(why)
         self.step_key = step_key
-        self.plan = plan  # to be approved instead
+        self.plan = plan  # the plan that needs approval instead
 
 
 def claimable(
@@ -77,9 +77,9 @@ def claimable(
     now: datetime,
     settings: Settings,
 ) -> list[Row[Any]]:
-    """Lock and return the effects of one step that a call may carry now.
+    """Lock and return the effects of one step that one call may execute now.
 
-    Unlocks of accounts that another incident holds are refused. Raises Refused for adapters of
+    Unlocks of accounts that another open incident locks are refused. Raises Refused for adapters of
     another mode, ApprovalLapsed if the step's approvals no longer verify, and Damaged if the
     incident, the step or an effect was changed outside the ledger.
     """
@@ -102,7 +102,7 @@ def claimable(
     for begun in connection.execute(due, wanted).all():
         of_step = {"step": begun.name, "round": begun.round, "most": most}
         found = connection.execute(_effects(needs_prior), wanted | of_step).all()
-        if found:  # on PostgreSQL other runners may have locked all of them
+        if found:  # on PostgreSQL, other runners may have locked all due effects
             break
     else:
         return []
@@ -141,7 +141,7 @@ def _refuse_changed(
     step_key: tuple[str, str, int],
     found: Sequence[Row[Any]],
 ) -> None:
-    """Raise Damaged if incident, step or effects were changed outside."""
+    """Raise Damaged if one of these rows was changed outside the ledger."""
     incident_id, name, round_ = step_key
     is_step = (step.c.incident == incident_id, step.c.name == name, step.c.round == round_)
     for table, conditions in ((incident, (incident.c.id == incident_id,)), (step, is_step)):
@@ -150,12 +150,12 @@ def _refuse_changed(
     refuse_changed_rows(database.rows, connection, effect, found, of=incident_id)
 
 
-# Both statements are built once, because every claim runs them.
+# `_steps` and `_effects` are built once, because every claim runs them.
 @cache
 def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
     """Return the statement for steps with due effects, in order."""
-    # Not EXISTS: without statistics PostgreSQL turns it into a join that reads every effect for
-    # every step.
+    # EXISTS is avoided: without statistics, PostgreSQL turns it into a join that reads every effect
+    # for every step.
     due = select(effect.c.position).where(is_of_step(), *_is_due(needs_prior)).limit(1)
     return (
         select(step.c.name, step.c.round)
@@ -199,7 +199,7 @@ def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
 
 
 def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """Refuse unlocks of accounts held by other incidents; return the rest."""
+    """Refuse unlocks of accounts that other incidents lock; return the rest."""
     holders = holders_of(write.connection, rows[0].incident, [row.handle for row in rows])
     kept = [row for row in rows if row.handle in holders]
     write.update_many(
@@ -226,7 +226,7 @@ def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]])
 
 
 def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
-    """Return the condition that an unlock of the account may still arrive."""
+    """Return the condition that an unlock of the account may still run."""
     unlock = effect.alias("unlock")
     return exists().where(
         unlock.c.handle == effect.c.handle,

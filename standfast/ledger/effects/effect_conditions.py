@@ -1,7 +1,7 @@
 """Query conditions on effects: due ones, locks by other incidents.
 
-This module also groups the verbs that the ledger treats differently. `effect_store` runs the
-queries.
+This module also lists the groups of verbs that the ledger treats differently. `effect_store` runs
+the queries.
 """
 
 from collections.abc import Sequence
@@ -32,17 +32,17 @@ UNDO_VERBS = frozenset(undo for verb in NEEDS_PRIOR if (undo := ACTIONS[verb].un
 LOCKED_ACCOUNT_VERBS = verbs_where(lambda action: action.is_for_locked_account)
 # States in which the target may have been changed.
 HOLDING = ("done", "submitting", "unknown")
-# The time of effects that wait for a person, not for the clock.
+# `not_before` of effects that wait for a person instead of a time.
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def is_held() -> Any:
-    """Return the condition that an effect may hold its account now."""
+    """Return the condition that an effect may lock its account now."""
     return and_(effect.c.verb.in_(NEEDS_PRIOR), effect.c.state.in_(HOLDING), _is_not_undone())
 
 
 def is_lock_of(incident_id: str) -> Any:
-    """Return the condition of a lock in effect, or tried by this incident."""
+    """Return the condition of a lock that may exist or that failed here."""
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
     return and_(effect.c.verb == LOCK, is_meant, _is_not_undone())
 
@@ -50,7 +50,7 @@ def is_lock_of(incident_id: str) -> Any:
 def _is_not_undone() -> Any:
     undo = effect.alias("undo")
     return ~exists().where(
-        undo.c.handle == effect.c.handle,  # implied by the token; needed for the index
+        undo.c.handle == effect.c.handle,  # redundant, but needed to use the index
         undo.c.undoes == effect.c.token,
         undo.c.state == "done",
     )
@@ -62,7 +62,7 @@ def count_held_targets(connection: Connection, incident_id: str) -> int:
     undone = select(effect.c.undoes).where(
         of_incident, effect.c.undoes.is_not(None), effect.c.state == "done"
     )
-    # Not `is_held`, which searches the undo of each effect: runners query this often.
+    # `is_held` is too slow here: it searches the undo of each effect, and runners query this often.
     statement = select(func.count(effect.c.handle.distinct())).where(
         of_incident,
         effect.c.verb.in_(NEEDS_PRIOR),
@@ -75,7 +75,8 @@ def count_held_targets(connection: Connection, incident_id: str) -> int:
 def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """Return the condition of a failed undo that another undo replaced.
 
-    It must not be tried again: the account may have been locked again since.
+    The failed undo must not be retried: the account may have been locked again after the other
+    undo.
     """
     other = effect.alias("other")
     taken_back = select(other.c.undoes).where(
@@ -89,7 +90,7 @@ def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[b
 
 
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
-    """Return the other open incidents that hold these accounts, by handle.
+    """Return the other open incidents that lock these accounts, by handle.
 
     Only incidents of the same mode count: an exercise locks simulated accounts.
     """

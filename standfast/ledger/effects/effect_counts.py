@@ -1,7 +1,7 @@
 """Counts of an incident's effects by kind.
 
-The database counts. Only the reasons of effects that are not done are decrypted, one at a time;
-names are not.
+The database counts. Names are not decrypted; the reasons of effects that are not done are decrypted
+one at a time.
 """
 
 from collections import Counter
@@ -27,8 +27,8 @@ class Kind(NamedTuple):
     round: int
     verb: str
     state: EffectState
-    reason: str  # of its state; empty if it is done
-    proof: Proof = Proof.NONE  # if it is done
+    reason: str  # reason of the state; empty if the effect is done
+    proof: Proof = Proof.NONE  # of the effects that are done
 
 
 _SHORT_OF_DONE = tuple(
@@ -100,11 +100,11 @@ def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[K
 
 @dataclass(frozen=True, kw_only=True)
 class OpenEffects:
-    """Effects of several incidents, counted for monitoring."""
+    """The effects of several incidents as counts for monitoring."""
 
     by_action: Mapping[tuple[str, ...], int]  # by verb and state
     due: int  # planned, and neither delayed nor waiting for a person
-    deliveries: Mapping[str, int]  # newest delivery reports, by state
+    deliveries: Mapping[str, int]  # messages by their newest delivery state
 
 
 def count_open_effects(

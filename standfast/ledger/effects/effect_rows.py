@@ -1,12 +1,13 @@
 """Effects as records, and the sealing of their columns.
 
 Rules
-- The token of an effect is a hash of (incident, step, round, verb, handle): planning twice plans
-  once, and the provider sees the same token in every attempt.
-- Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
-- Sealed values are bound to the token, and the token to (incident, step, round, verb, handle): a
-  moved row, or a row with the target, adapter or undo of another row, does not open. Nor does a row
-  that was planned as refused and has another state now.
+- The token of an effect is a hash of (incident, step, round, verb, handle): planning the same
+  effect twice creates it once, and the provider receives the same token in every attempt.
+- Targets, details, prior states, reasons and receipts are sealed (encrypted); `open_effect`
+  decrypts them.
+- Sealed values are bound to the token, and the token to (incident, step, round, verb, handle). So
+  decryption fails for a moved row and for a row with the target, adapter or undo of another row. It
+  also fails for a row that was planned as refused and has another state now.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from standfast.records import EffectState, JsonObject, Order, Proof, canonical
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class EffectQueue:
-    """The effects that one call can carry: one verb through one adapter."""
+    """The effects that one call can execute: one verb through one adapter."""
 
     verb: str
     connector: str
@@ -64,7 +65,7 @@ class EffectRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The effects of one claim, for one outside call."""
+    """The effects of one claim, for one call of an adapter."""
 
     attempt: str
     incident: str
@@ -77,16 +78,16 @@ class Batch:
 
 
 def scope_of(verb: str, incident_id: str) -> str:
-    """Return the scope of the key that seals an effect's columns.
+    """Return which key seals an effect's columns, as the name of its scope.
 
-    Customers are sealed under their incident's key, accounts and staff under the
-    installation's.
+    Effects on customers are sealed under the incident's key, those on accounts and staff under the
+    installation's key.
     """
     return incident_id if ACTIONS[verb].is_notice else INSTALLATION
 
 
 def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handle: str) -> str:
-    """Return the token of an effect, which the provider sees too."""
+    """Return the token of an effect, which the provider receives too."""
     identity = "\n".join((incident_id, step_name, str(round_), verb, handle))
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
@@ -126,7 +127,8 @@ def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> Effect
 
     Raises Damaged when the row was changed outside the ledger.
     """
-    # Unpacked: looking up twenty names in a row takes longer than the decryption.
+    # Unpack the row at once: looking up its twenty columns by name takes longer than the
+    # decryption.
     columns: tuple[Any, ...] = tuple(row)
     token, incident_id, step_name, round_, _, verb, connector, handle, sealed = columns[:9]
     state, is_parked, sealed_prior, undoes, tries, _, _ = columns[9:16]

@@ -1,8 +1,9 @@
-"""Queries over planned effects: which are due, and which belong to a step.
+"""Queries over planned effects: the due ones, and those of a step.
 
 Rules
 - An undo is an effect of its own (`undoes`); the undone effect keeps its state.
-- An effect without a step is not planned yet: its planner is still working, or died.
+- An effect whose step has no row is not planned yet: its planner is still writing effects, or has
+  died.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +38,9 @@ _HANDLES_A_STATEMENT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """The due work of an incident, and the time of the next."""
+    """The due effects of an incident, and the time of the next ones."""
 
-    queues: Mapping[EffectQueue, int]  # number of due effects in each
+    queues: Mapping[EffectQueue, int]  # number of due effects in each queue
     in_flight: int
     next_due: datetime | None
 
@@ -50,15 +51,15 @@ class Effects:
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
-    # finding work
+    # the queries for due work
 
     def open_work(
         self, incident_id: str, now: datetime, *, only_undos: bool = False, only_looks: bool = False
     ) -> Work:
         """Return the queues with due work, and when the next work is due.
 
-        `only_undos` is for a stopped incident, `only_looks` for a closed one, in which only unknown
-        outcomes are looked up.
+        `only_undos` is for a stopped incident. `only_looks` is for a closed incident, in which only
+        unknown outcomes are looked up.
         """
         queues: dict[EffectQueue, int] = {}
         later: list[datetime] = []
@@ -124,7 +125,8 @@ class Effects:
     ) -> list[EffectRow]:
         """Return planned effects that need their prior state read first.
 
-        Only effects that may run now: a state read before an approval would be outdated.
+        Only effects that may run now are returned: a state that is read before an approval would be
+        outdated.
         """
         if queue.verb not in NEEDS_PRIOR:
             return []
@@ -143,7 +145,7 @@ class Effects:
     def to_settle(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return unknown effects that may be looked up: no call can still arrive."""
+        """Return unknown effects that may be looked up: their calls have ended."""
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
@@ -159,7 +161,7 @@ class Effects:
     def find(self, *conditions: Any, most: int | None = None) -> list[EffectRow]:
         """Return the effects that meet the conditions, decrypted, in order.
 
-        Effects without a step are left out: they are not planned yet.
+        Effects whose step has no row are left out: they are not planned yet.
         """
         with self._database.reading() as connection:
             return self.find_in(connection, *conditions, most=most)
@@ -172,7 +174,7 @@ class Effects:
     def find_in(
         self, connection: Connection, *conditions: Any, most: int | None = None
     ) -> list[EffectRow]:
-        """Return effects as `find`, in an open view of the ledger."""
+        """Return effects like `find`, from an open view of the ledger."""
         statement = (
             select(effect)
             .select_from(with_step())
@@ -214,7 +216,7 @@ class Effects:
             return connection.scalar(statement) is not None
 
     def lock_periods(self, incident_id: str) -> list[tuple[str, datetime, datetime | None]]:
-        """Return each locked account, when it was locked, and when unlocked."""
+        """Return each locked account with the times of its lock and unlock."""
         rows = self.find(effect.c.incident == incident_id, effect.c.state == "done")
         statement = (
             select(effect.c.token, func.coalesce(attempt.c.ended_at, attempt.c.submitted_at))
@@ -237,7 +239,7 @@ class Effects:
         return self.find(effect.c.incident == incident_id, effect.c.verb == REVIEW)
 
     def hosts_of(self, incident_id: str, verb: str) -> dict[str, str]:
-        """Return the host that carried out each effect last, by token."""
+        """Return the host of the last attempt of each effect, by token."""
         statement = (
             select(effect.c.token, runner.c.host)
             .join(attempt, attempt.c.token == effect.c.attempt)
@@ -279,9 +281,9 @@ class Effects:
     def planned_before(
         self, incident_id: str, step_name: str, drafts: Sequence[Draft]
     ) -> set[tuple[str, str]]:
-        """Return the (verb, target) pairs that the step has planned already.
+        """Return the (verb, target) pairs that the step planned before.
 
-        Rounds that an approver refused do not count.
+        Rounds that an approver refused are left out.
         """
         handles = {
             self._database.cipher.handle(
@@ -324,9 +326,9 @@ class Effects:
 def lock_in_state(
     write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
 ) -> set[str]:
-    """Lock the effects that are still in a state; return their tokens.
+    """Lock the effects that still have a state; return their tokens.
 
-    With `unread`, only effects without a prior state.
+    With `unread`, lock only effects without a prior state.
     """
     statement = select(effect.c.token).where(
         effect.c.token.in_([row.token for row in rows]), effect.c.state == state

@@ -1,10 +1,11 @@
 """Prior states of accounts and targets, which an undo restores.
 
 Rules
-- The prior state is written once, before the first act.
-- If an effect of an open incident has locked the account already, its prior state is inherited, so
-  that the last undo restores the first state. Nothing is inherited from a closed incident, whose
-  accounts stay as they are. Another account that now has the name inherits nothing.
+- The prior state of an effect is written once, before its first attempt.
+- If an effect of an open incident has locked the account already, the new effect inherits the prior
+  state of that effect, so that the last undo restores the first state. Nothing is inherited from a
+  closed incident, because its accounts stay as they are, and nothing from a lock of another account
+  that had the same name.
 """
 
 from collections import defaultdict
@@ -62,7 +63,7 @@ class PriorStates:
     ) -> dict[str, Any]:
         """Return the columns of an effect after its target was observed.
 
-        `earlier` is the prior state that it inherits, if any.
+        `earlier` is the prior state that the effect inherits, if any.
         """
         change: dict[str, Any] = {
             "token": row.token,
@@ -95,8 +96,8 @@ class PriorStates:
     ) -> dict[str, list[JsonObject]]:
         """Return the prior states of matching locks, by account handle.
 
-        They are in the order of execution, with those of the own incident last: another incident
-        may have locked another account of that name. `rows` are of one incident.
+        `rows` belong to one incident. The states are in the order of execution, with those of this
+        incident last: another incident may have locked another account of that name.
         """
         mine = incident.alias("mine")
         found: dict[str, list[JsonObject]] = defaultdict(list)
@@ -132,7 +133,7 @@ class PriorStates:
 
 
 def _inherited(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
-    """Return the newest prior state of this very account."""
+    """Return the newest prior state that is of the observed account."""
     return last_prior([prior for prior in earlier if not observed.is_another_than(prior)])
 
 

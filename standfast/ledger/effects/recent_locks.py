@@ -1,14 +1,14 @@
 """Accounts that recent steps locked without approval.
 
-The count is verified again when a step that relies on it begins. The limits are in
-`usecases/incidents/blast_radius`.
+The count is verified again when a step that relies on it begins. `usecases/incidents/blast_radius`
+contains the limits.
 
 Rules
-- Failed effects count: they can be retried without a new approval.
+- Failed effects count, because they can be retried without a new approval.
 - A step that needed approval does not count.
-- An account counts once, however many steps sign it out, lock it or renew its password.
-- A step that relies on a count begins under an exclusive lock: otherwise many small incidents at
-  once would not see each other.
+- An account counts once, even if several steps sign it out, lock it or renew its password.
+- A step that relies on a count begins under an exclusive lock: otherwise many small incidents that
+  begin at the same time would not see each other's locks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from standfast.ledger.schema.tables import effect, incident, step
 from standfast.playbook.actions import verbs_where
 from standfast.records import EffectState, Mode
 
-_LIMITS_LOCK = 7_236_117  # PostgreSQL advisory lock; others: chain, accounts, planning
+_LIMITS_LOCK = 7_236_117  # number of the PostgreSQL advisory lock
 KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
 
 class RecentLocksChanged(Exception):
-    """Further steps that lock accounts have begun since the count."""
+    """Further steps that lock accounts began after the count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ class RecentLocks:
 
     began: datetime
     mode: Mode
-    called: tuple[str, ...] = ()  # procedures that lock too, such as `commands.NAME`
-    beside: tuple[str, str] | None = None  # the step (incident, name) that is not counted
+    called: tuple[str, ...] = ()  # procedures that lock accounts, such as `commands.NAME`
+    beside: tuple[str, str] | None = None  # the step (incident, name) that the count leaves out
     by_connector: Mapping[str, frozenset[str]]
 
 
@@ -50,9 +50,9 @@ def count_recent_locks(
     called: Sequence[str] = (),
     beside: tuple[str, str] | None = None,
 ) -> RecentLocks:
-    """Return the accounts that steps begun since then lock without approval.
+    """Return the accounts that steps begun since `since` lock unapproved.
 
-    The age of an incident does not matter: many old ones may continue at the same time.
+    The age of the incident does not matter: many old incidents may continue at the same time.
     """
     states = [state.value for state in EffectState if state is not EffectState.REFUSED]
     statement = (
@@ -87,7 +87,7 @@ def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
 
     The count cannot change before the transaction ends.
     """
-    if write.is_postgresql:  # SQLite has one writer anyway
+    if write.is_postgresql:  # SQLite has only one writer at a time
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
     question = (counted.began, counted.mode, counted.called, counted.beside)
     if count_recent_locks(write.connection, *question) != counted:

@@ -1,4 +1,4 @@
-"""Counts of the effects of each step and round, by state."""
+"""Numbers of effects of each step and round, by state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from standfast.records import EffectState, Proof
 
 @dataclass
 class StepCounts:
-    """The effects of one round of a step; pages do not count."""
+    """The effects of one round of a step, without pages to approvers."""
 
     by_state: dict[str, int] = field(default_factory=dict)
     settling: int = 0  # unknown effects that will be looked up again
     after_canary: int = 0  # planned effects that wait for the canary of a notice
-    proofs: set[Proof] = field(default_factory=set)  # of done effects
+    proofs: set[Proof] = field(default_factory=set)  # of the done effects
 
 
 def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], StepCounts]:
@@ -41,7 +41,7 @@ def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str
     return found
 
 
-@cache  # a runner asks many times a second, and building it takes longer than running it
+@cache  # built once: a runner runs it many times a second, and building it takes longer
 def _counts_by_step() -> Select[Any]:
     incident_id = bindparam("of_incident", type_=effect.c.incident.type)
     is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")

@@ -1,12 +1,13 @@
 """Resolution of effects with an unknown outcome.
 
 Rules
-- An effect of a dead runner or an overdue call becomes `unknown`. It is never repeated blindly:
-  after `settle_after` it is looked up.
-- An effect that has not happened returns to `planned`, a few times. An effect that cannot be looked
-  up is parked for an event or a person. A failed lookup is repeated at growing intervals.
-- A step ends with its parked effects. If a person reports later that an effect has not happened,
-  the step runs again to carry it out.
+- An effect of a dead runner or of an overdue call becomes `unknown`. It is never repeated without a
+  lookup, which happens after `settle_after`.
+- If the lookup shows that the effect did not happen, it returns to `planned`, a few times at most.
+  An effect that cannot be looked up is parked until a provider or a person reports its outcome. A
+  failed lookup is repeated at growing intervals.
+- A step can end while it has parked effects. If a person reports later that such an effect did not
+  happen, the step runs again to execute it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -52,10 +53,10 @@ class UnknownOutcomes:
     def expire_calls(
         self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime
     ) -> int:
-        """Mark effects of dead runners and overdue calls as unknown.
+        """Mark effects of dead runners and of overdue calls as unknown.
 
-        Returns their number. `runner_is_dead` is called with the id of each runner with an open
-        attempt.
+        Returns the number of marked effects. `runner_is_dead` is called with the id of each runner
+        that has an open attempt.
         """
         with self._database.reading() as connection:
             open_attempts = connection.execute(
@@ -156,9 +157,9 @@ class UnknownOutcomes:
     def _refuse_changed_attempts(
         self, write: Write, incident_id: str, tokens: Collection[str]
     ) -> None:
-        """Raise Damaged if the attempts of effects were changed outside.
+        """Raise Damaged if attempts of effects were changed outside the ledger.
 
-        A forged time could make an effect seem not to have happened, so that it is done twice.
+        With a forged time, an effect could be looked up too early and then be executed twice.
         """
         called = select(effect.c.attempt).where(effect.c.token.in_(tokens))
         is_called = attempt.c.token.in_(called)
@@ -169,7 +170,7 @@ class UnknownOutcomes:
 
 
 def _settles_after(row: Row[Any], now: datetime) -> datetime:
-    """Return when a call can no longer arrive, even if the clock was set back."""
+    """Return when a call has surely ended, even if the clock was set back."""
     ahead: timedelta = max(row.submitted_at - now, timedelta())
     settles_after: datetime = row.settle_after
     return settles_after - ahead

@@ -1,4 +1,4 @@
 """Incidents, their steps, decisions, facts and triggers.
 
-Single effects are in `effects`; messages of notices are in `messages`.
+The package `effects` contains single effects, and `messages` the messages of notices.
 """

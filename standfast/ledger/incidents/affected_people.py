@@ -1,12 +1,13 @@
 """Frozen lists of the people that an incident affects.
 
 Rules
-- A list is written in one transaction and never changed. Its digest covers all its pages, in order;
-  the event has it, so the signed timeline proves the list without its content.
+- A list is written in one transaction and never changed. Its digest covers all its pages, in order.
+  The audit event contains this digest, so the signed timeline proves the list without its content.
 - People are sealed under the key of the incident, as the recipients of its notices are.
-- A list adds to the earlier ones, or replaces them.
-- Once a notice has planned its recipients from the lists, a further list makes further rounds of
-  the steps, as a trigger that adds accounts does: the added people need an approval of their own.
+- A list adds people to the earlier lists, or replaces these lists.
+- If a list is added after a notice was planned from the earlier lists, the steps have a further
+  round for the added people, with an approval of its own. The same applies to accounts that a
+  trigger adds.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from standfast.ledger.schema.tables import affected_list, affected_page, inciden
 from standfast.playbook.actions.shared_arguments import AFFECTED
 from standfast.records import JsonObject, canonical
 
-LISTED = "affected.listed"  # event of a list
+LISTED = "affected.listed"  # action of a list's audit event
 Page = Sequence[Sequence[Any]]
 
 
@@ -37,7 +38,7 @@ class AffectedList:
     pages: int
     digest: str
     replaces: bool
-    summary: JsonObject  # source; numbers by field and by place
+    summary: JsonObject  # source; numbers of people by field and by jurisdiction
     author: str
     recorded_at: datetime
 
@@ -49,7 +50,7 @@ class AffectedPeople:
         self._database = database
 
     def lists(self, incident_id: str) -> list[AffectedList]:
-        """Return the lists that count, oldest first."""
+        """Return the lists that no later list replaced, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(affected_list)

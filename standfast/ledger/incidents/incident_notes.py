@@ -1,9 +1,10 @@
 """Notes of people about an incident: text, and files that are frozen.
 
 Rules
-- Notes are only added. The same note twice in a row changes nothing, so a call that may have
-  succeeded can be repeated.
-- The text is sealed, because it may name people. The event has the number of files and their seal.
+- Notes are only added. A note that equals the one before it changes nothing, so a call that may
+  have succeeded can be repeated.
+- The text is sealed, because it may name people. The audit event contains the number of files and
+  their seal.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import incident_note
 from standfast.records import Json
 
-NOTED = "incident.noted"  # event of a note; its detail has the seal of its files
+NOTED = "incident.noted"  # action of a note's audit event, which contains the seal of its files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Note:
     number: int  # from 1, for each incident
     text: str
     files: int = 0
-    folder: str = ""  # SOURCE/TOKEN below the incident's evidence; "" without files
+    folder: str = ""  # folder SOURCE/TOKEN in the incident's evidence; "" without files
     author: str
     recorded_at: datetime
 
@@ -55,7 +56,7 @@ class IncidentNotes:
         folder: str = "",
         seal: Mapping[str, Json] | None = None,
     ) -> Note:
-        """Add a note to an existing incident; `seal` is stored in its event."""
+        """Add a note to an existing incident; its audit event contains `seal`."""
         with self._database.write(
             actor=author, subject=incident_id, action=NOTED, now=now
         ) as write:

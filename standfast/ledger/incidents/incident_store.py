@@ -1,13 +1,16 @@
 """Incidents: opening, stopping, closing, and their state.
 
 Rules
-- Opening is one transaction; the message that triggered it is committed with it.
-- A repeated trigger joins an open incident of its scenario and mode: the one with its key, else one
-  about any of the same accounts. New accounts become a further round of its steps.
-- The text of the playbook and the names of the adapters are frozen at the opening.
-- Every claim reads whether the incident is stopped. Closing is refused while a call is under way.
-- A stop pauses running undos. An undo that is requested or approved after the stop is carried out:
-  it must not depend on resuming the incident.
+- Opening an incident is one transaction, which also stores the message that triggered it.
+- A repeated trigger joins an open incident of its scenario and mode: the incident with the same
+  key, or else an incident about any of the same accounts. For new accounts, the steps have a
+  further round.
+- The text of the playbook and the names of the adapters are stored when the incident opens, and
+  later changes of them do not affect it.
+- Each claim of effects reads whether the incident is stopped. Closing is refused while a call is in
+  progress.
+- A stop pauses running undos. An undo that is requested or approved after the stop is executed,
+  because an undo must not need the incident to be resumed.
 - After a stop, each running notice begins its abort window again.
 """
 
@@ -50,7 +53,7 @@ from standfast.suggestions import known_names_hint
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentRow:
-    """One incident, opened."""
+    """One incident, decrypted."""
 
     id: str
     scenario: str
@@ -95,13 +98,13 @@ class Incidents:
         """Open an incident; return its id, and whether it existed already.
 
         `configuration` is the fingerprint of the present configuration, for the timeline. A
-        `message` that was received before changes nothing, and its incident is returned, closed or
-        not. A new message is stored in the same transaction.
+        `message` that was received before changes nothing; its incident is returned, even if it is
+        closed. A new message is stored in the same transaction.
         """
         with self._database.write(
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
-            # two triggers at once are processed one after the other
+            # concurrent triggers are processed one after another
             write.exclude_writers()
             self._database.rows.refuse_rolled_back(write.connection)
             if message is not None and (
@@ -129,7 +132,8 @@ class Incidents:
                 playbook=hashlib.sha256(playbook.encode()).hexdigest(),
                 configuration=configuration,
             )
-            # Before the commit: a key without an incident is harmless, the reverse is a loss.
+            # Create the key before the commit: a key without an incident is harmless, but an
+            # incident without its key would be unreadable.
             self._database.cipher.create(incident_id)
             row: dict[str, Any] = {
                 "id": incident_id,
@@ -172,14 +176,14 @@ class Incidents:
         return added
 
     def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
-        """Stop or resume an incident; every claim reads this."""
+        """Stop or resume an incident; each claim of effects reads this state."""
         self.get(incident_id)
         action = "incident.stopped" if is_halted else "incident.resumed"
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
-            write.exclude_writers()  # a joining trigger changes the same row
+            write.exclude_writers()  # a trigger that joins the incident changes the same row
             was_halted = write.connection.scalar(
                 select(incident.c.is_halted).where(incident.c.id == incident_id)
             )
@@ -222,7 +226,7 @@ class Incidents:
     def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
         """Reopen a closed incident in the state that it had.
 
-        Refused for a plan: a live incident may have replaced it.
+        Refused for an incident that is only a plan, because a live incident may have replaced it.
         """
         row = self.get(incident_id)
         if row.is_open:
@@ -258,9 +262,9 @@ class Incidents:
             return [self._open(row) for row in connection.execute(statement)]
 
     def state(self, incident_id: str, *, is_verified: bool = True) -> State:
-        """Return the verified state, from which the next move is computed.
+        """Return the verified state, from which the next action is computed.
 
-        A report that shows the findings of the audit itself reads without `is_verified`.
+        A report that shows the findings of an audit verification itself passes `is_verified=False`.
         """
         if is_verified:
             self._refuse_changed(incident_id)
@@ -343,7 +347,7 @@ class Incidents:
         return f"{UNDO_PREFIX}{(number or 0) + 1}"
 
     def _refuse_changed(self, incident_id: str) -> None:
-        """Raise Damaged if the incident or a step was changed outside."""
+        """Raise Damaged if incident or step was changed outside the ledger."""
         of_incident = (incident, incident.c.id), (step, step.c.incident)
         for table, column in of_incident:
             with self._database.reading() as connection:
@@ -382,9 +386,10 @@ class Incidents:
 
 
 def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:
-    """Return the next id of this year, short enough to say on the telephone.
+    """Return the next id of this year; it is short enough for the telephone.
 
-    An id whose key exists is not used again: a restored ledger may lack its incident.
+    An id whose encryption key exists is not used again: a ledger that was restored from a backup
+    may lack the incident with this id.
     """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(

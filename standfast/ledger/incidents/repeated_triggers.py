@@ -1,17 +1,20 @@
-"""Repeated triggers: finding their incident and adding targets.
+"""Repeated triggers: search of their incident and added targets.
 
 Rules
-- The incident with the key of the trigger comes first; else one of the same scenario and mode about
-  any of the same accounts, or with the same inputs where neither has accounts.
-- Subjects are stored as handles, so that finding the incident decrypts nothing: a message takes the
-  same time with one open incident and with thousands.
-- Another trigger does not join an incident that leaves one of its accounts unlocked, after an undo
-  or a failed lock: a new incident tries again. The same trigger joins, because it may repeat each
-  minute and a person has seen the result.
-- Accounts are compared as `named_accounts.folded` normalizes them; no lock uses that form.
-- A new spelling is added after the known ones. Only its directory knows whether it is the same
-  account (`Connector.canonical`), and no directory is asked before the message is stored. The
-  planner of the further round asks, and leaves out what was planned before.
+- A trigger joins the open incident with its key. Without such an incident, it joins one of the same
+  scenario and mode about any of the same accounts or, if the trigger names no accounts, one with
+  the same inputs.
+- Accounts and inputs are stored as handles, so that finding the incident decrypts nothing: a
+  message takes the same time with one open incident and with thousands.
+- If an incident left one of the accounts unlocked, after an undo or a failed lock, another trigger
+  does not join it but opens a new incident, which locks again. The same trigger still joins,
+  because it may repeat each minute and a person has seen the result.
+- Accounts are compared in the form that `named_accounts.folded` returns; a lock uses the exact
+  name.
+- Another spelling of an account is added as a new account. Only the directory can decide whether
+  both are the same account (`Connector.canonical`), and no directory is queried before the message
+  is stored. The planner of the further round queries it, and leaves out accounts that were planned
+  before.
 """
 
 import json
@@ -29,10 +32,10 @@ from standfast.ledger.schema.tables import effect, incident, incident_subject, s
 from standfast.playbook.actions.accounts_lock import LOCK, UNLOCK
 from standfast.records import EffectState, Json, JsonObject, Mode, StepState, canonical
 
-EXTENDED = "incident.extended"  # event of targets that a person added
+EXTENDED = "incident.extended"  # action of the audit event for targets that a person added
 _HANDLES_A_STATEMENT = 500
 _LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
-_IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver, so its effects never run
+_IS_REFUSED = step.c.state == StepState.REFUSED.value  # its effects never run
 
 
 def find_repeated(
@@ -71,7 +74,7 @@ def find_repeated(
 def insert_subjects(
     database: AuditedDatabase, write: Write, incident_id: str, inputs: JsonObject
 ) -> None:
-    """Store the subjects of an incident, by which a trigger finds it."""
+    """Store the handles by which a repeated trigger finds an incident."""
     rows = [
         {"handle": handle, "incident": incident_id, "recorded_at": write.now}
         for handle in _subjects(database, inputs)
@@ -89,8 +92,8 @@ def add_targets(
 ) -> int:
     """Add new targets to an open incident; return their number.
 
-    `is_by_person`: a person that signed in named them. Then the holders of these accounts may not
-    approve.
+    `is_by_person`: a person that signed in named the targets. Then the owners of these accounts may
+    not approve.
     """
     before = _stored(database, known)
     merged: dict[str, Json] = dict(before)
@@ -118,7 +121,7 @@ def add_targets(
 
 
 def inputs_of(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
-    """Return the inputs of an incident, with the targets added since."""
+    """Return the inputs of an incident, including targets added later."""
     return {name: value for name, value in _stored(database, row).items() if name != BY_TRIGGERS}
 
 
@@ -129,7 +132,7 @@ def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
 def _that_leave_open(
     database: AuditedDatabase, connection: Connection, inputs: JsonObject
 ) -> set[str]:
-    """Return open incidents that planned to lock an account but left it open."""
+    """Return open incidents that planned a lock but left the account open."""
     undo = effect.alias("undo")
     is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
     is_lost = and_(effect.c.verb == LOCK, effect.c.state.in_(_LOST))
@@ -143,7 +146,7 @@ def _that_leave_open(
     )
     asked = connection.execute(leave_any).all()
     if not asked:
-        return set()  # the usual case, without the slow query below
+        return set()  # the usual case; avoid the slow query below
     connectors = {connector for row in asked for connector in json.loads(row.connectors)}
     directories = {
         connector.partition(".")[2] for connector in connectors if connector.startswith("accounts.")
@@ -173,21 +176,21 @@ def _that_leave_open(
 
 
 def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
-    """Return every spelling of every account that inputs name."""
+    """Return every spelling of every account that the inputs name."""
     lists = [value for value in inputs.values() if isinstance(value, list)]
     said = {name for names in lists for name in names if isinstance(name, str)}
     spelt = {way for name in said for way in (name, name.lower(), folded(name))}
     bare = [name for name in spelt if name.partition(":")[0] not in directories]
-    # An account that was in no known directory is stored without one.
+    # The name of an account in no known directory is stored without a directory.
     nowhere = (f":{name}" for name in spelt)
     return [*spelt, *nowhere, *(f"{where}:{name}" for where in directories for name in bare)]
 
 
 def _subjects(database: AuditedDatabase, inputs: JsonObject) -> Sequence[str]:
-    """Return the handles of the accounts in inputs, or one of all inputs.
+    """Return one handle for each account, or without any, one for the inputs.
 
-    Inputs without accounts have one handle, of all their words: a second, different report of staff
-    would be lost otherwise.
+    Inputs without accounts have one handle of their whole text: otherwise a second, different
+    report by staff would count as a repetition.
     """
     accounts = sorted(accounts_of(inputs))
     names = [f"subject account {name}" for name in accounts] or [

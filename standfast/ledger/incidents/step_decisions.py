@@ -3,8 +3,9 @@
 The rules of approvals are in `approvals`, the transitions of steps in `step_transitions`.
 
 Rules
-- A decision that does not count is refused, and the timeline shows the attempt.
-- An approval is counted in the transaction that stores it, so two concurrent ones both count.
+- An invalid decision is refused, and the timeline shows the attempt.
+- Approvals are counted in the transaction that stores a new approval, so two concurrent approvals
+  both count.
 """
 
 import json
@@ -49,7 +50,7 @@ class StepDecisions:
             return two_person_rule.question(self._database, connection, incident_id, step_name)
 
     def roles(self, incident_id: str, step_name: str) -> tuple[str, ...]:
-        """Return the roles that may approve the newest round; empty for all."""
+        """Return the roles that may approve the newest round; empty: every role."""
         with self._database.reading() as connection:
             found = latest(connection, incident_id, step_name)
         return tuple(json.loads(found.roles)) if found else ()
@@ -72,7 +73,7 @@ class StepDecisions:
         *,
         as_what: str = APPROVE,
     ) -> str:
-        """Return why this person may approve nothing now, or ""; see `roles`."""
+        """Return why this person may not approve this step now, or ""."""
         with self._database.reading() as connection:
             return objection(
                 self._database, connection, incident_id, person, roles, now, as_what=as_what
@@ -89,9 +90,9 @@ class StepDecisions:
         *,
         because: str = "",
     ) -> Question:
-        """Store a signed decision; return the question as it is after it.
+        """Store a signed decision; return the updated question.
 
-        ApprovalRefused if it does not count: the timeline shows the attempt.
+        ApprovalRefused if the decision is invalid; the timeline shows the attempt.
         """
         try:
             return self._decide(incident_id, step_name, person, decision, signature, now, because)
@@ -163,7 +164,7 @@ class StepDecisions:
                     runs_from=now + timedelta(seconds=asked.hold_seconds),
                     seal=seal_of_step(self._database, found),
                 )
-            elif breaks and not was_broken:  # a void break-glass approval has no start time
+            elif breaks and not was_broken:  # only a valid break-glass approval sets a start time
                 at = now + two_person_rule.GLASS
                 seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
@@ -180,10 +181,10 @@ class StepDecisions:
     def _replace_decision(
         self, write: Write, key: Key, said: dict[str, Any], asked: Question
     ) -> bool:
-        """Replace a person's earlier decision; False if it stays.
+        """Replace a person's earlier decision; False if it must stay.
 
-        A person that approved may still give a break-glass approval. A decision that no longer
-        counts, or that a removed passkey signed, may be replaced by any decision.
+        A person that approved may still give a break-glass approval. Any decision may replace a
+        void decision, such as one that a removed passkey signed.
         """
         if two_person_rule.is_void(self._database, write.connection, key, asked):
             write.tell(replaces_void=True)
@@ -191,14 +192,14 @@ class StepDecisions:
             return write.replace(approval, key, **said, **about)
         earlier = two_person_rule.void_signature(self._database, write.connection, key)
         if earlier:
-            write.tell(instead_of=earlier)  # effects may have run under this signature
+            write.tell(instead_of=earlier)  # effects may have run on its approval
             return write.update(approval, key, **said)
         approved = approval.c.decision == APPROVE
         breaks = said["decision"] == BREAK_GLASS
         return breaks and write.update(approval, key, approved, **said)
 
     def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
-        """Run a step if its break-glass approval is old enough."""
+        """Start a step if the waiting time of its break-glass approval is over."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.opened", now=now
         ) as write:
@@ -217,7 +218,7 @@ class StepDecisions:
         return True
 
     def unreviewed(self, incident_id: str) -> dict[str, str]:
-        """Return the steps without review: step → break-glass approver."""
+        """Return step → break-glass approver for steps without a review."""
         with self._database.reading() as connection:
             rows = connection.execute(select(step).where(step.c.incident == incident_id))
             found = {
@@ -278,9 +279,9 @@ class StepDecisions:
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
         """Accept an incomplete step as it is.
 
-        A step that only waits for unknown outcomes ends. They are still looked up, and effects that
-        did not happen are carried out. UsageError if other effects are in progress, or if the step
-        is complete.
+        A step that only waits for unknown outcomes ends. The outcomes are still looked up, and
+        effects that did not happen are executed. UsageError if other effects are in progress, or if
+        the step is complete.
         """
         with self._database.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
@@ -292,7 +293,8 @@ class StepDecisions:
                     f"step {step_name!r} of {incident_id}: it is {found.state}. Nothing is left to "
                     "accept."
                 )
-            # A lookup locks the same rows: it ends before this change, or it sees it.
+            # A lookup of outcomes locks the same rows: it ends before this change, or it reads the
+            # changed rows.
             write.connection.execute(
                 select(effect.c.token)
                 .where(
@@ -324,7 +326,7 @@ class StepDecisions:
 
 
 def latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
-    """Return the newest round of a step, if it has begun."""
+    """Return the newest round of a step; None if the step has not begun."""
     return connection.execute(
         select(step)
         .where(step.c.incident == incident_id, step.c.name == step_name)

@@ -1,10 +1,11 @@
 """Plans of steps: rows of effects, and the digest to approve.
 
 Rules
-- The digest covers each act in order: verb, adapter, target (by handle), details and whether it is
-  refused; the settings of each adapter; and the body and root of a notice. The division into pages
-  makes no difference.
-- Sealing happens before the transaction that writes the rows, so that no writer waits for it.
+- The digest covers three things: each effect in order (verb, adapter, target by handle, details,
+  and whether it is refused); the settings of each adapter; and the text and Merkle root of a
+  notice. It does not depend on the division into pages.
+- Columns are sealed before the transaction that writes the rows, so that no other writer waits for
+  the encryption.
 """
 
 import hashlib
@@ -36,16 +37,16 @@ _ROWS_A_WRITE = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class EffectPage:
-    """A page of a step's effects as rows, by token."""
+    """A page of a step's effects, as rows by token."""
 
     rows: Mapping[str, Mapping[str, Any]]
-    acts: bytes  # one line an effect, in order: what it does, and to which handle
+    acts: bytes  # one line for each effect, in order, with its handle
     drafts: int
     queues: frozenset[EffectQueue]
 
 
 class Plan:
-    """The plan of one round: its last page, and a digest of all pages."""
+    """The plan of one round: its newest page, and a digest of all pages."""
 
     def __init__(self, incident_id: str, step_name: str, round_: int) -> None:
         self._key = (incident_id, step_name, round_)
@@ -66,7 +67,7 @@ class Plan:
         return digest(self.described(frozen, settings))
 
     def described(self, frozen: FrozenNotice | None, settings: Settings) -> JsonObject:
-        """Return the plan as it is stored with its step."""
+        """Return the plan in the form that the step stores."""
         incident_id, step_name, round_ = self._key
         return {
             "incident": incident_id,
@@ -90,7 +91,7 @@ def draft_effects(
     *,
     begin: int = 0,
 ) -> EffectPage:
-    """Return the rows of a step's effects; `begin` is the first position."""
+    """Return the rows of a step's effects, numbered from `begin`."""
     rows: dict[str, dict[str, Any]] = {}
     acts: list[bytes] = []
     queues = {EffectQueue(verb=draft.verb, connector=draft.connector) for draft in drafts}
@@ -145,8 +146,8 @@ def delete_unstarted_effects(
 ) -> int:
     """Delete the effects of a round that never began; return their number.
 
-    The caller must hold the lock of `planning`, and the step must not exist: another planner may
-    be writing the effects otherwise.
+    The caller must have locked `AuditedDatabase.planning`, and the step must not exist. Otherwise
+    another planner could be writing these effects.
     """
     incident_id, step_name, round_ = key
     dropped = 0

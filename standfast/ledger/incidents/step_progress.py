@@ -1,10 +1,10 @@
-"""Last progress of steps that other steps wait for.
+"""Time of the last progress of steps that other steps wait for.
 
 Rules
-- A running step is queried only if a step that has not begun comes `after` it: a lock is queried, a
-  notice to 100,000 people is not.
-- A step makes progress when one of its effects is done. A call without an answer and a refusal are
-  no progress.
+- A running step is queried only if a step that has not begun names it in `after`. So the effects of
+  a lock are queried, and those of a notice to 100,000 people are not.
+- A step makes progress when one of its effects is done. A call without an answer is no progress,
+  and neither is a refusal.
 """
 
 from collections.abc import Sequence

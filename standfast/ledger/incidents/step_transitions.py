@@ -2,9 +2,9 @@
 
 Rules
 - A transition is a compare-and-swap on (step, round): applying it twice changes once.
-- A step's effects, its notice and its need of approval are stored in the transaction that begins
-  it, and an approval signs their digest. The effects of a long notice are stored before, one page
-  in each transaction; a new planner deletes the pages of a dead one.
+- The transaction that begins a step also stores its effects, its notice and its need of approval;
+  an approval signs their digest. The effects of a long notice are stored before this transaction,
+  one page in each transaction. If a planner died, the next planner deletes its pages.
 """
 
 import json
@@ -53,11 +53,11 @@ class Steps:
         joined: int = 0,
         beside: RecentLocks | None = None,
     ) -> bool:
-        """Begin a step with its effects; False when another runner was first.
+        """Begin a step with its effects; False if another runner has begun it.
 
-        `joined` is the number of joined triggers whose targets it covers. If the step needs no
-        approval, `beside` has the recent locks on which that was decided; RecentLocksChanged if
-        they have changed.
+        `joined` is the number of joined triggers whose targets the step covers. If the step needs
+        no approval, `beside` contains the recent locks on which that decision was based;
+        RecentLocksChanged if these locks have changed.
         """
         key = (incident_id, step_name, round_)
         if expansion.telling is None:
@@ -74,7 +74,8 @@ class Steps:
                 is_first = self._begin_planned(key, settled, plan, actor, now, joined)
             except Exception:
                 with suppress(StandfastError):  # the next planner deletes the pages that remain
-                    # If only the answer to the commit was lost, the step has begun with all pages.
+                    # If the commit succeeded and only its answer was lost, the step has begun with
+                    # all pages.
                     if not self._exists(key):
                         delete_unstarted_effects(self._database, key, now)
                 raise
@@ -85,9 +86,9 @@ class Steps:
     def _store_pages(
         self, key: tuple[str, str, int], telling: StreamedNotice, actor: str, now: datetime
     ) -> Plan:
-        """Store all pages of a notice but the last, which the step stores.
+        """Store all pages of a notice except the last, which begins the step.
 
-        Nothing claims, counts or shows effects before their step exists.
+        Effects are not claimed, counted or shown before their step exists.
         """
         plan = Plan(*key)
         for drafts in telling.pages():
@@ -158,9 +159,9 @@ class Steps:
         *,
         escalates_at: datetime | None = None,
     ) -> bool:
-        """Record that approvers are paged, and plan the pages.
+        """Record that approvers are paged on call, and plan these pages.
 
-        At `escalates_at` the next people are paged; None if nobody is left.
+        At `escalates_at` the next rung is paged; None if no rung is left.
         """
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.asked", now=now
@@ -190,7 +191,7 @@ class Steps:
         may_also: Sequence[str] = (),
         escalates_at: datetime | None,
     ) -> bool:
-        """Page the next rung; False if another runner or a decision was first.
+        """Page the next rung; False if another runner or a decision came first.
 
         `may_also` are further roles that may approve the step from now on.
         """
@@ -221,7 +222,7 @@ class Steps:
     def cover(
         self, incident_id: str, step_name: str, round_: int, joined: int, now: datetime
     ) -> bool:
-        """Record that a round covers `joined` triggers, without new targets."""
+        """Record that a round covers `joined` triggers that added no targets."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="step.covers", now=now
         ) as write:
@@ -237,7 +238,7 @@ class Steps:
             return refused_rounds(connection, incident_id)
 
     def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
-        """Begin a step that a person carries out."""
+        """Begin a manual step, which a person carries out."""
         return self._begin(incident_id, step_name, round_, StepState.PROMPTED, "step.prompted", now)
 
     def wait_until(
@@ -259,11 +260,12 @@ class Steps:
         *,
         only_settled: bool = False,
     ) -> bool:
-        """Finish a round of a step; a skipped one begins and ends here.
+        """Finish a round of a step; a skipped round begins and ends here.
 
-        Returns False and changes nothing if it has ended already or, with `only_settled`, if one of
-        its effects is in progress, as it may have been planned again meanwhile. Damaged if its
-        effects were changed outside the ledger: a target could be left out.
+        Returns False and changes nothing if the round has ended already. With `only_settled`, this
+        applies too if one of its effects is in progress: the effect may have been planned again.
+        Damaged if effects of the round were changed outside the ledger, because a target could be
+        missing.
         """
         if only_settled:
             refuse_changed_effects(self._database, incident_id, step_name, round_)
@@ -294,7 +296,7 @@ class Steps:
     def _is_settled(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> bool:
-        """Lock the step and return whether no effect is under way."""
+        """Lock the step and return whether none of its effects is in progress."""
         lock_step_rows(connection, incident_id, step_name)
         return (
             connection.scalar(
@@ -334,7 +336,7 @@ class Steps:
 
 
 def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, int]]:
-    """Return the rounds that an approver refused, in one view."""
+    """Return the rounds that an approver refused, from an open view."""
     statement = select(step.c.name, step.c.round).where(
         step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
     )

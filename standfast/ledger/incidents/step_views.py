@@ -1,4 +1,4 @@
-"""Rounds of steps as the engine reads them, from their rows."""
+"""Conversion of step rows to the records that the engine reads."""
 
 from datetime import datetime
 from typing import cast
@@ -15,7 +15,7 @@ from standfast.records import Proof, StepState
 
 
 def answer_context(incident_id: str, step_name: str, round_: int) -> str:
-    """Return the context that a step's answer is sealed in."""
+    """Return the encryption context of a step's answer."""
     return f"step.answer {incident_id}/{step_name}/{round_}"
 
 

@@ -1,11 +1,11 @@
-"""Effects of a stop and of a resumption on the steps that run.
+"""Consequences of a stop and of a resumption for running steps.
 
 Rules
-- A stop pauses each running undo like a notice: its effects are not claimed.
-- A later undo takes over the effects that a paused one has not begun, so that nothing is restored
-  twice.
-- A resumption resumes paused undos and gives each notice its full abort window again. A notice that
-  a person paused stays paused.
+- A stop pauses each running undo in the same way as a notice: none of its effects is claimed.
+- A later undo takes over the effects that a paused undo has not begun, so that no target is
+  restored twice.
+- A resumption resumes paused undos and restarts the abort window of each notice. A notice that a
+  person paused stays paused.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def take_over_paused_undo(
     actor: str,
     now: datetime,
 ) -> bool:
-    """Refuse the effects of a paused undo; False if one has begun since."""
+    """Refuse the effects of a paused undo; False if one began meanwhile."""
     with database.write(
         actor=actor, subject=incident_id, action="undo.taken_over", now=now
     ) as write:
@@ -71,7 +71,7 @@ def take_over_paused_undo(
 def _running(
     write: Write, incident_id: str, *conditions: ColumnElement[bool]
 ) -> Sequence[Row[Any]]:
-    """Lock and return the running rounds that meet the conditions."""
+    """Lock and return the running rounds for which the conditions hold."""
     statement = (
         select(step)
         .where(step.c.incident == incident_id, step.c.state == StepState.RUNNING.value, *conditions)

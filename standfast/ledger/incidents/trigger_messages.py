@@ -1,9 +1,9 @@
-"""Messages of triggers, each of which counts once.
+"""Messages of triggers; a repeated message does not count again.
 
 Rules
-- A message is stored in the transaction that opens its incident or joins it.
-- Its id is stored as a handle, because a sender may put anything into it.
-- No message is forgotten: a sender may retry after days with a fresh signature.
+- A message is stored in the transaction in which it opens or joins an incident.
+- The id of a message is stored as a handle, because a sender may write personal data into the id.
+- Messages are never deleted: a sender may retry after days with a new signature.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class TriggerMessage:
 
     source: str
     handle: str
-    lacking: int = 0  # items of its lists without a readable input
+    lacking: int = 0  # items of lists in the message from which no input could be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class IgnoredTrigger:
 
     incident: str
     scenario: str
-    source: str  # the trigger, as the timeline names it
+    source: str  # name of the trigger in the timeline
     stop: int  # sequence of the event of the stop
 
 
@@ -62,7 +62,7 @@ def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
 
 
 class Triggers:
-    """Messages of triggers that open no incident."""
+    """Triggers that open no incident, and ended alerts."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -75,8 +75,8 @@ class Triggers:
     def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
         """Record the end of an alert in its incident; return its id.
 
-        Returns an empty text and writes nothing if none is open. A repeated message changes
-        nothing.
+        Returns an empty text and writes nothing if no incident of the alert is open. A repeated
+        message changes nothing.
         """
         with self._database.write(
             actor=actor, subject="", action="trigger.resolved", now=now

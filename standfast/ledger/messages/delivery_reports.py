@@ -1,12 +1,12 @@
 """Delivery states of messages, as their providers report them.
 
 Rules
-- Reports may come twice, late and in any order. The greatest one is stored, so that every order
-  gives the same result: a final state (delivered, bounced, dropped) is greater than a state on the
-  way, then the later time, then the worse final state.
-- A provider that reports a message has accepted it: the effect becomes done, and is not claimed any
-  more. A later receipt of its call changes nothing.
-- Reports about messages that nobody here sent are counted and not stored.
+- Reports may arrive twice, late and in any order. The greatest report of a message is stored, so
+  that every order gives the same result. Reports are compared by finality (delivered, bounced and
+  dropped are final), then by time, then by the worse final state.
+- A provider that reports a message has accepted it: the effect becomes done, and is not claimed
+  again. A later receipt of its call changes nothing.
+- Reports about messages that this ledger did not send are counted and not stored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ class Delivery:
         return is_end, self.at, (_WORSE if is_end else _ON_THE_WAY).index(self.state)
 
     def joined(self, other: "Delivery") -> "Delivery":
-        """Return the greater of two states, in any order of arrival."""
+        """Return the greater of two states; see the rules of this module."""
         greater = max(self, other, key=lambda state: state._greatness)
         complaints = [
             state.complained_at for state in (self, other) if state.complained_at is not None
@@ -56,10 +56,10 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryChanges:
-    """The changes that delivery reports made."""
+    """Counts of the changes that delivery reports made."""
 
     changed: int = 0  # messages with a new delivery state
-    settled: int = 0  # of these, effects that the report shows to be done
+    settled: int = 0  # of these, messages whose effect became done
     foreign: int = 0  # messages that this ledger did not send
 
 
@@ -79,7 +79,7 @@ class Deliveries:
     ) -> DeliveryChanges:
         """Store the reports of a provider; idempotent.
 
-        `reason` is stored with the effects that the reports show to be done.
+        `reason` is stored with the effects that become done.
         """
         reported = _by_message(events)
         changed = settled = known = 0

@@ -1,10 +1,13 @@
-"""Control of a notice: pause, resume, release, stop, and its delay.
+"""Control of a notice: pause, resume, release, stop and abort window.
 
 Rules
-- A paused notice has an abort window that never ends. Every claim reads it: after the commit of the
-  pause, nothing of the notice is claimed. Calls under way end.
-- Messages after the canary have a `not_before` that never comes, until they are released.
-- A stop refuses each unclaimed effect with its reason, and can be repeated after a crash.
+- A paused notice has an abort window that never ends. Each claim reads the abort window: after the
+  commit of the pause, no message of the notice is claimed. Calls that are in progress continue to
+  their end.
+- Until their release, the messages after the canary have a `not_before` in the far future
+  (`NEVER`).
+- A stop of a notice refuses each effect that is not claimed, with a reason. It can be repeated
+  after a crash.
 - Only a running step can be paused or stopped. A step that waits for an approval can be refused.
 """
 
@@ -35,15 +38,15 @@ class NoticeRow:
     round: int
     template: str
     audience: str
-    digest: str  # of the plan: what an approval signs
+    digest: str  # digest of the plan, which an approval signs
     root: str  # Merkle root of the recipients' digests
     state: StepState
     runs_from: datetime | None  # when the abort window ends
     hold_seconds: int
     counts: dict[EffectState, int]
-    waiting: int  # of the planned ones, those after the canary
-    turned_away: int  # of the refused ones, those that were passed to a channel
-    canary_ended_at: datetime | None  # when the latest of its calls ended
+    waiting: int  # planned messages that wait for the canary
+    turned_away: int  # refused messages that a channel received
+    canary_ended_at: datetime | None  # end of the last call for the canary
 
     @property
     def is_paused(self) -> bool:
@@ -119,11 +122,11 @@ class Notices:
                 canary_ended_at=ends.get((row.name, row.round)),
             )
             for row in found
-            if (row.name, row.round) in counts  # not a notice that was only prepared
+            if (row.name, row.round) in counts  # leave out a notice that was only prepared
         ]
 
     def pause(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Pause a notice; idempotent."""
+        """Pause a running notice; idempotent."""
         with self._database.write(
             actor=actor, subject=incident_id, action="notice.paused", now=now
         ) as write:
@@ -133,7 +136,7 @@ class Notices:
             write.tell(step=step_name)
 
     def resume(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Resume a notice; one that sent nothing has its abort window again."""
+        """Resume a notice; restart its abort window if it sent nothing."""
         with self._database.write(
             actor=actor, subject=incident_id, action="notice.resumed", now=now
         ) as write:
@@ -199,9 +202,9 @@ class Notices:
     ) -> bool:
         """Store a person's decision about a held recipient.
 
-        A recipient with an individual message stays parked: an approver may refuse that message.
-        Returns False and changes nothing if a recipient to leave out has such a message, or is left
-        out already.
+        A recipient with an individual message stays parked, because an approver may refuse that
+        message. Returns False and changes nothing if a recipient that is to be left out has an
+        individual message or is left out already.
         """
         scope = scope_of(SEND, row.incident)
         is_left_out = facts["decision"] == "left out"
@@ -228,7 +231,7 @@ class Notices:
     def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> int:
         """Refuse prepared letters that a person discards.
 
-        Returns their number; letters with another result meanwhile are not changed.
+        Returns their number. Letters that have another result by now are not changed.
         """
         discarded = 0
         with self._database.write(
@@ -297,7 +300,7 @@ def _has_individual_message(connection: Any, row: EffectRow) -> bool:
 
 
 def _rounds(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]:
-    """Return the rounds of a step that run."""
+    """Return the running rounds of a step."""
     statement = select(step).where(
         step.c.incident == incident_id,
         step.c.name == step_name,
@@ -307,7 +310,7 @@ def _rounds(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]
 
 
 def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]:
-    """Return the rounds of a step that run; UsageError when none does."""
+    """Return the running rounds of a step; UsageError if there is none."""
     rows = _rounds(connection, incident_id, step_name)
     if not rows:
         raise UsageError(
@@ -319,7 +322,7 @@ def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]
 
 
 def _has_begun(connection: Any, incident_id: str, step_name: str, round_: int) -> bool:
-    """Return whether anything of this round was ever claimed."""
+    """Return whether a message of this round was ever claimed."""
     found = connection.scalar(
         select(effect.c.token)
         .where(

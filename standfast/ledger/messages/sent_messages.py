@@ -1,8 +1,10 @@
 """Messages of an incident's notices with their delivery, page by page.
 
 Rules
-- Messages come in the order of their planning, a page at a time, from one view of the ledger.
-- An effect without a step is not planned: its planner is still working, or died.
+- Messages are returned in the order of their planning, one page at a time, from one view of the
+  ledger.
+- An effect whose step has no row is not planned yet: its planner is still writing effects, or has
+  died.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -83,12 +85,12 @@ def individual_messages(effects: Effects, incident_id: str) -> list[EffectRow]:
 
 
 def first_message(effects: Effects, row: EffectRow) -> EffectRow:
-    """Return the message of the playbook's step that this one follows."""
+    """Return the message of the playbook's step that `row` follows up."""
     return _before(effects, row, ("settles", "corrects"))
 
 
 def replaced_message(effects: Effects, row: EffectRow) -> EffectRow:
-    """Return the message of a notice that this one replaces, or itself."""
+    """Return the message that an individual message replaces, or itself."""
     return _before(effects, row, ("settles",))
 
 

@@ -3,16 +3,17 @@
 Rules
 - A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.
 - While an installation is set up (its first day, before the first live incident), enrolments are
-  founding ones and may approve at once; later ones must be a day old. An enrolment signed by the
-  owner's key is founding at any time: this key is the root of trust, and the way out where nobody
-  can approve.
-- Nobody is deleted: a removed person can no longer approve, and past approvals stay readable.
-- A person or the owner signs each change after the enrolment: person, change and time. The event
-  has the signature.
-- Nobody grants a role that they lack. The owner's key may.
-- A removal after which fewer than two approvers would remain, of all or of a role, needs the
-  signature of a second approver. Nobody removes the last one. The owner's key may do both.
-- Two enrolled people have two names and two mail addresses, as people read them.
+  founding enrolments, with which a person may approve immediately; later enrolments must be a day
+  old. An enrolment that the owner's key signs is a founding one at any time: this key is the root
+  of trust, and the only help if nobody can approve.
+- No person is deleted: a removed person can no longer approve, and past approvals stay readable.
+- Each later change of an enrolled person is signed by an enrolled person or by the owner. The
+  signature covers person, change and time, and the audit event contains it.
+- A person can grant only roles that they have. The owner's key can grant every role.
+- A removal needs the signature of a second approver if fewer than two approvers would remain, in
+  total or for a role. Nobody can remove the last approver. The owner's key can do both.
+- Two enrolled people must differ in full name and mail address, also in a form that people can tell
+  apart.
 """
 
 import json
@@ -57,7 +58,7 @@ class Signer:
 
     @classmethod
     def owner(cls, key: Ed25519PrivateKey) -> "Signer":
-        """Return the owner, named by the beginning of their public key."""
+        """Return the owner as signer, named by the start of the public key."""
         return cls(name=_OWNER + key.public_key().public_bytes_raw().hex()[:16], key=key)
 
     @property
@@ -65,7 +66,7 @@ class Signer:
         return self.name.startswith(_OWNER)
 
     def sign(self, action: str, name: str, roles: Sequence[str], now: datetime) -> str:
-        """Return the signature of a change of one person, in hex."""
+        """Return the signature over a change of one person, in hex."""
         said = {"action": action, "person": name, "roles": sorted(roles), "at": timestamp(now)}
         return self.key.sign(_CONTEXT + canonical({**said, "by": self.name})).hex()
 
@@ -77,7 +78,7 @@ class Person:
     name: str
     full_name: str
     mail: str
-    accounts: tuple[str, ...]  # "directory:name", their own
+    accounts: tuple[str, ...]  # "directory:name" of the person's own accounts
     roles: tuple[str, ...]
     public_key: str
     salt: str
@@ -107,7 +108,7 @@ class People:
         now: datetime,
         signer: Signer | None = None,
     ) -> Person:
-        """Add a person; UsageError if the name was ever used.
+        """Add a person; UsageError if the sign-in name was ever used.
 
         A `signer` becomes the enrolling person; ApprovalRefused if the signer lacks a granted role.
         """
@@ -115,7 +116,7 @@ class People:
         with self._database.write(
             actor=enrolled_by, subject=name, action="person.enrolled", now=now
         ) as write:
-            write.exclude_writers()  # concurrent enrolments must see each other
+            write.exclude_writers()  # otherwise concurrent enrolments would not see each other
             is_setting_up = _is_setting_up(self._database, write.connection, now)
             self._refuse_enrolment(write.connection, full_name, mail, roles, signer, now)
             handles = [self._database.cipher.handle(INSTALLATION, account) for account in accounts]
@@ -161,7 +162,7 @@ class People:
             self._refuse_to_grant(connection, signer, roles)
 
     def is_setting_up(self, now: datetime) -> bool:
-        """Return whether an enrolment would be a founding one now."""
+        """Return whether an enrolment would now be a founding enrolment."""
         with self._database.reading() as connection:
             return _is_setting_up(self._database, connection, now)
 
@@ -188,8 +189,8 @@ class People:
     ) -> None:
         """Remove a person permanently.
 
-        Raise ApprovalRefused for the last approver, and without a `second` signer if fewer than
-        two approvers would remain.
+        Raise ApprovalRefused for the last approver. Also raise it if fewer than two approvers would
+        remain and there is no `second` signer.
         """
         with self._database.write(
             actor=signer.name, subject=name, action="person.removed", now=now
@@ -217,7 +218,7 @@ class People:
     def _refuse_stranger(self, connection: Connection, signer: Signer) -> None:
         """Raise ApprovalRefused unless the signer is enrolled with this key."""
         if signer.is_owner:
-            return  # the caller has compared the key with the vault's
+            return  # the caller has compared this key with the owner's key in the vault
         who = _row_of(connection, signer.name)
         public_key = signer.key.public_key().public_bytes_raw().hex()
         if (why := enrolment_objection(self._database, connection, who, ())) or public_key != who[
@@ -248,8 +249,8 @@ class People:
     ) -> None:
         """Raise ApprovalRefused if too few approvers would remain.
 
-        All approvers are counted, and again without those that count as one with the signer: in
-        total, and for each role of the leaving person.
+        Approvers are counted in total and for each role of the leaving person. With a second
+        signer, approvers that are connected with the signer do not count.
         """
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
         able = [
@@ -287,7 +288,7 @@ class People:
                     )
 
     def duplicates(self) -> list[tuple[str, str, str]]:
-        """Return pairs of people with the same address or full name."""
+        """Return pairs of people with the same mail address or full name."""
         return [
             (first_person.name, second_person.name, attribute)
             for first_person, second_person in combinations(self.all(), 2)
@@ -306,7 +307,7 @@ class People:
             )
 
     def are_connected(self, first: str, second: str) -> bool:
-        """Return whether two people count as one, by name or by enrolments.
+        """Return whether two people (names) count as one, by enrolments.
 
         A removed person counts too. ApprovalRefused if an enrolment was changed outside the ledger.
         """
@@ -315,7 +316,7 @@ class People:
             return len({root_of(self._database, connection, row) for row in rows}) == 1
 
     def get(self, name: str) -> Person:
-        """Return one person; UsageError when nobody of that name is enrolled."""
+        """Return one person; UsageError if nobody with this name is enrolled."""
         with self._database.reading() as connection:
             return self._open(_row_of(connection, name))
 
@@ -335,8 +336,8 @@ class People:
     def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
         """Return why this person may not answer for the roles, or "".
 
-        As for an approval, the enrolment must be a day old: somebody that can enrol people could
-        otherwise answer at once.
+        As for an approval, the enrolment must be a day old. Otherwise a person that can enrol
+        people could immediately answer under a new name.
         """
         with self._database.reading() as connection:
             who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
@@ -348,7 +349,7 @@ class People:
         return why
 
     def all(self, roles: Sequence[str] = ()) -> list[Person]:
-        """Return the enrolled people with any of the roles; none means all."""
+        """Return the enrolled people with any of the roles; all without roles."""
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
         with self._database.reading() as connection:
             found = [self._open(row) for row in connection.execute(statement).mappings()]

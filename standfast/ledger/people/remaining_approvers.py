@@ -13,8 +13,8 @@ def refuse_too_few(
 ) -> None:
     """Raise ApprovalRefused if fewer than `minimum` approvers would remain.
 
-    They are counted in total and for each role of the leaving person. Of people that have one of
-    the `roots`, by name, one counts.
+    Approvers are counted in total and for each role of the leaving person. `roots` maps each name
+    to a root; people with the same root count as one.
     """
     for role in ("", *json.loads(leaving["roles"])):
         remaining = {

@@ -1,12 +1,13 @@
 """Staff lists: names, roles, accounts and last days.
 
 Rules
-- A list is stored as a whole, in one transaction: new, changed and missing members. The same list
-  again changes nothing and has no event.
-- Names, contacts and accounts are encrypted. A member is found by a handle, a keyed hash of the
-  list's key for the member.
-- Nobody is deleted: a member missing from the list still has accounts until somebody checks.
-- Staff approve nothing: that needs an enrolled person with a passphrase.
+- A list is stored in one transaction, with its new, changed and missing members. If the same list
+  is stored again, nothing changes and there is no audit event.
+- Names, contacts and accounts are encrypted. A member is found by a handle: a keyed hash of the
+  member's key in the list, such as a staff number.
+- No member is deleted: a person that is missing from the list may still have accounts until
+  somebody checks.
+- Members of staff lists cannot approve: only enrolled people with a passphrase can.
 """
 
 import json
@@ -42,7 +43,7 @@ class StaffRow:
 
     source: str
     member: Member
-    gone_at: datetime | None  # since when the list lacks the member
+    gone_at: datetime | None  # the time since when the list lacks the member
 
     def has_left(self, now: datetime) -> bool:
         """Return whether the member has left or is missing from the list."""
@@ -52,7 +53,7 @@ class StaffRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StaffChanges:
-    """The changes of a staff list; each member is in one group at most."""
+    """The changes of a staff list; each member is in at most one group."""
 
     added: tuple[Member, ...] = ()
     changed: tuple[tuple[Member, Member], ...] = ()  # before, after
@@ -73,7 +74,7 @@ class Staff:
         return sorted(rows.values(), key=lambda row: (row.source, row.member.full_name))
 
     def compare(self, source: str, members: Sequence[Member]) -> StaffChanges:
-        """Return the changes that this list would make."""
+        """Return the changes that storing this list would make."""
         with self._database.reading() as connection:
             return _changes(self._rows(connection, source), self._by_handle(members))
 
@@ -158,7 +159,7 @@ def _place(source: str, handle: str) -> str:
 
 
 def _is_other(row: StaffRow | None, member: Member) -> bool:
-    """Return whether a stored member differs."""
+    """Return whether a stored member differs from the member in the list."""
     return row is not None and (row.member != member or row.gone_at is not None)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 from standfast.host_name import host_name
 from standfast.records import canonical
 
-# The largest difference to the clock of the ledger's server that is corrected.
+# The largest difference between this host's clock and that of the ledger's server that is
+# corrected.
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 
 def is_gone(host: str, pid: int) -> bool:
-    """Return whether the process has ended; False for one of another host."""
+    """Return whether the process has ended; False if on another host."""
     if host != host_name():
         return False
     try:
@@ -31,11 +32,11 @@ class Origin:
     """The host and vault of a run; empty fields are unknown."""
 
     host: str = ""  # name of the backup host, `backup.writer`
-    machine: str = ""  # hostname: two machines may use one copied configuration
-    vault: str = ""  # owner's key of the vault
+    machine: str = ""  # hostname, because two machines may use copies of one configuration
+    vault: str = ""  # public key of the vault's owner
 
     def as_json(self) -> dict[str, str]:
-        """Return the known fields for a run's summary."""
+        """Return the known fields, for the summary of a run."""
         known = {"host": self.host, "machine": self.machine, "vault": self.vault}
         return {name: value for name, value in known.items() if value}
 

@@ -1,10 +1,10 @@
 """Runs of backups and drills, and the runners of incidents.
 
 Rules
-- A run is recorded as running before it changes anything, and ended afterwards. A run whose process
-  died stays `running` until the next command that looks for dead runs.
-- A runner that is silent for longer than its lease is dead, and so is one of this host whose
-  process is gone. `UnknownOutcomes.expire_calls` finds its open calls.
+- A run is recorded as running before it changes anything, and its end is recorded afterwards. If
+  its process died, it stays `running` until the next command that looks for dead runs.
+- A runner is dead if it did not extend its lease in time, or if it ran on this host and its process
+  has ended. `UnknownOutcomes.expire_calls` finds the open calls of dead runners.
 """
 
 import json
@@ -24,13 +24,14 @@ from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import audit_event, run, runner
 from standfast.records import JsonObject, canonical
 
-# A dead runner of another host is found when its lease is over and a `serve` looks again, which it
-# does every ten seconds: within 25 of the 30 seconds that we promise.
+# A dead runner of another host is found when its lease is over and a `serve` checks the leases,
+# which happens every ten seconds. That takes at most 25 seconds; the documentation promises 30.
 LEASE = timedelta(seconds=15)
-# The lease of a `serve` that only looks for work. It may be long, because nothing depends on it: a
-# command that opens an incident waits a second for `serve` and then works alone (decision 0017).
+# The lease of a `serve` that has no incident to run. It may be long, because no incident waits for
+# it: a command that opens an incident waits a second for `serve` and then runs the incident itself
+# (decision 0017).
 SERVE_LEASE = timedelta(minutes=5)
-_IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # without a role
+_IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # a `serve` without --role
 
 
 class Runs:
@@ -65,7 +66,7 @@ class Runs:
     def finish(
         self, token: str, kind: str, state: str, summary: JsonObject, actor: str, now: datetime
     ) -> None:
-        """Record the end of a run: done, partial or failed, with its counts."""
+        """Record the end of a run (done, partial or failed) with its counts."""
         with self._database.write(
             actor=actor, subject=token, action=f"{kind}.{state}", now=now
         ) as write:
@@ -84,10 +85,10 @@ class Runs:
         actor: str,
         now: datetime,
     ) -> None:
-        """Record a finished run under an id of the caller; idempotent.
+        """Record a finished run under an id that the caller chose; idempotent.
 
-        A second call with the same values changes nothing; one with another state or summary
-        replaces them.
+        A second call with the same values changes nothing; a second call with another state or
+        summary replaces the stored values.
         """
         written = canonical(summary).decode()
         with self._database.write(
@@ -120,7 +121,7 @@ class Runs:
             return [_open(row) for row in connection.execute(statement)]
 
     def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRecord]:
-        """Return the runs that ended after the event of a sequence, in order."""
+        """Return the runs that ended after an audit event, in order."""
         is_end = (audit_event.c.subject == run.c.id) & (
             audit_event.c.action == run.c.kind + "." + run.c.state
         )
@@ -136,7 +137,7 @@ class Runs:
 
 
 class Runners:
-    """The runners that work on incidents."""
+    """The runners that execute incidents."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -144,8 +145,8 @@ class Runners:
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
         """Record a runner of this process; `way` is serve, prefect or direct.
 
-        If the ledger does not answer, the row may exist nevertheless. It is retired then: a runner
-        that never ran must not block others.
+        If the ledger does not answer, the row may exist nevertheless. The row is then retired,
+        because a runner that never ran must not block other runners.
         """
         token = new_token()
         try:
@@ -206,7 +207,7 @@ class Runners:
         return {row.host for row in rows if _is_alive(row, now)}
 
     def live(self, incident_id: str | None, now: datetime) -> list[str]:
-        """Return the live runners of an incident; for None, of `serve`."""
+        """Return the live runners of an incident, or those of `serve` for None."""
         same = runner.c.incident == incident_id if incident_id else _IS_SERVE
         with self._database.reading() as connection:
             rows = connection.execute(select(runner).where(same, runner.c.ended_at.is_(None))).all()

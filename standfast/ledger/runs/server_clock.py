@@ -4,11 +4,11 @@ Each host decides when a lease, a wait or a call has ended. A host whose clock i
 would treat other runners as dead and look up the effects that they are carrying out.
 
 Rules
-- The server's time is read once a minute, on a connection that is used anyway, and after each jump
-  of this host's clock. In between, the monotonic clock counts.
-- Only differences of minutes are corrected. If the server's clock is further away, this host's own
-  clock is used: the server could otherwise make an approval valid too early or a legal clock end
-  too late.
+- The server's time is read once a minute and after each jump of this host's clock, on a connection
+  that another query opened. In between, the monotonic clock of this host is used.
+- Only differences of minutes are corrected. If the difference is larger, this host's own clock is
+  used: otherwise a wrong clock of the server could make an approval valid too early or a legal
+  clock end too late.
 """
 
 import logging
@@ -40,12 +40,12 @@ class _Look:
 
     @property
     def ahead(self) -> timedelta:
-        """The lead of this host's clock over the server's."""
+        """The time by which this host's clock is ahead of the server's."""
         return self.own - self.server
 
 
 class ServerClock:
-    """The server's time; this host's own until the first answer."""
+    """The server's time; until the server's first answer, this host's time."""
 
     def __init__(self, own: Now) -> None:
         self._own = own
@@ -61,18 +61,18 @@ class ServerClock:
 
     @property
     def ahead(self) -> timedelta:
-        """The lead of this host's clock at the last answer."""
+        """The time by which this host's clock was ahead at the last query."""
         return self._look.ahead if self._look else timedelta(0)
 
     def listen(self, engine: Engine) -> None:
-        """Ask the server through connections of this engine when they are used."""
+        """Query the server's time when a connection of this engine is used."""
         broken = engine.dialect.loaded_dbapi.Error
 
         @event.listens_for(engine, "checkout")
         def ask(connection: Any, _record: object, _proxy: object) -> None:
             if self._is_due() and self._lock.acquire(blocking=False):
                 try:
-                    with suppress(broken):  # the user of the connection reports the error
+                    with suppress(broken):  # the query that needs the connection reports the error
                         self._ask(connection)
                 finally:
                     self._lock.release()
@@ -89,7 +89,7 @@ class ServerClock:
         began = time.monotonic()
         with connection.cursor() as cursor:
             row = cursor.execute(_ASK).fetchone()
-        connection.rollback()  # the driver began a transaction for it
+        connection.rollback()  # end the transaction that the driver began for this query
         at = time.monotonic()
         if at - began > _SLOW_SECONDS and self._look is not None:
             return

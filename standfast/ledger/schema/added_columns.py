@@ -1,11 +1,11 @@
 """Columns that migrations added to tables of earlier releases.
 
-It imports no SQLAlchemy, as `database.sqlite_file`.
+Like `database.sqlite_file`, this module imports no SQLAlchemy.
 
 Rules
-- The digest of a row omits such a column while it is NULL. Rows that were written before the
-  column existed keep the digest that the audit chain has for them.
-- Each name is listed once, by the migration that adds the column; it is never removed.
+- The digest of a row omits such a column while its value is NULL. So rows from before the migration
+  still have the digest that the audit chain contains.
+- A column is listed here when a migration adds it, and is never removed from the list.
 """
 
 from collections.abc import Mapping

@@ -1,15 +1,17 @@
 """Encryption of personal columns under keys outside the ledger.
 
-This module owns the key files and encrypts single values; it knows no table.
+This module creates and reads the key files, and encrypts single values; it does not depend on the
+tables.
 
 Rules
-- The installation has one key for its accounts and people, each incident one for its customers. A
-  key is a file of its own, outside the ledger and outside its immutable backups: deleting an
-  incident's key erases its customers and leaves the audit chain whole.
+- The installation has one key for accounts and enrolled people; each incident has one key for its
+  customers. Each key is a separate file, outside the ledger and its immutable backups. So deleting
+  an incident's key makes its customers' data unreadable and leaves the audit chain valid.
 - A sealed value is AES-256-GCM with a random nonce; its context (table, column and the row's key)
-  is bound to it, so a value moved to another column or row does not open.
-- A handle is an HMAC: it finds the same person again under the same key, and reveals nothing else.
-- A key is written to disk, with its folder, before anything is sealed under it.
+  is authenticated with it, so a value that was moved to another column or row cannot be decrypted.
+- A handle is an HMAC: with the same key, the same person has the same handle, which reveals nothing
+  else.
+- A key and its folder are synced to the disk before any value is sealed with the key.
 """
 
 import hmac
@@ -68,7 +70,7 @@ class ColumnCipher:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.link(draft, path)  # fails when it exists: a key is never replaced
+            os.link(draft, path)  # fails if the key exists: a key is never replaced
         except FileExistsError:
             return
         except OSError as error:
@@ -82,7 +84,7 @@ class ColumnCipher:
         return self._path(scope).exists()
 
     def erase(self, scope: str) -> None:
-        """Delete the key of a scope; its sealed values become unreadable."""
+        """Delete the key of a scope: the values sealed with it stay unreadable."""
         self._path(scope).unlink(missing_ok=True)
         _sync_folder(self._folder)
         self._keys.pop(scope, None)
@@ -90,12 +92,12 @@ class ColumnCipher:
         self._handle_keys.pop(scope, None)
 
     def seal(self, scope: str, context: str, value: JsonObject) -> bytes:
-        """Encrypt `value`; opening it needs the same `context`."""
+        """Encrypt `value`; decryption needs the same `context`."""
         return self.seal_written(scope, context, canonical(value))
 
     def seal_written(self, scope: str, context: str, written: bytes) -> bytes:
-        """Encrypt an object that is canonical JSON already; `open` decrypts it."""
-        nonce = self._random(_NONCE_BYTES)  # not drawn in advance: a fork would reuse it
+        """Encrypt bytes that are canonical JSON; `open` decrypts them."""
+        nonce = self._random(_NONCE_BYTES)  # not in advance: a fork would reuse it
         return nonce + self._cipher(scope).encrypt(nonce, written, context.encode())
 
     def open(self, scope: str, context: str, sealed: bytes) -> JsonObject:
@@ -176,9 +178,9 @@ class ColumnCipher:
 
 
 def _set_owner_of(folder: Path, descriptor: int) -> None:
-    """Set the owner of a file that root created to that of its folder."""
+    """Set the owner of a file that root created to the folder's owner."""
     if os.geteuid() == 0:
-        with suppress(OSError):  # a network share may map root to nobody
+        with suppress(OSError):  # a network share may map root to the user nobody
             owner = folder.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
 

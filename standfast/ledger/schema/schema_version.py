@@ -32,7 +32,7 @@ def upgrade_schema(
 ) -> str | None:
     """Upgrade the tables of an earlier release; return its version.
 
-    None if they are at `head`; ConfigurationError if they cannot be upgraded to it.
+    None if the tables are at `head` already; ConfigurationError if they cannot be upgraded to it.
     """
     version = _version_in(connection)
     if version == head:
@@ -79,7 +79,7 @@ def _version_in(connection: Connection) -> str | None:
 
 def _alembic(name: str, connection: Connection, migrations: Path, head: str) -> None:
     """Run a command of Alembic in the transaction of `connection`."""
-    # alembic takes 0.3 s to import, and an installation needs it once for each release.
+    # The import of Alembic takes 0.3 s, and an installation needs it only once for each release.
     from alembic import command
     from alembic.config import Config
 
@@ -97,6 +97,6 @@ def _place(engine: Engine) -> str:
 def _is_missing(engine: Engine) -> bool:
     """Return whether the SQLite file is missing.
 
-    Connecting would create an empty one for a mistyped path.
+    A connection would create an empty file if the path is mistyped.
     """
     return engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()

@@ -3,11 +3,12 @@
 Rules
 - Tables are declared with SQLAlchemy Core: every write goes through `transaction.Write`, which
   needs explicit statements, and the ORM would add 0.2 s to every command (decision 0004).
-- A column with personal data, a prior state, a receipt or a provider's text is `sealed`: it is
-  encrypted before it comes here. In a key, a person or account is a `handle`.
-- Times are text in UTC with microseconds (`Moment`), so SQLite and PostgreSQL order them alike.
-- The audit chain covers every row of every table but its own: a verification compares each row with
-  the digest in the last event about it.
+- A column with personal data, a prior state, a receipt or a provider's text is `sealed`: it
+  contains only encrypted values. A key contains the `handle` of a person or account.
+- Times are text in UTC with microseconds (`Moment`), so that SQLite and PostgreSQL sort them in the
+  same order.
+- The audit chain covers every row of all other tables: a verification compares each row with the
+  digest in the last event about this row.
 """
 
 from datetime import datetime
@@ -44,7 +45,7 @@ metadata = MetaData(
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware UTC datetime, kept as 27 characters of ISO 8601."""
+    """An aware UTC datetime, stored as 27 characters of ISO 8601."""
 
     impl = String(27)
     cache_ok = True
@@ -71,7 +72,7 @@ person = Table(
     Column("accounts", Text, nullable=False),  # JSON list of handles of this person's own accounts
     Column("roles", Text, nullable=False),  # JSON list
     Column("public_key", String(64), nullable=False),  # Ed25519, hex
-    Column("salt", String(32), nullable=False),  # of the passphrase, hex
+    Column("salt", String(32), nullable=False),  # salt of the passphrase, hex
     Column("enrolled_at", Moment, nullable=False),
     Column("enrolled_by", String(64), nullable=False),
     Column("is_founding", Boolean, nullable=False),  # enrolled while the installation was set up
@@ -102,7 +103,7 @@ staff = Table(
     Column("key", String(32), primary_key=True),  # handle of the person's key in that list
     Column("sealed", LargeBinary, nullable=False),  # key, names, mail, telephone, accounts
     Column("roles", Text, nullable=False),  # JSON list
-    Column("leaves_at", Moment),  # end of the last day; NULL: stays
+    Column("leaves_at", Moment),  # end of the last working day; NULL: none is known
     Column("changed_at", Moment, nullable=False),
     Column("gone_at", Moment),  # since when the list lacks the member
 )
@@ -114,14 +115,14 @@ incident = Table(
     Column("scenario", String(64), nullable=False),
     Column("mode", String(16), nullable=False),
     Column("state", String(16), nullable=False),  # open | closed
-    Column("is_halted", Boolean, nullable=False),  # every claim reads it
+    Column("is_halted", Boolean, nullable=False),  # each claim of effects reads this column
     Column("playbook", Text, nullable=False),  # the YAML as it was when the incident opened
     Column("connectors", Text, nullable=False),  # JSON: the adapters that existed then
     Column("sealed_inputs", LargeBinary, nullable=False),
     Column("opened_at", Moment, nullable=False),
     Column("opened_by", String(64), nullable=False),
     Column("is_signed", Boolean, nullable=False),  # the requester signed in
-    Column("trigger", String(128), index=True),  # a repeated trigger joins the open incident
+    Column("trigger", String(128), index=True),  # repeated triggers with this key join
     Column("joined", Integer, nullable=False),  # number of triggers that added targets
     Column("seal", String(64), nullable=False),  # MAC over mode, requester, playbook and others
     Column("closed_at", Moment),
@@ -136,8 +137,8 @@ incident_subject = Table(
     Column("recorded_at", Moment, nullable=False),
 )
 
-# Messages of triggers by the id of their source: a repeated message does not count. Stored in the
-# transaction that opens or joins the incident.
+# Messages of triggers by source and id, so that a repeated message does not count. A row is
+# inserted in the transaction in which the message opens or joins its incident.
 trigger_message = Table(
     "trigger_message",
     metadata,
@@ -147,7 +148,8 @@ trigger_message = Table(
     Column("received_at", Moment, nullable=False),
 )
 
-# Facts that people state about an incident. Earlier statements stay. Legal clocks depend on them.
+# Facts that people state about an incident; legal clocks depend on these facts. Earlier statements
+# stay.
 incident_fact = Table(
     "incident_fact",
     metadata,
@@ -186,9 +188,9 @@ affected_list = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in order
     Column("people", Integer, nullable=False),
     Column("pages", Integer, nullable=False),
-    Column("digest", String(64), nullable=False),  # of the pages, in order
-    Column("replaces", Boolean, nullable=False),  # the earlier lists do not count any more
-    Column("sealed", LargeBinary, nullable=False),  # source; numbers by field and by place
+    Column("digest", String(64), nullable=False),  # over the pages, in order
+    Column("replaces", Boolean, nullable=False),  # this list replaces all earlier lists
+    Column("sealed", LargeBinary, nullable=False),  # source; numbers by field and country
     Column("author", String(64), nullable=False),
     Column("recorded_at", Moment, nullable=False),
 )
@@ -211,7 +213,7 @@ step = Table(
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Column("due_at", Moment),  # of a wait
-    Column("hold_seconds", Integer, nullable=False),  # the abort window once it may run
+    Column("hold_seconds", Integer, nullable=False),  # length of the abort window
     Column("runs_from", Moment),  # end of that window
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
     Column("rung", Integer, nullable=False),  # number of escalations
@@ -219,7 +221,7 @@ step = Table(
     Column("joined", Integer, nullable=False),  # number of joined triggers whose targets it covers
     Column(
         "is_accepted", Boolean, nullable=False
-    ),  # a person accepted it although it is incomplete
+    ),  # a person accepted the step although it is incomplete
     Column("needs_approvals", Integer, nullable=False),
     Column("roles", Text, nullable=False),  # JSON list: roles that may approve or answer
     Column("plan", Text, nullable=False),  # canonical JSON: digest of effects, settings of adapters
@@ -249,7 +251,7 @@ effect = Table(
     Column("state", String(16), nullable=False),
     Column(
         "is_parked", Boolean, nullable=False
-    ),  # waits for a person: cannot be looked up, or held
+    ),  # waits for a person: held, or its outcome cannot be looked up
     Column("sealed_prior", LargeBinary),
     Column("undoes", ForeignKey("effect.token")),
     Column("tries", Integer, nullable=False),
@@ -258,20 +260,20 @@ effect = Table(
     Column("sealed_reason", LargeBinary),
     Column("proof", String(16), nullable=False),
     Column("sealed_facts", LargeBinary),
-    # For claims; its prefix is for the search of due queues and for counts.
+    # Index for claims; its first columns serve the search of due queues and the counts.
     Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
     Index(None, "handle", "verb"),
     Index(None, "attempt"),
 )
 
-# The delivery state of a submitted message: the greatest report of its provider.
+# The delivery state of a submitted message: the greatest of its provider's reports.
 delivery = Table(
     "delivery",
     metadata,
     Column("effect", ForeignKey("effect.token"), primary_key=True),
     Column("state", String(16), nullable=False),  # records.DeliveryState
     Column("at", Moment, nullable=False),  # by the provider's clock
-    Column("complained_at", Moment),  # first spam report by the reader
+    Column("complained_at", Moment),  # time of the recipient's first spam report
 )
 
 attempt = Table(
@@ -283,10 +285,10 @@ attempt = Table(
     Column("verb", String(64), nullable=False),
     Column("connector", String(64), nullable=False),
     Column("size", Integer, nullable=False),
-    Column("digest", String(64), nullable=False),  # of the tokens of its effects
+    Column("digest", String(64), nullable=False),  # digest of the tokens of its effects
     Column("submitted_at", Moment, nullable=False),
-    Column("settle_after", Moment, nullable=False),  # a lookup before this shows nothing
-    Column("is_local", Boolean, nullable=False),  # ends with its runner: nothing arrives later
+    Column("settle_after", Moment, nullable=False),  # a lookup before this time proves nothing
+    Column("is_local", Boolean, nullable=False),  # the call ends when its runner ends
     Column("lapsed_at", Moment),
     Column("ended_at", Moment),
     Index(None, "incident", "ended_at"),
@@ -302,7 +304,7 @@ approval = Table(
     Column("decision", String(16), nullable=False),  # approve | refuse
     Column("digest", String(64), nullable=False),
     Column("nonce", String(32), nullable=False),
-    Column("signature", Text, nullable=False),  # Ed25519, hex; or the answer of a passkey, JSON
+    Column("signature", Text, nullable=False),  # Ed25519, hex; or a passkey's assertion, JSON
     Column("decided_at", Moment, nullable=False),
 )
 
@@ -313,7 +315,7 @@ notice = Table(
     Column("step", String(64), primary_key=True),
     Column("round", Integer, primary_key=True),
     Column("template", String(64), nullable=False),
-    Column("body", Text, nullable=False),  # JSON: language → parts with their slots
+    Column("body", Text, nullable=False),  # JSON: language → parts with placeholders
     Column("digest", String(64), nullable=False),
     Column("root", String(64), nullable=False),  # Merkle root of the recipients' digests
     Column("audience", String(64), nullable=False),
@@ -353,7 +355,7 @@ audit_event = Table(
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     Column("at", Moment, nullable=False),
     Column("actor", String(128), nullable=False),
-    Column("subject", String(128), nullable=False),  # an incident, a run, a person
+    Column("subject", String(128), nullable=False),  # such as an incident, a run or a person
     Column("action", String(64), nullable=False),
     Column("detail", Text, nullable=False),  # canonical JSON
     Column("changes", Text, nullable=False),  # canonical JSON: table → [[key…, row digest]…]
@@ -375,7 +377,7 @@ audit_head = Table(
 
 
 def as_stored(table: Table) -> list[ColumnElement[Any]]:
-    """Return the columns undecoded, so that manipulated values can be read."""
+    """Return the columns without decoding, to read manipulated values too."""
     return [type_coerce(column, NullType()).label(column.name) for column in table.columns]
 
 

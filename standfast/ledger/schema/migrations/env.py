@@ -1,4 +1,4 @@
-"""Alembic environment: upgrades on the given connection."""
+"""Alembic environment, which upgrades through the given connection."""
 
 from alembic import context
 
